@@ -1,0 +1,66 @@
+"""The objective: from named loss terms to one number to minimise and the figures to log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tempovla.objective.reduce import gather_rows, mask_out, masked_mean
+from tempovla.objective.regularizer import covariance, variance
+from tempovla.timeline.policy import LossKind, LossTerm
+
+ELEMENTWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": lambda prediction, target: (prediction - target).square(),
+    "l1": lambda prediction, target: (prediction - target).abs(),
+    "bce": lambda logits, target: F.binary_cross_entropy_with_logits(logits, target, reduction="none"),
+}
+BATCHWISE: dict[LossKind, Callable[[Tensor], Tensor]] = {"variance": variance, "covariance": covariance}
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """The total to minimise (scalar with gradient) and every term unweighted (scalars without)."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Objective:
+    """Reduce loss terms: elementwise kinds by the masked mean, batchwise kinds over the valid rows of the batch."""
+
+    def __call__(self, terms: Mapping[str, LossTerm]) -> LossReport:
+        """Weigh and add the terms.
+
+        Raises:
+            ValueError: if there are no terms, or a term's kind, target or shapes do not fit.
+        """
+        if not terms:
+            raise ValueError("the policy returned no loss terms; return at least one from forward()")
+        values = {name: reduce_term(name, term) for name, term in terms.items()}
+        total = torch.stack([terms[name].weight * value for name, value in values.items() if terms[name].weight]).sum()
+        return LossReport(total, {name: value.detach() for name, value in values.items()})
+
+
+def reduce_term(name: str, term: LossTerm) -> Tensor:
+    """The unweighted scalar value of one term, computed in float32 or better."""
+    prediction = term.prediction if term.prediction.dtype == torch.float64 else term.prediction.float()
+    if term.kind in BATCHWISE:
+        if prediction.shape[:-1] != term.valid.shape:
+            raise ValueError(f"loss term {name!r}: {term.kind} wants valid {tuple(prediction.shape[:-1])}")
+        rows = prediction[term.valid]
+        # Every process computes the regulariser of the whole batch; the gather's backward sums the processes' equal
+        # gradients, which the averaging of DDP undoes.
+        return BATCHWISE[term.kind](gather_rows(rows))
+    if term.kind not in ELEMENTWISE:
+        raise ValueError(f"loss term {name!r} has kind {term.kind!r}; choose from {[*ELEMENTWISE, *BATCHWISE]}")
+    if term.target is None or term.target.shape != prediction.shape:
+        shape = None if term.target is None else tuple(term.target.shape)
+        raise ValueError(
+            f"loss term {name!r}: target {shape} must have the prediction's shape {tuple(prediction.shape)}"
+        )
+    clean_prediction, clean_target = mask_out(prediction, term.valid), mask_out(term.target.to(prediction), term.valid)
+    return masked_mean(ELEMENTWISE[term.kind](clean_prediction, clean_target), term.valid)

@@ -1,0 +1,127 @@
+"""Bundle: what training saves and what eval, serve and export load, in one folder.
+
+``bundle.json`` holds the kind of policy, its config, windows and embodiment; ``transform.json`` the transforms with
+their statistics; ``weights.safetensors`` the weights. Nothing in it can execute code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tempovla.timeline.task import Embodiment
+from tempovla.timeline.window import Window
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained policy, ready to act.
+
+    Attributes:
+        policy: registered name of the policy, e.g. ``statevla``.
+        config: the policy's config as plain JSON values.
+        windows: what the policy wants to see.
+        embodiment: the body it was trained for.
+        transform: the transforms with their statistics, as plain JSON values.
+        weights: name to tensor.
+        provenance: how it came to be (dataset, command, seed, versions), for the reader.
+    """
+
+    policy: str
+    config: Mapping[str, Any]
+    windows: tuple[Window, ...]
+    embodiment: Embodiment
+    transform: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder as a whole: it appears complete or not at all, and replaces an older one."""
+        target = Path(folder)
+        staging = target.with_name(f".{target.name}.{os.getpid()}.part")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "policy": self.policy,
+            "config": self.config,
+            "windows": [window.to_json() for window in self.windows],
+            "embodiment": self.embodiment.to_json(),
+            "provenance": self.provenance,
+        }
+        (staging / "bundle.json").write_text(json.dumps(meta, indent=2) + "\n")
+        (staging / "transform.json").write_text(json.dumps(self.transform, indent=2) + "\n")
+        weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.weights.items()}
+        save_file(weights, staging / "weights.safetensors")
+        replace_folder(staging, target)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Bundle:
+        """Read a folder.
+
+        Raises:
+            ValueError: if the folder is no bundle, or a file of it is missing, truncated or of another format.
+        """
+        root = Path(folder)
+        meta = read_json(root / "bundle.json", remedy="give the folder that training saved")
+        if meta.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{root / 'bundle.json'}: format_version {meta.get('format_version')!r} is not {FORMAT_VERSION}; "
+                "export it again with this version of tempovla"
+            )
+        transform = read_json(root / "transform.json", remedy="copy the bundle again")
+        path = root / "weights.safetensors"
+        try:
+            weights = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path}: not readable ({error}); copy the bundle again") from None
+        missing = [key for key in ("policy", "config", "windows", "embodiment") if key not in meta]
+        if missing:
+            raise ValueError(f"{root / 'bundle.json'}: keys {missing} are missing; copy the bundle again")
+        return cls(
+            policy=meta["policy"],
+            config=meta["config"],
+            windows=tuple(Window.from_json(window) for window in meta["windows"]),
+            embodiment=Embodiment.from_json(meta["embodiment"]),
+            transform=transform,
+            weights=weights,
+            provenance=meta.get("provenance", {}),
+        )
+
+
+def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
+    """Read a JSON object from a file.
+
+    Raises:
+        ValueError: naming the file and the remedy, if it is missing, truncated or no JSON object.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; {remedy}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); {remedy}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: holds a {type(data).__name__}, not an object; {remedy}")
+    return data
+
+
+def replace_folder(staging: Path, target: Path) -> None:
+    """Put a finished folder in the place of `target`, which is at every moment absent or complete."""
+    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    shutil.rmtree(retired, ignore_errors=True)
+    if target.exists():
+        target.rename(retired)
+    staging.rename(target)
+    shutil.rmtree(retired, ignore_errors=True)

@@ -1,0 +1,69 @@
+"""The protocol of a policy, what it returns when it acts, and what it hands to the objective when it learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from torch import Tensor
+
+from tempovla.timeline.sample import Context, TimelineSample
+from tempovla.timeline.track import Track
+from tempovla.timeline.window import Window
+
+LossKind = Literal["mse", "l1", "bce", "variance", "covariance"]
+
+
+@dataclass(frozen=True)
+class ActionChunk(Track):
+    """Actions to do from now on: value (B, H, A), offsets 0, 1, ..., H-1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.offset.tolist() != list(range(self.length)):
+            raise ValueError(f"ActionChunk offsets {self.offset.tolist()} must be 0, 1, ..., {self.length - 1}")
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One term of a loss, before any reduction: the objective alone computes masked means.
+
+    Attributes:
+        prediction: (B, ...) tensor.
+        target: what the prediction should be, of the same shape; None for the kinds that have none
+            (`variance` and `covariance` look at the prediction's distribution over the batch).
+        valid: bool, a prefix of the prediction's shape, e.g. (B,) or (B, T); absent supervision is False.
+        weight: factor in the total; 0 logs the term without training on it.
+        kind: name of the elementwise loss or batch regulariser in `tempovla.objective`.
+    """
+
+    prediction: Tensor
+    target: Tensor | None
+    valid: Tensor
+    weight: float = 1.0
+    kind: LossKind = "mse"
+
+
+S = TypeVar("S")
+
+
+class Policy(Protocol[S]):
+    """A policy with explicit state S; models, memories and chunk buffers all live in S."""
+
+    def windows(self) -> tuple[Window, ...]:
+        """What it wants to see and to be trained on."""
+
+    def initial_state(self, batch_size: int) -> S:
+        """State of `batch_size` rows that have seen nothing."""
+
+    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+        """Loss terms of a batch."""
+
+    def act(self, context: Context, state: S) -> tuple[ActionChunk, S]:
+        """Actions from now on. Rows where `context.first` is True start from a fresh state.
+
+        No future is passed, so none can leak.
+        """
+
+    def after_step(self, train_step: int) -> None:
+        """Called after each optimiser step, e.g. to move an EMA target."""

@@ -1,0 +1,131 @@
+"""Context and sample: what a policy may see when it acts, and what a dataset yields for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tempovla.timeline.task import Task
+from tempovla.timeline.track import Track, Tracks, concatenate
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a policy may see when it acts.
+
+    Attributes:
+        past: tracks at offsets < 0 (observations and actions already done).
+        now: tracks at offset 0 (observations only: the action at offset 0 is still to be chosen).
+        task: one task per row, B in all.
+        first: (B,) bool, True where the row starts a new episode: recurrent state must be reset there.
+    """
+
+    past: Tracks
+    now: Tracks
+    task: tuple[Task, ...]
+    first: Tensor
+
+    @property
+    def batch_size(self) -> int:
+        """Number of rows B."""
+        return len(self.task)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.first.device
+
+    def track(self, key: str) -> Track:
+        """Past and present of one stream as one track.
+
+        Raises:
+            KeyError: if no window asked for the stream.
+        """
+        if key in self.past and key in self.now:
+            return concatenate(self.past[key], self.now[key])
+        if key in self.now:
+            return self.now[key]
+        if key in self.past:
+            return self.past[key]
+        known = sorted({*self.past, *self.now})
+        raise KeyError(f"no stream {key!r} in this context, which holds {known}; add a Window for it")
+
+    def map_tracks(self, function: Callable[[str, Track], Track]) -> Context:
+        """Apply `function(key, track)` to every track."""
+        return replace(self, past=map_tracks(self.past, function), now=map_tracks(self.now, function))
+
+    def to(self, device: torch.device | str) -> Context:
+        """The context on another device."""
+        moved = self.map_tracks(lambda _, track: track.to(device))
+        return replace(moved, first=self.first.to(device))
+
+    def rows(self, index: Iterable[int]) -> Context:
+        """The chosen rows of the batch."""
+        chosen = list(index)
+        select = torch.tensor(chosen, device=self.device)
+        kept = self.map_tracks(lambda _, track: track.rows(select))
+        return replace(kept, task=tuple(self.task[row] for row in chosen), first=self.first[select])
+
+
+@dataclass(frozen=True)
+class TimelineSample:
+    """A batch of windows on timelines.
+
+    Attributes:
+        context: what the policy may see.
+        future: actions to imitate (offsets >= 0) and observations to predict (offsets > 0).
+        seed: (B,) int64, one random seed a row; all randomness of a loss or an augmentation is a pure function of it
+            (`tempovla.timeline.noise`), so that resuming, sharding and batching change no draw.
+    """
+
+    context: Context
+    future: Tracks
+    seed: Tensor
+
+    @property
+    def batch_size(self) -> int:
+        """Number of rows B."""
+        return self.context.batch_size
+
+    def map_tracks(self, function: Callable[[str, Track], Track]) -> TimelineSample:
+        """Apply `function(key, track)` to every track, past, present and future."""
+        return replace(self, context=self.context.map_tracks(function), future=map_tracks(self.future, function))
+
+    def to(self, device: torch.device | str) -> TimelineSample:
+        """The sample on another device."""
+        future = map_tracks(self.future, lambda _, track: track.to(device))
+        return TimelineSample(self.context.to(device), future, self.seed.to(device))
+
+    def rows(self, index: Iterable[int]) -> TimelineSample:
+        """The chosen rows of the batch."""
+        chosen = list(index)
+        select = torch.tensor(chosen, device=self.seed.device)
+        future = map_tracks(self.future, lambda _, track: track.rows(select))
+        return TimelineSample(self.context.rows(chosen), future, self.seed[select])
+
+
+def map_tracks(tracks: Tracks, function: Callable[[str, Track], Track]) -> dict[str, Track]:
+    """Apply `function(key, track)` to every track of a mapping."""
+    return {key: function(key, track) for key, track in tracks.items()}
+
+
+def split_tracks(
+    tracks: Tracks, action_keys: Collection[str] = ("action",)
+) -> tuple[dict[str, Track], dict[str, Track], dict[str, Track]]:
+    """Split whole tracks into (past, now, future) by offset.
+
+    Observations at offset 0 are now; an action at offset 0 is the future, as it is yet to be chosen.
+    """
+    past: dict[str, Track] = {}
+    now: dict[str, Track] = {}
+    future: dict[str, Track] = {}
+    for key, track in tracks.items():
+        is_future = track.offset >= (0 if key in action_keys else 1)
+        is_past = track.offset < 0
+        for group, chosen in ((past, is_past), (now, ~is_past & ~is_future), (future, is_future)):
+            if bool(chosen.any()):
+                group[key] = track.select(chosen)
+    return past, now, future

@@ -1,0 +1,98 @@
+"""Episode sources: the protocol of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.timeline.task import Embodiment
+
+Statistics = Mapping[str, Mapping[str, NDArray[np.float64]]]
+"""Per stream: ``mean``, ``std``, ``min``, ``max``, ``count`` and, where known, ``q01``, ``q99``."""
+
+StreamKind = Literal["image", "state", "action", "scalar"]
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What a stream holds.
+
+    Attributes:
+        kind: images are uint8 RGB (H, W, 3); the rest are float or int vectors.
+        shape: shape of one value, e.g. (64, 64, 3) or (7,).
+        dtype: numpy name of the stored type.
+        rate_hz: nominal rate of the stream's own clock [Hz].
+        names: names of the dimensions, or empty.
+    """
+
+    kind: StreamKind
+    shape: tuple[int, ...]
+    dtype: str
+    rate_hz: float
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """One episode: its length in control steps, and the instruction it carried out."""
+
+    length: int
+    instruction: str
+
+
+class Reading(NamedTuple):
+    """What a read gives: value (T, *F), clamped at the episode's ends, and valid (T,) bool."""
+
+    value: NDArray[Any]
+    valid: NDArray[np.bool_]
+
+
+@runtime_checkable
+class EpisodeSource(Protocol):
+    """A dataset as episodes of streams, each stream with its own timestamps.
+
+    The control clock ticks at `rate_hz`; step 0 is the episode's first control step. Steps before 0 or beyond the end
+    are clamped and invalid. A stream that runs at another rate is read at the control step's time: the latest value
+    at or before it, invalid when there is none within the tolerance.
+    """
+
+    @property
+    def name(self) -> str:
+        """A name for messages and reports, e.g. the folder."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Control rate [Hz]."""
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The body that was recorded."""
+
+    @property
+    def streams(self) -> Mapping[str, StreamInfo]:
+        """The streams by key."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of every stream over the whole source."""
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+
+    def episode(self, episode: int) -> EpisodeInfo:
+        """Length and instruction of one episode (IndexError if there is none)."""
+
+    def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
+        """(N,) times of the stream's samples [s] since the episode's start."""
+
+    def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
+        """Values of one stream at absolute control steps of one episode.
+
+        Raises:
+            KeyError: if there is no such stream.
+            IndexError: if there is no such episode.
+        """

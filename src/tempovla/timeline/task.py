@@ -1,0 +1,45 @@
+"""What the robot is asked to do, and the body that it does it with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """Dimensions, units and rate of a robot body.
+
+    Attributes:
+        name: e.g. ``sawyer``.
+        state_dim: size of the proprioceptive state.
+        action_dim: size of one action.
+        rate_hz: control rate [Hz]; one control step lasts 1 / rate_hz seconds.
+        state_names: name and unit of every state dimension, or empty.
+        action_names: name and unit of every action dimension, or empty.
+    """
+
+    name: str
+    state_dim: int
+    action_dim: int
+    rate_hz: float
+    state_names: tuple[str, ...] = ()
+    action_names: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready form; `from_json` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Embodiment:
+        """Read what `to_json` wrote."""
+        names = {key: tuple(data.get(key, ())) for key in ("state_names", "action_names")}
+        return cls(**{**data, **names})
+
+
+@dataclass(frozen=True)
+class Task:
+    """An instruction in words, for one embodiment."""
+
+    instruction: str
+    embodiment: Embodiment

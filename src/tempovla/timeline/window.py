@@ -1,0 +1,87 @@
+"""Windows: which steps of which stream a policy wants, in control steps or, at the edges, in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps of one stream, as increasing offsets in control steps relative to now.
+
+    Attributes:
+        key: name of the stream, e.g. ``observation.state`` or ``action``.
+        offsets: increasing integers; 0 is the newest observation, and the first future action.
+    """
+
+    key: str
+    offsets: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", tuple(int(offset) for offset in self.offsets))
+        if not self.offsets:
+            raise ValueError(f"Window({self.key!r}) has no offsets; give at least one, e.g. (0,)")
+        if any(b <= a for a, b in zip(self.offsets, self.offsets[1:], strict=False)):
+            raise ValueError(f"Window({self.key!r}) offsets {self.offsets} must increase strictly; sort them")
+
+    def shift(self, steps: int) -> Window:
+        """The window moved by `steps` along the timeline."""
+        return Window(self.key, tuple(offset + steps for offset in self.offsets))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready form; `from_json` reads it back."""
+        return {"key": self.key, "offsets": list(self.offsets)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Window:
+        """Read what `to_json` wrote."""
+        return cls(data["key"], tuple(data["offsets"]))
+
+
+def _seconds_to_steps(text: str, rate_hz: float | None) -> int:
+    if rate_hz is None:
+        raise ValueError(f"offset {text!r} is in seconds, but no clock is known here; give integer control steps")
+    return round(float(text[:-1]) * rate_hz)
+
+
+def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
+    """Read offsets written as ``0``, ``-2,-1,0``, ``0:16`` (end excluded) or seconds ``-0.2s,0s``.
+
+    Args:
+        text: the offsets; ranges are `start:stop` or `start:stop:step` in control steps.
+        rate_hz: control rate that resolves seconds to the nearest step.
+
+    Raises:
+        ValueError: if the text is malformed, or in seconds without a rate.
+    """
+    offsets: list[int] = []
+    try:
+        for part in (piece.strip() for piece in text.split(",")):
+            if ":" in part:
+                bounds = [int(bound) for bound in part.split(":")]
+                if len(bounds) not in (2, 3):
+                    raise ValueError
+                offsets.extend(range(*bounds))
+            elif part.endswith("s"):
+                offsets.append(_seconds_to_steps(part, rate_hz))
+            else:
+                offsets.append(int(part))
+    except ValueError as error:
+        if "no clock" in str(error):
+            raise
+        raise ValueError(f"offsets {text!r} are not readable; write 0, -2,-1,0, 0:16 or -0.2s,0s") from None
+    if not offsets:
+        raise ValueError(f"offsets {text!r} are empty; write 0, -2,-1,0, 0:16 or -0.2s,0s")
+    if len(set(offsets)) != len(offsets):
+        rate = f" at {rate_hz:g} Hz" if rate_hz else ""
+        raise ValueError(f"offsets {text!r} name the same step twice{rate}; space them at least one step apart")
+    return tuple(sorted(offsets))
+
+
+def parse_window(text: str, rate_hz: float | None = None) -> Window:
+    """Read ``KEY=OFFSETS``, e.g. ``observation.state=-1,0``; see `parse_offsets`."""
+    key, equals, offsets = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"window {text!r} is not readable; write KEY=OFFSETS, e.g. observation.state=-1,0")
+    return Window(key, parse_offsets(offsets, rate_hz))

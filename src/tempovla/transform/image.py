@@ -1,0 +1,70 @@
+"""Images: from frames as a camera gives them to tensors of the model's size."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.sample import map_tracks
+
+
+def resize_frames(frames: Tensor, size: int) -> Tensor:
+    """Resize uint8 frames (N, 3, H, W) to (N, 3, size, size), antialiased; a frame of that size is left untouched.
+
+    A whole-number reduction is a box average; anything else is bilinear with antialiasing. The aspect ratio is not
+    kept: a model sees the whole picture.
+    """
+    height, width = frames.shape[-2:]
+    if (height, width) == (size, size):
+        return frames
+    if height % size == 0 and width % size == 0:
+        resized = F.avg_pool2d(frames.float(), (height // size, width // size))
+    else:
+        resized = F.interpolate(frames.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class ResizeImages:
+    """Frames (B, T, H, W, 3) uint8 become (B, T, 3, size, size) uint8, for every key that starts with `prefix`.
+
+    Attributes:
+        size: side of the square picture that the model sees [px].
+        prefix: how the keys of image streams start.
+    """
+
+    size: int
+    prefix: str = "observation.images."
+
+    def _resize(self, key: str, track: Track) -> Track:
+        if not key.startswith(self.prefix):
+            return track
+        value = track.value
+        if value.dtype != torch.uint8 or value.dim() != 5 or value.shape[-1] != 3:
+            raise ValueError(
+                f"stream {key!r} is {tuple(value.shape)} {value.dtype}; images must be uint8 (B, T, H, W, 3) RGB"
+            )
+        frames = value.flatten(0, 1).permute(0, 3, 1, 2)
+        return track.with_value(resize_frames(frames, self.size).unflatten(0, value.shape[:2]))
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Resize past, present and future frames."""
+        return context.map_tracks(self._resize), map_tracks(future, self._resize)
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Actions are not touched."""
+        return action
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ResizeImages:
+        """Read what `to_json` wrote."""
+        return cls(**data)

@@ -1,0 +1,116 @@
+"""Normalisation of states and actions by fitted statistics, and its exact inverse on actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tempovla.timeline import ActionChunk, Context, Statistics, Track, Tracks
+from tempovla.timeline.sample import map_tracks
+
+NormalizationMode = Literal["mean_std", "min_max", "quantile"]
+
+STATISTICS_OF_MODE: dict[str, tuple[str, str]] = {
+    "mean_std": ("mean", "std"),
+    "min_max": ("min", "max"),
+    "quantile": ("q01", "q99"),
+}
+SMALLEST_SCALE = 1e-6
+
+
+@dataclass(frozen=True)
+class NormalizationConfig:
+    """How one stream is normalised.
+
+    Attributes:
+        mode: `mean_std` to zero mean and unit variance; `min_max` and `quantile` to [-1, 1] over the range or over the
+            1st to 99th percentile (values beyond are not clipped, so that the inverse is exact).
+        keep: dimensions left as they are, e.g. a binary gripper.
+    """
+
+    mode: NormalizationMode = "mean_std"
+    keep: tuple[int, ...] = ()
+
+
+class Normalize:
+    """Affine per-dimension normalisation, (value - offset) / scale, of the given streams.
+
+    A dimension that never varies is only centred: its scale is 1.
+    """
+
+    def __init__(self, offset: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
+        self.offset = dict(offset)
+        self.scale = dict(scale)
+
+    @classmethod
+    def fit(cls, statistics: Statistics, streams: Mapping[str, NormalizationConfig]) -> Normalize:
+        """Take offset and scale from a dataset's statistics.
+
+        Raises:
+            ValueError: if a stream has no statistics, or not those that its mode needs, or they are not finite.
+        """
+        offset, scale = {}, {}
+        for key, config in streams.items():
+            needed = STATISTICS_OF_MODE[config.mode]
+            have = statistics.get(key, {})
+            missing = [name for name in needed if name not in have]
+            if missing:
+                raise ValueError(
+                    f"stream {key!r} has no statistics {missing} for mode {config.mode!r} (it has {sorted(have)}); "
+                    "compute them with the dataset's writer, or choose another mode"
+                )
+            low, high = (np.asarray(have[name], dtype=np.float64).reshape(-1) for name in needed)
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                raise ValueError(f"stream {key!r}: statistics {needed} are not finite; clean the dataset and refit")
+            if config.mode == "mean_std":
+                centre, half = low, high
+            else:
+                centre, half = (low + high) / 2, (high - low) / 2
+            half = np.where(half < SMALLEST_SCALE, 1.0, half)
+            for dimension in config.keep:
+                centre[dimension], half[dimension] = 0.0, 1.0
+            offset[key] = torch.tensor(centre, dtype=torch.float32)
+            scale[key] = torch.tensor(half, dtype=torch.float32)
+        return cls(offset, scale)
+
+    def _normalize(self, key: str, track: Track) -> Track:
+        if key not in self.offset:
+            return track
+        offset, scale = self.offset[key].to(track.value.device), self.scale[key].to(track.value.device)
+        if track.value.shape[-1] != len(offset):
+            raise ValueError(
+                f"stream {key!r} has {track.value.shape[-1]} dimensions, its statistics {len(offset)}; "
+                "use the dataset that the statistics were fitted on"
+            )
+        return track.with_value((track.value.float() - offset) / scale)
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Normalise past, present and future values."""
+        return context.map_tracks(self._normalize), map_tracks(future, self._normalize)
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Actions (B, H, A) back in the robot's units."""
+        if "action" not in self.offset:
+            return action
+        offset, scale = self.offset["action"].to(action.value.device), self.scale["action"].to(action.value.device)
+        return ActionChunk(action.value * scale + offset, action.valid, action.offset)
+
+    def to_json(self) -> dict[str, Any]:
+        """Offset and scale of every stream."""
+        return {
+            "offset": {key: value.tolist() for key, value in self.offset.items()},
+            "scale": {key: value.tolist() for key, value in self.scale.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Normalize:
+        """Read what `to_json` wrote."""
+        return cls(
+            {key: torch.tensor(value, dtype=torch.float32) for key, value in data["offset"].items()},
+            {key: torch.tensor(value, dtype=torch.float32) for key, value in data["scale"].items()},
+        )

@@ -1,0 +1,67 @@
+"""A list of transforms, applied in order, undone in reverse, and saved as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tempovla.timeline import ActionChunk, Context, Tracks, Transform
+from tempovla.timeline.sample import TimelineSample
+from tempovla.transform.image import ResizeImages
+from tempovla.transform.normalize import Normalize
+from tempovla.transform.text import EmbedInstruction
+
+TRANSFORM_REGISTRY: dict[str, type[Any]] = {
+    "resize_images": ResizeImages,
+    "normalize": Normalize,
+    "embed_instruction": EmbedInstruction,
+}
+
+
+class TransformPipeline:
+    """Transforms in order; itself a `Transform`."""
+
+    def __init__(self, steps: Sequence[Transform]) -> None:
+        self.steps = tuple(steps)
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Apply every step in order."""
+        for step in self.steps:
+            context, future = step.forward(context, future)
+        return context, future
+
+    def forward_sample(self, sample: TimelineSample) -> TimelineSample:
+        """Apply every step to a training sample."""
+        context, future = self.forward(sample.context, sample.future)
+        return TimelineSample(context, future, sample.seed)
+
+    def forward_context(self, context: Context) -> Context:
+        """Apply every step to what control sees."""
+        return self.forward(context, {})[0]
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Undo every step on actions, last step first."""
+        for step in reversed(self.steps):
+            action = step.inverse(action)
+        return action
+
+    def to_json(self) -> dict[str, Any]:
+        """All steps with their statistics; `from_json` reads it back."""
+        names = {kind: name for name, kind in TRANSFORM_REGISTRY.items()}
+        return {"steps": [{"name": names[type(step)], **step.to_json()} for step in self.steps]}  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TransformPipeline:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if a step's name is not in `TRANSFORM_REGISTRY`.
+        """
+        steps = []
+        for entry in data["steps"]:
+            fields = dict(entry)
+            name = fields.pop("name")
+            if name not in TRANSFORM_REGISTRY:
+                raise ValueError(f"transform {name!r} is unknown; registered are {sorted(TRANSFORM_REGISTRY)}")
+            steps.append(TRANSFORM_REGISTRY[name].from_json(fields))
+        return cls(steps)
