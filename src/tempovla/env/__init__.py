@@ -1,0 +1,1 @@
+"""Simulators behind Gymnasium's interfaces, their scripted experts and their demonstrations."""

@@ -1,0 +1,222 @@
+"""Meta-World's fifty tabletop tasks (McLean et al., 2025) as Gymnasium environments that show pictures and speak.
+
+Observations carry the keys of a LeRobot dataset: what is recorded from here and what is seen here have the same names.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict
+
+from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.env.rendering import OffscreenRenderer, select_backend
+
+STATE_KEY = "observation.state"
+IMAGE_KEY_PREFIX = "observation.images."
+CONTROL_RATE_HZ = 80
+ACTION_DIMS = 4
+STATE_DIMS = 4
+
+_STATE_LOW = (-0.525, 0.348, -0.0525, 0.0)
+_STATE_HIGH = (0.525, 1.025, 0.7, 1.0)
+_UPSIDE_DOWN_CAMERAS = frozenset({"corner2"})
+_SIMULATOR_STEP_LIMIT = 2**31
+
+
+@dataclass(frozen=True)
+class MetaWorldConfig:
+    """What a `MetaWorldEnv` shows and when its episodes end.
+
+    Attributes:
+        task: the task played until a reset names another one.
+        cameras: the cameras seen, in order.
+        image_size: height and width of each camera's image, in pixels.
+        supersample: drawn pixels per image pixel along each side.
+        max_steps: control steps after which an episode is truncated.
+        terminate_on_success: end the episode at its first success; experts go on a little to record the end.
+        render: False leaves the images out, which needs no OpenGL.
+    """
+
+    task: str = "reach-v3"
+    cameras: tuple[str, ...] = ("corner2", "gripperPOV")
+    image_size: int = 64
+    supersample: int = 2
+    max_steps: int = 500
+    terminate_on_success: bool = True
+    render: bool = True
+
+
+class MetaWorldEnv(gymnasium.Env):
+    """One Meta-World task at a time, object and goal positions drawn by the reset's seed.
+
+    Observation: `observation.state` (4,) float32, the hand's position [m] and the gripper's opening [0 closed, 1 open];
+    `observation.images.<camera>` (S, S, 3) uint8 RGB, right way up. Where the object and the goal are is not told.
+    Action: (4,) float32 in [-1, 1], the hand's displacement [cm per control step, 80 Hz] and the gripper's closing
+    effort [-1 open, +1 closed].
+
+    An episode is `terminated` at its first success and `truncated` at `max_steps`. The reward is Meta-World's own.
+    `reset(seed=s, options={"task": name})` plays another task from then on; the same seed and
+    task give the same episode.
+
+    Raises:
+        ValueError: for an unknown task or camera.
+        RenderingUnavailableError: if images are asked for and cannot be drawn here.
+    """
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}
+
+    def __init__(self, config: MetaWorldConfig | None = None) -> None:
+        self.config = config or MetaWorldConfig()
+        self.render_mode = "rgb_array" if self.config.render else None
+        if self.config.render:
+            select_backend()
+        self._task = ""
+        self._switch_task(self.config.task)
+        self._check_cameras()
+        spaces: dict[str, gymnasium.Space] = {
+            STATE_KEY: Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
+        }
+        if self.config.render:
+            shape = (self.config.image_size, self.config.image_size, 3)
+            spaces |= {IMAGE_KEY_PREFIX + name: Box(0, 255, shape, np.uint8) for name in self.config.cameras}
+        self.observation_space = Dict(spaces)
+        self.action_space = Box(-1, 1, (ACTION_DIMS,), np.float32)
+
+    @property
+    def task(self) -> str:
+        """Name of the task being played."""
+        return self._task
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+        return INSTRUCTIONS[self._task]
+
+    @property
+    def layout(self) -> np.ndarray:
+        """The random vector behind this episode's object and goal positions, of a length that depends on the task."""
+        return self._simulation._last_rand_vec.copy()
+
+    @property
+    def privileged_observation(self) -> np.ndarray:
+        """(39,) float64, Meta-World's own observation with object and goal: for experts, never for policies."""
+        return self._full_observation.copy()
+
+    @property
+    def state(self) -> np.ndarray:
+        """`observation.state` of the present moment, (4,) float32."""
+        return self._full_observation[:STATE_DIMS].astype(np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Start an episode; `options={"task": name}` switches the task first."""
+        self.reset_state(seed=seed, task=(options or {}).get("task"))
+        return self.observe(), {"success": False, "task": self._task, "instruction": self.instruction}
+
+    def reset_state(self, *, seed: int | None = None, task: str | None = None) -> None:
+        """Like `reset`, without observing."""
+        super().reset(seed=seed)
+        if task is not None:
+            self._switch_task(task)
+        # Without a seed, episodes go on being drawn from the generator which the last seed set up.
+        self._simulation.seed(seed if seed is not None else int(self.np_random.integers(2**31)))
+        self._full_observation, _ = self._simulation.reset()
+        self._step = 0
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        """Apply an action for one control step of 1/80 s and observe."""
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
+        """Like `step`, without observing: what is not looked at need not be drawn."""
+        action = np.clip(np.asarray(action, np.float32), -1, 1)
+        if action.shape != (ACTION_DIMS,) or not np.isfinite(action).all():
+            raise ValueError(f"action must be {ACTION_DIMS} finite numbers in [-1, 1], got {action}")
+        self._full_observation, reward, _, _, simulator_info = self._simulation.step(action)
+        self._step += 1
+        success = bool(simulator_info["success"])
+        terminated = success and self.config.terminate_on_success
+        return float(reward), terminated, self._step >= self.config.max_steps, {"success": success}
+
+    def observe(self) -> dict[str, np.ndarray]:
+        """The observation of the present moment, drawn anew."""
+        observation = {STATE_KEY: self.state}
+        if self.config.render:
+            observation |= {IMAGE_KEY_PREFIX + name: self._draw(name) for name in self.config.cameras}
+        return observation
+
+    def render(self) -> np.ndarray | None:
+        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
+        return self._draw(self.config.cameras[0]) if self.config.render else None
+
+    def _draw(self, camera: str) -> np.ndarray:
+        renderer = _renderer(self._simulation.fullpath, self.config.image_size, self.config.supersample)
+        image = renderer.render(self._simulation.model, self._simulation.data, camera)
+        return np.ascontiguousarray(image[::-1, ::-1]) if camera in _UPSIDE_DOWN_CAMERAS else image
+
+    def _switch_task(self, task: str) -> None:
+        if task != self._task:
+            self._simulation = _make_simulation(task)
+            self._task = task
+
+    def _check_cameras(self) -> None:
+        model = self._simulation.model
+        known = [model.camera(index).name for index in range(model.ncam)]
+        for camera in self.config.cameras:
+            if camera not in known:
+                raise ValueError(f"cameras: no camera {camera!r} in Meta-World; choose from {', '.join(known)}")
+
+
+class _CopiedModel:
+    """Mixed into a Meta-World class: copies the compiled model instead of compiling it again, 5 times cheaper."""
+
+    fullpath: str
+
+    def _initialize_simulation(self) -> tuple[Any, Any]:
+        import mujoco
+
+        model = copy.copy(_compiled_model(self.fullpath))
+        return model, mujoco.MjData(model)
+
+
+@lru_cache(maxsize=16)
+def _compiled_model(path: str) -> Any:
+    import mujoco
+
+    return mujoco.MjModel.from_xml_path(path)
+
+
+@cache
+def _simulation_class(task: str) -> type:
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+    if task not in INSTRUCTIONS:
+        raise ValueError(f"task: no Meta-World task {task!r}; choose from {', '.join(INSTRUCTIONS)}")
+    base = ALL_V3_ENVIRONMENTS[task]
+    return type(base.__name__, (_CopiedModel, base), {})
+
+
+def _make_simulation(task: str) -> Any:
+    """Meta-World's environment, drawing its layout from `seed()` and telling its goal in the observation.
+
+    Meta-World hides the goal by default and remembers the matching observation space; its experts then score nothing.
+    """
+    simulation = _simulation_class(task)()
+    simulation._partially_observable = False
+    simulation.__dict__.pop("sawyer_observation_space", None)
+    simulation._freeze_rand_vec = False
+    simulation.seeded_rand_vec = True
+    simulation._set_task_called = True
+    simulation.max_path_length = _SIMULATOR_STEP_LIMIT
+    return simulation
+
+
+@lru_cache(maxsize=8)
+def _renderer(model_path: str, image_size: int, supersample: int) -> OffscreenRenderer:
+    return OffscreenRenderer(copy.copy(_compiled_model(model_path)), image_size, supersample)

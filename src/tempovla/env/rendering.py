@@ -1,0 +1,179 @@
+"""Offscreen MuJoCo rendering that is cheap on a CPU.
+
+The pixels belong to the data: whatever is changed here changes what policies see, so demonstrations must be recorded
+and policies evaluated with the same settings.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import mujoco
+
+_REMEDY = (
+    "install EGL (Debian: apt-get install libegl1 libgl1-mesa-dri) or OSMesa (Debian: apt-get install libosmesa6), "
+    "or use environments without rendering"
+)
+
+
+class RenderingUnavailableError(ValueError):
+    """No OpenGL implementation can draw offscreen on this machine."""
+
+
+def select_backend() -> str:
+    """Choose MuJoCo's OpenGL backend and export it as MUJOCO_GL; call it before `mujoco` is first imported.
+
+    MUJOCO_GL is respected where it is set; otherwise EGL is taken if a device of it can be opened, else OSMesa.
+    Child processes inherit the choice, and software rendering is kept on the calling thread.
+
+    Returns:
+        "egl" or "osmesa".
+
+    Raises:
+        RenderingUnavailableError: if neither works, or MUJOCO_GL names one that doesn't.
+    """
+    requested = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if requested not in ("", *_PROBES):
+        raise RenderingUnavailableError(f"MUJOCO_GL={requested} cannot draw offscreen; set MUJOCO_GL to egl or osmesa")
+    if not requested and "mujoco" in sys.modules:
+        raise RenderingUnavailableError(
+            "mujoco was imported too early to choose a backend; set MUJOCO_GL to egl or osmesa"
+        )
+    # llvmpipe's own threads cost more than they give on frames this small, and workers already fill the cores.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+    for backend in (requested,) if requested else tuple(_PROBES):
+        if _PROBES[backend]():
+            os.environ["MUJOCO_GL"] = backend
+            return backend
+    tried = f"MUJOCO_GL={requested} does not work here" if requested else "neither EGL nor OSMesa works here"
+    raise RenderingUnavailableError(f"cannot render offscreen, {tried}: {_REMEDY}")
+
+
+def _load_library(*names: str) -> ctypes.CDLL | None:
+    for name in names:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+def _osmesa_works() -> bool:
+    return _load_library("libOSMesa.so", "libOSMesa.so.8", "libOSMesa.so.6") is not None
+
+
+def _egl_works() -> bool:
+    """Whether some EGL device can be initialised, which is what MuJoCo's EGL context will ask for."""
+    egl = _load_library("libEGL.so.1", "libEGL.so")
+    if egl is None:
+        return False
+    egl.eglGetProcAddress.restype = ctypes.c_void_p
+    query_address = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+    display_address = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
+    if not query_address or not display_address:
+        return False
+    pointer, platform_device = ctypes.c_void_p, 0x313F  # EGL_PLATFORM_DEVICE_EXT
+    devices_type = ctypes.POINTER(pointer)
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, devices_type, ctypes.POINTER(ctypes.c_int))(query_address)
+    get_display = ctypes.CFUNCTYPE(pointer, ctypes.c_uint, pointer, pointer)(display_address)
+    devices, count = (pointer * 16)(), ctypes.c_int()
+    if not query(len(devices), devices, ctypes.byref(count)):
+        return False
+    egl.eglInitialize.argtypes = [pointer, pointer, pointer]
+    displays = (get_display(platform_device, devices[i], None) for i in range(count.value))
+    return any(display and egl.eglInitialize(display, None, None) for display in displays)
+
+
+_PROBES = {"egl": _egl_works, "osmesa": _osmesa_works}
+
+
+class OffscreenRenderer:
+    """Draws the cameras of one MuJoCo model into small RGB images, without shadows, reflections or multisampling.
+
+    Each frame is drawn `supersample` times larger and averaged over boxes, which costs less on a CPU than multisampling
+    and looks better. One renderer serves every simulation of the same model file in this process; it must be used from
+    the thread that created it.
+
+    Args:
+        model: a compiled model; its meshes and textures are uploaded, its poses are not kept.
+        image_size: height and width of the images, in pixels.
+        supersample: drawn pixels per image pixel, along each side.
+    """
+
+    def __init__(self, model: mujoco.MjModel, image_size: int, supersample: int) -> None:
+        import mujoco
+
+        self.image_size, self._supersample = image_size, supersample
+        side = image_size * supersample
+        # The buffer's size and sampling are read from the model when the context is made, and not after.
+        model.vis.global_.offwidth = model.vis.global_.offheight = side
+        model.vis.quality.offsamples = 0
+        self._gl = _gl_context()
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + 64)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._option, self._perturb = mujoco.MjvOption(), mujoco.MjvPerturb()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._viewport = mujoco.MjrRect(0, 0, side, side)
+        self._pixels = np.empty((side, side, 3), np.uint8)
+
+    def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> np.ndarray:
+        """Draw what a camera of the model sees.
+
+        Args:
+            model: this renderer's model or a copy of it.
+            data: the simulation's state.
+            camera: the camera's name in the model.
+
+        Returns:
+            (image_size, image_size, 3) uint8 RGB, first row at the top of the camera's frame.
+        """
+        import mujoco
+
+        self._gl.make_current()
+        self._camera.fixedcamid = model.camera(camera).id
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(model, data, self._option, self._perturb, self._camera, everything, self._scene)
+        mujoco.mjr_render(self._viewport, self._scene, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
+        return _box_average(self._pixels[::-1], self._supersample)  # OpenGL's first row is the lowest
+
+    def close(self) -> None:
+        """Free the graphics memory."""
+        self._gl.make_current()
+        self._context.free()
+
+
+def _box_average(image: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over factor x factor boxes of an (H, W, 3) uint8 image, rounded to nearest."""
+    if factor == 1:
+        return image.copy()
+    height, width, channels = image.shape
+    total = np.zeros((height // factor, width // factor, channels), np.uint16)
+    for row in range(factor):
+        for column in range(factor):
+            total += image[row::factor, column::factor]
+    return ((total + factor * factor // 2) // (factor * factor)).astype(np.uint8)
+
+
+_process_gl_context = None
+
+
+def _gl_context():
+    """The one OpenGL context of this process; MuJoCo draws into framebuffers of its own, so its size doesn't matter."""
+    global _process_gl_context
+    if _process_gl_context is None:
+        from mujoco.gl_context import GLContext
+
+        _process_gl_context = GLContext(64, 64)
+    return _process_gl_context
