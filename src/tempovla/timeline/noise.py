@@ -23,9 +23,14 @@ def _shift_right(bits: Tensor, count: int) -> Tensor:
     return (bits >> count) & ((1 << (64 - count)) - 1)  # logical, although int64 is signed
 
 
+def _wrap(number: int) -> int:
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)  # as int64 arithmetic overflows
+
+
 def mix_seed(seed: Tensor, salt: Tensor | int) -> Tensor:
     """A new int64 seed from a seed and a salt (int or int64 tensor that broadcasts)."""
-    bits = seed + _GAMMA * (salt + 1)
+    step = _GAMMA * (salt + 1)
+    bits = seed + (_wrap(step) if isinstance(step, int) else step)
     bits = (bits ^ _shift_right(bits, 30)) * _MIX_1
     bits = (bits ^ _shift_right(bits, 27)) * _MIX_2
     return bits ^ _shift_right(bits, 31)
