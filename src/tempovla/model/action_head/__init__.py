@@ -1,0 +1,1 @@
+"""Action heads: from a representation to a chunk of actions."""

@@ -1,0 +1,1 @@
+"""Token ordering and multi-modal fusion."""

@@ -1,0 +1,1 @@
+"""Shared blocks: attention, Mamba, MLPs, embeddings."""

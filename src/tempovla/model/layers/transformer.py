@@ -1,0 +1,77 @@
+"""A pre-norm transformer over a sequence of tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim={dim} is not divisible by num_heads={num_heads}; choose heads that divide it")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
+        """(B, L, D) to (B, L, D)."""
+        batch, length, dim = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
+
+
+class TransformerBlock(nn.Module):
+    """Attention and a feed-forward layer, each behind a LayerNorm and around a residual."""
+
+    def __init__(self, dim: int, num_heads: int, ffn_multiple: int = 4) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = SelfAttention(dim, num_heads)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.ffn = nn.Sequential(nn.Linear(dim, ffn_multiple * dim), nn.GELU(), nn.Linear(ffn_multiple * dim, dim))
+
+    def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
+        """(B, L, D) to (B, L, D)."""
+        x = x + self.attention(self.attention_norm(x), causal=causal)
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks with learned positions and a final norm.
+
+    Args:
+        dim: width D.
+        depth: number of blocks.
+        num_heads: attention heads.
+        max_length: longest sequence, for the learned positions.
+        causal: every token sees only those before it and itself.
+    """
+
+    def __init__(self, dim: int, depth: int, num_heads: int, max_length: int, *, causal: bool = False) -> None:
+        super().__init__()
+        self.causal = causal
+        self.position = nn.Parameter(0.02 * torch.randn(max_length, dim))
+        self.blocks = nn.ModuleList(TransformerBlock(dim, num_heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) to (B, L, D).
+
+        Raises:
+            ValueError: if L exceeds the learned positions.
+        """
+        if x.shape[1] > len(self.position):
+            raise ValueError(
+                f"sequence of {x.shape[1]} tokens is longer than max_length={len(self.position)}; raise it"
+            )
+        x = x + self.position[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x, causal=self.causal)
+        return self.norm(x)

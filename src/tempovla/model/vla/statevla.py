@@ -1,0 +1,332 @@
+"""StateVLA: a state representation learned by predicting the future, then a flow-matching policy on top of it.
+
+Phase 1 (temporal JEPA): z_t and the actions to t+k predict the z_{t+k} of a slowly moving target encoder.
+Phase 2 (flow matching): z_t gives a chunk of actions; pose by flow matching, the gripper by a classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.action_head.flow_matching import FlowMatchingPolicy
+from tempovla.model.action_head.gripper import GripperClassifier, gripper_action, gripper_target
+from tempovla.model.fusion.state_encoder import AllTokensReadout, ClsReadout, StateEncoder
+from tempovla.model.fusion.tokenizer import MultiModalTokenizer
+from tempovla.model.layers.mlp import mlp
+from tempovla.model.layers.sequence import sequence_encoder
+from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
+from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
+from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
+from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
+
+STATE_KEY = "observation.state"
+ACTION_KEY = "action"
+LANGUAGE_KEY = "language"
+
+
+@dataclass(frozen=True)
+class JepaConfig:
+    """What phase 1 learns from; the defaults are the reference's literal recipe.
+
+    Attributes:
+        prediction_horizon: steps k from z_t to the predicted z_{t+k}; the predictor sees the k actions in between.
+        temporal_predictor_hidden_dim: width of the predictor.
+        regularize: whether variance and covariance act on the `prediction` (the reference) or on the `state` z_t.
+        variance_weight: keeps every dimension's standard deviation above 1.
+        covariance_weight: keeps dimensions uncorrelated.
+        inverse_dynamics_weight: recover the actions from z_t and z_{t+k}; 0 leaves the part out.
+        behavior_cloning_weight: regress the action chunk from z_t; 0 leaves the part out.
+        ema_momentum: of the target encoder, at the start.
+        ema_momentum_schedule: `cosine` rises to 1.0 over `ema_steps`; `constant` stays.
+        ema_steps: training steps of phase 1, which the recipe fills in.
+    """
+
+    prediction_horizon: int = 1
+    temporal_predictor_hidden_dim: int = 512
+    regularize: Literal["prediction", "state"] = "prediction"
+    variance_weight: float = 1.0
+    covariance_weight: float = 0.04
+    inverse_dynamics_weight: float = 0.0
+    behavior_cloning_weight: float = 0.0
+    ema_momentum: float = 0.996
+    ema_momentum_schedule: Literal["cosine", "constant"] = "cosine"
+    ema_steps: int = 1
+
+
+@dataclass(frozen=True)
+class StateVLAConfig:
+    """Sizes of StateVLA; the defaults are the reference's on LIBERO.
+
+    Attributes:
+        cameras: keys of the image streams, in token order.
+        image_size: side of the square pictures [px].
+        patch_size: side of the patch behind one token [px].
+        image_tokenizer: `patch` (one convolution) or `conv` (a small stack of them).
+        embed_dim: width of a token.
+        lang_emb_dim: size of the sentence embedding.
+        robot_state_dim: size of the proprioceptive state.
+        encoder_type: `mamba` or `transformer`.
+        encoder_depth: layers of the encoder.
+        num_heads: attention heads, for transformers.
+        d_state, d_conv, expand: Mamba's state size, convolution width and expansion.
+        readout: `cls` (the last token) or `all_tokens`.
+        state_dim: size of z.
+        action_dim: size of an action, gripper included.
+        has_gripper: the last action dimension is a binary gripper in {-1, +1}.
+        action_seq_len: steps of an action chunk.
+        policy_type: backbone of the flow, `mamba` or `transformer`.
+        policy_layers: its layers.
+        policy_embed_dim: its width.
+        flow_steps: Euler steps when acting.
+        flow_draws: noise draws per state in training; more of them use an expensive encoder better.
+        freeze_encoder: phase 2 leaves the encoder as phase 1 made it.
+        jepa: what phase 1 learns from.
+    """
+
+    cameras: tuple[str, ...] = ("observation.images.agentview_rgb", "observation.images.eye_in_hand_rgb")
+    image_size: int = 224
+    patch_size: int = 16
+    image_tokenizer: Literal["patch", "conv"] = "patch"
+    embed_dim: int = 256
+    lang_emb_dim: int = 512
+    robot_state_dim: int = 9
+    encoder_type: Literal["mamba", "transformer"] = "mamba"
+    encoder_depth: int = 12
+    num_heads: int = 8
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    readout: Literal["cls", "all_tokens"] = "cls"
+    state_dim: int = 256
+    action_dim: int = 7
+    has_gripper: bool = True
+    action_seq_len: int = 10
+    policy_type: Literal["mamba", "transformer"] = "mamba"
+    policy_layers: int = 3
+    policy_embed_dim: int = 256
+    flow_steps: int = 4
+    flow_draws: int = 1
+    freeze_encoder: bool = True
+    jepa: JepaConfig = field(default_factory=JepaConfig)
+
+    @property
+    def pose_dim(self) -> int:
+        """Continuous dimensions of an action."""
+        return self.action_dim - int(self.has_gripper)
+
+
+@dataclass(frozen=True)
+class StateVLAState:
+    """What StateVLA carries from one decision to the next: where its noise comes from. Both (B,) int64."""
+
+    seed: Tensor
+    decision: Tensor
+
+
+class StateVLA(nn.Module):
+    """The policy; `phase` chooses what `forward` trains.
+
+    Args:
+        config: sizes.
+        phase: 1 for the temporal JEPA, 2 for the policy.
+    """
+
+    def __init__(self, config: StateVLAConfig, phase: Literal[1, 2] = 2) -> None:
+        super().__init__()
+        if phase not in (1, 2):
+            raise ValueError(f"phase={phase!r} is unknown; StateVLA trains in phases 1 and 2")
+        self.config = config
+        self.phase = phase
+        self.encoder = build_state_encoder(config)
+        self.target_encoder = EmaTarget(self.encoder)
+        jepa, chunk_dim = config.jepa, config.action_dim * config.jepa.prediction_horizon
+        hidden = jepa.temporal_predictor_hidden_dim
+        self.temporal_predictor = TemporalPredictor(config.state_dim, chunk_dim, hidden)
+        self.inverse_dynamics = (
+            InverseDynamics(config.state_dim, chunk_dim, hidden) if jepa.inverse_dynamics_weight else None
+        )
+        self.behavior_cloning = (
+            mlp((config.state_dim, hidden, config.action_seq_len * config.action_dim))
+            if jepa.behavior_cloning_weight
+            else None
+        )
+        backbone = sequence_encoder(
+            config.policy_type,
+            dim=config.policy_embed_dim,
+            depth=config.policy_layers,
+            max_length=2 + config.action_seq_len,
+            num_heads=config.num_heads,
+            d_state=config.d_state,
+            d_conv=config.d_conv,
+            expand=config.expand,
+        )
+        self.flow_policy = FlowMatchingPolicy(
+            config.state_dim, config.pose_dim, config.action_seq_len, config.policy_embed_dim, backbone
+        )
+        self.gripper = (
+            GripperClassifier(config.state_dim, config.policy_embed_dim, config.action_seq_len)
+            if config.has_gripper
+            else None
+        )
+        self._choose_trainable()
+
+    def _choose_trainable(self) -> None:
+        parts = {
+            "encoder": self.phase == 1 or not self.config.freeze_encoder,
+            "temporal_predictor": self.phase == 1,
+            "inverse_dynamics": self.phase == 1,
+            "behavior_cloning": self.phase == 1,
+            "flow_policy": self.phase == 2,
+            "gripper": self.phase == 2,
+        }
+        for name, trainable in parts.items():
+            part = getattr(self, name)
+            if part is not None:
+                part.requires_grad_(trainable)
+
+    def windows(self) -> tuple[Window, ...]:
+        """Observations now, and in phase 1 also k steps ahead; the actions from now on."""
+        config = self.config
+        horizon = config.jepa.prediction_horizon
+        observed = (0, horizon) if self.phase == 1 else (0,)
+        actions = max(horizon, config.action_seq_len) if self.phase == 1 else config.action_seq_len
+        keys = (STATE_KEY, *config.cameras)
+        return (*(Window(key, observed) for key in keys), Window(ACTION_KEY, tuple(range(actions))))
+
+    def initial_state(self, batch_size: int) -> StateVLAState:
+        """Every row starts from the same noise stream, so that no result depends on the row an episode runs in."""
+        zeros = torch.zeros(batch_size, dtype=torch.int64, device=self.device)
+        return StateVLAState(seed=zeros, decision=zeros)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.parameters()).device
+
+    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+        """Loss terms of the current phase."""
+        return self._jepa_terms(sample) if self.phase == 1 else self._policy_terms(sample)
+
+    def encode(self, context: Context) -> tuple[Tensor, Tensor]:
+        """z_t (B, state_dim), and (B,) whether every observation of now was valid."""
+        return self.encoder(*self._inputs(context.now, 0, context)), self._observed(context.now, 0)
+
+    def act(self, context: Context, state: StateVLAState) -> tuple[ActionChunk, StateVLAState]:
+        """A chunk of actions (B, H, A), normalised as in training."""
+        decision = torch.where(context.first, 0, state.decision)
+        z, _ = self.encode(context)
+        config = self.config
+        noise = row_normal(mix_seed(state.seed, decision), (config.action_seq_len, config.pose_dim))
+        action = self.flow_policy.sample(z, noise, config.flow_steps)
+        if self.gripper is not None:
+            action = torch.cat([action, gripper_action(self.gripper(z))[..., None]], dim=-1)
+        track = Track.of(action.float(), range(config.action_seq_len))
+        return ActionChunk(track.value, track.valid, track.offset), StateVLAState(state.seed, decision + 1)
+
+    def after_step(self, train_step: int) -> None:
+        """Phase 1: move the target encoder."""
+        if self.phase == 1:
+            jepa = self.config.jepa
+            momentum = ema_momentum(jepa.ema_momentum, train_step, jepa.ema_steps, jepa.ema_momentum_schedule)
+            self.target_encoder.update(self.encoder, momentum)
+
+    def _inputs(self, tracks: Mapping[str, Track], offset: int, context: Context) -> tuple[Any, ...]:
+        """Language, robot state and pictures at one offset, with zeros (grey pictures) where nothing valid is."""
+        state, state_valid = tracks[STATE_KEY].at(offset)
+        pictures = []
+        for camera in self.config.cameras:
+            picture, valid = tracks[camera].at(offset)
+            missing = torch.zeros((), dtype=picture.dtype, device=picture.device)
+            pictures.append(picture if bool(valid.all()) else torch.where(valid[:, None, None, None], picture, missing))
+        language, _ = context.now[LANGUAGE_KEY].at(0)
+        return language, torch.where(state_valid[:, None], state, 0.0), pictures
+
+    def _observed(self, tracks: Mapping[str, Track], offset: int) -> Tensor:
+        """(B,) True where state and all pictures are valid at one offset."""
+        keys = (STATE_KEY, *self.config.cameras)
+        return torch.stack([tracks[key].at(offset)[1] for key in keys]).all(dim=0)
+
+    def _jepa_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
+        jepa, context = self.config.jepa, sample.context
+        horizon = jepa.prediction_horizon
+        action = sample.future[ACTION_KEY]
+        done = action.value[:, :horizon].flatten(1)
+        done_valid = action.valid[:, :horizon].all(dim=1)
+        z, observed = self.encode(context)
+        z_future = self.target_encoder(*self._inputs(sample.future, horizon, context))
+        valid = observed & self._observed(sample.future, horizon) & done_valid
+        predicted = self.temporal_predictor(z, torch.where(done_valid[:, None], done, 0.0))
+        regularized, rows = (z, observed) if jepa.regularize == "state" else (predicted, valid)
+        terms = {
+            "jepa_mse": LossTerm(predicted, z_future, valid),
+            "jepa_persistence": LossTerm(self._target_now(context), z_future, valid, weight=0.0),
+            "jepa_variance": LossTerm(regularized, None, rows, jepa.variance_weight, "variance"),
+            "jepa_covariance": LossTerm(regularized, None, rows, jepa.covariance_weight, "covariance"),
+        }
+        if self.inverse_dynamics is not None:
+            z_next = self.encoder(*self._inputs(sample.future, horizon, context))
+            recovered = self.inverse_dynamics(z, z_next)
+            terms["inverse_dynamics"] = LossTerm(recovered, done, valid, jepa.inverse_dynamics_weight)
+        if self.behavior_cloning is not None:
+            length = self.config.action_seq_len
+            cloned = self.behavior_cloning(z).unflatten(1, (length, self.config.action_dim))
+            chunk_valid = action.valid[:, :length] & observed[:, None]
+            target = action.value[:, :length]
+            terms["behavior_cloning"] = LossTerm(cloned, target, chunk_valid, jepa.behavior_cloning_weight)
+        return terms
+
+    def _target_now(self, context: Context) -> Tensor:
+        """z_t of the target encoder: "nothing changes" is the prediction that any predictor has to beat."""
+        return self.target_encoder(*self._inputs(context.now, 0, context))
+
+    def _policy_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
+        config = self.config
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not config.freeze_encoder):
+            z, observed = self.encode(sample.context)
+        action = sample.future[ACTION_KEY]
+        valid = action.valid & observed[:, None]
+        clean = torch.where(valid[..., None], action.value, 0.0)
+        draws = config.flow_draws
+        repeated = (z, clean[..., : config.pose_dim], valid)
+        z_many, pose, pose_valid = (x.repeat_interleave(draws, dim=0) for x in repeated)
+        shape = (draws, config.action_seq_len, config.pose_dim)
+        noise = row_normal(sample.seed, shape, stream=1).flatten(0, 1)
+        flow_time = row_uniform(sample.seed, (draws,), stream=2).flatten()
+        velocity, target = self.flow_policy.training_pair(pose, noise, flow_time, z_many)
+        terms = {"pos_rot_loss": LossTerm(velocity, target, pose_valid)}
+        if self.gripper is not None:
+            terms["gripper_loss"] = LossTerm(self.gripper(z), gripper_target(clean[..., -1]), valid, kind="bce")
+        return terms
+
+
+def build_state_encoder(config: StateVLAConfig) -> StateEncoder:
+    """Tokenizer, encoder and read-out as the config says."""
+    tokenizer = MultiModalTokenizer(
+        num_cameras=len(config.cameras),
+        image_tokenizer=config.image_tokenizer,
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.embed_dim,
+        lang_emb_dim=config.lang_emb_dim,
+        robot_state_dim=config.robot_state_dim,
+    )
+    encoder = sequence_encoder(
+        config.encoder_type,
+        dim=config.embed_dim,
+        depth=config.encoder_depth,
+        max_length=tokenizer.num_tokens,
+        num_heads=config.num_heads,
+        d_state=config.d_state,
+        d_conv=config.d_conv,
+        expand=config.expand,
+    )
+    if config.readout == "cls":
+        readout: nn.Module = ClsReadout(config.embed_dim, config.state_dim)
+    else:
+        readout = AllTokensReadout(config.embed_dim, config.state_dim, tokenizer.num_tokens)
+    return StateEncoder(tokenizer, encoder, readout)

@@ -1,0 +1,1 @@
+"""Vision-language parts: image tokenizers."""

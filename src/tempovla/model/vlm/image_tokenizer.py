@@ -1,0 +1,61 @@
+"""Image tokenizers: pictures to a grid of tokens, trained from scratch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def scale_pixels(images: Tensor) -> Tensor:
+    """uint8 [0, 255] to float32 [-1, 1]."""
+    return images.float().mul_(2.0 / 255.0).sub_(1.0)
+
+
+class PatchImageTokenizer(nn.Module):
+    """Non-overlapping patches through one convolution (ViT; Dosovitskiy et al., 2021).
+
+    (N, 3, S, S) uint8 to (N, (S / patch_size)^2, embed_dim), row by row from the top left.
+    """
+
+    def __init__(self, image_size: int, patch_size: int, embed_dim: int) -> None:
+        super().__init__()
+        if image_size % patch_size:
+            raise ValueError(f"image_size={image_size} is not divisible by patch_size={patch_size}; change either")
+        self.num_tokens = (image_size // patch_size) ** 2
+        self.projection = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
+        self.position = nn.Parameter(0.02 * torch.randn(self.num_tokens, embed_dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens (N, num_tokens, embed_dim)."""
+        return self.projection(scale_pixels(images)).flatten(2).transpose(1, 2) + self.position
+
+
+class ConvImageTokenizer(nn.Module):
+    """A small stack of strided convolutions: learns from far less data than bare patches (Xiao et al., 2021).
+
+    (N, 3, S, S) uint8 to (N, (S / patch_size)^2, embed_dim); patch_size, a power of two, is the total stride.
+    """
+
+    def __init__(self, image_size: int, patch_size: int, embed_dim: int, width: int = 32) -> None:
+        super().__init__()
+        stages = patch_size.bit_length() - 1
+        if 2**stages != patch_size or image_size % patch_size:
+            raise ValueError(f"patch_size={patch_size} must be a power of two that divides image_size={image_size}")
+        self.num_tokens = (image_size // patch_size) ** 2
+        channels = [3, *(min(width * 2**stage, embed_dim) for stage in range(stages))]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(channels[:-1], channels[1:], strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
+        self.stem = nn.Sequential(*layers, nn.Conv2d(channels[-1], embed_dim, 1)).to(memory_format=torch.channels_last)
+        self.position = nn.Parameter(0.02 * torch.randn(self.num_tokens, embed_dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens (N, num_tokens, embed_dim)."""
+        pixels = scale_pixels(images).contiguous(memory_format=torch.channels_last)
+        return self.stem(pixels).flatten(2).transpose(1, 2) + self.position
+
+
+IMAGE_TOKENIZER_REGISTRY: dict[str, type[PatchImageTokenizer] | type[ConvImageTokenizer]] = {
+    "patch": PatchImageTokenizer,
+    "conv": ConvImageTokenizer,
+}

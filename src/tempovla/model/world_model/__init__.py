@@ -1,0 +1,1 @@
+"""World models: predicting representations of the future."""
