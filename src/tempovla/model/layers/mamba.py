@@ -1,0 +1,234 @@
+"""Mamba: selective state space layers (Gu and Dao, 2023), for whole sequences and one step at a time.
+
+Parameters are named as in transformers' `MambaModel`, whose weights load as they are, the token embedding apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tempovla.model.layers.causal_conv import causal_conv
+from tempovla.model.layers.mixer_state import MixerState, pack_valid, unpack_valid
+from tempovla.model.layers.selective_scan import selective_scan, selective_step
+
+
+@dataclass(frozen=True)
+class MambaConfig:
+    """Sizes of a stack of Mamba-1 blocks.
+
+    Attributes:
+        d_model: features of the residual stream.
+        depth: number of blocks.
+        d_state: state dimensions per channel.
+        d_conv: steps that the causal convolution sees, the present one included.
+        expand: channels inside a block, as a multiple of d_model.
+        dt_rank: rank of the projection to step sizes; "auto" is d_model / 16, rounded up.
+        dt_min: smallest step size at initialisation.
+        dt_max: largest step size at initialisation.
+        use_bias: whether the input and output projections have a bias.
+        use_conv_bias: whether the convolution has a bias.
+        norm_eps: added to the mean square in RMSNorm.
+    """
+
+    d_model: int = 256
+    depth: int = 12
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    dt_rank: int | Literal["auto"] = "auto"
+    dt_min: float = 0.001
+    dt_max: float = 0.1
+    use_bias: bool = False
+    use_conv_bias: bool = True
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "d_model", "depth", "d_state", "d_conv", "expand")
+        if self.dt_rank != "auto":
+            check_sizes(self, "dt_rank")
+
+    @property
+    def d_inner(self) -> int:
+        """Channels inside a block."""
+        return self.expand * self.d_model
+
+    @property
+    def rank(self) -> int:
+        """`dt_rank` as a number."""
+        return math.ceil(self.d_model / 16) if self.dt_rank == "auto" else self.dt_rank
+
+    def build_mixer(self) -> MambaMixer:
+        """The mixer of one block."""
+        return MambaMixer(self)
+
+
+def check_sizes(config: object, *names: str) -> None:
+    """Raise ValueError unless the named fields are positive."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)} must be at least 1")
+
+
+class MambaMixer(nn.Module):
+    """The Mamba-1 layer: gated, with a causal convolution and the selective scan."""
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, rank = config.d_inner, config.rank
+        self.in_proj = nn.Linear(config.d_model, 2 * channels, bias=config.use_bias)
+        self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels, bias=config.use_conv_bias)
+        self.x_proj = nn.Linear(channels, rank + 2 * config.d_state, bias=False)
+        self.dt_proj = nn.Linear(rank, channels)
+        self.A_log = nn.Parameter(torch.arange(1.0, config.d_state + 1).log().repeat(channels, 1))
+        self.D = nn.Parameter(torch.ones(channels))
+        self.out_proj = nn.Linear(channels, config.d_model, bias=config.use_bias)
+        nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
+        init_step_bias(self.dt_proj.bias, config.dt_min, config.dt_max)
+
+    def initial_state(self, batch: int) -> MixerState:
+        """The state of `batch` rows that have seen nothing."""
+        config = self.config
+        return MixerState(
+            conv=self.A_log.new_zeros(batch, config.d_conv - 1, config.d_inner),
+            ssm=self.A_log.new_zeros(batch, config.d_state, config.d_inner),
+        )
+
+    def forward(
+        self, x: Tensor, state: MixerState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, MixerState]:
+        """Mix a sequence.
+
+        Args:
+            x: (batch, length, d_model).
+            state: what came before; None means nothing.
+            lengths: (batch,) number of valid steps of each row, which come first; None means all. The rest must be
+                finite; it touches no valid output and no state.
+
+        Returns:
+            Outputs like `x`, and the state after the last valid step.
+        """
+        u, gate = self.in_proj(x).chunk(2, dim=-1)
+        past = self.initial_state(len(x)).conv if state is None else state.conv
+        u, conv = causal_conv(self.conv1d, u, past, lengths)
+        u = F.silu(u)
+        delta, A, B, C = self._selection(u)
+        if lengths is not None:
+            delta = delta.masked_fill((torch.arange(x.shape[1], device=x.device) >= lengths[:, None])[..., None], 0.0)
+        y, ssm = selective_scan(u, delta, A, B, C, None if state is None else state.ssm)
+        return self._gated_output(y, u, gate), MixerState(conv, ssm)
+
+    def step(self, x: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
+        """Mix one step (batch, d_model) into the state; equals `forward` on a sequence of length 1."""
+        u, gate = self.in_proj(x).chunk(2, dim=-1)
+        u, conv = causal_conv(self.conv1d, u.unsqueeze(1), state.conv)
+        u = F.silu(u.squeeze(1))
+        delta, A, B, C = self._selection(u)
+        y, ssm = selective_step(u, delta, A, B, C, state.ssm)
+        return self._gated_output(y, u, gate), MixerState(conv, ssm)
+
+    def _selection(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Step sizes (..., channels) and rates in full precision; input and output weights (..., d_state)."""
+        config = self.config
+        steps, B, C = self.x_proj(u).split([config.rank, config.d_state, config.d_state], dim=-1)
+        with torch.autocast(u.device.type, enabled=False):
+            delta = F.softplus(self.dt_proj(steps.to(self.dt_proj.weight.dtype)))
+        return delta, -self.A_log.exp(), B, C
+
+    def _gated_output(self, y: Tensor, u: Tensor, gate: Tensor) -> Tensor:
+        return self.out_proj(torch.addcmul(y, self.D, u) * F.silu(gate))
+
+
+def init_step_bias(bias: Tensor, dt_min: float, dt_max: float) -> None:
+    """Fill `bias` so that softplus(bias) is log-uniform in [dt_min, dt_max] (Mamba paper, section 3.6)."""
+    with torch.no_grad():
+        steps = torch.empty_like(bias).uniform_(math.log(dt_min), math.log(dt_max)).exp_()
+        bias.copy_(steps + torch.log(-torch.expm1(-steps)))
+
+
+class MambaBlock(nn.Module):
+    """Norm, mixer and residual."""
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.mixer = config.build_mixer()
+
+    def forward(
+        self, x: Tensor, state: MixerState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, MixerState]:
+        """As the mixer's `forward`."""
+        y, state = self.mixer(self.norm(x), state, lengths)
+        return x + y, state
+
+    def step(self, x: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
+        """As the mixer's `step`."""
+        y, state = self.mixer.step(self.norm(x), state)
+        return x + y, state
+
+
+@dataclass(frozen=True)
+class MambaState:
+    """All that a stack remembers: the state of each block."""
+
+    blocks: tuple[MixerState, ...]
+
+    def reset(self, rows: Tensor) -> MambaState:
+        """The same state with the rows where `rows` (batch,) bool is True as new."""
+        return MambaState(tuple(block.reset(rows) for block in self.blocks))
+
+
+class Mamba(nn.Module):
+    """A stack of Mamba blocks with a final norm, over features (no token embedding)."""
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MambaBlock(config) for _ in range(config.depth))
+        self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        for block in self.layers:  # keeps the variance of the residual stream independent of depth, as in GPT-2
+            with torch.no_grad():
+                block.mixer.out_proj.weight.div_(math.sqrt(config.depth))
+
+    def initial_state(self, batch: int) -> MambaState:
+        """The state of `batch` rows that have seen nothing."""
+        return MambaState(tuple(block.mixer.initial_state(batch) for block in self.layers))
+
+    def forward(
+        self, x: Tensor, state: MambaState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, MambaState]:
+        """Run over a sequence.
+
+        Args:
+            x: (batch, length, d_model).
+            state: what came before; None means nothing.
+            valid: (batch, length) bool, None means all. Invalid steps are skipped, wherever they are: outputs and state
+                are as if they weren't there.
+
+        Returns:
+            Outputs like `x`, zero where invalid, and the state after the last valid step.
+        """
+        lengths = None
+        if valid is not None:
+            x, lengths, order = pack_valid(x, valid)
+        states = []
+        for index, block in enumerate(self.layers):
+            x, block_state = block(x, None if state is None else state.blocks[index], lengths)
+            states.append(block_state)
+        x = self.norm_f(x)
+        if valid is not None:
+            x = unpack_valid(x, valid, order)
+        return x, MambaState(tuple(states))
+
+    def step(self, x: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+        """Run one step (batch, d_model); equals `forward` on a sequence of length 1."""
+        states = []
+        for block, block_state in zip(self.layers, state.blocks, strict=True):
+            x, block_state = block.step(x, block_state)
+            states.append(block_state)
+        return self.norm_f(x), MambaState(tuple(states))
