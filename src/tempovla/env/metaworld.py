@@ -38,6 +38,7 @@ class MetaWorldConfig:
         cameras: the cameras seen, in order.
         image_size: height and width of each camera's image, in pixels.
         supersample: drawn pixels per image pixel along each side.
+        mesh_cell_m: meshes are drawn without details smaller than this [m], at half the cost; 0 draws them all.
         max_steps: control steps after which an episode is truncated.
         terminate_on_success: end the episode at its first success; experts go on a little to record the end.
         render: False leaves the images out, which needs no OpenGL.
@@ -47,6 +48,7 @@ class MetaWorldConfig:
     cameras: tuple[str, ...] = ("corner2", "gripperPOV")
     image_size: int = 64
     supersample: int = 2
+    mesh_cell_m: float = 0.015
     max_steps: int = 500
     terminate_on_success: bool = True
     render: bool = True
@@ -156,7 +158,8 @@ class MetaWorldEnv(gymnasium.Env):
         return self._draw(self.config.cameras[0]) if self.config.render else None
 
     def _draw(self, camera: str) -> np.ndarray:
-        renderer = _renderer(self._simulation.fullpath, self.config.image_size, self.config.supersample)
+        config = self.config
+        renderer = _renderer(self._simulation.fullpath, config.image_size, config.supersample, config.mesh_cell_m)
         image = renderer.render(self._simulation.model, self._simulation.data, camera)
         return np.ascontiguousarray(image[::-1, ::-1]) if camera in _UPSIDE_DOWN_CAMERAS else image
 
@@ -218,5 +221,5 @@ def _make_simulation(task: str) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _renderer(model_path: str, image_size: int, supersample: int) -> OffscreenRenderer:
-    return OffscreenRenderer(copy.copy(_compiled_model(model_path)), image_size, supersample)
+def _renderer(model_path: str, image_size: int, supersample: int, mesh_cell_m: float) -> OffscreenRenderer:
+    return OffscreenRenderer(copy.copy(_compiled_model(model_path)), image_size, supersample, mesh_cell_m)

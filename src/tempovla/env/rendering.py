@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tempovla.env.simplify import simplify_meshes
+
 if TYPE_CHECKING:
     import mujoco
 
@@ -104,9 +106,11 @@ class OffscreenRenderer:
         model: a compiled model; its meshes and textures are uploaded, its poses are not kept.
         image_size: height and width of the images, in pixels.
         supersample: drawn pixels per image pixel, along each side.
+        mesh_cell_m: meshes are drawn without details smaller than this [m]; 0 draws them as they are. It changes
+            `model`, which must therefore be a copy that physics does not use.
     """
 
-    def __init__(self, model: mujoco.MjModel, image_size: int, supersample: int) -> None:
+    def __init__(self, model: mujoco.MjModel, image_size: int, supersample: int, mesh_cell_m: float = 0.0) -> None:
         import mujoco
 
         self.image_size, self._supersample = image_size, supersample
@@ -114,6 +118,8 @@ class OffscreenRenderer:
         # The buffer's size and sampling are read from the model when the context is made, and not after.
         model.vis.global_.offwidth = model.vis.global_.offheight = side
         model.vis.quality.offsamples = 0
+        if mesh_cell_m:
+            simplify_meshes(model, mesh_cell_m)
         self._gl = _gl_context()
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)

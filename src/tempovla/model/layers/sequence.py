@@ -14,7 +14,7 @@ class MambaSequence(nn.Module):
         from tempovla.model.layers.mamba import Mamba, MambaConfig
 
         super().__init__()
-        self.mamba = Mamba(MambaConfig(d_model=dim, n_layer=depth, d_state=d_state, d_conv=d_conv, expand=expand))
+        self.mamba = Mamba(MambaConfig(d_model=dim, depth=depth, d_state=d_state, d_conv=d_conv, expand=expand))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -44,9 +46,9 @@ class ConvImageTokenizer(nn.Module):
         self.num_tokens = (image_size // patch_size) ** 2
         channels = [3, *(min(width * 2**stage, embed_dim) for stage in range(stages))]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(channels[:-1], channels[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(channels):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.GELU()]
-        self.stem = nn.Sequential(*layers, nn.Conv2d(channels[-1], embed_dim, 1)).to(memory_format=torch.channels_last)
+        self.stem = nn.Sequential(*layers, nn.Conv2d(channels[-1], embed_dim, 1))
         self.position = nn.Parameter(0.02 * torch.randn(self.num_tokens, embed_dim))
 
     def forward(self, images: Tensor) -> Tensor:
