@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     import mujoco
 
 
+_FINE_MESH_FACES = 2000  # in Meta-World: the robot's links, and hardly anything that is seen up close
+
+
 def simplify_meshes(model: mujoco.MjModel, cell_m: float) -> None:
-    """Merge the vertices of every mesh of `model` within grid cells (Rossignac and Borrel, 1993), in place.
+    """Merge the vertices of every finely meshed part within grid cells (Rossignac and Borrel, 1993), in place.
 
     Triangles that collapse are dropped, the others keep their shading normals. Give it a copy of the model, made for
     drawing only, before its meshes are uploaded.
@@ -25,6 +28,8 @@ def simplify_meshes(model: mujoco.MjModel, cell_m: float) -> None:
         cell_m: side of a grid cell [m]; details smaller than it vanish.
     """
     for mesh in range(model.nmesh):
+        if model.mesh_facenum[mesh] < _FINE_MESH_FACES:
+            continue
         first_vertex, first_face = model.mesh_vertadr[mesh], model.mesh_faceadr[mesh]
         vertices = model.mesh_vert[first_vertex : first_vertex + model.mesh_vertnum[mesh]]
         face_rows = slice(first_face, first_face + model.mesh_facenum[mesh])
