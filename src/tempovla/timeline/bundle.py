@@ -47,8 +47,14 @@ class Bundle:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder as a whole: it appears complete or not at all, and replaces an older one."""
+        """Write the folder as a whole: it appears complete or not at all, and replaces an older bundle.
+
+        Raises:
+            ValueError: if the folder holds something that is no bundle.
+        """
         target = Path(folder)
+        if target.exists() and not (target / "bundle.json").is_file() and not _is_empty_folder(target):
+            raise ValueError(f"{target}: holds something that is no bundle; give another folder")
         staging = target.with_name(f".{target.name}.{os.getpid()}.part")
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
@@ -62,6 +68,7 @@ class Bundle:
         }
         (staging / "bundle.json").write_text(json.dumps(meta, indent=2) + "\n")
         (staging / "transform.json").write_text(json.dumps(self.transform, indent=2) + "\n")
+        # A clone each, as safetensors refuses tensors that share memory.
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.weights.items()}
         save_file(weights, staging / "weights.safetensors")
         replace_folder(staging, target)
@@ -89,11 +96,18 @@ class Bundle:
         missing = [key for key in ("policy", "config", "windows", "embodiment") if key not in meta]
         if missing:
             raise ValueError(f"{root / 'bundle.json'}: keys {missing} are missing; copy the bundle again")
+        try:
+            windows = tuple(Window.from_json(window) for window in meta["windows"])
+            embodiment = Embodiment.from_json(meta["embodiment"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{root / 'bundle.json'}: windows or embodiment not readable ({error!r}); copy the bundle again"
+            ) from None
         return cls(
             policy=meta["policy"],
             config=meta["config"],
-            windows=tuple(Window.from_json(window) for window in meta["windows"]),
-            embodiment=Embodiment.from_json(meta["embodiment"]),
+            windows=windows,
+            embodiment=embodiment,
             transform=transform,
             weights=weights,
             provenance=meta.get("provenance", {}),
@@ -110,11 +124,17 @@ def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
         data = json.loads(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; {remedy}") from None
+    except OSError as error:
+        raise ValueError(f"{path}: not readable ({error.strerror}); {remedy}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error}); {remedy}") from None
     if not isinstance(data, dict):
         raise ValueError(f"{path}: holds a {type(data).__name__}, not an object; {remedy}")
     return data
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is None
 
 
 def replace_folder(staging: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -51,11 +52,11 @@ class Track:
         """Number of steps T."""
         return self.value.shape[1]
 
-    def with_value(self, value: Tensor) -> Track:
+    def with_value(self, value: Tensor) -> Self:
         """The same window with other values (B, T, *G)."""
         return replace(self, value=value)
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Track:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Apply `function` to the values; it must keep (B, T)."""
         return self.with_value(function(self.value))
 
@@ -77,13 +78,14 @@ class Track:
         step = int(found[0])
         return self.value[:, step], self.valid[:, step]
 
-    def rows(self, index: Tensor | slice) -> Track:
+    def rows(self, index: Tensor | slice) -> Self:
         """The chosen rows of the batch."""
-        return Track(self.value[index], self.valid[index], self.offset)
+        return replace(self, value=self.value[index], valid=self.valid[index])
 
-    def to(self, device: torch.device | str) -> Track:
+    def to(self, device: torch.device | str) -> Self:
         """The track on another device (offsets stay on the CPU: they are shape, not data)."""
-        return Track(self.value.to(device, non_blocking=True), self.valid.to(device, non_blocking=True), self.offset)
+        value, valid = (tensor.to(device, non_blocking=True) for tensor in (self.value, self.valid))
+        return replace(self, value=value, valid=valid)
 
 
 Tracks = Mapping[str, Track]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,12 @@ class Window:
     offsets: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "offsets", tuple(int(offset) for offset in self.offsets))
+        try:
+            object.__setattr__(self, "offsets", tuple(operator.index(offset) for offset in self.offsets))
+        except TypeError:
+            raise ValueError(
+                f"Window({self.key!r}) offsets {self.offsets!r} are not integers; give control steps, e.g. (-1, 0)"
+            ) from None
         if not self.offsets:
             raise ValueError(f"Window({self.key!r}) has no offsets; give at least one, e.g. (0,)")
         if any(b <= a for a, b in zip(self.offsets, self.offsets[1:], strict=False)):
@@ -39,10 +46,11 @@ class Window:
         return cls(data["key"], tuple(data["offsets"]))
 
 
-def _seconds_to_steps(text: str, rate_hz: float | None) -> int:
-    if rate_hz is None:
-        raise ValueError(f"offset {text!r} is in seconds, but no clock is known here; give integer control steps")
-    return round(float(text[:-1]) * rate_hz)
+def _read_steps(part: str, rate_hz: float) -> Sequence[int]:
+    if part.endswith("s"):
+        return (round(float(part[:-1]) * rate_hz),)
+    bounds = [int(bound) for bound in part.split(":")]
+    return bounds if len(bounds) == 1 else range(*bounds)
 
 
 def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
@@ -55,21 +63,12 @@ def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
     Raises:
         ValueError: if the text is malformed, or in seconds without a rate.
     """
-    offsets: list[int] = []
+    parts = [part.strip() for part in text.split(",")]
+    if rate_hz is None and any(part.endswith("s") for part in parts):
+        raise ValueError(f"offsets {text!r} are in seconds, but no clock is known here; give integer control steps")
     try:
-        for part in (piece.strip() for piece in text.split(",")):
-            if ":" in part:
-                bounds = [int(bound) for bound in part.split(":")]
-                if len(bounds) not in (2, 3):
-                    raise ValueError
-                offsets.extend(range(*bounds))
-            elif part.endswith("s"):
-                offsets.append(_seconds_to_steps(part, rate_hz))
-            else:
-                offsets.append(int(part))
-    except ValueError as error:
-        if "no clock" in str(error):
-            raise
+        offsets = [step for part in parts for step in _read_steps(part, rate_hz or 0.0)]
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"offsets {text!r} are not readable; write 0, -2,-1,0, 0:16 or -0.2s,0s") from None
     if not offsets:
         raise ValueError(f"offsets {text!r} are empty; write 0, -2,-1,0, 0:16 or -0.2s,0s")

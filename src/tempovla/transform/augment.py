@@ -42,8 +42,9 @@ class RandomShift:
 
 def shift_frames(frames: Tensor, shift: Tensor) -> Tensor:
     """Move frames (B, T, C, H, W) by shift (B, 2) whole pixels (down, right), repeating the edge."""
-    rows, _, _, height, width = frames.shape
-    device = frames.device
-    y = (torch.arange(height, device=device)[None] - shift[:, :1]).clamp(0, height - 1)
-    x = (torch.arange(width, device=device)[None] - shift[:, 1:]).clamp(0, width - 1)
-    return torch.stack([frames[row].index_select(-2, y[row]).index_select(-1, x[row]) for row in range(rows)])
+    height, width = frames.shape[-2:]
+    y = (torch.arange(height, device=frames.device) - shift[:, :1]).clamp(0, height - 1)
+    x = (torch.arange(width, device=frames.device) - shift[:, 1:]).clamp(0, width - 1)
+    pixel = (y[:, :, None] * width + x[:, None, :]).flatten(1)[:, None, None]
+    flat = frames.flatten(-2)
+    return flat.gather(-1, pixel.expand(flat.shape)).unflatten(-1, (height, width))

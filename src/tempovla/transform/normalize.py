@@ -40,7 +40,7 @@ class NormalizationConfig:
 class Normalize:
     """Affine per-dimension normalisation, (value - offset) / scale, of the given streams.
 
-    A dimension that never varies is only centred: its scale is 1.
+    A dimension that never varies (by more than float32 resolves) is only centred: its scale is 1.
     """
 
     def __init__(self, offset: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
@@ -67,13 +67,13 @@ class Normalize:
             low, high = (np.asarray(have[name], dtype=np.float64).reshape(-1) for name in needed)
             if not (np.isfinite(low).all() and np.isfinite(high).all()):
                 raise ValueError(f"stream {key!r}: statistics {needed} are not finite; clean the dataset and refit")
-            if config.mode == "mean_std":
-                centre, half = low, high
-            else:
-                centre, half = (low + high) / 2, (high - low) / 2
-            half = np.where(half < SMALLEST_SCALE, 1.0, half)
-            for dimension in config.keep:
-                centre[dimension], half[dimension] = 0.0, 1.0
+            beyond = [dimension for dimension in config.keep if not 0 <= dimension < len(low)]
+            if beyond:
+                raise ValueError(f"stream {key!r} has {len(low)} dimensions, but keep names {beyond}; correct keep")
+            centre, half = (low, high) if config.mode == "mean_std" else ((low + high) / 2, (high - low) / 2)
+            half = np.where(half < SMALLEST_SCALE * np.maximum(1.0, np.abs(centre)), 1.0, half)
+            kept = np.isin(np.arange(len(centre)), config.keep)
+            centre, half = np.where(kept, 0.0, centre), np.where(kept, 1.0, half)
             offset[key] = torch.tensor(centre, dtype=torch.float32)
             scale[key] = torch.tensor(half, dtype=torch.float32)
         return cls(offset, scale)
