@@ -4,8 +4,11 @@ import transformers
 from torch.nn import functional as F
 
 from tempovla.model.layers.mamba import Mamba, MambaConfig, MambaMixer
+from tempovla.model.layers.ssd import Mamba2Config
 
 SMALL = MambaConfig(d_model=16, depth=3, d_state=4)
+SMALL_2 = Mamba2Config(d_model=16, depth=3, d_state=4, head_dim=8)
+both_kinds = pytest.mark.parametrize("config", [SMALL, SMALL_2], ids=["mamba-1", "mamba-2"])
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +73,10 @@ def test_gradients_equal_those_of_transformers():
         assert error < 1e-5, name
 
 
-def test_streaming_equals_batch():
-    model = Mamba(SMALL)
-    x = torch.randn(3, 40, SMALL.d_model)
+@both_kinds
+def test_streaming_equals_batch(config):
+    model = Mamba(config)
+    x = torch.randn(3, 40, config.d_model)
     y, final = model(x)
     state = model.initial_state(3)
     for t in range(x.shape[1]):
@@ -81,10 +85,11 @@ def test_streaming_equals_batch():
     assert_states_equal(state, final, rtol=1e-5, atol=1e-5)
 
 
+@both_kinds
 @pytest.mark.parametrize("border", [0, 1, 2, 20, 40])
-def test_a_sequence_in_two_parts_equals_the_whole(border):
-    model = Mamba(SMALL)
-    x = torch.randn(2, 40, SMALL.d_model)
+def test_a_sequence_in_two_parts_equals_the_whole(config, border):
+    model = Mamba(config)
+    x = torch.randn(2, 40, config.d_model)
     y, final = model(x)
     first, state = model(x[:, :border])
     second, state = model(x[:, border:], state)
@@ -92,17 +97,19 @@ def test_a_sequence_in_two_parts_equals_the_whole(border):
     assert_states_equal(state, final, rtol=1e-5, atol=1e-5)
 
 
-def test_the_future_changes_no_output():
-    model = Mamba(SMALL)
-    x = torch.randn(2, 20, SMALL.d_model)
+@both_kinds
+def test_the_future_changes_no_output(config):
+    model = Mamba(config)
+    x = torch.randn(2, 20, config.d_model)
     changed = x.clone()
     changed[:, 12:] += 1
     torch.testing.assert_close(model(changed)[0][:, :12], model(x)[0][:, :12], rtol=0, atol=0)
 
 
-def test_reset_rows_behave_as_new_and_their_neighbours_do_not_notice():
-    model = Mamba(SMALL)
-    x, following = torch.randn(3, 10, SMALL.d_model), torch.randn(3, 5, SMALL.d_model)
+@both_kinds
+def test_reset_rows_behave_as_new_and_their_neighbours_do_not_notice(config):
+    model = Mamba(config)
+    x, following = torch.randn(3, 10, config.d_model), torch.randn(3, 5, config.d_model)
     _, state = model(x)
     rows = torch.tensor([False, True, False])
     y, _ = model(following, state.reset(rows))
@@ -120,12 +127,13 @@ VALID_PATTERNS = {
 }
 
 
+@both_kinds
 @pytest.mark.parametrize("fresh", [True, False])
-def test_invalid_steps_are_as_if_they_were_not_there(fresh):
-    model = Mamba(SMALL)
+def test_invalid_steps_are_as_if_they_were_not_there(config, fresh):
+    model = Mamba(config)
     valid = torch.tensor(list(VALID_PATTERNS.values()), dtype=torch.bool)
-    x = torch.randn(*valid.shape, SMALL.d_model)
-    state = None if fresh else model(torch.randn(len(x), 5, SMALL.d_model))[1]
+    x = torch.randn(*valid.shape, config.d_model)
+    state = None if fresh else model(torch.randn(len(x), 5, config.d_model))[1]
     y, final = model(x.masked_fill(~valid[..., None], torch.nan), state, valid)
     assert (y[~valid] == 0).all()
     for row, name in enumerate(VALID_PATTERNS):
@@ -141,19 +149,21 @@ def _row(state, rest):
     return type(state)(blocks)
 
 
-def test_invalid_steps_receive_no_gradient():
-    model = Mamba(SMALL)
+@both_kinds
+def test_invalid_steps_receive_no_gradient(config):
+    model = Mamba(config)
     valid = torch.tensor([[0, 1, 1, 0, 1, 0]], dtype=torch.bool)
-    x = torch.randn(1, 6, SMALL.d_model, requires_grad=True)
+    x = torch.randn(1, 6, config.d_model, requires_grad=True)
     y, state = model(x, valid=valid)
     (y.sum() + state.blocks[-1].ssm.sum()).backward()
     assert (x.grad[~valid] == 0).all()
     assert (x.grad[valid] != 0).any(dim=-1).all()
 
 
-def test_autocast_keeps_state_in_float32_and_stays_near_full_precision():
-    model = Mamba(SMALL)
-    x = torch.randn(2, 30, SMALL.d_model)
+@both_kinds
+def test_autocast_keeps_state_in_float32_and_stays_near_full_precision(config):
+    model = Mamba(config)
+    x = torch.randn(2, 30, config.d_model)
     y_full, _ = model(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, final = model(x)

@@ -1,9 +1,12 @@
 import importlib.util
+import sys
+import types
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from tempovla.model.layers import selective_scan as selective_scan_module
 from tempovla.model.layers.selective_scan import chunk_length, selective_scan, selective_step
 
 NAMES = ("u", "delta", "A", "B", "C", "initial_state")
@@ -181,6 +184,28 @@ def test_autograd_keeps_inputs_and_chunk_starts_only():
 @pytest.mark.parametrize(("batch", "steps"), [(0, 32), (1, 32), (3, 21), (8, 8), (64, 8)])
 def test_chunks_shorten_as_the_batch_grows(batch, steps):
     assert chunk_length(batch) == steps
+
+
+def test_the_mamba_ssm_kernel_is_called_with_time_last(monkeypatch):
+    """Against a stand-in with the interface of mamba-ssm 2; the kernel itself needs CUDA."""
+
+    def selective_scan_fn(u, delta, A, B, C, *, return_last_state):
+        assert return_last_state
+        y, final = scan_by_definition(u.mT, delta.mT, A, B.mT, C.mT, u.new_zeros(len(u), A.shape[1], u.shape[1]))
+        return y.mT, final.mT
+
+    stand_in = types.SimpleNamespace(selective_scan_fn=selective_scan_fn)
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops.selective_scan_interface", stand_in)
+    *inputs, state = make_inputs(2, 12, channels=5, d_state=3)
+    expected = selective_scan(*inputs)
+    monkeypatch.setattr(selective_scan_module, "_kernel_applies", lambda u: True)
+    y, final = selective_scan(*inputs)
+    torch.testing.assert_close((y, final), expected)
+    gradients = torch.autograd.grad(y.sum(), inputs)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected[0].sum(), inputs))
+    with pytest.raises(RuntimeError, match="pass an initial state"):
+        final.sum().backward()
+    selective_scan(*inputs, torch.zeros_like(state))[1].sum().backward()
 
 
 @pytest.mark.gpu

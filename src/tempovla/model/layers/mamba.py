@@ -6,16 +6,20 @@ Parameters are named as in transformers' `MambaModel`, whose weights load as the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.layers.causal_conv import causal_conv
-from tempovla.model.layers.mixer_state import MixerState, pack_valid, unpack_valid
+from tempovla.model.layers.mixer_state import MixerState, mask_after, pack_valid, unpack_valid
 from tempovla.model.layers.selective_scan import selective_scan, selective_step
+
+if TYPE_CHECKING:
+    from tempovla.model.layers.ssd import Mamba2Config
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class MambaMixer(nn.Module):
         u = F.silu(u)
         delta, A, B, C = self._selection(u)
         if lengths is not None:
-            delta = delta.masked_fill((torch.arange(x.shape[1], device=x.device) >= lengths[:, None])[..., None], 0.0)
+            delta = delta.masked_fill(mask_after(lengths, x.shape[1]).unsqueeze(2), 0.0)
         y, ssm = selective_scan(u, delta, A, B, C, None if state is None else state.ssm)
         return self._gated_output(y, u, gate), MixerState(conv, ssm)
 
@@ -155,7 +159,7 @@ def init_step_bias(bias: Tensor, dt_min: float, dt_max: float) -> None:
 class MambaBlock(nn.Module):
     """Norm, mixer and residual."""
 
-    def __init__(self, config: MambaConfig) -> None:
+    def __init__(self, config: MambaConfig | Mamba2Config) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
         self.mixer = config.build_mixer()
@@ -185,15 +189,19 @@ class MambaState:
 
 
 class Mamba(nn.Module):
-    """A stack of Mamba blocks with a final norm, over features (no token embedding)."""
+    """A stack of Mamba blocks with a final norm, over features (no token embedding).
 
-    def __init__(self, config: MambaConfig) -> None:
+    The config says which: `MambaConfig` for Mamba-1, `Mamba2Config` for Mamba-2.
+    """
+
+    def __init__(self, config: MambaConfig | Mamba2Config) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(MambaBlock(config) for _ in range(config.depth))
-        self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
-        for block in self.layers:  # keeps the variance of the residual stream independent of depth, as in GPT-2
+        blocks = [MambaBlock(config) for _ in range(config.depth)]
+        for block in blocks:  # keeps the variance of the residual stream independent of depth, as in GPT-2
             with torch.no_grad():
                 block.mixer.out_proj.weight.div_(math.sqrt(config.depth))
+        self.layers = cast(Sequence[MambaBlock], nn.ModuleList(blocks))
+        self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
 
     def initial_state(self, batch: int) -> MambaState:
         """The state of `batch` rows that have seen nothing."""

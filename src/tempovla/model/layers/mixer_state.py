@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -48,3 +49,8 @@ def unpack_valid(packed: Tensor, valid: Tensor, order: Tensor) -> Tensor:
     """Undo `pack_valid` for outputs (batch, length, features): each to its step, zeros where `valid` is False."""
     x = packed.take_along_dim(order.argsort(dim=1).unsqueeze(2), dim=1)
     return x.masked_fill(~valid.unsqueeze(2), 0.0)
+
+
+def mask_after(lengths: Tensor, length: int) -> Tensor:
+    """Where a row of `lengths` (batch,) valid steps has ended: (batch, length) bool."""
+    return torch.arange(length, device=lengths.device) >= lengths.unsqueeze(1)

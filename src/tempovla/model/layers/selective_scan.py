@@ -12,6 +12,7 @@ rows. Only the inputs and the state at the start of each chunk are kept for the 
 Every exponent is a single delta * A <= 0: nothing overflows, and nothing is divided.
 """
 
+import functools
 import importlib.util
 import math
 from typing import Any
@@ -189,8 +190,13 @@ def _contract_channels(weights: Tensor, states: Tensor, out: Tensor) -> None:
     torch.bmm(weights.flatten(0, 1).unsqueeze(1), states.flatten(0, 1).mT, out=out.flatten(0, 1).unsqueeze(1))
 
 
+@functools.cache
+def _kernel_installed() -> bool:
+    return importlib.util.find_spec("mamba_ssm") is not None
+
+
 def _kernel_applies(u: Tensor) -> bool:
-    return u.is_cuda and u.dtype == torch.float32 and importlib.util.find_spec("mamba_ssm") is not None
+    return u.is_cuda and u.dtype == torch.float32 and _kernel_installed()
 
 
 def _kernel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
