@@ -1,0 +1,81 @@
+"""How long, how fast and how carefully to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+RESUMABLE_CHANGES = frozenset({"log_interval", "save_interval", "save_interval_steps", "keep_every", "num_threads"})
+"""Fields that may differ when a run is resumed: they do not change what is learned."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training run.
+
+    Attributes:
+        num_epochs: passes over the data, unless `train_steps` is given.
+        train_steps: optimiser steps; None derives them from `num_epochs`.
+        batch_size: rows of one batch of one process; an optimiser step sees
+            `batch_size * gradient_accumulation * processes` rows.
+        gradient_accumulation: batches that make one optimiser step, with the gradient of one large batch.
+        learning_rate: peak learning rate.
+        learning_rate_floor: what the cosine ends at, as a fraction of the peak.
+        warmup_steps: optimiser steps of linear warm-up.
+        weight_decay: AdamW's decoupled decay of matrices; vectors, norms and marked parameters have none.
+        gradient_clip: largest global gradient norm; `inf` only measures it.
+        weight_ema_decay: decay of the average of the weights that is evaluated and deployed; None for no average.
+        precision: `bfloat16` computes the forward pass under autocast; parameters are float32 in any case.
+        seed: seed of everything random in training.
+        log_interval: optimiser steps between two lines of metrics.
+        validation_interval: optimiser steps between two validations; None validates at the end alone.
+        save_interval: epochs between the checkpoints that stay, as `checkpoint_epoch_N`; 0 for none of these.
+        save_interval_steps: optimiser steps between two checkpoints of which the latest stays; None for none of these.
+        keep_every: checkpoints at multiples of this many optimiser steps stay, too; None for none of these.
+        num_threads: threads of torch on the CPU; None leaves them as they are.
+    """
+
+    num_epochs: int = 1000
+    train_steps: int | None = None
+    batch_size: int = 64
+    gradient_accumulation: int = 1
+    learning_rate: float = 1e-4
+    learning_rate_floor: float = 0.0
+    warmup_steps: int = 0
+    weight_decay: float = 0.05
+    gradient_clip: float = 1.0
+    weight_ema_decay: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    log_interval: int = 10
+    validation_interval: int | None = None
+    save_interval: int = 100
+    save_interval_steps: int | None = None
+    keep_every: int | None = None
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        counts = ("num_epochs", "train_steps", "batch_size", "gradient_accumulation", "log_interval")
+        intervals = ("validation_interval", "save_interval_steps", "keep_every", "num_threads")
+        for name in (*counts, *intervals):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"training.{name}={value} must be at least 1")
+        for name in ("learning_rate", "gradient_clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"training.{name}={getattr(self, name)} must be greater than 0")
+        for name in ("weight_decay", "warmup_steps", "save_interval"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"training.{name}={getattr(self, name)} must not be negative")
+        if not 0 <= self.learning_rate_floor <= 1:
+            raise ValueError(f"training.learning_rate_floor={self.learning_rate_floor} must lie in [0, 1]")
+        if self.weight_ema_decay is not None and not 0 <= self.weight_ema_decay < 1:
+            raise ValueError(f"training.weight_ema_decay={self.weight_ema_decay} must lie in [0, 1)")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"training.precision={self.precision!r} is unknown; choose float32 or bfloat16")
+
+    def total_steps(self, batches_per_epoch: int) -> int:
+        """Optimiser steps of the whole run."""
+        if self.train_steps is not None:
+            return self.train_steps
+        return max(1, self.num_epochs * batches_per_epoch // self.gradient_accumulation)

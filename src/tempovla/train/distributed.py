@@ -1,0 +1,61 @@
+"""Several processes under torchrun: set-up, roles, and the agreement between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """Whether several processes train together."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+@contextmanager
+def process_group(device: str | None = None) -> Iterator[torch.device]:
+    """Join the processes that torchrun started, if it did, and give the device of this one.
+
+    Args:
+        device: `cpu` or `cuda`; None takes CUDA where there is one. CUDA talks through nccl, the CPU through gloo.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    local = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
+    if local.type == "cuda":
+        torch.cuda.set_device(local)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield local
+        return
+    dist.init_process_group("nccl" if local.type == "cuda" else "gloo")
+    try:
+        yield local
+    finally:
+        dist.destroy_process_group()
+
+
+def average(values: Tensor) -> Tensor:
+    """The mean of a tensor over the processes."""
+    if is_distributed():
+        dist.all_reduce(values)
+        values /= world_size()
+    return values
+
+
+def wait_for_all() -> None:
+    """Return once every process has come here."""
+    if is_distributed():
+        dist.barrier()

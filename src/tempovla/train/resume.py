@@ -1,0 +1,86 @@
+"""What makes two runs the same, and the refusal to go on with another one's checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from tempovla.timeline import Bundle
+from tempovla.train.config import RESUMABLE_CHANGES, TrainConfig
+
+_ABSENT = "absent"
+
+
+def run_identity(config: TrainConfig, bundle: Bundle, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """All that must be equal for a resumed run to repeat the uninterrupted one, as plain JSON values.
+
+    Args:
+        config: the training settings, of which `RESUMABLE_CHANGES` do not count.
+        bundle: the policy's name, config, windows, embodiment and transform (with the dataset's statistics).
+        facts: further facts, such as the size of an epoch.
+    """
+    training = {name: value for name, value in asdict(config).items() if name not in RESUMABLE_CHANGES}
+    identity = {
+        **facts,
+        "training": training,
+        "policy": bundle.policy,
+        "model": bundle.config,
+        "windows": [window.to_json() for window in bundle.windows],
+        "embodiment": bundle.embodiment.to_json(),
+        "transform": bundle.transform,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
+
+
+def check_resumable(
+    where: str,
+    saved: Mapping[str, Any],
+    current: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    live: Mapping[str, Tensor],
+) -> None:
+    """Refuse a checkpoint of another run.
+
+    Args:
+        where: the checkpoint, for the message.
+        saved: identity of the run that wrote it.
+        current: identity of the run that wants to go on from it.
+        tensors: the saved training weights.
+        live: the policy's weights.
+
+    Raises:
+        ValueError: naming the first difference.
+    """
+    before, now = dict(_flatten(saved)), dict(_flatten(current))
+    for key in [*now, *before]:
+        if before.get(key, _ABSENT) != now.get(key, _ABSENT):
+            raise ValueError(
+                f"{where}: {key} was {before.get(key, _ABSENT)!r}, and is {now.get(key, _ABSENT)!r} now; "
+                "resume with the same settings and data, or start a new run"
+            )
+    shapes_before = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes_now = {name: tuple(tensor.shape) for name, tensor in live.items()}
+    for name in [*shapes_now, *shapes_before]:
+        if shapes_before.get(name, _ABSENT) != shapes_now.get(name, _ABSENT):
+            raise ValueError(
+                f"{where}: weight {name!r} was {shapes_before.get(name, _ABSENT)}, and is "
+                f"{shapes_now.get(name, _ABSENT)} now; resume with the same model, or start a new run"
+            )
+
+
+def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings and lists, by dotted key."""
+    if isinstance(value, Mapping):
+        entries = value.items()
+    elif isinstance(value, list):
+        entries = dict(enumerate(value)).items()
+    else:
+        yield key, value
+        return
+    for name, entry in entries:
+        yield from _flatten(entry, f"{key}.{name}" if key else str(name))

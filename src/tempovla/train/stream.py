@@ -1,0 +1,41 @@
+"""The protocol of a stream of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from tempovla.timeline import TimelineSample
+
+
+class BatchStream(Protocol):
+    """Batches without end, epoch after epoch, in an order that can be saved and taken up again.
+
+    With several processes each has its own stream, which yields its share of every batch; all shares of an epoch have
+    equally many batches. The state is a position in the order common to all processes, so that what one of them
+    saves serves them all.
+    """
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples of one epoch, over all processes."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of one epoch, for each process."""
+
+    def __iter__(self) -> Iterator[TimelineSample]:
+        """Batches from the current position on."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The position as plain JSON values: after k batches were taken, a stream that loads it goes on with k + 1.
+
+        Batches that were prefetched but not yet taken do not count.
+        """
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a saved position.
+
+        Raises:
+            ValueError: if it was saved over another dataset, order or batch size.
+        """

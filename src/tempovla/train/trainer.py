@@ -1,0 +1,361 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tempovla.objective import Objective
+from tempovla.timeline import Bundle, TimelineSample
+from tempovla.train import distributed
+from tempovla.train.backward import LossGraph, backward
+from tempovla.train.checkpoint import BEST, LATEST, Checkpoint, CheckpointFolder
+from tempovla.train.config import TrainConfig
+from tempovla.train.ema import WeightEma
+from tempovla.train.interrupt import StopRequest, TrainingInterrupted
+from tempovla.train.metrics import MetricsLog
+from tempovla.train.optimizer import (
+    build_optimizer,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+    trainable_parameters,
+)
+from tempovla.train.progress import TrainingProgress
+from tempovla.train.resume import check_resumable, run_identity
+from tempovla.train.schedule import learning_rate_at
+from tempovla.train.stream import BatchStream
+
+LOGGER = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(ValueError):
+    """The loss or its gradient is NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a run ended.
+
+    Attributes:
+        train_step: optimiser steps done, over all sessions of the run.
+        metrics: the last step's `total` and terms, and with validation `validation/total` and so on.
+        checkpoint: folder of the last checkpoint, a loadable `Bundle`.
+        best_checkpoint: folder of the one with the lowest validation loss; None without validation.
+        cpu_seconds: CPU time of this process and its ended children, over all sessions [s].
+    """
+
+    train_step: int
+    metrics: Mapping[str, float]
+    checkpoint: Path
+    best_checkpoint: Path | None
+    cpu_seconds: float
+
+
+def fit(
+    policy: nn.Module,
+    batches: BatchStream,
+    config: TrainConfig,
+    run_dir: str | Path,
+    *,
+    bundle: Callable[[Mapping[str, Tensor]], Bundle],
+    prepare: Callable[[TimelineSample], TimelineSample] = lambda sample: sample,
+    validation: Iterable[TimelineSample] | None = None,
+    objective: Objective | None = None,
+    phase: str = "train",
+    resume: str | Path | None = None,
+) -> FitResult:
+    """Train a policy to the end of its schedule, with checkpoints and metrics in `run_dir`.
+
+    Everything random in a step follows from (`config.seed`, train step, process), so that a resumed run repeats the
+    uninterrupted one bit for bit on the CPU in float32.
+
+    Args:
+        policy: satisfies `timeline.Policy`; its parameters with `requires_grad` are trained, on the device they are on.
+        batches: training data as the dataset gives it.
+        config: how to train.
+        run_dir: folder of the run.
+        bundle: what to deploy, from the weights (their average where there is one).
+        prepare: transforms and augmentation of a training batch, on the policy's device.
+        validation: prepared batches, gone through at each validation; equally many in every process.
+        objective: reduces the policy's loss terms.
+        phase: name of the training phase in metrics and messages.
+        resume: checkpoint folder, or link to one, of the same run to go on from.
+
+    Raises:
+        ValueError: if `run_dir` holds a run already, or `resume` is damaged or of another policy, config or dataset.
+        NonFiniteLossError: if the loss becomes NaN or infinite; the last checkpoint is intact.
+        TrainingInterrupted: after SIGINT or SIGTERM, once a checkpoint is saved.
+    """
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase)
+    trainer.start(resume)
+    return trainer.run(prepare, validation)
+
+
+class Trainer:
+    """The state of a run between two steps, and what moves it: `start`, `run`, `step`, `validate`, `save`."""
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        batches: BatchStream,
+        config: TrainConfig,
+        run_dir: str | Path,
+        bundle: Callable[[Mapping[str, Tensor]], Bundle],
+        objective: Objective,
+        phase: str,
+    ) -> None:
+        self.policy, self.batches, self.config, self.phase = policy, batches, config, phase
+        self.bundle = bundle
+        self.run_dir = Path(run_dir)
+        self.checkpoints = CheckpointFolder(run_dir, config.keep_every)
+        self.parameters = list(trainable_parameters(policy).values())
+        self.optimizer = build_optimizer(policy, config)
+        self.device = self.parameters[0].device
+        self.graph: nn.Module = LossGraph(policy, objective, torch.bfloat16 if config.precision == "bfloat16" else None)
+        self.loss = self.graph
+        if distributed.is_distributed():
+            self.graph = DistributedDataParallel(self.loss, find_unused_parameters=True)
+        self.ema = None if config.weight_ema_decay is None else WeightEma(policy, config.weight_ema_decay)
+        self.is_main = distributed.rank() == 0
+        self.total_steps = config.total_steps(batches.batches_per_epoch)
+        self.train_step = 0
+        self.lowest_loss = math.inf
+        self.interval: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+        self._cpu_base_s = -_cpu_seconds()
+
+    def start(self, resume: str | Path | None) -> None:
+        """Begin anew, or take up a checkpoint."""
+        if resume is not None:
+            self._load(Path(resume))
+        elif self.checkpoints.steps():
+            raise ValueError(
+                f"{self.run_dir}: holds a run with checkpoints up to step {max(self.checkpoints.steps())}; "
+                f"resume from {self.run_dir / LATEST}, or choose another folder"
+            )
+        if self.is_main:
+            self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.clean()
+        distributed.wait_for_all()
+
+    def _load(self, folder: Path) -> None:
+        checkpoint = Checkpoint.load(folder)
+        record, weights = checkpoint.record, checkpoint.part("weights")
+        check_resumable(str(folder), record["identity"], self._identity(), weights, self.policy.state_dict())
+        self.batches.load_state_dict(record["batches"])
+        self.policy.load_state_dict(weights)
+        load_optimizer_tensors(self.optimizer, self.policy, checkpoint.part("optimizer"))
+        if self.ema is not None:
+            self.ema.load(checkpoint.part("average"))
+        self.train_step = record["train_step"]
+        self.lowest_loss = math.inf if record["lowest_loss"] is None else record["lowest_loss"]
+        self.interval, self.metrics = dict(record["interval"]), dict(record["metrics"])
+        self._cpu_base_s += record["cpu_seconds"]
+        LOGGER.info("%s: going on from step %d of %d (%s)", self.phase, self.train_step, self.total_steps, folder)
+
+    def _identity(self) -> dict[str, object]:
+        facts = {
+            "phase": self.phase,
+            "samples_per_epoch": self.batches.samples_per_epoch,
+            "batches_per_epoch": self.batches.batches_per_epoch,
+            "processes": distributed.world_size(),
+        }
+        return run_identity(self.config, self.bundle(self.policy.state_dict()), facts)
+
+    def run(
+        self, prepare: Callable[[TimelineSample], TimelineSample], validation: Iterable[TimelineSample] | None
+    ) -> FitResult:
+        """Step, log, validate and save until the schedule ends."""
+        log = MetricsLog(self.run_dir, self.train_step) if self.is_main else None
+        progress = TrainingProgress(self.phase, self.train_step, self.total_steps, silent=not self.is_main)
+        stream = iter(self.batches)
+        self.policy.train()
+        try:
+            with StopRequest() as stop, progress:
+                while self.train_step < self.total_steps:
+                    started_s = time.monotonic()
+                    taken = [next(stream) for _ in range(self.config.gradient_accumulation)]
+                    self._seed(0)
+                    samples = [prepare(sample.to(self.device)) for sample in taken]
+                    stopping = self.step(samples, stop)
+                    rows = sum(sample.batch_size for sample in samples) * distributed.world_size()
+                    self._accumulate(rows, time.monotonic() - started_s)
+                    progress.step(self.train_step, self.metrics["total"], rows)
+                    self._after_step(log, validation, stopping)
+                    if stopping:
+                        latest = self.run_dir / LATEST
+                        LOGGER.warning("stopped at step %d; go on with --resume %s", self.train_step, latest)
+                        raise TrainingInterrupted
+        finally:
+            if log is not None:
+                log.close()
+        best = (self.run_dir / BEST).resolve()
+        return FitResult(
+            self.train_step,
+            self.metrics,
+            (self.run_dir / LATEST).resolve(),
+            best if best.exists() else None,
+            self._cpu_base_s + _cpu_seconds(),
+        )
+
+    def step(self, samples: list[TimelineSample], stop: StopRequest) -> bool:
+        """One optimiser step; whether some process was asked to stop.
+
+        Raises:
+            NonFiniteLossError: before the weights are touched.
+        """
+        set_learning_rate(self.optimizer, learning_rate_at(self.train_step, self.total_steps, self.config))
+        self.optimizer.zero_grad(set_to_none=True)
+        report = backward(self.graph, samples, self._seed)
+        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+        stopping = torch.tensor(float(stop.requested), device=self.device)
+        names = ["total", *report.terms]
+        values = torch.stack([stopping, grad_norm, report.total.detach(), *report.terms.values()])
+        stopped, norm, *losses = distributed.average(values).tolist()
+        self._check_finite(dict(zip(names, losses, strict=True)), norm)
+        self.optimizer.step()
+        self.train_step += 1
+        self.policy.after_step(self.train_step)  # type: ignore[operator]
+        if self.ema is not None:
+            self.ema.update(self.train_step)
+        validation = {name: value for name, value in self.metrics.items() if name.startswith("validation/")}
+        self.metrics = dict(zip(names, losses, strict=True)) | {"grad_norm": norm} | validation
+        return stopped > 0
+
+    def _seed(self, batch: int) -> None:
+        """Make what follows draw the numbers of this batch of this train step in this process, and no other's."""
+        key = (self.config.seed, self.train_step, batch, distributed.rank())
+        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+
+    def _check_finite(self, losses: Mapping[str, float], grad_norm: float) -> None:
+        if math.isfinite(losses["total"]) and math.isfinite(grad_norm):
+            return
+        culprits = [f"loss term {name!r} is {value}" for name, value in losses.items() if not math.isfinite(value)]
+        what = culprits[-1] if culprits else f"the gradient norm is {grad_norm}, with a finite loss"
+        raise NonFiniteLossError(
+            f"{self.phase} step {self.train_step + 1}: {what}; check the data, or lower training.learning_rate="
+            f"{self.config.learning_rate} (the last checkpoint in {self.checkpoints.folder} is intact)"
+        )
+
+    def _accumulate(self, rows: int, seconds: float) -> None:
+        training = {name: value for name, value in self.metrics.items() if not name.startswith("validation/")}
+        for name, value in {**training, "steps": 1, "rows": rows, "seconds": seconds}.items():
+            self.interval[name] = self.interval.get(name, 0.0) + value
+
+    def _after_step(self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool) -> None:
+        config, last = self.config, self.train_step == self.total_steps
+        if self.train_step % config.log_interval == 0 or last:
+            self._log(log)
+        links = []
+        due = config.validation_interval is not None and self.train_step % config.validation_interval == 0
+        if validation is not None and (due or last) and self.validate(validation, log):
+            links.append(BEST)
+        epoch = self._epoch_to_save()
+        if epoch is not None:
+            links.append(f"checkpoint_epoch_{epoch}")
+        intervals = [interval for interval in (config.save_interval_steps, config.keep_every) if interval is not None]
+        if links or last or stopping or any(self.train_step % interval == 0 for interval in intervals):
+            self.save(tuple(links))
+
+    def _epoch_to_save(self) -> int | None:
+        """The epoch that this step completed, if a checkpoint of it is to stay."""
+        interval = self.config.save_interval * self.batches.batches_per_epoch
+        if interval == 0:
+            return None
+        before, now = (
+            (step * self.config.gradient_accumulation) // interval for step in (self.train_step - 1, self.train_step)
+        )
+        return now * self.config.save_interval if now > before else None
+
+    def _log(self, log: MetricsLog | None) -> None:
+        sums, self.interval = self.interval, {}
+        steps, rows, seconds = (sums.pop(name) for name in ("steps", "rows", "seconds"))
+        means = {name: value / steps for name, value in sums.items()}
+        line = {
+            "train_step": self.train_step,
+            "phase": self.phase,
+            "split": "train",
+            "total": means.pop("total"),
+            "grad_norm": means.pop("grad_norm"),
+            "terms": means,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "samples_per_s": rows / seconds,
+            "cpu_s": self._cpu_base_s + _cpu_seconds(),
+        }
+        if log is not None:
+            log.write(line)
+
+    @torch.no_grad()
+    def validate(self, validation: Iterable[TimelineSample], log: MetricsLog | None) -> bool:
+        """Validate the weights to deploy; whether the total is the lowest so far.
+
+        A figure is the mean of the batches' figures, weighted by rows.
+        """
+        sums: dict[str, Tensor | float] = {}
+        rows = 0
+        self.policy.eval()
+        with self.ema.applied() if self.ema is not None else nullcontext():
+            for sample in validation:
+                report = self.loss(sample.to(self.device))
+                for name, value in {"total": report.total, **report.terms}.items():
+                    sums[name] = sums.get(name, 0.0) + value * sample.batch_size
+                rows += sample.batch_size
+        self.policy.train()
+        if rows == 0:
+            raise ValueError("validation holds no batch; give validation=None to train without")
+        values = distributed.average(torch.stack([torch.as_tensor(value) / rows for value in sums.values()])).tolist()
+        means = dict(zip(sums, values, strict=True))
+        self.metrics |= {f"validation/{name}": value for name, value in means.items()}
+        head = {"train_step": self.train_step, "phase": self.phase, "split": "validation"}
+        if log is not None:
+            log.write({**head, "total": means.pop("total"), "terms": means})
+        is_lowest = values[0] < self.lowest_loss
+        self.lowest_loss = min(self.lowest_loss, values[0])
+        return is_lowest
+
+    def save(self, links: tuple[str, ...]) -> None:
+        """Write a checkpoint, and point `links` and `checkpoint_latest` to it."""
+        if self.is_main:
+            weights = self.policy.state_dict()
+            average = {} if self.ema is None else self.ema.average
+            parts = {
+                "weights": weights,
+                "average": average,
+                "optimizer": optimizer_tensors(self.optimizer, self.policy),
+            }
+            record = {
+                "train_step": self.train_step,
+                "identity": self._identity(),
+                "batches": dict(self.batches.state_dict()),
+                "lowest_loss": self.lowest_loss if math.isfinite(self.lowest_loss) else None,
+                "interval": self.interval,
+                "metrics": self.metrics,
+                "cpu_seconds": self._cpu_base_s + _cpu_seconds(),
+            }
+            tensors = {f"{part}/{name}": value for part, entries in parts.items() for name, value in entries.items()}
+            self.checkpoints.save(self.train_step, self.bundle(weights | average), Checkpoint(record, tensors), links)
+        distributed.wait_for_all()
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and its ended children [s]."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
