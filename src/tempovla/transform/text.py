@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.noise import row_normal
 
 LANGUAGE_KEY = "language"
 
@@ -61,11 +62,11 @@ class HashedNgramEmbedder:
             raise ValueError(f"instruction {sentence!r} holds no word; give the task an instruction")
         pairs = [" ".join(pair) for pair in itertools.pairwise(words)]
         letters = [f"#{word}#"[i : i + 3] for word in words for i in range(len(word))]
-        total = torch.zeros(self._dim)
-        for gram, weight in [*((w, 1.0) for w in words), *((p, 1.0) for p in pairs), *((t, 0.25) for t in letters)]:
-            digest = hashlib.blake2b(gram.encode(), digest_size=8).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-            total += weight * torch.randn(self._dim, generator=generator)
+        grams = [*words, *pairs, *letters]
+        digests = [hashlib.blake2b(gram.encode(), digest_size=8).digest() for gram in grams]
+        seeds = torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests])
+        weights = torch.tensor([1.0] * (len(words) + len(pairs)) + [0.25] * len(letters))
+        total = weights @ row_normal(seeds, (self._dim,))
         return total / total.norm()
 
     def to_json(self) -> dict[str, Any]:
@@ -74,18 +75,36 @@ class HashedNgramEmbedder:
 
 
 class TransformersTextEmbedder:
-    """Embeddings of a transformers text model (CLIP, BERT, T5 encoder, ...), by name or local folder, frozen.
+    """Embeddings of a transformers text model (CLIP, BERT, T5, GPT-2, ...), by name or local folder, frozen.
 
-    Uses the model's `text_embeds` or `pooler_output` where it has one, else the mean over valid tokens.
+    CLIP gives its projected text embedding, every other model the mean of its last hidden states over valid tokens
+    (not the pooled output, which only some checkpoints were trained to make useful).
+
+    Raises:
+        ValueError: if there is no such model or tokenizer, or the checkpoint lacks weights of its text model.
     """
 
     def __init__(self, name_or_path: str) -> None:
-        from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
+        from transformers import AutoConfig, AutoTokenizer
 
         self.name_or_path = name_or_path
-        self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-        is_clip = AutoConfig.from_pretrained(name_or_path).model_type in ("clip", "clip_text_model")
-        self.model = (CLIPTextModelWithProjection if is_clip else AutoModel).from_pretrained(name_or_path).eval()
+        try:
+            kind = _text_model_class(AutoConfig.from_pretrained(name_or_path))
+            self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            model, loading = kind.from_pretrained(name_or_path, output_loading_info=True)
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"text model {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
+            ) from None
+        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
+        if missing:
+            raise ValueError(
+                f"text model {name_or_path!r} lacks {len(missing)} weights, e.g. {missing[0]!r}; give a whole checkpoint"
+            )
+        self.model = model.eval().requires_grad_(False)
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
         self._dim = self.embed(["size"]).shape[1]
 
     @property
@@ -98,9 +117,8 @@ class TransformersTextEmbedder:
         """(N, dim) float32."""
         tokens = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
         output = self.model(**tokens)
-        for name in ("text_embeds", "pooler_output"):
-            if getattr(output, name, None) is not None:
-                return getattr(output, name).float()
+        if "text_embeds" in output:
+            return output.text_embeds.float()
         mask = tokens["attention_mask"].bool()[..., None]
         hidden = torch.where(mask, output.last_hidden_state.float(), 0.0)
         return hidden.sum(dim=1) / mask.sum(dim=1)
@@ -108,6 +126,15 @@ class TransformersTextEmbedder:
     def to_json(self) -> dict[str, Any]:
         """The config."""
         return {"kind": "transformers", "name_or_path": self.name_or_path}
+
+
+def _text_model_class(config: Any) -> Any:
+    from transformers import AutoModel, AutoModelForTextEncoding, CLIPTextModelWithProjection
+
+    if config.model_type in ("clip", "clip_text_model"):
+        return CLIPTextModelWithProjection
+    # An encoder-decoder such as T5 is loaded without its decoder.
+    return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
 
 
 def embedder_from_json(data: dict[str, Any]) -> SentenceEmbedder:
@@ -133,9 +160,8 @@ class EmbedInstruction:
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
         """Embed the instructions of all rows."""
         sentences = [task.instruction for task in context.task]
-        new = sorted({sentence for sentence in sentences if sentence not in self._cache})
-        if new:
-            self._cache.update(zip(new, self.embedder.embed(new), strict=True))
+        for sentence in {*sentences} - {*self._cache}:  # each alone: padding to its neighbours would change its last bits
+            self._cache[sentence] = self.embedder.embed([sentence])[0]
         value = torch.stack([self._cache[sentence] for sentence in sentences])[:, None].to(context.device)
         now = {**context.now, LANGUAGE_KEY: Track.of(value, (0,))}
         return Context(context.past, now, context.task, context.first), future
