@@ -100,7 +100,7 @@ class TransformersTextEmbedder:
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:
             raise ValueError(
-                f"text model {name_or_path!r} lacks {len(missing)} weights, e.g. {missing[0]!r}; give a whole checkpoint"
+                f"text model {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint"
             )
         self.model = model.eval().requires_grad_(False)
         if self.tokenizer.pad_token is None:
@@ -160,7 +160,8 @@ class EmbedInstruction:
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
         """Embed the instructions of all rows."""
         sentences = [task.instruction for task in context.task]
-        for sentence in {*sentences} - {*self._cache}:  # each alone: padding to its neighbours would change its last bits
+        # Each sentence alone: padding it to the length of its neighbours would change its last bits.
+        for sentence in {*sentences} - {*self._cache}:
             self._cache[sentence] = self.embedder.embed([sentence])[0]
         value = torch.stack([self._cache[sentence] for sentence in sentences])[:, None].to(context.device)
         now = {**context.now, LANGUAGE_KEY: Track.of(value, (0,))}
