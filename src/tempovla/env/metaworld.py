@@ -81,14 +81,18 @@ class MetaWorldEnv(gymnasium.Env):
         self._task = ""
         self._switch_task(self.config.task)
         self._check_cameras()
-        spaces: dict[str, gymnasium.Space] = {
+        self.observation_space, self.action_space = self.spaces(self.config)
+
+    @staticmethod
+    def spaces(config: MetaWorldConfig) -> tuple[Dict, Box]:
+        """The spaces of observations and actions, which are the same for all tasks."""
+        observations: dict[str, gymnasium.Space] = {
             STATE_KEY: Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
         }
-        if self.config.render:
-            shape = (self.config.image_size, self.config.image_size, 3)
-            spaces |= {IMAGE_KEY_PREFIX + name: Box(0, 255, shape, np.uint8) for name in self.config.cameras}
-        self.observation_space = Dict(spaces)
-        self.action_space = Box(-1, 1, (ACTION_DIMS,), np.float32)
+        if config.render:
+            image = Box(0, 255, (config.image_size, config.image_size, 3), np.uint8)
+            observations |= {IMAGE_KEY_PREFIX + name: image for name in config.cameras}
+        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
 
     @property
     def task(self) -> str:

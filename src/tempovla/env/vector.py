@@ -1,0 +1,260 @@
+"""Many Meta-World environments over a few processes, stepped in chunks."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.spaces import Dict
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
+from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.env.worker import Worker
+
+Observations = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What N environments did with a chunk of up to K actions each.
+
+    Attributes:
+        observations: (N, ...) each, the last of every row.
+        steps: (N,) int, control steps executed; fewer than asked for where the episode ended.
+        rewards: (N,) float64, summed over those steps.
+        terminations: (N,) bool, the episode has ended by success.
+        truncations: (N,) bool, the episode has run out of steps.
+        successes: (N,) bool, the task was solved at some time in the episode.
+        frames: for each row asked for, the observations after each executed step, (steps, ...) each.
+    """
+
+    observations: Observations
+    steps: np.ndarray
+    rewards: np.ndarray
+    terminations: np.ndarray
+    truncations: np.ndarray
+    successes: np.ndarray
+    frames: dict[int, Observations]
+
+
+class ShardedVectorEnv(VectorEnv):
+    """N `MetaWorldEnv`s in W worker processes behind Gymnasium's vector interface, with shared-memory observations.
+
+    There is no autoreset (`AutoresetMode.DISABLED`): a row whose episode has ended keeps its last observation, earns
+    nothing and goes on saying that it ended, until it is reset. Rows are reset singly with
+    `reset(seed=..., options={"reset_mask": (N,) bool, "task": name or N names})`, where `seed` is one int, row i
+    getting seed + i, or N ints, or None to go on drawing. What a row does depends on its own seeds, tasks and
+    actions alone, not on N, W or its neighbours.
+
+    `step_chunk` runs several control steps per call and draws only the last: the cheap way to evaluate policies that
+    execute chunks of actions.
+
+    Workers end with `close()`, with this object or with this process, whichever comes first.
+
+    Args:
+        config: of every environment.
+        num_envs: N.
+        num_workers: W, at most N are started; rows are dealt out in contiguous blocks, so that rows of one task
+            that stand together share a worker and its graphics memory.
+
+    Raises:
+        ValueError: for impossible numbers, unknown tasks or cameras.
+        WorkerDiedError: when a worker crashed; the environment is closed then.
+    """
+
+    metadata: ClassVar = MetaWorldEnv.metadata | {"autoreset_mode": AutoresetMode.DISABLED}
+
+    def __init__(self, config: MetaWorldConfig, num_envs: int, num_workers: int = 2) -> None:
+        if num_envs < 1 or num_workers < 1:
+            raise ValueError(f"num_envs={num_envs}, num_workers={num_workers}: both must be at least 1")
+        self.num_envs = num_envs
+        self.config = config
+        self.render_mode = "rgb_array" if config.render else None
+        self.single_observation_space, self.single_action_space = MetaWorldEnv.spaces(config)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._shared = _SharedObservations(self.single_observation_space, num_envs)
+        self._shards = np.array_split(np.arange(num_envs), min(num_workers, num_envs))
+        self._workers = [
+            Worker(_Shard, config, rows, self._shared, file_descriptors=(self._shared.file_descriptor,))
+            for rows in self._shards
+        ]
+        self._gather()
+        self._tasks = np.array([config.task] * num_envs, dtype=object)
+        self._played = np.zeros(num_envs, bool)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Start episodes in the rows of `reset_mask`, or in all; see the class for seeds and options.
+
+        Returns:
+            Observations of all N rows, (N, ...) each, and info: `task` and `instruction`, N words each.
+        """
+        options = options or {}
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
+        seeds = self._per_row("seed", [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed)
+        tasks = self._per_row("task", options.get("task"))
+        for worker, rows in zip(self._workers, self._shards, strict=True):
+            worker.send("reset", {row: (seeds[row], tasks[row]) for row in rows[mask[rows]].tolist()})
+        for row, task in self._gather():
+            self._tasks[row] = task
+        self._played |= mask
+        instructions = np.array([INSTRUCTIONS[task] for task in self._tasks], dtype=object)
+        return self._shared.read(), {"task": self._tasks.copy(), "instruction": instructions}
+
+    def step(self, actions: np.ndarray) -> tuple[Observations, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control step of every row; actions (N, 4). Info holds `success` (N,) bool."""
+        result = self.step_chunk(np.asarray(actions)[:, None])
+        info = {"success": result.successes}
+        return result.observations, result.rewards, result.terminations, result.truncations, info
+
+    def step_chunk(
+        self, actions: np.ndarray, valid: np.ndarray | None = None, record: Sequence[int] = ()
+    ) -> ChunkResult:
+        """Execute several actions per row, each row stopping at its episode's end, and observe once.
+
+        Args:
+            actions: (N, K, 4).
+            valid: (N, K) bool, the actions to execute; None for all. A row without any keeps its observation.
+            record: rows whose observation is wanted after every step.
+        """
+        actions = np.asarray(actions, np.float32)
+        valid = np.ones(actions.shape[:2], bool) if valid is None else np.asarray(valid)
+        if actions.ndim != 3 or len(actions) != self.num_envs or valid.shape != actions.shape[:2]:
+            raise ValueError(
+                f"actions must be ({self.num_envs}, K, 4) and valid ({self.num_envs}, K), "
+                f"got {actions.shape} and {valid.shape}"
+            )
+        if not self._played.all():
+            raise ValueError(f"rows {np.flatnonzero(~self._played).tolist()} were never reset; call reset() first")
+        for worker, rows in zip(self._workers, self._shards, strict=True):
+            worker.send("step_chunk", {row: actions[row][valid[row]] for row in rows.tolist()}, frozenset(record))
+        outcomes = [outcome for _, outcome in sorted(self._gather(), key=lambda answer: answer[0])]
+        steps, rewards, terminations, truncations, successes, frames = zip(*outcomes, strict=True)
+        return ChunkResult(
+            self._shared.read(),
+            *map(np.array, (steps, rewards, terminations, truncations, successes)),
+            frames={row: frames[row] for row in record},
+        )
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the worker processes."""
+        for worker in self._workers:
+            worker.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_workers"):
+            self.close()
+
+    def _gather(self) -> list[Any]:
+        """Every worker's answer to its last request, joined; after anything but a user's error nothing goes on."""
+        answers, error = [], None
+        try:
+            for worker in self._workers:
+                try:
+                    answers += worker.receive() or []
+                except ValueError as user_error:
+                    error = user_error
+        except BaseException:
+            self.close()
+            raise
+        if error is not None:
+            raise error
+        return answers
+
+    def _per_row(self, name: str, value: Any) -> list[Any]:
+        if value is None or isinstance(value, str):
+            return [value] * self.num_envs
+        if len(value) != self.num_envs:
+            raise ValueError(f"{name} must have one entry for each of the {self.num_envs} rows, got {len(value)}")
+        return [entry.item() if isinstance(entry, np.generic) else entry for entry in value]
+
+
+class _SharedObservations:
+    """One array (N, ...) per observation, in memory that survives pickling to a process holding the same descriptor."""
+
+    def __init__(self, space: Dict, num_envs: int) -> None:
+        self._layout = {key: ((num_envs, *box.shape), box.dtype) for key, box in space.items()}
+        self._size = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self._layout.values())
+        self.file_descriptor = os.memfd_create("tempovla-observations")
+        os.ftruncate(self.file_descriptor, self._size)
+        self._map()
+
+    def _map(self) -> None:
+        memory = mmap.mmap(self.file_descriptor, self._size)
+        self.arrays, offset = {}, 0
+        for key, (shape, dtype) in self._layout.items():
+            count = int(np.prod(shape))
+            self.arrays[key] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
+            offset += count * dtype.itemsize
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "arrays"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._map()
+
+    def read(self) -> Observations:
+        """A copy of all rows."""
+        return {key: array.copy() for key, array in self.arrays.items()}
+
+    def write(self, row: int, observation: Observations) -> None:
+        """Set one row."""
+        for key, value in observation.items():
+            self.arrays[key][row] = value
+
+
+@dataclass
+class _Row:
+    env: MetaWorldEnv
+    terminated: bool = False
+    truncated: bool = False
+    success: bool = False
+
+
+class _Shard:
+    """The environments of one worker, by row."""
+
+    def __init__(self, config: MetaWorldConfig, rows: np.ndarray, shared: _SharedObservations) -> None:
+        self._rows = {row: _Row(MetaWorldEnv(config)) for row in rows.tolist()}
+        self._shared = shared
+
+    def reset(self, episodes: dict[int, tuple[int | None, str | None]]) -> list[tuple[int, str]]:
+        """Reset rows to (seed, task); answers with (row, task)."""
+        for row, (seed, task) in episodes.items():
+            env = self._rows[row].env
+            observation, _ = env.reset(seed=seed, options={"task": task})
+            self._rows[row] = _Row(env)
+            self._shared.write(row, observation)
+        return [(row, self._rows[row].env.task) for row in episodes]
+
+    def step_chunk(self, actions: dict[int, np.ndarray], record: frozenset[int]) -> list[tuple[int, tuple]]:
+        """Execute (k, 4) actions in each row; answers with (row, the row's fields of ChunkResult)."""
+        return [(row, self._step_row(row, chunk, row in record)) for row, chunk in actions.items()]
+
+    def _step_row(self, index: int, actions: np.ndarray, record: bool) -> tuple:
+        row = self._rows[index]
+        steps, total_reward, frames = 0, 0.0, []
+        for action in actions:
+            if row.terminated or row.truncated:
+                break
+            reward, row.terminated, row.truncated, info = row.env.advance(action)
+            row.success |= info["success"]
+            total_reward += reward
+            steps += 1
+            if record:
+                frames.append(row.env.observe())
+        if steps:
+            self._shared.write(index, frames[-1] if record else row.env.observe())
+        stacked = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]} if frames else {}
+        return steps, total_reward, row.terminated, row.truncated, row.success, stacked

@@ -1,0 +1,125 @@
+"""One object living in a process of its own, called by method name.
+
+Unlike `multiprocessing`'s, the child imports nothing but its object's module: no torch in simulator workers, and no
+`__main__` guard in scripts. It ends when its parent ends, however that happens: the closed pipe tells it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+_CHILD_COMMAND = "from tempovla.env.worker import serve; serve({connection})"
+_END_TIMEOUT_S = 5.0
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended while something was still asked of it."""
+
+
+class Worker:
+    """Makes `factory(*args)` in a child process and calls its methods there.
+
+    Requests are answered in the order they were sent, the first of them being the object's making, answered by None;
+    several may be under way.
+
+    Args:
+        factory: importable class or function; it and its arguments travel by pickle.
+        args: for the factory.
+        file_descriptors: kept open in the child under the same numbers.
+    """
+
+    def __init__(self, factory: Callable[..., Any], *args: Any, file_descriptors: tuple[int, ...] = ()) -> None:
+        self._connection, child_end = Pipe()
+        # Where this process finds its packages, the child finds them too. A session of its own keeps Ctrl-C from it:
+        # the parent decides when it ends.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD_COMMAND.format(connection=child_end.fileno())],
+            pass_fds=(child_end.fileno(), *file_descriptors),
+            env=environment,
+            start_new_session=True,
+        )
+        child_end.close()
+        self._send(factory, args)
+
+    @property
+    def connection(self) -> Connection:
+        """The pipe's end, for `multiprocessing.connection.wait`."""
+        return self._connection
+
+    @property
+    def process_id(self) -> int:
+        """The child's id."""
+        return self._process.pid
+
+    def send(self, method: str, *args: Any) -> None:
+        """Ask for `object.method(*args)`."""
+        self._send(method, args)
+
+    def _send(self, request: Any, args: tuple[Any, ...]) -> None:
+        try:
+            self._connection.send((request, args))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._died() from error
+
+    def receive(self) -> Any:
+        """Wait for the oldest outstanding answer.
+
+        Raises:
+            ValueError: what the object raised about its arguments.
+            WorkerDiedError: if the process is gone; its own words are on stderr.
+        """
+        try:
+            answer = self._connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise self._died() from error
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the process, also in the middle of its work."""
+        self._connection.close()
+        self._process.terminate()
+        try:
+            self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _died(self) -> WorkerDiedError:
+        code = self._process.wait()
+        reason = (
+            f"killed by {signal.Signals(-code).name}, perhaps for want of memory" if code < 0 else f"exit code {code}"
+        )
+        return WorkerDiedError(
+            f"a simulator worker (process {self._process.pid}) died: {reason}; see its message above"
+        )
+
+
+def serve(file_descriptor: int) -> None:
+    """The child's side: make the object, then answer requests until the pipe closes."""
+    connection = Connection(file_descriptor)
+    target: Any = None
+    while True:
+        try:
+            request, args = connection.recv()
+        except EOFError:
+            return
+        function = request if target is None else getattr(target, request)
+        try:
+            answer = function(*args)
+        except ValueError as error:  # about the arguments, so the caller's; anything else ends this process
+            answer = error
+        try:
+            if target is None and not isinstance(answer, ValueError):
+                target, answer = answer, None
+            connection.send(answer)
+        except BrokenPipeError:
+            return
