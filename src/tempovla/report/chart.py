@@ -1,0 +1,204 @@
+"""Inline SVG charts. Colours and line widths are CSS classes, so that one drawing serves light, dark and paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tempovla.report.markup import Markup, element, join
+from tempovla.report.run import Rate, Stage, TaskResult
+from tempovla.report.words import told
+
+Points = Sequence[tuple[float, float]]
+
+SHAPES = {
+    "policy": element("circle", r=6),
+    "blind": element("path", d="M0-5.5L5.5 0 0 5.5-5.5 0Z"),
+    "wrong": element("path", d="M-4.5-4.5L4.5 4.5M-4.5 4.5L4.5-4.5"),
+}
+LANE_GAP = 15
+
+PANEL_WIDTH, PANEL_HEIGHT = 320, 170
+PLOT_LEFT, PLOT_RIGHT, PLOT_TOP, PLOT_BOTTOM = 40, 312, 8, 148
+DRAWN_BINS = 160
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a learning-curve panel; `style` is its CSS class."""
+
+    style: str
+    label: str
+    points: Points
+
+
+def percent(fraction: float) -> str:
+    """An SVG length along the axis of rates: 0.425 is '42.5%'."""
+    return f"{100 * fraction:.4g}%"
+
+
+def mark(style: str, x: str = "50%", y: float | str = "50%") -> Markup:
+    """The symbol of the policy or of a baseline at a place."""
+    return element("svg", SHAPES[style], x=x, y=y, class_=f"mark {style}")
+
+
+def key(style: str) -> Markup:
+    """The symbol alone, for legends."""
+    return element("svg", mark(style), class_="key", width=16, height=16, aria_hidden="true")
+
+
+def rate_row(task: TaskResult) -> Markup:
+    """The policy's rate and interval over its baselines', each in its own lane, on an axis from 0 to 100%."""
+    lanes = [
+        ("policy", "policy", task.policy),
+        ("blind", "blind policy", task.blind),
+        ("wrong", "instruction of another task", task.wrong_instruction),
+    ]
+    known = [(style, label, rate) for style, label, rate in lanes if rate is not None]
+    grid = [element("line", x1=x, x2=x, y1="0", y2="100%", class_="grid") for x in ("0%", "25%", "50%", "75%", "100%")]
+    top = -LANE_GAP * (len(known) - 1) / 2
+    drawn = [_rate(style, label, rate, top + i * LANE_GAP) for i, (style, label, rate) in enumerate(known)]
+    spoken = "; ".join(f"{label} {told(rate)}" for _, label, rate in known)
+    centre = element("svg", *drawn, y="50%", width="100%")
+    return element("svg", *grid, centre, class_="rates", role="img", aria_label=spoken)
+
+
+def rate_axis() -> Markup:
+    """The labels under a column of `rate_row`."""
+    labels = [element("text", f"{tick}%", x=f"{tick}%", y=13, text_anchor="middle") for tick in (0, 25, 50, 75, 100)]
+    return element("svg", *labels, class_="rates axis", height=18, aria_hidden="true")
+
+
+def stage_bar(stage: Stage, longest_s: float) -> Markup:
+    """CPU seconds over wall seconds, as two bars on the scale shared by all stages."""
+    bars = [
+        element("rect", x=0, y=y, width=percent(value / longest_s), height=9, rx=2, class_=style)
+        for y, value, style in ((3, stage.cpu_seconds, "cpu"), (14, stage.wall_seconds, "wall"))
+    ]
+    spoken = f"{stage.name}: {stage.cpu_seconds:.1f} CPU seconds, {stage.wall_seconds:.1f} seconds on the clock"
+    return element("svg", *bars, class_="stage", height=26, role="img", aria_label=spoken)
+
+
+def curve_panel(name: str, series: Sequence[Series]) -> Markup:
+    """Lines over train steps: every logged value faint, its running mean strong; logarithmic where that shows more.
+
+    Values that are not finite are not drawn; the caller says so.
+    """
+    finite = [Series(line.style, line.label, _finite(line.points)) for line in series]
+    drawn = [line for line in finite if line.points]
+    values = [value for line in drawn for _, value in line.points]
+    if not values:
+        return element("p", "No finite value was logged.", class_="missing")
+    last_step = max(max(step for step, _ in line.points) for line in drawn) or 1
+    log = min(values) > 0 and max(values) / min(values) >= 30
+    ticks = log_ticks(min(values), max(values)) if log else linear_ticks(min(values), max(values))
+    low, high = min(ticks[0], *values), max(ticks[-1], *values)
+
+    def x_of(step: float) -> float:
+        return PLOT_LEFT + (PLOT_RIGHT - PLOT_LEFT) * step / last_step
+
+    def y_of(value: float) -> float:
+        share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+        return PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * share
+
+    def path(points: Points, style: str) -> Markup:
+        places = "L".join(f"{x_of(step):.1f} {y_of(value):.1f}" for step, value in points)
+        if len(points) == 1:
+            return element("circle", cx=f"{x_of(points[0][0]):.1f}", cy=f"{y_of(points[0][1]):.1f}", r=2, class_=style)
+        return element("path", d=f"M{places}", class_=style)
+
+    grid = [
+        join(
+            element("line", x1=PLOT_LEFT, x2=PLOT_RIGHT, y1=f"{y_of(tick):.1f}", y2=f"{y_of(tick):.1f}", class_="grid"),
+            element("text", number(tick), x=PLOT_LEFT - 6, y=f"{y_of(tick) + 3.5:.1f}", text_anchor="end"),
+        )
+        for tick in ticks
+    ]
+    steps = [
+        element("text", "0", x=PLOT_LEFT, y=164),
+        element("text", f"{last_step:,} steps", x=PLOT_RIGHT, y=164, text_anchor="end"),
+    ]
+    lines = []
+    for line in reversed(drawn):  # the first series lies on top
+        smooth = running_mean(line.points)
+        if len(smooth) < len(line.points) or smooth != list(line.points):
+            lines.append(path(extremes(line.points), f"line raw {line.style}"))
+        stride = max(1, len(smooth) // DRAWN_BINS)
+        lines.append(path([*smooth[:-1:stride], smooth[-1]], f"line {line.style}"))
+    box = f"0 0 {PANEL_WIDTH} {PANEL_HEIGHT}"
+    spoken = f"{name} over {last_step} train steps" + (", logarithmic" if log else "")
+    return element("svg", *grid, *steps, *lines, class_="curve", viewBox=box, role="img", aria_label=spoken)
+
+
+def running_mean(points: Points) -> list[tuple[float, float]]:
+    """A centred mean over about a twentieth of the points; short curves stay as they are."""
+    half = len(points) // 40
+    if half == 0:
+        return list(points)
+    sums = [0.0]
+    for _, value in points:
+        sums.append(sums[-1] + value)
+    smooth = []
+    for i, (step, _) in enumerate(points):
+        reach = min(half, i, len(points) - 1 - i)
+        smooth.append((step, (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)))
+    return smooth
+
+
+def extremes(points: Points) -> Points:
+    """At most about twice DRAWN_BINS points that keep the smallest and largest value of every stretch, so that thinning
+    hides no spike.
+    """
+    if len(points) <= 2 * DRAWN_BINS:
+        return points
+    edges = [round(i * len(points) / DRAWN_BINS) for i in range(DRAWN_BINS + 1)]
+    kept = []
+    for start, stop in pairwise(edges):
+        stretch = points[start:stop]
+        pair = {min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])}
+        kept += sorted(pair)
+    return kept
+
+
+def linear_ticks(low: float, high: float) -> list[float]:
+    """Three to six round numbers covering [low, high]; zero is the floor where the values come near it."""
+    if 0 < low < 0.6 * high:
+        low = 0.0
+    if high == low:
+        low, high = low - (abs(low) or 1), high + (abs(high) or 1)
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [i * step for i in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten, at most about five, inside or just outside [low, high]."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    stride = max(1, math.ceil((last - first) / 5))
+    return [10.0**i for i in range(first, last + stride, stride)]
+
+
+def number(value: float) -> str:
+    """A short number for an axis or a caption: 0.0132, 1.5e-5, 12,400."""
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _rate(style: str, label: str, rate: Rate, y: float) -> Markup:
+    bar = None
+    if rate.ci95 is not None:
+        low, high = (percent(bound) for bound in rate.ci95)
+        bar = element("line", x1=low, x2=high, y1=y, y2=y, class_=f"interval {style}")
+    return element("g", element("title", f"{label}: {told(rate)}"), bar, mark(style, percent(rate.success), y))
+
+
+def _finite(points: Points) -> Points:
+    return [(step, value) for step, value in points if math.isfinite(value)]

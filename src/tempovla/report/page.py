@@ -1,0 +1,139 @@
+"""The report: one self-contained HTML page about a run directory."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from tempovla.report.chart import stage_bar
+from tempovla.report.curves import curves_section
+from tempovla.report.films import films_section
+from tempovla.report.markup import Markup, element, join
+from tempovla.report.results import headline, rates_section
+from tempovla.report.run import Results, read_clips, read_curves, read_results
+from tempovla.report.words import duration
+
+PAGE_TITLE = "TempoVLA run report"
+
+
+def write_report(run_dir: Path | str, out: Path | str) -> Path:
+    """Write the report on RUN_DIR to `out`, replacing it in one step; returns `out`.
+
+    Reads results.json (required), every metrics.jsonl and rollouts/index.json with its videos; the page says in one
+    line which of them are missing. The page loads nothing from elsewhere.
+
+    Raises:
+        ValueError: if results.json is missing, or a file that is there is broken; naming file, key and remedy.
+    """
+    out = Path(out)
+    page = render(Path(run_dir))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return out
+
+
+def render(run_dir: Path) -> str:
+    """The page as text. Raises what `write_report` raises."""
+    results = read_results(run_dir)
+    body = element(
+        "main",
+        headline(results),
+        rates_section(results),
+        curves_section(read_curves(run_dir)),
+        films_section(read_clips(run_dir)),
+        time_section(results),
+        provenance_section(results, run_dir),
+    )
+    package = files("tempovla.report")
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", results.title or PAGE_TITLE),
+        element("style", Markup(package.joinpath("style.css").read_text(encoding="utf-8"))),
+    )
+    script = element("script", Markup(package.joinpath("play.js").read_text(encoding="utf-8")))
+    return join(Markup("<!doctype html>\n"), element("html", head, element("body", body, script), lang="en"))
+
+
+def time_section(results: Results) -> Markup:
+    """Where the time went: every stage on one scale, and what no stage accounts for."""
+    heading = element("h2", "Where the time went")
+    if not results.stages:
+        return element("section", heading, element("p", "No stages were recorded in results.json.", class_="missing"))
+    longest_s = max(max(stage.cpu_seconds, stage.wall_seconds) for stage in results.stages) or 1.0
+    rows = [
+        join(
+            element("div", stage.name, class_="name"),
+            element("div", stage_bar(stage, longest_s)),
+            element(
+                "div",
+                element("b", f"{stage.cpu_seconds:.1f}"),
+                element("span", f"{stage.wall_seconds:.1f}"),
+                class_="value",
+            ),
+        )
+        for stage in results.stages
+    ]
+    legend = element(
+        "p",
+        element("i", class_="swatch cpu"),
+        "CPU seconds, all processes",
+        element("i", class_="swatch wall"),
+        "seconds on the clock",
+        class_="legend",
+    )
+    return element("section", heading, legend, element("div", *rows, class_="stages"), _totals(results))
+
+
+def _totals(results: Results) -> Markup | None:
+    told = []
+    for total, unit, part in (
+        (results.cpu_seconds, "CPU seconds", sum(stage.cpu_seconds for stage in results.stages)),
+        (results.wall_seconds, "seconds on the clock", sum(stage.wall_seconds for stage in results.stages)),
+    ):
+        if total is not None:
+            told.append(f"{total:.1f} {unit} in all, {total - part:.1f} of them outside the stages")
+    return element("p", f"{'; '.join(told)}.", class_="note") if told else None
+
+
+def provenance_section(results: Results, run_dir: Path) -> Markup:
+    """What is needed to do it again: command, seed, machine and versions."""
+    if results.command is None:
+        command = element("p", "The command was not recorded in results.json.", class_="missing")
+    else:
+        command = element("pre", element("code", results.command))
+    facts = {"seed": results.seed, "date": results.date, "folder": run_dir.resolve().name}
+    if results.wall_seconds is not None:
+        facts["took"] = duration(results.wall_seconds)
+    run = {name: str(value) for name, value in facts.items() if value is not None}
+    return element(
+        "section",
+        element("h2", "Do it again"),
+        command,
+        element(
+            "div",
+            _facts("Run", run),
+            _facts("Machine", results.machine),
+            _facts("Versions", results.versions),
+            class_="facts",
+        ),
+    )
+
+
+def _facts(title: str, facts: dict[str, str]) -> Markup:
+    if not facts:
+        listed = element("p", "Not recorded in results.json.", class_="missing")
+    else:
+        listed = element("dl", *[join(element("dt", name), element("dd", text)) for name, text in facts.items()])
+    return element("div", element("h3", title), listed)

@@ -1,0 +1,322 @@
+"""Reading a run directory: results, learning curves and rollout videos, checked before anything is drawn.
+
+The layout is described in docs/systems/report.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+JSON_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
+CLIP_KINDS = ("policy", "wrong_instruction")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A success rate in [0, 1] with what is known of its certainty."""
+
+    success: float
+    episodes: int | None = None
+    ci95: tuple[float, float] | None = None
+
+    @property
+    def successes(self) -> int | None:
+        """The whole number of successes, where the rate times the episodes is one."""
+        if self.episodes is None:
+            return None
+        count = self.success * self.episodes
+        return round(count) if abs(count - round(count)) < 1e-6 else None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The policy on one task beside its baselines."""
+
+    name: str
+    policy: Rate
+    blind: Rate | None
+    wrong_instruction: Rate | None
+    instruction: str | None = None
+    counted: bool = True
+    """Whether the mean counts this task."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the run and what it cost."""
+
+    name: str
+    cpu_seconds: float
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """The contents of results.json."""
+
+    tasks: tuple[TaskResult, ...]
+    mean: TaskResult
+    cpu_seconds: float | None
+    wall_seconds: float | None
+    stages: tuple[Stage, ...]
+    seed: int | None
+    versions: dict[str, str]
+    machine: dict[str, str]
+    command: str | None
+    date: str | None
+    title: str | None
+    summary: str | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metrics.jsonl: a column of (train_step, value) points per metric."""
+
+    run: str
+    phase: str
+    metrics: dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One rollout video; `path` may be absent on disk."""
+
+    task: str
+    success: bool
+    path: Path
+    kind: str
+    instruction: str | None
+    seed: int | None
+    steps: int | None
+
+
+def read_results(run_dir: Path) -> Results:
+    """Read and check RUN_DIR/results.json.
+
+    Raises:
+        ValueError: naming the file, the key and the remedy.
+    """
+    path = run_dir / "results.json"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; pass the folder that `tempovla demo` or `tempovla eval` wrote")
+    data = _Reader(path, "", _load(path))
+    tasks_data = data.child("tasks")
+    if not tasks_data.value:
+        raise data.error("tasks", "is empty; evaluate at least one task")
+    mean_data = data.optional("mean")
+    counted = set(tasks_data.value) if mean_data is None else set(mean_data.get("tasks", list) or tasks_data.value)
+    if unknown := counted - set(tasks_data.value):
+        raise data.error("mean.tasks", f"names {sorted(unknown)[0]!r}, which is not among the tasks")
+    tasks = tuple(_task(tasks_data.child(name), name, name in counted) for name in tasks_data.value)
+    stages = data.get("stages", list) or []
+    return Results(
+        tasks=tasks,
+        mean=_plain_mean(tasks) if mean_data is None else _task(mean_data, "mean"),
+        cpu_seconds=data.seconds("cpu_seconds"),
+        wall_seconds=data.seconds("wall_seconds"),
+        stages=tuple(_stage(_Reader(path, f"stages[{i}]", stage)) for i, stage in enumerate(stages)),
+        seed=data.get("seed", int),
+        versions=data.texts("versions"),
+        machine=data.texts("machine"),
+        command=data.get("command", str),
+        date=data.get("date", str),
+        title=data.get("title", str),
+        summary=data.get("summary", str),
+    )
+
+
+def read_curves(run_dir: Path) -> list[Curve]:
+    """Read every metrics.jsonl below the run: `train/phase1/metrics.jsonl` is run "train", phase "phase1".
+
+    A step written twice (a resumed run) counts once, the later line; a last line without its newline is what a killed
+    run leaves, and is dropped.
+
+    Raises:
+        ValueError: naming the file and the line.
+    """
+    curves = []
+    for path in sorted(run_dir.rglob("metrics.jsonl")):
+        *run, phase = path.parent.relative_to(run_dir).parts or ("training",)
+        rows = {row["train_step"]: row for row in _metric_rows(path)}
+        metrics: dict[str, list[tuple[int, float]]] = {}
+        for step in sorted(rows):
+            for key, value in rows[step].items():
+                if key != "train_step" and isinstance(value, int | float) and not isinstance(value, bool):
+                    metrics.setdefault(key, []).append((step, float(value)))
+        curves.append(Curve("/".join(run), phase, metrics))
+    return curves
+
+
+def read_clips(run_dir: Path) -> list[Clip]:
+    """Read RUN_DIR/rollouts/index.json; an absent file is an empty list.
+
+    Raises:
+        ValueError: naming the file, the entry and the remedy.
+    """
+    path = run_dir / "rollouts" / "index.json"
+    if not path.is_file():
+        return []
+    entries = _load(path, list)
+    return [_clip(_Reader(path, f"[{i}]", entry), path.parent) for i, entry in enumerate(entries)]
+
+
+def _task(data: _Reader, name: str, counted: bool = True) -> TaskResult:
+    policy = data.rate("success", "episodes", "ci95")
+    if policy is None:
+        raise data.error("success", "is missing; write it as a fraction between 0 and 1")
+    if policy.episodes is None and name != "mean":
+        raise data.error("episodes", "is missing; a rate without its number of episodes says nothing")
+    return TaskResult(
+        name=name,
+        policy=policy,
+        blind=data.rate("blind", "blind_episodes", "blind_ci95"),
+        wrong_instruction=data.rate("wrong_instruction", "wrong_instruction_episodes", "wrong_instruction_ci95"),
+        instruction=data.get("instruction", str),
+        counted=counted,
+    )
+
+
+def _plain_mean(tasks: tuple[TaskResult, ...]) -> TaskResult:
+    """The mean over all tasks; it has no interval, as the file gives none."""
+
+    def mean(rates: list[Rate | None]) -> Rate | None:
+        known = [rate for rate in rates if rate is not None]
+        if len(known) < len(rates):
+            return None
+        counts = [rate.episodes for rate in known if rate.episodes is not None]
+        episodes = sum(counts) if len(counts) == len(known) else None
+        return Rate(sum(rate.success for rate in known) / len(known), episodes)
+
+    policy = mean([task.policy for task in tasks])
+    assert policy is not None, "every task has a policy rate"
+    blind, wrong = mean([task.blind for task in tasks]), mean([task.wrong_instruction for task in tasks])
+    return TaskResult("mean", policy, blind, wrong)
+
+
+def _stage(data: _Reader) -> Stage:
+    name, cpu, wall = data.get("name", str), data.seconds("cpu_seconds"), data.seconds("wall_seconds")
+    if name is None or cpu is None or wall is None:
+        raise data.error("name, cpu_seconds or wall_seconds", "is missing; a stage has all three")
+    return Stage(name, cpu, wall)
+
+
+def _clip(data: _Reader, folder: Path) -> Clip:
+    task, file, success = data.get("task", str), data.get("file", str), data.get("success", bool)
+    if task is None or file is None or success is None:
+        raise data.error("task, file or success", "is missing; an entry has all three")
+    kind = data.get("kind", str) or "policy"
+    if kind not in CLIP_KINDS:
+        raise data.error("kind", f"is {kind!r}; choose from {', '.join(CLIP_KINDS)}")
+    return Clip(
+        task=task,
+        success=success,
+        path=folder / file,
+        kind=kind,
+        instruction=data.get("instruction", str),
+        seed=data.get("seed", int),
+        steps=data.get("steps", int),
+    )
+
+
+def _metric_rows(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    if lines and not text.endswith("\n"):
+        lines.pop()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{number} is not JSON ({error.msg}); delete the line") from None
+        if not isinstance(row, dict) or not isinstance(row.get("train_step"), int):
+            raise ValueError(f"{path}:{number} has no whole number under 'train_step'; delete the line")
+        rows.append(row)
+    return rows
+
+
+def _load(path: Path, kind: type = dict) -> Any:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable JSON ({error}); run the evaluation again") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"{path} is not {JSON_KINDS[kind]}; write it as docs/systems/report.md describes")
+    return value
+
+
+class _Reader:
+    """A JSON object that knows its file and where in it it lies, for errors that name both."""
+
+    def __init__(self, path: Path, key: str, value: Any):
+        self.path, self.key, self.value = path, key, value
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}: {key} is {value!r}; it must be an object")
+
+    def error(self, key: str, problem: str) -> ValueError:
+        return ValueError(f"{self.path}: {self._name(key)} {problem}")
+
+    def optional(self, key: str) -> _Reader | None:
+        return None if key not in self.value else self.child(key)
+
+    def child(self, key: str) -> _Reader:
+        if key not in self.value:
+            raise self.error(key, "is missing; run the evaluation again or add it")
+        return _Reader(self.path, self._name(key), self.value[key])
+
+    def get(self, key: str, kind: type[T]) -> T | None:
+        """The value under `key`, which must be of this kind, or None where there is none."""
+        value = self.value.get(key)
+        if value is not None and type(value) is not kind:
+            raise self.error(key, f"is {value!r}; it must be {JSON_KINDS[kind]}")
+        return value
+
+    def seconds(self, key: str) -> float | None:
+        value = self.value.get(key)
+        if value is not None and not (_is_number(value) and value >= 0):
+            raise self.error(key, f"is {value!r}; it must be a number of seconds, at least 0")
+        return value
+
+    def texts(self, key: str) -> dict[str, str]:
+        data = self.optional(key)
+        return {} if data is None else {str(name): str(text) for name, text in data.value.items()}
+
+    def rate(self, key: str, episodes_key: str, ci95_key: str) -> Rate | None:
+        """The rate under `key`, or None where there is none."""
+        success = self.value.get(key)
+        if success is None:
+            return None
+        if not _is_fraction(success):
+            raise self.error(key, f"is {success!r}; it must be a fraction between 0 and 1")
+        episodes = self.value.get(episodes_key)
+        if episodes is not None and (type(episodes) is not int or episodes < 1):
+            raise self.error(episodes_key, f"is {episodes!r}; it must be a whole number of at least 1")
+        ci95 = self.value.get(ci95_key)
+        if ci95 is None:
+            return Rate(success, episodes)
+        if not (isinstance(ci95, list) and len(ci95) == 2 and all(map(_is_fraction, ci95)) and ci95[0] <= ci95[1]):
+            raise self.error(ci95_key, f"is {ci95!r}; it must be [low, high], fractions between 0 and 1")
+        return Rate(success, episodes, (ci95[0], ci95[1]))
+
+    def _name(self, key: str) -> str:
+        return f"{self.key}.{key}" if self.key else key
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_fraction(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1

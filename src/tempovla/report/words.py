@@ -1,0 +1,71 @@
+"""How the report words its numbers."""
+
+from __future__ import annotations
+
+from tempovla.report.run import Rate
+
+
+def duration(seconds: float) -> str:
+    """'42 s', '9 min 12 s', '1 h 4 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def percentage(rate: Rate) -> str:
+    """'92.5%': one decimal where it says something, and never rounded up to a claim of 100%."""
+    percents = 100 * rate.success
+    return f"{_decimal(percents if percents == 100 else min(percents, 99.9))}%"
+
+
+def interval(rate: Rate) -> str:
+    """'83-96%' with an en dash, or the plain fact that there is none."""
+    if rate.ci95 is None:
+        return "no interval given"
+    return f"{100 * rate.ci95[0]:.0f}\N{EN DASH}{100 * rate.ci95[1]:.0f}%"
+
+
+def count(rate: Rate) -> str:
+    """'19 of 20 episodes', '20 episodes' where the successes are not a whole number, '' where n is unknown."""
+    if rate.episodes is None:
+        return ""
+    noun = "episode" if rate.episodes == 1 else "episodes"
+    of = "" if rate.successes is None else f"{rate.successes} of "
+    return f"{of}{rate.episodes} {noun}"
+
+
+def told(rate: Rate) -> str:
+    """Rate, interval and count in one phrase, for tooltips and screen readers."""
+    certainty = "no interval given" if rate.ci95 is None else f"95% interval {interval(rate)}"
+    return ", ".join(part for part in (percentage(rate), certainty, count(rate)) if part)
+
+
+def difference(rate: Rate, reference: Rate) -> str:
+    """'38 points lower' than the reference, or higher, or the same."""
+    points = 100 * (rate.success - reference.success)
+    if abs(points) < 0.05:
+        return "the same"
+    amount = f"{abs(points):.0f}" if abs(points) >= 10 else _decimal(abs(points))
+    return f"{amount} points {'higher' if points > 0 else 'lower'}"
+
+
+def and_list(names: list[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def quoted(words: str) -> str:
+    """The words in typographic quotation marks."""
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{words}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def dotted(parts: list[str]) -> str:
+    """Facts in a row with middle dots between them; empty ones are left out."""
+    return " \N{MIDDLE DOT} ".join(part for part in parts if part)
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
