@@ -243,7 +243,8 @@ class StateVLA(nn.Module):
             picture, valid = tracks[camera].at(offset)
             missing = torch.zeros((), dtype=picture.dtype, device=picture.device)
             pictures.append(picture if bool(valid.all()) else torch.where(valid[:, None, None, None], picture, missing))
-        language, _ = context.now[LANGUAGE_KEY].at(0)
+        language, language_valid = context.now[LANGUAGE_KEY].at(0)
+        language = torch.where(language_valid[:, None], language, 0.0)
         return language, torch.where(state_valid[:, None], state, 0.0), pictures
 
     def _observed(self, tracks: Mapping[str, Track], offset: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 
@@ -88,7 +89,8 @@ def _leaf_difference(expected: object, actual: object, where: str) -> Difference
     same = (left == right) | (left.isnan() & right.isnan())
     if bool(same.all()):
         return None
-    gap = torch.where(same, 0.0, (left.double() - right.double()).abs()).nan_to_num(nan=math.inf, posinf=math.inf)
+    apart = (left.double() - right.double()).abs().nan_to_num(nan=math.inf, posinf=math.inf)
+    gap = torch.where(same, 0.0, apart.clamp(min=sys.float_info.min))  # large integers differ by less than rounding
     worst = int(gap.argmax())
     index = [int(i) for i in np.unravel_index(worst, tuple(left.shape))] if left.dim() else ""
     finite = left.double()[left.isfinite()]

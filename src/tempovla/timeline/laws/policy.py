@@ -34,9 +34,10 @@ def check_determinism(policy: Policy[S], sample: TimelineSample) -> None:
     All noise comes from the state when acting, and from `sample.seed` when learning; the given state is not modified.
     """
     law = "determinism"
-    state = policy.initial_state(sample.batch_size)
-    expected = _act(policy, sample.context, state)
-    again = _act(policy, sample.context, state)
+    _, state = _act(policy, sample.context, policy.initial_state(sample.batch_size))
+    running = replace(sample.context, first=torch.zeros_like(sample.context.first))
+    expected = _act(policy, running, state)
+    again = _act(policy, running, state)
     expect_equal(law, "acting twice from one state (draw noise from it, and do not modify it)", expected, again)
     with torch.no_grad():
         expect_equal(law, "the same batch twice", policy.forward(sample), policy.forward(sample))

@@ -1,0 +1,151 @@
+"""Everything that the laws are run over. A new component is one line here.
+
+`test_registry.py` fails when a registered policy or transform is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
+from torch import Tensor
+
+from tempovla.model.layers.mamba import Mamba, MambaConfig
+from tempovla.model.layers.ssd import Mamba2Config
+from tempovla.model.vla.statevla import JepaConfig, StateVLA, StateVLAConfig
+from tempovla.timeline import EpisodeSource, Policy, Transform, Window
+from tempovla.transform.image import ResizeImages
+from tempovla.transform.normalize import NormalizationConfig, Normalize
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
+
+WRIST = "observation.images.wrist"
+
+
+def seeded(build: Callable[[], Any]) -> Any:
+    """What `build` makes, with the same random weights each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build()
+
+
+@dataclass(frozen=True)
+class PolicyCase:
+    """A policy, the shapes of its streams after the transforms, and which loss terms predict actions."""
+
+    build: Callable[[], Policy[Any]]
+    shapes: Mapping[str, tuple[int, ...]]
+    action_terms: tuple[str, ...] = ()
+
+
+def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> PolicyCase:
+    """A tiny StateVLA with random weights."""
+    config = StateVLAConfig(
+        cameras=(FRONT, WRIST),
+        image_size=16,
+        patch_size=8,
+        embed_dim=16,
+        lang_emb_dim=12,
+        robot_state_dim=3,
+        encoder_depth=1,
+        num_heads=2,
+        state_dim=16,
+        action_dim=4,
+        action_seq_len=5,
+        policy_layers=1,
+        policy_embed_dim=16,
+        flow_steps=2,
+        jepa=JepaConfig(
+            prediction_horizon=2,
+            temporal_predictor_hidden_dim=16,
+            inverse_dynamics_weight=0.5,
+            behavior_cloning_weight=0.5,
+        ),
+        **options,
+    )
+    shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), "language": (12,)}
+    return PolicyCase(lambda: seeded(lambda: StateVLA(config, phase).eval()), shapes, action_terms)
+
+
+FLOW = ("pos_rot_loss", "gripper_loss")
+DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": "all_tokens", "image_tokenizer": "conv"}
+
+POLICIES: dict[str, PolicyCase] = {
+    "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
+    "statevla-representation": statevla(1, ("behavior_cloning",)),
+    "statevla-representation-demo": statevla(1, ("behavior_cloning",), **DEMO),
+    "statevla-policy": statevla(2, FLOW),
+    "statevla-policy-demo": statevla(2, FLOW, freeze_encoder=False, flow_draws=3, **DEMO),
+}
+
+
+def random_sequence(features: int) -> Tensor:
+    """(4, 11, features)."""
+    return torch.randn(4, 11, features, generator=torch.Generator().manual_seed(1))
+
+
+@dataclass(frozen=True)
+class MemoryCase:
+    """A sequence model and the number of features that it takes."""
+
+    build: Callable[[], Any]
+    features: int
+
+
+MEMORIES: dict[str, MemoryCase] = {
+    "toy": MemoryCase(ToyMemory, 5),
+    "mamba": MemoryCase(lambda: seeded(lambda: Mamba(MambaConfig(d_model=8, depth=2, d_state=4)).eval()), 8),
+    "mamba2": MemoryCase(
+        lambda: seeded(lambda: Mamba(Mamba2Config(d_model=8, depth=2, d_state=4, head_dim=8)).eval()), 8
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """A source and windows on its streams; `build` takes an empty folder to write in."""
+
+    build: Callable[[Any], EpisodeSource]
+    windows: tuple[Window, ...] = field(default=())
+
+
+SOURCES: dict[str, SourceCase] = {
+    "toy": SourceCase(
+        lambda folder: ToySource(),
+        (Window(STATE, (-2, -1, 0)), Window(ACTION, tuple(range(16))), Window(FRONT, (-3, 0, 2))),
+    ),
+}
+
+STATISTICS = {
+    key: {
+        "mean": torch.tensor(mean).double().numpy(),
+        "std": torch.tensor(std).double().numpy(),
+        "min": torch.tensor(mean).double().numpy() - 2.0,
+        "max": torch.tensor(mean).double().numpy() + 1.0,
+        "q01": torch.tensor(mean).double().numpy() - 1.5,
+        "q99": torch.tensor(mean).double().numpy() + 0.5,
+    }
+    for key, mean, std in ((STATE, [0.5, -3.0, 100.0], [0.1, 2.0, 0.0]), (ACTION, [0.2, -1.0], [0.03, 5.0]))
+}
+
+
+def normalize(mode: str, keep: tuple[int, ...] = ()) -> Normalize:
+    """Normalisation of state and action."""
+    return Normalize.fit(STATISTICS, {STATE: NormalizationConfig(mode), ACTION: NormalizationConfig(mode, keep)})
+
+
+TRANSFORMS: dict[str, Callable[[], Transform]] = {
+    "resize-same": lambda: ResizeImages(16),
+    "resize-box": lambda: ResizeImages(8),
+    "resize-bilinear": lambda: ResizeImages(11),
+    "normalize-mean-std": lambda: normalize("mean_std"),
+    "normalize-min-max": lambda: normalize("min_max", keep=(1,)),
+    "normalize-quantile": lambda: normalize("quantile"),
+    "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
+    "pipeline": lambda: TransformPipeline(
+        [ResizeImages(8), normalize("mean_std"), EmbedInstruction(HashedNgramEmbedder(32))]
+    ),
+}

@@ -1,0 +1,46 @@
+"""Random samples and successive contexts, as wide as a policy's windows ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track, Window
+from tempovla.timeline.noise import row_normal, row_uniform
+from tempovla.timeline.sample import split_tracks
+
+EMBODIMENT = Embodiment("toy", state_dim=3, action_dim=2, rate_hz=10.0)
+INSTRUCTIONS = ("open the drawer", "push the button", "close the window")
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -> Track:
+    """Pictures (3 dims) are bytes, the rest is normal; all valid."""
+    size = (rows, len(window.offsets), *shape)
+    row_seed = torch.arange(rows) + 1000 * seed
+    if len(shape) == 3:
+        return Track.of((row_uniform(row_seed, size[1:]) * 256).to(torch.uint8), window.offsets)
+    return Track.of(row_normal(row_seed, size[1:]), window.offsets)
+
+
+def random_sample(windows: Sequence[Window], shapes: Shapes, *, rows: int = 4, seed: int = 0) -> TimelineSample:
+    """A batch, all valid, with streams of these shapes; shapes without a window give a track at offset 0."""
+    keys = [window.key for window in windows]
+    windows = [*windows, *(Window(key, (0,)) for key in shapes if key not in keys)]
+    tracks = {
+        window.key: random_track(window, shapes[window.key], rows, seed * 100 + index)
+        for index, window in enumerate(windows)
+    }
+    past, now, future = split_tracks(tracks)
+    task = tuple(Task(INSTRUCTIONS[row % len(INSTRUCTIONS)], EMBODIMENT) for row in range(rows))
+    context = Context(past, now, task, first=torch.ones(rows, dtype=torch.bool))
+    return TimelineSample(context, future, seed=torch.arange(rows) + 7)
+
+
+def random_contexts(windows: Sequence[Window], shapes: Shapes, *, steps: int = 6, rows: int = 4) -> list[Context]:
+    """Successive contexts; the first step starts all rows."""
+    contexts = [random_sample(windows, shapes, rows=rows, seed=seed).context for seed in range(steps)]
+    return [replace(context, first=torch.full((rows,), step == 0)) for step, context in enumerate(contexts)]

@@ -1,0 +1,47 @@
+"""Laws 1, 2 and 5 over every policy."""
+
+import pytest
+from tests.contract.registry import POLICIES
+from tests.contract.samples import random_contexts, random_sample
+
+from tempovla.timeline import laws
+
+
+@pytest.fixture(params=sorted(POLICIES))
+def case(request):
+    return POLICIES[request.param]
+
+
+@pytest.fixture
+def policy(case):
+    return case.build()
+
+
+@pytest.fixture
+def sample(case, policy):
+    return random_sample(policy.windows(), case.shapes)
+
+
+@pytest.fixture
+def contexts(case, policy):
+    return random_contexts(policy.windows(), case.shapes)
+
+
+def test_same_input_gives_same_output(policy, sample):
+    laws.check_determinism(policy, sample)
+
+
+def test_the_future_changes_no_action(case, policy, sample):
+    laws.check_future_blindness(policy, sample, action_terms=case.action_terms)
+
+
+def test_invalid_values_change_nothing(policy, sample):
+    laws.check_padding_invariance(policy, laws.with_gaps(sample))
+
+
+def test_a_reset_row_acts_as_new(policy, contexts):
+    laws.check_reset(policy, contexts)
+
+
+def test_rows_do_not_see_each_other(policy, contexts):
+    laws.check_row_independence(policy, contexts)
