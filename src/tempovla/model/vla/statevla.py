@@ -265,13 +265,12 @@ class StateVLA(nn.Module):
         regularized, rows = (z, observed) if jepa.regularize == "state" else (predicted, valid)
         terms = {
             "jepa_mse": LossTerm(predicted, z_future, valid),
-            "jepa_persistence": LossTerm(self._target_now(context), z_future, valid, weight=0.0),
+            "jepa_persistence": LossTerm(z.detach(), z_future, valid, weight=0.0),
             "jepa_variance": LossTerm(regularized, None, rows, jepa.variance_weight, "variance"),
             "jepa_covariance": LossTerm(regularized, None, rows, jepa.covariance_weight, "covariance"),
         }
         if self.inverse_dynamics is not None:
-            z_next = self.encoder(*self._inputs(sample.future, horizon, context))
-            recovered = self.inverse_dynamics(z, z_next)
+            recovered = self.inverse_dynamics(z, z_future)
             terms["inverse_dynamics"] = LossTerm(recovered, done, valid, jepa.inverse_dynamics_weight)
         if self.behavior_cloning is not None:
             length = self.config.action_seq_len
@@ -280,10 +279,6 @@ class StateVLA(nn.Module):
             target = action.value[:, :length]
             terms["behavior_cloning"] = LossTerm(cloned, target, chunk_valid, jepa.behavior_cloning_weight)
         return terms
-
-    def _target_now(self, context: Context) -> Tensor:
-        """z_t of the target encoder: "nothing changes" is the prediction that any predictor has to beat."""
-        return self.target_encoder(*self._inputs(context.now, 0, context))
 
     def _policy_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
         config = self.config
