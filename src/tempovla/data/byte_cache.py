@@ -1,0 +1,55 @@
+"""A cache of arrays that never holds more than a given number of bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+
+class Sized(Protocol):
+    """A NumPy or Arrow array."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its values take."""
+
+
+class ByteCache:
+    """Least recently used arrays are dropped first.
+
+    Args:
+        max_bytes: budget of the whole cache [bytes]; an array larger than it is not kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.used_bytes = 0
+        self._arrays: OrderedDict[Hashable, Sized] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def get(self, key: Hashable) -> Any:
+        """The array kept under `key`, or None."""
+        array = self._arrays.get(key)
+        if array is not None:
+            self._arrays.move_to_end(key)
+        return array
+
+    def put(self, key: Hashable, array: Sized) -> None:
+        """Keep an array that owns its memory; make room by dropping the ones unused for longest."""
+        assert key not in self._arrays
+        if array.nbytes > self.max_bytes:
+            return
+        self._arrays[key] = array
+        self.used_bytes += array.nbytes
+        while self.used_bytes > self.max_bytes:
+            _, dropped = self._arrays.popitem(last=False)
+            self.used_bytes -= dropped.nbytes
+
+    def share(self, parts: int) -> None:
+        """Shrink the budget to one of `parts` equal shares, e.g. in one of several worker processes."""
+        self.max_bytes //= parts
+        self._arrays.clear()
+        self.used_bytes = 0

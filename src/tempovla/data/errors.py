@@ -1,0 +1,23 @@
+"""Errors of the data room: one line that names the file, the key, the offending value and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be used as it is."""
+
+
+class UnknownStreamError(DatasetError, KeyError):
+    """A stream that the dataset does not have."""
+
+    def __init__(self, key: str, known: Iterable[str], where: str) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"
+        super().__init__(f"{where}: no stream {key!r}; {hint}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr

@@ -1,0 +1,58 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+class Staging:
+    """A folder for files in the making, on the same file system as their destination."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / ".writing"
+
+    def path(self, name: str) -> Path:
+        """Where to write a file before `publish`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+    def publish(self, staged: Path, target: Path) -> None:
+        """Put a staged file in its place, replacing an older one; it is on the disk before it is seen."""
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged.replace(target)
+
+    def publish_bytes(self, data: bytes, target: Path) -> None:
+        """Write a file as a whole."""
+        staged = self.path(target.name)
+        staged.write_bytes(data)
+        self.publish(staged, target)
+
+    def publish_json(self, data: Mapping[str, Any], target: Path, indent: int | None = None) -> None:
+        """Write a JSON file as a whole."""
+        self.publish_bytes((json.dumps(data, indent=indent, ensure_ascii=False) + "\n").encode(), target)
+
+    def publish_table(self, row_groups: Sequence[pa.Table], target: Path) -> int:
+        """Write a parquet file as a whole, a row group a table; returns its size [bytes]."""
+        staged = self.path(target.name)
+        with pq.ParquetWriter(staged, row_groups[0].schema, compression="snappy") as writer:
+            for table in row_groups:
+                writer.write_table(table, row_group_size=max(1, table.num_rows))
+        size = staged.stat().st_size
+        self.publish(staged, target)
+        return size
+
+    def clear(self) -> None:
+        """Remove what was left unfinished."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                path.unlink()
+            self.folder.rmdir()

@@ -1,0 +1,214 @@
+"""LeRobot datasets, v2.1 and v3.0, as episode sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data.byte_cache import ByteCache
+from tempovla.data.columns import Columns
+from tempovla.data.errors import DatasetError, UnknownStreamError
+from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
+from tempovla.data.lerobot_meta import load_meta, load_statistics
+from tempovla.data.statistics import aggregate
+from tempovla.data.video import VideoPool
+from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind
+from tempovla.timeline.task import Embodiment
+
+DEFAULT_CACHE_BYTES = 512 << 20
+
+
+def open_dataset(root: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> LeRobotSource:
+    """Open a LeRobot dataset; ``meta/info.json`` tells its version.
+
+    Args:
+        root: the folder that holds ``meta/``.
+        cache_bytes: memory for decoded frames and columns, in all [bytes].
+
+    Raises:
+        DatasetError: if `root` is no dataset that can be read.
+    """
+    return LeRobotSource(load_meta(root), ByteCache(cache_bytes))
+
+
+class LeRobotSource:
+    """An `EpisodeSource` over a LeRobot dataset. One row of the dataset is one control step.
+
+    Nothing is decoded before it is asked for; what was is kept within the cache's budget. Columns with NaN or
+    infinite values are refused when they are first read.
+    """
+
+    def __init__(self, meta: DatasetMeta, cache: ByteCache) -> None:
+        self.meta = meta
+        self.cache = cache
+        self._columns = Columns(meta, cache)
+        self._videos = VideoPool()
+        self._checked: set[int] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"meta": self.meta, "cache": ByteCache(self.cache.max_bytes)}  # open files stay in their process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["meta"], state["cache"])  # type: ignore[misc]
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.meta.root)
+
+    @property
+    def rate_hz(self) -> float:
+        """Control rate [Hz]."""
+        return self.meta.fps
+
+    @cached_property
+    def embodiment(self) -> Embodiment:
+        """The robot, with the dimensions of ``observation.state`` and ``action`` (0 where there is none)."""
+        none = Feature("float32", (0,))
+        state = self.meta.features.get("observation.state", none)
+        action = self.meta.features.get("action", none)
+        return Embodiment(
+            name=self.meta.robot_type,
+            state_dim=state.shape[0],
+            action_dim=action.shape[0],
+            rate_hz=self.meta.fps,
+            state_names=state.names,
+            action_names=action.names,
+        )
+
+    @cached_property
+    def streams(self) -> Mapping[str, StreamInfo]:
+        """Every column that is not text."""
+        return {
+            key: StreamInfo(
+                kind=_kind(key, feature),
+                shape=feature.shape,
+                dtype="uint8" if feature.is_camera else feature.dtype,
+                rate_hz=self.meta.fps,
+                names=feature.names,
+            )
+            for key, feature in self.meta.features.items()
+        }
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What ``meta/`` says; of cameras a channel each, in units of full brightness."""
+        return aggregate(load_statistics(self.meta))
+
+    def __len__(self) -> int:
+        return len(self.meta.episodes)
+
+    def episode(self, episode: int) -> EpisodeInfo:
+        """Length and (first) instruction of one episode."""
+        record = self._record(episode)
+        return EpisodeInfo(record.length, record.tasks[0] if record.tasks else "")
+
+    def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
+        """(length,) times of the rows [s]."""
+        self._feature(key)
+        record = self._record(episode)
+        return self._columns.values(record, "timestamp").reshape(-1).astype(np.float64)
+
+    def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
+        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        value, valid = self.read_many(key, np.array([episode]), np.array([steps], dtype=np.int64))
+        return Reading(value[0], valid[0])
+
+    def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
+        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        feature = self._feature(key)
+        records = [self._record(int(episode)) for episode in episodes]
+        last = np.array([record.length - 1 for record in records])[:, None]
+        clamped = np.clip(steps, 0, last)
+        for record in records:
+            self._check(record)
+        if not feature.is_camera:
+            value = np.stack([self._columns.values(r, key)[s] for r, s in zip(records, clamped, strict=True)])
+        else:
+            value = np.empty((*steps.shape, *feature.shape), dtype=np.uint8)
+            if feature.dtype == "video":
+                self._fill_from_videos(value, key, records, clamped)
+            else:
+                self._fill_from_images(value, key, records, clamped)
+        return Reading(value, (steps >= 0) & (steps <= last))
+
+    def _feature(self, key: str) -> Feature:
+        if key not in self.meta.features:
+            raise UnknownStreamError(key, self.meta.features, self.name)
+        return self.meta.features[key]
+
+    def _record(self, episode: int) -> EpisodeRecord:
+        if not 0 <= episode < len(self):
+            raise IndexError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
+        return self.meta.episodes[episode]
+
+    def _check(self, record: EpisodeRecord) -> None:
+        """Refuse rows whose timestamps contradict the control rate, once an episode."""
+        if record.index in self._checked:
+            return
+        times_s = self._columns.values(record, "timestamp").reshape(-1).astype(np.float64)
+        error = np.abs(times_s - times_s[0] - np.arange(record.length) / self.meta.fps)
+        if error.max() * self.meta.fps > 0.5:
+            row = int(np.argmax(error * self.meta.fps > 0.5))
+            raise DatasetError(
+                f"{record.data_path}: episode {record.index} has timestamp {times_s[row]:.4f} s at frame {row}, but "
+                f"fps {self.meta.fps:g} in meta/info.json puts it at {times_s[0] + row / self.meta.fps:.4f} s; "
+                "correct fps or resample the episode"
+            )
+        self._checked.add(record.index)
+
+    def _fill_from_videos(
+        self, out: NDArray[np.uint8], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]
+    ) -> None:
+        """Decode what the cache lacks, file by file and in order, so that no frame is decoded twice."""
+        wanted: dict[Path, dict[int, list[tuple[int, int]]]] = {}
+        for row, record in enumerate(records):
+            span = record.videos[key]
+            times_s = self._columns.values(record, "timestamp").reshape(-1)[steps[row]].astype(np.float64)
+            numbers = self._videos.get(span.path).numbers(span.start_s + times_s, self.meta.fps)
+            places = wanted.setdefault(span.path, {})
+            for step, number in enumerate(numbers.tolist()):
+                places.setdefault(number, []).append((row, step))
+        for path, places in wanted.items():
+            missing = []
+            for number, targets in places.items():
+                frame = self.cache.get((path, number))
+                if frame is None:
+                    missing.append(number)
+                else:
+                    for target in targets:
+                        out[target] = frame
+            for number, frame in self._videos.get(path).decode(sorted(missing)):
+                if frame.shape != out.shape[2:]:
+                    raise DatasetError(
+                        f"{path}: frames of shape {list(frame.shape)}, but meta/info.json declares "
+                        f"{list(out.shape[2:])} for {key!r}; correct it"
+                    )
+                self.cache.put((path, number), frame)
+                for target in places[number]:
+                    out[target] = frame
+
+    def _fill_from_images(
+        self, out: NDArray[np.uint8], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]
+    ) -> None:
+        for row, record in enumerate(records):
+            for step, number in enumerate(steps[row].tolist()):
+                place = (record.data_path, record.index, key, number)
+                frame = self.cache.get(place)
+                if frame is None:
+                    frame = self._columns.image(record, key, number)
+                    self.cache.put(place, frame)
+                out[row, step] = frame
+
+
+def _kind(key: str, feature: Feature) -> StreamKind:
+    if feature.is_camera:
+        return "image"
+    if key == "action" or key.startswith("action."):
+        return "action"
+    return "state" if key.startswith("observation.") else "scalar"

@@ -1,0 +1,148 @@
+"""Metadata of LeRobot datasets, v2.1 (a file an episode) and v3.0 (files of many episodes)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature, VideoSpan, parse_features, read_info
+from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.statistics import Statistic
+
+
+def load_meta(root: str | Path) -> DatasetMeta:
+    """Read the metadata of a dataset of either version.
+
+    Raises:
+        DatasetError: if `root` is no dataset, its version is not known, or its metadata contradict themselves.
+    """
+    folder = Path(root)
+    info = read_info(folder)
+    path = folder / "meta" / "info.json"
+    features = parse_features(info, path)
+    version = str(info["codebase_version"])
+    if version == "v3.0":
+        episodes, tasks = _episodes_v30(folder, info, features), _tasks_v30(folder)
+    elif version == "v2.1":
+        episodes, tasks = _episodes_v21(folder, info, features), _tasks_v21(folder)
+    else:
+        raise DatasetError(f"{path}: codebase_version {version!r}; v2.1 and v3.0 are read, convert it with LeRobot")
+    if len(episodes) != info["total_episodes"]:
+        raise DatasetError(f"{path}: total_episodes is {info['total_episodes']}, but meta/ describes {len(episodes)}")
+    frames = sum(record.length for record in episodes)
+    if frames != info["total_frames"]:
+        raise DatasetError(f"{path}: total_frames is {info['total_frames']}, but the episodes have {frames} in all")
+    robot = str(info.get("robot_type") or "")
+    return DatasetMeta(folder, version, float(info["fps"]), robot, features, tuple(episodes), tuple(tasks), info)
+
+
+def load_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
+    """Statistics as stored: those of the whole dataset (one entry) or, where there are none, of every episode.
+
+    Raises:
+        DatasetError: if the dataset has neither.
+    """
+    whole = meta.root / "meta" / "stats.json"
+    if whole.is_file():
+        return [_to_arrays(json.loads(whole.read_text()))]
+    if meta.version == "v2.1":
+        lines = _read_jsonl(meta.root / "meta" / "episodes_stats.jsonl")
+        return [_to_arrays(line["stats"]) for line in lines]
+    return episode_statistics_v30(meta.root, len(meta.episodes))
+
+
+def _to_arrays(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Statistic]:
+    return {
+        key: {name: np.asarray(value, dtype=np.float64) for name, value in entry.items()}
+        for key, entry in stats.items()
+    }
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise DatasetError(f"{path}: missing; copy the dataset again, its meta/ folder is incomplete")
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except ValueError as error:
+        raise DatasetError(f"{path}: not readable as JSON lines ({error}); copy it again") from None
+
+
+def _video_keys(features: Mapping[str, Feature]) -> list[str]:
+    return [key for key, feature in features.items() if feature.dtype == "video"]
+
+
+def _tasks_v21(root: Path) -> list[str]:
+    lines = _read_jsonl(root / "meta" / "tasks.jsonl")
+    return [line["task"] for line in sorted(lines, key=lambda line: line["task_index"])]
+
+
+def _episodes_v21(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
+    lines = sorted(_read_jsonl(root / "meta" / "episodes.jsonl"), key=lambda line: line["episode_index"])
+    records = []
+    for line in lines:
+        index = line["episode_index"]
+        place = {"episode_index": index, "episode_chunk": index // info["chunks_size"]}
+        videos = {
+            key: VideoSpan(root / info["video_path"].format(video_key=key, **place), 0.0)
+            for key in _video_keys(features)
+        }
+        data_path = root / info["data_path"].format(**place)
+        records.append(EpisodeRecord(index, line["length"], tuple(line["tasks"]), data_path, videos))
+    return records
+
+
+def _tasks_v30(root: Path) -> list[str]:
+    path = root / "meta" / "tasks.parquet"
+    if not path.is_file() and not list((root / "meta" / "episodes").glob("*/*.parquet")):
+        return []  # a dataset without any episode yet
+    with open_parquet(path) as file:
+        text_column = next((name for name in file.schema_arrow.names if name != "task_index"), "task")
+    rows = read_columns(path, ["task_index", text_column]).to_pylist()
+    return [row[text_column] for row in sorted(rows, key=lambda row: row["task_index"])]
+
+
+def _episode_files(root: Path) -> list[Path]:
+    return sorted((root / "meta" / "episodes").glob("*/*.parquet"))
+
+
+def _episodes_v30(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
+    video_keys = _video_keys(features)
+    columns = ["episode_index", "length", "tasks", "data/chunk_index", "data/file_index"]
+    for key in video_keys:
+        columns += [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+    rows = [row for path in _episode_files(root) for row in read_columns(path, columns).to_pylist()]
+    rows.sort(key=lambda row: row["episode_index"])
+    records = []
+    for row in rows[: info["total_episodes"]]:  # a writer that was killed may have left rows it did not commit
+        data_path = info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+        videos = {key: _video_span(root, info, row, key) for key in video_keys}
+        tasks = tuple(row["tasks"])
+        records.append(EpisodeRecord(row["episode_index"], row["length"], tasks, root / data_path, videos))
+    return records
+
+
+def _video_span(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], key: str) -> VideoSpan:
+    place = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
+    return VideoSpan(root / info["video_path"].format(video_key=key, **place), row[f"videos/{key}/from_timestamp"])
+
+
+def episode_statistics_v30(root: Path, episodes: int) -> list[dict[str, Statistic]]:
+    """Statistics of each of the first `episodes` episodes of a v3.0 dataset."""
+    stats: list[dict[str, Statistic]] = []
+    for path in _episode_files(root):
+        with open_parquet(path) as file:
+            columns = [name for name in file.schema_arrow.names if name.startswith("stats/")]
+        for row in read_columns(path, columns).to_pylist():
+            entry: dict[str, Statistic] = {}
+            for column, value in row.items():
+                key, name = column.removeprefix("stats/").rsplit("/", 1)
+                entry.setdefault(key, {})[name] = np.asarray(value, dtype=np.float64)
+            stats.append(entry)
+    if not stats or not stats[0]:
+        raise DatasetError(f"{root}: no statistics in meta/ (stats.json is missing); compute them with LeRobot")
+    return stats[:episodes]

@@ -1,0 +1,193 @@
+"""Batches of windows for training, in an order that resumes exactly."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from tempovla.data.mixture import Mixture
+from tempovla.data.sampler import MixtureSampler, SampleBatch
+from tempovla.data.window import read_rows
+from tempovla.timeline.sample import Context, TimelineSample
+from tempovla.timeline.task import Task
+from tempovla.timeline.track import Track
+from tempovla.timeline.window import Window
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How batches are made.
+
+    Attributes:
+        batch_size: samples a batch and rank.
+        num_workers: worker processes; 0 reads in the process itself, which is faster for preloaded data.
+        preload_bytes: datasets whose windows fit in this are held in memory [bytes].
+    """
+
+    batch_size: int = 64
+    num_workers: int = 0
+    preload_bytes: int = 2 << 30
+
+
+class SampleLoader:
+    """Yields batches as `TimelineSample`s without end, or for some epochs.
+
+    Args:
+        mixture: where samples come from.
+        windows: what each sample holds; one window a stream.
+        config: batch size, workers, memory.
+        seed: of the run; order, mixture and every sample's own seed follow from it.
+        rank: which share of each global batch to yield.
+        world_size: number of shares.
+        epochs: stop after so many; never, by default.
+
+    Raises:
+        UnknownStreamError: if a source has no such stream.
+        DatasetError: if actions are not finite, or an episode is damaged.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        windows: Sequence[Window],
+        config: LoaderConfig,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        epochs: int | None = None,
+    ) -> None:
+        keys = [window.key for window in windows]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"windows {keys} name a stream twice; join its offsets into one window")
+        mixture.require(keys)
+        self._config = config
+        self._batches = _Batches(mixture.preloaded(keys, config.preload_bytes), tuple(windows))
+        self._sampler = MixtureSampler(
+            mixture.lengths,
+            mixture.weights,
+            config.batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            epochs=epochs,
+        )
+        self._state = self._sampler.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order stands after the batches yielded so far; batches in the making do not count."""
+        return self._state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the batch after the last one that the saved loader yielded; takes effect at the next `iter`."""
+        self._sampler.load_state_dict(state)
+        self._state = self._sampler.state_dict()
+
+    def __iter__(self) -> Iterator[TimelineSample]:
+        self._sampler.load_state_dict(self._state)
+        drawn: deque[dict[str, Any]] = deque()
+
+        def order() -> Iterator[SampleBatch]:
+            for batch in self._sampler:
+                drawn.append(self._sampler.state_dict())
+                yield batch
+
+        if self._config.num_workers == 0:
+            samples: Iterator[TimelineSample] = (self._batches[batch] for batch in order())
+        else:
+            samples = iter(
+                DataLoader(
+                    self._batches,
+                    sampler=_Once(order()),
+                    batch_size=None,
+                    num_workers=self._config.num_workers,
+                    collate_fn=_as_it_is,
+                    worker_init_fn=_start_worker,
+                )
+            )
+        for sample in samples:
+            self._state = drawn.popleft()
+            yield sample
+
+
+class _Batches(Dataset[TimelineSample]):
+    """Makes the sample for a batch of indices."""
+
+    def __init__(self, mixture: Mixture, windows: tuple[Window, ...]) -> None:
+        self.mixture = mixture
+        self._windows = windows
+
+    def __getitem__(self, batch: SampleBatch) -> TimelineSample:
+        return collate(self.mixture, self._windows, batch)
+
+
+class _Once:
+    """An iterable over an iterator, which is what DataLoader takes for a sampler."""
+
+    def __init__(self, items: Iterator[SampleBatch]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[SampleBatch]:
+        return self._items
+
+
+def _as_it_is(sample: TimelineSample) -> TimelineSample:
+    return sample
+
+
+def _start_worker(_: int) -> None:
+    info = get_worker_info()
+    assert info is not None
+    info.dataset.mixture = info.dataset.mixture.for_worker(info.num_workers)  # type: ignore[attr-defined]
+
+
+def collate(mixture: Mixture, windows: Sequence[Window], batch: SampleBatch) -> TimelineSample:
+    """Read the windows of a batch of samples and join them, with their validity."""
+    rows = len(batch.index)
+    tasks: list[Task | None] = [None] * rows
+    first = np.zeros(rows, dtype=bool)
+    values: dict[str, np.ndarray] = {}
+    valid = {window.key: np.zeros((rows, len(window.offsets)), dtype=bool) for window in windows}
+    for i in np.unique(batch.source).tolist():
+        source = mixture.sources[i]
+        here = np.flatnonzero(batch.source == i)
+        episodes, steps = mixture.locate(i, batch.index[here])
+        first[here] = steps == 0
+        known: dict[int, Task] = {}
+        for row, episode in zip(here.tolist(), episodes.tolist(), strict=True):
+            if episode not in known:
+                known[episode] = Task(source.episode(episode).instruction, source.embodiment)
+            tasks[row] = known[episode]
+        for window in windows:
+            reading = read_rows(source, window.key, episodes, steps[:, None] + np.array(window.offsets))
+            if len(here) == rows:
+                values[window.key], valid[window.key] = reading
+            else:
+                if window.key not in values:
+                    values[window.key] = np.empty((rows, *reading.value.shape[1:]), dtype=reading.value.dtype)
+                values[window.key][here], valid[window.key][here] = reading
+    actions = {key for key, stream in mixture.sources[0].streams.items() if stream.kind == "action"}
+    past: dict[str, Track] = {}
+    now: dict[str, Track] = {}
+    future: dict[str, Track] = {}
+    for window in windows:
+        value, is_valid = torch.from_numpy(values[window.key]), torch.from_numpy(valid[window.key])
+        for group, part in zip((past, now, future), _split(window.offsets, window.key in actions), strict=True):
+            if part.stop > part.start:
+                offset = torch.tensor(window.offsets[part])
+                group[window.key] = Track(value[:, part], is_valid[:, part], offset)
+    context = Context(past, now, tuple(task for task in tasks if task is not None), torch.from_numpy(first))
+    return TimelineSample(context, future, batch.seed)
+
+
+def _split(offsets: Collection[int], is_action: bool) -> tuple[slice, slice, slice]:
+    """Where past, now and future lie in increasing offsets. An action at offset 0 is still to be chosen: future."""
+    before = sum(offset < 0 for offset in offsets)
+    until = before if is_action else sum(offset <= 0 for offset in offsets)
+    return slice(0, before), slice(before, until), slice(until, len(offsets))

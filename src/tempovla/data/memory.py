@@ -1,0 +1,179 @@
+"""Episodes held in memory: small datasets preloaded, and streams built in code."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data import statistics
+from tempovla.data.byte_cache import ByteCache
+from tempovla.data.errors import DatasetError, UnknownStreamError
+from tempovla.data.lerobot import LeRobotSource
+from tempovla.timeline.clock import latest_at
+from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
+from tempovla.timeline.task import Embodiment
+
+_READ_CACHE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class MemoryEpisode:
+    """One episode's arrays.
+
+    Attributes:
+        instruction: what was asked for.
+        length: number of control steps.
+        values: array (N, *F) by stream; N is `length` for streams on the control clock.
+        timestamps: (N,) times [s] since the episode's start of the streams that have a clock of their own.
+    """
+
+    instruction: str
+    length: int
+    values: Mapping[str, NDArray]
+    timestamps: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+class MemorySource:
+    """An `EpisodeSource` whose streams are one array each, so that a batch is one indexing operation.
+
+    Args:
+        name: for messages.
+        embodiment: the body; its rate is the control rate.
+        streams: what the streams hold; those with timestamps may have a rate of their own.
+        episodes: at least one, each with all the streams.
+        stats: statistics; computed from the streams of numbers where left out.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        embodiment: Embodiment,
+        streams: Mapping[str, StreamInfo],
+        episodes: Sequence[MemoryEpisode],
+        stats: Statistics | None = None,
+    ) -> None:
+        lengths = [episode.length for episode in episodes]
+        values = {key: np.concatenate([episode.values[key] for episode in episodes]) for key in streams}
+        self._set(name, embodiment, streams, [(e.length, e.instruction) for e in episodes], values)
+        for key, stream in streams.items():
+            clocks = [episode.timestamps.get(key) for episode in episodes]
+            if any(clock is not None for clock in clocks):
+                self._set_clock(key, stream.rate_hz, [np.asarray(clock, dtype=np.float64) for clock in clocks])
+            elif [len(episode.values[key]) for episode in episodes] != lengths:
+                raise DatasetError(f"{name}: {key!r} has no timestamps, so it needs one value a control step")
+        if stats is None:
+            numbers = [key for key, stream in streams.items() if stream.kind != "image"]
+            stats = {key: statistics.of_values(values[key]) for key in numbers}
+        self.statistics = stats
+
+    @classmethod
+    def from_arrays(
+        cls, source: EpisodeSource, episodes: Sequence[EpisodeInfo], values: Mapping[str, NDArray]
+    ) -> MemorySource:
+        """The streams of another source as whole arrays (total steps, *F), all on the control clock."""
+        self = cls.__new__(cls)
+        streams = {key: source.streams[key] for key in values}
+        self._set(source.name, source.embodiment, streams, [(e.length, e.instruction) for e in episodes], values)
+        self.statistics = source.statistics
+        return self
+
+    def _set(
+        self,
+        name: str,
+        embodiment: Embodiment,
+        streams: Mapping[str, StreamInfo],
+        episodes: Sequence[tuple[int, str]],
+        values: Mapping[str, NDArray],
+    ) -> None:
+        self.name = name
+        self.embodiment = embodiment
+        self.streams = dict(streams)
+        self._instructions = [instruction for _, instruction in episodes]
+        self._lengths = np.array([length for length, _ in episodes], dtype=np.int64)
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._values = dict(values)
+        self._clocks: dict[str, list[NDArray[np.float64]]] = {}
+        self._rows: dict[str, NDArray[np.int64]] = {}
+        self._fresh: dict[str, NDArray[np.bool_]] = {}
+
+    def _set_clock(self, key: str, rate_hz: float, clocks: list[NDArray[np.float64]]) -> None:
+        """Resolve once, for every control step, which sample of the stream it reads and whether that is fresh."""
+        rows, fresh, first = [], [], 0
+        for length, clock in zip(self._lengths.tolist(), clocks, strict=True):
+            asked_s = np.arange(length) / self.rate_hz
+            index, valid = latest_at(clock, asked_s, tolerance_s=1.0 / min(rate_hz, self.rate_hz))
+            rows.append(first + index)
+            fresh.append(valid)
+            first += len(clock)
+        self._clocks[key] = clocks
+        self._rows[key], self._fresh[key] = np.concatenate(rows), np.concatenate(fresh)
+
+    @property
+    def rate_hz(self) -> float:
+        """Control rate [Hz]."""
+        return self.embodiment.rate_hz
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def episode(self, episode: int) -> EpisodeInfo:
+        """Length and instruction of one episode."""
+        self._require_episode(episode)
+        return EpisodeInfo(int(self._lengths[episode]), self._instructions[episode])
+
+    def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
+        """(N,) times of the stream's samples [s] since the episode's start."""
+        self._require_episode(episode)
+        if key not in self.streams:
+            raise UnknownStreamError(key, self.streams, self.name)
+        if key in self._clocks:
+            return self._clocks[key][episode]
+        return np.arange(self._lengths[episode]) / self.rate_hz
+
+    def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
+        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        self._require_episode(episode)
+        value, valid = self.read_many(key, np.array([episode]), np.array([steps], dtype=np.int64))
+        return Reading(value[0], valid[0])
+
+    def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
+        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        if key not in self.streams:
+            raise UnknownStreamError(key, self.streams, self.name)
+        last = self._lengths[episodes, None] - 1
+        valid = (steps >= 0) & (steps <= last)
+        rows = np.clip(steps, 0, last) + self._starts[episodes, None]
+        if key in self._rows:
+            valid &= self._fresh[key][rows]
+            rows = self._rows[key][rows]
+        return Reading(np.take(self._values[key], rows, axis=0), valid)
+
+    def _require_episode(self, episode: int) -> None:
+        if not 0 <= episode < len(self):
+            raise IndexError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
+
+
+def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:
+    """The streams `keys` of a source in memory if they fit in `max_bytes`, else the source itself.
+
+    Streams must be on the control clock.
+    """
+    infos = [source.episode(i) for i in range(len(source))]
+    steps = sum(info.length for info in infos)
+    streams = {key: source.streams[key] for key in keys}
+    size = sum(steps * int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in streams.values())
+    if size > max_bytes or isinstance(source, MemorySource):
+        return source
+    reader: EpisodeSource = source
+    if isinstance(source, LeRobotSource):  # frames are read once: a cache of all of them would double the memory
+        reader = LeRobotSource(source.meta, ByteCache(_READ_CACHE_BYTES))
+    values = {key: np.empty((steps, *stream.shape), dtype=stream.dtype) for key, stream in streams.items()}
+    first = 0
+    for episode, info in enumerate(infos):
+        for key, array in values.items():
+            array[first : first + info.length] = reader.read(episode, key, range(info.length)).value
+        first += info.length
+    return MemorySource.from_arrays(source, infos, values)

@@ -1,0 +1,98 @@
+"""Several sources as one set of samples, each source with a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data.byte_cache import ByteCache
+from tempovla.data.errors import DatasetError, UnknownStreamError
+from tempovla.data.lerobot import LeRobotSource
+from tempovla.data.memory import preload
+from tempovla.timeline.source import EpisodeSource
+
+
+class Mixture:
+    """Every control step of the chosen episodes is a sample.
+
+    Args:
+        sources: one or more datasets.
+        weights: how often each is drawn from, relative to the others; by default as often as it has samples.
+        episodes: the episodes to use of each source, e.g. its training split; all by default.
+
+    Raises:
+        DatasetError: if nothing is left to sample, or a weight is not positive.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[EpisodeSource],
+        weights: Sequence[float] | None = None,
+        episodes: Sequence[Collection[int]] | None = None,
+    ) -> None:
+        self.sources = tuple(sources)
+        chosen = episodes if episodes is not None else [range(len(source)) for source in sources]
+        if not self.sources or len(chosen) != len(self.sources) or (weights and len(weights) != len(self.sources)):
+            raise DatasetError(
+                f"{len(self.sources)} sources: give at least one, and as many weights and lists of episodes"
+            )
+        self._episodes = [np.array(sorted(part), dtype=np.int64) for part in chosen]
+        self._ends = []
+        for source, part in zip(self.sources, self._episodes, strict=True):
+            self._ends.append(np.cumsum([source.episode(int(i)).length for i in part], dtype=np.int64))
+            if len(part) == 0:
+                raise DatasetError(f"{source.name}: no episode to sample from; record some, or widen the split")
+        self.lengths = tuple(int(ends[-1]) for ends in self._ends)
+        self.weights = tuple(float(weight) for weight in weights or self.lengths)
+        if min(self.weights) <= 0:
+            raise DatasetError(f"weights {self.weights} must be positive; leave out a source instead of giving it 0")
+
+    def locate(self, source: int, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Episode and control step of samples `index` (B,) of one source."""
+        ends = self._ends[source]
+        which = np.searchsorted(ends, index, side="right")
+        start = np.where(which > 0, ends[which - 1], 0)
+        return self._episodes[source][which], index - start
+
+    def require(self, keys: Collection[str]) -> None:
+        """Check that every source has these streams, of one shape, and that its actions are sound.
+
+        Raises:
+            UnknownStreamError: if a source lacks a stream.
+            DatasetError: if shapes differ, or the data of an episode are damaged or not finite.
+        """
+        for source, episodes in zip(self.sources, self._episodes, strict=True):
+            for key in keys:
+                if key not in source.streams:
+                    raise UnknownStreamError(key, source.streams, source.name)
+                shape, first = source.streams[key].shape, self.sources[0].streams[key].shape
+                if shape != first:
+                    raise DatasetError(
+                        f"{source.name}: {key!r} has shape {list(shape)}, but {list(first)} in {self.sources[0].name}; "
+                        "a mixture needs one shape"
+                    )
+                if source.streams[key].kind == "action":
+                    for episode in episodes.tolist():
+                        source.read(episode, key, (0,))
+
+    def preloaded(self, keys: Collection[str], max_bytes: int) -> Mixture:
+        """The same samples, with the sources that fit held in memory; `max_bytes` is shared among them."""
+        share = max_bytes // len(self.sources)
+        return self._with([preload(source, keys, share) for source in self.sources])
+
+    def for_worker(self, workers: int) -> Mixture:
+        """The same samples for one of several worker processes: own open files, and a share of the cache."""
+
+        def own(source: EpisodeSource) -> EpisodeSource:
+            if isinstance(source, LeRobotSource):
+                return LeRobotSource(source.meta, ByteCache(source.cache.max_bytes // workers))
+            return source
+
+        return self._with([own(source) for source in self.sources])
+
+    def _with(self, sources: Sequence[EpisodeSource]) -> Mixture:
+        other = Mixture.__new__(Mixture)
+        other.__dict__.update(self.__dict__, sources=tuple(sources))
+        return other

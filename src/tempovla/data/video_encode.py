@@ -1,0 +1,111 @@
+"""Writing mp4 files: encoding frames, and joining files without encoding them again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """How cameras are encoded.
+
+    Attributes:
+        codec: ``libx264`` (H.264, fast) or ``libsvtav1`` (AV1, smaller files).
+        crf: constant rate factor; lower is better and larger.
+        gop: distance of key frames; 2 makes any frame cheap to reach.
+        preset: the encoder's own name for its trade of speed against size.
+    """
+
+    codec: Literal["libx264", "libsvtav1"] = "libx264"
+    crf: int = 20
+    gop: int = 2
+    preset: str = "veryfast"
+
+    def options(self) -> dict[str, str]:
+        """Options for the encoder. H.264 frames are not reordered, so that they decode one in, one out."""
+        options = {"crf": str(self.crf), "g": str(self.gop), "preset": self.preset}
+        if self.codec == "libx264":
+            options["bf"] = "0"
+        return options
+
+
+def frame_rate(fps: float) -> Fraction:
+    """The exact rate of a video, e.g. 30000/1001 for 29.97."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def encode(frames: NDArray[np.uint8], fps: float, config: VideoConfig) -> bytes:
+    """Frames (T, H, W, 3) uint8 RGB to an mp4 file."""
+    buffer = io.BytesIO()
+    height, width = frames.shape[1:3]
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream(config.codec, rate=frame_rate(fps), options=config.options())
+        stream.height, stream.width = height, width
+        stream.pix_fmt = "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The ``info`` entry that LeRobot keeps for a camera."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return {
+            "video.height": stream.height,
+            "video.width": stream.width,
+            "video.codec": stream.codec_context.codec.canonical_name,
+            "video.pix_fmt": stream.pix_fmt,
+            "video.is_depth_map": False,
+            "video.fps": int(stream.base_rate) if stream.base_rate.denominator == 1 else float(stream.base_rate),
+            "video.channels": 3,
+            "has_audio": False,
+        }
+
+
+def signature(path: Path) -> tuple[Any, ...]:
+    """What two files must agree in to be joined without encoding them again."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        return context.codec.canonical_name, context.extradata, stream.width, stream.height, stream.time_base
+
+
+def join(paths: Sequence[Path], frames: Sequence[int], fps: float, target: Path) -> None:
+    """Write the packets of several files of one signature into one file.
+
+    Args:
+        paths: files whose frames are shown from time 0.
+        frames: number of frames of each; a file's frames start where those before it end.
+        fps: frame rate [Hz].
+        target: the file to write.
+    """
+    with av.open(str(target), "w", format="mp4") as output:
+        stream = None
+        done = 0
+        for path, count in zip(paths, frames, strict=True):
+            with av.open(str(path)) as source:
+                template = source.streams.video[0]
+                if stream is None:
+                    stream = output.add_stream_from_template(template)
+                    stream.time_base = template.time_base
+                shift = round(done / frame_rate(fps) / template.time_base)
+                for packet in source.demux(template):
+                    if packet.dts is None:
+                        continue  # the empty packet that ends a file
+                    packet.pts += shift
+                    packet.dts += shift
+                    packet.stream = stream
+                    output.mux(packet)
+            done += count

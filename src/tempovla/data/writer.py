@@ -1,0 +1,209 @@
+"""Writing LeRobot v3.0 datasets, an episode at a time."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tempovla.data import video_encode, writer_meta
+from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
+from tempovla.data.errors import DatasetError
+from tempovla.data.image_codec import encode_png
+from tempovla.data.layout import BOOKKEEPING, Feature
+from tempovla.data.lerobot_meta import load_meta
+from tempovla.data.statistics import Statistic, of_images, of_values
+from tempovla.data.video_encode import VideoConfig
+
+
+@dataclass(frozen=True)
+class WriterConfig:
+    """How a dataset is laid out.
+
+    Attributes:
+        data_files_size_in_mb: a parquet file is closed once it has this size. It is written anew with every episode,
+            so a small limit keeps that cheap.
+        video_files_size_in_mb: an mp4 file is closed once it has this size.
+        video: how cameras are encoded.
+    """
+
+    data_files_size_in_mb: int = 16
+    video_files_size_in_mb: int = 200
+    video: VideoConfig = field(default_factory=VideoConfig)
+
+
+def infer_features(frames: Mapping[str, NDArray[Any]]) -> dict[str, Feature]:
+    """Features of an episode's arrays (T, ...): uint8 images become videos, the rest keep type and shape."""
+    features = {}
+    for key, values in frames.items():
+        if values.dtype == np.uint8 and values.ndim == 4 and values.shape[-1] == 3:
+            features[key] = Feature("video", values.shape[1:])
+        else:
+            dtype = "float32" if values.dtype == np.float64 else values.dtype.name
+            features[key] = Feature(dtype, values.shape[1:] or (1,))
+    return features
+
+
+class DatasetWriter:
+    """Creates a dataset, or adds episodes to one, such that a kill at any moment loses no finished episode.
+
+    Args:
+        root: folder to create.
+        features: columns, without the bookkeeping ones; see `infer_features`.
+        fps: control rate [Hz].
+        robot_type: name of the robot.
+        config: layout of the files.
+        resume: add to the dataset in `root` if there is one.
+
+    Raises:
+        DatasetError: if `root` is not empty and `resume` is not set, or what is there has other features or fps.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        features: Mapping[str, Feature],
+        fps: float,
+        *,
+        robot_type: str = "",
+        config: WriterConfig | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.root = Path(root)
+        self.features = {key: feature for key, feature in features.items() if key not in BOOKKEEPING}
+        self.fps = fps
+        self.config = config or WriterConfig()
+        limits = self.config.data_files_size_in_mb, self.config.video_files_size_in_mb
+        info = writer_meta.new_info(self.features, fps, robot_type, *limits)
+        self._store = EpisodeStore(self.root, info)
+        if not (self.root.exists() and any(self.root.iterdir())):
+            with self._one_line_errors("creating the dataset"):
+                self._store.create()
+        elif resume:
+            meta = load_meta(self.root)
+            self._refuse_other_layout(meta.version, meta.fps, meta.features)
+            self._store.resume(meta)
+        else:
+            raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder, or resume it")
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+
+    def __len__(self) -> int:
+        return self._store.info["total_episodes"]
+
+    def add_episode(self, frames: Mapping[str, NDArray[Any]], task: str | Sequence[str]) -> int:
+        """Write one episode; when this returns, it is on the disk.
+
+        Args:
+            frames: array (T, *shape) of every feature; cameras (T, H, W, 3) uint8 RGB.
+            task: the instruction, or one for every step.
+
+        Returns:
+            The episode's index.
+
+        Raises:
+            DatasetError: if a feature is missing, has another shape or is not finite, or if the disk is full; the
+                episodes written before are safe.
+        """
+        length = self._validated_length(frames)
+        tasks = [task] * length if isinstance(task, str) else list(task)
+        if len(tasks) != length:
+            raise DatasetError(f"{self.root}: {len(tasks)} tasks for an episode of {length} steps; give one a step")
+        columns: dict[str, pa.Array] = {}
+        videos: dict[str, bytes] = {}
+        stats: dict[str, Statistic] = {}
+        for key, feature in self.features.items():
+            if feature.is_camera:
+                stats[key] = of_images(frames[key])
+            if feature.dtype == "video":
+                videos[key] = video_encode.encode(frames[key], self.fps, self.config.video)
+            elif feature.dtype == "image":
+                columns[key] = image_column([encode_png(image) for image in frames[key]])
+            else:
+                values = np.asarray(frames[key], dtype=feature.dtype).reshape(length, *feature.shape)
+                columns[key], stats[key] = number_column(values), of_values(values)
+        return self.add_encoded(EncodedEpisode(columns, videos, stats, tasks))
+
+    def add_encoded(self, episode: EncodedEpisode) -> int:
+        """Write an episode that is encoded already, and return its index; see `add_episode`."""
+        with self._one_line_errors(f"writing episode {len(self)}"):
+            return self._store.append(episode)
+
+    def close(self) -> None:
+        """Join the videos into few files. Without it the dataset is complete all the same."""
+        with self._one_line_errors("joining the videos"):
+            self._store.close()
+
+    @contextmanager
+    def _one_line_errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.ENOSPC and "No space left" not in str(error):
+                raise
+            self._store.discard_unfinished()
+            raise DatasetError(
+                f"{self.root}: the disk is full, while {doing}; the {len(self)} episodes written are safe, free some "
+                "space and resume"
+            ) from error
+
+    def _refuse_other_layout(self, version: str, fps: float, features: Mapping[str, Feature]) -> None:
+        if version != "v3.0":
+            raise DatasetError(f"{self.root}: cannot add to {version}; convert it to v3.0 first")
+        if fps != self.fps:
+            raise DatasetError(f"{self.root}: recorded at {fps:g} fps, not {self.fps:g}; use another folder")
+        here = {key: (f.dtype, f.shape) for key, f in features.items() if key not in BOOKKEEPING}
+        asked = {key: (f.dtype, f.shape) for key, f in self.features.items()}
+        for key in here | asked:
+            if here.get(key) != asked.get(key):
+                raise DatasetError(
+                    f"{self.root}: {key!r} is {here.get(key)} there, but {asked.get(key)} here; use another folder"
+                )
+
+    def _validated_length(self, frames: Mapping[str, NDArray[Any]]) -> int:
+        odd = sorted(set(frames) ^ set(self.features))
+        if odd:
+            raise DatasetError(f"{self.root}: {odd[0]!r} is in the episode or in the features, but not in both")
+        length = len(next(iter(frames.values())))
+        for key, feature in self.features.items():
+            values, shape = frames[key], (length, *feature.shape)
+            flat_scalar = feature.shape == (1,) and values.shape == (length,)
+            if length == 0 or (values.shape != shape and not flat_scalar):
+                raise DatasetError(f"{self.root}: {key!r} has shape {list(values.shape)}, not {list(shape)}")
+            if feature.is_camera and values.dtype != np.uint8:
+                raise DatasetError(f"{self.root}: {key!r} is {values.dtype}; give uint8 RGB")
+            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                step = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise DatasetError(f"{self.root}: {key!r} is not finite at step {step}: {values[step]}; repair it")
+        return length
+
+
+def number_column(values: NDArray[Any]) -> pa.Array:
+    """Arrow array of T fixed-size lists, nested where values are matrices; plain numbers for shape (1,)."""
+    column = pa.array(values.reshape(-1))
+    if values.shape[1:] == (1,):
+        return column
+    for size in reversed(values.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
+
+
+def image_column(encoded: Sequence[bytes]) -> pa.Array:
+    """Arrow array of T encoded images, as structs with the bytes and no path."""
+    paths = pa.nulls(len(encoded), pa.string())
+    return pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), paths], names=["bytes", "path"])
