@@ -107,20 +107,21 @@ class EpisodeStore:
 
     def append(self, episode: EncodedEpisode) -> int:
         """Write one episode and count it; returns its index."""
-        self._close_full_files()
         index, start, length = self.info["total_episodes"], self.info["total_frames"], len(episode.tasks)
         episode_tasks = list(dict.fromkeys(episode.tasks))
         tasks = self._tasks + [task for task in episode_tasks if task not in self._tasks]
+        task_index = [tasks.index(task) for task in episode.tasks]
+        columns, stats = writer_meta.bookkeeping(index, start, task_index, self.info["fps"])
+        table = pa.table({**episode.columns, **columns})
+        stats = {**episode.stats, **stats}
+        self._make_room(table.nbytes, episode.videos)
         entries: dict[str, Any] = {"episode_index": index, "tasks": episode_tasks, "length": length}
         entries |= {f"data/{name}": value for name, value in place(self._data_number).items()}
         entries |= {"dataset_from_index": start, "dataset_to_index": start + length}
         entries |= {f"meta/episodes/{name}": value for name, value in place(self._meta_number).items()}
 
         videos, cells = self._publish_videos(episode.videos, length)
-        task_index = [tasks.index(task) for task in episode.tasks]
-        columns, stats = writer_meta.bookkeeping(index, start, task_index, self.info["fps"])
-        stats = {**episode.stats, **stats}
-        rows, size = self._publish_rows(pa.table({**episode.columns, **columns}))
+        rows, size = self._publish_rows(table)
         if len(tasks) > len(self._tasks):
             self._staging.publish_table([writer_meta.tasks_table(tasks)], self.root / "meta" / "tasks.parquet")
         row = writer_meta.episode_row(entries | cells, stats)
@@ -187,13 +188,14 @@ class EpisodeStore:
         """Free the space of files in the making, e.g. after an error."""
         self._staging.clear()
 
-    def _close_full_files(self) -> None:
-        """Start new files where the current ones have reached their limits."""
-        if self._data_size >= self.info["data_files_size_in_mb"] * _MEGABYTE:
+    def _make_room(self, row_bytes: int, videos: Mapping[str, bytes]) -> None:
+        """Start new files where an episode would take the current ones beyond their limits."""
+        if self._data_rows and self._data_size + row_bytes > self.info["data_files_size_in_mb"] * _MEGABYTE:
             self._data_number, self._data_size, self._data_rows = self._data_number + 1, 0, []
         meta_is_full = self._meta_rows is not None and self._meta_rows.num_rows >= _EPISODES_PER_META_FILE
-        for key, videos in self._videos.items():
-            if meta_is_full or videos.size >= self.info["video_files_size_in_mb"] * _MEGABYTE:
+        for key, video in videos.items():
+            size = self._videos[key].size + len(video)
+            if meta_is_full or size > self.info["video_files_size_in_mb"] * _MEGABYTE:
                 self._join_videos(key)
         if meta_is_full:  # open videos are always described in the current file, so that joining rewrites but one
             self._meta_number, self._meta_rows = self._meta_number + 1, None

@@ -43,7 +43,7 @@ class Staging:
     def publish_table(self, row_groups: Sequence[pa.Table], target: Path) -> int:
         """Write a parquet file as a whole, a row group a table; returns its size [bytes]."""
         staged = self.path(target.name)
-        with pq.ParquetWriter(staged, row_groups[0].schema, compression="snappy") as writer:
+        with pq.ParquetWriter(staged, row_groups[0].schema, compression="snappy", use_dictionary=False) as writer:
             for table in row_groups:
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
         size = staged.stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class SampleLoader:
             epochs=epochs,
         )
         self._state = self._sampler.state_dict()
+        self.samples_per_epoch = sum(mixture.lengths)
+        self.batches_per_epoch = math.ceil(self.samples_per_epoch / (config.batch_size * world_size))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the order stands after the batches yielded so far; batches in the making do not count."""

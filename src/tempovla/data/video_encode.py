@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -45,6 +46,8 @@ def frame_rate(fps: float) -> Fraction:
 
 def encode(frames: NDArray[np.uint8], fps: float, config: VideoConfig) -> bytes:
     """Frames (T, H, W, 3) uint8 RGB to an mp4 file."""
+    if config.codec == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: the encoder reports its settings on stderr otherwise
     buffer = io.BytesIO()
     height, width = frames.shape[1:3]
     with av.open(buffer, "w", format="mp4") as container:
@@ -98,8 +101,7 @@ def join(paths: Sequence[Path], frames: Sequence[int], fps: float, target: Path)
             with av.open(str(path)) as source:
                 template = source.streams.video[0]
                 if stream is None:
-                    stream = output.add_stream_from_template(template)
-                    stream.time_base = template.time_base
+                    stream = output.add_stream_from_template(template, opaque=True)
                 shift = round(done / frame_rate(fps) / template.time_base)
                 for packet in source.demux(template):
                     if packet.dts is None:

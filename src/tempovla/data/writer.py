@@ -29,9 +29,9 @@ class WriterConfig:
     """How a dataset is laid out.
 
     Attributes:
-        data_files_size_in_mb: a parquet file is closed once it has this size. It is written anew with every episode,
-            so a small limit keeps that cheap.
-        video_files_size_in_mb: an mp4 file is closed once it has this size.
+        data_files_size_in_mb: parquet files hold as many episodes as fit. The last one is written anew with every
+            episode, so a small limit keeps that cheap.
+        video_files_size_in_mb: mp4 files hold as many episodes as fit.
         video: how cameras are encoded.
     """
 
