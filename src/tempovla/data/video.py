@@ -39,6 +39,7 @@ class VideoFile:
         entries = [(entry.timestamp, entry.is_keyframe) for entry in self._stream.index_entries]
         if not entries:
             raise DatasetError(f"{path}: the video has no index; remux it, e.g. ffmpeg -i IN -c copy OUT.mp4")
+        assert self._stream.time_base is not None
         # The index holds decoding times, which trail display times by a constant where frames are reordered.
         delay = (self._stream.start_time or 0) - entries[0][0]
         self._pts = sorted(timestamp + delay for timestamp, _ in entries)
@@ -88,7 +89,8 @@ class VideoFile:
                 frame = self._decode_one(number)
             except av.FFmpegError as error:
                 raise self._damaged(number, first_line(error)) from None
-            yield number, self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+            image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+            yield number, np.asarray(image, dtype=np.uint8)
 
     def _decode_one(self, number: int) -> av.VideoFrame:
         key_frame = self._key_frames[max(bisect_right(self._key_frames, number) - 1, 0)]

@@ -65,13 +65,15 @@ def describe(path: Path) -> dict[str, Any]:
     """The ``info`` entry that LeRobot keeps for a camera."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
+        rate = stream.base_rate
+        assert rate is not None
         return {
             "video.height": stream.height,
             "video.width": stream.width,
             "video.codec": stream.codec_context.codec.canonical_name,
             "video.pix_fmt": stream.pix_fmt,
             "video.is_depth_map": False,
-            "video.fps": int(stream.base_rate) if stream.base_rate.denominator == 1 else float(stream.base_rate),
+            "video.fps": int(rate) if rate.denominator == 1 else float(rate),
             "video.channels": 3,
             "has_audio": False,
         }
@@ -102,9 +104,10 @@ def join(paths: Sequence[Path], frames: Sequence[int], fps: float, target: Path)
                 template = source.streams.video[0]
                 if stream is None:
                     stream = output.add_stream_from_template(template, opaque=True)
+                assert template.time_base is not None
                 shift = round(done / frame_rate(fps) / template.time_base)
                 for packet in source.demux(template):
-                    if packet.dts is None:
+                    if packet.dts is None or packet.pts is None:
                         continue  # the empty packet that ends a file
                     packet.pts += shift
                     packet.dts += shift

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tempovla.data.layout import BOOKKEEPING, Feature
 from tempovla.data.statistics import Statistic, of_values
@@ -120,7 +121,7 @@ def bookkeeping(
 ) -> tuple[dict[str, pa.Array], dict[str, Statistic]]:
     """The columns that LeRobot adds to an episode by itself, and their statistics."""
     frame = np.arange(len(task_index), dtype=np.int64)
-    values = {
+    values: dict[str, NDArray[Any]] = {
         "timestamp": (frame / fps).astype(np.float32),
         "frame_index": frame,
         "episode_index": np.full_like(frame, episode),
