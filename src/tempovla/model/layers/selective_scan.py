@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 LOG2_E = math.log2(math.e)
+CPU_STATE_SIZE = 2**17
+"""Most elements of state that a CPU steps at once: more rows than that run in turns, each within the cache."""
 
 
 def selective_scan(
@@ -54,7 +56,13 @@ def selective_scan(
         if _kernel_applies(u):
             return _kernel_scan(u, delta, A, B, C)
         initial_state = u.new_zeros(u.shape[0], A.shape[1], u.shape[2])
-    return _SelectiveScan.apply(u, delta, A, B, C, initial_state.to(dtype))
+    per_row = (u, delta, B, C, initial_state.to(dtype))
+    rows = max(CPU_STATE_SIZE // A.numel(), 1) if u.device.type == "cpu" else len(u)
+    if len(u) <= rows:
+        return _SelectiveScan.apply(*per_row, A)
+    groups = zip(*(x.split(rows) for x in per_row), strict=True)
+    y, final = zip(*(_SelectiveScan.apply(*group, A) for group in groups), strict=True)
+    return torch.cat(y), torch.cat(final)
 
 
 def selective_step(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +88,7 @@ class _SelectiveScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, initial_state: Tensor
+        ctx: Any, u: Tensor, delta: Tensor, B: Tensor, C: Tensor, initial_state: Tensor, A: Tensor
     ) -> tuple[Tensor, Tensor]:
         length, batch, channels = u.shape[1], u.shape[0], u.shape[2]
         chunk = chunk_length(batch)
@@ -98,22 +106,22 @@ class _SelectiveScan(torch.autograd.Function):
             _advance(delta_t[span], drive[span], B_t[span], rates, decay[:steps], states[: steps + 1])
             _contract_states(C_t[span], states[1 : steps + 1], y[span])
             states[0] = states[steps]
-        ctx.save_for_backward(u, delta, A, B, C, *starts)
+        ctx.save_for_backward(u, delta, B, C, A, *starts)
         return y.transpose(0, 1), states[0].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, grad_final: Tensor) -> tuple[Tensor, ...]:
-        u, delta, A, B, C, *starts = ctx.saved_tensors
-        return _scan_backward(u, delta, A, B, C, starts, grad_y, grad_final)
+        u, delta, B, C, A, *starts = ctx.saved_tensors
+        return _scan_backward(u, delta, B, C, A, starts, grad_y, grad_final)
 
 
 def _scan_backward(
     u: Tensor,
     delta: Tensor,
-    A: Tensor,
     B: Tensor,
     C: Tensor,
+    A: Tensor,
     starts: list[Tensor],
     grad_y: Tensor,
     grad_final: Tensor,
@@ -153,7 +161,7 @@ def _scan_backward(
     grad_u = grad_drive.mul_(delta_t)
     time_first = (grad_u, grad_delta, grad_B, grad_C)
     grad_u, grad_delta, grad_B, grad_C = (x.transpose(0, 1) for x in time_first)
-    return grad_u, grad_delta, grad_A.sum(0).T, grad_B, grad_C, carry
+    return grad_u, grad_delta, grad_B, grad_C, carry, grad_A.sum(0).T
 
 
 def _advance(delta: Tensor, drive: Tensor, B: Tensor, rates: Tensor, decay: Tensor, states: Tensor) -> None:
