@@ -2,8 +2,8 @@
 
     python benchmarks/selective_scan.py [--json FILE] [--length 395] [--batch 8]
 
-CPU time on one thread, the best of a few runs taken in turns. Retained memory is what autograd keeps between forward and
-backward, each storage counted once. Errors are against a float64 loop: relative, in the Euclidean norm.
+CPU time on one thread, the best of a few runs taken in turns. Retained memory is what autograd keeps between forward
+and backward, each storage counted once. Errors are against a float64 loop: relative, in the Euclidean norm.
 """
 
 import argparse
@@ -178,9 +178,11 @@ def print_report(report: dict) -> None:
     print(f"{'forward + backward':22}{'CPU s':>10}{'kept MiB':>10}")
     for part in ("scan", "layer"):
         row = report[part]
-        print(f"{part + ', transformers':22}{row['transformers_cpu_seconds']:10.3f}{row['transformers_retained_mib']:10.1f}")
-        print(f"{part + ', tempovla':22}{row['cpu_seconds']:10.3f}{row['retained_mib']:10.1f}")
-        print(f"{'':22}{row['times_faster']:9.1f}x{row['retained_share']:9.1%}  outputs differ by {row['outputs_differ_by']:.1e}")
+        for name, prefix in (("transformers", "transformers_"), ("tempovla", "")):
+            seconds, kept = row[f"{prefix}cpu_seconds"], row[f"{prefix}retained_mib"]
+            print(f"{part + ', ' + name:22}{seconds:10.3f}{kept:10.1f}")
+        ratios = f"{row['times_faster']:9.1f}x{row['retained_share']:10.1%}"
+        print(f"{'':22}{ratios}   outputs differ by {row['outputs_differ_by']:.1e}")
     print("float32 scan against a float64 loop: " + ", ".join(f"{k} {v:.1e}" for k, v in report["scan_error"].items()))
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 import transformers
@@ -194,6 +196,29 @@ def test_the_dt_rank_is_a_sixteenth_of_the_width_unless_said():
 def test_sizes_below_one_are_refused(field):
     with pytest.raises(ValueError, match=f"{field}=0 must be at least 1"):
         MambaConfig(**{field: 0})
+
+
+@pytest.mark.parametrize("kind", [MambaConfig, Mamba2Config])
+def test_step_sizes_that_make_no_range_are_refused(kind):
+    with pytest.raises(ValueError, match="dt_min=0.2 must be above 0 and at most dt_max=0.1"):
+        kind(dt_min=0.2)
+    with pytest.raises(ValueError, match="dt_min=0 must be above 0"):
+        kind(dt_min=0)
+
+
+@both_kinds
+def test_the_state_of_another_depth_is_refused(config):
+    shallow = Mamba(dataclasses.replace(config, depth=2))
+    with pytest.raises(ValueError, match="zip"):
+        shallow(torch.randn(1, 2, config.d_model), Mamba(config).initial_state(1))
+
+
+@both_kinds
+def test_bfloat16_inputs_meet_a_residual_stream_in_float32(config):
+    model, x = Mamba(config), torch.randn(2, 5, config.d_model, dtype=torch.bfloat16)
+    y, _ = model(x)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, model(x.float())[0])
 
 
 def test_the_reference_encoder_has_about_the_parameters_it_reports():

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tempovla.model.layers import selective_scan as selective_scan_module
-from tempovla.model.layers.selective_scan import chunk_length, selective_scan, selective_step
+from tempovla.model.layers.selective_scan import chunk_length, selective_scan
 
 NAMES = ("u", "delta", "A", "B", "C", "initial_state")
 
@@ -116,15 +116,6 @@ def test_a_sequence_in_two_parts_equals_the_whole_with_gradients():
     torch.testing.assert_close(gradients, gradients_whole)
 
 
-def test_single_steps_equal_the_scan():
-    u, delta, A, B, C, state = make_inputs(3, 12, channels=4, d_state=3, dtype=torch.float32)
-    y, final = selective_scan(u, delta, A, B, C, state)
-    for t in range(u.shape[1]):
-        y_step, state = selective_step(u[:, t], delta[:, t], A, B[:, t], C[:, t], state)
-        torch.testing.assert_close(y_step, y[:, t], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(state, final, rtol=1e-5, atol=1e-6)
-
-
 def test_zero_step_size_leaves_the_state():
     u, delta, A, B, C, state = make_inputs(2, 9, channels=4, d_state=3)
     torch.testing.assert_close(selective_scan(u, torch.zeros_like(delta), A, B, C, state)[1], state)
@@ -158,10 +149,8 @@ def test_autocast_does_not_lower_the_precision():
     expected = outputs_and_gradients(selective_scan, inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         actual = outputs_and_gradients(selective_scan, inputs)
-        stepped = selective_step(*(x[:, 0] if i not in (2, 5) else x for i, x in enumerate(inputs)))
     assert actual[0].dtype == actual[1].dtype == torch.float32
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
-    torch.testing.assert_close(stepped[0], expected[0][:, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16_inputs_are_computed_in_float32():

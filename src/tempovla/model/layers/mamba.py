@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from tempovla.model.layers.causal_conv import causal_conv
 from tempovla.model.layers.mixer_state import MixerState, mask_after, pack_valid, unpack_valid
-from tempovla.model.layers.selective_scan import selective_scan, selective_step
+from tempovla.model.layers.selective_scan import selective_scan
 
 if TYPE_CHECKING:
     from tempovla.model.layers.ssd import Mamba2Config
@@ -53,9 +53,9 @@ class MambaConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_sizes(self, "d_model", "depth", "d_state", "d_conv", "expand")
+        check_config(self, "d_model", "depth", "d_state", "d_conv", "expand")
         if self.dt_rank != "auto":
-            check_sizes(self, "dt_rank")
+            check_config(self, "dt_rank")
 
     @property
     def d_inner(self) -> int:
@@ -72,11 +72,14 @@ class MambaConfig:
         return MambaMixer(self)
 
 
-def check_sizes(config: object, *names: str) -> None:
-    """Raise ValueError unless the named fields are positive."""
-    for name in names:
+def check_config(config: MambaConfig | Mamba2Config, *sizes: str) -> None:
+    """Raise ValueError unless the named fields are positive and the step sizes make a range."""
+    kind = type(config).__name__
+    for name in sizes:
         if getattr(config, name) < 1:
-            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)} must be at least 1")
+            raise ValueError(f"{kind}.{name}={getattr(config, name)} must be at least 1")
+    if not 0 < config.dt_min <= config.dt_max:
+        raise ValueError(f"{kind}.dt_min={config.dt_min} must be above 0 and at most dt_max={config.dt_max}")
 
 
 class MambaMixer(nn.Module):
@@ -118,35 +121,24 @@ class MambaMixer(nn.Module):
         Returns:
             Outputs like `x`, and the state after the last valid step.
         """
+        config = self.config
         u, gate = self.in_proj(x).chunk(2, dim=-1)
         past = self.initial_state(len(x)).conv if state is None else state.conv
         u, conv = causal_conv(self.conv1d, u, past, lengths)
         u = F.silu(u)
-        delta, A, B, C = self._selection(u)
+        dt, B, C = self.x_proj(u).split([config.rank, config.d_state, config.d_state], dim=-1)
+        with torch.autocast(x.device.type, enabled=False):  # step sizes in full precision
+            delta = F.softplus(self.dt_proj(dt.to(self.dt_proj.weight.dtype)))
         if lengths is not None:
             delta = delta.masked_fill(mask_after(lengths, x.shape[1]).unsqueeze(2), 0.0)
-        y, ssm = selective_scan(u, delta, A, B, C, None if state is None else state.ssm)
-        return self._gated_output(y, u, gate), MixerState(conv, ssm)
+        y, ssm = selective_scan(u, delta, -self.A_log.exp(), B, C, None if state is None else state.ssm)
+        y = torch.addcmul(y, self.D, u) * F.silu(gate)
+        return self.out_proj(y), MixerState(conv, ssm)
 
     def step(self, x: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
-        """Mix one step (batch, d_model) into the state; equals `forward` on a sequence of length 1."""
-        u, gate = self.in_proj(x).chunk(2, dim=-1)
-        u, conv = causal_conv(self.conv1d, u.unsqueeze(1), state.conv)
-        u = F.silu(u.squeeze(1))
-        delta, A, B, C = self._selection(u)
-        y, ssm = selective_step(u, delta, A, B, C, state.ssm)
-        return self._gated_output(y, u, gate), MixerState(conv, ssm)
-
-    def _selection(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Step sizes (..., channels) and rates in full precision; input and output weights (..., d_state)."""
-        config = self.config
-        steps, B, C = self.x_proj(u).split([config.rank, config.d_state, config.d_state], dim=-1)
-        with torch.autocast(u.device.type, enabled=False):
-            delta = F.softplus(self.dt_proj(steps.to(self.dt_proj.weight.dtype)))
-        return delta, -self.A_log.exp(), B, C
-
-    def _gated_output(self, y: Tensor, u: Tensor, gate: Tensor) -> Tensor:
-        return self.out_proj(torch.addcmul(y, self.D, u) * F.silu(gate))
+        """Mix one step (batch, d_model) into the state."""
+        y, state = self(x.unsqueeze(1), state)
+        return y.squeeze(1), state
 
 
 def init_step_bias(bias: Tensor, dt_min: float, dt_max: float) -> None:
@@ -169,11 +161,6 @@ class MambaBlock(nn.Module):
     ) -> tuple[Tensor, MixerState]:
         """As the mixer's `forward`."""
         y, state = self.mixer(self.norm(x), state, lengths)
-        return x + y, state
-
-    def step(self, x: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
-        """As the mixer's `step`."""
-        y, state = self.mixer.step(self.norm(x), state)
         return x + y, state
 
 
@@ -219,24 +206,22 @@ class Mamba(nn.Module):
                 are as if they weren't there.
 
         Returns:
-            Outputs like `x`, zero where invalid, and the state after the last valid step.
+            Outputs like `x` in the dtype of the weights, zero where invalid, and the state after the last valid step.
         """
-        lengths = None
+        x, lengths = x.to(self.norm_f.weight.dtype), None  # the residual stream keeps full precision under autocast
         if valid is not None:
             x, lengths, order = pack_valid(x, valid)
-        states = []
-        for index, block in enumerate(self.layers):
-            x, block_state = block(x, None if state is None else state.blocks[index], lengths)
-            states.append(block_state)
+        before = [None] * len(self.layers) if state is None else state.blocks
+        after = []
+        for block, block_state in zip(self.layers, before, strict=True):
+            x, block_state = block(x, block_state, lengths)
+            after.append(block_state)
         x = self.norm_f(x)
         if valid is not None:
             x = unpack_valid(x, valid, order)
-        return x, MambaState(tuple(states))
+        return x, MambaState(tuple(after))
 
     def step(self, x: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
-        """Run one step (batch, d_model); equals `forward` on a sequence of length 1."""
-        states = []
-        for block, block_state in zip(self.layers, state.blocks, strict=True):
-            x, block_state = block.step(x, block_state)
-            states.append(block_state)
-        return self.norm_f(x), MambaState(tuple(states))
+        """Run one step (batch, d_model)."""
+        y, state = self(x.unsqueeze(1), state)
+        return y.squeeze(1), state

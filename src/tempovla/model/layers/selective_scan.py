@@ -65,19 +65,6 @@ def selective_scan(
     return torch.cat(y), torch.cat(final)
 
 
-def selective_step(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Advance `selective_scan` by one step: the same arguments without their length axis, and the same precision.
-
-    Returns:
-        Output (batch, channels) and the new state (batch, d_state, channels).
-    """
-    dtype = torch.float64 if delta.dtype == torch.float64 else torch.float32
-    u, delta, A, B, C, state = (x.to(dtype) for x in (u, delta, A, B, C, state))
-    decay = torch.exp2(delta.unsqueeze(1) * (A.T * LOG2_E))
-    state = torch.addcmul((delta * u).unsqueeze(1) * B.unsqueeze(2), decay, state)
-    return (C.unsqueeze(2) * state).sum(1), state
-
-
 def chunk_length(batch: int) -> int:
     """Steps per chunk: work arrays that fit the cache, but no shorter than makes bulk operations worth their call."""
     return min(max(64 // max(batch, 1), 8), 32)
@@ -90,7 +77,7 @@ class _SelectiveScan(torch.autograd.Function):
     def forward(
         ctx: Any, u: Tensor, delta: Tensor, B: Tensor, C: Tensor, initial_state: Tensor, A: Tensor
     ) -> tuple[Tensor, Tensor]:
-        length, batch, channels = u.shape[1], u.shape[0], u.shape[2]
+        batch, length, channels = u.shape
         chunk = chunk_length(batch)
         rates = _rates(A)
         delta_t, B_t, C_t = (_time_first(x) for x in (delta, B, C))
@@ -112,56 +99,42 @@ class _SelectiveScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, grad_final: Tensor) -> tuple[Tensor, ...]:
+        """Walk the chunks backwards: recompute the states of each, then run the adjoint recurrence over them."""
         u, delta, B, C, A, *starts = ctx.saved_tensors
-        return _scan_backward(u, delta, B, C, A, starts, grad_y, grad_final)
-
-
-def _scan_backward(
-    u: Tensor,
-    delta: Tensor,
-    B: Tensor,
-    C: Tensor,
-    A: Tensor,
-    starts: list[Tensor],
-    grad_y: Tensor,
-    grad_final: Tensor,
-) -> tuple[Tensor, ...]:
-    """Walk the chunks backwards; recompute each chunk's states, then run the adjoint recurrence over them."""
-    batch, length = u.shape[:2]
-    chunk = chunk_length(batch)
-    rates, A_rows = _rates(A), A.T.contiguous()
-    delta_t, B_t, C_t, grad_y = (_time_first(x) for x in (delta, B, C, grad_y))
-    drive = delta_t * u.transpose(0, 1)
-    decay, states = _work_arrays(min(chunk, length), grad_final)
-    grad_states = torch.empty_like(decay)
-    carry = grad_final.clone(memory_format=torch.contiguous_format)  # gradient reaching the state from later steps
-    grad_A = torch.zeros_like(carry)
-    grad_drive, grad_exponent = torch.empty_like(delta_t), torch.empty_like(delta_t)
-    grad_B, grad_C = torch.empty_like(B_t), torch.empty_like(C_t)
-    for index in reversed(range(len(starts))):
-        span = slice(index * chunk, (index + 1) * chunk)
-        steps = len(delta_t[span])
-        d, h, g = decay[:steps], states[: steps + 1], grad_states[:steps]
-        h[0] = starts[index]
-        _advance(delta_t[span], drive[span], B_t[span], rates, d, h)
-        _contract_channels(grad_y[span], h[1:], grad_C[span])
-        torch.mul(grad_y[span].unsqueeze(2), C_t[span].unsqueeze(3), out=g)
-        later = carry
-        for g_step, d_step in zip(reversed(g.unbind()), reversed(d.unbind()), strict=True):
-            g_step.add_(later)
-            later = d_step.mul_(g_step)
-        carry.copy_(later)
-        _contract_states(B_t[span], g, grad_drive[span])
-        _contract_channels(drive[span], g, grad_B[span])
-        grad_of_exponent = d.mul_(h[:-1])
-        for step, delta_step in zip(grad_of_exponent.unbind(), delta_t[span].unsqueeze(2).unbind(), strict=True):
-            grad_A.addcmul_(step, delta_step)
-        torch.sum(grad_of_exponent.mul_(A_rows), dim=2, out=grad_exponent[span])
-    grad_delta = grad_exponent.addcmul_(grad_drive, u.transpose(0, 1))
-    grad_u = grad_drive.mul_(delta_t)
-    time_first = (grad_u, grad_delta, grad_B, grad_C)
-    grad_u, grad_delta, grad_B, grad_C = (x.transpose(0, 1) for x in time_first)
-    return grad_u, grad_delta, grad_B, grad_C, carry, grad_A.sum(0).T
+        batch, length, _ = u.shape
+        chunk = chunk_length(batch)
+        rates, A_rows = _rates(A), A.T.contiguous()
+        delta_t, B_t, C_t, grad_y = (_time_first(x) for x in (delta, B, C, grad_y))
+        drive = delta_t * u.transpose(0, 1)
+        all_decay, all_states = _work_arrays(min(chunk, length), grad_final)
+        all_grads = torch.empty_like(all_decay)
+        grad_drive, grad_exponent = torch.empty_like(delta_t), torch.empty_like(delta_t)
+        grad_B, grad_C = torch.empty_like(B_t), torch.empty_like(C_t)
+        carry = grad_final.clone(memory_format=torch.contiguous_format)  # what reaches the state from later steps
+        grad_A = torch.zeros_like(carry)
+        for index in reversed(range(len(starts))):
+            span = slice(index * chunk, (index + 1) * chunk)
+            steps = len(delta_t[span])
+            decay, states, grads = all_decay[:steps], all_states[: steps + 1], all_grads[:steps]
+            states[0] = starts[index]
+            _advance(delta_t[span], drive[span], B_t[span], rates, decay, states)
+            _contract_channels(grad_y[span], states[1:], grad_C[span])
+            torch.mul(grad_y[span].unsqueeze(2), C_t[span].unsqueeze(3), out=grads)
+            later = carry
+            for grad, decay_step in zip(reversed(grads.unbind()), reversed(decay.unbind()), strict=True):
+                grad.add_(later)
+                later = decay_step.mul_(grad)
+            carry.copy_(later)
+            _contract_states(B_t[span], grads, grad_drive[span])
+            _contract_channels(drive[span], grads, grad_B[span])
+            by_exponent = decay.mul_(states[:-1])  # gradient of delta * A, as decay holds decay * grad by now
+            for by_step, delta_step in zip(by_exponent.unbind(), delta_t[span].unsqueeze(2).unbind(), strict=True):
+                grad_A.addcmul_(by_step, delta_step)
+            torch.sum(by_exponent.mul_(A_rows), dim=2, out=grad_exponent[span])
+        grad_delta = grad_exponent.addcmul_(grad_drive, u.transpose(0, 1))
+        grad_u = grad_drive.mul_(delta_t)
+        per_row = (x.transpose(0, 1) for x in (grad_u, grad_delta, grad_B, grad_C))
+        return *per_row, carry, grad_A.sum(0).T
 
 
 def _advance(delta: Tensor, drive: Tensor, B: Tensor, rates: Tensor, decay: Tensor, states: Tensor) -> None:

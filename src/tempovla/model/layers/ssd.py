@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.layers.causal_conv import causal_conv
-from tempovla.model.layers.mamba import check_sizes, init_step_bias
+from tempovla.model.layers.mamba import check_config, init_step_bias
 from tempovla.model.layers.mixer_state import MixerState, mask_after
 
 CHUNK_LENGTH = 64
@@ -69,19 +69,6 @@ def _ssd_chunk(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Te
     return y.transpose(1, 2), state
 
 
-def ssd_step(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Advance `ssd` by one step: the same arguments without their length axis, and the same precision.
-
-    Returns:
-        Output (batch, heads, head_dim) and the new state (batch, heads, d_state, head_dim).
-    """
-    dtype = torch.float64 if dt.dtype == torch.float64 else torch.float32
-    x, dt, A, B, C, state = (value.to(dtype) for value in (x, dt, A, B, C, state))
-    drive = B[:, None, :, None] * (dt.unsqueeze(-1) * x).unsqueeze(2)
-    state = torch.addcmul(drive, (dt * A).exp()[..., None, None], state)
-    return (C[:, None, :, None] * state).sum(2), state
-
-
 def segment_sum(x: Tensor) -> Tensor:
     """Sums over every segment of the last axis: result[..., t, s] = x[s + 1] + ... + x[t], and -inf where s > t.
 
@@ -124,7 +111,7 @@ class Mamba2Config:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_sizes(self, "d_model", "depth", "d_state", "d_conv", "expand", "head_dim")
+        check_config(self, "d_model", "depth", "d_state", "d_conv", "expand", "head_dim")
         if self.d_inner % self.head_dim:
             raise ValueError(
                 f"Mamba2Config.head_dim={self.head_dim} must divide expand * d_model = {self.d_inner} into whole heads"
@@ -174,37 +161,22 @@ class Mamba2Mixer(nn.Module):
         self, x: Tensor, state: MixerState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, MixerState]:
         """Mix a sequence; arguments and results as in `MambaMixer.forward`."""
+        config = self.config
         if state is None:
             state = self.initial_state(len(x))
-        gate, convolved, dt = self._project(x)
+        sizes = [config.d_inner, self.conv1d.in_channels, config.heads]
+        gate, convolved, dt = self.in_proj(x).split(sizes, dim=-1)
         convolved, conv = causal_conv(self.conv1d, convolved, state.conv, lengths)
-        u, B, C = self._split_heads(convolved)
+        u, B, C = F.silu(convolved).split([config.d_inner, config.d_state, config.d_state], dim=-1)
+        u = u.unflatten(-1, (config.heads, config.head_dim))
+        dt = F.softplus(dt.to(self.dt_bias.dtype) + self.dt_bias)
         if lengths is not None:
             dt = dt.masked_fill(mask_after(lengths, x.shape[1]).unsqueeze(2), 0.0)
         y, ssm = ssd(u, dt, -self.A_log.exp(), B, C, state.ssm)
-        return self._gated_output(y, u, gate), MixerState(conv, ssm)
+        y = torch.addcmul(y, self.D.unsqueeze(1), u).flatten(-2)
+        return self.out_proj(self.norm(y * F.silu(gate))), MixerState(conv, ssm)
 
     def step(self, x: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
-        """Mix one step (batch, d_model) into the state; equals `forward` on a sequence of length 1."""
-        gate, convolved, dt = self._project(x)
-        convolved, conv = causal_conv(self.conv1d, convolved.unsqueeze(1), state.conv)
-        u, B, C = self._split_heads(convolved.squeeze(1))
-        y, ssm = ssd_step(u, dt, -self.A_log.exp(), B, C, state.ssm)
-        return self._gated_output(y, u, gate), MixerState(conv, ssm)
-
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The gate (..., d_inner), what is to be convolved, and step sizes (..., heads) in full precision."""
-        config = self.config
-        sizes = [config.d_inner, self.conv1d.in_channels, config.heads]
-        gate, convolved, dt = self.in_proj(x).split(sizes, dim=-1)
-        return gate, convolved, F.softplus(dt.to(self.dt_bias.dtype) + self.dt_bias)
-
-    def _split_heads(self, convolved: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (..., heads, head_dim), input and output weights (..., d_state)."""
-        config = self.config
-        u, B, C = F.silu(convolved).split([config.d_inner, config.d_state, config.d_state], dim=-1)
-        return u.unflatten(-1, (config.heads, config.head_dim)), B, C
-
-    def _gated_output(self, y: Tensor, u: Tensor, gate: Tensor) -> Tensor:
-        y = torch.addcmul(y, self.D.unsqueeze(1), u).flatten(-2)
-        return self.out_proj(self.norm(y * F.silu(gate)))
+        """Mix one step (batch, d_model) into the state."""
+        y, state = self(x.unsqueeze(1), state)
+        return y.squeeze(1), state
