@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 import torch
 import transformers
@@ -200,17 +198,10 @@ def test_sizes_below_one_are_refused(field):
 
 @pytest.mark.parametrize("kind", [MambaConfig, Mamba2Config])
 def test_step_sizes_that_make_no_range_are_refused(kind):
-    with pytest.raises(ValueError, match="dt_min=0.2 must be above 0 and at most dt_max=0.1"):
+    with pytest.raises(ValueError, match=r"dt_min=0\.2 must be above 0 and at most dt_max=0\.1"):
         kind(dt_min=0.2)
     with pytest.raises(ValueError, match="dt_min=0 must be above 0"):
         kind(dt_min=0)
-
-
-@both_kinds
-def test_the_state_of_another_depth_is_refused(config):
-    shallow = Mamba(dataclasses.replace(config, depth=2))
-    with pytest.raises(ValueError, match="zip"):
-        shallow(torch.randn(1, 2, config.d_model), Mamba(config).initial_state(1))
 
 
 @both_kinds
