@@ -41,7 +41,10 @@ class Objective:
         if not terms:
             raise ValueError("the policy returned no loss terms; return at least one from forward()")
         values = {name: reduce_term(name, term) for name, term in terms.items()}
-        total = torch.stack([terms[name].weight * value for name, value in values.items() if terms[name].weight]).sum()
+        weighted = [terms[name].weight * value for name, value in values.items() if terms[name].weight]
+        if not weighted:
+            raise ValueError(f"all loss terms {sorted(terms)} have weight 0; give at least one a weight")
+        total = torch.stack(weighted).sum()
         return LossReport(total, {name: value.detach() for name, value in values.items()})
 
 

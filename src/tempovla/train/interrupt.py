@@ -17,9 +17,14 @@ class TrainingInterrupted(SystemExit):
 
 
 class StopRequest:
-    """Within it, the first SIGINT or SIGTERM only sets `requested`; a second one quits at once."""
+    """Within it, the first SIGINT or SIGTERM only sets `requested`; a second one quits at once.
 
-    def __init__(self) -> None:
+    With `patient`, further signals change nothing: under torchrun, Ctrl-C reaches a process twice, from the terminal
+    and from the launcher, which itself kills those that take too long.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
+        self.patient = patient
         self.requested = False
 
     def __enter__(self) -> StopRequest:
@@ -33,6 +38,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self.patient:
             raise SystemExit(EXIT_CODE)
         self.requested = True

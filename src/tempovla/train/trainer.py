@@ -186,7 +186,7 @@ class Trainer:
         stream = iter(self.batches)
         self.policy.train()
         try:
-            with StopRequest() as stop, progress:
+            with StopRequest(patient=distributed.is_distributed()) as stop, progress:
                 while self.train_step < self.total_steps:
                     started_s = time.monotonic()
                     taken = [next(stream) for _ in range(self.config.gradient_accumulation)]
@@ -241,7 +241,9 @@ class Trainer:
         """Make what follows draw the numbers of this batch of this train step in this process, and no other's."""
         key = (self.config.seed, self.train_step, batch, distributed.rank())
         seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
 

@@ -1,0 +1,84 @@
+"""Loss terms, weighed and added; refused where they do not fit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tempovla.objective import Objective
+from tempovla.objective.objective import reduce_term
+from tempovla.timeline import LossTerm
+
+PREDICTION = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+VALID = torch.tensor([[True, True], [True, False]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("mse", np.mean([0.25, 4.0, 4.0])),
+        ("l1", np.mean([0.5, 2.0, 2.0])),
+        ("bce", np.mean([np.log1p(np.exp(-0.5)), np.log1p(np.exp(1.0)), np.log1p(np.exp(2.0))])),
+    ],
+)
+def test_elementwise_losses_have_their_values_over_the_valid_entries(kind, expected):
+    value = reduce_term("term", LossTerm(PREDICTION, TARGET, VALID, kind=kind))
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mse", "l1", "bce", "variance", "covariance"])
+def test_values_where_invalid_change_neither_loss_nor_gradient(kind):
+    valid = torch.tensor([True, True, False, True])
+    clean = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    results = []
+    for poison in (0.0, math.nan, math.inf, 1e30):
+        prediction = clean.clone()
+        prediction[2] = poison
+        prediction.requires_grad_()
+        target = torch.where(valid[:, None], torch.ones(4, 3), torch.tensor(poison))
+        report = Objective()({"term": LossTerm(prediction, target, valid, kind=kind)})
+        report.total.backward()
+        results.append((report.total.item(), prediction.grad))
+    for value, gradient in results:
+        assert value == results[0][0]
+        assert torch.equal(gradient, results[0][1])
+        assert torch.equal(gradient[2], torch.zeros(3))
+
+
+def test_the_total_weighs_the_terms_and_the_report_does_not():
+    terms = {
+        "a": LossTerm(PREDICTION, TARGET, VALID, weight=2.0),
+        "b": LossTerm(PREDICTION, TARGET, VALID, weight=0.5, kind="l1"),
+        "logged": LossTerm(PREDICTION * 100, TARGET, VALID, weight=0.0),
+    }
+    report = Objective()(terms)
+    assert report.terms["b"].item() == pytest.approx(1.5)
+    assert report.total.item() == pytest.approx(2.0 * 2.75 + 0.5 * 1.5)
+    assert not report.terms["logged"].requires_grad
+
+
+def test_half_precision_predictions_are_reduced_in_float32():
+    prediction = torch.full((4096,), 1.0, dtype=torch.bfloat16)
+    term = LossTerm(prediction, torch.zeros(4096), torch.ones(4096, dtype=torch.bool))
+    value = reduce_term("term", term)
+    assert value.dtype == torch.float32
+    assert value.item() == 1.0
+
+
+def test_terms_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="no loss terms"):
+        Objective()({})
+    with pytest.raises(ValueError, match=r"all loss terms \['a'\] have weight 0"):
+        Objective()({"a": LossTerm(PREDICTION, TARGET, VALID, weight=0.0)})
+    with pytest.raises(ValueError, match=r"'a': target \(2,\) must have the prediction's shape \(2, 2\)"):
+        reduce_term("a", LossTerm(PREDICTION, TARGET[0], VALID))
+    with pytest.raises(ValueError, match="'a': target None"):
+        reduce_term("a", LossTerm(PREDICTION, None, VALID))
+    with pytest.raises(ValueError, match="'a' has kind 'huber'; choose from"):
+        reduce_term("a", LossTerm(PREDICTION, TARGET, VALID, kind="huber"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'a': variance wants valid \(2,\)"):
+        reduce_term("a", LossTerm(PREDICTION, None, VALID, kind="variance"))

@@ -1,0 +1,81 @@
+"""Checkpoints are complete or absent; damaged and foreign ones are refused in one line."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from tests.toy import LinearPolicy
+
+from tempovla.timeline import Bundle
+from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
+
+
+def save(folder: CheckpointFolder, train_step: int, *links: str, size: int = 4) -> Path:
+    policy = LinearPolicy()
+    checkpoint = Checkpoint({"train_step": train_step}, {"weights/w": torch.full((size,), float(train_step))})
+    return folder.save(train_step, policy.bundle(policy.state_dict()), checkpoint, links)
+
+
+def test_a_checkpoint_is_a_bundle_and_what_resuming_needs(tmp_path):
+    path = save(CheckpointFolder(tmp_path), 3)
+    assert path == tmp_path / "checkpoints/step_00000003"
+    assert Bundle.load(path).policy == "toy_linear"
+    assert torch.equal(Checkpoint.load(path).part("weights")["w"], torch.full((4,), 3.0))
+    assert Checkpoint.load(path).record["train_step"] == 3
+
+
+def test_latest_best_epochs_and_every_nth_stay(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep_every=4)
+    links = {2: ("checkpoint_best",), 3: ("checkpoint_epoch_1",), 5: ("checkpoint_best",)}
+    for step in range(1, 8):
+        save(folder, step, *links.get(step, ()))
+    assert list(folder.steps()) == [3, 4, 5, 7]
+    names = ("checkpoint_latest", "checkpoint_best", "checkpoint_epoch_1")
+    assert [Checkpoint.load(tmp_path / name).record["train_step"] for name in names] == [7, 5, 3]
+
+
+def test_links_are_relative_so_that_a_run_can_be_moved(tmp_path):
+    save(CheckpointFolder(tmp_path / "run"), 1)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert Checkpoint.load(tmp_path / "moved/checkpoint_latest").record["train_step"] == 1
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    save(folder, 1)
+    (folder.folder / ".step_00000002.part").mkdir()
+    (tmp_path / ".checkpoint_latest.link").symlink_to("checkpoints/step_00000002")
+    folder.clean()
+    assert [path.name for path in folder.folder.iterdir()] == ["step_00000001"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_latest", "checkpoints"]
+
+
+def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    save(folder, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))  # the kernel refuses to let a file grow beyond it
+    try:
+        with pytest.raises(OSError, match=r"step_00000002: checkpoint not written .*; make room and resume from"):
+            save(folder, 2, size=10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in folder.folder.iterdir()] == ["step_00000001"]
+    assert Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"] == 1
+
+
+@pytest.mark.parametrize("name", ["trainer.json", "training.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_damaged_checkpoint_is_refused_by_file_and_remedy(tmp_path, name, damage):
+    path = save(CheckpointFolder(tmp_path), 1)
+    if damage == "missing":
+        (path / name).unlink()
+    else:
+        os.truncate(path / name, (path / name).stat().st_size // 2)
+    with pytest.raises(ValueError, match=rf"step_00000001/{name}: .*resume from another checkpoint") as caught:
+        Checkpoint.load(tmp_path / "checkpoint_latest")
+    assert "\n" not in str(caught.value)
