@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.toy import LinearPolicy, ToyStream, toy_batch
 
+from tempovla.objective import Objective
 from tempovla.timeline import Bundle
 from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.config import TrainConfig
@@ -74,3 +75,53 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(t
     with pytest.raises(NonFiniteLossError, match=r"step 8: loss term 'action' is (inf|nan); check the data"):
         run(tmp_path, prepare=poison)
     assert Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"] == 5
+
+
+def test_best_is_the_checkpoint_of_the_lowest_validation_loss(tmp_path):
+    result = run(tmp_path)
+    losses = {line["train_step"]: line["total"] for line in read_metrics(tmp_path) if line["split"] == "validation"}
+    assert list(losses) == [5, 10, 15, 20]
+    best = Checkpoint.load(result.best_checkpoint).record
+    assert best["train_step"] == min(losses, key=losses.__getitem__)
+    assert best["lowest_loss"] == min(losses.values())
+    assert result.metrics["validation/total"] == losses[20]
+
+
+def test_validation_uses_the_averaged_weights_without_dropout_and_weighs_batches_by_rows(tmp_path):
+    result = run(tmp_path)
+    policy = LinearPolicy(dropout=0.2).eval()
+    policy.load_state_dict(dict(Bundle.load(result.checkpoint).weights))
+    rows = [torch.arange(100, 108), torch.arange(108, 110)]
+    losses = [Objective()(policy(toy_batch(each))).terms["action"].item() for each in rows]
+    assert result.metrics["validation/action"] == pytest.approx(0.8 * losses[0] + 0.2 * losses[1], rel=1e-5)
+
+
+def test_every_nth_epoch_stays_as_a_checkpoint_of_its_own(tmp_path):
+    config = replace(CONFIG, save_interval=2, save_interval_steps=None, train_steps=19)  # 6 batches an epoch
+    fit(LinearPolicy(), ToyStream(), config, tmp_path, bundle=LinearPolicy().bundle)
+    links = {path.name: Checkpoint.load(path).record["train_step"] for path in tmp_path.glob("checkpoint_*")}
+    assert links == {"checkpoint_epoch_2": 12, "checkpoint_latest": 19}
+
+
+def test_metrics_lines_hold_means_since_the_line_before(tmp_path):
+    config = replace(CONFIG, weight_ema_decay=None, log_interval=1)
+    run(tmp_path / "each", config)
+    run(tmp_path / "fourth", replace(config, log_interval=4))
+    each, fourth = (
+        [line for line in read_metrics(tmp_path / name) if line["split"] == "train"] for name in ("each", "fourth")
+    )
+    assert [line["train_step"] for line in fourth] == [4, 8, 12, 16, 20]
+    assert fourth[1]["terms"]["action"] == pytest.approx(sum(line["terms"]["action"] for line in each[4:8]) / 4)
+    assert set(fourth[1]) == {
+        *("train_step", "phase", "split", "total", "terms", "learning_rate"),
+        *("grad_norm", "samples_per_s", "cpu_s"),
+    }
+    assert each[0]["learning_rate"] == pytest.approx(1e-2 / 3)
+
+
+def test_randomness_of_a_step_does_not_depend_on_what_ran_before(tmp_path):
+    torch.manual_seed(1)
+    first = run(tmp_path / "first")
+    torch.manual_seed(2)
+    second = run(tmp_path / "second")
+    assert first.metrics == second.metrics

@@ -1,0 +1,82 @@
+"""A checkpoint of another run is refused in one line that names the difference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.toy import LinearPolicy, ToyStream
+
+from tempovla.timeline.bundle import Bundle
+from tempovla.train.config import TrainConfig
+from tempovla.train.trainer import FitResult, fit
+
+CONFIG = TrainConfig(train_steps=4, save_interval=0, save_interval_steps=2, keep_every=2, num_threads=1)
+
+
+class RetransformedPolicy(LinearPolicy):
+    """The same model over data with other statistics."""
+
+    def bundle(self, weights) -> Bundle:
+        return replace(super().bundle(weights), transform={"steps": [{"offset": 1.0}]})
+
+
+class MislabelledPolicy(LinearPolicy):
+    """Another model that claims the same config."""
+
+    def bundle(self, weights) -> Bundle:
+        return replace(super().bundle(weights), config=LinearPolicy().bundle({}).config)
+
+
+def run(run_dir: Path, config: TrainConfig = CONFIG, policy=None, stream=None, **options) -> FitResult:
+    policy = policy or LinearPolicy()
+    return fit(policy, stream or ToyStream(), config, run_dir, bundle=policy.bundle, **options)
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    run(tmp_path / "run")
+    return tmp_path / "run/checkpoints/step_00000002"
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"config": replace(CONFIG, learning_rate=1e-3)}, "training.learning_rate was 0.0001, and is 0.001 now"),
+        ({"config": replace(CONFIG, train_steps=8)}, "training.train_steps was 4, and is 8 now"),
+        ({"policy": LinearPolicy(code_dim=16)}, "model.code_dim was 8, and is 16 now"),
+        ({"policy": MislabelledPolicy(code_dim=16)}, r"weight 'slow_weight' was \(8, 6\), and is \(16, 6\) now"),
+        ({"policy": RetransformedPolicy()}, "transform.steps.0.offset was 'absent', and is 1.0 now"),
+        ({"stream": ToyStream(samples=28)}, "samples_per_epoch was 24, and is 28 now"),
+        ({"phase": "action"}, "phase was 'train', and is 'action' now"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_by_its_first_difference(tmp_path, checkpoint, options, difference):
+    with pytest.raises(ValueError, match=difference) as caught:
+        run(tmp_path / "resumed", resume=checkpoint, **options)
+    assert str(caught.value).startswith(f"{checkpoint}: ")
+    assert "or start a new run" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_do_not_change_what_is_learned_may_differ(tmp_path, checkpoint):
+    config = replace(CONFIG, log_interval=1, save_interval_steps=3, keep_every=None)
+    assert run(tmp_path / "resumed", config, resume=checkpoint).train_step == 4
+
+
+def test_a_finished_run_resumes_to_its_own_end(tmp_path, checkpoint):
+    again = run(tmp_path / "run", resume=tmp_path / "run/checkpoint_latest")
+    assert again.train_step == 4
+    assert again.checkpoint == tmp_path / "run/checkpoints/step_00000004"
+
+
+def test_a_new_run_does_not_overwrite_another(checkpoint):
+    run_dir = checkpoint.parent.parent
+    with pytest.raises(ValueError, match=rf"{run_dir}: holds a run with checkpoints up to step 4; resume from"):
+        run(run_dir)
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere/trainer.json: no such file; resume from another checkpoint"):
+        run(tmp_path / "run", resume=tmp_path / "nowhere")
