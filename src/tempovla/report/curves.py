@@ -8,7 +8,7 @@ from tempovla.report.chart import Series, curve_panel, number
 from tempovla.report.markup import Markup, element
 from tempovla.report.run import Curve
 
-DIAGNOSTICS = ("lr", "grad_norm", "samples_per_s")
+DIAGNOSTICS = ("lr", "grad_norm", "samples_per_s", "cpu_s")
 VALIDATION_PREFIX = "val_"
 PREDICTION_ERROR = "jepa_mse"
 PERSISTENCE = "persistence"
@@ -74,7 +74,7 @@ def _phase(phase: str, curves: list[Curve]) -> Markup:
     diagnostics = [_panel(name, curves) for name in names if name in DIAGNOSTICS]
     folded = None
     if diagnostics:
-        summary = element("summary", "Learning rate, gradient norm, throughput")
+        summary = element("summary", "Learning rate, gradient norm, throughput, CPU time")
         folded = element("details", summary, element("div", *diagnostics, class_="panels"))
     styles = {series.label: series.style for name in names for series in panel_series(curves, name)}
     keys = [element("span", element("i", class_=f"swatch line {style}"), label) for label, style in styles.items()]

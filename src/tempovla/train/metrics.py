@@ -14,11 +14,11 @@ FILE_NAME = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Append-only figures of one run, one JSON object a line, and the same in TensorBoard.
+    """Append-only figures of one run, one JSON object a train step, and the same in TensorBoard.
 
-    A training line holds `train_step`, `phase`, `split` ("train"), `total`, `terms` (each unweighted),
-    `learning_rate`, `grad_norm`, `samples_per_s` and `cpu_s`, losses and norm being means since the line before; a
-    validation line `train_step`, `phase`, `split` ("validation"), `total` and `terms`.
+    A line holds `train_step`, `phase` and, every `log_interval` steps, means since the line before: `total`, every
+    term under its name (unweighted) and `grad_norm`; with the last step's `lr`, the throughput `samples_per_s` and the
+    CPU time so far `cpu_s`. At a validation it holds `val_total` and `val_<term>`.
     """
 
     def __init__(self, run_dir: str | Path, train_step: int) -> None:
@@ -29,13 +29,12 @@ class MetricsLog:
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(Path(run_dir) / "tensorboard"), purge_step=train_step + 1)
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Append one line."""
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+    def write(self, train_step: int, phase: str, figures: Mapping[str, float]) -> None:
+        """Append the line of one train step."""
+        self._file.write(json.dumps({"train_step": train_step, "phase": phase, **figures}, allow_nan=False) + "\n")
         self._file.flush()
-        figures = {name: value for name, value in line.items() if isinstance(value, float)} | dict(line["terms"])
         for name, value in figures.items():
-            self._board.add_scalar(f"{line['phase']}/{line['split']}/{name}", value, line["train_step"])
+            self._board.add_scalar(f"{phase}/{name}", value, train_step)
 
     def close(self) -> None:
         """Flush and close."""

@@ -38,6 +38,7 @@ from tempovla.train.resume import check_resumable, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.stream import BatchStream
 
+VALIDATION = "val_"
 LOGGER = logging.getLogger(__name__)
 
 
@@ -51,7 +52,7 @@ class FitResult:
 
     Attributes:
         train_step: optimiser steps done, over all sessions of the run.
-        metrics: the last step's `total` and terms, and with validation `validation/total` and so on.
+        metrics: the last step's `total` and terms, and with validation `val_total` and so on.
         checkpoint: folder of the last checkpoint, a loadable `Bundle`.
         best_checkpoint: folder of the one with the lowest validation loss; None without validation.
         cpu_seconds: CPU time of this process and its ended children, over all sessions [s].
@@ -233,7 +234,7 @@ class Trainer:
         self.policy.after_step(self.train_step)  # type: ignore[operator]
         if self.ema is not None:
             self.ema.update(self.train_step)
-        validation = {name: value for name, value in self.metrics.items() if name.startswith("validation/")}
+        validation = {name: value for name, value in self.metrics.items() if name.startswith(VALIDATION)}
         self.metrics = dict(zip(names, losses, strict=True)) | {"grad_norm": norm} | validation
         return stopped > 0
 
@@ -258,24 +259,41 @@ class Trainer:
         )
 
     def _accumulate(self, rows: int, seconds: float) -> None:
-        training = {name: value for name, value in self.metrics.items() if not name.startswith("validation/")}
+        training = {name: value for name, value in self.metrics.items() if not name.startswith(VALIDATION)}
         for name, value in {**training, "steps": 1, "rows": rows, "seconds": seconds}.items():
             self.interval[name] = self.interval.get(name, 0.0) + value
 
     def _after_step(self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool) -> None:
         config, last = self.config, self.train_step == self.total_steps
-        if self.train_step % config.log_interval == 0 or last:
-            self._log(log)
+        figures: dict[str, float] = {}
         links = []
+        if self.train_step % config.log_interval == 0 or last:
+            figures |= self._interval_figures()
         due = config.validation_interval is not None and self.train_step % config.validation_interval == 0
-        if validation is not None and (due or last) and self.validate(validation, log):
-            links.append(BEST)
+        if validation is not None and (due or last):
+            losses = self.validate(validation)
+            figures |= losses
+            if losses[f"{VALIDATION}total"] < self.lowest_loss:
+                self.lowest_loss = losses[f"{VALIDATION}total"]
+                links.append(BEST)
+        if log is not None and figures:
+            log.write(self.train_step, self.phase, figures)
         epoch = self._epoch_to_save()
         if epoch is not None:
             links.append(f"checkpoint_epoch_{epoch}")
         intervals = [interval for interval in (config.save_interval_steps, config.keep_every) if interval is not None]
         if links or last or stopping or any(self.train_step % interval == 0 for interval in intervals):
             self.save(tuple(links))
+
+    def _interval_figures(self) -> dict[str, float]:
+        """What is logged since it last was."""
+        sums, self.interval = self.interval, {}
+        steps, rows, seconds = (sums.pop(name) for name in ("steps", "rows", "seconds"))
+        return {name: value / steps for name, value in sums.items()} | {
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "samples_per_s": rows / seconds,
+            "cpu_s": self._cpu_base_s + _cpu_seconds(),
+        }
 
     def _epoch_to_save(self) -> int | None:
         """The epoch that this step completed, if a checkpoint of it is to stay."""
@@ -287,30 +305,9 @@ class Trainer:
         )
         return now * self.config.save_interval if now > before else None
 
-    def _log(self, log: MetricsLog | None) -> None:
-        sums, self.interval = self.interval, {}
-        steps, rows, seconds = (sums.pop(name) for name in ("steps", "rows", "seconds"))
-        means = {name: value / steps for name, value in sums.items()}
-        line = {
-            "train_step": self.train_step,
-            "phase": self.phase,
-            "split": "train",
-            "total": means.pop("total"),
-            "grad_norm": means.pop("grad_norm"),
-            "terms": means,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "samples_per_s": rows / seconds,
-            "cpu_s": self._cpu_base_s + _cpu_seconds(),
-        }
-        if log is not None:
-            log.write(line)
-
     @torch.no_grad()
-    def validate(self, validation: Iterable[TimelineSample], log: MetricsLog | None) -> bool:
-        """Validate the weights to deploy; whether the total is the lowest so far.
-
-        A figure is the mean of the batches' figures, weighted by rows.
-        """
+    def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
+        """`val_total` and `val_<term>` of the weights to deploy: means of the batches' losses, weighted by rows."""
         sums: dict[str, Tensor | float] = {}
         rows = 0
         self.policy.eval()
@@ -324,14 +321,9 @@ class Trainer:
         if rows == 0:
             raise ValueError("validation holds no batch; give validation=None to train without")
         values = distributed.average(torch.stack([torch.as_tensor(value) / rows for value in sums.values()])).tolist()
-        means = dict(zip(sums, values, strict=True))
-        self.metrics |= {f"validation/{name}": value for name, value in means.items()}
-        head = {"train_step": self.train_step, "phase": self.phase, "split": "validation"}
-        if log is not None:
-            log.write({**head, "total": means.pop("total"), "terms": means})
-        is_lowest = values[0] < self.lowest_loss
-        self.lowest_loss = min(self.lowest_loss, values[0])
-        return is_lowest
+        losses = {f"{VALIDATION}{name}": value for name, value in zip(sums, values, strict=True)}
+        self.metrics |= losses
+        return losses
 
     def save(self, links: tuple[str, ...]) -> None:
         """Write a checkpoint, and point `links` and `checkpoint_latest` to it."""
