@@ -1,0 +1,201 @@
+"""Run many episodes, many at once, and say how they ended."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.env.vector import ChunkResult, ShardedVectorEnv
+from tempovla.rollout.context import ContextBuilder
+from tempovla.rollout.controller import Controller
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """An episode to run.
+
+    Attributes:
+        task: name of the simulator's task.
+        seed: of the simulator's reset.
+        instruction: what the policy is told; None tells it the task's own instruction.
+        record: keep every observation and action.
+    """
+
+    task: str
+    seed: int
+    instruction: str | None = None
+    record: bool = False
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How an episode ended.
+
+    Attributes:
+        spec: what was asked for.
+        instruction: what the policy was told.
+        success: whether the simulator called the task solved.
+        steps: control steps until the end.
+        total_reward: sum of the simulator's rewards.
+        recording: if asked for, every stream (T, ...), the observation before each of the T actions, and the actions;
+            with the final observation under `final`.
+    """
+
+    spec: EpisodeSpec
+    instruction: str
+    success: bool
+    steps: int
+    total_reward: float
+    recording: Mapping[str, NDArray] | None = None
+    final: Mapping[str, NDArray] | None = None
+
+
+@dataclass
+class _Row:
+    """An episode in progress."""
+
+    spec: EpisodeSpec
+    instruction: str
+    observations: list[dict[str, NDArray]]
+    steps: int = 0
+    reward: float = 0.0
+    success: bool = False
+    actions: list[NDArray] = field(default_factory=list)
+
+
+class RolloutRunner:
+    """Evaluates a controller in a vector environment, one batched policy call for all rows.
+
+    All rows decide together, every `execution_horizon` steps; a row whose episode has ended takes the next one. What an
+    episode gives does not depend on which row it ran in, nor on how many there are.
+
+    Args:
+        controller: the policy behind its transforms.
+        env: the environments.
+        execution_horizon: actions of a chunk that are executed before the policy is asked again.
+    """
+
+    def __init__(self, controller: Controller, env: ShardedVectorEnv, execution_horizon: int) -> None:
+        if execution_horizon < 1:
+            raise ValueError(f"execution_horizon={execution_horizon} must be at least 1")
+        self.controller = controller
+        self.env = env
+        self.execution_horizon = execution_horizon
+        self._builder = ContextBuilder(controller.windows, controller.embodiment, env.num_envs)
+        self._rows: list[_Row | None] = [None] * env.num_envs
+
+    def run(
+        self, episodes: Iterable[EpisodeSpec], on_end: Callable[[EpisodeResult], None] = lambda result: None
+    ) -> list[EpisodeResult]:
+        """Run all episodes; results in the order asked for."""
+        specs = list(episodes)
+        waiting = deque(enumerate(specs))
+        results: dict[int, EpisodeResult] = {}
+        order = [-1] * self.env.num_envs
+        state = self.controller.initial_state(self.env.num_envs)
+        while waiting or any(self._rows):
+            self._fill(waiting, order)
+            chunk, state = self.controller.act(self._builder.context(), state)
+            actions = chunk.value.cpu().numpy()
+            if actions.shape[1] < self.execution_horizon:
+                raise ValueError(
+                    f"execution_horizon={self.execution_horizon} exceeds the policy's chunk of {actions.shape[1]}"
+                )
+            for ended in self._execute(actions[:, : self.execution_horizon]):
+                row = self._rows[ended]
+                assert row is not None
+                results[order[ended]] = self._result(row)
+                self._rows[ended] = None
+                on_end(results[order[ended]])
+        return [results[index] for index in range(len(specs))]
+
+    def _fill(self, waiting: deque[tuple[int, EpisodeSpec]], order: list[int]) -> None:
+        """Give waiting episodes to idle rows; rows left without one repeat an episode that nobody counts."""
+        mask = np.zeros(self.env.num_envs, dtype=bool)
+        seeds, tasks = [0] * self.env.num_envs, [self.env.config.task] * self.env.num_envs
+        started: dict[int, EpisodeSpec] = {}
+        for row in range(self.env.num_envs):
+            if self._rows[row] is None and waiting:
+                order[row], spec = waiting.popleft()
+                started[row] = spec
+                mask[row], seeds[row], tasks[row] = True, spec.seed, spec.task
+        if not started:
+            return
+        never_used = [row for row in range(self.env.num_envs) if not self._builder.has_row(row) and row not in started]
+        for row in never_used:
+            mask[row], tasks[row] = True, next(iter(started.values())).task
+        observations, info = self.env.reset(seed=seeds, options={"reset_mask": mask, "task": tasks})
+        for row in (*started, *never_used):
+            observation = {key: value[row].copy() for key, value in observations.items()}
+            spec = started.get(row)
+            instruction = (
+                str(info["instruction"][row]) if spec is None or spec.instruction is None else spec.instruction
+            )
+            self._builder.reset(row, instruction, observation)
+            if spec is not None:
+                self._rows[row] = _Row(spec, instruction, [observation])
+
+    def _execute(self, actions: NDArray) -> list[int]:
+        """Execute a chunk (N, K, A); the rows whose episodes ended."""
+        stride = 1 if self._builder.needs_every_step else actions.shape[1]
+        ended: set[int] = set()
+        for start in range(0, actions.shape[1], stride):
+            piece = actions[:, start : start + stride]
+            active = np.array([row is not None and i not in ended for i, row in enumerate(self._rows)])
+            if not active.any():
+                break
+            record = [i for i, row in enumerate(self._rows) if row is not None and row.spec.record and active[i]]
+            valid = np.repeat(active[:, None], piece.shape[1], axis=1)
+            result = self.env.step_chunk(piece, valid, record)
+            for i in np.flatnonzero(active):
+                self._advance(int(i), piece[i], result)
+            ended |= {int(i) for i in np.flatnonzero(active & (result.terminations | result.truncations))}
+        return sorted(ended)
+
+    def _advance(self, index: int, actions: NDArray, result: ChunkResult) -> None:
+        row = self._rows[index]
+        assert row is not None
+        steps = int(result.steps[index])
+        row.steps += steps
+        row.reward += float(result.rewards[index])
+        latest = {key: value[index].copy() for key, value in result.observations.items()}
+        if row.spec.record:
+            frames = result.frames[index]
+            row.actions.extend(actions[:steps])
+            row.observations.extend({key: value[step] for key, value in frames.items()} for step in range(steps))
+        self._builder.add(index, actions[max(steps - 1, 0)], latest)
+        row.success = bool(result.successes[index])
+
+    def _result(self, row: _Row) -> EpisodeResult:
+        recording, final = None, None
+        if row.spec.record:
+            before = row.observations[: len(row.actions)]
+            recording = {key: np.stack([step[key] for step in before]) for key in before[0]}
+            recording["action"] = np.stack(row.actions).astype(np.float32)
+            final = row.observations[-1]
+        return EpisodeResult(row.spec, row.instruction, row.success, row.steps, row.reward, recording, final)
+
+
+def episode_specs(
+    tasks: Sequence[str],
+    seeds: Mapping[str, Sequence[int]],
+    instructions: Mapping[str, str] | None = None,
+    record: int = 0,
+) -> list[EpisodeSpec]:
+    """Episodes of all tasks, task by task; the first `record` of each are recorded.
+
+    Args:
+        tasks: names.
+        seeds: of every task's episodes.
+        instructions: what to tell the policy instead of a task's own instruction.
+        record: how many to record of each task.
+    """
+    return [
+        EpisodeSpec(task, seed, (instructions or {}).get(task), index < record)
+        for task in tasks
+        for index, seed in enumerate(seeds[task])
+    ]
