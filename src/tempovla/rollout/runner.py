@@ -131,13 +131,11 @@ class RolloutRunner:
         observations, info = self.env.reset(seed=seeds, options={"reset_mask": mask, "task": tasks})
         for row in (*started, *never_used):
             observation = {key: value[row].copy() for key, value in observations.items()}
-            spec = started.get(row)
-            instruction = (
-                str(info["instruction"][row]) if spec is None or spec.instruction is None else spec.instruction
-            )
+            instruction = str(info["instruction"][row])
+            if row in started:
+                instruction = started[row].instruction or instruction
+                self._rows[row] = _Row(started[row], instruction, [observation])
             self._builder.reset(row, instruction, observation)
-            if spec is not None:
-                self._rows[row] = _Row(spec, instruction, [observation])
 
     def _execute(self, actions: NDArray) -> list[int]:
         """Execute a chunk (N, K, A); the rows whose episodes ended."""

@@ -35,7 +35,7 @@ class EmaTarget(nn.Module):
     @torch.no_grad()
     def update(self, online: nn.Module, momentum: float) -> None:
         """Move towards `online`; buffers are copied."""
-        targets = list(self.module.parameters())
+        targets = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(targets, [p.detach() for p in online.parameters()], 1.0 - momentum)
         for target, source in zip(self.module.buffers(), online.buffers(), strict=True):
             target.copy_(source)
