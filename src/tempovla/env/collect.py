@@ -9,6 +9,7 @@ import numpy as np
 
 from tempovla.env.expert import ActionNoise, replay, rollout_expert
 from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
+from tempovla.env.metaworld_tasks import check_task
 from tempovla.env.seeding import episode_seed
 from tempovla.env.worker import Worker
 
@@ -71,6 +72,8 @@ def collect_episodes(
         ValueError: for unknown tasks, or if `max_attempts` in a row fail.
         WorkerDiedError: if a worker crashed.
     """
+    for task in tasks:
+        check_task(task)
     env_config = replace(env_config or MetaWorldConfig(), task=tasks[0], terminate_on_success=False)
     config = config or CollectConfig()
     jobs = [(task, episode) for task in tasks for episode in range(episodes_per_task)]

@@ -127,4 +127,5 @@ def expert_action(expert: Any, privileged_observation: np.ndarray) -> np.ndarray
 def _expert(task: str) -> Any:
     from metaworld.policies import ENV_POLICY_MAP
 
-    return ENV_POLICY_MAP[task]()
+    policy_class: Any = ENV_POLICY_MAP[task]
+    return policy_class()

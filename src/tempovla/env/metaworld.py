@@ -8,13 +8,13 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
-from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 
 STATE_KEY = "observation.state"
@@ -53,6 +53,13 @@ class MetaWorldConfig:
     terminate_on_success: bool = True
     render: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("image_size", "supersample", "max_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.mesh_cell_m < 0:
+            raise ValueError(f"mesh_cell_m={self.mesh_cell_m} must not be negative; 0 draws all details")
+
 
 class MetaWorldEnv(gymnasium.Env):
     """One Meta-World task at a time, object and goal positions drawn by the reset's seed.
@@ -63,15 +70,15 @@ class MetaWorldEnv(gymnasium.Env):
     effort [-1 open, +1 closed].
 
     An episode is `terminated` at its first success and `truncated` at `max_steps`. The reward is Meta-World's own.
-    `reset(seed=s, options={"task": name})` plays another task from then on; the same seed and
-    task give the same episode.
+    `reset(seed=s, options={"task": name})` plays another task from then on; the same seed and task give the same
+    episode, whatever was played before.
 
     Raises:
         ValueError: for an unknown task or camera.
         RenderingUnavailableError: if images are asked for and cannot be drawn here.
     """
 
-    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
 
     def __init__(self, config: MetaWorldConfig | None = None) -> None:
         self.config = config or MetaWorldConfig()
@@ -85,10 +92,9 @@ class MetaWorldEnv(gymnasium.Env):
 
     @staticmethod
     def spaces(config: MetaWorldConfig) -> tuple[Dict, Box]:
-        """The spaces of observations and actions, which are the same for all tasks."""
-        observations: dict[str, gymnasium.Space] = {
-            STATE_KEY: Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
-        }
+        """The spaces of each observation and of actions, the same for all tasks."""
+        state = Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
+        observations: dict[str, gymnasium.Space] = {STATE_KEY: state}
         if config.render:
             image = Box(0, 255, (config.image_size, config.image_size, 3), np.uint8)
             observations |= {IMAGE_KEY_PREFIX + name: image for name in config.cameras}
@@ -132,6 +138,7 @@ class MetaWorldEnv(gymnasium.Env):
         # Without a seed, episodes go on being drawn from the generator which the last seed set up.
         self._simulation.seed(seed if seed is not None else int(self.np_random.integers(2**31)))
         self._full_observation, _ = self._simulation.reset()
+        self._place_what_reset_moved()
         self._step = 0
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
@@ -172,6 +179,13 @@ class MetaWorldEnv(gymnasium.Env):
             self._simulation = _make_simulation(task)
             self._task = task
 
+    def _place_what_reset_moved(self) -> None:
+        """Bring poses up to date: Meta-World moves goals and objects in the model and shows them so one step later."""
+        import mujoco
+
+        mujoco.mj_kinematics(self._simulation.model, self._simulation.data)
+        mujoco.mj_camlight(self._simulation.model, self._simulation.data)
+
     def _check_cameras(self) -> None:
         model = self._simulation.model
         known = [model.camera(index).name for index in range(model.ncam)]
@@ -203,8 +217,7 @@ def _compiled_model(path: str) -> Any:
 def _simulation_class(task: str) -> type:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-    if task not in INSTRUCTIONS:
-        raise ValueError(f"task: no Meta-World task {task!r}; choose from {', '.join(INSTRUCTIONS)}")
+    check_task(task)
     base = ALL_V3_ENVIRONMENTS[task]
     return type(base.__name__, (_CopiedModel, base), {})
 

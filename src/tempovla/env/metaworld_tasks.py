@@ -52,3 +52,9 @@ INSTRUCTIONS = {
     "window-close-v3": "slide the window closed",
     "window-open-v3": "slide the window open",
 }
+
+
+def check_task(task: str) -> None:
+    """Raise a ValueError that lists the tasks unless this is one of them."""
+    if task not in INSTRUCTIONS:
+        raise ValueError(f"task: no Meta-World task {task!r}; choose from {', '.join(INSTRUCTIONS)}")

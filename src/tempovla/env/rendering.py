@@ -7,8 +7,8 @@ and policies evaluated with the same settings.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,7 @@ class RenderingUnavailableError(ValueError):
 
 
 def select_backend() -> str:
-    """Choose MuJoCo's OpenGL backend and export it as MUJOCO_GL; call it before `mujoco` is first imported.
+    """Choose MuJoCo's OpenGL backend and export it as MUJOCO_GL, best before `mujoco` is first imported.
 
     MUJOCO_GL is respected where it is set; otherwise EGL is taken if a device of it can be opened, else OSMesa.
     Child processes inherit the choice, and software rendering is kept on the calling thread.
@@ -45,10 +45,6 @@ def select_backend() -> str:
     requested = os.environ.get("MUJOCO_GL", "").strip().lower()
     if requested not in ("", *_PROBES):
         raise RenderingUnavailableError(f"MUJOCO_GL={requested} cannot draw offscreen; set MUJOCO_GL to egl or osmesa")
-    if not requested and "mujoco" in sys.modules:
-        raise RenderingUnavailableError(
-            "mujoco was imported too early to choose a backend; set MUJOCO_GL to egl or osmesa"
-        )
     # llvmpipe's own threads cost more than they give on frames this small, and workers already fill the cores.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     for backend in (requested,) if requested else tuple(_PROBES):
@@ -125,7 +121,6 @@ class OffscreenRenderer:
         self._gl = _gl_context()
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + 64)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
@@ -149,6 +144,8 @@ class OffscreenRenderer:
         import mujoco
 
         self._gl.make_current()
+        # Making, using or freeing another renderer may have bound another framebuffer, or none.
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._camera.fixedcamid = model.camera(camera).id
         groups = model.geom_group.copy()
         model.geom_group[_out_of_view(model, data, self._camera.fixedcamid)] = _HIDDEN_GROUP
@@ -193,7 +190,6 @@ def _gl_context():
     """The one OpenGL context of this process; MuJoCo draws into framebuffers of its own, so its size doesn't matter."""
     global _process_gl_context
     if _process_gl_context is None:
-        from mujoco.gl_context import GLContext
-
-        _process_gl_context = GLContext(64, 64)
+        # Not mujoco.gl_context, which is what MUJOCO_GL said when mujoco was imported.
+        _process_gl_context = importlib.import_module(f"mujoco.{select_backend()}").GLContext(64, 64)
     return _process_gl_context

@@ -6,15 +6,14 @@ import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import numpy as np
-from gymnasium.spaces import Dict
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, create_empty_array
 
 from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
-from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.env.worker import Worker
 
 Observations = dict[str, np.ndarray]
@@ -68,7 +67,7 @@ class ShardedVectorEnv(VectorEnv):
         WorkerDiedError: when a worker crashed; the environment is closed then.
     """
 
-    metadata: ClassVar = MetaWorldEnv.metadata | {"autoreset_mode": AutoresetMode.DISABLED}
+    metadata = MetaWorldEnv.metadata | {"autoreset_mode": AutoresetMode.DISABLED}
 
     def __init__(self, config: MetaWorldConfig, num_envs: int, num_workers: int = 2) -> None:
         if num_envs < 1 or num_workers < 1:
@@ -79,13 +78,16 @@ class ShardedVectorEnv(VectorEnv):
         self.single_observation_space, self.single_action_space = MetaWorldEnv.spaces(config)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._shared = _SharedObservations(self.single_observation_space, num_envs)
+        self._shared = _SharedObservations(
+            cast(Observations, create_empty_array(self.single_observation_space, num_envs))
+        )
         self._shards = np.array_split(np.arange(num_envs), min(num_workers, num_envs))
         self._workers = [
             Worker(_Shard, config, rows, self._shared, file_descriptors=(self._shared.file_descriptor,))
             for rows in self._shards
         ]
-        self._gather()
+        os.close(self._shared.file_descriptor)  # the mapping stays, and the workers have theirs
+        self._ask()
         self._tasks = np.array([config.task] * num_envs, dtype=object)
         self._played = np.zeros(num_envs, bool)
 
@@ -103,9 +105,10 @@ class ShardedVectorEnv(VectorEnv):
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
         seeds = self._per_row("seed", [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed)
         tasks = self._per_row("task", options.get("task"))
-        for worker, rows in zip(self._workers, self._shards, strict=True):
-            worker.send("reset", {row: (seeds[row], tasks[row]) for row in rows[mask[rows]].tolist()})
-        for row, task in self._gather():
+        for task in tasks:
+            check_task(task or self.config.task)
+        shards = [{row: (seeds[row], tasks[row]) for row in rows[mask[rows]].tolist()} for rows in self._shards]
+        for row, task in self._ask("reset", [(shard,) for shard in shards]):
             self._tasks[row] = task
         self._played |= mask
         instructions = np.array([INSTRUCTIONS[task] for task in self._tasks], dtype=object)
@@ -136,13 +139,17 @@ class ShardedVectorEnv(VectorEnv):
             )
         if not self._played.all():
             raise ValueError(f"rows {np.flatnonzero(~self._played).tolist()} were never reset; call reset() first")
-        for worker, rows in zip(self._workers, self._shards, strict=True):
-            worker.send("step_chunk", {row: actions[row][valid[row]] for row in rows.tolist()}, frozenset(record))
-        outcomes = [outcome for _, outcome in sorted(self._gather(), key=lambda answer: answer[0])]
+        shards = [{row: actions[row][valid[row]] for row in rows.tolist()} for rows in self._shards]
+        answers = self._ask("step_chunk", [(shard, frozenset(record)) for shard in shards])
+        outcomes = [outcome for _, outcome in sorted(answers, key=lambda answer: answer[0])]
         steps, rewards, terminations, truncations, successes, frames = zip(*outcomes, strict=True)
         return ChunkResult(
-            self._shared.read(),
-            *map(np.array, (steps, rewards, terminations, truncations, successes)),
+            observations=self._shared.read(),
+            steps=np.array(steps),
+            rewards=np.array(rewards),
+            terminations=np.array(terminations),
+            truncations=np.array(truncations),
+            successes=np.array(successes),
             frames={row: frames[row] for row in record},
         )
 
@@ -155,14 +162,17 @@ class ShardedVectorEnv(VectorEnv):
         if hasattr(self, "_workers"):
             self.close()
 
-    def _gather(self) -> list[Any]:
-        """Every worker's answer to its last request, joined; after anything but a user's error nothing goes on."""
-        answers, error = [], None
+    def _ask(self, method: str = "", arguments: Sequence[tuple[Any, ...]] = ()) -> list[Any]:
+        """Send each worker its request, if any, and join their answers; after anything but a user's error, close."""
+        answers: list[Any] = []
+        error = None
         try:
+            for worker, worker_arguments in zip(self._workers, arguments, strict=False):
+                worker.send(method, *worker_arguments)
             for worker in self._workers:
                 try:
                     answers += worker.receive() or []
-                except ValueError as user_error:
+                except ValueError as user_error:  # the other workers' answers must be read all the same
                     error = user_error
         except BaseException:
             self.close()
@@ -182,9 +192,9 @@ class ShardedVectorEnv(VectorEnv):
 class _SharedObservations:
     """One array (N, ...) per observation, in memory that survives pickling to a process holding the same descriptor."""
 
-    def __init__(self, space: Dict, num_envs: int) -> None:
-        self._layout = {key: ((num_envs, *box.shape), box.dtype) for key, box in space.items()}
-        self._size = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self._layout.values())
+    def __init__(self, like: Observations) -> None:
+        self._layout = {key: (array.shape, array.dtype) for key, array in like.items()}
+        self._size = sum(array.nbytes for array in like.values())
         self.file_descriptor = os.memfd_create("tempovla-observations")
         os.ftruncate(self.file_descriptor, self._size)
         self._map()

@@ -1,0 +1,96 @@
+"""Offscreen rendering: which backend is taken, what is said without one, and that savings change no pixel."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.sim
+
+pytest.importorskip("metaworld")
+
+from tempovla.env import rendering  # noqa: E402
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv, _renderer  # noqa: E402
+
+SELECT = "from tempovla.env.rendering import select_backend; print(select_backend())"
+NO_EGL_DRIVER = {"__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent"}
+
+
+def select_in_subprocess(code: str = SELECT, **environment: str) -> subprocess.CompletedProcess:
+    inherited = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=inherited | paths | environment, capture_output=True, text=True, check=False)
+
+
+def test_explicit_choice_is_respected() -> None:
+    assert select_in_subprocess(MUJOCO_GL="osmesa").stdout.strip() == "osmesa"
+
+
+def test_osmesa_is_taken_where_egl_finds_no_driver() -> None:
+    assert select_in_subprocess(**NO_EGL_DRIVER).stdout.strip() == "osmesa"
+
+
+@pytest.mark.parametrize(
+    ("code", "environment"),
+    [
+        (SELECT, NO_EGL_DRIVER | {"MUJOCO_GL": "egl"}),
+        ("from tempovla.env import rendering; rendering._load_library = lambda *names: None;" + SELECT, {}),
+    ],
+)
+def test_without_a_backend_one_line_names_the_debian_packages(code: str, environment: dict[str, str]) -> None:
+    result = select_in_subprocess(code, **environment)
+    assert result.returncode == 1
+    message = result.stderr.strip().splitlines()[-1]
+    assert "RenderingUnavailableError: cannot render offscreen" in message
+    assert "libegl1 libgl1-mesa-dri" in message
+    assert "libosmesa6" in message
+
+
+def test_a_windowed_backend_is_refused() -> None:
+    assert "MUJOCO_GL=glfw cannot draw offscreen" in select_in_subprocess(MUJOCO_GL="glfw").stderr
+
+
+def test_box_average_rounds_the_mean_of_each_box() -> None:
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[:, :2] = [[[0] * 3, [1] * 3], [[2] * 3, [3] * 3]]  # mean 1.5
+    image[0, 2:] = 255  # mean 127.5
+    np.testing.assert_array_equal(rendering._box_average(image, 2), [[[2] * 3, [128] * 3]])
+
+
+@pytest.mark.parametrize("task", ["door-open-v3", "soccer-v3"])
+def test_leaving_out_what_no_camera_sees_changes_no_pixel(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = MetaWorldEnv(MetaWorldConfig(task=task))
+    env.reset(seed=4)
+    groups = env._simulation.model.geom_group.copy()
+    culled = env.observe()
+    np.testing.assert_array_equal(env._simulation.model.geom_group, groups)
+    outside = [rendering._out_of_view(env._simulation.model, env._simulation.data, i).sum() for i in range(7)]
+    assert max(outside) > 5
+    monkeypatch.setattr(rendering, "_out_of_view", lambda model, data, camera: np.zeros(model.ngeom, bool))
+    for key, image in env.observe().items():
+        np.testing.assert_array_equal(culled[key], image)
+
+
+def test_renderers_do_not_disturb_each_other() -> None:
+    """Several share the process's OpenGL context, and seldom used ones are freed."""
+    _renderer.cache_clear()
+    configs = [MetaWorldConfig(task="push-v3", image_size=size, cameras=("corner2",)) for size in (16, 32)]
+    envs = [MetaWorldEnv(config) for config in configs]
+    alone = [env.reset(seed=1)[0] for env in envs]
+    third = MetaWorldEnv(MetaWorldConfig(task="reach-v3", image_size=24, cameras=("corner2",)))
+    third.reset(seed=1)
+    _renderer(third._simulation.fullpath, 24, 2, third.config.mesh_cell_m).close()
+    for env, expected in zip(envs, alone, strict=True):
+        np.testing.assert_equal(env.observe(), expected)
+    _renderer.cache_clear()
+
+
+def test_first_image_already_shows_where_the_reset_put_things() -> None:
+    env = MetaWorldEnv(MetaWorldConfig(task="drawer-open-v3", cameras=("gripperPOV",)))
+    first, _ = env.reset(seed=5)
+    second, *_ = env.step(np.array([0, 0, 0, -1], np.float32))
+    key = "observation.images.gripperPOV"
+    assert np.abs(first[key].astype(int) - second[key]).mean() < 3  # 9 where the drawer jumps at the first step
