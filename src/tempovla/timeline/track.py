@@ -25,7 +25,7 @@ class Track:
     offset: Tensor
 
     def __post_init__(self) -> None:
-        if self.value.shape[:2] != self.valid.shape:
+        if self.valid.dim() != 2 or self.value.shape[:2] != self.valid.shape:
             raise ValueError(
                 f"Track value {tuple(self.value.shape)} and valid {tuple(self.valid.shape)} differ in (B, T); "
                 "give valid the first two dimensions of value"

@@ -55,13 +55,15 @@ class TransformPipeline:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: if a step's name is not in `TRANSFORM_REGISTRY`.
+            ValueError: if a step's name is not in `TRANSFORM_REGISTRY`, or its fields are not its own.
         """
-        steps = []
-        for entry in data["steps"]:
-            fields = dict(entry)
-            name = fields.pop("name")
-            if name not in TRANSFORM_REGISTRY:
-                raise ValueError(f"transform {name!r} is unknown; registered are {sorted(TRANSFORM_REGISTRY)}")
-            steps.append(TRANSFORM_REGISTRY[name].from_json(fields))
-        return cls(steps)
+        try:
+            return cls([_step_from_json(**entry) for entry in data["steps"]])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"transforms are not readable ({error!r}); copy the bundle again") from None
+
+
+def _step_from_json(name: str, **fields: Any) -> Transform:
+    if name not in TRANSFORM_REGISTRY:
+        raise ValueError(f"transform {name!r} is unknown; registered are {sorted(TRANSFORM_REGISTRY)}")
+    return TRANSFORM_REGISTRY[name].from_json(fields)

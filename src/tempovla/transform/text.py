@@ -92,7 +92,7 @@ class TransformersTextEmbedder:
             kind = _text_model_class(AutoConfig.from_pretrained(name_or_path))
             self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
             model, loading = kind.from_pretrained(name_or_path, output_loading_info=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"text model {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"

@@ -1,0 +1,137 @@
+import json
+import os
+import pickle
+
+import pytest
+import torch
+
+from tempovla.timeline import Bundle, Embodiment, Window
+
+BODY = Embodiment("sawyer", 4, 4, 80.0, action_names=("x [m]", "y [m]", "z [m]", "gripper"))
+
+
+def bundle(**changes):
+    shared = torch.arange(6.0)
+    fields = {
+        "policy": "statevla",
+        "config": {"embed_dim": 8, "jepa": {"regularize": "state"}},
+        "windows": (Window("observation.state", (0,)), Window("action", (0, 1))),
+        "embodiment": BODY,
+        "transform": {"steps": [{"name": "resize_images", "size": 64}]},
+        "weights": {"a": shared, "b": shared.view(2, 3).T, "half": torch.tensor([0.1], dtype=torch.bfloat16)},
+        "provenance": {"seed": 3},
+    }
+    return Bundle(**{**fields, **changes})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    bundle().save(tmp_path / "policy")
+    return tmp_path / "policy"
+
+
+def test_round_trip(folder):
+    loaded = Bundle.load(folder)
+    original = bundle()
+    for name in ("policy", "config", "windows", "embodiment", "transform", "provenance"):
+        assert getattr(loaded, name) == getattr(original, name)
+    assert loaded.weights.keys() == original.weights.keys()
+    for name, tensor in original.weights.items():
+        assert loaded.weights[name].dtype == tensor.dtype
+        assert torch.equal(loaded.weights[name], tensor)
+
+
+def test_saving_again_replaces_the_old_one_and_leaves_nothing_behind(folder):
+    (folder / "stray.txt").write_text("old")
+    bundle(weights={"a": torch.ones(1)}).save(folder)
+    assert list(Bundle.load(folder).weights) == ["a"]
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "transform.json", "weights.safetensors"]
+    assert [path.name for path in folder.parent.iterdir()] == ["policy"]
+
+
+def test_a_failed_save_leaves_the_old_one(folder):
+    with pytest.raises(TypeError):
+        bundle(config={"unsaveable": object()}).save(folder)
+    assert Bundle.load(folder).policy == "statevla"
+
+
+def test_a_folder_with_something_else_is_not_overwritten(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something that is no bundle; give another folder"):
+        bundle().save(tmp_path)
+    with pytest.raises(ValueError, match="holds something that is no bundle"):
+        bundle().save(tmp_path / "thesis.tex")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_empty_folder_is_fine(tmp_path):
+    bundle().save(tmp_path / "a" / "b")
+    (tmp_path / "empty").mkdir()
+    bundle().save(tmp_path / "empty")
+    assert Bundle.load(tmp_path / "empty").policy == Bundle.load(tmp_path / "a" / "b").policy
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "transform.json", "weights.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "garbage"])
+def test_a_damaged_file_is_named_with_a_remedy(folder, name, damage):
+    path = folder / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "garbage": b"\xff\xfe{"}[damage])
+    with pytest.raises(
+        ValueError, match=rf"{name}: .*(copy the bundle again|give the folder that training saved)"
+    ) as error:
+        Bundle.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def edit(folder, **changes):
+    path = folder / "bundle.json"
+    meta = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in meta.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, "format_version 99 is not 1; export it again"),
+        ({"format_version": None}, "format_version None is not 1"),
+        ({"policy": None, "config": None}, r"keys \['policy', 'config'\] are missing"),
+        ({"windows": [{"key": "action"}]}, "windows or embodiment not readable .*offsets"),
+        ({"windows": [{"key": "action", "offsets": [1, 0]}]}, "windows or embodiment not readable .*increase"),
+        ({"embodiment": {"name": "arm"}}, "windows or embodiment not readable"),
+    ],
+)
+def test_contents_that_do_not_fit_are_named(folder, changes, message):
+    edit(folder, **changes)
+    with pytest.raises(ValueError, match=rf"bundle\.json: {message}"):
+        Bundle.load(folder)
+
+
+def test_a_list_is_no_bundle(folder):
+    (folder / "bundle.json").write_text("[1]")
+    with pytest.raises(ValueError, match="holds a list, not an object"):
+        Bundle.load(folder)
+
+
+def test_not_a_folder_at_all(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "absent", tmp_path / "file", tmp_path):
+        with pytest.raises(ValueError, match=r"bundle\.json: .*give the folder that training saved"):
+            Bundle.load(path)
+
+
+def test_nothing_in_a_bundle_is_executed(folder, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    for name in ("bundle.json", "transform.json", "weights.safetensors"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(pickle.dumps(Payload()))
+        with pytest.raises(ValueError, match=name):
+            Bundle.load(folder)
+        (folder / name).write_bytes(content)
+    assert not (tmp_path / "executed").exists()

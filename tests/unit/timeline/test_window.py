@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from tempovla.timeline import Window, parse_offsets, parse_window
+
+
+@pytest.mark.parametrize(
+    ("text", "offsets"),
+    [
+        ("0", (0,)),
+        ("-2,-1,0", (-2, -1, 0)),
+        (" -2 , 0 ", (-2, 0)),
+        ("0:4", (0, 1, 2, 3)),
+        ("-8:1:4", (-8, -4, 0)),
+        ("-1,0:3", (-1, 0, 1, 2)),
+        ("0:-3:-1", (-2, -1, 0)),
+        ("3,1,2", (1, 2, 3)),
+        ("-0.2s,0s", (-2, 0)),
+        ("0.7s", (7,)),
+        ("-1,0.26s", (-1, 3)),
+    ],
+)
+def test_offsets_are_read_in_steps_ranges_and_seconds(text, offsets):
+    assert parse_offsets(text, rate_hz=10.0) == offsets
+
+
+@pytest.mark.parametrize("text", ["", "a", "0,,1", "1.5", "0:", ":4", "0:4:0", "0:1:2:3", "s", "nans", "infs", "0;1"])
+def test_unreadable_offsets_are_quoted_with_examples(text):
+    with pytest.raises(ValueError, match=r"offsets '.*' are not readable; write 0, -2,-1,0, 0:16 or -0.2s,0s"):
+        parse_offsets(text, rate_hz=10.0)
+
+
+def test_an_empty_range_is_refused():
+    with pytest.raises(ValueError, match="offsets '4:0' are empty"):
+        parse_offsets("4:0")
+
+
+def test_seconds_need_a_clock():
+    with pytest.raises(ValueError, match=r"'-0.2s,0s' are in seconds, but no clock is known here"):
+        parse_offsets("-0.2s,0s")
+
+
+def test_two_times_on_the_same_step_are_refused():
+    with pytest.raises(ValueError, match="name the same step twice at 10 Hz; space them at least one step apart"):
+        parse_offsets("-0.02s,0s", rate_hz=10.0)
+    with pytest.raises(ValueError, match="name the same step twice;"):
+        parse_offsets("0,0:2")
+
+
+def test_a_window_is_a_key_and_offsets():
+    assert parse_window("observation.state=-1,0") == Window("observation.state", (-1, 0))
+    assert parse_window("action=0:2").offsets == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["", "observation.state", "=0"])
+def test_a_window_without_key_or_offsets_is_refused(text):
+    with pytest.raises(ValueError, match="write KEY=OFFSETS"):
+        parse_window(text)
+
+
+def test_offsets_must_be_there_increase_and_be_whole():
+    with pytest.raises(ValueError, match="has no offsets"):
+        Window("a", ())
+    with pytest.raises(ValueError, match=r"\(0, 0\) must increase strictly"):
+        Window("a", (0, 0))
+    with pytest.raises(ValueError, match="must increase strictly"):
+        Window("a", (1, 0))
+    with pytest.raises(ValueError, match=r"\(0.5,\) are not integers"):
+        Window("a", (0.5,))
+    assert Window("a", tuple(np.arange(2))) == Window("a", (0, 1))
+
+
+def test_shift_moves_all_offsets():
+    assert Window("a", (-1, 0, 2)).shift(-3) == Window("a", (-4, -3, -1))
+
+
+def test_json_round_trip():
+    window = Window("a", (-1, 0))
+    assert Window.from_json(window.to_json()) == window
