@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,9 +87,9 @@ class SampleLoader:
         """Where the order stands after the batches yielded so far; batches in the making do not count."""
         return self._state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the batch after the last one that the saved loader yielded; takes effect at the next `iter`."""
-        self._sampler.load_state_dict(state)
+        self._sampler.load_state_dict(dict(state))
         self._state = self._sampler.state_dict()
 
     def __iter__(self) -> Iterator[TimelineSample]:

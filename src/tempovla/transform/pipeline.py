@@ -7,11 +7,13 @@ from typing import Any
 
 from tempovla.timeline import ActionChunk, Context, Tracks, Transform
 from tempovla.timeline.sample import TimelineSample
+from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.text import EmbedInstruction
 
 TRANSFORM_REGISTRY: dict[str, type[Any]] = {
+    "blank_images": BlankImages,
     "resize_images": ResizeImages,
     "normalize": Normalize,
     "embed_instruction": EmbedInstruction,

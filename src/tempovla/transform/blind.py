@@ -1,0 +1,51 @@
+"""Take the pictures away: what a policy achieves without them is the baseline that its success must be held against."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from tempovla.timeline import ActionChunk, Context, Track, Tracks
+
+
+@dataclass(frozen=True)
+class BlankImages:
+    """Every picture becomes black: (B, T, 3, size, size) uint8 zeros, also where no picture was given.
+
+    Attributes:
+        cameras: keys of the image streams.
+        size: side of the pictures that the model sees [px].
+    """
+
+    cameras: tuple[str, ...]
+    size: int
+
+    def _blank(self, rows: int, track: Track | None) -> Track:
+        offsets = track.offset.tolist() if track is not None else [0]
+        black = torch.zeros((), dtype=torch.uint8).expand(rows, len(offsets), 3, self.size, self.size)
+        return Track.of(black, offsets)
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Blank past, present and future pictures."""
+        rows = context.batch_size
+
+        def blank(tracks: Tracks) -> dict[str, Track]:
+            return {key: self._blank(rows, track) if key in self.cameras else track for key, track in tracks.items()}
+
+        now = {**context.now, **{camera: self._blank(rows, context.now.get(camera)) for camera in self.cameras}}
+        return replace(context, past=blank(context.past), now=now), blank(future)
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Actions are not touched."""
+        return action
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> BlankImages:
+        """Read what `to_json` wrote."""
+        return cls(tuple(data["cameras"]), data["size"])
