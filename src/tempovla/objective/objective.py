@@ -55,8 +55,6 @@ def reduce_term(name: str, term: LossTerm) -> Tensor:
         if prediction.shape[:-1] != term.valid.shape:
             raise ValueError(f"loss term {name!r}: {term.kind} wants valid {tuple(prediction.shape[:-1])}")
         rows = prediction[term.valid]
-        # Every process computes the regulariser of the whole batch; the gather's backward sums the processes' equal
-        # gradients, which the averaging of DDP undoes.
         return BATCHWISE[term.kind](gather_rows(rows))
     if term.kind not in ELEMENTWISE:
         raise ValueError(f"loss term {name!r} has kind {term.kind!r}; choose from {[*ELEMENTWISE, *BATCHWISE]}")

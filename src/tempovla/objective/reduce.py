@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -39,14 +41,32 @@ def mask_out(value: Tensor, valid: Tensor) -> Tensor:
 
 
 def gather_rows(value: Tensor) -> Tensor:
-    """Rows (B, D) of all processes as one (sum B, D), differentiable; the input itself in a single process."""
+    """Rows (B, D) of all processes as one (sum B, D); the input itself in a single process.
+
+    Its gradient is right for a loss that every process computes alike from all rows, and whose gradients are then
+    averaged over processes, as DDP does.
+    """
     if world_size() == 1:
         return value
-    from torch.distributed.nn.functional import all_gather
+    gathered: Tensor = _GatherRows.apply(value)
+    return gathered
 
-    sizes = [torch.zeros((), dtype=torch.int64, device=value.device) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor(len(value), device=value.device))
-    longest = max(int(size) for size in sizes)
-    padded = torch.cat([value, value.new_zeros(longest - len(value), *value.shape[1:])])
-    parts = all_gather(padded)
-    return torch.cat([part[: int(size)] for part, size in zip(parts, sizes, strict=True)])
+
+class _GatherRows(torch.autograd.Function):
+    """All rows forward; backward, the gradient at the own rows times the processes that averaging divides by."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        sizes = [torch.zeros((), dtype=torch.int64, device=value.device) for _ in range(world_size())]
+        dist.all_gather(sizes, torch.tensor(len(value), device=value.device))
+        rows = [int(size) for size in sizes]
+        padded = torch.cat([value, value.new_zeros(max(rows) - len(value), *value.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in rows]
+        dist.all_gather(parts, padded)
+        start = sum(rows[: dist.get_rank()])
+        ctx.own_rows = slice(start, start + len(value))
+        return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0][ctx.own_rows] * world_size()

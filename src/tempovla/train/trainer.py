@@ -130,6 +130,7 @@ class Trainer:
         self.graph: nn.Module = LossGraph(policy, objective, torch.bfloat16 if config.precision == "bfloat16" else None)
         self.loss = self.graph
         if distributed.is_distributed():
+            # A policy may leave parameters out of a step's loss, just as in a single process.
             self.graph = DistributedDataParallel(self.loss, find_unused_parameters=True)
         self.ema = None if config.weight_ema_decay is None else WeightEma(policy, config.weight_ema_decay)
         self.is_main = distributed.rank() == 0
@@ -142,13 +143,14 @@ class Trainer:
 
     def start(self, resume: str | Path | None) -> None:
         """Begin anew, or take up a checkpoint."""
-        if resume is not None:
-            self._load(Path(resume))
-        elif self.checkpoints.steps():
+        is_own = resume is not None and Path(resume).resolve().parent == self.checkpoints.folder.resolve()
+        if self.checkpoints.steps() and not is_own:
             raise ValueError(
                 f"{self.run_dir}: holds a run with checkpoints up to step {max(self.checkpoints.steps())}; "
                 f"resume from {self.run_dir / LATEST}, or choose another folder"
             )
+        if resume is not None:
+            self._load(Path(resume))
         if self.is_main:
             self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
             self.checkpoints.clean()

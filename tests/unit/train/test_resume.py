@@ -71,10 +71,12 @@ def test_a_finished_run_resumes_to_its_own_end(tmp_path, checkpoint):
     assert again.checkpoint == tmp_path / "run/checkpoints/step_00000004"
 
 
-def test_a_new_run_does_not_overwrite_another(checkpoint):
+def test_a_run_does_not_overwrite_another(tmp_path, checkpoint):
     run_dir = checkpoint.parent.parent
-    with pytest.raises(ValueError, match=rf"{run_dir}: holds a run with checkpoints up to step 4; resume from"):
-        run(run_dir)
+    run(tmp_path / "other")
+    for resume in (None, tmp_path / "other/checkpoint_latest"):
+        with pytest.raises(ValueError, match=rf"{run_dir}: holds a run with checkpoints up to step 4; resume from"):
+            run(run_dir, resume=resume)
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
