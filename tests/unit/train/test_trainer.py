@@ -127,3 +127,17 @@ def test_randomness_of_a_step_does_not_depend_on_what_ran_before(tmp_path):
     torch.manual_seed(2)
     second = run(tmp_path / "second")
     assert first.metrics == second.metrics
+
+
+def test_bfloat16_trains_float32_weights(tmp_path):
+    config = replace(CONFIG, precision="bfloat16", train_steps=100, gradient_clip=10.0, validation_interval=None)
+    result = run(tmp_path, config, policy=LinearPolicy())
+    losses = [line["action"] for line in read_metrics(tmp_path) if "action" in line]
+    assert losses[-1] < 0.6 * losses[0]
+    assert {value.dtype for value in Bundle.load(result.checkpoint).weights.values()} == {torch.float32}
+
+
+def test_validation_without_batches_is_refused(tmp_path):
+    policy = LinearPolicy()
+    with pytest.raises(ValueError, match="validation holds no batch; give validation=None"):
+        fit(policy, ToyStream(), CONFIG, tmp_path, bundle=policy.bundle, validation=[])
