@@ -82,16 +82,9 @@ def stage_bar(stage: Stage, longest_s: float) -> Markup:
 
 
 def curve_panel(name: str, series: Sequence[Series]) -> Markup:
-    """Lines over train steps: every logged value faint, its running mean strong; logarithmic where that shows more.
-
-    Values that are not finite are not drawn; the caller says so.
-    """
-    finite = [Series(line.style, line.label, _finite(line.points)) for line in series]
-    drawn = [line for line in finite if line.points]
-    values = [value for line in drawn for _, value in line.points]
-    if not values:
-        return element("p", "No finite value was logged.", class_="missing")
-    last_step = max(max(step for step, _ in line.points) for line in drawn) or 1
+    """Lines over train steps: every logged value faint, its running mean strong; logarithmic where that shows more."""
+    values = [value for line in series for _, value in line.points]
+    last_step = max(line.points[-1][0] for line in series) or 1
     log = min(values) > 0 and max(values) / min(values) >= 30
     ticks = log_ticks(min(values), max(values)) if log else linear_ticks(min(values), max(values))
     low, high = min(ticks[0], *values), max(ticks[-1], *values)
@@ -121,7 +114,7 @@ def curve_panel(name: str, series: Sequence[Series]) -> Markup:
         element("text", f"{last_step:,} steps", x=PLOT_RIGHT, y=164, text_anchor="end"),
     ]
     lines = []
-    for line in reversed(drawn):  # the first series lies on top
+    for line in reversed(series):  # the first series lies on top
         smooth = running_mean(line.points)
         if len(smooth) < len(line.points) or smooth != list(line.points):
             lines.append(path(extremes(line.points), f"line raw {line.style}"))
@@ -198,7 +191,3 @@ def _rate(style: str, label: str, rate: Rate, y: float) -> Markup:
         low, high = (percent(bound) for bound in rate.ci95)
         bar = element("line", x1=low, x2=high, y1=y, y2=y, class_=f"interval {style}")
     return element("g", element("title", f"{label}: {told(rate)}"), bar, mark(style, percent(rate.success), y))
-
-
-def _finite(points: Points) -> Points:
-    return [(step, value) for step, value in points if math.isfinite(value)]

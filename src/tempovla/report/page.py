@@ -87,10 +87,8 @@ def time_section(results: Results) -> Markup:
     ]
     legend = element(
         "p",
-        element("i", class_="swatch cpu"),
-        "CPU seconds, all processes",
-        element("i", class_="swatch wall"),
-        "seconds on the clock",
+        element("span", element("i", class_="swatch cpu"), "CPU seconds, all processes"),
+        element("span", element("i", class_="swatch wall"), "seconds on the clock"),
         class_="legend",
     )
     return element("section", heading, legend, element("div", *rows, class_="stages"), _totals(results))

@@ -45,14 +45,12 @@ def rates_section(results: Results) -> Markup:
     if has_mean:
         rows.append(_chart_row(results.mean, label=_mean_label(results)))
     chart = element("div", *rows, element("div"), rate_axis(), element("div"), class_="chart")
-    legend = element(
-        "p",
-        element("span", key("policy"), "policy"),
-        element("span", key("blind"), "blind policy"),
-        element("span", key("wrong"), "instruction of another task"),
-        element("span", element("i", class_="swatch bar"), "95% interval"),
-        class_="legend",
-    )
+    keys = [("policy", "policy", True)]
+    keys += [("blind", "blind policy", any(task.blind for task in results.tasks))]
+    keys += [("wrong", "instruction of another task", any(task.wrong_instruction for task in results.tasks))]
+    marks = [element("span", key(style), label) for style, label, drawn in keys if drawn]
+    bar = element("span", element("i", class_="swatch bar"), "95% interval")
+    legend = element("p", *marks, bar, class_="legend")
     notes = [element("p", note, class_="note") for note in cautions(results)]
     return element("section", element("h2", "Success by task"), legend, chart, *notes, _table(results, has_mean))
 
@@ -146,28 +144,32 @@ def _chart_row(task: TaskResult, label: Markup | None = None) -> Markup:
 
 
 def _mean_label(results: Results) -> Markup:
+    return join(element("b", "Mean"), element("span", _mean_scope(results)))
+
+
+def _mean_scope(results: Results) -> str:
     left_out = [task.name for task in results.tasks if not task.counted]
-    detail = element("span", f"without {and_list(left_out)}") if left_out else element("span", "of all tasks")
-    return join(element("b", "Mean"), detail)
+    return f"without {and_list(left_out)}" if left_out else "of all tasks"
 
 
 def _table(results: Results, has_mean: bool) -> Markup:
     heads = ("Task", "Success", "95% interval", "Episodes", "Blind", "Wrong instruction")
-    rows = [_table_row(task) for task in results.tasks]
+    rows = [_table_row(task, element("th", task.name, scope="row")) for task in results.tasks]
     if has_mean:
-        rows.append(_table_row(results.mean, class_="mean"))
+        name = element("th", "Mean", element("small", _mean_scope(results)), scope="row")
+        rows.append(_table_row(results.mean, name, class_="mean"))
     head = element("thead", element("tr", *[element("th", name, scope="col") for name in heads]))
     return element("div", element("table", head, element("tbody", *rows)), class_="scroll")
 
 
-def _table_row(task: TaskResult, class_: str | None = None) -> Markup:
+def _table_row(task: TaskResult, name: Markup, class_: str | None = None) -> Markup:
     policy = task.policy
     episodes = "" if policy.episodes is None else str(policy.episodes)
     if policy.episodes is not None and policy.successes is not None:
         episodes = f"{policy.successes}/{policy.episodes}"
     return element(
         "tr",
-        element("th", "Mean" if class_ else task.name, scope="row"),
+        name,
         element("td", element("b", percentage(policy))),
         element("td", interval(policy)),
         element("td", episodes or "\N{EN DASH}"),

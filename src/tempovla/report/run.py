@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -20,6 +21,8 @@ JSON_KINDS: dict[type, str] = {
     list: "a list",
     dict: "an object",
 }
+NOT_DRAWN = {"train_step", "phase", "cpu_s"}
+VALIDATION_PREFIX = "val_"
 CLIP_KINDS = ("policy", "wrong_instruction")
 
 
@@ -82,11 +85,12 @@ class Results:
 
 @dataclass(frozen=True)
 class Curve:
-    """One metrics.jsonl: a column of (train_step, value) points per metric."""
+    """Figures of one run, phase and split ("train" or "validation"): points of (train_step, value) under each name."""
 
     run: str
     phase: str
-    metrics: dict[str, list[tuple[int, float]]]
+    split: str
+    figures: dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -138,25 +142,24 @@ def read_results(run_dir: Path) -> Results:
 
 
 def read_curves(run_dir: Path) -> list[Curve]:
-    """Read every metrics.jsonl below the run: `train/phase1/metrics.jsonl` is run "train", phase "phase1".
+    """Read every metrics.jsonl below the run; its folder, without the phase at the end, names the run.
 
-    A step written twice (a resumed run) counts once, the later line; a last line without its newline is what a killed
-    run leaves, and is dropped.
+    A last line without its newline is what a killed run leaves, and is dropped.
 
     Raises:
         ValueError: naming the file and the line.
     """
-    curves = []
+    curves: dict[tuple[str, str, str], Curve] = {}
     for path in sorted(run_dir.rglob("metrics.jsonl")):
-        *run, phase = path.parent.relative_to(run_dir).parts or ("training",)
-        rows = {row["train_step"]: row for row in _metric_rows(path)}
-        metrics: dict[str, list[tuple[int, float]]] = {}
-        for step in sorted(rows):
-            for key, value in rows[step].items():
-                if key != "train_step" and isinstance(value, int | float) and not isinstance(value, bool):
-                    metrics.setdefault(key, []).append((step, float(value)))
-        curves.append(Curve("/".join(run), phase, metrics))
-    return curves
+        for line in _metric_lines(path):
+            phase, step = line.get("phase", str, required=True), line.get("train_step", int, required=True)
+            folders = path.parent.relative_to(run_dir).parts
+            run = "/".join(folders[:-1] if folders[-1:] == (phase,) else folders) or "training"
+            for name in (key for key in line.value if key not in NOT_DRAWN):
+                split = "validation" if name.startswith(VALIDATION_PREFIX) else "train"
+                figures = curves.setdefault((run, phase, split), Curve(run, phase, split, {})).figures
+                figures.setdefault(name.removeprefix(VALIDATION_PREFIX), []).append((step, line.number(name)))
+    return list(curves.values())
 
 
 def read_clips(run_dir: Path) -> list[Clip]:
@@ -206,23 +209,18 @@ def _plain_mean(tasks: tuple[TaskResult, ...]) -> TaskResult:
 
 
 def _stage(data: _Reader) -> Stage:
-    name, cpu, wall = data.get("name", str), data.seconds("cpu_seconds"), data.seconds("wall_seconds")
-    if name is None or cpu is None or wall is None:
-        raise data.error("name, cpu_seconds or wall_seconds", "is missing; a stage has all three")
-    return Stage(name, cpu, wall)
+    cpu_seconds, wall_seconds = (data.seconds(key, required=True) for key in ("cpu_seconds", "wall_seconds"))
+    return Stage(data.get("name", str, required=True), cpu_seconds, wall_seconds)
 
 
 def _clip(data: _Reader, folder: Path) -> Clip:
-    task, file, success = data.get("task", str), data.get("file", str), data.get("success", bool)
-    if task is None or file is None or success is None:
-        raise data.error("task, file or success", "is missing; an entry has all three")
     kind = data.get("kind", str) or "policy"
     if kind not in CLIP_KINDS:
         raise data.error("kind", f"is {kind!r}; choose from {', '.join(CLIP_KINDS)}")
     return Clip(
-        task=task,
-        success=success,
-        path=folder / file,
+        task=data.get("task", str, required=True),
+        success=data.get("success", bool, required=True),
+        path=folder / data.get("file", str, required=True),
         kind=kind,
         instruction=data.get("instruction", str),
         seed=data.get("seed", int),
@@ -230,21 +228,13 @@ def _clip(data: _Reader, folder: Path) -> Clip:
     )
 
 
-def _metric_rows(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    if lines and not text.endswith("\n"):
-        lines.pop()
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number} is not JSON ({error.msg}); delete the line") from None
-        if not isinstance(row, dict) or not isinstance(row.get("train_step"), int):
-            raise ValueError(f"{path}:{number} has no whole number under 'train_step'; delete the line")
-        rows.append(row)
-    return rows
+def _metric_lines(path: Path) -> Iterator[_Reader]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
+        if line.endswith("\n"):
+            try:
+                yield _Reader(path, f"line {number}", json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}: line {number} is not JSON ({error.msg}); delete it") from None
 
 
 def _load(path: Path, kind: type = dict) -> Any:
@@ -276,16 +266,34 @@ class _Reader:
             raise self.error(key, "is missing; run the evaluation again or add it")
         return _Reader(self.path, self._name(key), self.value[key])
 
-    def get(self, key: str, kind: type[T]) -> T | None:
-        """The value under `key`, which must be of this kind, or None where there is none."""
+    @overload
+    def get(self, key: str, kind: type[T], required: Literal[True]) -> T: ...
+    @overload
+    def get(self, key: str, kind: type[T]) -> T | None: ...
+    def get(self, key: str, kind: type[T], required: bool = False) -> T | None:
+        """The value under `key`, which must be of this kind; None where there is none and none is required."""
         value = self.value.get(key)
-        if value is not None and type(value) is not kind:
+        if value is None and not required:
+            return None
+        if type(value) is not kind:
             raise self.error(key, f"is {value!r}; it must be {JSON_KINDS[kind]}")
         return value
 
-    def seconds(self, key: str) -> float | None:
+    def number(self, key: str) -> float:
         value = self.value.get(key)
-        if value is not None and not (_is_number(value) and value >= 0):
+        if not _is_number(value):
+            raise self.error(key, f"is {value!r}; it must be a finite number")
+        return value
+
+    @overload
+    def seconds(self, key: str, required: Literal[True]) -> float: ...
+    @overload
+    def seconds(self, key: str) -> float | None: ...
+    def seconds(self, key: str, required: bool = False) -> float | None:
+        value = self.value.get(key)
+        if value is None and not required:
+            return None
+        if not (_is_number(value) and value >= 0):
             raise self.error(key, f"is {value!r}; it must be a number of seconds, at least 0")
         return value
 

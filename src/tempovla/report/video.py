@@ -29,16 +29,19 @@ def encode_mp4(frames: NDArray[np.uint8], path: Path | str, rate_hz: float, scal
     path = Path(path)
     height, width = (scale * side // 2 * 2 for side in frames.shape[1:3])  # yuv420p needs even sides
     part = path.with_name(f".{path.name}.part")
-    with av.open(part, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=Fraction(rate_hz).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.thread_count = 1
-        stream.options = {"crf": str(quality), "preset": "medium", "tune": "animation"}
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture.reformat(width, height, "yuv420p", interpolation="LANCZOS")))
-        container.mux(stream.encode())
-    part.replace(path)
+    try:
+        with av.open(part, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            stream = container.add_stream("libx264", rate=Fraction(rate_hz).limit_denominator(1001))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.thread_count = 1
+            stream.options = {"crf": str(quality), "preset": "medium", "tune": "animation"}
+            for frame in frames:
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                container.mux(stream.encode(picture.reformat(width, height, "yuv420p", interpolation="LANCZOS")))
+            container.mux(stream.encode())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

@@ -75,19 +75,22 @@ def results(seed: int = 7) -> dict:
     }
 
 
-def metrics(terms: dict[str, float], steps: int, seed: int) -> str:
+def metrics(phase: str, terms: dict[str, float], steps: int, seed: int) -> str:
+    """Lines as training writes them: every fifth step, and a validation of every hundredth."""
     draw = random.Random(seed)
     lines = []
-    for step in range(0, steps + 1, 5):
+    for step in range(5, steps + 1, 5):
         decay = math.exp(-4 * step / steps)
-        row = {"train_step": step}
-        row |= {name: scale * (0.04 + decay) * math.exp(draw.gauss(0, 0.16)) for name, scale in terms.items()}
-        row["total"] = sum(row[name] for name in terms)
-        if "jepa_mse" in row:
-            row["jepa_persistence"] = 0.3 * (1.2 - decay) * math.exp(draw.gauss(0, 0.05))
-        row |= {"lr": 1e-3 * (1 + math.cos(math.pi * step / steps)) / 2, "grad_norm": 0.4 + draw.random()}
-        lines.append(json.dumps(row | {"samples_per_s": 610 + 40 * draw.random()}))
-    return "".join(f"{line}\n" for line in lines)
+        values = {name: scale * (0.04 + decay) * math.exp(draw.gauss(0, 0.16)) for name, scale in terms.items()}
+        if "jepa_mse" in values:
+            values["jepa_persistence"] = 0.3 * (1.2 - decay) * math.exp(draw.gauss(0, 0.05))
+        line = {"train_step": step, "phase": phase, "total": sum(values.values())} | values
+        line |= {"lr": 1e-3 * (1 + math.cos(math.pi * step / steps)) / 2, "grad_norm": 0.4 + draw.random()}
+        line |= {"samples_per_s": 610 + 40 * draw.random(), "cpu_s": 0.1 * step}
+        if step % 100 == 0:
+            line |= {f"val_{name}": 1.2 * value for name, value in {"total": line["total"], **values}.items()}
+        lines.append(line)
+    return "".join(f"{json.dumps(line)}\n" for line in lines)
 
 
 def pictures(seed: int, frames: int = 24) -> np.ndarray:
@@ -110,7 +113,7 @@ def write_run(folder: Path, clip=pictures) -> Path:
     for seed, run in enumerate(("train", "blind")):
         for phase, terms in (("phase1", phase1), ("phase2", phase2)):
             (folder / run / phase).mkdir(parents=True)
-            (folder / run / phase / "metrics.jsonl").write_text(metrics(terms, 1000, seed))
+            (folder / run / phase / "metrics.jsonl").write_text(metrics(phase, terms, 1000, seed))
     names = list(TASKS)
     index = []
     for i, name in enumerate(names):

@@ -54,7 +54,7 @@ def test_table_holds_the_rates_intervals_and_counts_of_results_json(html):
     assert button[:4] == ["button-press-topdown-v3", "<b>100%</b>", "78\u2013100%", "20/20"]
     assert button[4] == "55%<small>33\u201366% \u00b7 n = 20</small>"
     assert push[:4] == ["push-v3", "<b>65%</b>", "43\u201376%", "13/20"]
-    assert mean == ["Mean", "<b>92.5%</b>", "85\u201396%", "74/80", "61.3%", "8.8%"]
+    assert mean == ["Mean<small>without push-v3</small>", "<b>92.5%</b>", "85\u201396%", "74/80", "61.3%", "8.8%"]
 
 
 def test_headline_gives_the_mean_with_interval_count_and_baselines(html):

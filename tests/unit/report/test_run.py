@@ -73,7 +73,7 @@ def test_bad_tasks_are_one_line_with_file_and_key(bare_run, tasks, words):
     [
         ({"cpu_seconds": -1}, "cpu_seconds is -1"),
         ({"wall_seconds": "long"}, "wall_seconds is 'long'"),
-        ({"stages": [{"name": "train"}]}, r"stages\[0\].* is missing"),
+        ({"stages": [{"name": "train"}]}, r"stages\[0\].cpu_seconds is None; it must be a number of seconds"),
         ({"stages": {"train": 3}}, "stages is {'train': 3}; it must be a list"),
         ({"versions": ["torch"]}, r"versions is \['torch'\]; it must be an object"),
         ({"seed": "seven"}, "seed is 'seven'; it must be a whole number"),
@@ -99,37 +99,51 @@ def test_missing_and_broken_results_name_the_file_and_the_remedy(tmp_path):
         read_results(tmp_path)
 
 
-def test_curves_take_run_and_phase_from_the_folders(complete_run):
-    curves = {(curve.run, curve.phase): curve for curve in read_curves(complete_run)}
-
-    assert set(curves) == {(run, phase) for run in ("train", "blind") for phase in ("phase1", "phase2")}
-    assert len(curves["train", "phase1"].metrics["jepa_mse"]) == 201
-    assert curves["train", "phase2"].metrics["lr"][0] == (0, 0.001)
+def line(step: int, total: float, **changes) -> str:
+    return json.dumps({"train_step": step, "phase": "p", "total": total} | changes) + "\n"
 
 
-def test_steps_written_again_after_a_resume_count_once(tmp_path):
-    lines = ['{"train_step": 0, "total": 3.0}', '{"train_step": 10, "total": 2.0}', '{"train_step": 10, "total": 1.5}']
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+def test_curves_take_the_run_from_the_folder_and_the_rest_from_the_lines(complete_run):
+    curves = {(curve.run, curve.phase, curve.split): curve.figures for curve in read_curves(complete_run)}
+
+    assert {key[:2] for key in curves} == {(run, phase) for run in ("train", "blind") for phase in ("phase1", "phase2")}
+    assert len(curves["train", "phase1", "train"]["jepa_mse"]) == 200
+    assert len(curves["train", "phase1", "validation"]["jepa_mse"]) == 10
+    assert curves["train", "phase2", "train"]["lr"][-1] == (1000, 0.0)
+    assert "cpu_s" not in curves["train", "phase2", "train"]
+
+
+def test_metrics_at_the_top_are_a_run_called_training(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(line(1, 3.0, flow=2) + line(2, 1.5))
 
     (curve,) = read_curves(tmp_path)
 
-    assert (curve.run, curve.phase) == ("", "training")
-    assert curve.metrics == {"total": [(0, 3.0), (10, 1.5)]}
+    assert (curve.run, curve.phase, curve.split) == ("training", "p", "train")
+    assert curve.figures == {"total": [(1, 3.0), (2, 1.5)], "flow": [(1, 2)]}
 
 
 def test_half_a_line_left_by_a_killed_run_is_dropped(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"train_step": 0, "total": 3.0}\n{"train_step": 10, "to')
+    (tmp_path / "metrics.jsonl").write_text(line(1, 3.0) + line(2, 1.5)[:20])
 
     (curve,) = read_curves(tmp_path)
 
-    assert curve.metrics == {"total": [(0, 3.0)]}
+    assert curve.figures == {"total": [(1, 3.0)]}
 
 
-@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"total": 1.0}', '{"train_step": "1", "total": 1.0}'])
-def test_broken_metric_lines_are_named_by_number(tmp_path, line):
-    (tmp_path / "metrics.jsonl").write_text(f'{{"train_step": 0, "total": 3.0}}\n{line}\n')
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("nonsense\n", "line 2 is not JSON"),
+        ("[1]\n", r"line 2 is \[1\]; it must be an object"),
+        ('{"phase": "p"}\n', "line 2.train_step is None; it must be a whole number"),
+        (line(2, math.nan), "line 2.total is nan; it must be a finite number"),
+        (line(2, 1.0, flow="low"), "line 2.flow is 'low'"),
+    ],
+)
+def test_broken_metric_lines_are_named_by_number(tmp_path, bad, words):
+    (tmp_path / "metrics.jsonl").write_text(line(1, 3.0) + bad)
 
-    with pytest.raises(ValueError, match=r"metrics.jsonl:2 .*; delete the line"):
+    with pytest.raises(ValueError, match=words):
         read_curves(tmp_path)
 
 
@@ -146,9 +160,9 @@ def test_clips_keep_every_value(complete_run):
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"task": "a", "file": "a.mp4"}, r"\[0\].* is missing"),
+        ({"task": "a", "file": "a.mp4"}, r"\[0\].success is None; it must be true or false"),
         ({"task": "a", "success": 1, "file": "a.mp4"}, r"\[0\].success is 1; it must be true or false"),
-        ({"task": "a", "success": True}, r"\[0\].* is missing"),
+        ({"task": "a", "success": True}, r"\[0\].file is None; it must be text"),
         ({"task": "a", "success": True, "file": "a.mp4", "kind": "blind"}, r"\[0\].kind is 'blind'; choose from"),
         ("a.mp4", r"\[0\] is 'a.mp4'; it must be an object"),
     ],

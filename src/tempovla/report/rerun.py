@@ -1,0 +1,111 @@
+"""An episode as a rerun recording (`.rrd`): cameras, state and actions on one timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+APPLICATION = "tempovla"
+JPEG_QUALITY = 92
+
+Episode = Mapping[str, NDArray[Any]]
+
+
+def write_rrd(
+    episode: Episode,
+    path: Path | str,
+    rate_hz: float,
+    instruction: str | None = None,
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Write one episode; `rerun FILE` shows it. Needs the extra `viz`.
+
+    Args:
+        episode: streams by key, all with T rows: uint8 (T, H, W, 3) RGB becomes pictures (JPEG, for looking at),
+            numbers (T,) or (T, D) become lines, drawn as they are; a NaN is a gap.
+        path: the .rrd to write; replaced in one step.
+        rate_hz: rows a second, for the timeline `time` beside `step`.
+        instruction: shown as text.
+        names: for a key, the names of its D dimensions; their numbers where absent.
+
+    Raises:
+        ValueError: if the extra is missing, a stream is neither pictures nor numbers or differs in T, or names are not
+            D.
+    """
+    rr = _load_rerun()
+    labels = {key: _labels(key, values, names or {}) for key, values in episode.items() if not _is_pictures(values)}
+    steps = _length(episode)
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    recording = rr.RecordingStream(APPLICATION, recording_id=path.stem)
+    try:
+        recording.save(part, default_blueprint=_layout(episode, instruction))
+        if instruction is not None:
+            recording.log("instruction", rr.TextDocument(instruction), static=True)
+        for key, dimensions in labels.items():
+            recording.log(key, rr.SeriesLines(names=dimensions), static=True)
+        for step in range(steps):
+            recording.set_time("step", sequence=step)
+            recording.set_time("time", duration=step / rate_hz)
+            for key, values in episode.items():
+                if key in labels:
+                    recording.log(key, rr.Scalars(np.atleast_1d(values[step]).astype(np.float64)))
+                else:
+                    recording.log(key, rr.Image(values[step]).compress(jpeg_quality=JPEG_QUALITY))
+        recording.flush()
+        recording.disconnect()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _load_rerun(name: str = "rerun") -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"rerun recordings need {error.name!r}; install it with: pip install 'tempovla[viz]'"
+        ) from None
+
+
+def _layout(episode: Episode, instruction: str | None) -> Any:
+    """Cameras in a row above one plot a stream, the instruction on top of them."""
+    views = _load_rerun("rerun.blueprint")
+    cameras = [views.Spatial2DView(origin=key, name=key) for key in episode if _is_pictures(episode[key])]
+    plots = [views.TimeSeriesView(origin=key, name=key) for key in episode if not _is_pictures(episode[key])]
+    rows = [] if instruction is None else [(views.TextDocumentView(origin="instruction", name="instruction"), 1)]
+    rows += [(views.Horizontal(*cameras), 5)] if cameras else []
+    rows += [(plot, 3) for plot in plots]
+    stacked = views.Vertical(*[view for view, _ in rows], row_shares=[share for _, share in rows])
+    return views.Blueprint(stacked, collapse_panels=True)
+
+
+def _is_pictures(values: NDArray[Any]) -> bool:
+    return values.dtype == np.uint8 and values.ndim == 4 and values.shape[-1] == 3
+
+
+def _length(episode: Episode) -> int:
+    lengths = {key: len(values) for key, values in episode.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"streams have {lengths} rows; an episode needs at least one stream, all equally long")
+    return next(iter(lengths.values()))
+
+
+def _labels(key: str, values: NDArray[Any], names: Mapping[str, Sequence[str]]) -> list[str]:
+    if values.ndim not in (1, 2) or values.dtype.kind not in "buif":
+        raise ValueError(
+            f"stream {key!r} is {values.dtype} {values.shape}; write_rrd wants uint8 pictures (T, H, W, 3) or numbers "
+            "(T,) or (T, D)"
+        )
+    dimensions = 1 if values.ndim == 1 else values.shape[1]
+    labels = list(names.get(key, map(str, range(dimensions))))
+    if len(labels) != dimensions:
+        raise ValueError(f"stream {key!r} has {dimensions} dimensions but {len(labels)} names; give one for each")
+    return labels
