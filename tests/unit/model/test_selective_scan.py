@@ -116,6 +116,14 @@ def test_a_sequence_in_two_parts_equals_the_whole_with_gradients():
     torch.testing.assert_close(gradients, gradients_whole)
 
 
+@pytest.mark.parametrize("state_size", [1, 30, 36])
+def test_rows_run_in_turns_give_the_same(monkeypatch, state_size):
+    inputs = make_inputs(7, 20, channels=4, d_state=3)
+    expected = outputs_and_gradients(selective_scan, inputs)
+    monkeypatch.setattr(selective_scan_module, "CPU_STATE_SIZE", state_size)
+    torch.testing.assert_close(outputs_and_gradients(selective_scan, inputs), expected)
+
+
 def test_zero_step_size_leaves_the_state():
     u, delta, A, B, C, state = make_inputs(2, 9, channels=4, d_state=3)
     torch.testing.assert_close(selective_scan(u, torch.zeros_like(delta), A, B, C, state)[1], state)
