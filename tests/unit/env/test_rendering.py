@@ -1,5 +1,6 @@
 """Offscreen rendering: which backend is taken, what is said without one, and that savings change no pixel."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("metaworld")
 
 from tempovla.env import rendering  # noqa: E402
-from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv, _renderer  # noqa: E402
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv  # noqa: E402
 
 SELECT = "from tempovla.env.rendering import select_backend; print(select_backend())"
 NO_EGL_DRIVER = {"__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent"}
@@ -75,17 +76,22 @@ def test_leaving_out_what_no_camera_sees_changes_no_pixel(task: str, monkeypatch
 
 
 def test_renderers_do_not_disturb_each_other() -> None:
-    """Several share the process's OpenGL context, and seldom used ones are freed."""
-    _renderer.cache_clear()
-    configs = [MetaWorldConfig(task="push-v3", image_size=size, cameras=("corner2",)) for size in (16, 32)]
-    envs = [MetaWorldEnv(config) for config in configs]
-    alone = [env.reset(seed=1)[0] for env in envs]
-    third = MetaWorldEnv(MetaWorldConfig(task="reach-v3", image_size=24, cameras=("corner2",)))
-    third.reset(seed=1)
-    _renderer(third._simulation.fullpath, 24, 2, third.config.mesh_cell_m).close()
-    for env, expected in zip(envs, alone, strict=True):
-        np.testing.assert_equal(env.observe(), expected)
-    _renderer.cache_clear()
+    """Several share the process's OpenGL context, and seldom used ones are freed just when another is made."""
+    env = MetaWorldEnv(MetaWorldConfig(task="push-v3", render=False))
+    env.reset(seed=1)
+    model, data = env._simulation.model, env._simulation.data
+
+    def renderer(image_size: int) -> rendering.OffscreenRenderer:
+        return rendering.OffscreenRenderer(copy.copy(model), image_size, supersample=1)
+
+    small, large = renderer(16), renderer(32)
+    expected = {size: made.render(model, data, "corner") for size, made in ((16, small), (32, large))}
+    np.testing.assert_array_equal(small.render(model, data, "corner"), expected[16])
+    np.testing.assert_array_equal(large.render(model, data, "corner"), expected[32])
+    newest = renderer(32)
+    large.close()
+    np.testing.assert_array_equal(newest.render(model, data, "corner"), expected[32])
+    np.testing.assert_array_equal(small.render(model, data, "corner"), expected[16])
 
 
 def test_first_image_already_shows_where_the_reset_put_things() -> None:

@@ -1,0 +1,76 @@
+"""Demonstrations: the same for any number of workers, each playable again, failures told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.sim
+
+pytest.importorskip("metaworld")
+
+from tempovla.env.collect import ACTION_KEY, CollectConfig, Demonstration, collect_episodes  # noqa: E402
+from tempovla.env.expert import ActionNoise  # noqa: E402
+from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig  # noqa: E402
+
+SMALL = MetaWorldConfig(image_size=16, supersample=1, cameras=("corner2",), max_steps=150)
+BLIND = MetaWorldConfig(render=False, max_steps=150)
+TASKS = ["push-v3", "reach-v3"]
+
+
+def children() -> set[str]:
+    """Ids of this process's children."""
+    return set(Path("/proc/thread-self/children").read_text().split())
+
+
+@pytest.fixture(scope="module")
+def demonstrations() -> list[Demonstration]:
+    return list(collect_episodes(TASKS, 2, seed=1, workers=2, env_config=SMALL))
+
+
+def test_tasks_come_in_order_with_their_words(demonstrations: list[Demonstration]) -> None:
+    assert [demonstration.task for demonstration in demonstrations] == ["push-v3"] * 2 + ["reach-v3"] * 2
+    assert demonstrations[0].instruction == "push the puck to the goal"
+    assert len({demonstration.seed for demonstration in demonstrations}) == 4
+
+
+def test_steps_hold_observations_and_the_experts_binary_gripper_actions(demonstrations: list[Demonstration]) -> None:
+    for demonstration in demonstrations:
+        steps = demonstration.steps
+        count = len(steps[ACTION_KEY])
+        assert set(steps) == {STATE_KEY, "observation.images.corner2", ACTION_KEY}
+        assert steps[ACTION_KEY].shape == steps[STATE_KEY].shape == (count, 4)
+        assert steps["observation.images.corner2"].shape == (count, 16, 16, 3)
+        assert set(np.unique(steps[ACTION_KEY][:, 3])) <= {-1, 1}
+        assert 10 < count < 150
+
+
+def test_another_number_of_workers_gives_the_same(demonstrations: list[Demonstration]) -> None:
+    again = list(collect_episodes(TASKS, 2, seed=1, workers=1, env_config=SMALL))
+    for first, second in zip(again, demonstrations, strict=True):
+        assert (first.seed, first.attempts) == (second.seed, second.attempts)
+        np.testing.assert_equal(first.steps, second.steps)
+
+
+def test_an_iterator_that_is_closed_early_ends_its_workers() -> None:
+    before = children()
+    episodes = collect_episodes(["reach-v3"], 50, seed=1, workers=2, env_config=BLIND)
+    next(episodes)
+    assert len(children() - before) == 2
+    episodes.close()
+    assert children() == before
+
+
+def test_failed_attempts_are_counted_and_endless_failure_is_an_error() -> None:
+    noisy = CollectConfig(noise=ActionNoise(max_sigma=1.0), max_attempts=20)
+    found = list(collect_episodes(["push-v3"], 3, seed=0, workers=1, env_config=BLIND, config=noisy))
+    assert max(demonstration.attempts for demonstration in found) > 1
+    hopeless = MetaWorldConfig(render=False, max_steps=5)
+    thrice = CollectConfig(max_attempts=3)
+    with pytest.raises(ValueError, match=r"expert of push-v3 failed 3 times in a row; lower noise\.max_sigma"):
+        list(collect_episodes(["push-v3"], 1, seed=0, workers=1, env_config=hopeless, config=thrice))
+
+
+def test_unknown_tasks_are_refused_before_anything_starts() -> None:
+    with pytest.raises(ValueError, match="no Meta-World task 'fly-v3'"):
+        next(collect_episodes(["push-v3", "fly-v3"], 1, seed=0))
