@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from tests import recordings
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from torch import Tensor
 
+from tempovla.data.lerobot import LeRobotSource, open_dataset
+from tempovla.data.memory import MemoryEpisode, MemorySource, preload
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.vla.statevla import JepaConfig, StateVLA, StateVLAConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
+from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
@@ -108,15 +113,38 @@ MEMORIES: dict[str, MemoryCase] = {
 class SourceCase:
     """A source and windows on its streams; `build` takes an empty folder to write in."""
 
-    build: Callable[[Any], EpisodeSource]
-    windows: tuple[Window, ...] = field(default=())
+    build: Callable[[Path], EpisodeSource]
+    windows: tuple[Window, ...]
 
+
+def recorded(folder: Path) -> LeRobotSource:
+    """A small dataset of 12, 7 and 9 steps."""
+    recordings.record(folder)
+    return open_dataset(folder)
+
+
+def in_memory(folder: Path) -> MemorySource:
+    """The arrays of `ToySource`, clocks included."""
+    toy = ToySource()
+    episodes = [
+        MemoryEpisode(
+            toy.episode(episode).instruction,
+            toy.episode(episode).length,
+            {key: toy.values(episode, key) for key in toy.streams},
+            {FRONT: toy.timestamps(episode, FRONT)},
+        )
+        for episode in range(len(toy))
+    ]
+    return MemorySource("memory", toy.embodiment, toy.streams, episodes)
+
+
+WINDOWS = (Window(STATE, (-2, -1, 0)), Window(ACTION, tuple(range(-2, 16))), Window(FRONT, (-3, 0, 2)))
 
 SOURCES: dict[str, SourceCase] = {
-    "toy": SourceCase(
-        lambda folder: ToySource(),
-        (Window(STATE, (-2, -1, 0)), Window(ACTION, tuple(range(16))), Window(FRONT, (-3, 0, 2))),
-    ),
+    "toy": SourceCase(lambda folder: ToySource(), WINDOWS),
+    "memory": SourceCase(in_memory, WINDOWS),
+    "lerobot": SourceCase(recorded, (*WINDOWS, Window(recordings.WRIST, (-1, 0)))),
+    "lerobot-preloaded": SourceCase(lambda folder: preload(recorded(folder), [STATE, ACTION, FRONT], 1 << 30), WINDOWS),
 }
 
 STATISTICS = {
@@ -144,6 +172,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "normalize-mean-std": lambda: normalize("mean_std"),
     "normalize-min-max": lambda: normalize("min_max", keep=(1,)),
     "normalize-quantile": lambda: normalize("quantile"),
+    "blank-images": lambda: BlankImages((FRONT,), 8),
     "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
     "pipeline": lambda: TransformPipeline(
         [ResizeImages(8), normalize("mean_std"), EmbedInstruction(HashedNgramEmbedder(32))]

@@ -1,8 +1,14 @@
 """No registered component escapes the laws."""
 
-from tests.contract.registry import TRANSFORMS
+from tests.contract.registry import POLICIES, TRANSFORMS
 
+from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, TransformPipeline
+
+
+def test_every_registered_policy_is_held_to_the_laws():
+    covered = {type(case.build()) for case in POLICIES.values()}
+    assert {policy_class for policy_class, _ in POLICY_REGISTRY.values()} <= covered
 
 
 def test_every_registered_transform_is_held_to_the_laws():

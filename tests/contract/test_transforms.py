@@ -1,13 +1,19 @@
 """Laws 6 and 8 over every transform."""
 
+import numpy as np
 import pytest
 import torch
+from tests import recordings
 from tests.contract.registry import TRANSFORMS
-from tests.contract.samples import EMBODIMENT, random_sample
-from tests.contract.toys import ACTION, FRONT, STATE, ToySource
+from tests.contract.samples import random_sample
+from tests.contract.toys import ACTION, FRONT, STATE
 
-from tempovla.timeline import Context, Task, TimelineSample, Track, Transform, Window, laws
-from tempovla.timeline.sample import split_tracks
+from tempovla.data.lerobot import open_dataset
+from tempovla.data.loader import collate
+from tempovla.data.mixture import Mixture
+from tempovla.data.sampler import SampleBatch
+from tempovla.rollout.context import ContextBuilder
+from tempovla.timeline import Transform, Window, laws
 
 WINDOWS = (
     Window(STATE, (-1, 0, 1)),
@@ -34,22 +40,19 @@ def test_training_and_rollout_see_the_same(transform):
     laws.check_parity(transform, laws.with_gaps(random_sample(WINDOWS, SHAPES)))
 
 
-def test_a_window_from_a_source_equals_one_built_from_raw_frames(transform):
-    source, episode, step = ToySource(), 2, 4
-    task = Task(source.episode(episode).instruction, EMBODIMENT)
-    windows = {window.key: laws.source_reader(source, window)(episode, step) for window in WINDOWS}
-    past, now, future = split_tracks(windows)
-    sample = TimelineSample(Context(past, now, (task,), torch.tensor([False])), future, torch.tensor([0]))
+def test_the_loader_and_a_rollout_build_the_same_observation_of_the_same_frames(transform, tmp_path):
+    """At every step of an episode, its start included."""
+    recordings.record(tmp_path / "data", lengths=(7,))
+    source = open_dataset(tmp_path / "data")
+    batch = SampleBatch(np.zeros(7, dtype=np.int64), np.arange(7), torch.arange(7))
+    sample = collate(Mixture([source]), WINDOWS, batch)
 
-    frame = {key: lambda s, key=key: torch.as_tensor(source.read(episode, key, [s]).value) for key in source.streams}
-    done = torch.cat([frame[ACTION](step - 2), frame[ACTION](step - 1)])
-    seen = Context(
-        past={
-            **{key: Track.of(frame[key](step - 1)[None], (-1,)) for key in (STATE, FRONT)},
-            ACTION: Track.of(done[None], (-2, -1)),
-        },
-        now={key: Track.of(frame[key](step)[None], (0,)) for key in (STATE, FRONT)},
-        task=(task,),
-        first=torch.tensor([True]),
-    )
-    laws.check_parity(transform, sample, [seen])
+    actions = source.read(0, ACTION, range(7)).value
+    frames = [{key: source.read(0, key, [step]).value[0] for key in (STATE, FRONT)} for step in range(7)]
+    builder = ContextBuilder(WINDOWS, source.embodiment, num_rows=1)
+    builder.reset(0, source.episode(0).instruction, frames[0])
+    contexts = [builder.context()]
+    for action, frame in zip(actions[:-1], frames[1:], strict=True):
+        builder.add(0, action, frame)
+        contexts.append(builder.context())
+    laws.check_parity(transform, sample, contexts)

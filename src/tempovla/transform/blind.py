@@ -22,19 +22,19 @@ class BlankImages:
     cameras: tuple[str, ...]
     size: int
 
-    def _blank(self, rows: int, track: Track | None) -> Track:
+    def _blank(self, context: Context, track: Track | None) -> Track:
         offsets = track.offset.tolist() if track is not None else [0]
-        black = torch.zeros((), dtype=torch.uint8).expand(rows, len(offsets), 3, self.size, self.size)
+        black = torch.zeros((), dtype=torch.uint8, device=context.device)
+        black = black.expand(context.batch_size, len(offsets), 3, self.size, self.size)
         return Track.of(black, offsets)
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
         """Blank past, present and future pictures."""
-        rows = context.batch_size
 
         def blank(tracks: Tracks) -> dict[str, Track]:
-            return {key: self._blank(rows, track) if key in self.cameras else track for key, track in tracks.items()}
+            return {key: self._blank(context, track) if key in self.cameras else track for key, track in tracks.items()}
 
-        now = {**context.now, **{camera: self._blank(rows, context.now.get(camera)) for camera in self.cameras}}
+        now = {**context.now, **{camera: self._blank(context, context.now.get(camera)) for camera in self.cameras}}
         return replace(context, past=blank(context.past), now=now), blank(future)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:

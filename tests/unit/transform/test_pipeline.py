@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tempovla.timeline import ActionChunk, Context, Embodiment, Task, TimelineSample, Track
+from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, TransformPipeline
@@ -51,14 +52,17 @@ def test_saved_as_json_it_does_the_same():
         assert torch.equal(before.context.now[key].value, after.context.now[key].value)
 
 
-def test_every_registered_transform_can_be_saved():
-    assert {entry["name"] for entry in pipeline().to_json()["steps"]} == set(TRANSFORM_REGISTRY)
+def test_every_registered_transform_is_saved_under_its_name():
+    steps = [BlankImages((FRONT,), 4), *pipeline().steps]
+    names = [entry["name"] for entry in TransformPipeline(steps).to_json()["steps"]]
+    assert names == ["blank_images", "resize_images", "normalize", "embed_instruction"]
+    assert set(names) == set(TRANSFORM_REGISTRY)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"steps": [{"name": "sharpen"}]}, r"transform 'sharpen' is unknown; registered are \['embed_instruction',"),
+        ({"steps": [{"name": "sharpen"}]}, r"transform 'sharpen' is unknown; registered are \['blank_images',"),
         ({"steps": [{"size": 4}]}, "transforms are not readable"),
         ({"steps": [{"name": "resize_images", "height": 4}]}, "transforms are not readable"),
         ({}, "transforms are not readable .*'steps'.*; copy the bundle again"),
