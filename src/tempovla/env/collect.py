@@ -62,10 +62,12 @@ def collect_episodes(
     workers: int = 2,
     env_config: MetaWorldConfig | None = None,
     config: CollectConfig | None = None,
+    skip: int = 0,
 ) -> Iterator[Demonstration]:
     """Yield `episodes_per_task` demonstrations of each task, task by task.
 
-    Episodes and their order depend on the seed alone, not on the number of workers. Few are in memory at a time:
+    Episodes and their order depend on the seed alone, not on the number of workers; the first `skip` of them, which an
+    interrupted run has written already, are left out. Few are in memory at a time:
     workers wait for the consumer. They end when the iterator is exhausted, closed or thrown away.
 
     Raises:
@@ -76,7 +78,9 @@ def collect_episodes(
         check_task(task)
     env_config = replace(env_config or MetaWorldConfig(), task=tasks[0], terminate_on_success=False)
     config = config or CollectConfig()
-    jobs = [(task, episode) for task in tasks for episode in range(episodes_per_task)]
+    jobs = [(task, episode) for task in tasks for episode in range(episodes_per_task)][skip:]
+    if not jobs:
+        return
     pool = [Worker(_Collector, env_config, config, seed) for _ in range(min(workers, len(jobs)))]
     try:
         for worker in pool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,17 @@ class EpisodeResult:
     total_reward: float
     recording: Mapping[str, NDArray] | None = None
     final: Mapping[str, NDArray] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures, without the recording."""
+        return {
+            "task": self.spec.task,
+            "seed": self.spec.seed,
+            "instruction": self.instruction,
+            "success": self.success,
+            "steps": self.steps,
+            "total_reward": self.total_reward,
+        }
 
 
 @dataclass
@@ -176,24 +188,3 @@ class RolloutRunner:
             recording["action"] = np.stack(row.actions).astype(np.float32)
             final = row.observations[-1]
         return EpisodeResult(row.spec, row.instruction, row.success, row.steps, row.reward, recording, final)
-
-
-def episode_specs(
-    tasks: Sequence[str],
-    seeds: Mapping[str, Sequence[int]],
-    instructions: Mapping[str, str] | None = None,
-    record: int = 0,
-) -> list[EpisodeSpec]:
-    """Episodes of all tasks, task by task; the first `record` of each are recorded.
-
-    Args:
-        tasks: names.
-        seeds: of every task's episodes.
-        instructions: what to tell the policy instead of a task's own instruction.
-        record: how many to record of each task.
-    """
-    return [
-        EpisodeSpec(task, seed, (instructions or {}).get(task), index < record)
-        for task in tasks
-        for index, seed in enumerate(seeds[task])
-    ]

@@ -1,0 +1,310 @@
+"""The main job: from demonstrations to a language-conditioned policy that acts, with its baselines and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tempovla.data.lerobot import open_dataset
+from tempovla.data.memory import preload
+from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.env.collect import CollectConfig, collect_episodes
+from tempovla.env.expert import ActionNoise
+from tempovla.env.metaworld import CONTROL_RATE_HZ, IMAGE_KEY_PREFIX, MetaWorldConfig
+from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
+from tempovla.recipe.stages import StageLog, write_json
+from tempovla.recipe.statevla import (
+    PHASE_NAMES,
+    DataConfig,
+    Phase1Config,
+    Phase2Config,
+    StateVLARecipe,
+    StateVLATraining,
+    TransformConfig,
+    train_phase,
+)
+from tempovla.report.page import write_report
+from tempovla.report.video import encode_mp4, side_by_side
+from tempovla.rollout.controller import Controller
+from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
+from tempovla.rollout.metrics import SuccessRate
+from tempovla.rollout.runner import EpisodeResult
+from tempovla.timeline import Bundle, EpisodeSource
+
+LOGGER = logging.getLogger(__name__)
+
+EASY_TASKS = ("button-press-topdown-v3", "drawer-open-v3", "window-open-v3", "door-open-v3")
+HARD_TASK = "push-v3"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demo does; the defaults fit ten minutes on two cores.
+
+    Attributes:
+        tasks: Meta-World tasks; one policy learns them all.
+        demonstrations: episodes of each task that experts show.
+        evaluation_episodes: fresh episodes of each task, for the policy and for each baseline.
+        phase1_steps: training steps of the temporal JEPA.
+        phase2_steps: training steps of flow matching.
+        seed: of demonstrations, training and evaluation.
+        workers: simulation processes.
+    """
+
+    tasks: tuple[str, ...] = (*EASY_TASKS, HARD_TASK)
+    demonstrations: int = 40
+    evaluation_episodes: int = 20
+    phase1_steps: int = 300
+    phase2_steps: int = 1000
+    seed: int = 0
+    workers: int = 2
+
+
+def demo_recipe(config: DemoConfig, *, blind: bool = False) -> StateVLARecipe:
+    """A small StateVLA that trains on a CPU in minutes."""
+    cameras = tuple(IMAGE_KEY_PREFIX + camera for camera in MetaWorldConfig().cameras)
+    return StateVLARecipe(
+        data=DataConfig(train_split=1.0),
+        transform=TransformConfig(blind=blind),
+        model=StateVLAConfig(
+            cameras=cameras,
+            image_size=64,
+            image_tokenizer="conv",
+            embed_dim=128,
+            robot_state_dim=4,
+            encoder_type="transformer",
+            encoder_depth=2,
+            num_heads=4,
+            readout="all_tokens",
+            action_dim=4,
+            action_seq_len=16,
+            policy_type="transformer",
+            policy_layers=2,
+            policy_embed_dim=128,
+            flow_draws=2,
+            freeze_encoder=False,
+            jepa=JepaConfig(
+                prediction_horizon=8,
+                regularize="state",
+                inverse_dynamics_weight=1.0,
+                behavior_cloning_weight=1.0,
+            ),
+        ),
+        training=StateVLATraining(
+            batch_size=64,
+            warmup_steps=30,
+            learning_rate_floor=0.02,
+            weight_ema_decay=0.99,
+            precision="bfloat16",
+            seed=config.seed,
+            log_interval=10,
+            save_interval=0,
+            save_interval_steps=250,
+            num_threads=1,
+            ema_momentum=0.99,
+            phase1=Phase1Config(train_steps=config.phase1_steps, learning_rate=1e-3, temporal_predictor_hidden_dim=256),
+            phase2=Phase2Config(train_steps=config.phase2_steps, learning_rate=1e-3),
+        ),
+    )
+
+
+class Demo:
+    """One run of the demo in one folder; stages that an interrupted run finished are not done again."""
+
+    def __init__(self, config: DemoConfig, out_dir: str | Path) -> None:
+        self.config = config
+        self.out_dir = Path(out_dir)
+        self.evaluation = EvaluationConfig(
+            episodes=config.evaluation_episodes, seed=config.seed, workers=config.workers
+        )
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        self._check_same_config()
+        self.stages = StageLog(self.out_dir / "stages.json")
+
+    def run(self) -> Path:
+        """All stages; the report's path."""
+        if not self.stages.is_done("collect"):
+            with self.stages.stage("collect"):
+                self._collect()
+        for name, blind in (("train", False), ("train_blind", True)):
+            if not self.stages.is_done(name):
+                with self.stages.stage(name):
+                    self._train(name, blind)
+        for name in ("policy", "wrong_instruction", "blind"):
+            if not self.stages.is_done(f"evaluate_{name}"):
+                with self.stages.stage(f"evaluate_{name}"):
+                    self._evaluate(name)
+        if not self.stages.is_done("film"):
+            with self.stages.stage("film"):
+                self._film()
+        write_json(self.out_dir / "results.json", self._results())
+        return write_report(self.out_dir, self.out_dir / "report.html")
+
+    def _check_same_config(self) -> None:
+        path = self.out_dir / "demo.json"
+        asked = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        if path.exists() and json.loads(path.read_text()) != asked:
+            raise ValueError(f"{self.out_dir}: holds a demo with other settings ({path}); choose another folder")
+        if not path.exists() and any(self.out_dir.iterdir()):
+            raise ValueError(f"{self.out_dir}: not empty and no demo's folder; choose another folder")
+        write_json(path, asked)
+
+    def _collect(self) -> None:
+        config, root = self.config, self.out_dir / "dataset"
+        collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.9), binary_gripper=True)
+        writer: DatasetWriter | None = None
+        done = len(open_dataset(root)) if (root / "meta" / "info.json").exists() else 0
+        for demonstration in collect_episodes(
+            config.tasks,
+            config.demonstrations,
+            config.seed,
+            workers=config.workers,
+            env_config=MetaWorldConfig(max_steps=250),
+            config=collect,
+            skip=done,
+        ):
+            if writer is None:
+                features = infer_features(demonstration.steps)
+                writer = DatasetWriter(root, features, CONTROL_RATE_HZ, robot_type="sawyer", resume=True)
+            writer.add_episode(demonstration.steps, demonstration.instruction)
+        if writer is not None:
+            writer.close()
+
+    def _train(self, name: str, blind: bool) -> None:
+        recipe = demo_recipe(self.config, blind=blind)
+        source = self._source(recipe)
+        for phase in (1, 2):
+            run_dir = self.out_dir / name / PHASE_NAMES[phase]
+            latest = run_dir / "checkpoint_latest"
+            resume = latest if latest.exists() else None
+            train_phase(recipe, phase, self.out_dir / name, resume=resume, source=source)
+
+    def _source(self, recipe: StateVLARecipe) -> EpisodeSource:
+        source = open_dataset(self.out_dir / "dataset")
+        return preload(source, source.streams, recipe.data.preload_bytes)
+
+    def _controller(self, name: str) -> Controller:
+        run = "train_blind" if name == "blind" else "train"
+        torch.set_num_threads(1)
+        return Controller.from_bundle(Bundle.load(self.out_dir / run / PHASE_NAMES[2] / "checkpoint_latest"))
+
+    def _instructions(self, name: str) -> dict[str, str]:
+        tasks = self.config.tasks
+        if name != "wrong_instruction":
+            return {}
+        return {task: INSTRUCTIONS[tasks[(index + 1) % len(tasks)]] for index, task in enumerate(tasks)}
+
+    def _evaluate(self, name: str) -> None:
+        specs = evaluation_specs(self.config.tasks, self.evaluation, self._instructions(name))
+        env_config = MetaWorldConfig(render=name != "blind")
+        results = run_specs(self._controller(name), specs, env_config, self.evaluation)
+        rows = [
+            {
+                "task": r.spec.task,
+                "seed": r.spec.seed,
+                "instruction": r.instruction,
+                "success": r.success,
+                "steps": r.steps,
+            }
+            for r in results
+        ]
+        write_json(self.out_dir / f"evaluation_{name}.json", rows)
+        rates = {task: f"{rate.rate:.0%}" for task, rate in success_rates(results).items()}
+        LOGGER.info("%s: %s", name, rates)
+
+    def _episodes(self, name: str) -> list[dict[str, Any]]:
+        return json.loads((self.out_dir / f"evaluation_{name}.json").read_text())
+
+    def _film(self) -> None:
+        """Play one success and one failure of every task again, where there are, and film them."""
+        specs = evaluation_specs(self.config.tasks, self.evaluation)
+        outcomes = [episode["success"] for episode in self._episodes("policy")]
+        chosen: dict[tuple[str, bool], int] = {}
+        for index, (spec, success) in enumerate(zip(specs, outcomes, strict=True)):
+            chosen.setdefault((spec.task, success), index)
+        again = [dataclasses.replace(specs[index], record=True) for index in sorted(chosen.values())]
+        results = run_specs(self._controller("policy"), again, MetaWorldConfig(), self.evaluation)
+        folder = self.out_dir / "rollouts"
+        folder.mkdir(exist_ok=True)
+        write_json(folder / "index.json", [film(result, folder) for result in results])
+
+    def _results(self) -> dict[str, Any]:
+        rates = {name: self._rates(name) for name in ("policy", "blind", "wrong_instruction")}
+        tasks = {
+            task: {"instruction": INSTRUCTIONS[task]} | summarize({name: rates[name][task] for name in rates})
+            for task in self.config.tasks
+        }
+        counted = [task for task in self.config.tasks if task != HARD_TASK]
+        pooled = {name: pool([rates[name][task] for task in counted]) for name in rates}
+        return {
+            "title": "StateVLA on Meta-World",
+            "tasks": tasks,
+            "mean": {"tasks": counted} | summarize(pooled),
+            "cpu_seconds": self.stages.total("cpu_seconds"),
+            "wall_seconds": self.stages.total("wall_seconds"),
+            "stages": self.stages.as_list(),
+            "seed": self.config.seed,
+            "command": shlex.join(["tempovla", *sys.argv[1:]]),
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONS},
+            "machine": {
+                "system": platform.platform(),
+                "cpu": platform.machine(),
+                "cores": str(len(os.sched_getaffinity(0))),
+            },
+        }
+
+    def _rates(self, name: str) -> dict[str, SuccessRate]:
+        episodes = self._episodes(name)
+        return {
+            task: SuccessRate.of([e["success"] for e in episodes if e["task"] == task]) for task in self.config.tasks
+        }
+
+
+VERSIONS = ("tempovla", "torch", "numpy", "mujoco", "metaworld", "gymnasium", "av", "pyarrow")
+
+
+def pool(rates: Sequence[SuccessRate]) -> SuccessRate:
+    """All episodes of several tasks together; with equally many of each, the mean of the tasks."""
+    return SuccessRate(sum(rate.successes for rate in rates), sum(rate.episodes for rate in rates))
+
+
+def summarize(rates: dict[str, SuccessRate]) -> dict[str, Any]:
+    """The block of one task in results.json."""
+    policy = rates["policy"]
+    block: dict[str, Any] = {"success": policy.rate, "episodes": policy.episodes, "ci95": list(policy.interval)}
+    for name in ("blind", "wrong_instruction"):
+        rate = rates[name]
+        block |= {name: rate.rate, f"{name}_episodes": rate.episodes, f"{name}_ci95": list(rate.interval)}
+    return block
+
+
+def film(result: EpisodeResult, folder: Path) -> dict[str, Any]:
+    """Write the video of a recorded episode; its entry in rollouts/index.json."""
+    assert result.recording is not None
+    cameras = [value for key, value in sorted(result.recording.items()) if key.startswith(IMAGE_KEY_PREFIX)]
+    outcome = "success" if result.success else "failure"
+    name = f"{result.spec.task}_{outcome}_{result.spec.seed}.mp4"
+    encode_mp4(side_by_side([np.asarray(camera) for camera in cameras])[::2], folder / name, CONTROL_RATE_HZ / 2)
+    return {
+        "task": result.spec.task,
+        "instruction": result.instruction,
+        "success": result.success,
+        "seed": result.spec.seed,
+        "steps": result.steps,
+        "kind": "policy",
+        "file": name,
+    }

@@ -1,0 +1,70 @@
+"""Stages of a long command: what each cost, and which are done, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+LOGGER = logging.getLogger(__name__)
+
+
+class StageLog:
+    """Times stages and keeps the figures in a file, so that they add up over interruptions.
+
+    Args:
+        path: JSON file of stages: name to cpu_seconds, wall_seconds, done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stages: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Run one stage; its costs are added to what earlier, interrupted tries of it cost."""
+        LOGGER.info("%s ...", name)
+        before = self.stages.get(name, {"cpu_seconds": 0.0, "wall_seconds": 0.0})
+        cpu_s, wall_s, done = cpu_seconds(), time.monotonic(), False
+        try:
+            yield
+            done = True
+        finally:
+            spent = {"cpu_seconds": cpu_seconds() - cpu_s, "wall_seconds": time.monotonic() - wall_s}
+            self.stages[name] = {key: before[key] + value for key, value in spent.items()} | {"done": done}
+            self._save()
+        LOGGER.info("%s: %.0f s wall, %.0f s CPU", name, spent["wall_seconds"], spent["cpu_seconds"])
+
+    def is_done(self, name: str) -> bool:
+        """Whether the stage ended well, now or in an earlier session."""
+        return bool(self.stages.get(name, {}).get("done"))
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """Stages in order, for results.json."""
+        keys = ("cpu_seconds", "wall_seconds")
+        return [{"name": name} | {key: round(stage[key], 2) for key in keys} for name, stage in self.stages.items()]
+
+    def total(self, key: str) -> float:
+        """Sum over all stages."""
+        return round(sum(stage[key] for stage in self.stages.values()), 2)
+
+    def _save(self) -> None:
+        write_json(self.path, self.stages)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON such that the file is at every moment the old or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(data, indent=2) + "\n")
+    part.replace(path)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and its ended children [s]."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

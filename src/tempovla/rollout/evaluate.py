@@ -1,0 +1,73 @@
+"""Success rates of a controller over fresh episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.env.seeding import episode_seed
+from tempovla.env.vector import ShardedVectorEnv
+from tempovla.rollout.controller import Controller
+from tempovla.rollout.metrics import SuccessRate
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How a policy is evaluated.
+
+    Attributes:
+        episodes: fresh episodes of each task.
+        seed: of the run; evaluation seeds never coincide with those of demonstrations.
+        num_envs: environments in parallel.
+        workers: processes that simulate them.
+        execution_horizon: actions of a chunk that are executed before the policy is asked again.
+        max_steps: control steps after which an episode counts as failed.
+    """
+
+    episodes: int = 20
+    seed: int = 0
+    num_envs: int = 20
+    workers: int = 2
+    execution_horizon: int = 6
+    max_steps: int = 200
+
+
+def evaluation_specs(
+    tasks: Sequence[str], config: EvaluationConfig, instructions: Mapping[str, str] | None = None
+) -> list[EpisodeSpec]:
+    """The episodes of an evaluation, task by task: the same for every policy that is evaluated with this seed.
+
+    Args:
+        tasks: names.
+        config: how many, and from which seed.
+        instructions: by task, what the policy is told instead of the task's own instruction.
+    """
+    return [
+        EpisodeSpec(task, episode_seed("evaluate", config.seed, task, episode), (instructions or {}).get(task))
+        for task in tasks
+        for episode in range(config.episodes)
+    ]
+
+
+def run_specs(
+    controller: Controller,
+    specs: Sequence[EpisodeSpec],
+    env_config: MetaWorldConfig,
+    config: EvaluationConfig,
+    on_end: Callable[[EpisodeResult], None] = lambda result: None,
+) -> list[EpisodeResult]:
+    """Run episodes in environments made for them."""
+    env_config = replace(env_config, task=specs[0].task, max_steps=config.max_steps)
+    env = ShardedVectorEnv(env_config, min(config.num_envs, len(specs)), config.workers)
+    try:
+        return RolloutRunner(controller, env, config.execution_horizon).run(specs, on_end)
+    finally:
+        env.close()
+
+
+def success_rates(results: Sequence[EpisodeResult]) -> dict[str, SuccessRate]:
+    """Success rate of every task."""
+    tasks = dict.fromkeys(result.spec.task for result in results)
+    return {task: SuccessRate.of([r.success for r in results if r.spec.task == task]) for task in tasks}
