@@ -30,11 +30,21 @@ class MetricsLog:
         self._board = SummaryWriter(str(Path(run_dir) / "tensorboard"), purge_step=train_step + 1)
 
     def write(self, train_step: int, phase: str, figures: Mapping[str, float]) -> None:
-        """Append the line of one train step."""
-        self._file.write(json.dumps({"train_step": train_step, "phase": phase, **figures}, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in figures.items():
-            self._board.add_scalar(f"{phase}/{name}", value, train_step)
+        """Append the line of one train step.
+
+        Raises:
+            OSError: if it cannot be written, e.g. on a full disk.
+        """
+        line = json.dumps({"train_step": train_step, "phase": phase, **figures}, allow_nan=False)
+        try:
+            self._file.write(f"{line}\n")
+            self._file.flush()
+            for name, value in figures.items():
+                self._board.add_scalar(f"{phase}/{name}", value, train_step)
+        except OSError as error:
+            raise OSError(
+                f"{self.path}: not written ({error}); make room and resume from the last checkpoint"
+            ) from error
 
     def close(self) -> None:
         """Flush and close."""

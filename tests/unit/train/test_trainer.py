@@ -141,3 +141,16 @@ def test_validation_without_batches_is_refused(tmp_path):
     policy = LinearPolicy()
     with pytest.raises(ValueError, match="validation holds no batch; give validation=None"):
         fit(policy, ToyStream(), CONFIG, tmp_path, bundle=policy.bundle, validation=[])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("bfloat16", 5e-2)])
+def test_a_run_on_cuda_follows_the_one_on_the_cpu_and_resumes(tmp_path, precision, tolerance):
+    config = replace(CONFIG, precision=precision, gradient_accumulation=2)
+    expected = run(tmp_path / "cpu", config, policy=LinearPolicy())
+    whole = run(tmp_path / "cuda", config, policy=LinearPolicy().cuda())
+    assert whole.metrics["val_total"] == pytest.approx(expected.metrics["val_total"], rel=tolerance)
+    checkpoint = tmp_path / "cuda/checkpoint_best"
+    resumed = run(tmp_path / "resumed", config, policy=LinearPolicy().cuda(), resume=checkpoint)
+    assert resumed.metrics["val_total"] == pytest.approx(whole.metrics["val_total"], rel=1e-3)
