@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tempovla import __version__
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.data.writer import DatasetWriter, infer_features
@@ -274,7 +275,17 @@ class Demo:
         }
 
 
-VERSIONS = ("tempovla", "torch", "numpy", "mujoco", "metaworld", "gymnasium", "av", "pyarrow")
+def versions() -> dict[str, str]:
+    """Of what the figures depend on."""
+    packages = ("torch", "numpy", "mujoco", "metaworld", "gymnasium", "av", "pyarrow")
+    own = {"tempovla": __version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in packages}
+
+
+def machine() -> dict[str, str]:
+    """Where the figures were measured."""
+    cores = str(len(os.sched_getaffinity(0)))
+    return {"system": platform.platform(), "architecture": platform.machine(), "cores": cores}
 
 
 def pool(rates: Sequence[SuccessRate]) -> SuccessRate:
