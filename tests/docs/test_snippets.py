@@ -1,0 +1,40 @@
+"""Every ```python block in README and docs runs; the blocks of one page share their names, in order.
+
+A fence marked ```python notest is shown to the reader but not run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```python[ ]*(?P<mark>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def snippets(page: Path) -> str:
+    """The code of a page on its own lines, so that errors point into the page."""
+    text = page.read_text()
+    kept = [""] * text.count("\n")
+    for fence in FENCE.finditer(text):
+        if fence["mark"] != "notest":
+            first = text[: fence.start("code")].count("\n")
+            lines = fence["code"].splitlines()
+            kept[first : first + len(lines)] = lines
+    return "\n".join(kept)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_in_the_docs_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippets(page), page, "exec"), {"__name__": "snippet"})
+
+
+def test_blocks_keep_their_lines_and_marked_ones_are_left_out(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n```python\na = 1\n```\n\n```python notest\nb = launch()\n```\n```bash\nls\n```\n")
+    assert snippets(page).splitlines()[3] == "a = 1"
+    assert snippets(page).split() == ["a", "=", "1"]
