@@ -260,12 +260,9 @@ class Demo:
             "stages": self.stages.as_list(),
             "seed": self.config.seed,
             "command": shlex.join(["tempovla", *sys.argv[1:]]),
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONS},
-            "machine": {
-                "system": platform.platform(),
-                "cpu": platform.machine(),
-                "cores": str(len(os.sched_getaffinity(0))),
-            },
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "machine": machine(),
         }
 
     def _rates(self, name: str) -> dict[str, SuccessRate]:
