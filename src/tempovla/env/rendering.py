@@ -18,6 +18,7 @@ from tempovla.env.simplify import simplify_meshes
 if TYPE_CHECKING:
     import mujoco
 
+_SLICES, _STACKS, _QUADS = 16, 10, 1  # facets of spheres, cylinders and boxes; MuJoCo's 28, 16, 4 cost a fifth more
 _HIDDEN_GROUP = 5  # MuJoCo draws groups 0 to 2 unless told otherwise
 
 _REMEDY = (
@@ -115,7 +116,9 @@ class OffscreenRenderer:
         side = image_size * supersample
         # The buffer's size and sampling are read from the model when the context is made, and not after.
         model.vis.global_.offwidth = model.vis.global_.offheight = side
-        model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
+        quality = model.vis.quality
+        quality.offsamples = quality.shadowsize = 0
+        quality.numslices, quality.numstacks, quality.numquads = _SLICES, _STACKS, _QUADS
         if mesh_cell_m:
             simplify_meshes(model, mesh_cell_m)
         self._gl = _gl_context()
