@@ -47,7 +47,12 @@ class Columns:
         return self._column(record.data_path, key)[start:stop]
 
     def image(self, record: EpisodeRecord, key: str, step: int) -> NDArray[np.uint8]:
-        """(H, W, 3) image that is stored in the parquet file itself, or beside it under the path that it gives."""
+        """(H, W, 3) image of a column of images."""
+        where = f"{record.data_path}: {key!r} row {self.rows(record)[0] + step}"
+        return decode_image(self.encoded_image(record, key, step), self._meta.features[key].shape, where)
+
+    def encoded_image(self, record: EpisodeRecord, key: str, step: int) -> bytes:
+        """An image as it is stored in the parquet file itself, or beside it under the path that it gives."""
         row = self.rows(record)[0] + step
         path = record.data_path
         group_starts = self._group_starts(path)
@@ -59,7 +64,7 @@ class Columns:
             if not file.is_file():
                 raise DatasetError(f"{file}: missing, though {path} row {row} refers to it; copy the dataset again")
             encoded = file.read_bytes()
-        return decode_image(encoded, self._meta.features[key].shape, f"{path}: {key!r} row {row}")
+        return encoded
 
     def _episode_runs(self, path: Path) -> dict[int, tuple[int, int]]:
         index = self._column(path, "episode_index").reshape(-1)

@@ -10,6 +10,10 @@ class DatasetError(ValueError):
     """A dataset that cannot be used as it is."""
 
 
+class OutOfRangeError(DatasetError, IndexError):
+    """An episode or a frame that the dataset does not have."""
+
+
 class UnknownStreamError(DatasetError, KeyError):
     """A stream that the dataset does not have."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.columns import Columns
-from tempovla.data.errors import DatasetError, UnknownStreamError
+from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_statistics
 from tempovla.data.statistics import aggregate
@@ -114,6 +114,25 @@ class LeRobotSource:
         record = self._record(episode)
         return self._columns.values(record, "timestamp").reshape(-1).astype(np.float64)
 
+    def check(self) -> None:
+        """Compare all files with the metadata, without decoding anything.
+
+        Raises:
+            DatasetError: at the first file that is missing or truncated, or contradicts ``meta/``.
+        """
+        for record in self.meta.episodes:
+            self._check(record)
+            for key, span in record.videos.items():
+                video = self._videos.get(span.path)
+                height, width, _ = self.meta.features[key].shape
+                if video.size != (height, width):
+                    raise _wrong_size(span.path, key, video.size, (height, width))
+                video.numbers(span.start_s + np.array([0, record.length - 1]) / self.meta.fps, self.meta.fps)
+
+    def task_at(self, episode: int) -> NDArray[np.int64]:
+        """(length,) which of `meta.tasks` each row carries out."""
+        return self._columns.values(self._record(episode), "task_index").reshape(-1)
+
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
         """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
         value, valid = self.read_many(key, np.array([episode]), np.array([steps], dtype=np.int64))
@@ -144,7 +163,7 @@ class LeRobotSource:
 
     def _record(self, episode: int) -> EpisodeRecord:
         if not 0 <= episode < len(self):
-            raise IndexError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
+            raise OutOfRangeError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
         return self.meta.episodes[episode]
 
     def _check(self, record: EpisodeRecord) -> None:
@@ -185,10 +204,7 @@ class LeRobotSource:
                         out[target] = frame
             for number, frame in self._videos.get(path).decode(sorted(missing)):
                 if frame.shape != out.shape[2:]:
-                    raise DatasetError(
-                        f"{path}: frames of shape {list(frame.shape)}, but meta/info.json declares "
-                        f"{list(out.shape[2:])} for {key!r}; correct it"
-                    )
+                    raise _wrong_size(path, key, frame.shape[:2], out.shape[2:4])
                 self.cache.put((path, number), frame)
                 for target in places[number]:
                     out[target] = frame
@@ -204,6 +220,12 @@ class LeRobotSource:
                     frame = self._columns.image(record, key, number)
                     self.cache.put(place, frame)
                 out[row, step] = frame
+
+
+def _wrong_size(path: Path, key: str, found: tuple[int, ...], declared: tuple[int, ...]) -> DatasetError:
+    return DatasetError(
+        f"{path}: frames of height and width {found}, but meta/info.json declares {declared} for {key!r}; correct it"
+    )
 
 
 def _kind(key: str, feature: Feature) -> StreamKind:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache
-from tempovla.data.errors import DatasetError, UnknownStreamError
+from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
@@ -153,7 +153,7 @@ class MemorySource:
 
     def _require_episode(self, episode: int) -> None:
         if not 0 <= episode < len(self):
-            raise IndexError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
+            raise OutOfRangeError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
 
 
 def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:

@@ -57,6 +57,10 @@ class VideoFile:
         """Height and width of a frame."""
         return self._stream.height, self._stream.width
 
+    def is_regular(self, frames: int, fps: float) -> bool:
+        """Whether it has just so many frames, the first at time 0 and the others evenly spaced."""
+        return len(self) == frames and bool(np.abs(self._times_s - np.arange(frames) / fps).max() < JITTER / fps)
+
     def close(self) -> None:
         """Close the file."""
         self._frames = iter(())

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.data.errors import OutOfRangeError
 from tempovla.timeline.source import EpisodeSource, Reading
 from tempovla.timeline.window import Window
 
@@ -28,7 +29,7 @@ def gather(source: EpisodeSource, episode: int, now: int, window: Window) -> Rea
     """
     length = source.episode(episode).length
     if not 0 <= now < length:
-        raise IndexError(f"{source.name}: no frame {now} in episode {episode}; it has {length}, counted from 0")
+        raise OutOfRangeError(f"{source.name}: no frame {now} in episode {episode}; it has {length}, counted from 0")
     return source.read(episode, window.key, [now + offset for offset in window.offsets])
 
 

@@ -1,0 +1,85 @@
+"""LeRobot v2.1 to v3.0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from tempovla.data import video_encode
+from tempovla.data.byte_cache import ByteCache
+from tempovla.data.columns import Columns
+from tempovla.data.episode_store import EncodedEpisode
+from tempovla.data.errors import DatasetError
+from tempovla.data.layout import BOOKKEEPING
+from tempovla.data.lerobot import LeRobotSource
+from tempovla.data.lerobot_meta import load_meta, load_statistics
+from tempovla.data.statistics import Statistic, of_images, of_values
+from tempovla.data.video import VideoFile
+from tempovla.data.writer import DatasetWriter, WriterConfig, image_column, number_column
+
+_CACHE_BYTES = 64 << 20
+
+
+def convert(source: str | Path, target: str | Path, config: WriterConfig | None = None) -> int:
+    """Write a v2.1 dataset as v3.0, and return the number of its episodes.
+
+    Videos are copied as they are; only one that has other frames than its episode is encoded again.
+
+    Raises:
+        DatasetError: if `source` is not a sound v2.1 dataset, or `target` is not empty.
+    """
+    meta = load_meta(source)
+    if meta.version != "v2.1":
+        raise DatasetError(f"{meta.root}: is {meta.version}; only v2.1 is converted, to v3.0")
+    config = config or WriterConfig()
+    reader = _Reader(LeRobotSource(meta, ByteCache(_CACHE_BYTES)), config)
+    stored = load_statistics(meta)
+    features = {key: feature for key, feature in meta.features.items() if key not in BOOKKEEPING}
+    with DatasetWriter(target, features, meta.fps, robot_type=meta.robot_type, config=config) as writer:
+        for episode in range(len(meta.episodes)):
+            known = stored[episode] if len(stored) == len(meta.episodes) else {}
+            writer.add_encoded(reader.encoded(episode, list(features), known))
+    return len(meta.episodes)
+
+
+class _Reader:
+    """Takes episodes out of a dataset in the form in which they are stored."""
+
+    def __init__(self, source: LeRobotSource, config: WriterConfig) -> None:
+        self._source = source
+        self._config = config
+        self._columns = Columns(source.meta, source.cache)
+
+    def encoded(self, episode: int, keys: Sequence[str], known: dict[str, Statistic]) -> EncodedEpisode:
+        """One episode; statistics of its cameras are taken from `known` where they are."""
+        meta, record = self._source.meta, self._source.meta.episodes[episode]
+        steps = range(record.length)
+        columns: dict[str, pa.Array] = {}
+        videos: dict[str, bytes] = {}
+        stats: dict[str, Statistic] = {}
+        for key in keys:
+            feature = meta.features[key]
+            if feature.is_camera:
+                stats[key] = known[key] if key in known else of_images(self._source.read(episode, key, steps).value)
+            if feature.dtype == "video":
+                videos[key] = self._video(episode, key)
+            elif feature.dtype == "image":
+                columns[key] = image_column([self._columns.encoded_image(record, key, step) for step in steps])
+            else:
+                values = self._source.read(episode, key, steps).value
+                columns[key], stats[key] = number_column(values), of_values(values)
+        tasks = [meta.tasks[index] for index in self._source.task_at(episode).tolist()]
+        return EncodedEpisode(columns, videos, stats, tasks)
+
+    def _video(self, episode: int, key: str) -> bytes:
+        record, fps = self._source.meta.episodes[episode], self._source.meta.fps
+        path = record.videos[key].path
+        video = VideoFile(path)
+        is_regular = video.is_regular(record.length, fps)
+        video.close()
+        if is_regular:
+            return path.read_bytes()
+        frames = self._source.read(episode, key, range(record.length)).value
+        return video_encode.encode(frames, fps, self._config.video)

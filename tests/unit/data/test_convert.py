@@ -1,0 +1,57 @@
+"""A v2.1 dataset converted to v3.0 holds the same, and its videos are not encoded again."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.recordings import ACTION, FRONT, STATE, WRIST, episode
+
+from tempovla.data import video_encode
+from tempovla.data.convert import convert
+from tempovla.data.errors import DatasetError
+from tempovla.data.lerobot import open_dataset
+
+FIXTURES = Path(__file__).resolve().parents[2] / "data" / "lerobot"
+
+
+@pytest.mark.parametrize("name", ["v21_h264", "v21_av1", "v21_images"])
+def test_converted_dataset_equals_its_source(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(video_encode, "encode")  # nothing may be encoded again
+    assert convert(FIXTURES / name, tmp_path / "new") == 3
+    old, new = open_dataset(FIXTURES / name), open_dataset(tmp_path / "new")
+    new.check()
+    assert new.meta.version == "v3.0"
+    assert new.meta.tasks == old.meta.tasks
+    assert new.embodiment == old.embodiment
+    assert new.streams == old.streams
+    for index in range(3):
+        assert new.episode(index) == old.episode(index)
+        for key in old.streams:
+            steps = range(old.episode(index).length)
+            np.testing.assert_array_equal(new.read(index, key, steps).value, old.read(index, key, steps).value)
+    for key in (STATE, ACTION, FRONT, WRIST):
+        for entry in ("min", "max", "mean", "std", "count"):
+            np.testing.assert_allclose(new.statistics[key][entry], old.statistics[key][entry], rtol=1e-5, atol=1e-6)
+    assert len(list((tmp_path / "new").glob("videos/*/*/*.mp4"))) == (0 if name == "v21_images" else 2)
+
+
+def test_video_with_more_frames_than_its_episode_is_encoded_again(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "v21_h264", tmp_path / "old")
+    frames = episode(0, 9)[FRONT].repeat(2, axis=1)[:, :, :40].repeat(2, axis=2)
+    path = tmp_path / "old" / "videos" / "chunk-000" / FRONT / "episode_000000.mp4"
+    path.write_bytes(video_encode.encode(frames, 10, video_encode.VideoConfig()))
+    convert(tmp_path / "old", tmp_path / "new")
+    old, new = open_dataset(tmp_path / "old"), open_dataset(tmp_path / "new")
+    for index in range(3):
+        steps = range(old.episode(index).length)
+        one, other = (source.read(index, FRONT, steps).value.astype(int) for source in (old, new))
+        assert np.abs(one - other).mean() < 4
+
+
+def test_only_v21_is_converted_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"is v3.0; only v2.1 is converted"):
+        convert(FIXTURES / "v30_h264", tmp_path / "new")
+    convert(FIXTURES / "v21_images", tmp_path / "new")
+    with pytest.raises(DatasetError, match="nothing is overwritten"):
+        convert(FIXTURES / "v21_images", tmp_path / "new")
