@@ -27,6 +27,7 @@ _STATE_LOW = (-0.525, 0.348, -0.0525, 0.0)
 _STATE_HIGH = (0.525, 1.025, 0.7, 1.0)
 _UPSIDE_DOWN_CAMERAS = frozenset({"corner2"})
 _SIMULATOR_STEP_LIMIT = 2**31
+_FRAME_DIMS = 18  # Meta-World's observation: this moment's frame, the previous one, the goal
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ class MetaWorldEnv(gymnasium.Env):
             self._switch_task(task)
         # Without a seed, episodes go on being drawn from the generator which the last seed set up.
         self._simulation.seed(seed if seed is not None else int(self.np_random.integers(2**31)))
-        self._full_observation, _ = self._simulation.reset()
-        self._place_what_reset_moved()
+        self._simulation.reset()
+        self._full_observation = self._observe_what_reset_moved()
         self._step = 0
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
@@ -179,12 +180,20 @@ class MetaWorldEnv(gymnasium.Env):
             self._simulation = _make_simulation(task)
             self._task = task
 
-    def _place_what_reset_moved(self) -> None:
-        """Bring poses up to date: Meta-World moves goals and objects in the model and shows them so one step later."""
+    def _observe_what_reset_moved(self) -> np.ndarray:
+        """Meta-World's observation after a reset, brought up to date along with all poses.
+
+        Meta-World moves goals and objects in the model, and by itself would show and tell it one step later.
+        """
         import mujoco
 
-        mujoco.mj_kinematics(self._simulation.model, self._simulation.data)
-        mujoco.mj_camlight(self._simulation.model, self._simulation.data)
+        simulation = self._simulation
+        mujoco.mj_kinematics(simulation.model, simulation.data)
+        mujoco.mj_camlight(simulation.model, simulation.data)
+        observation = simulation._get_obs()
+        simulation._prev_obs = observation[:_FRAME_DIMS].copy()
+        observation[_FRAME_DIMS : 2 * _FRAME_DIMS] = simulation._prev_obs
+        return observation
 
     def _check_cameras(self) -> None:
         model = self._simulation.model
