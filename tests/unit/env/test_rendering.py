@@ -16,6 +16,7 @@ from tempovla.env import rendering  # noqa: E402
 from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv  # noqa: E402
 
 SELECT = "from tempovla.env.rendering import select_backend; print(select_backend())"
+needs_osmesa = pytest.mark.skipif(not rendering._osmesa_works(), reason="OSMesa (Debian: libosmesa6) is not installed")
 NO_EGL_DRIVER = {"__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent"}
 
 
@@ -26,10 +27,12 @@ def select_in_subprocess(code: str = SELECT, **environment: str) -> subprocess.C
     return subprocess.run(command, env=inherited | paths | environment, capture_output=True, text=True, check=False)
 
 
+@needs_osmesa
 def test_explicit_choice_is_respected() -> None:
     assert select_in_subprocess(MUJOCO_GL="osmesa").stdout.strip() == "osmesa"
 
 
+@needs_osmesa
 def test_osmesa_is_taken_where_egl_finds_no_driver() -> None:
     assert select_in_subprocess(**NO_EGL_DRIVER).stdout.strip() == "osmesa"
 
