@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -54,10 +55,17 @@ def optimizer_tensors(optimizer: AdamW, policy: nn.Module) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: AdamW, policy: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Restore what `optimizer_tensors` gave."""
+    """Restore what `optimizer_tensors` gave, in the memory layout of the parameters.
+
+    The fused AdamW walks a parameter and its moments in memory order: where one is channels-last and the other is not,
+    it would pair up the wrong entries without a word.
+    """
     index_of = {name: index for index, name in enumerate(_names_in_order(optimizer, policy))}
+    parameters = dict(policy.named_parameters())
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         slot, name = key.split("/", 1)
-        state.setdefault(index_of[name], {})[slot] = value
+        is_moment = value.shape == parameters[name].shape
+        laid_out = torch.empty_like(parameters[name].detach()).copy_(value) if is_moment else value
+        state.setdefault(index_of[name], {})[slot] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -133,6 +133,8 @@ def _text_model_class(config: Any) -> Any:
 
     if config.model_type in ("clip", "clip_text_model"):
         return CLIPTextModelWithProjection
+    if hasattr(config, "vision_config"):
+        raise ValueError(f"a {config.model_type} sees pictures too, and only CLIP's text half is supported")
     # An encoder-decoder such as T5 is loaded without its decoder.
     return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
 

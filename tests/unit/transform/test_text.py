@@ -224,6 +224,14 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_model_of_pictures_and_text_is_refused(tmp_path):
+    from transformers import SiglipConfig
+
+    SiglipConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="siglip sees pictures too, and only CLIP's text half is supported"):
+        TransformersTextEmbedder(str(tmp_path))
+
+
 def test_an_unknown_embedder_is_refused():
     with pytest.raises(ValueError, match="sentence embedder 'elmo' is unknown; choose hashed_ngram or transformers"):
         embedder_from_json({"kind": "elmo"})

@@ -1,0 +1,68 @@
+"""Law 7 over whole policies: dataset, loader, transforms, augmentation and model together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests import recordings
+from tests.contract.registry import POLICIES
+from tests.contract.toys import ACTION, STATE
+
+from tempovla.data.layout import Feature
+from tempovla.data.lerobot import open_dataset
+from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.mixture import Mixture
+from tempovla.timeline import Bundle, laws
+from tempovla.timeline.config import config_to_json
+from tempovla.train.checkpoint import Checkpoint
+from tempovla.train.config import TrainConfig
+from tempovla.train.trainer import fit
+from tempovla.transform.augment import RandomShift
+from tempovla.transform.image import ResizeImages
+from tempovla.transform.normalize import NormalizationConfig, Normalize
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
+
+CONFIG = TrainConfig(train_steps=6, batch_size=4, learning_rate=1e-3, weight_ema_decay=0.9, save_interval=0, seed=3)
+FEATURES = {**recordings.FEATURES, ACTION: Feature("float32", (4,))}
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(POLICIES) if name.startswith("statevla")])
+def test_training_a_policy_with_a_stop_equals_training_in_one_go(name, tmp_path):
+    recordings.record(tmp_path / "data", lengths=(12, 7), features=FEATURES)
+    source = open_dataset(tmp_path / "data")
+    modes = {STATE: NormalizationConfig(), ACTION: NormalizationConfig(keep=(3,))}
+    transform = TransformPipeline(
+        [ResizeImages(16), Normalize.fit(source.statistics, modes), EmbedInstruction(HashedNgramEmbedder(12))]
+    )
+    augment = RandomShift(2)
+
+    def train(run: str, config: TrainConfig, resume: str | None = None) -> object:
+        policy = POLICIES[name].build()
+        result = fit(
+            policy,
+            SampleLoader(Mixture([source]), policy.windows(), LoaderConfig(batch_size=4), seed=3),
+            config,
+            tmp_path / run,
+            bundle=lambda weights: Bundle(
+                "statevla", config_to_json(policy.config), policy.windows(), source.embodiment, {"steps": []}, weights
+            ),
+            prepare=lambda sample: augment(transform.forward_sample(sample)),
+            resume=None if resume is None else tmp_path / resume,
+        )
+        saved = Checkpoint.load(result.checkpoint)
+        return saved.tensors, [saved.record[key] for key in ("train_step", "batches")]
+
+    def legs(steps: tuple[int, ...]) -> object:
+        if len(steps) == 1:
+            return train("whole", replace(CONFIG, keep_every=3))
+        return train("resumed", CONFIG, resume=f"whole/checkpoints/step_{steps[0]:08d}")
+
+    laws.check_resume(legs, 3, 3)
+    start, end = (
+        POLICIES[name].build().state_dict(),
+        Checkpoint.load(tmp_path / "whole/checkpoint_latest").part("weights"),
+    )
+    assert any(not torch.equal(start[key], end[key]) for key in start)
