@@ -1,6 +1,7 @@
 """Every ```python block in README and docs runs; the blocks of one page share their names, in order.
 
-A fence marked ```python notest is shown to the reader but not run.
+A fence marked ```python notest is shown to the reader but not run; a page with one marked ```python sim needs the
+simulator.
 """
 
 from __future__ import annotations
@@ -27,8 +28,21 @@ def snippets(page: Path) -> str:
     return "\n".join(kept)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def needs_simulator(page: Path) -> bool:
+    """Whether a block of the page is marked so."""
+    return any(fence["mark"] == "sim" for fence in FENCE.finditer(page.read_text()))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.sim] * needs_simulator(page))
+        for page in PAGES
+    ],
+)
 def test_python_in_the_docs_runs(page, tmp_path, monkeypatch):
+    if needs_simulator(page):
+        pytest.importorskip("metaworld")
     monkeypatch.chdir(tmp_path)
     exec(compile(snippets(page), page, "exec"), {"__name__": "snippet"})
 
