@@ -95,6 +95,7 @@ class MambaMixer(nn.Module):
         self.dt_proj = nn.Linear(rank, channels)
         self.A_log = nn.Parameter(torch.arange(1.0, config.d_state + 1).log().repeat(channels, 1))
         self.D = nn.Parameter(torch.ones(channels))
+        self.A_log._no_weight_decay = self.D._no_weight_decay = True  # type: ignore[attr-defined]
         self.out_proj = nn.Linear(channels, config.d_model, bias=config.use_bias)
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
         init_step_bias(self.dt_proj.bias, config.dt_min, config.dt_max)

@@ -145,6 +145,7 @@ class Mamba2Mixer(nn.Module):
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
         self.D = nn.Parameter(torch.ones(heads))
+        self.A_log._no_weight_decay = self.D._no_weight_decay = True  # type: ignore[attr-defined]
         self.norm = nn.RMSNorm(channels, eps=config.norm_eps)
         self.out_proj = nn.Linear(channels, config.d_model, bias=config.use_bias)
         init_step_bias(self.dt_bias, config.dt_min, config.dt_max)
