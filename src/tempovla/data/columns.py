@@ -24,6 +24,7 @@ class Columns:
         self._cache = cache
         self._first_row: dict[Path, dict[int, tuple[int, int]]] = {}
         self._row_groups: dict[Path, NDArray[np.int64]] = {}
+        self._finite: set[tuple[Path, str]] = set()
 
     def rows(self, record: EpisodeRecord) -> tuple[int, int]:
         """First row of an episode in its file, and the row after its last.
@@ -42,9 +43,25 @@ class Columns:
         return start, stop
 
     def values(self, record: EpisodeRecord, key: str) -> NDArray[Any]:
-        """(length, *shape) values of a numeric column over one episode, a view that must not be written to."""
+        """(length, *shape) values of a numeric column over one episode, a view that must not be written to.
+
+        Raises:
+            DatasetError: if the column, in any episode of the file, has other shapes than declared, NaN or infinity.
+        """
         start, stop = self.rows(record)
-        return self._column(record.data_path, key)[start:stop]
+        column = self._column(record.data_path, key)
+        if (record.data_path, key) not in self._finite:
+            _refuse_non_finite(column, record.data_path, key)
+            self._finite.add((record.data_path, key))
+        return column[start:stop]
+
+    def check_shape(self, record: EpisodeRecord, key: str) -> None:
+        """Compare a numeric column of the episode's file with the metadata, whatever its values.
+
+        Raises:
+            DatasetError: if it has other shapes than declared.
+        """
+        self._column(record.data_path, key)
 
     def image(self, record: EpisodeRecord, key: str, step: int) -> NDArray[np.uint8]:
         """(H, W, 3) image of a column of images."""
@@ -84,7 +101,6 @@ class Columns:
         if cached is None:
             column = read_columns(path, [key]).column(key)
             cached = to_numpy(column, self._meta.features[key], f"{path}: column {key!r}")
-            _refuse_non_finite(cached, path, key)
             self._cache.put((path, key), cached)
         return cached
 

@@ -115,13 +115,18 @@ class LeRobotSource:
         return self._columns.values(record, "timestamp").reshape(-1).astype(np.float64)
 
     def check(self) -> None:
-        """Compare all files with the metadata, without decoding anything.
+        """Compare all files with the metadata, without decoding any image.
 
         Raises:
-            DatasetError: at the first file that is missing or truncated, or contradicts ``meta/``.
+            DatasetError: at the first file that is missing or truncated, contradicts ``meta/`` or has actions that
+                are not finite.
         """
+        paths: set[Path] = set()
         for record in self.meta.episodes:
             self._check(record)
+            if record.data_path not in paths:
+                paths.add(record.data_path)
+                self._check_columns(record)
             for key, span in record.videos.items():
                 video = self._videos.get(span.path)
                 height, width, _ = self.meta.features[key].shape
@@ -180,6 +185,13 @@ class LeRobotSource:
                 "correct fps or resample the episode"
             )
         self._checked.add(record.index)
+
+    def _check_columns(self, record: EpisodeRecord) -> None:
+        for key, stream in self.streams.items():
+            if stream.kind == "action":
+                self._columns.values(record, key)  # must be finite, too
+            elif stream.kind != "image":
+                self._columns.check_shape(record, key)
 
     def _fill_from_videos(
         self, out: NDArray[np.uint8], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]

@@ -36,14 +36,16 @@ class VideoFile:
         except (av.FFmpegError, IndexError) as error:
             raise DatasetError(f"{path}: no complete video file ({first_line(error)}); copy it again") from None
         self._stream.codec_context.thread_count = 1  # more threads delay the first frame after every seek
-        entries = [(entry.timestamp, entry.is_keyframe) for entry in self._stream.index_entries]
+        entries = [(e.timestamp, e.is_keyframe, e.pos + e.size) for e in self._stream.index_entries]
         if not entries:
             raise DatasetError(f"{path}: the video has no index; remux it, e.g. ffmpeg -i IN -c copy OUT.mp4")
+        if max(end for _, _, end in entries) > path.stat().st_size:
+            raise DatasetError(f"{path}: no complete video file (it ends before its last frame); copy it again")
         assert self._stream.time_base is not None
         # The index holds decoding times, which trail display times by a constant where frames are reordered.
         delay = (self._stream.start_time or 0) - entries[0][0]
-        self._pts = sorted(timestamp + delay for timestamp, _ in entries)
-        self._key_frames = [i for i, (_, is_key) in enumerate(entries) if is_key] or [0]
+        self._pts = sorted(timestamp + delay for timestamp, _, _ in entries)
+        self._key_frames = [i for i, (_, is_key, _) in enumerate(entries) if is_key] or [0]
         self._times_s = np.array(self._pts, dtype=np.float64) * float(self._stream.time_base)
         self._reformatter = VideoReformatter()
         self._frames: Iterator[av.VideoFrame] = iter(())
