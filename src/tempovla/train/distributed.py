@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_SESSIONS = itertools.count()
 
 
 def is_distributed() -> bool:
@@ -28,7 +31,7 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device: str | None = None) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, if it did, and give the device of this one.
+    """Join the processes that torchrun started, if it did, and give the device of this one; part again at the end.
 
     Args:
         device: `cpu` or `cuda`; None takes CUDA where there is one. CUDA talks through nccl, the CPU through gloo.
@@ -40,7 +43,10 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield local
         return
-    dist.init_process_group("nccl" if local.type == "cuda" else "gloo")
+    store, number, count = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"session_{next(_SESSIONS)}", store)  # else a second group meets the first one's addresses
+    backend = "nccl" if local.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=count)
     try:
         yield local
     finally:

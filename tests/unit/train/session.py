@@ -39,15 +39,16 @@ def train(
 
 
 def train_pair(folder: Path) -> None:
-    train(folder / "plain", PAIR_STEPS, dropout=0.0, accumulation=1)
-    train(folder / "accumulated", PAIR_STEPS, dropout=0.0, accumulation=2)
-    train(folder / "resumed", PAIR_STEPS, folder / "plain/checkpoints/step_00000009", dropout=0.0, accumulation=1)
+    first = folder / "plain/checkpoints/step_00000009"
+    for name, accumulation, resume in (("plain", 1, None), ("accumulated", 2, None), ("resumed", 1, first)):
+        with distributed.process_group("cpu"):
+            train(folder / name, PAIR_STEPS, resume, dropout=0.0, accumulation=accumulation)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    with distributed.process_group("cpu"):
-        if len(sys.argv) == 2:
-            train_pair(Path(sys.argv[1]))
-        else:
+    if len(sys.argv) == 2:
+        train_pair(Path(sys.argv[1]))
+    else:
+        with distributed.process_group("cpu"):
             train(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
