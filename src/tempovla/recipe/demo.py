@@ -5,29 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
-import platform
-import shlex
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from tempovla import __version__
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
-from tempovla.data.writer import DatasetWriter, infer_features
-from tempovla.env.collect import CollectConfig, collect_episodes
-from tempovla.env.expert import ActionNoise
-from tempovla.env.metaworld import CONTROL_RATE_HZ, IMAGE_KEY_PREFIX, MetaWorldConfig
+from tempovla.env.metaworld import IMAGE_KEY_PREFIX, MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS
 from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
+from tempovla.recipe.collect import collect_dataset
+from tempovla.recipe.results import command, film, machine, pool, summarize, versions
 from tempovla.recipe.stages import StageLog, write_json
 from tempovla.recipe.statevla import (
     PHASE_NAMES,
@@ -40,11 +31,9 @@ from tempovla.recipe.statevla import (
     train_phase,
 )
 from tempovla.report.page import write_report
-from tempovla.report.video import encode_mp4, side_by_side
 from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.metrics import SuccessRate
-from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Bundle, EpisodeSource
 
 LOGGER = logging.getLogger(__name__)
@@ -166,25 +155,10 @@ class Demo:
         write_json(path, asked)
 
     def _collect(self) -> None:
-        config, root = self.config, self.out_dir / "dataset"
-        collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.9), binary_gripper=True)
-        writer: DatasetWriter | None = None
-        done = len(open_dataset(root)) if (root / "meta" / "info.json").exists() else 0
-        for demonstration in collect_episodes(
-            config.tasks,
-            config.demonstrations,
-            config.seed,
-            workers=config.workers,
-            env_config=MetaWorldConfig(max_steps=250),
-            config=collect,
-            skip=done,
-        ):
-            if writer is None:
-                features = infer_features(demonstration.steps)
-                writer = DatasetWriter(root, features, CONTROL_RATE_HZ, robot_type="sawyer", resume=True)
-            writer.add_episode(demonstration.steps, demonstration.instruction)
-        if writer is not None:
-            writer.close()
+        config = self.config
+        collect_dataset(
+            self.out_dir / "dataset", config.tasks, config.demonstrations, config.seed, workers=config.workers
+        )
 
     def _train(self, name: str, blind: bool) -> None:
         recipe = demo_recipe(self.config, blind=blind)
@@ -247,20 +221,20 @@ class Demo:
     def _results(self) -> dict[str, Any]:
         rates = {name: self._rates(name) for name in ("policy", "blind", "wrong_instruction")}
         tasks = {
-            task: {"instruction": INSTRUCTIONS[task]} | summarize({name: rates[name][task] for name in rates})
+            task: {"instruction": INSTRUCTIONS[task]} | summarize(**{name: rates[name][task] for name in rates})
             for task in self.config.tasks
         }
-        counted = [task for task in self.config.tasks if task != HARD_TASK]
+        counted = [task for task in self.config.tasks if task != HARD_TASK] or list(self.config.tasks)
         pooled = {name: pool([rates[name][task] for task in counted]) for name in rates}
         return {
             "title": "StateVLA on Meta-World",
             "tasks": tasks,
-            "mean": {"tasks": counted} | summarize(pooled),
+            "mean": {"tasks": counted} | summarize(**pooled),
             "cpu_seconds": self.stages.total("cpu_seconds"),
             "wall_seconds": self.stages.total("wall_seconds"),
             "stages": self.stages.as_list(),
             "seed": self.config.seed,
-            "command": shlex.join(["tempovla", *sys.argv[1:]]),
+            "command": command(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             "machine": machine(),
@@ -271,49 +245,3 @@ class Demo:
         return {
             task: SuccessRate.of([e["success"] for e in episodes if e["task"] == task]) for task in self.config.tasks
         }
-
-
-def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
-    packages = ("torch", "numpy", "mujoco", "metaworld", "gymnasium", "av", "pyarrow")
-    own = {"tempovla": __version__, "python": platform.python_version()}
-    return own | {name: version(name) for name in packages}
-
-
-def machine() -> dict[str, str]:
-    """Where the figures were measured."""
-    cores = str(len(os.sched_getaffinity(0)))
-    return {"system": platform.platform(), "architecture": platform.machine(), "cores": cores}
-
-
-def pool(rates: Sequence[SuccessRate]) -> SuccessRate:
-    """All episodes of several tasks together; with equally many of each, the mean of the tasks."""
-    return SuccessRate(sum(rate.successes for rate in rates), sum(rate.episodes for rate in rates))
-
-
-def summarize(rates: dict[str, SuccessRate]) -> dict[str, Any]:
-    """The block of one task in results.json."""
-    policy = rates["policy"]
-    block: dict[str, Any] = {"success": policy.rate, "episodes": policy.episodes, "ci95": list(policy.interval)}
-    for name in ("blind", "wrong_instruction"):
-        rate = rates[name]
-        block |= {name: rate.rate, f"{name}_episodes": rate.episodes, f"{name}_ci95": list(rate.interval)}
-    return block
-
-
-def film(result: EpisodeResult, folder: Path) -> dict[str, Any]:
-    """Write the video of a recorded episode; its entry in rollouts/index.json."""
-    assert result.recording is not None
-    cameras = [value for key, value in sorted(result.recording.items()) if key.startswith(IMAGE_KEY_PREFIX)]
-    outcome = "success" if result.success else "failure"
-    name = f"{result.spec.task}_{outcome}_{result.spec.seed}.mp4"
-    encode_mp4(side_by_side([np.asarray(camera) for camera in cameras])[::2], folder / name, CONTROL_RATE_HZ / 2)
-    return {
-        "task": result.spec.task,
-        "instruction": result.instruction,
-        "success": result.success,
-        "seed": result.spec.seed,
-        "steps": result.steps,
-        "kind": "policy",
-        "file": name,
-    }

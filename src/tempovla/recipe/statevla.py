@@ -241,6 +241,19 @@ def start_from_phase1(policy: StateVLA, checkpoint: str | Path) -> None:
     load_weights(policy, Bundle.load(folder).weights, str(folder))
 
 
+def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
+    """The phase whose training a checkpoint belongs to.
+
+    Raises:
+        ValueError: if it is no checkpoint of StateVLA.
+    """
+    bundle = Bundle.load(checkpoint)
+    phase = bundle.provenance.get("phase")
+    if bundle.policy != "statevla" or phase not in PHASE_NAMES:
+        raise ValueError(f"{checkpoint}: is of policy {bundle.policy!r}, not of a phase of statevla; give another one")
+    return phase
+
+
 def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, source: EpisodeSource) -> TransformPipeline:
     """The transforms that training and control share, fitted to the dataset's statistics."""
     settings = recipe.transform

@@ -1,0 +1,33 @@
+# `make demo` and `make test` install what they need into .venv first; re-runs start at once.
+OUT ?= outputs/demo
+SEED ?= 0
+RUN := .venv/bin/
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test lint format
+
+help:
+	@echo "make demo [OUT=DIR] [SEED=N]  collect, train, evaluate and report in DIR (outputs/demo)"
+	@echo "make test                     lint, types, import contracts and all tests"
+	@echo "make lint                     the first three of these"
+	@echo "make format                   let ruff format and mend the code"
+
+demo: .venv/installed
+	@$(RUN)tempovla demo --out "$(OUT)" --seed "$(SEED)"
+
+test: lint
+	$(RUN)pytest -n 2 --dist worksteal
+
+lint: .venv/installed
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	$(RUN)mypy
+	$(RUN)lint-imports
+
+format: .venv/installed
+	$(RUN)ruff check --fix .
+	$(RUN)ruff format .
+
+.venv/installed: pyproject.toml constraints.txt scripts/set_up.sh
+	@scripts/set_up.sh

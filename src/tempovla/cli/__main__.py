@@ -1,0 +1,7 @@
+"""`python -m tempovla.cli` is `tempovla`."""
+
+import sys
+
+from tempovla.cli.main import main
+
+sys.exit(main())

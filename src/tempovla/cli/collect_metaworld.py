@@ -1,0 +1,36 @@
+"""`tempovla collect metaworld`."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated
+from tempovla.recipe.collect import collect_dataset
+
+EXAMPLES = """
+tempovla collect metaworld --tasks drawer-open-v3,push-v3 --episodes 20 --out outputs/data
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    parser = build_parser(name, summary, "--tasks A,B --episodes N --out DIR [options]", EXAMPLES)
+    parser.add_argument("--tasks", required=True, metavar="A,B", help="Meta-World tasks")
+    parser.add_argument("--episodes", type=int, required=True, metavar="N", help="demonstrations of each task")
+    parser.add_argument("--out", required=True, metavar="DIR", help="LeRobot v3.0 dataset to write, or to go on with")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same demonstrations")
+    parser.add_argument("--workers", type=int, default=2, help="simulation processes")
+    add_json_flag(parser)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Record the demonstrations that the dataset lacks."""
+    for name in ("episodes", "workers"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} {getattr(args, name)} must be at least 1")
+    tasks = comma_separated(args.tasks)
+    source = collect_dataset(args.out, tasks, args.episodes, args.seed, workers=args.workers)
+    frames = sum(source.episode(i).length for i in range(len(source)))
+    data = {"root": args.out, "episodes": len(source), "frames": frames, "tasks": tasks, "seed": args.seed}
+    return Outcome(f"{args.out}: {len(source)} episodes, {frames} frames", data)

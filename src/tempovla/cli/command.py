@@ -1,0 +1,77 @@
+"""What every subcommand shares: its parser, the types of its arguments, what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a subcommand found or did: in words for people, as plain JSON values with `--json`."""
+
+    text: str
+    data: Mapping[str, Any]
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Help that leaves the examples at its end as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+def build_parser(name: str, summary: str, usage: str, examples: str) -> ArgumentParser:
+    """A subcommand's parser, without arguments yet; it raises `argparse.ArgumentError` instead of exiting.
+
+    Args:
+        name: of the subcommand, e.g. `data inspect`.
+        summary: what it does, in a line.
+        usage: its arguments, as the first line of the help shows them.
+        examples: command lines that work, one a line.
+    """
+    listed = "".join(f"  {line}\n" for line in examples.strip().splitlines())
+    return ArgumentParser(
+        prog=f"tempovla {name}",
+        usage=f"tempovla {name} {usage}",
+        description=summary,
+        epilog=f"examples:\n{listed}",
+        formatter_class=HelpFormatter,
+        exit_on_error=False,
+    )
+
+
+def comma_separated(text: str) -> list[str]:
+    """`a,b` as ["a", "b"]."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise ValueError(f"{text!r} names nothing; write names with commas between them")
+    return items
+
+
+def add_json_flag(parser: ArgumentParser) -> None:
+    """Let a subcommand print its outcome as JSON."""
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for programs")
+
+
+def config_from_args(config_class: type[C], args: Namespace, **given: Any) -> C:
+    """A config whose fields are arguments of their own, or `given`."""
+    return config_class(**{field.name: args[field.name] for field in fields(config_class)} | given)  # type: ignore[arg-type]
+
+
+def success_table(results: Mapping[str, Any]) -> list[str]:
+    """Success of every task, with its 95% interval, and of the baselines where there are."""
+    rows = {**results["tasks"], "mean": results["mean"]}
+    width = max(map(len, rows))
+    lines = []
+    for name, block in rows.items():
+        low, high = block["ci95"]
+        line = f"{name:<{width}}  {block['success']:>4.0%}  [{low:.0%}, {high:.0%}] of {block['episodes']}"
+        others = [f"{key.replace('_', ' ')} {block[key]:.0%}" for key in ("blind", "wrong_instruction") if key in block]
+        lines.append(", ".join([line, *others]))
+    return lines

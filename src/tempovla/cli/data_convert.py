@@ -1,0 +1,27 @@
+"""`tempovla data convert`."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.data.convert import convert
+
+EXAMPLES = """
+tempovla data convert recordings/v21 recordings/v30
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    parser = build_parser(name, summary, "SRC DST", EXAMPLES)
+    parser.add_argument("source", metavar="SRC", help="folder of the v2.1 dataset; it is left as it is")
+    parser.add_argument("target", metavar="DST", help="folder of the v3.0 dataset to write")
+    add_json_flag(parser)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Convert the dataset."""
+    episodes = convert(args.source, args.target)
+    return Outcome(f"{args.target}: {episodes} episodes", {"root": args.target, "episodes": episodes})

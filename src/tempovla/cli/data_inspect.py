@@ -1,0 +1,47 @@
+"""`tempovla data inspect`."""
+
+from __future__ import annotations
+
+from textwrap import shorten
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.data.inspection import inspect
+
+EXAMPLES = """
+tempovla data inspect outputs/demo/dataset
+tempovla data inspect outputs/demo/dataset --json
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    parser = build_parser(name, summary, "ROOT [--json]", EXAMPLES)
+    parser.add_argument("root", metavar="ROOT", help="folder that holds meta/")
+    add_json_flag(parser)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Look into a dataset."""
+    facts = inspect(args.root)
+    return Outcome(describe(facts), facts)
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The facts for people."""
+    robot = f", robot {facts['robot_type']}" if facts["robot_type"] else ""
+    lines = [
+        f"{facts['root']}: LeRobot {facts['format']}, {facts['fps']:g} fps{robot}",
+        f"{facts['episodes']} episodes, {facts['frames']} frames",
+        "",
+        "features:",
+    ]
+    width = max(map(len, facts["features"]))
+    for key, feature in facts["features"].items():
+        shape = "x".join(map(str, feature["shape"]))
+        names = shorten(", ".join(feature["names"]), width=60, placeholder=" ...")
+        lines.append(f"  {key:<{width}}  {feature['dtype']:<8} {shape:<12} {names}".rstrip())
+    return "\n".join([*lines, "", "tasks:", *(f"  {task}" for task in facts["tasks"])])

@@ -1,0 +1,51 @@
+"""`tempovla data sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.data.inspection import sample_windows
+
+EXAMPLES = """
+tempovla data sample outputs/demo/dataset --episode 0 --frame 10 --window action=0:16 --out sample.npz
+tempovla data sample ROOT --episode 3 --frame 0 --window observation.state=-0.2s,0s --window action=0 --out sample.npz
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    usage = "ROOT --episode E --frame F --window KEY=OFFSETS ... --out FILE.npz"
+    parser = build_parser(name, summary, usage, EXAMPLES)
+    parser.add_argument("root", metavar="ROOT", help="folder that holds meta/")
+    parser.add_argument("--episode", type=int, required=True, metavar="E", help="episode, counted from 0")
+    parser.add_argument("--frame", type=int, required=True, metavar="F", help="frame that is now, counted from 0")
+    parser.add_argument(
+        "--window",
+        action="append",
+        required=True,
+        metavar="KEY=OFFSETS",
+        help="steps of a stream relative to now: 0, -2,-1,0, 0:16 (end excluded) or -0.2s,0s; may be given repeatedly",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FILE.npz", help="file with KEY (T, ...) and KEY.valid (T,) of every window"
+    )
+    add_json_flag(parser)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Write the windows."""
+    out = Path(args.out)
+    if out.suffix != ".npz":
+        raise ValueError(f"--out {out} must end in .npz")
+    arrays = sample_windows(args.root, args.episode, args.frame, args.window)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    listed = {key: {"shape": list(value.shape), "dtype": value.dtype.name} for key, value in arrays.items()}
+    lines = [f"  {key}: {entry['dtype']} {entry['shape']}" for key, entry in listed.items()]
+    return Outcome("\n".join([str(out), *lines]), {"file": str(out), "arrays": listed})

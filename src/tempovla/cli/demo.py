@@ -1,0 +1,35 @@
+"""`tempovla demo`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated, config_from_args, success_table
+from tempovla.recipe.demo import Demo, DemoConfig
+
+EXAMPLES = """
+tempovla demo
+tempovla demo --out outputs/seed7 --seed 7
+tempovla demo --out outputs/quick --demonstrations 5 --phase1_steps 50 --phase2_steps 100 --evaluation_episodes 4
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    parser = build_parser(name, summary, "[--out DIR] [--seed N] [options]", EXAMPLES)
+    parser.add_argument("--out", default="outputs/demo", metavar="DIR", help="folder; a stopped demo goes on in it")
+    tasks = ",".join(DemoConfig().tasks)
+    parser.add_argument("--tasks", default=tasks, metavar="A,B", help="Meta-World tasks")
+    parser.add_class_arguments(DemoConfig, skip={"tasks"})
+    add_json_flag(parser)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Run the demo, or what is left of it."""
+    report = Demo(config_from_args(DemoConfig, args, tasks=tuple(comma_separated(args.tasks))), args.out).run()
+    results = json.loads((Path(args.out) / "results.json").read_text())
+    return Outcome("\n".join([*success_table(results), f"report: {report}"]), results)

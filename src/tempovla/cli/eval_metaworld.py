@@ -1,0 +1,40 @@
+"""`tempovla eval metaworld`."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, build_parser, comma_separated, config_from_args, success_table
+from tempovla.recipe.evaluation import evaluate_checkpoint
+from tempovla.rollout.evaluate import EvaluationConfig
+
+EXAMPLES = """
+tempovla eval metaworld --checkpoint checkpoints/phase2_flow_matching/checkpoint_latest --tasks push-v3 --episodes 20
+tempovla eval metaworld --checkpoint CKPT --tasks drawer-open-v3,push-v3 --seed 1 --json outputs/eval/results.json
+tempovla eval metaworld --checkpoint CKPT --tasks push-v3 --episodes 5 --record outputs/rollouts
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    parser = build_parser(name, summary, "--checkpoint DIR --tasks A,B [options]", EXAMPLES)
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
+    parser.add_argument("--tasks", required=True, metavar="A,B", help="Meta-World tasks")
+    parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
+    parser.add_argument("--json", metavar="FILE", help="where to write the results; `tempovla report` reads them")
+    parser.add_argument("--record", metavar="DIR", help="LeRobot v3.0 dataset to write all episodes to")
+    parser.add_class_arguments(EvaluationConfig)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Evaluate the checkpoint."""
+    results = evaluate_checkpoint(
+        args.checkpoint,
+        comma_separated(args.tasks),
+        config_from_args(EvaluationConfig, args),
+        instruction=args.instruction,
+        results_file=args.json,
+        record_dir=args.record,
+    )
+    return Outcome("\n".join(success_table(results)), results)

@@ -1,0 +1,21 @@
+"""Where messages go: pretty on a terminal, plain lines elsewhere, always to stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def set_up_logging(debug: bool) -> None:
+    """Show what tempovla has to say from INFO on (from DEBUG on with `debug`), and warnings of everyone else."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%X")
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("tempovla").setLevel(logging.DEBUG if debug else logging.INFO)

@@ -1,0 +1,151 @@
+"""The command `tempovla`: finds the subcommand, runs it, and turns errors of users into one line.
+
+Exit codes: 0 done, 1 a failure that is not the user's, 2 a user's error, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tempovla import __version__
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("tempovla.cli.demo", "collect, train, evaluate beside baselines and report, on Meta-World"),
+    "collect metaworld": ("tempovla.cli.collect_metaworld", "record demonstrations of Meta-World's scripted experts"),
+    "data inspect": ("tempovla.cli.data_inspect", "say what a LeRobot dataset holds"),
+    "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
+    "data convert": ("tempovla.cli.data_convert", "convert a LeRobot v2.1 dataset to v3.0"),
+    "train statevla": ("tempovla.cli.train_statevla", "train StateVLA: temporal JEPA, then flow matching"),
+    "eval metaworld": ("tempovla.cli.eval_metaworld", "run a trained policy in Meta-World, and count successes"),
+    "report": ("tempovla.cli.report", "write the HTML report of a run"),
+}
+"""Subcommand to its module, which has `build()` and `run(args)`, and to its summary."""
+
+EXTRA_OF_MODULE = {"metaworld": "sim", "mujoco": "sim", "gymnasium": "sim", "rerun": "viz"}
+HELP_FLAGS = ("-h", "--help")
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("TEMPOVLA_DEBUG", "0") != "0"
+    try:
+        return dispatch([argument for argument in arguments if argument != "--debug"], debug)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (argparse.ArgumentError, ValueError, OSError) as error:
+        if debug:
+            raise
+        return complain(one_line(error), 2)
+    except ModuleNotFoundError as error:
+        if debug or error.name not in EXTRA_OF_MODULE:
+            raise
+        extra = EXTRA_OF_MODULE[error.name]
+        return complain(f"{error.name} is not installed; install it with `pip install 'tempovla[{extra}]'`", 2)
+
+
+def dispatch(arguments: list[str], debug: bool) -> int:
+    """Run the subcommand that the arguments begin with, or show help."""
+    if arguments[:1] == ["--version"]:
+        write(f"tempovla {__version__}")
+        return 0
+    words = 0
+    while words < len(arguments) and any(is_prefix(arguments[: words + 1], name) for name in COMMANDS):
+        words += 1
+    name, rest = " ".join(arguments[:words]), arguments[words:]
+    if name in COMMANDS:
+        return run_command(name, rest, debug)
+    if rest and rest[0] not in HELP_FLAGS:
+        raise ValueError(unknown_command(name, rest[0]))
+    write(help_text(name))
+    return 0
+
+
+def is_prefix(words: Sequence[str], name: str) -> bool:
+    """Whether these are the first words of a subcommand's name."""
+    return name.split()[: len(words)] == list(words)
+
+
+def run_command(name: str, arguments: list[str], debug: bool) -> int:
+    """Parse a subcommand's arguments, run it, and write its outcome."""
+    from tempovla.cli.logs import set_up_logging
+
+    module = importlib.import_module(COMMANDS[name][0])
+    parser = module.build(name, COMMANDS[name][1])
+    try:
+        args = parser.parse_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{explain(str(error), parser, arguments)}; see `tempovla {name} --help`") from error
+    set_up_logging(debug)
+    outcome = module.run(parser.instantiate(args))
+    as_json = getattr(args, "json", False) is True
+    write(json.dumps(outcome.data, indent=2) if as_json else outcome.text)
+    return 0
+
+
+def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> str:
+    """A parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
+    message = re.sub(r"Expected a (<class ')?([^']+?)('>)?\. Got", r"expected \2, got", message)
+    message = message.replace("Parser key ", "").rstrip(".")
+    keys = re.findall(r"--([\w.]+)|'([\w.]+)'|\"([\w.]+)\"", message)
+    named = [key for groups in keys for key in groups if key]
+    if "--config" in arguments[:-1] and not any(key in argument for key in named for argument in arguments):
+        message = f"{arguments[arguments.index('--config') + 1]}: {message}"
+    options = [option[2:] for action in parser._actions for option in action.option_strings]
+    for key in reversed(named):
+        near = [option for option in options if option.endswith(f".{key}")]
+        near = near or difflib.get_close_matches(".".join([*named[:-1], key]), options, n=1, cutoff=0.75)
+        if key not in options and near:
+            return f"{message}; did you mean {near[0]}?"
+    return message
+
+
+def help_text(group: str) -> str:
+    """The subcommands, or those of one group."""
+    listed = {name: summary for name, (_, summary) in COMMANDS.items() if is_prefix(group.split(), name)}
+    width = max(map(len, listed))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in listed.items()]
+    usage = f"usage: tempovla {group} COMMAND ..." if group else "usage: tempovla COMMAND ..."
+    about = "Train, evaluate and deploy robot policies that remember the past and predict the future."
+    options = [
+        "  --version  show the version",
+        "  --debug    show the whole traceback of an error, as TEMPOVLA_DEBUG=1 does",
+    ]
+    example = f"tempovla {next(iter(listed))} --help"
+    return "\n".join([usage, "", about, "", "commands:", *lines, "", "options:", *options, "", f"try: {example}"])
+
+
+def unknown_command(group: str, word: str) -> str:
+    """What to say about a subcommand that does not exist."""
+    known = dict.fromkeys(name.split()[len(group.split())] for name in COMMANDS if is_prefix(group.split(), name))
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+    return f"no command {f'{group} {word}'.strip()!r}; {hint}"
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def complain(message: str, code: int) -> int:
+    """Write an error to stderr; the exit code."""
+    sys.stderr.write(f"tempovla: error: {message}\n")
+    return code
+
+
+def write(text: str) -> None:
+    """Write to stdout."""
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,69 @@
+"""`tempovla train statevla`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.recipe.statevla import StateVLARecipe, phase_of, train_phase
+
+EXAMPLES = """
+tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --out outputs/run
+tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --phase 1
+tempovla train statevla --config FILE --phase 2 --phase1_checkpoint checkpoints/phase1_temporal_jepa/checkpoint_best
+tempovla train statevla --config FILE --resume checkpoints/phase2_flow_matching/checkpoint_latest
+tempovla train statevla --config FILE --training.batch_size 32 --print_config > mine.yaml
+torchrun --nproc_per_node=2 --no-python tempovla train statevla --config FILE --phase 1
+"""
+
+ONE_NAME = {
+    "training.ema_momentum": "model.jepa.ema_momentum",
+    "training.ema_momentum_schedule": "model.jepa.ema_momentum_schedule",
+    "training.phase1.temporal_predictor_hidden_dim": "model.jepa.temporal_predictor_hidden_dim",
+}
+"""Settings that the model takes from training: users set them under the first name alone."""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    parser = build_parser(name, summary, "--config FILE [--phase 1|2] [--KEY VALUE ...]", EXAMPLES)
+    parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of any of the keys below")
+    parser.add_argument("--phase", type=Literal[1, 2], help="phase to train; without it, one after the other")
+    parser.add_argument("--out", default="checkpoints", metavar="DIR", help="folder of the run")
+    parser.add_argument("--resume", metavar="CKPT", help="checkpoint of this run to go on from")
+    parser.add_argument("--phase1_checkpoint", metavar="CKPT", help="what phase 2 starts from; by default DIR's latest")
+    add_json_flag(parser)
+    parser.add_class_arguments(StateVLARecipe, None)
+    for source, target in ONE_NAME.items():
+        parser.link_arguments(source, target)
+    parser.link_arguments("training.phase1.train_steps", "model.jepa.ema_steps", compute_fn=lambda steps: steps or 1)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Train one phase, or both."""
+    recipe = StateVLARecipe(args.data, args.transform, args.model, args.training)
+    resumed = None if args.resume is None else phase_of(args.resume)
+    if None not in (args.phase, resumed) and args.phase != resumed:
+        raise ValueError(f"--resume {args.resume} is a checkpoint of phase {resumed}, not of --phase {args.phase}")
+    phases: tuple[Literal[1, 2], ...] = (1, 2) if args.phase is None else (args.phase,)
+    done = {}
+    for phase in [phase for phase in phases if resumed is None or phase >= resumed]:
+        result = train_phase(
+            recipe,
+            phase,
+            args.out,
+            phase1_checkpoint=args.phase1_checkpoint,
+            resume=args.resume if phase == resumed else None,
+        )
+        done[f"phase{phase}"] = {
+            "train_step": result.train_step,
+            "checkpoint": str(result.checkpoint),
+            "best_checkpoint": None if result.best_checkpoint is None else str(result.best_checkpoint),
+            "metrics": dict(result.metrics),
+            "cpu_seconds": round(result.cpu_seconds, 2),
+        }
+    lines = [f"{name}: {figures['train_step']} steps, {figures['checkpoint']}" for name, figures in done.items()]
+    return Outcome("\n".join(lines), done)

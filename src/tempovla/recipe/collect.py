@@ -1,0 +1,54 @@
+"""Demonstrations of Meta-World's scripted experts as a LeRobot dataset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from tempovla.data.lerobot import LeRobotSource, open_dataset
+from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.env.collect import CollectConfig, collect_episodes
+from tempovla.env.expert import ActionNoise
+from tempovla.env.metaworld import CONTROL_RATE_HZ, MetaWorldConfig
+
+LOGGER = logging.getLogger(__name__)
+
+MAX_STEPS = 250
+"""Experts that take longer, as their disturbance had its way with them, are no example to follow."""
+
+
+def collect_dataset(
+    root: str | Path, tasks: Sequence[str], episodes: int, seed: int, *, workers: int = 2
+) -> LeRobotSource:
+    """Write `episodes` demonstrations of each task, or those that an interrupted run of the same call left out.
+
+    Experts are disturbed while they act, and what is recorded is what they wanted to do: a policy that imitates them
+    so learns to recover from its own errors (DART, Laskey et al., 2017).
+
+    Raises:
+        ValueError: for an unknown task, or if the folder holds something else.
+    """
+    collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.9), binary_gripper=True)
+    root = Path(root)
+    done = len(open_dataset(root)) if (root / "meta" / "info.json").exists() else 0
+    total = len(tasks) * episodes
+    writer: DatasetWriter | None = None
+    for demonstration in collect_episodes(
+        tasks,
+        episodes,
+        seed,
+        workers=workers,
+        env_config=MetaWorldConfig(max_steps=MAX_STEPS),
+        config=collect,
+        skip=done,
+    ):
+        if writer is None:
+            features = infer_features(demonstration.steps)
+            writer = DatasetWriter(root, features, CONTROL_RATE_HZ, robot_type="sawyer", resume=True)
+        writer.add_episode(demonstration.steps, demonstration.instruction)
+        if len(writer) % episodes == 0 or len(writer) == total:
+            LOGGER.info("%s: %d of %d demonstrations", demonstration.task, len(writer), total)
+    if writer is not None:
+        writer.close()
+    return open_dataset(root)

@@ -1,0 +1,41 @@
+"""Recorded rollouts as a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.rollout.runner import EpisodeResult
+from tempovla.timeline import Embodiment
+
+
+class RolloutRecorder:
+    """Writes episodes to a LeRobot v3.0 dataset as they end; each is on the disk when `add` returns.
+
+    Args:
+        root: folder of the dataset.
+        embodiment: the body that acts.
+    """
+
+    def __init__(self, root: str | Path, embodiment: Embodiment) -> None:
+        self.root = Path(root)
+        self.embodiment = embodiment
+        self._writer: DatasetWriter | None = None
+
+    def add(self, result: EpisodeResult) -> None:
+        """Write an episode that was run with `record=True`.
+
+        Raises:
+            DatasetError: if the folder holds something else, or the disk is full.
+        """
+        assert result.recording is not None, "the episode was not recorded"
+        recording = dict(result.recording)
+        if self._writer is None:
+            body = self.embodiment
+            self._writer = DatasetWriter(self.root, infer_features(recording), body.rate_hz, robot_type=body.name)
+        self._writer.add_episode(recording, result.instruction)
+
+    def close(self) -> None:
+        """Finish the dataset."""
+        if self._writer is not None:
+            self._writer.close()
