@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.writer import DatasetWriter, infer_features
-from tempovla.env.collect import CollectConfig, collect_episodes
+from tempovla.env.collect import ACTION_KEY, CollectConfig, collect_episodes
+from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.expert import ActionNoise
-from tempovla.env.metaworld import CONTROL_RATE_HZ, MetaWorldConfig
+from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig
 
 LOGGER = logging.getLogger(__name__)
 
@@ -44,8 +46,11 @@ def collect_dataset(
         skip=done,
     ):
         if writer is None:
+            body = METAWORLD_SAWYER
             features = infer_features(demonstration.steps)
-            writer = DatasetWriter(root, features, CONTROL_RATE_HZ, robot_type="sawyer", resume=True)
+            for key, names in ((STATE_KEY, body.state_names), (ACTION_KEY, body.action_names)):
+                features[key] = replace(features[key], names=names)
+            writer = DatasetWriter(root, features, body.rate_hz, robot_type=body.name, resume=True)
         writer.add_episode(demonstration.steps, demonstration.instruction)
         if len(writer) % episodes == 0 or len(writer) == total:
             LOGGER.info("%s: %d of %d demonstrations", demonstration.task, len(writer), total)
