@@ -47,9 +47,3 @@ class ByteCache:
         while self.used_bytes > self.max_bytes:
             _, dropped = self._arrays.popitem(last=False)
             self.used_bytes -= dropped.nbytes
-
-    def share(self, parts: int) -> None:
-        """Shrink the budget to one of `parts` equal shares, e.g. in one of several worker processes."""
-        self.max_bytes //= parts
-        self._arrays.clear()
-        self.used_bytes = 0

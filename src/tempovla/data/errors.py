@@ -17,11 +17,13 @@ class OutOfRangeError(DatasetError, IndexError):
 class UnknownStreamError(DatasetError, KeyError):
     """A stream that the dataset does not have."""
 
-    def __init__(self, key: str, known: Iterable[str], where: str) -> None:
-        names = sorted(known)
-        near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"
-        super().__init__(f"{where}: no stream {key!r}; {hint}")
-
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr
+
+
+def unknown_stream(key: str, known: Iterable[str], where: str) -> UnknownStreamError:
+    """The error for a stream that `where` does not have, with the nearest names that it has."""
+    names = sorted(known)
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"
+    return UnknownStreamError(f"{where}: no stream {key!r}; {hint}")

@@ -126,11 +126,11 @@ def parse_features(info: Mapping[str, Any], path: Path) -> dict[str, Feature]:
 
 
 def _height_width_channel(key: str, shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
-    if len(shape) == 3 and shape[2] == 3:
+    if len(shape) == 3 and shape[2] in (1, 3):  # grey images are read as RGB
         return shape[0], shape[1], 3
-    if len(shape) == 3 and shape[0] == 3:
+    if len(shape) == 3 and shape[0] in (1, 3):
         return shape[1], shape[2], 3
-    raise DatasetError(f"{path}: camera {key!r} has shape {list(shape)}; only three-channel images are read")
+    raise DatasetError(f"{path}: camera {key!r} has shape {list(shape)}; images of one or three channels are read")
 
 
 def _flat_names(names: Any) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.columns import Columns
-from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
+from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_statistics
 from tempovla.data.statistics import aggregate
@@ -132,7 +132,7 @@ class LeRobotSource:
                 height, width, _ = self.meta.features[key].shape
                 if video.size != (height, width):
                     raise _wrong_size(span.path, key, video.size, (height, width))
-                video.numbers(span.start_s + np.array([0, record.length - 1]) / self.meta.fps, self.meta.fps)
+                video.numbers(self._video_times_s(record, key, np.array([0, record.length - 1])), self.meta.fps)
 
     def task_at(self, episode: int) -> NDArray[np.int64]:
         """(length,) which of `meta.tasks` each row carries out."""
@@ -163,7 +163,7 @@ class LeRobotSource:
 
     def _feature(self, key: str) -> Feature:
         if key not in self.meta.features:
-            raise UnknownStreamError(key, self.meta.features, self.name)
+            raise unknown_stream(key, self.meta.features, self.name)
         return self.meta.features[key]
 
     def _record(self, episode: int) -> EpisodeRecord:
@@ -199,10 +199,9 @@ class LeRobotSource:
         """Decode what the cache lacks, file by file and in order, so that no frame is decoded twice."""
         wanted: dict[Path, dict[int, list[tuple[int, int]]]] = {}
         for row, record in enumerate(records):
-            span = record.videos[key]
-            times_s = self._columns.values(record, "timestamp").reshape(-1)[steps[row]].astype(np.float64)
-            numbers = self._videos.get(span.path).numbers(span.start_s + times_s, self.meta.fps)
-            places = wanted.setdefault(span.path, {})
+            path = record.videos[key].path
+            numbers = self._videos.get(path).numbers(self._video_times_s(record, key, steps[row]), self.meta.fps)
+            places = wanted.setdefault(path, {})
             for step, number in enumerate(numbers.tolist()):
                 places.setdefault(number, []).append((row, step))
         for path, places in wanted.items():
@@ -220,6 +219,11 @@ class LeRobotSource:
                 self.cache.put((path, number), frame)
                 for target in places[number]:
                     out[target] = frame
+
+    def _video_times_s(self, record: EpisodeRecord, key: str, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Times of an episode's frames in its video file: those of the rows, freed from jitter."""
+        recorded_s = self._columns.values(record, "timestamp").reshape(-1)[steps].astype(np.float64)
+        return record.videos[key].start_s + np.round(recorded_s * self.meta.fps) / self.meta.fps
 
     def _fill_from_images(
         self, out: NDArray[np.uint8], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]

@@ -25,6 +25,8 @@ def load_meta(root: str | Path) -> DatasetMeta:
     info = read_info(folder)
     path = folder / "meta" / "info.json"
     features = parse_features(info, path)
+    if _video_keys(features) and not isinstance(info.get("video_path"), str):
+        raise DatasetError(f"{path}: video_path is {info.get('video_path')!r}, though there are videos; restore it")
     version = str(info["codebase_version"])
     if version == "v3.0":
         episodes, tasks = _episodes_v30(folder, info, features), _tasks_v30(folder)
@@ -51,7 +53,7 @@ def load_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
     if whole.is_file():
         return [_to_arrays(json.loads(whole.read_text()))]
     if meta.version == "v2.1":
-        lines = _read_jsonl(meta.root / "meta" / "episodes_stats.jsonl")
+        lines = _read_jsonl(meta.root / "meta" / "episodes_stats.jsonl", "stats")
         return [_to_arrays(line["stats"]) for line in lines]
     return episode_statistics_v30(meta.root, len(meta.episodes))
 
@@ -63,13 +65,18 @@ def _to_arrays(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Statistic]:
     }
 
 
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+def _read_jsonl(path: Path, *needed: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DatasetError(f"{path}: missing; copy the dataset again, its meta/ folder is incomplete")
     try:
-        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     except ValueError as error:
         raise DatasetError(f"{path}: not readable as JSON lines ({error}); copy it again") from None
+    for number, line in enumerate(lines, start=1):
+        missing = [key for key in needed if key not in line]
+        if missing:
+            raise DatasetError(f"{path}: line {number} has no {missing[0]!r}; copy it again")
+    return lines
 
 
 def _video_keys(features: Mapping[str, Feature]) -> list[str]:
@@ -77,16 +84,16 @@ def _video_keys(features: Mapping[str, Feature]) -> list[str]:
 
 
 def _tasks_v21(root: Path) -> list[str]:
-    lines = _read_jsonl(root / "meta" / "tasks.jsonl")
+    lines = _read_jsonl(root / "meta" / "tasks.jsonl", "task_index", "task")
     return [line["task"] for line in sorted(lines, key=lambda line: line["task_index"])]
 
 
 def _episodes_v21(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
-    lines = sorted(_read_jsonl(root / "meta" / "episodes.jsonl"), key=lambda line: line["episode_index"])
+    lines = _read_jsonl(root / "meta" / "episodes.jsonl", "episode_index", "length", "tasks")
     records = []
-    for line in lines:
+    for line in sorted(lines, key=lambda line: line["episode_index"]):
         index = line["episode_index"]
-        place = {"episode_index": index, "episode_chunk": index // info["chunks_size"]}
+        place = {"episode_index": index, "episode_chunk": index // info.get("chunks_size", 1000)}
         videos = {
             key: VideoSpan(root / info["video_path"].format(video_key=key, **place), 0.0)
             for key in _video_keys(features)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from tempovla.data.errors import DatasetError
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import MixtureSampler, SampleBatch
 from tempovla.data.window import read_rows
@@ -102,32 +103,44 @@ class SampleLoader:
                 yield batch
 
         if self._config.num_workers == 0:
-            samples: Iterator[TimelineSample] = (self._batches[batch] for batch in order())
+            samples: Iterator[TimelineSample] = (self._batches.make(batch) for batch in order())
         else:
-            samples = iter(
-                DataLoader(
-                    self._batches,
-                    sampler=_Once(order()),
-                    batch_size=None,
-                    num_workers=self._config.num_workers,
-                    collate_fn=_as_it_is,
-                    worker_init_fn=_start_worker,
-                )
-            )
+            samples = self._from_workers(order())
         for sample in samples:
             self._state = drawn.popleft()
             yield sample
 
+    def _from_workers(self, order: Iterator[SampleBatch]) -> Iterator[TimelineSample]:
+        results = DataLoader(
+            self._batches,
+            sampler=_Once(order),
+            batch_size=None,
+            num_workers=self._config.num_workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_start_worker,
+        )
+        for result in results:
+            if isinstance(result, DatasetError):
+                raise result
+            yield result
 
-class _Batches(Dataset[TimelineSample]):
+
+class _Batches(Dataset[TimelineSample | DatasetError]):
     """Makes the sample for a batch of indices."""
 
     def __init__(self, mixture: Mixture, windows: tuple[Window, ...]) -> None:
         self.mixture = mixture
         self._windows = windows
 
-    def __getitem__(self, batch: SampleBatch) -> TimelineSample:
+    def make(self, batch: SampleBatch) -> TimelineSample:
+        """The sample."""
         return collate(self.mixture, self._windows, batch)
+
+    def __getitem__(self, batch: SampleBatch) -> TimelineSample | DatasetError:
+        try:
+            return self.make(batch)
+        except DatasetError as error:  # DataLoader would wrap it in the worker's traceback
+            return error
 
 
 class _Once:

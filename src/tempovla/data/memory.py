@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache
-from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
+from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
@@ -55,49 +55,26 @@ class MemorySource:
         episodes: Sequence[MemoryEpisode],
         stats: Statistics | None = None,
     ) -> None:
-        lengths = [episode.length for episode in episodes]
-        values = {key: np.concatenate([episode.values[key] for episode in episodes]) for key in streams}
-        self._set(name, embodiment, streams, [(e.length, e.instruction) for e in episodes], values)
+        self.name = name
+        self.embodiment = embodiment
+        self.streams = dict(streams)
+        self._infos = [EpisodeInfo(episode.length, episode.instruction) for episode in episodes]
+        self._lengths = np.array([episode.length for episode in episodes], dtype=np.int64)
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._values = {key: np.concatenate([episode.values[key] for episode in episodes]) for key in streams}
+        self._clocks: dict[str, list[NDArray[np.float64]]] = {}
+        self._rows: dict[str, NDArray[np.int64]] = {}
+        self._fresh: dict[str, NDArray[np.bool_]] = {}
         for key, stream in streams.items():
             clocks = [episode.timestamps.get(key) for episode in episodes]
             if any(clock is not None for clock in clocks):
                 self._set_clock(key, stream.rate_hz, [np.asarray(clock, dtype=np.float64) for clock in clocks])
-            elif [len(episode.values[key]) for episode in episodes] != lengths:
+            elif any(len(episode.values[key]) != episode.length for episode in episodes):
                 raise DatasetError(f"{name}: {key!r} has no timestamps, so it needs one value a control step")
         if stats is None:
             numbers = [key for key, stream in streams.items() if stream.kind != "image"]
-            stats = {key: statistics.of_values(values[key]) for key in numbers}
+            stats = {key: statistics.of_values(self._values[key]) for key in numbers}
         self.statistics = stats
-
-    @classmethod
-    def from_arrays(
-        cls, source: EpisodeSource, episodes: Sequence[EpisodeInfo], values: Mapping[str, NDArray]
-    ) -> MemorySource:
-        """The streams of another source as whole arrays (total steps, *F), all on the control clock."""
-        self = cls.__new__(cls)
-        streams = {key: source.streams[key] for key in values}
-        self._set(source.name, source.embodiment, streams, [(e.length, e.instruction) for e in episodes], values)
-        self.statistics = source.statistics
-        return self
-
-    def _set(
-        self,
-        name: str,
-        embodiment: Embodiment,
-        streams: Mapping[str, StreamInfo],
-        episodes: Sequence[tuple[int, str]],
-        values: Mapping[str, NDArray],
-    ) -> None:
-        self.name = name
-        self.embodiment = embodiment
-        self.streams = dict(streams)
-        self._instructions = [instruction for _, instruction in episodes]
-        self._lengths = np.array([length for length, _ in episodes], dtype=np.int64)
-        self._starts = np.cumsum(self._lengths) - self._lengths
-        self._values = dict(values)
-        self._clocks: dict[str, list[NDArray[np.float64]]] = {}
-        self._rows: dict[str, NDArray[np.int64]] = {}
-        self._fresh: dict[str, NDArray[np.bool_]] = {}
 
     def _set_clock(self, key: str, rate_hz: float, clocks: list[NDArray[np.float64]]) -> None:
         """Resolve once, for every control step, which sample of the stream it reads and whether that is fresh."""
@@ -122,13 +99,13 @@ class MemorySource:
     def episode(self, episode: int) -> EpisodeInfo:
         """Length and instruction of one episode."""
         self._require_episode(episode)
-        return EpisodeInfo(int(self._lengths[episode]), self._instructions[episode])
+        return self._infos[episode]
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(N,) times of the stream's samples [s] since the episode's start."""
         self._require_episode(episode)
         if key not in self.streams:
-            raise UnknownStreamError(key, self.streams, self.name)
+            raise unknown_stream(key, self.streams, self.name)
         if key in self._clocks:
             return self._clocks[key][episode]
         return np.arange(self._lengths[episode]) / self.rate_hz
@@ -142,12 +119,13 @@ class MemorySource:
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
         """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         if key not in self.streams:
-            raise UnknownStreamError(key, self.streams, self.name)
+            raise unknown_stream(key, self.streams, self.name)
         last = self._lengths[episodes, None] - 1
         valid = (steps >= 0) & (steps <= last)
         rows = np.clip(steps, 0, last) + self._starts[episodes, None]
-        if key in self._rows:
+        if key in self._fresh:
             valid &= self._fresh[key][rows]
+        if key in self._rows:
             rows = self._rows[key][rows]
         return Reading(np.take(self._values[key], rows, axis=0), valid)
 
@@ -156,11 +134,31 @@ class MemorySource:
             raise OutOfRangeError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
 
 
-def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:
-    """The streams `keys` of a source in memory if they fit in `max_bytes`, else the source itself.
+class _Preloaded(MemorySource):
+    """The streams of another source, as they are read at every control step."""
 
-    Streams must be on the control clock.
-    """
+    def __init__(
+        self,
+        source: EpisodeSource,
+        infos: list[EpisodeInfo],
+        values: dict[str, NDArray],
+        valid: dict[str, NDArray[np.bool_]],
+    ) -> None:
+        self.name, self.embodiment, self.statistics = source.name, source.embodiment, source.statistics
+        self.streams = {key: source.streams[key] for key in values}
+        self._source, self._infos, self._values = source, infos, values
+        self._lengths = np.array([info.length for info in infos], dtype=np.int64)
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._rows = {}
+        self._fresh = {key: mask for key, mask in valid.items() if not mask.all()}
+
+    def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
+        """(N,) times of the stream's samples [s] since the episode's start."""
+        return self._source.timestamps(episode, key)
+
+
+def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:
+    """The streams `keys` of a source in memory if they fit in `max_bytes`, else the source itself."""
     infos = [source.episode(i) for i in range(len(source))]
     steps = sum(info.length for info in infos)
     streams = {key: source.streams[key] for key in keys}
@@ -171,9 +169,11 @@ def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> Epi
     if isinstance(source, LeRobotSource):  # frames are read once: a cache of all of them would double the memory
         reader = LeRobotSource(source.meta, ByteCache(_READ_CACHE_BYTES))
     values = {key: np.empty((steps, *stream.shape), dtype=stream.dtype) for key, stream in streams.items()}
+    valid = {key: np.empty(steps, dtype=bool) for key in streams}
     first = 0
     for episode, info in enumerate(infos):
-        for key, array in values.items():
-            array[first : first + info.length] = reader.read(episode, key, range(info.length)).value
+        here = slice(first, first + info.length)
+        for key in streams:
+            values[key][here], valid[key][here] = reader.read(episode, key, range(info.length))
         first += info.length
-    return MemorySource.from_arrays(source, infos, values)
+    return _Preloaded(source, infos, values, valid)

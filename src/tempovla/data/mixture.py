@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache
-from tempovla.data.errors import DatasetError, UnknownStreamError
+from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.memory import preload
 from tempovla.timeline.source import EpisodeSource
@@ -66,7 +66,7 @@ class Mixture:
         for source, episodes in zip(self.sources, self._episodes, strict=True):
             for key in keys:
                 if key not in source.streams:
-                    raise UnknownStreamError(key, source.streams, source.name)
+                    raise unknown_stream(key, source.streams, source.name)
                 shape, first = source.streams[key].shape, self.sources[0].streams[key].shape
                 if shape != first:
                     raise DatasetError(

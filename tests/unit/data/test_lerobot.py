@@ -1,13 +1,20 @@
 """The reader gives what LeRobot's own loader gives, on datasets that LeRobot wrote and on a real robot's recording."""
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tests.recordings import ACTION, FRONT, STATE, WRIST, record
 
+from tempovla.data.layout import Feature
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.window import gather
+from tempovla.data.writer import image_column
 from tempovla.timeline import EpisodeSource, Window
 from tempovla.timeline.laws.source import check_shift
 
@@ -88,6 +95,38 @@ def test_cache_keeps_to_its_budget_and_changes_no_value(tmp_path: Path) -> None:
         assert small.cache.used_bytes <= 50_000
     frame_bytes = 32 * 48 * 3
     assert 60 * frame_bytes <= whole.cache.used_bytes < 60 * frame_bytes + 20_000
+
+
+def test_jitter_of_recorded_timestamps_moves_no_frame(tmp_path: Path) -> None:
+    record(tmp_path / "set", (12, 7))
+    still = [open_dataset(tmp_path / "set").read(i, FRONT, range(7)).value for i in range(2)]
+    path = tmp_path / "set" / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(path)
+    times_s = table.column("timestamp").to_numpy()
+    moved = times_s + np.random.default_rng(0).uniform(-0.04, 0.04, len(times_s)) * (times_s > 0)
+    at = table.schema.get_field_index("timestamp")
+    pq.write_table(table.set_column(at, "timestamp", pa.array(moved.astype(np.float32))), path)
+    for episode, expected in enumerate(still):
+        np.testing.assert_array_equal(open_dataset(tmp_path / "set").read(episode, FRONT, range(7)).value, expected)
+
+
+def test_grey_images_are_read_as_rgb(tmp_path: Path) -> None:
+    features = {ACTION: Feature("float32", (2,)), WRIST: Feature("image", (16, 16, 3))}
+    record(tmp_path / "set", (3,), features)
+    path = tmp_path / "set" / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(path)
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "png")
+    images = image_column([buffer.getvalue()] * 3)
+    pq.write_table(table.set_column(table.schema.get_field_index(WRIST), WRIST, images), path)
+    info = tmp_path / "set" / "meta" / "info.json"
+    content = json.loads(info.read_text())
+    content["features"][WRIST]["shape"] = [16, 16, 1]
+    info.write_text(json.dumps(content))
+    np.testing.assert_array_equal(
+        open_dataset(tmp_path / "set").read(0, WRIST, [1]).value[0], grey[..., None].repeat(3, axis=-1)
+    )
 
 
 def test_only_wanted_frames_are_decoded(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Batches hold the right windows with their validity, whatever reads them, and resume exactly."""
 
+import gc
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -144,6 +146,32 @@ def test_unknown_stream_is_named_with_its_nearest(dataset: Path) -> None:
     windows = [Window("observation.images.font", (0,))]
     with pytest.raises(UnknownStreamError, match=r"no stream 'observation.images.font'; did you mean .*images.front"):
         SampleLoader(Mixture([open_dataset(dataset)]), windows, PRELOADED, seed=0)
+
+
+def test_error_in_a_worker_is_one_line(dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(dataset, tmp_path / "set"))
+    broken = loader(root, WORKERS)
+    next(root.glob("videos/*/*/*.mp4")).unlink()
+    with pytest.raises(DatasetError, match=r"mp4: missing") as caught:
+        list(islice(broken, 10))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_epochs(tmp_path: Path) -> None:
+    features = {ACTION: FEATURES[ACTION], FRONT: Feature("video", (128, 128, 3))}
+    record(tmp_path / "set", (60, 60, 60), features)
+    mixture = Mixture([open_dataset(tmp_path / "set", cache_bytes=2 << 20)])  # a quarter of the frames
+    endless = SampleLoader(mixture, [Window(FRONT, (-1, 0)), Window(ACTION, (0,))], ON_DEMAND, seed=0)
+    batches = iter(endless)
+    memory_mb = []
+    for _ in range(4):
+        for _ in range(endless.batches_per_epoch):
+            next(batches)
+        gc.collect()
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        memory_mb.append(sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024)
+    assert memory_mb[3] - memory_mb[0] < 3
 
 
 def test_mixture_of_two_shapes_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -103,6 +103,22 @@ def test_preloaded_streams_equal_those_on_disk(tmp_path: Path) -> None:
             np.testing.assert_array_equal(one.valid, other.valid)
 
 
+def test_preloading_keeps_what_is_invalid_inside_an_episode(source: MemorySource) -> None:
+    class OnDisk:
+        def __getattr__(self, name: str) -> object:
+            return getattr(source, name)
+
+        def __len__(self) -> int:
+            return len(source)
+
+    memory = preload(OnDisk(), ["slow"], max_bytes=1 << 20)
+    for episode in range(2):
+        one, other = memory.read(episode, "slow", range(-1, 9)), source.read(episode, "slow", range(-1, 9))
+        np.testing.assert_array_equal(one.valid, other.valid)
+        np.testing.assert_array_equal(one.value, other.value)
+    np.testing.assert_allclose(memory.timestamps(0, "slow"), source.timestamps(0, "slow"))
+
+
 def test_what_does_not_fit_stays_on_disk(tmp_path: Path) -> None:
     record(tmp_path / "set")
     disk = open_dataset(tmp_path / "set")
