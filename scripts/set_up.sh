@@ -37,7 +37,7 @@ if [ ! -x .venv/bin/pip ]; then
 fi
 
 echo "set up: installing packages into .venv (a few minutes the first time)"
-.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[sim,viz,dev]' ||
+.venv/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[sim,viz,dev]' ||
   fail "pip could not install the packages; see its message above"
 
 can_draw() { .venv/bin/python -c 'from tempovla.env.rendering import select_backend; select_backend()' 2>/dev/null; }

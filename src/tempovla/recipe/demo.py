@@ -15,7 +15,7 @@ import torch
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.env.metaworld import IMAGE_KEY_PREFIX, MetaWorldConfig
-from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
 from tempovla.recipe.collect import collect_dataset
 from tempovla.recipe.results import command, film, machine, pool, summarize, versions
@@ -63,6 +63,13 @@ class DemoConfig:
     phase2_steps: int = 1000
     seed: int = 0
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            check_task(task)
+        for name in ("demonstrations", "evaluation_episodes", "phase1_steps", "phase2_steps", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
 def demo_recipe(config: DemoConfig, *, blind: bool = False) -> StateVLARecipe:

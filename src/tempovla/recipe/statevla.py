@@ -76,7 +76,7 @@ class TransformConfig:
 
 @dataclass(frozen=True)
 class Phase1Config:
-    """Phase 1: the temporal JEPA.
+    """Phase 1: the temporal JEPA. None takes what `training` says for both phases.
 
     Attributes:
         num_epochs: passes over the data, unless `train_steps` is given.
@@ -85,15 +85,15 @@ class Phase1Config:
         temporal_predictor_hidden_dim: width of the predictor.
     """
 
-    num_epochs: int = 1000
+    num_epochs: int | None = None
     train_steps: int | None = None
-    learning_rate: float = 1e-4
+    learning_rate: float | None = None
     temporal_predictor_hidden_dim: int = 512
 
 
 @dataclass(frozen=True)
 class Phase2Config:
-    """Phase 2: flow matching.
+    """Phase 2: flow matching. None takes what `training` says for both phases.
 
     Attributes:
         num_epochs: passes over the data, unless `train_steps` is given.
@@ -101,14 +101,14 @@ class Phase2Config:
         learning_rate: peak learning rate.
     """
 
-    num_epochs: int = 1000
+    num_epochs: int | None = None
     train_steps: int | None = None
-    learning_rate: float = 5e-5
+    learning_rate: float | None = 5e-5
 
 
 @dataclass(frozen=True)
 class StateVLATraining(TrainConfig):
-    """Training of both phases; what the phases set themselves goes before `num_epochs`, `train_steps`, `learning_rate`.
+    """Training of both phases, and what is different in each.
 
     Attributes:
         ema_momentum: of phase 1's target encoder, at the start.
@@ -125,14 +125,23 @@ class StateVLATraining(TrainConfig):
     def of_phase(self, phase: Literal[1, 2]) -> TrainConfig:
         """The settings of one phase."""
         own = self.phase1 if phase == 1 else self.phase2
-        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
-        shared |= {"num_epochs": own.num_epochs, "train_steps": own.train_steps, "learning_rate": own.learning_rate}
-        return TrainConfig(**shared)
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        for name in ("num_epochs", "train_steps", "learning_rate"):
+            if getattr(own, name) is not None:
+                settings[name] = getattr(own, name)
+        return TrainConfig(**settings)
 
 
 @dataclass(frozen=True)
 class StateVLARecipe:
-    """All that a StateVLA run is made of."""
+    """All that a StateVLA run is made of.
+
+    Attributes:
+        data: where demonstrations come from.
+        transform: what happens to them before the model sees them.
+        model: its sizes and parts.
+        training: how both phases are trained.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     transform: TransformConfig = field(default_factory=TransformConfig)

@@ -33,6 +33,11 @@ class EvaluationConfig:
     execution_horizon: int = 6
     max_steps: int = 200
 
+    def __post_init__(self) -> None:
+        for name in ("episodes", "num_envs", "workers", "execution_horizon", "max_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
 
 def evaluation_specs(
     tasks: Sequence[str], config: EvaluationConfig, instructions: Mapping[str, str] | None = None

@@ -1,0 +1,41 @@
+"""Registries are literal dicts from names to classes that exist and can be built."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tempovla
+
+SOURCE = Path(tempovla.__file__).parent
+
+
+def registries() -> Iterator[tuple[str, str]]:
+    """Module and name of every module-level `*_REGISTRY`."""
+    for info in pkgutil.walk_packages([str(SOURCE)], "tempovla."):
+        module = SOURCE.parent / (info.name.replace(".", "/") + ".py")
+        if module.is_file():
+            for node in ast.parse(module.read_text()).body:
+                target = node.target if isinstance(node, ast.AnnAssign) else None
+                if isinstance(target, ast.Name) and target.id.endswith("_REGISTRY"):
+                    assert isinstance(node.value, ast.Dict), f"{info.name}.{target.id} is not a literal dict"
+                    yield info.name, target.id
+
+
+def test_registries_are_found():
+    assert ("tempovla.model.vla.registry", "POLICY_REGISTRY") in set(registries())
+
+
+@pytest.mark.parametrize(("module", "name"), list(registries()))
+def test_every_entry_is_a_class_under_a_plain_name(module, name):
+    entries = getattr(importlib.import_module(module), name)
+    assert entries
+    for key, value in entries.items():
+        assert key.isidentifier()
+        for entry in value if isinstance(value, tuple) else (value,):
+            assert isinstance(entry, type)

@@ -1,0 +1,94 @@
+"""Finding subcommands, and what users read when they err."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tempovla.cli import main as cli
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_imports_and_shows_help_with_examples(name, tempovla):
+    module = importlib.import_module(cli.COMMANDS[name][0])
+    assert callable(module.run)
+    answer = tempovla(*name.split(), "--help")
+    assert answer.code == 0
+    assert answer.out.startswith(f"usage: tempovla {name} ")
+    assert "examples:\n  tempovla " in answer.out
+
+
+def test_help_lists_the_commands_without_importing_torch():
+    script = (
+        "import sys, time; from tempovla.cli.main import main; code = main(['--help']);"
+        "heavy = {'torch', 'numpy', 'jsonargparse', 'mujoco'} & set(sys.modules);"
+        "assert not heavy, heavy; assert time.process_time() < 1.0; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    for name in cli.COMMANDS:
+        assert f"  {name} " in done.stdout
+
+
+def test_help_of_a_group_lists_its_commands_alone(tempovla):
+    answer = tempovla("data")
+    assert answer.code == 0
+    assert "data inspect" in answer.out
+    assert "train" not in answer.out.split("commands:")[1]
+
+
+def test_version(tempovla):
+    assert tempovla("--version").out.startswith("tempovla 0.")
+
+
+def test_a_misspelled_command_is_corrected(fails):
+    assert fails("trian") == "no command 'trian'; did you mean train?"
+    assert fails("data", "inspct", "x") == "no command 'data inspct'; did you mean inspect?"
+    assert fails("xyz") == "no command 'xyz'; choose from demo, collect, data, train, eval, report"
+
+
+def test_a_missing_argument_is_named(fails):
+    assert "required: episode, frame, window, out" in fails("data", "sample", "ROOT")
+
+
+def test_errors_show_their_traceback_on_demand(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="not a LeRobot dataset"):
+        cli.main(["data", "inspect", str(tmp_path), "--debug"])
+    monkeypatch.setenv("TEMPOVLA_DEBUG", "1")
+    with pytest.raises(ValueError, match="not a LeRobot dataset"):
+        cli.main(["data", "inspect", str(tmp_path)])
+
+
+def test_ctrl_c_ends_quietly_with_code_130(monkeypatch, tempovla):
+    def stop(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run_command", stop)
+    answer = tempovla("report", "x")
+    assert (answer.code, answer.out, answer.err) == (130, "", "")
+
+
+def test_a_missing_extra_is_named(monkeypatch, fails):
+    def lacking(*_: object) -> int:
+        raise ModuleNotFoundError("No module named 'metaworld'", name="metaworld")
+
+    monkeypatch.setattr(cli, "run_command", lacking)
+    assert fails("demo") == "metaworld is not installed; install it with `pip install 'tempovla[sim]'`"
+
+
+def test_an_error_of_many_lines_is_told_on_one(monkeypatch, fails):
+    def break_down(*_: object) -> int:
+        raise ValueError("first\n  second")
+
+    monkeypatch.setattr(cli, "run_command", break_down)
+    assert fails("demo") == "first second"
+
+
+def test_json_goes_to_stdout_and_messages_to_stderr(dataset, tempovla):
+    answer = tempovla("data", "convert", dataset, dataset.parent / "copy")
+    assert answer.code == 2
+    assert answer.out == ""
+    assert json.loads(tempovla("data", "inspect", dataset, "--json").out)["episodes"] == 3

@@ -1,0 +1,158 @@
+"""`tempovla train statevla`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tempovla.cli.train_statevla import build
+from tempovla.model.vla.statevla import JepaConfig
+from tempovla.recipe.demo import DemoConfig, demo_recipe
+from tempovla.recipe.statevla import PHASE_NAMES, StateVLARecipe
+from tempovla.timeline import Bundle
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
+
+def read_recipe(name: str) -> StateVLARecipe:
+    parser = build("train statevla", "")
+    args = parser.instantiate(parser.parse_args(["--config", str(CONFIGS / name)]))
+    return StateVLARecipe(args.data, args.transform, args.model, args.training)
+
+
+def as_users_set_it(recipe: StateVLARecipe) -> StateVLARecipe:
+    """The recipe without what the model is told by `training` when it starts."""
+    told = ("temporal_predictor_hidden_dim", "ema_momentum", "ema_momentum_schedule", "ema_steps")
+    defaults = {name: getattr(JepaConfig(), name) for name in told}
+    return replace(recipe, model=replace(recipe.model, jepa=replace(recipe.model.jepa, **defaults)))
+
+
+def test_the_metaworld_config_is_the_demos_recipe():
+    assert as_users_set_it(read_recipe("statevla_metaworld.yaml")) == as_users_set_it(demo_recipe(DemoConfig()))
+
+
+def test_the_reference_config_says_what_the_guide_says():
+    recipe = read_recipe("statevla_reference.yaml")
+    model, training = recipe.model, recipe.training
+    assert (model.image_size, model.patch_size, model.embed_dim, model.lang_emb_dim) == (224, 16, 256, 512)
+    assert (model.robot_state_dim, model.encoder_depth, model.d_state, model.d_conv, model.expand) == (9, 12, 16, 4, 2)
+    assert (model.state_dim, model.action_dim, model.action_seq_len, model.policy_layers) == (256, 7, 10, 3)
+    assert (model.encoder_type, model.policy_type, model.readout, model.freeze_encoder) == (
+        "mamba",
+        "mamba",
+        "cls",
+        True,
+    )
+    assert (model.jepa.regularize, model.jepa.variance_weight, model.jepa.covariance_weight) == (
+        "prediction",
+        1.0,
+        0.04,
+    )
+    assert (training.batch_size, training.weight_decay, training.gradient_clip) == (64, 0.05, 1.0)
+    assert (training.ema_momentum, training.ema_momentum_schedule) == (0.996, "cosine")
+    assert (training.of_phase(1).num_epochs, training.of_phase(1).learning_rate) == (1000, 1e-4)
+    assert (training.of_phase(2).num_epochs, training.of_phase(2).learning_rate) == (1000, 5e-5)
+    assert training.phase1.temporal_predictor_hidden_dim == 512
+
+
+def test_a_printed_config_reads_back_to_the_same(tmp_path, tempovla, small_statevla):
+    first = tempovla("train", "statevla", *small_statevla, "--print_config")
+    (tmp_path / "mine.yaml").write_text(first.out)
+    again = tempovla("train", "statevla", "--config", tmp_path / "mine.yaml", "--print_config")
+    assert again.out == first.out
+    printed = yaml.safe_load(first.out)
+    assert printed["model"]["cameras"] == ["observation.images.front"]
+    assert "ema_momentum" in printed["training"]
+    assert "ema_momentum" not in printed["model"]["jepa"]
+
+
+def test_both_phases_train_one_after_the_other(tmp_path, tempovla, small_statevla):
+    out = tmp_path / "run"
+    answer = tempovla("train", "statevla", *small_statevla, "--out", out, "--json")
+    assert answer.code == 0, answer.err
+    done = json.loads(answer.out)
+    for phase, name in PHASE_NAMES.items():
+        figures = done[f"phase{phase}"]
+        assert figures["train_step"] == 4
+        assert Path(figures["checkpoint"]) == out / name / "checkpoints" / "step_00000004"
+        assert Bundle.load(figures["best_checkpoint"]).provenance["phase"] == phase
+    assert {"jepa_mse", "jepa_persistence"} <= set(done["phase1"]["metrics"])
+
+
+def test_a_run_is_resumed_in_the_phase_of_the_checkpoint_and_goes_on_to_the_next(tmp_path, tempovla, small_statevla):
+    out = tmp_path / "run"
+    train = ["train", "statevla", *small_statevla, "--out", out, "--json"]
+    assert tempovla(*train, "--phase", 1).code == 0
+    answer = tempovla(*train, "--resume", out / PHASE_NAMES[1] / "checkpoint_latest")
+    assert [*json.loads(answer.out)] == ["phase1", "phase2"]
+    answer = tempovla(*train, "--resume", out / PHASE_NAMES[2] / "checkpoint_latest")
+    assert [*json.loads(answer.out)] == ["phase2"]
+
+
+def test_phase_2_starts_from_a_given_checkpoint(tmp_path, tempovla, small_statevla):
+    train = ["train", "statevla", *small_statevla]
+    assert tempovla(*train, "--phase", 1, "--out", tmp_path / "one").code == 0
+    start = ["--phase1_checkpoint", tmp_path / "one" / PHASE_NAMES[1] / "checkpoint_best"]
+    assert tempovla(*train, "--phase", 2, "--out", tmp_path / "two", *start).code == 0
+    assert (tmp_path / "two" / PHASE_NAMES[2] / "checkpoint_latest" / "bundle.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--training.batch_size", "x"], '"training.batch_size": expected int, got value: x'),
+        (["--training.batchsize", "3"], "--training.batchsize 3; did you mean training.batch_size?"),
+        (["--batch_size", "3"], "--batch_size 3; did you mean training.batch_size?"),
+        (["--training.batch_size", "0"], "training.batch_size=0 must be at least 1"),
+        (["--phase", "3"], '"phase"'),
+        (["--model.jepa.ema_momentum", "0.5"], 'must be given via "training.ema_momentum"'),
+        (["--model.readout", "all"], '"model.readout"'),
+        ([], "data.data_directory is empty; give the root of a LeRobot dataset"),
+        (["--config", "absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_bad_settings_are_named(fails, arguments, message):
+    assert message in fails("train", "statevla", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("training:\n  batchsize: 3\n", "'batchsize'; did you mean training.batch_size?"),
+        ("training:\n  batch_size: many\n", '"training.batch_size": expected int, got value: many'),
+        ("trainin:\n  batch_size: 3\n", "'trainin.batch_size'"),
+        ("training: [\n", "while parsing"),
+    ],
+)
+def test_bad_config_files_are_named_with_their_key(tmp_path, fails, config, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(config)
+    line = fails("train", "statevla", "--config", path)
+    assert line.startswith(f"{path}: ")
+    assert message in line
+
+
+def test_data_that_do_not_fit_the_model_are_refused(small_statevla, fails):
+    train = ["train", "statevla", *small_statevla]
+    assert "set model.robot_state_dim=3" in fails(*train, "--model.robot_state_dim", 4)
+    assert "set model.cameras to some of" in fails(*train, "--model.cameras", "[observation.images.left]")
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path, tempovla, fails, small_statevla):
+    out = tmp_path / "run"
+    train = ["train", "statevla", *small_statevla]
+    assert "train phase 1 first" in fails(*train, "--phase", 2, "--out", out)
+    assert tempovla(*train, "--phase", 1, "--out", out).code == 0
+    latest = out / PHASE_NAMES[1] / "checkpoint_latest"
+    assert "resume from" in fails(*train, "--phase", 1, "--out", out)
+    assert "checkpoint of phase 1, not of --phase 2" in fails(*train, "--phase", 2, "--out", out, "--resume", latest)
+    other = [*train, "--phase", 2, "--out", tmp_path / "two", "--phase1_checkpoint", latest]
+    assert str(latest) in fails(*other, "--model.state_dim", 8)
+    weights = latest / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert f"{weights}: not readable" in fails(*other)
+    assert "no such file" in fails(*train, "--out", out, "--resume", tmp_path)
