@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.compatibility.lerobot_side import episode
-from tests.compatibility.make_fixtures import call, recipe
+from tests.compatibility.make_fixtures import DATA, call, recipe
 
+from tempovla.data.convert import convert
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.video_encode import VideoConfig
@@ -42,25 +43,31 @@ def lerobot_python() -> str:
     return python
 
 
-def write(root: Path, kind: str, close: bool = True) -> None:
-    dtype, config = KINDS[kind]
+def write(root: Path, kind: str) -> None:
+    """A dataset from our side: by the writer, closed or as a kill leaves it, resumed, or converted."""
+    if kind.startswith("converted"):
+        convert(DATA / f"v21_{kind.removeprefix('converted ')}", root)
+        return
+    dtype, config = KINDS.get(kind, KINDS["h264"])
     declared = recipe(dtype=dtype)["features"]
     features = {key: Feature(f["dtype"], tuple(f["shape"]), tuple(f["names"])) for key, f in declared.items()}
     writer = DatasetWriter(root, features, 10, robot_type="toy", config=config)
     for index, length in enumerate(LENGTHS):
+        if kind == "resumed":
+            writer = DatasetWriter(root, features, 10, config=config, resume=True)
         writer.add_episode(episode(index, length, declared), f"task {index % 2}")
-    if close:
+    if kind not in ("unclosed", "resumed"):
         writer.close()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["pyav", "torchcodec"])
-@pytest.mark.parametrize("kind", [*KINDS, "unclosed"])
+@pytest.mark.parametrize("kind", [*KINDS, "unclosed", "resumed", "converted h264", "converted av1", "converted images"])
 def test_lerobot_reads_frames_windows_and_statistics(
     lerobot_python: str, tmp_path: Path, kind: str, backend: str
 ) -> None:
     root = tmp_path / "set"
-    write(root, "h264" if kind == "unclosed" else kind, close=kind != "unclosed")
+    write(root, kind)
     windows = {key: [offset / 10 for offset in offsets] for key, offsets in WINDOWS.items()}
     query = tmp_path / "query.json"
     query.write_text(json.dumps({"indices": None, "windows": windows, "backend": backend}))
