@@ -202,7 +202,7 @@ def collate(mixture: Mixture, windows: Sequence[Window], batch: SampleBatch) -> 
     return TimelineSample(context, future, batch.seed)
 
 
-def _split(offsets: Collection[int], is_action: bool) -> tuple[slice, slice, slice]:
+def _split(offsets: Sequence[int], is_action: bool) -> tuple[slice, slice, slice]:
     """Where past, now and future lie in increasing offsets. An action at offset 0 is still to be chosen: future."""
     before = sum(offset < 0 for offset in offsets)
     until = before if is_action else sum(offset <= 0 for offset in offsets)
