@@ -32,6 +32,11 @@ def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "tempovla.cli", "demo", *options]
 
 
+def hear_ctrl_c() -> None:
+    """Tests that run in the background of a shell inherit deafness to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def kill_once_there(command: list[str], path: Path) -> None:
     """Start a process, and kill it as soon as `path` exists."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -81,7 +86,12 @@ def test_a_killed_demo_goes_on_and_leaves_results_and_a_report(tmp_path):
 def test_ctrl_c_ends_the_demo_quietly_with_its_workers(tmp_path):
     out = tmp_path / "demo"
     process = subprocess.Popen(
-        command(out), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(out),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     while not (out / "dataset").exists():
         assert process.poll() is None

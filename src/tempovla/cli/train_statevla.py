@@ -12,10 +12,12 @@ from tempovla.recipe.statevla import StateVLARecipe, phase_of, train_phase
 EXAMPLES = """
 tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --out outputs/run
 tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --phase 1
-tempovla train statevla --config FILE --phase 2 --phase1_checkpoint checkpoints/phase1_temporal_jepa/checkpoint_best
-tempovla train statevla --config FILE --resume checkpoints/phase2_flow_matching/checkpoint_latest
-tempovla train statevla --config FILE --training.batch_size 32 --print_config > mine.yaml
-torchrun --nproc_per_node=2 --no-python tempovla train statevla --config FILE --phase 1
+tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data \\
+    --phase 2 --phase1_checkpoint checkpoints/phase1_temporal_jepa/checkpoint_best
+tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data \\
+    --resume checkpoints/phase2_flow_matching/checkpoint_latest
+tempovla train statevla --config configs/statevla_reference.yaml --training.batch_size 32 --print_config > mine.yaml
+torchrun --nproc_per_node=2 --no-python tempovla train statevla --config configs/statevla_reference.yaml --phase 1
 """
 
 ONE_NAME = {

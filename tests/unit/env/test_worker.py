@@ -84,7 +84,12 @@ def test_close_ends_the_process(counter: Worker) -> None:
 def test_workers_end_with_their_parent(fatal: signal.Signals) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", PARENT],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(fatal, signal.SIG_DFL),  # background jobs of a shell are deaf to SIGINT
     )
     assert parent.stdout is not None
     workers = [int(word) for word in parent.stdout.readline().split()]

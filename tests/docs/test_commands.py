@@ -1,0 +1,58 @@
+"""Command lines in the docs and in the help parse, and links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tempovla.cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+
+
+def command_lines(text: str) -> list[str]:
+    """Calls of a subcommand of `tempovla`, with their continuation lines joined."""
+    joined = text.replace("\\\n", " ").splitlines()
+    return [
+        line[line.index("tempovla ") :].strip() for line in joined if re.search(r"(^|--no-python )tempovla \w", line)
+    ]
+
+
+def documented() -> list[str]:
+    pages = [line for page in PAGES for fence in FENCE.findall(page.read_text()) for line in command_lines(fence)]
+    examples = [command_lines(importlib.import_module(module).EXAMPLES) for module, _ in COMMANDS.values()]
+    return sorted({*pages, *(line for lines in examples for line in lines)})
+
+
+@pytest.mark.parametrize("line", documented())
+def test_command_lines_parse(line, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(re.sub(r"\s+>.*$", "", line), comments=True)[1:]
+    name = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
+    arguments = words[len(name.split()) :]
+    parser = importlib.import_module(COMMANDS[name][0]).build(name, COMMANDS[name][1])
+    if "--print_config" in arguments:
+        with pytest.raises(SystemExit, match="0"):
+            parser.parse_args(arguments)
+        assert "model:" in capsys.readouterr().out
+    else:
+        parser.instantiate(parser.parse_args(arguments))
+
+
+def test_every_command_is_documented():
+    pages = " ".join(page.read_text() for page in PAGES)
+    assert [name for name in COMMANDS if f"tempovla {name}" not in pages and name != "demo"] == []
+    assert "make demo" in pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page):
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
