@@ -6,8 +6,8 @@ import logging
 import sys
 
 
-def set_up_logging(debug: bool) -> None:
-    """Show what tempovla has to say from INFO on (from DEBUG on with `debug`), and warnings of everyone else."""
+def set_up_logging(debug: bool, quiet: bool = False) -> None:
+    """Show what tempovla has to say from INFO on (`debug`: DEBUG, `quiet`: WARNING), and warnings of everyone else."""
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.console import Console
@@ -18,4 +18,4 @@ def set_up_logging(debug: bool) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("tempovla").setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("tempovla").setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)

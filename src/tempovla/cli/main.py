@@ -88,10 +88,12 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
         args = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise ValueError(f"{explain(str(error), parser, arguments)}; see `tempovla {name} --help`") from error
-    set_up_logging(debug)
+    is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
+    set_up_logging(debug, quiet=not is_main)
     outcome = module.run(parser.instantiate(args))
     as_json = getattr(args, "json", False) is True
-    write(json.dumps(outcome.data, indent=2) if as_json else outcome.text)
+    if is_main:
+        write(json.dumps(outcome.data, indent=2) if as_json else outcome.text)
     return 0
 
 
@@ -101,8 +103,9 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     message = message.replace("Parser key ", "").rstrip(".")
     keys = re.findall(r"--([\w.]+)|'([\w.]+)'|\"([\w.]+)\"", message)
     named = [key for groups in keys for key in groups if key]
-    if "--config" in arguments[:-1] and not any(key in argument for key in named for argument in arguments):
-        message = f"{arguments[arguments.index('--config') + 1]}: {message}"
+    config = re.search(r"--config[= ](\S+)", " ".join(arguments))
+    if config and not any(key in argument for key in named for argument in arguments):
+        message = f"{config[1]}: {message}"
     options = [option[2:] for action in parser._actions for option in action.option_strings]
     for key in reversed(named):
         near = [option for option in options if option.endswith(f".{key}")]

@@ -136,6 +136,30 @@ def test_bad_config_files_are_named_with_their_key(tmp_path, fails, config, mess
     assert message in line
 
 
+def test_config_files_are_named_however_they_are_given(tmp_path, fails):
+    (tmp_path / "bad.yaml").write_text("training:\n  batchsize: 3\n")
+    assert fails("train", "statevla", f"--config={tmp_path / 'bad.yaml'}").startswith(f"{tmp_path / 'bad.yaml'}: ")
+
+
+def test_a_real_recording_is_trained_on(shared_dir, tmp_path, tempovla, small_statevla):
+    recording = {
+        "data.data_directory": shared_dir / "real_lerobot_sample" / "g1_yellow_bottle_v30",
+        "data.preload_bytes": 0,
+        "model.cameras": "[observation.images.cam_high]",
+        "model.robot_state_dim": 26,
+        "model.action_dim": 26,
+    }
+    options = [str(word) for key, value in recording.items() for word in (f"--{key}", value)]
+    answer = tempovla("train", "statevla", *small_statevla, *options, "--out", tmp_path / "run", "--json")
+    assert answer.code == 0, answer.err
+    assert [figures["train_step"] for figures in json.loads(answer.out).values()] == [4, 4]
+
+
+def test_one_of_several_processes_speaks(monkeypatch, tempovla, dataset):
+    monkeypatch.setenv("RANK", "1")
+    assert tempovla("data", "inspect", dataset).out == ""
+
+
 def test_data_that_do_not_fit_the_model_are_refused(small_statevla, fails):
     train = ["train", "statevla", *small_statevla]
     assert "set model.robot_state_dim=3" in fails(*train, "--model.robot_state_dim", 4)
