@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return dispatch([argument for argument in arguments if argument != "--debug"], debug)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (argparse.ArgumentError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         if debug:
             raise
         return complain(one_line(error), 2)

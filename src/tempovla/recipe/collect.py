@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.writer import DatasetWriter, infer_features
@@ -13,11 +14,16 @@ from tempovla.env.collect import ACTION_KEY, CollectConfig, collect_episodes
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.expert import ActionNoise
 from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig
+from tempovla.recipe.stages import write_json
+from tempovla.timeline.bundle import read_json
 
 LOGGER = logging.getLogger(__name__)
 
 MAX_STEPS = 250
 """Experts that take longer, as their disturbance had its way with them, are no example to follow."""
+
+RECORD = Path("meta") / "collect.json"
+"""What was asked for, beside the dataset's own metadata: what goes on in a folder must be the same."""
 
 
 def collect_dataset(
@@ -33,7 +39,8 @@ def collect_dataset(
     """
     collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.9), binary_gripper=True)
     root = Path(root)
-    done = len(open_dataset(root)) if (root / "meta" / "info.json").exists() else 0
+    asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed}
+    done = episodes_done(root, asked)
     total = len(tasks) * episodes
     writer: DatasetWriter | None = None
     for demonstration in collect_episodes(
@@ -51,9 +58,29 @@ def collect_dataset(
             for key, names in ((STATE_KEY, body.state_names), (ACTION_KEY, body.action_names)):
                 features[key] = replace(features[key], names=names)
             writer = DatasetWriter(root, features, body.rate_hz, robot_type=body.name, resume=True)
+            write_json(root / RECORD, asked)
         writer.add_episode(demonstration.steps, demonstration.instruction)
         if len(writer) % episodes == 0 or len(writer) == total:
             LOGGER.info("%s: %d of %d demonstrations", demonstration.task, len(writer), total)
     if writer is not None:
         writer.close()
     return open_dataset(root)
+
+
+def episodes_done(root: Path, asked: dict[str, Any]) -> int:
+    """How many of the demonstrations asked for are in the folder already.
+
+    Raises:
+        ValueError: if it holds others.
+    """
+    if not (root / "meta" / "info.json").exists():
+        return 0
+    done = len(open_dataset(root))
+    recorded = read_json(root / RECORD, remedy="choose another folder") if done or (root / RECORD).exists() else asked
+    for key, value in asked.items():
+        if recorded.get(key) != value:
+            raise ValueError(
+                f"{root / RECORD}: {key} was {recorded.get(key)}, and is {value} now; choose another folder, or repeat "
+                "the call that made it"
+            )
+    return done

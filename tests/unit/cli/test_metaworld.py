@@ -54,6 +54,11 @@ def test_unknown_tasks_and_impossible_numbers_are_refused(tmp_path, fails):
     assert not any(tmp_path.iterdir())
 
 
+def test_demonstrations_are_not_added_to_someone_elses(dataset, fails):
+    collect = ["collect", "metaworld", "--out", dataset, "--tasks", "push-v3", "--episodes", 5]
+    assert "collect.json: no such file; choose another folder" in fails(*collect)
+
+
 def test_checkpoints_that_cannot_act_here_are_refused(tmp_path, checkpoint, fails):
     def refusal(bundle: Bundle) -> str:
         bundle.save(tmp_path / "checkpoint")
@@ -82,11 +87,12 @@ def test_a_folder_with_something_else_is_no_demo(tmp_path, fails):
 
 @pytest.mark.slow
 @pytest.mark.sim
-def test_demonstrations_train_a_policy_whose_rollouts_are_a_dataset_again(tmp_path, tempovla):
+def test_demonstrations_train_a_policy_whose_rollouts_are_a_dataset_again(tmp_path, tempovla, fails):
     data, run, rollouts = (tmp_path / name for name in ("data", "run", "rollouts"))
     collect = ["collect", "metaworld", "--tasks", "drawer-open-v3,window-open-v3", "--out", data, "--seed", 3, "--json"]
     assert json.loads(tempovla(*collect, "--episodes", 1).out)["episodes"] == 2
     assert json.loads(tempovla(*collect, "--episodes", 1).out)["episodes"] == 2  # nothing is left to do
+    assert "collect.json: episodes was 1, and is 2 now" in fails(*collect, "--episodes", 2)
 
     config = ["--config", CONFIG, "--data.data_directory", data, "--out", run]
     steps = ["--training.phase1.train_steps", 2, "--training.phase2.train_steps", 2, "--training.batch_size", 4]
