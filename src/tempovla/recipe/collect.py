@@ -19,7 +19,7 @@ from tempovla.timeline.bundle import read_json
 
 LOGGER = logging.getLogger(__name__)
 
-MAX_STEPS = 250
+MAX_STEPS = 200
 """Experts that take longer, as their disturbance had its way with them, are no example to follow."""
 
 RECORD = Path("meta") / "collect.json"
@@ -37,7 +37,7 @@ def collect_dataset(
     Raises:
         ValueError: for an unknown task, or if the folder holds something else.
     """
-    collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.9), binary_gripper=True)
+    collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
     root = Path(root)
     asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed}
     done = episodes_done(root, asked)

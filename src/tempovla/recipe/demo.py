@@ -59,8 +59,8 @@ class DemoConfig:
     tasks: tuple[str, ...] = (*EASY_TASKS, HARD_TASK)
     demonstrations: int = 40
     evaluation_episodes: int = 20
-    phase1_steps: int = 300
-    phase2_steps: int = 1000
+    phase1_steps: int = 400
+    phase2_steps: int = 900
     seed: int = 0
     workers: int = 2
 
@@ -77,7 +77,7 @@ def demo_recipe(config: DemoConfig, *, blind: bool = False) -> StateVLARecipe:
     cameras = tuple(IMAGE_KEY_PREFIX + camera for camera in MetaWorldConfig().cameras)
     return StateVLARecipe(
         data=DataConfig(train_split=1.0),
-        transform=TransformConfig(blind=blind),
+        transform=TransformConfig(blind=blind, shift_px=2),
         model=StateVLAConfig(
             cameras=cameras,
             image_size=64,
@@ -95,6 +95,7 @@ def demo_recipe(config: DemoConfig, *, blind: bool = False) -> StateVLARecipe:
             policy_embed_dim=128,
             flow_draws=2,
             freeze_encoder=False,
+            cloning_weight=1.0,
             jepa=JepaConfig(
                 prediction_horizon=8,
                 regularize="state",

@@ -85,6 +85,8 @@ class StateVLAConfig:
         flow_steps: Euler steps when acting.
         flow_draws: noise draws per state in training; more of them use an expensive encoder better.
         freeze_encoder: phase 2 leaves the encoder as phase 1 made it.
+        cloning_weight: phase 2 with a trainable encoder also regresses the action chunk from z: the noise in the flow's
+            own loss hides from the encoder where small things are. 0 leaves the part out.
         jepa: what phase 1 learns from.
     """
 
@@ -112,6 +114,7 @@ class StateVLAConfig:
     flow_steps: int = 4
     flow_draws: int = 1
     freeze_encoder: bool = True
+    cloning_weight: float = 0.0
     jepa: JepaConfig = field(default_factory=JepaConfig)
 
     @property
@@ -152,7 +155,7 @@ class StateVLA(nn.Module):
         )
         self.behavior_cloning = (
             mlp((config.state_dim, hidden, config.action_seq_len * config.action_dim))
-            if jepa.behavior_cloning_weight
+            if jepa.behavior_cloning_weight or self.clones_in_phase2
             else None
         )
         backbone = sequence_encoder(
@@ -175,12 +178,17 @@ class StateVLA(nn.Module):
         )
         self._choose_trainable()
 
+    @property
+    def clones_in_phase2(self) -> bool:
+        """Whether phase 2 regresses actions, too."""
+        return self.config.cloning_weight > 0 and not self.config.freeze_encoder
+
     def _choose_trainable(self) -> None:
         parts = {
             "encoder": self.phase == 1 or not self.config.freeze_encoder,
             "temporal_predictor": self.phase == 1,
             "inverse_dynamics": self.phase == 1,
-            "behavior_cloning": self.phase == 1,
+            "behavior_cloning": self.phase == 1 or self.clones_in_phase2,
             "flow_policy": self.phase == 2,
             "gripper": self.phase == 2,
         }
@@ -272,13 +280,16 @@ class StateVLA(nn.Module):
         if self.inverse_dynamics is not None:
             recovered = self.inverse_dynamics(z, z_future)
             terms["inverse_dynamics"] = LossTerm(recovered, done, valid, jepa.inverse_dynamics_weight)
-        if self.behavior_cloning is not None:
-            length = self.config.action_seq_len
-            cloned = self.behavior_cloning(z).unflatten(1, (length, self.config.action_dim))
-            chunk_valid = action.valid[:, :length] & observed[:, None]
-            target = action.value[:, :length]
-            terms["behavior_cloning"] = LossTerm(cloned, target, chunk_valid, jepa.behavior_cloning_weight)
+        if self.behavior_cloning is not None and jepa.behavior_cloning_weight:
+            terms["behavior_cloning"] = self._cloning_term(z, observed, action, jepa.behavior_cloning_weight)
         return terms
+
+    def _cloning_term(self, z: Tensor, observed: Tensor, action: Track, weight: float) -> LossTerm:
+        """The action chunk regressed from z."""
+        assert self.behavior_cloning is not None
+        length = self.config.action_seq_len
+        cloned = self.behavior_cloning(z).unflatten(1, (length, self.config.action_dim))
+        return LossTerm(cloned, action.value[:, :length], action.valid[:, :length] & observed[:, None], weight)
 
     def _policy_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
         config = self.config
@@ -295,6 +306,8 @@ class StateVLA(nn.Module):
         flow_time = row_uniform(sample.seed, (draws,), stream=2).flatten()
         velocity, target = self.flow_policy.training_pair(pose, noise, flow_time, z_many)
         terms = {"pos_rot_loss": LossTerm(velocity, target, pose_valid)}
+        if self.clones_in_phase2:
+            terms["behavior_cloning"] = self._cloning_term(z, observed, action, config.cloning_weight)
         if self.gripper is not None:
             terms["gripper_loss"] = LossTerm(self.gripper(z), gripper_target(clean[..., -1]), valid, kind="bce")
         return terms
