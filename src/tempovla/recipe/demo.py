@@ -150,6 +150,7 @@ class Demo:
         if not self.stages.is_done("film"):
             with self.stages.stage("film"):
                 self._film()
+        self.stages.add_rest("start up")
         write_json(self.out_dir / "results.json", self._results())
         return write_report(self.out_dir, self.out_dir / "report.html")
 
@@ -196,17 +197,7 @@ class Demo:
         specs = evaluation_specs(self.config.tasks, self.evaluation, self._instructions(name))
         env_config = MetaWorldConfig(render=name != "blind")
         results = run_specs(self._controller(name), specs, env_config, self.evaluation)
-        rows = [
-            {
-                "task": r.spec.task,
-                "seed": r.spec.seed,
-                "instruction": r.instruction,
-                "success": r.success,
-                "steps": r.steps,
-            }
-            for r in results
-        ]
-        write_json(self.out_dir / f"evaluation_{name}.json", rows)
+        write_json(self.out_dir / f"evaluation_{name}.json", [result.to_json() for result in results])
         rates = {task: f"{rate.rate:.0%}" for task, rate in success_rates(results).items()}
         LOGGER.info("%s: %s", name, rates)
 

@@ -24,21 +24,32 @@ class StageLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.stages: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+        self._started_s = time.monotonic()
+        self._spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Run one stage; its costs are added to what earlier, interrupted tries of it cost."""
         LOGGER.info("%s ...", name)
-        before = self.stages.get(name, {"cpu_seconds": 0.0, "wall_seconds": 0.0})
         cpu_s, wall_s, done = cpu_seconds(), time.monotonic(), False
         try:
             yield
             done = True
         finally:
             spent = {"cpu_seconds": cpu_seconds() - cpu_s, "wall_seconds": time.monotonic() - wall_s}
-            self.stages[name] = {key: before[key] + value for key, value in spent.items()} | {"done": done}
-            self._save()
+            self._add(name, spent, done)
         LOGGER.info("%s: %.0f s wall, %.0f s CPU", name, spent["wall_seconds"], spent["cpu_seconds"])
+
+    def add_rest(self, name: str) -> None:
+        """Book what this process has used beside its stages, imports included, under a name of its own."""
+        used = {"cpu_seconds": cpu_seconds(), "wall_seconds": time.monotonic() - self._started_s}
+        self._add(name, {key: value - self._spent[key] for key, value in used.items()}, done=True)
+
+    def _add(self, name: str, spent: dict[str, float], done: bool) -> None:
+        before = self.stages.get(name, dict.fromkeys(spent, 0.0))
+        self.stages[name] = {key: before[key] + value for key, value in spent.items()} | {"done": done}
+        self._spent = {key: self._spent[key] + value for key, value in spent.items()}
+        self._save()
 
     def is_done(self, name: str) -> bool:
         """Whether the stage ended well, now or in an earlier session."""
