@@ -40,15 +40,22 @@ class WriterConfig:
     video: VideoConfig = field(default_factory=VideoConfig)
 
 
-def infer_features(frames: Mapping[str, NDArray[Any]]) -> dict[str, Feature]:
-    """Features of an episode's arrays (T, ...): uint8 images become videos, the rest keep type and shape."""
+def infer_features(
+    frames: Mapping[str, NDArray[Any]], names: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, Feature]:
+    """Features of an episode's arrays (T, ...): uint8 images become videos, the rest keep type and shape.
+
+    Args:
+        frames: the arrays.
+        names: of the dimensions, for the keys where they are known.
+    """
     features = {}
     for key, values in frames.items():
         if values.dtype == np.uint8 and values.ndim == 4 and values.shape[-1] == 3:
             features[key] = Feature("video", values.shape[1:])
         else:
             dtype = "float32" if values.dtype == np.float64 else values.dtype.name
-            features[key] = Feature(dtype, values.shape[1:] or (1,))
+            features[key] = Feature(dtype, values.shape[1:] or (1,), (names or {}).get(key, ()))
     return features
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,8 @@ def collect_dataset(
     ):
         if writer is None:
             body = METAWORLD_SAWYER
-            features = infer_features(demonstration.steps)
-            for key, names in ((STATE_KEY, body.state_names), (ACTION_KEY, body.action_names)):
-                features[key] = replace(features[key], names=names)
+            names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
+            features = infer_features(demonstration.steps, names)
             writer = DatasetWriter(root, features, body.rate_hz, robot_type=body.name, resume=True)
             write_json(root / RECORD, asked)
         writer.add_episode(demonstration.steps, demonstration.instruction)

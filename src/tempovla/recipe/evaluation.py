@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def evaluate_checkpoint(
     torch.set_num_threads(1)
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
     env_config = replace(MetaWorldConfig(), cameras=tuple(cameras))
-    specs = evaluation_specs(tasks, config, {} if instruction is None else dict.fromkeys(tasks, instruction))
-    specs = [replace(spec, record=record_dir is not None) for spec in specs]
+    told = {task: INSTRUCTIONS[task] if instruction is None else instruction for task in tasks}
+    specs = [replace(spec, record=record_dir is not None) for spec in evaluation_specs(tasks, config, told)]
     recorder = None if record_dir is None else RolloutRecorder(record_dir, METAWORLD_SAWYER)
 
     def on_end(result: EpisodeResult) -> None:
@@ -68,13 +69,12 @@ def evaluate_checkpoint(
             recorder.add(result)
 
     cpu_s, wall_s = cpu_seconds(), time.monotonic()
-    episodes = run_specs(Controller.from_bundle(bundle), specs, env_config, config, on_end)
-    if recorder is not None:
-        recorder.close()
+    with recorder or nullcontext():
+        episodes = run_specs(Controller.from_bundle(bundle), specs, env_config, config, on_end)
     rates = success_rates(episodes)
     results = {
         "title": f"{bundle.policy} on Meta-World",
-        "tasks": {task: {"instruction": instruction or INSTRUCTIONS[task]} | summarize(rates[task]) for task in rates},
+        "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
         "mean": summarize(pool(list(rates.values()))),
         "cpu_seconds": round(cpu_seconds() - cpu_s, 2),
         "wall_seconds": round(time.monotonic() - wall_s, 2),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,6 +54,13 @@ class DataConfig:
     preload_bytes: int = 2 << 30
     num_workers: int = 0
     validation_batches: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.train_split <= 1:
+            raise ValueError(f"data.train_split={self.train_split} must lie in (0, 1]")
+        for name, least in (("preload_bytes", 0), ("num_workers", 0), ("validation_batches", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -177,11 +185,11 @@ def train_phase(
             raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset")
         source = open_dataset(recipe.data.data_directory)
     training = recipe.training.of_phase(phase)
+    check_fits(recipe.model, source)
     training_mixture, validation_mixture = split_source(source, recipe)
-    torch.manual_seed(training.seed)
-    model_config = resolve_model(recipe, training_mixture, training)
-    check_fits(model_config, source)
     with distributed.process_group() as device:
+        model_config = resolve_model(recipe, training_mixture, training)
+        torch.manual_seed(training.seed)
         policy = StateVLA(model_config, phase).to(device)
         if phase == 2 and resume is None:
             start_from_phase1(policy, phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest")
@@ -232,10 +240,27 @@ def check_fits(config: StateVLAConfig, source: EpisodeSource) -> None:
         if source.streams[key].shape != (size,):
             actual = source.streams[key].shape
             raise ValueError(f"{source.name}: stream {key!r} has shape {actual}; set model.{name}={actual[0]}")
+    cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
     for camera in config.cameras:
-        if camera not in source.streams:
-            cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
+        if camera not in cameras:
             raise ValueError(f"{source.name}: has no camera {camera!r}; set model.cameras to some of {cameras}")
+    if config.has_gripper:
+        check_gripper(source)
+
+
+def check_gripper(source: EpisodeSource) -> None:
+    """Refuse a dataset whose last action dimension is no gripper in {-1, +1}: it could be learned, but not executed.
+
+    Raises:
+        ValueError: naming the range and the remedy.
+    """
+    statistics = source.statistics.get(ACTION_KEY, {})
+    ends = {name: float(np.ravel(statistics[name])[-1]) for name in ("min", "max") if name in statistics}
+    if any(abs(end) != 1.0 for end in ends.values()):
+        raise ValueError(
+            f"{source.name}: the last dimension of {ACTION_KEY!r} ranges over {ends}, so it is no gripper in "
+            "{-1, +1}; set model.has_gripper=false"
+        )
 
 
 def start_from_phase1(policy: StateVLA, checkpoint: str | Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.env.metaworld import STATE_KEY
+from tempovla.rollout.context import ACTION_KEY
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Embodiment
 
@@ -32,10 +34,19 @@ class RolloutRecorder:
         recording = dict(result.recording)
         if self._writer is None:
             body = self.embodiment
-            self._writer = DatasetWriter(self.root, infer_features(recording), body.rate_hz, robot_type=body.name)
+            names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
+            features = infer_features(recording, names)
+            self._writer = DatasetWriter(self.root, features, body.rate_hz, robot_type=body.name)
         self._writer.add_episode(recording, result.instruction)
 
     def close(self) -> None:
         """Finish the dataset."""
         if self._writer is not None:
             self._writer.close()
+
+    def __enter__(self) -> RolloutRecorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()

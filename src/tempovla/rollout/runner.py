@@ -98,7 +98,7 @@ class RolloutRunner:
         self.env = env
         self.execution_horizon = execution_horizon
         self._builder = ContextBuilder(controller.windows, controller.embodiment, env.num_envs)
-        self._rows: list[_Row | None] = [None] * env.num_envs
+        self._rows: list[_Row | None] = []
 
     def run(
         self, episodes: Iterable[EpisodeSpec], on_end: Callable[[EpisodeResult], None] = lambda result: None
@@ -107,6 +107,7 @@ class RolloutRunner:
         specs = list(episodes)
         waiting = deque(enumerate(specs))
         results: dict[int, EpisodeResult] = {}
+        self._rows = [None] * self.env.num_envs
         order = [-1] * self.env.num_envs
         state = self.controller.initial_state(self.env.num_envs)
         while waiting or any(self._rows):
@@ -145,7 +146,8 @@ class RolloutRunner:
             observation = {key: value[row].copy() for key, value in observations.items()}
             instruction = str(info["instruction"][row])
             if row in started:
-                instruction = started[row].instruction or instruction
+                told = started[row].instruction
+                instruction = instruction if told is None else told
                 self._rows[row] = _Row(started[row], instruction, [observation])
             self._builder.reset(row, instruction, observation)
 

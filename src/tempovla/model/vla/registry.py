@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tempovla.model.vla.statevla import StateVLA, StateVLAConfig
 from tempovla.timeline import Bundle
@@ -30,8 +31,8 @@ def load_policy(bundle: Bundle) -> Any:
     return policy.eval()
 
 
-def load_weights(policy: nn.Module, weights: Any, name: str) -> None:
-    """Load weights that must fit exactly.
+def load_weights(policy: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load weights that must fit exactly; `where` they come from is for the message.
 
     Raises:
         ValueError: naming the first weight that is missing, unknown or of another shape.
@@ -39,12 +40,12 @@ def load_weights(policy: nn.Module, weights: Any, name: str) -> None:
     own = policy.state_dict()
     for key in sorted({*own, *weights}):
         if key not in weights:
-            raise ValueError(f"checkpoint lacks weight {key!r} of {name}; give a checkpoint of this config")
+            raise ValueError(f"{where}: lacks weight {key!r}; give a checkpoint of this config")
         if key not in own:
-            raise ValueError(f"checkpoint has weight {key!r} that {name} lacks; give a checkpoint of this config")
+            raise ValueError(f"{where}: has weight {key!r} of another model; give a checkpoint of this config")
         if own[key].shape != weights[key].shape:
             raise ValueError(
-                f"weight {key!r} is {tuple(weights[key].shape)} in the checkpoint, {tuple(own[key].shape)} in {name}; "
+                f"{where}: weight {key!r} is {tuple(weights[key].shape)}, but {tuple(own[key].shape)} in the model; "
                 "give a checkpoint of this config"
             )
     policy.load_state_dict(weights)

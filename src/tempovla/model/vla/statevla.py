@@ -57,6 +57,16 @@ class JepaConfig:
     ema_momentum_schedule: Literal["cosine", "constant"] = "cosine"
     ema_steps: int = 1
 
+    def __post_init__(self) -> None:
+        for name in ("prediction_horizon", "temporal_predictor_hidden_dim", "ema_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"jepa.{name}={getattr(self, name)} must be at least 1")
+        for name in ("variance", "covariance", "inverse_dynamics", "behavior_cloning"):
+            if getattr(self, f"{name}_weight") < 0:
+                raise ValueError(f"jepa.{name}_weight={getattr(self, f'{name}_weight')} must not be negative")
+        if not 0 <= self.ema_momentum <= 1:
+            raise ValueError(f"jepa.ema_momentum={self.ema_momentum} must lie in [0, 1]")
+
 
 @dataclass(frozen=True)
 class StateVLAConfig:
@@ -116,6 +126,15 @@ class StateVLAConfig:
     freeze_encoder: bool = True
     cloning_weight: float = 0.0
     jepa: JepaConfig = field(default_factory=JepaConfig)
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise ValueError(f"model.{name}={value} must be at least 1")
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
+        if self.pose_dim < 1:
+            raise ValueError(f"model.action_dim={self.action_dim} leaves nothing beside the gripper; raise it")
 
     @property
     def pose_dim(self) -> int:
@@ -244,7 +263,7 @@ class StateVLA(nn.Module):
             self.target_encoder.update(self.encoder, momentum)
 
     def _inputs(self, tracks: Mapping[str, Track], offset: int, context: Context) -> tuple[Any, ...]:
-        """Language, robot state and pictures at one offset, with zeros (grey pictures) where nothing valid is."""
+        """Language, robot state and pictures at one offset, with zeros (black pictures) where nothing valid is."""
         state, state_valid = tracks[STATE_KEY].at(offset)
         pictures = []
         for camera in self.config.cameras:
