@@ -89,7 +89,7 @@ def test_workers_end_with_their_parent(fatal: signal.Signals) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: signal.signal(fatal, signal.SIG_DFL),  # background jobs of a shell are deaf to SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs are deaf to it
     )
     assert parent.stdout is not None
     workers = [int(word) for word in parent.stdout.readline().split()]
