@@ -8,13 +8,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tempovla import __version__
-from tempovla.env.metaworld import CONTROL_RATE_HZ, IMAGE_KEY_PREFIX
+from tempovla.env.collect import ACTION_KEY
+from tempovla.env.embodiment import METAWORLD_SAWYER
+from tempovla.env.metaworld import CONTROL_RATE_HZ, IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.report.rerun import write_rrd
 from tempovla.report.video import encode_mp4, side_by_side
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.runner import EpisodeResult
@@ -54,13 +58,21 @@ def summarize(policy: SuccessRate, **baselines: SuccessRate) -> dict[str, Any]:
 
 
 def film(result: EpisodeResult, folder: Path) -> dict[str, Any]:
-    """Write the video of a recorded episode; its entry in rollouts/index.json."""
+    """Write the video of a recorded episode and, where the extra `viz` is installed, its rerun recording.
+
+    Returns:
+        Its entry in rollouts/index.json.
+    """
     assert result.recording is not None
     cameras = [value for key, value in sorted(result.recording.items()) if key.startswith(IMAGE_KEY_PREFIX)]
     outcome = "success" if result.success else "failure"
     name = f"{result.spec.task}_{outcome}_{result.spec.seed}.mp4"
     frames = side_by_side([np.asarray(camera) for camera in cameras])[::FILM_STRIDE]
     encode_mp4(frames, folder / name, CONTROL_RATE_HZ / FILM_STRIDE)
+    if find_spec("rerun") is not None:
+        names = {STATE_KEY: METAWORLD_SAWYER.state_names, ACTION_KEY: METAWORLD_SAWYER.action_names}
+        path = (folder / name).with_suffix(".rrd")
+        write_rrd(result.recording, path, CONTROL_RATE_HZ, result.instruction, names)
     return {
         "task": result.spec.task,
         "instruction": result.instruction,

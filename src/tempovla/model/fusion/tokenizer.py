@@ -50,7 +50,11 @@ class MultiModalTokenizer(nn.Module):
     def forward(self, language: Tensor, robot_state: Tensor, images: Sequence[Tensor]) -> Tensor:
         """Tokens (B, L, D) from language (B, E), robot state (B, R) and one picture (B, 3, S, S) uint8 a camera."""
         batch = len(language)
-        pictures = self.image(torch.cat(list(images))).unflatten(0, (len(images), batch))
+        # One picture expanded over the rows, as a blind policy gets, is looked at once.
+        seen = [picture[:1] if picture.stride(0) == 0 else picture for picture in images]
+        same = all(len(picture) == 1 for picture in seen)
+        tokens = self.image(torch.cat(seen if same else list(images)))
+        pictures = tokens.unflatten(0, (len(images), -1)).expand(-1, batch, -1, -1)
         pictures = (pictures + self.camera[:, None, None]).transpose(0, 1).flatten(1, 2)
         head = torch.stack([self.language(language), self.robot_state(robot_state)], dim=1)
         return torch.cat([head, pictures, self.cls.to(pictures.dtype).expand(batch, 1, -1)], dim=1)
