@@ -67,6 +67,8 @@ class DemoConfig:
     def __post_init__(self) -> None:
         for task in self.tasks:
             check_task(task)
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"tasks={list(self.tasks)} must name at least one task, and none twice")
         for name in ("demonstrations", "evaluation_episodes", "phase1_steps", "phase2_steps", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -191,7 +193,8 @@ class Demo:
         tasks = self.config.tasks
         if name != "wrong_instruction":
             return {}
-        return {task: INSTRUCTIONS[tasks[(index + 1) % len(tasks)]] for index, task in enumerate(tasks)}
+        known = list(dict.fromkeys((*tasks, *EASY_TASKS)))  # a single task is told to do one that is not shown
+        return {task: INSTRUCTIONS[known[(index + 1) % max(len(tasks), 2)]] for index, task in enumerate(tasks)}
 
     def _evaluate(self, name: str) -> None:
         specs = evaluation_specs(self.config.tasks, self.evaluation, self._instructions(name))

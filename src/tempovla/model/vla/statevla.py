@@ -135,6 +135,8 @@ class StateVLAConfig:
             raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
         if self.pose_dim < 1:
             raise ValueError(f"model.action_dim={self.action_dim} leaves nothing beside the gripper; raise it")
+        if self.cloning_weight < 0:
+            raise ValueError(f"model.cloning_weight={self.cloning_weight} must not be negative")
 
     @property
     def pose_dim(self) -> int:

@@ -1,0 +1,155 @@
+"""Contexts from live observations: what a row remembers, and what a dataset would have read at the same step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.contract.toys import ACTION, ACTION_DIM, FRONT, STATE, STATE_DIM
+
+from tempovla.data.memory import MemoryEpisode, MemorySource
+from tempovla.data.window import gather
+from tempovla.rollout.context import ContextBuilder
+from tempovla.timeline import Context, Embodiment, StreamInfo, Window
+
+BODY = Embodiment("toy", STATE_DIM, ACTION_DIM, rate_hz=10.0)
+WINDOWS = (
+    Window(STATE, (-3, -1, 0, 4)),
+    Window(FRONT, (0,)),
+    Window(ACTION, (-2, -1, 0, 1)),
+)
+
+
+def observation(number: int) -> dict[str, np.ndarray]:
+    return {
+        STATE: np.full(STATE_DIM, number, np.float32),
+        FRONT: np.full((4, 4, 3), number, np.uint8),
+        "observation.unused": np.zeros(1),
+    }
+
+
+def action(number: int) -> np.ndarray:
+    return np.full(ACTION_DIM, number, np.float32)
+
+
+def shown(context: Context, key: str, row: int = 0) -> tuple[list[int], list[bool]]:
+    """First number of each step, and its validity."""
+    track = context.track(key)
+    return track.value[row].flatten(1)[:, 0].int().tolist(), track.valid[row].tolist()
+
+
+def test_an_episode_starts_with_repeats_that_are_not_valid():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
+    builder.reset(0, "open it", observation(10))
+    context = builder.context()
+    assert shown(context, STATE) == ([10, 10, 10], [False, False, True])
+    assert shown(context, FRONT) == ([10], [True])
+    assert shown(context, ACTION) == ([0, 0], [False, False])
+    assert context.first.tolist() == [True]
+    assert context.task[0].instruction == "open it"
+    assert context.task[0].embodiment is BODY
+
+
+def test_history_fills_up_step_by_step():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
+    builder.reset(0, "", observation(10))
+    seen = []
+    for step in range(1, 6):
+        builder.add(0, action(100 + step), observation(10 + step))
+        context = builder.context()
+        assert context.first.tolist() == [False]
+        seen.append((shown(context, STATE), shown(context, ACTION)))
+    assert seen == [
+        (([10, 10, 11], [False, True, True]), ([101, 101], [False, True])),
+        (([10, 11, 12], [False, True, True]), ([101, 102], [True, True])),
+        (([10, 12, 13], [True, True, True]), ([102, 103], [True, True])),
+        (([11, 13, 14], [True, True, True]), ([103, 104], [True, True])),
+        (([12, 14, 15], [True, True, True]), ([104, 105], [True, True])),
+    ]
+
+
+def test_past_and_present_are_apart_and_the_future_is_absent():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=2)
+    for row in (0, 1):
+        builder.reset(row, "", observation(row))
+    context = builder.context()
+    assert {key: track.offset.tolist() for key, track in context.past.items()} == {STATE: [-3, -1], ACTION: [-2, -1]}
+    assert {key: track.offset.tolist() for key, track in context.now.items()} == {STATE: [0], FRONT: [0]}
+    assert context.now[FRONT].value.shape == (2, 1, 4, 4, 3)
+    assert context.now[FRONT].value.dtype == torch.uint8
+
+
+def test_a_reset_row_forgets_and_the_others_do_not_notice():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=2)
+    for row in (0, 1):
+        builder.reset(row, f"task {row}", observation(10))
+        for step in range(1, 5):
+            builder.add(row, action(step), observation(10 + step))
+    builder.reset(1, "another task", observation(50))
+    context = builder.context()
+    assert shown(context, STATE, row=0) == ([11, 13, 14], [True, True, True])
+    assert shown(context, ACTION, row=0) == ([3, 4], [True, True])
+    assert shown(context, STATE, row=1) == ([50, 50, 50], [False, False, True])
+    assert shown(context, ACTION, row=1)[1] == [False, False]
+    assert context.first.tolist() == [False, True]
+    assert [task.instruction for task in context.task] == ["task 0", "another task"]
+
+
+def test_no_more_is_kept_than_the_windows_reach_back():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
+    builder.reset(0, "", observation(0))
+    for step in range(50):
+        builder.add(0, action(step), observation(step))
+    assert {key: len(values) for key, values in builder._history[0].items()} == {STATE: 4, FRONT: 1, ACTION: 3}
+
+
+@pytest.mark.parametrize(
+    ("windows", "expected"),
+    [
+        ((Window(STATE, (0,)), Window(ACTION, (0, 1))), False),
+        ((Window(STATE, (-1, 0)),), True),
+        ((Window(STATE, (0,)), Window(ACTION, (-1, 0))), True),
+        ((Window(STATE, (0, 5)),), False),
+    ],
+)
+def test_windows_into_the_past_need_every_step(windows, expected):
+    assert ContextBuilder(windows, BODY, num_rows=1).needs_every_step is expected
+
+
+def test_streams_that_are_not_observed_are_left_out():
+    builder = ContextBuilder((Window(STATE, (0,)), Window(FRONT, (0,))), BODY, num_rows=1)
+    assert not builder.has_row(0)
+    builder.reset(0, "", {STATE: np.zeros(3, np.float32)})
+    assert builder.has_row(0)
+    assert set(builder.context().now) == {STATE}
+
+
+def test_what_a_rollout_sees_is_what_a_dataset_reads_at_the_same_step():
+    """Law 8 in time, over windows with gaps and at every step of an episode, its start included."""
+    random = np.random.default_rng(0)
+    values = {
+        STATE: random.normal(size=(9, STATE_DIM)).astype(np.float32),
+        FRONT: random.integers(0, 256, (9, 4, 4, 3), dtype=np.uint8),
+        ACTION: random.normal(size=(9, ACTION_DIM)).astype(np.float32),
+    }
+    streams = {
+        STATE: StreamInfo("state", (STATE_DIM,), "float32", 10.0),
+        FRONT: StreamInfo("image", (4, 4, 3), "uint8", 10.0),
+        ACTION: StreamInfo("action", (ACTION_DIM,), "float32", 10.0),
+    }
+    source = MemorySource("recorded", BODY, streams, [MemoryEpisode("open it", 9, values)])
+    windows = (Window(STATE, (-5, -2, 0)), Window(FRONT, (-1, 0)), Window(ACTION, (-4, -1, 0)))
+    builder = ContextBuilder(windows, BODY, num_rows=1)
+    builder.reset(0, "open it", {key: values[key][0] for key in (STATE, FRONT)})
+    for step in range(9):
+        if step:
+            builder.add(0, values[ACTION][step - 1], {key: values[key][step] for key in (STATE, FRONT)})
+        context = builder.context()
+        for window in windows:
+            until = -1 if window.key == ACTION else 0
+            reading = gather(source, 0, step, Window(window.key, [o for o in window.offsets if o <= until]))
+            track = context.track(window.key)
+            assert track.valid[0].tolist() == reading.valid.tolist()
+            np.testing.assert_array_equal(track.value[0][track.valid[0]].numpy(), reading.value[reading.valid])
+            if window.key != ACTION:
+                np.testing.assert_array_equal(track.value[0].numpy(), reading.value)

@@ -1,0 +1,72 @@
+"""A recorded rollout is itself a dataset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.lerobot import open_dataset
+from tempovla.rollout.recorder import RolloutRecorder
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
+from tempovla.timeline import Embodiment
+
+BODY = Embodiment("toy", 3, 2, 10.0, ("x [m]", "y [m]", "z [m]"), ("dx", "dy"))
+CAMERA = "observation.images.front"
+
+
+def result(seed: int, steps: int) -> EpisodeResult:
+    random = np.random.default_rng(seed)
+    recording = {
+        "observation.state": random.normal(size=(steps, 3)).astype(np.float32),
+        CAMERA: np.full((steps, 16, 16, 3), 40 * seed, np.uint8),
+        "action": random.normal(size=(steps, 2)).astype(np.float32),
+    }
+    return EpisodeResult(EpisodeSpec("toy-task", seed, record=True), f"do {seed}", True, steps, 0.0, recording)
+
+
+def test_episodes_read_back_as_they_were_recorded(tmp_path):
+    results = [result(1, 5), result(2, 3)]
+    with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
+        for episode in results:
+            recorder.add(episode)
+    source = open_dataset(tmp_path / "rollouts")
+    assert len(source) == 2
+    assert source.embodiment == BODY
+    for index, episode in enumerate(results):
+        assert source.episode(index).length == episode.steps
+        assert source.episode(index).instruction == episode.instruction
+        for key in ("observation.state", "action"):
+            np.testing.assert_array_equal(source.read(index, key, range(episode.steps)).value, episode.recording[key])
+        frames = source.read(index, CAMERA, range(episode.steps)).value
+        np.testing.assert_allclose(frames, episode.recording[CAMERA], atol=3)
+
+
+def test_every_episode_is_on_the_disk_once_it_was_added(tmp_path):
+    recorder = RolloutRecorder(tmp_path / "rollouts", BODY)
+    recorder.add(result(1, 5))
+    assert len(open_dataset(tmp_path / "rollouts")) == 1
+
+
+def test_an_error_in_between_leaves_what_was_recorded(tmp_path):
+    def broken_off() -> None:
+        with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
+            recorder.add(result(1, 5))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert len(open_dataset(tmp_path / "rollouts")) == 1
+
+
+def test_a_recorder_without_episodes_leaves_no_dataset(tmp_path):
+    with RolloutRecorder(tmp_path / "rollouts", BODY):
+        pass
+    assert not (tmp_path / "rollouts").exists()
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "rollouts").mkdir()
+    (tmp_path / "rollouts" / "notes.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="not empty, and nothing is overwritten"):
+        RolloutRecorder(tmp_path / "rollouts", BODY).add(result(1, 5))

@@ -1,0 +1,189 @@
+"""Rollouts in the real simulator: episodes do not depend on where they run, and recordings are what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.rollout.scripted import ACTION, STATE, ScriptedPolicy
+
+from tempovla.timeline import ActionChunk, Track
+
+pytestmark = pytest.mark.sim
+
+pytest.importorskip("metaworld")
+
+from tempovla.env.expert import rollout_expert  # noqa: E402
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv  # noqa: E402
+from tempovla.env.metaworld_tasks import INSTRUCTIONS  # noqa: E402
+from tempovla.env.vector import ShardedVectorEnv  # noqa: E402
+from tempovla.rollout.evaluate import (  # noqa: E402
+    EvaluationConfig,
+    evaluation_specs,
+    run_specs,
+    success_rates,
+)
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner  # noqa: E402
+
+SCRIPTED = ScriptedPolicy()
+BLIND = MetaWorldConfig(render=False, max_steps=20)
+SPECS = [
+    EpisodeSpec("reach-v3", seed=5),
+    EpisodeSpec("push-v3", seed=6),
+    EpisodeSpec("door-open-v3", seed=7),
+    EpisodeSpec("push-v3", seed=8),
+    EpisodeSpec("reach-v3", seed=9),
+]
+
+
+def run(
+    specs: Sequence[EpisodeSpec],
+    policy: ScriptedPolicy = SCRIPTED,
+    *,
+    num_envs: int = 2,
+    workers: int = 1,
+    execution_horizon: int = 6,
+    config: MetaWorldConfig = BLIND,
+) -> list[EpisodeResult]:
+    env = ShardedVectorEnv(config, num_envs, workers)
+    try:
+        return RolloutRunner(policy.controller(), env, execution_horizon).run(specs)
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("history", [(0,), (-3, -1, 0)])
+def test_results_do_not_depend_on_the_number_of_environments_and_workers(history):
+    """Where windows reach back, every step is seen; else only what decisions are made on. Both must be the same."""
+    policy = ScriptedPolicy(history=history)
+    recorded = [replace(spec, record=True) for spec in SPECS]
+    alone = run(recorded, policy, num_envs=1)
+    for num_envs, workers in ((3, 2), (7, 1)):
+        together = run(recorded, policy, num_envs=num_envs, workers=workers)
+        assert [result.spec for result in together] == recorded
+        for ours, expected in zip(together, alone, strict=True):
+            assert ours.to_json() == expected.to_json()
+            np.testing.assert_array_equal(ours.recording[ACTION], expected.recording[ACTION])
+            np.testing.assert_array_equal(ours.recording[STATE], expected.recording[STATE])
+
+
+def test_recording_changes_nothing():
+    plain, recorded = run(SPECS), run([replace(spec, record=True) for spec in SPECS])
+    assert [result.to_json() for result in plain] == [result.to_json() for result in recorded]
+    assert all(result.recording is None and result.final is None for result in plain)
+
+
+def test_a_recording_played_again_goes_through_the_same_states_and_ends_the_same():
+    for result in run([replace(spec, record=True) for spec in SPECS[:3]], execution_horizon=4):
+        env = MetaWorldEnv(BLIND)
+        observation, _ = env.reset(seed=result.spec.seed, options={"task": result.spec.task})
+        reward, terminated, truncated = 0.0, False, False
+        assert len(result.recording[ACTION]) == len(result.recording[STATE]) == result.steps
+        for state, action in zip(result.recording[STATE], result.recording[ACTION], strict=True):
+            assert not terminated
+            assert not truncated
+            np.testing.assert_array_equal(observation[STATE], state)
+            observation, step_reward, terminated, truncated, info = env.step(action)
+            reward += step_reward
+        np.testing.assert_array_equal(observation[STATE], result.final[STATE])
+        assert reward == pytest.approx(result.total_reward)
+        assert (info["success"], terminated or truncated) == (result.success, True)
+
+
+def test_episodes_are_cut_at_the_step_limit_in_the_middle_of_a_chunk():
+    (result,) = run([replace(SPECS[0], record=True)], execution_horizon=7, config=replace(BLIND, max_steps=10))
+    assert (result.steps, result.success) == (10, False)
+    assert len(result.recording[ACTION]) == 10
+
+
+def test_the_policy_is_asked_again_after_every_execution_horizon():
+    asked = []
+
+    class Counting(ScriptedPolicy):
+        def act(self, context, state):
+            asked.append(context.first.tolist())
+            return super().act(context, state)
+
+    run(SPECS[:1], Counting(), num_envs=1, execution_horizon=6)
+    assert asked == [[True], [False], [False], [False]]  # 20 steps in chunks of 6
+
+
+def test_the_instruction_told_replaces_the_tasks_own_even_by_nothing():
+    told = [EpisodeSpec("push-v3", 3), EpisodeSpec("push-v3", 3, "go away"), EpisodeSpec("push-v3", 3, "")]
+    own, other, nothing = run([replace(spec, record=True) for spec in told], num_envs=3)
+    assert [own.instruction, other.instruction, nothing.instruction] == [INSTRUCTIONS["push-v3"], "go away", ""]
+    np.testing.assert_array_equal(own.recording[STATE][0], other.recording[STATE][0])
+    assert not np.array_equal(own.recording[ACTION], other.recording[ACTION])
+    assert not np.array_equal(nothing.recording[ACTION], other.recording[ACTION])
+
+
+def test_success_ends_an_episode_and_counts():
+    teacher = MetaWorldEnv(MetaWorldConfig(task="reach-v3", render=False, terminate_on_success=False))
+    played = rollout_expert(teacher, seed=5, steps_after_success=0).executed
+    actions = torch.from_numpy(np.concatenate([played, np.zeros((8, 4), np.float32)]))
+
+    class Replaying(ScriptedPolicy):
+        def act(self, context, state):
+            start = int(state[0, 0])
+            chunk = actions[start : start + self.horizon].expand(context.batch_size, -1, -1)
+            return ActionChunk(**vars(Track.of(chunk, range(self.horizon)))), state + 6
+
+    config = replace(BLIND, max_steps=len(played) + 2)
+    solved, failed = run([EpisodeSpec("reach-v3", 5), EpisodeSpec("push-v3", 5)], Replaying(), config=config)
+    assert (solved.success, solved.steps) == (True, len(played))
+    assert (failed.success, failed.steps) == (False, len(played) + 2)
+
+
+def test_results_are_reported_as_they_come_and_returned_as_asked():
+    env = ShardedVectorEnv(BLIND, 2, 1)
+    runner = RolloutRunner(ScriptedPolicy().controller(), env, 6)
+    reported = []
+    results = runner.run(SPECS, reported.append)
+    assert [result.spec for result in results] == SPECS
+    assert sorted(result.spec.seed for result in reported) == [5, 6, 7, 8, 9]
+    assert runner.run([]) == []
+    env.close()
+
+
+def test_a_run_that_was_broken_off_leaves_nothing_to_the_next():
+    env = ShardedVectorEnv(BLIND, 2, 1)
+    runner = RolloutRunner(ScriptedPolicy().controller(), env, 6)
+    expected = [result.to_json() for result in runner.run(SPECS[:3])]
+
+    def give_up(result: EpisodeResult) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(SPECS, give_up)
+    ended = []
+    assert [result.to_json() for result in runner.run(SPECS[:3], ended.append)] == expected
+    assert len(ended) == 3
+    env.close()
+
+
+def test_impossible_execution_horizons_are_refused():
+    with pytest.raises(ValueError, match="execution_horizon=9 exceeds the policy's chunk of 8"):
+        run(SPECS[:1], num_envs=1, execution_horizon=9)
+    with pytest.raises(ValueError, match="execution_horizon=0 must be at least 1"):
+        run(SPECS[:1], num_envs=1, execution_horizon=0)
+
+
+def test_an_evaluation_is_the_same_episodes_for_everyone_and_counts_by_task():
+    config = EvaluationConfig(episodes=2, seed=4, num_envs=3, workers=1, max_steps=8)
+    tasks = ["push-v3", "reach-v3"]
+    specs = evaluation_specs(tasks, config, {"push-v3": "reach"})
+    assert [(spec.task, spec.instruction) for spec in specs] == [("push-v3", "reach")] * 2 + [("reach-v3", None)] * 2
+    assert [spec.seed for spec in specs] == [spec.seed for spec in evaluation_specs(tasks, config)]
+    assert len({spec.seed for spec in specs}) == 4
+    other = evaluation_specs(tasks, replace(config, seed=5))
+    assert not {spec.seed for spec in specs} & {spec.seed for spec in other}
+    results = run_specs(ScriptedPolicy().controller(), specs, BLIND, config)
+    assert [result.steps for result in results] == [8] * 4
+    rates = success_rates(results)
+    assert list(rates) == tasks
+    assert [(rate.successes, rate.episodes) for rate in rates.values()] == [(0, 2), (0, 2)]
+    with pytest.raises(ValueError, match="num_envs=0 must be at least 1"):
+        replace(config, num_envs=0)
