@@ -1,0 +1,91 @@
+"""A tiny recording, and a StateVLA small enough to be trained on it within a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tempovla.data.layout import Feature
+from tempovla.data.writer import DatasetWriter
+from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
+from tempovla.recipe.statevla import DataConfig, Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining
+
+STATE, ACTION, FRONT, WRIST = "observation.state", "action", "observation.images.front", "observation.images.wrist"
+FEATURES = {
+    STATE: Feature("float32", (3,)),
+    ACTION: Feature("float32", (3,)),
+    FRONT: Feature("image", (24, 32, 3)),
+    WRIST: Feature("image", (16, 16, 3)),
+}
+
+
+def record(root: Path, *, episodes: int = 4, binary_gripper: bool = True, lights: int = 255) -> Path:
+    """Episodes of 9 steps; the last action dimension is a gripper. Without lights (0) pictures are black."""
+    random = np.random.default_rng(0)
+    with DatasetWriter(root, FEATURES, 10.0, robot_type="toy") as writer:
+        for episode in range(episodes):
+            action = random.normal(size=(9, 3)).astype(np.float32)
+            if binary_gripper:
+                action[:, 2] = np.where(np.arange(9) < 5, -1.0, 1.0)
+            frames = {
+                key: random.integers(0, 256, (9, *FEATURES[key].shape), dtype=np.uint8) & np.uint8(lights)
+                for key in (FRONT, WRIST)
+            }
+            state = random.normal(size=(9, 3)).astype(np.float32)
+            writer.add_episode({STATE: state, ACTION: action, **frames}, f"task {episode % 2}")
+    return root
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    return record(tmp_path / "dataset")
+
+
+@pytest.fixture
+def recipe(dataset) -> StateVLARecipe:
+    """Six steps a phase, everything on that can be."""
+    return StateVLARecipe(
+        data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
+        model=StateVLAConfig(
+            cameras=(FRONT, WRIST),
+            image_size=16,
+            patch_size=8,
+            embed_dim=8,
+            lang_emb_dim=8,
+            robot_state_dim=3,
+            encoder_type="transformer",
+            encoder_depth=1,
+            num_heads=2,
+            readout="all_tokens",
+            state_dim=8,
+            action_dim=3,
+            action_seq_len=4,
+            policy_type="transformer",
+            policy_layers=1,
+            policy_embed_dim=8,
+            jepa=JepaConfig(
+                prediction_horizon=2, regularize="state", inverse_dynamics_weight=1.0, behavior_cloning_weight=1.0
+            ),
+        ),
+        training=StateVLATraining(
+            batch_size=4,
+            train_steps=6,
+            warmup_steps=1,
+            log_interval=1,
+            save_interval=0,
+            save_interval_steps=3,
+            keep_every=3,
+            weight_ema_decay=0.9,
+            num_threads=1,
+            phase1=Phase1Config(learning_rate=1e-3, temporal_predictor_hidden_dim=8),
+            phase2=Phase2Config(learning_rate=1e-3),
+        ),
+    )
+
+
+@pytest.fixture
+def blind(recipe) -> StateVLARecipe:
+    return replace(recipe, transform=replace(recipe.transform, blind=True))

@@ -1,0 +1,93 @@
+"""The demo's settings and results, without running it; tests/e2e runs it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("metaworld")
+
+from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.recipe.demo import EASY_TASKS, HARD_TASK, Demo, DemoConfig, demo_recipe
+from tempovla.report.page import write_report
+from tempovla.rollout.metrics import wilson_interval
+
+SUCCESSES = {"policy": 9, "blind": 4, "wrong_instruction": 1}
+"""Of ten episodes, in every task."""
+
+
+def evaluated(demo: Demo) -> Demo:
+    """The demo after its evaluations, as their files tell."""
+    for name, successes in SUCCESSES.items():
+        rows = [
+            {"task": task, "seed": seed, "instruction": "", "success": seed < successes, "steps": 50}
+            for task in demo.config.tasks
+            for seed in range(10)
+        ]
+        (demo.out_dir / f"evaluation_{name}.json").write_text(json.dumps(rows))
+    with demo.stages.stage("collect"):
+        pass
+    return demo
+
+
+def test_results_hold_what_was_promised(tmp_path):
+    demo = evaluated(Demo(DemoConfig(seed=7), tmp_path))
+    results = json.loads(json.dumps(demo._results()))
+    assert {"tasks", "mean", "cpu_seconds", "wall_seconds", "seed", "versions", "command", "machine"} <= set(results)
+    assert list(results["tasks"]) == [*EASY_TASKS, HARD_TASK]
+    block = results["tasks"]["push-v3"]
+    assert (block["success"], block["blind"], block["wrong_instruction"]) == (0.9, 0.4, 0.1)
+    assert (block["episodes"], block["ci95"]) == (10, list(wilson_interval(9, 10)))
+    assert block["instruction"] == INSTRUCTIONS["push-v3"]
+    mean = results["mean"]
+    assert mean["tasks"] == list(EASY_TASKS)
+    assert (mean["success"], mean["episodes"], mean["ci95"]) == (0.9, 40, list(wilson_interval(36, 40)))
+    assert results["seed"] == 7
+    assert [stage["name"] for stage in results["stages"]] == ["collect"]
+
+
+def test_the_report_reads_the_results(tmp_path):
+    demo = evaluated(Demo(DemoConfig(), tmp_path))
+    (tmp_path / "results.json").write_text(json.dumps(demo._results()))
+    page = write_report(tmp_path, tmp_path / "report.html").read_text()
+    assert "StateVLA on Meta-World" in page
+    assert "90" in page
+
+
+def test_the_wrong_instruction_is_always_another_tasks(tmp_path):
+    for number, tasks in enumerate([(*EASY_TASKS, HARD_TASK), EASY_TASKS[:2], EASY_TASKS[:1], (HARD_TASK,)]):
+        demo = Demo(DemoConfig(tasks=tasks), tmp_path / str(number))
+        told = demo._instructions("wrong_instruction")
+        assert set(told) == set(tasks)
+        assert all(told[task] != INSTRUCTIONS[task] for task in tasks)
+        if len(tasks) > 1:
+            assert set(told.values()) == {INSTRUCTIONS[task] for task in tasks}
+        assert demo._instructions("policy") == demo._instructions("blind") == {}
+
+
+def test_the_blind_policy_differs_in_its_pictures_alone():
+    sighted, blind = (demo_recipe(DemoConfig(), blind=blind) for blind in (False, True))
+    assert (sighted.transform.blind, blind.transform.blind) == (False, True)
+    assert (sighted.model, sighted.training, sighted.data) == (blind.model, blind.training, blind.data)
+
+
+def test_a_folder_belongs_to_one_demo(tmp_path):
+    Demo(DemoConfig(seed=1), tmp_path)
+    Demo(DemoConfig(seed=1), tmp_path)
+    with pytest.raises(ValueError, match="holds a demo with other settings"):
+        Demo(DemoConfig(seed=2), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ("fly-v3",)}, "no Meta-World task 'fly-v3'"),
+        ({"tasks": ("push-v3", "push-v3")}, "must name at least one task, and none twice"),
+        ({"tasks": ()}, "must name at least one task"),
+        ({"evaluation_episodes": 0}, "evaluation_episodes=0 must be at least 1"),
+    ],
+)
+def test_impossible_demos_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        DemoConfig(**options)
