@@ -9,13 +9,15 @@ from tempovla.data.convert import convert
 
 EXAMPLES = """
 tempovla data convert recordings/v21 recordings/v30
+tempovla eval metaworld --checkpoint DIR --tasks push-v3 --record outputs/rollouts
+tempovla data convert outputs/rollouts recordings/rollouts
 """
 
 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "SRC DST", EXAMPLES)
-    parser.add_argument("source", metavar="SRC", help="folder of the v2.1 dataset; it is left as it is")
+    parser.add_argument("source", metavar="SRC", help="the v2.1 dataset or recorded rollouts; left as they are")
     parser.add_argument("target", metavar="DST", help="folder of the v3.0 dataset to write")
     add_json_flag(parser)
     return parser

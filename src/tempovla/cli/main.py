@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "collect metaworld": ("tempovla.cli.collect_metaworld", "record demonstrations of Meta-World's scripted experts"),
     "data inspect": ("tempovla.cli.data_inspect", "say what a LeRobot dataset holds"),
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
-    "data convert": ("tempovla.cli.data_convert", "convert a LeRobot v2.1 dataset to v3.0"),
+    "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of a v2.1 one or of rollouts"),
     "train statevla": ("tempovla.cli.train_statevla", "train StateVLA: temporal JEPA, then flow matching"),
     "eval metaworld": ("tempovla.cli.eval_metaworld", "run a trained policy in Meta-World, and count successes"),
     "report": ("tempovla.cli.report", "write the HTML report of a run"),

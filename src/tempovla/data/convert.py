@@ -1,7 +1,8 @@
-"""LeRobot v2.1 to v3.0."""
+"""Whatever is read here as a LeRobot v3.0 dataset of its own."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,16 +24,17 @@ _CACHE_BYTES = 64 << 20
 
 
 def convert(source: str | Path, target: str | Path, config: WriterConfig | None = None) -> int:
-    """Write a v2.1 dataset as v3.0, and return the number of its episodes.
+    """Write a dataset as v3.0, and return the number of its episodes.
 
-    Videos are copied as they are; only one that has other frames than its episode is encoded again.
+    Of v2.1, videos are copied as they are; only one that has other frames than its episode is encoded again. What is
+    v3.0 already, such as recorded rollouts, is checked and copied.
 
     Raises:
-        DatasetError: if `source` is not a sound v2.1 dataset, or `target` is not empty.
+        DatasetError: if `source` is not a sound dataset, or `target` is not empty.
     """
     meta = load_meta(source)
-    if meta.version != "v2.1":
-        raise DatasetError(f"{meta.root}: is {meta.version}; only v2.1 is converted, to v3.0")
+    if meta.version == "v3.0":
+        return _copy(LeRobotSource(meta, ByteCache(_CACHE_BYTES)), Path(target))
     config = config or WriterConfig()
     reader = _Reader(LeRobotSource(meta, ByteCache(_CACHE_BYTES)), config)
     stored = load_statistics(meta)
@@ -42,6 +44,19 @@ def convert(source: str | Path, target: str | Path, config: WriterConfig | None 
             known = stored[episode] if len(stored) == len(meta.episodes) else {}
             writer.add_encoded(reader.encoded(episode, list(features), known))
     return len(meta.episodes)
+
+
+def _copy(source: LeRobotSource, target: Path) -> int:
+    if target.exists() and any(target.iterdir()):
+        raise DatasetError(f"{target}: not empty, and nothing is overwritten; give another folder")
+    source.check()
+    staging = target.with_name(f".{target.name}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(source.meta.root, staging)
+    if target.exists():
+        target.rmdir()
+    staging.rename(target)
+    return len(source)
 
 
 class _Reader:

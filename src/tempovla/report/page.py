@@ -101,7 +101,8 @@ def _totals(results: Results) -> Markup | None:
         (results.wall_seconds, "seconds on the clock", sum(stage.wall_seconds for stage in results.stages)),
     ):
         if total is not None:
-            told.append(f"{total:.1f} {unit} in all, {total - part:.1f} of them outside the stages")
+            rest = f", {total - part:.1f} of them outside the stages" if total - part >= 0.05 else ""
+            told.append(f"{total:.1f} {unit} in all{rest}")
     return element("p", f"{'; '.join(told)}.", class_="note") if told else None
 
 

@@ -49,9 +49,24 @@ def test_video_with_more_frames_than_its_episode_is_encoded_again(tmp_path: Path
         assert np.abs(one - other).mean() < 4
 
 
-def test_only_v21_is_converted_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"is v3.0; only v2.1 is converted"):
-        convert(FIXTURES / "v30_h264", tmp_path / "new")
+def test_what_is_v30_already_is_copied_whole(tmp_path: Path) -> None:
+    assert convert(FIXTURES / "v30_h264", tmp_path / "new") == 3
+    files = {path.relative_to(FIXTURES / "v30_h264") for path in (FIXTURES / "v30_h264").rglob("*.*")}
+    assert {path.relative_to(tmp_path / "new") for path in (tmp_path / "new").rglob("*.*")} == files
+    old, new = open_dataset(FIXTURES / "v30_h264"), open_dataset(tmp_path / "new")
+    assert np.array_equal(old.read(1, FRONT, range(4)).value, new.read(1, FRONT, range(4)).value)
+
+
+def test_a_damaged_v30_dataset_is_not_copied(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "v30_h264", tmp_path / "old")
+    next((tmp_path / "old" / "videos").rglob("*.mp4")).unlink()
+    with pytest.raises(DatasetError, match="mp4"):
+        convert(tmp_path / "old", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("source", ["v21_images", "v30_images"])
+def test_nothing_is_overwritten(source: str, tmp_path: Path) -> None:
     convert(FIXTURES / "v21_images", tmp_path / "new")
     with pytest.raises(DatasetError, match="nothing is overwritten"):
-        convert(FIXTURES / "v21_images", tmp_path / "new")
+        convert(FIXTURES / source, tmp_path / "new")

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.layers.causal_conv import causal_conv
-from tempovla.model.layers.mixer_state import MixerState, mask_after, pack_valid, unpack_valid
+from tempovla.model.layers.mixer_state import (
+    MixerState,
+    check_config,
+    init_step_bias,
+    mask_after,
+    pack_valid,
+    unpack_valid,
+)
 from tempovla.model.layers.selective_scan import selective_scan
 
 if TYPE_CHECKING:
@@ -70,16 +77,6 @@ class MambaConfig:
     def build_mixer(self) -> MambaMixer:
         """The mixer of one block."""
         return MambaMixer(self)
-
-
-def check_config(config: MambaConfig | Mamba2Config, *sizes: str) -> None:
-    """Raise ValueError unless the named fields are positive and the step sizes make a range."""
-    kind = type(config).__name__
-    for name in sizes:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{kind}.{name}={getattr(config, name)} must be at least 1")
-    if not 0 < config.dt_min <= config.dt_max:
-        raise ValueError(f"{kind}.dt_min={config.dt_min} must be above 0 and at most dt_max={config.dt_max}")
 
 
 class MambaMixer(nn.Module):
@@ -140,13 +137,6 @@ class MambaMixer(nn.Module):
         """Mix one step (batch, d_model) into the state."""
         y, state = self(x.unsqueeze(1), state)
         return y.squeeze(1), state
-
-
-def init_step_bias(bias: Tensor, dt_min: float, dt_max: float) -> None:
-    """Fill `bias` so that softplus(bias) is log-uniform in [dt_min, dt_max] (Mamba paper, section 3.6)."""
-    with torch.no_grad():
-        steps = torch.empty_like(bias).uniform_(math.log(dt_min), math.log(dt_max)).exp_()
-        bias.copy_(steps + torch.log(-torch.expm1(-steps)))
 
 
 class MambaBlock(nn.Module):

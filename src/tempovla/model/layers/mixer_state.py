@@ -1,8 +1,10 @@
-"""What the recurrent mixers share: an explicit state, and packing of valid steps."""
+"""What the recurrent mixers share: an explicit state, packing of valid steps, checks and initial step sizes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,3 +56,20 @@ def unpack_valid(packed: Tensor, valid: Tensor, order: Tensor) -> Tensor:
 def mask_after(lengths: Tensor, length: int) -> Tensor:
     """Where a row of `lengths` (batch,) valid steps has ended: (batch, length) bool."""
     return torch.arange(length, device=lengths.device) >= lengths.unsqueeze(1)
+
+
+def check_config(config: Any, *sizes: str) -> None:
+    """Raise ValueError unless the named fields are positive and the step sizes make a range."""
+    kind = type(config).__name__
+    for name in sizes:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{kind}.{name}={getattr(config, name)} must be at least 1")
+    if not 0 < config.dt_min <= config.dt_max:
+        raise ValueError(f"{kind}.dt_min={config.dt_min} must be above 0 and at most dt_max={config.dt_max}")
+
+
+def init_step_bias(bias: Tensor, dt_min: float, dt_max: float) -> None:
+    """Fill `bias` so that softplus(bias) is log-uniform in [dt_min, dt_max] (Mamba paper, section 3.6)."""
+    with torch.no_grad():
+        steps = torch.empty_like(bias).uniform_(math.log(dt_min), math.log(dt_max)).exp_()
+        bias.copy_(steps + torch.log(-torch.expm1(-steps)))

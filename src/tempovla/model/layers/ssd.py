@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.layers.causal_conv import causal_conv
-from tempovla.model.layers.mamba import check_config, init_step_bias
-from tempovla.model.layers.mixer_state import MixerState, mask_after
+from tempovla.model.layers.mixer_state import MixerState, check_config, init_step_bias, mask_after
 
 CHUNK_LENGTH = 64
 
