@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
-from tempovla.recipe.statevla import StateVLARecipe, phase_of, train_phase
+from tempovla.recipe.statevla import StateVLARecipe, load_dataset, phase_of, train_phase
 
 EXAMPLES = """
 tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --out outputs/run
@@ -51,7 +51,8 @@ def run(args: Namespace) -> Outcome:
     if None not in (args.phase, resumed) and args.phase != resumed:
         raise ValueError(f"--resume {args.resume} is a checkpoint of phase {resumed}, not of --phase {args.phase}")
     phases: tuple[Literal[1, 2], ...] = (1, 2) if args.phase is None else (args.phase,)
-    done = {}
+    done: dict[str, Any] = {}
+    source = load_dataset(recipe)
     for phase in [phase for phase in phases if resumed is None or phase >= resumed]:
         result = train_phase(
             recipe,
@@ -59,6 +60,7 @@ def run(args: Namespace) -> Outcome:
             args.out,
             phase1_checkpoint=args.phase1_checkpoint,
             resume=args.resume if phase == resumed else None,
+            source=source,
         )
         done[f"phase{phase}"] = {
             "train_step": result.train_step,

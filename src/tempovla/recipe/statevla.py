@@ -16,6 +16,7 @@ from torch import Tensor
 from tempovla import __version__
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.split import split_episodes
 from tempovla.model.vla.registry import load_weights
@@ -174,16 +175,14 @@ def train_phase(
         out_dir: folder of the run.
         phase1_checkpoint: bundle whose weights phase 2 starts from; by default phase 1's latest in `out_dir`.
         resume: checkpoint of this phase to go on from.
-        source: the dataset, if it is open already; else `recipe.data.data_directory` is opened.
+        source: the dataset, if it is loaded already.
 
     Raises:
         ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
     """
     out_dir = Path(out_dir)
     if source is None:
-        if not recipe.data.data_directory:
-            raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset")
-        source = open_dataset(recipe.data.data_directory)
+        source = load_dataset(recipe)
     training = recipe.training.of_phase(phase)
     check_fits(recipe.model, source)
     training_mixture, validation_mixture = split_source(source, recipe)
@@ -191,6 +190,9 @@ def train_phase(
         model_config = resolve_model(recipe, training_mixture, training)
         torch.manual_seed(training.seed)
         policy = StateVLA(model_config, phase).to(device)
+        learning = sum(weight.numel() for weight in policy.parameters() if weight.requires_grad)
+        resting = sum(weight.numel() for weight in policy.parameters()) - learning
+        LOGGER.info("%s: %d weights learn, %d stay as they are", PHASE_NAMES[phase], learning, resting)
         if phase == 2 and resume is None:
             start_from_phase1(policy, phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest")
         transform = build_transform(recipe, model_config, source)
@@ -210,6 +212,19 @@ def train_phase(
             phase=PHASE_NAMES[phase],
             resume=resume,
         )
+
+
+def load_dataset(recipe: StateVLARecipe) -> EpisodeSource:
+    """The recipe's dataset; where they fit, frames are decoded once and held for both phases and their validation.
+
+    Raises:
+        ValueError: if there is no dataset, or it does not fit the model.
+    """
+    if not recipe.data.data_directory:
+        raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset")
+    source = open_dataset(recipe.data.data_directory)
+    check_fits(recipe.model, source)
+    return preload(source, (STATE_KEY, ACTION_KEY, *recipe.model.cameras), recipe.data.preload_bytes)
 
 
 def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfig) -> StateVLAConfig:

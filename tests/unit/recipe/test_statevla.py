@@ -13,7 +13,9 @@ import torch
 from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record
 from torch import Tensor
 
-from tempovla.data.lerobot import open_dataset
+from tempovla.data import columns
+from tempovla.data.image_codec import decode_image
+from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.mixture import Mixture
 from tempovla.recipe import statevla
 from tempovla.recipe.statevla import (
@@ -24,6 +26,7 @@ from tempovla.recipe.statevla import (
     StateVLATraining,
     build_transform,
     check_fits,
+    load_dataset,
     phase_of,
     resolve_model,
     train_phase,
@@ -180,6 +183,18 @@ def test_phases_take_their_own_settings_and_else_those_of_both():
     assert type(training.of_phase(1)) is TrainConfig
     assert (training.of_phase(1).num_epochs, training.of_phase(1).learning_rate) == (3, 1e-2)
     assert (training.of_phase(2).num_epochs, training.of_phase(2).learning_rate) == (7, 5e-5)
+
+
+def test_frames_are_decoded_once_for_both_phases_and_validation(tmp_path, recipe, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(columns, "decode_image", lambda *data: decoded.append(data) or decode_image(*data))
+    source = load_dataset(recipe)
+    assert len(decoded) == 2 * 36
+    for phase in (1, 2):
+        train_phase(recipe, phase, tmp_path / "run", source=source)
+    assert len(decoded) == 2 * 36
+    streamed = load_dataset(replace(recipe, data=replace(recipe.data, preload_bytes=1000)))
+    assert isinstance(streamed, LeRobotSource)
 
 
 def test_the_gripper_is_not_normalised_and_the_pose_is(recipe):
