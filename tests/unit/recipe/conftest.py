@@ -44,8 +44,7 @@ def dataset(tmp_path) -> Path:
     return record(tmp_path / "dataset")
 
 
-@pytest.fixture
-def recipe(dataset) -> StateVLARecipe:
+def tiny_recipe(dataset: str | Path) -> StateVLARecipe:
     """Six steps a phase, everything on that can be."""
     return StateVLARecipe(
         data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
@@ -84,6 +83,11 @@ def recipe(dataset) -> StateVLARecipe:
             phase2=Phase2Config(learning_rate=1e-3),
         ),
     )
+
+
+@pytest.fixture
+def recipe(dataset) -> StateVLARecipe:
+    return tiny_recipe(dataset)
 
 
 @pytest.fixture
