@@ -83,7 +83,8 @@ class RolloutRunner:
     """Evaluates a controller in a vector environment, one batched policy call for all rows.
 
     All rows decide together, every `execution_horizon` steps; a row whose episode has ended takes the next one. What an
-    episode gives does not depend on which row it ran in, nor on how many there are.
+    episode gives does not depend on which row it ran in, nor, but for the rounding of batched arithmetic, on how many
+    there are.
 
     Args:
         controller: the policy behind its transforms.

@@ -36,7 +36,7 @@ class Track:
             raise ValueError(f"Track offset {tuple(self.offset.shape)} must be (T,) = ({self.valid.shape[1]},)")
 
     @classmethod
-    def of(cls, value: Tensor, offsets: Sequence[int], valid: Tensor | None = None) -> Track:
+    def of(cls, value: Tensor, offsets: Sequence[int], valid: Tensor | None = None) -> Self:
         """Build a track from values (B, T, *F) that are all valid unless `valid` (B, T) says otherwise."""
         if valid is None:
             valid = torch.ones(value.shape[:2], dtype=torch.bool, device=value.device)

@@ -83,6 +83,14 @@ def test_rows_of_a_batch_keep_to_themselves(tokenizer):
     torch.testing.assert_close(tokens(tokenizer, parts)[1:2], alone)
 
 
+@pytest.mark.parametrize("shared", [("camera 1", "camera 2"), ("camera 2",)])
+def test_a_picture_that_all_rows_share_gives_what_copies_of_it_give(tokenizer, shared):
+    parts = observation()
+    expanded = {name: parts[name][:1].expand(3, -1, -1, -1) for name in shared}
+    copies = {name: picture.contiguous() for name, picture in expanded.items()}
+    torch.testing.assert_close(tokens(tokenizer, parts | expanded), tokens(tokenizer, parts | copies))
+
+
 def test_unknown_tokenizers_are_refused():
     with pytest.raises(ValueError, match=r"image_tokenizer='vit' is unknown; choose \['patch', 'conv'\]"):
         MultiModalTokenizer(num_cameras=1, image_tokenizer="vit", **SIZES)

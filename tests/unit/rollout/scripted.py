@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.rollout.controller import Controller
-from tempovla.timeline import ActionChunk, Bundle, Context, Track, Window
+from tempovla.timeline import ActionChunk, Bundle, Context, Window
 from tempovla.transform.pipeline import TransformPipeline
 
 STATE, ACTION = "observation.state", "action"
@@ -38,7 +38,7 @@ class ScriptedPolicy:
         words = torch.tensor([[len(task.instruction)] for task in context.task])
         phase = 3.0 * memory + words
         value = torch.sin(phase[:, None] + torch.arange(self.horizon)[:, None])
-        return ActionChunk(**vars(Track.of(value, range(self.horizon)))), memory
+        return ActionChunk.of(value, range(self.horizon)), memory
 
     def controller(self) -> Controller:
         bundle = Bundle("scripted", {}, self.windows(), METAWORLD_SAWYER, {"steps": []}, {})

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.unit.rollout.scripted import ACTION, STATE, ScriptedPolicy
 
-from tempovla.timeline import ActionChunk, Track
+from tempovla.timeline import ActionChunk
 
 pytestmark = pytest.mark.sim
 
@@ -129,7 +129,7 @@ def test_success_ends_an_episode_and_counts():
         def act(self, context, state):
             start = int(state[0, 0])
             chunk = actions[start : start + self.horizon].expand(context.batch_size, -1, -1)
-            return ActionChunk(**vars(Track.of(chunk, range(self.horizon)))), state + 6
+            return ActionChunk.of(chunk, range(self.horizon)), state + 6
 
     config = replace(BLIND, max_steps=len(played) + 2)
     solved, failed = run([EpisodeSpec("reach-v3", 5), EpisodeSpec("push-v3", 5)], Replaying(), config=config)

@@ -254,8 +254,8 @@ class StateVLA(nn.Module):
         action = self.flow_policy.sample(z, noise, config.flow_steps)
         if self.gripper is not None:
             action = torch.cat([action, gripper_action(self.gripper(z))[..., None]], dim=-1)
-        track = Track.of(action.float(), range(config.action_seq_len))
-        return ActionChunk(track.value, track.valid, track.offset), StateVLAState(state.seed, decision + 1)
+        chunk = ActionChunk.of(action.float(), range(config.action_seq_len))
+        return chunk, StateVLAState(state.seed, decision + 1)
 
     def after_step(self, train_step: int) -> None:
         """Phase 1: move the target encoder."""
