@@ -49,12 +49,15 @@ def evaluate_checkpoint(
         `tasks`, `mean` and the rest of docs/systems/report.md's results.json, and `episodes`, one by one.
 
     Raises:
-        ValueError: if the checkpoint is broken, of phase 1 or of another robot, or a task is unknown.
+        ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, or `record_dir` is
+            not empty.
     """
     for task in tasks:
         check_task(task)
     bundle = Bundle.load(checkpoint)
     check_acts_here(bundle, str(checkpoint))
+    if results_file is not None:
+        Path(results_file).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
     env_config = replace(MetaWorldConfig(), cameras=tuple(cameras))
@@ -62,11 +65,12 @@ def evaluate_checkpoint(
     specs = [replace(spec, record=record_dir is not None) for spec in evaluation_specs(tasks, config, told)]
     recorder = None if record_dir is None else RolloutRecorder(record_dir, METAWORLD_SAWYER)
 
-    def on_end(result: EpisodeResult) -> None:
+    def on_end(result: EpisodeResult) -> EpisodeResult:
         outcome = "success" if result.success else "failure"
         LOGGER.info("%s, seed %d: %s after %d steps", result.spec.task, result.spec.seed, outcome, result.steps)
         if recorder is not None:
             recorder.add(result)
+        return replace(result, recording=None, final=None)  # on the disk now; all of them would fill the memory
 
     cpu_s, wall_s = cpu_seconds(), time.monotonic()
     with recorder or nullcontext():
@@ -86,7 +90,6 @@ def evaluate_checkpoint(
         "episodes": [episode.to_json() for episode in episodes],
     }
     if results_file is not None:
-        Path(results_file).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(results_file), results)
     return results
 

@@ -61,9 +61,9 @@ def run_specs(
     specs: Sequence[EpisodeSpec],
     env_config: MetaWorldConfig,
     config: EvaluationConfig,
-    on_end: Callable[[EpisodeResult], None] = lambda result: None,
+    on_end: Callable[[EpisodeResult], EpisodeResult] = lambda result: result,
 ) -> list[EpisodeResult]:
-    """Run episodes in environments made for them."""
+    """Run episodes in environments made for them; see `RolloutRunner.run`."""
     env_config = replace(env_config, task=specs[0].task, max_steps=config.max_steps)
     env = ShardedVectorEnv(env_config, min(config.num_envs, len(specs)), config.workers)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tempovla.data.errors import DatasetError
 from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.env.metaworld import STATE_KEY
 from tempovla.rollout.context import ACTION_KEY
@@ -17,10 +18,15 @@ class RolloutRecorder:
     Args:
         root: folder of the dataset.
         embodiment: the body that acts.
+
+    Raises:
+        DatasetError: if the folder is not empty.
     """
 
     def __init__(self, root: str | Path, embodiment: Embodiment) -> None:
         self.root = Path(root)
+        if self.root.exists() and any(self.root.iterdir()):  # known before hours of rollouts, not after the first
+            raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder")
         self.embodiment = embodiment
         self._writer: DatasetWriter | None = None
 
@@ -28,7 +34,7 @@ class RolloutRecorder:
         """Write an episode that was run with `record=True`.
 
         Raises:
-            DatasetError: if the folder holds something else, or the disk is full.
+            DatasetError: if the disk is full; the episodes written before are safe.
         """
         assert result.recording is not None, "the episode was not recorded"
         recording = dict(result.recording)

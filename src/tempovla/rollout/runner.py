@@ -102,9 +102,14 @@ class RolloutRunner:
         self._rows: list[_Row | None] = []
 
     def run(
-        self, episodes: Iterable[EpisodeSpec], on_end: Callable[[EpisodeResult], None] = lambda result: None
+        self, episodes: Iterable[EpisodeSpec], on_end: Callable[[EpisodeResult], EpisodeResult] = lambda result: result
     ) -> list[EpisodeResult]:
-        """Run all episodes; results in the order asked for."""
+        """Run all episodes; results in the order asked for.
+
+        Args:
+            episodes: what to run.
+            on_end: is given each result as its episode ends, and gives what to keep of it, e.g. not the recording.
+        """
         specs = list(episodes)
         waiting = deque(enumerate(specs))
         results: dict[int, EpisodeResult] = {}
@@ -122,9 +127,8 @@ class RolloutRunner:
             for ended in self._execute(actions[:, : self.execution_horizon]):
                 row = self._rows[ended]
                 assert row is not None
-                results[order[ended]] = self._result(row)
+                results[order[ended]] = on_end(self._result(row))
                 self._rows[ended] = None
-                on_end(results[order[ended]])
         return [results[index] for index in range(len(specs))]
 
     def _fill(self, waiting: deque[tuple[int, EpisodeSpec]], order: list[int]) -> None:

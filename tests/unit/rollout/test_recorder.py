@@ -69,4 +69,4 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "rollouts").mkdir()
     (tmp_path / "rollouts" / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match="not empty, and nothing is overwritten"):
-        RolloutRecorder(tmp_path / "rollouts", BODY).add(result(1, 5))
+        RolloutRecorder(tmp_path / "rollouts", BODY)

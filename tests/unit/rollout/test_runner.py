@@ -141,8 +141,16 @@ def test_results_are_reported_as_they_come_and_returned_as_asked():
     env = ShardedVectorEnv(BLIND, 2, 1)
     runner = RolloutRunner(ScriptedPolicy().controller(), env, 6)
     reported = []
-    results = runner.run(SPECS, reported.append)
-    assert [result.spec for result in results] == SPECS
+
+    def report(result: EpisodeResult) -> EpisodeResult:
+        reported.append(result)
+        return replace(result, recording=None)
+
+    recorded = [replace(spec, record=True) for spec in SPECS]
+    results = runner.run(recorded, report)
+    assert [result.spec for result in results] == recorded
+    assert all(result.recording is not None for result in reported)
+    assert all(result.recording is None for result in results)
     assert sorted(result.spec.seed for result in reported) == [5, 6, 7, 8, 9]
     assert runner.run([]) == []
     env.close()
@@ -153,14 +161,19 @@ def test_a_run_that_was_broken_off_leaves_nothing_to_the_next():
     runner = RolloutRunner(ScriptedPolicy().controller(), env, 6)
     expected = [result.to_json() for result in runner.run(SPECS[:3])]
 
-    def give_up(result: EpisodeResult) -> None:
+    def give_up(result: EpisodeResult) -> EpisodeResult:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         runner.run(SPECS, give_up)
     ended = []
-    assert [result.to_json() for result in runner.run(SPECS[:3], ended.append)] == expected
-    assert len(ended) == 3
+
+    def count(result: EpisodeResult) -> EpisodeResult:
+        ended.append(result.spec)
+        return result
+
+    assert [result.to_json() for result in runner.run(SPECS[:3], count)] == expected
+    assert sorted(spec.seed for spec in ended) == [5, 6, 7]
     env.close()
 
 
