@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,17 @@ class Answer:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands send messages to this test's stderr: take that back."""
+    package = logging.getLogger("tempovla")
+    handlers, levels = logging.root.handlers[:], (logging.root.level, package.level)
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(levels[0])
+    package.setLevel(levels[1])
 
 
 @pytest.fixture

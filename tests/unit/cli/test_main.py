@@ -88,7 +88,7 @@ def test_an_error_of_many_lines_is_told_on_one(monkeypatch, fails):
 
 
 def test_json_goes_to_stdout_and_messages_to_stderr(dataset, tempovla):
-    answer = tempovla("data", "convert", dataset, dataset.parent / "copy")
+    answer = tempovla("data", "convert", dataset.parent / "absent", dataset.parent / "copy")
     assert answer.code == 2
     assert answer.out == ""
     assert json.loads(tempovla("data", "inspect", dataset, "--json").out)["episodes"] == 3
