@@ -1,0 +1,95 @@
+"""Evaluating a checkpoint, with the simulator stood in for; tests/unit/cli evaluates in the real one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.unit.recipe.conftest import tiny_recipe
+
+pytest.importorskip("metaworld")
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.lerobot import open_dataset
+from tempovla.env.embodiment import METAWORLD_SAWYER
+from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.recipe import evaluation
+from tempovla.recipe.evaluation import evaluate_checkpoint
+from tempovla.rollout.evaluate import EvaluationConfig
+from tempovla.rollout.metrics import wilson_interval
+from tempovla.rollout.runner import EpisodeResult
+from tempovla.timeline import Bundle
+from tempovla.timeline.config import config_to_json
+
+CONFIG = EvaluationConfig(episodes=4, seed=3)
+TASKS = ("push-v3", "reach-v3")
+CAMERAS = ("observation.images.corner", "observation.images.gripperPOV")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    config = replace(tiny_recipe("").model, cameras=CAMERAS, robot_state_dim=4, action_dim=4)
+    policy = StateVLA(config)
+    arguments = (config_to_json(config), policy.windows(), METAWORLD_SAWYER, {"steps": []}, policy.state_dict())
+    Bundle("statevla", *arguments, {"phase": 2}).save(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the simulator was asked for. Of each task it solves all episodes but the first."""
+    seen = {}
+
+    def run_specs(controller, specs, env_config, config, on_end):
+        seen.update(specs=specs, env_config=env_config)
+        seen["kept"] = []
+        first = {spec.task: spec for spec in reversed(specs)}.values()
+        for spec in specs:
+            arrays = {"observation.state": np.zeros((3, 4), np.float32), "action": np.ones((3, 4), np.float32)}
+            result = EpisodeResult(spec, spec.instruction, spec not in first, 3, 1.5, arrays if spec.record else None)
+            seen["kept"].append(on_end(result))
+        return seen["kept"]
+
+    monkeypatch.setattr(evaluation, "run_specs", run_specs)
+    return seen
+
+
+def test_results_count_by_task_and_over_all(tmp_path, checkpoint, asked):
+    path = tmp_path / "deep" / "down" / "results.json"
+    results = evaluate_checkpoint(checkpoint, TASKS, CONFIG, results_file=path)
+    assert json.loads(path.read_text()) == json.loads(json.dumps(results))
+    assert list(results["tasks"]) == list(TASKS)
+    block = results["tasks"]["push-v3"]
+    assert (block["success"], block["episodes"], block["ci95"]) == (0.75, 4, list(wilson_interval(3, 4)))
+    assert block["instruction"] == INSTRUCTIONS["push-v3"]
+    assert (results["mean"]["success"], results["mean"]["episodes"]) == (0.75, 8)
+    assert results["seed"] == 3
+    assert [episode["steps"] for episode in results["episodes"]] == [3] * 8
+
+
+def test_the_cameras_drawn_are_those_of_the_policy(checkpoint, asked):
+    evaluate_checkpoint(checkpoint, TASKS, CONFIG)
+    assert asked["env_config"].cameras == ("corner", "gripperPOV")
+    assert not any(spec.record for spec in asked["specs"])
+
+
+@pytest.mark.parametrize("instruction", ["turn around", ""])
+def test_an_instruction_is_told_and_reported_in_place_of_the_tasks_own(checkpoint, asked, instruction):
+    results = evaluate_checkpoint(checkpoint, TASKS, CONFIG, instruction=instruction)
+    assert {spec.instruction for spec in asked["specs"]} == {instruction}
+    assert {block["instruction"] for block in results["tasks"].values()} == {instruction}
+
+
+def test_recordings_go_to_the_disk_and_not_into_memory(tmp_path, checkpoint, asked):
+    evaluate_checkpoint(checkpoint, TASKS, CONFIG, record_dir=tmp_path / "rollouts")
+    source = open_dataset(tmp_path / "rollouts")
+    assert (len(source), source.episode(0).length) == (8, 3)
+    assert source.episode(4).instruction == INSTRUCTIONS["reach-v3"]
+    assert all(result.recording is None for result in asked["kept"])
+    asked.clear()
+    with pytest.raises(DatasetError, match="not empty, and nothing is overwritten"):
+        evaluate_checkpoint(checkpoint, TASKS, CONFIG, record_dir=tmp_path / "rollouts")
+    assert not asked
