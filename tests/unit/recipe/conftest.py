@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
@@ -37,6 +38,13 @@ def record(root: Path, *, episodes: int = 4, binary_gripper: bool = True, lights
             state = random.normal(size=(9, 3)).astype(np.float32)
             writer.add_episode({STATE: state, ACTION: action, **frames}, f"task {episode % 2}")
     return root
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(request, monkeypatch) -> None:
+    """Where training repeats bit for bit; tests marked `gpu` take the GPU."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture

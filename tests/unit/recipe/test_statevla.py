@@ -93,6 +93,16 @@ def test_both_phases_train_and_the_policy_acts(tmp_path, recipe):
     assert set(actions[..., 2].unique().tolist()) <= {-1.0, 1.0}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_both_phases_train_on_a_gpu_and_the_policy_acts_on_a_cpu(tmp_path, recipe):
+    recipe = with_model(with_training(recipe, precision="bfloat16"), image_tokenizer="conv", freeze_encoder=False)
+    for phase in (1, 2):
+        result = train_phase(recipe, phase, tmp_path / "run")
+        assert np.isfinite(result.metrics["total"])
+    assert torch.isfinite(act(Bundle.load(result.checkpoint))).all()
+
+
 def test_phase_2_starts_from_phase_1_and_a_frozen_encoder_keeps_it(tmp_path, recipe):
     train_phase(recipe, 1, tmp_path / "run")
     train_phase(recipe, 2, tmp_path / "run")
