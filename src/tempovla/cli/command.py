@@ -43,6 +43,7 @@ def build_parser(name: str, summary: str, usage: str, examples: str) -> Argument
         epilog=f"examples:\n{listed}",
         formatter_class=HelpFormatter,
         exit_on_error=False,
+        allow_abbrev=False,
     )
 
 

@@ -1,5 +1,7 @@
 """The words for Meta-World's fifty tasks."""
 
+import difflib
+
 INSTRUCTIONS = {
     "assembly-v3": "pick up the wrench and place its ring over the peg",
     "basketball-v3": "put the basketball into the hoop",
@@ -55,6 +57,8 @@ INSTRUCTIONS = {
 
 
 def check_task(task: str) -> None:
-    """Raise a ValueError that lists the tasks unless this is one of them."""
+    """Raise a ValueError that names the nearest tasks, or all, unless this is one of them."""
     if task not in INSTRUCTIONS:
-        raise ValueError(f"task: no Meta-World task {task!r}; choose from {', '.join(INSTRUCTIONS)}")
+        near = difflib.get_close_matches(task, INSTRUCTIONS, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(INSTRUCTIONS)}"
+        raise ValueError(f"task: no Meta-World task {task!r}; {hint}")

@@ -18,12 +18,15 @@ class StageLog:
     """Times stages and keeps the figures in a file, so that they add up over interruptions.
 
     Args:
-        path: JSON file of stages: name to cpu_seconds, wall_seconds, done.
+        path: JSON file of stages: name to cpu_seconds, wall_seconds, done, running and killed. What a stage had spent
+            when its process was killed cannot be known: it is not in the figures, and `killed` says so.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.stages: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+        for stage in self.stages.values():
+            stage["killed"] |= stage["running"]
         self._started_s = time.monotonic()
         self._spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
 
@@ -32,6 +35,7 @@ class StageLog:
         """Run one stage; its costs are added to what earlier, interrupted tries of it cost."""
         LOGGER.info("%s ...", name)
         cpu_s, wall_s, done = cpu_seconds(), time.monotonic(), False
+        self._add(name, {"cpu_seconds": 0.0, "wall_seconds": 0.0}, done=False, running=True)
         try:
             yield
             done = True
@@ -45,9 +49,10 @@ class StageLog:
         used = {"cpu_seconds": cpu_seconds(), "wall_seconds": time.monotonic() - self._started_s}
         self._add(name, {key: value - self._spent[key] for key, value in used.items()}, done=True)
 
-    def _add(self, name: str, spent: dict[str, float], done: bool) -> None:
-        before = self.stages.get(name, dict.fromkeys(spent, 0.0))
-        self.stages[name] = {key: before[key] + value for key, value in spent.items()} | {"done": done}
+    def _add(self, name: str, spent: dict[str, float], done: bool, running: bool = False) -> None:
+        before = self.stages.get(name, dict.fromkeys(spent, 0.0) | {"killed": False})
+        costs = {key: before[key] + value for key, value in spent.items()}
+        self.stages[name] = costs | {"done": done, "running": running, "killed": before["killed"]}
         self._spent = {key: self._spent[key] + value for key, value in spent.items()}
         self._save()
 
@@ -57,8 +62,12 @@ class StageLog:
 
     def as_list(self) -> list[dict[str, Any]]:
         """Stages in order, for results.json."""
-        keys = ("cpu_seconds", "wall_seconds")
-        return [{"name": name} | {key: round(stage[key], 2) for key in keys} for name, stage in self.stages.items()]
+        return [
+            {"name": name}
+            | {key: round(stage[key], 2) for key in ("cpu_seconds", "wall_seconds")}
+            | ({"killed": True} if stage["killed"] else {})
+            for name, stage in self.stages.items()
+        ]
 
     def total(self, key: str) -> float:
         """Sum over all stages."""

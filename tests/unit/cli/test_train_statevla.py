@@ -106,6 +106,7 @@ def test_phase_2_starts_from_a_given_checkpoint(tmp_path, tempovla, small_statev
     [
         (["--training.batch_size", "x"], '"training.batch_size": expected int, got value: x'),
         (["--training.batchsize", "3"], "--training.batchsize 3; did you mean training.batch_size?"),
+        (["--training.batch_siz", "3"], "--training.batch_siz 3; did you mean training.batch_size?"),
         (["--batch_size", "3"], "--batch_size 3; did you mean training.batch_size?"),
         (["--training.batch_size", "0"], "training.batch_size=0 must be at least 1"),
         (["--phase", "3"], '"phase"'),

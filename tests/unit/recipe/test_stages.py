@@ -50,6 +50,17 @@ def test_an_interrupted_stage_is_not_done_and_its_cost_adds_to_the_next_try(tmp_
     assert StageLog(path).as_list() == [{"name": "train", "cpu_seconds": 8.0, "wall_seconds": 16.0}]
 
 
+def test_a_killed_stage_is_marked_as_its_cost_is_unknown(tmp_path, clock):
+    path = tmp_path / "stages.json"
+    killed = StageLog(path).stage("train")
+    killed.__enter__()  # and never left
+    clock(50.0)
+    run(StageLog(path), "train", 10.0, clock)
+    expected = {"name": "train", "cpu_seconds": 5.0, "wall_seconds": 10.0, "killed": True}
+    assert StageLog(path).as_list() == [expected]
+    assert StageLog(path).is_done("train")
+
+
 def test_stages_keep_their_order_and_add_up(tmp_path, clock):
     log = StageLog(tmp_path / "stages.json")
     for name, seconds in (("collect", 2.0), ("train", 5.0), ("evaluate", 3.0)):

@@ -19,7 +19,7 @@ class PatchImageTokenizer(nn.Module):
 
     def __init__(self, image_size: int, patch_size: int, embed_dim: int) -> None:
         super().__init__()
-        if image_size % patch_size:
+        if patch_size < 1 or image_size % patch_size:
             raise ValueError(f"image_size={image_size} is not divisible by patch_size={patch_size}; change either")
         self.num_tokens = (image_size // patch_size) ** 2
         self.projection = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
