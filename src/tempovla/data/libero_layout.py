@@ -1,0 +1,74 @@
+"""LIBERO's demonstration files: what they are called, what is in them, and how pictures lie in them.
+
+A ``<task>_demo.hdf5`` holds groups ``data/demo_N`` with ``actions`` and ``obs/...``; attributes of ``data`` name the
+task and the environment (LIBERO, ``scripts/create_dataset.py``). Pictures are stored as OpenGL draws them, the bottom
+row first. Everywhere else in TempoVLA the top row comes first.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tempovla.timeline.task import Embodiment
+
+ACTION_KEY = "action"
+STATE_KEY = "observation.state"
+EE_STATE_KEY = "observation.ee_state"
+CAMERAS = {
+    "observation.images.agentview_rgb": "agentview_rgb",
+    "observation.images.eye_in_hand_rgb": "eye_in_hand_rgb",
+}
+"""Stream to dataset in ``obs``."""
+
+IMAGE_CONVENTION = "opengl"
+"""Value of the attribute ``macros_image_convention`` of files whose pictures have the bottom row first."""
+
+RECORDING_ENTRY = "tempovla"
+"""Where in the attribute ``env_args`` our own files say how their pictures were made."""
+
+LIBERO_PANDA = Embodiment(
+    name="libero_panda",
+    state_dim=9,
+    action_dim=7,
+    rate_hz=20.0,
+    state_names=(*(f"joint_{i} [rad]" for i in range(1, 8)), "left_finger [m]", "right_finger [m]"),
+    action_names=(
+        *(f"hand_d{axis} [5 cm]" for axis in "xyz"),
+        *(f"hand_r{axis} [0.5 rad]" for axis in "xyz"),
+        "gripper [-1 open, +1 close]",
+    ),
+)
+"""The arm of all suites: joints and fingers, driven by hand displacements (robosuite's OSC_POSE)."""
+
+EE_STATE_NAMES = (*(f"hand_{axis} [m]" for axis in "xyz"), *(f"hand_axis_angle_{axis} [rad]" for axis in "xyz"))
+
+_SUFFIX = re.compile(r"(_demo)?(\.part-\d+)?$")
+_SCENE = re.compile(r"^[A-Z][A-Z_]*SCENE\d+_")
+_DEMO = re.compile(r"demo_(\d+)")
+
+
+def demo_path(folder: Path, task: str) -> Path:
+    """The file with all demonstrations of a task."""
+    return folder / f"{task}_demo.hdf5"
+
+
+def part_path(folder: Path, task: str, demo: int) -> Path:
+    """The file with a single demonstration, while more are being recorded."""
+    return folder / f"{task}_demo.part-{demo:05d}.hdf5"
+
+
+def task_of(path: Path) -> str:
+    """The task that a file's name tells, scene included."""
+    return _SUFFIX.sub("", path.name.removesuffix(".hdf5"))
+
+
+def instruction_of(path: Path) -> str:
+    """The instruction that a file's name tells; the scene that leads LIBERO-90's and LIBERO-10's names is no part."""
+    return _SCENE.sub("", task_of(path)).replace("_", " ")
+
+
+def demo_number(name: str) -> int | None:
+    """N of ``demo_N``, None for any other name."""
+    match = _DEMO.fullmatch(name)
+    return int(match[1]) if match else None

@@ -1,0 +1,278 @@
+"""Writing demonstrations in LIBERO's own layout, an episode at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.files import Staging
+from tempovla.data.libero_layout import (
+    ACTION_KEY,
+    CAMERAS,
+    EE_STATE_KEY,
+    IMAGE_CONVENTION,
+    LIBERO_PANDA,
+    RECORDING_ENTRY,
+    STATE_KEY,
+    demo_number,
+    demo_path,
+    part_path,
+    task_of,
+)
+
+
+@dataclass(frozen=True)
+class LiberoEpisodeExtras:
+    """What LIBERO's own tools want of an episode beyond what a policy sees and does.
+
+    Attributes:
+        states: (T, D) flattened simulator states, each before the action of its step; None leaves them out.
+        model_xml: the simulated model.
+        bddl_file: the task's definition, somewhere in a folder ``bddl_files``.
+        env_name: the environment's class, e.g. ``Libero_Floor_Manipulation``.
+        env_kwargs: what the environment was made with, as plain JSON values.
+    """
+
+    states: NDArray[np.float64] | None = None
+    model_xml: str = ""
+    bddl_file: str | Path = ""
+    env_name: str = ""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LiberoHdf5Writer:
+    """Writes ``<task>_demo.hdf5`` files such that a kill at any moment loses no finished episode.
+
+    An HDF5 file that is killed in the middle of a change may be lost as a whole, so none is ever changed: every
+    episode becomes a small file of its own beside the others, which appears whole or not at all and which
+    `LiberoHdf5Source` and LIBERO's tools read like any other. `close` joins them to one file a task, as LIBERO has it.
+
+    Args:
+        folder: folder to create.
+        recording: how the pictures were made, as plain JSON values; kept in ``env_args``.
+        resume: add to the files in `folder` if there are any.
+
+    Raises:
+        DatasetError: if `folder` is not empty and `resume` is not set, or its pictures were made in another way.
+    """
+
+    def __init__(self, folder: str | Path, *, recording: Mapping[str, Any] | None = None, resume: bool = False) -> None:
+        self.folder = Path(folder)
+        self.recording = dict(recording or {})
+        self._staging = Staging(self.folder)
+        self._written: dict[str, set[int]] = {}
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not resume:
+            raise DatasetError(
+                f"{self.folder}: not empty, and nothing is overwritten; give another folder, or resume it"
+            )
+        self._staging.clear()
+        for path in sorted(self.folder.glob("*.hdf5")):
+            self._take_over(path)
+
+    def __enter__(self) -> LiberoHdf5Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+
+    def episodes_written(self, task: str) -> int:
+        """How many episodes of a task are on the disk."""
+        return len(self._written.get(task, ()))
+
+    def add_episode(
+        self,
+        task: str,
+        instruction: str,
+        steps: Mapping[str, NDArray[Any]],
+        extras: LiberoEpisodeExtras | None = None,
+    ) -> int:
+        """Write one episode; when this returns, it is on the disk.
+
+        Args:
+            task: the task's name, that of its file.
+            instruction: the task in words.
+            steps: arrays (T, ...) by stream: ``action`` (T, 7), ``observation.state`` (T, 9), both cameras
+                (T, H, W, 3) uint8 RGB, upright, and where known ``observation.ee_state`` (T, 6), the hand's position
+                [m] and axis-angle [rad].
+            extras: for LIBERO's own tools.
+
+        Returns:
+            N of the episode's group ``demo_N``.
+
+        Raises:
+            DatasetError: if a stream is missing, has another shape or is not finite, or if the disk is full; the
+                episodes written before are safe.
+        """
+        extras = extras or LiberoEpisodeExtras()
+        if not task or "/" in task:
+            raise DatasetError(f"{self.folder}: task {task!r} cannot be part of a file's name; rename it")
+        number = max(self._written.get(task, ()), default=-1) + 1
+        path = part_path(self.folder, task, number)
+        length = _validated_length(f"{path}: demo_{number}", steps, extras)
+        with self._one_line_errors(f"writing {path.name}"):
+            staged = self._staging.path(path.name)
+            with h5py.File(staged, "w") as file:
+                data = file.create_group("data")
+                data.attrs.update(_task_attributes(instruction, extras, self.recording))
+                data.attrs.update(num_demos=1, total=length)
+                _write_demo(data.create_group(f"demo_{number}"), steps, extras)
+            self._staging.publish(staged, path)
+        self._written.setdefault(task, set()).add(number)
+        return number
+
+    def close(self) -> None:
+        """Join the episodes of every task in one file. Without it the files are readable all the same."""
+        for task in sorted(self._written):
+            parts = [part_path(self.folder, task, number) for number in sorted(self._written[task])]
+            parts = [path for path in parts if path.exists()]
+            if parts:
+                with self._one_line_errors(f"joining the episodes of {task}"):
+                    self._join(demo_path(self.folder, task), parts)
+        self._staging.clear()
+
+    def _join(self, target: Path, parts: list[Path]) -> None:
+        staged = self._staging.path(target.name)
+        total = 0
+        with h5py.File(staged, "w") as file:
+            data = file.create_group("data")
+            for path in [target, *parts] if target.exists() else parts:
+                with h5py.File(path, "r", locking=False) as other:
+                    if not data.attrs:
+                        data.attrs.update(other["data"].attrs)
+                    for name in sorted(other["data"].keys() - data.keys()):
+                        other.copy(f"data/{name}", data, name)
+                        total += int(data[name].attrs["num_samples"])
+            data.attrs.update(num_demos=len(data), total=total)
+        self._staging.publish(staged, target)
+        for path in parts:  # one that a kill spares is known by its number, and is not read twice
+            path.unlink()
+
+    def _take_over(self, path: Path) -> None:
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                recording = json.loads(file["data"].attrs["env_args"]).get(RECORDING_ENTRY, {})
+                numbers = {number for name in file["data"] if (number := demo_number(name)) is not None}
+        except (OSError, KeyError, ValueError) as error:
+            raise DatasetError(f"{path}: not written here ({error}); give another folder") from None
+        if recording != self.recording:
+            raise DatasetError(
+                f"{path}: was recorded with {json.dumps(recording)}, not {json.dumps(self.recording)}; give another "
+                "folder, or record in the same way"
+            )
+        self._written.setdefault(task_of(path), set()).update(numbers)
+
+    @contextmanager
+    def _one_line_errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.ENOSPC and "No space left" not in str(error):
+                raise
+            self._staging.clear()
+            raise DatasetError(
+                f"{self.folder}: the disk is full, while {doing}; the episodes written are safe, free some space and "
+                "resume"
+            ) from error
+
+
+def _task_attributes(instruction: str, extras: LiberoEpisodeExtras, recording: Mapping[str, Any]) -> dict[str, str]:
+    bddl = Path(extras.bddl_file)
+    parts = bddl.parts
+    if "bddl_files" in parts:  # whose folders they were is nobody's business
+        name = Path(*parts[parts.index("bddl_files") :]).as_posix()
+    else:
+        name = bddl.name
+    problem = extras.env_name.lower()
+    env_args: dict[str, Any] = {
+        "type": 1,  # robomimic's number for robosuite
+        "env_name": extras.env_name,
+        "problem_name": problem,
+        "bddl_file": name,
+        "env_kwargs": dict(extras.env_kwargs),
+    }
+    if recording:
+        env_args[RECORDING_ENTRY] = dict(recording)
+    info = {"problem_name": problem, "domain_name": "robosuite", "language_instruction": instruction}
+    return {
+        "env_name": extras.env_name,
+        "env_args": json.dumps(env_args),
+        "problem_info": json.dumps(info),
+        "bddl_file_name": name,
+        "bddl_file_content": bddl.read_text() if bddl.is_file() else "",
+        "macros_image_convention": IMAGE_CONVENTION,
+        "tag": "libero-v1",
+    }
+
+
+def _write_demo(demo: h5py.Group, steps: Mapping[str, NDArray[Any]], extras: LiberoEpisodeExtras) -> None:
+    length = len(steps[ACTION_KEY])
+    last = (np.arange(length) == length - 1).astype(np.uint8)
+    columns = {"actions": np.asarray(steps[ACTION_KEY], np.float64), "rewards": last, "dones": last}
+    state = np.asarray(steps[STATE_KEY], np.float64)
+    observations = {"joint_states": state[:, :7], "gripper_states": state[:, 7:]}
+    for key, name in CAMERAS.items():
+        observations[name] = steps[key][:, ::-1]
+    if EE_STATE_KEY in steps:
+        hand = np.asarray(steps[EE_STATE_KEY], np.float64)
+        observations |= {"ee_states": hand, "ee_pos": hand[:, :3], "ee_ori": hand[:, 3:]}
+        columns["robot_states"] = np.concatenate([state[:, 7:], hand[:, :3], _quaternion(hand[:, 3:])], axis=1)
+    if extras.states is not None:
+        columns["states"] = np.asarray(extras.states, np.float64)
+        demo.attrs.create("init_state", columns["states"][0])
+    demo.attrs["num_samples"] = length
+    demo.attrs["model_file"] = extras.model_xml
+    for name, values in columns.items():
+        demo.create_dataset(name, data=values)
+    for name, values in observations.items():
+        demo.create_dataset(f"obs/{name}", data=values)
+
+
+def _quaternion(axis_angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, 4) unit quaternions, x y z w, of rotation vectors (T, 3) [rad]."""
+    half = 0.5 * np.linalg.norm(axis_angle, axis=1, keepdims=True)
+    return np.concatenate([0.5 * axis_angle * np.sinc(half / np.pi), np.cos(half)], axis=1)
+
+
+def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: LiberoEpisodeExtras) -> int:
+    shapes: dict[str, tuple[int, ...] | None] = {
+        ACTION_KEY: (LIBERO_PANDA.action_dim,),
+        STATE_KEY: (LIBERO_PANDA.state_dim,),
+        **dict.fromkeys(CAMERAS),
+    }
+    missing = sorted(shapes.keys() - steps.keys())
+    unknown = sorted(steps.keys() - shapes.keys() - {EE_STATE_KEY})
+    if missing or unknown:
+        raise DatasetError(
+            f"{where}: {(missing or unknown)[0]!r} is {'missing' if missing else 'no stream of this layout'}; give "
+            f"{', '.join(shapes)} and, where known, {EE_STATE_KEY}"
+        )
+    if EE_STATE_KEY in steps:
+        shapes[EE_STATE_KEY] = (6,)
+    length = len(steps[ACTION_KEY])
+    for key, shape in shapes.items():
+        values = steps[key]
+        if shape is None and (values.dtype != np.uint8 or values.ndim != 4 or values.shape[-1] != 3):
+            raise DatasetError(f"{where}: {key!r} is {values.dtype} {list(values.shape)}; give uint8 RGB (T, H, W, 3)")
+        wanted = (length, *(values.shape[1:] if shape is None else shape))
+        if length == 0 or values.shape != wanted:
+            raise DatasetError(f"{where}: {key!r} has shape {list(values.shape)}, not {list(wanted)}; correct it")
+        if shape is not None and not np.isfinite(values).all():
+            step = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise DatasetError(f"{where}: {key!r} is not finite at step {step}: {values[step]}; repair it")
+    if extras.states is not None and len(extras.states) != length:
+        raise DatasetError(f"{where}: {len(extras.states)} simulator states for {length} steps; give one a step")
+    return length
