@@ -109,6 +109,7 @@ class ToySource:
     rate_hz = 10.0
     embodiment = Embodiment("toy", STATE_DIM, ACTION_DIM, rate_hz)
     statistics: Statistics = MappingProxyType({})
+    recording: Mapping[str, object] = MappingProxyType({})
     lengths = (7, 1, 12)
 
     @property

@@ -15,7 +15,7 @@ from tempovla.data.episode_store import EncodedEpisode
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import BOOKKEEPING
 from tempovla.data.lerobot import LeRobotSource
-from tempovla.data.lerobot_meta import load_meta, load_statistics
+from tempovla.data.lerobot_meta import load_meta, load_recording, load_statistics
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video import VideoFile
 from tempovla.data.writer import DatasetWriter, WriterConfig, image_column, number_column
@@ -39,7 +39,10 @@ def convert(source: str | Path, target: str | Path, config: WriterConfig | None 
     reader = _Reader(LeRobotSource(meta, ByteCache(_CACHE_BYTES)), config)
     stored = load_statistics(meta)
     features = {key: feature for key, feature in meta.features.items() if key not in BOOKKEEPING}
-    with DatasetWriter(target, features, meta.fps, robot_type=meta.robot_type, config=config) as writer:
+    recording = load_recording(meta.root)
+    with DatasetWriter(
+        target, features, meta.fps, robot_type=meta.robot_type, config=config, recording=recording
+    ) as writer:
         for episode in range(len(meta.episodes)):
             known = stored[episode] if len(stored) == len(meta.episodes) else {}
             writer.add_encoded(reader.encoded(episode, list(features), known))

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from tempovla.data import video_encode, writer_meta
 from tempovla.data.files import Staging
-from tempovla.data.layout import DatasetMeta
+from tempovla.data.layout import RECORDING_PATH, DatasetMeta
 from tempovla.data.lerobot_meta import episode_statistics_v30
 from tempovla.data.parquet import open_parquet
 from tempovla.data.statistics import Statistic, aggregate
@@ -84,6 +84,11 @@ class EpisodeStore:
     def create(self) -> None:
         """Write the metadata of a dataset without episodes."""
         self._staging.publish_json(self.info, self.root / "meta" / "info.json", indent=4)
+
+    def set_recording(self, recording: Mapping[str, Any]) -> None:
+        """Write down how the pictures will be made, where that is known; before the first episode."""
+        if recording:
+            self._staging.publish_json(recording, self.root / RECORDING_PATH, indent=4)
 
     def resume(self, meta: DatasetMeta) -> None:
         """Go on after the last episode that `meta` counts; remove what a killed writer left beyond it."""

@@ -13,6 +13,9 @@ from tempovla.data.errors import DatasetError
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every LeRobot dataset has and that its writer fills in by itself."""
 
+RECORDING_PATH = "meta/recording.json"
+"""Ours: how the pictures were made, see `EpisodeSource.recording`. Other readers of the format pass it by."""
+
 
 @dataclass(frozen=True)
 class Feature:

@@ -14,7 +14,7 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
-from tempovla.data.lerobot_meta import load_meta, load_statistics
+from tempovla.data.lerobot_meta import load_meta, load_recording, load_statistics
 from tempovla.data.statistics import aggregate
 from tempovla.data.video import VideoPool
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind
@@ -99,6 +99,11 @@ class LeRobotSource:
     def statistics(self) -> Statistics:
         """What ``meta/`` says; of cameras a channel each, in units of full brightness."""
         return aggregate(load_statistics(self.meta))
+
+    @cached_property
+    def recording(self) -> Mapping[str, Any]:
+        """What ``meta/recording.json`` says, where there is one."""
+        return load_recording(self.meta.root)
 
     def __len__(self) -> int:
         return len(self.meta.episodes)

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature, VideoSpan, parse_features, read_info
+from tempovla.data.layout import (
+    RECORDING_PATH,
+    DatasetMeta,
+    EpisodeRecord,
+    Feature,
+    VideoSpan,
+    parse_features,
+    read_info,
+)
 from tempovla.data.parquet import open_parquet, read_columns
 from tempovla.data.statistics import Statistic
 
@@ -56,6 +64,24 @@ def load_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
         lines = _read_jsonl(meta.root / "meta" / "episodes_stats.jsonl", "stats")
         return [_to_arrays(line["stats"]) for line in lines]
     return episode_statistics_v30(meta.root, len(meta.episodes))
+
+
+def load_recording(root: Path) -> dict[str, Any]:
+    """How the pictures were made, empty where nobody wrote it down.
+
+    Raises:
+        DatasetError: if it is written down, but not readable.
+    """
+    path = root / RECORDING_PATH
+    if not path.is_file():
+        return {}
+    try:
+        recording = json.loads(path.read_text())
+    except ValueError as error:
+        raise DatasetError(f"{path}: not readable as JSON ({error}); restore the file") from None
+    if not isinstance(recording, dict):
+        raise DatasetError(f"{path}: holds a {type(recording).__name__}, not an object; restore the file")
+    return recording
 
 
 def _to_arrays(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Statistic]:

@@ -69,7 +69,7 @@ class LiberoHdf5Writer:
 
     def __init__(self, folder: str | Path, *, recording: Mapping[str, Any] | None = None, resume: bool = False) -> None:
         self.folder = Path(folder)
-        self.recording = dict(recording or {})
+        self.recording = json.loads(json.dumps(dict(recording or {})))  # as it will be read
         self._staging = Staging(self.folder)
         self._written: dict[str, set[int]] = {}
         if self.folder.is_dir() and any(self.folder.iterdir()) and not resume:

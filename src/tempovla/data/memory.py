@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,7 @@ class MemorySource:
         streams: what the streams hold; those with timestamps may have a rate of their own.
         episodes: at least one, each with all the streams.
         stats: statistics; computed from the streams of numbers where left out.
+        recording: how the pictures were made, where known.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class MemorySource:
         streams: Mapping[str, StreamInfo],
         episodes: Sequence[MemoryEpisode],
         stats: Statistics | None = None,
+        recording: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
+        self.recording = dict(recording or {})
         self.embodiment = embodiment
         self.streams = dict(streams)
         self._infos = [EpisodeInfo(episode.length, episode.instruction) for episode in episodes]
@@ -145,6 +149,7 @@ class _Preloaded(MemorySource):
         valid: dict[str, NDArray[np.bool_]],
     ) -> None:
         self.name, self.embodiment, self.statistics = source.name, source.embodiment, source.statistics
+        self.recording = dict(source.recording)
         self.streams = {key: source.streams[key] for key in values}
         self._source, self._infos, self._values = source, infos, values
         self._lengths = np.array([info.length for info in infos], dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
 from tempovla.data.errors import DatasetError
 from tempovla.data.image_codec import encode_png
 from tempovla.data.layout import BOOKKEEPING, Feature
-from tempovla.data.lerobot_meta import load_meta
+from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video_encode import VideoConfig
 
@@ -68,10 +69,12 @@ class DatasetWriter:
         fps: control rate [Hz].
         robot_type: name of the robot.
         config: layout of the files.
+        recording: how the pictures were made, as plain JSON values; see `EpisodeSource.recording`.
         resume: add to the dataset in `root` if there is one.
 
     Raises:
-        DatasetError: if `root` is not empty and `resume` is not set, or what is there has other features or fps.
+        DatasetError: if `root` is not empty and `resume` is not set, or what is there has other features or fps, or
+            pictures made in another way.
     """
 
     def __init__(
@@ -82,9 +85,11 @@ class DatasetWriter:
         *,
         robot_type: str = "",
         config: WriterConfig | None = None,
+        recording: Mapping[str, Any] | None = None,
         resume: bool = False,
     ) -> None:
         self.root = Path(root)
+        recording = json.loads(json.dumps(dict(recording or {})))  # as it will be read
         self.features = {key: feature for key, feature in features.items() if key not in BOOKKEEPING}
         self.fps = fps
         self.config = config or WriterConfig()
@@ -94,10 +99,15 @@ class DatasetWriter:
         if not (self.root.exists() and any(self.root.iterdir())):
             with self._one_line_errors("creating the dataset"):
                 self._store.create()
+                self._store.set_recording(recording)
         elif resume:
             meta = load_meta(self.root)
             self._refuse_other_layout(meta.version, meta.fps, meta.features)
+            if meta.episodes:
+                self._refuse_other_recording(recording)
             self._store.resume(meta)
+            if not meta.episodes:
+                self._store.set_recording(recording)
         else:
             raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder, or resume it")
 
@@ -181,6 +191,14 @@ class DatasetWriter:
                 raise DatasetError(
                     f"{self.root}: {key!r} is {here.get(key)} there, but {asked.get(key)} here; use another folder"
                 )
+
+    def _refuse_other_recording(self, recording: Mapping[str, Any]) -> None:
+        here = load_recording(self.root)
+        if here != recording:
+            raise DatasetError(
+                f"{self.root}: was recorded with {json.dumps(here)}, not {json.dumps(recording)}; use another folder, "
+                "or record in the same way"
+            )
 
     def _validated_length(self, frames: Mapping[str, NDArray[Any]]) -> int:
         odd = sorted(set(frames) ^ set(self.features))

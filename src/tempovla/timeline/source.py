@@ -80,6 +80,13 @@ class EpisodeSource(Protocol):
     def statistics(self) -> Statistics:
         """Statistics of every stream over the whole source."""
 
+    @property
+    def recording(self) -> Mapping[str, Any]:
+        """How the pictures were made, as plain JSON values, e.g. ``{"simulator": "libero", "rendering": "fast"}``.
+
+        Empty where nobody knows.
+        """
+
     def __len__(self) -> int:
         """Number of episodes."""
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from tests.recordings import ACTION, FEATURES, FPS, FRONT, STATE, WRIST, episode, record
 
+from tempovla.data.convert import convert
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
+from tempovla.data.memory import preload
 from tempovla.data.video_encode import VideoConfig
 from tempovla.data.writer import DatasetWriter, WriterConfig, infer_features
 
@@ -162,3 +164,27 @@ def test_statistics_cover_every_feature(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.squeeze(stats[FRONT]["mean"]), images.mean(axis=(0, 1, 2)))
     np.testing.assert_allclose(np.squeeze(stats[FRONT]["std"]), images.std(axis=(0, 1, 2)))
     np.testing.assert_allclose(np.squeeze(stats[FRONT]["max"]), images.max(axis=(0, 1, 2)))
+
+
+def test_how_the_pictures_were_made_is_kept_and_nothing_else_is_added_to_them(tmp_path: Path) -> None:
+    fast = {"simulator": "libero", "rendering": "fast", "image_size": 128}
+    with DatasetWriter(tmp_path / "set", FEATURES, FPS, recording=fast) as writer:
+        writer.add_episode(episode(0), "task")
+    source = open_dataset(tmp_path / "set")
+    assert source.recording == fast
+    assert preload(source, [ACTION], 1 << 20).recording == fast
+    with DatasetWriter(tmp_path / "set", FEATURES, FPS, recording=fast, resume=True) as writer:
+        writer.add_episode(episode(1), "task")
+    with pytest.raises(DatasetError, match=r'recorded with .*"fast".*, not .*"exact".*; use another folder'):
+        DatasetWriter(tmp_path / "set", FEATURES, FPS, recording=fast | {"rendering": "exact"}, resume=True)
+    convert(tmp_path / "set", tmp_path / "copy")
+    assert open_dataset(tmp_path / "copy").recording == fast
+    (tmp_path / "copy" / "meta" / "recording.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"recording\.json: not readable as JSON"):
+        _ = open_dataset(tmp_path / "copy").recording
+
+
+def test_where_nobody_says_how_pictures_were_made_nothing_is_said(tmp_path: Path) -> None:
+    record(tmp_path / "set", (4,))
+    assert open_dataset(tmp_path / "set").recording == {}
+    assert not (tmp_path / "set" / "meta" / "recording.json").exists()
