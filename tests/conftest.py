@@ -1,5 +1,7 @@
 """Fixtures for all tests."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,20 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is absent: this test needs the recordings beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def libero_assets() -> Iterator[Path]:
+    """LIBERO's packages are installed and its assets are found; skips where the one or the other is absent."""
+    from tempovla.env.libero_setup import ASSETS_VARIABLE, LiberoUnavailableError, locate_assets, package_root
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = SHARED / "libero_object_assets"
+        if ASSETS_VARIABLE not in os.environ and folder.is_dir():
+            patch.setenv(ASSETS_VARIABLE, str(folder))
+        try:
+            package_root()
+            assets = locate_assets()
+        except LiberoUnavailableError as error:
+            pytest.skip(f"LIBERO is not on this machine: {error}")
+        yield assets

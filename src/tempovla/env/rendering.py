@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +96,8 @@ _PROBES = {"egl": _egl_works, "osmesa": _osmesa_works}
 
 
 class OffscreenRenderer:
-    """Draws the cameras of one MuJoCo model into small RGB images, without shadows, reflections or multisampling.
+    """Draws the cameras of one MuJoCo model into small RGB images, by default without shadows, reflections or
+    multisampling.
 
     Geoms outside a camera's view are left out. Each frame is drawn `supersample` times larger and averaged over boxes:
     cheaper on a CPU than multisampling, and smoother. One renderer serves every simulation of the same model file in
@@ -107,9 +109,20 @@ class OffscreenRenderer:
         supersample: drawn pixels per image pixel, along each side.
         mesh_cell_m: meshes are drawn without details smaller than this [m]; 0 draws them as they are. It changes
             `model`, which must therefore be a copy that physics does not use.
+        own_quality: draw with the quality that the model asks for, shadows, reflections and multisampling included.
+        hidden_groups: geom groups which are not drawn, besides 3 to 5.
     """
 
-    def __init__(self, model: mujoco.MjModel, image_size: int, supersample: int, mesh_cell_m: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        image_size: int,
+        supersample: int,
+        mesh_cell_m: float = 0.0,
+        *,
+        own_quality: bool = False,
+        hidden_groups: Sequence[int] = (),
+    ) -> None:
         import mujoco
 
         self._supersample = supersample
@@ -117,17 +130,22 @@ class OffscreenRenderer:
         # The buffer's size and sampling are read from the model when the context is made, and not after.
         model.vis.global_.offwidth = model.vis.global_.offheight = side
         quality = model.vis.quality
-        quality.offsamples = quality.shadowsize = 0
-        quality.numslices, quality.numstacks, quality.numquads = _SLICES, _STACKS, _QUADS
+        if not own_quality:
+            quality.offsamples = 0
+            quality.numslices, quality.numstacks, quality.numquads = _SLICES, _STACKS, _QUADS
+        if not own_quality or not model.light_castshadow.any():
+            quality.shadowsize = 0
         if mesh_cell_m:
             simplify_meshes(model, mesh_cell_m)
         self._gl = _gl_context()
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + 64)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        if not own_quality:
+            self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+            self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._option, self._perturb = mujoco.MjvOption(), mujoco.MjvPerturb()
+        self._option.geomgroup[list(hidden_groups)] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._viewport = mujoco.MjrRect(0, 0, side, side)

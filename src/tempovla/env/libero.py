@@ -1,0 +1,360 @@
+"""LIBERO's manipulation tasks (Liu et al., 2023) as Gymnasium environments that show pictures and speak.
+
+Physics, success and initial states are LIBERO's own. Pictures are upright, unlike those in LIBERO's HDF5 files, whose
+first row is the lowest.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict
+
+from tempovla.env import libero_suites
+from tempovla.env.libero_setup import LiberoUnavailableError, import_environments, locate_assets
+from tempovla.env.rendering import OffscreenRenderer, select_backend
+
+STATE_KEY = "observation.state"
+IMAGE_KEY_PREFIX = "observation.images."
+CONTROL_RATE_HZ = 20
+ACTION_DIMS = 7
+STATE_DIMS = 9
+
+_CAMERA_SUFFIX = "_rgb"
+_COLLISION_GROUP = 0
+_FAST_SUPERSAMPLE, _FAST_MESH_CELL_M = 1, 0.005
+_MAX_RENDERERS = 10  # one suite's tasks
+
+
+@dataclass(frozen=True)
+class LiberoConfig:
+    """What a `LiberoEnv` plays and shows, and when its episodes end.
+
+    Attributes:
+        suite: libero_object, libero_spatial, libero_goal, libero_10 or libero_90.
+        task: the task played until a reset names another one; "" is the suite's first.
+        cameras: the cameras seen, in order: agentview_rgb, eye_in_hand_rgb, frontview_rgb, ...
+        image_size: height and width of each camera's image, in pixels.
+        rendering: "exact" draws the pixels that robosuite draws; "fast" draws coarser meshes, several times cheaper
+            on a CPU. Record and evaluate with the same.
+        max_steps: control steps after which an episode is truncated; None is the suite's limit.
+        settle_steps: steps without motion before an episode begins, in which objects come to rest; 5 in LIBERO's own
+            evaluation (libero/lifelong).
+        terminate_on_success: end the episode at its first success; experts go on a little to record the end.
+        render: False leaves the images out, which needs no OpenGL.
+        assets: the folder with LIBERO's assets; None looks where `locate_assets` says.
+    """
+
+    suite: str = "libero_object"
+    task: str = ""
+    cameras: tuple[str, ...] = ("agentview_rgb", "eye_in_hand_rgb")
+    image_size: int = 128
+    rendering: Literal["exact", "fast"] = "exact"
+    max_steps: int | None = None
+    settle_steps: int = 5
+    terminate_on_success: bool = True
+    render: bool = True
+    assets: str | None = None
+
+    def __post_init__(self) -> None:
+        libero_suites.check_suite(self.suite)
+        if self.image_size < 1:
+            raise ValueError(f"image_size={self.image_size} must be at least 1")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"max_steps={self.max_steps} must be at least 1, or null for the suite's limit")
+        if self.settle_steps < 0:
+            raise ValueError(f"settle_steps={self.settle_steps} must not be negative")
+        if self.rendering not in ("exact", "fast"):
+            raise ValueError(f"rendering={self.rendering!r}; choose exact or fast")
+
+
+class LiberoEnv(gymnasium.Env):
+    """One LIBERO task at a time, from a fixed initial state of the benchmark or from a placement drawn by the seed.
+
+    Observation: `observation.state` (9,) float32, the arm's seven joint positions [rad] and the positions of the
+    gripper's two fingers [m]; `observation.images.<camera>` (S, S, 3) uint8 RGB, upright.
+    Action: (7,) float32 in [-1, 1], robosuite's OSC_POSE: displacement of the hand (1 is 5 cm), its rotation as
+    axis-angle (1 is 0.5 rad), both as goals of one control step at 20 Hz, and the gripper (-1 opens, +1 closes).
+
+    An episode is `terminated` at its first success and `truncated` at `max_steps`; settling does not count. The reward
+    is 1 where the task is solved, else 0. `reset(seed=s, options={"task": name, "init_state": i})` switches the task,
+    if named, and begins at the benchmark's i-th fixed initial state, or, without `init_state`, at a placement that
+    LIBERO draws from the seed. As in LIBERO, fixtures (cabinets, stoves) belong to the model and not to a fixed state:
+    where a suite has them, they too are drawn from the seed. The same seed, task and initial state give the same
+    episode, whatever was played before.
+
+    Raises:
+        ValueError: for an unknown suite, task, camera or initial state.
+        LiberoUnavailableError: if packages or assets are missing.
+        RenderingUnavailableError: if images are asked for and cannot be drawn here.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
+
+    def __init__(self, config: LiberoConfig | None = None) -> None:
+        self.config = config or LiberoConfig()
+        self.render_mode = "rgb_array" if self.config.render else None
+        if self.config.render:
+            select_backend()
+        self._max_steps = self.config.max_steps or libero_suites.STEP_LIMITS[self.config.suite]
+        self._task = ""
+        self._switch_task(self.config.task or libero_suites.task_names(self.config.suite)[0])
+        self._cameras = {name: self._find_camera(name) for name in self.config.cameras}
+        self.observation_space, self.action_space = self.spaces(self.config)
+
+    @staticmethod
+    def spaces(config: LiberoConfig) -> tuple[Dict, Box]:
+        """The spaces of each observation and of actions, the same for all tasks."""
+        observations: dict[str, gymnasium.Space] = {STATE_KEY: Box(-np.inf, np.inf, (STATE_DIMS,), np.float32)}
+        if config.render:
+            image = Box(0, 255, (config.image_size, config.image_size, 3), np.uint8)
+            observations |= {IMAGE_KEY_PREFIX + name: image for name in config.cameras}
+        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
+
+    @property
+    def task(self) -> str:
+        """Name of the task being played."""
+        return self._task
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+        return libero_suites.instruction(self.config.suite, self._task)
+
+    @property
+    def state(self) -> np.ndarray:
+        """`observation.state` of the present moment, (9,) float32."""
+        return self._simulation.data.qpos[self._state_indexes].astype(np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Start an episode; `options` may hold `task` and `init_state`."""
+        options = options or {}
+        self.reset_state(seed=seed, task=options.get("task"), init_state=options.get("init_state"))
+        return self.observe(), {"success": False, "task": self._task, "instruction": self.instruction}
+
+    def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
+        """Like `reset`, without observing."""
+        super().reset(seed=seed)
+        if task is not None:
+            self._switch_task(task)
+        # Without a seed, episodes go on being drawn from the generator which the last seed set up.
+        placement_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        self._simulation.reset(placement_seed, None if init_state is None else self._fixed_state(init_state))
+        for _ in range(self.config.settle_steps):
+            self._simulation.step(np.zeros(ACTION_DIMS))
+        self._step = 0
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        """Apply an action for one control step of 1/20 s and observe."""
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
+        """Like `step`, without observing: what is not looked at need not be drawn."""
+        action = np.clip(np.asarray(action, np.float64), -1, 1)
+        if action.shape != (ACTION_DIMS,) or not np.isfinite(action).all():
+            raise ValueError(f"action must be {ACTION_DIMS} finite numbers in [-1, 1], got {action}")
+        success = self._simulation.step(action)
+        self._step += 1
+        terminated = success and self.config.terminate_on_success
+        return float(success), terminated, self._step >= self._max_steps, {"success": success}
+
+    def observe(self) -> dict[str, np.ndarray]:
+        """The observation of the present moment, drawn anew."""
+        observation = {STATE_KEY: self.state}
+        if self.config.render:
+            observation |= {IMAGE_KEY_PREFIX + name: self._draw(name) for name in self.config.cameras}
+        return observation
+
+    def render(self) -> np.ndarray | None:
+        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
+        return self._draw(self.config.cameras[0]) if self.config.render else None
+
+    @property
+    def simulation(self) -> Simulation:
+        """What experts and recorders may know, and policies never: poses, the full state, the model's XML."""
+        return self._simulation
+
+    def _draw(self, camera: str) -> np.ndarray:
+        renderer = _renderer(self._simulation, self.config)
+        return renderer.render(self._simulation.model, self._simulation.data, self._cameras[camera])
+
+    def _switch_task(self, task: str) -> None:
+        if task == self._task:
+            return
+        self._simulation = Simulation(self.config.suite, task, self.config.assets)
+        self._state_indexes = self._simulation.joint_indexes + self._simulation.finger_indexes
+        self._task = task
+
+    def _fixed_state(self, index: int) -> np.ndarray:
+        states = libero_suites.initial_states(self.config.suite, self._task)
+        if not 0 <= index < len(states):
+            raise ValueError(f"init_state={index}: {self._task} has {len(states)} initial states, from 0")
+        return states[index]
+
+    def _find_camera(self, name: str) -> str:
+        """MuJoCo's name of a camera: without `_rgb`, and with the robot's prefix where the robot carries it."""
+        model = self._simulation.model
+        known = {
+            camera.removeprefix("robot0_") + _CAMERA_SUFFIX: camera
+            for camera in (model.camera(index).name for index in range(model.ncam))
+        }
+        if name not in known:
+            raise ValueError(f"cameras: no camera {name!r} in {self._task}; choose from {', '.join(known)}")
+        return known[name]
+
+
+class Simulation:
+    """LIBERO's environment of one task, without its cameras and observables, beginning each episode anew.
+
+    Nothing of an episode is left in the next: robosuite's soft reset, cheaper than compiling the model again as LIBERO
+    does, keeps the gripper's last command and where fixtures were; both are reset here.
+
+    Attributes:
+        suite: the suite's name.
+        task: the task's name.
+        model: MuJoCo's compiled model.
+        data: MuJoCo's data: the present state.
+        objects_of_interest: what the task is about, the object to move first.
+        object_names: every movable object.
+        joint_indexes: where the arm's seven joints are in `data.qpos`.
+        finger_indexes: where the gripper's two fingers are.
+    """
+
+    def __init__(self, suite: str, task: str, assets: str | None = None) -> None:
+        self.suite, self.task = suite, task
+        problem = libero_suites.problem_file(suite, task)
+        folder = locate_assets(assets)
+        environments = import_environments(folder)
+        with _numpy_seeded(0), _missing_assets_explained(suite):
+            control = environments.env_wrapper.ControlEnv(
+                str(problem), use_camera_obs=False, has_offscreen_renderer=False, hard_reset=False, ignore_done=True
+            )
+        self._control, self._env = control, control.env
+        self._mujoco = importlib.import_module("mujoco")
+        for name in self._env.observation_names:
+            self._env.modify_observable(name, "enabled", False)
+        self._env.sim.reset = self._restart
+        self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
+        self._pristine = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
+        robot = self._env.robots[0]
+        self._robot = robot
+        self.joint_indexes: list[int] = list(robot._ref_joint_pos_indexes)
+        self.finger_indexes: list[int] = list(robot._ref_gripper_joint_pos_indexes)
+        self.objects_of_interest: tuple[str, ...] = tuple(self._env.obj_of_interest)
+        self.object_names: tuple[str, ...] = tuple(self._env.objects_dict)
+
+    def reset(self, seed: int, fixed_state: np.ndarray | None = None) -> None:
+        """Draw a placement, then put all joints where the fixed state has them, if one is given."""
+        with _numpy_seeded(seed):
+            self._control.reset()
+        if fixed_state is not None:
+            self._control.set_init_state(fixed_state)
+
+    def _restart(self) -> None:
+        """What robosuite's environment calls to reset MuJoCo: leaves all as if model and data had just been made.
+
+        A freshly made environment solves twice before anything is placed, and the solver starts from its last solution:
+        without that, states would differ from LIBERO's in the last digits.
+        """
+        for name, value in self._pristine.items():
+            getattr(self.model, name)[:] = value
+        self._robot.gripper.current_action = np.zeros(self._robot.gripper.dof)
+        self._mujoco.mj_resetData(self.model, self.data)
+        for _ in range(2):
+            self._mujoco.mj_forward(self.model, self.data)
+
+    def step(self, action: np.ndarray) -> bool:
+        """One control step; whether the task is solved after it."""
+        return bool(self._control.step(action)[2])
+
+    @property
+    def state(self) -> np.ndarray:
+        """(1 + nq + nv,) float64: time [s], positions and velocities, as LIBERO's HDF5 files keep it."""
+        return self._control.get_sim_state()
+
+    @property
+    def model_xml(self) -> str:
+        """The model, as LIBERO's HDF5 files keep it."""
+        return self._env.sim.model.get_xml()
+
+    @property
+    def hand_position(self) -> np.ndarray:
+        """(3,) float64, the point between the fingertips [m], in the world's frame: robosuite's `robot0_eef_pos`."""
+        return self.data.site_xpos[self._robot.eef_site_id].copy()
+
+    @property
+    def hand_rotation(self) -> np.ndarray:
+        """(3, 3) float64, the frame of that point in the world's."""
+        return self.data.site_xmat[self._robot.eef_site_id].reshape(3, 3).copy()
+
+    @property
+    def hand_quaternion(self) -> np.ndarray:
+        """(4,) float64 (x, y, z, w), the hand's orientation: robosuite's `robot0_eef_quat`."""
+        return self.data.body(self._robot.robot_model.eef_name).xquat[[1, 2, 3, 0]]
+
+    @property
+    def gripper_opening(self) -> float:
+        """Distance between the fingers [m], 0 when closed and 0.08 when wide open."""
+        left, right = self.data.qpos[self.finger_indexes]
+        return float(left - right)
+
+    def object_pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) [m] and quaternion (4,) (w, x, y, z) of an object or fixture, in the world's frame.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        if name not in self._env.obj_body_id:
+            raise ValueError(f"no object {name!r} in {self.task}; choose from {', '.join(self._env.obj_body_id)}")
+        body = self._env.obj_body_id[name]
+        return self.data.xpos[body].copy(), self.data.xquat[body].copy()
+
+
+_renderers: OrderedDict[tuple, OffscreenRenderer] = OrderedDict()
+
+
+def _renderer(simulation: Simulation, config: LiberoConfig) -> OffscreenRenderer:
+    """The process's renderer of a task, shared by all its environments; the least recently used ones are let go."""
+    key = (simulation.suite, simulation.task, config.assets, config.image_size, config.rendering)
+    if key not in _renderers:
+        model, exact = copy.copy(simulation.model), config.rendering == "exact"
+        _renderers[key] = OffscreenRenderer(
+            model,
+            config.image_size,
+            supersample=1 if exact else _FAST_SUPERSAMPLE,
+            mesh_cell_m=0 if exact else _FAST_MESH_CELL_M,
+            own_quality=exact,
+            hidden_groups=(_COLLISION_GROUP,),
+        )
+        if len(_renderers) > _MAX_RENDERERS:
+            _renderers.popitem(last=False)[1].close()
+    _renderers.move_to_end(key)
+    return _renderers[key]
+
+
+@contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    """LIBERO draws from numpy's global generator; others who use it notice nothing."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+@contextmanager
+def _missing_assets_explained(suite: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:  # MuJoCo's own complaints are ValueErrors
+        raise LiberoUnavailableError(f"{suite} cannot be loaded: {error}") from error
