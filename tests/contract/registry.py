@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests import recordings
+from tests import libero_recordings, recordings
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from torch import Tensor
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
+from tempovla.data.libero_hdf5 import LiberoHdf5Source, open_libero
 from tempovla.data.memory import MemoryEpisode, MemorySource, preload
+from tempovla.data.selection import select
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.vla.statevla import JepaConfig, StateVLA, StateVLAConfig
@@ -138,12 +140,21 @@ def in_memory(folder: Path) -> MemorySource:
     return MemorySource("memory", toy.embodiment, toy.streams, episodes)
 
 
+def demonstrated(folder: Path) -> LiberoHdf5Source:
+    """Demonstrations of two tasks in LIBERO's files."""
+    libero_recordings.record(folder)
+    return open_libero(folder)
+
+
 WINDOWS = (Window(STATE, (-2, -1, 0)), Window(ACTION, tuple(range(-2, 16))), Window(FRONT, (-3, 0, 2)))
+LIBERO_WINDOWS = (*WINDOWS[:2], Window(libero_recordings.AGENT, (-3, 0, 2)))
 
 SOURCES: dict[str, SourceCase] = {
     "toy": SourceCase(lambda folder: ToySource(), WINDOWS),
     "memory": SourceCase(in_memory, WINDOWS),
     "lerobot": SourceCase(recorded, (*WINDOWS, Window(recordings.WRIST, (-1, 0)))),
+    "libero-hdf5": SourceCase(demonstrated, LIBERO_WINDOWS),
+    "selection": SourceCase(lambda folder: select(demonstrated(folder), 1, 8), LIBERO_WINDOWS),
     "lerobot-preloaded": SourceCase(lambda folder: preload(recorded(folder), [STATE, ACTION, FRONT], 1 << 30), WINDOWS),
 }
 

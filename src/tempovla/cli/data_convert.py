@@ -11,13 +11,14 @@ EXAMPLES = """
 tempovla data convert recordings/v21 recordings/v30
 tempovla eval metaworld --checkpoint DIR --tasks push-v3 --record outputs/rollouts
 tempovla data convert outputs/rollouts recordings/rollouts
+tempovla data convert libero/libero_object recordings/libero_object
 """
 
 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "SRC DST", EXAMPLES)
-    parser.add_argument("source", metavar="SRC", help="the v2.1 dataset or recorded rollouts; left as they are")
+    parser.add_argument("source", metavar="SRC", help="a v2.1 dataset, recorded rollouts or LIBERO's files")
     parser.add_argument("target", metavar="DST", help="folder of the v3.0 dataset to write")
     add_json_flag(parser)
     return parser

@@ -13,13 +13,17 @@ from tempovla.data.inspection import inspect
 EXAMPLES = """
 tempovla data inspect outputs/demo/dataset
 tempovla data inspect outputs/demo/dataset --json
+tempovla data inspect libero/libero_object
 """
+
+
+FORMATS = {"v2.1": "LeRobot v2.1", "v3.0": "LeRobot v3.0", "libero-hdf5": "LIBERO's HDF5"}
 
 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "ROOT [--json]", EXAMPLES)
-    parser.add_argument("root", metavar="ROOT", help="folder that holds meta/")
+    parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
     add_json_flag(parser)
     return parser
 
@@ -34,7 +38,7 @@ def describe(facts: dict[str, Any]) -> str:
     """The facts for people."""
     robot = f", robot {facts['robot_type']}" if facts["robot_type"] else ""
     lines = [
-        f"{facts['root']}: LeRobot {facts['format']}, {facts['fps']:g} fps{robot}",
+        f"{facts['root']}: {FORMATS.get(facts['format'], facts['format'])}, {facts['fps']:g} fps{robot}",
         f"{facts['episodes']} episodes, {facts['frames']} frames",
         "",
         "features:",
@@ -44,4 +48,7 @@ def describe(facts: dict[str, Any]) -> str:
         shape = "x".join(map(str, feature["shape"]))
         names = shorten(", ".join(feature["names"]), width=60, placeholder=" ...")
         lines.append(f"  {key:<{width}}  {feature['dtype']:<8} {shape:<12} {names}".rstrip())
-    return "\n".join([*lines, "", "tasks:", *(f"  {task}" for task in facts["tasks"])])
+    lines += ["", "tasks:", *(f"  {task}" for task in facts["tasks"])]
+    if facts["recording"]:
+        lines += ["", "pictures:", *(f"  {key}: {value}" for key, value in facts["recording"].items())]
+    return "\n".join(lines)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, runtime_checkable
+
+DEFAULT_CACHE_BYTES = 512 << 20
 
 
 class Sized(Protocol):
@@ -47,3 +49,13 @@ class ByteCache:
         while self.used_bytes > self.max_bytes:
             _, dropped = self._arrays.popitem(last=False)
             self.used_bytes -= dropped.nbytes
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """A source that keeps what it has decoded, and files open."""
+
+    cache: ByteCache
+
+    def with_cache(self, cache: ByteCache) -> Self:
+        """The same source with another cache and open files of its own, e.g. for another process."""

@@ -15,10 +15,12 @@ from tempovla.data.episode_store import EncodedEpisode
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import BOOKKEEPING
 from tempovla.data.lerobot import LeRobotSource
-from tempovla.data.lerobot_meta import load_meta, load_recording, load_statistics
+from tempovla.data.lerobot_meta import load_statistics
+from tempovla.data.open import open_source
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video import VideoFile
-from tempovla.data.writer import DatasetWriter, WriterConfig, image_column, number_column
+from tempovla.data.writer import DatasetWriter, WriterConfig, image_column, infer_features, number_column
+from tempovla.timeline.source import EpisodeSource
 
 _CACHE_BYTES = 64 << 20
 
@@ -27,26 +29,48 @@ def convert(source: str | Path, target: str | Path, config: WriterConfig | None 
     """Write a dataset as v3.0, and return the number of its episodes.
 
     Of v2.1, videos are copied as they are; only one that has other frames than its episode is encoded again. What is
-    v3.0 already, such as recorded rollouts, is checked and copied.
+    v3.0 already, such as recorded rollouts, is checked and copied. LIBERO's pictures become videos, upright.
 
     Raises:
         DatasetError: if `source` is not a sound dataset, or `target` is not empty.
     """
-    meta = load_meta(source)
+    opened = open_source(source)
+    if not isinstance(opened, LeRobotSource):
+        return _record(opened, Path(target), config)
+    opened, meta = opened.with_cache(ByteCache(_CACHE_BYTES)), opened.meta
     if meta.version == "v3.0":
-        return _copy(LeRobotSource(meta, ByteCache(_CACHE_BYTES)), Path(target))
+        return _copy(opened, Path(target))
     config = config or WriterConfig()
-    reader = _Reader(LeRobotSource(meta, ByteCache(_CACHE_BYTES)), config)
+    reader = _Reader(opened, config)
     stored = load_statistics(meta)
     features = {key: feature for key, feature in meta.features.items() if key not in BOOKKEEPING}
-    recording = load_recording(meta.root)
-    with DatasetWriter(
-        target, features, meta.fps, robot_type=meta.robot_type, config=config, recording=recording
-    ) as writer:
+    robot, recording = meta.robot_type, opened.recording
+    with DatasetWriter(target, features, meta.fps, robot_type=robot, config=config, recording=recording) as writer:
         for episode in range(len(meta.episodes)):
             known = stored[episode] if len(stored) == len(meta.episodes) else {}
             writer.add_encoded(reader.encoded(episode, list(features), known))
     return len(meta.episodes)
+
+
+def _record(source: EpisodeSource, target: Path, config: WriterConfig | None) -> int:
+    names = {key: stream.names for key, stream in source.streams.items()}
+    writer: DatasetWriter | None = None
+    for episode in range(len(source)):
+        info = source.episode(episode)
+        frames = {key: source.read(episode, key, range(info.length)).value for key in source.streams}
+        if writer is None:
+            writer = DatasetWriter(
+                target,
+                infer_features(frames, names),
+                source.rate_hz,
+                robot_type=source.embodiment.name,
+                config=config,
+                recording=source.recording,
+            )
+        writer.add_episode(frames, info.instruction)
+    if writer is not None:
+        writer.close()
+    return len(source)
 
 
 def _copy(source: LeRobotSource, target: Path) -> int:

@@ -9,36 +9,45 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.lerobot import open_dataset
+from tempovla.data.lerobot import LeRobotSource
+from tempovla.data.open import open_source
 from tempovla.data.window import gather
 from tempovla.timeline.window import parse_window
 
 
 def inspect(root: str | Path) -> dict[str, Any]:
-    """What a dataset holds, as plain JSON values; its files are compared with its metadata on the way.
+    """What a dataset holds, as plain JSON values; its files are checked on the way, but no picture is decoded.
 
     Returns:
-        ``format``, ``robot_type``, ``fps``, ``episodes``, ``frames``, ``tasks``, and ``features`` by key, each with
+        ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
+        ``tasks``, ``recording`` (how the pictures were made, where known), and ``features`` by key, each with
         ``dtype`` (``video`` and ``image`` hold uint8 RGB), ``shape`` and ``names``.
 
     Raises:
         DatasetError: if it is no dataset, or a file of it is missing, truncated or contradicts the metadata.
     """
-    source = open_dataset(root)
-    source.check()
-    meta = source.meta
+    source = open_source(root)
+    infos = [source.episode(i) for i in range(len(source))]
+    if isinstance(source, LeRobotSource):
+        source.check()
+        version, tasks = source.meta.version, list(source.meta.tasks)
+        dtypes = {key: feature.dtype for key, feature in source.meta.features.items()}
+    else:
+        version, tasks = "libero-hdf5", list(dict.fromkeys(info.instruction for info in infos))
+        dtypes = {key: "image" if stream.kind == "image" else stream.dtype for key, stream in source.streams.items()}
     return {
-        "root": str(meta.root),
-        "format": meta.version,
-        "robot_type": meta.robot_type,
-        "fps": meta.fps,
-        "episodes": len(meta.episodes),
-        "frames": sum(record.length for record in meta.episodes),
+        "root": source.name,
+        "format": version,
+        "robot_type": source.embodiment.name,
+        "fps": source.rate_hz,
+        "episodes": len(infos),
+        "frames": sum(info.length for info in infos),
         "features": {
-            key: {"dtype": feature.dtype, "shape": list(feature.shape), "names": list(feature.names)}
-            for key, feature in meta.features.items()
+            key: {"dtype": dtypes[key], "shape": list(stream.shape), "names": list(stream.names)}
+            for key, stream in source.streams.items()
         },
-        "tasks": list(meta.tasks),
+        "tasks": tasks,
+        "recording": dict(source.recording),
     }
 
 
@@ -59,7 +68,7 @@ def sample_windows(root: str | Path, episode: int, frame: int, windows: Sequence
         DatasetError: if there is no such dataset, episode, frame or stream.
         ValueError: if a window is not readable.
     """
-    source = open_dataset(root)
+    source = open_source(root)
     arrays: dict[str, NDArray[Any]] = {}
     for text in windows:
         window = parse_window(text, source.rate_hz)

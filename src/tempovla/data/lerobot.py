@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data.byte_cache import ByteCache
+from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
@@ -19,8 +19,6 @@ from tempovla.data.statistics import aggregate
 from tempovla.data.video import VideoPool
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind
 from tempovla.timeline.task import Embodiment
-
-DEFAULT_CACHE_BYTES = 512 << 20
 
 
 def open_dataset(root: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> LeRobotSource:
@@ -55,6 +53,10 @@ class LeRobotSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["meta"], state["cache"])  # type: ignore[misc]
+
+    def with_cache(self, cache: ByteCache) -> LeRobotSource:
+        """The same source with another cache and open files of its own."""
+        return LeRobotSource(self.meta, cache)
 
     @property
     def name(self) -> str:

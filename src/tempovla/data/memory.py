@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data import statistics
-from tempovla.data.byte_cache import ByteCache
+from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
-from tempovla.data.lerobot import LeRobotSource
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
@@ -171,8 +170,8 @@ def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> Epi
     if size > max_bytes or isinstance(source, MemorySource):
         return source
     reader: EpisodeSource = source
-    if isinstance(source, LeRobotSource):  # frames are read once: a cache of all of them would double the memory
-        reader = LeRobotSource(source.meta, ByteCache(_READ_CACHE_BYTES))
+    if isinstance(source, Caching):  # frames are read once: a cache of all of them would double the memory
+        reader = source.with_cache(ByteCache(_READ_CACHE_BYTES))
     values = {key: np.empty((steps, *stream.shape), dtype=stream.dtype) for key, stream in streams.items()}
     valid = {key: np.empty(steps, dtype=bool) for key in streams}
     first = 0

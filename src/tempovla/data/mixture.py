@@ -7,9 +7,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data.byte_cache import ByteCache
+from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, unknown_stream
-from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.memory import preload
 from tempovla.timeline.source import EpisodeSource
 
@@ -86,9 +85,11 @@ class Mixture:
         """The same samples for one of several worker processes: own open files, and a share of the cache."""
 
         def own(source: EpisodeSource) -> EpisodeSource:
-            if isinstance(source, LeRobotSource):
-                return LeRobotSource(source.meta, ByteCache(source.cache.max_bytes // workers))
-            return source
+            return (
+                source.with_cache(ByteCache(source.cache.max_bytes // workers))
+                if isinstance(source, Caching)
+                else source
+            )
 
         return self._with([own(source) for source in self.sources])
 

@@ -1,0 +1,264 @@
+"""Reading LIBERO's demonstration files: what is in them, checked, with their numbers; pictures stay in the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.libero_layout import (
+    ACTION_KEY,
+    CAMERAS,
+    EE_STATE_KEY,
+    IMAGE_CONVENTION,
+    LIBERO_PANDA,
+    RECORDING_ENTRY,
+    STATE_KEY,
+    demo_number,
+    instruction_of,
+    task_of,
+)
+
+_JOINTS, _GRIPPER = "obs/joint_states", "obs/gripper_states"
+_HAND_POSITION, _HAND_ROTATION = "obs/ee_pos", "obs/ee_ori"
+_WIDTHS = {"actions": LIBERO_PANDA.action_dim, _JOINTS: 7, _GRIPPER: 2, _HAND_POSITION: 3, _HAND_ROTATION: 3}
+_OPTIONAL = (_HAND_POSITION, _HAND_ROTATION)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Where the pictures of one camera and one demonstration are.
+
+    Attributes:
+        path: the file.
+        dataset: the dataset in it.
+        shape: (T, H, W, 3).
+        offset: the first byte in the file of pictures that lie in it as they are, one after the other; None where
+            they are compressed or in chunks.
+        block: how many pictures are unpacked at once, where they are.
+        bottom_first: whether the bottom row comes first.
+    """
+
+    path: Path
+    dataset: str
+    shape: tuple[int, int, int, int]
+    offset: int | None
+    block: int
+    bottom_first: bool
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demonstration: numbers (T, D) float32 and the whereabouts of pictures, by stream."""
+
+    path: Path
+    name: str
+    instruction: str
+    numbers: Mapping[str, NDArray[np.float32]]
+    frames: Mapping[str, Frames]
+
+    @property
+    def length(self) -> int:
+        """Number of steps."""
+        return len(self.numbers[ACTION_KEY])
+
+
+@dataclass(frozen=True)
+class DemoFile:
+    """The demonstrations of a file, and how their pictures were made where it says so."""
+
+    demos: tuple[Demo, ...]
+    recording: Mapping[str, Any]
+
+
+def demo_files(path: Path) -> list[Path]:
+    """The files of a folder in the order of their names, or the one file.
+
+    Raises:
+        DatasetError: if there is none.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder; give LIBERO's *.hdf5 or the folder that holds them")
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob("*.hdf5"))
+    if not files:
+        deeper = sorted({str(file.parent) for file in path.glob("*/*.hdf5")})
+        hint = f"give {' or '.join(deeper)}" if deeper else "give the folder that holds LIBERO's <task>_demo.hdf5 files"
+        raise DatasetError(f"{path}: no *.hdf5 in this folder; {hint}")
+    return files
+
+
+def read_files(path: Path) -> list[DemoFile]:
+    """All demonstrations of a folder or file.
+
+    A demonstration that a writer was just about to move into its task's file is there twice, and is taken once.
+
+    Raises:
+        DatasetError: if there is none, or a file is damaged, of another layout or contradicts itself.
+    """
+    seen: set[tuple[str, str]] = set()
+    files = []
+    for file in demo_files(path):
+        content = read_file(file)
+        is_part = ".part-" in file.name
+        demos = tuple(d for d in content.demos if not (is_part and (task_of(file), d.name) in seen))
+        seen |= {(task_of(file), demo.name) for demo in demos}
+        files.append(DemoFile(demos, content.recording))
+    return files
+
+
+def read_file(path: Path) -> DemoFile:
+    """All demonstrations of one file, in the order of their numbers."""
+    with open_hdf5(path) as file:
+        try:
+            return _read_opened(path, file)
+        except (OSError, RuntimeError, KeyError) as error:  # what HDF5 finds when it comes to the damaged place
+            raise damaged(path, error) from None
+
+
+def _read_opened(path: Path, file: h5py.File) -> DemoFile:
+    data = file.get("data")
+    if not isinstance(data, h5py.Group):
+        raise DatasetError(
+            f"{path}: has no group 'data' but {sorted(file) or 'nothing'}, so it is none of LIBERO's; leave it out"
+        )
+    numbers = {number: name for name in data if (number := demo_number(name)) is not None}
+    if not numbers:
+        raise DatasetError(f"{path}: has no demonstrations, groups data/demo_N; leave it out or copy it again")
+    instruction = _instruction(path, data)
+    bottom_first = _text(data, "macros_image_convention") in ("", IMAGE_CONVENTION)
+    demos = [_read_demo(path, numbers[n], data[numbers[n]], instruction, bottom_first) for n in sorted(numbers)]
+    return DemoFile(tuple(demos), _json_attribute(path, data, "env_args").get(RECORDING_ENTRY, {}))
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """A file to read, without a lock, which network disks may not know.
+
+    Raises:
+        DatasetError: if there is none, or it is none of HDF5's or damaged.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; copy the dataset again")
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if not h5py.is_hdf5(path):
+            raise DatasetError(f"{path}: not an HDF5 file, or cut off at its start; copy it again") from None
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception, where: str = "") -> DatasetError:
+    """What HDF5's library found wrong with a file, in one line."""
+    reason = str(error).strip("'\"").splitlines()[0]
+    return DatasetError(f"{path}: {where}damaged or cut off ({reason}); copy it again")
+
+
+def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, bottom_first: bool) -> Demo:
+    where = f"{path}: {name}"
+    columns = {key: _numbers(where, demo, key) for key in _WIDTHS if key in demo or key not in _OPTIONAL}
+    lengths = {key: len(values) for key, values in columns.items()}
+    numbers = {
+        ACTION_KEY: columns["actions"],
+        STATE_KEY: _side_by_side(where, lengths, columns[_JOINTS], columns[_GRIPPER]),
+    }
+    if all(key in columns for key in _OPTIONAL):
+        numbers[EE_STATE_KEY] = _side_by_side(where, lengths, columns[_HAND_POSITION], columns[_HAND_ROTATION])
+    frames = {}
+    for key, camera in CAMERAS.items():
+        frames[key] = _frames(where, path, demo, f"obs/{camera}", bottom_first)
+        lengths[f"obs/{camera}"] = frames[key].shape[0]
+    _refuse_unequal(where, lengths)
+    if lengths["actions"] == 0:
+        raise DatasetError(f"{where} is empty; remove it from the file")
+    return Demo(path, name, instruction, numbers, frames)
+
+
+def _dataset(where: str, demo: h5py.Group, key: str) -> h5py.Dataset:
+    dataset = demo.get(key)
+    if not isinstance(dataset, h5py.Dataset):
+        there = sorted(demo["obs"]) if key.startswith("obs/") and "obs" in demo else sorted(demo)
+        raise DatasetError(
+            f"{where} has no {key}, only {', '.join(there) or 'nothing'}; record it with LIBERO's create_dataset.py, "
+            "or leave the file out"
+        )
+    return dataset
+
+
+def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
+    dataset = _dataset(where, demo, key)
+    if dataset.ndim != 2 or dataset.shape[1] != _WIDTHS[key] or dataset.dtype.kind not in "fiu":
+        raise DatasetError(
+            f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {_WIDTHS[key]} numbers a step are needed; "
+            "leave out the file, or record it again"
+        )
+    values = dataset[()].astype(np.float32)
+    if not np.isfinite(values).all():
+        step = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise DatasetError(
+            f"{where}: {key} has {values[step][~np.isfinite(values[step])][0]} at step {step}; remove the "
+            "demonstration or repair the values"
+        )
+    return values
+
+
+def _frames(where: str, path: Path, demo: h5py.Group, key: str, bottom_first: bool) -> Frames:
+    dataset = _dataset(where, demo, key)
+    if dataset.dtype != np.uint8 or dataset.ndim != 4 or dataset.shape[3] != 3:
+        raise DatasetError(
+            f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, not uint8 RGB (T, H, W, 3); record it again"
+        )
+    offset = dataset.id.get_offset()
+    if offset is not None:
+        path = Path(dataset.file.filename)  # another one behind an external link
+        missing = offset + dataset.size - path.stat().st_size
+        if missing > 0:
+            raise DatasetError(f"{path}: cut off, {missing} bytes of {key} are missing; copy it again")
+    block = dataset.chunks[0] if dataset.chunks else max(1, len(dataset))
+    return Frames(path, f"{demo.name}/{key}", dataset.shape, offset, block, bottom_first)
+
+
+def _side_by_side(where: str, lengths: Mapping[str, int], *parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    if len({len(part) for part in parts}) > 1:
+        _refuse_unequal(where, lengths)
+    return np.concatenate(parts, axis=1)
+
+
+def _refuse_unequal(where: str, lengths: Mapping[str, int]) -> None:
+    for key, length in lengths.items():
+        if length != lengths["actions"]:
+            raise DatasetError(
+                f"{where}: {key} has {length} steps, but there are {lengths['actions']} actions; remove the "
+                "demonstration or record it again"
+            )
+
+
+def _instruction(path: Path, data: h5py.Group) -> str:
+    words = _json_attribute(path, data, "problem_info").get("language_instruction", "")
+    if isinstance(words, list):
+        words = " ".join(map(str, words))
+    return str(words).strip(' "') or instruction_of(path)
+
+
+def _json_attribute(path: Path, data: h5py.Group, name: str) -> dict[str, Any]:
+    text = _text(data, name)
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError as error:
+        raise DatasetError(
+            f"{path}: attribute {name!r} of 'data' is not readable as JSON ({error}); repair it, or delete the "
+            "attribute: what it says is then taken from the file's name, or not known"
+        ) from None
+    return value if isinstance(value, dict) else {}
+
+
+def _text(data: h5py.Group, name: str) -> str:
+    value = data.attrs.get(name, "")
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,151 @@
+"""LIBERO's demonstrations as an episode source, read from the HDF5 files as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
+from tempovla.data.errors import DatasetError, unknown_stream
+from tempovla.data.libero_files import Demo, DemoFile, read_files
+from tempovla.data.libero_frames import FrameReader
+from tempovla.data.libero_layout import ACTION_KEY, CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, LIBERO_PANDA, STATE_KEY
+from tempovla.data.memory import MemoryEpisode, MemorySource
+from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo
+from tempovla.timeline.task import Embodiment
+
+_NUMBERS = {
+    STATE_KEY: StreamInfo("state", (9,), "float32", LIBERO_PANDA.rate_hz, LIBERO_PANDA.state_names),
+    EE_STATE_KEY: StreamInfo("state", (6,), "float32", LIBERO_PANDA.rate_hz, EE_STATE_NAMES),
+    ACTION_KEY: StreamInfo("action", (7,), "float32", LIBERO_PANDA.rate_hz, LIBERO_PANDA.action_names),
+}
+
+
+def open_libero(path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> LiberoHdf5Source:
+    """Open LIBERO's ``<task>_demo.hdf5`` files; nothing in them is executed, and nothing is written beside them.
+
+    Args:
+        path: a file, or the folder that holds them.
+        cache_bytes: memory for pictures that have to be unpacked [bytes].
+
+    Raises:
+        DatasetError: if there are none, or one of them is damaged, of another layout, contradicts itself or has
+            numbers that are not finite.
+    """
+    return LiberoHdf5Source(Path(path), read_files(Path(path)), ByteCache(cache_bytes))
+
+
+class LiberoHdf5Source:
+    """An `EpisodeSource` over LIBERO's files: in the order of their names, and in each of ``demo_0``, ``demo_1``, ...
+
+    ``observation.state`` is joints (7) and fingers (2), ``observation.ee_state`` the hand's position and axis-angle
+    where all demonstrations have them. Pictures are upright: the rows that the files have bottom first are turned
+    round. Numbers are held in memory, pictures are read when they are asked for.
+    """
+
+    def __init__(self, path: Path, files: Sequence[DemoFile], cache: ByteCache) -> None:
+        self.path = path
+        self.cache = cache
+        self._demos = [demo for file in files for demo in file.demos]
+        self._reader = FrameReader(cache)
+        self._numbers = _in_memory(str(path), self._demos)
+        self.streams: Mapping[str, StreamInfo] = {**self._numbers.streams, **_cameras(self._demos)}
+        self.recording: Mapping[str, Any] = _in_common([file.recording for file in files])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "cache": ByteCache(self.cache.max_bytes), "_reader": None}  # files stay in their process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _reader=FrameReader(state["cache"]))
+
+    def with_cache(self, cache: ByteCache) -> LiberoHdf5Source:
+        """The same source with another cache and open files of its own."""
+        other = LiberoHdf5Source.__new__(LiberoHdf5Source)
+        vars(other).update(vars(self), cache=cache, _reader=FrameReader(cache))
+        return other
+
+    @property
+    def name(self) -> str:
+        """The folder or file."""
+        return str(self.path)
+
+    @property
+    def rate_hz(self) -> float:
+        """Control rate [Hz]."""
+        return LIBERO_PANDA.rate_hz
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """LIBERO's arm."""
+        return LIBERO_PANDA
+
+    @property
+    def statistics(self) -> Statistics:
+        """Exact statistics of the streams of numbers."""
+        return self._numbers.statistics
+
+    def __len__(self) -> int:
+        return len(self._demos)
+
+    def episode(self, episode: int) -> EpisodeInfo:
+        """Length and instruction of one demonstration."""
+        return self._numbers.episode(episode)
+
+    def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
+        """(length,) times of the steps [s]."""
+        self._require(key)
+        return self._numbers.timestamps(episode, ACTION_KEY)
+
+    def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
+        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        self.episode(episode)
+        value, valid = self.read_many(key, np.array([episode]), np.array([steps], dtype=np.int64))
+        return Reading(value[0], valid[0])
+
+    def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
+        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        self._require(key)
+        if key not in CAMERAS:
+            return self._numbers.read_many(key, episodes, steps)
+        demos = [self._demos[episode] for episode in episodes.tolist()]
+        last = np.array([demo.length - 1 for demo in demos])[:, None]
+        value = np.empty((*steps.shape, *self.streams[key].shape), dtype=np.uint8)
+        for row, demo, asked in zip(value, demos, np.clip(steps, 0, last).tolist(), strict=True):
+            for picture, step in zip(row, asked, strict=True):
+                picture[...] = self._reader.read(demo.frames[key], step)
+        return Reading(value, (steps >= 0) & (steps <= last))
+
+    def _require(self, key: str) -> None:
+        if key not in self.streams:
+            raise unknown_stream(key, self.streams, self.name)
+
+
+def _in_memory(name: str, demos: Sequence[Demo]) -> MemorySource:
+    everywhere = [key for key in _NUMBERS if all(key in demo.numbers for demo in demos)]
+    episodes = [MemoryEpisode(demo.instruction, demo.length, demo.numbers) for demo in demos]
+    return MemorySource(name, LIBERO_PANDA, {key: _NUMBERS[key] for key in everywhere}, episodes)
+
+
+def _cameras(demos: Sequence[Demo]) -> dict[str, StreamInfo]:
+    first = demos[0]
+    for demo in demos:
+        for key, frames in demo.frames.items():
+            size, known = frames.shape[1:3], first.frames[key].shape[1:3]
+            if size != known:
+                raise DatasetError(
+                    f"{demo.path}: {demo.name} has {frames.dataset} of height and width {list(size)}, but "
+                    f"{first.path} has {list(known)}; pictures of one size are needed, leave out the others"
+                )
+    return {
+        key: StreamInfo("image", frames.shape[1:], "uint8", LIBERO_PANDA.rate_hz)
+        for key, frames in first.frames.items()
+    }
+
+
+def _in_common(recordings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all the files say alike."""
+    return {key: value for key, value in recordings[0].items() if all(r.get(key) == value for r in recordings)}

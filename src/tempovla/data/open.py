@@ -1,0 +1,35 @@
+"""Opening a dataset, whatever its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.lerobot import open_dataset
+from tempovla.data.libero_hdf5 import open_libero
+from tempovla.data.selection import select
+from tempovla.timeline.source import EpisodeSource
+
+
+def open_source(path: str | Path, demos_per_task: int | None = None, max_len_data: int | None = None) -> EpisodeSource:
+    """Open a LeRobot dataset or LIBERO's demonstrations; which of them it is, the files tell.
+
+    Args:
+        path: the folder that holds ``meta/``, or ``<task>_demo.hdf5`` files or the folder that holds them.
+        demos_per_task: use at most the first so many episodes of each task.
+        max_len_data: leave out the steps of an episode beyond so many; see `select`.
+
+    Raises:
+        DatasetError: if it is neither, or cannot be used as it is.
+    """
+    path = Path(path)
+    if (path / "meta").is_dir():
+        source: EpisodeSource = open_dataset(path)
+    elif path.is_file() or next(path.glob("*.hdf5"), None) or next(path.glob("*/*.hdf5"), None):
+        source = open_libero(path)
+    else:
+        raise DatasetError(
+            f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5; give the folder "
+            "that holds the one or the other"
+        )
+    return select(source, demos_per_task, max_len_data)

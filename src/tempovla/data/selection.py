@@ -1,0 +1,147 @@
+"""Fewer episodes of a source, and shorter ones."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data import statistics
+from tempovla.data.byte_cache import ByteCache, Caching
+from tempovla.data.errors import DatasetError, OutOfRangeError
+from tempovla.data.window import read_rows
+from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
+from tempovla.timeline.task import Embodiment
+
+LOGGER = logging.getLogger(__name__)
+
+
+def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_data: int | None = None) -> EpisodeSource:
+    """The first episodes of every task, cut to a length; the source itself where that leaves nothing out.
+
+    Args:
+        source: where episodes come from.
+        demos_per_task: at most so many of each instruction; all by default.
+        max_len_data: steps beyond so many are left out [control steps]; none by default. What lies beyond the cut is
+            as invalid as what lies beyond an episode's end, and how much is lost is logged.
+
+    Raises:
+        DatasetError: if a limit is not positive.
+    """
+    for name, limit in (("demos_per_task", demos_per_task), ("max_len_data", max_len_data)):
+        if limit is not None and limit < 1:
+            raise DatasetError(f"{name} is {limit}; it must be positive, or left out to keep everything")
+    infos = [source.episode(i) for i in range(len(source))]
+    seen: Counter[str] = Counter()
+    chosen = []
+    for index, info in enumerate(infos):
+        if demos_per_task is None or seen[info.instruction] < demos_per_task:
+            seen[info.instruction] += 1
+            chosen.append(index)
+    lost = [infos[i].length - max_len_data for i in chosen if max_len_data and infos[i].length > max_len_data]
+    if lost:
+        LOGGER.warning(
+            "%s: max_len_data %d cuts the ends of %d of %d episodes, %d of %d steps",
+            source.name,
+            max_len_data,
+            len(lost),
+            len(chosen),
+            sum(lost),
+            sum(infos[i].length for i in chosen),
+        )
+    if len(chosen) == len(infos) and not lost:
+        return source
+    return Selection(source, chosen, max_len_data)
+
+
+class Selection:
+    """An `EpisodeSource` of some episodes of another one.
+
+    Args:
+        source: where they come from.
+        episodes: which, in the order in which they are counted here.
+        max_length: steps beyond so many are left out; none by default.
+    """
+
+    def __init__(self, source: EpisodeSource, episodes: Sequence[int], max_length: int | None = None) -> None:
+        self._source = source
+        self._episodes = np.array(episodes, dtype=np.int64)
+        self._max_length = max_length
+        infos = [source.episode(int(i)) for i in self._episodes]
+        self._infos = [EpisodeInfo(min(info.length, max_length or info.length), info.instruction) for info in infos]
+
+    @property
+    def cache(self) -> ByteCache:
+        """That of the source."""
+        return self._source.cache if isinstance(self._source, Caching) else ByteCache(0)
+
+    def with_cache(self, cache: ByteCache) -> Selection:
+        """The same selection of the source with another cache."""
+        source = self._source.with_cache(cache) if isinstance(self._source, Caching) else self._source
+        other = Selection.__new__(Selection)
+        vars(other).update(vars(self), _source=source)
+        return other
+
+    @property
+    def name(self) -> str:
+        """That of the source."""
+        return self._source.name
+
+    @property
+    def rate_hz(self) -> float:
+        """Control rate [Hz]."""
+        return self._source.rate_hz
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The body that was recorded."""
+        return self._source.embodiment
+
+    @property
+    def streams(self) -> Mapping[str, StreamInfo]:
+        """The streams by key."""
+        return self._source.streams
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Exact statistics of the streams of numbers, over what was selected."""
+        numbers = [key for key, stream in self.streams.items() if stream.kind != "image"]
+        return statistics.compute(self, numbers)
+
+    @property
+    def recording(self) -> Mapping[str, Any]:
+        """How the pictures were made, where known."""
+        return self._source.recording
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    def episode(self, episode: int) -> EpisodeInfo:
+        """Length, as cut, and instruction of one episode."""
+        if not 0 <= episode < len(self):
+            raise OutOfRangeError(f"{self.name}: no episode {episode} in the selection of {len(self)}, counted from 0")
+        return self._infos[episode]
+
+    def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
+        """(N,) times of the stream's samples up to the cut [s]."""
+        length = self.episode(episode).length
+        times_s = self._source.timestamps(int(self._episodes[episode]), key)
+        return times_s[times_s < (length - 0.5) / self.rate_hz]
+
+    def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
+        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        last = self.episode(episode).length - 1
+        asked = np.asarray(steps, dtype=np.int64)
+        value, valid = self._source.read(int(self._episodes[episode]), key, np.minimum(asked, last).tolist())
+        return Reading(value, valid & (asked <= last))
+
+    def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
+        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        last = np.array([self.episode(episode).length - 1 for episode in episodes.tolist()])[:, None]
+        value, valid = read_rows(self._source, key, self._episodes[episodes], np.minimum(steps, last))
+        return Reading(value, valid & (steps <= last))
