@@ -1,0 +1,188 @@
+"""Whatever is wrong with LIBERO's files is told in one line, with the file, the demonstration and the remedy."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from tests.libero_recordings import AGENT, MILK, SOUP, record
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.libero_layout import ACTION_KEY
+from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.mixture import Mixture
+from tempovla.data.open import open_source
+from tempovla.timeline import Window
+
+NAME = f"{MILK}_demo.hdf5"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with three demonstrations."""
+    record(tmp_path, (12, 7, 9), (MILK,))
+    return tmp_path / NAME
+
+
+def edit(path: Path, change: Callable[[h5py.Group], object]) -> None:
+    with h5py.File(path, "a") as file:
+        change(file["data"])
+
+
+def replace(demo: h5py.Group, key: str, change: Callable[[np.ndarray], np.ndarray], **storage) -> None:
+    values = change(demo[key][()])
+    del demo[key]
+    demo.create_dataset(key, data=values, **storage)
+
+
+def refused(path: Path, *needles: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        open_source(path.parent)
+    message = str(caught.value)
+    assert "\n" not in message
+    for needle in (str(path), *needles):
+        assert needle in message, message
+
+
+@pytest.mark.parametrize("share", [0.999, 0.5, 0.02])
+def test_truncated_file(path: Path, share: float) -> None:
+    os.truncate(path, int(share * path.stat().st_size))
+    refused(path, "damaged or cut off", "copy it again")
+
+
+def test_file_that_is_cut_off_at_its_start_or_not_hdf5(path: Path) -> None:
+    os.truncate(path, 0)
+    refused(path, "not an HDF5 file", "copy it again")
+    path.write_text("hello")
+    refused(path, "not an HDF5 file")
+
+
+def test_file_that_shrinks_while_it_is_read(path: Path) -> None:
+    source = open_source(path)
+    os.truncate(path, 2000)
+    with pytest.raises(DatasetError, match=rf"{NAME}: cut off before .*demo_2/obs/agentview_rgb step 8; copy it again"):
+        source.read(2, AGENT, [8])
+
+
+def test_foreign_file(path: Path) -> None:
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["weights"] = np.zeros(3)
+    refused(path, "no group 'data' but ['weights']", "leave it out")
+
+
+def test_file_without_demonstrations(path: Path) -> None:
+    edit(path, lambda data: data.clear())
+    refused(path, "no demonstrations")
+
+
+def test_empty_demonstration(path: Path) -> None:
+    def empty(data: h5py.Group) -> None:
+        for name in ("actions", *(f"obs/{name}" for name in data["demo_1/obs"])):
+            replace(data["demo_1"], name, lambda values: values[:0])
+
+    edit(path, empty)
+    refused(path, "demo_1 is empty", "remove it")
+
+
+@pytest.mark.parametrize("camera", ["agentview_rgb", "eye_in_hand_rgb"])
+def test_missing_camera(path: Path, camera: str) -> None:
+    edit(path, lambda data: data.pop(f"demo_1/obs/{camera}"))
+    refused(path, f"demo_1 has no obs/{camera}, only ", "joint_states", "leave the file out")
+
+
+@pytest.mark.parametrize("key", ["obs/joint_states", "obs/gripper_states", "actions", "obs"])
+def test_missing_numbers(path: Path, key: str) -> None:
+    edit(path, lambda data: data.pop(f"demo_2/{key}"))
+    refused(path, "demo_2 has no ", key)
+
+
+def test_actions_that_are_not_finite(path: Path) -> None:
+    edit(path, lambda data: data["demo_1/actions"].__setitem__((4, 2), np.nan))
+    refused(path, "demo_1: actions has nan at step 4", "remove the demonstration or repair")
+
+
+def test_states_that_are_not_finite(path: Path) -> None:
+    edit(path, lambda data: data["demo_0/obs/gripper_states"].__setitem__((3, 0), np.inf))
+    refused(path, "demo_0: obs/gripper_states has inf at step 3")
+
+
+def test_actions_of_other_dimensions_in_one_demonstration(path: Path) -> None:
+    edit(path, lambda data: replace(data["demo_1"], "actions", lambda values: values[:, :6]))
+    refused(path, "demo_1: actions is float64 [7, 6], but 7 numbers a step are needed", "record it again")
+
+
+def test_actions_of_other_dimensions_in_another_file(path: Path) -> None:
+    record(path.parent / "other", (5,), (SOUP,))
+    other = (path.parent / "other" / f"{SOUP}_demo.hdf5").rename(path.parent / f"{SOUP}_demo.hdf5")
+    edit(other, lambda data: replace(data["demo_0"], "actions", lambda values: np.tile(values, 2)))
+    refused(other, "demo_0: actions is float64 [5, 14], but 7")
+
+
+@pytest.mark.parametrize("key", ["obs/joint_states", "obs/agentview_rgb", "obs/ee_ori"])
+def test_streams_of_unequal_lengths(path: Path, key: str) -> None:
+    edit(path, lambda data: replace(data["demo_1"], key, lambda values: values[:-2]))
+    refused(path, f"demo_1: {key} has 5 steps, but there are 7 actions", "remove the demonstration")
+
+
+def test_pictures_that_are_none(path: Path) -> None:
+    edit(path, lambda data: replace(data["demo_1"], "obs/agentview_rgb", lambda values: values / 255.0))
+    refused(path, "demo_1: obs/agentview_rgb is float64 [7, 16, 16, 3], not uint8 RGB")
+
+
+def test_pictures_of_two_sizes(path: Path) -> None:
+    record(path.parent / "other", (5,), (SOUP,), size=24)
+    (path.parent / "other" / f"{SOUP}_demo.hdf5").rename(path.parent / f"{SOUP}_demo.hdf5")
+    refused(path, "demo_0 has /data/demo_0/obs/agentview_rgb of height and width [16, 16]", "[24, 24]", "one size")
+
+
+def test_unreadable_problem_info(path: Path) -> None:
+    edit(path, lambda data: data.attrs.__setitem__("problem_info", '{"language'))
+    refused(path, "attribute 'problem_info' of 'data' is not readable as JSON", "delete the attribute")
+
+
+def test_packed_pictures_that_are_damaged(path: Path) -> None:
+    def pack(data: h5py.Group) -> None:
+        replace(data["demo_1"], "obs/agentview_rgb", lambda v: v, chunks=(1, 16, 16, 3), compression="gzip")
+
+    edit(path, pack)
+    with h5py.File(path) as file:
+        info = file["data/demo_1/obs/agentview_rgb"].id.get_chunk_info(3)
+    with path.open("r+b") as file:
+        file.seek(info.byte_offset)
+        file.write(bytes(info.size))
+    source = open_source(path)
+    source.read(1, AGENT, [0, 1, 2])
+    with pytest.raises(DatasetError, match=rf"{NAME}: /data/demo_1/obs/agentview_rgb near step 3: damaged .*; copy it"):
+        source.read(1, AGENT, [3])
+
+
+def test_loaders_tell_it_in_one_line_from_workers_too(path: Path) -> None:
+    source = open_source(path)
+    path.unlink()
+    loader = SampleLoader(
+        Mixture([source]), [Window(AGENT, (0,))], LoaderConfig(4, num_workers=1, preload_bytes=0), seed=0
+    )
+    with pytest.raises(DatasetError, match=rf"{NAME}: not readable \(No such file or directory\); copy the dataset"):
+        next(iter(loader))
+
+
+def test_folder_without_files(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"not a LeRobot dataset.*nor LIBERO's, it has no \*\.hdf5"):
+        open_source(tmp_path)
+    with pytest.raises(DatasetError, match="not a LeRobot dataset"):
+        open_source(tmp_path / "nowhere")
+    record(tmp_path / "libero_object", (5,))
+    with pytest.raises(DatasetError, match=r"no \*\.hdf5 in this folder; give .*libero_object$"):
+        open_source(tmp_path)
+
+
+def test_an_episode_shorter_than_the_window_is_no_error(tmp_path: Path) -> None:
+    record(tmp_path, (2,))
+    loader = SampleLoader(
+        Mixture([open_source(tmp_path)]), [Window(ACTION_KEY, tuple(range(10)))], LoaderConfig(2), seed=0
+    )
+    valid = next(iter(loader)).future[ACTION_KEY].valid
+    assert sorted(valid.sum(1).tolist()) == [1, 2]
