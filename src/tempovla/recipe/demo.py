@@ -20,15 +20,14 @@ from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
 from tempovla.recipe.collect import collect_dataset
 from tempovla.recipe.results import command, film, machine, pool, summarize, versions
 from tempovla.recipe.stages import StageLog, write_json
-from tempovla.recipe.statevla import (
-    PHASE_NAMES,
+from tempovla.recipe.statevla import PHASE_NAMES, train_phase
+from tempovla.recipe.statevla_config import (
     DataConfig,
     Phase1Config,
     Phase2Config,
     StateVLARecipe,
     StateVLATraining,
     TransformConfig,
-    train_phase,
 )
 from tempovla.report.page import write_report
 from tempovla.rollout.controller import Controller

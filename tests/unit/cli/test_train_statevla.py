@@ -12,7 +12,8 @@ import yaml
 from tempovla.cli.train_statevla import build
 from tempovla.model.vla.statevla import JepaConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
-from tempovla.recipe.statevla import PHASE_NAMES, StateVLARecipe
+from tempovla.recipe.statevla import PHASE_NAMES
+from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.timeline import Bundle
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"

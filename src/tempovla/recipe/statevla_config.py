@@ -1,0 +1,131 @@
+"""What a StateVLA run is made of: data, transforms, model and training, as one config."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tempovla.model.vla.statevla import StateVLAConfig
+from tempovla.train.config import TrainConfig
+from tempovla.transform.normalize import NormalizationMode
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where demonstrations come from.
+
+    Attributes:
+        data_directory: root of a LeRobot dataset (v2.1 or v3.0).
+        train_split: share of the episodes that is trained on; the others validate.
+        preload_bytes: datasets up to this size are held decoded in memory [bytes].
+        num_workers: loader processes; 0 reads in the training process.
+        validation_batches: batches of one validation.
+    """
+
+    data_directory: str = ""
+    train_split: float = 0.9
+    preload_bytes: int = 2 << 30
+    num_workers: int = 0
+    validation_batches: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.train_split <= 1:
+            raise ValueError(f"data.train_split={self.train_split} must lie in (0, 1]")
+        for name, least in (("preload_bytes", 0), ("num_workers", 0), ("validation_batches", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
+
+
+@dataclass(frozen=True)
+class TransformConfig:
+    """What happens to observations and actions before the model sees them.
+
+    Attributes:
+        state_normalization: of the robot's state.
+        action_normalization: of the continuous action dimensions; a gripper stays in {-1, +1}.
+        text_model: name or folder of a transformers text model; None embeds instructions by hashed n-grams.
+        shift_px: pictures are shifted at random by up to this many pixels in training.
+        blind: pictures are blanked, in training and in control: the baseline.
+    """
+
+    state_normalization: NormalizationMode = "mean_std"
+    action_normalization: NormalizationMode = "mean_std"
+    text_model: str | None = None
+    shift_px: int = 4
+    blind: bool = False
+
+
+@dataclass(frozen=True)
+class Phase1Config:
+    """Phase 1: the temporal JEPA. None takes what `training` says for both phases.
+
+    Attributes:
+        num_epochs: passes over the data, unless `train_steps` is given.
+        train_steps: optimiser steps.
+        learning_rate: peak learning rate.
+        temporal_predictor_hidden_dim: width of the predictor.
+    """
+
+    num_epochs: int | None = None
+    train_steps: int | None = None
+    learning_rate: float | None = None
+    temporal_predictor_hidden_dim: int = 512
+
+
+@dataclass(frozen=True)
+class Phase2Config:
+    """Phase 2: flow matching. None takes what `training` says for both phases.
+
+    Attributes:
+        num_epochs: passes over the data, unless `train_steps` is given.
+        train_steps: optimiser steps.
+        learning_rate: peak learning rate.
+    """
+
+    num_epochs: int | None = None
+    train_steps: int | None = None
+    learning_rate: float | None = 5e-5
+
+
+@dataclass(frozen=True)
+class StateVLATraining(TrainConfig):
+    """Training of both phases, and what is different in each.
+
+    Attributes:
+        ema_momentum: of phase 1's target encoder, at the start.
+        ema_momentum_schedule: `cosine` rises to 1.0 over phase 1; `constant` stays.
+        phase1: the temporal JEPA.
+        phase2: flow matching.
+    """
+
+    ema_momentum: float = 0.996
+    ema_momentum_schedule: Literal["cosine", "constant"] = "cosine"
+    phase1: Phase1Config = field(default_factory=Phase1Config)
+    phase2: Phase2Config = field(default_factory=Phase2Config)
+
+    def of_phase(self, phase: Literal[1, 2]) -> TrainConfig:
+        """The settings of one phase."""
+        own = self.phase1 if phase == 1 else self.phase2
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        for name in ("num_epochs", "train_steps", "learning_rate"):
+            if getattr(own, name) is not None:
+                settings[name] = getattr(own, name)
+        return TrainConfig(**settings)
+
+
+@dataclass(frozen=True)
+class StateVLARecipe:
+    """All that a StateVLA run is made of.
+
+    Attributes:
+        data: where demonstrations come from.
+        transform: what happens to them before the model sees them.
+        model: its sizes and parts.
+        training: how both phases are trained.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    model: StateVLAConfig = field(default_factory=StateVLAConfig)
+    training: StateVLATraining = field(default_factory=StateVLATraining)
