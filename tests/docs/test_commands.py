@@ -20,9 +20,8 @@ LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 def command_lines(text: str) -> list[str]:
     """Calls of a subcommand of `tempovla`, with their continuation lines joined."""
     joined = text.replace("\\\n", " ").splitlines()
-    return [
-        line[line.index("tempovla ") :].strip() for line in joined if re.search(r"(^|--no-python )tempovla \w", line)
-    ]
+    calls = [re.search(r"(?:^|--no-python |-m )tempovla(?:\.cli)? (\w.*)", line) for line in joined]
+    return [f"tempovla {call[1].strip()}" for call in calls if call]
 
 
 def documented() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -45,6 +46,16 @@ def build_parser(name: str, summary: str, usage: str, examples: str) -> Argument
         exit_on_error=False,
         allow_abbrev=False,
     )
+
+
+def add_short_names(parser: ArgumentParser) -> None:
+    """Let an option such as `--training.batch_size` be given as `--batch_size` where no other ends in that name."""
+    options = [option for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    names = Counter(option.rsplit(".", 1)[-1].lstrip("-") for option in options)
+    for option in options:
+        name = option.rsplit(".", 1)[-1].lstrip("-")
+        if "." in option and names[name] == 1:
+            parser._option_string_actions[f"--{name}"] = parser._option_string_actions[option]
 
 
 def comma_separated(text: str) -> list[str]:

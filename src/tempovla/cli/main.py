@@ -104,14 +104,14 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     keys = re.findall(r"--([\w.]+)|'([\w.]+)'|\"([\w.]+)\"", message)
     named = [key for groups in keys for key in groups if key]
     config = re.search(r"--config[= ](\S+)", " ".join(arguments))
-    if config and not any(key in argument for key in named for argument in arguments):
+    if config and not any(key.rsplit(".", 1)[-1] in argument for key in named for argument in arguments):
         message = f"{config[1]}: {message}"
-    options = [option[2:] for action in parser._actions for option in action.option_strings]
+    options = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
     for key in reversed(named):
         near = [option for option in options if option.endswith(f".{key}")]
         near = near or difflib.get_close_matches(".".join([*named[:-1], key]), options, n=1, cutoff=0.75)
         if key not in options and near:
-            return f"{message}; did you mean {near[0]}?"
+            return f"{message}; did you mean {' or '.join(near)}?"
     return message
 
 

@@ -6,20 +6,20 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
 from tempovla.recipe.statevla import phase_of, train_phase
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import load_dataset
 
 EXAMPLES = """
 tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --out outputs/run
-tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --phase 1
-tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data \\
-    --phase 2 --phase1_checkpoint checkpoints/phase1_temporal_jepa/checkpoint_best
-tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data \\
-    --resume checkpoints/phase2_flow_matching/checkpoint_latest
-tempovla train statevla --config configs/statevla_reference.yaml --training.batch_size 32 --print_config > mine.yaml
-torchrun --nproc_per_node=2 --no-python tempovla train statevla --config configs/statevla_reference.yaml --phase 1
+tempovla train statevla --config configs/statevla_libero_object.yaml --data.data_directory ROOT --phase 1
+tempovla train statevla --config configs/statevla_libero_object.yaml --data.data_directory ROOT --phase 2 \\
+    --phase1_checkpoint checkpoints/phase1_temporal_jepa/checkpoint_best
+tempovla train statevla --config configs/statevla_libero_object.yaml --data.data_directory ROOT --phase 1 \\
+    --checkpoint checkpoints/phase1_temporal_jepa/checkpoint_latest
+tempovla train statevla --config configs/statevla_libero_object.yaml --batch_size 32 --print_config > mine.yaml
+torchrun --nproc_per_node=2 -m tempovla.cli train statevla --config configs/statevla_libero_object.yaml --phase 1
 """
 
 ONE_NAME = {
@@ -36,22 +36,25 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of any of the keys below")
     parser.add_argument("--phase", type=Literal[1, 2], help="phase to train; without it, one after the other")
     parser.add_argument("--out", default="checkpoints", metavar="DIR", help="folder of the run")
-    parser.add_argument("--resume", metavar="CKPT", help="checkpoint of this run to go on from")
+    parser.add_argument("--checkpoint", metavar="CKPT", help="checkpoint of this run to go on from")
     parser.add_argument("--phase1_checkpoint", metavar="CKPT", help="what phase 2 starts from; by default DIR's latest")
     add_json_flag(parser)
     parser.add_class_arguments(StateVLARecipe, None)
     for source, target in ONE_NAME.items():
         parser.link_arguments(source, target)
     parser.link_arguments("training.phase1.train_steps", "model.jepa.ema_steps", compute_fn=lambda steps: steps or 1)
+    add_short_names(parser)
     return parser
 
 
 def run(args: Namespace) -> Outcome:
     """Train one phase, or both."""
     recipe = StateVLARecipe(args.data, args.transform, args.model, args.training)
-    resumed = None if args.resume is None else phase_of(args.resume)
+    resumed = None if args.checkpoint is None else phase_of(args.checkpoint)
     if None not in (args.phase, resumed) and args.phase != resumed:
-        raise ValueError(f"--resume {args.resume} is a checkpoint of phase {resumed}, not of --phase {args.phase}")
+        raise ValueError(
+            f"--checkpoint {args.checkpoint} is a checkpoint of phase {resumed}, not of --phase {args.phase}"
+        )
     phases: tuple[Literal[1, 2], ...] = (1, 2) if args.phase is None else (args.phase,)
     done: dict[str, Any] = {}
     source = load_dataset(recipe)
@@ -61,7 +64,7 @@ def run(args: Namespace) -> Outcome:
             phase,
             args.out,
             phase1_checkpoint=args.phase1_checkpoint,
-            resume=args.resume if phase == resumed else None,
+            resume=args.checkpoint if phase == resumed else None,
             source=source,
         )
         done[f"phase{phase}"] = {

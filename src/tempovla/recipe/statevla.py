@@ -161,6 +161,7 @@ def make_bundle(
     provenance = {
         "dataset": source.name,
         "episodes": len(source),
+        "recording": dict(source.recording),
         "phase": policy.phase,
         "tempovla": __version__,
         "torch": torch.__version__,

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tempovla.data.lerobot import open_dataset
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
+from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
 from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA, StateVLAConfig
 from tempovla.recipe.statevla_config import StateVLARecipe
@@ -25,11 +25,12 @@ def load_dataset(recipe: StateVLARecipe) -> EpisodeSource:
     Raises:
         ValueError: if there is no dataset, or it does not fit the model.
     """
-    if not recipe.data.data_directory:
-        raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset")
-    source = open_dataset(recipe.data.data_directory)
+    data = recipe.data
+    if not data.data_directory:
+        raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset or a folder of HDF5 files")
+    source = open_source(data.data_directory, data.demos_per_task, data.max_len_data)
     check_fits(recipe.model, source)
-    return preload(source, (STATE_KEY, ACTION_KEY, *recipe.model.cameras), recipe.data.preload_bytes)
+    return preload(source, (STATE_KEY, ACTION_KEY, *recipe.model.cameras), data.preload_bytes)
 
 
 def check_fits(config: StateVLAConfig, source: EpisodeSource) -> None:

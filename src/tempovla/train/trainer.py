@@ -202,7 +202,7 @@ class Trainer:
                     self._after_step(log, validation, stopping)
                     if stopping:
                         latest = self.run_dir / LATEST
-                        LOGGER.warning("stopped at step %d; go on with --resume %s", self.train_step, latest)
+                        LOGGER.warning("stopped at step %d; go on with --checkpoint %s", self.train_step, latest)
                         raise TrainingInterrupted
         finally:
             if log is not None:

@@ -10,10 +10,16 @@ import pytest
 import yaml
 
 from tempovla.cli.train_statevla import build
-from tempovla.model.vla.statevla import JepaConfig
+from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
 from tempovla.recipe.statevla import PHASE_NAMES
-from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.recipe.statevla_config import (
+    Phase1Config,
+    Phase2Config,
+    StateVLARecipe,
+    StateVLATraining,
+    TransformConfig,
+)
 from tempovla.timeline import Bundle
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -36,28 +42,66 @@ def test_the_metaworld_config_is_the_demos_recipe():
     assert as_users_set_it(read_recipe("statevla_metaworld.yaml")) == as_users_set_it(demo_recipe(DemoConfig()))
 
 
-def test_the_reference_config_says_what_the_guide_says():
-    recipe = read_recipe("statevla_reference.yaml")
-    model, training = recipe.model, recipe.training
+GUIDE = {
+    "data": {"data_directory", "demos_per_task", "max_len_data", "train_split"},
+    "model": {
+        *("image_size", "patch_size", "embed_dim", "lang_emb_dim", "robot_state_dim", "encoder_depth", "d_state"),
+        *("d_conv", "expand", "state_dim", "action_dim", "action_seq_len", "policy_layers", "policy_embed_dim"),
+    },
+    "training": {
+        *("batch_size", "learning_rate", "weight_decay", "gradient_clip", "ema_momentum", "ema_momentum_schedule"),
+        *("save_interval", "log_interval", "phase1", "phase2"),
+    },
+}
+"""Keys of the guide's configuration."""
+
+
+def test_the_libero_config_is_the_guides_key_for_key():
+    config = yaml.safe_load((CONFIGS / "statevla_libero_object.yaml").read_text())
+    assert {section: set(keys) for section, keys in config.items()} == GUIDE
+    assert set(config["training"]["phase1"]) == {"num_epochs", "learning_rate", "temporal_predictor_hidden_dim"}
+    assert set(config["training"]["phase2"]) == {"num_epochs", "learning_rate"}
+
+
+def test_all_but_the_schedule_of_the_libero_config_is_default():
+    """What the guide says is what one gets without saying anything."""
+    recipe = read_recipe("statevla_libero_object.yaml")
+    assert recipe.model == as_users_set_it(recipe).model == StateVLAConfig()
+    assert recipe.transform == TransformConfig()
+    assert replace(recipe.training, phase1=Phase1Config(), phase2=Phase2Config()) == StateVLATraining()
+    assert [recipe.training.of_phase(phase).learning_rate for phase in (1, 2)] == [1e-4, 5e-5]
+    assert [recipe.training.of_phase(phase).num_epochs for phase in (1, 2)] == [1000, 1000]
+    assert (recipe.data.demos_per_task, recipe.data.max_len_data, recipe.data.train_split) == (50, 260, 0.9)
+
+
+def test_the_defaults_are_the_guides():
+    model, training = StateVLAConfig(), StateVLATraining()
     assert (model.image_size, model.patch_size, model.embed_dim, model.lang_emb_dim) == (224, 16, 256, 512)
     assert (model.robot_state_dim, model.encoder_depth, model.d_state, model.d_conv, model.expand) == (9, 12, 16, 4, 2)
     assert (model.state_dim, model.action_dim, model.action_seq_len, model.policy_layers) == (256, 7, 10, 3)
-    assert (model.encoder_type, model.policy_type, model.readout, model.freeze_encoder) == (
-        "mamba",
-        "mamba",
-        "cls",
-        True,
-    )
-    assert (model.jepa.regularize, model.jepa.variance_weight, model.jepa.covariance_weight) == (
-        "prediction",
-        1.0,
-        0.04,
-    )
+    assert (model.encoder_type, model.policy_type, model.image_tokenizer) == ("mamba", "mamba", "patch")
+    assert (model.readout, model.freeze_encoder, model.has_gripper, model.flow_steps) == ("cls", True, True, 4)
+    assert [camera.rsplit(".")[-1] for camera in model.cameras] == ["agentview_rgb", "eye_in_hand_rgb"]
+    jepa = model.jepa
+    assert (jepa.regularize, jepa.variance_weight, jepa.covariance_weight) == ("prediction", 1.0, 0.04)
+    assert (jepa.prediction_horizon, jepa.inverse_dynamics_weight, jepa.behavior_cloning_weight) == (1, 0.0, 0.0)
     assert (training.batch_size, training.weight_decay, training.gradient_clip) == (64, 0.05, 1.0)
     assert (training.ema_momentum, training.ema_momentum_schedule) == (0.996, "cosine")
-    assert (training.of_phase(1).num_epochs, training.of_phase(1).learning_rate) == (1000, 1e-4)
-    assert (training.of_phase(2).num_epochs, training.of_phase(2).learning_rate) == (1000, 5e-5)
-    assert training.phase1.temporal_predictor_hidden_dim == 512
+    assert (training.save_interval, training.log_interval, training.phase1.temporal_predictor_hidden_dim) == (
+        100,
+        10,
+        512,
+    )
+    assert TransformConfig().shift_px == 0
+
+
+def test_options_go_by_their_last_name_where_it_is_the_only_one(tempovla):
+    answer = tempovla(
+        "train", "statevla", "--batch_size", 32, "--ema_momentum", 0.5, "--demos_per_task", 3, "--print_config"
+    )
+    printed = yaml.safe_load(answer.out)
+    assert (printed["training"]["batch_size"], printed["training"]["ema_momentum"]) == (32, 0.5)
+    assert printed["data"]["demos_per_task"] == 3
 
 
 def test_a_printed_config_reads_back_to_the_same(tmp_path, tempovla, small_statevla):
@@ -88,9 +132,9 @@ def test_a_run_is_resumed_in_the_phase_of_the_checkpoint_and_goes_on_to_the_next
     out = tmp_path / "run"
     train = ["train", "statevla", *small_statevla, "--out", out, "--json"]
     assert tempovla(*train, "--phase", 1).code == 0
-    answer = tempovla(*train, "--resume", out / PHASE_NAMES[1] / "checkpoint_latest")
+    answer = tempovla(*train, "--checkpoint", out / PHASE_NAMES[1] / "checkpoint_latest")
     assert [*json.loads(answer.out)] == ["phase1", "phase2"]
-    answer = tempovla(*train, "--resume", out / PHASE_NAMES[2] / "checkpoint_latest")
+    answer = tempovla(*train, "--checkpoint", out / PHASE_NAMES[2] / "checkpoint_latest")
     assert [*json.loads(answer.out)] == ["phase2"]
 
 
@@ -108,12 +152,13 @@ def test_phase_2_starts_from_a_given_checkpoint(tmp_path, tempovla, small_statev
         (["--training.batch_size", "x"], '"training.batch_size": expected int, got value: x'),
         (["--training.batchsize", "3"], "--training.batchsize 3; did you mean training.batch_size?"),
         (["--training.batch_siz", "3"], "--training.batch_siz 3; did you mean training.batch_size?"),
-        (["--batch_size", "3"], "--batch_size 3; did you mean training.batch_size?"),
+        (["--num_epochs", "3"], "--num_epochs 3; did you mean training.num_epochs or training.phase1.num_epochs or"),
+        (["--batch_size", "x"], '"training.batch_size": expected int, got value: x'),
         (["--training.batch_size", "0"], "training.batch_size=0 must be at least 1"),
         (["--phase", "3"], '"phase"'),
         (["--model.jepa.ema_momentum", "0.5"], 'must be given via "training.ema_momentum"'),
         (["--model.readout", "all"], '"model.readout"'),
-        ([], "data.data_directory is empty; give the root of a LeRobot dataset"),
+        ([], "data.data_directory is empty; give the root"),
         (["--config", "absent.yaml"], "absent.yaml"),
     ],
 )
@@ -175,10 +220,12 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, tempovla, fails, smal
     assert tempovla(*train, "--phase", 1, "--out", out).code == 0
     latest = out / PHASE_NAMES[1] / "checkpoint_latest"
     assert "resume from" in fails(*train, "--phase", 1, "--out", out)
-    assert "checkpoint of phase 1, not of --phase 2" in fails(*train, "--phase", 2, "--out", out, "--resume", latest)
+    assert "checkpoint of phase 1, not of --phase 2" in fails(
+        *train, "--phase", 2, "--out", out, "--checkpoint", latest
+    )
     other = [*train, "--phase", 2, "--out", tmp_path / "two", "--phase1_checkpoint", latest]
     assert str(latest) in fails(*other, "--model.state_dim", 8)
     weights = latest / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     assert f"{weights}: not readable" in fails(*other)
-    assert "no such file" in fails(*train, "--out", out, "--resume", tmp_path)
+    assert "no such file" in fails(*train, "--out", out, "--checkpoint", tmp_path)

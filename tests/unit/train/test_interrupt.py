@@ -69,7 +69,7 @@ def test_an_interrupted_run_saves_exits_with_130_and_can_go_on(tmp_path, number)
     session.send_signal(number)
     assert session.wait(timeout=60) == 130
     stopped = Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"]
-    assert f"stopped at step {stopped}; go on with --resume {tmp_path}/checkpoint_latest" in session.stderr.read()
+    assert f"stopped at step {stopped}; go on with --checkpoint {tmp_path}/checkpoint_latest" in session.stderr.read()
     assert read_metrics(tmp_path)[-1]["train_step"] == stopped
     train(tmp_path, STEPS, tmp_path / "checkpoint_latest")
     train(tmp_path / "whole", STEPS)
