@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from tempovla.env import libero_suites
+from tempovla.env.decimate import Coarseness, decimate_meshes
 from tempovla.env.libero_setup import LiberoUnavailableError, import_environments, locate_assets
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 
@@ -30,7 +31,7 @@ STATE_DIMS = 9
 
 _CAMERA_SUFFIX = "_rgb"
 _COLLISION_GROUP = 0
-_FAST_SUPERSAMPLE, _FAST_MESH_CELL_M = 1, 0.005
+_COARSENESS = Coarseness(cell_share=1 / 9, smallest_cell_m=0.005, near=("gripper",), min_faces=100)
 _MAX_RENDERERS = 10  # one suite's tasks
 
 
@@ -326,14 +327,11 @@ def _renderer(simulation: Simulation, config: LiberoConfig) -> OffscreenRenderer
     """The process's renderer of a task, shared by all its environments; the least recently used ones are let go."""
     key = (simulation.suite, simulation.task, config.assets, config.image_size, config.rendering)
     if key not in _renderers:
-        model, exact = copy.copy(simulation.model), config.rendering == "exact"
+        model = copy.copy(simulation.model)
+        if config.rendering == "fast":
+            decimate_meshes(model, _COARSENESS)
         _renderers[key] = OffscreenRenderer(
-            model,
-            config.image_size,
-            supersample=1 if exact else _FAST_SUPERSAMPLE,
-            mesh_cell_m=0 if exact else _FAST_MESH_CELL_M,
-            own_quality=exact,
-            hidden_groups=(_COLLISION_GROUP,),
+            model, config.image_size, supersample=1, own_quality=True, hidden_groups=(_COLLISION_GROUP,)
         )
         if len(_renderers) > _MAX_RENDERERS:
             _renderers.popitem(last=False)[1].close()

@@ -109,7 +109,7 @@ class OffscreenRenderer:
         supersample: drawn pixels per image pixel, along each side.
         mesh_cell_m: meshes are drawn without details smaller than this [m]; 0 draws them as they are. It changes
             `model`, which must therefore be a copy that physics does not use.
-        own_quality: draw with the quality that the model asks for, shadows, reflections and multisampling included.
+        own_quality: draw with the quality that the model's XML asks for (facets, multisampling, shadows, reflections).
         hidden_groups: geom groups which are not drawn, besides 3 to 5.
     """
 

@@ -85,3 +85,15 @@ def test_seed_and_initial_state_say_all_about_an_episode(env: LiberoEnv, init_st
     for key, value in seen.items():
         np.testing.assert_array_equal(value, again_seen[key])
     assert not np.array_equal(states, play(env, seed=12, init_state=None)[0])
+
+
+def test_fast_rendering_looks_the_same(env: LiberoEnv) -> None:
+    fast = LiberoEnv(LiberoConfig(task=TASK, image_size=64, rendering="fast"))
+    fast.reset_state(seed=1, init_state=2)
+    env.reset_state(seed=1, init_state=2)
+    exact = env.observe()
+    for key, image in fast.observe().items():
+        difference = np.abs(image.astype(float) - exact[key])
+        assert difference.mean() < 1.5  # of 255
+        assert (difference > 16).mean() < 0.03
+    np.testing.assert_array_equal(fast.simulation.state, env.simulation.state)
