@@ -152,6 +152,8 @@ def open_hdf5(path: Path) -> h5py.File:
     except OSError as error:
         if not h5py.is_hdf5(path):
             raise DatasetError(f"{path}: not an HDF5 file, or cut off at its start; copy it again") from None
+        if "locking flag" in str(error):  # this process has the file open already, with a lock
+            return h5py.File(path, "r")
         raise damaged(path, error) from None
 
 

@@ -233,6 +233,12 @@ def test_preloaded_pictures_are_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fast.read(1, AGENT, range(4)).value, recorded[1][AGENT])
 
 
+def test_a_file_that_this_process_has_open_is_read(tmp_path: Path) -> None:
+    recorded = record(tmp_path, (6, 4), (MILK,))
+    with h5py.File(only_file(tmp_path), "r"):
+        assert_equal_to(open_libero(tmp_path), recorded)
+
+
 def test_many_files_do_not_exhaust_the_process(tmp_path: Path) -> None:
     record(tmp_path, (1,) * 80, tuple(f"task_{i}" for i in range(80)), size=4)
     source = open_libero(tmp_path)
