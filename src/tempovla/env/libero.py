@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium
 import numpy as np
@@ -21,10 +21,9 @@ from gymnasium.spaces import Box, Dict
 from tempovla.env import libero_suites
 from tempovla.env.decimate import Coarseness, decimate_meshes
 from tempovla.env.libero_setup import LiberoUnavailableError, import_environments, locate_assets
+from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 
-STATE_KEY = "observation.state"
-IMAGE_KEY_PREFIX = "observation.images."
 CONTROL_RATE_HZ = 20
 ACTION_DIMS = 7
 STATE_DIMS = 9
@@ -54,6 +53,8 @@ class LiberoConfig:
         assets: the folder with LIBERO's assets; None looks where `locate_assets` says.
     """
 
+    title: ClassVar[str] = "LIBERO"
+
     suite: str = "libero_object"
     task: str = ""
     cameras: tuple[str, ...] = ("agentview_rgb", "eye_in_hand_rgb")
@@ -75,6 +76,30 @@ class LiberoConfig:
             raise ValueError(f"settle_steps={self.settle_steps} must not be negative")
         if self.rendering not in ("exact", "fast"):
             raise ValueError(f"rendering={self.rendering!r}; choose exact or fast")
+
+    def make(self) -> LiberoEnv:
+        """An environment."""
+        return LiberoEnv(self)
+
+    def spaces(self) -> tuple[Dict, Box]:
+        """The spaces of each observation and of actions, the same for all tasks."""
+        observations: dict[str, gymnasium.Space] = {STATE_KEY: Box(-np.inf, np.inf, (STATE_DIMS,), np.float32)}
+        if self.render:
+            image = Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
+            observations |= {IMAGE_KEY_PREFIX + name: image for name in self.cameras}
+        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
+
+    def task_names(self) -> tuple[str, ...]:
+        """The suite's tasks in the benchmark's order."""
+        return libero_suites.task_names(self.suite)
+
+    def check_task(self, task: str) -> None:
+        """Raise a ValueError that names the nearest task unless this is one of the suite."""
+        libero_suites.check_task(self.suite, task)
+
+    def instruction(self, task: str) -> str:
+        """A task in words."""
+        return libero_suites.instruction(self.suite, task)
 
 
 class LiberoEnv(gymnasium.Env):
@@ -109,16 +134,7 @@ class LiberoEnv(gymnasium.Env):
         self._task = ""
         self._switch_task(self.config.task or libero_suites.task_names(self.config.suite)[0])
         self._cameras = {name: self._find_camera(name) for name in self.config.cameras}
-        self.observation_space, self.action_space = self.spaces(self.config)
-
-    @staticmethod
-    def spaces(config: LiberoConfig) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions, the same for all tasks."""
-        observations: dict[str, gymnasium.Space] = {STATE_KEY: Box(-np.inf, np.inf, (STATE_DIMS,), np.float32)}
-        if config.render:
-            image = Box(0, 255, (config.image_size, config.image_size, 3), np.uint8)
-            observations |= {IMAGE_KEY_PREFIX + name: image for name in config.cameras}
-        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
+        self.observation_space, self.action_space = self.config.spaces()
 
     @property
     def task(self) -> str:

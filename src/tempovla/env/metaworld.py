@@ -8,17 +8,16 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
+from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 
-STATE_KEY = "observation.state"
-IMAGE_KEY_PREFIX = "observation.images."
 CONTROL_RATE_HZ = 80
 ACTION_DIMS = 4
 STATE_DIMS = 4
@@ -45,6 +44,8 @@ class MetaWorldConfig:
         render: False leaves the images out, which needs no OpenGL.
     """
 
+    title: ClassVar[str] = "Meta-World"
+
     task: str = "reach-v3"
     cameras: tuple[str, ...] = ("corner2", "gripperPOV")
     image_size: int = 64
@@ -60,6 +61,31 @@ class MetaWorldConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.mesh_cell_m < 0:
             raise ValueError(f"mesh_cell_m={self.mesh_cell_m} must not be negative; 0 draws all details")
+
+    def make(self) -> MetaWorldEnv:
+        """An environment."""
+        return MetaWorldEnv(self)
+
+    def spaces(self) -> tuple[Dict, Box]:
+        """The spaces of each observation and of actions, the same for all tasks."""
+        state = Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
+        observations: dict[str, gymnasium.Space] = {STATE_KEY: state}
+        if self.render:
+            image = Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
+            observations |= {IMAGE_KEY_PREFIX + name: image for name in self.cameras}
+        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
+
+    def task_names(self) -> tuple[str, ...]:
+        """All tasks, in alphabetical order."""
+        return tuple(INSTRUCTIONS)
+
+    def check_task(self, task: str) -> None:
+        """Raise a ValueError that names the nearest tasks unless this is one."""
+        check_task(task)
+
+    def instruction(self, task: str) -> str:
+        """A task in words."""
+        return INSTRUCTIONS[task]
 
 
 class MetaWorldEnv(gymnasium.Env):
@@ -89,17 +115,7 @@ class MetaWorldEnv(gymnasium.Env):
         self._task = ""
         self._switch_task(self.config.task)
         self._check_cameras()
-        self.observation_space, self.action_space = self.spaces(self.config)
-
-    @staticmethod
-    def spaces(config: MetaWorldConfig) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions, the same for all tasks."""
-        state = Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
-        observations: dict[str, gymnasium.Space] = {STATE_KEY: state}
-        if config.render:
-            image = Box(0, 255, (config.image_size, config.image_size, 3), np.uint8)
-            observations |= {IMAGE_KEY_PREFIX + name: image for name in config.cameras}
-        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
+        self.observation_space, self.action_space = self.config.spaces()
 
     @property
     def task(self) -> str:
@@ -128,7 +144,10 @@ class MetaWorldEnv(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Start an episode; `options={"task": name}` switches the task first."""
-        self.reset_state(seed=seed, task=(options or {}).get("task"))
+        options = options or {}
+        if options.get("init_state") is not None:
+            raise ValueError(f"init_state={options['init_state']}: Meta-World has no fixed initial states; give None")
+        self.reset_state(seed=seed, task=options.get("task"))
         return self.observe(), {"success": False, "task": self._task, "instruction": self.instruction}
 
     def reset_state(self, *, seed: int | None = None, task: str | None = None) -> None:

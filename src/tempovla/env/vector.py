@@ -1,19 +1,18 @@
-"""Many Meta-World environments over a few processes, stepped in chunks."""
+"""Many environments of one simulator over a few processes, stepped in chunks."""
 
 from __future__ import annotations
 
 import mmap
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
-from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
+from tempovla.env.protocol import SimulatorConfig, SimulatorEnv
 from tempovla.env.worker import Worker
 
 Observations = dict[str, np.ndarray]
@@ -43,13 +42,13 @@ class ChunkResult:
 
 
 class ShardedVectorEnv(VectorEnv):
-    """N `MetaWorldEnv`s in W worker processes behind Gymnasium's vector interface, with shared-memory observations.
+    """N environments in W worker processes behind Gymnasium's vector interface, with shared-memory observations.
 
     There is no autoreset (`AutoresetMode.DISABLED`): a row whose episode has ended keeps its last observation, earns
     nothing and goes on saying that it ended, until it is reset. Rows are reset singly with
-    `reset(seed=..., options={"reset_mask": (N,) bool, "task": name or N names})`, where `seed` is one int, row i
-    getting seed + i, or N ints, or None to go on drawing. What a row does depends on its own seeds, tasks and
-    actions alone, not on N, W or its neighbours.
+    `reset(seed=..., options={"reset_mask": (N,) bool, "task": name or N names, "init_state": N ints or None})`, where
+    `seed` is one int, row i getting seed + i, or N ints, or None to go on drawing. What a row does depends on its own
+    seeds, tasks, initial states and actions alone, not on N, W or its neighbours.
 
     `step_chunk` runs several control steps per call and draws only the last: the cheap way to evaluate policies that
     execute chunks of actions.
@@ -63,19 +62,19 @@ class ShardedVectorEnv(VectorEnv):
             that stand together share a worker and its graphics memory.
 
     Raises:
-        ValueError: for impossible numbers, unknown tasks or cameras.
+        ValueError: for impossible numbers, unknown tasks, cameras or initial states.
         WorkerDiedError: when a worker crashed; the environment is closed then.
     """
 
-    metadata = MetaWorldEnv.metadata | {"autoreset_mode": AutoresetMode.DISABLED}
+    metadata = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 - Gymnasium's
 
-    def __init__(self, config: MetaWorldConfig, num_envs: int, num_workers: int = 2) -> None:
+    def __init__(self, config: SimulatorConfig, num_envs: int, num_workers: int = 2) -> None:
         if num_envs < 1 or num_workers < 1:
             raise ValueError(f"num_envs={num_envs}, num_workers={num_workers}: both must be at least 1")
         self.num_envs = num_envs
         self.config = config
         self.render_mode = "rgb_array" if config.render else None
-        self.single_observation_space, self.single_action_space = MetaWorldEnv.spaces(config)
+        self.single_observation_space, self.single_action_space = config.spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._shared = _SharedObservations(
@@ -88,7 +87,7 @@ class ShardedVectorEnv(VectorEnv):
         ]
         os.close(self._shared.file_descriptor)  # the mapping stays, and the workers have theirs
         self._ask()
-        self._tasks = np.array([config.task] * num_envs, dtype=object)
+        self._tasks = np.full(num_envs, config.task or config.task_names()[0], dtype=object)
         self._played = np.zeros(num_envs, bool)
 
     def reset(
@@ -105,17 +104,19 @@ class ShardedVectorEnv(VectorEnv):
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool, got {mask.shape} {mask.dtype}")
         seeds = self._per_row("seed", [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed)
         tasks = self._per_row("task", options.get("task"))
-        for task in tasks:
-            check_task(task or self.config.task)
-        shards = [{row: (seeds[row], tasks[row]) for row in rows[mask[rows]].tolist()} for rows in self._shards]
+        init_states = self._per_row("init_state", options.get("init_state"))
+        for task in filter(None, dict.fromkeys(tasks)):
+            self.config.check_task(task)
+        episodes = list(zip(seeds, tasks, init_states, strict=True))
+        shards = [{row: episodes[row] for row in rows[mask[rows]].tolist()} for rows in self._shards]
         for row, task in self._ask("reset", [(shard,) for shard in shards]):
             self._tasks[row] = task
         self._played |= mask
-        instructions = np.array([INSTRUCTIONS[task] for task in self._tasks], dtype=object)
+        instructions = np.array([self.config.instruction(task) for task in self._tasks], dtype=object)
         return self._shared.read(), {"task": self._tasks.copy(), "instruction": instructions}
 
     def step(self, actions: np.ndarray) -> tuple[Observations, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One control step of every row; actions (N, 4). Info holds `success` (N,) bool."""
+        """One control step of every row; actions (N, A). Info holds `success` (N,) bool."""
         result = self.step_chunk(np.asarray(actions)[:, None])
         info = {"success": result.successes}
         return result.observations, result.rewards, result.terminations, result.truncations, info
@@ -126,16 +127,16 @@ class ShardedVectorEnv(VectorEnv):
         """Execute several actions per row, each row stopping at its episode's end, and observe once.
 
         Args:
-            actions: (N, K, 4).
+            actions: (N, K, A).
             valid: (N, K) bool, the actions to execute; None for all. A row without any keeps its observation.
             record: rows whose observation is wanted after every step.
         """
         actions = np.asarray(actions, np.float32)
         valid = np.ones(actions.shape[:2], bool) if valid is None else np.asarray(valid)
         if actions.ndim != 3 or len(actions) != self.num_envs or valid.shape != actions.shape[:2]:
+            n, dims = self.action_space.shape or ()
             raise ValueError(
-                f"actions must be ({self.num_envs}, K, 4) and valid ({self.num_envs}, K), "
-                f"got {actions.shape} and {valid.shape}"
+                f"actions must be ({n}, K, {dims}) and valid ({n}, K), got {actions.shape} and {valid.shape}"
             )
         if not self._played.all():
             raise ValueError(f"rows {np.flatnonzero(~self._played).tolist()} were never reset; call reset() first")
@@ -226,24 +227,30 @@ class _SharedObservations:
 
 @dataclass
 class _Row:
-    env: MetaWorldEnv
+    env: SimulatorEnv
     terminated: bool = False
     truncated: bool = False
     success: bool = False
 
 
 class _Shard:
-    """The environments of one worker, by row."""
+    """The environments of one worker, by row: the first at once, to say what is wrong with the config; the others when
+    their first episode says which task they play, as another task costs as much as another environment.
+    """
 
-    def __init__(self, config: MetaWorldConfig, rows: np.ndarray, shared: _SharedObservations) -> None:
-        self._rows = {row: _Row(MetaWorldEnv(config)) for row in rows.tolist()}
-        self._shared = shared
+    def __init__(self, config: SimulatorConfig, rows: np.ndarray, shared: _SharedObservations) -> None:
+        self._config, self._shared = config, shared
+        self._rows = {int(rows[0]): _Row(config.make())}
 
-    def reset(self, episodes: dict[int, tuple[int | None, str | None]]) -> list[tuple[int, str]]:
-        """Reset rows to (seed, task); answers with (row, task)."""
-        for row, (seed, task) in episodes.items():
-            env = self._rows[row].env
-            observation, _ = env.reset(seed=seed, options={"task": task})
+    def reset(self, episodes: dict[int, tuple[int | None, str | None, int | None]]) -> list[tuple[int, str]]:
+        """Reset rows to (seed, task, initial state); answers with (row, task)."""
+        for row, (seed, task, init_state) in episodes.items():
+            env = (
+                self._rows[row].env
+                if row in self._rows
+                else replace(self._config, task=task or self._config.task).make()
+            )
+            observation, _ = env.reset(seed=seed, options={"task": task, "init_state": init_state})
             self._rows[row] = _Row(env)
             self._shared.write(row, observation)
         return [(row, self._rows[row].env.task) for row in episodes]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.writer import DatasetWriter, infer_features
-from tempovla.env.metaworld import STATE_KEY
+from tempovla.env.protocol import STATE_KEY
 from tempovla.rollout.context import ACTION_KEY
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Embodiment

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from tempovla.env.vector import ChunkResult, ShardedVectorEnv
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
+from tempovla.rollout.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class EpisodeSpec:
         seed: of the simulator's reset.
         instruction: what the policy is told; None tells it the task's own instruction.
         record: keep every observation and action.
+        init_state: number of the benchmark's fixed initial state; None lets the seed draw one.
     """
 
     task: str
     seed: int
     instruction: str | None = None
     record: bool = False
+    init_state: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class EpisodeResult:
         return {
             "task": self.spec.task,
             "seed": self.spec.seed,
+            **({} if self.spec.init_state is None else {"init_state": self.spec.init_state}),
             "instruction": self.instruction,
             "success": self.success,
             "steps": self.steps,
@@ -111,13 +114,13 @@ class RolloutRunner:
             on_end: is given each result as its episode ends, and gives what to keep of it, e.g. not the recording.
         """
         specs = list(episodes)
-        waiting = deque(enumerate(specs))
+        schedule = Schedule([spec.task for spec in specs], self.env.num_envs)
         results: dict[int, EpisodeResult] = {}
         self._rows = [None] * self.env.num_envs
         order = [-1] * self.env.num_envs
         state = self.controller.initial_state(self.env.num_envs)
-        while waiting or any(self._rows):
-            self._fill(waiting, order)
+        while schedule or any(self._rows):
+            self._fill(specs, schedule, order)
             chunk, state = self.controller.act(self._builder.context(), state)
             actions = chunk.value.cpu().numpy()
             if actions.shape[1] < self.execution_horizon:
@@ -131,23 +134,27 @@ class RolloutRunner:
                 self._rows[ended] = None
         return [results[index] for index in range(len(specs))]
 
-    def _fill(self, waiting: deque[tuple[int, EpisodeSpec]], order: list[int]) -> None:
+    def _fill(self, specs: Sequence[EpisodeSpec], schedule: Schedule, order: list[int]) -> None:
         """Give waiting episodes to idle rows; rows left without one repeat an episode that nobody counts."""
-        mask = np.zeros(self.env.num_envs, dtype=bool)
-        seeds, tasks = [0] * self.env.num_envs, [self.env.config.task] * self.env.num_envs
         started: dict[int, EpisodeSpec] = {}
         for row in range(self.env.num_envs):
-            if self._rows[row] is None and waiting:
-                order[row], spec = waiting.popleft()
-                started[row] = spec
-                mask[row], seeds[row], tasks[row] = True, spec.seed, spec.task
+            episode = schedule.take(row) if self._rows[row] is None else None
+            if episode is not None:
+                order[row], started[row] = episode, specs[episode]
         if not started:
             return
+        filler = next(iter(started.values()))
         never_used = [row for row in range(self.env.num_envs) if not self._builder.has_row(row) and row not in started]
-        for row in never_used:
-            mask[row], tasks[row] = True, next(iter(started.values())).task
-        observations, info = self.env.reset(seed=seeds, options={"reset_mask": mask, "task": tasks})
-        for row in (*started, *never_used):
+        playing = started | dict.fromkeys(never_used, filler)
+        observations, info = self.env.reset(
+            seed=[playing.get(row, filler).seed for row in range(self.env.num_envs)],
+            options={
+                "reset_mask": np.array([row in playing for row in range(self.env.num_envs)]),
+                "task": [playing.get(row, filler).task for row in range(self.env.num_envs)],
+                "init_state": [playing.get(row, filler).init_state for row in range(self.env.num_envs)],
+            },
+        )
+        for row in playing:
             observation = {key: value[row].copy() for key, value in observations.items()}
             instruction = str(info["instruction"][row])
             if row in started:

@@ -147,3 +147,8 @@ def test_a_crashed_worker_is_an_error_not_a_hang() -> None:
     with pytest.raises(WorkerDiedError, match="killed by SIGKILL"):
         env.step_chunk(ACTIONS[:2])
     assert env.closed
+
+
+def test_fixed_initial_states_are_refused_where_there_are_none(vector: ShardedVectorEnv) -> None:
+    with pytest.raises(ValueError, match="init_state=3: Meta-World has no fixed initial states; give None"):
+        vector.reset(seed=1, options={"init_state": [3, None, None]})

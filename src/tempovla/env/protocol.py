@@ -1,0 +1,99 @@
+"""What collecting, evaluating and recording ask of any simulator; Meta-World and LIBERO are two that answer.
+
+Nothing here imports torch: simulator workers load this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from gymnasium.spaces import Box, Dict
+
+STATE_KEY = "observation.state"
+IMAGE_KEY_PREFIX = "observation.images."
+
+Observation = dict[str, np.ndarray]
+
+
+class SimulatorEnv(Protocol):
+    """One task at a time; `gymnasium.Env`s whose drawing can be left out are of this kind.
+
+    Observations are `observation.state` (D,) float32 and `observation.images.<camera>` (S, S, 3) uint8 RGB, upright.
+    """
+
+    @property
+    def task(self) -> str:
+        """Name of the task being played."""
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        """Start an episode and observe.
+
+        Args:
+            seed: the same seed, task and initial state give the same episode, whatever was played before; None goes
+                on drawing from what the last seed set up.
+            options: `task` names the task from now on, None the present one; `init_state` is the number of a fixed
+                initial state of the benchmark, None lets the seed draw one.
+
+        Raises:
+            ValueError: for an unknown task, or an initial state that there is not.
+        """
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
+        """Apply an action (A,) for one control step without observing; reward, terminated, truncated, info.
+
+        `info["success"]` says whether the task is solved at this moment.
+        """
+
+    def observe(self) -> Observation:
+        """The observation of the present moment, drawn anew."""
+
+
+class SimulatorConfig(Protocol):
+    """A frozen dataclass that says what environments play and show, and when their episodes end.
+
+    It travels to workers by pickle.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    title: ClassVar[str]
+    """The simulator's name for people."""
+
+    @property
+    def task(self) -> str:
+        """The task played until a reset names another one; "" is the first."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The cameras seen, in order."""
+
+    @property
+    def render(self) -> bool:
+        """Whether there are pictures."""
+
+    @property
+    def max_steps(self) -> int | None:
+        """Control steps after which an episode is truncated; None is the benchmark's own limit."""
+
+    def make(self) -> SimulatorEnv:
+        """An environment.
+
+        Raises:
+            ValueError: for unknown tasks or cameras, or if something that the simulator needs is missing.
+        """
+
+    def spaces(self) -> tuple[Dict, Box]:
+        """The spaces of each observation and of actions, the same for all tasks."""
+
+    def task_names(self) -> tuple[str, ...]:
+        """All tasks, in the benchmark's order."""
+
+    def check_task(self, task: str) -> None:
+        """Raise a ValueError that names the nearest task unless this is one."""
+
+    def instruction(self, task: str) -> str:
+        """A task in words."""

@@ -1,0 +1,17 @@
+"""The simulators by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tempovla.env.libero import LiberoConfig
+from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.env.protocol import SimulatorConfig
+
+SIMULATORS: Mapping[str, type[SimulatorConfig]] = MappingProxyType(
+    {
+        "metaworld": MetaWorldConfig,
+        "libero": LiberoConfig,
+    }
+)
