@@ -18,13 +18,13 @@ from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
     IMAGE_CONVENTION,
-    LIBERO_PANDA,
     RECORDING_ENTRY,
     STATE_KEY,
     demo_number,
     instruction_of,
     task_of,
 )
+from tempovla.timeline.bodies import LIBERO_PANDA
 
 _JOINTS, _GRIPPER = "obs/joint_states", "obs/gripper_states"
 _HAND_POSITION, _HAND_ROTATION = "obs/ee_pos", "obs/ee_ori"

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tempovla.timeline.task import Embodiment
-
 ACTION_KEY = "action"
 STATE_KEY = "observation.state"
 EE_STATE_KEY = "observation.ee_state"
@@ -26,20 +24,6 @@ IMAGE_CONVENTION = "opengl"
 
 RECORDING_ENTRY = "tempovla"
 """Where in the attribute ``env_args`` our own files say how their pictures were made."""
-
-LIBERO_PANDA = Embodiment(
-    name="libero_panda",
-    state_dim=9,
-    action_dim=7,
-    rate_hz=20.0,
-    state_names=(*(f"joint_{i} [rad]" for i in range(1, 8)), "left_finger [m]", "right_finger [m]"),
-    action_names=(
-        *(f"hand_d{axis} [5 cm]" for axis in "xyz"),
-        *(f"hand_r{axis} [0.5 rad]" for axis in "xyz"),
-        "gripper [-1 open, +1 close]",
-    ),
-)
-"""The arm of all suites: joints and fingers, driven by hand displacements (robosuite's OSC_POSE)."""
 
 EE_STATE_NAMES = (*(f"hand_{axis} [m]" for axis in "xyz"), *(f"hand_axis_angle_{axis} [rad]" for axis in "xyz"))
 

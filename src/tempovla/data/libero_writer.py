@@ -22,7 +22,6 @@ from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
     IMAGE_CONVENTION,
-    LIBERO_PANDA,
     RECORDING_ENTRY,
     STATE_KEY,
     demo_number,
@@ -30,6 +29,7 @@ from tempovla.data.libero_layout import (
     part_path,
     task_of,
 )
+from tempovla.timeline.bodies import LIBERO_PANDA
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from tempovla.env.metaworld import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS
 from tempovla.timeline import Embodiment
+from tempovla.timeline.bodies import LIBERO_PANDA
+
+__all__ = ["LIBERO_PANDA", "METAWORLD_SAWYER"]
 
 METAWORLD_SAWYER = Embodiment(
     name="metaworld_sawyer",

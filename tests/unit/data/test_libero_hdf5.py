@@ -14,13 +14,14 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
 from tempovla.data.inspection import inspect, sample_windows
 from tempovla.data.libero_hdf5 import LiberoHdf5Source, open_libero
-from tempovla.data.libero_layout import ACTION_KEY, EE_STATE_KEY, LIBERO_PANDA, STATE_KEY
+from tempovla.data.libero_layout import ACTION_KEY, EE_STATE_KEY, STATE_KEY
 from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.statistics import of_values
 from tempovla.timeline import Window
+from tempovla.timeline.bodies import LIBERO_PANDA
 
 
 def assert_equal_to(source: LiberoHdf5Source, episodes: list[dict[str, np.ndarray]]) -> None:

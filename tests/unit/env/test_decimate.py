@@ -55,7 +55,9 @@ def test_a_box_stays_a_box_with_its_texture() -> None:
     half = np.ptp(corners.reshape(-1, 3), axis=0) / 2
     np.testing.assert_allclose((np.abs(corners) / half).max(axis=-1), 1, atol=1e-5)  # every corner is on the surface
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    assert np.isclose(np.linalg.norm(cross, axis=1).sum() / 2, 2 * (0.2 * 0.16 + 0.2 * 0.1 + 0.16 * 0.1), rtol=0.03)  # no holes
+    assert np.isclose(
+        np.linalg.norm(cross, axis=1).sum() / 2, 2 * (0.2 * 0.16 + 0.2 * 0.1 + 0.16 * 0.1), rtol=0.03
+    )  # no holes
     coordinates = model.mesh_texcoord[model.mesh_facetexcoord[: len(faces)]].reshape(-1, 2)
     design = np.c_[corners.reshape(-1, 3), np.ones(len(coordinates))]
     _, residual, *_ = np.linalg.lstsq(design, coordinates, rcond=None)
