@@ -17,19 +17,16 @@ from tempovla.data.libero_layout import (
     ACTION_KEY,
     CAMERAS,
     EE_STATE_KEY,
+    HAND,
     IMAGE_CONVENTION,
+    JOINTS,
     RECORDING_ENTRY,
     STATE_KEY,
+    WIDTHS,
     demo_number,
     instruction_of,
     task_of,
 )
-from tempovla.timeline.bodies import LIBERO_PANDA
-
-_JOINTS, _GRIPPER = "obs/joint_states", "obs/gripper_states"
-_HAND_POSITION, _HAND_ROTATION = "obs/ee_pos", "obs/ee_ori"
-_WIDTHS = {"actions": LIBERO_PANDA.action_dim, _JOINTS: 7, _GRIPPER: 2, _HAND_POSITION: 3, _HAND_ROTATION: 3}
-_OPTIONAL = (_HAND_POSITION, _HAND_ROTATION)
 
 
 @dataclass(frozen=True)
@@ -165,14 +162,14 @@ def damaged(path: Path, error: Exception, where: str = "") -> DatasetError:
 
 def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, bottom_first: bool) -> Demo:
     where = f"{path}: {name}"
-    columns = {key: _numbers(where, demo, key) for key in _WIDTHS if key in demo or key not in _OPTIONAL}
+    columns = {key: _numbers(where, demo, key) for key in WIDTHS if key in demo or key not in HAND}
     lengths = {key: len(values) for key, values in columns.items()}
     numbers = {
         ACTION_KEY: columns["actions"],
-        STATE_KEY: _side_by_side(where, lengths, columns[_JOINTS], columns[_GRIPPER]),
+        STATE_KEY: _side_by_side(where, lengths, *(columns[key] for key in JOINTS)),
     }
-    if all(key in columns for key in _OPTIONAL):
-        numbers[EE_STATE_KEY] = _side_by_side(where, lengths, columns[_HAND_POSITION], columns[_HAND_ROTATION])
+    if all(key in columns for key in HAND):
+        numbers[EE_STATE_KEY] = _side_by_side(where, lengths, *(columns[key] for key in HAND))
     frames = {}
     for key, camera in CAMERAS.items():
         frames[key] = _frames(where, path, demo, f"obs/{camera}", bottom_first)
@@ -196,9 +193,9 @@ def _dataset(where: str, demo: h5py.Group, key: str) -> h5py.Dataset:
 
 def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
     dataset = _dataset(where, demo, key)
-    if dataset.ndim != 2 or dataset.shape[1] != _WIDTHS[key] or dataset.dtype.kind not in "fiu":
+    if dataset.ndim != 2 or dataset.shape[1] != WIDTHS[key] or dataset.dtype.kind not in "fiu":
         raise DatasetError(
-            f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {_WIDTHS[key]} numbers a step are needed; "
+            f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {WIDTHS[key]} numbers a step are needed; "
             "leave out the file, or record it again"
         )
     values = dataset[()].astype(np.float32)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tempovla.timeline.bodies import LIBERO_PANDA
+
 ACTION_KEY = "action"
 STATE_KEY = "observation.state"
 EE_STATE_KEY = "observation.ee_state"
@@ -18,6 +20,15 @@ CAMERAS = {
     "observation.images.eye_in_hand_rgb": "eye_in_hand_rgb",
 }
 """Stream to dataset in ``obs``."""
+
+JOINTS = ("obs/joint_states", "obs/gripper_states")
+"""Datasets of ``observation.state``."""
+
+HAND = ("obs/ee_pos", "obs/ee_ori")
+"""Datasets of ``observation.ee_state``, which not all files have."""
+
+WIDTHS = {"actions": LIBERO_PANDA.action_dim, **dict(zip((*JOINTS, *HAND), (7, 2, 3, 3), strict=True))}
+"""Numbers a step of each dataset that is read."""
 
 IMAGE_CONVENTION = "opengl"
 """Value of the attribute ``macros_image_convention`` of files whose pictures have the bottom row first."""
