@@ -7,10 +7,7 @@ first row is the lowest.
 from __future__ import annotations
 
 import copy
-import importlib
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +17,7 @@ from gymnasium.spaces import Box, Dict
 
 from tempovla.env import libero_suites
 from tempovla.env.decimate import Coarseness, decimate_meshes
-from tempovla.env.libero_setup import LiberoUnavailableError, import_environments, locate_assets
+from tempovla.env.libero_simulation import Simulation
 from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 
@@ -229,113 +226,6 @@ class LiberoEnv(gymnasium.Env):
         return known[name]
 
 
-class Simulation:
-    """LIBERO's environment of one task, without its cameras and observables, beginning each episode anew.
-
-    Nothing of an episode is left in the next: robosuite's soft reset, cheaper than compiling the model again as LIBERO
-    does, keeps the gripper's last command and where fixtures were; both are reset here.
-
-    Attributes:
-        suite: the suite's name.
-        task: the task's name.
-        model: MuJoCo's compiled model.
-        data: MuJoCo's data: the present state.
-        objects_of_interest: what the task is about, the object to move first.
-        object_names: every movable object.
-        joint_indexes: where the arm's seven joints are in `data.qpos`.
-        finger_indexes: where the gripper's two fingers are.
-    """
-
-    def __init__(self, suite: str, task: str, assets: str | None = None) -> None:
-        self.suite, self.task = suite, task
-        problem = libero_suites.problem_file(suite, task)
-        folder = locate_assets(assets)
-        environments = import_environments(folder)
-        with _numpy_seeded(0), _missing_assets_explained(suite):
-            control = environments.env_wrapper.ControlEnv(
-                str(problem), use_camera_obs=False, has_offscreen_renderer=False, hard_reset=False, ignore_done=True
-            )
-        self._control, self._env = control, control.env
-        self._mujoco = importlib.import_module("mujoco")
-        for name in self._env.observation_names:
-            self._env.modify_observable(name, "enabled", False)
-        self._env.sim.reset = self._restart
-        self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
-        self._pristine = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
-        robot = self._env.robots[0]
-        self._robot = robot
-        self.joint_indexes: list[int] = list(robot._ref_joint_pos_indexes)
-        self.finger_indexes: list[int] = list(robot._ref_gripper_joint_pos_indexes)
-        self.objects_of_interest: tuple[str, ...] = tuple(self._env.obj_of_interest)
-        self.object_names: tuple[str, ...] = tuple(self._env.objects_dict)
-
-    def reset(self, seed: int, fixed_state: np.ndarray | None = None) -> None:
-        """Draw a placement, then put all joints where the fixed state has them, if one is given."""
-        with _numpy_seeded(seed):
-            self._control.reset()
-        if fixed_state is not None:
-            self._control.set_init_state(fixed_state)
-
-    def _restart(self) -> None:
-        """What robosuite's environment calls to reset MuJoCo: leaves all as if model and data had just been made.
-
-        A freshly made environment solves twice before anything is placed, and the solver starts from its last solution:
-        without that, states would differ from LIBERO's in the last digits.
-        """
-        for name, value in self._pristine.items():
-            getattr(self.model, name)[:] = value
-        self._robot.gripper.current_action = np.zeros(self._robot.gripper.dof)
-        self._mujoco.mj_resetData(self.model, self.data)
-        for _ in range(2):
-            self._mujoco.mj_forward(self.model, self.data)
-
-    def step(self, action: np.ndarray) -> bool:
-        """One control step; whether the task is solved after it."""
-        return bool(self._control.step(action)[2])
-
-    @property
-    def state(self) -> np.ndarray:
-        """(1 + nq + nv,) float64: time [s], positions and velocities, as LIBERO's HDF5 files keep it."""
-        return self._control.get_sim_state()
-
-    @property
-    def model_xml(self) -> str:
-        """The model, as LIBERO's HDF5 files keep it."""
-        return self._env.sim.model.get_xml()
-
-    @property
-    def hand_position(self) -> np.ndarray:
-        """(3,) float64, the point between the fingertips [m], in the world's frame: robosuite's `robot0_eef_pos`."""
-        return self.data.site_xpos[self._robot.eef_site_id].copy()
-
-    @property
-    def hand_rotation(self) -> np.ndarray:
-        """(3, 3) float64, the frame of that point in the world's."""
-        return self.data.site_xmat[self._robot.eef_site_id].reshape(3, 3).copy()
-
-    @property
-    def hand_quaternion(self) -> np.ndarray:
-        """(4,) float64 (x, y, z, w), the hand's orientation: robosuite's `robot0_eef_quat`."""
-        return self.data.body(self._robot.robot_model.eef_name).xquat[[1, 2, 3, 0]]
-
-    @property
-    def gripper_opening(self) -> float:
-        """Distance between the fingers [m], 0 when closed and 0.08 when wide open."""
-        left, right = self.data.qpos[self.finger_indexes]
-        return float(left - right)
-
-    def object_pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Position (3,) [m] and quaternion (4,) (w, x, y, z) of an object or fixture, in the world's frame.
-
-        Raises:
-            ValueError: for an unknown name.
-        """
-        if name not in self._env.obj_body_id:
-            raise ValueError(f"no object {name!r} in {self.task}; choose from {', '.join(self._env.obj_body_id)}")
-        body = self._env.obj_body_id[name]
-        return self.data.xpos[body].copy(), self.data.xquat[body].copy()
-
-
 _renderers: OrderedDict[tuple, OffscreenRenderer] = OrderedDict()
 
 
@@ -353,22 +243,3 @@ def _renderer(simulation: Simulation, config: LiberoConfig) -> OffscreenRenderer
             _renderers.popitem(last=False)[1].close()
     _renderers.move_to_end(key)
     return _renderers[key]
-
-
-@contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """LIBERO draws from numpy's global generator; others who use it notice nothing."""
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-
-
-@contextmanager
-def _missing_assets_explained(suite: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, ValueError) as error:  # MuJoCo's own complaints are ValueErrors
-        raise LiberoUnavailableError(f"{suite} cannot be loaded: {error}") from error

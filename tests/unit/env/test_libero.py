@@ -33,6 +33,12 @@ def play(env: LiberoEnv, steps: int = 6, **reset: object) -> tuple[np.ndarray, d
     return np.stack(states), env.observe()
 
 
+def reach(env: LiberoEnv, name: str, closed: bool) -> np.ndarray:
+    """An action towards an object."""
+    displacement = env.simulation.object_pose(name)[0] - env.simulation.hand_position
+    return np.array([*np.clip(10 * displacement, -1, 1), 0, 0, 0, 1 if closed else -1])
+
+
 def test_states_and_pixels_are_those_of_plain_libero(env: LiberoEnv, libero_assets: Path) -> None:
     """LIBERO's own way: compile anew, set the fixed state; and robosuite's own renderer, whose first row is the lowest.
 
@@ -48,22 +54,27 @@ def test_states_and_pixels_are_those_of_plain_libero(env: LiberoEnv, libero_asse
         context.gl_ctx.make_current()
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context.con)
 
+    def show_images(shown: bool) -> None:
+        for name in ("agentview_image", "robot0_eye_in_hand_image"):
+            plain.env.modify_observable(name, "enabled", shown)
+
     own_context()
     np.random.seed(5)
     plain.reset()
-    plain.env.sim._render_context_offscreen.gl_ctx.make_current()
+    show_images(False)
     plain.set_init_state(libero_suites.initial_states("libero_object", TASK)[7])
     for _ in range(5):
         plain.step(np.zeros(7))
     env.reset_state(seed=5, init_state=7)
     generator = np.random.default_rng(0)
-    for _ in range(8):
+    for step in range(40):
         np.testing.assert_array_equal(env.simulation.state, plain.get_sim_state())
-        action = generator.uniform(-1, 1, 7)
-        own_context()
+        action = generator.uniform(-1, 1, 7) if step < 5 else reach(env, "butter_1", closed=step > 30)
         plain.step(action)
         env.advance(action)
+    assert env.simulation.gripper_opening < 0.06  # it holds the butter
     own_context()
+    show_images(True)
     plain._update_observables(force=True)
     theirs, ours = plain.env._get_observations(), env.observe()
     np.testing.assert_array_equal(ours[IMAGE_KEY_PREFIX + "agentview_rgb"], theirs["agentview_image"][::-1])

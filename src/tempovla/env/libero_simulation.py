@@ -1,0 +1,179 @@
+"""LIBERO's physics of one task, without its cameras and observables, beginning each episode as if newly made."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tempovla.env import libero_suites
+from tempovla.env.libero_setup import (
+    ASSETS_VARIABLE,
+    DOWNLOAD_COMMAND,
+    LiberoUnavailableError,
+    import_environments,
+    locate_assets,
+)
+
+
+class Simulation:
+    """LIBERO's environment of one task, without its cameras and observables, beginning each episode anew.
+
+    Nothing of an episode is left in the next: robosuite's soft reset, cheaper than compiling the model again as LIBERO
+    does, keeps the gripper's last command and where fixtures were; both are reset here.
+
+    Attributes:
+        suite: the suite's name.
+        task: the task's name.
+        model: MuJoCo's compiled model.
+        data: MuJoCo's data: the present state.
+        objects_of_interest: what the task is about, the object to move first.
+        object_names: every movable object.
+        joint_indexes: where the arm's seven joints are in `data.qpos`.
+        finger_indexes: where the gripper's two fingers are.
+    """
+
+    def __init__(self, suite: str, task: str, assets: str | None = None) -> None:
+        self.suite, self.task = suite, task
+        self._control = _make_control_environment(suite, task, assets)
+        self._env = self._control.env
+        self._mujoco = importlib.import_module("mujoco")
+        for name in self._env.observation_names:
+            self._env.modify_observable(name, "enabled", False)
+        self._env.sim.reset, self._env.sim.forward = self._restart, self._forward
+        self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
+        self.model.opt.disableflags |= self._mujoco.mjtDisableBit.mjDSBL_SENSOR  # nobody reads the wrist's force sensor
+        self._in_substep = False
+        self._pristine = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
+        robot = self._env.robots[0]
+        self._robot = robot
+        self.joint_indexes: list[int] = list(robot._ref_joint_pos_indexes)
+        self.finger_indexes: list[int] = list(robot._ref_gripper_joint_pos_indexes)
+        self.objects_of_interest: tuple[str, ...] = tuple(self._env.obj_of_interest)
+        self.object_names: tuple[str, ...] = tuple(self._env.objects_dict)
+
+    def reset(self, seed: int, fixed_state: np.ndarray | None = None) -> None:
+        """Draw a placement, then put all joints where the fixed state has them, if one is given."""
+        with _numpy_seeded(seed):
+            self._control.reset()
+        if fixed_state is not None:
+            self._control.set_init_state(fixed_state)
+
+    def _restart(self) -> None:
+        """What robosuite's environment calls to reset MuJoCo: leaves all as if model and data had just been made.
+
+        A freshly made environment solves twice before anything is placed, and the solver starts from its last solution:
+        without that, states would differ from LIBERO's in the last digits.
+        """
+        for name, value in self._pristine.items():
+            getattr(self.model, name)[:] = value
+        self._robot.gripper.current_action = np.zeros(self._robot.gripper.dof)
+        self._mujoco.mj_resetData(self.model, self.data)
+        for _ in range(2):
+            self._forward()
+
+    def step(self, action: np.ndarray) -> bool:
+        """One control step of 25 of physics; whether the task is solved after it.
+
+        Bit for bit what robosuite's own loop does, in two thirds of its time: robosuite computes positions, velocities
+        and contacts three times at each of the 25 states.
+        """
+        for substep in range(int(self._env.control_timestep / self._env.model_timestep)):
+            self._mujoco.mj_forward(self.model, self.data)
+            self._in_substep = True
+            self._robot.control(action, policy_step=substep == 0)
+            self._in_substep = False
+            self._mujoco.mj_step2(self.model, self.data)
+        self._env._post_process()
+        return bool(self._env._check_success())
+
+    def _forward(self) -> None:
+        """What robosuite calls to bring MuJoCo's data up to date; its controller asks where nothing has moved."""
+        if self._in_substep:
+            self._mujoco.mj_forwardSkip(self.model, self.data, self._mujoco.mjtStage.mjSTAGE_VEL, 1)
+        else:
+            self._mujoco.mj_forward(self.model, self.data)
+
+    @property
+    def state(self) -> np.ndarray:
+        """(1 + nq + nv,) float64: time [s], positions and velocities, as LIBERO's HDF5 files keep it."""
+        return self._control.get_sim_state()
+
+    @property
+    def model_xml(self) -> str:
+        """The model, as LIBERO's HDF5 files keep it."""
+        return self._env.sim.model.get_xml()
+
+    @property
+    def hand_position(self) -> np.ndarray:
+        """(3,) float64, the point between the fingertips [m], in the world's frame: robosuite's `robot0_eef_pos`."""
+        return self.data.site_xpos[self._robot.eef_site_id].copy()
+
+    @property
+    def hand_rotation(self) -> np.ndarray:
+        """(3, 3) float64, the frame of that point in the world's."""
+        return self.data.site_xmat[self._robot.eef_site_id].reshape(3, 3).copy()
+
+    @property
+    def hand_quaternion(self) -> np.ndarray:
+        """(4,) float64 (x, y, z, w), the hand's orientation: robosuite's `robot0_eef_quat`."""
+        return self.data.body(self._robot.robot_model.eef_name).xquat[[1, 2, 3, 0]]
+
+    @property
+    def gripper_opening(self) -> float:
+        """Distance between the fingers [m], 0 when closed and 0.08 when wide open."""
+        left, right = self.data.qpos[self.finger_indexes]
+        return float(left - right)
+
+    def object_pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) [m] and quaternion (4,) (w, x, y, z) of an object or fixture, in the world's frame.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        if name not in self._env.obj_body_id:
+            raise ValueError(f"no object {name!r} in {self.task}; choose from {', '.join(self._env.obj_body_id)}")
+        body = self._env.obj_body_id[name]
+        return self.data.xpos[body].copy(), self.data.xquat[body].copy()
+
+
+@contextlib.contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    """LIBERO draws from numpy's global generator; others who use it notice nothing."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def _make_control_environment(suite: str, task: str, assets: str | None) -> Any:
+    """LIBERO's environment without cameras; the first seed is taken whose placement LIBERO finds possible."""
+    problem, environments = libero_suites.problem_file(suite, task), import_environments(locate_assets(assets))
+    impossible = importlib.import_module("robosuite.utils.errors").RandomizationError
+    for seed in itertools.count():
+        with _numpy_seeded(seed), _missing_assets_explained(suite), contextlib.suppress(impossible):
+            return environments.env_wrapper.ControlEnv(
+                str(problem), use_camera_obs=False, has_offscreen_renderer=False, hard_reset=False, ignore_done=True
+            )
+    raise AssertionError
+
+
+@contextlib.contextmanager
+def _missing_assets_explained(suite: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:  # MuJoCo's own complaints are ValueErrors
+        missing = re.search(r"(?:Error opening file|No such file or directory:) '([^']+)'", str(error))
+        if missing is None:
+            raise
+        raise LiberoUnavailableError(
+            f"{suite} needs {missing[1]}, which is missing; set {ASSETS_VARIABLE} to a folder with all of LIBERO's "
+            f"assets, or: {DOWNLOAD_COMMAND}"
+        ) from error
