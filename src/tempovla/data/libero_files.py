@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ from tempovla.data.libero_layout import (
     instruction_of,
     task_of,
 )
+
+LOGGER = logging.getLogger(__name__)
+
+_LOOKED_AT = 5
+_PLAYED_BACK_RAD = 0.02
+"""LIBERO's observations come from playing the actions again, which may stray a little from the states of the first
+time; LIBERO itself warns from 0.01 on."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +74,26 @@ class Demo:
         """Number of steps."""
         return len(self.numbers[ACTION_KEY])
 
+    def with_next_actions(self) -> Demo:
+        """One step less, each with the action that the file has in the next row."""
+        numbers = {key: values[1:] if key == ACTION_KEY else values[:-1] for key, values in self.numbers.items()}
+        frames = {key: replace(f, shape=(self.length - 1, *f.shape[1:])) for key, f in self.frames.items()}
+        return replace(self, numbers=numbers, frames=frames)
+
 
 @dataclass(frozen=True)
 class DemoFile:
-    """The demonstrations of a file, and how their pictures were made where it says so."""
+    """The demonstrations of a file.
+
+    Attributes:
+        demos: in the order of their numbers.
+        recording: how their pictures were made, where it says so.
+        observed_late: whether it has each observation in the row of the action before it, see `observed_late`.
+    """
 
     demos: tuple[Demo, ...]
     recording: Mapping[str, Any]
+    observed_late: bool
 
 
 def demo_files(path: Path) -> list[Path]:
@@ -108,7 +129,12 @@ def read_files(path: Path) -> list[DemoFile]:
         is_part = ".part-" in file.name
         demos = tuple(d for d in content.demos if not (is_part and (task_of(file), d.name) in seen))
         seen |= {(task_of(file), demo.name) for demo in demos}
-        files.append(DemoFile(demos, content.recording))
+        files.append(replace(content, demos=demos))
+    late = sum(file.observed_late for file in files)
+    if late:
+        LOGGER.info(
+            "%s: %d of %d files observe after acting; each step is read with the next action", path, late, len(files)
+        )
     return files
 
 
@@ -133,7 +159,31 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
     instruction = _instruction(path, data)
     bottom_first = _text(data, "macros_image_convention") in ("", IMAGE_CONVENTION)
     demos = [_read_demo(path, numbers[n], data[numbers[n]], instruction, bottom_first) for n in sorted(numbers)]
-    return DemoFile(tuple(demos), _json_attribute(path, data, "env_args").get(RECORDING_ENTRY, {}))
+    late = observed_late(data, demos)
+    if late:
+        demos = [demo.with_next_actions() for demo in demos if demo.length > 1]
+    return DemoFile(tuple(demos), _json_attribute(path, data, "env_args").get(RECORDING_ENTRY, {}), late)
+
+
+def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:
+    """Whether rows hold what was observed after their action, as in LIBERO's own files.
+
+    ``scripts/create_dataset.py`` keeps of a step the simulator's state before its action, but the observation after
+    it, so that a policy trained on its rows would learn what was just done instead of what to do next. The joints
+    tell: those of row t are found again in the simulator's state, time first and then the joints, of row t or of
+    row t + 1. A few demonstrations are enough; without states nothing can be told, and rows are taken as they are.
+    """
+    with_row, with_next = [], []
+    for demo in demos[:_LOOKED_AT]:
+        states = data[demo.name].get("states")
+        if isinstance(states, h5py.Dataset) and states.ndim == 2 and states.shape[1] > 7 and len(states) == demo.length:
+            simulated, observed = states[:, 1:8], demo.numbers[STATE_KEY][:, :7]
+            with_row.append(np.abs(simulated[:-1] - observed[:-1]))
+            with_next.append(np.abs(simulated[1:] - observed[:-1]))
+    if not any(len(part) for part in with_row):
+        return False
+    distance_rad, distance_to_next_rad = np.concatenate(with_row).mean(), np.concatenate(with_next).mean()
+    return bool(distance_to_next_rad < min(0.5 * distance_rad, _PLAYED_BACK_RAD))
 
 
 def open_hdf5(path: Path) -> h5py.File:

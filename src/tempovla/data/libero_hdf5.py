@@ -45,7 +45,8 @@ class LiberoHdf5Source:
 
     ``observation.state`` is joints (7) and fingers (2), ``observation.ee_state`` the hand's position and axis-angle
     where all demonstrations have them. Pictures are upright: the rows that the files have bottom first are turned
-    round. Numbers are held in memory, pictures are read when they are asked for.
+    round. The action of a step is the one that follows what is observed there, also in files that have it a row later.
+    Numbers are held in memory, pictures are read when they are asked for.
     """
 
     def __init__(self, path: Path, files: Sequence[DemoFile], cache: ByteCache) -> None:

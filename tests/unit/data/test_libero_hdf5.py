@@ -240,6 +240,42 @@ def test_a_file_that_this_process_has_open_is_read(tmp_path: Path) -> None:
         assert_equal_to(open_libero(tmp_path), recorded)
 
 
+def set_states(path: Path, late: bool, drift: float = 0.0) -> None:
+    """States with the joints of each row's observation or, as LIBERO has them, of the one before it."""
+    with h5py.File(path, "a") as file:
+        for demo in file["data"].values():
+            joints = demo["obs/joint_states"][()]
+            if late:
+                joints = np.concatenate([joints[:1] - 0.5, joints[:-1]])
+            del demo["states"]
+            demo["states"] = np.pad(joints + drift, ((0, 0), (1, 12)))
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.01])
+def test_an_observation_is_read_with_the_action_that_follows_it(tmp_path: Path, drift: float) -> None:
+    recorded = record(tmp_path, (9, 6), (MILK,))
+    set_states(only_file(tmp_path), late=False, drift=drift)
+    assert_equal_to(open_libero(tmp_path), recorded)
+    set_states(only_file(tmp_path), late=True, drift=drift)
+    actions = [frames.pop(ACTION_KEY) for frames in recorded]
+    later = [
+        {ACTION_KEY: action[1:], **{key: values[:-1] for key, values in frames.items()}}
+        for action, frames in zip(actions, recorded, strict=True)
+    ]
+    source = open_libero(tmp_path)
+    assert_equal_to(source, later)
+    assert source.read(0, AGENT, [7, 8]).valid.tolist() == [True, False]
+
+
+def test_states_that_tell_nothing_change_nothing(tmp_path: Path) -> None:
+    recorded = record(tmp_path, (9, 6), (MILK,))
+    for states in (np.zeros((9, 20)), np.random.default_rng(0).normal(size=(9, 20)), np.zeros((9, 3)), np.zeros(4)):
+        with h5py.File(only_file(tmp_path), "a") as file:
+            del file["data/demo_0/states"]
+            file["data/demo_0/states"] = states
+        assert_equal_to(open_libero(tmp_path), recorded)
+
+
 def test_many_files_do_not_exhaust_the_process(tmp_path: Path) -> None:
     record(tmp_path, (1,) * 80, tuple(f"task_{i}" for i in range(80)), size=4)
     source = open_libero(tmp_path)
