@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller

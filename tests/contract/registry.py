@@ -21,7 +21,8 @@ from tempovla.data.memory import MemoryEpisode, MemorySource, preload
 from tempovla.data.selection import select
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
-from tempovla.model.vla.statevla import JepaConfig, StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages

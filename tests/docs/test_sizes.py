@@ -6,34 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
-from torch import nn
 
-from tempovla.model.vla.statevla import StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
+from tempovla.model.vla.statevla_sizes import part_sizes
 from tempovla.recipe.demo import DemoConfig, demo_recipe
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "systems" / "statevla.md"
 
 
-def count(*modules: nn.Module | None) -> int:
-    return sum(parameter.numel() for module in modules if module is not None for parameter in module.parameters())
-
-
 def sizes(config: StateVLAConfig) -> dict[str, int]:
     policy = StateVLA(config)
-    tokenizer = policy.encoder.tokenizer
-    return {
-        "image tokenizer, shared by the cameras": count(tokenizer.image),
-        "language": count(tokenizer.language),
-        "robot state": count(tokenizer.robot_state),
-        "sequence encoder": count(policy.encoder.encoder),
-        "read-out": count(policy.encoder.readout),
-        "target encoder (EMA, no gradient)": count(policy.target_encoder),
-        "temporal predictor": count(policy.temporal_predictor),
-        "inverse dynamics, behaviour cloning": count(policy.inverse_dynamics, policy.behavior_cloning),
-        "flow-matching policy": count(policy.flow_policy),
-        "gripper classifier": count(policy.gripper),
-        "tokens an observation": tokenizer.num_tokens,
-    }
+    counted = {name: size.weights for name, size in part_sizes(policy).items()}
+    return {**counted, "tokens an observation": policy.encoder.tokenizer.num_tokens}
 
 
 @pytest.mark.parametrize(
@@ -41,5 +26,6 @@ def sizes(config: StateVLAConfig) -> dict[str, int]:
 )
 def test_the_table_of_sizes_is_true(column, config):
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\|.*\|$", PAGE.read_text(), re.M)]
-    table = {row[0]: row[column] for row in rows if row[0] in sizes(config)}
-    assert table == {name: f"{size:,}" if size else "" for name, size in sizes(config).items()}
+    counted = sizes(config)
+    table = {row[0]: row[column] for row in rows if row[0] in counted}
+    assert table == {name: f"{size:,}" for name, size in counted.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tempovla.objective.reduce import gather_rows, mask_out, masked_mean
-from tempovla.objective.regularizer import covariance, variance
+from tempovla.objective.regularizer import covariance, std, variance
 from tempovla.timeline.policy import LossKind, LossTerm
 
 ELEMENTWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
@@ -18,19 +18,26 @@ ELEMENTWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": lambda prediction, target: (prediction - target).abs(),
     "bce": lambda logits, target: F.binary_cross_entropy_with_logits(logits, target, reduction="none"),
 }
-BATCHWISE: dict[LossKind, Callable[[Tensor], Tensor]] = {"variance": variance, "covariance": covariance}
+BATCHWISE: dict[LossKind, Callable[[Tensor], Tensor]] = {"variance": variance, "covariance": covariance, "std": std}
 
 
 @dataclass(frozen=True)
 class LossReport:
-    """The total to minimise (scalar with gradient) and every term unweighted (scalars without)."""
+    """The total to minimise (scalar with gradient); every term unweighted, and sums of them (scalars without)."""
 
     total: Tensor
     terms: dict[str, Tensor]
 
 
 class Objective:
-    """Reduce loss terms: elementwise kinds by the masked mean, batchwise kinds over the valid rows of the batch."""
+    """Reduce loss terms: elementwise kinds by the masked mean, batchwise kinds over the valid rows of the batch.
+
+    Args:
+        sums: figures to report beside the terms, by name: the sum of these terms, of those that there are.
+    """
+
+    def __init__(self, sums: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.sums = sums or {}
 
     def __call__(self, terms: Mapping[str, LossTerm]) -> LossReport:
         """Weigh and add the terms.
@@ -45,7 +52,12 @@ class Objective:
         if not weighted:
             raise ValueError(f"all loss terms {sorted(terms)} have weight 0; give at least one a weight")
         total = torch.stack(weighted).sum()
-        return LossReport(total, {name: value.detach() for name, value in values.items()})
+        figures = {name: value.detach() for name, value in values.items()}
+        for name, parts in self.sums.items():
+            present = [figures[part] for part in parts if part in figures]
+            if present:
+                figures[name] = torch.stack(present).sum()
+        return LossReport(total, figures)
 
 
 def reduce_term(name: str, term: LossTerm) -> Tensor:

@@ -16,7 +16,7 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.env.metaworld import IMAGE_KEY_PREFIX, MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
-from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
+from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.collect import collect_dataset
 from tempovla.recipe.results import command, film, machine, pool, summarize, versions
 from tempovla.recipe.stages import StageLog, write_json

@@ -14,7 +14,11 @@ from torch import Tensor
 from tempovla import __version__
 from tempovla.data.mixture import Mixture
 from tempovla.model.vla.registry import load_weights
-from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
+from tempovla.model.vla.statevla_sizes import size_table
+from tempovla.objective import Objective
+from tempovla.recipe.collapse import CollapseAlarm
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import FixedBatches, build_loader, check_fits, load_dataset, split_source
 from tempovla.timeline import Bundle, EpisodeSource
@@ -32,6 +36,8 @@ from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder, Trans
 LOGGER = logging.getLogger(__name__)
 
 PHASE_NAMES = {1: "phase1_temporal_jepa", 2: "phase2_flow_matching"}
+SUMS = {"action_loss": ("pos_rot_loss", "gripper_loss")}
+"""What is logged beside the loss terms."""
 
 
 def train_phase(
@@ -66,9 +72,8 @@ def train_phase(
         model_config = resolve_model(recipe, training_mixture, training)
         torch.manual_seed(training.seed)
         policy = StateVLA(model_config, phase).to(device)
-        learning = sum(weight.numel() for weight in policy.parameters() if weight.requires_grad)
-        resting = sum(weight.numel() for weight in policy.parameters()) - learning
-        LOGGER.info("%s: %d weights learn, %d stay as they are", PHASE_NAMES[phase], learning, resting)
+        policy.recompute_activations(recipe.training.recompute_activations)
+        LOGGER.info("%s\n%s", PHASE_NAMES[phase], size_table(policy))
         if phase == 2 and resume is None:
             start_from_phase1(policy, phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest")
         transform = build_transform(recipe, model_config, source)
@@ -85,6 +90,8 @@ def train_phase(
             bundle=lambda weights: make_bundle(model_config, policy, transform, source, weights, recipe),
             prepare=lambda sample: augment(transform.forward_sample(sample)),
             validation=validation,
+            objective=Objective(SUMS),
+            watch=CollapseAlarm(phase, training.total_steps(loader.batches_per_epoch)),
             phase=PHASE_NAMES[phase],
             resume=resume,
         )

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tempovla.model.vla.statevla import StateVLAConfig
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.train.config import TrainConfig
 from tempovla.transform.normalize import NormalizationMode
 
@@ -101,12 +101,15 @@ class StateVLATraining(TrainConfig):
     Attributes:
         ema_momentum: of phase 1's target encoder, at the start.
         ema_momentum_schedule: `cosine` rises to 1.0 over phase 1; `constant` stays.
+        recompute_activations: keep one array a layer for the backward pass and compute the others again: the same
+            result with a fraction of the memory, for a third more time.
         phase1: the temporal JEPA.
         phase2: flow matching.
     """
 
     ema_momentum: float = 0.996
     ema_momentum_schedule: Literal["cosine", "constant"] = "cosine"
+    recompute_activations: bool = False
     phase1: Phase1Config = field(default_factory=Phase1Config)
     phase2: Phase2Config = field(default_factory=Phase2Config)
 

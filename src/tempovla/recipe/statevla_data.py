@@ -11,7 +11,8 @@ from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
-from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.timeline import EpisodeSource
 from tempovla.train import distributed

@@ -11,7 +11,7 @@ from tempovla.timeline.sample import Context, TimelineSample
 from tempovla.timeline.track import Track
 from tempovla.timeline.window import Window
 
-LossKind = Literal["mse", "l1", "bce", "variance", "covariance"]
+LossKind = Literal["mse", "l1", "bce", "variance", "covariance", "std"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LossTerm:
     Attributes:
         prediction: (B, ...) tensor.
         target: what the prediction should be, of the same shape; None for the kinds that have none
-            (`variance` and `covariance` look at the prediction's distribution over the batch).
+            (`variance`, `covariance` and `std` look at the prediction's distribution over the batch).
         valid: bool, a prefix of the prediction's shape, e.g. (B,) or (B, T); absent supervision is False.
         weight: factor in the total; 0 logs the term without training on it.
         kind: name of the elementwise loss or batch regulariser in `tempovla.objective`.

@@ -28,9 +28,10 @@ class TrainConfig:
         precision: `bfloat16` computes the forward pass under autocast; parameters are float32 in any case.
         seed: seed of everything random in training.
         log_interval: optimiser steps between two lines of metrics.
-        validation_interval: optimiser steps between two validations; None validates at the end alone.
+        validation_interval: optimiser steps between two validations; None validates after every epoch.
         save_interval: epochs between the checkpoints that stay, as `checkpoint_epoch_N`; 0 for none of these.
-        save_interval_steps: optimiser steps between two checkpoints of which the latest stays; None for none of these.
+        save_interval_steps: optimiser steps between two checkpoints of which the latest stays; None saves after every
+            epoch.
         keep_every: checkpoints at multiples of this many optimiser steps stay, too; None for none of these.
         num_threads: threads of torch on the CPU; None leaves them as they are.
     """

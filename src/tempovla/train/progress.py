@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -14,7 +15,7 @@ LINE_INTERVAL_S = 30.0
 
 
 class TrainingProgress:
-    """A bar with ETA, throughput and loss on a terminal; elsewhere one log line every `LINE_INTERVAL_S` seconds."""
+    """A bar with ETA, throughput and losses on a terminal; elsewhere one log line every `LINE_INTERVAL_S` seconds."""
 
     def __init__(self, phase: str, train_step: int, total_steps: int, *, silent: bool) -> None:
         self.phase, self.total_steps, self.silent = phase, total_steps, silent
@@ -37,13 +38,14 @@ class TrainingProgress:
         if self._is_terminal:
             self._bar.stop()
 
-    def step(self, train_step: int, total: float, rows: int) -> None:
-        """Report a finished step, its loss and the rows it saw."""
+    def step(self, train_step: int, losses: Mapping[str, float], rows: int) -> None:
+        """Report a finished step, its losses by name and the rows it saw."""
         if self.silent:
             return
         now_s = time.monotonic()
         steps_per_s = (train_step - self._first_step) / max(now_s - self._started_s, 1e-9)
-        figures = f"loss {total:.4g}, {steps_per_s * rows:.0f} samples/s"
+        words = [f"{name} {value:.3g}" for name, value in losses.items()]
+        figures = ", ".join([*words, f"{steps_per_s * rows:.0f} samples/s"])
         if self._is_terminal:
             self._bar.update(self._task, completed=train_step, figures=figures)
         elif now_s - self._line_s >= LINE_INTERVAL_S:

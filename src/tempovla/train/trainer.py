@@ -75,6 +75,7 @@ def fit(
     prepare: Callable[[TimelineSample], TimelineSample] = lambda sample: sample,
     validation: Iterable[TimelineSample] | None = None,
     objective: Objective | None = None,
+    watch: Callable[[int, Mapping[str, float]], None] = lambda train_step, figures: None,
     phase: str = "train",
     resume: str | Path | None = None,
 ) -> FitResult:
@@ -92,6 +93,7 @@ def fit(
         prepare: transforms and augmentation of a training batch, on the policy's device.
         validation: prepared batches, gone through at each validation; equally many in every process.
         objective: reduces the policy's loss terms.
+        watch: told the train step and its figures whenever these are logged, in the main process.
         phase: name of the training phase in metrics and messages.
         resume: checkpoint folder, or link to one, of the same run to go on from.
 
@@ -104,7 +106,7 @@ def fit(
         torch.set_num_threads(config.num_threads)
     trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase)
     trainer.start(resume)
-    return trainer.run(prepare, validation)
+    return trainer.run(prepare, validation, watch)
 
 
 class Trainer:
@@ -135,6 +137,7 @@ class Trainer:
         self.ema = None if config.weight_ema_decay is None else WeightEma(policy, config.weight_ema_decay)
         self.is_main = distributed.rank() == 0
         self.total_steps = config.total_steps(batches.batches_per_epoch)
+        self.steps_per_epoch = max(1, batches.batches_per_epoch // config.gradient_accumulation)
         self.train_step = 0
         self.lowest_loss = math.inf
         self.interval: dict[str, float] = {}
@@ -181,7 +184,10 @@ class Trainer:
         return run_identity(self.config, self.bundle(self.policy.state_dict()), facts)
 
     def run(
-        self, prepare: Callable[[TimelineSample], TimelineSample], validation: Iterable[TimelineSample] | None
+        self,
+        prepare: Callable[[TimelineSample], TimelineSample],
+        validation: Iterable[TimelineSample] | None,
+        watch: Callable[[int, Mapping[str, float]], None],
     ) -> FitResult:
         """Step, log, validate and save until the schedule ends."""
         log = MetricsLog(self.run_dir, self.train_step) if self.is_main else None
@@ -198,8 +204,10 @@ class Trainer:
                     stopping = self.step(samples, stop)
                     rows = sum(sample.batch_size for sample in samples) * distributed.world_size()
                     self._accumulate(rows, time.monotonic() - started_s)
-                    progress.step(self.train_step, self.metrics["total"], rows)
-                    self._after_step(log, validation, stopping)
+                    progress.step(self.train_step, self._losses(), rows)
+                    figures = self._after_step(log, validation, stopping)
+                    if figures and self.is_main:
+                        watch(self.train_step, figures)
                     if stopping:
                         latest = self.run_dir / LATEST
                         LOGGER.warning("stopped at step %d; go on with --checkpoint %s", self.train_step, latest)
@@ -260,19 +268,26 @@ class Trainer:
             f"{self.config.learning_rate} (the last checkpoint in {self.checkpoints.folder} is intact)"
         )
 
+    def _losses(self) -> dict[str, float]:
+        """The last step's total and terms."""
+        others = {"grad_norm", *(name for name in self.metrics if name.startswith(VALIDATION))}
+        return {name: value for name, value in self.metrics.items() if name not in others}
+
     def _accumulate(self, rows: int, seconds: float) -> None:
-        training = {name: value for name, value in self.metrics.items() if not name.startswith(VALIDATION)}
+        training = {**self._losses(), "grad_norm": self.metrics["grad_norm"]}
         for name, value in {**training, "steps": 1, "rows": rows, "seconds": seconds}.items():
             self.interval[name] = self.interval.get(name, 0.0) + value
 
-    def _after_step(self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool) -> None:
+    def _after_step(
+        self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool
+    ) -> dict[str, float]:
+        """Log, validate and save where that is due; the figures that were logged."""
         config, last = self.config, self.train_step == self.total_steps
         figures: dict[str, float] = {}
         links = []
         if self.train_step % config.log_interval == 0 or last:
             figures |= self._interval_figures()
-        due = config.validation_interval is not None and self.train_step % config.validation_interval == 0
-        if validation is not None and (due or last):
+        if validation is not None and (self._is_due(config.validation_interval) or last):
             losses = self.validate(validation)
             figures |= losses
             if losses[f"{VALIDATION}total"] < self.lowest_loss:
@@ -283,9 +298,14 @@ class Trainer:
         epoch = self._epoch_to_save()
         if epoch is not None:
             links.append(f"checkpoint_epoch_{epoch}")
-        intervals = [interval for interval in (config.save_interval_steps, config.keep_every) if interval is not None]
-        if links or last or stopping or any(self.train_step % interval == 0 for interval in intervals):
+        kept = config.keep_every is not None and self.train_step % config.keep_every == 0
+        if links or last or stopping or kept or self._is_due(config.save_interval_steps):
             self.save(tuple(links))
+        return figures
+
+    def _is_due(self, interval: int | None) -> bool:
+        """Whether this step ends an interval of optimiser steps; None is an epoch."""
+        return self.train_step % (interval or self.steps_per_epoch) == 0
 
     def _interval_figures(self) -> dict[str, float]:
         """What is logged since it last was."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tempovla.model.vla.statevla import StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.config import config_to_json
 from tempovla.transform.pipeline import TransformPipeline

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tempovla.cli.train_statevla import build
-from tempovla.model.vla.statevla import JepaConfig, StateVLAConfig
+from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
 from tempovla.recipe.statevla import PHASE_NAMES
 from tempovla.recipe.statevla_config import (

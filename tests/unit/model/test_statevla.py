@@ -11,7 +11,8 @@ from tests.contract.samples import random_contexts, random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
 from torch.nn import functional as F
 
-from tempovla.model.vla.statevla import JepaConfig, StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.objective import Objective
 from tempovla.timeline import LossTerm, TimelineSample, Track
 from tempovla.timeline.noise import row_normal, row_uniform
@@ -132,7 +133,7 @@ def test_windows_reach_ahead_in_phase_1_only():
 def test_the_literal_recipe_regularises_the_prediction_and_the_other_the_state():
     literal = build(1)
     terms = literal(sample_for(literal))
-    assert set(terms) == {"jepa_mse", "jepa_persistence", "jepa_variance", "jepa_covariance"}
+    assert set(terms) == {"jepa_mse", "jepa_persistence", "jepa_variance", "jepa_covariance", "z_std"}
     assert terms["jepa_variance"].prediction is terms["jepa_mse"].prediction
     assert [terms[f"jepa_{name}"].weight for name in ("mse", "variance", "covariance")] == [1.0, 1.0, 0.04]
     assert [terms[f"jepa_{name}"].kind for name in ("variance", "covariance")] == ["variance", "covariance"]
@@ -177,6 +178,49 @@ def test_the_persistence_baseline_is_the_error_of_predicting_no_change_and_train
     torch.testing.assert_close(loss(terms), total)
 
 
+@pytest.mark.parametrize("phase", [1, 2])
+def test_how_much_z_differs_between_observations_is_reported_and_trains_nothing(phase):
+    policy = build(phase, freeze_encoder=False)
+    sample = sample_for(policy)
+    terms = policy(sample)
+    z, _ = policy.encode(sample.context)
+    assert (terms["z_std"].weight, terms["z_std"].prediction.requires_grad) == (0, False)
+    torch.testing.assert_close(Objective()(terms).terms["z_std"], z.detach().std(dim=0).mean())
+
+
+@pytest.mark.parametrize("phase", [1, 2])
+@pytest.mark.parametrize("kind", ["mamba", "transformer"])
+def test_recomputed_activations_give_the_same_loss_and_gradients(phase, kind):
+    gradients = []
+    for again in (False, True):
+        policy = build(phase, encoder_type=kind, policy_type=kind, encoder_depth=2, freeze_encoder=False)
+        policy.recompute_activations(again)
+        total = loss(policy(sample_for(policy)))
+        total.backward()
+        gradients.append({name: w.grad for name, w in policy.named_parameters() if w.grad is not None} | {"": total})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert torch.equal(gradients[1][name], gradient), name
+
+
+def test_recomputed_activations_are_not_kept():
+    def kept_bytes(policy: StateVLA) -> int:
+        kept: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss(policy(sample_for(policy)))
+        return sum(kept.values())
+
+    policy = build(1, encoder_type="mamba", encoder_depth=12)
+    before = kept_bytes(policy)
+    policy.recompute_activations(True)
+    assert kept_bytes(policy) < before / 4
+
+
 def test_at_the_end_of_an_episode_what_is_missing_counts_for_nothing():
     policy = build(1, jepa=IMPROVED)
     sample = sample_for(policy)
@@ -188,8 +232,9 @@ def test_at_the_end_of_an_episode_what_is_missing_counts_for_nothing():
     assert terms["behavior_cloning"].valid[1].tolist() == [True, False, False, False, False]
     literal = build(1)
     assert literal(cut)["jepa_variance"].valid.tolist() == [True, False, True, True]
-    together, others = literal(cut), literal(cut.rows([0, 2, 3]))
-    torch.testing.assert_close(Objective()(together).terms, Objective()(others).terms)
+    together, others = (Objective()(literal(rows)).terms for rows in (cut, cut.rows([0, 2, 3])))
+    assert together.pop("z_std") != others.pop("z_std")  # what it sees now is seen
+    torch.testing.assert_close(together, others)
 
 
 def test_a_chunk_that_outlasts_its_episode_is_learned_as_far_as_it_goes():
@@ -213,7 +258,7 @@ def test_the_flow_learns_the_pose_and_the_classifier_the_gripper():
     policy = build(2, flow_draws=3)
     sample = sample_for(policy)
     terms = policy(sample)
-    assert set(terms) == {"pos_rot_loss", "gripper_loss"}
+    assert set(terms) == {"pos_rot_loss", "gripper_loss", "z_std"}
     action = sample.future[ACTION].value
     noise = row_normal(sample.seed, (3, 5, 3), stream=1).flatten(0, 1)
     pose = action[..., :3].repeat_interleave(3, dim=0)
@@ -227,7 +272,7 @@ def test_the_flow_learns_the_pose_and_the_classifier_the_gripper():
     assert terms["gripper_loss"].kind == "bce"
     whole = build(2, has_gripper=False)
     terms = whole(sample)
-    assert set(terms) == {"pos_rot_loss"}
+    assert set(terms) == {"pos_rot_loss", "z_std"}
     assert terms["pos_rot_loss"].prediction.shape == (4, 5, 4)
 
 

@@ -49,6 +49,15 @@ def test_values_where_invalid_change_neither_loss_nor_gradient(kind):
         assert torch.equal(gradient[2], torch.zeros(3))
 
 
+def test_sums_of_terms_are_reported_of_those_that_there_are():
+    terms = {"a": LossTerm(PREDICTION, TARGET, VALID), "b": LossTerm(PREDICTION, TARGET, VALID, kind="l1", weight=2.0)}
+    report = Objective({"both": ("a", "b"), "one": ("b", "absent"), "none": ("absent",)})(terms)
+    assert report.terms["both"] == report.terms["a"] + report.terms["b"]
+    assert report.terms["one"] == report.terms["b"]
+    assert set(report.terms) == {"a", "b", "both", "one"}
+    assert report.total.item() == pytest.approx(report.terms["a"].item() + 2 * report.terms["b"].item())
+
+
 def test_the_total_weighs_the_terms_and_the_report_does_not():
     terms = {
         "a": LossTerm(PREDICTION, TARGET, VALID, weight=2.0),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tempovla.model.vla.statevla import StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
 from tempovla.timeline import Bundle, Embodiment

@@ -13,7 +13,7 @@ from tempovla.train.progress import TrainingProgress
 def report(silent: bool) -> None:
     with TrainingProgress("phase1", train_step=4, total_steps=10, silent=silent) as bar:
         for step in (5, 6):
-            bar.step(step, total=0.125, rows=64)
+            bar.step(step, {"total": 0.125, "jepa_mse": 0.0123}, rows=64)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def fast_clock(monkeypatch):
 def test_without_a_terminal_a_line_comes_every_interval_with_throughput_and_time_left(caplog, capsys):
     with caplog.at_level(logging.INFO, "tempovla.train.progress"):
         report(silent=False)
-    assert caplog.messages == ["phase1: step 6 of 10, loss 0.125, 3 samples/s, 80 s left"]
+    assert caplog.messages == ["phase1: step 6 of 10, total 0.125, jepa_mse 0.0123, 3 samples/s, 80 s left"]
     assert capsys.readouterr() == ("", "")
 
 

@@ -12,7 +12,7 @@ from tests.toy import LinearPolicy, ToyStream, toy_batch
 
 from tempovla.objective import Objective
 from tempovla.timeline import Bundle, laws
-from tempovla.train.checkpoint import Checkpoint
+from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.metrics import read_metrics
 from tempovla.train.trainer import FitResult, NonFiniteLossError, fit
@@ -105,6 +105,27 @@ def test_every_nth_epoch_stays_as_a_checkpoint_of_its_own(tmp_path):
     fit(LinearPolicy(), ToyStream(), config, tmp_path, bundle=LinearPolicy().bundle)
     links = {path.name: Checkpoint.load(path).record["train_step"] for path in tmp_path.glob("checkpoint_*")}
     assert links == {"checkpoint_epoch_2": 12, "checkpoint_latest": 19}
+
+
+def test_without_intervals_every_epoch_is_validated_and_saved(tmp_path):
+    config = replace(CONFIG, validation_interval=None, save_interval_steps=None, log_interval=7)
+    saved = []
+    save = CheckpointFolder.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointFolder, "save", lambda self, step, *rest: (saved.append(step), save(self, step, *rest)))
+        run(tmp_path, config)
+    epochs = [6, 12, 18, 20]  # 6 batches an epoch, and the end
+    assert saved == epochs
+    assert [line["train_step"] for line in read_metrics(tmp_path) if "val_total" in line] == epochs
+
+
+def test_who_watches_is_told_the_figures_that_are_logged(tmp_path):
+    told = {}
+    config = replace(CONFIG, log_interval=4)
+    fit(LinearPolicy(), ToyStream(), config, tmp_path, bundle=LinearPolicy().bundle, watch=told.__setitem__)
+    lines = {line["train_step"]: line for line in read_metrics(tmp_path)}
+    assert list(told) == [4, 8, 12, 16, 20]
+    assert all(lines[step].items() >= figures.items() for step, figures in told.items())
 
 
 def test_metrics_lines_hold_means_since_the_line_before(tmp_path):

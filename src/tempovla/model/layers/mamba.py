@@ -23,6 +23,7 @@ from tempovla.model.layers.mixer_state import (
     pack_valid,
     unpack_valid,
 )
+from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.selective_scan import selective_scan
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class MambaState:
         return MambaState(tuple(block.reset(rows) for block in self.blocks))
 
 
-class Mamba(nn.Module):
+class Mamba(Recompute):
     """A stack of Mamba blocks with a final norm, over features (no token embedding).
 
     The config says which: `MambaConfig` for Mamba-1, `Mamba2Config` for Mamba-2.
@@ -205,7 +206,7 @@ class Mamba(nn.Module):
         before = [None] * len(self.layers) if state is None else state.blocks
         after = []
         for block, block_state in zip(self.layers, before, strict=True):
-            x, block_state = block(x, block_state, lengths)
+            x, block_state = self.run_layer(block, x, block_state, lengths)
             after.append(block_state)
         x = self.norm_f(x)
         if valid is not None:

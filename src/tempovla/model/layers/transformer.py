@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tempovla.model.layers.recompute import Recompute
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention."""
@@ -57,7 +59,7 @@ class TransformerBlock(nn.Module):
         return x + self.ffn(self.ffn_norm(x))
 
 
-class Transformer(nn.Module):
+class Transformer(Recompute):
     """A stack of blocks with learned positions and a final norm.
 
     Args:
@@ -87,5 +89,5 @@ class Transformer(nn.Module):
             )
         x = x + self.position[: x.shape[1]]
         for block in self.blocks:
-            x = block(x, causal=self.causal)
+            x = self.run_layer(block, x, causal=self.causal)
         return self.norm(x)

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tempovla.model.vla.statevla import StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 

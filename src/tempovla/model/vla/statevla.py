@@ -7,7 +7,7 @@ Phase 2 (flow matching): z_t gives a chunk of actions; pose by flow matching, th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -18,7 +18,9 @@ from tempovla.model.action_head.gripper import GripperClassifier, gripper_action
 from tempovla.model.fusion.state_encoder import AllTokensReadout, ClsReadout, StateEncoder
 from tempovla.model.fusion.tokenizer import MultiModalTokenizer
 from tempovla.model.layers.mlp import mlp
+from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.sequence import sequence_encoder
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
@@ -27,121 +29,6 @@ from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
 STATE_KEY = "observation.state"
 ACTION_KEY = "action"
 LANGUAGE_KEY = "language"
-
-
-@dataclass(frozen=True)
-class JepaConfig:
-    """What phase 1 learns from; the defaults are the reference's literal recipe.
-
-    Attributes:
-        prediction_horizon: steps k from z_t to the predicted z_{t+k}; the predictor sees the k actions in between.
-        temporal_predictor_hidden_dim: width of the predictor.
-        regularize: whether variance and covariance act on the `prediction` (the reference) or on the `state` z_t.
-        variance_weight: keeps every dimension's standard deviation above 1.
-        covariance_weight: keeps dimensions uncorrelated.
-        inverse_dynamics_weight: recover the actions from z_t and z_{t+k}; 0 leaves the part out.
-        behavior_cloning_weight: regress the action chunk from z_t; 0 leaves the part out.
-        ema_momentum: of the target encoder, at the start.
-        ema_momentum_schedule: `cosine` rises to 1.0 over `ema_steps`; `constant` stays.
-        ema_steps: training steps of phase 1, which the recipe fills in.
-    """
-
-    prediction_horizon: int = 1
-    temporal_predictor_hidden_dim: int = 512
-    regularize: Literal["prediction", "state"] = "prediction"
-    variance_weight: float = 1.0
-    covariance_weight: float = 0.04
-    inverse_dynamics_weight: float = 0.0
-    behavior_cloning_weight: float = 0.0
-    ema_momentum: float = 0.996
-    ema_momentum_schedule: Literal["cosine", "constant"] = "cosine"
-    ema_steps: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("prediction_horizon", "temporal_predictor_hidden_dim", "ema_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"jepa.{name}={getattr(self, name)} must be at least 1")
-        for name in ("variance", "covariance", "inverse_dynamics", "behavior_cloning"):
-            if getattr(self, f"{name}_weight") < 0:
-                raise ValueError(f"jepa.{name}_weight={getattr(self, f'{name}_weight')} must not be negative")
-        if not 0 <= self.ema_momentum <= 1:
-            raise ValueError(f"jepa.ema_momentum={self.ema_momentum} must lie in [0, 1]")
-
-
-@dataclass(frozen=True)
-class StateVLAConfig:
-    """Sizes of StateVLA; the defaults are the reference's on LIBERO.
-
-    Attributes:
-        cameras: keys of the image streams, in token order.
-        image_size: side of the square pictures [px].
-        patch_size: side of the patch behind one token [px].
-        image_tokenizer: `patch` (one convolution) or `conv` (a small stack of them).
-        embed_dim: width of a token.
-        lang_emb_dim: size of the sentence embedding.
-        robot_state_dim: size of the proprioceptive state.
-        encoder_type: `mamba` or `transformer`.
-        encoder_depth: layers of the encoder.
-        num_heads: attention heads, for transformers.
-        d_state, d_conv, expand: Mamba's state size, convolution width and expansion.
-        readout: `cls` (the last token) or `all_tokens`.
-        state_dim: size of z.
-        action_dim: size of an action, gripper included.
-        has_gripper: the last action dimension is a binary gripper in {-1, +1}.
-        action_seq_len: steps of an action chunk.
-        policy_type: backbone of the flow, `mamba` or `transformer`.
-        policy_layers: its layers.
-        policy_embed_dim: its width.
-        flow_steps: Euler steps when acting.
-        flow_draws: noise draws per state in training; more of them use an expensive encoder better.
-        freeze_encoder: phase 2 leaves the encoder as phase 1 made it.
-        cloning_weight: phase 2 with a trainable encoder also regresses the action chunk from z: the noise in the flow's
-            own loss hides from the encoder where small things are. 0 leaves the part out.
-        jepa: what phase 1 learns from.
-    """
-
-    cameras: tuple[str, ...] = ("observation.images.agentview_rgb", "observation.images.eye_in_hand_rgb")
-    image_size: int = 224
-    patch_size: int = 16
-    image_tokenizer: Literal["patch", "conv"] = "patch"
-    embed_dim: int = 256
-    lang_emb_dim: int = 512
-    robot_state_dim: int = 9
-    encoder_type: Literal["mamba", "transformer"] = "mamba"
-    encoder_depth: int = 12
-    num_heads: int = 8
-    d_state: int = 16
-    d_conv: int = 4
-    expand: int = 2
-    readout: Literal["cls", "all_tokens"] = "cls"
-    state_dim: int = 256
-    action_dim: int = 7
-    has_gripper: bool = True
-    action_seq_len: int = 10
-    policy_type: Literal["mamba", "transformer"] = "mamba"
-    policy_layers: int = 3
-    policy_embed_dim: int = 256
-    flow_steps: int = 4
-    flow_draws: int = 1
-    freeze_encoder: bool = True
-    cloning_weight: float = 0.0
-    jepa: JepaConfig = field(default_factory=JepaConfig)
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise ValueError(f"model.{name}={value} must be at least 1")
-        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
-            raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
-        if self.pose_dim < 1:
-            raise ValueError(f"model.action_dim={self.action_dim} leaves nothing beside the gripper; raise it")
-        if self.cloning_weight < 0:
-            raise ValueError(f"model.cloning_weight={self.cloning_weight} must not be negative")
-
-    @property
-    def pose_dim(self) -> int:
-        """Continuous dimensions of an action."""
-        return self.action_dim - int(self.has_gripper)
 
 
 @dataclass(frozen=True)
@@ -205,7 +92,7 @@ class StateVLA(nn.Module):
         return self.config.cloning_weight > 0 and not self.config.freeze_encoder
 
     def _choose_trainable(self) -> None:
-        parts = {
+        learns = {
             "encoder": self.phase == 1 or not self.config.freeze_encoder,
             "temporal_predictor": self.phase == 1,
             "inverse_dynamics": self.phase == 1,
@@ -213,10 +100,14 @@ class StateVLA(nn.Module):
             "flow_policy": self.phase == 2,
             "gripper": self.phase == 2,
         }
-        for name, trainable in parts.items():
-            part = getattr(self, name)
-            if part is not None:
-                part.requires_grad_(trainable)
+        for name, part in self.named_children():
+            part.requires_grad_(learns.get(name, False))
+
+    def recompute_activations(self, on: bool) -> None:
+        """Whether the layers' activations are computed again in the backward pass instead of kept; see `Recompute`."""
+        for module in self.modules():
+            if isinstance(module, Recompute):
+                module.recompute = on
 
     def windows(self) -> tuple[Window, ...]:
         """Observations now, and in phase 1 also k steps ahead; the actions from now on."""
@@ -287,8 +178,9 @@ class StateVLA(nn.Module):
         action = sample.future[ACTION_KEY]
         done = action.value[:, :horizon].flatten(1)
         done_valid = action.valid[:, :horizon].all(dim=1)
-        z, observed = self.encode(context)
+        # The target goes first: its work arrays are gone before the encoder keeps its own for the backward pass.
         z_future = self.target_encoder(*self._inputs(sample.future, horizon, context))
+        z, observed = self.encode(context)
         valid = observed & self._observed(sample.future, horizon) & done_valid
         predicted = self.temporal_predictor(z, torch.where(done_valid[:, None], done, 0.0))
         regularized, rows = (z, observed) if jepa.regularize == "state" else (predicted, valid)
@@ -297,6 +189,7 @@ class StateVLA(nn.Module):
             "jepa_persistence": LossTerm(z.detach(), z_future, valid, weight=0.0),
             "jepa_variance": LossTerm(regularized, None, rows, jepa.variance_weight, "variance"),
             "jepa_covariance": LossTerm(regularized, None, rows, jepa.covariance_weight, "covariance"),
+            "z_std": spread_term(z, observed),
         }
         if self.inverse_dynamics is not None:
             recovered = self.inverse_dynamics(z, z_future)
@@ -326,12 +219,17 @@ class StateVLA(nn.Module):
         noise = row_normal(sample.seed, shape, stream=1).flatten(0, 1)
         flow_time = row_uniform(sample.seed, (draws,), stream=2).flatten()
         velocity, target = self.flow_policy.training_pair(pose, noise, flow_time, z_many)
-        terms = {"pos_rot_loss": LossTerm(velocity, target, pose_valid)}
+        terms = {"pos_rot_loss": LossTerm(velocity, target, pose_valid), "z_std": spread_term(z, observed)}
         if self.clones_in_phase2:
             terms["behavior_cloning"] = self._cloning_term(z, observed, action, config.cloning_weight)
         if self.gripper is not None:
             terms["gripper_loss"] = LossTerm(self.gripper(z), gripper_target(clean[..., -1]), valid, kind="bce")
         return terms
+
+
+def spread_term(z: Tensor, valid: Tensor) -> LossTerm:
+    """How much z differs between observations: logged, not trained on; near 0 the representation has collapsed."""
+    return LossTerm(z.detach(), None, valid, weight=0.0, kind="std")
 
 
 def build_state_encoder(config: StateVLAConfig) -> StateEncoder:
