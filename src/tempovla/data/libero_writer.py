@@ -38,6 +38,8 @@ class LiberoEpisodeExtras:
 
     Attributes:
         states: (T, D) flattened simulator states, each before the action of its step; None leaves them out.
+        executed: (T, 7) what moved the robot, where that is not ``action``: an expert's wish may be disturbed on its
+            way to the robot. Kept beside ``actions`` as ``executed_actions``; None leaves it out.
         model_xml: the simulated model.
         bddl_file: the task's definition, somewhere in a folder ``bddl_files``.
         env_name: the environment's class, e.g. ``Libero_Floor_Manipulation``.
@@ -45,6 +47,7 @@ class LiberoEpisodeExtras:
     """
 
     states: NDArray[np.float64] | None = None
+    executed: NDArray[Any] | None = None
     model_xml: str = ""
     bddl_file: str | Path = ""
     env_name: str = ""
@@ -233,6 +236,8 @@ def _write_demo(demo: h5py.Group, steps: Mapping[str, NDArray[Any]], extras: Lib
     if extras.states is not None:
         columns["states"] = np.asarray(extras.states, np.float64)
         demo.attrs.create("init_state", columns["states"][0])
+    if extras.executed is not None:
+        columns["executed_actions"] = np.asarray(extras.executed, np.float64)
     demo.attrs["num_samples"] = length
     demo.attrs["model_file"] = extras.model_xml
     for name, values in columns.items():
@@ -273,6 +278,7 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
         if shape is not None and not np.isfinite(values).all():
             step = int(np.argwhere(~np.isfinite(values))[0][0])
             raise DatasetError(f"{where}: {key!r} is not finite at step {step}: {values[step]}; repair it")
-    if extras.states is not None and len(extras.states) != length:
-        raise DatasetError(f"{where}: {len(extras.states)} simulator states for {length} steps; give one a step")
+    for name, rows in (("simulator states", extras.states), ("executed actions", extras.executed)):
+        if rows is not None and len(rows) != length:
+            raise DatasetError(f"{where}: {len(rows)} {name} for {length} steps; give one a step")
     return length

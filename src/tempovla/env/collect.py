@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from tempovla.env.expert import ActionNoise, replay, rollout_expert
-from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
-from tempovla.env.metaworld_tasks import check_task
+from tempovla.env.expert import ActionNoise, ExpertEpisode, replay, rollout_expert
+from tempovla.env.libero import LiberoConfig, LiberoEnv
+from tempovla.env.libero_expert import describe_simulation
+from tempovla.env.libero_suites import initial_states
+from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.worker import Worker
 
@@ -26,12 +29,15 @@ class CollectConfig:
         binary_gripper: record and execute -1 (open) or +1 (close) instead of the expert's gripper effort.
         steps_after_success: control steps recorded beyond the first success.
         max_attempts: how often an episode is tried with fresh seeds before collecting gives up.
+        init_states: "random" placements, drawn from the seed, or the "benchmark"'s own, one after the other, where the
+            simulator has some.
     """
 
     noise: ActionNoise | None = field(default_factory=ActionNoise)
     binary_gripper: bool = True
     steps_after_success: int = 5
     max_attempts: int = 50
+    init_states: Literal["random", "benchmark"] = "random"
 
 
 @dataclass(frozen=True)
@@ -39,19 +45,36 @@ class Demonstration:
     """A successful episode of T control steps.
 
     Attributes:
-        task: Meta-World's name of the task.
+        task: the simulator's name of the task.
         instruction: the task in words.
         seed: that plays the same episode again.
+        init_state: the fixed initial state that it began from; None where the seed drew the placement.
         attempts: how many episodes were tried to get this one, itself included: 1 / mean is the success rate.
-        steps: (T, ...) by key: observations as `MetaWorldEnv` shows them before each action, and `action` (T, 4)
+        steps: (T, ...) by key: observations as the environment shows them before each action, and `action` (T, A)
             float32, the expert's undisturbed action at that moment.
+        executed: (T, A) float32, the actions that moved the robot.
+        simulator: (T, ...) by name, what the simulator's own tools want to know of these moments.
+        environment: what those tools want to know of the environment: `env_name` and `model_xml`.
     """
 
     task: str
     instruction: str
     seed: int
+    init_state: int | None
     attempts: int
     steps: dict[str, np.ndarray]
+    executed: np.ndarray
+    simulator: dict[str, np.ndarray]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One episode of an expert, played without drawing: whether it succeeded, and after how many steps."""
+
+    task: str
+    success: bool
+    steps: int
 
 
 def collect_episodes(
@@ -60,7 +83,7 @@ def collect_episodes(
     seed: int,
     *,
     workers: int = 2,
-    env_config: MetaWorldConfig | None = None,
+    env_config: MetaWorldConfig | LiberoConfig | None = None,
     config: CollectConfig | None = None,
     skip: int = 0,
 ) -> Iterator[Demonstration]:
@@ -74,13 +97,37 @@ def collect_episodes(
         ValueError: for unknown tasks, or if `max_attempts` in a row fail.
         WorkerDiedError: if a worker crashed.
     """
-    for task in tasks:
-        check_task(task)
-    env_config = replace(env_config or MetaWorldConfig(), task=tasks[0], terminate_on_success=False)
-    config = config or CollectConfig()
     jobs = [(task, episode) for task in tasks for episode in range(episodes_per_task)][skip:]
+    return _play("demonstrate", jobs, seed, workers, env_config or MetaWorldConfig(), config or CollectConfig())
+
+
+def attempt_episodes(
+    tasks: Sequence[str],
+    episodes_per_task: int,
+    seed: int,
+    *,
+    workers: int = 2,
+    env_config: MetaWorldConfig | LiberoConfig,
+    config: CollectConfig | None = None,
+) -> Iterator[Attempt]:
+    """Like `collect_episodes`, but play every episode once, draw nothing and keep nothing: to measure experts."""
+    jobs = [(task, episode) for task in tasks for episode in range(episodes_per_task)]
+    return _play("attempt", jobs, seed, workers, replace(env_config, render=False), config or CollectConfig())
+
+
+def _play(
+    method: str,
+    jobs: Sequence[tuple[str, int]],
+    seed: int,
+    workers: int,
+    env_config: MetaWorldConfig | LiberoConfig,
+    config: CollectConfig,
+) -> Iterator[Any]:
+    for task in dict.fromkeys(task for task, _ in jobs):
+        env_config.check_task(task)
     if not jobs:
         return
+    env_config = replace(env_config, task=jobs[0][0], terminate_on_success=False)
     pool = [Worker(_Collector, env_config, config, seed) for _ in range(min(workers, len(jobs)))]
     try:
         for worker in pool:
@@ -89,12 +136,12 @@ def collect_episodes(
         turns = [pool[index % len(pool)] for index in range(len(jobs))]
         ahead = min(len(jobs), _REQUESTS_AHEAD * len(pool))
         for index in range(ahead):
-            turns[index].send("demonstrate", *jobs[index])
+            turns[index].send(method, *jobs[index])
         for index in range(len(jobs)):
-            demonstration = turns[index].receive()
+            answer = turns[index].receive()
             if index + ahead < len(jobs):
-                turns[index + ahead].send("demonstrate", *jobs[index + ahead])
-            yield demonstration
+                turns[index + ahead].send(method, *jobs[index + ahead])
+            yield answer
     finally:
         for worker in pool:
             worker.close()
@@ -103,21 +150,14 @@ def collect_episodes(
 class _Collector:
     """One worker's environment and the experts playing in it."""
 
-    def __init__(self, env_config: MetaWorldConfig, config: CollectConfig, seed: int) -> None:
-        self._env = MetaWorldEnv(env_config)
+    def __init__(self, env_config: MetaWorldConfig | LiberoConfig, config: CollectConfig, seed: int) -> None:
+        self._env = env_config.make()
         self._config, self._seed = config, seed
 
     def demonstrate(self, task: str, episode: int) -> Demonstration:
         config = self._config
         for attempt in range(config.max_attempts):
-            played = rollout_expert(
-                self._env,
-                episode_seed("collect", self._seed, task, episode, attempt),
-                task=task,
-                noise=config.noise,
-                binary_gripper=config.binary_gripper,
-                steps_after_success=config.steps_after_success,
-            )
+            played = self._rollout(task, episode, attempt)
             if played.success:
                 break
         else:
@@ -128,4 +168,38 @@ class _Collector:
         observations = replay(self._env, played)
         steps = {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
         steps[ACTION_KEY] = played.labels
-        return Demonstration(task, self._env.instruction, played.seed, attempt + 1, steps)
+        return Demonstration(
+            task,
+            self._env.instruction,
+            played.seed,
+            played.init_state,
+            attempt + 1,
+            steps,
+            played.executed,
+            played.simulator,
+            describe_simulation(self._env.simulation) if isinstance(self._env, LiberoEnv) else {},
+        )
+
+    def attempt(self, task: str, episode: int) -> Attempt:
+        played = self._rollout(task, episode, attempt=0)
+        return Attempt(task, played.success, len(played.labels))
+
+    def _rollout(self, task: str, episode: int, attempt: int) -> ExpertEpisode:
+        init_state = None
+        if self._config.init_states == "benchmark":
+            init_state = (episode + attempt) % _fixed_states(self._env.config, task)
+        return rollout_expert(
+            self._env,
+            episode_seed("collect", self._seed, task, episode, attempt),
+            task=task,
+            init_state=init_state,
+            noise=self._config.noise,
+            binary_gripper=self._config.binary_gripper,
+            steps_after_success=self._config.steps_after_success,
+        )
+
+
+def _fixed_states(config: MetaWorldConfig | LiberoConfig, task: str) -> int:
+    if isinstance(config, LiberoConfig):
+        return len(initial_states(config.suite, task))
+    raise ValueError("init_states=benchmark: Meta-World has no fixed initial states; choose random")

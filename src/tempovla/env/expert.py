@@ -1,25 +1,31 @@
-"""Meta-World's scripted experts, and episodes played by them.
-
-An episode is simulated first and drawn afterwards: drawing is most of the cost and only successes are worth it.
-"""
+"""Scripted experts at play, and noise that makes them correct mistakes."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from tempovla.env.metaworld import ACTION_DIMS, MetaWorldEnv
+from tempovla.env.libero import LiberoEnv
+from tempovla.env.libero_expert import PickAndPlaceExpert, simulator_record
+from tempovla.env.metaworld import MetaWorldEnv
+from tempovla.env.metaworld_expert import MetaWorldExpert
 
-_GRIPPER = ACTION_DIMS - 1
+_GRIPPER = -1
+_POSITION_AXES = 3
+
+
+class Expert(Protocol):
+    """Plays one episode."""
+
+    def act(self) -> np.ndarray:
+        """What it does now, (A,) float32 in [-1, 1], the gripper last; called once a control step."""
 
 
 @dataclass(frozen=True)
 class ActionNoise:
-    """Disturbance of the hand's three axes while an expert plays, so that its corrections are seen too.
+    """Disturbance of the hand while an expert plays, so that its corrections are seen too.
 
     AR(1): e[t] = correlation * e[t-1] + sqrt(1 - correlation^2) * sigma * w[t], w standard normal, so that each e[t]
     has standard deviation sigma. sigma is drawn once an episode, uniformly from [0, max_sigma].
@@ -27,10 +33,12 @@ class ActionNoise:
     Attributes:
         max_sigma: in units of the action, whose range is [-1, 1].
         correlation: from one control step to the next.
+        rotation_share: sigma of the hand's rotation, where the action has one, per sigma of its position.
     """
 
     max_sigma: float = 0.5
     correlation: float = 0.9
+    rotation_share: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,27 +46,42 @@ class ExpertEpisode:
     """What an expert did in one episode of T steps.
 
     Attributes:
-        executed: (T, 4) float32, the actions that moved the robot, noise included.
-        labels: (T, 4) float32, what the expert wanted at those moments: the actions to imitate.
-        states: (T, 4) float32, `observation.state` before each action.
+        init_state: the fixed initial state that it began from; None where the seed drew the placement.
+        executed: (T, A) float32, the actions that moved the robot, noise included.
+        labels: (T, A) float32, what the expert wanted at those moments: the actions to imitate.
+        states: (T, S) float32, `observation.state` before each action.
         success: whether the task was solved at some step.
         noise_sigma: the noise's standard deviation in this episode.
+        simulator: (T, ...) by name, what the simulator's own tools want to know of the moment before each action;
+            empty where they want nothing.
     """
 
     task: str
     seed: int
+    init_state: int | None
     executed: np.ndarray
     labels: np.ndarray
     states: np.ndarray
     success: bool
     noise_sigma: float
+    simulator: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def make_expert(env: MetaWorldEnv | LiberoEnv) -> Expert:
+    """The expert of the episode that an environment is about to play.
+
+    Raises:
+        ValueError: if there is none for the task.
+    """
+    return PickAndPlaceExpert(env.simulation) if isinstance(env, LiberoEnv) else MetaWorldExpert(env)
 
 
 def rollout_expert(
-    env: MetaWorldEnv,
+    env: MetaWorldEnv | LiberoEnv,
     seed: int,
     *,
     task: str | None = None,
+    init_state: int | None = None,
     noise: ActionNoise | None = None,
     binary_gripper: bool = False,
     steps_after_success: int = 5,
@@ -72,43 +95,58 @@ def rollout_expert(
         env: made with `terminate_on_success=False`.
         seed: of the layout and of the noise.
         task: to switch to; None keeps the environment's.
+        init_state: the fixed initial state to begin from, where the simulator has some.
         noise: None for none.
         binary_gripper: replace the gripper's effort by its sign (-1 open where it is 0 or less, else +1 closed).
         steps_after_success: control steps played on after the first success; the rest of the episode is idle.
 
     Raises:
-        ValueError: if the environment would end the episode at its success.
+        ValueError: if the environment would end the episode at its success, or for a task without an expert.
     """
     if env.config.terminate_on_success:
         raise ValueError("rollout_expert needs an environment with terminate_on_success=False")
-    env.reset_state(seed=seed, task=task)
-    expert = _expert(env.task)
+    _reset(env, seed, task, init_state)
+    expert = make_expert(env)
     generator = np.random.default_rng([seed, 1])
     sigma = generator.uniform(0, noise.max_sigma) if noise else 0.0
-    disturbance = sigma * generator.standard_normal(_GRIPPER)
-    executed, labels, states, remaining, success = [], [], [], env.config.max_steps, False
-    while remaining > 0:
-        label = expert_action(expert, env.privileged_observation)
+    hand_axes = env.config.spaces()[1].low.size - 1
+    scale = sigma * np.where(np.arange(hand_axes) < _POSITION_AXES, 1.0, noise.rotation_share if noise else 0.0)
+    disturbance = scale * generator.standard_normal(hand_axes)
+    executed, labels, states, simulator = [], [], [], []
+    success, truncated, remaining = False, False, steps_after_success
+    while not truncated and not (success and remaining == 0):
+        label = expert.act()
         if binary_gripper:
             label[_GRIPPER] = 1.0 if label[_GRIPPER] > 0 else -1.0
         action = label.copy()
         action[:_GRIPPER] = np.clip(action[:_GRIPPER] + disturbance, -1, 1)
         states.append(env.state)
+        simulator.append(simulator_record(env.simulation) if isinstance(env, LiberoEnv) else {})
         labels.append(label)
         executed.append(action)
-        _, _, _, info = env.advance(action)
-        remaining -= 1
-        if info["success"] and not success:
-            success, remaining = True, min(remaining, steps_after_success)
+        _, _, truncated, info = env.advance(action)
+        remaining -= success
+        success |= info["success"]
         if noise:
-            innovation = np.sqrt(1 - noise.correlation**2) * sigma * generator.standard_normal(_GRIPPER)
+            innovation = np.sqrt(1 - noise.correlation**2) * scale * generator.standard_normal(hand_axes)
             disturbance = noise.correlation * disturbance + innovation
-    return ExpertEpisode(env.task, seed, np.stack(executed), np.stack(labels), np.stack(states), success, float(sigma))
+    columns = {name: np.stack([record[name] for record in simulator]) for name in simulator[0]}
+    return ExpertEpisode(
+        env.task,
+        seed,
+        init_state,
+        np.stack(executed),
+        np.stack(labels),
+        np.stack(states),
+        bool(success),
+        float(sigma),
+        columns,
+    )
 
 
-def replay(env: MetaWorldEnv, episode: ExpertEpisode) -> list[dict[str, np.ndarray]]:
+def replay(env: MetaWorldEnv | LiberoEnv, episode: ExpertEpisode) -> list[dict[str, np.ndarray]]:
     """Play an episode's executed actions again and observe before each: T observations, images included."""
-    env.reset_state(seed=episode.seed, task=episode.task)
+    _reset(env, episode.seed, episode.task, episode.init_state)
     observations = []
     for action in episode.executed:
         observations.append(env.observe())
@@ -116,16 +154,10 @@ def replay(env: MetaWorldEnv, episode: ExpertEpisode) -> list[dict[str, np.ndarr
     return observations
 
 
-def expert_action(expert: Any, privileged_observation: np.ndarray) -> np.ndarray:
-    """The expert's action (4,) float32, clipped to [-1, 1] as the simulator would."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # each action beyond the range warns; clipping is what is wanted
-        return np.clip(expert.get_action(privileged_observation), -1, 1).astype(np.float32)
-
-
-@cache
-def _expert(task: str) -> Any:
-    from metaworld.policies import ENV_POLICY_MAP
-
-    policy_class: Any = ENV_POLICY_MAP[task]
-    return policy_class()
+def _reset(env: MetaWorldEnv | LiberoEnv, seed: int, task: str | None, init_state: int | None) -> None:
+    if isinstance(env, LiberoEnv):
+        env.reset_state(seed=seed, task=task, init_state=init_state)
+    elif init_state is None:
+        env.reset_state(seed=seed, task=task)
+    else:
+        raise ValueError(f"init_state={init_state}: Meta-World has no fixed initial states; leave it out")

@@ -30,6 +30,7 @@ class Simulation:
     Attributes:
         suite: the suite's name.
         task: the task's name.
+        env_name: the class of LIBERO's environment.
         model: MuJoCo's compiled model.
         data: MuJoCo's data: the present state.
         objects_of_interest: what the task is about, the object to move first.
@@ -50,6 +51,7 @@ class Simulation:
         self.model.opt.disableflags |= self._mujoco.mjtDisableBit.mjDSBL_SENSOR  # nobody reads the wrist's force sensor
         self._in_substep = False
         self._pristine = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
+        self.env_name = type(self._env).__name__
         robot = self._env.robots[0]
         self._robot = robot
         self.joint_indexes: list[int] = list(robot._ref_joint_pos_indexes)
