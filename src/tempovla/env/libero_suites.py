@@ -109,5 +109,5 @@ def _task_map() -> dict[str, tuple[str, ...]]:
 
 
 def _hint(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"

@@ -1,5 +1,6 @@
 """The LIBERO environment: LIBERO's own episodes, pixel for pixel, and that a seed and an initial state say all."""
 
+import dataclasses
 from pathlib import Path
 
 import mujoco
@@ -22,6 +23,12 @@ def env(libero_assets: Path) -> LiberoEnv:
     return LiberoEnv(LiberoConfig(task=TASK, image_size=64))
 
 
+@pytest.fixture(scope="module")
+def blind(libero_assets: Path) -> LiberoEnv:
+    """Cheap to make and to reset: nothing is drawn."""
+    return LiberoEnv(LiberoConfig(task=TASK, render=False, max_steps=15))
+
+
 def play(env: LiberoEnv, steps: int = 6, **reset: object) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """States of an episode of random actions, and its last observation."""
     env.reset_state(**reset)
@@ -39,6 +46,7 @@ def reach(env: LiberoEnv, name: str, closed: bool) -> np.ndarray:
     return np.array([*np.clip(10 * displacement, -1, 1), 0, 0, 0, 1 if closed else -1])
 
 
+@pytest.mark.slow
 def test_states_and_pixels_are_those_of_plain_libero(env: LiberoEnv, libero_assets: Path) -> None:
     """LIBERO's own way: compile anew, set the fixed state; and robosuite's own renderer, whose first row is the lowest.
 
@@ -108,3 +116,105 @@ def test_fast_rendering_looks_the_same(env: LiberoEnv) -> None:
         assert difference.mean() < 1.5  # of 255
         assert (difference > 16).mean() < 0.03
     np.testing.assert_array_equal(fast.simulation.state, env.simulation.state)
+
+
+def test_observation_and_what_it_says(env: LiberoEnv) -> None:
+    observation, info = env.reset(seed=0, options={"init_state": 1})
+    assert list(observation) == [STATE_KEY, f"{IMAGE_KEY_PREFIX}agentview_rgb", f"{IMAGE_KEY_PREFIX}eye_in_hand_rgb"]
+    assert env.observation_space.contains(observation)
+    assert info["instruction"] == "pick up the butter and place it in the basket"
+    assert env.simulation.objects_of_interest == ("butter_1", "basket_1")
+
+
+def test_pictures_are_upright(env: LiberoEnv) -> None:
+    """The brown basket stands in the lower right of the fixed camera's picture, where its geometry projects it."""
+    observation, _ = env.reset(seed=0, options={"init_state": 0})
+    model, data = env.simulation.model, env.simulation.data
+    camera = model.camera("agentview").id
+    axes = data.cam_xmat[camera].reshape(3, 3)
+    right, up, backward = (env.simulation.object_pose("basket_1")[0] - data.cam_xpos[camera]) @ axes
+    scale = 32 / np.tan(np.radians(model.cam_fovy[camera]) / 2) / -backward
+    row, column = round(31.5 - up * scale), round(31.5 + right * scale)
+    red, _, blue = observation[f"{IMAGE_KEY_PREFIX}agentview_rgb"][row - 2 : row + 3, column - 2 : column + 3].mean(
+        (0, 1)
+    )
+    assert red > 1.3 * blue  # the floor is grey
+
+
+def test_another_task_is_played_from_then_on(blind: LiberoEnv) -> None:
+    before, _ = play(blind, seed=4, init_state=0)
+    other = "pick_up_the_milk_and_place_it_in_the_basket"
+    _, info = blind.reset(seed=4, options={"task": other, "init_state": 0})
+    assert info["task"] == blind.task == other
+    assert blind.simulation.objects_of_interest == ("milk_1", "basket_1")
+    again, _ = play(blind, seed=4, task=TASK, init_state=0)
+    np.testing.assert_array_equal(before, again)
+
+
+def test_without_a_seed_placements_go_on_being_drawn(env: LiberoEnv) -> None:
+    def placements() -> list[np.ndarray]:
+        env.reset_state(seed=5)
+        drawn = []
+        for _ in range(2):
+            env.reset_state()
+            drawn.append(env.simulation.state)
+        return drawn
+
+    first, again = placements(), placements()
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_numpys_global_generator_is_left_alone(env: LiberoEnv) -> None:
+    np.random.seed(1)
+    expected = np.random.random(2)
+    np.random.seed(1)
+    env.reset_state(seed=9)
+    np.testing.assert_array_equal(np.random.random(2), expected)
+
+
+def drop_into_basket(env: LiberoEnv) -> None:
+    """Puts the butter high above the basket's middle, where it falls in."""
+    data = env.simulation.data
+    address = env.simulation.model.joint("butter_1_joint0").qposadr[0]
+    data.qpos[address : address + 3] = env.simulation.object_pose("basket_1")[0] + [0, 0, 0.4]
+
+
+@pytest.mark.parametrize("terminate", [True, False])
+def test_terminates_at_the_first_success(terminate: bool, blind: LiberoEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind, "config", dataclasses.replace(blind.config, terminate_on_success=terminate))
+    blind.reset_state(seed=0, task=TASK, init_state=0)
+    assert blind.advance(np.zeros(7)) == (0.0, False, False, {"success": False})
+    drop_into_basket(blind)
+    ends = [blind.advance(np.zeros(7)) for _ in range(14)]
+    first = next(index for index, end in enumerate(ends) if end[3]["success"])
+    assert 0 < first < 13
+    reward, terminated, truncated, _ = ends[first]
+    assert (reward, terminated, truncated) == (1.0, terminate, False)
+    assert [end[2] for end in ends] == [False] * 13 + [True]
+
+
+@pytest.mark.parametrize("action", [[0.0] * 6, [0.0] * 6 + [np.nan]])
+def test_bad_actions_are_refused(env: LiberoEnv, action: list[float]) -> None:
+    with pytest.raises(ValueError, match="7 finite numbers"):
+        env.step(action)
+
+
+def test_unknown_names_and_numbers_are_refused(env: LiberoEnv) -> None:
+    with pytest.raises(ValueError, match="no task 'pick_up_the_buter' in libero_object; did you mean " + TASK):
+        env.reset_state(task="pick_up_the_buter")
+    with pytest.raises(ValueError, match=r"cameras: no camera 'wrist' .*choose from .*agentview_rgb.*eye_in_hand_rgb"):
+        LiberoEnv(LiberoConfig(cameras=("wrist",)))
+    with pytest.raises(ValueError, match=r"init_state=50: .* has 50 initial states, from 0"):
+        env.reset_state(init_state=50)
+    with pytest.raises(ValueError, match="no object 'soap' in "):
+        env.simulation.object_pose("soap")
+    for field, value in {
+        "suite": "libero",
+        "image_size": 0,
+        "max_steps": 0,
+        "settle_steps": -1,
+        "rendering": "ok",
+    }.items():
+        with pytest.raises(ValueError, match=field):
+            LiberoConfig(**{field: value})
