@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tests import recordings
+from tests import libero_recordings, recordings
 
 
 def test_inspect_says_what_a_dataset_holds(dataset, tempovla):
@@ -83,3 +83,24 @@ def test_convert_writes_v30_and_leaves_the_source(shared_dir, tmp_path, tempovla
         assert before[key] == after[key]
     assert "not empty" in fails("data", "convert", source, target)
     assert tempovla("data", "convert", target, tmp_path / "again").out == f"{tmp_path / 'again'}: 4 episodes\n"
+
+
+def test_liberos_files_are_inspected_sampled_and_converted(tmp_path, tempovla, fails):
+    source, target, out = tmp_path / "libero_object", tmp_path / "v30", tmp_path / "sample.npz"
+    recorded = libero_recordings.record(source, size=32, recording={"rendering": "fast"})
+    text = tempovla("data", "inspect", source).out
+    assert f"{source}: LIBERO's HDF5, 20 fps, robot libero_panda" in text
+    assert "3 episodes, 28 frames" in text
+    assert f"  {libero_recordings.instruction(libero_recordings.MILK)}\n" in text
+    assert "rendering: fast" in text
+    options = ["--episode", 1, "--frame", 2, "--window", f"{libero_recordings.AGENT}=0", "--out", out]
+    assert tempovla("data", "sample", source, *options).code == 0
+    np.testing.assert_array_equal(np.load(out)[libero_recordings.AGENT][0], recorded[1][libero_recordings.AGENT][2])
+    assert tempovla("data", "convert", source, target).out == f"{target}: 3 episodes\n"
+    facts = json.loads(tempovla("data", "inspect", target, "--json").out)
+    assert (facts["format"], facts["frames"], facts["recording"]) == ("v3.0", 28, {"rendering": "fast"})
+    (source / "bad.hdf5").write_text("no")
+    assert (
+        fails("data", "inspect", source)
+        == f"{source / 'bad.hdf5'}: not an HDF5 file, or cut off at its start; copy it again"
+    )
