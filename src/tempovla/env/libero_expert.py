@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tempovla.env.libero_simulation import Simulation
+from tempovla.env.libero_suites import check_suite
 
 SUITE = "libero_object"
 
@@ -38,6 +39,13 @@ _FINGERS_EMPTY, _OBJECT_LOST = 0.005, 0.08
 _MIN_CLOSING_STEPS, _MAX_CLOSING_STEPS, _FINGERS_AT_REST = 5, 15, 0.0005
 
 
+def check_expert(suite: str) -> None:
+    """Raise a ValueError unless there is an expert for the suite's tasks."""
+    check_suite(suite)
+    if suite != SUITE:
+        raise ValueError(f"suite: no scripted expert for {suite}, only for {SUITE}")
+
+
 @dataclass(frozen=True)
 class Box:
     """A box along the world's axes around an object's collision shapes; both corners (3,) float64 [m]."""
@@ -62,8 +70,7 @@ class PickAndPlaceExpert:
     """
 
     def __init__(self, simulation: Simulation) -> None:
-        if simulation.suite != SUITE:
-            raise ValueError(f"suite: no scripted expert for {simulation.suite}, only for {SUITE}")
+        check_expert(simulation.suite)
         self._simulation = simulation
         self._target, self._basket = simulation.objects_of_interest
         self._shapes = {name: _collision_shapes(simulation, name) for name in simulation.object_names}

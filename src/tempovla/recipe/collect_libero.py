@@ -17,6 +17,7 @@ from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.env.collect import ACTION_KEY, CollectConfig, Demonstration, attempt_episodes, collect_episodes
 from tempovla.env.expert import ActionNoise
 from tempovla.env.libero import CONTROL_RATE_HZ, LiberoConfig
+from tempovla.env.libero_expert import check_expert
 from tempovla.env.libero_suites import problem_file, task_names
 from tempovla.env.protocol import STATE_KEY
 from tempovla.recipe.progress import EpisodeProgress
@@ -60,6 +61,7 @@ class LiberoCollectConfig:
     init_states: Literal["random", "benchmark"] = "random"
 
     def __post_init__(self) -> None:
+        check_expert(self.suite)
         if self.episodes_per_task < 1:
             raise ValueError(f"episodes_per_task={self.episodes_per_task} must be at least 1")
         if self.noise < 0:

@@ -1,0 +1,128 @@
+"""Demonstrations in both formats: the same episodes, complete whatever interrupted the run, and never mixed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tempovla.data.lerobot import open_dataset
+from tempovla.data.open import open_source
+from tempovla.recipe import collect_libero as recipe
+from tempovla.recipe.collect_libero import LiberoCollectConfig, collect_libero, expert_results, measure_expert
+from tempovla.rollout.metrics import SuccessRate
+
+TASKS = tuple(f"pick_up_the_{name}_and_place_it_in_the_basket" for name in ("tomato_sauce", "orange_juice"))
+SMALL = LiberoCollectConfig(tasks=TASKS, episodes_per_task=1, seed=5, image_size=16, rendering="fast")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"episodes_per_task": 0}, "episodes_per_task=0 must be at least 1"),
+        ({"noise": -0.1}, r"noise=-0\.1 must not be negative; 0 is none"),
+        ({"noise_correlation": 1.0}, r"noise_correlation=1\.0 must be at least 0 and less than 1"),
+        ({"init_states": "fixed"}, "init_states='fixed'; choose random or benchmark"),
+        ({"rendering": "ugly"}, "rendering='ugly'; choose exact or fast"),
+        ({"suite": "libero_goals"}, "did you mean libero_goal"),
+        ({"suite": "libero_goal"}, "no scripted expert for libero_goal"),
+        ({"image_size": 0}, "image_size=0 must be at least 1"),
+    ],
+)
+def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path: Path, wrong: dict, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        collect_libero(tmp_path / "data", replace(SMALL, **wrong))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_with_other_demonstrations_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "hdf5").mkdir()
+    with pytest.raises(ValueError, match=r"collect\.json: no such file, but there are demonstrations"):
+        collect_libero(tmp_path, SMALL)
+    (tmp_path / "collect.json").write_text(json.dumps({"asked": SMALL.to_json(), "episodes": {}}))
+    with pytest.raises(ValueError, match=r"collect\.json: noise was 0\.3, and is 0\.1 now; choose another folder"):
+        collect_libero(tmp_path, replace(SMALL, noise=0.1))
+
+
+def test_what_is_there_without_a_gap_is_counted_task_by_task() -> None:
+    assert recipe._leading([3, 2, 3], 3) == 5
+    assert recipe._leading([3, 3, 3], 3) == 9
+    assert recipe._leading([0, 0], 3) == 0
+
+
+def test_the_experts_figures_count_attempts_and_average_what_succeeded() -> None:
+    results = expert_results({"a": SuccessRate(2, 4), "b": SuccessRate(0, 1)}, {"a": [100, 110], "b": []})
+    assert results["tasks"]["a"]["success"] == 0.5
+    assert results["tasks"]["a"]["ci95"] == pytest.approx([0.15, 0.85], abs=0.01)
+    assert results["tasks"]["a"]["mean_steps"] == 105
+    assert results["tasks"]["b"]["mean_steps"] is None
+    assert results["mean"] | {"ci95": None} == {"success": 0.4, "episodes": 5, "ci95": None, "mean_steps": 105}
+
+
+@pytest.fixture(scope="module")
+def collected(libero_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two demonstrations, of a task each."""
+    folder = tmp_path_factory.mktemp("libero")
+    collect_libero(folder, SMALL, workers=1)
+    return folder
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_both_formats_hold_the_same_episodes_and_liberos_tools_what_they_want(collected: Path) -> None:
+    lerobot, hdf5 = open_dataset(collected / "lerobot"), open_source(collected / "hdf5")
+    assert len(lerobot) == len(hdf5) == 2
+    assert lerobot.recording == hdf5.recording == SMALL.recording()
+    assert lerobot.recording["rendering"] == "fast"
+    spoken = {lerobot.episode(index).instruction: index for index in range(2)}
+    for index in range(2):
+        there = spoken[hdf5.episode(index).instruction]
+        steps = list(range(hdf5.episode(index).length))
+        assert lerobot.episode(there).length == len(steps)
+        for key in ("observation.state", "action"):
+            np.testing.assert_array_equal(hdf5.read(index, key, steps)[0], lerobot.read(there, key, steps)[0])
+    with h5py.File(collected / "hdf5" / f"{TASKS[0]}_demo.hdf5") as file:
+        demo = file["data/demo_0"]
+        assert file["data"].attrs["env_name"] == "Libero_Floor_Manipulation"
+        assert "(And (In tomato_sauce_1 basket_1_contain_region))" in file["data"].attrs["bddl_file_content"]
+        assert demo.attrs["model_file"].startswith("<mujoco")
+        np.testing.assert_allclose(demo["states"][:, 1:8], demo["obs/joint_states"], atol=1e-6)
+        np.testing.assert_array_equal(demo["executed_actions"][:, 6], demo["actions"][:, 6])
+        assert not np.array_equal(demo["executed_actions"], demo["actions"])
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_two_workers_and_a_kill_between_the_formats_change_nothing(
+    collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe.DatasetWriter, "add_episode", killed)
+        with pytest.raises(KeyboardInterrupt):
+            collect_libero(tmp_path, SMALL, workers=2)
+    assert len(open_source(tmp_path / "hdf5")) == 1
+    results = collect_libero(tmp_path, SMALL, workers=2)
+    assert results == json.loads((collected / "collect.json").read_text())["expert"]
+    for task in TASKS:
+        name = f"hdf5/{task}_demo.hdf5"
+        with h5py.File(collected / name) as there, h5py.File(tmp_path / name) as here:
+            assert list(here["data"]) == ["demo_0"]
+            for key in ("actions", "states", "obs/agentview_rgb", "obs/eye_in_hand_rgb"):
+                np.testing.assert_array_equal(here["data/demo_0"][key], there["data/demo_0"][key])
+    assert len(open_dataset(tmp_path / "lerobot")) == 2
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_the_expert_is_measured_from_the_benchmarks_states_without_keeping_anything(libero_assets: Path) -> None:
+    measured = measure_expert(replace(SMALL, episodes_per_task=2, noise=0.0, init_states="benchmark"), workers=2)
+    assert measured["mean"]["success"] == 1
+    assert measured["mean"]["episodes"] == 4
+    assert 80 < measured["tasks"][TASKS[0]]["mean_steps"] < 130
