@@ -73,7 +73,8 @@ def add_json_flag(parser: ArgumentParser) -> None:
 
 def config_from_args(config_class: type[C], args: Namespace, **given: Any) -> C:
     """A config whose fields are arguments of their own, or `given`."""
-    return config_class(**{field.name: args[field.name] for field in fields(config_class)} | given)  # type: ignore[arg-type]
+    own = {field.name: args[field.name] for field in fields(config_class) if field.name not in given}  # type: ignore[arg-type]
+    return config_class(**own | given)
 
 
 def success_table(results: Mapping[str, Any]) -> list[str]:

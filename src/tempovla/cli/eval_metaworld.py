@@ -5,7 +5,9 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, build_parser, comma_separated, config_from_args, success_table
-from tempovla.recipe.evaluation import evaluate_checkpoint
+from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.recipe.collect import MAX_STEPS
+from tempovla.recipe.evaluation import Outputs, evaluate_checkpoint
 from tempovla.rollout.evaluate import EvaluationConfig
 
 EXAMPLES = """
@@ -21,20 +23,34 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
     parser.add_argument("--tasks", required=True, metavar="A,B", help="Meta-World tasks")
     parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
-    parser.add_argument("--json", metavar="FILE", help="where to write the results; `tempovla report` reads them")
-    parser.add_argument("--record", metavar="DIR", help="LeRobot v3.0 dataset to write all episodes to")
+    add_output_arguments(parser)
     parser.add_class_arguments(EvaluationConfig)
+    parser.set_defaults(max_steps=MAX_STEPS)
     return parser
+
+
+def add_output_arguments(parser: ArgumentParser) -> None:
+    """What an evaluation may write."""
+    parser.add_argument(
+        "--json", metavar="FILE", help="where to write the results; times go into a .timing.json beside it"
+    )
+    parser.add_argument("--record", metavar="DIR", help="LeRobot v3.0 dataset to write all episodes to")
+    parser.add_argument("--videos", metavar="DIR", help="folder for a success and a failure of every task")
+
+
+def outputs_from_args(args: Namespace) -> Outputs:
+    """What `add_output_arguments` asked for."""
+    return Outputs(results=args.json, recordings=args.record, videos=args.videos)
 
 
 def run(args: Namespace) -> Outcome:
     """Evaluate the checkpoint."""
     results = evaluate_checkpoint(
         args.checkpoint,
+        MetaWorldConfig(),
         comma_separated(args.tasks),
         config_from_args(EvaluationConfig, args),
         instruction=args.instruction,
-        results_file=args.json,
-        record_dir=args.record,
+        outputs=outputs_from_args(args),
     )
     return Outcome("\n".join(success_table(results)), results)

@@ -28,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
     "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of a v2.1 one or of rollouts"),
     "train statevla": ("tempovla.cli.train_statevla", "train StateVLA: temporal JEPA, then flow matching"),
+    "eval compare": (
+        "tempovla.cli.eval_compare",
+        "compare two evaluations, and say whether the difference means anything",
+    ),
+    "eval libero": ("tempovla.cli.eval_libero", "run a trained policy on a LIBERO suite, and count successes"),
     "eval metaworld": ("tempovla.cli.eval_metaworld", "run a trained policy in Meta-World, and count successes"),
     "report": ("tempovla.cli.report", "write the HTML report of a run"),
 }

@@ -98,6 +98,10 @@ class LiberoConfig:
         """A task in words."""
         return libero_suites.instruction(self.suite, task)
 
+    def init_state_count(self, task: str) -> int:
+        """How many fixed initial states the benchmark has for a task."""
+        return len(libero_suites.initial_states(self.suite, task))
+
 
 class LiberoEnv(gymnasium.Env):
     """One LIBERO task at a time, from a fixed initial state of the benchmark or from a placement drawn by the seed.

@@ -87,6 +87,10 @@ class MetaWorldConfig:
         """A task in words."""
         return INSTRUCTIONS[task]
 
+    def init_state_count(self, task: str) -> int:
+        """None are fixed: the seed draws them."""
+        return 0
+
 
 class MetaWorldEnv(gymnasium.Env):
     """One Meta-World task at a time, object and goal positions drawn by the reset's seed.

@@ -97,3 +97,6 @@ class SimulatorConfig(Protocol):
 
     def instruction(self, task: str) -> str:
         """A task in words."""
+
+    def init_state_count(self, task: str) -> int:
+        """How many fixed initial states the benchmark has for a task; 0 if the seed alone draws them."""

@@ -15,3 +15,8 @@ SIMULATORS: Mapping[str, type[SimulatorConfig]] = MappingProxyType(
         "libero": LiberoConfig,
     }
 )
+
+
+def simulator_name(config: SimulatorConfig) -> str:
+    """The name of a config's simulator."""
+    return next(name for name, config_class in SIMULATORS.items() if isinstance(config, config_class))

@@ -18,7 +18,7 @@ _CHILD_COMMAND = "from tempovla.env.worker import serve; serve({connection})"
 _END_TIMEOUT_S = 5.0
 
 
-class WorkerDiedError(RuntimeError):
+class WorkerDiedError(ChildProcessError):
     """A worker process ended while something was still asked of it."""
 
 

@@ -14,11 +14,13 @@ import torch
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
+from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.metaworld import IMAGE_KEY_PREFIX, MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
-from tempovla.recipe.collect import collect_dataset
-from tempovla.recipe.results import command, film, machine, pool, summarize, versions
+from tempovla.recipe.collect import MAX_STEPS, collect_dataset
+from tempovla.recipe.films import film
+from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import StageLog, write_json
 from tempovla.recipe.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.statevla_config import (
@@ -197,7 +199,7 @@ class Demo:
 
     def _evaluate(self, name: str) -> None:
         specs = evaluation_specs(self.config.tasks, self.evaluation, self._instructions(name))
-        env_config = MetaWorldConfig(render=name != "blind")
+        env_config = MetaWorldConfig(render=name != "blind", max_steps=MAX_STEPS)
         results = run_specs(self._controller(name), specs, env_config, self.evaluation)
         write_json(self.out_dir / f"evaluation_{name}.json", [result.to_json() for result in results])
         rates = {task: f"{rate.rate:.0%}" for task, rate in success_rates(results).items()}
@@ -214,10 +216,10 @@ class Demo:
         for index, (spec, success) in enumerate(zip(specs, outcomes, strict=True)):
             chosen.setdefault((spec.task, success), index)
         again = [dataclasses.replace(specs[index], record=True) for index in sorted(chosen.values())]
-        results = run_specs(self._controller("policy"), again, MetaWorldConfig(), self.evaluation)
+        results = run_specs(self._controller("policy"), again, MetaWorldConfig(max_steps=MAX_STEPS), self.evaluation)
         folder = self.out_dir / "rollouts"
         folder.mkdir(exist_ok=True)
-        write_json(folder / "index.json", [film(result, folder) for result in results])
+        write_json(folder / "index.json", [film(result, folder, METAWORLD_SAWYER) for result in results])
 
     def _results(self) -> dict[str, Any]:
         rates = {name: self._rates(name) for name in ("policy", "blind", "wrong_instruction")}

@@ -1,110 +1,207 @@
-"""Evaluate a checkpoint in Meta-World."""
+"""Evaluate a checkpoint in a simulator."""
 
 from __future__ import annotations
 
 import logging
+import statistics
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from tempovla.env.embodiment import METAWORLD_SAWYER
-from tempovla.env.metaworld import IMAGE_KEY_PREFIX, MetaWorldConfig
-from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
+from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, SimulatorConfig
+from tempovla.env.registry import simulator_name
+from tempovla.recipe.films import film_episodes
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
 from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
+from tempovla.rollout.progress import EvaluationProgress
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Bundle
+from tempovla.timeline.bundle import read_json
 
 LOGGER = logging.getLogger(__name__)
+
+InitStates = Literal["benchmark", "random"]
+TIMING_SUFFIX = ".timing.json"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What an evaluation leaves on the disk; None leaves it out.
+
+    Attributes:
+        results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not.
+        recordings: LeRobot v3.0 dataset of all episodes.
+        videos: folder for a success and a failure of every task, with an index.json for the report.
+    """
+
+    results: str | None = None
+    recordings: str | None = None
+    videos: str | None = None
 
 
 def evaluate_checkpoint(
     checkpoint: str | Path,
+    env_config: SimulatorConfig,
     tasks: Sequence[str],
     config: EvaluationConfig,
     *,
+    init_states: InitStates = "random",
     instruction: str | None = None,
-    results_file: str | Path | None = None,
-    record_dir: str | Path | None = None,
+    outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes.
 
     Args:
         checkpoint: folder that training saved.
-        tasks: Meta-World's names.
+        env_config: the simulator, and how its pictures are made; the cameras are the policy's.
+        tasks: the simulator's names.
         config: how many episodes, and how.
+        init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` where the seed says.
         instruction: what the policy is told, in place of each task's own words.
-        results_file: where to write what is returned.
-        record_dir: LeRobot v3.0 dataset to write with all episodes.
+        outputs: what to write.
 
     Returns:
-        `tasks`, `mean` and the rest of docs/systems/report.md's results.json, and `episodes`, one by one.
+        What the seeds determine: `tasks`, `mean` and the rest of docs/systems/report.md's results.json, and `episodes`,
+        one by one.
 
     Raises:
-        ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, or `record_dir` is
-            not empty.
+        ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
+            fewer initial states than episodes, or the folder for recordings is not empty.
+        WorkerDiedError: if a simulator crashed.
     """
+    outputs = outputs or Outputs()
     for task in tasks:
-        check_task(task)
+        env_config.check_task(task)
+        if init_states == "benchmark":
+            _check_init_states(env_config, task, config.episodes)
     bundle = Bundle.load(checkpoint)
-    check_acts_here(bundle, str(checkpoint))
-    if results_file is not None:
-        Path(results_file).parent.mkdir(parents=True, exist_ok=True)
+    check_acts_here(bundle, str(checkpoint), env_config)
+    if outputs.results is not None:
+        Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
-    env_config = replace(MetaWorldConfig(), cameras=tuple(cameras))
-    told = {task: INSTRUCTIONS[task] if instruction is None else instruction for task in tasks}
-    specs = [replace(spec, record=record_dir is not None) for spec in evaluation_specs(tasks, config, told)]
-    recorder = None if record_dir is None else RolloutRecorder(record_dir, METAWORLD_SAWYER)
-
-    def on_end(result: EpisodeResult) -> EpisodeResult:
-        outcome = "success" if result.success else "failure"
-        LOGGER.info("%s, seed %d: %s after %d steps", result.spec.task, result.spec.seed, outcome, result.steps)
-        if recorder is not None:
-            recorder.add(result)
-        return replace(result, recording=None, final=None)  # on the disk now; all of them would fill the memory
-
+    limit = config.max_steps or env_config.max_steps
+    env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
+    told = {task: env_config.instruction(task) if instruction is None else instruction for task in tasks}
+    specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     cpu_s, wall_s = cpu_seconds(), time.monotonic()
-    with recorder or nullcontext():
-        episodes = run_specs(Controller.from_bundle(bundle), specs, env_config, config, on_end)
+    with ExitStack() as stack:
+        recorder = None
+        if outputs.recordings is not None:
+            recorder = RolloutRecorder(outputs.recordings, bundle.embodiment, _pictures(env_config))
+            stack.enter_context(recorder)
+            specs = [replace(spec, record=True) for spec in specs]
+        progress = stack.enter_context(EvaluationProgress(len(specs)))
+
+        def on_end(result: EpisodeResult) -> EpisodeResult:
+            progress.add(result)
+            if recorder is not None:
+                recorder.add(result)
+            return replace(result, recording=None, final=None)  # on the disk now; all of them would fill the memory
+
+        episodes = run_specs(Controller.from_bundle(bundle, device), specs, env_config, config, on_end)
+    timing = _timing(episodes, config, device)
+    timing |= {"cpu_seconds": round(cpu_seconds() - cpu_s, 2), "wall_seconds": round(time.monotonic() - wall_s, 2)}
+    latency = timing["policy_latency_ms"]
+    LOGGER.info("a decision took %.1f ms (median) for up to %d episodes", latency["median"], config.num_envs)
     rates = success_rates(episodes)
     results = {
-        "title": f"{bundle.policy} on Meta-World",
+        "title": f"{bundle.policy} on {env_config.title}",
         "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
         "mean": summarize(pool(list(rates.values()))),
-        "cpu_seconds": round(cpu_seconds() - cpu_s, 2),
-        "wall_seconds": round(time.monotonic() - wall_s, 2),
         "seed": config.seed,
-        "command": command(),
-        "versions": versions(),
-        "machine": machine(),
         "checkpoint": str(checkpoint),
+        "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
+        "execution_horizon": config.execution_horizon,
+        "versions": versions(),
         "episodes": [episode.to_json() for episode in episodes],
     }
-    if results_file is not None:
-        write_json(Path(results_file), results)
+    if outputs.results is not None:
+        write_json(Path(outputs.results), results)
+        write_json(Path(outputs.results).with_suffix(TIMING_SUFFIX), timing)
+    if outputs.videos is not None:
+        film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers)
     return results
 
 
-def check_acts_here(bundle: Bundle, where: str) -> None:
-    """Refuse a policy that was not made for Meta-World's robot, or that has not learned to act yet.
+def recording_of(checkpoint: str | Path) -> Mapping[str, Any]:
+    """How the pictures that a checkpoint was trained on were made; empty where nobody knows.
+
+    Raises:
+        ValueError: if there is no readable checkpoint.
+    """
+    meta = read_json(Path(checkpoint) / "bundle.json", remedy="give the folder that training saved")
+    return meta.get("provenance", {}).get("recording", {})
+
+
+def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> None:
+    """Refuse a policy that was not made for the simulator's robot, or that has not learned to act yet.
 
     Raises:
         ValueError: naming the checkpoint and the remedy.
     """
-    body, here = bundle.embodiment, METAWORLD_SAWYER
-    if (body.state_dim, body.action_dim) != (here.state_dim, here.action_dim):
+    observation, action = env_config.spaces()
+    body, here = bundle.embodiment, (*(observation[STATE_KEY].shape or ()), *(action.shape or ()))
+    if (body.state_dim, body.action_dim) != here:
         raise ValueError(
             f"{where}: made for {body.name or 'a robot'} with {body.state_dim} state and {body.action_dim} action "
-            f"dimensions, but Meta-World's has {here.state_dim} and {here.action_dim}; give a checkpoint trained on it"
+            f"dimensions, but {env_config.title}'s has {here[0]} and {here[1]}; give a checkpoint trained on it"
         )
     if bundle.provenance.get("phase") == 1:
         raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")
+
+
+def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) -> None:
+    count = env_config.init_state_count(task)
+    if episodes > count:
+        raise ValueError(
+            f"{task}: the benchmark has {count} initial states, but {episodes} episodes are asked for; run at most "
+            f"{count}, or draw initial states at random"
+        )
+
+
+def _settings(env_config: SimulatorConfig) -> dict[str, Any]:
+    """What episodes depend on, beside the task."""
+    return {key: value for key, value in asdict(env_config).items() if key not in ("task", "assets")}
+
+
+def _pictures(env_config: SimulatorConfig) -> dict[str, Any]:
+    """How pictures are made, as a dataset's `recording` says it."""
+    no_pictures = ("cameras", "max_steps", "settle_steps", "terminate_on_success", "render")
+    settings = {key: value for key, value in _settings(env_config).items() if key not in no_pictures}
+    return {"simulator": simulator_name(env_config)} | settings
+
+
+def _timing(episodes: Sequence[EpisodeResult], config: EvaluationConfig, device: str) -> dict[str, Any]:
+    """What the seeds do not determine: where it ran, and how long decisions took."""
+    means_ms = [1e3 * episode.policy_s / max(episode.policy_calls, 1) for episode in episodes]
+    return {
+        "command": command(),
+        "machine": machine() | {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu"},
+        "num_envs": config.num_envs,
+        "workers": config.workers,
+        "policy_latency_ms": {
+            "mean": round(statistics.fmean(means_ms), 3),
+            "median": round(statistics.median(means_ms), 3),
+            "max": round(max(means_ms), 3),
+        },
+        "episodes": [
+            {
+                "task": episode.spec.task,
+                "seed": episode.spec.seed,
+                "init_state": episode.spec.init_state,
+                "policy_calls": episode.policy_calls,
+                "policy_latency_ms": round(mean_ms, 3),
+            }
+            for episode, mean_ms in zip(episodes, means_ms, strict=True)
+        ],
+    }

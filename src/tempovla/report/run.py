@@ -115,7 +115,8 @@ def read_results(run_dir: Path) -> Results:
     path = run_dir / "results.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; pass the folder that `tempovla demo` or `tempovla eval` wrote")
-    data = _Reader(path, "", _load(path))
+    timing = run_dir / "results.timing.json"  # what two runs of the same seeds do not share
+    data = _Reader(path, "", _load(path) | (_load(timing) if timing.is_file() else {}))
     tasks_data = data.child("tasks")
     if not tasks_data.value:
         raise data.error("tasks", "is empty; evaluate at least one task")

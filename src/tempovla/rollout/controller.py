@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from tempovla.model.vla.registry import load_policy
-from tempovla.timeline import ActionChunk, Bundle, Context, Policy
+from tempovla.timeline import ActionChunk, Bundle, Context, NoisyPolicy, Policy
 from tempovla.transform.pipeline import TransformPipeline
 
 
@@ -18,22 +19,32 @@ class Controller:
         policy: a trained policy, in evaluation mode.
         transform: the transforms it was trained behind.
         bundle: where windows and embodiment come from.
+        device: where the policy is, and the transforms are done.
     """
 
-    def __init__(self, policy: Policy[Any], transform: TransformPipeline, bundle: Bundle) -> None:
+    def __init__(
+        self, policy: Policy[Any], transform: TransformPipeline, bundle: Bundle, device: torch.device | str = "cpu"
+    ) -> None:
         self.policy = policy
         self.transform = transform
         self.windows = bundle.windows
         self.embodiment = bundle.embodiment
+        self.device = device
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Controller:
+    def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu") -> Controller:
         """Build policy and transforms from what training saved."""
-        return cls(load_policy(bundle), TransformPipeline.from_json(bundle.transform), bundle)
+        return cls(load_policy(bundle).to(device), TransformPipeline.from_json(bundle.transform), bundle, device)
 
     def initial_state(self, batch_size: int) -> Any:
         """State of rows that have seen nothing."""
         return self.policy.initial_state(batch_size)
+
+    def with_seeds(self, state: Any, seeds: Sequence[int]) -> Any:
+        """The state with the noise of every row drawn from its seed, where the policy draws any."""
+        if not isinstance(self.policy, NoisyPolicy):
+            return state
+        return self.policy.with_seeds(state, torch.tensor(seeds, dtype=torch.int64, device=self.device))
 
     @torch.inference_mode()
     def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:
@@ -42,7 +53,7 @@ class Controller:
         Raises:
             ValueError: if the observations lack a stream that the policy needs.
         """
-        prepared = self.transform.forward_context(context)
+        prepared = self.transform.forward_context(context.to(self.device))
         present = {*prepared.now, *prepared.past}
         missing = [w.key for w in self.windows if w.key not in present and min(w.offsets) <= 0 and w.key != "action"]
         if missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.vector import ShardedVectorEnv
 from tempovla.rollout.controller import Controller
@@ -23,7 +23,7 @@ class EvaluationConfig:
         num_envs: environments in parallel.
         workers: processes that simulate them.
         execution_horizon: actions of a chunk that are executed before the policy is asked again.
-        max_steps: control steps after which an episode counts as failed.
+        max_steps: control steps after which an episode counts as failed; None leaves it to the environment's config.
     """
 
     episodes: int = 20
@@ -31,16 +31,21 @@ class EvaluationConfig:
     num_envs: int = 20
     workers: int = 2
     execution_horizon: int = 6
-    max_steps: int = 200
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("episodes", "num_envs", "workers", "execution_horizon", "max_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
 
 
 def evaluation_specs(
-    tasks: Sequence[str], config: EvaluationConfig, instructions: Mapping[str, str] | None = None
+    tasks: Sequence[str],
+    config: EvaluationConfig,
+    instructions: Mapping[str, str] | None = None,
+    *,
+    fixed_states: bool = False,
 ) -> list[EpisodeSpec]:
     """The episodes of an evaluation, task by task: the same for every policy that is evaluated with this seed.
 
@@ -48,9 +53,15 @@ def evaluation_specs(
         tasks: names.
         config: how many, and from which seed.
         instructions: by task, what the policy is told instead of the task's own instruction.
+        fixed_states: begin episode i at the benchmark's i-th initial state, instead of one that the seed draws.
     """
     return [
-        EpisodeSpec(task, episode_seed("evaluate", config.seed, task, episode), (instructions or {}).get(task))
+        EpisodeSpec(
+            task,
+            episode_seed("evaluate", config.seed, task, episode),
+            (instructions or {}).get(task),
+            init_state=episode if fixed_states else None,
+        )
         for task in tasks
         for episode in range(config.episodes)
     ]
@@ -59,12 +70,12 @@ def evaluation_specs(
 def run_specs(
     controller: Controller,
     specs: Sequence[EpisodeSpec],
-    env_config: MetaWorldConfig,
+    env_config: SimulatorConfig,
     config: EvaluationConfig,
     on_end: Callable[[EpisodeResult], EpisodeResult] = lambda result: result,
 ) -> list[EpisodeResult]:
     """Run episodes in environments made for them; see `RolloutRunner.run`."""
-    env_config = replace(env_config, task=specs[0].task, max_steps=config.max_steps)
+    env_config = replace(env_config, task=specs[0].task, max_steps=config.max_steps or env_config.max_steps)
     env = ShardedVectorEnv(env_config, min(config.num_envs, len(specs)), config.workers)
     try:
         return RolloutRunner(controller, env, config.execution_horizon).run(specs, on_end)

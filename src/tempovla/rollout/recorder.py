@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.writer import DatasetWriter, infer_features
@@ -18,16 +21,20 @@ class RolloutRecorder:
     Args:
         root: folder of the dataset.
         embodiment: the body that acts.
+        recording: how the pictures are made, see `EpisodeSource.recording`.
 
     Raises:
         DatasetError: if the folder is not empty.
     """
 
-    def __init__(self, root: str | Path, embodiment: Embodiment) -> None:
+    def __init__(
+        self, root: str | Path, embodiment: Embodiment, recording: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.root = Path(root)
         if self.root.exists() and any(self.root.iterdir()):  # known before hours of rollouts, not after the first
             raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder")
         self.embodiment = embodiment
+        self.recording = recording
         self._writer: DatasetWriter | None = None
 
     def add(self, result: EpisodeResult) -> None:
@@ -37,13 +44,15 @@ class RolloutRecorder:
             DatasetError: if the disk is full; the episodes written before are safe.
         """
         assert result.recording is not None, "the episode was not recorded"
-        recording = dict(result.recording)
+        steps = dict(result.recording)
         if self._writer is None:
             body = self.embodiment
             names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
-            features = infer_features(recording, names)
-            self._writer = DatasetWriter(self.root, features, body.rate_hz, robot_type=body.name)
-        self._writer.add_episode(recording, result.instruction)
+            features = infer_features(steps, names)
+            self._writer = DatasetWriter(
+                self.root, features, body.rate_hz, robot_type=body.name, recording=self.recording
+            )
+        self._writer.add_episode(steps, result.instruction)
 
     def close(self) -> None:
         """Finish the dataset."""

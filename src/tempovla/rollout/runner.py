@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,9 @@ class EpisodeResult:
         success: whether the simulator called the task solved.
         steps: control steps until the end.
         total_reward: sum of the simulator's rewards.
+        actions: (T, A) float32, what was executed.
+        policy_calls: decisions of the policy in the episode.
+        policy_s: time that they took [s], each of them for all rows that were playing.
         recording: if asked for, every stream (T, ...), the observation before each of the T actions, and the actions;
             with the final observation under `final`.
     """
@@ -55,9 +59,12 @@ class EpisodeResult:
     total_reward: float
     recording: Mapping[str, NDArray] | None = None
     final: Mapping[str, NDArray] | None = None
+    actions: NDArray | None = None
+    policy_calls: int = 0
+    policy_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, without the recording."""
+        """The figures that follow from the seeds alone; what time it took is not among them."""
         return {
             "task": self.spec.task,
             "seed": self.spec.seed,
@@ -80,6 +87,8 @@ class _Row:
     reward: float = 0.0
     success: bool = False
     actions: list[NDArray] = field(default_factory=list)
+    policy_calls: int = 0
+    policy_s: float = 0.0
 
 
 class RolloutRunner:
@@ -120,29 +129,38 @@ class RolloutRunner:
         order = [-1] * self.env.num_envs
         state = self.controller.initial_state(self.env.num_envs)
         while schedule or any(self._rows):
-            self._fill(specs, schedule, order)
+            if self._fill(specs, schedule, order):
+                state = self.controller.with_seeds(state, [row.spec.seed if row else 0 for row in self._rows])
+            started_s = time.perf_counter()
             chunk, state = self.controller.act(self._builder.context(), state)
             actions = chunk.value.cpu().numpy()
+            policy_s = time.perf_counter() - started_s
+            for row in filter(None, self._rows):
+                row.policy_calls += 1
+                row.policy_s += policy_s
             if actions.shape[1] < self.execution_horizon:
                 raise ValueError(
                     f"execution_horizon={self.execution_horizon} exceeds the policy's chunk of {actions.shape[1]}"
                 )
             for ended in self._execute(actions[:, : self.execution_horizon]):
-                row = self._rows[ended]
-                assert row is not None
-                results[order[ended]] = on_end(self._result(row))
+                finished = self._rows[ended]
+                assert finished is not None
+                results[order[ended]] = on_end(self._result(finished))
                 self._rows[ended] = None
         return [results[index] for index in range(len(specs))]
 
-    def _fill(self, specs: Sequence[EpisodeSpec], schedule: Schedule, order: list[int]) -> None:
-        """Give waiting episodes to idle rows; rows left without one repeat an episode that nobody counts."""
+    def _fill(self, specs: Sequence[EpisodeSpec], schedule: Schedule, order: list[int]) -> bool:
+        """Give waiting episodes to idle rows, and say whether there were any.
+
+        Rows that never had one repeat an episode that nobody counts.
+        """
         started: dict[int, EpisodeSpec] = {}
         for row in range(self.env.num_envs):
             episode = schedule.take(row) if self._rows[row] is None else None
             if episode is not None:
                 order[row], started[row] = episode, specs[episode]
         if not started:
-            return
+            return False
         filler = next(iter(started.values()))
         never_used = [row for row in range(self.env.num_envs) if not self._builder.has_row(row) and row not in started]
         playing = started | dict.fromkeys(never_used, filler)
@@ -162,6 +180,7 @@ class RolloutRunner:
                 instruction = instruction if told is None else told
                 self._rows[row] = _Row(started[row], instruction, [observation])
             self._builder.reset(row, instruction, observation)
+        return True
 
     def _execute(self, actions: NDArray) -> list[int]:
         """Execute a chunk (N, K, A); the rows whose episodes ended."""
@@ -187,18 +206,30 @@ class RolloutRunner:
         row.steps += steps
         row.reward += float(result.rewards[index])
         latest = {key: value[index].copy() for key, value in result.observations.items()}
+        row.actions.extend(actions[:steps])
         if row.spec.record:
             frames = result.frames[index]
-            row.actions.extend(actions[:steps])
             row.observations.extend({key: value[step] for key, value in frames.items()} for step in range(steps))
         self._builder.add(index, actions[max(steps - 1, 0)], latest)
         row.success = bool(result.successes[index])
 
     def _result(self, row: _Row) -> EpisodeResult:
+        actions = np.stack(row.actions).astype(np.float32)
         recording, final = None, None
         if row.spec.record:
-            before = row.observations[: len(row.actions)]
+            before = row.observations[: len(actions)]
             recording = {key: np.stack([step[key] for step in before]) for key in before[0]}
-            recording["action"] = np.stack(row.actions).astype(np.float32)
+            recording["action"] = actions
             final = row.observations[-1]
-        return EpisodeResult(row.spec, row.instruction, row.success, row.steps, row.reward, recording, final)
+        return EpisodeResult(
+            spec=row.spec,
+            instruction=row.instruction,
+            success=row.success,
+            steps=row.steps,
+            total_reward=row.reward,
+            recording=recording,
+            final=final,
+            actions=actions,
+            policy_calls=row.policy_calls,
+            policy_s=row.policy_s,
+        )

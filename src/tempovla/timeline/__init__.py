@@ -5,7 +5,7 @@ offset 0 is the first future action. Import the types from this package; each li
 """
 
 from tempovla.timeline.bundle import Bundle
-from tempovla.timeline.policy import ActionChunk, LossTerm, Policy
+from tempovla.timeline.policy import ActionChunk, LossTerm, NoisyPolicy, Policy
 from tempovla.timeline.sample import Context, TimelineSample
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment, Task
@@ -21,6 +21,7 @@ __all__ = [
     "EpisodeInfo",
     "EpisodeSource",
     "LossTerm",
+    "NoisyPolicy",
     "Policy",
     "Reading",
     "Statistics",

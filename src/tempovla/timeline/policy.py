@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -67,3 +67,11 @@ class Policy(Protocol[S]):
 
     def after_step(self, train_step: int) -> None:
         """Called after each optimiser step, e.g. to move an EMA target."""
+
+
+@runtime_checkable
+class NoisyPolicy(Protocol[S]):
+    """A policy whose actions depend on noise, which follows from a seed in its state."""
+
+    def with_seeds(self, state: S, seed: Tensor) -> S:
+        """The state with the noise of every row drawn from `seed` (B,) int64 from now on, and nothing else changed."""

@@ -326,6 +326,21 @@ def test_decisions_draw_fresh_noise_and_episodes_repeat():
     torch.testing.assert_close(first.value[2:3], alone.value)
 
 
+def test_a_rows_noise_follows_its_seed():
+    policy = build(2).eval()
+    (context,) = random_contexts(policy.windows(), SHAPES, steps=1)
+    state = policy.with_seeds(policy.initial_state(4), torch.tensor([0, 5, 6, 7]))
+    alone = policy.with_seeds(policy.initial_state(1), torch.tensor([6]))
+    with torch.no_grad():
+        unseeded, _ = policy.act(context, policy.initial_state(4))
+        seeded, after = policy.act(context, state)
+        row, _ = policy.act(context.rows([2]), alone)
+    assert torch.equal(seeded.value[0], unseeded.value[0])
+    assert not torch.allclose(seeded.value[1], unseeded.value[1])
+    torch.testing.assert_close(row.value[0], seeded.value[2])
+    assert after.seed.tolist() == [0, 5, 6, 7]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -14,16 +14,18 @@ pytest.importorskip("metaworld")
 from tempovla.data.errors import DatasetError
 from tempovla.data.lerobot import open_dataset
 from tempovla.env.embodiment import METAWORLD_SAWYER
+from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.recipe import evaluation
-from tempovla.recipe.evaluation import evaluate_checkpoint
+from tempovla.recipe.evaluation import Outputs, evaluate_checkpoint
 from tempovla.rollout.evaluate import EvaluationConfig
 from tempovla.rollout.metrics import wilson_interval
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_to_json
 
+METAWORLD = MetaWorldConfig()
 CONFIG = EvaluationConfig(episodes=4, seed=3)
 TASKS = ("push-v3", "reach-v3")
 CAMERAS = ("observation.images.corner", "observation.images.gripperPOV")
@@ -41,7 +43,7 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def asked(monkeypatch):
     """What the simulator was asked for. Of each task it solves all episodes but the first."""
-    seen = {}
+    seen = {"policy_s": 0.01}
 
     def run_specs(controller, specs, env_config, config, on_end):
         seen.update(specs=specs, env_config=env_config)
@@ -49,7 +51,12 @@ def asked(monkeypatch):
         first = {spec.task: spec for spec in reversed(specs)}.values()
         for spec in specs:
             arrays = {"observation.state": np.zeros((3, 4), np.float32), "action": np.ones((3, 4), np.float32)}
-            result = EpisodeResult(spec, spec.instruction, spec not in first, 3, 1.5, arrays if spec.record else None)
+            recording = arrays if spec.record else None
+            result = EpisodeResult(
+                *(spec, spec.instruction, spec not in first, 3, 1.5, recording),
+                policy_calls=2,
+                policy_s=seen["policy_s"],
+            )
             seen["kept"].append(on_end(result))
         return seen["kept"]
 
@@ -59,7 +66,7 @@ def asked(monkeypatch):
 
 def test_results_count_by_task_and_over_all(tmp_path, checkpoint, asked):
     path = tmp_path / "deep" / "down" / "results.json"
-    results = evaluate_checkpoint(checkpoint, TASKS, CONFIG, results_file=path)
+    results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(results=path))
     assert json.loads(path.read_text()) == json.loads(json.dumps(results))
     assert list(results["tasks"]) == list(TASKS)
     block = results["tasks"]["push-v3"]
@@ -71,25 +78,48 @@ def test_results_count_by_task_and_over_all(tmp_path, checkpoint, asked):
 
 
 def test_the_cameras_drawn_are_those_of_the_policy(checkpoint, asked):
-    evaluate_checkpoint(checkpoint, TASKS, CONFIG)
+    evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG)
     assert asked["env_config"].cameras == ("corner", "gripperPOV")
     assert not any(spec.record for spec in asked["specs"])
 
 
 @pytest.mark.parametrize("instruction", ["turn around", ""])
 def test_an_instruction_is_told_and_reported_in_place_of_the_tasks_own(checkpoint, asked, instruction):
-    results = evaluate_checkpoint(checkpoint, TASKS, CONFIG, instruction=instruction)
+    results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, instruction=instruction)
     assert {spec.instruction for spec in asked["specs"]} == {instruction}
     assert {block["instruction"] for block in results["tasks"].values()} == {instruction}
 
 
 def test_recordings_go_to_the_disk_and_not_into_memory(tmp_path, checkpoint, asked):
-    evaluate_checkpoint(checkpoint, TASKS, CONFIG, record_dir=tmp_path / "rollouts")
+    evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(recordings=tmp_path / "rollouts"))
     source = open_dataset(tmp_path / "rollouts")
     assert (len(source), source.episode(0).length) == (8, 3)
     assert source.episode(4).instruction == INSTRUCTIONS["reach-v3"]
     assert all(result.recording is None for result in asked["kept"])
-    asked.clear()
+    asked.pop("specs")
     with pytest.raises(DatasetError, match="not empty, and nothing is overwritten"):
-        evaluate_checkpoint(checkpoint, TASKS, CONFIG, record_dir=tmp_path / "rollouts")
-    assert not asked
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(recordings=tmp_path / "rollouts"))
+    assert "specs" not in asked
+    assert source.recording == {"simulator": "metaworld", "image_size": 64, "supersample": 2, "mesh_cell_m": 0.015}
+
+
+def test_the_same_seeds_give_the_same_file_and_times_go_beside_it(tmp_path, checkpoint, asked):
+    for name, policy_s in (("slow", 0.03), ("fast", 0.01)):
+        asked["policy_s"] = policy_s
+        outputs = Outputs(results=tmp_path / name / "results.json")
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+    slow, fast = tmp_path / "slow", tmp_path / "fast"
+    assert (slow / "results.json").read_bytes() == (fast / "results.json").read_bytes()
+    timing = json.loads((slow / "results.timing.json").read_text())
+    assert timing["policy_latency_ms"] == {"mean": 15.0, "median": 15.0, "max": 15.0}
+    assert {"cpu_seconds", "wall_seconds", "command", "machine", "workers", "num_envs"} <= set(timing)
+    episodes = json.loads((slow / "results.json").read_text())["episodes"]
+    for episode, times in zip(episodes, timing["episodes"], strict=True):
+        assert (times["task"], times["seed"]) == (episode["task"], episode["seed"])
+        assert (times["policy_calls"], times["policy_latency_ms"]) == (2, 15.0)
+
+
+def test_more_episodes_than_initial_states_are_refused_at_once(checkpoint, asked):
+    with pytest.raises(ValueError, match="push-v3: the benchmark has 0 initial states, but 4 episodes are asked for"):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, init_states="benchmark")
+    assert "specs" not in asked

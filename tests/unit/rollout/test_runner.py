@@ -11,6 +11,7 @@ import torch
 from tests.unit.rollout.scripted import ACTION, STATE, ScriptedPolicy
 
 from tempovla.timeline import ActionChunk
+from tempovla.timeline.noise import mix_seed, row_normal
 
 pytestmark = pytest.mark.sim
 
@@ -70,6 +71,31 @@ def test_results_do_not_depend_on_the_number_of_environments_and_workers(history
             np.testing.assert_array_equal(ours.recording[STATE], expected.recording[STATE])
 
 
+def test_noise_follows_the_episodes_seed_wherever_it_runs():
+    class Noisy(ScriptedPolicy):
+        """Acts on noise alone; its state is (seed, decision), one row each."""
+
+        def initial_state(self, batch_size):
+            return torch.zeros(batch_size, 2, dtype=torch.int64)
+
+        def with_seeds(self, state, seed):
+            return torch.stack([seed, state[:, 1]], dim=1)
+
+        def act(self, context, state):
+            decision = torch.where(context.first, 0, state[:, 1])
+            noise = row_normal(mix_seed(state[:, 0], decision), (self.horizon, 4))
+            return ActionChunk.of(noise, range(self.horizon)), torch.stack([state[:, 0], decision + 1], dim=1)
+
+    recorded = [replace(spec, record=True) for spec in SPECS]
+    alone = run(recorded, Noisy(), num_envs=1)
+    for num_envs, workers in ((2, 2), (4, 1)):
+        for ours, expected in zip(run(recorded, Noisy(), num_envs=num_envs, workers=workers), alone, strict=True):
+            assert ours.to_json() == expected.to_json()
+            np.testing.assert_array_equal(ours.recording[ACTION], expected.recording[ACTION])
+    first, second = alone[1].recording[ACTION], alone[3].recording[ACTION]  # one task, two seeds
+    assert not np.array_equal(first, second)
+
+
 def test_recording_changes_nothing():
     plain, recorded = run(SPECS), run([replace(spec, record=True) for spec in SPECS])
     assert [result.to_json() for result in plain] == [result.to_json() for result in recorded]
@@ -109,6 +135,13 @@ def test_the_policy_is_asked_again_after_every_execution_horizon():
 
     run(SPECS[:1], Counting(), num_envs=1, execution_horizon=6)
     assert asked == [[True], [False], [False], [False]]  # 20 steps in chunks of 6
+
+
+def test_decisions_are_counted_and_timed_and_actions_kept():
+    (result,) = run(SPECS[:1], num_envs=2)
+    assert result.policy_calls == 4
+    assert 0 < result.policy_s < 10
+    assert result.actions.shape == (20, 4)
 
 
 def test_the_instruction_told_replaces_the_tasks_own_even_by_nothing():

@@ -123,6 +123,10 @@ class StateVLA(nn.Module):
         zeros = torch.zeros(batch_size, dtype=torch.int64, device=self.device)
         return StateVLAState(seed=zeros, decision=zeros)
 
+    def with_seeds(self, state: StateVLAState, seed: Tensor) -> StateVLAState:
+        """The state with every row's noise drawn from its seed (B,)."""
+        return StateVLAState(seed, state.decision)
+
     @property
     def device(self) -> torch.device:
         """Where the weights live."""

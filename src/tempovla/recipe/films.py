@@ -1,0 +1,64 @@
+"""Videos of successes and failures for people and for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, SimulatorConfig
+from tempovla.recipe.stages import write_json
+from tempovla.report.rerun import write_rrd
+from tempovla.report.video import encode_mp4, side_by_side
+from tempovla.rollout.context import ACTION_KEY
+from tempovla.rollout.replay import replay
+from tempovla.rollout.runner import EpisodeResult
+from tempovla.timeline import Embodiment
+
+FILM_STRIDE = 2
+
+
+def choose_episodes(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
+    """The first success and the first failure of every task, where there are, in order."""
+    first: dict[tuple[str, bool], EpisodeResult] = {}
+    for result in results:
+        first.setdefault((result.spec.task, result.success), result)
+    return [result for result in results if any(result is chosen for chosen in first.values())]
+
+
+def film_episodes(
+    results: Sequence[EpisodeResult], env_config: SimulatorConfig, folder: Path, body: Embodiment, workers: int
+) -> None:
+    """Film one success and one failure of every task; `folder` then holds the videos and their index.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    again = replay(choose_episodes(results), env_config, workers)
+    write_json(folder / "index.json", [film(result, folder, body) for result in again])
+
+
+def film(result: EpisodeResult, folder: Path, body: Embodiment) -> dict[str, Any]:
+    """Write the video of a recorded episode and, where the extra `viz` is installed, its rerun recording.
+
+    Returns:
+        Its entry in rollouts/index.json.
+    """
+    assert result.recording is not None
+    cameras = [value for key, value in sorted(result.recording.items()) if key.startswith(IMAGE_KEY_PREFIX)]
+    outcome = "success" if result.success else "failure"
+    name = f"{result.spec.task}_{outcome}_{result.spec.seed}.mp4"
+    frames = side_by_side([np.asarray(camera) for camera in cameras])[::FILM_STRIDE]
+    encode_mp4(frames, folder / name, body.rate_hz / FILM_STRIDE)
+    if find_spec("rerun") is not None:
+        names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
+        write_rrd(result.recording, (folder / name).with_suffix(".rrd"), body.rate_hz, result.instruction, names)
+    return {
+        "task": result.spec.task,
+        "instruction": result.instruction,
+        "success": result.success,
+        "seed": result.spec.seed,
+        "steps": result.steps,
+        "kind": "policy",
+        "file": name,
+    }
