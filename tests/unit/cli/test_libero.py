@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tempovla.model.vla.statevla import StateVLA, StateVLAConfig
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.timeline import Bundle
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.config import config_to_json
+from tempovla.transform.image import ResizeImages
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 
@@ -39,7 +41,7 @@ def bundle() -> Bundle:
     """An untrained policy."""
     policy = StateVLA(SMALL)
     recording = {"simulator": "libero", "suite": "libero_object", "rendering": "fast", "image_size": 16}
-    transform = TransformPipeline([EmbedInstruction(HashedNgramEmbedder(16))]).to_json()
+    transform = TransformPipeline([ResizeImages(16), EmbedInstruction(HashedNgramEmbedder(16))]).to_json()
     config, provenance = config_to_json(SMALL), {"phase": 2, "recording": recording}
     return Bundle("statevla", config, policy.windows(), LIBERO_PANDA, transform, policy.state_dict(), provenance)
 
@@ -115,7 +117,7 @@ def test_evaluations_are_compared_in_words_and_numbers(tmp_path, tempovla, fails
         (tmp_path / f"{name}.json").write_text(json.dumps({"simulator": {"name": "libero"}, "episodes": episodes}))
     compare = ["eval", "compare", tmp_path / "a.json", tmp_path / "b.json"]
     lines = tempovla(*compare).out.splitlines()
-    assert lines[3].split() == [MILK, "20%", "90%", "+70", "[+29,", "+86]", "0", "7", "0.016"]
-    assert lines[-1].startswith("B is better than A: +70.0 points [+29.")
+    assert lines[3].split() == [MILK, "20%", "90%", "+70", "[+27,", "+87]", "0", "7", "0.016"]
+    assert lines[-1].startswith("B is better than A: +70.0 points [+26.6, +86.5]")
     assert json.loads(tempovla(*compare, "--json").out)["all"]["only_b"] == 7
     assert "no such file; give a file that" in fails("eval", "compare", tmp_path / "a.json", tmp_path / "c.json")
