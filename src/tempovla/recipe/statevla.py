@@ -31,7 +31,8 @@ from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder, TransformersTextEmbedder
+from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
+from tempovla.transform.text_model import TransformersTextEmbedder
 
 LOGGER = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
 from tempovla.timeline.noise import row_normal
+from tempovla.transform.text_model import TransformersTextEmbedder
 
 LANGUAGE_KEY = "language"
 
@@ -74,81 +75,16 @@ class HashedNgramEmbedder:
         return {"kind": "hashed_ngram", "dim": self._dim}
 
 
-class TransformersTextEmbedder:
-    """Embeddings of a transformers text model (CLIP, BERT, T5, GPT-2, ...), by name or local folder, frozen.
-
-    CLIP gives its projected text embedding, every other model the mean of its last hidden states over valid tokens
-    (not the pooled output, which only some checkpoints were trained to make useful).
-
-    Raises:
-        ValueError: if there is no such model or tokenizer, or the checkpoint lacks weights of its text model.
-    """
-
-    def __init__(self, name_or_path: str) -> None:
-        from transformers import AutoConfig, AutoTokenizer
-
-        self.name_or_path = name_or_path
-        try:
-            kind = _text_model_class(AutoConfig.from_pretrained(name_or_path))
-            self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-            model, loading = kind.from_pretrained(name_or_path, output_loading_info=True)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"text model {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
-            ) from None
-        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
-        if missing:
-            raise ValueError(
-                f"text model {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint"
-            )
-        self.model = model.eval().requires_grad_(False)
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._dim = self.embed(["size"]).shape[1]
-
-    @property
-    def dim(self) -> int:
-        """Size of one embedding."""
-        return self._dim
-
-    @torch.no_grad()
-    def embed(self, sentences: Sequence[str]) -> Tensor:
-        """(N, dim) float32."""
-        tokens = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
-        output = self.model(**tokens)
-        if "text_embeds" in output:
-            return output.text_embeds.float()
-        mask = tokens["attention_mask"].bool()[..., None]
-        hidden = torch.where(mask, output.last_hidden_state.float(), 0.0)
-        return hidden.sum(dim=1) / mask.sum(dim=1)
-
-    def to_json(self) -> dict[str, Any]:
-        """The config."""
-        return {"kind": "transformers", "name_or_path": self.name_or_path}
-
-
-def _text_model_class(config: Any) -> Any:
-    from transformers import AutoModel, AutoModelForTextEncoding, CLIPTextModelWithProjection
-
-    if config.model_type in ("clip", "clip_text_model"):
-        return CLIPTextModelWithProjection
-    if hasattr(config, "vision_config"):
-        raise ValueError(f"a {config.model_type} sees pictures too, and only CLIP's text half is supported")
-    # An encoder-decoder such as T5 is loaded without its decoder.
-    return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
-
-
 def embedder_from_json(data: dict[str, Any]) -> SentenceEmbedder:
     """Build an embedder from its config.
 
     Raises:
-        ValueError: if its kind is unknown.
+        ValueError: if its kind is unknown, or its model is no longer the one that it was.
     """
     if data["kind"] == "hashed_ngram":
         return HashedNgramEmbedder(data["dim"])
     if data["kind"] == "transformers":
-        return TransformersTextEmbedder(data["name_or_path"])
+        return TransformersTextEmbedder(data["name_or_path"], data.get("fingerprint"))
     raise ValueError(f"sentence embedder {data['kind']!r} is unknown; choose hashed_ngram or transformers")
 
 

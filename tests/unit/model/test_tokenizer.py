@@ -92,7 +92,9 @@ def test_a_picture_that_all_rows_share_gives_what_copies_of_it_give(tokenizer, s
 
 
 def test_unknown_tokenizers_are_refused():
-    with pytest.raises(ValueError, match=r"image_tokenizer='vit' is unknown; choose \['patch', 'conv'\]"):
+    with pytest.raises(
+        ValueError, match=r"image_tokenizer='vit' is unknown; choose from \['patch', 'conv', 'pretrained'\]"
+    ):
         MultiModalTokenizer(num_cameras=1, image_tokenizer="vit", **SIZES)
 
 

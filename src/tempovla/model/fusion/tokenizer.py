@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.mlp import mlp
-from tempovla.model.vlm.image_tokenizer import IMAGE_TOKENIZER_REGISTRY
+from tempovla.model.vlm.image_tokenizer import build_image_tokenizer
 
 
 class MultiModalTokenizer(nn.Module):
@@ -18,12 +18,13 @@ class MultiModalTokenizer(nn.Module):
 
     Args:
         num_cameras: pictures per observation; all cameras share one tokenizer and differ by a learned camera embedding.
-        image_tokenizer: name in `IMAGE_TOKENIZER_REGISTRY`.
+        image_tokenizer: which one, see `build_image_tokenizer`.
         image_size: side of the square pictures [px].
         patch_size: side of the patch behind one token [px].
         embed_dim: width D of a token.
         lang_emb_dim: size of the sentence embedding.
         robot_state_dim: size of the proprioceptive state.
+        vision_model: name or folder of the frozen model behind a pretrained tokenizer.
     """
 
     def __init__(
@@ -36,13 +37,12 @@ class MultiModalTokenizer(nn.Module):
         embed_dim: int,
         lang_emb_dim: int,
         robot_state_dim: int,
+        vision_model: str | None = None,
     ) -> None:
         super().__init__()
-        if image_tokenizer not in IMAGE_TOKENIZER_REGISTRY:
-            raise ValueError(f"image_tokenizer={image_tokenizer!r} is unknown; choose {[*IMAGE_TOKENIZER_REGISTRY]}")
         self.language = nn.Linear(lang_emb_dim, embed_dim)
         self.robot_state = mlp((robot_state_dim, embed_dim, embed_dim))
-        self.image = IMAGE_TOKENIZER_REGISTRY[image_tokenizer](image_size, patch_size, embed_dim)
+        self.image = build_image_tokenizer(image_tokenizer, image_size, patch_size, embed_dim, vision_model)
         self.camera = nn.Parameter(0.02 * torch.randn(num_cameras, embed_dim))
         self.cls = nn.Parameter(0.02 * torch.randn(embed_dim))
         self.num_tokens = 3 + num_cameras * self.image.num_tokens

@@ -246,6 +246,7 @@ def build_state_encoder(config: StateVLAConfig) -> StateEncoder:
         embed_dim=config.embed_dim,
         lang_emb_dim=config.lang_emb_dim,
         robot_state_dim=config.robot_state_dim,
+        vision_model=config.vision_model,
     )
     encoder = sequence_encoder(
         config.encoder_type,

@@ -53,7 +53,9 @@ class StateVLAConfig:
         cameras: keys of the image streams, in token order.
         image_size: side of the square pictures [px].
         patch_size: side of the patch behind one token [px].
-        image_tokenizer: `patch` (one convolution) or `conv` (a small stack of them).
+        image_tokenizer: `patch` (one convolution), `conv` (a small stack of them) or `pretrained` (`vision_model`).
+        vision_model: name or folder of a transformers vision model whose patch tokens are used, frozen; it has its own
+            patch size, and pictures are resized to its own size.
         embed_dim: width of a token.
         lang_emb_dim: size of the sentence embedding.
         robot_state_dim: size of the proprioceptive state.
@@ -80,7 +82,8 @@ class StateVLAConfig:
     cameras: tuple[str, ...] = ("observation.images.agentview_rgb", "observation.images.eye_in_hand_rgb")
     image_size: int = 224
     patch_size: int = 16
-    image_tokenizer: Literal["patch", "conv"] = "patch"
+    image_tokenizer: Literal["patch", "conv", "pretrained"] = "patch"
+    vision_model: str | None = None
     embed_dim: int = 256
     lang_emb_dim: int = 512
     robot_state_dim: int = 9

@@ -1,9 +1,16 @@
-"""Image tokenizers: pictures to a grid of tokens, trained from scratch."""
+"""Image tokenizers: pictures to a grid of tokens."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tempovla.model.vlm.pretrained_vision import PretrainedImageTokenizer
+
+ImageTokenizer: TypeAlias = "PatchImageTokenizer | ConvImageTokenizer | PretrainedImageTokenizer"
 
 
 def scale_pixels(images: Tensor) -> Tensor:
@@ -65,3 +72,33 @@ IMAGE_TOKENIZER_REGISTRY: dict[str, type[PatchImageTokenizer] | type[ConvImageTo
     "patch": PatchImageTokenizer,
     "conv": ConvImageTokenizer,
 }
+"""Those that are trained from scratch; each is built as `Tokenizer(image_size, patch_size, embed_dim)`."""
+
+
+def build_image_tokenizer(
+    kind: str, image_size: int, patch_size: int, embed_dim: int, vision_model: str | None = None
+) -> ImageTokenizer:
+    """A tokenizer (N, 3, S, S) uint8 to (N, num_tokens, embed_dim), by name.
+
+    Args:
+        kind: name in `IMAGE_TOKENIZER_REGISTRY`, or `pretrained` for the frozen `vision_model`.
+        image_size: side of the square pictures [px].
+        patch_size: side of the patch behind one token [px]; a pretrained model has its own.
+        embed_dim: width of a token.
+        vision_model: name or folder of a transformers model.
+
+    Raises:
+        ValueError: if the name is unknown, or there is a vision model without use or none to use.
+    """
+    kinds = [*IMAGE_TOKENIZER_REGISTRY, "pretrained"]
+    if kind not in kinds:
+        raise ValueError(f"model.image_tokenizer={kind!r} is unknown; choose from {kinds}")
+    if kind != "pretrained":
+        if vision_model is not None:
+            raise ValueError(f"model.vision_model={vision_model!r} needs model.image_tokenizer=pretrained; set it")
+        return IMAGE_TOKENIZER_REGISTRY[kind](image_size, patch_size, embed_dim)
+    if vision_model is None:
+        raise ValueError("model.image_tokenizer=pretrained needs model.vision_model; name a model or its folder")
+    from tempovla.model.vlm.pretrained_vision import PretrainedImageTokenizer
+
+    return PretrainedImageTokenizer(vision_model, embed_dim)

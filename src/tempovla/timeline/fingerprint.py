@@ -1,0 +1,43 @@
+"""What tells one pretrained model from another of the same name."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+PARTS = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
+"""Endings of the files that a transformers model is made of: config, weights, tokenizer, image processor."""
+
+
+def model_fingerprint(name_or_path: str) -> str:
+    """64 hexadecimal digits that another config, tokenizer or set of weights would change.
+
+    Of a local folder they are a hash of its files, of a name on a hub a hash of the commit that is at hand.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    digest = hashlib.sha256()
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        for path in sorted(path for path in folder.iterdir() if path.suffix in PARTS and path.is_file()):
+            digest.update(f"{path.name}:{path.stat().st_size}:".encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    else:
+        digest.update(_commit(name_or_path).encode())
+    return digest.hexdigest()
+
+
+def _commit(name: str) -> str:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"model {name!r} does not load ({reason}); give the name or folder of a transformers model"
+        ) from None
+    return f"{name}@{config._commit_hash}"

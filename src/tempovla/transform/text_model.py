@@ -1,0 +1,124 @@
+"""Sentence embeddings of pretrained text models, kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tempovla.timeline.fingerprint import model_fingerprint
+
+
+class TransformersTextEmbedder:
+    """Embeddings of a transformers text model (CLIP, BERT, T5, GPT-2, ...), by name or local folder, frozen.
+
+    CLIP gives its projected text embedding, every other model the mean of its last hidden states over valid tokens
+    (not the pooled output, which only some checkpoints were trained to make useful).
+
+    What was embedded once is read from disk from then on, by the model's fingerprint and the sentence: the model itself
+    is loaded for new sentences alone. The folder is `TEMPOVLA_CACHE`, by default `~/.cache/tempovla`.
+
+    Args:
+        name_or_path: the model.
+        fingerprint: what `model_fingerprint` must say of it; None takes it as it is.
+
+    Raises:
+        ValueError: if there is no such model or tokenizer, it is another one than the fingerprint says, or the
+            checkpoint lacks weights of its text model.
+    """
+
+    def __init__(self, name_or_path: str, fingerprint: str | None = None) -> None:
+        self.name_or_path = name_or_path
+        self.fingerprint = model_fingerprint(name_or_path)
+        if fingerprint not in (None, self.fingerprint):
+            raise ValueError(
+                f"text model {name_or_path!r} is not the one that was trained with; put that one in its place"
+            )
+        cache = Path(os.environ.get("TEMPOVLA_CACHE") or Path.home() / ".cache" / "tempovla")
+        self.cache_folder = cache / "sentences" / self.fingerprint
+        self._dim = self.embed(["size"]).shape[1]
+
+    @property
+    def dim(self) -> int:
+        """Size of one embedding."""
+        return self._dim
+
+    def embed(self, sentences: Sequence[str]) -> Tensor:
+        """(N, dim) float32, each sentence on its own: padding it to its neighbours would change its last bits."""
+        return torch.stack([self._embed_one(sentence) for sentence in sentences])
+
+    def _embed_one(self, sentence: str) -> Tensor:
+        path = self.cache_folder / f"{hashlib.sha256(sentence.encode()).hexdigest()}.npy"
+        if path.exists():
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        value = self.model.embed([sentence])[0]
+        self.cache_folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with part.open("wb") as file:
+            np.save(file, value.numpy(), allow_pickle=False)
+        part.replace(path)
+        return value
+
+    @cached_property
+    def model(self) -> TextModel:
+        """The model, loaded when it is first needed."""
+        return TextModel(self.name_or_path)
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
+
+
+class TextModel:
+    """A transformers text model in memory; arguments and errors as of `TransformersTextEmbedder`."""
+
+    def __init__(self, name_or_path: str) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        self.name_or_path = name_or_path
+        try:
+            kind = _text_model_class(AutoConfig.from_pretrained(name_or_path))
+            self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            model, loading = kind.from_pretrained(name_or_path, output_loading_info=True)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"text model {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
+            ) from None
+        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
+        if missing:
+            raise ValueError(
+                f"text model {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint"
+            )
+        self.model = model.eval().requires_grad_(False)
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+
+    @torch.no_grad()
+    def embed(self, sentences: Sequence[str]) -> Tensor:
+        """(N, dim) float32."""
+        tokens = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
+        output = self.model(**tokens)
+        if "text_embeds" in output:
+            return output.text_embeds.float()
+        mask = tokens["attention_mask"].bool()[..., None]
+        hidden = torch.where(mask, output.last_hidden_state.float(), 0.0)
+        return hidden.sum(dim=1) / mask.sum(dim=1)
+
+
+def _text_model_class(config: Any) -> Any:
+    from transformers import AutoModel, AutoModelForTextEncoding, CLIPTextModelWithProjection
+
+    if config.model_type in ("clip", "clip_text_model"):
+        return CLIPTextModelWithProjection
+    if hasattr(config, "vision_config"):
+        raise ValueError(f"a {config.model_type} sees pictures too, and only CLIP's text half is supported")
+    # An encoder-decoder such as T5 is loaded without its decoder.
+    return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel

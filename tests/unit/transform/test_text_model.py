@@ -1,0 +1,239 @@
+"""Sentence embeddings of transformers models that are made on the spot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tempovla.timeline.fingerprint import model_fingerprint
+from tempovla.transform.text import embedder_from_json
+from tempovla.transform.text_model import TextModel, TransformersTextEmbedder
+
+SENTENCES = ["open the drawer", "close the drawer", "push the button", "drawer the open"]
+WORDS = ["[PAD]", "[UNK]", "[EOS]", "open", "close", "push", "the", "drawer", "button"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TEMPOVLA_CACHE", str(folder))
+    return folder
+
+
+def save_tokenizer(folder, *, pad=True):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A [EOS]", special_tokens=[("[EOS]", 2)])
+    special = {"unk_token": "[UNK]", "eos_token": "[EOS]", **({"pad_token": "[PAD]"} if pad else {})}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def build_bert():
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig(vocab_size=len(WORDS), **SMALL))
+
+
+def build_bert_without_pooler():
+    from transformers import BertForMaskedLM
+
+    return BertForMaskedLM(build_bert().config)
+
+
+def build_clip():
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {"vocab_size": len(WORDS), "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0, "projection_dim": 12}
+    vision = {**SMALL, "image_size": 8, "patch_size": 4, "projection_dim": 12}
+    return CLIPModel(CLIPConfig(text_config={**SMALL, **text}, vision_config=vision, projection_dim=12))
+
+
+def build_t5():
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    return T5ForConditionalGeneration(
+        T5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    )
+
+
+def build_gpt2():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(WORDS), **sizes, bos_token_id=2, eos_token_id=2))
+
+
+MODELS = {
+    "bert": (build_bert, 16),
+    "bert-without-pooler": (build_bert_without_pooler, 16),
+    "clip": (build_clip, 12),
+    "t5": (build_t5, 16),
+    "gpt2": (build_gpt2, 16),
+}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def saved(request, tmp_path):
+    build, dim = MODELS[request.param]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build().eval()
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, pad=request.param != "gpt2")
+    return model, tmp_path, dim
+
+
+def test_padding_to_longer_neighbours_does_not_change_an_embedding(saved):
+    _, folder, dim = saved
+    model = TextModel(str(folder))
+    together = model.embed(["push", "open the drawer"])
+    assert together.shape == (2, dim)
+    torch.testing.assert_close(together[:1], model.embed(["push"]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(together[1:], model.embed(["open the drawer"]), rtol=0, atol=1e-5)
+    assert (together[0] - together[1]).abs().max() > 1e-3
+    torch.testing.assert_close(TransformersTextEmbedder(str(folder)).embed(["push"]), together[:1], rtol=0, atol=1e-5)
+
+
+def test_the_saved_weights_are_used_whole_and_frozen(saved):
+    model, folder, _ = saved
+    embedder = TransformersTextEmbedder(str(folder))
+    original = {name.split(".", 1)[-1]: value for name, value in model.state_dict().items()}
+    original |= model.state_dict()
+    loaded = {name: value for name, value in TextModel(str(folder)).model.state_dict().items() if "pooler" not in name}
+    matches = [name for name in loaded if name in original and torch.equal(loaded[name], original[name])]
+    assert sorted(matches) == sorted(loaded)
+    assert not any(weight.requires_grad for weight in embedder.model.model.parameters())
+    restored = embedder_from_json(embedder.to_json())
+    assert torch.equal(restored.embed(SENTENCES), embedder.embed(SENTENCES))
+
+
+def test_bert_gives_the_mean_over_its_valid_tokens(tmp_path):
+    build_bert().eval().save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    embedder = TransformersTextEmbedder(str(tmp_path))
+    hidden = embedder.model.model(torch.tensor([[5, 6, 8, 2]])).last_hidden_state  # push the button [EOS]
+    torch.testing.assert_close(embedder.embed(["push the button"]), hidden.mean(dim=1), rtol=0, atol=1e-6)
+
+
+def test_clip_gives_its_projected_text_embedding(tmp_path):
+    model = build_clip().eval()
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    tokens = {"input_ids": torch.tensor([[5, 6, 8, 2]]), "attention_mask": torch.ones(1, 4, dtype=torch.int64)}
+    expected = model.text_projection(model.text_model(**tokens).pooler_output)
+    embedding = TransformersTextEmbedder(str(tmp_path)).embed(["push the button"])
+    torch.testing.assert_close(embedding, expected, rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    build_bert().save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks weights such as 'encoder.layer.1.output.dense.weight'"):
+        TransformersTextEmbedder(str(tmp_path))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"does not load .*; give the name or folder of a transformers model") as error:
+        TransformersTextEmbedder(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_pictures_and_text_is_refused(tmp_path):
+    from transformers import SiglipConfig
+
+    SiglipConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="siglip sees pictures too, and only CLIP's text half is supported"):
+        TransformersTextEmbedder(str(tmp_path))
+
+
+def saved_bert(folder, seed: int = 0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        build_bert().eval().save_pretrained(folder)
+    save_tokenizer(folder)
+    return str(folder)
+
+
+def test_a_sentence_is_embedded_once_and_then_read_from_disk(tmp_path, cache, monkeypatch):
+    folder = saved_bert(tmp_path)
+    first = TransformersTextEmbedder(folder).embed(SENTENCES)
+    assert len(list(cache.rglob("*.npy"))) == len(SENTENCES) + 1  # one more found out the size
+    assert list(cache.rglob("*.part")) == []
+
+    def load(name: str) -> TextModel:
+        raise AssertionError("the model is not needed")
+
+    monkeypatch.setattr("tempovla.transform.text_model.TextModel", load)
+    again = TransformersTextEmbedder(folder)
+    assert torch.equal(again.embed(SENTENCES[::-1]), first.flip(0))
+    assert again.dim == 16
+
+
+def test_another_model_in_the_same_folder_has_embeddings_of_its_own(tmp_path, cache):
+    before = TransformersTextEmbedder(saved_bert(tmp_path, seed=0))
+    first = before.embed(SENTENCES)
+    after = TransformersTextEmbedder(saved_bert(tmp_path, seed=1))
+    assert not torch.allclose(after.embed(SENTENCES), first)
+    assert len(list((cache / "sentences").iterdir())) == 2
+    with pytest.raises(ValueError, match="is not the one that was trained with; put that one in its place"):
+        embedder_from_json(before.to_json())
+    assert torch.equal(embedder_from_json(after.to_json()).embed(SENTENCES), after.embed(SENTENCES))
+
+
+def test_what_is_on_disk_is_plain_numbers(tmp_path, cache):
+    embedder = TransformersTextEmbedder(saved_bert(tmp_path))
+    value = embedder.embed(["push the button"])[0]
+    files = {path: np.load(path, allow_pickle=False) for path in cache.rglob("*.npy")}
+    assert any(np.array_equal(stored, value.numpy()) for stored in files.values())
+
+
+def test_a_fingerprint_depends_on_config_weights_and_tokenizer_and_on_nothing_else(tmp_path):
+    name = saved_bert(tmp_path)
+    fingerprint = model_fingerprint(name)
+    (tmp_path / "README.md").write_text("notes")
+    assert model_fingerprint(name) == fingerprint
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        kept = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_bytes(kept[:-1] + b"x")
+        assert model_fingerprint(name) != fingerprint, file
+        (tmp_path / file).write_bytes(kept)
+    assert model_fingerprint(name) == fingerprint
+
+
+class Hub:
+    """Where names are looked up: one model, in the commit that is set."""
+
+    commit = "abc"
+
+    def from_pretrained(self, name: str) -> Hub:
+        if name != "known/model":
+            raise OSError(f"{name} is not a local folder\nand not a name that is known")
+        return self
+
+    @property
+    def _commit_hash(self) -> str:
+        return self.commit
+
+
+def test_a_name_is_told_apart_by_its_commit_and_one_that_leads_nowhere_is_refused_in_one_line(monkeypatch):
+    hub = Hub()
+    monkeypatch.setattr("transformers.AutoConfig", hub)
+    first = model_fingerprint("known/model")
+    assert model_fingerprint("known/model") == first
+    hub.commit = "def"
+    assert model_fingerprint("known/model") != first
+    with pytest.raises(ValueError, match=r"model 'no-such/model' does not load .*; give the name or folder") as error:
+        TransformersTextEmbedder("no-such/model")
+    assert "\n" not in str(error.value)
