@@ -31,6 +31,9 @@ from tempovla.data.libero_layout import (
 
 LOGGER = logging.getLogger(__name__)
 
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
+"""What h5py raises when it comes to a damaged place of a file."""
+
 _LOOKED_AT = 5
 _PLAYED_BACK_RAD = 0.02
 """LIBERO's observations come from playing the actions again, which may stray a little from the states of the first
@@ -143,7 +146,9 @@ def read_file(path: Path) -> DemoFile:
     with open_hdf5(path) as file:
         try:
             return _read_opened(path, file)
-        except (OSError, RuntimeError, KeyError) as error:  # what HDF5 finds when it comes to the damaged place
+        except DatasetError:
+            raise
+        except HDF5_ERRORS as error:
             raise damaged(path, error) from None
 
 
@@ -151,9 +156,9 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
     data = file.get("data")
     if not isinstance(data, h5py.Group):
         raise DatasetError(
-            f"{path}: has no group 'data' but {sorted(file) or 'nothing'}, so it is none of LIBERO's; leave it out"
+            f"{path}: has no group 'data' but {sorted(map(str, file)) or 'nothing'}, so it is none of LIBERO's; leave it out"
         )
-    numbers = {number: name for name in data if (number := demo_number(name)) is not None}
+    numbers = {number: name for name in data if (number := demo_number(str(name))) is not None}
     if not numbers:
         raise DatasetError(f"{path}: has no demonstrations, groups data/demo_N; leave it out or copy it again")
     instruction = _instruction(path, data)
@@ -233,7 +238,7 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, bottom
 def _dataset(where: str, demo: h5py.Group, key: str) -> h5py.Dataset:
     dataset = demo.get(key)
     if not isinstance(dataset, h5py.Dataset):
-        there = sorted(demo["obs"]) if key.startswith("obs/") and "obs" in demo else sorted(demo)
+        there = sorted(map(str, demo["obs"] if key.startswith("obs/") and "obs" in demo else demo))
         raise DatasetError(
             f"{where} has no {key}, only {', '.join(there) or 'nothing'}; record it with LIBERO's create_dataset.py, "
             "or leave the file out"
@@ -248,7 +253,8 @@ def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
             f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {WIDTHS[key]} numbers a step are needed; "
             "leave out the file, or record it again"
         )
-    values = dataset[()].astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        values = dataset[()].astype(np.float32)
     if not np.isfinite(values).all():
         step = int(np.argwhere(~np.isfinite(values))[0][0])
         raise DatasetError(

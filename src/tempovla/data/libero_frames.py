@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError
-from tempovla.data.libero_files import Frames, damaged, open_hdf5
+from tempovla.data.libero_files import HDF5_ERRORS, Frames, damaged, open_hdf5
 
 _MOST_OPEN_FILES = 64
 
@@ -55,10 +55,10 @@ class FrameReader:
         place = (frames.path, frames.dataset, number)
         block = self._cache.get(place)
         if block is None:
-            first = number * frames.block
+            first, file = number * frames.block, self._open(frames.path).hdf5
             try:
-                block = self._open(frames.path).hdf5[frames.dataset][first : first + frames.block]
-            except (OSError, RuntimeError, KeyError) as error:
+                block = file[frames.dataset][first : first + frames.block]
+            except HDF5_ERRORS as error:
                 raise damaged(frames.path, error, f"{frames.dataset} near step {step}: ") from None
             self._cache.put(place, block)
         return block[within]

@@ -186,3 +186,11 @@ def test_an_episode_shorter_than_the_window_is_no_error(tmp_path: Path) -> None:
     )
     valid = next(iter(loader)).future[ACTION_KEY].valid
     assert sorted(valid.sum(1).tolist()) == [1, 2]
+
+
+def test_names_and_types_that_no_text_or_number_has(path: Path) -> None:
+    edit(path, lambda data: data.create_group(b"demo_\xff"))
+    assert len(open_source(path.parent)) == 3
+    edit(path, lambda data: data["demo_1"].create_group(b"\xff"))
+    edit(path, lambda data: data["demo_1"].pop("actions"))
+    refused(path, "demo_1 has no actions, only ")
