@@ -1,0 +1,50 @@
+"""`tempovla eval offline`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.recipe.offline import evaluate_offline
+
+EXAMPLES = """
+tempovla eval offline --checkpoint checkpoints/phase2_flow_matching/checkpoint_best
+tempovla eval offline --checkpoint CKPT --data /data/libero_object --split all --json
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    parser = build_parser(name, summary, "--checkpoint DIR [--data DIR] [options]", EXAMPLES)
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
+    parser.add_argument("--data", metavar="DIR", help="the dataset, if it is not where training found it")
+    parser.add_argument(
+        "--split",
+        type=Literal["validation", "all"],
+        default="validation",
+        help="the episodes that training held out, or all",
+    )
+    parser.add_argument("--batch_size", type=int, default=64, help="samples predicted at a time")
+    add_json_flag(parser)
+    return parser
+
+
+def run(args: Namespace) -> Outcome:
+    """Compare predicted with demonstrated actions."""
+    figures = evaluate_offline(args.checkpoint, data=args.data, split=args.split, batch_size=args.batch_size)
+    return Outcome("\n".join(_table(figures)), figures)
+
+
+def _table(figures: Mapping[str, Any]) -> list[str]:
+    rows = figures["dimensions"] | {"mean": {key: figures[key] for key in ("mse", "mse_normalized")}}
+    width = max(map(len, rows))
+    held_out = "held-out " if figures["split"] == "validation" else ""
+    lines = [f"{figures['steps']} steps of {figures['samples']} chunks, {figures['episodes']} {held_out}episodes"]
+    lines.append(f"{'':<{width}}         MSE  normalised")
+    lines += [f"{name:<{width}}  {row['mse']:>10.6f}  {row['mse_normalized']:>10.6f}" for name, row in rows.items()]
+    if "gripper_accuracy" in figures:
+        lines.append(f"gripper accuracy {figures['gripper_accuracy']:.1%}")
+    return lines

@@ -1,0 +1,159 @@
+"""Offline evaluation: how far a checkpoint's action chunks are from those of demonstrations it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tempovla.data.loader import collate
+from tempovla.data.mixture import Mixture
+from tempovla.data.sampler import SampleBatch
+from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.recipe.statevla_data import load_dataset, split_source
+from tempovla.rollout.context import ACTION_KEY
+from tempovla.rollout.controller import Controller
+from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
+from tempovla.timeline.config import config_from_json
+
+POSE_NAMES = ("x", "y", "z", "rx", "ry", "rz")
+
+
+@dataclass(frozen=True)
+class ChunkErrors:
+    """Sums over every valid step of every chunk.
+
+    Attributes:
+        squared: (A,) squared errors in the robot's units.
+        squared_normalized: (A,) as the model sees actions.
+        gripper_hits: steps at which the last dimension has the right sign.
+        steps: how many steps.
+    """
+
+    squared: Tensor
+    squared_normalized: Tensor
+    gripper_hits: int
+    steps: int
+
+
+def evaluate_offline(
+    checkpoint: str | Path,
+    *,
+    data: str | Path | None = None,
+    split: Literal["validation", "all"] = "validation",
+    batch_size: int = 64,
+) -> dict[str, Any]:
+    """Predict the action chunk at every step of the episodes, and compare it with the demonstrated one.
+
+    The noise of each prediction follows from the number of its sample: the figures repeat exactly.
+
+    Args:
+        checkpoint: folder that training saved.
+        data: the dataset, if it is not where training found it.
+        split: `validation` takes the episodes that the checkpoint's own recipe held out, `all` every one.
+        batch_size: samples predicted at a time.
+
+    Returns:
+        `dimensions`, by name `mse` in the robot's units and `mse_normalized`; their means `mse` and `mse_normalized`;
+        `gripper_accuracy` where the policy has a gripper; `episodes`, `samples`, and `steps`, which were compared.
+
+    Raises:
+        ValueError: if the checkpoint is broken or of phase 1, the dataset is missing or does not fit it, or nothing
+            was held out.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    bundle = Bundle.load(checkpoint)
+    mixture = _samples(bundle, str(checkpoint), data, split)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    errors = _errors(Controller.from_bundle(bundle, device), mixture, bundle.windows, batch_size)
+    mse, normalized = (total / errors.steps for total in (errors.squared, errors.squared_normalized))
+    has_gripper = bool(bundle.config.get("has_gripper"))
+    names = dimension_names(bundle.embodiment, has_gripper)
+    return {
+        "checkpoint": str(checkpoint),
+        "split": split,
+        "episodes": len(np.unique(mixture.locate(0, np.arange(mixture.lengths[0]))[0])),
+        "samples": sum(mixture.lengths),
+        "steps": errors.steps,
+        "dimensions": {
+            name: {"mse": float(mse[index]), "mse_normalized": float(normalized[index])}
+            for index, name in enumerate(names)
+        },
+        "mse": float(mse.mean()),
+        "mse_normalized": float(normalized.mean()),
+    } | ({"gripper_accuracy": errors.gripper_hits / errors.steps} if has_gripper else {})
+
+
+def dimension_names(body: Embodiment, has_gripper: bool) -> tuple[str, ...]:
+    """x, y, z, rx, ry, rz, gripper for an arm that is moved by its hand; else the body's own names, or numbers."""
+    pose_dim = body.action_dim - int(has_gripper)
+    if has_gripper and pose_dim == len(POSE_NAMES):
+        return (*POSE_NAMES, "gripper")
+    return body.action_names or tuple(f"action {index}" for index in range(body.action_dim))
+
+
+def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) -> Mixture:
+    """What to compare on."""
+    if bundle.provenance.get("phase") == 1:
+        raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")
+    if "recipe" not in bundle.provenance:
+        raise ValueError(f"{where}: does not say what it was trained on; give a checkpoint of `tempovla train`")
+    recipe = config_from_json(StateVLARecipe, bundle.provenance["recipe"], f"{where}: recipe")
+    folder = str(data or recipe.data.data_directory)
+    if not folder:
+        raise ValueError(f"{where}: does not say where its dataset is; name it with --data")
+    recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
+    source = load_dataset(recipe)
+    if split == "all":
+        return Mixture([source])
+    trained_on = bundle.provenance.get("episodes")
+    if trained_on != len(source):
+        raise ValueError(
+            f"{folder}: has {len(source)} episodes, not the {trained_on} that {where} was trained with, so which of "
+            "them were held out is unknown; use --split all"
+        )
+    validation = split_source(source, recipe)[1]
+    if validation is None:
+        raise ValueError(
+            f"{where}: trained on all episodes (data.train_split={recipe.data.train_split}), none is held out; use "
+            "--split all"
+        )
+    return validation
+
+
+def _errors(controller: Controller, mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> ChunkErrors:
+    totals, normalized_totals, hits, steps = [], [], 0, 0
+    for sample in _batches(mixture, windows, batch_size):
+        demonstrated = sample.future[ACTION_KEY]
+        predicted, as_seen, target = _predict(controller, sample)
+        valid = demonstrated.valid[:, : predicted.shape[1]]
+        wanted = demonstrated.value[:, : predicted.shape[1]][valid].double()
+        totals.append((predicted[valid] - wanted).square().sum(dim=0))
+        normalized_totals.append((as_seen[valid] - target[valid]).square().sum(dim=0))
+        hits += int(((predicted[valid][:, -1] > 0) == (wanted[:, -1] > 0)).sum())
+        steps += int(valid.sum())
+    return ChunkErrors(torch.stack(totals).sum(dim=0), torch.stack(normalized_totals).sum(dim=0), hits, steps)
+
+
+def _batches(mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> Iterator[TimelineSample]:
+    """Every sample once, in order, its number being its seed."""
+    for start in range(0, mixture.lengths[0], batch_size):
+        index = np.arange(start, min(start + batch_size, mixture.lengths[0]))
+        yield collate(mixture, windows, SampleBatch(np.zeros_like(index), index, torch.from_numpy(index)))
+
+
+@torch.inference_mode()
+def _predict(controller: Controller, sample: TimelineSample) -> tuple[Tensor, Tensor, Tensor]:
+    """Chunks (B, H, A) float64 in the robot's units and as the model sees them, and what it should have seen."""
+    policy, transform = controller.policy, controller.transform
+    context, future = transform.forward(sample.context.to(controller.device), sample.future)
+    state = controller.with_seeds(controller.initial_state(sample.batch_size), sample.seed.tolist())
+    chunk, _ = policy.act(context, state)
+    target = future[ACTION_KEY].value[:, : chunk.length]
+    return tuple(value.cpu().double() for value in (transform.inverse(chunk).value, chunk.value, target))  # type: ignore[return-value]

@@ -1,0 +1,106 @@
+"""Errors against held-out demonstrations, counted by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.recipe.conftest import ACTION, record
+
+from tempovla.data.lerobot import open_dataset
+from tempovla.data.split import split_episodes
+from tempovla.recipe import offline
+from tempovla.recipe.offline import dimension_names, evaluate_offline
+from tempovla.recipe.statevla import train_phase
+from tempovla.rollout.controller import Controller
+from tempovla.timeline import ActionChunk, Bundle, Embodiment
+from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.transform.pipeline import TransformPipeline
+
+
+@pytest.fixture
+def checkpoint(recipe, tmp_path):
+    """Both phases of a tiny run; one of the four episodes is held out."""
+    for phase in (1, 2):
+        train_phase(recipe, phase, tmp_path / "run")
+    return tmp_path / "run" / "phase2_flow_matching" / "checkpoint_latest"
+
+
+class Idle:
+    """Says 0 for everything, as the model sees it."""
+
+    def initial_state(self, batch_size):
+        return None
+
+    def act(self, context, state):
+        return ActionChunk.of(torch.zeros(context.batch_size, 4, 3), range(4)), None
+
+
+def demonstrated(dataset, episodes) -> np.ndarray:
+    """(N, 3) every valid action of every chunk of four, in the episodes of nine steps."""
+    source = open_dataset(dataset)
+    actions = [source.read(episode, ACTION, range(9)).value for episode in episodes]
+    return np.concatenate([episode[step : step + 4] for episode in actions for step in range(9)]).astype(np.float64)
+
+
+def test_errors_are_those_of_the_held_out_steps(checkpoint, dataset, monkeypatch):
+    bundle = Bundle.load(checkpoint)
+    transform = TransformPipeline.from_json(bundle.transform)
+    monkeypatch.setattr(Controller, "from_bundle", lambda bundle, device: Controller(Idle(), transform, bundle))
+    figures = evaluate_offline(checkpoint, batch_size=5)
+    _, held_out = split_episodes(4, 0.25, 0)
+    wanted = demonstrated(dataset, held_out)
+    assert (
+        (figures["episodes"], figures["samples"], figures["steps"]) == (1, 9, len(wanted)) == (1, 9, 6 * 4 + 3 + 2 + 1)
+    )
+    statistics = open_dataset(dataset).statistics[ACTION]
+    mean, std = np.array([*statistics["mean"][:2], 0.0]), np.array([*statistics["std"][:2], 1.0])
+    mse = np.square(wanted - mean).mean(axis=0)
+    assert [row["mse"] for row in figures["dimensions"].values()] == pytest.approx(mse, rel=1e-5)
+    normalized = np.square((wanted - mean) / std).mean(axis=0)
+    assert [row["mse_normalized"] for row in figures["dimensions"].values()] == pytest.approx(normalized, rel=1e-5)
+    assert figures["mse"] == pytest.approx(mse.mean(), rel=1e-5)
+    assert figures["gripper_accuracy"] == pytest.approx((wanted[:, 2] < 0).mean())
+
+
+def test_figures_repeat_whatever_the_batch(checkpoint):
+    first, second = (evaluate_offline(checkpoint, batch_size=size) for size in (4, 9))
+    assert first["dimensions"].keys() == second["dimensions"].keys()
+    assert first["mse"] == pytest.approx(second["mse"], rel=1e-5)
+    assert first == evaluate_offline(checkpoint, batch_size=4)
+
+
+def test_a_moved_dataset_and_all_of_it(checkpoint, dataset, tmp_path):
+    dataset.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match="dataset: not a LeRobot dataset"):
+        evaluate_offline(checkpoint)
+    figures = evaluate_offline(checkpoint, data=tmp_path / "moved", split="all")
+    assert (figures["episodes"], figures["samples"]) == (4, 36)
+    assert evaluate_offline(checkpoint, data=tmp_path / "moved")["episodes"] == 1
+    record(tmp_path / "other", episodes=5)
+    with pytest.raises(ValueError, match=r"has 5 episodes, not the 4 that .* was trained with"):
+        evaluate_offline(checkpoint, data=tmp_path / "other")
+    assert evaluate_offline(checkpoint, data=tmp_path / "other", split="all")["episodes"] == 5
+
+
+def test_nothing_held_out_is_said(recipe, checkpoint, tmp_path):
+    bundle = Bundle.load(checkpoint)
+    bundle.provenance["recipe"]["data"]["train_split"] = 1.0
+    bundle.save(tmp_path / "all")
+    with pytest.raises(ValueError, match=r"trained on all episodes \(data\.train_split=1\.0\), none is held out"):
+        evaluate_offline(tmp_path / "all")
+    replace(bundle, provenance={}).save(tmp_path / "bare")
+    with pytest.raises(ValueError, match="does not say what it was trained on"):
+        evaluate_offline(tmp_path / "bare")
+    with pytest.raises(ValueError, match="of phase 1 has not learned to act yet"):
+        evaluate_offline(tmp_path / "run" / "phase1_temporal_jepa" / "checkpoint_latest")
+    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+        evaluate_offline(checkpoint, batch_size=0)
+
+
+def test_dimensions_have_names():
+    assert dimension_names(LIBERO_PANDA, True) == (*offline.POSE_NAMES, "gripper")
+    assert dimension_names(Embodiment("toy", 1, 2, 10.0, (), ("left", "right")), False) == ("left", "right")
+    assert dimension_names(Embodiment("toy", 1, 2, 10.0), False) == ("action 0", "action 1")
