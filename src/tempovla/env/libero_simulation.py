@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -50,7 +51,8 @@ class Simulation:
         self._env.sim.reset = self._restart
         self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
         self.model.opt.disableflags |= self._mujoco.mjtDisableBit.mjDSBL_SENSOR  # nobody reads the wrist's force sensor
-        self._pristine = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
+        self._xml = self._env.sim.model.get_xml()  # now, as MuJoCo writes the model that it compiled last
+        self._pristine = self._arrays_that_resets_change()
         self.env_name = type(self._env).__name__
         robot = self._env.robots[0]
         self._robot = robot
@@ -66,6 +68,13 @@ class Simulation:
             self._control.reset()
         if fixed_state is not None:
             self._control.set_init_state(fixed_state)
+
+    def _arrays_that_resets_change(self) -> dict[str, np.ndarray]:
+        """As compiled: LIBERO places things upon fixtures by where sites are before these are placed themselves."""
+        model = self.model
+        if self._env.fixtures:
+            model = self._mujoco.MjModel.from_xml_string(self._env.model.get_xml())
+        return {name: getattr(model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
 
     def _restart(self) -> None:
         """What robosuite's environment calls to reset MuJoCo: leaves all as if model and data had just been made.
@@ -106,8 +115,14 @@ class Simulation:
 
     @property
     def model_xml(self) -> str:
-        """The model, as LIBERO's HDF5 files keep it."""
-        return self._env.sim.model.get_xml()
+        """The model, with fixtures where this episode has them, as LIBERO's HDF5 files keep it."""
+        root = ElementTree.fromstring(self._xml)
+        for fixture in self._env.fixtures:
+            body = root.find(f".//body[@name='{fixture.root_body}']")
+            assert body is not None
+            placed = self.model.body(fixture.root_body)
+            body.attrib |= {"pos": " ".join(map(str, placed.pos)), "quat": " ".join(map(str, placed.quat))}
+        return ElementTree.tostring(root, encoding="unicode") if self._env.fixtures else self._xml
 
     @property
     def hand_position(self) -> np.ndarray:
