@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from tests import libero_recordings
 
 from tempovla.cli.train_statevla import build
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
@@ -21,8 +27,10 @@ from tempovla.recipe.statevla_config import (
     TransformConfig,
 )
 from tempovla.timeline import Bundle
+from tempovla.train.metrics import read_metrics
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+ROOT = Path(__file__).resolve().parents[3]
+CONFIGS = ROOT / "configs"
 
 
 def read_recipe(name: str) -> StateVLARecipe:
@@ -158,6 +166,7 @@ def test_phase_2_starts_from_a_given_checkpoint(tmp_path, tempovla, small_statev
         (["--phase", "3"], '"phase"'),
         (["--model.jepa.ema_momentum", "0.5"], 'must be given via "training.ema_momentum"'),
         (["--model.readout", "all"], '"model.readout"'),
+        (["--model.image_tokenizer", "vit"], '"model.image_tokenizer"'),
         ([], "data.data_directory is empty; give the root"),
         (["--config", "absent.yaml"], "absent.yaml"),
     ],
@@ -188,6 +197,76 @@ def test_config_files_are_named_however_they_are_given(tmp_path, fails):
     assert fails("train", "statevla", f"--config={tmp_path / 'bad.yaml'}").startswith(f"{tmp_path / 'bad.yaml'}: ")
 
 
+@pytest.fixture
+def libero(tmp_path) -> Path:
+    """Eight episodes of two tasks in LIBERO's files."""
+    libero_recordings.record(tmp_path / "libero", lengths=(14,) * 8, size=32)
+    return tmp_path / "libero"
+
+
+SMALL_GUIDE = (
+    *("--image_size", "32", "--embed_dim", "16", "--encoder_depth", "2", "--model.state_dim", "16"),
+    *("--policy_layers", "1", "--policy_embed_dim", "16", "--temporal_predictor_hidden_dim", "16"),
+    *("--training.phase1.num_epochs", "2", "--training.phase2.num_epochs", "2", "--save_interval", "1"),
+)
+"""The sizes of the guide's config, made small on the command line."""
+
+
+def test_the_guides_commands_work(tmp_path, tempovla, libero, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = ["--config", CONFIGS / "statevla_libero_object.yaml", "--data.data_directory", libero]
+    train = ["train", "statevla", *config, *SMALL_GUIDE]
+    first, second = (Path("checkpoints") / name for name in PHASE_NAMES.values())
+    answer = tempovla(*train, "--phase", 1, "--batch_size", 16)
+    assert answer.code == 0, answer.err
+    assert re.search(r"target encoder \(EMA, no gradient\) +\d+,\d+ +0\n", answer.err)
+    kept = {path.name: path.resolve().name for path in first.glob("checkpoint_*")}
+    assert set(kept) == {"checkpoint_latest", "checkpoint_best", "checkpoint_epoch_1", "checkpoint_epoch_2"}
+    assert (kept["checkpoint_epoch_1"], kept["checkpoint_latest"]) == ("step_00000007", "step_00000014")
+    logged = read_metrics(first)
+    assert [line["train_step"] for line in logged if "jepa_mse" in line] == [10, 14]
+    assert {"jepa_mse", "jepa_variance", "jepa_covariance", "z_std"} <= set(logged[-1])
+
+    best = first / "checkpoint_best"
+    answer = tempovla(*train, "--phase", 2, "--phase1_checkpoint", best, "--batch_size", 16)
+    assert answer.code == 0, answer.err
+    line = read_metrics(second)[-1]
+    assert line["action_loss"] == pytest.approx(line["pos_rot_loss"] + line["gripper_loss"])
+    assert line["val_action_loss"] == pytest.approx(line["val_pos_rot_loss"] + line["val_gripper_loss"])
+    frozen = (Bundle.load(folder).weights["encoder.tokenizer.cls"] for folder in (best, second / "checkpoint_latest"))
+    assert torch.equal(*frozen)
+
+    for folder in (first, second):
+        phase = 1 if folder == first else 2
+        whole = (folder / "checkpoint_latest" / "weights.safetensors").read_bytes()
+        again = tempovla(*train, "--phase", phase, "--batch_size", 16, "--checkpoint", folder / "checkpoint_epoch_1")
+        assert again.code == 0, again.err
+        assert "going on from step 7 of 14" in again.err
+        assert (folder / "checkpoint_latest" / "weights.safetensors").read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_the_guides_command_for_several_gpus_works(tmp_path, tempovla, libero):
+    arguments = [*("train", "statevla", "--config", str(CONFIGS / "statevla_libero_object.yaml")), *SMALL_GUIDE]
+    arguments += ["--data.data_directory", str(libero), "--phase", "1"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "tempovla.cli"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    two, one = tmp_path / "two", tmp_path / "one"
+    done = subprocess.run(
+        [*launch, *arguments, "--batch_size", "8", "--out", str(two)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("phase1: 14 steps") == 1
+    assert tempovla(*arguments, "--batch_size", 16, "--out", one).code == 0
+    both = [read_metrics(out / PHASE_NAMES[1])[-1] for out in (one, two)]
+    for name in ("total", "jepa_mse", "jepa_variance", "jepa_covariance", "z_std", "grad_norm"):
+        assert both[1][name] == pytest.approx(both[0][name], rel=1e-4), name
+
+
 def test_a_real_recording_is_trained_on(shared_dir, tmp_path, tempovla, small_statevla):
     recording = {
         "data.data_directory": shared_dir / "real_lerobot_sample" / "g1_yellow_bottle_v30",
@@ -211,6 +290,10 @@ def test_data_that_do_not_fit_the_model_are_refused(small_statevla, fails):
     train = ["train", "statevla", *small_statevla]
     assert "set model.robot_state_dim=3" in fails(*train, "--model.robot_state_dim", 4)
     assert "set model.cameras to some of" in fails(*train, "--model.cameras", "[observation.images.left]")
+    assert "set model.action_dim=2" in fails(*train, "--model.action_dim", 7)
+    assert "model.image_tokenizer=pretrained needs model.vision_model" in fails(
+        *train, "--image_tokenizer", "pretrained"
+    )
 
 
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path, tempovla, fails, small_statevla):

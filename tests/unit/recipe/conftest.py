@@ -93,6 +93,19 @@ def tiny_recipe(dataset: str | Path) -> StateVLARecipe:
     )
 
 
+def guide_recipe(dataset: str | Path) -> StateVLARecipe:
+    """The parts of the guide's model and its settings, which are the defaults, at small sizes."""
+    sizes = {"image_size": 16, "patch_size": 8, "embed_dim": 8, "lang_emb_dim": 8, "robot_state_dim": 3, "state_dim": 8}
+    depths = {"encoder_depth": 3, "action_dim": 3, "action_seq_len": 4, "policy_layers": 2, "policy_embed_dim": 8}
+    return StateVLARecipe(
+        data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
+        model=StateVLAConfig(cameras=(FRONT, WRIST), **sizes, **depths),
+        training=StateVLATraining(
+            batch_size=4, learning_rate=1e-3, log_interval=1, num_threads=1, recompute_activations=True
+        ),
+    )
+
+
 @pytest.fixture
 def recipe(dataset) -> StateVLARecipe:
     return tiny_recipe(dataset)

@@ -1,4 +1,4 @@
-"""Both phases of the tiny recipe for one epoch each, for torchrun: session.py DATASET OUT BATCH_SIZE."""
+"""Both phases of a small recipe for one epoch each, for torchrun: session.py KIND DATASET OUT BATCH_SIZE."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.unit.recipe.conftest import tiny_recipe
+from tests.unit.recipe.conftest import guide_recipe, tiny_recipe
 
 from tempovla.recipe.statevla import train_phase
 
 
-def train(dataset: str | Path, out: str | Path, batch_size: int) -> None:
-    """Batches are of `batch_size` rows in each process."""
-    recipe = tiny_recipe(dataset)
-    model = replace(recipe.model, freeze_encoder=False)
-    settings = replace(recipe.training, batch_size=batch_size, train_steps=None, num_epochs=1)
-    recipe = replace(recipe, model=model, training=settings)
+def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int) -> None:
+    """Batches are of `batch_size` rows in each process; `guide` freezes the encoder in phase 2, `tiny` trains it on."""
+    recipe = guide_recipe(dataset)
+    if kind == "tiny":
+        recipe = tiny_recipe(dataset)
+        recipe = replace(recipe, model=replace(recipe.model, freeze_encoder=False))
+    recipe = replace(recipe, training=replace(recipe.training, batch_size=batch_size, train_steps=None, num_epochs=1))
     for phase in (1, 2):
         train_phase(recipe, phase, out)
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    train(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -20,19 +20,20 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_with_batches_twice_as_large(tmp_path, dataset):
+@pytest.mark.parametrize("kind", ["guide", "tiny"])
+def test_two_processes_learn_what_one_does_with_batches_twice_as_large(tmp_path, dataset, kind):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(SESSION)]
     places = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "CUDA_VISIBLE_DEVICES": ""}
     environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, str(dataset), str(tmp_path / "two"), "4"],
+        [*command, kind, str(dataset), str(tmp_path / "two"), "4"],
         env=environment,
         text=True,
         capture_output=True,
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    train(dataset, tmp_path / "one", 8)
+    train(kind, dataset, tmp_path / "one", 8)
     for name in PHASE_NAMES.values():
         one, two = (read_metrics(tmp_path / run / name) for run in ("one", "two"))
         assert [line["train_step"] for line in one] == [line["train_step"] for line in two] == [1, 2, 3, 4]

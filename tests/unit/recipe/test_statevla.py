@@ -23,7 +23,7 @@ from tempovla.recipe.statevla_config import DataConfig, Phase1Config, StateVLARe
 from tempovla.recipe.statevla_data import check_fits, load_dataset
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
-from tempovla.timeline import Bundle
+from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.train.config import TrainConfig
 
 
@@ -77,6 +77,7 @@ def test_both_phases_train_and_the_policy_acts(tmp_path, recipe):
     assert [phase_of(result.checkpoint) for result in (first, second)] == [1, 2]
     assert bundle.provenance["dataset"] == str(tmp_path / "dataset")
     assert bundle.provenance["recipe"]["training"]["batch_size"] == 4
+    assert bundle.provenance["recording"] == {}
     actions = act(bundle)
     assert actions.shape == (2, 4, 3)
     assert torch.isfinite(actions).all()
@@ -222,6 +223,25 @@ def test_a_dataset_that_does_not_fit_is_refused_in_one_line(tmp_path, recipe, op
     assert recipe.data.data_directory in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_bundle_says_how_the_pictures_it_learned_from_were_made(tmp_path, recipe):
+    class Simulated:
+        """The dataset, with a note of the simulator that it is from."""
+
+        def __init__(self, source: EpisodeSource) -> None:
+            self._source = source
+            self.recording = {"simulator": "libero", "rendering": "fast", "image_size": 128}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._source, name)
+
+        def __len__(self) -> int:
+            return len(self._source)
+
+    source = Simulated(open_dataset(recipe.data.data_directory))
+    result = train_phase(recipe, 1, tmp_path / "run", source=source)
+    assert Bundle.load(result.checkpoint).provenance["recording"] == source.recording
 
 
 def test_a_gripper_that_is_not_binary_is_refused(tmp_path, recipe):
