@@ -11,7 +11,6 @@ import numpy as np
 from tempovla.env.expert import ActionNoise, ExpertEpisode, replay, rollout_expert
 from tempovla.env.libero import LiberoConfig, LiberoEnv
 from tempovla.env.libero_expert import describe_simulation
-from tempovla.env.libero_suites import initial_states
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.worker import Worker
@@ -187,7 +186,10 @@ class _Collector:
     def _rollout(self, task: str, episode: int, attempt: int) -> ExpertEpisode:
         init_state = None
         if self._config.init_states == "benchmark":
-            init_state = (episode + attempt) % _fixed_states(self._env.config, task)
+            count = self._env.config.init_state_count(task)
+            if count == 0:
+                raise ValueError(f"init_states=benchmark: {task} has no fixed initial states; choose random")
+            init_state = (episode + attempt) % count
         return rollout_expert(
             self._env,
             episode_seed("collect", self._seed, task, episode, attempt),
@@ -197,9 +199,3 @@ class _Collector:
             binary_gripper=self._config.binary_gripper,
             steps_after_success=self._config.steps_after_success,
         )
-
-
-def _fixed_states(config: MetaWorldConfig | LiberoConfig, task: str) -> int:
-    if isinstance(config, LiberoConfig):
-        return len(initial_states(config.suite, task))
-    raise ValueError("init_states=benchmark: Meta-World has no fixed initial states; choose random")

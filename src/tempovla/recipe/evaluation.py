@@ -87,6 +87,7 @@ def evaluate_checkpoint(
     if outputs.results is not None:
         Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True  # the same seeds give the same results
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
     limit = config.max_steps or env_config.max_steps
     env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
@@ -116,6 +117,7 @@ def evaluate_checkpoint(
     rates = success_rates(episodes)
     results = {
         "title": f"{bundle.policy} on {env_config.title}",
+        "summary": _summary(env_config, len(tasks), config.episodes, init_states),
         "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
         "mean": summarize(pool(list(rates.values()))),
         "seed": config.seed,
@@ -167,6 +169,13 @@ def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) ->
             f"{task}: the benchmark has {count} initial states, but {episodes} episodes are asked for; run at most "
             f"{count}, or draw initial states at random"
         )
+
+
+def _summary(env_config: SimulatorConfig, tasks: int, episodes: int, init_states: InitStates) -> str:
+    """The evaluation in one sentence."""
+    start = "the benchmark's fixed initial states" if init_states == "benchmark" else "initial states drawn at random"
+    suite = getattr(env_config, "suite", env_config.title)
+    return f"{episodes} episodes of each of {tasks} tasks of {suite}, from {start}."
 
 
 def _settings(env_config: SimulatorConfig) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""Lines of an evaluation in a log."""
+
+from __future__ import annotations
+
+import logging
+
+from tempovla.rollout.progress import EvaluationProgress
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
+
+
+def test_a_log_has_a_line_for_every_episode(caplog):
+    caplog.set_level(logging.INFO, "tempovla")
+    with EvaluationProgress(2) as progress:
+        progress.add(EpisodeResult(EpisodeSpec("push", 5), "", True, 31, 0.0))
+        progress.add(EpisodeResult(EpisodeSpec("push", 6, init_state=1), "", False, 40, 0.0))
+    assert caplog.messages == [
+        "1 of 2: push, seed 5: success after 31 steps",
+        "2 of 2: push, initial state 1, seed 6: failure after 40 steps",
+    ]
+    assert (progress.ended, progress.solved) == (2, 1)
