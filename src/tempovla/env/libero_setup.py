@@ -87,10 +87,24 @@ def import_environments(assets: Path) -> Any:
 
 @cache
 def _import_environments() -> Any:
-    with contextlib.suppress(RenderingUnavailableError):
-        select_backend()  # robosuite would choose for the whole process
-    with _libero_config(), _silent_robosuite():
+    try:
+        backend = select_backend()
+    except RenderingUnavailableError:
+        backend = "glx"  # what robosuite can import without any OpenGL library; nothing is drawn with it
+    with _environment_variable("MUJOCO_GL", backend), _libero_config(), _silent_robosuite():
         return importlib.import_module("libero.libero.envs")
+
+
+@contextlib.contextmanager
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 @contextlib.contextmanager
@@ -99,14 +113,8 @@ def _libero_config() -> Iterator[None]:
     chosen = Path(os.environ.get(_CONFIG_VARIABLE, "~/.libero")).expanduser()
     if not (chosen / "config.yaml").is_file():
         chosen = _own_config_folder()
-    before = os.environ.get(_CONFIG_VARIABLE)
-    os.environ[_CONFIG_VARIABLE] = str(chosen)
-    try:
+    with _environment_variable(_CONFIG_VARIABLE, str(chosen)):
         yield
-    finally:
-        del os.environ[_CONFIG_VARIABLE]
-        if before is not None:
-            os.environ[_CONFIG_VARIABLE] = before
 
 
 def _own_config_folder() -> Path:

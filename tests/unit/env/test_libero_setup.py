@@ -62,6 +62,19 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path: Path, libero_ass
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.sim
+def test_without_any_opengl_library_there_is_simulation_without_pictures(tmp_path: Path, libero_assets: Path) -> None:
+    no_opengl = (
+        "import ctypes; real = ctypes.CDLL.__init__\n"
+        "def load(self, name=None, *args, **kwargs):\n"
+        "    if any(part in str(name) for part in ('EGL', 'OSMesa', 'libGL')): raise OSError(name)\n"
+        "    real(self, name, *args, **kwargs)\n"
+        "ctypes.CDLL.__init__ = load\n"
+    )
+    result = run(no_opengl + PLAY + "; LiberoEnv(LiberoConfig())", tmp_path, libero_assets, MUJOCO_GL="")
+    assert "RenderingUnavailableError: cannot render offscreen" in result.stderr.splitlines()[-1]
+
+
 def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("bddl", "cv2") else found(name))
