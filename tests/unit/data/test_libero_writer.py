@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -59,6 +60,18 @@ def test_layout_is_liberos_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(obs["ee_states"][:, 3:], obs["ee_ori"][()])
         assert demo["robot_states"].shape == (12, 9)
         assert demo["states"].shape == (12, 4)
+
+
+def test_what_was_executed_lies_beside_what_was_wanted(tmp_path: Path) -> None:
+    frames = episode(0)
+    executed = frames[ACTION_KEY] * 0.5
+    with LiberoHdf5Writer(tmp_path) as writer:
+        writer.add_episode(MILK, instruction(MILK), frames, replace(extras(12), executed=executed))
+        with pytest.raises(DatasetError, match="7 executed actions for 12 steps; give one a step"):
+            writer.add_episode(MILK, instruction(MILK), frames, replace(extras(12), executed=executed[:7]))
+    with h5py.File(tmp_path / f"{MILK}_demo.hdf5", "r") as file:
+        np.testing.assert_array_equal(file["data/demo_0/executed_actions"], executed)
+        np.testing.assert_array_equal(file["data/demo_0/actions"], frames[ACTION_KEY])
 
 
 def test_pictures_are_stored_with_the_bottom_row_first(tmp_path: Path) -> None:
