@@ -155,9 +155,8 @@ def read_file(path: Path) -> DemoFile:
 def _read_opened(path: Path, file: h5py.File) -> DemoFile:
     data = file.get("data")
     if not isinstance(data, h5py.Group):
-        raise DatasetError(
-            f"{path}: has no group 'data' but {sorted(map(str, file)) or 'nothing'}, so it is none of LIBERO's; leave it out"
-        )
+        there = sorted(map(str, file)) or "nothing"
+        raise DatasetError(f"{path}: has no group 'data' but {there}, so it is none of LIBERO's; leave it out")
     numbers = {number: name for name in data if (number := demo_number(str(name))) is not None}
     if not numbers:
         raise DatasetError(f"{path}: has no demonstrations, groups data/demo_N; leave it out or copy it again")
