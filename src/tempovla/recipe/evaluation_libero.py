@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from typing import Any, Literal
 from tempovla.env.libero import LiberoConfig
 from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint, recording_of
 from tempovla.rollout.evaluate import EvaluationConfig
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,7 @@ def evaluate_libero(
     Raises:
         ValueError: for an unknown suite or task, and as `evaluate_checkpoint` does.
     """
-    recorded = recording_of(checkpoint)
-    asked = {name: getattr(suite, name) for name in ("suite", "rendering", "image_size")}
-    known = {name: recorded[name] for name in asked if recorded.get("simulator") == "libero" and name in recorded}
-    env_config = replace(LiberoConfig(), **known | {name: value for name, value in asked.items() if value is not None})
+    env_config = libero_config(suite, recording_of(checkpoint))
     return evaluate_checkpoint(
         checkpoint,
         env_config,
@@ -59,3 +59,18 @@ def evaluate_libero(
         instruction=instruction,
         outputs=outputs,
     )
+
+
+def libero_config(suite: LiberoSuite, recorded: Mapping[str, Any]) -> LiberoConfig:
+    """What is asked for, else what was recorded; warns where pictures are not, or may not be, those of training."""
+    known = recorded if recorded.get("simulator") == "libero" else {}
+    default = LiberoConfig()
+    chosen: dict[str, Any] = {}
+    for name in ("suite", "rendering", "image_size"):
+        asked, trained = getattr(suite, name), known.get(name)
+        chosen[name] = next(value for value in (asked, trained, getattr(default, name)) if value is not None)
+        if trained is not None and chosen[name] != trained:
+            LOGGER.warning("%s is %s, but the policy was trained on %s", name, chosen[name], trained)
+        elif trained is None and asked is None:
+            LOGGER.warning("the checkpoint does not know its demonstrations' %s; taking %s", name, chosen[name])
+    return replace(default, **chosen)

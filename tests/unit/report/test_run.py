@@ -26,6 +26,17 @@ def test_results_keep_every_value(bare_run):
     assert results.seed == 7
 
 
+def test_times_may_lie_in_a_file_of_their_own(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({"tasks": {"a": {"success": 0.5, "episodes": 4}}, "seed": 7}))
+    timing = {"cpu_seconds": 3.5, "wall_seconds": 2.5, "command": "tempovla eval", "machine": {"device": "cpu"}}
+    (tmp_path / "results.timing.json").write_text(json.dumps(timing))
+
+    results = read_results(tmp_path)
+
+    assert (results.cpu_seconds, results.wall_seconds, results.seed) == (3.5, 2.5, 7)
+    assert (results.command, results.machine) == ("tempovla eval", {"device": "cpu"})
+
+
 def test_mean_of_all_tasks_is_taken_where_the_file_gives_none(tmp_path):
     tasks = {"a": {"success": 0.5, "episodes": 4, "blind": 0.25}, "b": {"success": 1.0, "episodes": 4, "blind": 0.75}}
     (tmp_path / "results.json").write_text(json.dumps({"tasks": tasks}))
