@@ -1,7 +1,7 @@
 """Every ```python block in README and docs runs; the blocks of one page share their names, in order.
 
 A fence marked ```python notest is shown to the reader but not run; a page with one marked ```python sim needs the
-simulator.
+simulator, with one marked ```python libero LIBERO and its assets.
 """
 
 from __future__ import annotations
@@ -28,21 +28,25 @@ def snippets(page: Path) -> str:
     return "\n".join(kept)
 
 
-def needs_simulator(page: Path) -> bool:
-    """Whether a block of the page is marked so."""
-    return any(fence["mark"] == "sim" for fence in FENCE.finditer(page.read_text()))
+def marks(page: Path) -> set[str]:
+    """What the blocks of a page are marked with."""
+    return {fence["mark"] for fence in FENCE.finditer(page.read_text())}
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.sim] * needs_simulator(page))
+        pytest.param(
+            page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.sim] * bool(marks(page) & {"sim", "libero"})
+        )
         for page in PAGES
     ],
 )
-def test_python_in_the_docs_runs(page, tmp_path, monkeypatch):
-    if needs_simulator(page):
+def test_python_in_the_docs_runs(page, tmp_path, monkeypatch, request):
+    if "sim" in marks(page):
         pytest.importorskip("metaworld")
+    if "libero" in marks(page):
+        request.getfixturevalue("libero_assets")
     monkeypatch.chdir(tmp_path)
     exec(compile(snippets(page), page, "exec"), {"__name__": "snippet"})
 

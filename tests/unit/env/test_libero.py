@@ -50,7 +50,7 @@ def reach(env: LiberoEnv, name: str, closed: bool) -> np.ndarray:
 def test_states_and_pixels_are_those_of_plain_libero(env: LiberoEnv, libero_assets: Path) -> None:
     """LIBERO's own way: compile anew, set the fixed state; and robosuite's own renderer, whose first row is the lowest.
 
-    Its observations are of a moment 48 ms ago unless they are updated by force.
+    Its observations after a fixed state are of 2 ms ago unless they are updated by force.
     """
     problem = str(libero_suites.problem_file("libero_object", TASK))
     plain = import_environments(libero_assets).OffScreenRenderEnv(
