@@ -15,7 +15,8 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError
 from tempovla.data.libero_files import HDF5_ERRORS, Frames, damaged, open_hdf5
 
-_MOST_OPEN_FILES = 64
+_MOST_OPEN_FILES = 256
+"""More than LIBERO-90 has, and well below the 1024 that a process may have open."""
 
 
 class FrameReader:
