@@ -190,12 +190,15 @@ def test_how_much_z_differs_between_observations_is_reported_and_trains_nothing(
 
 @pytest.mark.parametrize("phase", [1, 2])
 @pytest.mark.parametrize("kind", ["mamba", "transformer"])
-def test_recomputed_activations_give_the_same_loss_and_gradients(phase, kind):
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_recomputed_activations_give_the_same_loss_and_gradients(phase, kind, bfloat16):
     gradients = []
     for again in (False, True):
         policy = build(phase, encoder_type=kind, policy_type=kind, encoder_depth=2, freeze_encoder=False)
         policy.recompute_activations(again)
-        total = loss(policy(sample_for(policy)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            terms = policy(sample_for(policy))
+        total = loss(terms)
         total.backward()
         gradients.append({name: w.grad for name, w in policy.named_parameters() if w.grad is not None} | {"": total})
     assert gradients[0].keys() == gradients[1].keys()

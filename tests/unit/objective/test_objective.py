@@ -30,7 +30,7 @@ def test_elementwise_losses_have_their_values_over_the_valid_entries(kind, expec
     assert value.item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mse", "l1", "bce", "variance", "covariance"])
+@pytest.mark.parametrize("kind", ["mse", "l1", "bce", "variance", "covariance", "std"])
 def test_values_where_invalid_change_neither_loss_nor_gradient(kind):
     valid = torch.tensor([True, True, False, True])
     clean = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))

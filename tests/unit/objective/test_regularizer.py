@@ -1,4 +1,4 @@
-"""Variance and covariance against their formulas in numpy."""
+"""Variance, covariance and standard deviation against their formulas in numpy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tempovla.objective.regularizer import covariance, variance
+from tempovla.objective.regularizer import covariance, std, variance
 
 
 def test_variance_is_the_mean_hinge_on_the_standard_deviation():
@@ -38,3 +38,10 @@ def test_fewer_than_two_rows_give_zero_with_zero_gradient(regularizer, rows):
     value.backward()
     assert value.item() == 0.0
     assert torch.equal(z.grad, torch.zeros(rows, 3))
+
+
+def test_std_is_the_mean_over_the_dimensions_and_0_where_there_is_nothing_to_compare():
+    z = np.random.default_rng(0).normal(size=(16, 5)) * np.array([0.1, 0.5, 1.0, 2.0, 0.9])
+    assert std(torch.tensor(z, dtype=torch.float32)).item() == pytest.approx(z.std(axis=0, ddof=1).mean(), rel=1e-5)
+    assert std(torch.ones(8, 3)).item() == 0.0
+    assert std(torch.ones(1, 3)).item() == 0.0

@@ -20,5 +20,5 @@ class Recompute(nn.Module):
     def run_layer(self, layer: nn.Module, *inputs: Any, **options: Any) -> Any:
         """The layer's output."""
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False, **options)
+            return checkpoint(layer, *inputs, use_reentrant=False, **options)
         return layer(*inputs, **options)
