@@ -42,9 +42,9 @@ class Outputs:
         videos: folder for a success and a failure of every task, with an index.json for the report.
     """
 
-    results: str | None = None
-    recordings: str | None = None
-    videos: str | None = None
+    results: str | Path | None = None
+    recordings: str | Path | None = None
+    videos: str | Path | None = None
 
 
 def evaluate_checkpoint(
