@@ -68,14 +68,14 @@ def test_from_demonstrations_to_success_rates_by_the_command_line(tempovla, tmp_
     checkpoint = tmp_path / "checkpoints" / "phase2_flow_matching" / "checkpoint_latest"
 
     offline = json.loads(tempovla("eval", "offline", "--checkpoint", checkpoint, "--split", "all", "--json"))
-    assert set(offline["mse"]) == {"x", "y", "z", "rx", "ry", "rz", "gripper"}
+    assert set(offline["dimensions"]) == {"x", "y", "z", "rx", "ry", "rz", "gripper"}
 
     evaluate = ("eval", "libero", "--checkpoint", checkpoint, "--suite", "libero_object", "--tasks", ",".join(TASKS))
     for name, workers in (("a.json", 1), ("b.json", 2)):
         tempovla(*evaluate, "--trials", 1, "--workers", workers, "--max_steps", 24, "--json", name)
     assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
     results = json.loads((tmp_path / "a.json").read_text())
-    assert [trial["init_state"] for trial in results["trials"]] == [0, 0]
+    assert [trial["init_state"] for trial in results["episodes"]] == [0, 0]
     for block in results["tasks"].values():
         low, high = block["ci95"]
         assert 0 <= low <= block["success"] <= high <= 1
