@@ -7,6 +7,7 @@ first row is the lowest.
 from __future__ import annotations
 
 import copy
+import gc
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -209,6 +210,7 @@ class LiberoEnv(gymnasium.Env):
         if task == self._task:
             return
         self._simulation = Simulation(self.config.suite, task, self.config.assets)
+        gc.collect()  # the last task's objects refer to each other and hold 140 MB
         self._state_indexes = self._simulation.joint_indexes + self._simulation.finger_indexes
         self._task = task
 
