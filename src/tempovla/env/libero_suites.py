@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import io
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from functools import cache
@@ -56,6 +57,12 @@ def instruction(suite: str, task: str) -> str:
     words = task.split("_")
     scene = next((index for index, word in enumerate(words) if word.startswith("SCENE")), -1)
     return " ".join(words[scene + 1 :])
+
+
+def problem_words(suite: str, task: str) -> str:
+    """The task in the words of its BDDL file, which LIBERO's demonstrations carry: often not the benchmark's."""
+    words = re.search(r"\(:language\s+([^()]*)\)", problem_file(suite, task).read_text())
+    return words[1].strip() if words else instruction(suite, task)
 
 
 def problem_file(suite: str, task: str) -> Path:

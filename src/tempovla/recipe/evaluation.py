@@ -54,7 +54,7 @@ def evaluate_checkpoint(
     config: EvaluationConfig,
     *,
     init_states: InitStates = "random",
-    instruction: str | None = None,
+    instruction: str | Mapping[str, str] | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes.
@@ -65,7 +65,7 @@ def evaluate_checkpoint(
         tasks: the simulator's names.
         config: how many episodes, and how.
         init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` where the seed says.
-        instruction: what the policy is told, in place of each task's own words.
+        instruction: what the policy is told in place of each task's own words, in all tasks or by task (of each).
         outputs: what to write.
 
     Returns:
@@ -91,7 +91,10 @@ def evaluate_checkpoint(
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
     limit = config.max_steps or env_config.max_steps
     env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
-    told = {task: env_config.instruction(task) if instruction is None else instruction for task in tasks}
+    if instruction is None:
+        told = {task: env_config.instruction(task) for task in tasks}
+    else:
+        told = dict(instruction) if isinstance(instruction, Mapping) else dict.fromkeys(tasks, instruction)
     specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cpu_s, wall_s = cpu_seconds(), time.monotonic()
@@ -135,14 +138,14 @@ def evaluate_checkpoint(
     return results
 
 
-def recording_of(checkpoint: str | Path) -> Mapping[str, Any]:
-    """How the pictures that a checkpoint was trained on were made; empty where nobody knows.
+def provenance_of(checkpoint: str | Path) -> Mapping[str, Any]:
+    """What a checkpoint was trained on: `recording`, how its pictures were made, `instructions` and more, where known.
 
     Raises:
         ValueError: if there is no readable checkpoint.
     """
     meta = read_json(Path(checkpoint) / "bundle.json", remedy="give the folder that training saved")
-    return meta.get("provenance", {}).get("recording", {})
+    return meta.get("provenance", {})
 
 
 def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> None:

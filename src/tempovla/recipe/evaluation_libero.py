@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tempovla.env.libero import LiberoConfig
-from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint, recording_of
+from tempovla.env.libero_suites import problem_words
+from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint, provenance_of
 from tempovla.rollout.evaluate import EvaluationConfig
 
 LOGGER = logging.getLogger(__name__)
@@ -49,14 +50,17 @@ def evaluate_libero(
     Raises:
         ValueError: for an unknown suite or task, and as `evaluate_checkpoint` does.
     """
-    env_config = libero_config(suite, recording_of(checkpoint))
+    provenance = provenance_of(checkpoint)
+    env_config = libero_config(suite, provenance.get("recording", {}))
+    tasks = tasks or env_config.task_names()
+    familiar = familiar_words(env_config, tasks, provenance.get("instructions", ())) if instruction is None else None
     return evaluate_checkpoint(
         checkpoint,
         env_config,
-        tasks or env_config.task_names(),
+        tasks,
         config,
         init_states=suite.init_states,
-        instruction=instruction,
+        instruction=instruction if familiar is None else familiar,
         outputs=outputs,
     )
 
@@ -74,3 +78,24 @@ def libero_config(suite: LiberoSuite, recorded: Mapping[str, Any]) -> LiberoConf
         elif trained is None and asked is None:
             LOGGER.warning("the checkpoint does not know its demonstrations' %s; taking %s", name, chosen[name])
     return replace(default, **chosen)
+
+
+def familiar_words(env_config: LiberoConfig, tasks: Sequence[str], trained: Sequence[str]) -> dict[str, str]:
+    """Each task in the words that the policy was trained on; warns where it was trained on others.
+
+    LIBERO words most tasks twice: the benchmark's name, and the BDDL file, whose words its own demonstrations carry.
+
+    Args:
+        env_config: names the suite.
+        tasks: the suite's names.
+        trained: the instructions of the demonstrations; empty where nobody knows.
+    """
+    known = {words.casefold(): words for words in trained}
+    told = {}
+    for task in tasks:
+        env_config.check_task(task)
+        wordings = (env_config.instruction(task), problem_words(env_config.suite, task))
+        told[task] = next((known[words.casefold()] for words in wordings if words.casefold() in known), wordings[0])
+        if known and told[task] not in known.values():
+            LOGGER.warning("the policy was never told %r in training", told[task])
+    return told

@@ -170,6 +170,7 @@ def make_bundle(
         "dataset": source.name,
         "episodes": len(source),
         "recording": dict(source.recording),
+        "instructions": sorted({source.episode(index).instruction for index in range(len(source))}),
         "phase": policy.phase,
         "tempovla": __version__,
         "torch": torch.__version__,

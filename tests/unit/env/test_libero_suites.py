@@ -74,3 +74,8 @@ def test_unknown_names_get_the_nearest_known_one() -> None:
         libero_suites.check_task("libero_object", "pick_up_the_buter")
     with pytest.raises(ValueError, match=r"suite: no LIBERO suite 'maniskill'; choose from libero_object, "):
         libero_suites.task_names("maniskill")
+
+
+def test_problems_have_words_of_their_own() -> None:
+    task = "pick_up_the_butter_and_place_it_in_the_basket"
+    assert libero_suites.problem_words("libero_object", task) == "Pick the butter and place it in the basket"
