@@ -39,6 +39,12 @@ def build(name: str, summary: str) -> ArgumentParser:
         help="random placements, so that evaluations begin from states never seen, or the benchmark's",
     )
     parser.add_argument(
+        "--joint-noise",
+        type=float,
+        default=default.joint_noise_rad,
+        help="scatter of the arm's joints [rad] at the beginning of random placements; default: the benchmark's",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="only measure how often the expert succeeds; needs no --out"
     )
     add_json_flag(parser)
@@ -60,6 +66,7 @@ def run(args: Namespace) -> Outcome:
         rendering=args.rendering,
         noise=args.noise,
         init_states=args.init_states,
+        joint_noise_rad=args.joint_noise,
     )
     if args.dry_run:
         return Outcome("\n".join(attempts_table(results := measure_expert(config, workers=args.workers))), results)

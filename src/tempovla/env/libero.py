@@ -46,6 +46,8 @@ class LiberoConfig:
         max_steps: control steps after which an episode is truncated; None is the suite's limit.
         settle_steps: steps without motion before an episode begins, in which objects come to rest; 5 in LIBERO's own
             evaluation (libero/lifelong).
+        joint_noise_rad: standard deviation of the arm's joints where an episode begins at a drawn placement. The
+            benchmark's fixed states have 0.02; LIBERO's own draws, as the default, have none.
         terminate_on_success: end the episode at its first success; experts go on a little to record the end.
         render: False leaves the images out, which needs no OpenGL.
         assets: the folder with LIBERO's assets; None looks where `locate_assets` says.
@@ -60,6 +62,7 @@ class LiberoConfig:
     rendering: Literal["exact", "fast"] = "exact"
     max_steps: int | None = None
     settle_steps: int = 5
+    joint_noise_rad: float = 0.0
     terminate_on_success: bool = True
     render: bool = True
     assets: str | None = None
@@ -72,6 +75,8 @@ class LiberoConfig:
             raise ValueError(f"max_steps={self.max_steps} must be at least 1, or null for the suite's limit")
         if self.settle_steps < 0:
             raise ValueError(f"settle_steps={self.settle_steps} must not be negative")
+        if self.joint_noise_rad < 0:
+            raise ValueError(f"joint_noise_rad={self.joint_noise_rad} must not be negative; 0 is none")
         if self.rendering not in ("exact", "fast"):
             raise ValueError(f"rendering={self.rendering!r}; choose exact or fast")
 
@@ -166,7 +171,8 @@ class LiberoEnv(gymnasium.Env):
             self._switch_task(task)
         # Without a seed, episodes go on being drawn from the generator which the last seed set up.
         placement_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        self._simulation.reset(placement_seed, None if init_state is None else self._fixed_state(init_state))
+        fixed_state = None if init_state is None else self._fixed_state(init_state)
+        self._simulation.reset(placement_seed, fixed_state, self.config.joint_noise_rad)
         for _ in range(self.config.settle_steps):
             self._simulation.step(np.zeros(ACTION_DIMS))
         self._step = 0

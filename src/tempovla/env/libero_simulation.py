@@ -22,6 +22,8 @@ from tempovla.env.libero_setup import (
     locate_assets,
 )
 
+_JOINT_NOISE_STREAM = 2
+
 
 class Simulation:
     """LIBERO's environment of one task, without its cameras and observables, beginning each episode anew.
@@ -62,12 +64,21 @@ class Simulation:
         self.objects_of_interest: tuple[str, ...] = tuple(self._env.obj_of_interest)
         self.object_names: tuple[str, ...] = tuple(self._env.objects_dict)
 
-    def reset(self, seed: int, fixed_state: np.ndarray | None = None) -> None:
-        """Draw a placement, then put all joints where the fixed state has them, if one is given."""
+    def reset(self, seed: int, fixed_state: np.ndarray | None = None, joint_noise_rad: float = 0.0) -> None:
+        """Draw a placement, then put all joints where the fixed state has them, if one is given.
+
+        Where none is, the arm's joints are moved by normal noise of this standard deviation, like those of the
+        benchmark's fixed states.
+        """
         with _numpy_seeded(seed):
             self._control.reset()
-        if fixed_state is not None:
-            self._control.set_init_state(fixed_state)
+        state = fixed_state
+        if state is None and joint_noise_rad:
+            state = self.state
+            generator = np.random.default_rng([seed, _JOINT_NOISE_STREAM])
+            state[1 + np.array(self.joint_indexes)] += joint_noise_rad * generator.standard_normal(7)
+        if state is not None:
+            self._control.set_init_state(state)
 
     def _arrays_that_resets_change(self) -> dict[str, np.ndarray]:
         """As compiled: LIBERO places things upon fixtures by where sites are before these are placed themselves."""

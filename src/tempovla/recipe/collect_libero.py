@@ -48,6 +48,8 @@ class LiberoCollectConfig:
         noise_correlation: of the disturbance, from one control step to the next.
         init_states: "random" placements, so that the benchmark's initial states stay unseen until the evaluation, or
             "benchmark".
+        joint_noise_rad: standard deviation of the arm's joints at the beginning of random placements, by default that
+            of the benchmark's states: LIBERO's own sampler moves objects alone.
     """
 
     suite: str = "libero_object"
@@ -59,9 +61,11 @@ class LiberoCollectConfig:
     noise: float = 0.3
     noise_correlation: float = 0.8
     init_states: Literal["random", "benchmark"] = "random"
+    joint_noise_rad: float = 0.02
 
     def __post_init__(self) -> None:
         check_expert(self.suite)
+        self.environment()
         if self.episodes_per_task < 1:
             raise ValueError(f"episodes_per_task={self.episodes_per_task} must be at least 1")
         if self.noise < 0:
@@ -77,7 +81,13 @@ class LiberoCollectConfig:
 
     def environment(self) -> LiberoConfig:
         """The environments that experts play in."""
-        return LiberoConfig(suite=self.suite, image_size=self.image_size, rendering=self.rendering, max_steps=MAX_STEPS)
+        return LiberoConfig(
+            suite=self.suite,
+            image_size=self.image_size,
+            rendering=self.rendering,
+            joint_noise_rad=self.joint_noise_rad,
+            max_steps=MAX_STEPS,
+        )
 
     def behaviour(self) -> CollectConfig:
         """How experts demonstrate."""

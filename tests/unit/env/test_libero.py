@@ -218,3 +218,23 @@ def test_unknown_names_and_numbers_are_refused(env: LiberoEnv) -> None:
     }.items():
         with pytest.raises(ValueError, match=field):
             LiberoConfig(**{field: value})
+
+
+def test_drawn_placements_may_begin_with_the_arm_as_scattered_as_in_the_fixed_states(libero_assets: Path) -> None:
+    still = LiberoEnv(LiberoConfig(task=TASK, render=False, settle_steps=0))
+    scattered = LiberoEnv(LiberoConfig(task=TASK, render=False, settle_steps=0, joint_noise_rad=0.02))
+    joints, fixed = [], libero_suites.initial_states("libero_object", TASK)[:, 1:8]
+    for seed in range(50):
+        still.reset_state(seed=seed)
+        scattered.reset_state(seed=seed)
+        joints.append(scattered.state[:7])
+        for name in still.simulation.object_names:
+            np.testing.assert_array_equal(
+                still.simulation.object_pose(name)[0], scattered.simulation.object_pose(name)[0]
+            )
+    scatter, benchmarks = (np.std(values - np.mean(values, axis=0)) for values in (np.stack(joints), fixed))
+    assert scatter == pytest.approx(0.02, rel=0.1)
+    assert benchmarks == pytest.approx(0.02, rel=0.1)
+    scattered.reset_state(seed=3, init_state=3)
+    still.reset_state(seed=4, init_state=3)
+    np.testing.assert_array_equal(scattered.simulation.state, still.simulation.state)

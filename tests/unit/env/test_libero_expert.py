@@ -43,7 +43,7 @@ def test_flat_and_tall_objects_end_in_the_basket_within_130_steps(env: LiberoEnv
 
 
 @pytest.mark.slow
-def test_nine_of_ten_disturbed_attempts_succeed_on_every_task(env: LiberoEnv) -> None:
+def test_disturbed_attempts_succeed_on_every_task_but_for_one_in_five_at_most(env: LiberoEnv) -> None:
     for task in task_names("libero_object"):
         outcomes = [rollout_expert(env, seed, task=task, noise=NOISE).success for seed in range(5)]
         assert sum(outcomes) >= 4, task

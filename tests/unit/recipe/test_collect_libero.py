@@ -26,6 +26,7 @@ SMALL = LiberoCollectConfig(tasks=TASKS, episodes_per_task=1, seed=5, image_size
         ({"episodes_per_task": 0}, "episodes_per_task=0 must be at least 1"),
         ({"noise": -0.1}, r"noise=-0\.1 must not be negative; 0 is none"),
         ({"noise_correlation": 1.0}, r"noise_correlation=1\.0 must be at least 0 and less than 1"),
+        ({"joint_noise_rad": -0.1}, r"joint_noise_rad=-0\.1 must not be negative; 0 is none"),
         ({"init_states": "fixed"}, "init_states='fixed'; choose random or benchmark"),
         ({"rendering": "ugly"}, "rendering='ugly'; choose exact or fast"),
         ({"suite": "libero_goals"}, "did you mean libero_goal"),
