@@ -216,6 +216,8 @@ def damaged(path: Path, error: Exception, where: str = "") -> DatasetError:
 
 def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, bottom_first: bool) -> Demo:
     where = f"{path}: {name}"
+    if not isinstance(demo, h5py.Group):
+        raise DatasetError(f"{where} is no group of actions and obs; leave the file out, or record it again")
     columns = {key: _numbers(where, demo, key) for key in WIDTHS if key in demo or key not in HAND}
     lengths = {key: len(values) for key, values in columns.items()}
     numbers = {

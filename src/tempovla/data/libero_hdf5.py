@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
-from tempovla.data.libero_layout import ACTION_KEY, CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, STATE_KEY
+from tempovla.data.libero_layout import ACTION_KEY, CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, STATE_KEY, task_of
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo
@@ -94,8 +95,8 @@ class LiberoHdf5Source:
         return len(self._demos)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length and instruction of one demonstration."""
-        return self._numbers.episode(episode)
+        """Length, instruction and task, scene included, of one demonstration."""
+        return replace(self._numbers.episode(episode), task=task_of(self._demos[episode].path))
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(length,) times of the steps [s]."""

@@ -23,6 +23,8 @@ def open_source(path: str | Path, demos_per_task: int | None = None, max_len_dat
         DatasetError: if it is neither, or cannot be used as it is.
     """
     path = Path(path)
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")
     if (path / "meta").is_dir():
         source: EpisodeSource = open_dataset(path)
     elif path.is_file() or next(path.glob("*.hdf5"), None) or next(path.glob("*/*.hdf5"), None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +27,7 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
 
     Args:
         source: where episodes come from.
-        demos_per_task: at most so many of each instruction; all by default.
+        demos_per_task: at most so many of each task, or of each instruction where tasks are not named; all by default.
         max_len_data: steps beyond so many are left out [control steps]; none by default. What lies beyond the cut is
             as invalid as what lies beyond an episode's end, and how much is lost is logged.
 
@@ -40,8 +41,9 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
     seen: Counter[str] = Counter()
     chosen = []
     for index, info in enumerate(infos):
-        if demos_per_task is None or seen[info.instruction] < demos_per_task:
-            seen[info.instruction] += 1
+        task = info.task or info.instruction
+        if demos_per_task is None or seen[task] < demos_per_task:
+            seen[task] += 1
             chosen.append(index)
     lost = [infos[i].length - max_len_data for i in chosen if max_len_data and infos[i].length > max_len_data]
     if lost:
@@ -73,7 +75,7 @@ class Selection:
         self._episodes = np.array(episodes, dtype=np.int64)
         self._max_length = max_length
         infos = [source.episode(int(i)) for i in self._episodes]
-        self._infos = [EpisodeInfo(min(info.length, max_length or info.length), info.instruction) for info in infos]
+        self._infos = [replace(info, length=min(info.length, max_length or info.length)) for info in infos]
 
     @property
     def cache(self) -> ByteCache:
@@ -122,7 +124,7 @@ class Selection:
         return len(self._episodes)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length, as cut, and instruction of one episode."""
+        """Length, as cut, instruction and task of one episode."""
         if not 0 <= episode < len(self):
             raise OutOfRangeError(f"{self.name}: no episode {episode} in the selection of {len(self)}, counted from 0")
         return self._infos[episode]

@@ -32,6 +32,9 @@ _PICKLED_ARRAY = frozenset(
     }
 )
 
+_UNPICKLING_ERRORS = (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, ValueError)
+"""What the pickle module says that it raises."""
+
 
 def check_suite(suite: str) -> None:
     """Raise a ValueError that names the nearest suite unless this is one of the five."""
@@ -86,10 +89,10 @@ def initial_states(suite: str, task: str) -> np.ndarray:
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             states = _ArrayUnpickler(io.BytesIO(archive.read(member))).load()
-    except (OSError, zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, StopIteration, *_UNPICKLING_ERRORS) as error:
         raise ValueError(f"{path}: no initial states can be read ({error}); install hf-libero again") from error
-    if not isinstance(states, np.ndarray) or states.ndim != 2:
-        raise ValueError(f"{path}: initial states must be a 2-d array; install hf-libero again")
+    if not isinstance(states, np.ndarray) or states.ndim != 2 or states.dtype != np.float64:
+        raise ValueError(f"{path}: initial states must be a 2-d array of float64; install hf-libero again")
     states.setflags(write=False)
     return states
 

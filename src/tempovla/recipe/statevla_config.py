@@ -17,7 +17,7 @@ class DataConfig:
 
     Attributes:
         data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
-        demos_per_task: episodes taken of each instruction, the first ones; None takes all.
+        demos_per_task: episodes taken of each task, the first ones; None takes all.
         max_len_data: steps taken of each episode, the first ones; None takes all.
         train_split: share of the episodes that is trained on; the others validate.
         preload_bytes: datasets up to this size are held decoded in memory [bytes].

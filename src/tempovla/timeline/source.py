@@ -38,10 +38,18 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class EpisodeInfo:
-    """One episode: its length in control steps, and the instruction it carried out."""
+    """One episode.
+
+    Attributes:
+        length: number of control steps.
+        instruction: what was carried out, in words.
+        task: the benchmark's name of it, which may tell apart what the words do not, such as two scenes; "" where the
+            words are all that is known.
+    """
 
     length: int
     instruction: str
+    task: str = ""
 
 
 class Reading(NamedTuple):

@@ -172,7 +172,7 @@ def test_loaders_tell_it_in_one_line_from_workers_too(path: Path) -> None:
 def test_folder_without_files(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"not a LeRobot dataset.*nor LIBERO's, it has no \*\.hdf5"):
         open_source(tmp_path)
-    with pytest.raises(DatasetError, match="not a LeRobot dataset"):
+    with pytest.raises(DatasetError, match=r"nowhere: no such file or folder; .*LIBERO"):
         open_source(tmp_path / "nowhere")
     record(tmp_path / "libero_object", (5,))
     with pytest.raises(DatasetError, match=r"no \*\.hdf5 in this folder; give .*libero_object$"):
@@ -194,3 +194,21 @@ def test_names_and_types_that_no_text_or_number_has(path: Path) -> None:
     edit(path, lambda data: data["demo_1"].create_group(b"\xff"))
     edit(path, lambda data: data["demo_1"].pop("actions"))
     refused(path, "demo_1 has no actions, only ")
+
+
+def test_demonstrations_that_are_no_groups(path: Path) -> None:
+    def flatten(data: h5py.Group) -> None:
+        del data["demo_1"]
+        data["demo_1"] = np.zeros(3)
+
+    edit(path, flatten)
+    refused(path, "demo_1 is no group", "leave the file out")
+
+
+def test_observations_that_are_no_group(path: Path) -> None:
+    def flatten(data: h5py.Group) -> None:
+        del data["demo_1/obs"]
+        data["demo_1/obs"] = np.zeros(3)
+
+    edit(path, flatten)
+    refused(path, "demo_1 has no obs/joint_states", "leave the file out")

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.libero_recordings import AGENT, MILK, SOUP, instruction
+from tests.libero_recordings import AGENT, MILK, SOUP, episode, instruction
 from tests.libero_recordings import record as record_libero
 from tests.recordings import ACTION, FRONT, STATE, record
 
 from tempovla.data.errors import DatasetError, OutOfRangeError
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.libero_hdf5 import LiberoHdf5Source
+from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.statistics import of_values
-from tempovla.timeline import Window
+from tempovla.timeline import EpisodeInfo, Window
 
 LENGTHS = (12, 7, 9, 8, 3)
 
@@ -49,6 +50,16 @@ def test_the_first_demonstrations_of_every_task_are_used(tmp_path: Path, kind: s
         np.testing.assert_array_equal(fewer.read(index, ACTION, steps).value, recorded[original][ACTION])
     with pytest.raises(OutOfRangeError, match="no episode 2 in the selection of 2"):
         fewer.read(2, ACTION, [0])
+
+
+def test_scenes_with_the_same_words_are_tasks_of_their_own(tmp_path: Path) -> None:
+    """As in LIBERO-90, where 27 of the tasks share 12 instructions."""
+    scenes = ("KITCHEN_SCENE3_turn_on_the_stove", "KITCHEN_SCENE9_turn_on_the_stove")
+    with LiberoHdf5Writer(tmp_path) as writer:
+        for index in range(4):
+            writer.add_episode(scenes[index % 2], "turn on the stove", episode(index, 4 + index))
+    fewer = open_source(tmp_path, demos_per_task=1, max_len_data=4)
+    assert [fewer.episode(i) for i in range(len(fewer))] == [EpisodeInfo(4, "turn on the stove", s) for s in scenes]
 
 
 def test_episodes_are_cut_and_beyond_the_cut_nothing_is_valid(

@@ -51,7 +51,7 @@ class _Mischief:
         return os.mkdir, ("mischief",)
 
 
-@pytest.mark.parametrize("content", [_Mischief(), [1, 2], None])
+@pytest.mark.parametrize("content", [_Mischief(), [1, 2], np.array([[{}]]), None])
 def test_a_file_with_anything_but_an_array_is_refused(
     content: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +65,18 @@ def test_a_file_with_anything_but_an_array_is_refused(
     with pytest.raises(ValueError, match=rf"{BUTTER}.pruned_init: .*install hf-libero again"):
         libero_suites.initial_states.__wrapped__("libero_object", BUTTER)
     assert not Path("mischief").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x80\x7f", b"garbage", b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n0R."])
+def test_a_damaged_file_is_told_in_one_line(damage: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    libero_suites.check_task("libero_object", BUTTER)
+    path = tmp_path / "init_files/libero_object" / f"{BUTTER}.pruned_init"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", damage)
+    monkeypatch.setattr(libero_suites, "package_root", lambda: tmp_path)
+    with pytest.raises(ValueError, match=rf"{BUTTER}.pruned_init: .*install hf-libero again"):
+        libero_suites.initial_states.__wrapped__("libero_object", BUTTER)
 
 
 def test_unknown_names_get_the_nearest_known_one() -> None:
