@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tempovla.data import video_encode
 from tempovla.data.byte_cache import ByteCache
@@ -53,23 +55,15 @@ def convert(source: str | Path, target: str | Path, config: WriterConfig | None 
 
 
 def _record(source: EpisodeSource, target: Path, config: WriterConfig | None) -> int:
-    names = {key: stream.names for key, stream in source.streams.items()}
-    writer: DatasetWriter | None = None
-    for episode in range(len(source)):
-        info = source.episode(episode)
-        frames = {key: source.read(episode, key, range(info.length)).value for key in source.streams}
-        if writer is None:
-            writer = DatasetWriter(
-                target,
-                infer_features(frames, names),
-                source.rate_hz,
-                robot_type=source.embodiment.name,
-                config=config,
-                recording=source.recording,
-            )
-        writer.add_episode(frames, info.instruction)
-    if writer is not None:
-        writer.close()
+    def frames(episode: int) -> dict[str, NDArray[Any]]:
+        steps = range(source.episode(episode).length)
+        return {key: source.read(episode, key, steps).value for key in source.streams}
+
+    features = infer_features(frames(0), {key: stream.names for key, stream in source.streams.items()})
+    rate_hz, robot, recording = source.rate_hz, source.embodiment.name, source.recording
+    with DatasetWriter(target, features, rate_hz, robot_type=robot, config=config, recording=recording) as writer:
+        for episode in range(len(source)):
+            writer.add_episode(frames(episode), source.episode(episode).instruction)
     return len(source)
 
 

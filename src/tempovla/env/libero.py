@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Dict
 from tempovla.env import libero_suites
 from tempovla.env.decimate import Coarseness, decimate_meshes
 from tempovla.env.libero_simulation import Simulation
-from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, checked_action
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 
 CONTROL_RATE_HZ = 20
@@ -184,10 +184,7 @@ class LiberoEnv(gymnasium.Env):
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Like `step`, without observing: what is not looked at need not be drawn."""
-        action = np.clip(np.asarray(action, np.float64), -1, 1)
-        if action.shape != (ACTION_DIMS,) or not np.isfinite(action).all():
-            raise ValueError(f"action must be {ACTION_DIMS} finite numbers in [-1, 1], got {action}")
-        success = self._simulation.step(action)
+        success = self._simulation.step(checked_action(action, ACTION_DIMS))
         self._step += 1
         terminated = success and self.config.terminate_on_success
         return float(success), terminated, self._step >= self._max_steps, {"success": success}

@@ -66,12 +66,13 @@ def locate_assets(folder: str | os.PathLike | None = None) -> Path:
     named = [("assets", folder), (ASSETS_VARIABLE, os.environ.get(ASSETS_VARIABLE))]
     for source, path in named:
         if path:
-            if not Path(path, "scenes").is_dir():
+            assets = Path(path).expanduser()
+            if not (assets / "scenes").is_dir():
                 raise LiberoUnavailableError(f"{source}={path} has no folder scenes; name LIBERO's asset folder")
-            return Path(path).resolve()
+            return assets.resolve()
     for path in (package_root() / "assets", Path("~/.cache/libero/assets").expanduser()):
-        if Path(path, "scenes").is_dir():
-            return Path(path)
+        if (path / "scenes").is_dir():
+            return path
     raise LiberoUnavailableError(
         f"LIBERO's assets are not on this machine; set {ASSETS_VARIABLE} to their folder, or: {DOWNLOAD_COMMAND}"
     )

@@ -71,7 +71,7 @@ class Simulation:
         benchmark's fixed states.
         """
         with _numpy_seeded(seed):
-            self._control.reset()
+            self._place()
         state = fixed_state
         if state is None and joint_noise_rad:
             state = self.state
@@ -79,6 +79,14 @@ class Simulation:
             state[1 + np.array(self.joint_indexes)] += joint_noise_rad * generator.standard_normal(7)
         if state is not None:
             self._control.set_init_state(state)
+
+    def _place(self) -> None:
+        """Draw until LIBERO finds a placement possible. Its own loop does the same with every other error."""
+        impossible = importlib.import_module("robosuite.utils.errors").RandomizationError
+        while True:
+            with contextlib.suppress(impossible):
+                self._env.reset()
+                return
 
     def _arrays_that_resets_change(self) -> dict[str, np.ndarray]:
         """As compiled: LIBERO places things upon fixtures by where sites are before these are placed themselves."""

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
-from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, checked_action
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 
 CONTROL_RATE_HZ = 80
@@ -172,9 +172,7 @@ class MetaWorldEnv(gymnasium.Env):
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Like `step`, without observing: what is not looked at need not be drawn."""
-        action = np.clip(np.asarray(action, np.float32), -1, 1)
-        if action.shape != (ACTION_DIMS,) or not np.isfinite(action).all():
-            raise ValueError(f"action must be {ACTION_DIMS} finite numbers in [-1, 1], got {action}")
+        action = checked_action(action, ACTION_DIMS).astype(np.float32)
         self._full_observation, reward, _, _, simulator_info = self._simulation.step(action)
         self._step += 1
         success = bool(simulator_info["success"])

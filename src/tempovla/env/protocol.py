@@ -16,6 +16,18 @@ IMAGE_KEY_PREFIX = "observation.images."
 Observation = dict[str, np.ndarray]
 
 
+def checked_action(action: np.ndarray, dims: int) -> np.ndarray:
+    """An action (A,) as numbers clipped to [-1, 1], (dims,) float64.
+
+    Raises:
+        ValueError: unless it has `dims` numbers, all of them finite.
+    """
+    numbers = np.asarray(action, np.float64)
+    if numbers.shape != (dims,) or not np.isfinite(numbers).all():
+        raise ValueError(f"action must be {dims} finite numbers in [-1, 1], got {numbers.tolist()}")
+    return np.clip(numbers, -1, 1)
+
+
 class SimulatorEnv(Protocol):
     """One task at a time; `gymnasium.Env`s whose drawing can be left out are of this kind.
 

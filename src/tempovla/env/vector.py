@@ -256,7 +256,7 @@ class _Shard:
         return [(row, self._rows[row].env.task) for row in episodes]
 
     def step_chunk(self, actions: dict[int, np.ndarray], record: frozenset[int]) -> list[tuple[int, tuple]]:
-        """Execute (k, 4) actions in each row; answers with (row, the row's fields of ChunkResult)."""
+        """Execute (k, A) actions in each row; answers with (row, the row's fields of ChunkResult)."""
         return [(row, self._step_row(row, chunk, row in record)) for row, chunk in actions.items()]
 
     def _step_row(self, index: int, actions: np.ndarray, record: bool) -> tuple:

@@ -105,6 +105,8 @@ def test_assets_are_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("TEMPOVLA_LIBERO_ASSETS", str(variable))
     assert locate_assets() == variable
     assert locate_assets(setting) == setting
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert locate_assets("~/setting") == setting
 
 
 def test_the_command_that_errors_name_is_what_the_script_and_the_constraints_say() -> None:

@@ -11,6 +11,8 @@ pytestmark = pytest.mark.sim
 mujoco = pytest.importorskip("mujoco")
 pytest.importorskip("robosuite")
 
+from robosuite.utils.errors import RandomizationError  # noqa: E402
+
 from tempovla.env import libero_suites  # noqa: E402
 from tempovla.env.libero_setup import import_environments  # noqa: E402
 from tempovla.env.libero_simulation import Simulation  # noqa: E402
@@ -70,6 +72,24 @@ def test_the_written_model_has_the_fixtures_of_the_episode(simulation: Simulatio
     model = mujoco.MjModel.from_xml_string(simulation.model_xml)
     np.testing.assert_allclose(model.body_pos, simulation.model.body_pos, rtol=1e-12)
     np.testing.assert_allclose(model.body_quat, simulation.model.body_quat, atol=1e-6)  # LIBERO's are not quite 1 long
+
+
+def test_placements_are_drawn_again_until_one_is_possible_but_other_errors_are_told(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIBERO's own loop tries again whatever goes wrong, for ever."""
+    environment = simulation._env
+    reset, errors = environment.reset, [RandomizationError("no room"), KeyError("lost")]
+
+    def failing_reset() -> dict:
+        if errors:
+            raise errors.pop(0)
+        return reset()
+
+    monkeypatch.setattr(environment, "reset", failing_reset)
+    with pytest.raises(KeyError, match="lost"):
+        simulation.reset(0)
+    simulation.reset(0)
 
 
 def test_another_simulation_does_not_change_what_model_is_written(libero_assets: Path) -> None:

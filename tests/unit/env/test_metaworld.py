@@ -132,7 +132,7 @@ def test_terminates_at_the_first_success() -> None:
     assert ends == [(False, False)] * (len(ends) - 1) + [(True, True)]
 
 
-@pytest.mark.parametrize("action", [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0, np.nan]])
+@pytest.mark.parametrize("action", [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0, np.nan], [0.0, 0.0, 0.0, np.inf]])
 def test_bad_actions_are_refused(blind: MetaWorldEnv, action: list[float]) -> None:
     blind.reset(seed=0)
     with pytest.raises(ValueError, match="4 finite numbers"):
