@@ -6,7 +6,7 @@ import logging
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,20 +16,22 @@ import torch
 from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.recipe.films import film_episodes
+from tempovla.recipe.journal import EpisodeJournal
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
 from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.progress import EvaluationProgress
 from tempovla.rollout.recorder import RolloutRecorder
-from tempovla.rollout.runner import EpisodeResult
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import read_json
+from tempovla.timeline.fingerprint import model_fingerprint
 
 LOGGER = logging.getLogger(__name__)
 
 InitStates = Literal["benchmark", "random"]
-TIMING_SUFFIX = ".timing.json"
+TIMING_SUFFIX, JOURNAL_SUFFIX = ".timing.json", ".partial.jsonl"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Outputs:
     """What an evaluation leaves on the disk; None leaves it out.
 
     Attributes:
-        results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not.
+        results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not, and until
+            all is done a `.partial.jsonl` of the episodes so far, from which the same call goes on after a kill (but
+            not with `recordings`).
         recordings: LeRobot v3.0 dataset of all episodes.
         videos: folder for a success and a failure of every task, with an index.json for the report.
     """
@@ -97,45 +101,78 @@ def evaluate_checkpoint(
         told = dict(instruction) if isinstance(instruction, Mapping) else dict.fromkeys(tasks, instruction)
     specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    follows_from = {
+        "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
+        "execution_horizon": config.execution_horizon,
+        "versions": versions(),
+    }
+    with _journal(outputs, checkpoint, follows_from | {"device": device}) as journal:
+        episodes, timing = _play(Controller.from_bundle(bundle, device), specs, env_config, config, outputs, journal)
+        rates = success_rates(episodes)
+        results = {
+            "title": f"{bundle.policy} on {env_config.title}",
+            "summary": _summary(env_config, len(tasks), config.episodes, init_states),
+            "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
+            "mean": summarize(pool(list(rates.values()))),
+            "seed": config.seed,
+            "checkpoint": str(checkpoint),
+            **follows_from,
+            "episodes": [episode.to_json() for episode in episodes],
+        }
+        if outputs.results is not None:
+            write_json(Path(outputs.results), results)
+            write_json(Path(outputs.results).with_suffix(TIMING_SUFFIX), timing)
+        if outputs.videos is not None:
+            film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers)
+    return results
+
+
+def _journal(
+    outputs: Outputs, checkpoint: str | Path, follows_from: Mapping[str, Any]
+) -> AbstractContextManager[EpisodeJournal | None]:
+    """What keeps episodes until the results are written; None where a recording wants all episodes at once."""
+    if outputs.results is None or outputs.recordings is not None:
+        return nullcontext()
+    path = Path(outputs.results).with_suffix(JOURNAL_SUFFIX)
+    return EpisodeJournal(path, {"checkpoint": model_fingerprint(str(checkpoint)), **follows_from})
+
+
+def _play(
+    controller: Controller,
+    specs: list[EpisodeSpec],
+    env_config: SimulatorConfig,
+    config: EvaluationConfig,
+    outputs: Outputs,
+    journal: EpisodeJournal | None,
+) -> tuple[list[EpisodeResult], dict[str, Any]]:
+    """The episodes, those that the journal lacks being played now; and what they cost."""
+    kept = {} if journal is None else {spec: journal.episodes[spec] for spec in specs if spec in journal.episodes}
+    waiting = [spec for spec in specs if spec not in kept]
     cpu_s, wall_s = cpu_seconds(), time.monotonic()
     with ExitStack() as stack:
         recorder = None
         if outputs.recordings is not None:
-            recorder = RolloutRecorder(outputs.recordings, bundle.embodiment, _pictures(env_config))
+            recorder = RolloutRecorder(outputs.recordings, controller.embodiment, _pictures(env_config))
             stack.enter_context(recorder)
-            specs = [replace(spec, record=True) for spec in specs]
-        progress = stack.enter_context(EvaluationProgress(len(specs)))
+            waiting = [replace(spec, record=True) for spec in waiting]
+        progress = stack.enter_context(EvaluationProgress(len(specs), list(kept.values())))
 
         def on_end(result: EpisodeResult) -> EpisodeResult:
             progress.add(result)
             if recorder is not None:
                 recorder.add(result)
-            return replace(result, recording=None, final=None)  # on the disk now; all of them would fill the memory
+            result = replace(result, recording=None, final=None)  # on the disk now; all of them would fill the memory
+            if journal is not None:
+                journal.add(result)
+            return result
 
-        episodes = run_specs(Controller.from_bundle(bundle, device), specs, env_config, config, on_end)
-    timing = _timing(episodes, config, device)
-    timing |= {"cpu_seconds": round(cpu_seconds() - cpu_s, 2), "wall_seconds": round(time.monotonic() - wall_s, 2)}
-    latency = timing["policy_latency_ms"]
-    LOGGER.info("a decision took %.1f ms (median) for up to %d episodes", latency["median"], config.num_envs)
-    rates = success_rates(episodes)
-    results = {
-        "title": f"{bundle.policy} on {env_config.title}",
-        "summary": _summary(env_config, len(tasks), config.episodes, init_states),
-        "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
-        "mean": summarize(pool(list(rates.values()))),
-        "seed": config.seed,
-        "checkpoint": str(checkpoint),
-        "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
-        "execution_horizon": config.execution_horizon,
-        "versions": versions(),
-        "episodes": [episode.to_json() for episode in episodes],
-    }
-    if outputs.results is not None:
-        write_json(Path(outputs.results), results)
-        write_json(Path(outputs.results).with_suffix(TIMING_SUFFIX), timing)
-    if outputs.videos is not None:
-        film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers)
-    return results
+        played = iter(run_specs(controller, waiting, env_config, config, on_end) if waiting else [])
+    episodes = [kept[spec] if spec in kept else next(played) for spec in specs]
+    spent = {"cpu_seconds": round(cpu_seconds() - cpu_s, 2), "wall_seconds": round(time.monotonic() - wall_s, 2)}
+    timing = _timing(episodes, config, str(controller.device)) | spent | {"episodes_of_an_earlier_call": len(kept)}
+    latency = timing["policy_latency_ms"]["median"]
+    LOGGER.info("a decision took %.1f ms (median) for up to %d episodes", latency, config.num_envs)
+    return episodes, timing
 
 
 def provenance_of(checkpoint: str | Path) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -18,15 +19,17 @@ class EvaluationProgress:
 
     Args:
         episodes: how many there will be.
+        before: those that ended in an earlier call.
     """
 
-    def __init__(self, episodes: int) -> None:
-        self.episodes, self.ended, self.solved = episodes, 0, 0
+    def __init__(self, episodes: int, before: Sequence[EpisodeResult] = ()) -> None:
+        self.episodes, self.ended = episodes, len(before)
+        self.solved = sum(result.success for result in before)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         console = Console(stderr=True)
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
         self._is_terminal = console.is_terminal
-        self._task = self._bar.add_task("0 solved", total=episodes)
+        self._task = self._bar.add_task(f"{self.solved} solved", total=episodes, completed=self.ended)
 
     def __enter__(self) -> EvaluationProgress:
         if self._is_terminal:

@@ -16,6 +16,7 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.env.seeding import episode_seed
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.recipe import evaluation
 from tempovla.recipe.evaluation import Outputs, evaluate_checkpoint
@@ -48,15 +49,17 @@ def asked(monkeypatch):
     def run_specs(controller, specs, env_config, config, on_end):
         seen.update(specs=specs, env_config=env_config)
         seen["kept"] = []
-        first = {spec.task: spec for spec in reversed(specs)}.values()
+        first = {episode_seed("evaluate", config.seed, task, 0) for task in TASKS}
         for spec in specs:
             arrays = {"observation.state": np.zeros((3, 4), np.float32), "action": np.ones((3, 4), np.float32)}
             recording = arrays if spec.record else None
             result = EpisodeResult(
-                *(spec, spec.instruction, spec not in first, 3, 1.5, recording),
+                *(spec, spec.instruction, spec.seed not in first, 3, 1.5, recording),
                 policy_calls=2,
                 policy_s=seen["policy_s"],
             )
+            if len(seen["kept"]) == seen.get("killed_after"):
+                raise KeyboardInterrupt
             seen["kept"].append(on_end(result))
         return seen["kept"]
 
@@ -123,3 +126,39 @@ def test_more_episodes_than_initial_states_are_refused_at_once(checkpoint, asked
     with pytest.raises(ValueError, match="push-v3: the benchmark has 0 initial states, but 4 episodes are asked for"):
         evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, init_states="benchmark")
     assert "specs" not in asked
+
+
+def test_a_killed_evaluation_goes_on_and_its_file_is_that_of_an_uninterrupted_one(tmp_path, checkpoint, asked):
+    def evaluate(name):
+        outputs = Outputs(results=tmp_path / name / "results.json")
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+        return (tmp_path / name / "results.json").read_bytes()
+
+    asked["killed_after"] = 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("killed")
+    partial = tmp_path / "killed" / "results.partial.jsonl"
+    with partial.open("a") as file:
+        file.write('{"spec": {"task": "re')  # a kill in the midst of writing
+    everything = asked.pop("specs")
+    asked["killed_after"] = 4
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("killed")
+    assert asked["specs"] == everything[3:]
+    del asked["killed_after"]
+    gone_on_with = evaluate("killed")
+    assert asked["specs"] == everything[7:]
+    assert not partial.exists()
+    assert json.loads((tmp_path / "killed" / "results.timing.json").read_text())["episodes_of_an_earlier_call"] == 7
+    assert gone_on_with == evaluate("whole")
+
+
+def test_episodes_of_other_weights_are_not_taken_over(tmp_path, checkpoint, asked):
+    outputs = Outputs(results=tmp_path / "results.json")
+    asked["killed_after"] = 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+    bundle = Bundle.load(checkpoint)
+    replace(bundle, weights={name: weight + 1 for name, weight in bundle.weights.items()}).save(checkpoint)
+    with pytest.raises(ValueError, match=r"results.partial.jsonl: keeps episodes of another checkpoint"):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)

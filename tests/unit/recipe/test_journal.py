@@ -1,0 +1,62 @@
+"""Episodes kept on the disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tempovla.recipe.journal import EpisodeJournal
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
+
+WHO = {"checkpoint": "abc", "simulator": {"cameras": ("front",)}}
+RESULT = EpisodeResult(
+    EpisodeSpec("push-v3", 7, "push it", init_state=2),
+    instruction="push it",
+    success=True,
+    steps=2,
+    total_reward=0.1 + 0.2,
+    actions=np.array([[0.1, -1.0], [1 / 3, 1.0]], np.float32),
+    policy_calls=1,
+    policy_s=0.25,
+)
+OTHER = replace(RESULT, spec=replace(RESULT.spec, seed=8), actions=None)
+
+
+def interrupted(path, *results):
+    journal = EpisodeJournal(path, WHO)
+    for result in results:
+        journal.add(result)
+    journal.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+
+def test_episodes_come_back_to_the_bit(tmp_path):
+    path = tmp_path / "results.partial.jsonl"
+    interrupted(path, RESULT)
+    interrupted(path, OTHER)
+    with EpisodeJournal(path, WHO) as journal:
+        assert list(journal.episodes) == [RESULT.spec, OTHER.spec]
+        again = journal.episodes[RESULT.spec]
+        np.testing.assert_array_equal(again.actions, RESULT.actions)
+        assert again.actions.dtype == np.float32
+        assert replace(again, actions=None) == replace(RESULT, actions=None)
+        assert journal.episodes[OTHER.spec] == OTHER
+    assert not path.exists()
+
+
+def test_an_episode_that_a_kill_cut_off_is_dropped(tmp_path):
+    path = tmp_path / "results.partial.jsonl"
+    interrupted(path, RESULT, OTHER)
+    path.write_text(path.read_text()[:-20])
+    interrupted(path, OTHER)
+    assert set(EpisodeJournal(path, WHO).episodes) == {RESULT.spec, OTHER.spec}
+
+
+def test_a_journal_of_something_else_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "results.partial.jsonl"
+    interrupted(path, RESULT)
+    before = path.read_text()
+    with pytest.raises(ValueError, match="of another checkpoint, simulator or version; evaluate that one to its end"):
+        EpisodeJournal(path, WHO | {"checkpoint": "def"})
+    assert path.read_text() == before
