@@ -59,8 +59,8 @@ def add_short_names(parser: ArgumentParser) -> None:
 
 
 def comma_separated(text: str) -> list[str]:
-    """`a,b` as ["a", "b"]."""
-    items = [item.strip() for item in text.split(",") if item.strip()]
+    """`a,b` as ["a", "b"], each of them once."""
+    items = list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
     if not items:
         raise ValueError(f"{text!r} names nothing; write names with commas between them")
     return items

@@ -24,8 +24,8 @@ REMEDIES = {
 class CollapseAlarm:
     """Watches the mean standard deviation of z's dimensions over a batch, and warns when it falls.
 
-    It has fallen when it is below a fifth of its highest value so far; and it is too low when, in the second half of
-    the run, it is below a tenth of what the variance term asks for, whatever it was before: a fresh encoder starts low.
+    It has fallen when it is below a fifth of its highest value so far; and it is too low when it is below a tenth of
+    what the variance term asks for in phase 2, or in the second half of phase 1: a fresh encoder starts low.
     The warning comes at most twenty times in a run.
 
     Args:
@@ -35,6 +35,7 @@ class CollapseAlarm:
 
     def __init__(self, phase: int, total_steps: int) -> None:
         self.phase, self.total_steps = phase, total_steps
+        self._settled = max(YOUNG, total_steps // 2) if phase == 1 else YOUNG
         self._highest = 0.0
         self._silent_until = 0
 
@@ -45,7 +46,7 @@ class CollapseAlarm:
         spread = figures[FIGURE]
         self._highest = max(self._highest, spread)
         fallen = spread < FALLEN * self._highest
-        low = spread < LOW and train_step >= max(YOUNG, self.total_steps // 2)
+        low = spread < LOW and train_step >= self._settled
         if (fallen or low) and train_step >= self._silent_until:
             self._silent_until = train_step + max(1, self.total_steps // 20)
             LOGGER.warning(

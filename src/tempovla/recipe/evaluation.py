@@ -19,7 +19,7 @@ from tempovla.recipe.films import film_episodes
 from tempovla.recipe.journal import EpisodeJournal
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
-from tempovla.rollout.controller import Controller
+from tempovla.rollout.controller import Controller, check_has_learned_to_act
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.progress import EvaluationProgress
 from tempovla.rollout.recorder import RolloutRecorder
@@ -198,8 +198,7 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
             f"{where}: made for {body.name or 'a robot'} with {body.state_dim} state and {body.action_dim} action "
             f"dimensions, but {env_config.title}'s has {here[0]} and {here[1]}; give a checkpoint trained on it"
         )
-    if bundle.provenance.get("phase") == 1:
-        raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")
+    check_has_learned_to_act(bundle, where)
 
 
 def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) -> None:

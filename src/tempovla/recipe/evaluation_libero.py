@@ -77,6 +77,7 @@ def libero_config(suite: LiberoSuite, recorded: Mapping[str, Any]) -> LiberoConf
             LOGGER.warning("%s is %s, but the policy was trained on %s", name, chosen[name], trained)
         elif trained is None and asked is None:
             LOGGER.warning("the checkpoint does not know its demonstrations' %s; taking %s", name, chosen[name])
+    LOGGER.info(", ".join(f"{name} {value}" for name, value in chosen.items()))
     return replace(default, **chosen)
 
 

@@ -17,7 +17,7 @@ from tempovla.data.sampler import SampleBatch
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import load_dataset, split_source
 from tempovla.rollout.context import ACTION_KEY
-from tempovla.rollout.controller import Controller
+from tempovla.rollout.controller import Controller, check_has_learned_to_act
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
 from tempovla.timeline.config import config_from_json
 
@@ -100,8 +100,7 @@ def dimension_names(body: Embodiment, has_gripper: bool) -> tuple[str, ...]:
 
 def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) -> Mixture:
     """What to compare on."""
-    if bundle.provenance.get("phase") == 1:
-        raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")
+    check_has_learned_to_act(bundle, where)
     if "recipe" not in bundle.provenance:
         raise ValueError(f"{where}: does not say what it was trained on; give a checkpoint of `tempovla train`")
     recipe = config_from_json(StateVLARecipe, bundle.provenance["recipe"], f"{where}: recipe")

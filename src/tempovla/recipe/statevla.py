@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,9 +76,10 @@ def train_phase(
         policy = StateVLA(model_config, phase).to(device)
         policy.recompute_activations(recipe.training.recompute_activations)
         LOGGER.info("%s\n%s", PHASE_NAMES[phase], size_table(policy))
-        if phase == 2 and resume is None:
-            start_from_phase1(policy, phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest")
         transform = build_transform(recipe, model_config, source)
+        if phase == 2 and resume is None:
+            start = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
+            start_from_phase1(policy, start, transform)
         loader = build_loader(training_mixture, policy, recipe, training)
         augment = RandomShift(0 if recipe.transform.blind else recipe.transform.shift_px)
         validation = None
@@ -113,16 +115,27 @@ def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfi
     return dataclasses.replace(recipe.model, jepa=jepa)
 
 
-def start_from_phase1(policy: StateVLA, checkpoint: str | Path) -> None:
-    """Load phase 1's weights.
+def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: TransformPipeline) -> None:
+    """Load phase 1's weights; warns where phase 1 was trained behind other transforms than phase 2 will be.
 
     Raises:
-        ValueError: if there is no such checkpoint, or it is of another model.
+        ValueError: if there is no such checkpoint, or it is of phase 2 or of another model.
     """
     folder = Path(checkpoint)
     if not folder.exists():
         raise ValueError(f"{folder}: no phase 1 checkpoint; train phase 1 first, or give --phase1_checkpoint")
-    load_weights(policy, Bundle.load(folder).weights, str(folder))
+    bundle = Bundle.load(folder)
+    if bundle.provenance.get("phase") == 2:
+        raise ValueError(f"{folder}: is of phase 2; give a checkpoint of phase 1, or go on from it with --checkpoint")
+    load_weights(policy, bundle.weights, str(folder))
+    kept = "kept as it is" if policy.config.freeze_encoder else "trained on"
+    LOGGER.info("phase 2 starts from %s of phase 1, whose encoder is %s", folder, kept)
+    if bundle.transform != json.loads(json.dumps(transform.to_json())):
+        LOGGER.warning(
+            "%s: phase 1 saw the data through other transforms (statistics of other data, another text model, ...); "
+            "its encoder knows only those",
+            folder,
+        )
 
 
 def phase_of(checkpoint: str | Path) -> Literal[1, 2]:

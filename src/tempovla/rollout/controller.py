@@ -61,3 +61,13 @@ class Controller:
             raise ValueError(f"the policy needs streams {missing}, but is given {given}; choose matching cameras")
         chunk, state = self.policy.act(prepared, state)
         return self.transform.inverse(chunk), state
+
+
+def check_has_learned_to_act(bundle: Bundle, where: str) -> None:
+    """Refuse what a phase saved that trains no actions.
+
+    Raises:
+        ValueError: naming the checkpoint, `where`, and the remedy.
+    """
+    if bundle.provenance.get("phase") == 1:
+        raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")

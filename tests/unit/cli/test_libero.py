@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tempovla.cli.command import comma_separated
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.timeline import Bundle
@@ -121,3 +122,7 @@ def test_evaluations_are_compared_in_words_and_numbers(tmp_path, tempovla, fails
     assert lines[-1].startswith("B is better than A: +70.0 points [+26.6, +86.5]")
     assert json.loads(tempovla(*compare, "--json").out)["all"]["only_b"] == 7
     assert "no such file; give a file that" in fails("eval", "compare", tmp_path / "a.json", tmp_path / "c.json")
+
+
+def test_a_task_named_twice_is_played_once():
+    assert comma_separated(f"{MILK}, {SOUP},{MILK}") == [MILK, SOUP]

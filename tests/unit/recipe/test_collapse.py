@@ -67,13 +67,21 @@ def test_a_fall_to_under_a_fifth_of_the_highest_is_told_at_once_and_wavering_is_
 
 
 def test_one_that_never_rises_is_told_in_the_second_half_of_the_run(warnings):
-    watch(CollapseAlarm(2, 1000), *[0.05] * 49)
+    watch(CollapseAlarm(1, 1000), *[0.05] * 49)
     assert warnings == []
-    watch(CollapseAlarm(2, 1000), *[0.05] * 50)
+    watch(CollapseAlarm(1, 1000), *[0.05] * 50)
     assert len(warnings) == 1
-    assert "train phase 1 again" in warnings[0]
+    assert "model.jepa.variance_weight" in warnings[0]
     watch(CollapseAlarm(1, 20), *[0.05] * 2)
     assert len(warnings) == 1
+
+
+def test_one_that_phase_1_left_collapsed_is_told_as_phase_2_begins(warnings):
+    watch(CollapseAlarm(2, 100_000), *[0.05] * 9)
+    assert warnings == []
+    watch(CollapseAlarm(2, 100_000), *[0.05] * 10)
+    assert len(warnings) == 1
+    assert "train phase 1 again" in warnings[0]
 
 
 def test_the_warning_comes_at_most_twenty_times(warnings):

@@ -15,9 +15,10 @@ RECORDED = {"simulator": "libero", "suite": "libero_goal", "rendering": "fast", 
 
 
 def test_pictures_are_made_as_the_demonstrations_were_recorded(caplog):
+    caplog.set_level(logging.INFO, "tempovla")
     config = libero_config(LiberoSuite(), RECORDED)
     assert (config.suite, config.rendering, config.image_size) == ("libero_goal", "fast", 64)
-    assert not caplog.messages
+    assert caplog.messages == ["suite libero_goal, rendering fast, image_size 64"]
 
 
 def test_what_is_asked_for_goes_first_and_a_difference_is_said(caplog):

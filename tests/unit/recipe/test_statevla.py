@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,20 @@ def test_phase_2_starts_from_phase_1_and_a_frozen_encoder_keeps_it(tmp_path, rec
         assert_same(part(second, name), part(first, name))
     moved = part(second, "flow_policy")
     assert not all(torch.equal(moved[key], first[key]) for key in moved)
+
+
+def test_phase_2_says_what_it_starts_from_and_refuses_another_phase_2(tmp_path, recipe, caplog):
+    caplog.set_level(logging.INFO, "tempovla")
+    first = train_phase(recipe, 1, tmp_path / "run")
+    second = train_phase(recipe, 2, tmp_path / "run")
+    latest = tmp_path / "run" / PHASE_NAMES[1] / "checkpoint_latest"
+    assert f"phase 2 starts from {latest} of phase 1, whose encoder is kept as it is" in caplog.messages
+    assert not [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
+    with pytest.raises(ValueError, match="is of phase 2; give a checkpoint of phase 1"):
+        train_phase(recipe, 2, tmp_path / "two", phase1_checkpoint=second.checkpoint)
+    other = replace(recipe, transform=replace(recipe.transform, blind=True))
+    train_phase(other, 2, tmp_path / "three", phase1_checkpoint=first.checkpoint)
+    assert f"{first.checkpoint}: phase 1 saw the data through other transforms" in caplog.text
 
 
 def test_phase_2_takes_another_checkpoint_and_may_train_the_encoder_on(tmp_path, recipe):
