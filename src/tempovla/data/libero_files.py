@@ -166,7 +166,12 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
     late = observed_late(data, demos)
     if late:
         demos = [demo.with_next_actions() for demo in demos if demo.length > 1]
-    return DemoFile(tuple(demos), _json_attribute(path, data, "env_args").get(RECORDING_ENTRY, {}), late)
+    recording = _json_attribute(path, data, "env_args").get(RECORDING_ENTRY, {})
+    if not isinstance(recording, dict):
+        raise DatasetError(
+            f"{path}: attribute 'env_args' has {RECORDING_ENTRY!r}: {recording!r}, not an object; repair or remove it"
+        )
+    return DemoFile(tuple(demos), recording, late)
 
 
 def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:
@@ -210,7 +215,7 @@ def open_hdf5(path: Path) -> h5py.File:
 
 def damaged(path: Path, error: Exception, where: str = "") -> DatasetError:
     """What HDF5's library found wrong with a file, in one line."""
-    reason = str(error).strip("'\"").splitlines()[0]
+    reason = (str(error).strip("'\"") or type(error).__name__).splitlines()[0]
     return DatasetError(f"{path}: {where}damaged or cut off ({reason}); copy it again")
 
 
@@ -297,7 +302,7 @@ def _refuse_unequal(where: str, lengths: Mapping[str, int]) -> None:
 
 
 def _instruction(path: Path, data: h5py.Group) -> str:
-    words = _json_attribute(path, data, "problem_info").get("language_instruction", "")
+    words = _json_attribute(path, data, "problem_info").get("language_instruction") or ""
     if isinstance(words, list):
         words = " ".join(map(str, words))
     return str(words).strip(' "') or instruction_of(path)

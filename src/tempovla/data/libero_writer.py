@@ -169,7 +169,7 @@ class LiberoHdf5Writer:
             with h5py.File(path, "r", locking=False) as file:
                 recording = json.loads(file["data"].attrs["env_args"]).get(RECORDING_ENTRY, {})
                 numbers = {number for name in file["data"] if (number := demo_number(name)) is not None}
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, AttributeError, KeyError, ValueError) as error:
             raise DatasetError(f"{path}: not written here ({error}); give another folder") from None
         if recording != self.recording:
             raise DatasetError(

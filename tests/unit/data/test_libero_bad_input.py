@@ -10,7 +10,9 @@ import pytest
 from tests.libero_recordings import AGENT, MILK, SOUP, record
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.libero_files import damaged
 from tempovla.data.libero_layout import ACTION_KEY
+from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
@@ -212,3 +214,20 @@ def test_observations_that_are_no_group(path: Path) -> None:
 
     edit(path, flatten)
     refused(path, "demo_1 has no obs/joint_states", "leave the file out")
+
+
+def test_damage_without_words() -> None:
+    assert str(damaged(Path("a.hdf5"), OSError())) == "a.hdf5: damaged or cut off (OSError); copy it again"
+
+
+def test_an_instruction_that_is_null_is_taken_from_the_files_name(path: Path) -> None:
+    edit(path, lambda data: data.attrs.__setitem__("problem_info", '{"language_instruction": null}'))
+    assert open_source(path).episode(0).instruction == MILK.replace("_", " ")
+
+
+def test_recordings_that_are_none(path: Path) -> None:
+    edit(path, lambda data: data.attrs.__setitem__("env_args", '{"tempovla": "fast"}'))
+    refused(path, "env_args", "tempovla")
+    edit(path, lambda data: data.attrs.__setitem__("env_args", "[]"))
+    with pytest.raises(DatasetError, match="not written here"):
+        LiberoHdf5Writer(path.parent, resume=True)
