@@ -24,9 +24,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tempovla.cli.demo", "collect, train, evaluate beside baselines and report, on Meta-World"),
     "collect metaworld": ("tempovla.cli.collect_metaworld", "record demonstrations of Meta-World's scripted experts"),
     "collect libero": ("tempovla.cli.collect_libero", "record demonstrations of LIBERO-Object's scripted expert"),
-    "data inspect": ("tempovla.cli.data_inspect", "say what a LeRobot dataset holds"),
+    "data inspect": ("tempovla.cli.data_inspect", "say what a dataset holds, LeRobot's or LIBERO's"),
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
-    "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of a v2.1 one or of rollouts"),
+    "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of v2.1, LIBERO's files or rollouts"),
     "train statevla": ("tempovla.cli.train_statevla", "train StateVLA: temporal JEPA, then flow matching"),
     "eval compare": (
         "tempovla.cli.eval_compare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -93,7 +94,7 @@ def collect_episodes(
     workers wait for the consumer. They end when the iterator is exhausted, closed or thrown away.
 
     Raises:
-        ValueError: for unknown tasks, or if `max_attempts` in a row fail.
+        ValueError: for tasks that are unknown or named twice, or if `max_attempts` in a row fail.
         WorkerDiedError: if a worker crashed.
     """
     jobs = [(task, episode) for task in tasks for episode in range(episodes_per_task)][skip:]
@@ -124,6 +125,9 @@ def _play(
 ) -> Iterator[Any]:
     for task in dict.fromkeys(task for task, _ in jobs):
         env_config.check_task(task)
+    twice = next((task for (task, _), count in Counter(jobs).items() if count > 1), None)
+    if twice:
+        raise ValueError(f"tasks: {twice} is named twice; name it once")
     if not jobs:
         return
     env_config = replace(env_config, task=jobs[0][0], terminate_on_success=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tempovla.timeline.fingerprint import model_fingerprint
+
+LOGGER = logging.getLogger(__name__)
 
 
 class TransformersTextEmbedder:
@@ -23,7 +27,8 @@ class TransformersTextEmbedder:
     (not the pooled output, which only some checkpoints were trained to make useful).
 
     What was embedded once is read from disk from then on, by the model's fingerprint and the sentence: the model itself
-    is loaded for new sentences alone. The folder is `TEMPOVLA_CACHE`, by default `~/.cache/tempovla`.
+    is loaded for new sentences alone. The folder is `TEMPOVLA_CACHE`, by default `~/.cache/tempovla`; a warning says
+    where it cannot be written.
 
     Args:
         name_or_path: the model.
@@ -59,12 +64,20 @@ class TransformersTextEmbedder:
         if path.exists():
             return torch.from_numpy(np.load(path, allow_pickle=False))
         value = self.model.embed([sentence])[0]
+        try:
+            self._keep(path, value.numpy())
+        except OSError as error:
+            LOGGER.warning(
+                "cannot keep sentence embeddings (%s); set TEMPOVLA_CACHE to a folder that can be written", error
+            )
+        return value
+
+    def _keep(self, path: Path, value: NDArray[np.float32]) -> None:
         self.cache_folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         with part.open("wb") as file:
-            np.save(file, value.numpy(), allow_pickle=False)
+            np.save(file, value, allow_pickle=False)
         part.replace(path)
-        return value
 
     @cached_property
     def model(self) -> TextModel:

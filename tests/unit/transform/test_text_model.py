@@ -192,6 +192,16 @@ def test_another_model_in_the_same_folder_has_embeddings_of_its_own(tmp_path, ca
     assert torch.equal(embedder_from_json(after.to_json()).embed(SENTENCES), after.embed(SENTENCES))
 
 
+def test_a_folder_that_cannot_be_written_costs_time_and_is_told(tmp_path, monkeypatch, caplog):
+    model = saved_bert(tmp_path)
+    expected = TransformersTextEmbedder(model).embed(SENTENCES)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path / "file"))
+    assert torch.equal(TransformersTextEmbedder(model).embed(SENTENCES), expected)
+    assert "cannot keep sentence embeddings" in caplog.messages[0]
+    assert "set TEMPOVLA_CACHE" in caplog.messages[0]
+
+
 def test_what_is_on_disk_is_plain_numbers(tmp_path, cache):
     embedder = TransformersTextEmbedder(saved_bert(tmp_path))
     value = embedder.embed(["push the button"])[0]
