@@ -25,8 +25,7 @@ from tempovla.rollout.progress import EvaluationProgress
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import read_json
-from tempovla.timeline.fingerprint import model_fingerprint
+from tempovla.timeline.bundle import bundle_sha256, read_json
 
 LOGGER = logging.getLogger(__name__)
 
@@ -102,11 +101,12 @@ def evaluate_checkpoint(
     specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     follows_from = {
+        "checkpoint_sha256": bundle_sha256(checkpoint),
         "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
         "execution_horizon": config.execution_horizon,
         "versions": versions(),
     }
-    with _journal(outputs, checkpoint, follows_from | {"device": device}) as journal:
+    with _journal(outputs, follows_from | {"device": device}) as journal:
         episodes, timing = _play(Controller.from_bundle(bundle, device), specs, env_config, config, outputs, journal)
         rates = success_rates(episodes)
         results = {
@@ -127,14 +127,11 @@ def evaluate_checkpoint(
     return results
 
 
-def _journal(
-    outputs: Outputs, checkpoint: str | Path, follows_from: Mapping[str, Any]
-) -> AbstractContextManager[EpisodeJournal | None]:
+def _journal(outputs: Outputs, identity: Mapping[str, Any]) -> AbstractContextManager[EpisodeJournal | None]:
     """What keeps episodes until the results are written; None where a recording wants all episodes at once."""
     if outputs.results is None or outputs.recordings is not None:
         return nullcontext()
-    path = Path(outputs.results).with_suffix(JOURNAL_SUFFIX)
-    return EpisodeJournal(path, {"checkpoint": model_fingerprint(str(checkpoint)), **follows_from})
+    return EpisodeJournal(Path(outputs.results).with_suffix(JOURNAL_SUFFIX), identity)
 
 
 def _play(
@@ -224,7 +221,7 @@ def _settings(env_config: SimulatorConfig) -> dict[str, Any]:
 
 def _pictures(env_config: SimulatorConfig) -> dict[str, Any]:
     """How pictures are made, as a dataset's `recording` says it."""
-    no_pictures = ("cameras", "max_steps", "settle_steps", "terminate_on_success", "render")
+    no_pictures = ("cameras", "max_steps", "settle_steps", "joint_noise_rad", "terminate_on_success", "render")
     settings = {key: value for key, value in _settings(env_config).items() if key not in no_pictures}
     return {"simulator": simulator_name(env_config)} | settings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tempovla.env.libero import LiberoConfig
-from tempovla.env.libero_suites import problem_words
+from tempovla.env.libero_suites import STEP_LIMITS, problem_words
 from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint, provenance_of
 from tempovla.rollout.evaluate import EvaluationConfig
 
@@ -78,7 +78,7 @@ def libero_config(suite: LiberoSuite, recorded: Mapping[str, Any]) -> LiberoConf
         elif trained is None and asked is None:
             LOGGER.warning("the checkpoint does not know its demonstrations' %s; taking %s", name, chosen[name])
     LOGGER.info(", ".join(f"{name} {value}" for name, value in chosen.items()))
-    return replace(default, **chosen)
+    return replace(default, **chosen, max_steps=STEP_LIMITS.get(chosen["suite"]))  # said in the results
 
 
 def familiar_words(env_config: LiberoConfig, tasks: Sequence[str], trained: Sequence[str]) -> dict[str, str]:

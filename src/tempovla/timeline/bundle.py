@@ -6,6 +6,7 @@ their statistics; ``weights.safetensors`` the weights. Nothing in it can execute
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -112,6 +113,15 @@ class Bundle:
             weights=weights,
             provenance=meta.get("provenance", {}),
         )
+
+
+def bundle_sha256(folder: str | Path) -> str:
+    """64 hexadecimal digits of a saved bundle, which other weights, transforms or settings would change."""
+    digest = hashlib.sha256()
+    for name in ("bundle.json", "transform.json", "weights.safetensors"):
+        with (Path(folder) / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def read_json(path: Path, *, remedy: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tempovla.rollout.evaluate import EvaluationConfig
 from tempovla.rollout.metrics import wilson_interval
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Bundle
+from tempovla.timeline.bundle import bundle_sha256
 from tempovla.timeline.config import config_to_json
 
 METAWORLD = MetaWorldConfig()
@@ -77,6 +78,7 @@ def test_results_count_by_task_and_over_all(tmp_path, checkpoint, asked):
     assert block["instruction"] == INSTRUCTIONS["push-v3"]
     assert (results["mean"]["success"], results["mean"]["episodes"]) == (0.75, 8)
     assert results["seed"] == 3
+    assert results["checkpoint_sha256"] == bundle_sha256(checkpoint)
     assert [episode["steps"] for episode in results["episodes"]] == [3] * 8
 
 

@@ -18,6 +18,7 @@ def test_pictures_are_made_as_the_demonstrations_were_recorded(caplog):
     caplog.set_level(logging.INFO, "tempovla")
     config = libero_config(LiberoSuite(), RECORDED)
     assert (config.suite, config.rendering, config.image_size) == ("libero_goal", "fast", 64)
+    assert config.max_steps == 300
     assert caplog.messages == ["suite libero_goal, rendering fast, image_size 64"]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tempovla.timeline import Bundle, Embodiment, Window
+from tempovla.timeline.bundle import bundle_sha256
 
 BODY = Embodiment("sawyer", 4, 4, 80.0, action_names=("x [m]", "y [m]", "z [m]", "gripper"))
 
@@ -135,3 +136,11 @@ def test_nothing_in_a_bundle_is_executed(folder, tmp_path):
             Bundle.load(folder)
         (folder / name).write_bytes(content)
     assert not (tmp_path / "executed").exists()
+
+
+def test_its_hash_is_of_what_it_holds_and_not_of_where_it_is(folder, tmp_path):
+    again, other = tmp_path / "again", tmp_path / "other"
+    Bundle.load(folder).save(again)
+    bundle(config={"depth": 3}).save(other)
+    assert bundle_sha256(again) == bundle_sha256(folder)
+    assert bundle_sha256(other) != bundle_sha256(folder)
