@@ -20,7 +20,7 @@ from tempovla.env.libero import CONTROL_RATE_HZ, LiberoConfig
 from tempovla.env.libero_expert import check_expert
 from tempovla.env.libero_suites import problem_file, task_names
 from tempovla.env.protocol import STATE_KEY
-from tempovla.recipe.progress import EpisodeProgress
+from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import pool, summarize
 from tempovla.recipe.stages import write_json
 from tempovla.rollout.metrics import SuccessRate
@@ -137,7 +137,7 @@ def collect_libero(folder: str | Path, config: LiberoCollectConfig, *, workers: 
         config=config.behaviour(),
         skip=skip,
     )
-    with EpisodeProgress("demonstrations", len(tasks) * per_task, done=skip) as progress:
+    with CountProgress("demonstrations", len(tasks) * per_task, done=skip) as progress:
         for index, demonstration in enumerate(episodes, start=skip):
             task, episode = demonstration.task, index % per_task
             lerobot = lerobot or _lerobot_writer(folder / LEROBOT, demonstration, config)
@@ -153,7 +153,7 @@ def collect_libero(folder: str | Path, config: LiberoCollectConfig, *, workers: 
                 hdf5.add_episode(task, demonstration.instruction, *_hdf5_episode(config.suite, demonstration))
             if len(lerobot) <= index:
                 lerobot.add_episode(demonstration.steps, demonstration.instruction)
-            progress.advance(task)
+            progress.advance(now=task)
     if lerobot is not None:
         lerobot.close()
     hdf5.close()
@@ -180,12 +180,12 @@ def measure_expert(config: LiberoCollectConfig, *, workers: int = 2) -> dict[str
     attempts = attempt_episodes(
         tasks, per_task, config.seed, workers=workers, env_config=config.environment(), config=config.behaviour()
     )
-    with EpisodeProgress("attempts", len(tasks) * per_task) as progress:
+    with CountProgress("attempts", len(tasks) * per_task) as progress:
         for attempt in attempts:
             outcomes[attempt.task].append(attempt.success)
             if attempt.success:
                 steps[attempt.task].append(attempt.steps)
-            progress.advance(attempt.task)
+            progress.advance(now=attempt.task)
     return expert_results({task: SuccessRate.of(successes) for task, successes in outcomes.items()}, steps)
 
 

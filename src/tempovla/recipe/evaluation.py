@@ -17,11 +17,11 @@ from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.recipe.films import film_episodes
 from tempovla.recipe.journal import EpisodeJournal
+from tempovla.recipe.progress import EvaluationProgress
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
 from tempovla.rollout.controller import Controller, check_has_learned_to_act
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
-from tempovla.rollout.progress import EvaluationProgress
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle

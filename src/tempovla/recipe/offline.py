@@ -14,6 +14,7 @@ from torch import Tensor
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
+from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import load_dataset, split_source
 from tempovla.rollout.context import ACTION_KEY
@@ -128,7 +129,7 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
 
 def _errors(controller: Controller, mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> ChunkErrors:
     totals, normalized_totals, hits, steps = [], [], 0, 0
-    for sample in _batches(mixture, windows, batch_size):
+    for sample in _watched(_batches(mixture, windows, batch_size), mixture.lengths[0]):
         demonstrated = sample.future[ACTION_KEY]
         predicted, as_seen, target = _predict(controller, sample)
         valid = demonstrated.valid[:, : predicted.shape[1]]
@@ -138,6 +139,13 @@ def _errors(controller: Controller, mixture: Mixture, windows: tuple[Window, ...
         hits += int(((predicted[valid][:, -1] > 0) == (wanted[:, -1] > 0)).sum())
         steps += int(valid.sum())
     return ChunkErrors(torch.stack(totals).sum(dim=0), torch.stack(normalized_totals).sum(dim=0), hits, steps)
+
+
+def _watched(batches: Iterator[TimelineSample], samples: int) -> Iterator[TimelineSample]:
+    with CountProgress("samples", samples) as progress:
+        for sample in batches:
+            yield sample
+            progress.advance(sample.batch_size)
 
 
 def _batches(mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> Iterator[TimelineSample]:

@@ -74,7 +74,7 @@ def test_figures_repeat_whatever_the_batch(checkpoint):
 
 def test_a_moved_dataset_and_all_of_it(checkpoint, dataset, tmp_path):
     dataset.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match="dataset: not a LeRobot dataset"):
+    with pytest.raises(ValueError, match="dataset: no such file or folder"):
         evaluate_offline(checkpoint)
     figures = evaluate_offline(checkpoint, data=tmp_path / "moved", split="all")
     assert (figures["episodes"], figures["samples"]) == (4, 36)

@@ -1,10 +1,10 @@
-"""Lines of an evaluation in a log."""
+"""Lines in a log about work that is under way."""
 
 from __future__ import annotations
 
 import logging
 
-from tempovla.rollout.progress import EvaluationProgress
+from tempovla.recipe.progress import CountProgress, EvaluationProgress
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 
 
@@ -17,4 +17,13 @@ def test_a_log_has_a_line_for_every_episode(caplog):
         "1 of 2: push, seed 5: success after 31 steps",
         "2 of 2: push, initial state 1, seed 6: failure after 40 steps",
     ]
-    assert (progress.ended, progress.solved) == (2, 1)
+    assert (progress.done, progress.solved) == (2, 1)
+
+
+def test_a_log_has_a_line_at_the_end_and_says_how_far_an_earlier_call_came(caplog):
+    caplog.set_level(logging.INFO, "tempovla")
+    with CountProgress("samples", 9, done=2) as progress:
+        for _ in range(2):
+            progress.advance(3)
+        progress.advance(now="push")
+    assert caplog.messages == ["9 of 9 samples, the last of push"]
