@@ -185,7 +185,7 @@ def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:
     with_row, with_next = [], []
     for demo in demos[:_LOOKED_AT]:
         states = data[demo.name].get("states")
-        if isinstance(states, h5py.Dataset) and states.ndim == 2 and states.shape[1] > 7 and len(states) == demo.length:
+        if isinstance(states, h5py.Dataset) and _are_states(states, demo.length):
             simulated, observed = states[:, 1:8], demo.numbers[STATE_KEY][:, :7]
             with_row.append(np.abs(simulated[:-1] - observed[:-1]))
             with_next.append(np.abs(simulated[1:] - observed[:-1]))
@@ -193,6 +193,10 @@ def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:
         return False
     distance_rad, distance_to_next_rad = np.concatenate(with_row).mean(), np.concatenate(with_next).mean()
     return bool(distance_to_next_rad < min(0.5 * distance_rad, _PLAYED_BACK_RAD))
+
+
+def _are_states(states: h5py.Dataset, length: int) -> bool:
+    return states.dtype.kind == "f" and states.ndim == 2 and states.shape[1] > 7 and len(states) == length
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -249,6 +253,8 @@ def _dataset(where: str, demo: h5py.Group, key: str) -> h5py.Dataset:
             f"{where} has no {key}, only {', '.join(there) or 'nothing'}; record it with LIBERO's create_dataset.py, "
             "or leave the file out"
         )
+    if dataset.shape is None:
+        raise DatasetError(f"{where}: {key} is empty, not even of length 0; leave the file out, or record it again")
     return dataset
 
 
@@ -277,6 +283,8 @@ def _frames(where: str, path: Path, demo: h5py.Group, key: str, bottom_first: bo
             f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, not uint8 RGB (T, H, W, 3); record it again"
         )
     offset = dataset.id.get_offset()
+    if offset is not None and dataset.id.get_storage_size() == 0:  # never written: all black, and nowhere in the file
+        offset = None
     if offset is not None:
         path = Path(dataset.file.filename)  # another one behind an external link
         missing = offset + dataset.size - path.stat().st_size

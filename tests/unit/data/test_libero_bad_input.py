@@ -231,3 +231,18 @@ def test_recordings_that_are_none(path: Path) -> None:
     edit(path, lambda data: data.attrs.__setitem__("env_args", "[]"))
     with pytest.raises(DatasetError, match="not written here"):
         LiberoHdf5Writer(path.parent, resume=True)
+
+
+@pytest.mark.parametrize("key", ["actions", "obs/joint_states", f"obs/{AGENT.split('.')[-1]}"])
+def test_datasets_without_a_shape(path: Path, key: str) -> None:
+    def empty(data: h5py.Group) -> None:
+        del data[f"demo_1/{key}"]
+        data[f"demo_1/{key}"] = h5py.Empty("u1")
+
+    edit(path, empty)
+    refused(path, f"demo_1: {key} is empty", "record it again")
+
+
+def test_states_that_are_no_numbers_tell_nothing(path: Path) -> None:
+    edit(path, lambda data: replace(data["demo_0"], "states", lambda _: np.array([[b"x"] * 20] * 12)))
+    assert open_source(path).episode(0).length == 12
