@@ -77,7 +77,7 @@ def replace_actions(path: Path, row: int, value: float) -> None:
 
 def test_folder_without_metadata(tmp_path: Path) -> None:
     refused(tmp_path, "not a LeRobot dataset", "meta/")
-    refused(tmp_path / "nowhere", "not a LeRobot dataset")
+    refused(tmp_path / "nowhere", "no such file or folder")
 
 
 def test_unknown_version(root: Path) -> None:
