@@ -96,7 +96,6 @@ def test_states_and_pixels_are_those_of_plain_libero(env: LiberoEnv, libero_asse
     np.testing.assert_array_equal(simulation.object_pose("butter_1")[0], theirs["butter_1_pos"])
     own_context()  # robosuite frees its buffers whenever Python collects them, in whatever context is current then
     plain.close()
-    del plain
     gc.collect()
 
 
