@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from tempovla.data.errors import DatasetError
 
 
 class Staging:
@@ -56,3 +60,27 @@ class Staging:
             for path in self.folder.iterdir():
                 path.unlink()
             self.folder.rmdir()
+
+
+@contextmanager
+def full_disk_told(root: Path, doing: str, safe: str, clean_up: Callable[[], None]) -> Iterator[None]:
+    """Turn a full disk into one line, after `clean_up`; other errors pass.
+
+    Args:
+        root: the dataset that is written.
+        doing: what was under way.
+        safe: what is on the disk and stays.
+        clean_up: removes what is unfinished.
+
+    Raises:
+        DatasetError: if the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC and "No space left" not in str(error):  # HDF5's and FFmpeg's have no number
+            raise
+        clean_up()
+        raise DatasetError(
+            f"{root}: the disk is full, while {doing}; {safe} are safe, free some space and resume"
+        ) from error

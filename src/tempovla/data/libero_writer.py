@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.files import Staging
+from tempovla.data.files import Staging, full_disk_told
 from tempovla.data.libero_layout import (
     ACTION_KEY,
     CAMERAS,
@@ -126,7 +125,7 @@ class LiberoHdf5Writer:
         number = max(self._written.get(task, ()), default=-1) + 1
         path = part_path(self.folder, task, number)
         length = _validated_length(f"{path}: demo_{number}", steps, extras)
-        with self._one_line_errors(f"writing {path.name}"):
+        with self._full_disk_told(f"writing {path.name}"):
             staged = self._staging.path(path.name)
             with h5py.File(staged, "w") as file:
                 data = file.create_group("data")
@@ -143,7 +142,7 @@ class LiberoHdf5Writer:
             parts = [part_path(self.folder, task, number) for number in sorted(self._written[task])]
             parts = [path for path in parts if path.exists()]
             if parts:
-                with self._one_line_errors(f"joining the episodes of {task}"):
+                with self._full_disk_told(f"joining the episodes of {task}"):
                     self._join(demo_path(self.folder, task), parts)
         self._staging.clear()
 
@@ -178,18 +177,8 @@ class LiberoHdf5Writer:
             )
         self._written.setdefault(task_of(path), set()).update(numbers)
 
-    @contextmanager
-    def _one_line_errors(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno != errno.ENOSPC and "No space left" not in str(error):
-                raise
-            self._staging.clear()
-            raise DatasetError(
-                f"{self.folder}: the disk is full, while {doing}; the episodes written are safe, free some space and "
-                "resume"
-            ) from error
+    def _full_disk_told(self, doing: str) -> AbstractContextManager[None]:
+        return full_disk_told(self.folder, doing, "the episodes written", self._staging.clear)
 
 
 def _task_attributes(instruction: str, extras: LiberoEpisodeExtras, recording: Mapping[str, Any]) -> dict[str, str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tempovla.data import video_encode, writer_meta
 from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
 from tempovla.data.errors import DatasetError
+from tempovla.data.files import full_disk_told
 from tempovla.data.image_codec import encode_png
 from tempovla.data.layout import BOOKKEEPING, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
@@ -97,7 +97,7 @@ class DatasetWriter:
         info = writer_meta.new_info(self.features, fps, robot_type, *limits)
         self._store = EpisodeStore(self.root, info)
         if not (self.root.exists() and any(self.root.iterdir())):
-            with self._one_line_errors("creating the dataset"):
+            with self._full_disk_told("creating the dataset"):
                 self._store.create()
                 self._store.set_recording(recording)
         elif resume:
@@ -158,26 +158,16 @@ class DatasetWriter:
 
     def add_encoded(self, episode: EncodedEpisode) -> int:
         """Write an episode that is encoded already, and return its index; see `add_episode`."""
-        with self._one_line_errors(f"writing episode {len(self)}"):
+        with self._full_disk_told(f"writing episode {len(self)}"):
             return self._store.append(episode)
 
     def close(self) -> None:
         """Join the videos into few files. Without it the dataset is complete all the same."""
-        with self._one_line_errors("joining the videos"):
+        with self._full_disk_told("joining the videos"):
             self._store.close()
 
-    @contextmanager
-    def _one_line_errors(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno != errno.ENOSPC and "No space left" not in str(error):
-                raise
-            self._store.discard_unfinished()
-            raise DatasetError(
-                f"{self.root}: the disk is full, while {doing}; the {len(self)} episodes written are safe, free some "
-                "space and resume"
-            ) from error
+    def _full_disk_told(self, doing: str) -> AbstractContextManager[None]:
+        return full_disk_told(self.root, doing, f"the {len(self)} episodes written", self._store.discard_unfinished)
 
     def _refuse_other_layout(self, version: str, fps: float, features: Mapping[str, Feature]) -> None:
         if version != "v3.0":
