@@ -30,11 +30,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tempovla.data.libero_hdf5 import open_libero
-from tempovla.data.libero_layout import ACTION_KEY, CAMERAS, STATE_KEY
+from tempovla.data.libero_layout import CAMERAS
 from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.timeline import TimelineSample, Window
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LENGTH, SIZE, HORIZON, BATCH = 150, 128, 10, 32
 ROBOMIMIC = Path(__file__).resolve().parent / "robomimic_loader.py"

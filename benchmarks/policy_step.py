@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline

@@ -22,10 +22,11 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from tempovla.model.vla.statevla import ACTION_KEY, LANGUAGE_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.objective import Objective
 from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, STATE_KEY
 from tempovla.timeline.sample import split_tracks
 from tempovla.train.backward import LossGraph, backward
 from tempovla.train.config import TrainConfig

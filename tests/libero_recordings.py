@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tempovla.data.libero_layout import ACTION_KEY, EE_STATE_KEY, STATE_KEY
+from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoEpisodeExtras, LiberoHdf5Writer
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 AGENT, WRIST = "observation.images.agentview_rgb", "observation.images.eye_in_hand_rgb"
 SOUP, MILK = "pick_up_the_alphabet_soup_and_place_it_in_the_basket", "pick_up_the_milk_and_place_it_in_the_basket"

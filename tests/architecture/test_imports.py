@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -11,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import tempovla
+from tempovla import timeline
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(tempovla.__file__).parent
 PACKAGES = [info.name for info in pkgutil.walk_packages([str(SOURCE)], "tempovla.") if info.ispkg]
-MADE_OF_TENSORS = ("tempovla.timeline", "tempovla.timeline.laws", "tempovla.objective")
+MADE_OF_TENSORS = ("tempovla.timeline.laws", "tempovla.objective")
 
 
 def test_the_import_contracts_hold():
@@ -40,6 +42,20 @@ def test_simulator_workers_load_no_torch():
     script = "import sys, tempovla.env.vector, tempovla.env.collect; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_contract_gives_each_of_its_types_when_asked_and_says_what_it_lacks():
+    for name in set(timeline.__all__) - {"Statistics", "Tracks"}:  # these two are names of mappings
+        assert getattr(timeline, name).__name__ == name
+    assert timeline.Tracks is import_module("tempovla.timeline.track").Tracks
+    with pytest.raises(AttributeError, match=r"module 'tempovla\.timeline' has no attribute 'Windows'"):
+        _ = timeline.Windows
+
+
+def test_keys_of_streams_are_spelled_in_one_place():
+    spelled = re.compile(r'^(STATE|ACTION|LANGUAGE|IMAGE)_KEY\w* =|"observation\.(state|images)', re.M)
+    homes = [path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if spelled.search(path.read_text())]
+    assert homes == ["timeline/keys.py"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.libero_recordings import AGENT, MILK, WRIST, record
 
-from tempovla.data.libero_layout import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tempovla.data.libero_hdf5 import open_libero
-from tempovla.data.libero_layout import ACTION_KEY, CAMERAS, STATE_KEY
+from tempovla.data.libero_layout import CAMERAS
 from tempovla.data.libero_writer import LiberoEpisodeExtras, LiberoHdf5Writer
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 TASK = "pick_up_the_butter_and_place_it_in_the_basket"
 

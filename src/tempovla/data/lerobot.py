@@ -17,6 +17,7 @@ from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording, load_statistics
 from tempovla.data.statistics import aggregate
 from tempovla.data.video import VideoPool
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind
 from tempovla.timeline.task import Embodiment
 
@@ -72,8 +73,8 @@ class LeRobotSource:
     def embodiment(self) -> Embodiment:
         """The robot, with the dimensions of ``observation.state`` and ``action`` (0 where there is none)."""
         none = Feature("float32", (0,))
-        state = self.meta.features.get("observation.state", none)
-        action = self.meta.features.get("action", none)
+        state = self.meta.features.get(STATE_KEY, none)
+        action = self.meta.features.get(ACTION_KEY, none)
         return Embodiment(
             name=self.meta.robot_type,
             state_dim=state.shape[0],
@@ -254,6 +255,6 @@ def _wrong_size(path: Path, key: str, found: tuple[int, ...], declared: tuple[in
 def _kind(key: str, feature: Feature) -> StreamKind:
     if feature.is_camera:
         return "image"
-    if key == "action" or key.startswith("action."):
+    if key == ACTION_KEY or key.startswith(f"{ACTION_KEY}."):
         return "action"
     return "state" if key.startswith("observation.") else "scalar"

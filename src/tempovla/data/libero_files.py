@@ -15,19 +15,18 @@ from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.libero_layout import (
-    ACTION_KEY,
     CAMERAS,
     EE_STATE_KEY,
     HAND,
     IMAGE_CONVENTION,
     JOINTS,
     RECORDING_ENTRY,
-    STATE_KEY,
     WIDTHS,
     demo_number,
     instruction_of,
     task_of,
 )
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
 

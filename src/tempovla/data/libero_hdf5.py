@@ -14,9 +14,10 @@ from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
-from tempovla.data.libero_layout import ACTION_KEY, CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, STATE_KEY, task_of
+from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, task_of
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
 

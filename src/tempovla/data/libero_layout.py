@@ -11,14 +11,10 @@ import re
 from pathlib import Path
 
 from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
-ACTION_KEY = "action"
-STATE_KEY = "observation.state"
 EE_STATE_KEY = "observation.ee_state"
-CAMERAS = {
-    "observation.images.agentview_rgb": "agentview_rgb",
-    "observation.images.eye_in_hand_rgb": "eye_in_hand_rgb",
-}
+CAMERAS = {IMAGE_KEY_PREFIX + name: name for name in ("agentview_rgb", "eye_in_hand_rgb")}
 """Stream to dataset in ``obs``."""
 
 JOINTS = ("obs/joint_states", "obs/gripper_states")

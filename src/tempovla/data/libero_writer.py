@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import Staging, full_disk_told
 from tempovla.data.libero_layout import (
-    ACTION_KEY,
     CAMERAS,
     EE_STATE_KEY,
     IMAGE_CONVENTION,
     RECORDING_ENTRY,
-    STATE_KEY,
     demo_number,
     demo_path,
     part_path,
     task_of,
 )
 from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from tempovla.env.libero_expert import describe_simulation
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.worker import Worker
+from tempovla.timeline.keys import ACTION_KEY
 
-ACTION_KEY = "action"
 _REQUESTS_AHEAD = 2
 
 

@@ -1,10 +1,7 @@
-"""The bodies that the simulators move, in the contract's words; apart, because simulator workers load no torch."""
+"""Meta-World's arm in the contract's words; LIBERO's, which datasets must know too, is in `timeline.bodies`."""
 
 from tempovla.env.metaworld import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS
 from tempovla.timeline import Embodiment
-from tempovla.timeline.bodies import LIBERO_PANDA
-
-__all__ = ["LIBERO_PANDA", "METAWORLD_SAWYER"]
 
 METAWORLD_SAWYER = Embodiment(
     name="metaworld_sawyer",

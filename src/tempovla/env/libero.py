@@ -19,8 +19,9 @@ from gymnasium.spaces import Box, Dict
 from tempovla.env import libero_suites
 from tempovla.env.decimate import Coarseness, decimate_meshes
 from tempovla.env.libero_simulation import Simulation
-from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, checked_action
+from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import OffscreenRenderer, select_backend
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 CONTROL_RATE_HZ = 20
 ACTION_DIMS = 7

@@ -15,8 +15,9 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
-from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, checked_action
+from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import OffscreenRenderer, select_backend
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 CONTROL_RATE_HZ = 80
 ACTION_DIMS = 4

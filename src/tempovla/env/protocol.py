@@ -10,9 +10,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
-STATE_KEY = "observation.state"
-IMAGE_KEY_PREFIX = "observation.images."
-
 Observation = dict[str, np.ndarray]
 
 

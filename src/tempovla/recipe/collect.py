@@ -9,12 +9,13 @@ from typing import Any
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.writer import DatasetWriter, infer_features
-from tempovla.env.collect import ACTION_KEY, CollectConfig, collect_episodes
+from tempovla.env.collect import CollectConfig, collect_episodes
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.expert import ActionNoise
-from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig
+from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.recipe.stages import write_json
 from tempovla.timeline.bundle import read_json
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
 

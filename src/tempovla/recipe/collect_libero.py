@@ -14,18 +14,18 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoEpisodeExtras, LiberoHdf5Writer
 from tempovla.data.writer import DatasetWriter, infer_features
-from tempovla.env.collect import ACTION_KEY, CollectConfig, Demonstration, attempt_episodes, collect_episodes
+from tempovla.env.collect import CollectConfig, Demonstration, attempt_episodes, collect_episodes
 from tempovla.env.expert import ActionNoise
 from tempovla.env.libero import CONTROL_RATE_HZ, LiberoConfig
 from tempovla.env.libero_expert import check_expert
 from tempovla.env.libero_suites import problem_file, task_names
-from tempovla.env.protocol import STATE_KEY
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import pool, summarize
 from tempovla.recipe.stages import write_json
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.bundle import read_json
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 HDF5, LEROBOT, RECORD = "hdf5", "lerobot", "collect.json"
 MAX_STEPS = 200

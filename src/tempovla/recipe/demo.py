@@ -15,7 +15,7 @@ import torch
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.env.embodiment import METAWORLD_SAWYER
-from tempovla.env.metaworld import IMAGE_KEY_PREFIX, MetaWorldConfig
+from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.collect import MAX_STEPS, collect_dataset
@@ -36,6 +36,7 @@ from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 LOGGER = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, SimulatorConfig
+from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.recipe.films import film_episodes
 from tempovla.recipe.journal import EpisodeJournal
@@ -26,6 +26,7 @@ from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import bundle_sha256, read_json
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from tempovla.data.sampler import SampleBatch
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import load_dataset, split_source
-from tempovla.rollout.context import ACTION_KEY
 from tempovla.rollout.controller import Controller, check_has_learned_to_act
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
 from tempovla.timeline.config import config_from_json
+from tempovla.timeline.keys import ACTION_KEY
 
 POSE_NAMES = ("x", "y", "z", "rx", "ry", "rz")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tempovla import __version__
 from tempovla.data.mixture import Mixture
 from tempovla.model.vla.registry import load_weights
-from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
 from tempovla.objective import Objective
@@ -24,6 +24,7 @@ from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import FixedBatches, build_loader, check_fits, load_dataset, split_source
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
 from tempovla.train.trainer import FitResult, fit

@@ -11,10 +11,11 @@ from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
-from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.timeline import EpisodeSource
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
 from tempovla.transform.pipeline import TransformPipeline

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tempovla.timeline import Context, Embodiment, Task, Track, Window
-
-ACTION_KEY = "action"
+from tempovla.timeline.keys import ACTION_KEY
 
 
 class ContextBuilder:

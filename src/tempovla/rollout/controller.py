@@ -9,6 +9,7 @@ import torch
 
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import ActionChunk, Bundle, Context, NoisyPolicy, Policy
+from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
 
 
@@ -55,7 +56,7 @@ class Controller:
         """
         prepared = self.transform.forward_context(context.to(self.device))
         present = {*prepared.now, *prepared.past}
-        missing = [w.key for w in self.windows if w.key not in present and min(w.offsets) <= 0 and w.key != "action"]
+        missing = [w.key for w in self.windows if w.key not in present and min(w.offsets) <= 0 and w.key != ACTION_KEY]
         if missing:
             given = sorted({*context.now, *context.past})
             raise ValueError(f"the policy needs streams {missing}, but is given {given}; choose matching cameras")

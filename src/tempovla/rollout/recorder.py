@@ -9,10 +9,9 @@ from typing import Any
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.writer import DatasetWriter, infer_features
-from tempovla.env.protocol import STATE_KEY
-from tempovla.rollout.context import ACTION_KEY
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Embodiment
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
 class RolloutRecorder:

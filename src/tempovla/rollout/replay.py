@@ -9,8 +9,8 @@ import numpy as np
 
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.vector import ShardedVectorEnv
-from tempovla.rollout.context import ACTION_KEY
 from tempovla.rollout.runner import EpisodeResult
+from tempovla.timeline.keys import ACTION_KEY
 
 
 def replay(results: Sequence[EpisodeResult], env_config: SimulatorConfig, workers: int) -> Iterator[EpisodeResult]:

@@ -14,6 +14,7 @@ from tempovla.env.vector import ChunkResult, ShardedVectorEnv
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
 from tempovla.rollout.schedule import Schedule
+from tempovla.timeline.keys import ACTION_KEY
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ class RolloutRunner:
         if row.spec.record:
             before = row.observations[: len(actions)]
             recording = {key: np.stack([step[key] for step in before]) for key in before[0]}
-            recording["action"] = actions
+            recording[ACTION_KEY] = actions
             final = row.observations[-1]
         return EpisodeResult(
             spec=row.spec,

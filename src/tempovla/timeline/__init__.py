@@ -1,17 +1,22 @@
 """The contract: windows on a timeline, with validity, that dataset, model, loss, rollout and server share.
 
 Offsets are integer control steps relative to *now*: offset 0 is the newest observation, and the action at
-offset 0 is the first future action. Import the types from this package; each lives in a module of its own.
+offset 0 is the first future action. Import the types from this package; each lives in a module of its own, which is
+loaded when it is asked for: most need torch, which simulator workers do without.
 """
 
-from tempovla.timeline.bundle import Bundle
-from tempovla.timeline.policy import ActionChunk, LossTerm, NoisyPolicy, Policy
-from tempovla.timeline.sample import Context, TimelineSample
-from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
-from tempovla.timeline.task import Embodiment, Task
-from tempovla.timeline.track import Track, Tracks
-from tempovla.timeline.transform import Transform
-from tempovla.timeline.window import Window, parse_offsets, parse_window
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tempovla.timeline.bundle import Bundle
+    from tempovla.timeline.policy import ActionChunk, LossTerm, NoisyPolicy, Policy
+    from tempovla.timeline.sample import Context, TimelineSample
+    from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
+    from tempovla.timeline.task import Embodiment, Task
+    from tempovla.timeline.track import Track, Tracks
+    from tempovla.timeline.transform import Transform
+    from tempovla.timeline.window import Window, parse_offsets, parse_window
 
 __all__ = [
     "ActionChunk",
@@ -35,3 +40,22 @@ __all__ = [
     "parse_offsets",
     "parse_window",
 ]
+
+_MODULES = {
+    "bundle": ("Bundle",),
+    "policy": ("ActionChunk", "LossTerm", "NoisyPolicy", "Policy"),
+    "sample": ("Context", "TimelineSample"),
+    "source": ("EpisodeInfo", "EpisodeSource", "Reading", "Statistics", "StreamInfo"),
+    "task": ("Embodiment", "Task"),
+    "track": ("Track", "Tracks"),
+    "transform": ("Transform",),
+    "window": ("Window", "parse_offsets", "parse_window"),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(import_module(f"{__name__}.{module}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

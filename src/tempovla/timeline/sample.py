@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track, Tracks, concatenate
 
@@ -113,7 +114,7 @@ def map_tracks(tracks: Tracks, function: Callable[[str, Track], Track]) -> dict[
 
 
 def split_tracks(
-    tracks: Tracks, action_keys: Collection[str] = ("action",)
+    tracks: Tracks, action_keys: Collection[str] = (ACTION_KEY,)
 ) -> tuple[dict[str, Track], dict[str, Track], dict[str, Track]]:
     """Split whole tracks into (past, now, future) by offset.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import Track
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.timeline.noise import mix_seed, row_integers
 from tempovla.timeline.sample import TimelineSample
 
@@ -22,7 +23,7 @@ class RandomShift:
     """
 
     pad_px: int = 4
-    prefix: str = "observation.images."
+    prefix: str = IMAGE_KEY_PREFIX
 
     def __call__(self, sample: TimelineSample) -> TimelineSample:
         """The sample with shifted pictures."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.timeline.sample import map_tracks
 
 
@@ -51,7 +52,7 @@ class ResizeImages:
     """
 
     size: int
-    prefix: str = "observation.images."
+    prefix: str = IMAGE_KEY_PREFIX
 
     def _resize(self, key: str, track: Track) -> Track:
         if not key.startswith(self.prefix):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Statistics, Track, Tracks
+from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.sample import map_tracks
 
 NormalizationMode = Literal["mean_std", "min_max", "quantile"]
@@ -95,9 +96,9 @@ class Normalize:
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
         """Actions (B, H, A) back in the robot's units."""
-        if "action" not in self.offset:
+        if ACTION_KEY not in self.offset:
             return action
-        offset, scale = self.offset["action"].to(action.value.device), self.scale["action"].to(action.value.device)
+        offset, scale = self.offset[ACTION_KEY].to(action.value.device), self.scale[ACTION_KEY].to(action.value.device)
         return ActionChunk(action.value * scale + offset, action.valid, action.offset)
 
     def to_json(self) -> dict[str, Any]:

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.keys import LANGUAGE_KEY
 from tempovla.timeline.noise import row_normal
 from tempovla.transform.text_model import TransformersTextEmbedder
-
-LANGUAGE_KEY = "language"
 
 
 class SentenceEmbedder(Protocol):

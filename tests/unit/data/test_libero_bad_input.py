@@ -11,12 +11,12 @@ from tests.libero_recordings import AGENT, MILK, SOUP, record
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.libero_files import damaged
-from tempovla.data.libero_layout import ACTION_KEY
 from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.timeline import Window
+from tempovla.timeline.keys import ACTION_KEY
 
 NAME = f"{MILK}_demo.hdf5"
 

@@ -15,7 +15,7 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
 from tempovla.data.inspection import inspect, sample_windows
 from tempovla.data.libero_hdf5 import LiberoHdf5Source, open_libero
-from tempovla.data.libero_layout import ACTION_KEY, EE_STATE_KEY, STATE_KEY
+from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.memory import preload
@@ -23,6 +23,7 @@ from tempovla.data.mixture import Mixture
 from tempovla.data.statistics import of_values
 from tempovla.timeline import Window
 from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
 def assert_equal_to(source: LiberoHdf5Source, episodes: list[dict[str, np.ndarray]]) -> None:

@@ -17,8 +17,9 @@ from tests.libero_recordings import AGENT, MILK, SOUP, WRIST, episode, extras, i
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import Staging
-from tempovla.data.libero_layout import ACTION_KEY, EE_STATE_KEY, STATE_KEY
+from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoHdf5Writer
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
 class Killed(BaseException):

@@ -9,9 +9,10 @@ pytestmark = pytest.mark.sim
 
 pytest.importorskip("metaworld")
 
-from tempovla.env.collect import ACTION_KEY, CollectConfig, Demonstration, collect_episodes  # noqa: E402
+from tempovla.env.collect import CollectConfig, Demonstration, collect_episodes  # noqa: E402
 from tempovla.env.expert import ActionNoise  # noqa: E402
-from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig  # noqa: E402
+from tempovla.env.metaworld import MetaWorldConfig  # noqa: E402
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY  # noqa: E402
 
 SMALL = MetaWorldConfig(image_size=16, supersample=1, cameras=("corner2",), max_steps=150)
 BLIND = MetaWorldConfig(render=False, max_steps=150)

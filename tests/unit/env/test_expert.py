@@ -8,7 +8,8 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("metaworld")
 
 from tempovla.env.expert import ActionNoise, replay, rollout_expert  # noqa: E402
-from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig, MetaWorldEnv  # noqa: E402
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv  # noqa: E402
+from tempovla.timeline.keys import STATE_KEY  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("robosuite")
 
 from tempovla.env import libero_suites  # noqa: E402
-from tempovla.env.libero import IMAGE_KEY_PREFIX, STATE_KEY, LiberoConfig, LiberoEnv  # noqa: E402
+from tempovla.env.libero import LiberoConfig, LiberoEnv  # noqa: E402
 from tempovla.env.libero_setup import import_environments  # noqa: E402
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY  # noqa: E402
 
 TASK = "pick_up_the_butter_and_place_it_in_the_basket"
 

@@ -12,9 +12,10 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("robosuite")
 
 from tempovla.env.expert import ActionNoise, ExpertEpisode, replay, rollout_expert  # noqa: E402
-from tempovla.env.libero import STATE_KEY, LiberoConfig, LiberoEnv  # noqa: E402
+from tempovla.env.libero import LiberoConfig, LiberoEnv  # noqa: E402
 from tempovla.env.libero_expert import PickAndPlaceExpert  # noqa: E402
 from tempovla.env.libero_suites import task_names  # noqa: E402
+from tempovla.timeline.keys import STATE_KEY  # noqa: E402
 
 FLAT, TALL = (f"pick_up_the_{name}_and_place_it_in_the_basket" for name in ("butter", "salad_dressing"))
 NOISE = ActionNoise(max_sigma=0.3, correlation=0.8)

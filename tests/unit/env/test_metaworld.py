@@ -9,8 +9,9 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("metaworld")
 
 from tempovla.env.expert import rollout_expert  # noqa: E402
-from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig, MetaWorldEnv  # noqa: E402
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv  # noqa: E402
 from tempovla.env.metaworld_tasks import INSTRUCTIONS  # noqa: E402
+from tempovla.timeline.keys import STATE_KEY  # noqa: E402
 
 CLOSE = np.array([0.0, 0.0, 0.0, 1.0], np.float32)
 

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("metaworld")
 
 from tempovla.env.libero_setup import LiberoUnavailableError, package_root  # noqa: E402
-from tempovla.env.protocol import IMAGE_KEY_PREFIX, STATE_KEY, SimulatorConfig  # noqa: E402
+from tempovla.env.protocol import SimulatorConfig  # noqa: E402
 from tempovla.env.registry import SIMULATORS  # noqa: E402
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY  # noqa: E402
 
 
 @pytest.fixture(params=sorted(SIMULATORS))

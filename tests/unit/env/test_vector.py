@@ -12,9 +12,10 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("metaworld")
 
 from tempovla.env.expert import rollout_expert  # noqa: E402
-from tempovla.env.metaworld import STATE_KEY, MetaWorldConfig, MetaWorldEnv  # noqa: E402
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv  # noqa: E402
 from tempovla.env.vector import ShardedVectorEnv  # noqa: E402
 from tempovla.env.worker import WorkerDiedError  # noqa: E402
+from tempovla.timeline.keys import STATE_KEY  # noqa: E402
 
 BLIND = MetaWorldConfig(render=False, max_steps=30)
 TASKS = ["reach-v3", "door-open-v3", "push-v3"]

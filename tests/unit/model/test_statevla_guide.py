@@ -8,10 +8,11 @@ from tests.contract.samples import random_sample
 from torch import nn
 
 from tempovla.model.layers.mamba import Mamba
-from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
+from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import part_sizes, size_table
 from tempovla.objective import Objective
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 CONFIG = StateVLAConfig()
 AGENTVIEW, WRIST = CONFIG.cameras

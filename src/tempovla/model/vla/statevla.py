@@ -24,11 +24,8 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, STATE_KEY
 from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
-
-STATE_KEY = "observation.state"
-ACTION_KEY = "action"
-LANGUAGE_KEY = "language"
 
 
 @dataclass(frozen=True)

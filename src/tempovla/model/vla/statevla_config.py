@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+
 
 @dataclass(frozen=True)
 class JepaConfig:
@@ -79,7 +81,7 @@ class StateVLAConfig:
         jepa: what phase 1 learns from.
     """
 
-    cameras: tuple[str, ...] = ("observation.images.agentview_rgb", "observation.images.eye_in_hand_rgb")
+    cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb", IMAGE_KEY_PREFIX + "eye_in_hand_rgb")
     image_size: int = 224
     patch_size: int = 16
     image_tokenizer: Literal["patch", "conv", "pretrained"] = "patch"

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.laws.compare import Difference, not_finite
 from tempovla.timeline.laws.perturb import FILLS, fill_invalid, has_gaps, scramble
 from tempovla.timeline.laws.violation import TOLERANCE, LawViolation, expect_equal
@@ -48,7 +49,7 @@ def check_future_blindness(
     sample: TimelineSample,
     *,
     action_terms: Collection[str] = (),
-    action_keys: Collection[str] = ("action",),
+    action_keys: Collection[str] = (ACTION_KEY,),
     tolerance: float = TOLERANCE,
 ) -> None:
     """Law 1: after learning from another future the policy acts the same.

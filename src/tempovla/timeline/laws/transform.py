@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.laws.perturb import fill_invalid
 from tempovla.timeline.laws.violation import TOLERANCE, expect_equal
 from tempovla.timeline.policy import ActionChunk
@@ -15,7 +16,7 @@ from tempovla.timeline.transform import Transform
 
 
 def check_inverse(
-    transform: Transform, sample: TimelineSample, *, key: str = "action", tolerance: float = TOLERANCE
+    transform: Transform, sample: TimelineSample, *, key: str = ACTION_KEY, tolerance: float = TOLERANCE
 ) -> None:
     """Law 6: what `forward` does to future actions, `inverse` undoes.
 
