@@ -32,11 +32,11 @@ def episode(index: int, length: int = 12, size: int = 16) -> dict[str, np.ndarra
     }
 
 
-def extras(length: int) -> LiberoEpisodeExtras:
+def extras(length: int, task: str = SOUP) -> LiberoEpisodeExtras:
     return LiberoEpisodeExtras(
         states=np.arange(length * 4, dtype=np.float64).reshape(length, 4),
         model_xml="<mujoco/>",
-        bddl_file="somewhere/bddl_files/libero_object/task.bddl",
+        bddl_file=f"somewhere/bddl_files/libero_object/{task}.bddl",
         env_name="Libero_Floor_Manipulation",
         env_kwargs={"robots": ["Panda"], "control_freq": 20},
     )
@@ -51,5 +51,5 @@ def record(
         for index, length in enumerate(lengths):
             task = tasks[index % len(tasks)]
             recorded[task].append(episode(index, length, size))
-            writer.add_episode(task, instruction(task), recorded[task][-1], extras(length))
+            writer.add_episode(task, instruction(task), recorded[task][-1], extras(length, task))
     return [frames for task in sorted(tasks) for frames in recorded[task]]

@@ -24,6 +24,7 @@ from tempovla.data.libero_layout import (
     WIDTHS,
     demo_number,
     instruction_of,
+    task_name,
     task_of,
 )
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -89,11 +90,13 @@ class DemoFile:
 
     Attributes:
         demos: in the order of their numbers.
+        task: the benchmark's name of it; "" where it is not known.
         recording: how their pictures were made, where it says so.
         observed_late: whether it has each observation in the row of the action before it, see `observed_late`.
     """
 
     demos: tuple[Demo, ...]
+    task: str
     recording: Mapping[str, Any]
     observed_late: bool
 
@@ -170,7 +173,8 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
         raise DatasetError(
             f"{path}: attribute 'env_args' has {RECORDING_ENTRY!r}: {recording!r}, not an object; repair or remove it"
         )
-    return DemoFile(tuple(demos), recording, late)
+    task = task_name(path, _text(data, "bddl_file_name"))
+    return DemoFile(tuple(demos), task, recording, late)
 
 
 def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:

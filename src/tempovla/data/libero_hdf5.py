@@ -14,7 +14,7 @@ from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
-from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, task_of
+from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -55,6 +55,7 @@ class LiberoHdf5Source:
         self.path = path
         self.cache = cache
         self._demos = [demo for file in files for demo in file.demos]
+        self._tasks = [file.task for file in files for _ in file.demos]
         self._reader = FrameReader(cache)
         self._numbers = _in_memory(str(path), self._demos)
         self.streams: Mapping[str, StreamInfo] = {**self._numbers.streams, **_cameras(self._demos)}
@@ -96,8 +97,8 @@ class LiberoHdf5Source:
         return len(self._demos)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length, instruction and task, scene included, of one demonstration."""
-        return replace(self._numbers.episode(episode), task=task_of(self._demos[episode].path))
+        """Length, instruction and task, scene included where it is known, of one demonstration."""
+        return replace(self._numbers.episode(episode), task=self._tasks[episode])
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(length,) times of the steps [s]."""

@@ -8,7 +8,7 @@ row first. Everywhere else in TempoVLA the top row comes first.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
@@ -50,13 +50,23 @@ def part_path(folder: Path, task: str, demo: int) -> Path:
 
 
 def task_of(path: Path) -> str:
-    """The task that a file's name tells, scene included."""
+    """What a writer called a file: its name without what follows the task's."""
     return _SUFFIX.sub("", path.name.removesuffix(".hdf5"))
 
 
 def instruction_of(path: Path) -> str:
     """The instruction that a file's name tells; the scene that leads LIBERO-90's and LIBERO-10's names is no part."""
     return _SCENE.sub("", task_of(path)).replace("_", " ")
+
+
+def task_name(path: Path, bddl_file: str) -> str:
+    """The benchmark's name of the task in a file, scene included, whatever the file is called.
+
+    The BDDL file has it, or else the file's own name if a scene leads it; "" where the words are all that is known.
+    """
+    if bddl_file:
+        return PurePosixPath(bddl_file).stem
+    return task_of(path) if _SCENE.match(path.name) else ""
 
 
 def demo_number(name: str) -> int | None:

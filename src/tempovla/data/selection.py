@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -27,7 +27,7 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
 
     Args:
         source: where episodes come from.
-        demos_per_task: at most so many of each task, or of each instruction where tasks are not named; all by default.
+        demos_per_task: at most so many of each task, or instruction where nothing names the task; all by default.
         max_len_data: steps beyond so many are left out [control steps]; none by default. What lies beyond the cut is
             as invalid as what lies beyond an episode's end, and how much is lost is logged.
 
@@ -40,8 +40,7 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
     infos = [source.episode(i) for i in range(len(source))]
     seen: Counter[str] = Counter()
     chosen = []
-    for index, info in enumerate(infos):
-        task = info.task or info.instruction
+    for index, task in enumerate(_tasks(infos)):
         if demos_per_task is None or seen[task] < demos_per_task:
             seen[task] += 1
             chosen.append(index)
@@ -59,6 +58,16 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
     if len(chosen) == len(infos) and not lost:
         return source
     return Selection(source, chosen, max_len_data)
+
+
+def _tasks(infos: Sequence[EpisodeInfo]) -> list[str]:
+    """What each episode's task is called: its name, else that of the only named task with its words, else the words."""
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for info in infos:
+        if info.task:
+            names[info.instruction].add(info.task)
+    only = {words: next(iter(tasks)) for words, tasks in names.items() if len(tasks) == 1}
+    return [info.task or only.get(info.instruction, info.instruction) for info in infos]
 
 
 class Selection:

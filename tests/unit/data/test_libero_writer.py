@@ -35,7 +35,7 @@ def test_layout_is_liberos_own(tmp_path: Path) -> None:
         assert data.attrs["macros_image_convention"] == "opengl"
         assert data.attrs["tag"] == "libero-v1"
         assert data.attrs["env_name"] == "Libero_Floor_Manipulation"
-        assert data.attrs["bddl_file_name"] == "bddl_files/libero_object/task.bddl"
+        assert data.attrs["bddl_file_name"] == f"bddl_files/libero_object/{MILK}.bddl"
         problem = json.loads(data.attrs["problem_info"])
         assert problem == {
             "problem_name": "libero_floor_manipulation",

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from tests.libero_recordings import AGENT, MILK, SOUP, episode, instruction
@@ -60,6 +61,36 @@ def test_scenes_with_the_same_words_are_tasks_of_their_own(tmp_path: Path) -> No
             writer.add_episode(scenes[index % 2], "turn on the stove", episode(index, 4 + index))
     fewer = open_source(tmp_path, demos_per_task=1, max_len_data=4)
     assert [fewer.episode(i) for i in range(len(fewer))] == [EpisodeInfo(4, "turn on the stove", s) for s in scenes]
+
+
+@pytest.mark.parametrize("named", [("monday", "tuesday", SOUP), ("tuesday",), ()])
+def test_files_of_one_task_count_together_whatever_they_are_called(tmp_path: Path, named: tuple[str, ...]) -> None:
+    for number, name in enumerate(("monday", SOUP, "tuesday")):
+        record_libero(tmp_path / name, (4 + number, 5), (SOUP,))
+        path = next((tmp_path / name).iterdir()).rename(tmp_path / f"{name}_demo.hdf5")
+        if name not in named:
+            with h5py.File(path, "a") as file:
+                del file["data"].attrs["bddl_file_name"]
+    record_libero(tmp_path / "milk", (9,), (MILK,))
+    next((tmp_path / "milk").iterdir()).rename(tmp_path / "wednesday.hdf5")
+    fewer = open_source(tmp_path, demos_per_task=3)
+    episodes = [fewer.episode(i) for i in range(len(fewer))]
+    assert [(e.instruction, e.length) for e in episodes] == [
+        (instruction(SOUP), 4),
+        (instruction(SOUP), 5),
+        (instruction(SOUP), 5),
+        (instruction(MILK), 9),
+    ]
+    assert [e.task for e in episodes] == [SOUP if "monday" in named else ""] * 2 + [SOUP if SOUP in named else "", MILK]
+
+
+def test_unnamed_demonstrations_are_of_no_scene_where_several_share_the_words(tmp_path: Path) -> None:
+    names = ("KITCHEN_SCENE3_turn_on_the_stove", "KITCHEN_SCENE9_turn_on_the_stove", "turn_on_the_stove")
+    with LiberoHdf5Writer(tmp_path) as writer:
+        for index in range(6):
+            writer.add_episode(names[index % 3], "turn on the stove", episode(index, 4))
+    fewer = open_source(tmp_path, demos_per_task=1)
+    assert [fewer.episode(i).task for i in range(len(fewer))] == [*names[:2], ""]
 
 
 def test_episodes_are_cut_and_beyond_the_cut_nothing_is_valid(
