@@ -10,9 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tempovla.env.expert import ActionNoise, ExpertEpisode, replay, rollout_expert
-from tempovla.env.libero import LiberoConfig, LiberoEnv
-from tempovla.env.libero_expert import describe_simulation
-from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.worker import Worker
 from tempovla.timeline.keys import ACTION_KEY
@@ -54,7 +52,7 @@ class Demonstration:
             float32, the expert's undisturbed action at that moment.
         executed: (T, A) float32, the actions that moved the robot.
         simulator: (T, ...) by name, what the simulator's own tools want to know of these moments.
-        environment: what those tools want to know of the environment: `env_name` and `model_xml`.
+        environment: what those tools want to know of the environment.
     """
 
     task: str
@@ -83,7 +81,7 @@ def collect_episodes(
     seed: int,
     *,
     workers: int = 2,
-    env_config: MetaWorldConfig | LiberoConfig | None = None,
+    env_config: SimulatorConfig,
     config: CollectConfig | None = None,
     skip: int = 0,
 ) -> Iterator[Demonstration]:
@@ -98,7 +96,7 @@ def collect_episodes(
         WorkerDiedError: if a worker crashed.
     """
     jobs = [(task, episode) for task in tasks for episode in range(episodes_per_task)][skip:]
-    return _play("demonstrate", jobs, seed, workers, env_config or MetaWorldConfig(), config or CollectConfig())
+    return _play("demonstrate", jobs, seed, workers, env_config, config or CollectConfig())
 
 
 def attempt_episodes(
@@ -107,7 +105,7 @@ def attempt_episodes(
     seed: int,
     *,
     workers: int = 2,
-    env_config: MetaWorldConfig | LiberoConfig,
+    env_config: SimulatorConfig,
     config: CollectConfig | None = None,
 ) -> Iterator[Attempt]:
     """Like `collect_episodes`, but play every episode once, draw nothing and keep nothing: to measure experts."""
@@ -120,7 +118,7 @@ def _play(
     jobs: Sequence[tuple[str, int]],
     seed: int,
     workers: int,
-    env_config: MetaWorldConfig | LiberoConfig,
+    env_config: SimulatorConfig,
     config: CollectConfig,
 ) -> Iterator[Any]:
     for task in dict.fromkeys(task for task, _ in jobs):
@@ -153,7 +151,7 @@ def _play(
 class _Collector:
     """One worker's environment and the experts playing in it."""
 
-    def __init__(self, env_config: MetaWorldConfig | LiberoConfig, config: CollectConfig, seed: int) -> None:
+    def __init__(self, env_config: SimulatorConfig, config: CollectConfig, seed: int) -> None:
         self._env = env_config.make()
         self._config, self._seed = config, seed
 
@@ -180,7 +178,7 @@ class _Collector:
             steps,
             played.executed,
             played.simulator,
-            describe_simulation(self._env.simulation) if isinstance(self._env, LiberoEnv) else {},
+            self._env.simulator_description(),
         )
 
     def attempt(self, task: str, episode: int) -> Attempt:

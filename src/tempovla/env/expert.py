@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from tempovla.env.libero import LiberoEnv
-from tempovla.env.libero_expert import PickAndPlaceExpert, simulator_record
-from tempovla.env.metaworld import MetaWorldEnv
-from tempovla.env.metaworld_expert import MetaWorldExpert
+from tempovla.env.protocol import SimulatorEnv
 
 _GRIPPER = -1
 _POSITION_AXES = 3
-
-
-class Expert(Protocol):
-    """Plays one episode."""
-
-    def act(self) -> np.ndarray:
-        """What it does now, (A,) float32 in [-1, 1], the gripper last; called once a control step."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +56,8 @@ class ExpertEpisode:
     simulator: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def make_expert(env: MetaWorldEnv | LiberoEnv) -> Expert:
-    """The expert of the episode that an environment is about to play.
-
-    Raises:
-        ValueError: if there is none for the task.
-    """
-    return PickAndPlaceExpert(env.simulation) if isinstance(env, LiberoEnv) else MetaWorldExpert(env)
-
-
 def rollout_expert(
-    env: MetaWorldEnv | LiberoEnv,
+    env: SimulatorEnv,
     seed: int,
     *,
     task: str | None = None,
@@ -105,8 +85,8 @@ def rollout_expert(
     """
     if env.config.terminate_on_success:
         raise ValueError("rollout_expert needs an environment with terminate_on_success=False")
-    _reset(env, seed, task, init_state)
-    expert = make_expert(env)
+    env.reset_state(seed=seed, task=task, init_state=init_state)
+    expert = env.expert()
     generator = np.random.default_rng([seed, 1])
     sigma = generator.uniform(0, noise.max_sigma) if noise else 0.0
     hand_axes = env.config.spaces()[1].low.size - 1
@@ -121,7 +101,7 @@ def rollout_expert(
         action = label.copy()
         action[:_GRIPPER] = np.clip(action[:_GRIPPER] + disturbance, -1, 1)
         states.append(env.state)
-        simulator.append(simulator_record(env.simulation) if isinstance(env, LiberoEnv) else {})
+        simulator.append(env.simulator_record())
         labels.append(label)
         executed.append(action)
         _, _, truncated, info = env.advance(action)
@@ -144,20 +124,11 @@ def rollout_expert(
     )
 
 
-def replay(env: MetaWorldEnv | LiberoEnv, episode: ExpertEpisode) -> list[dict[str, np.ndarray]]:
+def replay(env: SimulatorEnv, episode: ExpertEpisode) -> list[dict[str, np.ndarray]]:
     """Play an episode's executed actions again and observe before each: T observations, images included."""
-    _reset(env, episode.seed, episode.task, episode.init_state)
+    env.reset_state(seed=episode.seed, task=episode.task, init_state=episode.init_state)
     observations = []
     for action in episode.executed:
         observations.append(env.observe())
         env.advance(action)
     return observations
-
-
-def _reset(env: MetaWorldEnv | LiberoEnv, seed: int, task: str | None, init_state: int | None) -> None:
-    if isinstance(env, LiberoEnv):
-        env.reset_state(seed=seed, task=task, init_state=init_state)
-    elif init_state is None:
-        env.reset_state(seed=seed, task=task)
-    else:
-        raise ValueError(f"init_state={init_state}: Meta-World has no fixed initial states; leave it out")

@@ -18,8 +18,9 @@ from gymnasium.spaces import Box, Dict
 
 from tempovla.env import libero_suites
 from tempovla.env.decimate import Coarseness, decimate_meshes
+from tempovla.env.libero_expert import PickAndPlaceExpert
 from tempovla.env.libero_simulation import Simulation
-from tempovla.env.protocol import checked_action
+from tempovla.env.protocol import checked_action, first_camera
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
@@ -199,7 +200,26 @@ class LiberoEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The first camera's view, (S, S, 3) uint8, or None without rendering."""
-        return self._draw(self.config.cameras[0]) if self.config.render else None
+        return self._draw(first_camera(self.config.cameras)) if self.config.render else None
+
+    def expert(self) -> PickAndPlaceExpert:
+        """The expert of LIBERO-Object's tasks; the other suites have none."""
+        return PickAndPlaceExpert(self._simulation)
+
+    def simulator_record(self) -> dict[str, np.ndarray]:
+        """What LIBERO's files keep of a moment beside what policies see.
+
+        Returns:
+            `states` (1 + nq + nv,), the whole simulator's; `ee_states` (6,), the hand's position [m] and orientation as
+            axis-angle [rad].
+        """
+        simulation = self._simulation
+        hand = np.concatenate([simulation.hand_position, simulation.hand_axis_angle])
+        return {"states": simulation.state, "ee_states": hand}
+
+    def simulator_description(self) -> dict[str, str]:
+        """What LIBERO's files say of the environment: the class `env_name` and the model `model_xml`."""
+        return {"env_name": self._simulation.env_name, "model_xml": self._simulation.model_xml}
 
     @property
     def simulation(self) -> Simulation:

@@ -191,24 +191,6 @@ class PickAndPlaceExpert:
         return Box((middles - reaches).min(axis=0), (middles + reaches).max(axis=0))
 
 
-def simulator_record(simulation: Simulation) -> dict[str, np.ndarray]:
-    """What LIBERO's files keep of a moment beside what policies see.
-
-    Returns:
-        `states` (1 + nq + nv,), the whole simulator's; `ee_states` (6,), the hand's position [m] and orientation as
-        axis-angle [rad].
-    """
-    *axis, w = simulation.hand_quaternion
-    sine = np.sqrt(max(1 - w * w, 1e-12))
-    rotation = np.array(axis) * (2 * np.arccos(np.clip(w, -1, 1)) / sine)
-    return {"states": simulation.state, "ee_states": np.concatenate([simulation.hand_position, rotation])}
-
-
-def describe_simulation(simulation: Simulation) -> dict[str, str]:
-    """What LIBERO's files say of the environment: the class `env_name` and the model `model_xml`."""
-    return {"env_name": simulation.env_name, "model_xml": simulation.model_xml}
-
-
 @dataclass(frozen=True)
 class _Shapes:
     """An object's G collision shapes, each as the box around it in its own frame: middles and half sizes (G, 3) [m]."""

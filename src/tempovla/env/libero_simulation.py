@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,8 @@ from tempovla.env.libero_setup import (
 )
 
 _JOINT_NOISE_STREAM = 2
+_MAX_DRAWS = 200
+"""Of a placement. LIBERO gives one up after 5000 tries, 0.2 s; of 600 in LIBERO-Object it gave up none."""
 
 
 class Simulation:
@@ -69,9 +70,12 @@ class Simulation:
 
         Where none is, the arm's joints are moved by normal noise of this standard deviation, like those of the
         benchmark's fixed states.
+
+        Raises:
+            ValueError: if LIBERO finds no placement possible.
         """
         with _numpy_seeded(seed):
-            self._place()
+            self._place(seed)
         state = fixed_state
         if state is None and joint_noise_rad:
             state = self.state
@@ -80,13 +84,16 @@ class Simulation:
         if state is not None:
             self._control.set_init_state(state)
 
-    def _place(self) -> None:
-        """Draw until LIBERO finds a placement possible. Its own loop does the same with every other error."""
+    def _place(self, seed: int) -> None:
+        """Draw until LIBERO finds a placement possible. Its own loop never ends, and passes over every other error."""
         impossible = importlib.import_module("robosuite.utils.errors").RandomizationError
-        while True:
+        for _ in range(_MAX_DRAWS):
             with contextlib.suppress(impossible):
                 self._env.reset()
                 return
+        raise ValueError(
+            f"seed={seed}: LIBERO found none of {_MAX_DRAWS} placements of {self.task} possible; take another seed"
+        )
 
     def _arrays_that_resets_change(self) -> dict[str, np.ndarray]:
         """As compiled: LIBERO places things upon fixtures by where sites are before these are placed themselves."""
@@ -159,6 +166,13 @@ class Simulation:
         return self.data.body(self._robot.robot_model.eef_name).xquat[[1, 2, 3, 0]]
 
     @property
+    def hand_axis_angle(self) -> np.ndarray:
+        """(3,) float64 [rad], the hand's orientation as LIBERO's HDF5 files keep it."""
+        *axis, w = self.hand_quaternion
+        sine = np.sqrt(max(1 - w * w, 1e-12))
+        return np.array(axis) * (2 * np.arccos(np.clip(w, -1, 1)) / sine)
+
+    @property
     def gripper_opening(self) -> float:
         """Distance between the fingers [m], 0 when closed and 0.08 when wide open."""
         left, right = self.data.qpos[self.finger_indexes]
@@ -191,12 +205,15 @@ def _make_control_environment(suite: str, task: str, assets: str | None) -> Any:
     """LIBERO's environment without cameras; the first seed is taken whose placement LIBERO finds possible."""
     problem, environments = libero_suites.problem_file(suite, task), import_environments(locate_assets(assets))
     impossible = importlib.import_module("robosuite.utils.errors").RandomizationError
-    for seed in itertools.count():
+    for seed in range(_MAX_DRAWS):
         with _numpy_seeded(seed), _missing_assets_explained(suite), contextlib.suppress(impossible):
             return environments.env_wrapper.ControlEnv(
                 str(problem), use_camera_obs=False, has_offscreen_renderer=False, hard_reset=False, ignore_done=True
             )
-    raise AssertionError
+    raise ValueError(
+        f"LIBERO found none of {_MAX_DRAWS} placements of {task} possible, drawn from seeds 0 to {_MAX_DRAWS - 1}; its "
+        f"objects need more room than {problem} and the assets leave them"
+    )
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
+from tempovla.env.metaworld_expert import MetaWorldExpert
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
-from tempovla.env.protocol import checked_action
+from tempovla.env.protocol import checked_action, first_camera
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
@@ -150,13 +151,13 @@ class MetaWorldEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Start an episode; `options={"task": name}` switches the task first."""
         options = options or {}
-        if options.get("init_state") is not None:
-            raise ValueError(f"init_state={options['init_state']}: Meta-World has no fixed initial states; give None")
-        self.reset_state(seed=seed, task=options.get("task"))
+        self.reset_state(seed=seed, task=options.get("task"), init_state=options.get("init_state"))
         return self.observe(), {"success": False, "task": self._task, "instruction": self.instruction}
 
-    def reset_state(self, *, seed: int | None = None, task: str | None = None) -> None:
-        """Like `reset`, without observing."""
+    def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
+        """Like `reset`, without observing; the seed alone draws initial states."""
+        if init_state is not None:
+            raise ValueError(f"init_state={init_state}: Meta-World has no fixed initial states; give None")
         super().reset(seed=seed)
         if task is not None:
             self._switch_task(task)
@@ -189,7 +190,19 @@ class MetaWorldEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The first camera's view, (S, S, 3) uint8, or None without rendering."""
-        return self._draw(self.config.cameras[0]) if self.config.render else None
+        return self._draw(first_camera(self.config.cameras)) if self.config.render else None
+
+    def expert(self) -> MetaWorldExpert:
+        """Meta-World's own expert of the task."""
+        return MetaWorldExpert(self._task, lambda: self.privileged_observation)
+
+    def simulator_record(self) -> dict[str, np.ndarray]:
+        """Nothing: Meta-World has no format of its own."""
+        return {}
+
+    def simulator_description(self) -> dict[str, str]:
+        """Nothing: Meta-World has no format of its own."""
+        return {}
 
     def _draw(self, camera: str) -> np.ndarray:
         config = self.config

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from tempovla.env.metaworld import MetaWorldEnv
-
 
 class MetaWorldExpert:
-    """The expert of the task that an environment plays."""
+    """The expert of a task.
 
-    def __init__(self, env: MetaWorldEnv) -> None:
-        self._env, self._policy = env, _policy(env.task)
+    Args:
+        task: its name.
+        observe: tells Meta-World's own observation of the moment, (39,) float64 with object and goal.
+    """
+
+    def __init__(self, task: str, observe: Callable[[], np.ndarray]) -> None:
+        self._observe, self._policy = observe, _policy(task)
 
     def act(self) -> np.ndarray:
         """The expert's action here, (4,) float32, clipped to [-1, 1] as the simulator would."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each action beyond the range warns; clipping is what is wanted
-            return np.clip(self._policy.get_action(self._env.privileged_observation), -1, 1).astype(np.float32)
+            return np.clip(self._policy.get_action(self._observe()), -1, 1).astype(np.float32)
 
 
 @cache

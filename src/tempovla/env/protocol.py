@@ -25,11 +25,33 @@ def checked_action(action: np.ndarray, dims: int) -> np.ndarray:
     return np.clip(numbers, -1, 1)
 
 
+def first_camera(cameras: tuple[str, ...]) -> str:
+    """The camera whose picture stands for what an environment shows.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not cameras:
+        raise ValueError("cameras=(): no camera to render; name one, or leave pictures out with render=False")
+    return cameras[0]
+
+
+class Expert(Protocol):
+    """Plays one episode."""
+
+    def act(self) -> np.ndarray:
+        """What it does now, (A,) float32 in [-1, 1], the gripper last; called once a control step."""
+
+
 class SimulatorEnv(Protocol):
     """One task at a time; `gymnasium.Env`s whose drawing can be left out are of this kind.
 
     Observations are `observation.state` (D,) float32 and `observation.images.<camera>` (S, S, 3) uint8 RGB, upright.
     """
+
+    @property
+    def config(self) -> SimulatorConfig:
+        """What it was made from."""
 
     @property
     def task(self) -> str:
@@ -38,6 +60,10 @@ class SimulatorEnv(Protocol):
     @property
     def instruction(self) -> str:
         """The task in words."""
+
+    @property
+    def state(self) -> np.ndarray:
+        """`observation.state` of the present moment, (D,) float32."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
         """Start an episode and observe.
@@ -52,6 +78,9 @@ class SimulatorEnv(Protocol):
             ValueError: for an unknown task, or an initial state that there is not.
         """
 
+    def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
+        """Like `reset`, without observing."""
+
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Apply an action (A,) for one control step without observing; reward, terminated, truncated, info.
 
@@ -60,6 +89,19 @@ class SimulatorEnv(Protocol):
 
     def observe(self) -> Observation:
         """The observation of the present moment, drawn anew."""
+
+    def expert(self) -> Expert:
+        """The scripted expert of the episode that begins now.
+
+        Raises:
+            ValueError: if there is none for the task.
+        """
+
+    def simulator_record(self) -> dict[str, np.ndarray]:
+        """What the simulator's own tools want to know of this moment, arrays by name; empty where they want nothing."""
+
+    def simulator_description(self) -> dict[str, str]:
+        """What those tools want to know of the environment; empty where they want nothing."""
 
 
 class SimulatorConfig(Protocol):
@@ -87,6 +129,10 @@ class SimulatorConfig(Protocol):
     @property
     def max_steps(self) -> int | None:
         """Control steps after which an episode is truncated; None is the benchmark's own limit."""
+
+    @property
+    def terminate_on_success(self) -> bool:
+        """Whether episodes end at their first success; experts go on a little to record the end."""
 
     def make(self) -> SimulatorEnv:
         """An environment.

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.toy_simulator import LineConfig
 
 pytestmark = pytest.mark.sim
 
 pytest.importorskip("metaworld")
 
-from tempovla.env.collect import CollectConfig, Demonstration, collect_episodes  # noqa: E402
+from tempovla.env.collect import CollectConfig, Demonstration, attempt_episodes, collect_episodes  # noqa: E402
 from tempovla.env.expert import ActionNoise  # noqa: E402
 from tempovla.env.metaworld import MetaWorldConfig  # noqa: E402
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY  # noqa: E402
@@ -53,6 +54,19 @@ def test_another_number_of_workers_gives_the_same(demonstrations: list[Demonstra
         np.testing.assert_equal(first.steps, second.steps)
 
 
+def test_a_simulator_that_nothing_here_knows_is_demonstrated_with_its_own_records() -> None:
+    plain = CollectConfig(noise=None, steps_after_success=1, init_states="benchmark")
+    arguments = {"workers": 1, "env_config": LineConfig(), "config": plain}
+    first, second = list(collect_episodes(["right"], 2, seed=0, **arguments))
+    assert (second.instruction, second.init_state, second.attempts) == ("go right", 1, 1)
+    places = np.array([0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+    np.testing.assert_allclose(second.steps[STATE_KEY][:, 0], places, atol=1e-6)
+    np.testing.assert_allclose(second.steps[ACTION_KEY], [[1, 1]] * 4 + [[0.5, 1], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(second.simulator["places"], np.stack([places, np.arange(6)], axis=1), atol=1e-6)
+    assert first.environment == {"env_name": "line right"}
+    assert [a.steps for a in attempt_episodes(["right"], 1, seed=0, **arguments)] == [6]
+
+
 def test_an_iterator_that_is_closed_early_ends_its_workers() -> None:
     before = children()
     episodes = collect_episodes(["reach-v3"], 50, seed=1, workers=2, env_config=BLIND)
@@ -80,4 +94,4 @@ def test_a_task_named_twice_is_refused_instead_of_demonstrated_twice_alike() -> 
 
 def test_unknown_tasks_are_refused_before_anything_starts() -> None:
     with pytest.raises(ValueError, match="no Meta-World task 'fly-v3'"):
-        next(collect_episodes(["push-v3", "fly-v3"], 1, seed=0))
+        next(collect_episodes(["push-v3", "fly-v3"], 1, seed=0, env_config=BLIND))

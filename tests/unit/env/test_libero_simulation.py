@@ -92,6 +92,30 @@ def test_placements_are_drawn_again_until_one_is_possible_but_other_errors_are_t
     simulation.reset(0)
 
 
+def test_a_seed_without_any_possible_placement_is_told(simulation: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = []
+
+    def no_room() -> None:
+        draws.append(np.random.random())
+        raise RandomizationError("no room")
+
+    monkeypatch.setattr(simulation._env, "reset", no_room)
+    with pytest.raises(ValueError, match=f"^seed=3: LIBERO found none of 200 placements of {ON_CABINET} possible; "):
+        simulation.reset(3)
+    assert draws == np.random.RandomState(3).random(200).tolist()
+
+
+def test_a_task_without_any_possible_placement_is_told(
+    libero_assets: Path, standins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*args: str, **options: bool) -> None:
+        raise RandomizationError("no room")
+
+    monkeypatch.setattr(import_environments(libero_assets).env_wrapper, "ControlEnv", no_room)
+    with pytest.raises(ValueError, match=rf"placements of {ON_CABINET} possible, drawn from seeds 0 to 199; its"):
+        Simulation("libero_spatial", ON_CABINET, str(standins))
+
+
 def test_another_simulation_does_not_change_what_model_is_written(libero_assets: Path) -> None:
     soup, cheese = libero_suites.task_names("libero_object")[:2]
     first = Simulation("libero_object", soup)

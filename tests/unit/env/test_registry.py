@@ -62,6 +62,43 @@ def test_episodes_follow_from_seed_and_task_and_fit_the_spaces(config: Simulator
     np.testing.assert_array_equal(env.observe()[STATE_KEY], moved[STATE_KEY])
 
 
+def test_a_reset_without_observing_begins_the_same_episode(config: SimulatorConfig) -> None:
+    env = replace(config, render=False).make()
+    task = config.task_names()[1]
+    observation, _ = env.reset(seed=5, options={"task": task})
+    env.reset_state(seed=6, task=config.task_names()[0])
+    env.reset_state(seed=5, task=task)
+    assert env.task == task
+    np.testing.assert_array_equal(env.state, observation[STATE_KEY])
+    beyond = config.init_state_count(task)
+    with pytest.raises(ValueError, match=f"init_state={beyond}: "):
+        env.reset_state(init_state=beyond)
+
+
+def test_an_expert_plays_and_every_moment_has_the_same_record(config: SimulatorConfig) -> None:
+    env = replace(config, render=False, terminate_on_success=False).make()
+    actions = config.spaces()[1]
+    env.reset_state(seed=1)
+    expert = env.expert()
+    records = []
+    for _ in range(3):
+        records.append({name: value.shape for name, value in env.simulator_record().items()})
+        action = expert.act()
+        assert actions.contains(action)
+        env.advance(action)
+    assert records[0] == records[1] == records[2]
+    assert all(isinstance(text, str) for text in env.simulator_description().values())
+
+
+def test_without_cameras_there_is_a_state_and_no_picture(config: SimulatorConfig) -> None:
+    env = replace(config, cameras=()).make()
+    observation, _ = env.reset(seed=1)
+    assert list(observation) == [STATE_KEY]
+    with pytest.raises(ValueError, match=r"^cameras=\(\): no camera to render; name one, or .* render=False$"):
+        env.render()
+    assert replace(config, cameras=(), render=False).make().render() is None
+
+
 def test_pictures_are_among_the_spaces_by_camera(config: SimulatorConfig) -> None:
     observations, _ = config.spaces()
     for camera in config.cameras:

@@ -1,0 +1,105 @@
+"""A third simulator, of nothing but numpy: a hand on a line that must reach a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.spaces import Box, Dict
+
+from tempovla.env.protocol import Observation, checked_action
+from tempovla.timeline.keys import STATE_KEY
+
+_PLACES = {"left": -1.0, "right": 1.0}
+_REACH, _STEP = 0.05, 0.2
+
+
+@dataclass(frozen=True)
+class LineConfig:
+    """What is played."""
+
+    title: ClassVar[str] = "Line"
+
+    task: str = "left"
+    cameras: tuple[str, ...] = ()
+    render: bool = True
+    max_steps: int = 50
+    terminate_on_success: bool = True
+
+    def make(self) -> LineEnv:
+        return LineEnv(self)
+
+    def spaces(self) -> tuple[Dict, Box]:
+        return Dict({STATE_KEY: Box(-2, 2, (1,), np.float32)}), Box(-1, 1, (2,), np.float32)
+
+    def task_names(self) -> tuple[str, ...]:
+        return tuple(_PLACES)
+
+    def check_task(self, task: str) -> None:
+        if task not in _PLACES:
+            raise ValueError(f"no task {task!r}")
+
+    def instruction(self, task: str) -> str:
+        return f"go {task}"
+
+    def init_state_count(self, task: str) -> int:
+        return 3
+
+
+class LineEnv:
+    """Initial state i begins at 0.1 * i."""
+
+    def __init__(self, config: LineConfig) -> None:
+        self.config, self.task = config, config.task
+
+    @property
+    def instruction(self) -> str:
+        return self.config.instruction(self.task)
+
+    @property
+    def state(self) -> np.ndarray:
+        return np.array([self.hand], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        self.reset_state(seed=seed, **(options or {}))
+        return self.observe(), {}
+
+    def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
+        self.task = task or self.task
+        drawn = np.random.default_rng(seed).uniform(-0.5, 0.5)
+        self.hand, self.steps = float(drawn) if init_state is None else 0.1 * init_state, 0
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
+        self.hand += _STEP * float(checked_action(action, 2)[0])
+        self.steps += 1
+        success = abs(self.hand - _PLACES[self.task]) < _REACH
+        return (
+            0.0,
+            success and self.config.terminate_on_success,
+            self.steps >= self.config.max_steps,
+            {"success": success},
+        )
+
+    def observe(self) -> Observation:
+        return {STATE_KEY: self.state}
+
+    def expert(self) -> LineExpert:
+        return LineExpert(self)
+
+    def simulator_record(self) -> dict[str, np.ndarray]:
+        return {"places": np.array([self.hand, self.steps])}
+
+    def simulator_description(self) -> dict[str, str]:
+        return {"env_name": f"line {self.task}"}
+
+
+class LineExpert:
+    """Goes straight on."""
+
+    def __init__(self, env: LineEnv) -> None:
+        self._env = env
+
+    def act(self) -> np.ndarray:
+        way = (_PLACES[self._env.task] - self._env.hand) / _STEP
+        return np.array([np.clip(way, -1, 1), 1], np.float32)
