@@ -243,7 +243,7 @@ def _summary(
     """The evaluation in one sentence."""
     start = "the benchmark's fixed initial states" if init_states == "benchmark" else "initial states drawn at random"
     suite = getattr(env_config, "suite", env_config.title)
-    told = ", told to do another of the tasks" if wrong_instruction else ""
+    told = ", told to do another task" if wrong_instruction else ""
     return f"{episodes} episodes of each of {tasks} tasks of {suite}, from {start}{told}."
 
 

@@ -106,7 +106,7 @@ def test_the_wrong_instruction_is_told_and_reported_and_success_counted_on_the_s
     assert {(spec.task, spec.instruction) for spec in asked["specs"]} == {(TASKS[0], reach), (TASKS[1], push)}
     assert [block["instruction"] for block in results["tasks"].values()] == [reach, push]
     assert [(block["success"], block["episodes"]) for block in results["tasks"].values()] == [(0.75, 4)] * 2
-    assert results["summary"].endswith(", told to do another of the tasks.")
+    assert results["summary"].endswith(", told to do another task.")
     assert filmed == ["wrong_instruction"]
 
 
