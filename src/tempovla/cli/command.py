@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+import jsonargparse
+from jsonargparse import DefaultHelpFormatter, Namespace
 
 C = TypeVar("C")
 
@@ -25,6 +27,37 @@ class HelpFormatter(DefaultHelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+class ArgumentParser(jsonargparse.ArgumentParser):
+    """A parser that knows every option with dashes and with underscores; help shows one spelling."""
+
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
+        """As jsonargparse does, for either spelling."""
+        given = list(sys.argv[1:] if args is None else args)
+        end = given.index("--") if "--" in given else len(given)  # what follows is no option
+        return super().parse_args([*map(self.known_spelling, given[:end]), *given[end:]], *more, **settings)
+
+    def known_spelling(self, argument: str) -> str:
+        """An argument such as `--image-size=64` with its option spelled as the parser knows it, and the value as it is.
+
+        Of `--options.some-key` it may know `--options` alone: the rest is the user's own key, and stays.
+        """
+        option, equals, value = argument.partition("=")
+        known = self._option_string_actions
+        if not option.startswith("--") or option in known:
+            return argument
+        spellings = {_underscored(name): name for name in known}
+        parts = option.split(".")
+        for length in range(len(parts), 0, -1):
+            name = spellings.get(_underscored(".".join(parts[:length])))
+            if name is not None:
+                return ".".join([name, *parts[length:]]) + equals + value
+        return argument
+
+
+def _underscored(option: str) -> str:
+    return option.replace("-", "_")
 
 
 def build_parser(name: str, summary: str, usage: str, examples: str) -> ArgumentParser:

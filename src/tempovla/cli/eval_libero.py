@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, build_parser, comma_separated, config_from_args, success_table
-from tempovla.cli.eval_metaworld import add_output_arguments, outputs_from_args
+from tempovla.cli.eval_metaworld import add_instruction_arguments, add_output_arguments, outputs_from_args
 from tempovla.recipe.evaluation_libero import LiberoSuite, evaluate_libero
 from tempovla.rollout.evaluate import EvaluationConfig
 
@@ -13,6 +13,7 @@ EXAMPLES = """
 tempovla eval libero --checkpoint checkpoints/phase2_flow_matching/checkpoint_best --suite libero_object --trials 50
 tempovla eval libero --checkpoint CKPT --trials 20 --seed 1 --json outputs/eval/results.json
 tempovla eval libero --checkpoint CKPT --json outputs/eval/results.json --videos outputs/eval/rollouts
+tempovla eval libero --checkpoint CKPT --wrong_instruction true --json outputs/eval_wrong/results.json
 tempovla eval libero --checkpoint CKPT --tasks pick_up_the_milk_and_place_it_in_the_basket --init_states random
 """
 
@@ -26,7 +27,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     )
     parser.add_argument("--trials", "--num_trials", type=int, default=20, metavar="N", help="episodes of each task")
     parser.add_argument("--tasks", metavar="A,B", help="some of the suite's tasks; by default all")
-    parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
+    add_instruction_arguments(parser)
     parser.add_class_arguments(LiberoSuite, skip={"suite"})
     add_output_arguments(parser)
     parser.add_class_arguments(EvaluationConfig, skip={"episodes"})
@@ -43,6 +44,7 @@ def run(args: Namespace) -> Outcome:
         config_from_args(EvaluationConfig, args, episodes=args.trials),
         tasks=() if args.tasks is None else comma_separated(args.tasks),
         instruction=args.instruction,
+        wrong_instruction=args.wrong_instruction,
         outputs=outputs_from_args(args),
     )
     return Outcome("\n".join(success_table(results)), results)

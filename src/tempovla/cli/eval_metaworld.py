@@ -14,6 +14,7 @@ EXAMPLES = """
 tempovla eval metaworld --checkpoint checkpoints/phase2_flow_matching/checkpoint_latest --tasks push-v3 --episodes 20
 tempovla eval metaworld --checkpoint CKPT --tasks drawer-open-v3,push-v3 --seed 1 --json outputs/eval/results.json
 tempovla eval metaworld --checkpoint CKPT --tasks push-v3 --episodes 5 --record outputs/rollouts
+tempovla eval metaworld --checkpoint CKPT --tasks drawer-open-v3,push-v3 --wrong_instruction true
 """
 
 
@@ -22,11 +23,23 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "--checkpoint DIR --tasks A,B [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
     parser.add_argument("--tasks", required=True, metavar="A,B", help="Meta-World tasks")
-    parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
+    add_instruction_arguments(parser)
     add_output_arguments(parser)
     parser.add_class_arguments(EvaluationConfig)
     parser.set_defaults(max_steps=MAX_STEPS)
     return parser
+
+
+def add_instruction_arguments(parser: ArgumentParser) -> None:
+    """What the policy may be told, other than the task's words."""
+    parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
+    parser.add_argument(
+        "--wrong_instruction",
+        type=bool,
+        default=False,
+        metavar="true|false",
+        help="tell it to do the next of the tasks, and count success on the scene's own: does it listen?",
+    )
 
 
 def add_output_arguments(parser: ArgumentParser) -> None:
@@ -51,6 +64,7 @@ def run(args: Namespace) -> Outcome:
         comma_separated(args.tasks),
         config_from_args(EvaluationConfig, args),
         instruction=args.instruction,
+        wrong_instruction=args.wrong_instruction,
         outputs=outputs_from_args(args),
     )
     return Outcome("\n".join(success_table(results)), results)

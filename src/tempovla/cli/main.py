@@ -108,18 +108,23 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     """A parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
     message = re.sub(r"Expected a (<class ')?([^']+?)('>)?\. Got", r"expected \2, got", message)
     message = message.replace("Parser key ", "").rstrip(".")
-    keys = re.findall(r"--([\w.]+)|'([\w.]+)'|\"([\w.]+)\"", message)
-    named = [key for groups in keys for key in groups if key]
+    keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message)
+    named = [_underscored(key) for groups in keys for key in groups if key]
     config = re.search(r"--config[= ](\S+)", " ".join(arguments))
-    if config and not any(key.rsplit(".", 1)[-1] in argument for key in named for argument in arguments):
+    if config and not any(key.rsplit(".", 1)[-1] in _underscored(word) for key in named for word in arguments):
         message = f"{config[1]}: {message}"
-    options = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    known = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    options = {_underscored(option): option for option in known}
     for key in reversed(named):
         near = [option for option in options if option.endswith(f".{key}")]
         near = near or difflib.get_close_matches(".".join([*named[:-1], key]), options, n=1, cutoff=0.75)
         if key not in options and near:
-            return f"{message}; did you mean {' or '.join(near)}?"
+            return f"{message}; did you mean {' or '.join(options[option] for option in near)}?"
     return message
+
+
+def _underscored(option: str) -> str:
+    return option.replace("-", "_")
 
 
 def help_text(group: str) -> str:

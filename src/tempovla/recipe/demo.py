@@ -31,6 +31,7 @@ from tempovla.recipe.statevla_config import (
     StateVLATraining,
     TransformConfig,
 )
+from tempovla.recipe.wording import other_tasks
 from tempovla.report.page import write_report
 from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
@@ -195,8 +196,8 @@ class Demo:
         tasks = self.config.tasks
         if name != "wrong_instruction":
             return {}
-        known = list(dict.fromkeys((*tasks, *EASY_TASKS)))  # a single task is told to do one that is not shown
-        return {task: INSTRUCTIONS[known[(index + 1) % max(len(tasks), 2)]] for index, task in enumerate(tasks)}
+        others = other_tasks(tasks, EASY_TASKS, INSTRUCTIONS.__getitem__)  # a single task: one that is not shown
+        return {task: INSTRUCTIONS[other] for task, other in others.items()}
 
     def _evaluate(self, name: str) -> None:
         specs = evaluation_specs(self.config.tasks, self.evaluation, self._instructions(name))

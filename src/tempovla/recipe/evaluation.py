@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,11 +15,12 @@ import torch
 
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.registry import simulator_name
-from tempovla.recipe.films import film_episodes
+from tempovla.recipe.films import FilmKind, film_episodes
 from tempovla.recipe.journal import EpisodeJournal
 from tempovla.recipe.progress import EvaluationProgress
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
+from tempovla.recipe.wording import other_tasks
 from tempovla.rollout.controller import Controller, check_has_learned_to_act
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.recorder import RolloutRecorder
@@ -58,7 +59,9 @@ def evaluate_checkpoint(
     config: EvaluationConfig,
     *,
     init_states: InitStates = "random",
-    instruction: str | Mapping[str, str] | None = None,
+    instruction: str | None = None,
+    wrong_instruction: bool = False,
+    wording: Callable[[str], str] | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes.
@@ -69,7 +72,10 @@ def evaluate_checkpoint(
         tasks: the simulator's names.
         config: how many episodes, and how.
         init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` where the seed says.
-        instruction: what the policy is told in place of each task's own words, in all tasks or by task (of each).
+        instruction: what the policy is told in all tasks, in place of their own words.
+        wrong_instruction: tell the policy in each task the words of the next one, or of another of the simulator's
+            where one is evaluated alone; success is counted on the scene's own task all the same.
+        wording: a task's words; None takes the simulator's.
         outputs: what to write.
 
     Returns:
@@ -78,10 +84,13 @@ def evaluate_checkpoint(
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
-            fewer initial states than episodes, or the folder for recordings is not empty.
+            fewer initial states than episodes, the folder for recordings is not empty, or an instruction is given and
+            to be wrong.
         WorkerDiedError: if a simulator crashed.
     """
     outputs = outputs or Outputs()
+    if wrong_instruction and instruction is not None:
+        raise ValueError(f"instruction {instruction!r} and wrong_instruction exclude each other; give one of them")
     for task in tasks:
         env_config.check_task(task)
         if init_states == "benchmark":
@@ -96,9 +105,9 @@ def evaluate_checkpoint(
     limit = config.max_steps or env_config.max_steps
     env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
     if instruction is None:
-        told = {task: env_config.instruction(task) for task in tasks}
+        told = _told(env_config, tasks, wording or env_config.instruction, bundle.provenance, wrong_instruction)
     else:
-        told = dict(instruction) if isinstance(instruction, Mapping) else dict.fromkeys(tasks, instruction)
+        told = dict.fromkeys(tasks, instruction)
     specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     follows_from = {
@@ -112,7 +121,7 @@ def evaluate_checkpoint(
         rates = success_rates(episodes)
         results = {
             "title": f"{bundle.policy} on {env_config.title}",
-            "summary": _summary(env_config, len(tasks), config.episodes, init_states),
+            "summary": _summary(env_config, len(tasks), config.episodes, init_states, wrong_instruction),
             "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
             "mean": summarize(pool(list(rates.values()))),
             "seed": config.seed,
@@ -124,8 +133,29 @@ def evaluate_checkpoint(
             write_json(Path(outputs.results), results)
             write_json(Path(outputs.results).with_suffix(TIMING_SUFFIX), timing)
         if outputs.videos is not None:
-            film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers)
+            kind: FilmKind = "wrong_instruction" if wrong_instruction else "policy"
+            film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers, kind)
     return results
+
+
+def _told(
+    env_config: SimulatorConfig,
+    tasks: Sequence[str],
+    wording: Callable[[str], str],
+    provenance: Mapping[str, Any],
+    wrong_instruction: bool,
+) -> dict[str, str]:
+    """By task, its words or another's; warns of those that the policy never heard, where its instructions are known."""
+    trained = provenance.get("instructions", ())
+    others = {task: task for task in tasks}
+    if wrong_instruction:
+        spare = sorted(env_config.task_names(), key=lambda task: wording(task) not in trained)  # what it knows, first
+        others = other_tasks(tasks, spare, wording)
+    told = {task: wording(other) for task, other in others.items()}
+    for words in dict.fromkeys(told.values()):
+        if trained and words not in trained:
+            LOGGER.warning("the policy was never told %r in training", words)
+    return told
 
 
 def _journal(outputs: Outputs, identity: Mapping[str, Any]) -> AbstractContextManager[EpisodeJournal | None]:
@@ -208,11 +238,14 @@ def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) ->
         )
 
 
-def _summary(env_config: SimulatorConfig, tasks: int, episodes: int, init_states: InitStates) -> str:
+def _summary(
+    env_config: SimulatorConfig, tasks: int, episodes: int, init_states: InitStates, wrong_instruction: bool
+) -> str:
     """The evaluation in one sentence."""
     start = "the benchmark's fixed initial states" if init_states == "benchmark" else "initial states drawn at random"
     suite = getattr(env_config, "suite", env_config.title)
-    return f"{episodes} episodes of each of {tasks} tasks of {suite}, from {start}."
+    told = ", told to do another task" if wrong_instruction else ""
+    return f"{episodes} episodes of each of {tasks} tasks of {suite}, from {start}{told}."
 
 
 def _settings(env_config: SimulatorConfig) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def evaluate_libero(
     *,
     tasks: Sequence[str] = (),
     instruction: str | None = None,
+    wrong_instruction: bool = False,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run `config.episodes` trials of each task, all of the suite's unless some are named.
@@ -52,15 +53,16 @@ def evaluate_libero(
     """
     provenance = provenance_of(checkpoint)
     env_config = libero_config(suite, provenance.get("recording", {}))
-    tasks = tasks or env_config.task_names()
-    familiar = familiar_words(env_config, tasks, provenance.get("instructions", ())) if instruction is None else None
+    trained = provenance.get("instructions", ())
     return evaluate_checkpoint(
         checkpoint,
         env_config,
-        tasks,
+        tasks or env_config.task_names(),
         config,
         init_states=suite.init_states,
-        instruction=instruction if familiar is None else familiar,
+        instruction=instruction,
+        wrong_instruction=wrong_instruction,
+        wording=lambda task: familiar_words(env_config, task, trained),
         outputs=outputs,
     )
 
@@ -81,22 +83,16 @@ def libero_config(suite: LiberoSuite, recorded: Mapping[str, Any]) -> LiberoConf
     return replace(default, **chosen, max_steps=STEP_LIMITS.get(chosen["suite"]))  # said in the results
 
 
-def familiar_words(env_config: LiberoConfig, tasks: Sequence[str], trained: Sequence[str]) -> dict[str, str]:
-    """Each task in the words that the policy was trained on; warns where it was trained on others.
+def familiar_words(env_config: LiberoConfig, task: str, trained: Sequence[str]) -> str:
+    """A task in the words that the policy was trained on; in the benchmark's where it was trained on others.
 
     LIBERO words most tasks twice: the benchmark's name, and the BDDL file, whose words its own demonstrations carry.
 
     Args:
         env_config: names the suite.
-        tasks: the suite's names.
+        task: one of the suite's names.
         trained: the instructions of the demonstrations; empty where nobody knows.
     """
     known = {words.casefold(): words for words in trained}
-    told = {}
-    for task in tasks:
-        env_config.check_task(task)
-        wordings = (env_config.instruction(task), problem_words(env_config.suite, task))
-        told[task] = next((known[words.casefold()] for words in wordings if words.casefold() in known), wordings[0])
-        if known and told[task] not in known.values():
-            LOGGER.warning("the policy was never told %r in training", told[task])
-    return told
+    wordings = (env_config.instruction(task), problem_words(env_config.suite, task))
+    return next((known[words.casefold()] for words in wordings if words.casefold() in known), wordings[0])

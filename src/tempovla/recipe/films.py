@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 
 FILM_STRIDE = 2
 
+FilmKind = Literal["policy", "wrong_instruction"]
+"""Whether the policy was told to do the scene's own task."""
+
 
 def choose_episodes(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
     """The first success and the first failure of every task, where there are, in order."""
@@ -30,15 +33,20 @@ def choose_episodes(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
 
 
 def film_episodes(
-    results: Sequence[EpisodeResult], env_config: SimulatorConfig, folder: Path, body: Embodiment, workers: int
+    results: Sequence[EpisodeResult],
+    env_config: SimulatorConfig,
+    folder: Path,
+    body: Embodiment,
+    workers: int,
+    kind: FilmKind = "policy",
 ) -> None:
     """Film one success and one failure of every task; `folder` then holds the videos and their index.json."""
     folder.mkdir(parents=True, exist_ok=True)
     again = replay(choose_episodes(results), env_config, workers)
-    write_json(folder / "index.json", [film(result, folder, body) for result in again])
+    write_json(folder / "index.json", [film(result, folder, body, kind) for result in again])
 
 
-def film(result: EpisodeResult, folder: Path, body: Embodiment) -> dict[str, Any]:
+def film(result: EpisodeResult, folder: Path, body: Embodiment, kind: FilmKind = "policy") -> dict[str, Any]:
     """Write the video of a recorded episode and, where the extra `viz` is installed, its rerun recording.
 
     Returns:
@@ -59,6 +67,6 @@ def film(result: EpisodeResult, folder: Path, body: Embodiment) -> dict[str, Any
         "success": result.success,
         "seed": result.spec.seed,
         "steps": result.steps,
-        "kind": "policy",
+        "kind": kind,
         "file": name,
     }

@@ -16,7 +16,10 @@ def curves_section(curves: list[Curve]) -> Markup:
     """The curves of every phase; says so where there are none."""
     heading = element("h2", "Learning curves")
     if not curves:
-        words = "No learning curves: the run holds no metrics.jsonl with lines in it (an evaluation alone writes none)."
+        words = (
+            "No learning curves: the run holds no metrics.jsonl with lines in it (an evaluation alone writes none; "
+            "--curves names the folder of a training run)."
+        )
         return element("section", heading, element("p", words, class_="missing"))
     intro = element(
         "p",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
@@ -15,8 +16,8 @@ VIDEO_BUDGET_BYTES = 5_600_000
 """Of the encoded videos; base64 makes them a third larger, and the page stays under 8 MB."""
 
 
-def films_section(clips: list[Clip]) -> Markup:
-    """A grid of videos, policy first, each with its instruction and how it ended."""
+def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
+    """A grid of videos, policy first, each with its instruction, its task's label and how it ended."""
     heading = element("h2", "Rollouts")
     if not clips:
         words = "No rollout videos: the run holds no rollouts/index.json, or it is empty."
@@ -31,8 +32,8 @@ def films_section(clips: list[Clip]) -> Markup:
         notes.append(f"{len(absent)} of {len(clips)} indexed clips are not on disk, such as {absent[0]}.")
     told, mistold = ([clip for clip in shown if clip.kind == kind] for kind in CLIP_KINDS)
     groups = [
-        _group("Told what to do", "failed", told),
-        _group("Told to do another of the tasks", "left the scene's own task undone", mistold),
+        _group("Told what to do", "failed", told, labels),
+        _group("Told to do another of the tasks", "left the scene's own task undone", mistold, labels),
     ]
     heading = element("h2", "Rollouts", element("button", "Pause all", type="button", id="pause", hidden=True))
     return element("section", heading, element("p", " ".join(notes), class_="note"), *groups, class_="films")
@@ -55,18 +56,18 @@ def choose(clips: list[Clip], budget_bytes: int) -> list[Clip]:
     return [clip for clip in clips if clip.path in kept]
 
 
-def _group(title: str, failing: str, clips: list[Clip]) -> Markup | None:
+def _group(title: str, failing: str, clips: list[Clip], labels: Mapping[str, str]) -> Markup | None:
     if not clips:
         return None
     failed = sum(not clip.success for clip in clips)
     told = f"{len(clips)} clip{'s' * (len(clips) != 1)}, of which {failed} {failing}"
     return join(
         element("h3", title, element("span", told)),
-        element("div", *[_film(clip) for clip in clips], class_="grid"),
+        element("div", *[_film(clip, labels.get(clip.task, clip.task)) for clip in clips], class_="grid"),
     )
 
 
-def _film(clip: Clip) -> Markup:
+def _film(clip: Clip, label: str) -> Markup:
     if clip.kind == "policy":
         ending = "Done" if clip.success else "Failed"
     else:
@@ -82,7 +83,8 @@ def _film(clip: Clip) -> Markup:
         playsinline=True,
         preload="auto",
     )
-    caption = element("figcaption", element("b", words), element("span", clip.task), element("span", dotted(facts)))
+    task = element("span", label, title=None if label == clip.task else clip.task)
+    caption = element("figcaption", element("b", words), task, element("span", dotted(facts)))
     style = clip.kind.replace("_", "-") + (" success" if clip.success else " failure")
     screen = element("div", video, element("span", ending, class_="badge"), class_="screen")
     return element("figure", screen, caption, class_=f"film {style}")

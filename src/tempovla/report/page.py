@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from tempovla.report.baselines import with_baselines
 from tempovla.report.chart import stage_bar
 from tempovla.report.curves import curves_section
 from tempovla.report.films import films_section
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.results import headline, rates_section
-from tempovla.report.run import Results, read_clips, read_curves, read_results
+from tempovla.report.run import BaselineName, Results, read_clips, read_curves, read_results
 from tempovla.report.words import duration
 
 PAGE_TITLE = "TempoVLA run report"
 
 
-def write_report(run_dir: Path | str, out: Path | str) -> Path:
+def write_report(
+    run_dir: Path | str,
+    out: Path | str,
+    *,
+    baselines: Mapping[BaselineName, Path] | None = None,
+    curves: Sequence[Path] = (),
+    title: str | None = None,
+) -> Path:
     """Write the report on RUN_DIR to `out`, replacing it in one step; returns `out`.
 
     Reads results.json (required), every metrics.jsonl and rollouts/index.json with its videos; the page says in one
     line which of them are missing. The page loads nothing from elsewhere.
 
+    Args:
+        run_dir: what the report is about.
+        out: HTML file.
+        baselines: other evaluations of the same tasks (a folder or a results.json) that are shown as baselines.
+        curves: further folders below which there are metrics.jsonl.
+        title: the heading, in place of that in results.json.
+
     Raises:
-        ValueError: if results.json is missing, or a file that is there is broken; naming file, key and remedy.
+        ValueError: if results.json is missing, or a file that is there is broken, a baseline is of other tasks, or a
+            folder of curves has none; naming file, key and remedy.
     """
     out = Path(out)
-    page = render(Path(run_dir))
+    results = with_baselines(read_results(Path(run_dir)), baselines or {})
+    page = render(Path(run_dir), results if title is None else replace(results, title=title), curves)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
@@ -41,15 +60,14 @@ def write_report(run_dir: Path | str, out: Path | str) -> Path:
     return out
 
 
-def render(run_dir: Path) -> str:
+def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
     """The page as text. Raises what `write_report` raises."""
-    results = read_results(run_dir)
     body = element(
         "main",
         headline(results),
         rates_section(results),
-        curves_section(read_curves(run_dir)),
-        films_section(read_clips(run_dir)),
+        curves_section(read_curves(run_dir, curves)),
+        films_section(read_clips(run_dir), results.labels),
         time_section(results),
         provenance_section(results, run_dir),
     )

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from tempovla.report.chart import key, rate_axis, rate_row
 from tempovla.report.markup import Markup, element, join
-from tempovla.report.run import Rate, Results, TaskResult
+from tempovla.report.run import BaselineName, Rate, Results, TaskResult
 from tempovla.report.words import and_list, count, difference, dotted, duration, interval, percentage, quoted
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a baseline is shown: its CSS class, and its names on the card, in the legend and over the column."""
+
+    style: str
+    card: str
+    meaning: str
+    legend: str
+    column: str
+
+
+BASELINES: dict[BaselineName, Baseline] = {
+    "blind": Baseline("blind", "Blind policy", "trained the same way, its images zeroed", "blind policy", "Blind"),
+    "wrong_instruction": Baseline(
+        *("wrong", "Wrong instruction", "told to do another of the tasks"),
+        *("instruction of another task", "Wrong instruction"),
+    ),
+}
 
 
 def headline(results: Results) -> Markup:
@@ -22,33 +45,27 @@ def headline(results: Results) -> Markup:
         element("p", count(mean.policy), class_="certainty"),
         class_="figure",
     )
-    cards = [
-        _baseline_card("blind", "Blind policy", "trained the same way, its images zeroed", mean.blind, mean.policy),
-        _baseline_card(
-            "wrong", "Wrong instruction", "told to do another of the tasks", mean.wrong_instruction, mean.policy
-        ),
-        _cost_card(results),
-    ]
+    cards = [_baseline_card(BASELINES[name], mean.baseline(name), mean.policy) for name in results.baselines]
     return element(
         "header",
         element("p", "TempoVLA", element("span", "run report"), class_="eyebrow"),
         element("h1", results.title or "Does the arm do as it is told?"),
         element("p", results.summary or _summary(results), class_="lede"),
-        element("div", figure, *cards, class_="cards"),
+        element("div", figure, *cards, _cost_card(results), class_="cards"),
     )
 
 
 def rates_section(results: Results) -> Markup:
     """Success per task: a chart of rates and intervals, what it does not show, and the same as a table."""
     has_mean = len(results.tasks) > 1
-    rows = [_chart_row(task) for task in results.tasks]
+    rows = [_chart_row(task, _task_label(task, results)) for task in results.tasks]
     if has_mean:
-        rows.append(_chart_row(results.mean, label=_mean_label(results)))
+        rows.append(_chart_row(results.mean, _mean_label(results), "mean"))
     chart = element("div", *rows, element("div"), rate_axis(), element("div"), class_="chart")
-    keys = [("policy", "policy", True)]
-    keys += [("blind", "blind policy", any(task.blind for task in results.tasks))]
-    keys += [("wrong", "instruction of another task", any(task.wrong_instruction for task in results.tasks))]
-    marks = [element("span", key(style), label) for style, label, drawn in keys if drawn]
+    marks = [element("span", key("policy"), "policy")]
+    marks += [
+        element("span", key(shown.style), shown.legend) for shown in (BASELINES[name] for name in results.baselines)
+    ]
     bar = element("span", element("i", class_="swatch bar"), "95% interval")
     legend = element("p", *marks, bar, class_="legend")
     notes = [element("p", note, class_="note") for note in cautions(results)]
@@ -58,12 +75,12 @@ def rates_section(results: Results) -> Markup:
 def cautions(results: Results) -> list[str]:
     """What the rates do not show: tasks where a baseline reaches into the policy's interval, missing intervals."""
 
-    def reached(name: str) -> list[str]:
+    def reached(name: BaselineName) -> list[str]:
         names = []
         for task in results.tasks:
-            baseline: Rate | None = getattr(task, name)
+            baseline = task.baseline(name)
             if baseline and task.policy.ci95 and baseline.success >= task.policy.ci95[0]:
-                names.append(task.name)
+                names.append(results.labels[task.name])
         return names
 
     notes = []
@@ -77,7 +94,7 @@ def cautions(results: Results) -> list[str]:
             f"On {and_list(names)} the policy does as well when told something else: alone, this does not show "
             "that it listens."
         )
-    if names := [task.name for task in results.tasks if task.policy.ci95 is None]:
+    if names := [results.labels[task.name] for task in results.tasks if task.policy.ci95 is None]:
         notes.append(f"results.json gives no interval for {and_list(names)}.")
     return notes
 
@@ -98,17 +115,17 @@ def _summary(results: Results) -> str:
     return f"One policy, run closed loop in simulation on {over} for {episodes:,} episodes in all{baselines}."
 
 
-def _baseline_card(style: str, name: str, meaning: str, rate: Rate | None, policy: Rate) -> Markup:
+def _baseline_card(baseline: Baseline, rate: Rate | None, policy: Rate) -> Markup:
     if rate is None:
-        value, detail = "\N{EN DASH}", "not evaluated"
+        value, detail = "\N{EN DASH}", "not evaluated on every task"
     else:
         value, detail = percentage(rate), difference(rate, policy)
     return element(
         "div",
-        element("p", key(style), name, class_="label"),
+        element("p", key(baseline.style), baseline.card, class_="label"),
         element("p", value, class_="value"),
         element("p", detail, class_="detail"),
-        element("p", meaning, class_="meaning"),
+        element("p", baseline.meaning, class_="meaning"),
         class_="card",
     )
 
@@ -127,20 +144,28 @@ def _cost_card(results: Results) -> Markup:
     )
 
 
-def _chart_row(task: TaskResult, label: Markup | None = None) -> Markup:
-    if label is None:
-        label = join(element("b", task.name), element("span", quoted(task.instruction)) if task.instruction else None)
-    row = "mean" if task.name == "mean" else None
+def _chart_row(task: TaskResult, label: Markup, row: str = "") -> Markup:
     return join(
-        element("div", label, class_=f"name {row or ''}".strip()),
-        element("div", rate_row(task), class_=f"plot {row or ''}".strip()),
+        element("div", label, class_=f"name {row}".strip()),
+        element("div", rate_row(task), class_=f"plot {row}".strip()),
         element(
             "div",
             element("b", percentage(task.policy)),
             element("span", interval(task.policy)),
-            class_=f"value {row or ''}".strip(),
+            class_=f"value {row}".strip(),
         ),
     )
+
+
+def _task_label(task: TaskResult, results: Results) -> Markup:
+    told = element("span", quoted(task.instruction)) if task.instruction else None
+    return join(_named("b", task.name, results), told)
+
+
+def _named(kind: str, name: str, results: Results, **attributes: str) -> Markup:
+    """An element with the task's label, and with its name where that is another."""
+    label = results.labels[name]
+    return element(kind, label, title=None if label == name else name, **attributes)
 
 
 def _mean_label(results: Results) -> Markup:
@@ -148,21 +173,23 @@ def _mean_label(results: Results) -> Markup:
 
 
 def _mean_scope(results: Results) -> str:
-    left_out = [task.name for task in results.tasks if not task.counted]
+    left_out = [results.labels[task.name] for task in results.tasks if not task.counted]
     return f"without {and_list(left_out)}" if left_out else "of all tasks"
 
 
 def _table(results: Results, has_mean: bool) -> Markup:
-    heads = ("Task", "Success", "95% interval", "Episodes", "Blind", "Wrong instruction")
-    rows = [_table_row(task, element("th", task.name, scope="row")) for task in results.tasks]
+    heads = ["Task", "Success", "95% interval", "Episodes", *(BASELINES[name].column for name in results.baselines)]
+    rows = [
+        _table_row(task, _named("th", task.name, results, scope="row"), results.baselines) for task in results.tasks
+    ]
     if has_mean:
         name = element("th", "Mean", element("small", _mean_scope(results)), scope="row")
-        rows.append(_table_row(results.mean, name, class_="mean"))
+        rows.append(_table_row(results.mean, name, results.baselines, class_="mean"))
     head = element("thead", element("tr", *[element("th", name, scope="col") for name in heads]))
     return element("div", element("table", head, element("tbody", *rows)), class_="scroll")
 
 
-def _table_row(task: TaskResult, name: Markup, class_: str | None = None) -> Markup:
+def _table_row(task: TaskResult, name: Markup, baselines: Sequence[BaselineName], class_: str | None = None) -> Markup:
     policy = task.policy
     episodes = "" if policy.episodes is None else str(policy.episodes)
     if policy.episodes is not None and policy.successes is not None:
@@ -173,8 +200,7 @@ def _table_row(task: TaskResult, name: Markup, class_: str | None = None) -> Mar
         element("td", element("b", percentage(policy))),
         element("td", interval(policy)),
         element("td", episodes or "\N{EN DASH}"),
-        _baseline_cell(task.blind),
-        _baseline_cell(task.wrong_instruction),
+        *[_baseline_cell(task.baseline(baseline)) for baseline in baselines],
         class_=class_,
     )
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
+
+from tempovla.report.labels import task_labels
 
 T = TypeVar("T")
 
@@ -24,6 +27,8 @@ JSON_KINDS: dict[type, str] = {
 NOT_DRAWN = {"train_step", "phase", "cpu_s"}
 VALIDATION_PREFIX = "val_"
 CLIP_KINDS = ("policy", "wrong_instruction")
+BaselineName = Literal["blind", "wrong_instruction"]
+BASELINE_NAMES: tuple[BaselineName, ...] = ("blind", "wrong_instruction")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,10 @@ class TaskResult:
     counted: bool = True
     """Whether the mean counts this task."""
 
+    def baseline(self, name: BaselineName) -> Rate | None:
+        """A baseline's rate, where it was measured."""
+        return self.blind if name == "blind" else self.wrong_instruction
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -82,6 +91,16 @@ class Results:
     title: str | None
     summary: str | None
 
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What the page calls each task."""
+        return task_labels([task.name for task in self.tasks])
+
+    @property
+    def baselines(self) -> list[BaselineName]:
+        """Those measured on any task."""
+        return [name for name in BASELINE_NAMES if any(task.baseline(name) for task in (*self.tasks, self.mean))]
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -107,15 +126,19 @@ class Clip:
 
 
 def read_results(run_dir: Path) -> Results:
-    """Read and check RUN_DIR/results.json.
+    """Read and check RUN_DIR/results.json. Raises what `read_results_file` raises."""
+    return read_results_file(run_dir / "results.json")
+
+
+def read_results_file(path: Path) -> Results:
+    """Read and check a results.json, and the .timing.json beside it where there is one.
 
     Raises:
         ValueError: naming the file, the key and the remedy.
     """
-    path = run_dir / "results.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist; pass the folder that `tempovla demo` or `tempovla eval` wrote")
-    timing = run_dir / "results.timing.json"  # what two runs of the same seeds do not share
+    timing = path.with_suffix(".timing.json")  # what two runs of the same seeds do not share
     data = _Reader(path, "", _load(path) | (_load(timing) if timing.is_file() else {}))
     tasks_data = data.child("tasks")
     if not tasks_data.value:
@@ -128,7 +151,7 @@ def read_results(run_dir: Path) -> Results:
     stages = data.get("stages", list) or []
     return Results(
         tasks=tasks,
-        mean=_plain_mean(tasks) if mean_data is None else _task(mean_data, "mean"),
+        mean=plain_mean(tasks) if mean_data is None else _task(mean_data, "mean"),
         cpu_seconds=data.seconds("cpu_seconds"),
         wall_seconds=data.seconds("wall_seconds"),
         stages=tuple(_stage(_Reader(path, f"stages[{i}]", stage)) for i, stage in enumerate(stages)),
@@ -142,25 +165,39 @@ def read_results(run_dir: Path) -> Results:
     )
 
 
-def read_curves(run_dir: Path) -> list[Curve]:
-    """Read every metrics.jsonl below the run; its folder, without the phase at the end, names the run.
+def read_curves(run_dir: Path, more: Sequence[Path] = ()) -> list[Curve]:
+    """Read every metrics.jsonl below the run, and below more folders, whose names then begin those of their runs.
 
-    A last line without its newline is what a killed run leaves, and is dropped.
+    Its folder, without the phase at the end, names the run. A last line without its newline is what a killed run
+    leaves, and is dropped.
 
     Raises:
-        ValueError: naming the file and the line.
+        ValueError: naming the file and the line, or a folder of `more` without any.
     """
     curves: dict[tuple[str, str, str], Curve] = {}
-    for path in sorted(run_dir.rglob("metrics.jsonl")):
-        for line in _metric_lines(path):
-            phase, step = line.get("phase", str, required=True), line.get("train_step", int, required=True)
-            folders = path.parent.relative_to(run_dir).parts
-            run = "/".join(folders[:-1] if folders[-1:] == (phase,) else folders) or "training"
-            for name in (key for key in line.value if key not in NOT_DRAWN):
-                split = "validation" if name.startswith(VALIDATION_PREFIX) else "train"
-                figures = curves.setdefault((run, phase, split), Curve(run, phase, split, {})).figures
-                figures.setdefault(name.removeprefix(VALIDATION_PREFIX), []).append((step, line.number(name)))
+    seen: set[Path] = set()
+    for root in (run_dir, *more):
+        found = sorted(root.rglob("metrics.jsonl"))
+        if root is not run_dir and not found:
+            raise ValueError(f"--curves {root} holds no metrics.jsonl; give the folder of a training run")
+        taken = {curve.run.split("/")[0] for curve in curves.values()}
+        name = root.resolve().name
+        prefix = () if root is run_dir else (str(root) if name in taken else name,)
+        for path in (path for path in found if path.resolve() not in seen):
+            seen.add(path.resolve())
+            _add_curves(curves, path, (*prefix, *path.parent.relative_to(root).parts))
     return list(curves.values())
+
+
+def _add_curves(curves: dict[tuple[str, str, str], Curve], path: Path, folders: tuple[str, ...]) -> None:
+    """Add the figures of a metrics.jsonl whose run lies in these folders."""
+    for line in _metric_lines(path):
+        phase, step = line.get("phase", str, required=True), line.get("train_step", int, required=True)
+        run = "/".join(folders[:-1] if folders[-1:] == (phase,) else folders) or "training"
+        for name in (key for key in line.value if key not in NOT_DRAWN):
+            split = "validation" if name.startswith(VALIDATION_PREFIX) else "train"
+            figures = curves.setdefault((run, phase, split), Curve(run, phase, split, {})).figures
+            figures.setdefault(name.removeprefix(VALIDATION_PREFIX), []).append((step, line.number(name)))
 
 
 def read_clips(run_dir: Path) -> list[Clip]:
@@ -192,7 +229,7 @@ def _task(data: _Reader, name: str, counted: bool = True) -> TaskResult:
     )
 
 
-def _plain_mean(tasks: tuple[TaskResult, ...]) -> TaskResult:
+def plain_mean(tasks: tuple[TaskResult, ...]) -> TaskResult:
     """The mean over all tasks; it has no interval, as the file gives none."""
 
     def mean(rates: list[Rate | None]) -> Rate | None:

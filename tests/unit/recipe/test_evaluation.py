@@ -95,6 +95,45 @@ def test_an_instruction_is_told_and_reported_in_place_of_the_tasks_own(checkpoin
     assert {block["instruction"] for block in results["tasks"].values()} == {instruction}
 
 
+def test_the_wrong_instruction_is_told_and_reported_and_success_counted_on_the_scenes_own_task(
+    tmp_path, checkpoint, asked, monkeypatch
+):
+    filmed = []
+    monkeypatch.setattr(evaluation, "film_episodes", lambda *arguments: filmed.append(arguments[-1]))
+    outputs = Outputs(videos=tmp_path)
+    results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, wrong_instruction=True, outputs=outputs)
+    push, reach = (INSTRUCTIONS[task] for task in TASKS)
+    assert {(spec.task, spec.instruction) for spec in asked["specs"]} == {(TASKS[0], reach), (TASKS[1], push)}
+    assert [block["instruction"] for block in results["tasks"].values()] == [reach, push]
+    assert [(block["success"], block["episodes"]) for block in results["tasks"].values()] == [(0.75, 4)] * 2
+    assert results["summary"].endswith(", told to do another task.")
+    assert filmed == ["wrong_instruction"]
+
+
+def test_a_task_alone_is_told_another_of_the_simulators_one_that_the_policy_knows_if_any(checkpoint, asked, caplog):
+    alone = ("push-v3",)
+    results = evaluate_checkpoint(checkpoint, METAWORLD, alone, CONFIG, wrong_instruction=True)
+    assert results["tasks"]["push-v3"]["instruction"] == INSTRUCTIONS[METAWORLD.task_names()[0]]
+    trained = [INSTRUCTIONS["push-v3"], INSTRUCTIONS["window-open-v3"]]
+    replace(Bundle.load(checkpoint), provenance={"phase": 2, "instructions": trained}).save(checkpoint)
+    results = evaluate_checkpoint(checkpoint, METAWORLD, alone, CONFIG, wrong_instruction=True)
+    assert results["tasks"]["push-v3"]["instruction"] == INSTRUCTIONS["window-open-v3"]
+    assert caplog.messages == []
+
+
+def test_words_that_were_not_in_training_are_said(checkpoint, asked, caplog):
+    trained = [INSTRUCTIONS["push-v3"]]
+    replace(Bundle.load(checkpoint), provenance={"phase": 2, "instructions": trained}).save(checkpoint)
+    evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG)
+    assert caplog.messages == [f"the policy was never told {INSTRUCTIONS['reach-v3']!r} in training"]
+
+
+def test_an_instruction_is_given_or_wrong_but_not_both(checkpoint, asked):
+    with pytest.raises(ValueError, match="instruction 'open it' and wrong_instruction exclude each other"):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, instruction="open it", wrong_instruction=True)
+    assert "specs" not in asked
+
+
 def test_recordings_go_to_the_disk_and_not_into_memory(tmp_path, checkpoint, asked):
     evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(recordings=tmp_path / "rollouts"))
     source = open_dataset(tmp_path / "rollouts")

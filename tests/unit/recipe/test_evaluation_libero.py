@@ -9,7 +9,9 @@ import pytest
 pytest.importorskip("gymnasium")
 
 from tempovla.env.libero import LiberoConfig
-from tempovla.recipe.evaluation_libero import LiberoSuite, familiar_words, libero_config
+from tempovla.recipe import evaluation_libero
+from tempovla.recipe.evaluation_libero import LiberoSuite, evaluate_libero, familiar_words, libero_config
+from tempovla.rollout.evaluate import EvaluationConfig
 
 RECORDED = {"simulator": "libero", "suite": "libero_goal", "rendering": "fast", "image_size": 64}
 
@@ -44,15 +46,26 @@ PROBLEMS_WORDS = "pick the butter and place it in the basket"
 
 
 @pytest.mark.parametrize(
-    ("trained", "told", "warned"),
+    ("trained", "told"),
     [
-        ([], BENCHMARKS_WORDS, False),
-        ([BENCHMARKS_WORDS, PROBLEMS_WORDS], BENCHMARKS_WORDS, False),
-        ([PROBLEMS_WORDS, "open the drawer"], PROBLEMS_WORDS, False),
-        (["open the drawer"], BENCHMARKS_WORDS, True),
+        ([], BENCHMARKS_WORDS),
+        ([BENCHMARKS_WORDS, PROBLEMS_WORDS], BENCHMARKS_WORDS),
+        ([PROBLEMS_WORDS, "open the drawer"], PROBLEMS_WORDS),
+        (["open the drawer"], BENCHMARKS_WORDS),
     ],
 )
-def test_policies_are_told_what_their_demonstrations_said(trained, told, warned, caplog):
+def test_policies_are_told_what_their_demonstrations_said(trained, told):
     pytest.importorskip("libero")
-    assert familiar_words(LiberoConfig(), [TASK], trained) == {TASK: told}
-    assert ("never told" in caplog.text) == warned
+    assert familiar_words(LiberoConfig(), TASK, trained) == told
+
+
+def test_the_wrong_instruction_is_another_tasks_in_the_words_of_training(monkeypatch):
+    """The policy heard the BDDL file's words of milk, and the benchmark's of butter."""
+    pytest.importorskip("libero")
+    milk, trained = TASK.replace("butter", "milk"), ["pick the milk and place it in the basket", BENCHMARKS_WORDS]
+    provenance = {"recording": {"simulator": "libero", "suite": "libero_object"}, "instructions": trained}
+    monkeypatch.setattr(evaluation_libero, "provenance_of", lambda checkpoint: provenance)
+    monkeypatch.setattr(evaluation_libero, "evaluate_checkpoint", lambda *arguments, **settings: settings)
+    asked = evaluate_libero("", LiberoSuite(), EvaluationConfig(), tasks=[TASK, milk], wrong_instruction=True)
+    assert asked["wrong_instruction"] is True
+    assert [asked["wording"](task) for task in (TASK, milk)] == [BENCHMARKS_WORDS, trained[0]]

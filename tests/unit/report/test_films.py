@@ -30,7 +30,7 @@ def test_clips_left_out_or_lost_are_counted(tmp_path, monkeypatch):
     rows[2].path.unlink()
     monkeypatch.setattr("tempovla.report.films.VIDEO_BUDGET_BYTES", 10)
 
-    html = films_section(rows)
+    html = films_section(rows, {})
 
     assert "1 of 2 clips are shown" in html
     assert "1 of 3 indexed clips are not on disk, such as 2.mp4" in html
@@ -38,4 +38,4 @@ def test_clips_left_out_or_lost_are_counted(tmp_path, monkeypatch):
 
 
 def test_a_clip_without_instruction_says_so(tmp_path):
-    assert "no instruction recorded" in films_section(clips(tmp_path, ("a", True, 10)))
+    assert "no instruction recorded" in films_section(clips(tmp_path, ("a", True, 10)), {})

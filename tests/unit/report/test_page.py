@@ -128,10 +128,57 @@ def test_smallest_results_make_a_page_without_an_invented_interval(tmp_path):
 
     text = Page(write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")).text
 
-    for words in ("50%", "2/4", "no interval given", "results.json gives no interval for reach-v3.", "not evaluated"):
+    for words in ("50%", "2/4", "no interval given", "results.json gives no interval for reach-v3."):
         assert words in text
     assert "No stages were recorded" in text
     assert "The command was not recorded" in text
+
+
+def test_a_baseline_that_no_task_has_is_not_shown(tmp_path):
+    rate = {"success": 0.5, "episodes": 4, "ci95": [0.15, 0.85]}
+    results = {"tasks": {"reach-v3": rate | {"blind": 0.25}, "push-v3": rate}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+
+    html = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+
+    assert table_rows(html)[0] == ["Task", "Success", "95% interval", "Episodes", "Blind"]
+    assert table_rows(html)[1][4:] == ["25%"]
+    assert table_rows(html)[2][4:] == ["\N{EN DASH}"]
+    text = Page(html).text
+    assert "Blind policy" in text
+    assert "not evaluated on every task" in text
+    assert "rong instruction" not in text
+    assert "instruction of another task" not in text
+
+
+def test_long_names_are_shown_as_labels_and_kept_as_titles(tmp_path):
+    names = [f"pick_up_the_{thing}_and_place_it_in_the_basket" for thing in ("milk", "alphabet_soup")]
+    tasks = {name: {"success": 0.5, "episodes": 4, "blind": 0.5, "ci95": [0.1, 0.9]} for name in names}
+    (tmp_path / "results.json").write_text(json.dumps({"tasks": tasks}))
+    (tmp_path / "rollouts").mkdir()
+    (tmp_path / "rollouts" / "0.mp4").write_bytes(b"film")
+    entry = {"task": names[1], "success": True, "file": "0.mp4"}
+    (tmp_path / "rollouts" / "index.json").write_text(json.dumps([entry]))
+
+    html = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+
+    assert [row[0] for row in table_rows(html)[1:3]] == ["milk", "alphabet soup"]
+    assert f'<b title="{names[0]}">milk</b>' in html
+    assert f'<span title="{names[1]}">alphabet soup</span>' in html
+    assert "On milk and alphabet soup the blind policy reaches" in html
+    assert names[0] not in Page(html).text
+
+
+def test_names_that_are_their_own_labels_have_no_title(html):
+    assert "<b>push-v3</b>" in html
+    assert 'title="push-v3"' not in html
+
+
+def test_a_given_title_is_the_heading(bare_run):
+    html = write_report(bare_run, bare_run / "report.html", title="My arm").read_text(encoding="utf-8")
+
+    assert "<title>My arm</title>" in html
+    assert "<h1>My arm</h1>" in html
 
 
 def test_text_from_files_is_escaped(bare_run):

@@ -133,6 +133,23 @@ def test_metrics_at_the_top_are_a_run_called_training(tmp_path):
     assert curve.figures == {"total": [(1, 3.0), (2, 1.5)], "flow": [(1, 2)]}
 
 
+def test_curves_of_other_folders_are_added_under_their_names_and_none_twice(tmp_path):
+    for folder in ("eval/run", "a/run/p", "b/run/p", "blind"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "metrics.jsonl").write_text(line(1, 3.0))
+    run, *more = (tmp_path / folder for folder in ("eval", "a/run", "blind", "b/run", "a", "eval"))
+
+    curves = read_curves(run, more)
+
+    assert [curve.run for curve in curves] == ["run", str(tmp_path / "a" / "run"), "blind", str(tmp_path / "b" / "run")]
+    assert all(curve.figures == {"total": [(1, 3.0)]} for curve in curves)
+
+
+def test_a_folder_without_the_curves_asked_for_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"--curves .*absent holds no metrics.jsonl; give the folder of a training"):
+        read_curves(tmp_path, [tmp_path / "absent"])
+
+
 def test_half_a_line_left_by_a_killed_run_is_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(line(1, 3.0) + line(2, 1.5)[:20])
 

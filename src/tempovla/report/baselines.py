@@ -1,0 +1,49 @@
+"""Other evaluations put beside the policy's as its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tempovla.report.run import BaselineName, Rate, Results, TaskResult, plain_mean, read_results_file
+
+
+def with_baselines(results: Results, baselines: Mapping[BaselineName, Path]) -> Results:
+    """The results with the rates of other evaluations of the same tasks as baselines, over any that they held.
+
+    Args:
+        results: of the policy.
+        baselines: by name, the folder of an evaluation or its results.json.
+
+    Raises:
+        ValueError: naming the file, if it is no results.json, is of other tasks, or tells as wrong what is right.
+    """
+    for name, path in baselines.items():
+        file = path if path.suffix == ".json" and not path.is_dir() else path / "results.json"
+        results = _with_baseline(results, name, read_results_file(file), file)
+    return results
+
+
+def _with_baseline(results: Results, name: BaselineName, other: Results, file: Path) -> Results:
+    theirs = {task.name: task for task in other.tasks}
+    ours = [task.name for task in results.tasks]
+    if alone := [task for task in ours if task not in theirs] or [task for task in theirs if task not in ours]:
+        whose = "lacks" if alone[0] in ours else "has"
+        raise ValueError(
+            f"--{name} {file} {whose} the task {alone[0]!r}, unlike the run's own results; evaluate the same tasks"
+        )
+    for task in results.tasks:
+        if name == "wrong_instruction" and task.instruction == theirs[task.name].instruction is not None:
+            raise ValueError(
+                f"--{name} {file}: {task.name} was told {task.instruction!r}, as in the run itself; give an evaluation "
+                "with `--wrong_instruction true`"
+            )
+    tasks = tuple(_replaced(task, name, theirs[task.name].policy) for task in results.tasks)
+    same_scope = all(task.counted == theirs[task.name].counted for task in results.tasks)
+    mean = other.mean if same_scope else plain_mean(tuple(theirs[task.name] for task in tasks if task.counted))
+    return replace(results, tasks=tasks, mean=_replaced(results.mean, name, mean.policy))
+
+
+def _replaced(task: TaskResult, name: BaselineName, rate: Rate) -> TaskResult:
+    return replace(task, blind=rate) if name == "blind" else replace(task, wrong_instruction=rate)
