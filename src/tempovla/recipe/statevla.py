@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tempovla import __version__
+from tempovla.data.loader import SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.model.vla.registry import load_weights
 from tempovla.model.vla.statevla import ACTION_KEY, STATE_KEY, StateVLA
@@ -94,10 +95,16 @@ def train_phase(
             prepare=lambda sample: augment(transform.forward_sample(sample)),
             validation=validation,
             objective=Objective(SUMS),
-            watch=CollapseAlarm(phase, training.total_steps(loader.batches_per_epoch)),
+            watch=build_alarm(phase, training, loader),
             phase=PHASE_NAMES[phase],
             resume=resume,
         )
+
+
+def build_alarm(phase: Literal[1, 2], training: TrainConfig, loader: SampleLoader) -> CollapseAlarm:
+    """What warns of a collapse of z in this run."""
+    rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
+    return CollapseAlarm(phase, training.total_steps(loader.batches_per_epoch), rows)
 
 
 def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfig) -> StateVLAConfig:
