@@ -24,6 +24,7 @@ from tempovla.recipe.collapse import CollapseAlarm
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import FixedBatches, build_loader, check_fits, load_dataset, split_source
 from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
@@ -63,8 +64,9 @@ def train_phase(
         source: the dataset, if it is loaded already.
 
     Raises:
-        ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
+        ValueError: if the dataset does not fit the model, or a checkpoint is missing, of another model or of no use.
     """
+    check_of_use(phase1_checkpoint, phase, resume)
     out_dir = Path(out_dir)
     if source is None:
         source = load_dataset(recipe)
@@ -122,6 +124,23 @@ def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfi
     return dataclasses.replace(recipe.model, jepa=jepa)
 
 
+def check_of_use(phase1_checkpoint: str | Path | None, phase: int | None, resume: str | Path | None) -> None:
+    """Refuse a checkpoint to start phase 2 from where phase 2 does not start.
+
+    Raises:
+        ValueError: if `phase` is not 2, or phase 2 goes on from `resume`.
+    """
+    if phase1_checkpoint is None:
+        return
+    if phase != 2:
+        raise ValueError(f"--phase1_checkpoint {phase1_checkpoint} is what phase 2 starts from; give it with --phase 2")
+    if resume is not None:
+        raise ValueError(
+            f"--phase1_checkpoint {phase1_checkpoint} is of no use with --checkpoint {resume}, which has its weights "
+            "already; leave out one of them"
+        )
+
+
 def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: TransformPipeline) -> None:
     """Load phase 1's weights; warns where phase 1 was trained behind other transforms than phase 2 will be.
 
@@ -151,10 +170,10 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
     Raises:
         ValueError: if it is no checkpoint of StateVLA.
     """
-    bundle = Bundle.load(checkpoint)
-    phase = bundle.provenance.get("phase")
-    if bundle.policy != "statevla" or phase not in PHASE_NAMES:
-        raise ValueError(f"{checkpoint}: is of policy {bundle.policy!r}, not of a phase of statevla; give another one")
+    meta = read_meta(checkpoint)
+    phase: Literal[1, 2] | None = meta["provenance"].get("phase")
+    if meta["policy"] != "statevla" or phase not in PHASE_NAMES:
+        raise ValueError(f"{checkpoint}: is of policy {meta['policy']!r}, not of a phase of statevla; give another one")
     return phase
 
 
