@@ -21,8 +21,9 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
 from tempovla.objective import Objective
 from tempovla.recipe.collapse import CollapseAlarm
+from tempovla.recipe.encodings import encode, encoded_windows
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.recipe.statevla_data import FixedBatches, build_loader, check_fits, load_dataset, split_source
+from tempovla.recipe.statevla_data import build_batches, check_fits, load_dataset, split_source
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_to_json
@@ -72,9 +73,8 @@ def train_phase(
         source = load_dataset(recipe)
     training = recipe.training.of_phase(phase)
     check_fits(recipe.model, source)
-    training_mixture, validation_mixture = split_source(source, recipe)
     with distributed.process_group() as device:
-        model_config = resolve_model(recipe, training_mixture, training)
+        model_config = resolve_model(recipe, split_source(source, recipe)[0], training)
         torch.manual_seed(training.seed)
         policy = StateVLA(model_config, phase).to(device)
         policy.recompute_activations(recipe.training.recompute_activations)
@@ -83,11 +83,13 @@ def train_phase(
         if phase == 2 and resume is None:
             start = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
             start_from_phase1(policy, start, transform)
-        loader = build_loader(training_mixture, policy, recipe, training)
-        augment = RandomShift(0 if recipe.transform.blind else recipe.transform.shift_px)
-        validation = None
-        if validation_mixture is not None:
-            validation = FixedBatches(validation_mixture, policy, recipe, training, transform)
+        data, windows = source, policy.windows()
+        if phase == 2 and recipe.training.phase2.cache_encodings:
+            if resume is not None:
+                load_weights(policy, Bundle.load(resume).weights, str(resume))
+            data, windows = encode(source, policy, transform, training), encoded_windows(policy)
+        loader, validation = build_batches(data, windows, recipe, training, transform)
+        augment = RandomShift(recipe.shift_px)
         return fit(
             policy,
             loader,

@@ -29,6 +29,8 @@ from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
 STATE_KEY = "observation.state"
 ACTION_KEY = "action"
 LANGUAGE_KEY = "language"
+ENCODING_KEY = "encoding"
+"""A stream of z made by the same encoder beforehand; where there is one, observations are not looked at."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class StateVLA(nn.Module):
 
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
         """z_t (B, state_dim), and (B,) whether every observation of now was valid."""
+        if ENCODING_KEY in context.now:
+            return context.now[ENCODING_KEY].at(0)
         return self.encoder(*self._inputs(context.now, 0, context)), self._observed(context.now, 0)
 
     def act(self, context: Context, state: StateVLAState) -> tuple[ActionChunk, StateVLAState]:
