@@ -7,7 +7,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
-from tempovla.recipe.statevla import phase_of, train_phase
+from tempovla.recipe.statevla import check_of_use, phase_of, train_phase
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import load_dataset
 
@@ -37,7 +37,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("--phase", type=Literal[1, 2], help="phase to train; without it, one after the other")
     parser.add_argument("--out", default="checkpoints", metavar="DIR", help="folder of the run")
     parser.add_argument("--checkpoint", metavar="CKPT", help="checkpoint of this run to go on from")
-    parser.add_argument("--phase1_checkpoint", metavar="CKPT", help="what phase 2 starts from; by default DIR's latest")
+    parser.add_argument("--phase1_checkpoint", metavar="CKPT", help="what --phase 2 starts from (DIR's latest)")
     add_json_flag(parser)
     parser.add_class_arguments(StateVLARecipe, None)
     for source, target in ONE_NAME.items():
@@ -50,6 +50,7 @@ def build(name: str, summary: str) -> ArgumentParser:
 def run(args: Namespace) -> Outcome:
     """Train one phase, or both."""
     recipe = StateVLARecipe(args.data, args.transform, args.model, args.training)
+    check_of_use(args.phase1_checkpoint, args.phase, args.checkpoint)
     resumed = None if args.checkpoint is None else phase_of(args.checkpoint)
     if None not in (args.phase, resumed) and args.phase != resumed:
         raise ValueError(

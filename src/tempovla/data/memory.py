@@ -137,28 +137,38 @@ class MemorySource:
             raise OutOfRangeError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
 
 
-class _Preloaded(MemorySource):
-    """The streams of another source, as they are read at every control step."""
+class StepSource(MemorySource):
+    """The episodes of another source, with streams that have one value for each of their control steps.
+
+    Args:
+        source: whose episodes these are.
+        streams: what the streams hold: those of `source` as they are read, or others made from them.
+        values: array (N, *F) by stream, over the N control steps of all episodes in order.
+        valid: (N,) by stream.
+    """
 
     def __init__(
         self,
         source: EpisodeSource,
-        infos: list[EpisodeInfo],
-        values: dict[str, NDArray],
-        valid: dict[str, NDArray[np.bool_]],
+        streams: Mapping[str, StreamInfo],
+        values: Mapping[str, NDArray],
+        valid: Mapping[str, NDArray[np.bool_]],
     ) -> None:
         self.name, self.embodiment, self.statistics = source.name, source.embodiment, source.statistics
         self.recording = dict(source.recording)
-        self.streams = {key: source.streams[key] for key in values}
-        self._source, self._infos, self._values = source, infos, values
-        self._lengths = np.array([info.length for info in infos], dtype=np.int64)
+        self.streams = dict(streams)
+        self._source, self._values = source, dict(values)
+        self._infos = [source.episode(i) for i in range(len(source))]
+        self._lengths = np.array([info.length for info in self._infos], dtype=np.int64)
         self._starts = np.cumsum(self._lengths) - self._lengths
-        self._rows = {}
+        self._rows, self._clocks = {}, {}
         self._fresh = {key: mask for key, mask in valid.items() if not mask.all()}
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(N,) times of the stream's samples [s] since the episode's start."""
-        return self._source.timestamps(episode, key)
+        if key in self._source.streams:
+            return self._source.timestamps(episode, key)
+        return super().timestamps(episode, key)
 
 
 def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:
@@ -180,4 +190,4 @@ def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> Epi
         for key in streams:
             values[key][here], valid[key][here] = reader.read(episode, key, range(info.length))
         first += info.length
-    return _Preloaded(source, infos, values, valid)
+    return StepSource(source, streams, values, valid)

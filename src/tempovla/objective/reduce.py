@@ -1,4 +1,4 @@
-"""The only masked mean, right also when a batch is spread over several processes."""
+"""The only masked means: over a batch, also when it is spread over several processes, and over many batches."""
 
 from __future__ import annotations
 
@@ -28,6 +28,28 @@ def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
     if ranks > 1:
         dist.all_reduce(count)
     return total * ranks / count.clamp(min=1)
+
+
+class RunningMean:
+    """Masked mean per feature over many batches, of which only sums are kept, in float64.
+
+    Attributes:
+        count: valid entries so far.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._totals: list[Tensor] = []
+
+    def add(self, value: Tensor, valid: Tensor) -> None:
+        """Take in `value` (B, ..., *F) where its prefix `valid` (B, ...) is True."""
+        self._totals.append(value[valid].double().sum(dim=0))
+        self.count += int(valid.sum())
+
+    @property
+    def mean(self) -> Tensor:
+        """(*F) float64; 0 with nothing valid."""
+        return torch.stack(self._totals).sum(dim=0) / max(self.count, 1)
 
 
 def mask_out(value: Tensor, valid: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 LOGGER = logging.getLogger(__name__)
 
@@ -31,17 +32,18 @@ class CollapseAlarm:
     Args:
         phase: 1 or 2: the remedies differ.
         total_steps: train steps of the whole run.
+        rows: that one train step sees, over all processes; a single one has no standard deviation, and raises no alarm.
     """
 
-    def __init__(self, phase: int, total_steps: int) -> None:
-        self.phase, self.total_steps = phase, total_steps
+    def __init__(self, phase: int, total_steps: int, rows: int) -> None:
+        self.phase, self.total_steps, self.rows = phase, total_steps, rows
         self._settled = max(YOUNG, total_steps // 2) if phase == 1 else YOUNG
         self._highest = 0.0
         self._silent_until = 0
 
     def __call__(self, train_step: int, figures: Mapping[str, float]) -> None:
         """Look at the figures of one logged step."""
-        if FIGURE not in figures:
+        if FIGURE not in figures or self.rows < 2:
             return
         spread = figures[FIGURE]
         self._highest = max(self._highest, spread)
@@ -54,3 +56,11 @@ class CollapseAlarm:
                 "(highest so far %.2g, healthy towards 1); %s",
                 *(self.phase, train_step, spread, self._highest, REMEDIES[self.phase]),
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The highest value so far, and the step before which the last warning is not repeated."""
+        return {"highest": self._highest, "silent_until": self._silent_until}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Remember what an alarm of the same run did."""
+        self._highest, self._silent_until = state["highest"], state["silent_until"]

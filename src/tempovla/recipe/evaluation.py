@@ -26,7 +26,7 @@ from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_sp
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import bundle_sha256, read_json
+from tempovla.timeline.bundle import bundle_sha256, read_meta
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -209,8 +209,8 @@ def provenance_of(checkpoint: str | Path) -> Mapping[str, Any]:
     Raises:
         ValueError: if there is no readable checkpoint.
     """
-    meta = read_json(Path(checkpoint) / "bundle.json", remedy="give the folder that training saved")
-    return meta.get("provenance", {})
+    provenance: Mapping[str, Any] = read_meta(checkpoint)["provenance"]
+    return provenance
 
 
 def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> None:

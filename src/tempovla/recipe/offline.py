@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
+from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.statevla_data import load_dataset, split_source
@@ -25,21 +26,17 @@ from tempovla.timeline.keys import ACTION_KEY
 POSE_NAMES = ("x", "y", "z", "rx", "ry", "rz")
 
 
-@dataclass(frozen=True)
 class ChunkErrors:
-    """Sums over every valid step of every chunk.
+    """Means over every valid step of every chunk.
 
     Attributes:
         squared: (A,) squared errors in the robot's units.
         squared_normalized: (A,) as the model sees actions.
-        gripper_hits: steps at which the last dimension has the right sign.
-        steps: how many steps.
+        gripper_hits: () share of steps at which the last dimension has the right sign.
     """
 
-    squared: Tensor
-    squared_normalized: Tensor
-    gripper_hits: int
-    steps: int
+    def __init__(self) -> None:
+        self.squared, self.squared_normalized, self.gripper_hits = RunningMean(), RunningMean(), RunningMean()
 
 
 def evaluate_offline(
@@ -73,7 +70,7 @@ def evaluate_offline(
     mixture = _samples(bundle, str(checkpoint), data, split)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     errors = _errors(Controller.from_bundle(bundle, device), mixture, bundle.windows, batch_size)
-    mse, normalized = (total / errors.steps for total in (errors.squared, errors.squared_normalized))
+    mse, normalized = errors.squared.mean, errors.squared_normalized.mean
     has_gripper = bool(bundle.config.get("has_gripper"))
     names = dimension_names(bundle.embodiment, has_gripper)
     return {
@@ -81,14 +78,14 @@ def evaluate_offline(
         "split": split,
         "episodes": len(np.unique(mixture.locate(0, np.arange(mixture.lengths[0]))[0])),
         "samples": sum(mixture.lengths),
-        "steps": errors.steps,
+        "steps": errors.squared.count,
         "dimensions": {
             name: {"mse": float(mse[index]), "mse_normalized": float(normalized[index])}
             for index, name in enumerate(names)
         },
         "mse": float(mse.mean()),
         "mse_normalized": float(normalized.mean()),
-    } | ({"gripper_accuracy": errors.gripper_hits / errors.steps} if has_gripper else {})
+    } | ({"gripper_accuracy": float(errors.gripper_hits.mean)} if has_gripper else {})
 
 
 def dimension_names(body: Embodiment, has_gripper: bool) -> tuple[str, ...]:
@@ -128,17 +125,15 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
 
 
 def _errors(controller: Controller, mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> ChunkErrors:
-    totals, normalized_totals, hits, steps = [], [], 0, 0
+    errors = ChunkErrors()
     for sample in _watched(_batches(mixture, windows, batch_size), mixture.lengths[0]):
         demonstrated = sample.future[ACTION_KEY]
         predicted, as_seen, target = _predict(controller, sample)
-        valid = demonstrated.valid[:, : predicted.shape[1]]
-        wanted = demonstrated.value[:, : predicted.shape[1]][valid].double()
-        totals.append((predicted[valid] - wanted).square().sum(dim=0))
-        normalized_totals.append((as_seen[valid] - target[valid]).square().sum(dim=0))
-        hits += int(((predicted[valid][:, -1] > 0) == (wanted[:, -1] > 0)).sum())
-        steps += int(valid.sum())
-    return ChunkErrors(torch.stack(totals).sum(dim=0), torch.stack(normalized_totals).sum(dim=0), hits, steps)
+        valid, wanted = (part[:, : predicted.shape[1]] for part in (demonstrated.valid, demonstrated.value))
+        errors.squared.add((predicted - wanted.double()).square(), valid)
+        errors.squared_normalized.add((as_seen - target).square(), valid)
+        errors.gripper_hits.add((predicted[..., -1] > 0) == (wanted[..., -1] > 0), valid)
+    return errors
 
 
 def _watched(batches: Iterator[TimelineSample], samples: int) -> Iterator[TimelineSample]:

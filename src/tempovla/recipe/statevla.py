@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tempovla import __version__
+from tempovla.data.loader import SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.model.vla.registry import load_weights
 from tempovla.model.vla.statevla import StateVLA
@@ -20,9 +21,11 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
 from tempovla.objective import Objective
 from tempovla.recipe.collapse import CollapseAlarm
+from tempovla.recipe.encodings import encode, encoded_windows
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.recipe.statevla_data import FixedBatches, build_loader, check_fits, load_dataset, split_source
+from tempovla.recipe.statevla_data import build_batches, check_fits, load_dataset, split_source
 from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.train import distributed
@@ -63,16 +66,16 @@ def train_phase(
         source: the dataset, if it is loaded already.
 
     Raises:
-        ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
+        ValueError: if the dataset does not fit the model, or a checkpoint is missing, of another model or of no use.
     """
+    check_of_use(phase1_checkpoint, phase, resume)
     out_dir = Path(out_dir)
     if source is None:
         source = load_dataset(recipe)
     training = recipe.training.of_phase(phase)
     check_fits(recipe.model, source)
-    training_mixture, validation_mixture = split_source(source, recipe)
     with distributed.process_group() as device:
-        model_config = resolve_model(recipe, training_mixture, training)
+        model_config = resolve_model(recipe, split_source(source, recipe)[0], training)
         torch.manual_seed(training.seed)
         policy = StateVLA(model_config, phase).to(device)
         policy.recompute_activations(recipe.training.recompute_activations)
@@ -81,11 +84,13 @@ def train_phase(
         if phase == 2 and resume is None:
             start = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
             start_from_phase1(policy, start, transform)
-        loader = build_loader(training_mixture, policy, recipe, training)
-        augment = RandomShift(0 if recipe.transform.blind else recipe.transform.shift_px)
-        validation = None
-        if validation_mixture is not None:
-            validation = FixedBatches(validation_mixture, policy, recipe, training, transform)
+        data, windows = source, policy.windows()
+        if phase == 2 and recipe.training.phase2.cache_encodings:
+            if resume is not None:
+                load_weights(policy, Bundle.load(resume).weights, str(resume))
+            data, windows = encode(source, policy, transform, training), encoded_windows(policy)
+        loader, validation = build_batches(data, windows, recipe, training, transform)
+        augment = RandomShift(recipe.shift_px)
         return fit(
             policy,
             loader,
@@ -95,10 +100,16 @@ def train_phase(
             prepare=lambda sample: augment(transform.forward_sample(sample)),
             validation=validation,
             objective=Objective(SUMS),
-            watch=CollapseAlarm(phase, training.total_steps(loader.batches_per_epoch)),
+            watch=build_alarm(phase, training, loader),
             phase=PHASE_NAMES[phase],
             resume=resume,
         )
+
+
+def build_alarm(phase: Literal[1, 2], training: TrainConfig, loader: SampleLoader) -> CollapseAlarm:
+    """What warns of a collapse of z in this run."""
+    rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
+    return CollapseAlarm(phase, training.total_steps(loader.batches_per_epoch), rows)
 
 
 def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfig) -> StateVLAConfig:
@@ -114,6 +125,23 @@ def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfi
         temporal_predictor_hidden_dim=recipe.training.phase1.temporal_predictor_hidden_dim,
     )
     return dataclasses.replace(recipe.model, jepa=jepa)
+
+
+def check_of_use(phase1_checkpoint: str | Path | None, phase: int | None, resume: str | Path | None) -> None:
+    """Refuse a checkpoint to start phase 2 from where phase 2 does not start.
+
+    Raises:
+        ValueError: if `phase` is not 2, or phase 2 goes on from `resume`.
+    """
+    if phase1_checkpoint is None:
+        return
+    if phase != 2:
+        raise ValueError(f"--phase1_checkpoint {phase1_checkpoint} is what phase 2 starts from; give it with --phase 2")
+    if resume is not None:
+        raise ValueError(
+            f"--phase1_checkpoint {phase1_checkpoint} is of no use with --checkpoint {resume}, which has its weights "
+            "already; leave out one of them"
+        )
 
 
 def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: TransformPipeline) -> None:
@@ -145,10 +173,10 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
     Raises:
         ValueError: if it is no checkpoint of StateVLA.
     """
-    bundle = Bundle.load(checkpoint)
-    phase = bundle.provenance.get("phase")
-    if bundle.policy != "statevla" or phase not in PHASE_NAMES:
-        raise ValueError(f"{checkpoint}: is of policy {bundle.policy!r}, not of a phase of statevla; give another one")
+    meta = read_meta(checkpoint)
+    phase: Literal[1, 2] | None = meta["provenance"].get("phase")
+    if meta["policy"] != "statevla" or phase not in PHASE_NAMES:
+        raise ValueError(f"{checkpoint}: is of policy {meta['policy']!r}, not of a phase of statevla; give another one")
     return phase
 
 

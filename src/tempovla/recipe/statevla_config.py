@@ -87,11 +87,15 @@ class Phase2Config:
         num_epochs: passes over the data, unless `train_steps` is given.
         train_steps: optimiser steps.
         learning_rate: peak learning rate.
+        cache_encodings: encode every observation once before the first step instead of once an epoch; for a frozen
+            encoder and pictures that are not shifted. Each takes 4 bytes a dimension of z in memory. Losses differ by
+            rounding, as a row's last bits may depend on its place in a batch.
     """
 
     num_epochs: int | None = None
     train_steps: int | None = None
     learning_rate: float | None = 5e-5
+    cache_encodings: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,3 +142,20 @@ class StateVLARecipe:
     transform: TransformConfig = field(default_factory=TransformConfig)
     model: StateVLAConfig = field(default_factory=StateVLAConfig)
     training: StateVLATraining = field(default_factory=StateVLATraining)
+
+    def __post_init__(self) -> None:
+        moving = {
+            "model.freeze_encoder=false": not self.model.freeze_encoder,
+            f"transform.shift_px={self.transform.shift_px}": self.shift_px > 0,
+        }
+        found = [setting for setting, holds in moving.items() if holds]
+        if self.training.phase2.cache_encodings and found:
+            raise ValueError(
+                f"training.phase2.cache_encodings=true with {found[0]}: encodings change from epoch to epoch; "
+                "set model.freeze_encoder=true and transform.shift_px=0, or leave the cache off"
+            )
+
+    @property
+    def shift_px(self) -> int:
+        """By how many pixels pictures are shifted at random: blank ones are not."""
+        return 0 if self.transform.blind else self.transform.shift_px

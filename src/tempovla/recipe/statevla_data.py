@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
-from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.timeline import EpisodeSource
+from tempovla.timeline import EpisodeSource, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
@@ -79,14 +79,25 @@ def split_source(source: EpisodeSource, recipe: StateVLARecipe) -> tuple[Mixture
 
 
 def build_loader(
-    mixture: Mixture, policy: StateVLA, recipe: StateVLARecipe, training: TrainConfig, epochs: int | None = None
+    mixture: Mixture, windows: Sequence[Window], recipe: StateVLARecipe, training: TrainConfig
 ) -> SampleLoader:
-    """Batches of the windows that the policy wants."""
+    """Batches of windows for this process."""
     config = LoaderConfig(training.batch_size, recipe.data.num_workers, recipe.data.preload_bytes)
     rank, ranks = distributed.rank(), distributed.world_size()
-    return SampleLoader(
-        mixture, policy.windows(), config, seed=training.seed, rank=rank, world_size=ranks, epochs=epochs
-    )
+    return SampleLoader(mixture, windows, config, seed=training.seed, rank=rank, world_size=ranks)
+
+
+def build_batches(
+    source: EpisodeSource,
+    windows: Sequence[Window],
+    recipe: StateVLARecipe,
+    training: TrainConfig,
+    transform: TransformPipeline,
+) -> tuple[SampleLoader, FixedBatches | None]:
+    """Training batches, and those of the validation where episodes are held out."""
+    mixture, held_out = split_source(source, recipe)
+    validation = None if held_out is None else FixedBatches(held_out, windows, recipe, training, transform)
+    return build_loader(mixture, windows, recipe, training), validation
 
 
 class FixedBatches:
@@ -95,12 +106,12 @@ class FixedBatches:
     def __init__(
         self,
         mixture: Mixture,
-        policy: StateVLA,
+        windows: Sequence[Window],
         recipe: StateVLARecipe,
         training: TrainConfig,
         transform: TransformPipeline,
     ) -> None:
-        loader = iter(build_loader(mixture, policy, recipe, training))
+        loader = iter(build_loader(mixture, windows, recipe, training))
         self._batches = [transform.forward_sample(next(loader)) for _ in range(recipe.data.validation_batches)]
 
     def __iter__(self) -> Any:

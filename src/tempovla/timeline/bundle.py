@@ -82,21 +82,13 @@ class Bundle:
             ValueError: if the folder is no bundle, or a file of it is missing, truncated or of another format.
         """
         root = Path(folder)
-        meta = read_json(root / "bundle.json", remedy="give the folder that training saved")
-        if meta.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
-                f"{root / 'bundle.json'}: format_version {meta.get('format_version')!r} is not {FORMAT_VERSION}; "
-                "export it again with this version of tempovla"
-            )
+        meta = read_meta(root)
         transform = read_json(root / "transform.json", remedy="copy the bundle again")
         path = root / "weights.safetensors"
         try:
             weights = load_file(path)
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path}: not readable ({error}); copy the bundle again") from None
-        missing = [key for key in ("policy", "config", "windows", "embodiment") if key not in meta]
-        if missing:
-            raise ValueError(f"{root / 'bundle.json'}: keys {missing} are missing; copy the bundle again")
         try:
             windows = tuple(Window.from_json(window) for window in meta["windows"])
             embodiment = Embodiment.from_json(meta["embodiment"])
@@ -111,8 +103,27 @@ class Bundle:
             embodiment=embodiment,
             transform=transform,
             weights=weights,
-            provenance=meta.get("provenance", {}),
+            provenance=meta["provenance"],
         )
+
+
+def read_meta(folder: str | Path) -> dict[str, Any]:
+    """What a saved bundle says of itself, without its weights: `policy`, `config`, `provenance` and more.
+
+    Raises:
+        ValueError: if the folder is no bundle, or its `bundle.json` is truncated or of another format.
+    """
+    path = Path(folder) / "bundle.json"
+    meta = read_json(path, remedy="give the folder that training saved")
+    if meta.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: format_version {meta.get('format_version')!r} is not {FORMAT_VERSION}; "
+            "export it again with this version of tempovla"
+        )
+    missing = [key for key in ("policy", "config", "windows", "embodiment") if key not in meta]
+    if missing:
+        raise ValueError(f"{path}: keys {missing} are missing; copy the bundle again")
+    return {"provenance": {}, **meta}
 
 
 def bundle_sha256(folder: str | Path) -> str:

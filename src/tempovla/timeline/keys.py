@@ -10,3 +10,6 @@ IMAGE_KEY_PREFIX = "observation.images."
 
 LANGUAGE_KEY = "language"
 """The embedded instruction, which no dataset holds: a transform adds it."""
+
+ENCODING_KEY = "encoding"
+"""z of an observation, made beforehand by the policy's own encoder; where there is one, pictures are not looked at."""

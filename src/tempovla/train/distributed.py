@@ -53,10 +53,17 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
+def add_up(values: Tensor) -> Tensor:
+    """The sum of a tensor over the processes."""
+    if is_distributed():
+        dist.all_reduce(values)
+    return values
+
+
 def average(values: Tensor) -> Tensor:
     """The mean of a tensor over the processes."""
     if is_distributed():
-        dist.all_reduce(values)
+        add_up(values)
         values /= world_size()
     return values
 

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then in a log."""
+"""How much of a long work is done: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,29 +15,54 @@ LOGGER = logging.getLogger(__name__)
 LINE_INTERVAL_S = 30.0
 
 
-class TrainingProgress:
-    """A bar with ETA, throughput and losses on a terminal; elsewhere one log line every `LINE_INTERVAL_S` seconds."""
+class ProgressBar:
+    """What all bars share: within it, a terminal has a bar with ETA; elsewhere `line_is_due` says when to log a line.
 
-    def __init__(self, phase: str, train_step: int, total_steps: int, *, silent: bool) -> None:
-        self.phase, self.total_steps, self.silent = phase, total_steps, silent
-        self._first_step, self._started_s = train_step, time.monotonic()
-        self._line_s = self._started_s
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    Args:
+        what: is being done.
+        total: how many steps it has.
+        done: how many there are already.
+        silent: show nothing at all.
+    """
+
+    def __init__(self, what: str, total: int, *, done: int = 0, silent: bool = False) -> None:
+        self.what, self.total, self.silent = what, total, silent
         console = Console(stderr=True)
-        self._bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[figures]}"), console=console)
-        self._is_terminal = console.is_terminal and not silent
-        self._task = self._bar.add_task(phase, total=total_steps, completed=train_step, figures="")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[now]}"), console=console)
+        self._row = self._bar.add_task(what, total=total, completed=done, now="")
+        self.on_terminal = console.is_terminal and not silent
+        self._started_s = self._line_s = time.monotonic()
 
-    def __enter__(self) -> TrainingProgress:
-        if self._is_terminal:
+    def __enter__(self) -> Self:
+        if self.on_terminal:
             self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_terminal:
+        if self.on_terminal:
             self._bar.stop()
+
+    def show(self, done: int, now: str) -> None:
+        """Move the bar; `now` stands behind it."""
+        self._bar.update(self._row, completed=done, now=now)
+
+    def line_is_due(self, now_s: float, *, last: bool = False) -> bool:
+        """Whether a log should have a line: `LINE_INTERVAL_S` seconds after the one before, and for the last step."""
+        due = not (self.silent or self.on_terminal) and (last or now_s - self._line_s >= LINE_INTERVAL_S)
+        if due:
+            self._line_s = now_s
+        return due
+
+
+class TrainingProgress(ProgressBar):
+    """Tells throughput and losses of a run."""
+
+    def __init__(self, phase: str, train_step: int, total_steps: int, *, silent: bool) -> None:
+        super().__init__(phase, total_steps, done=train_step, silent=silent)
+        self._first_step = train_step
 
     def step(self, train_step: int, losses: Mapping[str, float], rows: int) -> None:
         """Report a finished step, its losses by name and the rows it saw."""
@@ -46,9 +72,7 @@ class TrainingProgress:
         steps_per_s = (train_step - self._first_step) / max(now_s - self._started_s, 1e-9)
         words = [f"{name} {value:.3g}" for name, value in losses.items()]
         figures = ", ".join([*words, f"{steps_per_s * rows:.0f} samples/s"])
-        if self._is_terminal:
-            self._bar.update(self._task, completed=train_step, figures=figures)
-        elif now_s - self._line_s >= LINE_INTERVAL_S:
-            self._line_s = now_s
-            left_s = (self.total_steps - train_step) / max(steps_per_s, 1e-9)
-            LOGGER.info("%s: step %d of %d, %s, %.0f s left", self.phase, train_step, self.total_steps, figures, left_s)
+        self.show(train_step, figures)
+        if self.line_is_due(now_s):
+            left_s = (self.total - train_step) / max(steps_per_s, 1e-9)
+            LOGGER.info("%s: step %d of %d, %s, %.0f s left", self.what, train_step, self.total, figures, left_s)

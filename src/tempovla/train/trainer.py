@@ -37,6 +37,7 @@ from tempovla.train.progress import TrainingProgress
 from tempovla.train.resume import check_resumable, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.stream import BatchStream
+from tempovla.train.watch import Watch
 
 VALIDATION = "val_"
 LOGGER = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def fit(
     prepare: Callable[[TimelineSample], TimelineSample] = lambda sample: sample,
     validation: Iterable[TimelineSample] | None = None,
     objective: Objective | None = None,
-    watch: Callable[[int, Mapping[str, float]], None] = lambda train_step, figures: None,
+    watch: Watch | None = None,
     phase: str = "train",
     resume: str | Path | None = None,
 ) -> FitResult:
@@ -93,7 +94,7 @@ def fit(
         prepare: transforms and augmentation of a training batch, on the policy's device.
         validation: prepared batches, gone through at each validation; equally many in every process.
         objective: reduces the policy's loss terms.
-        watch: told the train step and its figures whenever these are logged, in the main process.
+        watch: told the train step and its figures whenever these are logged; its state is saved with checkpoints.
         phase: name of the training phase in metrics and messages.
         resume: checkpoint folder, or link to one, of the same run to go on from.
 
@@ -104,9 +105,9 @@ def fit(
     """
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase)
+    trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase, watch)
     trainer.start(resume)
-    return trainer.run(prepare, validation, watch)
+    return trainer.run(prepare, validation)
 
 
 class Trainer:
@@ -121,9 +122,10 @@ class Trainer:
         bundle: Callable[[Mapping[str, Tensor]], Bundle],
         objective: Objective,
         phase: str,
+        watch: Watch | None = None,
     ) -> None:
         self.policy, self.batches, self.config, self.phase = policy, batches, config, phase
-        self.bundle = bundle
+        self.bundle, self.watch = bundle, watch
         self.run_dir = Path(run_dir)
         self.checkpoints = CheckpointFolder(run_dir, config.keep_every)
         self.parameters = list(trainable_parameters(policy).values())
@@ -172,6 +174,8 @@ class Trainer:
         self.lowest_loss = math.inf if record["lowest_loss"] is None else record["lowest_loss"]
         self.interval, self.metrics = dict(record["interval"]), dict(record["metrics"])
         self._cpu_base_s += record["cpu_seconds"]
+        if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
+            self.watch.load_state_dict(record["watch"])
         LOGGER.info("%s: going on from step %d of %d (%s)", self.phase, self.train_step, self.total_steps, folder)
 
     def _identity(self) -> dict[str, object]:
@@ -187,7 +191,6 @@ class Trainer:
         self,
         prepare: Callable[[TimelineSample], TimelineSample],
         validation: Iterable[TimelineSample] | None,
-        watch: Callable[[int, Mapping[str, float]], None],
     ) -> FitResult:
         """Step, log, validate and save until the schedule ends."""
         log = MetricsLog(self.run_dir, self.train_step) if self.is_main else None
@@ -205,9 +208,7 @@ class Trainer:
                     rows = sum(sample.batch_size for sample in samples) * distributed.world_size()
                     self._accumulate(rows, time.monotonic() - started_s)
                     progress.step(self.train_step, self._losses(), rows)
-                    figures = self._after_step(log, validation, stopping)
-                    if figures and self.is_main:
-                        watch(self.train_step, figures)
+                    self._after_step(log, validation, stopping)
                     if stopping:
                         latest = self.run_dir / LATEST
                         LOGGER.warning("stopped at step %d; go on with --checkpoint %s", self.train_step, latest)
@@ -278,10 +279,8 @@ class Trainer:
         for name, value in {**training, "steps": 1, "rows": rows, "seconds": seconds}.items():
             self.interval[name] = self.interval.get(name, 0.0) + value
 
-    def _after_step(
-        self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool
-    ) -> dict[str, float]:
-        """Log, validate and save where that is due; the figures that were logged."""
+    def _after_step(self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool) -> None:
+        """Log, validate and save where that is due."""
         config, last = self.config, self.train_step == self.total_steps
         figures: dict[str, float] = {}
         links = []
@@ -295,13 +294,14 @@ class Trainer:
                 links.append(BEST)
         if log is not None and figures:
             log.write(self.train_step, self.phase, figures)
+            if self.watch is not None:
+                self.watch(self.train_step, figures)
         epoch = self._epoch_to_save()
         if epoch is not None:
             links.append(f"checkpoint_epoch_{epoch}")
         kept = config.keep_every is not None and self.train_step % config.keep_every == 0
         if links or last or stopping or kept or self._is_due(config.save_interval_steps):
             self.save(tuple(links))
-        return figures
 
     def _is_due(self, interval: int | None) -> bool:
         """Whether this step ends an interval of optimiser steps; None is an epoch."""
@@ -366,6 +366,8 @@ class Trainer:
                 "metrics": self.metrics,
                 "cpu_seconds": self._cpu_base_s + _cpu_seconds(),
             }
+            if self.watch is not None:
+                record["watch"] = dict(self.watch.state_dict())
             tensors = {f"{part}/{name}": value for part, entries in parts.items() for name, value in entries.items()}
             self.checkpoints.save(self.train_step, self.bundle(weights | average), Checkpoint(record, tensors), links)
         distributed.wait_for_all()

@@ -312,3 +312,12 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, tempovla, fails, smal
     weights.write_bytes(weights.read_bytes()[:1000])
     assert f"{weights}: not readable" in fails(*other)
     assert "no such file" in fails(*train, "--out", out, "--checkpoint", tmp_path)
+
+
+def test_a_phase_1_checkpoint_that_would_not_be_used_is_refused_before_anything_is_read(tmp_path, fails):
+    train = ["train", "statevla", "--data.data_directory", tmp_path / "absent", "--phase1_checkpoint", tmp_path / "one"]
+    for arguments in ([], ["--phase", 1], ["--checkpoint", tmp_path / "two"]):
+        assert f"{tmp_path / 'one'} is what phase 2 starts from; give it with --phase 2" in fails(*train, *arguments)
+    assert f"is of no use with --checkpoint {tmp_path / 'two'}, which has its weights already" in fails(
+        *train, "--phase", 2, "--checkpoint", tmp_path / "two"
+    )

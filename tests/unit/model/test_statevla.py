@@ -15,6 +15,7 @@ from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.objective import Objective
 from tempovla.timeline import LossTerm, TimelineSample, Track
+from tempovla.timeline.keys import ENCODING_KEY
 from tempovla.timeline.noise import row_normal, row_uniform
 
 WRIST = "observation.images.wrist"
@@ -373,3 +374,19 @@ def test_impossible_sizes_are_refused(options, message):
 def test_impossible_recipes_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         replace(LITERAL, **options)
+
+
+def test_a_given_encoding_takes_the_place_of_the_observations_it_was_made_from():
+    policy = build(phase=2)
+    sample = sample_for(policy)
+    z, observed = policy.encode(sample.context)
+    track = Track(z[:, None], observed[:, None], torch.zeros(1))
+    encoded = replace(sample, context=replace(sample.context, now={ENCODING_KEY: track}))
+    results = []
+    for given in (sample, encoded):
+        policy.zero_grad()
+        terms = policy(given)
+        loss(terms).backward()
+        results.append((loss(terms), [weight.grad for weight in policy.flow_policy.parameters()]))
+    assert torch.equal(results[0][0], results[1][0])
+    assert all(torch.equal(*pair) for pair in zip(results[0][1], results[1][1], strict=True))

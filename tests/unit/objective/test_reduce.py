@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tempovla.objective.reduce import mask_out, masked_mean
+from tempovla.objective.reduce import RunningMean, mask_out, masked_mean
 
 
 def looped_mean(value: np.ndarray, valid: np.ndarray) -> float:
@@ -56,3 +56,23 @@ def test_a_mask_that_is_not_bool_or_not_a_prefix_is_refused():
         mask_out(torch.zeros(2, 3), torch.ones(2, 3))
     with pytest.raises(ValueError, match="must be bool and a prefix"):
         mask_out(torch.zeros(2, 3), torch.ones(3, dtype=torch.bool))
+
+
+def test_a_mean_over_batches_is_per_feature_that_of_all_their_valid_entries():
+    value = torch.tensor([[[1.0, 2.0], [3.0, math.nan]], [[5.0, 0.0], [math.inf, 7.0]], [[9.0, 1.0], [0.0, 0.0]]])
+    valid = torch.tensor([[True, False], [True, False], [False, False]])
+    running = RunningMean()
+    for rows in (slice(0, 1), slice(1, 3)):
+        running.add(value[rows], valid[rows])
+    assert running.count == 2
+    assert running.mean.tolist() == [3.0, 1.0]
+    assert running.mean.dtype == torch.float64
+    hits = RunningMean()
+    hits.add(torch.tensor([True, False, True]), torch.tensor([True, True, False]))
+    assert hits.mean.item() == 0.5
+
+
+def test_a_mean_over_batches_with_nothing_valid_is_0():
+    running = RunningMean()
+    running.add(torch.ones(2, 3), torch.zeros(2, dtype=torch.bool))
+    assert running.mean.tolist() == [0.0, 0.0, 0.0]

@@ -12,8 +12,15 @@ from tempovla.recipe.statevla import train_phase
 
 
 def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int) -> None:
-    """Batches are of `batch_size` rows in each process; `guide` freezes the encoder in phase 2, `tiny` trains it on."""
+    """Batches are of `batch_size` rows in each process.
+
+    In phase 2 `guide` freezes the encoder, `cached` freezes it and encodes each observation once, `tiny` trains it on.
+    """
     recipe = guide_recipe(dataset)
+    if kind == "cached":
+        recipe = replace(
+            recipe, training=replace(recipe.training, phase2=replace(recipe.training.phase2, cache_encodings=True))
+        )
     if kind == "tiny":
         recipe = tiny_recipe(dataset)
         recipe = replace(recipe, model=replace(recipe.model, freeze_encoder=False))

@@ -1,4 +1,4 @@
-"""StateVLA in two processes learns what it learns in one, schedules included."""
+"""StateVLA in several processes learns what it learns in one, schedules included."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["guide", "tiny"])
-def test_two_processes_learn_what_one_does_with_batches_twice_as_large(tmp_path, dataset, kind):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(SESSION)]
+@pytest.mark.parametrize(("kind", "processes"), [("guide", 2), ("guide", 4), ("cached", 2), ("tiny", 2)])
+def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, dataset, kind, processes):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     places = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "CUDA_VISIBLE_DEVICES": ""}
     environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, kind, str(dataset), str(tmp_path / "two"), "4"],
+        [*launch, str(SESSION), kind, str(dataset), str(tmp_path / "many"), str(8 // processes)],
         env=environment,
         text=True,
         capture_output=True,
@@ -35,11 +35,11 @@ def test_two_processes_learn_what_one_does_with_batches_twice_as_large(tmp_path,
     assert done.returncode == 0, done.stderr
     train(kind, dataset, tmp_path / "one", 8)
     for name in PHASE_NAMES.values():
-        one, two = (read_metrics(tmp_path / run / name) for run in ("one", "two"))
-        assert [line["train_step"] for line in one] == [line["train_step"] for line in two] == [1, 2, 3, 4]
-        for left, right in zip(one, two, strict=True):
+        one, many = (read_metrics(tmp_path / run / name) for run in ("one", "many"))
+        assert [line["train_step"] for line in one] == [line["train_step"] for line in many] == [1, 2, 3, 4]
+        for left, right in zip(one, many, strict=True):
             losses = [key for key in left if key not in ("phase", "samples_per_s", "cpu_s") and "val_" not in key]
             assert [right[key] for key in losses] == pytest.approx([left[key] for key in losses], rel=2e-4, abs=1e-5)
-        bundles = [Bundle.load(tmp_path / run / name / "checkpoint_latest") for run in ("one", "two")]
+        bundles = [Bundle.load(tmp_path / run / name / "checkpoint_latest") for run in ("one", "many")]
         assert bundles[0].config["jepa"]["ema_steps"] == bundles[1].config["jepa"]["ema_steps"] == 4
         torch.testing.assert_close(dict(bundles[1].weights), dict(bundles[0].weights), rtol=1e-3, atol=1e-4)

@@ -266,6 +266,13 @@ def test_a_gripper_that_is_not_binary_is_refused(tmp_path, recipe):
     check_fits(replace(recipe.model, has_gripper=False), source)
 
 
+def test_the_phase_of_a_checkpoint_is_read_without_its_weights(tmp_path, recipe):
+    folder = train_phase(recipe, 1, tmp_path / "run").checkpoint
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    assert phase_of(folder) == 1
+
+
 def test_other_mistakes_are_named(tmp_path, recipe):
     with pytest.raises(ValueError, match="data_directory is empty; give the root"):
         train_phase(replace(recipe, data=DataConfig()), 1, tmp_path / "run")
@@ -275,6 +282,8 @@ def test_other_mistakes_are_named(tmp_path, recipe):
     with pytest.raises(ValueError, match=r"checkpoint_latest: (lacks )?weight '[a-z_.0-9]+'"):
         train_phase(with_model(recipe, state_dim=16), 2, tmp_path / "run")
     bundle = Bundle.load(tmp_path / "run" / PHASE_NAMES[1] / "checkpoint_latest")
+    with pytest.raises(ValueError, match="is what phase 2 starts from; give it with --phase 2"):
+        train_phase(recipe, 1, tmp_path / "two", phase1_checkpoint=tmp_path / "run")
     replace(bundle, policy="other").save(tmp_path / "other")
     with pytest.raises(ValueError, match="is of policy 'other', not of a phase of statevla"):
         phase_of(tmp_path / "other")

@@ -119,13 +119,42 @@ def test_without_intervals_every_epoch_is_validated_and_saved(tmp_path):
     assert [line["train_step"] for line in read_metrics(tmp_path) if "val_total" in line] == epochs
 
 
+class Diary:
+    """Remembers the steps that it was told of."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, dict[str, float]] = {}
+        self.steps: list[int] = []
+
+    def __call__(self, train_step: int, figures: dict[str, float]) -> None:
+        self.told[train_step] = figures
+        self.steps.append(train_step)
+
+    def state_dict(self) -> dict[str, list[int]]:
+        return {"steps": list(self.steps)}
+
+    def load_state_dict(self, state: dict[str, list[int]]) -> None:
+        self.steps = list(state["steps"])
+
+
 def test_who_watches_is_told_the_figures_that_are_logged(tmp_path):
-    told = {}
-    config = replace(CONFIG, log_interval=4)
-    fit(LinearPolicy(), ToyStream(), config, tmp_path, bundle=LinearPolicy().bundle, watch=told.__setitem__)
+    config, diary = replace(CONFIG, log_interval=4), Diary()
+    fit(LinearPolicy(), ToyStream(), config, tmp_path, bundle=LinearPolicy().bundle, watch=diary)
+    told = diary.told
     lines = {line["train_step"]: line for line in read_metrics(tmp_path)}
     assert list(told) == [4, 8, 12, 16, 20]
     assert all(lines[step].items() >= figures.items() for step, figures in told.items())
+
+
+def test_who_watches_remembers_after_a_stop_what_was_told_before(tmp_path):
+    config = replace(CONFIG, log_interval=5, keep_every=10, save_interval_steps=10)
+    fit(LinearPolicy(), ToyStream(), config, tmp_path / "run", bundle=LinearPolicy().bundle, watch=Diary())
+    halfway = tmp_path / "run" / "checkpoints" / "step_00000010"
+    resumed = Diary()
+    again = tmp_path / "again"
+    fit(LinearPolicy(), ToyStream(), config, again, bundle=LinearPolicy().bundle, watch=resumed, resume=halfway)
+    assert [*resumed.told] == [15, 20]
+    assert resumed.steps == [5, 10, 15, 20]  # what is saved at step 10 knows of step 10
 
 
 def test_metrics_lines_hold_means_since_the_line_before(tmp_path):

@@ -24,7 +24,7 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
-from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, LANGUAGE_KEY, STATE_KEY
 from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
 
 
@@ -135,6 +135,8 @@ class StateVLA(nn.Module):
 
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
         """z_t (B, state_dim), and (B,) whether every observation of now was valid."""
+        if ENCODING_KEY in context.now:
+            return context.now[ENCODING_KEY].at(0)
         return self.encoder(*self._inputs(context.now, 0, context)), self._observed(context.now, 0)
 
     def act(self, context: Context, state: StateVLAState) -> tuple[ActionChunk, StateVLAState]:
