@@ -60,7 +60,9 @@ def architecture_of(config: Any) -> dict[str, Any]:
     return settings
 
 
-def load_model(model_class: Any, name_or_path: str, config: Any, purpose: str, **options: Any) -> nn.Module:
+def load_model(
+    model_class: Any, name_or_path: str, config: Any, purpose: str, may_lack: tuple[str, ...] = (), **options: Any
+) -> nn.Module:
     """A model with all its weights, from safetensors files alone.
 
     Args:
@@ -68,6 +70,7 @@ def load_model(model_class: Any, name_or_path: str, config: Any, purpose: str, *
         name_or_path: a hub's name or a local folder.
         config: what `read_config` gave.
         purpose: what the model is for, as messages name it.
+        may_lack: parts of names of weights that nothing uses, which need not be there.
         options: more for `from_pretrained`, such as `dtype`.
 
     Raises:
@@ -77,7 +80,7 @@ def load_model(model_class: Any, name_or_path: str, config: Any, purpose: str, *
         model, loading = model_class.from_pretrained(
             name_or_path, config=config, use_safetensors=True, output_loading_info=True, **options
         )
-    missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name and "head." not in name)
+    missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in may_lack))
     if missing:
         raise ValueError(f"{purpose} {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint")
     return model

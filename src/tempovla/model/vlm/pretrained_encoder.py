@@ -47,7 +47,9 @@ class TransformersVision(nn.Module):
         if isinstance(config, dict):
             self.model = AutoModel.from_config(config_of(config, PURPOSE), dtype=torch.float32)
         else:
-            self.model = load_model(AutoModel, name_or_path, config, PURPOSE, dtype=torch.float32)
+            self.model = load_model(
+                AutoModel, name_or_path, config, PURPOSE, may_lack=("pooler", "head."), dtype=torch.float32
+            )
         config = self.model.config
         self.layer = layer
         depth = getattr(config, "num_hidden_layers", 0)

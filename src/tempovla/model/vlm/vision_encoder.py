@@ -23,7 +23,7 @@ VISION_MODELS = {
     "dinov2-base": "facebook/dinov2-base",
     "dinov2-large": "facebook/dinov2-large",
 }
-"""Short names of models on the Hugging Face hub; any other name or folder that transformers' AutoModel reads will do."""
+"""Short names of models on the Hugging Face hub; any other name or folder that AutoModel reads will do."""
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -44,8 +44,8 @@ class VisionEncoderConfig:
         patch_size: side of a patch of an encoder from scratch [px].
         layer: hidden layer of a pretrained model that is read: -1 its output, -2 what goes into its last layer.
         mean, std: what pixels in [0, 1] are scaled by, a channel; None takes the image processor's, or 0.5.
-        architecture: transformers' config as plain values, with its `model_type`. Given, the model is built from it with
-            fresh weights and nothing is read from `model_name`, as when weights are loaded later.
+        architecture: transformers' config as plain values, with its `model_type`. Given, the model is built from it
+            with fresh weights and nothing is read from `model_name`, as when weights are loaded later.
     """
 
     model_name: str = "siglip-base"
@@ -67,7 +67,9 @@ class VisionEncoderConfig:
         if self.resize not in ("stretch", "pad", "crop"):
             raise ValueError(f"vision.resize={self.resize!r} is unknown; choose from stretch, pad, crop")
         if self.freeze and ENCODER_REGISTRY.get(self.model_name) in (ConvEncoder, PatchEncoder):
-            raise ValueError(f"vision.model_name={self.model_name} has no pretrained weights to freeze; set freeze=False")
+            raise ValueError(
+                f"vision.model_name={self.model_name} has no pretrained weights to freeze; set freeze=False"
+            )
 
 
 class ConvEncoder(ConvImageTokenizer):
@@ -98,8 +100,8 @@ ENCODER_REGISTRY: dict[str, type[nn.Module]] = {
     "conv": ConvEncoder,
     "patch": PatchEncoder,
 }
-"""Encoders by name, open to your own. One is built as `Encoder(config)`; its `forward` takes pixels (N, 3, S, S) scaled by
-the config's mean and std ([-1, 1] unless these say otherwise) and gives tokens (N, num_tokens, hidden_dim)."""
+"""Encoders by name, open to your own. One is built as `Encoder(config)`; its `forward` takes pixels (N, 3, S, S) scaled
+by the config's mean and std ([-1, 1] unless these say otherwise) and gives tokens (N, num_tokens, hidden_dim)."""
 
 
 class VisionEncoder(nn.Module):
@@ -204,10 +206,11 @@ class VisionEncoder(nn.Module):
 
 def _build_pretrained(config: VisionEncoderConfig) -> tuple[VisionEncoderConfig, TransformersVision]:
     """A transformers model, and the config with what was read from it filled in."""
-    if config.architecture is not None:
-        size = config.image_size or config.architecture.get("image_size", 224)
+    architecture = config.architecture
+    if architecture is not None:
+        size = config.image_size or architecture.get("image_size", 224)
         config = dataclasses.replace(config, image_size=size, freeze=bool(config.freeze))
-        return config, TransformersVision(config.model_name, dict(config.architecture), size, config.layer)
+        return config, TransformersVision(config.model_name, dict(architecture), size, config.layer)
     name = VISION_MODELS.get(config.model_name, config.model_name)
     transformers_config = vision_config(name)
     if None in (config.image_size, config.mean, config.std):
