@@ -112,10 +112,11 @@ class LLMBackbone(nn.Module):
 
     def recompute_activations(self, on: bool) -> None:
         """Keep only what goes into each layer for the backward pass and compute the rest again (checkpointing)."""
+        kind = "activation" if hasattr(self.decoder, "activation_checkpointing_enable") else "gradient"  # until 5.22
         if on:
-            self.decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            getattr(self.decoder, f"{kind}_checkpointing_enable")({"use_reentrant": False})
         else:
-            self.decoder.gradient_checkpointing_disable()
+            getattr(self.decoder, f"{kind}_checkpointing_disable")()
 
     def forward(
         self,

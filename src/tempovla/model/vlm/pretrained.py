@@ -76,7 +76,7 @@ def load_model(
     Raises:
         ValueError: if there are no such weights, or some of the model's are missing or of another shape.
     """
-    with one_line_errors(name_or_path, purpose):
+    with one_line_errors(name_or_path, purpose), _no_loading_report():
         model, loading = model_class.from_pretrained(
             name_or_path, config=config, use_safetensors=True, output_loading_info=True, **options
         )
@@ -97,6 +97,19 @@ def read_image_processor(name_or_path: str) -> dict[str, Any]:
     with one_line_errors(name_or_path, "image processor of vision model"):
         processor, _ = ImageProcessingMixin.get_image_processor_dict(name_or_path)
     return processor
+
+
+@contextmanager
+def _no_loading_report() -> Iterator[None]:
+    """Without transformers' table of weights that a part of a model does not need; what is missing is an error here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @contextmanager
@@ -122,7 +135,7 @@ def _remedy(name_or_path: str) -> str:
             "give the name or folder of a transformers model: config.json and *.safetensors, as save_pretrained writes "
             "them, and preprocessor_config.json with its image processor where it reads pictures"
         )
-    if os.sep in name_or_path and not os.access(Path(name_or_path).parent, os.F_OK):
+    if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
         return "give the name or folder of a transformers model; there is no such folder"
     return (
         "give the name or folder of a transformers model; without a network (or with HF_HUB_OFFLINE=1), a folder or a "
