@@ -74,7 +74,7 @@ def test_words_are_predicted_as_by_the_plain_call(tmp_path, kind):
 def test_without_its_head_a_model_predicts_no_words(tmp_path):
     model = backbone(save_language(tmp_path, "llama"))
     assert not any("lm_head" in name for name in model.state_dict())
-    with pytest.raises(ValueError, match="language.lm_head=False leaves out the head .*; set it to true"):
+    with pytest.raises(ValueError, match=r"language.lm_head=False leaves out the head .*; set it to true"):
         model.logits(torch.zeros(1, 32))
     with pytest.raises(ValueError, match=r"language.layer=-2 has no head that predicts words; set lm_head=False"):
         LLMBackboneConfig(layer=-2, lm_head=True)

@@ -78,7 +78,7 @@ def test_the_sequence_is_vision_of_every_camera_then_extra_tokens_text_and_queri
 def test_all_read_outs_are_those_of_the_hidden_states(readout):
     model = build(readout=readout)
     suffix = None if model.queries is None else model.queries.expand(2, -1, -1)
-    hidden, valid = model.language(WORDS, MASK, model.prefix(IMAGES)[0], suffix)
+    hidden, _ = model.language(WORDS, MASK, model.prefix(IMAGES)[0], suffix)
     hidden = model.readout_norm(hidden)
     expected = {
         "queries": hidden[1, -4:],
