@@ -3,9 +3,9 @@
     python benchmarks/vla_forward.py [--batch 8] [--cameras 2] [--depths 2,8] [--json FILE]
 
 Each row is one configuration: tokens of the language model's sequence per second, and the most that the call holds on
-top of the weights. Three questions: fused attention beside the model's own, in float32 and bfloat16; one call of the vision
-encoder for all cameras beside one call each; and whether deeper language models hold more copies of the vision tokens
-(they do not: without gradients the peak does not grow with the depth). On a CPU, time is CPU time of one thread.
+top of the weights. Three questions: fused attention beside the model's own, in float32 and bfloat16; one call of the
+vision encoder for all cameras beside one call each; and whether deeper language models hold more copies of the vision
+tokens (they do not: without gradients the peak does not grow with the depth). On a CPU, time is CPU time of one thread.
 """
 
 from __future__ import annotations
