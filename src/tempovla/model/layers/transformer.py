@@ -29,17 +29,20 @@ class SelfAttention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-    """Scaled dot-product attention over (B, heads, L, D).
+def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, valid: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention over (B, heads, L, D); of the keys only those where `valid` (B, L) is True.
 
     On a CPU the fused kernel's backward in bfloat16 is several times slower than the plain formula.
     """
+    mask = None if valid is None else valid[:, None, None]
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(dim=-1).to(value.dtype) @ value
 
 
