@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from tempovla.timeline import LossTerm
 
 Generator = torch.Generator | Tensor | None
 """Where noise comes from: seeds (B,) int64 of the rows, a generator to draw such seeds from, or None: torch's own."""
+
+OtherT = TypeVar("OtherT", Tensor, Tensor | None)
 
 
 class ActionHeadBase(nn.Module):
@@ -83,10 +85,7 @@ class ActionHeadBase(nn.Module):
             ValueError: if they are not of this head's size.
         """
         tokens, feature_valid = self.as_tokens(features, feature_valid)
-        if feature_valid is None:
-            return tokens.mean(dim=1)
-        total = torch.where(feature_valid[..., None], tokens, 0.0).sum(dim=1)
-        return total / feature_valid.sum(dim=1, keepdim=True).clamp(min=1)
+        return mean_token(tokens, feature_valid)
 
     def as_tokens(self, features: Tensor, feature_valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Features as tokens (B, L, D) with their validity (B, L) or None; features (B, D) are one token.
@@ -121,6 +120,19 @@ class ActionHeadBase(nn.Module):
             )
         full = (valid if valid.dim() == 3 else valid[..., None]).expand(actions.shape)
         return torch.where(full, actions.float(), 0.0), full
+
+
+def mean_token(tokens: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean (B, D) of the valid ones of tokens (B, L, D); 0 where a row has none."""
+    if valid is None:
+        return tokens.mean(dim=1)
+    total = torch.where(valid[..., None], tokens, 0.0).sum(dim=1)
+    return total / valid.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def repeat_rows(times: int, tensor: Tensor, other: OtherT) -> tuple[Tensor, OtherT]:
+    """Every row `times` times, one after the other, of a tensor and of another if there is one."""
+    return tensor.repeat_interleave(times, dim=0), None if other is None else other.repeat_interleave(times, dim=0)
 
 
 def check_sizes(where: str, **sizes: int) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from tempovla.model.action_head.base import ActionHeadBase, Generator, check_choice, check_sizes
+from tempovla.model.action_head.base import ActionHeadBase, Generator, check_choice, check_sizes, repeat_rows
 from tempovla.model.action_head.decoder import TransformerDenoiser
 from tempovla.model.action_head.flow_matching import FlowMatchingPolicy, Velocity, integrate, velocity_pair
 from tempovla.model.layers.sequence import sequence_encoder
@@ -73,7 +73,7 @@ class FlowMatchingActionHead(ActionHeadBase):
         noise = row_normal(seeds, (self.draws, *clean.shape[1:]), stream=1).flatten(0, 1)
         flow_time = row_uniform(seeds, (self.draws,), stream=2).flatten()
         velocity = self._velocity(features, feature_valid, self.draws)
-        clean, full = (x.repeat_interleave(self.draws, dim=0) for x in (clean, full))
+        clean, full = repeat_rows(self.draws, clean, full)
         return {"action_loss": LossTerm(*velocity_pair(velocity, clean, noise, flow_time), full)}
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
@@ -92,7 +92,5 @@ class FlowMatchingActionHead(ActionHeadBase):
         if isinstance(network, FlowMatchingPolicy):
             z = self.pooled(features, feature_valid).repeat_interleave(repeats, dim=0)
             return lambda x, flow_time: network.velocity(x, flow_time, z)
-        tokens, token_valid = self.as_tokens(features, feature_valid)
-        tokens = tokens.repeat_interleave(repeats, dim=0)
-        memory = network.condition(tokens, None if token_valid is None else token_valid.repeat_interleave(repeats, 0))
+        memory = network.condition(*repeat_rows(repeats, *self.as_tokens(features, feature_valid)))
         return lambda x, flow_time: network(x, flow_time, memory)

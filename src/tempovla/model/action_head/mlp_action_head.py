@@ -37,7 +37,8 @@ class MLPActionHead(ActionHeadBase):
         check_sizes("MLPActionHead", hidden_dim=hidden_dim, num_layers=num_layers)
         check_choice("MLPActionHead", "loss", loss, ("l1", "mse"))
         self.loss = loss
-        self.mlp = relu_mlp(input_dim, hidden_dim, num_layers, chunk_size * action_dim)
+        output = nn.Linear(hidden_dim, chunk_size * action_dim)
+        self.mlp = nn.Sequential(*relu_mlp(input_dim, hidden_dim, num_layers), output)
 
     def forward(self, features: Tensor, feature_valid: Tensor | None = None) -> Tensor:
         """Actions (B, H, A), or (B, A) with chunk_size=1, from features (B, D) or (B, L, D)."""
@@ -66,9 +67,9 @@ class MLPActionHead(ActionHeadBase):
         return flat.unflatten(1, (self.action_horizon, self.action_dim))
 
 
-def relu_mlp(input_dim: int, hidden_dim: int, num_layers: int, output_dim: int) -> nn.Sequential:
-    """`num_layers` hidden layers with ReLU, and a linear output layer."""
+def relu_mlp(input_dim: int, hidden_dim: int, num_layers: int) -> nn.Sequential:
+    """Hidden layers, each with a ReLU."""
     layers: list[nn.Module] = [nn.Linear(input_dim, hidden_dim), nn.ReLU()]
     for _ in range(num_layers - 1):
         layers += [nn.Linear(hidden_dim, hidden_dim), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(hidden_dim, output_dim))
+    return nn.Sequential(*layers)

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempovla.model.action_head.base import ActionHeadBase, nearest
+from tempovla.model.action_head.diffusion_action_head import DiffusionActionHead
 from tempovla.model.action_head.flow_matching_action_head import FlowMatchingActionHead
+from tempovla.model.action_head.gaussian_action_head import GaussianMLPActionHead
 from tempovla.model.action_head.mlp_action_head import MLPActionHead
+from tempovla.model.action_head.transformer_action_head import TransformerActionHead
 
 ACTION_HEAD_REGISTRY: dict[str, type[ActionHeadBase]] = {
     "mlp": MLPActionHead,
+    "gaussian": GaussianMLPActionHead,
+    "diffusion": DiffusionActionHead,
     "flow_matching": FlowMatchingActionHead,
+    "transformer": TransformerActionHead,
 }
 
 
