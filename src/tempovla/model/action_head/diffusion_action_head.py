@@ -24,7 +24,7 @@ class DiffusionActionHead(ActionHeadBase):
         diffusion_steps: steps of the noise schedule.
         num_steps: denoising steps from noise to actions; they must divide `diffusion_steps`.
         denoiser: `unet` sees the mean feature, `transformer` attends to every feature token.
-        prediction_type: what the network learns: the noise (`epsilon`), the clean actions (`sample`) or
+        prediction_type: what the network learns: the clean actions (`sample`), the noise (`epsilon`) or
             `v_prediction` (Salimans and Ho, 2022).
         draws: (noise, diffusion step) pairs to train on for every row of a batch.
         hidden_dim: width; of the U-Net its first level, doubled at every further one.
@@ -44,7 +44,7 @@ class DiffusionActionHead(ActionHeadBase):
         diffusion_steps: int = 100,
         num_steps: int = 10,
         denoiser: Literal["unet", "transformer"] = "unet",
-        prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon",
+        prediction_type: Literal["epsilon", "sample", "v_prediction"] = "sample",
         draws: int = 1,
         hidden_dim: int = 128,
         num_layers: int = 3,
@@ -73,6 +73,9 @@ class DiffusionActionHead(ActionHeadBase):
             "clip_sample": clip_sample is not None,
             "clip_sample_range": clip_sample or 1.0,
         }
+        # At the last step next to nothing of the actions is left, so the noise there does not tell them: with `epsilon`
+        # denoising begins one stride earlier.
+        self.spacing = "leading" if prediction_type == "epsilon" else "trailing"
         self.ddpm = _schedulers().DDPMScheduler(**self.schedule)
         self._check_steps(num_steps)
 
@@ -117,7 +120,7 @@ class DiffusionActionHead(ActionHeadBase):
         """Actions (B, H, A) from standard normal noise (B, H, A), in `num_steps` DDIM steps (None: the head's own)."""
         num_steps = self.num_steps if num_steps is None else num_steps
         self._check_steps(num_steps)
-        ddim = _schedulers().DDIMScheduler(**self.schedule, timestep_spacing="trailing")
+        ddim = _schedulers().DDIMScheduler(**self.schedule, timestep_spacing=self.spacing)
         ddim.set_timesteps(num_steps)
         condition = self.denoiser.condition(*self.as_tokens(features, feature_valid))
         x = noise
@@ -134,6 +137,8 @@ class DiffusionActionHead(ActionHeadBase):
             raise ValueError(
                 f"DiffusionActionHead: num_steps={num_steps} must divide diffusion_steps={self.diffusion_steps}"
             )
+        if num_steps == 1 and self.prediction_type == "epsilon":
+            raise ValueError("DiffusionActionHead: num_steps=1 needs prediction_type='sample' or 'v_prediction'")
 
 
 def _schedulers() -> Any:
@@ -144,6 +149,8 @@ def _schedulers() -> Any:
     """
     try:
         import diffusers
-    except ImportError as error:
-        raise ValueError("the diffusion head needs diffusers; pip install 'tempovla[diffusion]'") from error
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the diffusion head needs {error.name!r}; install it with: pip install 'tempovla[diffusion]'"
+        ) from None
     return diffusers
