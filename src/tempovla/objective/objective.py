@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ ELEMENTWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
     "bce": lambda logits, target: F.binary_cross_entropy_with_logits(logits, target, reduction="none"),
 }
 BATCHWISE: dict[LossKind, Callable[[Tensor], Tensor]] = {"variance": variance, "covariance": covariance, "std": std}
+KINDS = get_args(LossKind)
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,35 @@ def reduce_term(name: str, term: LossTerm) -> Tensor:
             raise ValueError(f"loss term {name!r}: {term.kind} wants valid {tuple(prediction.shape[:-1])}")
         rows = prediction[term.valid]
         return BATCHWISE[term.kind](gather_rows(rows))
+    if term.kind == "mean":
+        if term.target is not None:
+            raise ValueError(f"loss term {name!r}: mean takes no target; its prediction is the loss of every entry")
+        return masked_mean(prediction, term.valid)
+    if term.kind == "cross_entropy":
+        return masked_mean(_cross_entropy(name, term, prediction), term.valid)
     if term.kind not in ELEMENTWISE:
-        raise ValueError(f"loss term {name!r} has kind {term.kind!r}; choose from {[*ELEMENTWISE, *BATCHWISE]}")
+        raise ValueError(f"loss term {name!r} has kind {term.kind!r}; choose from {KINDS}")
     if term.target is None or term.target.shape != prediction.shape:
-        shape = None if term.target is None else tuple(term.target.shape)
         raise ValueError(
-            f"loss term {name!r}: target {shape} must have the prediction's shape {tuple(prediction.shape)}"
+            f"loss term {name!r}: target {_shape(term.target)} must have the prediction's shape "
+            f"{tuple(prediction.shape)}"
         )
     clean_prediction, clean_target = mask_out(prediction, term.valid), mask_out(term.target.to(prediction), term.valid)
     return masked_mean(ELEMENTWISE[term.kind](clean_prediction, clean_target), term.valid)
+
+
+def _cross_entropy(name: str, term: LossTerm, logits: Tensor) -> Tensor:
+    """Cross entropy (B, ...) of logits (B, ..., K), with class 0 for the target where invalid."""
+    if term.target is None or term.target.shape != logits.shape[:-1] or term.target.dtype != torch.int64:
+        kind = "" if term.target is None else f" ({term.target.dtype})"
+        raise ValueError(
+            f"loss term {name!r}: target {_shape(term.target)}{kind} must be class ids "
+            f"{tuple(logits.shape[:-1])} (torch.int64)"
+        )
+    target = mask_out(term.target, term.valid)
+    losses = F.cross_entropy(mask_out(logits, term.valid).flatten(0, -2), target.flatten(), reduction="none")
+    return losses.view(target.shape)
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)

@@ -36,6 +36,25 @@ def mix_seed(seed: Tensor, salt: Tensor | int) -> Tensor:
     return bits ^ _shift_right(bits, 31)
 
 
+def row_seeds(
+    generator: torch.Generator | Tensor | None, batch_size: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Seeds (B,) int64 of a batch's rows: those given, else drawn from a generator (None: torch's default one).
+
+    Raises:
+        ValueError: if seeds are given that are not `batch_size` int64 numbers.
+    """
+    if isinstance(generator, Tensor):
+        if generator.shape != (batch_size,) or generator.dtype != torch.int64:
+            raise ValueError(
+                f"row seeds {tuple(generator.shape)} ({generator.dtype}) must be ({batch_size},) int64, one a row"
+            )
+        return generator.to(device)
+    source = "cpu" if generator is None else generator.device  # the default one: the same seeds for every device
+    drawn = torch.randint(-(2**63), 2**63 - 1, (batch_size,), generator=generator, device=source)
+    return drawn.to(device)
+
+
 def _row_bits(seed: Tensor, count: int, stream: int) -> Tensor:
     counter = torch.arange(count, dtype=torch.int64, device=seed.device)
     return mix_seed(mix_seed(seed, stream)[:, None], counter)

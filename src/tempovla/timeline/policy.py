@@ -11,7 +11,7 @@ from tempovla.timeline.sample import Context, TimelineSample
 from tempovla.timeline.track import Track
 from tempovla.timeline.window import Window
 
-LossKind = Literal["mse", "l1", "bce", "variance", "covariance", "std"]
+LossKind = Literal["mse", "l1", "bce", "cross_entropy", "mean", "variance", "covariance", "std"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class LossTerm:
     """One term of a loss, before any reduction: the objective alone computes masked means.
 
     Attributes:
-        prediction: (B, ...) tensor.
-        target: what the prediction should be, of the same shape; None for the kinds that have none
-            (`variance`, `covariance` and `std` look at the prediction's distribution over the batch).
-        valid: bool, a prefix of the prediction's shape, e.g. (B,) or (B, T); absent supervision is False.
+        prediction: (B, ...) tensor; for `cross_entropy` logits (B, ..., K) of K classes.
+        target: what the prediction should be, of the same shape; for `cross_entropy` class ids (B, ...) int64; None for
+            the kinds that have none (for `mean` the prediction is the elementwise loss itself; `variance`, `covariance`
+            and `std` look at the prediction's distribution over the batch).
+        valid: bool, a prefix of the prediction's shape (`cross_entropy`: of the target's), e.g. (B,), (B, T) or
+            (B, T, A); absent supervision is False.
         weight: factor in the total; 0 logs the term without training on it.
         kind: name of the elementwise loss or batch regulariser in `tempovla.objective`.
     """

@@ -49,6 +49,56 @@ def test_values_where_invalid_change_neither_loss_nor_gradient(kind):
         assert torch.equal(gradient[2], torch.zeros(3))
 
 
+LOGITS = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [[0.0, 0.0, 3.0], [5.0, 5.0, 5.0]]])
+CLASSES = torch.tensor([[0, 2], [2, -1]])
+
+
+def test_cross_entropy_is_the_mean_over_the_valid_class_ids():
+    expected = np.mean([np.log(np.exp(2) + 2) - 2, np.log(np.exp(1) + 2), np.log(np.exp(3) + 2) - 3])
+    value = reduce_term("term", LossTerm(LOGITS, CLASSES, VALID, kind="cross_entropy"))
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_cross_entropy_takes_rows_that_are_valid_as_a_whole():
+    value = reduce_term(
+        "term", LossTerm(LOGITS, CLASSES.clamp(min=0), torch.tensor([False, True]), kind="cross_entropy")
+    )
+    expected = np.mean([np.log(np.exp(3) + 2) - 3, np.log(3)])
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_mean_takes_the_prediction_as_the_loss():
+    assert reduce_term("term", LossTerm(PREDICTION, None, VALID, kind="mean")).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "mean"])
+def test_logits_and_losses_where_invalid_leave_neither_value_nor_gradient(kind):
+    results = []
+    for poison in (0.0, math.nan, -math.inf):
+        prediction = LOGITS.clone()
+        prediction[1, 1] = poison
+        prediction.requires_grad_()
+        target = CLASSES if kind == "cross_entropy" else None
+        value = reduce_term("term", LossTerm(prediction, target, VALID, kind=kind))
+        value.backward()
+        results.append((value.item(), prediction.grad))
+    for value, gradient in results:
+        assert value == results[0][0]
+        assert torch.equal(gradient, results[0][1])
+        assert torch.equal(gradient[1, 1], torch.zeros(3))
+
+
+def test_class_ids_and_elementwise_losses_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"'a': target None must be class ids \(2, 2\) \(torch.int64\)"):
+        reduce_term("a", LossTerm(LOGITS, None, VALID, kind="cross_entropy"))
+    with pytest.raises(ValueError, match=r"'a': target \(2, 2\) \(torch.float32\) must be class ids"):
+        reduce_term("a", LossTerm(LOGITS, CLASSES.float(), VALID, kind="cross_entropy"))
+    with pytest.raises(ValueError, match=r"'a': target \(2, 2, 3\) \(torch.float32\) must be class ids \(2, 2\)"):
+        reduce_term("a", LossTerm(LOGITS, LOGITS, VALID, kind="cross_entropy"))
+    with pytest.raises(ValueError, match="'a': mean takes no target"):
+        reduce_term("a", LossTerm(PREDICTION, TARGET, VALID, kind="mean"))
+
+
 def test_sums_of_terms_are_reported_of_those_that_there_are():
     terms = {"a": LossTerm(PREDICTION, TARGET, VALID), "b": LossTerm(PREDICTION, TARGET, VALID, kind="l1", weight=2.0)}
     report = Objective({"both": ("a", "b"), "one": ("b", "absent"), "none": ("absent",)})(terms)

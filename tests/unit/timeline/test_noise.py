@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tempovla.timeline.noise import mix_seed, row_integers, row_normal, row_uniform
+from tempovla.timeline.noise import mix_seed, row_integers, row_normal, row_seeds, row_uniform
 
 SEED = torch.arange(64)
 
@@ -108,6 +108,25 @@ def test_scalar_shapes_and_odd_counts():
     assert row_uniform(SEED).shape == (64,)
     assert row_normal(SEED).shape == (64,)
     assert row_normal(SEED, (3, 5)).shape == (64, 3, 5)
+
+
+def test_row_seeds_are_those_given_or_drawn_from_the_generator_named():
+    assert torch.equal(row_seeds(SEED, 64), SEED)
+    drawn = row_seeds(torch.Generator().manual_seed(3), 5)
+    assert drawn.dtype == torch.int64
+    assert drawn.unique().numel() == 5
+    assert torch.equal(drawn, row_seeds(torch.Generator().manual_seed(3), 5))
+    torch.manual_seed(3)
+    first = row_seeds(None, 5)
+    assert torch.equal(first, drawn)
+    assert not torch.equal(row_seeds(None, 5), first)
+
+
+def test_row_seeds_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"row seeds \(64,\) \(torch.int64\) must be \(5,\) int64"):
+        row_seeds(SEED, 5)
+    with pytest.raises(ValueError, match=r"row seeds \(64,\) \(torch.float32\) must be \(64,\) int64"):
+        row_seeds(SEED.float(), 64)
 
 
 @pytest.mark.gpu

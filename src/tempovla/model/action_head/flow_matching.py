@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.embedding import sinusoidal_embedding
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""Velocity (B, H, A) at x (B, H, A) and flow time (B,)."""
+
+
+def velocity_pair(velocity: Velocity, action: Tensor, noise: Tensor, flow_time: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted and true velocity (B, H, A) at flow time (B,) on the line from action (time 0) to noise (time 1)."""
+    sigma = flow_time[:, None, None]
+    return velocity((1.0 - sigma) * action + sigma * noise, flow_time), noise - action
+
+
+def integrate(velocity: Velocity, noise: Tensor, num_steps: int) -> Tensor:
+    """Actions (B, H, A) from noise (B, H, A) by `num_steps` Euler steps from flow time 1 to 0."""
+    x = noise
+    for step in range(num_steps):
+        flow_time = torch.full((len(x),), 1.0 - step / num_steps, device=x.device)
+        x = x - velocity(x, flow_time).to(x.dtype) / num_steps
+    return x
 
 
 class FlowMatchingPolicy(nn.Module):
@@ -45,13 +65,8 @@ class FlowMatchingPolicy(nn.Module):
 
     def training_pair(self, action: Tensor, noise: Tensor, flow_time: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted and true velocity (B, H, A) for action and noise (B, H, A), flow time (B,), z (B, state_dim)."""
-        sigma = flow_time[:, None, None]
-        return self.velocity((1.0 - sigma) * action + sigma * noise, flow_time, z), noise - action
+        return velocity_pair(lambda x, time: self.velocity(x, time, z), action, noise, flow_time)
 
     def sample(self, z: Tensor, noise: Tensor, num_steps: int) -> Tensor:
         """Actions (B, H, A) from noise (B, H, A) by `num_steps` Euler steps from flow time 1 to 0."""
-        x = noise
-        for step in range(num_steps):
-            flow_time = torch.full((len(z),), 1.0 - step / num_steps, device=z.device)
-            x = x - self.velocity(x, flow_time, z).to(x.dtype) / num_steps
-        return x
+        return integrate(lambda x, time: self.velocity(x, time, z), noise, num_steps)

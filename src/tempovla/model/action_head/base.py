@@ -1,0 +1,154 @@
+"""What every action head is: features in; loss terms when it learns, a chunk of actions when it acts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.timeline import LossTerm
+
+Generator = torch.Generator | Tensor | None
+"""Where noise comes from: seeds (B,) int64 of the rows, a generator to draw such seeds from, or None: torch's own."""
+
+OtherT = TypeVar("OtherT", Tensor, Tensor | None)
+
+
+class ActionHeadBase(nn.Module):
+    """From features to a chunk of normalised actions.
+
+    A head of one's own gives `loss_terms` and `sample`. All heads know these shapes:
+
+    - features: (B, D), or tokens (B, L, D), with `feature_valid` (B, L) bool, None if all are valid. Heads that attend
+      use every token, the others their mean.
+    - actions: (B, H, A) normalised; valid: (B, H), or (B, H, A) where dimensions are missing. Values where it is False
+      may be anything, even NaN.
+
+    Args:
+        input_dim: features D.
+        action_dim: dimensions A of an action.
+        action_horizon: steps H of a chunk.
+    """
+
+    horizon_keyword: ClassVar[str] = "action_horizon"
+    """What the constructor calls the steps of a chunk."""
+
+    def __init__(self, input_dim: int, action_dim: int, action_horizon: int) -> None:
+        super().__init__()
+        sizes = {"input_dim": input_dim, "action_dim": action_dim, self.horizon_keyword: action_horizon}
+        check_sizes(type(self).__name__, **sizes)
+        self.input_dim = input_dim
+        self.action_dim = action_dim
+        self.action_horizon = action_horizon
+
+    @classmethod
+    def build(cls, input_dim: int, action_dim: int, action_horizon: int, options: Mapping[str, Any]) -> Self:
+        """The head with further keywords of its constructor as `options`.
+
+        Raises:
+            ValueError: naming the option that the constructor does not have, or that does not fit.
+        """
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        sizes = {"input_dim": input_dim, "action_dim": action_dim, cls.horizon_keyword: action_horizon}
+        choices = [name for name in named if name not in sizes]
+        for option in options:
+            if option in sizes or not (takes_any or option in choices):
+                raise ValueError(f"{cls.__name__} has no option {option!r}{nearest(option, choices)}")
+        return cls(**sizes, **options)
+
+    def loss_terms(
+        self,
+        features: Tensor,
+        actions: Tensor,
+        valid: Tensor,
+        generator: Generator = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> dict[str, LossTerm]:
+        """What to train on; at least one term, called `action_loss`."""
+        raise NotImplementedError
+
+    def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
+        """A chunk of actions (B, H, A) float32 a row, which follows from the row's features and seed alone."""
+        raise NotImplementedError
+
+    def pooled(self, features: Tensor, feature_valid: Tensor | None = None) -> Tensor:
+        """Features (B, D): those given, or the mean of the valid tokens (0 where a row has none).
+
+        Raises:
+            ValueError: if they are not of this head's size.
+        """
+        tokens, feature_valid = self.as_tokens(features, feature_valid)
+        return mean_token(tokens, feature_valid)
+
+    def as_tokens(self, features: Tensor, feature_valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features as tokens (B, L, D) with their validity (B, L) or None; features (B, D) are one token.
+
+        Raises:
+            ValueError: if they are not of this head's size.
+        """
+        if features.dim() not in (2, 3) or features.shape[-1] != self.input_dim:
+            raise ValueError(
+                f"{type(self).__name__}: features {tuple(features.shape)} must be (B, {self.input_dim}) or "
+                f"(B, tokens, {self.input_dim}); build the head with their size as input_dim"
+            )
+        tokens = features if features.dim() == 3 else features[:, None]
+        if feature_valid is not None and feature_valid.shape != tokens.shape[:2]:
+            raise ValueError(
+                f"{type(self).__name__}: feature_valid {tuple(feature_valid.shape)} must be {tuple(tokens.shape[:2])}, "
+                "one a token"
+            )
+        return tokens, feature_valid
+
+    def clean_actions(self, actions: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions (B, H, A) with 0 where invalid, and their validity as (B, H, A).
+
+        Raises:
+            ValueError: if either is not of this head's shape.
+        """
+        shape = (self.action_horizon, self.action_dim)
+        if actions.shape[1:] != shape or valid.shape not in (actions.shape, actions.shape[:2]):
+            raise ValueError(
+                f"{type(self).__name__}: actions {tuple(actions.shape)} with valid {tuple(valid.shape)} must be "
+                f"(B, {shape[0]}, {shape[1]}) with (B, {shape[0]}) or (B, {shape[0]}, {shape[1]})"
+            )
+        full = (valid if valid.dim() == 3 else valid[..., None]).expand(actions.shape)
+        return torch.where(full, actions.float(), 0.0), full
+
+
+def mean_token(tokens: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean (B, D) of the valid ones of tokens (B, L, D); 0 where a row has none."""
+    if valid is None:
+        return tokens.mean(dim=1)
+    total = torch.where(valid[..., None], tokens, 0.0).sum(dim=1)
+    return total / valid.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def repeat_rows(times: int, tensor: Tensor, other: OtherT) -> tuple[Tensor, OtherT]:
+    """Every row `times` times, one after the other, of a tensor and of another if there is one."""
+    return tensor.repeat_interleave(times, dim=0), None if other is None else other.repeat_interleave(times, dim=0)
+
+
+def check_sizes(where: str, **sizes: int) -> None:
+    """Raise ValueError for the first size that is below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{where}: {name}={size} must be at least 1")
+
+
+def check_choice(where: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError if a named choice is not among those that there are."""
+    if value not in choices:
+        raise ValueError(f"{where}: {name}={value!r} is unknown; choose from {', '.join(choices)}")
+
+
+def nearest(name: str, choices: list[str]) -> str:
+    """The end of a message about an unknown name: the nearest one, or all."""
+    close = get_close_matches(str(name), choices, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; choose from {choices}"

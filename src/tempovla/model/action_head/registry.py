@@ -1,0 +1,41 @@
+"""Action heads by name; a head of one's own is one more entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tempovla.model.action_head.base import ActionHeadBase, nearest
+from tempovla.model.action_head.diffusion_action_head import DiffusionActionHead
+from tempovla.model.action_head.flow_matching_action_head import FlowMatchingActionHead
+from tempovla.model.action_head.gaussian_action_head import GaussianMLPActionHead
+from tempovla.model.action_head.mlp_action_head import MLPActionHead
+from tempovla.model.action_head.transformer_action_head import TransformerActionHead
+
+ACTION_HEAD_REGISTRY: dict[str, type[ActionHeadBase]] = {
+    "mlp": MLPActionHead,
+    "gaussian": GaussianMLPActionHead,
+    "diffusion": DiffusionActionHead,
+    "flow_matching": FlowMatchingActionHead,
+    "transformer": TransformerActionHead,
+}
+
+
+def build_action_head(
+    name: str, input_dim: int, action_dim: int, action_horizon: int, options: Mapping[str, Any] | None = None
+) -> ActionHeadBase:
+    """The head of that name.
+
+    Args:
+        name: key of `ACTION_HEAD_REGISTRY`.
+        input_dim: size of a feature.
+        action_dim: dimensions of an action.
+        action_horizon: steps of a chunk, whatever the head's own constructor calls them.
+        options: further keywords of its constructor.
+
+    Raises:
+        ValueError: if the name or an option is unknown, naming the nearest one, or if an option does not fit.
+    """
+    if name not in ACTION_HEAD_REGISTRY:
+        raise ValueError(f"action head {name!r} is unknown{nearest(name, sorted(ACTION_HEAD_REGISTRY))}")
+    return ACTION_HEAD_REGISTRY[name].build(input_dim, action_dim, action_horizon, options or {})
