@@ -29,6 +29,7 @@ from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
+from tempovla.transform.tokenize import TOKENS_KEY, TokenizeInstruction, WordTokenizer
 
 WRIST = "observation.images.wrist"
 
@@ -186,6 +187,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "normalize-quantile": lambda: normalize("quantile"),
     "blank-images": lambda: BlankImages((FRONT,), 8),
     "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
+    "tokenize-instruction": lambda: TokenizeInstruction(WordTokenizer(32), 6),
     "pipeline": lambda: TransformPipeline(
         [ResizeImages(8), normalize("mean_std"), EmbedInstruction(HashedNgramEmbedder(32))]
     ),
