@@ -29,7 +29,7 @@ from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
-from tempovla.transform.tokenize import TOKENS_KEY, TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 WRIST = "observation.images.wrist"
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
+from tempovla.recipe.dataset import load_dataset
 from tempovla.recipe.statevla import phase_of, train_phase
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.recipe.statevla_data import load_dataset
 
 EXAMPLES = """
 tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --out outputs/run

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tempovla import __version__
 from tempovla.data.mixture import Mixture
 from tempovla.model.vla.registry import load_weights
 from tempovla.model.vla.statevla import StateVLA
@@ -20,18 +19,22 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
 from tempovla.objective import Objective
 from tempovla.recipe.collapse import CollapseAlarm
+from tempovla.recipe.dataset import (
+    FixedBatches,
+    build_loader,
+    check_fits,
+    load_dataset,
+    observation_transforms,
+    preparation,
+    provenance,
+    split_source,
+)
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.recipe.statevla_data import FixedBatches, build_loader, check_fits, load_dataset, split_source
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.config import config_to_json
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
 from tempovla.train.trainer import FitResult, fit
-from tempovla.transform.augment import RandomShift
-from tempovla.transform.blind import BlankImages
-from tempovla.transform.image import ResizeImages
-from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.text_model import TransformersTextEmbedder
@@ -82,7 +85,6 @@ def train_phase(
             start = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
             start_from_phase1(policy, start, transform)
         loader = build_loader(training_mixture, policy, recipe, training)
-        augment = RandomShift(0 if recipe.transform.blind else recipe.transform.shift_px)
         validation = None
         if validation_mixture is not None:
             validation = FixedBatches(validation_mixture, policy, recipe, training, transform)
@@ -92,7 +94,7 @@ def train_phase(
             training,
             out_dir / PHASE_NAMES[phase],
             bundle=lambda weights: make_bundle(model_config, policy, transform, source, weights, recipe),
-            prepare=lambda sample: augment(transform.forward_sample(sample)),
+            prepare=preparation(recipe.transform, transform),
             validation=validation,
             objective=Objective(SUMS),
             watch=CollapseAlarm(phase, training.total_steps(loader.batches_per_epoch)),
@@ -154,21 +156,12 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
 
 def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, source: EpisodeSource) -> TransformPipeline:
     """The transforms that training and control share, fitted to the dataset's statistics."""
-    settings = recipe.transform
-    gripper = (model.action_dim - 1,) if model.has_gripper else ()
-    normalize = Normalize.fit(
-        source.statistics,
-        {
-            STATE_KEY: NormalizationConfig(settings.state_normalization),
-            ACTION_KEY: NormalizationConfig(settings.action_normalization, keep=gripper),
-        },
-    )
-    text = settings.text_model
+    text = recipe.transform.text_model
     embedder = HashedNgramEmbedder(model.lang_emb_dim) if text is None else TransformersTextEmbedder(text)
     if embedder.dim != model.lang_emb_dim:
         raise ValueError(f"transform.text_model={text} embeds in {embedder.dim}; set model.lang_emb_dim={embedder.dim}")
-    pictures = BlankImages(model.cameras, model.image_size) if settings.blind else ResizeImages(model.image_size)
-    return TransformPipeline([pictures, normalize, EmbedInstruction(embedder)])
+    shared = observation_transforms(recipe.transform, model, model.image_size, source)
+    return TransformPipeline([*shared, EmbedInstruction(embedder)])
 
 
 def make_bundle(
@@ -180,16 +173,6 @@ def make_bundle(
     recipe: StateVLARecipe,
 ) -> Bundle:
     """What to deploy."""
-    provenance = {
-        "dataset": source.name,
-        "episodes": len(source),
-        "recording": dict(source.recording),
-        "instructions": sorted({source.episode(index).instruction for index in range(len(source))}),
-        "phase": policy.phase,
-        "tempovla": __version__,
-        "torch": torch.__version__,
-        "recipe": config_to_json(recipe),
-    }
     return Bundle(
         "statevla",
         config_to_json(config),
@@ -197,5 +180,5 @@ def make_bundle(
         source.embodiment,
         transform.to_json(),
         weights,
-        provenance,
+        provenance(source, recipe) | {"phase": policy.phase},
     )

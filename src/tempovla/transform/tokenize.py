@@ -1,7 +1,7 @@
 """Instructions as the token ids that a language model reads.
 
-Two tokenizers: hashed words, which need no download, no vocabulary and no fit, for language models that are trained from
-scratch; and the tokenizer of any transformers model, by name or local folder.
+Two tokenizers: hashed words, which need no download, no vocabulary and no fit, for language models that are trained
+from scratch; and the tokenizer of any transformers model, by name or local folder.
 """
 
 from __future__ import annotations
