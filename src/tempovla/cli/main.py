@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
     "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of v2.1, LIBERO's files or rollouts"),
     "train statevla": ("tempovla.cli.train_statevla", "train StateVLA: temporal JEPA, then flow matching"),
+    "train vla": (
+        "tempovla.cli.train_vla",
+        "train a VLA: vision encoder, language model and action head of your choice",
+    ),
     "eval compare": (
         "tempovla.cli.eval_compare",
         "compare two evaluations, and say whether the difference means anything",

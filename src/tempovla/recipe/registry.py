@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.recipe.vla_config import VLARecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 
 RECIPE_REGISTRY: dict[str, type[Any]] = {
     "statevla": StateVLARecipe,
+    "vla": VLARecipe,
 }
 
 

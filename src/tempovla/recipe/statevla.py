@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tempovla.data.mixture import Mixture
-from tempovla.model.vla.registry import load_weights
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
+from tempovla.model.vla.weights import load_weights
 from tempovla.objective import Objective
 from tempovla.recipe.collapse import CollapseAlarm
 from tempovla.recipe.dataset import (
