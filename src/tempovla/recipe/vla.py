@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
+from tempovla.model.vlm.language_model import LANGUAGE_MODELS
 from tempovla.recipe.dataset import (
     FixedBatches,
     build_loader,
@@ -27,8 +29,6 @@ from tempovla.train import distributed
 from tempovla.train.trainer import FitResult, fit
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer, TransformersTokenizer, WordTokenizer
-
-LOGGER = logging.getLogger(__name__)
 
 WORDS = "words"
 
@@ -61,12 +61,10 @@ def train_vla(
     training_mixture, validation_mixture = split_source(source, recipe)
     with distributed.process_group() as device:
         torch.manual_seed(training.seed)
-        policy = VLAModel(recipe.model).to(device)
+        policy = build_policy(recipe.model, None if resume else pretrained_vlm).to(device)
         if training.recompute_activations:
             policy.enable_gradient_checkpointing()
         transform = build_transform(recipe, policy, source)
-        if pretrained_vlm is not None and resume is None:
-            policy.load_vlm(pretrained_vlm)
         loader = build_loader(training_mixture, policy, recipe, training)
         validation = None
         if validation_mixture is not None:
@@ -82,6 +80,23 @@ def train_vla(
             phase="vla",
             resume=resume,
         )
+
+
+def build_policy(config: VLAConfig, pretrained_vlm: str | Path | None = None) -> VLAModel:
+    """The policy to train, its vision-language model taken from a folder where one is given.
+
+    A pretrained language model that learns as a whole is held in float32, whatever its checkpoint's type: steps as small
+    as those of fine-tuning would be lost in bfloat16's rounding. Frozen, or beside LoRA, it stays as it is.
+    """
+    language = config.vlm.language
+    if language.dtype is None and not language.freeze and config.lora is None:
+        language = replace(language, dtype="float32")
+    policy = VLAModel(replace(config, vlm=replace(config.vlm, language=language), lora=None))
+    if pretrained_vlm is not None:
+        policy.load_vlm(pretrained_vlm)
+    if config.lora is not None:
+        policy.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
+    return policy
 
 
 def build_transform(recipe: VLARecipe, policy: VLAModel, source: EpisodeSource) -> TransformPipeline:
@@ -105,7 +120,8 @@ def build_transform(recipe: VLARecipe, policy: VLAModel, source: EpisodeSource) 
 def build_tokenizer(recipe: VLARecipe, policy: VLAModel) -> Tokenizer:
     """The tokenizer that the recipe names, or else the one that goes with the language model."""
     language = recipe.model.vlm.language
-    name = recipe.transform.tokenizer or (language.model_name if language.architecture is None else WORDS)
+    own = WORDS if language.architecture else LANGUAGE_MODELS.get(language.model_name, language.model_name)
+    name = recipe.transform.tokenizer or own
     return WordTokenizer(policy.vlm.language.vocab_size) if name == WORDS else TransformersTokenizer(name)
 
 

@@ -47,6 +47,8 @@ def add_lora(module: nn.Module, config: LoRAConfig) -> None:
     peft.inject_adapter_in_model(settings, module)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(ADAPTER in name)
+        if ADAPTER in name:
+            parameter.data = parameter.data.float()  # what learns is float32, also beside weights in bfloat16
 
 
 def merge_lora(module: nn.Module) -> None:

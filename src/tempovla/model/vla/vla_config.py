@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
@@ -23,7 +24,8 @@ class VLAConfig:
         feature_dim: width of what that MLP gives the head.
         max_instruction_tokens: tokens of the longest instruction; shorter ones are padded.
         action_head: a name in `ACTION_HEAD_REGISTRY`.
-        action_head_options: what that head takes beside its sizes, by name.
+        action_head_options: what heads take beside their sizes, by the head's name and the option's; those of other heads
+            than `action_head` wait until they are chosen.
         cameras: keys of the image streams, in token order.
         robot_state_dim: size of the proprioceptive state, which becomes one token; None leaves it out.
         action_dim: size of an action, gripper included.
@@ -39,7 +41,7 @@ class VLAConfig:
     feature_dim: int = 256
     max_instruction_tokens: int = 32
     action_head: str = "mlp"
-    action_head_options: Mapping[str, Any] = field(default_factory=dict)
+    action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cameras: tuple[str, ...] = ("observation.images.agentview_rgb",)
     robot_state_dim: int | None = None
     action_dim: int = 7
@@ -62,6 +64,10 @@ class VLAConfig:
                 raise ValueError(f"model.{name}={value} must be at least 1")
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
+        for name in self.action_head_options:
+            if name not in ACTION_HEAD_REGISTRY:
+                known = sorted(ACTION_HEAD_REGISTRY)
+                raise ValueError(f"model.action_head_options.{name}: no such action head; choose from {known}")
         if self.cloning_weight < 0:
             raise ValueError(f"model.cloning_weight={self.cloning_weight} must not be negative")
 

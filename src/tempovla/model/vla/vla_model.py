@@ -30,7 +30,7 @@ class VLAModel(nn.Module):
 
     Args:
         config: its parts and sizes.
-        options: instead of a config, what `VLAConfig.of` takes, such as `vision_model_name` and `action_head`.
+        fields: instead of a config, what `VLAConfig.of` takes, such as `vision_model_name` and `action_head`.
 
     Attributes:
         vlm: the vision-language model.
@@ -42,9 +42,9 @@ class VLAModel(nn.Module):
         ValueError: if a part does not load, or the parts do not fit.
     """
 
-    def __init__(self, config: VLAConfig | None = None, **options: Any) -> None:
+    def __init__(self, config: VLAConfig | None = None, **fields: Any) -> None:
         super().__init__()
-        config = VLAConfig.of(**options) if config is None else replace(config, **options)
+        config = VLAConfig.of(**fields) if config is None else replace(config, **fields)
         self.vlm = VLMModel(replace(config.vlm, num_cameras=len(config.cameras)))
         self.config = replace(config, vlm=self.vlm.resolved_config, lora=None)
         width = self.vlm.language.hidden_dim
@@ -56,8 +56,9 @@ class VLAModel(nn.Module):
                 self.vlm.hidden_dim, config.feature_dim, self._tokens_read(), config.token_dim
             )
             self.hidden_dim = config.feature_dim
+        options = config.action_head_options.get(config.action_head, {})
         self.action_head = build_action_head(
-            config.action_head, self.hidden_dim, config.action_dim, config.action_horizon, config.action_head_options
+            config.action_head, self.hidden_dim, config.action_dim, config.action_horizon, options
         )
         chunk = config.action_horizon * config.action_dim
         self.behavior_cloning = mlp((self.hidden_dim, self.hidden_dim, chunk)) if config.cloning_weight else None
