@@ -85,8 +85,8 @@ def train_vla(
 def build_policy(config: VLAConfig, pretrained_vlm: str | Path | None = None) -> VLAModel:
     """The policy to train, its vision-language model taken from a folder where one is given.
 
-    A pretrained language model that learns as a whole is held in float32, whatever its checkpoint's type: steps as small
-    as those of fine-tuning would be lost in bfloat16's rounding. Frozen, or beside LoRA, it stays as it is.
+    A pretrained language model that learns as a whole is held in float32, unless `language.dtype` says otherwise: steps
+    as small as those of fine-tuning would be lost in bfloat16's rounding.
     """
     language = config.vlm.language
     if language.dtype is None and not language.freeze and config.lora is None:

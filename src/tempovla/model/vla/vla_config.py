@@ -24,8 +24,8 @@ class VLAConfig:
         feature_dim: width of what that MLP gives the head.
         max_instruction_tokens: tokens of the longest instruction; shorter ones are padded.
         action_head: a name in `ACTION_HEAD_REGISTRY`.
-        action_head_options: what heads take beside their sizes, by the head's name and the option's; those of other heads
-            than `action_head` wait until they are chosen.
+        action_head_options: what heads take beside their sizes, by the head's name and the option's; those of heads
+            other than `action_head` wait until they are chosen.
         cameras: keys of the image streams, in token order.
         robot_state_dim: size of the proprioceptive state, which becomes one token; None leaves it out.
         action_dim: size of an action, gripper included.
