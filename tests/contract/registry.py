@@ -85,10 +85,11 @@ def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> Polic
     return PolicyCase(lambda: seeded(lambda: StateVLA(config, phase).eval()), shapes, action_terms)
 
 
-def vla(head: str, action_terms: tuple[str, ...] = (), **options: Any) -> PolicyCase:
-    """A tiny VLA with random weights, read by queries unless the options say otherwise."""
+def vla(head: str, action_terms: tuple[str, ...], model: Mapping[str, Any] | None = None, **options: Any) -> PolicyCase:
+    """A tiny VLA with random weights, the head's `options`, and `model` for `tiny_vla_config`."""
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
-    return PolicyCase(lambda: seeded(lambda: VLAModel(tiny_vla_config(head, **options)).eval()), shapes, action_terms)
+    config = tiny_vla_config(head, action_head_options={head: options}, **model or {})
+    return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), shapes, action_terms)
 
 
 def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp", **options: Any) -> VLAConfig:
@@ -118,9 +119,12 @@ POLICIES: dict[str, PolicyCase] = {
     "statevla-policy": statevla(2, FLOW),
     "statevla-policy-demo": statevla(2, FLOW, freeze_encoder=False, flow_draws=3, **DEMO),
     "vla-mlp": vla("mlp", ("action_loss",)),
-    "vla-flow-matching": vla("flow_matching", ("action_loss",)),
-    "vla-metaworld": vla("flow_matching", ("action_loss", "behavior_cloning"), **METAWORLD),
-    "vla-no-state-last": vla("mlp", ("action_loss",), robot_state_dim=None, readout="last", has_gripper=False),
+    "vla-gaussian": vla("gaussian", ("action_loss",), num_modes=2, min_log_std=-5.0),
+    "vla-diffusion": vla("diffusion", ("action_loss",), diffusion_steps=4, num_steps=2, hidden_dim=8, num_layers=2),
+    "vla-flow-matching": vla("flow_matching", ("action_loss",), num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
+    "vla-transformer": vla("transformer", ("action_loss",), hidden_dim=8, num_layers=1, num_heads=2, num_modes=2),
+    "vla-metaworld": vla("flow_matching", ("action_loss", "behavior_cloning"), METAWORLD, num_steps=2, draws=2),
+    "vla-no-state": vla("mlp", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),
 }
 
 
