@@ -30,12 +30,13 @@ from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
+from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
-from tempovla.transform.tokenize import TOKENS_KEY, TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 WRIST = "observation.images.wrist"
 
@@ -219,6 +220,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "resize-same": lambda: ResizeImages(16),
     "resize-box": lambda: ResizeImages(8),
     "resize-bilinear": lambda: ResizeImages(11),
+    "resize-not": lambda: ResizeImages(None),
     "normalize-mean-std": lambda: normalize("mean_std"),
     "normalize-min-max": lambda: normalize("min_max", keep=(1,)),
     "normalize-quantile": lambda: normalize("quantile"),

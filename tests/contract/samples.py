@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 
 from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track, Window
+from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.timeline.noise import row_integers, row_normal, row_uniform
 from tempovla.timeline.sample import split_tracks
-from tempovla.transform.tokenize import PADDING, TOKENS_KEY
+from tempovla.transform.tokenize import PADDING
 
 EMBODIMENT = Embodiment("toy", state_dim=3, action_dim=2, rate_hz=10.0)
 VOCABULARY = 16

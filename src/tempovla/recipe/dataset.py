@@ -156,13 +156,18 @@ def preparation(
 
 
 def observation_transforms(
-    settings: ObservationConfig, model: Streams, image_size: int, source: EpisodeSource
+    settings: ObservationConfig, model: Streams, image_size: int, source: EpisodeSource, *, resize: bool = True
 ) -> tuple[ResizeImages | BlankImages, Normalize]:
-    """Pictures of the model's size, and states and actions normalised by the dataset's statistics."""
+    """Pictures of the model's size, and states and actions normalised by the dataset's statistics.
+
+    Without `resize` pictures keep the shape that they have, for a model that pads or crops them itself.
+    """
     gripper = (model.action_dim - 1,) if model.has_gripper else ()
     state = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
     action = {ACTION_KEY: NormalizationConfig(settings.action_normalization, keep=gripper)}
-    pictures = BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size)
+    pictures = (
+        BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size if resize else None)
+    )
     return pictures, Normalize.fit(source.statistics, state | action)
 
 

@@ -103,11 +103,18 @@ def build_transform(recipe: VLARecipe, policy: VLAModel, source: EpisodeSource) 
     """The transforms that training and control share, fitted to the dataset's statistics.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+        ValueError: if there is no such tokenizer, it has more ids than the language model knows, or pictures that are
+            to be padded or cropped differ in shape between cameras.
     """
-    model, image_size = policy.config, policy.config.vlm.vision.image_size
-    assert image_size is not None
-    shared = observation_transforms(recipe.transform, model, image_size, source)
+    model, vision = policy.config, policy.config.vlm.vision
+    assert vision.image_size is not None
+    stretched = vision.resize == "stretch"
+    shapes = {camera: source.streams[camera].shape for camera in model.cameras}
+    if not stretched and len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"vision.resize={vision.resize} needs cameras of one shape, not {shapes}; set vision.resize=stretch"
+        )
+    shared = observation_transforms(recipe.transform, model, vision.image_size, source, resize=stretched)
     tokenizer = build_tokenizer(recipe, policy)
     if tokenizer.vocab_size > policy.vlm.language.vocab_size:
         raise ValueError(

@@ -10,3 +10,5 @@ IMAGE_KEY_PREFIX = "observation.images."
 
 LANGUAGE_KEY = "language"
 """The embedded instruction, which no dataset holds: a transform adds it."""
+TOKENS_KEY = "instruction_tokens"
+"""The instruction's token ids, -1 behind its end: added by a transform, too."""

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.keys import TOKENS_KEY
 
-TOKENS_KEY = "instruction_tokens"
 PADDING = -1
 """Stands where an instruction has ended; no tokenizer has such an id."""
 

@@ -13,11 +13,12 @@ from tests.contract.toys import ACTION, FRONT, STATE
 from torch import Tensor
 
 from tempovla.model.vla.vla_config import VLAConfig
-from tempovla.model.vla.vla_model import TOKENS_KEY, VLAModel
+from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.objective import Objective
 from tempovla.timeline import TimelineSample
 from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import TOKENS_KEY
 
 SHAPES = POLICIES["vla-mlp"].shapes
 
@@ -145,6 +146,7 @@ def test_gradient_checkpointing_runs_the_layers_again_in_the_backward_pass():
 
 
 def test_lora_changes_nothing_until_it_learns():
+    pytest.importorskip("peft")
     policy = build().eval()
     sample = sample_for(policy)
     before = act(policy, sample)
@@ -163,6 +165,7 @@ def learn(policy: VLAModel, steps: int = 3) -> None:
 
 
 def test_of_the_language_model_lora_alone_learns_and_the_rest_learns_on():
+    pytest.importorskip("peft")
     policy = build()
     policy.enable_lora(r=2, alpha=4.0)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
@@ -177,6 +180,7 @@ def test_of_the_language_model_lora_alone_learns_and_the_rest_learns_on():
 
 
 def test_lora_of_some_layers():
+    pytest.importorskip("peft")
     policy = build()
     policy.enable_lora(r=2, alpha=4.0, target_modules=("q_proj", "v_proj"))
     adapted = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, _ in policy.named_parameters() if "lora_" in name}
@@ -184,6 +188,7 @@ def test_lora_of_some_layers():
 
 
 def test_lora_merges_to_the_same_outputs(tmp_path):
+    pytest.importorskip("peft")
     policy = build(**METAWORLD)
     names = set(policy.state_dict())
     policy.enable_lora(r=2, alpha=4.0)
@@ -202,6 +207,7 @@ def test_lora_merges_to_the_same_outputs(tmp_path):
 def test_a_saved_policy_reloads(tmp_path, lora):
     policy = build(**METAWORLD)
     if lora:
+        pytest.importorskip("peft")
         policy.enable_lora(r=2, alpha=4.0, target_modules=("q_proj",))
         learn(policy)
     policy.eval()
@@ -234,6 +240,7 @@ def seeded_otherwise() -> VLAModel:
 
 
 def test_mistakes_are_named_in_one_line(tmp_path):
+    pytest.importorskip("peft")
     policy = build()
     with pytest.raises(ValueError, match=r"lora.target_modules=\['qproj'\] name no layer; choose from \['down_proj"):
         policy.enable_lora(target_modules=("qproj",))

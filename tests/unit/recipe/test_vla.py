@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.contract.registry import tiny_vla_config
-from tests.unit.recipe.conftest import FRONT, WRIST, record
+from tests.unit.recipe.conftest import ACTION, FEATURES, FRONT, STATE, WRIST, record
 from tests.unit.recipe.test_statevla import act, assert_same, logged
 from tests.unit.transform.test_text_model import save_tokenizer
 
 from tempovla.data.lerobot import open_dataset
+from tempovla.data.writer import DatasetWriter
+from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.vla_model import VLAModel
-from tempovla.recipe.dataset import load_dataset
+from tempovla.recipe.dataset import build_loader, load_dataset, split_source
 from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.offline import evaluate_offline
 from tempovla.recipe.vla import build_policy, build_transform, train_vla
@@ -74,11 +77,6 @@ def test_it_trains_and_the_policy_acts(tmp_path, recipe):
 
 def test_it_learns_what_the_instruction_says(tmp_path, recipe):
     """Two tasks that only words tell apart, with opposite actions."""
-    import numpy as np
-    from tests.unit.recipe.conftest import ACTION, FEATURES, STATE
-
-    from tempovla.data.writer import DatasetWriter
-
     with DatasetWriter(tmp_path / "words", FEATURES, 10.0, robot_type="toy") as writer:
         for episode in range(4):
             sign = 1.0 if episode % 2 else -1.0
@@ -116,8 +114,6 @@ def test_several_batches_count_as_one(tmp_path, recipe):
 
 def test_lora_trains_resumes_and_acts(tmp_path, recipe):
     pytest.importorskip("peft")
-    from tempovla.model.vla.lora import LoRAConfig
-
     recipe = with_model(recipe, lora=LoRAConfig(r=2, alpha=4.0))
     whole = train_vla(recipe, tmp_path / "run")
     bundle = Bundle.load(whole.checkpoint)
@@ -157,6 +153,21 @@ def test_a_blind_policy_acts_alike_with_and_without_cameras(tmp_path, recipe):
     recipe = replace(recipe, transform=replace(recipe.transform, blind=True))
     bundle = Bundle.load(train_vla(recipe, tmp_path / "run").checkpoint)
     assert torch.equal(act(bundle), act(bundle, cameras=()))
+
+
+def test_pictures_that_the_encoder_pads_keep_their_shape(tmp_path, recipe):
+    vision = replace(recipe.model.vlm.vision, resize="pad")
+    recipe = with_model(recipe, vlm=replace(recipe.model.vlm, vision=vision))
+    with pytest.raises(ValueError, match=r"vision.resize=pad needs cameras of one shape, not .*set vision"):
+        train_vla(recipe, tmp_path / "run")
+    recipe = with_model(recipe, cameras=(FRONT,))
+    source = load_dataset(recipe)
+    sample = next(iter(build_loader(split_source(source, recipe)[0], VLAModel(recipe.model), recipe, recipe.training)))
+    transform = build_transform(recipe, VLAModel(recipe.model), source)
+    seen = transform.forward_sample(sample).context.now[FRONT].value
+    assert seen.shape == (4, 1, 3, 24, 32)
+    assert torch.equal(seen.movedim(-3, -1), sample.context.now[FRONT].value)
+    assert torch.isfinite(act(Bundle.load(train_vla(recipe, tmp_path / "run").checkpoint), cameras=(FRONT,))).all()
 
 
 def test_without_a_state_it_is_neither_read_nor_normalised(recipe):

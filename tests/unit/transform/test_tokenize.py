@@ -12,8 +12,9 @@ import torch
 from tests.unit.transform.test_text_model import WORDS, save_tokenizer
 
 from tempovla.timeline import Context, Embodiment, Task
+from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TOKENS_KEY, TokenizeInstruction, TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
 
 BODY = Embodiment("toy", 3, 2, 10.0)
 

@@ -15,14 +15,13 @@ from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.observation import ACTION_KEY, STATE_KEY, all_observed, observed_vector
+from tempovla.model.vla.observation import all_observed, observed_vector
 from tempovla.model.vla.saved import load_vlm_parts, read_config, read_weights, save_model
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.weights import load_weights
 from tempovla.model.vlm.vlm_model import VLMModel
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
-
-TOKENS_KEY = "instruction_tokens"
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
 
 
 class VLAModel(nn.Module):
