@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+from peak import peak_bytes
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.objective import Objective
@@ -111,11 +111,7 @@ def cuda_figures(setting: Setting, batch: int, steps: int = 5) -> dict[str, floa
 def cpu_peak_bytes(session: Session) -> int:
     """The most that forward and backward of one step hold on top of what was there before."""
     session.optimizer.zero_grad(set_to_none=True)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        backward(session.graph, [session.sample], lambda batch: None)
-    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
-    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
-    return max(itertools.accumulate(changes))
+    return peak_bytes(lambda: backward(session.graph, [session.sample], lambda batch: None), "cpu")
 
 
 def cpu_figures(setting: Setting) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from tests import libero_recordings, recordings
+from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from torch import Tensor
 
@@ -23,12 +24,19 @@ from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
+from tempovla.model.vla.vla_config import VLAConfig
+from tempovla.model.vla.vla_model import VLAModel
+from tempovla.model.vlm.language_model import LLMBackboneConfig
+from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
+from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
+from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
+from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 WRIST = "observation.images.wrist"
 
@@ -78,8 +86,32 @@ def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> Polic
     return PolicyCase(lambda: seeded(lambda: StateVLA(config, phase).eval()), shapes, action_terms)
 
 
+def vla(head: str, action_terms: tuple[str, ...], model: Mapping[str, Any] | None = None, **options: Any) -> PolicyCase:
+    """A tiny VLA with random weights, the head's `options`, and `model` for `tiny_vla_config`."""
+    shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
+    config = tiny_vla_config(head, action_head_options={head: options}, **model or {})
+    return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), shapes, action_terms)
+
+
+def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp", **options: Any) -> VLAConfig:
+    """Two cameras of 16 px, a Qwen2 of two layers."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
+    vlm = VLMConfig(
+        VisionEncoderConfig("conv", image_size=16, patch_size=8, output_dim=8),
+        LLMBackboneConfig(architecture={"model_type": "qwen2", **sizes, **heads}),
+        projector,
+        readout=readout,
+        num_queries=2,
+    )
+    fields = {"robot_state_dim": 3, "action_dim": 4, "action_horizon": 5, "max_instruction_tokens": 6}
+    return VLAConfig(vlm, action_head=head, cameras=(FRONT, WRIST), **fields | options)
+
+
 FLOW = ("pos_rot_loss", "gripper_loss")
 DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": "all_tokens", "image_tokenizer": "conv"}
+
+METAWORLD = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning_weight": 1.0}
 
 POLICIES: dict[str, PolicyCase] = {
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
@@ -87,6 +119,13 @@ POLICIES: dict[str, PolicyCase] = {
     "statevla-representation-demo": statevla(1, ("behavior_cloning",), **DEMO),
     "statevla-policy": statevla(2, FLOW),
     "statevla-policy-demo": statevla(2, FLOW, freeze_encoder=False, flow_draws=3, **DEMO),
+    "vla-mlp": vla("mlp", ("action_loss",)),
+    "vla-gaussian": vla("gaussian", ("action_loss",), num_modes=2, min_log_std=-5.0),
+    "vla-diffusion": vla("diffusion", ("action_loss",), diffusion_steps=4, num_steps=2, hidden_dim=8, num_layers=2),
+    "vla-flow-matching": vla("flow_matching", ("action_loss",), num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
+    "vla-transformer": vla("transformer", ("action_loss",), hidden_dim=8, num_layers=1, num_heads=2, num_modes=2),
+    "vla-metaworld": vla("flow_matching", ("action_loss", "behavior_cloning"), METAWORLD, num_steps=2, draws=2),
+    "vla-no-state": vla("mlp", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),
 }
 
 
@@ -181,11 +220,13 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "resize-same": lambda: ResizeImages(16),
     "resize-box": lambda: ResizeImages(8),
     "resize-bilinear": lambda: ResizeImages(11),
+    "resize-not": lambda: ResizeImages(None),
     "normalize-mean-std": lambda: normalize("mean_std"),
     "normalize-min-max": lambda: normalize("min_max", keep=(1,)),
     "normalize-quantile": lambda: normalize("quantile"),
     "blank-images": lambda: BlankImages((FRONT,), 8),
     "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
+    "tokenize-instruction": lambda: TokenizeInstruction(WordTokenizer(32), 6),
     "pipeline": lambda: TransformPipeline(
         [ResizeImages(8), normalize("mean_std"), EmbedInstruction(HashedNgramEmbedder(32))]
     ),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests import recordings
 from tests.contract.registry import POLICIES
+from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, STATE
 
 from tempovla.data.layout import Feature
@@ -24,18 +25,24 @@ from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
+from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 CONFIG = TrainConfig(train_steps=6, batch_size=4, learning_rate=1e-3, weight_ema_decay=0.9, save_interval=0, seed=3)
 FEATURES = {**recordings.FEATURES, ACTION: Feature("float32", (4,))}
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(POLICIES) if name.startswith("statevla")])
+@pytest.mark.parametrize("name", [name for name in sorted(POLICIES) if name != "toy"])
 def test_training_a_policy_with_a_stop_equals_training_in_one_go(name, tmp_path):
     recordings.record(tmp_path / "data", lengths=(12, 7), features=FEATURES)
     source = open_dataset(tmp_path / "data")
     modes = {STATE: NormalizationConfig(), ACTION: NormalizationConfig(keep=(3,))}
     transform = TransformPipeline(
-        [ResizeImages(16), Normalize.fit(source.statistics, modes), EmbedInstruction(HashedNgramEmbedder(12))]
+        [
+            ResizeImages(16),
+            Normalize.fit(source.statistics, modes),
+            EmbedInstruction(HashedNgramEmbedder(12)),
+            TokenizeInstruction(WordTokenizer(VOCABULARY), 6),
+        ]
     )
     augment = RandomShift(2)
 

@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
     "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of v2.1, LIBERO's files or rollouts"),
     "train statevla": ("tempovla.cli.train_statevla", "train StateVLA: temporal JEPA, then flow matching"),
+    "train vla": (
+        "tempovla.cli.train_vla",
+        "train a VLA: vision encoder, language model and action head of your choice",
+    ),
     "eval compare": (
         "tempovla.cli.eval_compare",
         "compare two evaluations, and say whether the difference means anything",
@@ -39,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Subcommand to its module, which has `build()` and `run(args)`, and to its summary."""
 
-EXTRA_OF_MODULE = {"metaworld": "sim", "mujoco": "sim", "gymnasium": "sim", "rerun": "viz"}
+EXTRA_OF_MODULE = {"peft": "lora", "metaworld": "sim", "mujoco": "sim", "gymnasium": "sim", "rerun": "viz"}
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130
 

@@ -19,12 +19,12 @@ from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.collect import MAX_STEPS, collect_dataset
+from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.films import film
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import StageLog, write_json
 from tempovla.recipe.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.statevla_config import (
-    DataConfig,
     Phase1Config,
     Phase2Config,
     StateVLARecipe,

@@ -15,12 +15,11 @@ from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.objective.reduce import RunningMean
+from tempovla.recipe.dataset import load_dataset, split_source
 from tempovla.recipe.progress import CountProgress
-from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.recipe.statevla_data import load_dataset, split_source
+from tempovla.recipe.registry import recipe_of
 from tempovla.rollout.controller import Controller, check_has_learned_to_act
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
-from tempovla.timeline.config import config_from_json
 from tempovla.timeline.keys import ACTION_KEY
 
 POSE_NAMES = ("x", "y", "z", "rx", "ry", "rz")
@@ -99,9 +98,7 @@ def dimension_names(body: Embodiment, has_gripper: bool) -> tuple[str, ...]:
 def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) -> Mixture:
     """What to compare on."""
     check_has_learned_to_act(bundle, where)
-    if "recipe" not in bundle.provenance:
-        raise ValueError(f"{where}: does not say what it was trained on; give a checkpoint of `tempovla train`")
-    recipe = config_from_json(StateVLARecipe, bundle.provenance["recipe"], f"{where}: recipe")
+    recipe = recipe_of(bundle, where)
     folder = str(data or recipe.data.data_directory)
     if not folder:
         raise ValueError(f"{where}: does not say where its dataset is; name it with --data")

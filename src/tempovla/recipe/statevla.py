@@ -12,29 +12,31 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tempovla import __version__
 from tempovla.data.loader import SampleLoader
 from tempovla.data.mixture import Mixture
-from tempovla.model.vla.registry import load_weights
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
+from tempovla.model.vla.weights import load_weights
 from tempovla.objective import Objective
 from tempovla.recipe.collapse import CollapseAlarm
+from tempovla.recipe.dataset import (
+    build_batches,
+    check_fits,
+    load_dataset,
+    observation_transforms,
+    preparation,
+    provenance,
+    split_source,
+)
 from tempovla.recipe.encodings import encode, encoded_windows
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.recipe.statevla_data import build_batches, check_fits, load_dataset, split_source
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_to_json
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
 from tempovla.train.trainer import FitResult, fit
-from tempovla.transform.augment import RandomShift
-from tempovla.transform.blind import BlankImages
-from tempovla.transform.image import ResizeImages
-from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.text_model import TransformersTextEmbedder
@@ -90,14 +92,13 @@ def train_phase(
                 load_weights(policy, Bundle.load(resume).weights, str(resume))
             data, windows = encode(source, policy, transform, training), encoded_windows(policy)
         loader, validation = build_batches(data, windows, recipe, training, transform)
-        augment = RandomShift(recipe.shift_px)
         return fit(
             policy,
             loader,
             training,
             out_dir / PHASE_NAMES[phase],
             bundle=lambda weights: make_bundle(model_config, policy, transform, source, weights, recipe),
-            prepare=lambda sample: augment(transform.forward_sample(sample)),
+            prepare=preparation(recipe.transform, transform),
             validation=validation,
             objective=Objective(SUMS),
             watch=build_alarm(phase, training, loader),
@@ -182,21 +183,12 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
 
 def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, source: EpisodeSource) -> TransformPipeline:
     """The transforms that training and control share, fitted to the dataset's statistics."""
-    settings = recipe.transform
-    gripper = (model.action_dim - 1,) if model.has_gripper else ()
-    normalize = Normalize.fit(
-        source.statistics,
-        {
-            STATE_KEY: NormalizationConfig(settings.state_normalization),
-            ACTION_KEY: NormalizationConfig(settings.action_normalization, keep=gripper),
-        },
-    )
-    text = settings.text_model
+    text = recipe.transform.text_model
     embedder = HashedNgramEmbedder(model.lang_emb_dim) if text is None else TransformersTextEmbedder(text)
     if embedder.dim != model.lang_emb_dim:
         raise ValueError(f"transform.text_model={text} embeds in {embedder.dim}; set model.lang_emb_dim={embedder.dim}")
-    pictures = BlankImages(model.cameras, model.image_size) if settings.blind else ResizeImages(model.image_size)
-    return TransformPipeline([pictures, normalize, EmbedInstruction(embedder)])
+    shared = observation_transforms(recipe.transform, model, model.image_size, source)
+    return TransformPipeline([*shared, EmbedInstruction(embedder)])
 
 
 def make_bundle(
@@ -208,16 +200,6 @@ def make_bundle(
     recipe: StateVLARecipe,
 ) -> Bundle:
     """What to deploy."""
-    provenance = {
-        "dataset": source.name,
-        "episodes": len(source),
-        "recording": dict(source.recording),
-        "instructions": sorted({source.episode(index).instruction for index in range(len(source))}),
-        "phase": policy.phase,
-        "tempovla": __version__,
-        "torch": torch.__version__,
-        "recipe": config_to_json(recipe),
-    }
     return Bundle(
         "statevla",
         config_to_json(config),
@@ -225,5 +207,5 @@ def make_bundle(
         source.embodiment,
         transform.to_json(),
         weights,
-        provenance,
+        provenance(source, recipe) | {"phase": policy.phase},
     )

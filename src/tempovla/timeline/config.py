@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -47,6 +48,9 @@ def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config
 
 
 def _from_json(hint: Any, value: Any, where: str) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType) and value is not None:
+        alternatives = [option for option in typing.get_args(hint) if option is not type(None)]
+        hint = alternatives[0] if len(alternatives) == 1 else hint
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return config_from_json(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple and isinstance(value, list):

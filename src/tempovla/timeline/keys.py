@@ -10,6 +10,8 @@ IMAGE_KEY_PREFIX = "observation.images."
 
 LANGUAGE_KEY = "language"
 """The embedded instruction, which no dataset holds: a transform adds it."""
+TOKENS_KEY = "instruction_tokens"
+"""The instruction's token ids, -1 behind its end: added by a transform, too."""
 
 ENCODING_KEY = "encoding"
 """z of an observation, made beforehand by the policy's own encoder; where there is one, pictures are not looked at."""

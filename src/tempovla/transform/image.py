@@ -47,11 +47,11 @@ class ResizeImages:
     """Frames (B, T, H, W, 3) uint8 become (B, T, 3, size, size) uint8, for every key that starts with `prefix`.
 
     Attributes:
-        size: side of the square picture that the model sees [px].
+        size: side of the square picture that the model sees [px]; None leaves the size to the model.
         prefix: how the keys of image streams start.
     """
 
-    size: int
+    size: int | None
     prefix: str = IMAGE_KEY_PREFIX
 
     def _resize(self, key: str, track: Track) -> Track:
@@ -62,6 +62,8 @@ class ResizeImages:
             raise ValueError(
                 f"stream {key!r} is {tuple(value.shape)} {value.dtype}; images must be uint8 (B, T, H, W, 3) RGB"
             )
+        if self.size is None:
+            return track.with_value(value.movedim(-1, -3))
         frames = value.flatten(0, 1).permute(0, 3, 1, 2)
         return track.with_value(resize_frames(frames, self.size).unflatten(0, value.shape[:2]))
 

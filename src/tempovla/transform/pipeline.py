@@ -11,12 +11,14 @@ from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.text import EmbedInstruction
+from tempovla.transform.tokenize import TokenizeInstruction
 
 TRANSFORM_REGISTRY: dict[str, type[Any]] = {
     "blank_images": BlankImages,
     "resize_images": ResizeImages,
     "normalize": Normalize,
     "embed_instruction": EmbedInstruction,
+    "tokenize_instruction": TokenizeInstruction,
 }
 
 

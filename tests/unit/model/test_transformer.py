@@ -32,6 +32,19 @@ def test_the_bfloat16_formula_has_the_gradients_of_the_fused_one():
         torch.testing.assert_close(ours.grad.double(), expected.grad, atol=5e-2, rtol=5e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mask_says_what_each_query_sees(dtype):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, length, 8).to(dtype) for length in (4, 7, 7))
+    mask = torch.rand(2, 1, 4, 7) > 0.5
+    mask[..., 0] = True
+    ours = attend(query, key, value, mask=mask).double()
+    scores = (query.double() @ key.double().transpose(-1, -2) / 8**0.5).masked_fill(~mask, -torch.inf)
+    torch.testing.assert_close(ours, scores.softmax(dim=-1) @ value.double(), atol=3e-2, rtol=3e-2)
+    changed = torch.where(mask.any(dim=2)[..., None], value, 100 * value)
+    assert torch.equal(attend(query, key, changed, mask=mask).double(), ours)
+
+
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_causal_transformer_does_not_see_later_tokens(autocast):
     torch.manual_seed(0)

@@ -12,7 +12,8 @@ import torch
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
-from tempovla.recipe.statevla_config import DataConfig, Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining
+from tempovla.recipe.dataset_config import DataConfig
+from tempovla.recipe.statevla_config import Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining
 
 STATE, ACTION, FRONT, WRIST = "observation.state", "action", "observation.images.front", "observation.images.wrist"
 FEATURES = {

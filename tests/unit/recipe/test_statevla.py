@@ -19,9 +19,10 @@ from tempovla.data.image_codec import decode_image
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.mixture import Mixture
 from tempovla.recipe import statevla
+from tempovla.recipe.dataset import check_fits, load_dataset
+from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.statevla import PHASE_NAMES, build_transform, phase_of, resolve_model, train_phase
-from tempovla.recipe.statevla_config import DataConfig, Phase1Config, StateVLARecipe, StateVLATraining
-from tempovla.recipe.statevla_data import check_fits, load_dataset
+from tempovla.recipe.statevla_config import Phase1Config, StateVLARecipe, StateVLATraining
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
 from tempovla.timeline import Bundle, EpisodeSource

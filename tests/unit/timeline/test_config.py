@@ -16,10 +16,14 @@ class Whole:
     size: int
     cameras: tuple[str, ...] = ()
     part: Part = field(default_factory=Part)
+    scale: tuple[float, ...] | None = None
+    other: Part | None = None
 
 
 def test_round_trip_through_json_brings_tuples_and_nested_configs_back():
     config = Whole(3, ("front", "wrist"), Part(0.5))
+    assert config_from_json(Whole, json.loads(json.dumps(config_to_json(config)))) == config
+    config = Whole(3, scale=(0.5, 2.0), other=Part(3.0))
     assert config_from_json(Whole, json.loads(json.dumps(config_to_json(config)))) == config
 
 
@@ -32,7 +36,7 @@ def test_what_is_left_out_takes_its_default():
     [
         (
             {"size": 1, "sizes": 2},
-            r"statevla: keys \['sizes'\] are unknown to Whole; it has \['cameras', 'part', 'size'\]",
+            r"statevla: keys \['sizes'\] are unknown to Whole; it has \['cameras', 'other', 'part', 'scale', 'size'\]",
         ),
         ({}, r"statevla: keys \['size'\] of Whole are missing; add them"),
         ({"size": 1, "part": {"w": 1}}, r"statevla.part: keys \['w'\] are unknown to Part"),

@@ -44,7 +44,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, source: KeyValue, *, causal: bool = False, valid: Tensor | None = None) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        mixed = attend(self._split(self.query(x)), *source, causal=causal, valid=valid)
+        mask = None if valid is None else valid[:, None, None]
+        mixed = attend(self._split(self.query(x)), *source, causal=causal, mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -29,21 +29,33 @@ class SelfAttention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, valid: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention over (B, heads, L, D); of the keys only those where `valid` (B, L) is True.
+def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention over (B, heads, L, D).
 
     On a CPU the fused kernel's backward in bfloat16 is several times slower than the plain formula.
+
+    Args:
+        query: (B, heads, L, D).
+        key: (B, heads, S, D).
+        value: (B, heads, S, D).
+        causal: a query sees only the keys up to its own place; not with `mask`.
+        mask: (B, 1, L or 1, S) bool, True where a query sees a key; each query must see one.
     """
-    mask = None if valid is None else valid[:, None, None]
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+    if not fused_is_slow(query):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1).to(value.dtype) @ value
+
+
+def fused_is_slow(query: Tensor) -> bool:
+    """Whether the fused kernel would run in bfloat16 on a CPU."""
+    in_autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return query.device.type == "cpu" and (query.dtype == torch.bfloat16 or in_autocast)
 
 
 class TransformerBlock(nn.Module):

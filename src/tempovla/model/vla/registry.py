@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
+from tempovla.model.vla.vla_config import VLAConfig
+from tempovla.model.vla.vla_model import VLAModel
+from tempovla.model.vla.weights import load_weights
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 
 POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "statevla": (StateVLA, StateVLAConfig),
+    "vla": (VLAModel, VLAConfig),
 }
 """Name to the policy's class and the class of its config; the policy is built as `Policy(config)`."""
 
@@ -30,23 +33,3 @@ def load_policy(bundle: Bundle) -> Any:
     policy = policy_class(config_from_json(config_class, bundle.config, bundle.policy))
     load_weights(policy, bundle.weights, bundle.policy)
     return policy.eval()
-
-
-def load_weights(policy: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load weights that must fit exactly; `where` they come from is for the message.
-
-    Raises:
-        ValueError: naming the first weight that is missing, unknown or of another shape.
-    """
-    own = policy.state_dict()
-    for key in sorted({*own, *weights}):
-        if key not in weights:
-            raise ValueError(f"{where}: lacks weight {key!r}; give a checkpoint of this config")
-        if key not in own:
-            raise ValueError(f"{where}: has weight {key!r} of another model; give a checkpoint of this config")
-        if own[key].shape != weights[key].shape:
-            raise ValueError(
-                f"{where}: weight {key!r} is {tuple(weights[key].shape)}, but {tuple(own[key].shape)} in the model; "
-                "give a checkpoint of this config"
-            )
-    policy.load_state_dict(weights)

@@ -7,7 +7,6 @@ Phase 2 (flow matching): z_t gives a chunk of actions; pose by flow matching, th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -20,20 +19,14 @@ from tempovla.model.fusion.tokenizer import MultiModalTokenizer
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.sequence import sequence_encoder
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.observation import all_observed, observed_pictures, observed_vector
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, LANGUAGE_KEY, STATE_KEY
-from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
-
-
-@dataclass(frozen=True)
-class StateVLAState:
-    """What StateVLA carries from one decision to the next: where its noise comes from. Both (B,) int64."""
-
-    seed: Tensor
-    decision: Tensor
+from tempovla.timeline.noise import row_normal, row_uniform
 
 
 class StateVLA(nn.Module):
@@ -115,14 +108,13 @@ class StateVLA(nn.Module):
         keys = (STATE_KEY, *config.cameras)
         return (*(Window(key, observed) for key in keys), Window(ACTION_KEY, tuple(range(actions))))
 
-    def initial_state(self, batch_size: int) -> StateVLAState:
-        """Every row starts from the same noise stream, so that no result depends on the row an episode runs in."""
-        zeros = torch.zeros(batch_size, dtype=torch.int64, device=self.device)
-        return StateVLAState(seed=zeros, decision=zeros)
+    def initial_state(self, batch_size: int) -> NoiseState:
+        """Rows that have drawn nothing yet."""
+        return NoiseState.initial(batch_size, self.device)
 
-    def with_seeds(self, state: StateVLAState, seed: Tensor) -> StateVLAState:
+    def with_seeds(self, state: NoiseState, seed: Tensor) -> NoiseState:
         """The state with every row's noise drawn from its seed (B,)."""
-        return StateVLAState(seed, state.decision)
+        return state.with_seeds(seed)
 
     @property
     def device(self) -> torch.device:
@@ -139,17 +131,16 @@ class StateVLA(nn.Module):
             return context.now[ENCODING_KEY].at(0)
         return self.encoder(*self._inputs(context.now, 0, context)), self._observed(context.now, 0)
 
-    def act(self, context: Context, state: StateVLAState) -> tuple[ActionChunk, StateVLAState]:
+    def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
         """A chunk of actions (B, H, A), normalised as in training."""
-        decision = torch.where(context.first, 0, state.decision)
+        seed, state = state.decide(context.first)
         z, _ = self.encode(context)
         config = self.config
-        noise = row_normal(mix_seed(state.seed, decision), (config.action_seq_len, config.pose_dim))
+        noise = row_normal(seed, (config.action_seq_len, config.pose_dim))
         action = self.flow_policy.sample(z, noise, config.flow_steps)
         if self.gripper is not None:
             action = torch.cat([action, gripper_action(self.gripper(z))[..., None]], dim=-1)
-        chunk = ActionChunk.of(action.float(), range(config.action_seq_len))
-        return chunk, StateVLAState(state.seed, decision + 1)
+        return ActionChunk.of(action.float(), range(config.action_seq_len)), state
 
     def after_step(self, train_step: int) -> None:
         """Phase 1: move the target encoder."""
@@ -160,20 +151,16 @@ class StateVLA(nn.Module):
 
     def _inputs(self, tracks: Mapping[str, Track], offset: int, context: Context) -> tuple[Any, ...]:
         """Language, robot state and pictures at one offset, with zeros (black pictures) where nothing valid is."""
-        state, state_valid = tracks[STATE_KEY].at(offset)
-        pictures = []
-        for camera in self.config.cameras:
-            picture, valid = tracks[camera].at(offset)
-            missing = torch.zeros((), dtype=picture.dtype, device=picture.device)
-            pictures.append(picture if bool(valid.all()) else torch.where(valid[:, None, None, None], picture, missing))
-        language, language_valid = context.now[LANGUAGE_KEY].at(0)
-        language = torch.where(language_valid[:, None], language, 0.0)
-        return language, torch.where(state_valid[:, None], state, 0.0), pictures
+        language = observed_vector(context.now, LANGUAGE_KEY)
+        return (
+            language,
+            observed_vector(tracks, STATE_KEY, offset),
+            observed_pictures(tracks, self.config.cameras, offset),
+        )
 
     def _observed(self, tracks: Mapping[str, Track], offset: int) -> Tensor:
         """(B,) True where state and all pictures are valid at one offset."""
-        keys = (STATE_KEY, *self.config.cameras)
-        return torch.stack([tracks[key].at(offset)[1] for key in keys]).all(dim=0)
+        return all_observed(tracks, (STATE_KEY, *self.config.cameras), offset)
 
     def _jepa_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
         jepa, context = self.config.jepa, sample.context

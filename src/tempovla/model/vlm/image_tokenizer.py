@@ -34,7 +34,11 @@ class PatchImageTokenizer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens (N, num_tokens, embed_dim)."""
-        return self.projection(scale_pixels(images)).flatten(2).transpose(1, 2) + self.position
+        return self.embed(scale_pixels(images))
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
+        return self.projection(pixels).flatten(2).transpose(1, 2) + self.position
 
 
 class ConvImageTokenizer(nn.Module):
@@ -64,7 +68,11 @@ class ConvImageTokenizer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens (N, num_tokens, embed_dim)."""
-        pixels = scale_pixels(images).contiguous(memory_format=torch.channels_last)
+        return self.embed(scale_pixels(images))
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         return self.stem(pixels).flatten(2).transpose(1, 2) + self.position
 
 

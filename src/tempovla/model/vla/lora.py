@@ -1,0 +1,72 @@
+"""Low-rank adapters on the linear layers of a language model (LoRA; Hu et al., 2021, arXiv:2106.09685), by peft."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+ADAPTER = "lora_"
+"""What the names of all of an adapter's weights hold."""
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Adapters: the weight W of a linear layer becomes W + alpha / r B A, of which A and B alone learn.
+
+    Attributes:
+        r: rank of B A.
+        alpha: its scale, as a multiple of r.
+        target_modules: ends of the names of the layers; empty takes every linear layer.
+    """
+
+    r: int = 16
+    alpha: float = 32.0
+    target_modules: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or not self.alpha > 0:
+            raise ValueError(f"lora.r={self.r} must be at least 1, and lora.alpha={self.alpha} greater than 0")
+
+
+def add_lora(module: nn.Module, config: LoRAConfig) -> None:
+    """Put adapters into a module, in place; its own weights stop learning. What it computes stays as it was.
+
+    Raises:
+        ValueError: if no linear layer has such a name.
+    """
+    peft = _peft()
+    layers = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    chosen = [name for name in layers if not config.target_modules or name.rsplit(".", 1)[-1] in config.target_modules]
+    if not chosen:
+        ends = sorted({name.rsplit(".", 1)[-1] for name in layers})
+        raise ValueError(f"lora.target_modules={list(config.target_modules)} name no layer; choose from {ends}")
+    settings = peft.LoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=chosen)
+    peft.inject_adapter_in_model(settings, module)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(ADAPTER in name)
+        if ADAPTER in name:
+            parameter.data = parameter.data.float()  # what learns is float32, also beside weights in bfloat16
+
+
+def merge_lora(module: nn.Module) -> None:
+    """Add every adapter to the weight that it stands beside, and take it out, in place."""
+    for parent, name, layer in list(_adapted_layers(module)):
+        layer.merge()
+        setattr(parent, name, layer.get_base_layer())
+
+
+def _adapted_layers(module: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    tuner_layer = _peft().tuners.tuners_utils.BaseTunerLayer
+    for parent in module.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, tuner_layer):
+                yield parent, name, child
+
+
+def _peft() -> Any:
+    import peft
+
+    return peft

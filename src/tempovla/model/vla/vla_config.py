@@ -1,0 +1,93 @@
+"""What a VLA is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
+from tempovla.model.vla.lora import LoRAConfig
+from tempovla.model.vlm.language_model import LLMBackboneConfig
+from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
+from tempovla.model.vlm.vlm_model import VLMConfig
+
+
+@dataclass(frozen=True)
+class VLAConfig:
+    """A vision-language model, and an action head on what it reads out.
+
+    Attributes:
+        vlm: vision encoder, projector, language model and what is read of it; `num_cameras` follows from `cameras`.
+        token_dim: every token that is read is narrowed to so many dimensions, and all of them together go through an
+            MLP, which keeps where things are; None gives the tokens to the head as they are.
+        feature_dim: width of what that MLP gives the head.
+        max_instruction_tokens: tokens of the longest instruction; shorter ones are padded.
+        action_head: a name in `ACTION_HEAD_REGISTRY`.
+        action_head_options: what heads take beside their sizes, by the head's name and the option's; those of heads
+            other than `action_head` wait until they are chosen.
+        cameras: keys of the image streams, in token order.
+        robot_state_dim: size of the proprioceptive state, which becomes one token; None leaves it out.
+        action_dim: size of an action, gripper included.
+        has_gripper: the last action dimension is a binary gripper in {-1, +1}.
+        action_horizon: steps of an action chunk.
+        cloning_weight: the action chunk is also regressed from the features: the noise in a generative head's own loss
+            hides from the encoder where small things are. 0 leaves the part out.
+        lora: adapters in the language model, whose own weights then do not learn; None has it learn as a whole.
+    """
+
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    token_dim: int | None = None
+    feature_dim: int = 256
+    max_instruction_tokens: int = 32
+    action_head: str = "mlp"
+    action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cameras: tuple[str, ...] = ("observation.images.agentview_rgb",)
+    robot_state_dim: int | None = None
+    action_dim: int = 7
+    has_gripper: bool = True
+    action_horizon: int = 16
+    cloning_weight: float = 0.0
+    lora: LoRAConfig | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            "token_dim",
+            "feature_dim",
+            "max_instruction_tokens",
+            "robot_state_dim",
+            "action_dim",
+            "action_horizon",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"model.{name}={value} must be at least 1")
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
+        for name in self.action_head_options:
+            if name not in ACTION_HEAD_REGISTRY:
+                known = sorted(ACTION_HEAD_REGISTRY)
+                raise ValueError(f"model.action_head_options.{name}: no such action head; choose from {known}")
+        if self.cloning_weight < 0:
+            raise ValueError(f"model.cloning_weight={self.cloning_weight} must not be negative")
+
+    @classmethod
+    def of(
+        cls,
+        vision_model_name: str = VisionEncoderConfig.model_name,
+        llm_model_name: str = LLMBackboneConfig.model_name,
+        projector: str = VLMConfig.projector,
+        **fields: Any,
+    ) -> Self:
+        """A config by the names of its parts.
+
+        Args:
+            vision_model_name: see `VisionEncoderConfig.model_name`.
+            llm_model_name: see `LLMBackboneConfig.model_name`.
+            projector: name in `PROJECTOR_REGISTRY`.
+            fields: of this config.
+        """
+        vlm = fields.pop("vlm", VLMConfig())
+        vision = replace(vlm.vision, model_name=vision_model_name)
+        language = replace(vlm.language, model_name=llm_model_name)
+        return cls(vlm=replace(vlm, vision=vision, language=language, projector=projector), **fields)

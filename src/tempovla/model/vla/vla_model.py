@@ -1,0 +1,192 @@
+"""VLA: a vision-language model that reads pictures, robot state and an instruction, and an action head behind it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.action_head.registry import build_action_head
+from tempovla.model.fusion.state_encoder import AllTokensReadout
+from tempovla.model.layers.mlp import mlp
+from tempovla.model.layers.recompute import Recompute
+from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.observation import all_observed, observed_vector
+from tempovla.model.vla.saved import load_vlm_parts, read_config, read_weights, save_model
+from tempovla.model.vla.vla_config import VLAConfig
+from tempovla.model.vla.weights import load_weights
+from tempovla.model.vlm.vlm_model import VLMModel
+from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
+
+
+class VLAModel(nn.Module):
+    """The policy.
+
+    Args:
+        config: its parts and sizes.
+        fields: instead of a config, what `VLAConfig.of` takes, such as `vision_model_name` and `action_head`.
+
+    Attributes:
+        vlm: the vision-language model.
+        action_head: the action head.
+        hidden_dim: width of the features that it gets.
+        config: with what was read from pretrained models filled in; a `VLAModel` built from it reads nothing.
+
+    Raises:
+        ValueError: if a part does not load, or the parts do not fit.
+    """
+
+    def __init__(self, config: VLAConfig | None = None, **fields: Any) -> None:
+        super().__init__()
+        config = VLAConfig.of(**fields) if config is None else replace(config, **fields)
+        self.vlm = VLMModel(replace(config.vlm, num_cameras=len(config.cameras)))
+        self.config = replace(config, vlm=self.vlm.resolved_config, lora=None)
+        width = self.vlm.language.hidden_dim
+        self.robot_state = None if config.robot_state_dim is None else mlp((config.robot_state_dim, width, width))
+        self.readout = None
+        self.hidden_dim = self.vlm.hidden_dim
+        if config.token_dim is not None:
+            self.readout = AllTokensReadout(
+                self.vlm.hidden_dim, config.feature_dim, self._tokens_read(), config.token_dim
+            )
+            self.hidden_dim = config.feature_dim
+        options = config.action_head_options.get(config.action_head, {})
+        self.action_head = build_action_head(
+            config.action_head, self.hidden_dim, config.action_dim, config.action_horizon, options
+        )
+        chunk = config.action_horizon * config.action_dim
+        self.behavior_cloning = mlp((self.hidden_dim, self.hidden_dim, chunk)) if config.cloning_weight else None
+        if config.lora is not None:
+            self.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.parameters()).device
+
+    def windows(self) -> tuple[Window, ...]:
+        """Observations now; the actions from now on."""
+        actions = Window(ACTION_KEY, tuple(range(self.config.action_horizon)))
+        return (*(Window(key, (0,)) for key in self._observation_keys()), actions)
+
+    def _observation_keys(self) -> tuple[str, ...]:
+        state = () if self.robot_state is None else (STATE_KEY,)
+        return (*state, *self.config.cameras)
+
+    def initial_state(self, batch_size: int) -> NoiseState:
+        """Rows that have drawn nothing yet."""
+        return NoiseState.initial(batch_size, self.device)
+
+    def with_seeds(self, state: NoiseState, seed: Tensor) -> NoiseState:
+        """The state with every row's noise drawn from its seed (B,)."""
+        return state.with_seeds(seed)
+
+    def _tokens_read(self) -> int:
+        """How many tokens the vision-language model gives."""
+        vlm = self.config.vlm
+        if vlm.readout != "all_tokens":
+            return vlm.num_queries if vlm.readout == "queries" else 1
+        return self.vlm.num_vision_tokens + int(self.robot_state is not None) + self.config.max_instruction_tokens
+
+    def encode(self, context: Context) -> tuple[Tensor, Tensor]:
+        """What the action head looks at: tokens (B, L, hidden_dim), and which of them are valid (B, L) bool.
+
+        L is 1 with `token_dim`. Cameras, state and instruction that are not valid are left out.
+        """
+        cameras = [context.now[key].at(0) for key in self.config.cameras]
+        pictures, seen = (torch.stack(column, dim=1) for column in zip(*cameras, strict=True))
+        ids, told = context.now[TOKENS_KEY].at(0)
+        state = state_valid = None
+        if self.robot_state is not None:
+            state = self.robot_state(observed_vector(context.now, STATE_KEY))[:, None]
+            state_valid = all_observed(context.now, (STATE_KEY,))[:, None]
+        words = told[:, None] & (ids >= 0)
+        tokens, valid = self.vlm(pictures, ids, words, state, image_mask=seen, extra_mask=state_valid)
+        if self.readout is None:
+            return tokens, valid
+        vector = self.readout(torch.where(valid[..., None], tokens, 0.0))
+        return vector[:, None], torch.ones_like(valid[:, :1])
+
+    def get_features(self, context: Context) -> Tensor:
+        """Features (B, hidden_dim) of a prepared context: the mean of what the action head looks at."""
+        return self.action_head.pooled(*self.encode(context))
+
+    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+        """Loss terms of the action head and, with `cloning_weight`, `behavior_cloning`."""
+        context, action = sample.context, sample.future[ACTION_KEY]
+        tokens, tokens_valid = self.encode(context)
+        valid = action.valid & all_observed(context.now, self._observation_keys())[:, None]
+        terms = dict(self.action_head.loss_terms(tokens, action.value, valid, sample.seed, feature_valid=tokens_valid))
+        if self.behavior_cloning is not None:
+            cloned = self.behavior_cloning(self.action_head.pooled(tokens, tokens_valid))
+            cloned = cloned.unflatten(1, action.value.shape[1:])
+            terms["behavior_cloning"] = LossTerm(cloned, action.value, valid, self.config.cloning_weight)
+        return terms
+
+    def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
+        """A chunk of actions (B, H, A), normalised as in training."""
+        seed, state = state.decide(context.first)
+        tokens, valid = self.encode(context)
+        action = self.action_head.sample(tokens, seed, feature_valid=valid)
+        if self.config.has_gripper:
+            gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0
+            action = torch.cat([action[..., :-1], gripper], dim=-1)
+        return ActionChunk.of(action, range(action.shape[1])), state
+
+    def after_step(self, train_step: int) -> None:
+        """Nothing moves between steps."""
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        self.vlm.recompute_activations(True)
+        for module in self.modules():
+            if isinstance(module, Recompute):
+                module.recompute = True
+
+    def enable_lora(self, r: int = 16, alpha: float = 32.0, target_modules: tuple[str, ...] = ()) -> None:
+        """Put adapters into the language model: of its weights they alone learn; see `LoRAConfig`.
+
+        Pretrained vision stays as its config says; projector, state, read-out and head learn on, as they are made for
+        the task at hand.
+
+        Raises:
+            ValueError: if there are adapters already, or no layer has such a name.
+        """
+        if self.config.lora is not None:
+            raise ValueError("the language model has LoRA already; merge_lora() first")
+        lora = LoRAConfig(r, alpha, target_modules)
+        add_lora(self.vlm.language, lora)
+        self.config = replace(self.config, lora=lora)
+
+    def merge_lora(self) -> None:
+        """Add the adapters to the language model's weights: the same outputs, without them."""
+        merge_lora(self.vlm.language)
+        self.config = replace(self.config, lora=None)
+
+    def load_vlm(self, folder: str | Path) -> None:
+        """Start from the vision encoder, projector and language model of a saved model or a checkpoint.
+
+        Raises:
+            ValueError: if one is missing there, or of another size.
+        """
+        load_vlm_parts(self.vlm, folder)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`."""
+        save_model(folder, self.config, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read what `save_pretrained` wrote, in evaluation mode.
+
+        Raises:
+            ValueError: if the folder is none of these, or its weights do not fit its config.
+        """
+        model = cls(read_config(folder, VLAConfig))
+        load_weights(model, read_weights(folder), str(folder))
+        return model.eval()

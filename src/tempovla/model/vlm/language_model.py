@@ -1,0 +1,260 @@
+"""Language models as backbones: instruction, vision and other tokens in, hidden states out."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tempovla.model.vlm.lm_attention import AUTO, register_auto_attention
+from tempovla.model.vlm.pretrained import architecture_of, config_of, load_model, read_config, torch_dtype
+
+LANGUAGE_MODELS = {
+    "qwen2-0.5b": "Qwen/Qwen2-0.5B",
+    "qwen2-1.5b": "Qwen/Qwen2-1.5B",
+    "qwen2-7b": "Qwen/Qwen2-7B",
+    "qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B",
+    "qwen2.5-1.5b": "Qwen/Qwen2.5-1.5B",
+    "qwen3-0.6b": "Qwen/Qwen3-0.6B",
+    "qwen3-1.7b": "Qwen/Qwen3-1.7B",
+    "llama3-8b": "meta-llama/Meta-Llama-3-8B",
+    "phi-3-mini": "microsoft/Phi-3-mini-4k-instruct",
+}
+"""Short names of models on the Hugging Face hub; any other causal language model that transformers reads will do."""
+
+PURPOSE = "language model"
+
+
+@dataclass(frozen=True)
+class LLMBackboneConfig:
+    """A causal language model that gives hidden states.
+
+    Attributes:
+        model_name: a key of `LANGUAGE_MODELS`, another name on the hub, or a local folder.
+        dtype: of the weights; None takes bfloat16 for pretrained weights and float32 for fresh ones, which would not
+            learn well in bfloat16 (autocast is for the trainer).
+        attention: `sdpa` is torch's fused attention and `eager` the model's own; `auto` is fused, but for training on a
+            CPU in bfloat16, where the plain formula is several times faster.
+        freeze: the weights do not learn; gradients still reach what is put in.
+        layer: hidden states that are read: -1 are the model's output, k (or k - depth - 1) what the first k layers
+            give, without the final norm. Layers above are dropped.
+        lm_head: keep the head that predicts words, for `logits`.
+        architecture: transformers' config as plain values, with its `model_type`. Given, the model is built from it
+            with fresh weights and nothing is read from `model_name`, as when weights are loaded later.
+    """
+
+    model_name: str = "Qwen/Qwen2-1.5B"
+    dtype: Literal["bfloat16", "float32"] | None = None
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    freeze: bool = False
+    layer: int = -1
+    lm_head: bool = False
+    architecture: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("dtype", ("bfloat16", "float32", None)), ("attention", ("auto", "sdpa", "eager"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"language.{name}={getattr(self, name)!r} is unknown; choose from {list(known)}")
+        if self.lm_head and self.layer != -1:
+            raise ValueError(f"language.layer={self.layer} has no head that predicts words; set lm_head=False")
+
+
+class LanguageOutput(NamedTuple):
+    """Hidden states (B, L, D) and which of them are valid (B, L) bool."""
+
+    hidden: Tensor
+    valid: Tensor
+
+
+class LLMBackbone(nn.Module):
+    """A causal language model over [vision and other tokens][text][suffix], whose hidden states are read.
+
+    Attributes:
+        hidden_dim: width D of its embeddings and hidden states.
+        vocab_size: number of word pieces.
+        decoder: the transformers model, without head; what LoRA adapts.
+        resolved_config: the config with all that was read from the model filled in; an `LLMBackbone` built from it has
+            the same weights by name and reads nothing.
+
+    Raises:
+        ValueError: if the model does not load, is no causal language model or has no such layer.
+    """
+
+    def __init__(self, config: LLMBackboneConfig) -> None:
+        super().__init__()
+        name = LANGUAGE_MODELS.get(config.model_name, config.model_name)
+        register_auto_attention()
+        self.decoder, self.lm_head, architecture, dtype = _build(config, name)
+        self.config = dataclasses.replace(config, architecture=architecture, dtype=dtype)
+        self.hidden_dim: int = self.decoder.get_input_embeddings().embedding_dim
+        self.vocab_size: int = self.decoder.config.vocab_size
+        self._takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
+        _keep_layers(self.decoder, config.layer, name)
+        self.decoder.train(not config.freeze)
+        if config.freeze:
+            self.requires_grad_(False)
+
+    @property
+    def resolved_config(self) -> LLMBackboneConfig:
+        """The config with architecture and dtype filled in."""
+        return self.config
+
+    def train(self, mode: bool = True) -> LLMBackbone:
+        """A frozen model stays in evaluation mode."""
+        super().train(mode and not self.config.freeze)
+        return self
+
+    def recompute_activations(self, on: bool) -> None:
+        """Keep only what goes into each layer for the backward pass and compute the rest again (checkpointing)."""
+        kind = "activation" if hasattr(self.decoder, "activation_checkpointing_enable") else "gradient"  # until 5.22
+        if on:
+            getattr(self.decoder, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        else:
+            getattr(self.decoder, f"{kind}_checkpointing_disable")()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        vision_features: Tensor | None = None,
+        suffix: Tensor | None = None,
+        vision_mask: Tensor | None = None,
+    ) -> LanguageOutput:
+        """Hidden states of the whole sequence, P tokens put before the text, L of text and Q put behind it.
+
+        Positions count valid tokens only, so padding before, behind or between them changes nothing that is valid.
+
+        Args:
+            input_ids: (B, L) int64; where padded, any value.
+            attention_mask: (B, L) bool, True where there is text.
+            vision_features: (B, P, D), of pictures, states, memories, ...
+            suffix: (B, Q, D), such as learned queries, always valid.
+            vision_mask: (B, P) bool, True where `vision_features` are valid; None: all are.
+
+        Returns:
+            Hidden states (B, P + L + Q, D) in the model's dtype, and their validity.
+
+        Raises:
+            ValueError: if widths or lengths do not fit the model, or an id is beyond its vocabulary (on a CPU).
+        """
+        embeddings, valid = self._sequence(input_ids, attention_mask.bool(), vision_features, suffix, vision_mask)
+        longest = getattr(self.decoder.config, "max_position_embeddings", None) or embeddings.shape[1]
+        if embeddings.shape[1] > longest:
+            raise ValueError(
+                f"sequence of {embeddings.shape[1]} tokens is longer than the language model's {longest}; use fewer "
+                "vision tokens (attention_pooling, perceiver) or a shorter text"
+            )
+        positions = (valid.long().cumsum(dim=1) - 1).clamp(min=0)
+        options = {"position_ids": positions} if self._takes_positions else {}
+        output = self.decoder(inputs_embeds=embeddings, attention_mask=valid, use_cache=False, **options)
+        return LanguageOutput(output.last_hidden_state, valid)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores (..., vocab_size) of the next word piece from hidden states (..., D).
+
+        Raises:
+            ValueError: if the model was built without its head.
+        """
+        if not self.config.lm_head:
+            raise ValueError("language.lm_head=False leaves out the head that predicts words; set it to true")
+        head = self.lm_head if self.lm_head is not None else self.decoder.get_input_embeddings()
+        return F.linear(hidden, head.weight)
+
+    def _sequence(
+        self,
+        input_ids: Tensor,
+        text_mask: Tensor,
+        vision_features: Tensor | None,
+        suffix: Tensor | None,
+        vision_mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        ids = input_ids.masked_fill(~text_mask, 0)
+        self._check_vocabulary(ids)
+        text = self.decoder.get_input_embeddings()(ids)
+        parts, masks = [text], [text_mask]
+        if vision_features is not None:
+            self._check_width(vision_features, "vision_features")
+            if vision_mask is None:
+                vision_mask = text_mask.new_ones(vision_features.shape[:2])
+            else:  # what is invalid may be NaN, and a weight of zero would not hide that
+                vision_features = vision_features.masked_fill(~vision_mask[..., None], 0.0)
+            parts.insert(0, vision_features.to(text.dtype))
+            masks.insert(0, vision_mask)
+        if suffix is not None:
+            self._check_width(suffix, "suffix")
+            parts.append(suffix.to(text.dtype))
+            masks.append(text_mask.new_ones(suffix.shape[:2]))
+        return torch.cat(parts, dim=1), torch.cat(masks, dim=1)
+
+    def _check_width(self, tokens: Tensor, name: str) -> None:
+        if tokens.shape[-1] != self.hidden_dim:
+            raise ValueError(
+                f"{name} {tuple(tokens.shape)} do not fit language model {self.config.model_name!r} of "
+                f"hidden_dim={self.hidden_dim}; project them to it"
+            )
+
+    def _check_vocabulary(self, ids: Tensor) -> None:
+        on_gpu = ids.device.type != "cpu"
+        if on_gpu or not ids.numel() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        low, high = ids.aminmax()
+        if low < 0 or high >= self.vocab_size:
+            raise ValueError(
+                f"input_ids from {int(low)} to {int(high)} are not all in the vocabulary of {self.vocab_size} of "
+                f"language model {self.config.model_name!r}; give its own tokenizer"
+            )
+
+
+def _build(config: LLMBackboneConfig, name: str) -> tuple[Any, Any, dict[str, Any], Literal["bfloat16", "float32"]]:
+    """The decoder, its head (None without one, or where it is the embedding), architecture and dtype."""
+    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    fresh = config.architecture is not None
+    dtype = config.dtype or ("float32" if fresh else "bfloat16")
+    if config.architecture is not None:
+        settings = config_of(config.architecture, PURPOSE)
+    else:
+        settings = read_config(name, "text_config", PURPOSE)
+    if type(settings) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(
+            f"language model {name!r} is a {settings.model_type}, which is no causal language model; give one such as "
+            "Qwen/Qwen2-0.5B"
+        )
+    architecture = architecture_of(settings)
+    attention: str = AUTO if config.attention == "auto" else config.attention
+    if config.attention == "auto" and getattr(settings, "attn_logit_softcapping", None):
+        attention = "eager"  # fused attention cannot cap its scores
+    options: dict[str, Any] = {"dtype": torch_dtype(dtype), "attn_implementation": attention}
+    model_class = AutoModelForCausalLM if config.lm_head else AutoModel
+    if fresh:
+        model: Any = model_class.from_config(settings, **options)
+    else:
+        model = load_model(model_class, name, settings, PURPOSE, **options)
+    if not config.lm_head:
+        return model, None, architecture, dtype
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    return model.base_model, None if head.weight is embedding.weight else head, architecture, dtype
+
+
+def _keep_layers(decoder: Any, layer: int, name: str) -> None:
+    """Drop the layers above the one that is read, and the final norm with them."""
+    depth = decoder.config.num_hidden_layers
+    count = layer if layer >= 0 else depth + 1 + layer
+    if not 0 < count <= depth:
+        raise ValueError(f"language.layer={layer}: language model {name!r} has layers 1 to {depth}; choose one of them")
+    if count == depth:
+        return
+    if not (isinstance(getattr(decoder, "layers", None), nn.ModuleList) and hasattr(decoder, "norm")):
+        raise ValueError(
+            f"language.layer={layer}: only the output of a {decoder.config.model_type} can be read; set layer=-1"
+        )
+    decoder.layers = decoder.layers[:count]
+    decoder.config.num_hidden_layers = count
+    decoder.norm = nn.Identity()

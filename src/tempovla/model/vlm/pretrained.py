@@ -1,0 +1,148 @@
+"""Transformers models by name on a hub or local folder, or fresh from their architecture; errors of one line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def read_config(name_or_path: str, part: str, purpose: str) -> Any:
+    """The transformers config of a model, or that of its `part`, if it is made of several.
+
+    Args:
+        name_or_path: a hub's name or a local folder.
+        part: key of the config that is wanted of a model of pictures and text, such as `vision_config`.
+        purpose: what the model is for, as messages name it, such as `vision model`.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    from transformers import AutoConfig
+
+    with one_line_errors(name_or_path, purpose):
+        config = AutoConfig.from_pretrained(name_or_path)
+    return getattr(config, part, config)
+
+
+def config_of(architecture: Mapping[str, Any], purpose: str) -> Any:
+    """The transformers config that `architecture_of` wrote.
+
+    Raises:
+        ValueError: if `model_type` is missing or unknown, or a value does not fit.
+    """
+    from transformers import AutoConfig
+
+    settings = dict(architecture)
+    model_type = settings.pop("model_type", None)
+    try:
+        if model_type is None:
+            raise ValueError("it has no model_type")
+        return AutoConfig.for_model(model_type, **settings)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"architecture of the {purpose} does not build ({_first_line(error)}); "
+            "give the settings of a transformers config with its model_type, such as qwen2"
+        ) from None
+
+
+def architecture_of(config: Any) -> dict[str, Any]:
+    """All settings of a transformers config as plain JSON values."""
+    settings = json.loads(config.to_json_string(use_diff=False))
+    for key in ("_name_or_path", "transformers_version", "architectures", "dtype"):
+        settings.pop(key, None)
+    return settings
+
+
+def load_model(
+    model_class: Any, name_or_path: str, config: Any, purpose: str, may_lack: tuple[str, ...] = (), **options: Any
+) -> nn.Module:
+    """A model with all its weights, from safetensors files alone.
+
+    Args:
+        model_class: one of transformers' auto classes.
+        name_or_path: a hub's name or a local folder.
+        config: what `read_config` gave.
+        purpose: what the model is for, as messages name it.
+        may_lack: parts of names of weights that nothing uses, which need not be there.
+        options: more for `from_pretrained`, such as `dtype`.
+
+    Raises:
+        ValueError: if there are no such weights, or some of the model's are missing or of another shape.
+    """
+    with one_line_errors(name_or_path, purpose), _no_loading_report():
+        model, loading = model_class.from_pretrained(
+            name_or_path, config=config, use_safetensors=True, output_loading_info=True, **options
+        )
+    missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in may_lack))
+    if missing:
+        raise ValueError(f"{purpose} {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint")
+    return model
+
+
+def read_image_processor(name_or_path: str) -> dict[str, Any]:
+    """The settings of the image processor of a vision model.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    with one_line_errors(name_or_path, "image processor of vision model"):
+        processor, _ = ImageProcessingMixin.get_image_processor_dict(name_or_path)
+    return processor
+
+
+@contextmanager
+def _no_loading_report() -> Iterator[None]:
+    """Without transformers' table of weights that a part of a model does not need; what is missing is an error here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextmanager
+def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
+    """What goes wrong in reading a model becomes a `ValueError` that names it and says what to do."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ValueError(
+            f"{purpose} {name_or_path!r} does not load ({_first_line(error)}); {_remedy(name_or_path)}"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+
+
+def _remedy(name_or_path: str) -> str:
+    if Path(name_or_path).is_dir():
+        return (
+            "give the name or folder of a transformers model: config.json and *.safetensors, as save_pretrained writes "
+            "them, and preprocessor_config.json with its image processor where it reads pictures"
+        )
+    if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
+        return "give the name or folder of a transformers model; there is no such folder"
+    return (
+        "give the name or folder of a transformers model; without a network (or with HF_HUB_OFFLINE=1), a folder or a "
+        "model that was downloaded before"
+    )
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """`bfloat16` or `float32` as torch has it."""
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]

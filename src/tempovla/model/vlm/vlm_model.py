@@ -1,0 +1,207 @@
+"""Vision encoder, projector and language model as one: pictures and words to features for acting."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.vlm.language_model import LanguageOutput, LLMBackbone, LLMBackboneConfig
+from tempovla.model.vlm.vision_encoder import VisionEncoder, VisionEncoderConfig
+from tempovla.model.vlm.vision_projector import build_projector
+
+Readout = Literal["queries", "last", "mean", "all_tokens"]
+
+
+@dataclass(frozen=True)
+class VLMConfig:
+    """A vision-language model that is read for acting.
+
+    Attributes:
+        vision: the vision encoder.
+        language: the language model.
+        projector: name in `PROJECTOR_REGISTRY`.
+        projector_options: its options, such as `num_queries`.
+        num_cameras: pictures an observation; of several, each gets a learned embedding.
+        readout: what is read of the hidden states: those of learned `queries` behind the text, of the `last` valid
+            token, the `mean` over valid tokens, or `all_tokens`.
+        num_queries: learned queries of the read-out `queries`.
+        readout_dim: width of the features; None takes the language model's.
+    """
+
+    vision: VisionEncoderConfig = field(default_factory=VisionEncoderConfig)
+    language: LLMBackboneConfig = field(default_factory=LLMBackboneConfig)
+    projector: str = "mlp"
+    projector_options: Mapping[str, Any] = field(default_factory=dict)
+    num_cameras: int = 1
+    readout: Readout = "queries"
+    num_queries: int = 8
+    readout_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.readout not in ("queries", "last", "mean", "all_tokens"):
+            raise ValueError(f"readout={self.readout!r} is unknown; choose from queries, last, mean, all_tokens")
+        for name in ("num_cameras", "num_queries", "readout_dim"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+
+class VLMOutput(NamedTuple):
+    """What was read: tokens (B, M, hidden_dim) and which of them are valid (B, M) bool.
+
+    M is `num_queries`, 1 (`last`, `mean`) or the length of the whole sequence (`all_tokens`).
+    """
+
+    tokens: Tensor
+    valid: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """(B, hidden_dim): the mean over valid tokens."""
+        return mean_of_valid(self.tokens, self.valid)
+
+
+class VLMModel(nn.Module):
+    """[vision tokens of every camera][extra tokens][text][queries] through a language model, and a read-out.
+
+    Attributes:
+        vision, projector, language: the parts.
+        hidden_dim: width of the features.
+        resolved_config: the config with all that was read from the models filled in; a `VLMModel` built from it has the
+            same weights by name and reads nothing.
+
+    Raises:
+        ValueError: if a part does not load or the parts do not fit.
+    """
+
+    def __init__(self, config: VLMConfig) -> None:
+        super().__init__()
+        self.vision = VisionEncoder(config.vision)
+        self.language = LLMBackbone(config.language)
+        dim = self.language.hidden_dim
+        self.projector = build_projector(config.projector, self.vision.hidden_dim, dim, config.projector_options)
+        self.camera = nn.Parameter(0.02 * torch.randn(config.num_cameras, dim)) if config.num_cameras > 1 else None
+        self.queries = (
+            nn.Parameter(0.02 * torch.randn(config.num_queries, dim)) if config.readout == "queries" else None
+        )
+        self.hidden_dim = config.readout_dim or dim
+        self.readout_norm = nn.LayerNorm(dim)
+        self.readout = nn.Identity() if config.readout_dim is None else nn.Linear(dim, config.readout_dim)
+        self.config = dataclasses.replace(
+            config, vision=self.vision.resolved_config, language=self.language.resolved_config
+        )
+
+    @property
+    def resolved_config(self) -> VLMConfig:
+        """The config with what was read from the models filled in."""
+        return self.config
+
+    @property
+    def num_vision_tokens(self) -> int:
+        """Tokens of all cameras in the language model's sequence."""
+        return self.config.num_cameras * self.projector.num_output_tokens(self.vision.num_tokens)
+
+    def recompute_activations(self, on: bool) -> None:
+        """Trade time for memory in the language model's backward pass."""
+        self.language.recompute_activations(on)
+
+    def forward(
+        self,
+        images: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        extra_tokens: Tensor | None = None,
+        *,
+        image_mask: Tensor | None = None,
+        extra_mask: Tensor | None = None,
+    ) -> VLMOutput:
+        """Features of an observation.
+
+        Args:
+            images: (B, V, 3, H, W) of V = `num_cameras`, or (B, 3, H, W) of one; uint8 [0, 255] or float [0, 1].
+            input_ids: (B, L) int64; where padded, any value.
+            attention_mask: (B, L) bool, True where there is text.
+            extra_tokens: (B, E, language.hidden_dim), such as the robot's state or a memory.
+            image_mask: (B, V) bool, False where a camera gave no picture; None: all did.
+            extra_mask: (B, E) bool; None: all are valid.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        prefix, prefix_mask = self.prefix(images, extra_tokens, image_mask=image_mask, extra_mask=extra_mask)
+        suffix = None if self.queries is None else self.queries.expand(len(input_ids), -1, -1)
+        return self._read(self.language(input_ids, attention_mask, prefix, suffix, prefix_mask))
+
+    def lm_logits(
+        self, images: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image_mask: Tensor | None = None
+    ) -> Tensor:
+        """Scores (B, L, vocab_size) of the word piece after each one of the text, which follows the pictures.
+
+        Raises:
+            ValueError: if a shape does not fit, or `language.lm_head` is false.
+        """
+        prefix, prefix_mask = self.prefix(images, image_mask=image_mask)
+        hidden, _ = self.language(input_ids, attention_mask, prefix, vision_mask=prefix_mask)
+        return self.language.logits(hidden[:, prefix.shape[1] :])
+
+    def prefix(
+        self,
+        images: Tensor,
+        extra_tokens: Tensor | None = None,
+        *,
+        image_mask: Tensor | None = None,
+        extra_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens (B, P, D) that stand before the text, and their validity (B, P) bool; arguments as of `forward`."""
+        if images.dim() == 4:
+            images = images[:, None]
+        batch, cameras = images.shape[:2]
+        if images.dim() != 5 or cameras != self.config.num_cameras:
+            raise ValueError(
+                f"images {tuple(images.shape)} are not (B, {self.config.num_cameras}, 3, H, W); "
+                "give one picture a camera, or set num_cameras"
+            )
+        if image_mask is None:
+            image_mask = torch.ones(batch, cameras, dtype=torch.bool, device=images.device)
+        elif images.is_floating_point():  # a picture that is not there may be NaN
+            images = images.masked_fill(~image_mask[:, :, None, None, None], 0.0)
+        seen = self.vision(images).flatten(0, 1)
+        mask = image_mask.flatten()[:, None].expand(-1, seen.shape[1])
+        tokens = self.projector(seen, mask).unflatten(0, (batch, cameras))
+        if self.camera is not None:
+            tokens = tokens + self.camera[:, None]
+        tokens, mask = tokens.flatten(1, 2), self.projector.output_mask(mask).reshape(batch, -1)
+        if extra_tokens is None:
+            return tokens, mask
+        if extra_mask is None:
+            extra_mask = mask.new_ones(extra_tokens.shape[:2])
+        if extra_tokens.shape[-1] != tokens.shape[-1]:
+            raise ValueError(
+                f"extra_tokens {tuple(extra_tokens.shape)} have another width than the language model, "
+                f"{tokens.shape[-1]}; project them to it"
+            )
+        return torch.cat([tokens, extra_tokens.to(tokens.dtype)], dim=1), torch.cat([mask, extra_mask], dim=1)
+
+    def _read(self, output: LanguageOutput) -> VLMOutput:
+        hidden, valid = output
+        if self.queries is not None:
+            hidden, valid = hidden[:, -len(self.queries) :], valid[:, -len(self.queries) :]
+        elif self.config.readout == "last":
+            places = torch.arange(valid.shape[1], device=valid.device)
+            last = torch.where(valid, places, 0).amax(dim=1)
+            hidden, valid = hidden[torch.arange(len(last), device=last.device), last][:, None], valid.any(1, True)
+        hidden = self.readout_norm(hidden.to(self.readout_norm.weight.dtype))
+        if self.config.readout == "mean":
+            hidden, valid = mean_of_valid(hidden, valid)[:, None], valid.any(1, True)
+        return VLMOutput(self.readout(hidden), valid)
+
+
+def mean_of_valid(tokens: Tensor, valid: Tensor) -> Tensor:
+    """(B, D): the mean of tokens (B, M, D) where `valid` (B, M); zero where none is."""
+    total = tokens.masked_fill(~valid[..., None], 0.0).sum(dim=1)
+    return total / valid.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,0 +1,193 @@
+"""What every recipe does with demonstrations: open, check that they fit the model, split, batch and prepare them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from tempovla import __version__
+from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.memory import preload
+from tempovla.data.mixture import Mixture
+from tempovla.data.open import open_source
+from tempovla.data.split import split_episodes
+from tempovla.recipe.dataset_config import DataConfig, ObservationConfig
+from tempovla.timeline import EpisodeSource, TimelineSample, Window
+from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.train import distributed
+from tempovla.train.config import TrainConfig
+from tempovla.transform.augment import RandomShift
+from tempovla.transform.blind import BlankImages
+from tempovla.transform.image import ResizeImages
+from tempovla.transform.normalize import NormalizationConfig, Normalize
+from tempovla.transform.pipeline import TransformPipeline
+
+
+class Streams(Protocol):
+    """What a model's config says about the streams that it reads; a state of None dimensions is not read."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def robot_state_dim(self) -> int | None: ...  # noqa: D102
+    @property
+    def action_dim(self) -> int: ...  # noqa: D102
+    @property
+    def has_gripper(self) -> bool: ...  # noqa: D102
+
+
+class Recipe(Protocol):
+    """A dataclass of what a run is made of."""
+
+    @property
+    def data(self) -> DataConfig: ...  # noqa: D102
+    @property
+    def transform(self) -> ObservationConfig: ...  # noqa: D102
+    @property
+    def model(self) -> Streams: ...  # noqa: D102
+    @property
+    def training(self) -> TrainConfig: ...  # noqa: D102
+
+
+def load_dataset(recipe: Recipe) -> EpisodeSource:
+    """The recipe's dataset; where they fit, frames are decoded once and held for all training and validation.
+
+    Raises:
+        ValueError: if there is no dataset, or it does not fit the model.
+    """
+    data = recipe.data
+    if not data.data_directory:
+        raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset or a folder of HDF5 files")
+    source = open_source(data.data_directory, data.demos_per_task, data.max_len_data)
+    check_fits(recipe.model, source)
+    return preload(source, stream_keys(recipe.model), data.preload_bytes)
+
+
+def stream_keys(model: Streams) -> tuple[str, ...]:
+    """Keys of what a model reads and imitates."""
+    state = () if model.robot_state_dim is None else (STATE_KEY,)
+    return (*state, ACTION_KEY, *model.cameras)
+
+
+def check_fits(model: Streams, source: EpisodeSource) -> None:
+    """Refuse a dataset whose streams are not what the model reads.
+
+    Raises:
+        ValueError: naming the stream, both sizes and the remedy.
+    """
+    wanted = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
+    for key, (name, size) in wanted.items():
+        if size is None:
+            continue
+        if key not in source.streams:
+            raise ValueError(f"{source.name}: has no stream {key!r}, but {sorted(source.streams)}; the model needs it")
+        if source.streams[key].shape != (size,):
+            actual = source.streams[key].shape
+            raise ValueError(f"{source.name}: stream {key!r} has shape {actual}; set model.{name}={actual[0]}")
+    cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
+    for camera in model.cameras:
+        if camera not in cameras:
+            raise ValueError(f"{source.name}: has no camera {camera!r}; set model.cameras to some of {cameras}")
+    if model.has_gripper:
+        check_gripper(source)
+
+
+def check_gripper(source: EpisodeSource) -> None:
+    """Refuse a dataset whose last action dimension is no gripper in {-1, +1}: it could be learned, but not executed.
+
+    Raises:
+        ValueError: naming the range and the remedy.
+    """
+    statistics = source.statistics.get(ACTION_KEY, {})
+    ends = {name: float(np.ravel(statistics[name])[-1]) for name in ("min", "max") if name in statistics}
+    if any(abs(end) != 1.0 for end in ends.values()):
+        raise ValueError(
+            f"{source.name}: the last dimension of {ACTION_KEY!r} ranges over {ends}, so it is no gripper in "
+            "{-1, +1}; set model.has_gripper=false"
+        )
+
+
+def split_source(source: EpisodeSource, recipe: Recipe) -> tuple[Mixture, Mixture | None]:
+    """Training and validation episodes."""
+    held_out = round(1.0 - recipe.data.train_split, 9)
+    training, validation = split_episodes(len(source), held_out, recipe.training.seed)
+    return Mixture([source], episodes=[training]), Mixture([source], episodes=[validation]) if validation else None
+
+
+def build_batches(
+    source: EpisodeSource,
+    windows: Sequence[Window],
+    recipe: Recipe,
+    training: TrainConfig,
+    transform: TransformPipeline,
+) -> tuple[SampleLoader, FixedBatches | None]:
+    """Training batches, and those of the validation where episodes are held out."""
+    mixture, held_out = split_source(source, recipe)
+    validation = None if held_out is None else FixedBatches(held_out, windows, recipe, training, transform)
+    return build_loader(mixture, windows, recipe, training), validation
+
+
+def build_loader(mixture: Mixture, windows: Sequence[Window], recipe: Recipe, training: TrainConfig) -> SampleLoader:
+    """Batches of windows for this process."""
+    config = LoaderConfig(training.batch_size, recipe.data.num_workers, recipe.data.preload_bytes)
+    rank, ranks = distributed.rank(), distributed.world_size()
+    return SampleLoader(mixture, windows, config, seed=training.seed, rank=rank, world_size=ranks)
+
+
+class FixedBatches:
+    """The same few validation batches every time, transformed once."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        windows: Sequence[Window],
+        recipe: Recipe,
+        training: TrainConfig,
+        transform: TransformPipeline,
+    ) -> None:
+        loader = iter(build_loader(mixture, windows, recipe, training))
+        self._batches = [transform.forward_sample(next(loader)) for _ in range(recipe.data.validation_batches)]
+
+    def __iter__(self) -> Iterator[TimelineSample]:
+        return iter(self._batches)
+
+
+def preparation(
+    settings: ObservationConfig, transform: TransformPipeline
+) -> Callable[[TimelineSample], TimelineSample]:
+    """What happens to a training batch: the transforms, then the augmentation."""
+    augment = RandomShift(settings.applied_shift_px)
+    return lambda sample: augment(transform.forward_sample(sample))
+
+
+def observation_transforms(
+    settings: ObservationConfig, model: Streams, image_size: int, source: EpisodeSource, *, resize: bool = True
+) -> tuple[ResizeImages | BlankImages, Normalize]:
+    """Pictures of the model's size, and states and actions normalised by the dataset's statistics.
+
+    Without `resize` pictures keep the shape that they have, for a model that pads or crops them itself.
+    """
+    gripper = (model.action_dim - 1,) if model.has_gripper else ()
+    state = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
+    action = {ACTION_KEY: NormalizationConfig(settings.action_normalization, keep=gripper)}
+    pictures = (
+        BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size if resize else None)
+    )
+    return pictures, Normalize.fit(source.statistics, state | action)
+
+
+def provenance(source: EpisodeSource, recipe: Recipe) -> dict[str, Any]:
+    """How a policy came to be, for its bundle."""
+    return {
+        "dataset": source.name,
+        "episodes": len(source),
+        "recording": dict(source.recording),
+        "instructions": sorted({source.episode(index).instruction for index in range(len(source))}),
+        "tempovla": __version__,
+        "torch": torch.__version__,
+        "recipe": config_to_json(recipe),
+    }

@@ -1,0 +1,26 @@
+"""Recipes by the name of the policy that they train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.recipe.vla_config import VLARecipe
+from tempovla.timeline import Bundle
+from tempovla.timeline.config import config_from_json
+
+RECIPE_REGISTRY: dict[str, type[Any]] = {
+    "statevla": StateVLARecipe,
+    "vla": VLARecipe,
+}
+
+
+def recipe_of(bundle: Bundle, where: str) -> Any:
+    """What a bundle was trained with; `where` it comes from is for the message.
+
+    Raises:
+        ValueError: if the bundle does not say it.
+    """
+    if bundle.policy not in RECIPE_REGISTRY or "recipe" not in bundle.provenance:
+        raise ValueError(f"{where}: does not say what it was trained on; give a checkpoint of `tempovla train`")
+    return config_from_json(RECIPE_REGISTRY[bundle.policy], bundle.provenance["recipe"], f"{where}: recipe")

@@ -1,0 +1,175 @@
+"""Instructions as the token ids that a language model reads.
+
+Two tokenizers: hashed words, which need no download, no vocabulary and no fit, for language models that are trained
+from scratch; and the tokenizer of any transformers model, by name or local folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.keys import TOKENS_KEY
+
+PADDING = -1
+"""Stands where an instruction has ended; no tokenizer has such an id."""
+
+
+class Tokenizer(Protocol):
+    """Turns sentences into ids in [0, vocab_size)."""
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are."""
+
+    def encode(self, sentence: str) -> list[int]:
+        """The ids of a sentence, of any length."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The config, from which `tokenizer_from_json` builds it again."""
+
+
+class WordTokenizer:
+    """Every word is an id, which follows from its letters alone; case, punctuation and spacing do not matter.
+
+    Of n words, two share an id with a probability of about n^2 / (2 vocab_size).
+    """
+
+    def __init__(self, vocab_size: int = 1024) -> None:
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size={vocab_size} must be at least 1")
+        self._vocab_size = vocab_size
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are."""
+        return self._vocab_size
+
+    def encode(self, sentence: str) -> list[int]:
+        """One id a word."""
+        digests = [hashlib.blake2b(word.encode(), digest_size=8) for word in re.findall(r"\w+", sentence.lower())]
+        return [int.from_bytes(digest.digest(), "big") % self._vocab_size for digest in digests]
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return {"kind": "words", "vocab_size": self._vocab_size}
+
+
+class TransformersTokenizer:
+    """The tokenizer of a transformers model (Qwen2, Llama, Phi-3, ...), without the model.
+
+    Args:
+        name_or_path: name on the hub or local folder.
+        fingerprint: what its own `fingerprint` must be; None takes it as it is.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or it is another one than the fingerprint says.
+    """
+
+    def __init__(self, name_or_path: str, fingerprint: str | None = None) -> None:
+        from transformers import AutoTokenizer
+
+        self.name_or_path = name_or_path
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"tokenizer {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
+            ) from None
+        if fingerprint not in (None, self.fingerprint):
+            raise ValueError(
+                f"tokenizer {name_or_path!r} is not the one that was trained with; put that one in its place"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits of all that decides about ids; weights that lie beside it do not."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        whole = json.dumps(sorted(self._tokenizer.get_vocab().items())) if backend is None else backend.to_str()
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are, added tokens included."""
+        return len(self._tokenizer)
+
+    def encode(self, sentence: str) -> list[int]:
+        """The ids of a sentence, with what special tokens the tokenizer adds."""
+        return self._tokenizer(sentence)["input_ids"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
+
+
+def tokenizer_from_json(data: dict[str, Any]) -> Tokenizer:
+    """Build a tokenizer from its config.
+
+    Raises:
+        ValueError: if its kind is unknown, or it is no longer the one that it was.
+    """
+    if data["kind"] == "words":
+        return WordTokenizer(data["vocab_size"])
+    if data["kind"] == "transformers":
+        return TransformersTokenizer(data["name_or_path"], data.get("fingerprint"))
+    raise ValueError(f"tokenizer {data['kind']!r} is unknown; choose words or transformers")
+
+
+class TokenizeInstruction:
+    """Adds the track ``instruction_tokens`` (B, 1, max_length) int64 at offset 0, -1 behind the end of an instruction.
+
+    Args:
+        tokenizer: what makes ids of words.
+        max_length: tokens of the longest instruction.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int = 32) -> None:
+        if max_length < 1:
+            raise ValueError(f"max_length={max_length} must be at least 1")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self._cache: dict[str, Tensor] = {}
+
+    def tokens(self, sentence: str) -> Tensor:
+        """Ids (max_length,) int64 of one instruction.
+
+        Raises:
+            ValueError: if the instruction has no token, or more than `max_length`.
+        """
+        if sentence not in self._cache:
+            ids = self.tokenizer.encode(sentence)
+            if not ids:
+                raise ValueError(f"instruction {sentence!r} holds no word; give the task an instruction")
+            if len(ids) > self.max_length:
+                raise ValueError(
+                    f"instruction {sentence!r} has {len(ids)} tokens, more than max_length={self.max_length}; raise it"
+                )
+            self._cache[sentence] = torch.tensor(ids + [PADDING] * (self.max_length - len(ids)))
+        return self._cache[sentence]
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Tokenize the instructions of all rows."""
+        value = torch.stack([self.tokens(task.instruction) for task in context.task])[:, None].to(context.device)
+        now = {**context.now, TOKENS_KEY: Track.of(value, (0,))}
+        return Context(context.past, now, context.task, context.first), future
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Actions are not touched."""
+        return action
+
+    def to_json(self) -> dict[str, Any]:
+        """The tokenizer's config and the length."""
+        return {"tokenizer": self.tokenizer.to_json(), "max_length": self.max_length}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TokenizeInstruction:
+        """Read what `to_json` wrote."""
+        return cls(tokenizer_from_json(data["tokenizer"]), data["max_length"])

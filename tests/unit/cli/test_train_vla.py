@@ -1,0 +1,129 @@
+"""`tempovla train vla`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tests import recordings
+
+from tempovla.cli.train_vla import build
+from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
+from tempovla.recipe.vla import build_policy
+from tempovla.recipe.vla_config import VLARecipe
+from tempovla.timeline import Bundle
+
+CONFIG = Path(__file__).resolve().parents[3] / "configs" / "vla_metaworld.yaml"
+
+SMALL = f"""
+data: {{validation_batches: 1}}
+model:
+  vlm:
+    vision: {{model_name: conv, image_size: 16, patch_size: 8, output_dim: 8}}
+    language:
+      architecture:
+        model_type: qwen2
+        vocab_size: 64
+        hidden_size: 16
+        intermediate_size: 16
+        num_hidden_layers: 1
+        num_attention_heads: 2
+        num_key_value_heads: 2
+        max_position_embeddings: 64
+    readout: all_tokens
+  token_dim: 4
+  feature_dim: 8
+  cameras: [{recordings.FRONT}]
+  robot_state_dim: 3
+  action_dim: 2
+  has_gripper: false
+  action_horizon: 4
+training: {{batch_size: 4, train_steps: 4, save_interval: 0, save_interval_steps: 2, keep_every: 2}}
+"""
+
+
+@pytest.fixture
+def small_vla(tmp_path, dataset) -> list[object]:
+    """Arguments that train a tiny VLA within a second or two, but for --output-dir."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return ["train", "vla", "--config", tmp_path / "small.yaml", "--dataset", dataset]
+
+
+def read_recipe(*arguments: str) -> VLARecipe:
+    parser = build("train vla", "")
+    args = parser.instantiate(parser.parse_args(["--config", str(CONFIG), *arguments]))
+    return VLARecipe(args.data, args.transform, args.model, args.training)
+
+
+@pytest.mark.parametrize("head", sorted(ACTION_HEAD_REGISTRY))
+def test_the_metaworld_config_builds_with_every_head(head):
+    recipe = read_recipe("--model.action_head", head)
+    policy = build_policy(recipe.model)
+    assert type(policy.action_head) is ACTION_HEAD_REGISTRY[head]
+    assert sum(weight.numel() for weight in policy.parameters()) < 5e6
+
+
+def test_it_trains_where_the_output_directory_says_and_resumes(tmp_path, tempovla, small_vla):
+    answer = tempovla(*small_vla, "--output-dir", tmp_path / "run", "--json")
+    assert answer.code == 0, answer.err
+    done = json.loads(answer.out)
+    assert done["train_step"] == 4
+    assert Path(done["checkpoint"]) == tmp_path / "run" / "checkpoints" / "step_00000004"
+    assert {"action_loss", "val_action_loss"} <= set(done["metrics"])
+    assert Bundle.load(done["best_checkpoint"]).policy == "vla"
+    whole = (tmp_path / "run" / "checkpoint_latest" / "weights.safetensors").read_bytes()
+    halfway = tmp_path / "run" / "checkpoints" / "step_00000002"
+    answer = tempovla(*small_vla, "--output-dir", tmp_path / "run", "--checkpoint", halfway)
+    assert answer.code == 0, answer.err
+    assert "going on from step 2 of 4" in answer.err
+    assert (tmp_path / "run" / "checkpoint_latest" / "weights.safetensors").read_bytes() == whole
+
+
+def test_another_vision_language_model_is_taken_over(tmp_path, tempovla, small_vla):
+    assert tempovla(*small_vla, "--output-dir", tmp_path / "first").code == 0
+    start = ["--pretrained-vlm", tmp_path / "first" / "checkpoint_latest"]
+    answer = tempovla(*small_vla, "--output-dir", tmp_path / "second", *start, "--model.vlm.language.freeze", "true")
+    assert answer.code == 0, answer.err
+    first, second = (Bundle.load(tmp_path / run / "checkpoint_latest").weights for run in ("first", "second"))
+    name = "vlm.language.decoder.layers.0.mlp.up_proj.weight"
+    assert first[name].equal(second[name])
+
+
+def test_a_checkpoint_is_evaluated_offline(tmp_path, tempovla, small_vla):
+    assert tempovla(*small_vla, "--output-dir", tmp_path / "run").code == 0
+    answer = tempovla("eval", "offline", "--checkpoint", tmp_path / "run" / "checkpoint_latest", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["mse"] > 0
+
+
+def test_options_go_by_short_names_and_a_printed_config_reads_back(tmp_path, tempovla, small_vla):
+    first = tempovla(*small_vla, "--batch_size", 2, "--model.lora.r", 4, "--print_config")
+    printed = yaml.safe_load(first.out)
+    assert printed["training"]["batch_size"] == 2
+    assert printed["model"]["lora"]["r"] == 4
+    assert printed["data"]["data_directory"] == str(tmp_path / "dataset")
+    (tmp_path / "mine.yaml").write_text(first.out)
+    assert tempovla("train", "vla", "--config", tmp_path / "mine.yaml", "--print_config").out == first.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.action_head", "flow_match"], "action head 'flow_match' is unknown; did you mean 'flow_matching'?"),
+        (["--model.action_head_options.mlp.hidden", "3"], "MLPActionHead has no option 'hidden'; did you mean"),
+        (["--model.vlm.projector", "lin"], "lin"),
+        (["--model.robot_state_dim", "4"], "set model.robot_state_dim=3"),
+        (["--model.max_instruction_tokens", "1"], "more than max_length=1; raise it"),
+        (["--pretrained-vlm", "absent"], "absent: holds no model.safetensors or weights.safetensors"),
+        (["--training.batchsize", "3"], "did you mean training.batch_size?"),
+        (["--transform.tokenizer", "absent"], "tokenizer 'absent' does not load"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path, fails, small_vla, arguments, message):
+    assert message in fails(*small_vla, "--model.action_head", "mlp", "--output-dir", tmp_path / "run", *arguments)
+
+
+def test_without_a_dataset_it_says_so(fails, tmp_path):
+    assert "data.data_directory is empty" in fails("train", "vla", "--config", CONFIG, "--output-dir", tmp_path / "run")

@@ -1,0 +1,99 @@
+"""Token ids of instructions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.unit.transform.test_text_model import WORDS, save_tokenizer
+
+from tempovla.timeline import Context, Embodiment, Task
+from tempovla.timeline.keys import TOKENS_KEY
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
+
+BODY = Embodiment("toy", 3, 2, 10.0)
+
+
+def context(*instructions: str) -> Context:
+    return Context({}, {}, tuple(Task(words, BODY) for words in instructions), torch.ones(len(instructions)).bool())
+
+
+def test_words_get_the_same_id_whatever_their_case_and_place():
+    tokenizer = WordTokenizer(1024)
+    first, second = tokenizer.encode("Open the drawer!"), tokenizer.encode("drawer, the OPEN")
+    assert first == second[::-1]
+    assert len(set(first)) == 3
+    assert all(0 <= token < 1024 for token in first)
+    assert all(token < 4 for token in WordTokenizer(4).encode("open the drawer and push the button"))
+
+
+def test_another_process_gives_the_same_ids():
+    script = "from tempovla.transform.tokenize import WordTokenizer as W; print(W(512).encode('open the drawer'))"
+    source = str(Path(__file__).parents[3] / "src")
+    environment = {"PYTHONPATH": source, "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == WordTokenizer(512).encode("open the drawer") == [247, 46, 259]
+
+
+def test_instructions_become_a_padded_track_at_offset_0():
+    transform = TokenizeInstruction(WordTokenizer(512), max_length=5)
+    seen, future = transform.forward(context("open the drawer", "push"), {})
+    track = seen.now[TOKENS_KEY]
+    assert future == {}
+    assert track.value.dtype == torch.int64
+    assert track.offset.tolist() == [0]
+    assert track.valid.tolist() == [[True], [True]]
+    (push,) = WordTokenizer(512).encode("push")
+    assert track.value.tolist() == [[[247, 46, 259, -1, -1]], [[push, -1, -1, -1, -1]]]
+
+
+def test_a_transformers_tokenizer_is_used_as_it_is(tmp_path):
+    save_tokenizer(tmp_path)
+    tokenizer = TransformersTokenizer(str(tmp_path))
+    assert tokenizer.vocab_size == len(WORDS)
+    assert tokenizer.encode("open the drawer") == [WORDS.index(word) for word in ("open", "the", "drawer", "[EOS]")]
+
+
+@pytest.mark.parametrize("kind", ["words", "transformers"])
+def test_json_there_and_back(tmp_path, kind):
+    save_tokenizer(tmp_path)
+    tokenizer = WordTokenizer(77) if kind == "words" else TransformersTokenizer(str(tmp_path))
+    pipeline = TransformPipeline([TokenizeInstruction(tokenizer, 6)])
+    data = json.loads(json.dumps(pipeline.to_json()))
+    again = TransformPipeline.from_json(data)
+    assert again.to_json() == data
+    before, after = (p.forward_context(context("close the drawer")).now[TOKENS_KEY].value for p in (pipeline, again))
+    assert torch.equal(before, after)
+
+
+def test_another_tokenizer_in_the_same_folder_is_refused_and_weights_beside_it_do_not_matter(tmp_path):
+    save_tokenizer(tmp_path)
+    data = TokenizeInstruction(TransformersTokenizer(str(tmp_path)), 6).to_json()
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    TokenizeInstruction.from_json(data)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["model"]["vocab"] |= {"open": 5, "the": 3}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="is not the one that was trained with; put that one in its place"):
+        TokenizeInstruction.from_json(data)
+
+
+def test_mistakes_are_named_in_one_line(tmp_path):
+    transform = TokenizeInstruction(WordTokenizer(), max_length=2)
+    with pytest.raises(ValueError, match=r"'open the drawer' has 3 tokens, more than max_length=2; raise it"):
+        transform.forward(context("open the drawer"), {})
+    with pytest.raises(ValueError, match=r"'\?!' holds no word; give the task an instruction"):
+        transform.forward(context("?!"), {})
+    with pytest.raises(ValueError, match=r"does not load .*; give the name or folder") as error:
+        TransformersTokenizer(str(tmp_path / "missing"))
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="tokenizer 'other' is unknown; choose words or transformers"):
+        TokenizeInstruction.from_json({"tokenizer": {"kind": "other"}, "max_length": 3})
+    for build in (lambda: WordTokenizer(0), lambda: TokenizeInstruction(WordTokenizer(), 0)):
+        with pytest.raises(ValueError, match=r"=0 must be at least 1"):
+            build()
