@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tempovla.model.vlm.prismatic import PrismaticConfig
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 OPENVLA_PROMPT = "In: What action should the robot take to {instruction}?\nOut:"
 
@@ -31,7 +32,7 @@ class OpenVLAConfig:
     """
 
     vlm: PrismaticConfig = field(default_factory=PrismaticConfig)
-    camera: str = "observation.images.front"
+    camera: str = IMAGE_KEY_PREFIX + "front"
     action_dim: int = 7
     num_bins: int = 256
     padding_tokens: int = 64
