@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests import libero_recordings, recordings
+from tests import libero_recordings, openvla_tiny, recordings
 from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from torch import Tensor
@@ -93,6 +93,12 @@ def vla(head: str, action_terms: tuple[str, ...], model: Mapping[str, Any] | Non
     return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), shapes, action_terms)
 
 
+def openvla() -> PolicyCase:
+    """A tiny OpenVLA with random weights."""
+    shapes = {FRONT: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
+    return PolicyCase(lambda: openvla_tiny.tiny_policy(action_dim=4), shapes, ("action_loss",))
+
+
 def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp", **options: Any) -> VLAConfig:
     """Two cameras of 16 px, a Qwen2 of two layers."""
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
@@ -114,6 +120,7 @@ DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": 
 METAWORLD = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning_weight": 1.0}
 
 POLICIES: dict[str, PolicyCase] = {
+    "openvla": openvla(),
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
     "statevla-representation": statevla(1, ("behavior_cloning",)),
     "statevla-representation-demo": statevla(1, ("behavior_cloning",), **DEMO),

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from tempovla.model.vla.openvla_config import OpenVLAConfig
+from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
@@ -15,6 +17,7 @@ from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 
 POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
+    "openvla": (OpenVLAWrapper, OpenVLAConfig),
     "statevla": (StateVLA, StateVLAConfig),
     "vla": (VLAModel, VLAConfig),
 }

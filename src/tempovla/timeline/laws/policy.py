@@ -167,16 +167,22 @@ def _run(policy: Policy[S], contexts: Sequence[Context]) -> list[Tensor]:
 
 def _where_valid(term: LossTerm) -> LossTerm:
     """The term with zeros in place of what the objective masks out."""
-    mask = term.valid.reshape(term.valid.shape + (1,) * (term.prediction.dim() - term.valid.dim()))
-    target = None if term.target is None else torch.where(mask, term.target, 0)
-    return replace(term, prediction=torch.where(mask, term.prediction, 0), target=target)
+    target = None if term.target is None else _zero_where_invalid(term.target, term.valid)
+    return replace(term, prediction=_zero_where_invalid(term.prediction, term.valid), target=target)
+
+
+def _zero_where_invalid(value: Tensor, valid: Tensor) -> Tensor:
+    return torch.where(valid.reshape(valid.shape + (1,) * (value.dim() - valid.dim())), value, 0)
 
 
 def _gradients(policy: object, terms: dict[str, LossTerm]) -> dict[str, Tensor]:
     """Gradients of some smooth function of all terms; none where the policy has no parameters."""
     if not isinstance(policy, nn.Module):
         return {}
-    errors = [term.prediction if term.target is None else term.prediction - term.target for term in terms.values()]
+    errors = [
+        term.prediction if term.target is None or term.kind == "cross_entropy" else term.prediction - term.target
+        for term in terms.values()
+    ]
     total = torch.stack([error.square().sum() for error in errors]).sum()
     named = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
     if not (named and total.requires_grad):

@@ -1,0 +1,187 @@
+"""OpenVLA's checkpoints as its authors publish them: config.json and safetensors, read by name, without their code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from tempovla.model.vla.lora import ADAPTER
+from tempovla.model.vla.openvla_config import OpenVLAConfig
+from tempovla.model.vlm.pretrained import one_line_errors
+from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticVLM
+from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
+from tempovla.timeline.bundle import read_json
+from tempovla.timeline.config import config_from_json, config_to_json
+
+INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"
+REMEDY = "give the name or folder of an OpenVLA checkpoint, such as openvla/openvla-7b"
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights in safetensors files.
+
+    Attributes:
+        folder: where the files are.
+        file_of: name of every weight to its file.
+    """
+
+    folder: Path
+    file_of: Mapping[str, str]
+
+    def load_into(self, model: PrismaticVLM) -> None:
+        """Give a model, built on the meta device, all its weights, in the type that it was built with.
+
+        One file is read at a time, so that no more than one copy of the weights is in memory.
+
+        Raises:
+            ValueError: naming the first weight that is missing, unknown or of another shape, or a file that is damaged.
+        """
+        own = model.state_dict()
+        check_names(own, self.file_of, str(self.folder))
+        for file in sorted(set(self.file_of.values())):
+            names = [name for name, place in self.file_of.items() if place == file]
+            model.load_state_dict(self._read(file, names, own), strict=False, assign=True)
+        # What is computed from the config, not stored, is still on the meta device.
+        rotary = model.language_model.model.rotary_emb
+        model.language_model.model.rotary_emb = type(rotary)(model.language_model.config)
+
+    def _read(self, file: str, names: list[str], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        path = self.folder / file
+        try:
+            with safe_open(path, framework="pt") as stored:
+                for name in sorted(names):
+                    shape, wanted = tuple(stored.get_slice(name).get_shape()), tuple(own[name].shape)
+                    if shape != wanted:
+                        raise ValueError(
+                            f"{path}: weight {name!r} is {shape}, but config.json makes it {wanted}; "
+                            "copy the checkpoint again"
+                        )
+                return {name: stored.get_tensor(name).to(own[name].dtype) for name in names}
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path}: not readable ({error}); copy the checkpoint again") from None
+
+
+def check_names(own: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
+    """Refuse weights that are not exactly the model's own.
+
+    Raises:
+        ValueError: naming the first that is missing or unknown.
+    """
+    for name in sorted(own.keys() ^ given.keys()):
+        what = "lacks weight" if name in own else "has an unknown weight"
+        raise ValueError(f"{where}: {what} {name!r} of OpenVLA's layout; {REMEDY}")
+
+
+def read_checkpoint(
+    name_or_path: str | Path, *, camera: str, dtype: Literal["bfloat16", "float32"]
+) -> tuple[OpenVLAConfig, StoredWeights]:
+    """The config of a checkpoint, and where its weights are.
+
+    Raises:
+        ValueError: if there is no such checkpoint, or it is of another model.
+    """
+    folder = _folder(str(name_or_path))
+    published = read_json(folder / "config.json", remedy=REMEDY)
+    if published.get("model_type") != "openvla":
+        raise ValueError(f"{folder}: model_type is {published.get('model_type')!r}, not 'openvla'; {REMEDY}")
+    vlm = PrismaticConfig(*_featurizers(folder, published), _language(published), dtype=dtype)
+    stats = dict(published.get("norm_stats") or {})
+    if (folder / "dataset_statistics.json").is_file():  # a fine-tuned checkpoint's own dataset
+        stats |= read_json(folder / "dataset_statistics.json", remedy="copy the checkpoint again")
+    names = {"n_action_bins": "num_bins", "pad_to_multiple_of": "padding_tokens"}
+    names |= {"action_dim": "action_dim", "empty_token": "empty_token"}  # the published config has not got these
+    sizes = {own: published[name] for name, own in names.items() if name in published}
+    return OpenVLAConfig(vlm, camera, norm_stats=stats, **sizes), StoredWeights(folder, _files(folder))
+
+
+def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVLM, max_shard_size: str) -> None:
+    """Write what `read_checkpoint` reads.
+
+    Raises:
+        ValueError: if adapters have not been merged.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    weights = vlm.state_dict()
+    if any(ADAPTER in name for name in weights):
+        raise ValueError("the model has adapters still; call merge_lora() before it is saved in the published layout")
+    towers = (config.vlm.featurizer, config.vlm.fused_featurizer)
+    published = {
+        "model_type": "openvla",
+        "use_fused_vision_backbone": True,
+        "image_resize_strategy": "resize-naive",
+        "featurizers": [config_to_json(tower) for tower in towers],
+        "text_config": dict(config.vlm.language),
+        "n_action_bins": config.num_bins,
+        "pad_to_multiple_of": config.padding_tokens,
+        "action_dim": config.action_dim,
+        "empty_token": config.empty_token,
+        "norm_stats": dict(config.norm_stats),
+    }
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "config.json").write_text(json.dumps(published, indent=2) + "\n")
+    save_torch_state_dict(weights, target, max_shard_size=max_shard_size)
+
+
+def _folder(name_or_path: str) -> Path:
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    from huggingface_hub import snapshot_download
+
+    with one_line_errors(name_or_path, "OpenVLA checkpoint"):
+        return Path(snapshot_download(name_or_path, allow_patterns=["*.json", "*.safetensors"]))
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Name of every weight to its file."""
+    if (folder / INDEX).is_file():
+        file_of = read_json(folder / INDEX, remedy=REMEDY).get("weight_map")
+        if not isinstance(file_of, dict) or not file_of:
+            raise ValueError(f"{folder / INDEX}: has no weight_map; copy the checkpoint again")
+        absent = sorted({file for file in file_of.values() if not (folder / file).is_file()})
+        if absent:
+            raise ValueError(f"{folder / absent[0]}: no such file, but {INDEX} names it; copy the checkpoint again")
+        return file_of
+    if not (folder / WHOLE).is_file():
+        raise ValueError(f"{folder}: holds neither {INDEX} nor {WHOLE}; {REMEDY}")
+    try:
+        with safe_open(folder / WHOLE, framework="pt") as stored:
+            return dict.fromkeys(stored.keys(), WHOLE)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{folder / WHOLE}: not readable ({error}); copy the checkpoint again") from None
+
+
+def _featurizers(folder: Path, published: Mapping[str, Any]) -> tuple[PrismaticViTConfig, PrismaticViTConfig]:
+    """Sizes of both vision transformers, from their names in timm, or as `write_checkpoint` wrote them."""
+    strategy = published.get("image_resize_strategy", "letterbox")
+    if strategy != "resize-naive":
+        raise ValueError(f"{folder}: image_resize_strategy is {strategy!r}, and only 'resize-naive' is built; {REMEDY}")
+    if "featurizers" in published:
+        found = [config_from_json(PrismaticViTConfig, sizes, "featurizers") for sizes in published["featurizers"]]
+    else:
+        names = published.get("timm_model_ids", [])
+        unknown = [name for name in names if name not in FEATURIZERS]
+        if unknown:
+            raise ValueError(f"{folder}: vision model {unknown[0]!r} is not among {sorted(FEATURIZERS)}; {REMEDY}")
+        sides = published.get("image_sizes", [])
+        found = [replace(FEATURIZERS[name], image_size=side) for name, side in zip(names, sides, strict=False)]
+    if len(found) != 2:
+        raise ValueError(f"{folder}: names {len(found)} vision models, and two side by side are needed; {REMEDY}")
+    return found[0], found[1]
+
+
+def _language(published: Mapping[str, Any]) -> dict[str, Any]:
+    """The language model's settings; what the checkpoint leaves out is Llama-2's."""
+    given = {key: value for key, value in published.get("text_config", {}).items() if not key.startswith("_")}
+    for key in ("architectures", "torch_dtype", "dtype", "transformers_version"):
+        given.pop(key, None)
+    return {**LLAMA_2_7B, **given} if given.get("model_type", "llama") == "llama" else given

@@ -1,0 +1,44 @@
+"""Sizes of OpenVLA, and what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tempovla.model.vlm.prismatic import PrismaticConfig
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+
+OPENVLA_PROMPT = "In: What action should the robot take to {instruction}?\nOut:"
+
+
+def openvla_prompt(instruction: str) -> str:
+    """What OpenVLA is asked to do an instruction: the sentence that it was trained with, in small letters."""
+    return OPENVLA_PROMPT.format(instruction=instruction.strip().lower())
+
+
+@dataclass(frozen=True)
+class OpenVLAConfig:
+    """Sizes; as they stand, those of OpenVLA-7B.
+
+    Attributes:
+        vlm: the vision-language model.
+        camera: the one stream of pictures that it sees.
+        action_dim: dimensions of an action, a word each.
+        num_bins: number of action tokens.
+        padding_tokens: rows of the embedding table beyond the tokenizer's words.
+        empty_token: the word that stands between the prompt and the actions (a lone space of Llama-2's).
+        norm_stats: dataset to statistics of its actions, as the checkpoint has them; see `ActionStatistics`.
+    """
+
+    vlm: PrismaticConfig = field(default_factory=PrismaticConfig)
+    camera: str = IMAGE_KEY_PREFIX + "front"
+    action_dim: int = 7
+    num_bins: int = 256
+    padding_tokens: int = 64
+    empty_token: int = 29871
+    norm_stats: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.action_dim < 1:
+            raise ValueError(f"action_dim={self.action_dim} must be at least 1")

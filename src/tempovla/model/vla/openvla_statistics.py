@@ -1,0 +1,57 @@
+"""What OpenVLA's checkpoints know of the actions of the datasets that they were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ActionStatistics:
+    """How the actions of one dataset were normalised: the 1st to 99th percentile to [-1, 1].
+
+    Attributes:
+        low: (A,) the 1st percentile, float32.
+        high: (A,) the 99th.
+        mask: (A,) bool, False for dimensions that were left as they are, such as a gripper.
+    """
+
+    low: Tensor
+    high: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, norm_stats: Mapping[str, Any], unnorm_key: str | None = None) -> ActionStatistics:
+        """The statistics of one dataset of a checkpoint's `norm_stats`; the name may be left out where there is one.
+
+        Raises:
+            ValueError: if there is no such dataset, or it has no quantiles of actions.
+        """
+        known = sorted(norm_stats)
+        if unnorm_key is None and len(known) == 1:
+            unnorm_key = known[0]
+        if unnorm_key is None or unnorm_key not in norm_stats:
+            near = get_close_matches(unnorm_key or "", known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {known}"
+            raise ValueError(f"unnorm_key={unnorm_key!r} is no dataset of this checkpoint's norm_stats; {hint}")
+        action = norm_stats[unnorm_key].get("action", {})
+        missing = [key for key in ("q01", "q99") if key not in action]
+        if missing:
+            raise ValueError(f"norm_stats of {unnorm_key!r} have no {missing} of actions; copy the checkpoint again")
+        low, high = torch.tensor(action["q01"]).float(), torch.tensor(action["q99"]).float()
+        return cls(low, high, torch.tensor(action.get("mask", [True] * len(low)), dtype=torch.bool))
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The dimensions that were left as they are."""
+        return tuple(dimension for dimension, scaled in enumerate(self.mask.tolist()) if not scaled)
+
+    def unnormalize(self, actions: Tensor) -> Tensor:
+        """Actions (..., A) from [-1, 1] back in the robot's units."""
+        low, high, mask = (x.to(actions.device) for x in (self.low, self.high, self.mask))
+        return torch.where(mask, 0.5 * (actions + 1.0) * (high - low) + low, actions)
