@@ -17,7 +17,7 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.vla_model import VLAModel
-from tempovla.recipe.dataset import build_loader, load_dataset, split_source
+from tempovla.recipe.dataset import build_batches, load_dataset
 from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.offline import evaluate_offline
 from tempovla.recipe.vla import build_policy, build_transform, train_vla
@@ -162,8 +162,10 @@ def test_pictures_that_the_encoder_pads_keep_their_shape(tmp_path, recipe):
         train_vla(recipe, tmp_path / "run")
     recipe = with_model(recipe, cameras=(FRONT,))
     source = load_dataset(recipe)
-    sample = next(iter(build_loader(split_source(source, recipe)[0], VLAModel(recipe.model), recipe, recipe.training)))
-    transform = build_transform(recipe, VLAModel(recipe.model), source)
+    policy = VLAModel(recipe.model)
+    transform = build_transform(recipe, policy, source)
+    loader, _ = build_batches(source, policy.windows(), recipe, recipe.training, transform)
+    sample = next(iter(loader))
     seen = transform.forward_sample(sample).context.now[FRONT].value
     assert seen.shape == (4, 1, 3, 24, 32)
     assert torch.equal(seen.movedim(-3, -1), sample.context.now[FRONT].value)
