@@ -11,6 +11,7 @@ from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class VLAConfig:
     max_instruction_tokens: int = 32
     action_head: str = "mlp"
     action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    cameras: tuple[str, ...] = ("observation.images.agentview_rgb",)
+    cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb",)
     robot_state_dim: int | None = None
     action_dim: int = 7
     has_gripper: bool = True
