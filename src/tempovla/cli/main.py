@@ -43,7 +43,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Subcommand to its module, which has `build()` and `run(args)`, and to its summary."""
 
-EXTRA_OF_MODULE = {"peft": "lora", "metaworld": "sim", "mujoco": "sim", "gymnasium": "sim", "rerun": "viz"}
+EXTRA_OF_MODULE = {
+    "peft": "lora",
+    "diffusers": "diffusion",
+    "metaworld": "sim",
+    "mujoco": "sim",
+    "gymnasium": "sim",
+    "rerun": "viz",
+}
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130
 
