@@ -10,6 +10,7 @@ from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
+from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 FRONT = "observation.images.front"
 
@@ -53,9 +54,9 @@ def test_saved_as_json_it_does_the_same():
 
 
 def test_every_registered_transform_is_saved_under_its_name():
-    steps = [BlankImages((FRONT,), 4), *pipeline().steps]
+    steps = [BlankImages((FRONT,), 4), *pipeline().steps, TokenizeInstruction(WordTokenizer(64), max_length=8)]
     names = [entry["name"] for entry in TransformPipeline(steps).to_json()["steps"]]
-    assert names == ["blank_images", "resize_images", "normalize", "embed_instruction"]
+    assert names == ["blank_images", "resize_images", "normalize", "embed_instruction", "tokenize_instruction"]
     assert set(names) == set(TRANSFORM_REGISTRY)
 
 
