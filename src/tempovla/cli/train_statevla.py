@@ -7,10 +7,10 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
+from tempovla.cli.train_policy import training_figures
 from tempovla.recipe.dataset import load_dataset
 from tempovla.recipe.statevla import check_of_use, phase_of, train_phase
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.train.trainer import FitResult
 
 EXAMPLES = """
 tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --out outputs/run
@@ -72,14 +72,3 @@ def run(args: Namespace) -> Outcome:
         done[f"phase{phase}"] = training_figures(result)
     lines = [f"{name}: {figures['train_step']} steps, {figures['checkpoint']}" for name, figures in done.items()]
     return Outcome("\n".join(lines), done)
-
-
-def training_figures(result: FitResult) -> dict[str, Any]:
-    """How a run ended, as JSON values."""
-    return {
-        "train_step": result.train_step,
-        "checkpoint": str(result.checkpoint),
-        "best_checkpoint": None if result.best_checkpoint is None else str(result.best_checkpoint),
-        "metrics": dict(result.metrics),
-        "cpu_seconds": round(result.cpu_seconds, 2),
-    }

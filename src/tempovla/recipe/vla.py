@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.language_model import LANGUAGE_MODELS
-from tempovla.recipe.dataset import (
-    build_batches,
-    check_fits,
-    load_dataset,
-    observation_transforms,
-    preparation,
-    provenance,
-)
+from tempovla.recipe.cloning import clone_behavior
+from tempovla.recipe.dataset import observation_transforms
 from tempovla.recipe.vla_config import VLARecipe
-from tempovla.timeline import Bundle, EpisodeSource
-from tempovla.timeline.config import config_to_json
-from tempovla.train import distributed
-from tempovla.train.trainer import FitResult, fit
+from tempovla.timeline import EpisodeSource
+from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer, TransformersTokenizer, WordTokenizer
 
@@ -52,36 +39,24 @@ def train_vla(
         ValueError: if the dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
             model.
     """
-    if source is None:
-        source = load_dataset(recipe)
-    training = recipe.training
-    check_fits(recipe.model, source)
-    with distributed.process_group() as device:
-        torch.manual_seed(training.seed)
-        policy = build_policy(recipe.model, None if resume else pretrained_vlm).to(device)
-        if training.recompute_activations:
-            policy.enable_gradient_checkpointing()
-        transform = build_transform(recipe, policy, source)
-        loader, validation = build_batches(source, policy.windows(), recipe, training, transform)
-        return fit(
-            policy,
-            loader,
-            training,
-            out_dir,
-            bundle=lambda weights: make_bundle(policy, transform, source, weights, recipe),
-            prepare=preparation(recipe.transform, transform),
-            validation=validation,
-            phase="vla",
-            resume=resume,
-        )
+    return clone_behavior(
+        "vla",
+        recipe,
+        out_dir,
+        build_policy=lambda: build_policy(recipe, None if resume else pretrained_vlm),
+        build_transform=lambda policy, source: build_transform(recipe, policy, source),
+        resume=resume,
+        source=source,
+    )
 
 
-def build_policy(config: VLAConfig, pretrained_vlm: str | Path | None = None) -> VLAModel:
+def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) -> VLAModel:
     """The policy to train, its vision-language model taken from a folder where one is given.
 
     A pretrained language model that learns as a whole is held in float32, unless `language.dtype` says otherwise: steps
     as small as those of fine-tuning would be lost in bfloat16's rounding.
     """
+    config = recipe.model
     language = config.vlm.language
     if language.dtype is None and not language.freeze and config.lora is None:
         language = replace(language, dtype="float32")
@@ -90,6 +65,8 @@ def build_policy(config: VLAConfig, pretrained_vlm: str | Path | None = None) ->
         policy.load_vlm(pretrained_vlm)
     if config.lora is not None:
         policy.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
+    if recipe.training.recompute_activations:
+        policy.enable_gradient_checkpointing()
     return policy
 
 
@@ -124,22 +101,3 @@ def build_tokenizer(recipe: VLARecipe, policy: VLAModel) -> Tokenizer:
     own = WORDS if language.architecture else LANGUAGE_MODELS.get(language.model_name, language.model_name)
     name = recipe.transform.tokenizer or own
     return WordTokenizer(policy.vlm.language.vocab_size) if name == WORDS else TransformersTokenizer(name)
-
-
-def make_bundle(
-    policy: VLAModel,
-    transform: TransformPipeline,
-    source: EpisodeSource,
-    weights: Mapping[str, Tensor],
-    recipe: VLARecipe,
-) -> Bundle:
-    """What to deploy."""
-    return Bundle(
-        "vla",
-        config_to_json(policy.config),
-        policy.windows(),
-        source.embodiment,
-        transform.to_json(),
-        weights,
-        provenance(source, recipe),
-    )

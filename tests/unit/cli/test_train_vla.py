@@ -60,7 +60,7 @@ def read_recipe(*arguments: str) -> VLARecipe:
 @pytest.mark.parametrize("head", sorted(ACTION_HEAD_REGISTRY))
 def test_the_metaworld_config_builds_with_every_head(head):
     recipe = read_recipe("--model.action_head", head)
-    policy = build_policy(recipe.model)
+    policy = build_policy(recipe)
     assert type(policy.action_head) is ACTION_HEAD_REGISTRY[head]
     assert sum(weight.numel() for weight in policy.parameters()) < 5e6
 

@@ -129,7 +129,7 @@ def test_lora_trains_resumes_and_acts(tmp_path, recipe):
 def build_policy_weights(recipe: VLARecipe) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
-        return build_policy(recipe.model).state_dict()
+        return build_policy(recipe).state_dict()
 
 
 def test_a_run_starts_from_the_vision_language_model_of_another(tmp_path, recipe):
@@ -190,7 +190,7 @@ def test_the_tokenizer_is_that_of_a_pretrained_language_model_and_else_hashed_wo
     policy.vlm.language.decoder.save_pretrained(tmp_path / "language")
     language = replace(recipe.model.vlm.language, model_name=str(tmp_path / "language"), architecture=None)
     recipe = with_model(recipe, vlm=replace(recipe.model.vlm, language=language))
-    policy = build_policy(recipe.model)
+    policy = build_policy(recipe)
     assert policy.vlm.language.decoder.dtype == torch.float32
     *_, own = build_transform(recipe, policy, source).steps
     assert isinstance(own.tokenizer, TransformersTokenizer)

@@ -1,0 +1,83 @@
+"""Behaviour cloning of any policy: what the recipes of VLAs share once they have a policy and its transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tempovla.recipe.dataset import Recipe, build_batches, check_fits, load_dataset, preparation, provenance
+from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline.config import config_to_json
+from tempovla.train import distributed
+from tempovla.train.trainer import FitResult, fit
+from tempovla.transform.pipeline import TransformPipeline
+
+
+def clone_behavior(
+    kind: str,
+    recipe: Recipe,
+    out_dir: str | Path,
+    *,
+    build_policy: Callable[[], Any],
+    build_transform: Callable[[Any, EpisodeSource], TransformPipeline],
+    resume: str | Path | None = None,
+    source: EpisodeSource | None = None,
+) -> FitResult:
+    """Train a policy to imitate a dataset, in `out_dir`.
+
+    Args:
+        kind: name of the policy in `POLICY_REGISTRY`, and of the run's one phase.
+        recipe: the experiment.
+        out_dir: folder of the run.
+        build_policy: gives the policy to train; torch's seed is the run's.
+        build_transform: gives the transforms that training and control share, of the policy and its dataset.
+        resume: checkpoint of this run to go on from.
+        source: the dataset, if it is loaded already.
+
+    Raises:
+        ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
+    """
+    if source is None:
+        source = load_dataset(recipe)
+    training = recipe.training
+    check_fits(recipe.model, source)
+    with distributed.process_group() as device:
+        torch.manual_seed(training.seed)
+        policy = build_policy().to(device)
+        transform = build_transform(policy, source)
+        loader, validation = build_batches(source, policy.windows(), recipe, training, transform)
+        return fit(
+            policy,
+            loader,
+            training,
+            out_dir,
+            bundle=lambda weights: make_bundle(kind, policy, transform, source, weights, recipe),
+            prepare=preparation(recipe.transform, transform),
+            validation=validation,
+            phase=kind,
+            resume=resume,
+        )
+
+
+def make_bundle(
+    kind: str,
+    policy: Any,
+    transform: TransformPipeline,
+    source: EpisodeSource,
+    weights: Mapping[str, Tensor],
+    recipe: Recipe,
+) -> Bundle:
+    """What to deploy."""
+    return Bundle(
+        kind,
+        config_to_json(policy.config),
+        policy.windows(),
+        source.embodiment,
+        transform.to_json(),
+        weights,
+        provenance(source, recipe),
+    )
