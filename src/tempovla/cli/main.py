@@ -117,14 +117,18 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
 
 def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> str:
     """A parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
+    message = re.sub(r"typing\.Literal\[([^]]*)\]", lambda found: _either(found[1]), message)
     message = re.sub(r"Expected a (<class ')?([^']+?)('>)?\. Got", r"expected \2, got", message)
+    message = re.sub(
+        r"Does not validate against any of the Union.*Given value: (.*)", _expected_union, message, flags=re.S
+    )
     message = message.replace("Parser key ", "").rstrip(".")
     keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message)
     named = [_underscored(key) for groups in keys for key in groups if key]
     config = re.search(r"--config[= ](\S+)", " ".join(arguments))
     if config and not any(key.rsplit(".", 1)[-1] in _underscored(word) for key in named for word in arguments):
         message = f"{config[1]}: {message}"
-    known = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    known = [option[2:] for option in parser._option_string_actions if option[:2] == "--"]
     options = {_underscored(option): option for option in known}
     for key in reversed(named):
         near = [option for option in options if option.endswith(f".{key}")]
@@ -132,6 +136,18 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
         if key not in options and near:
             return f"{message}; did you mean {' or '.join(options[option] for option in near)}?"
     return message
+
+
+def _expected_union(complaint: re.Match[str]) -> str:
+    """A parser's complaint about a value that may be of several types, without its list of failures."""
+    types = re.findall(r"Expected an? (<class ')?([^\n]+?)('>)?(?=\.?\s+- |\.?\s+Given)", complaint[0])
+    names = ["null" if name == "NoneType" else name for _, name, _ in types]
+    return f"expected {' or '.join(dict.fromkeys(names))}, got value: {complaint[1].rstrip('.')}"
+
+
+def _either(values: str) -> str:
+    """`'a', 'b'` as `a or b`."""
+    return " or ".join(value.strip(" '") for value in values.split(","))
 
 
 def _underscored(option: str) -> str:

@@ -97,8 +97,9 @@ class LiberoHdf5Source:
         return len(self._demos)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length, instruction and task, scene included where it is known, of one demonstration."""
-        return replace(self._numbers.episode(episode), task=self._tasks[episode])
+        """Length, instruction, task, scene included where it is known, and origin of one demonstration."""
+        info, demo = self._numbers.episode(episode), self._demos[episode]
+        return replace(info, task=self._tasks[episode], origin=f"{demo.path}: {demo.name}")
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(length,) times of the steps [s]."""

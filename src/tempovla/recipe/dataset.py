@@ -96,6 +96,28 @@ def check_fits(model: Streams, source: EpisodeSource) -> None:
         check_gripper(source)
 
 
+def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str) -> None:
+    """Refuse an episode in which no window lies whole: all that could be learned of it is its end.
+
+    Args:
+        source: the dataset, as it will be trained on.
+        windows: what the policy reads.
+        remedy: the settings that make the windows shorter.
+
+    Raises:
+        ValueError: naming the file, the episode, both lengths and the remedy.
+    """
+    offsets = [offset for window in windows for offset in window.offsets]
+    needed = max(offsets) - min(offsets) + 1
+    for index in range(len(source)):
+        info = source.episode(index)
+        if info.length < needed:
+            raise ValueError(
+                f"{info.origin or f'{source.name}: episode {index}'} has {info.length} steps, but a window needs "
+                f"{needed}; remove the episode, or lower {remedy} (data.max_len_data may have cut it)"
+            )
+
+
 def check_gripper(source: EpisodeSource) -> None:
     """Refuse a dataset whose last action dimension is no gripper in {-1, +1}: it could be learned, but not executed.
 

@@ -23,6 +23,7 @@ from tempovla.recipe.collapse import CollapseAlarm
 from tempovla.recipe.dataset import (
     build_batches,
     check_fits,
+    check_lengths,
     load_dataset,
     observation_transforms,
     preparation,
@@ -81,6 +82,7 @@ def train_phase(
         torch.manual_seed(training.seed)
         policy = StateVLA(model_config, phase).to(device)
         policy.recompute_activations(recipe.training.recompute_activations)
+        check_lengths(source, policy.windows(), "model.action_seq_len and model.jepa.prediction_horizon")
         LOGGER.info("%s\n%s", PHASE_NAMES[phase], size_table(policy))
         transform = build_transform(recipe, model_config, source)
         if phase == 2 and resume is None:
@@ -153,7 +155,9 @@ def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: Trans
     """
     folder = Path(checkpoint)
     if not folder.exists():
-        raise ValueError(f"{folder}: no phase 1 checkpoint; train phase 1 first, or give --phase1_checkpoint")
+        there = sorted(path.name for path in folder.parent.glob("checkpoint_*"))
+        remedy = f"give one of {', '.join(there)}" if there else "train phase 1 first, or give --phase1_checkpoint"
+        raise ValueError(f"{folder}: no phase 1 checkpoint; {remedy}")
     bundle = Bundle.load(folder)
     if bundle.provenance.get("phase") == 2:
         raise ValueError(f"{folder}: is of phase 2; give a checkpoint of phase 1, or go on from it with --checkpoint")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -45,11 +45,13 @@ class EpisodeInfo:
         instruction: what was carried out, in words.
         task: the benchmark's name of it, which may tell apart what the words do not, such as two scenes; "" where the
             words are all that is known.
+        origin: for messages, the file and what it calls the episode there; "" where the dataset's name says it all.
     """
 
     length: int
     instruction: str
     task: str = ""
+    origin: str = field(default="", compare=False)
 
 
 class Reading(NamedTuple):

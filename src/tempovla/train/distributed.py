@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # its defaults keep the group that exists when it is first imported: none, here
 from torch import Tensor
 
 _SESSIONS = itertools.count()
@@ -54,9 +57,16 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
 
 
 def add_up(values: Tensor) -> Tensor:
-    """The sum of a tensor over the processes."""
+    """The sum of a tensor over the processes.
+
+    A thread of gloo lets go of the tensor later than the sum is there, and needs the interpreter for it: were that at
+    its end, the process would abort. So this waits until it has.
+    """
     if is_distributed():
+        references = sys.getrefcount(values)
         dist.all_reduce(values)
+        while values.device.type == "cpu" and sys.getrefcount(values) > references:
+            time.sleep(0)
     return values
 
 

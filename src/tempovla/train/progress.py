@@ -73,6 +73,6 @@ class TrainingProgress(ProgressBar):
         words = [f"{name} {value:.3g}" for name, value in losses.items()]
         figures = ", ".join([*words, f"{steps_per_s * rows:.0f} samples/s"])
         self.show(train_step, figures)
-        if self.line_is_due(now_s):
+        if self.line_is_due(now_s, last=train_step == self.total):
             left_s = (self.total - train_step) / max(steps_per_s, 1e-9)
             LOGGER.info("%s: step %d of %d, %s, %.0f s left", self.what, train_step, self.total, figures, left_s)

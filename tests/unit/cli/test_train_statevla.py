@@ -160,6 +160,10 @@ def test_phase_2_starts_from_a_given_checkpoint(tmp_path, tempovla, small_statev
         (["--training.batch_size", "x"], '"training.batch_size": expected int, got value: x'),
         (["--training.batchsize", "3"], "--training.batchsize 3; did you mean training.batch_size?"),
         (["--training.batch_siz", "3"], "--training.batch_siz 3; did you mean training.batch_size?"),
+        (["--batchsize", "3"], "--batchsize 3; did you mean batch_size?"),
+        (["--phase", "3"], '"phase": expected 1 or 2, got value: 3'),
+        (["--precision", "fp8"], "expected float32 or bfloat16, got value: fp8"),
+        (["--demos_per_task", "many"], '"data.demos_per_task": expected int or null, got value: many;'),
         (["--num_epochs", "3"], "--num_epochs 3; did you mean training.num_epochs or training.phase1.num_epochs or"),
         (["--batch_size", "x"], '"training.batch_size": expected int, got value: x'),
         (["--training.batch_size", "0"], "training.batch_size=0 must be at least 1"),
@@ -202,6 +206,16 @@ def libero(tmp_path) -> Path:
     """Eight episodes of two tasks in LIBERO's files."""
     libero_recordings.record(tmp_path / "libero", lengths=(14,) * 8, size=32)
     return tmp_path / "libero"
+
+
+def test_a_demonstration_shorter_than_the_window_is_named(tmp_path, fails):
+    libero_recordings.record(tmp_path, lengths=(14, 14, 9), tasks=(libero_recordings.MILK,), size=32)
+    train = ["train", "statevla", "--config", CONFIGS / "statevla_libero_object.yaml", *SMALL_GUIDE]
+    line = fails(*train, "--data.data_directory", tmp_path, "--out", tmp_path / "run", "--phase", 1)
+    assert f"{libero_recordings.MILK}_demo.hdf5: demo_2 has 9 steps, but a window needs 10; remove the episode" in line
+    assert "demo_0 has 8 steps" in fails(
+        *train, "--data.data_directory", tmp_path, "--out", tmp_path / "run", "--max_len_data", 8
+    )
 
 
 SMALL_GUIDE = (

@@ -181,7 +181,7 @@ def test_folder_without_files(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
-def test_an_episode_shorter_than_the_window_is_no_error(tmp_path: Path) -> None:
+def test_an_episode_shorter_than_the_window_opens_and_is_invalid_beyond_its_end(tmp_path: Path) -> None:
     record(tmp_path, (2,))
     loader = SampleLoader(
         Mixture([open_source(tmp_path)]), [Window(ACTION_KEY, tuple(range(10)))], LoaderConfig(2), seed=0

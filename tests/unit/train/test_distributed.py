@@ -67,3 +67,33 @@ def test_ctrl_c_under_torchrun_saves_one_checkpoint(tmp_path):
     process.communicate(timeout=180)
     saved = Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"]
     assert saved == read_metrics(tmp_path)[-1]["train_step"]
+
+
+GROUP = """
+import pathlib
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from tempovla.train import distributed
+
+def train():
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    distributed.average(torch.ones(1))
+    distributed.wait_for_all()
+
+with distributed.process_group("cpu"):
+    train()
+threads = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+assert "pt_gloo_runloop" not in threads, threads
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's list of threads")
+def test_no_thread_outlives_the_group_and_aborts_the_process_at_its_end(tmp_path):
+    script = tmp_path / "group.py"
+    script.write_text(GROUP)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr

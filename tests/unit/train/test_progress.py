@@ -30,6 +30,15 @@ def test_without_a_terminal_a_line_comes_every_interval_with_throughput_and_time
     assert capsys.readouterr() == ("", "")
 
 
+def test_without_a_terminal_the_last_step_has_a_line_however_short_the_run(caplog):
+    with (
+        caplog.at_level(logging.INFO, "tempovla.train.progress"),
+        TrainingProgress("phase1", train_step=5, total_steps=6, silent=False) as bar,
+    ):
+        bar.step(6, {"jepa_mse": 0.0123}, rows=64)
+    assert caplog.messages == ["phase1: step 6 of 6, jepa_mse 0.0123, 3 samples/s, 0 s left"]
+
+
 def test_processes_other_than_the_first_say_nothing(caplog, capsys):
     with caplog.at_level(logging.INFO, "tempovla.train.progress"):
         report(silent=True)
