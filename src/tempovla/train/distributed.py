@@ -60,12 +60,13 @@ def add_up(values: Tensor) -> Tensor:
     """The sum of a tensor over the processes.
 
     A thread of gloo lets go of the tensor later than the sum is there, and needs the interpreter for it: were that at
-    its end, the process would abort. So this waits until it has.
+    its end, the process would abort. So this waits until it has, or for a second.
     """
     if is_distributed():
         references = sys.getrefcount(values)
         dist.all_reduce(values)
-        while values.device.type == "cpu" and sys.getrefcount(values) > references:
+        latest_s = time.monotonic() + 1.0
+        while values.device.type == "cpu" and sys.getrefcount(values) > references and time.monotonic() < latest_s:
             time.sleep(0)
     return values
 
