@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, LossTerm, Task, TimelineSample, Track, Window
 from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
@@ -59,7 +60,8 @@ class LinearPolicy(nn.Module):
 
     @torch.no_grad()
     def after_step(self, train_step: int) -> None:
-        self.slow_weight.lerp_(self.encoder.weight, 0.1)
+        weight = self.encoder.weight
+        self.slow_weight.lerp_(weight.full_tensor() if isinstance(weight, DTensor) else weight, 0.1)
 
     def bundle(self, weights: Mapping[str, Tensor]) -> Bundle:
         config = {"code_dim": self.code_dim, "dropout": self.dropout_rate}
