@@ -55,6 +55,9 @@ class LinearPolicy(nn.Module):
             "code_size": LossTerm(code, torch.zeros_like(code), rows, weight=0.0, kind="l1"),
         }
 
+    def shard_units(self) -> list[nn.Module]:
+        return [self.encoder]
+
     def act(self, context: Context, state: None) -> tuple[ActionChunk, None]:
         return ActionChunk(**vars(Track.of(self._actions(self._code(context)), range(HORIZON)))), None
 

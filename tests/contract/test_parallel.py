@@ -49,7 +49,7 @@ def two_steps(name: str, batches: int, sharded: bool) -> tuple[list[float], dict
 
 
 @pytest.mark.parametrize("batches", [1, 2])
-@pytest.mark.parametrize("name", [name for name in sorted(POLICIES)])
+@pytest.mark.parametrize("name", sorted(POLICIES))
 def test_a_sharded_policy_learns_as_a_whole_one(alone, name, batches):
     figures, weights = two_steps(name, batches, sharded=True)
     expected_figures, expected = two_steps(name, batches, sharded=False)

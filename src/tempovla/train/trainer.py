@@ -346,16 +346,20 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
-        """`val_total` and `val_<term>` of the weights to deploy: means of the batches' losses, weighted by rows."""
+        """`val_total` and `val_<term>` of the weights to deploy: means of the batches' losses, weighted by rows.
+
+        A batch's rows are those of all processes, as its loss is.
+        """
         sums: dict[str, Tensor | float] = {}
         rows = 0
         self.policy.eval()
         with self.ema.applied() if self.ema is not None else nullcontext():
             for sample in validation:
                 report = self.loss(sample.to(self.device))
+                size = distributed.add_up(torch.tensor(sample.batch_size, device=self.device)).item()
                 for name, value in {"total": report.total, **report.terms}.items():
-                    sums[name] = sums.get(name, 0.0) + value * sample.batch_size
-                rows += sample.batch_size
+                    sums[name] = sums.get(name, 0.0) + value * size
+                rows += size
         self.policy.train()
         if rows == 0:
             raise ValueError("validation holds no batch; give validation=None to train without")
