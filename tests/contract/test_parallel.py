@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.distributed as dist
 from tests.contract.registry import POLICIES
 from tests.contract.samples import random_sample
 from torch.distributed.tensor import DTensor
@@ -19,13 +18,6 @@ from tempovla.train.backward import LossGraph, backward
 from tempovla.train.config import TrainConfig
 from tempovla.train.optimizer import build_optimizer, clip_gradients, trainable_parameters
 from tempovla.train.parallel import local, shard
-
-
-@pytest.fixture
-def alone():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 def two_steps(name: str, batches: int, sharded: bool) -> tuple[list[float], dict[str, torch.Tensor]]:
@@ -50,7 +42,7 @@ def two_steps(name: str, batches: int, sharded: bool) -> tuple[list[float], dict
 
 @pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("name", sorted(POLICIES))
-def test_a_sharded_policy_learns_as_a_whole_one(alone, name, batches):
+def test_a_sharded_policy_learns_as_a_whole_one(alone_in_a_group, name, batches):
     figures, weights = two_steps(name, batches, sharded=True)
     expected_figures, expected = two_steps(name, batches, sharded=False)
     assert figures == pytest.approx(expected_figures, rel=1e-5)

@@ -105,9 +105,9 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     is_main, found = distributed.rank() == 0, {}
     for name, tensor in tensors.items():
         if isinstance(tensor, DTensor):
-            whole = tensor.detach().full_tensor()
+            whole = tensor.full_tensor()
             if is_main:
-                found[name] = whole.cpu()
+                found[name] = whole.detach().cpu()
         else:
             found[name] = tensor
     return found

@@ -356,7 +356,7 @@ class Trainer:
         with self.ema.applied() if self.ema is not None else nullcontext():
             for sample in validation:
                 report = self.loss(sample.to(self.device))
-                size = distributed.add_up(torch.tensor(sample.batch_size, device=self.device)).item()
+                size = int(distributed.add_up(torch.tensor(sample.batch_size, device=self.device)))
                 for name, value in {"total": report.total, **report.terms}.items():
                     sums[name] = sums.get(name, 0.0) + value * size
                 rows += size

@@ -28,7 +28,7 @@ PARALLEL = ("ddp", "fsdp")
 
 
 class PartlyIdlePolicy(LinearPolicy):
-    """A part of it is frozen, and two weights, one of them a unit's, take no part in the loss."""
+    """A part of it is frozen, two weights, one of them a unit's, take no part in the loss, and one has a single row."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -36,10 +36,11 @@ class PartlyIdlePolicy(LinearPolicy):
             torch.manual_seed(1)
             self.frozen = nn.Linear(self.code_dim, self.code_dim).requires_grad_(False)
             self.idle_unit = nn.Linear(3, 5)
-            self.idle = nn.Parameter(torch.randn(1, 3))
+            self.idle = nn.Parameter(torch.randn(4, 3))
+        self.gain = nn.Parameter(torch.ones(1, self.code_dim))  # of which the second process has nothing
 
     def _code(self, context: Context) -> Tensor:
-        return self.frozen(super()._code(context))
+        return self.gain * self.frozen(super()._code(context))
 
     def shard_units(self) -> list[nn.Module]:
         return [self.encoder, self.frozen, self.idle_unit]
