@@ -52,7 +52,7 @@ def parallel(graph: LossGraph, config: TrainConfig) -> nn.Module:
         shard(graph)
         return graph
     # A policy may leave parameters out of a step's loss, just as in a single process.
-    return DistributedDataParallel(graph, find_unused_parameters=True)
+    return DistributedDataParallel(graph, find_unused_parameters=True, gradient_as_bucket_view=True)
 
 
 def shard(graph: LossGraph) -> None:
@@ -67,11 +67,11 @@ def shard(graph: LossGraph) -> None:
     """
     units = _units(graph)
     _check(graph, units)
-    for tensor in (*graph.parameters(), *graph.buffers()):
-        dist.broadcast(tensor.detach(), src=0)
     marked = {name: vars(parameter) for name, parameter in graph.named_parameters()}
     for parameter in graph.parameters():
         parameter.data = parameter.data.contiguous()  # convolutions may be held channels-last
+    for tensor in (*graph.parameters(), *graph.buffers()):
+        dist.broadcast(tensor.detach(), src=0)
     mesh = init_device_mesh(next(graph.parameters()).device.type, (distributed.world_size(),))
     for module in (*units, graph):
         fully_shard(module, mesh=mesh, reshard_after_forward=True)

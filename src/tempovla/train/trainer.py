@@ -38,6 +38,7 @@ from tempovla.train.progress import TrainingProgress
 from tempovla.train.resume import check_resumable, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.stream import BatchStream
+from tempovla.train.validation import validation_losses
 from tempovla.train.watch import Watch
 
 VALIDATION = "val_"
@@ -344,27 +345,13 @@ class Trainer:
         )
         return now * self.config.save_interval if now > before else None
 
-    @torch.no_grad()
     def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
-        """`val_total` and `val_<term>` of the weights to deploy: means of the batches' losses, weighted by rows.
-
-        A batch's rows are those of all processes, as its loss is.
-        """
-        sums: dict[str, Tensor | float] = {}
-        rows = 0
+        """`val_total` and `val_<term>` of the weights to deploy."""
         self.policy.eval()
         with self.ema.applied() if self.ema is not None else nullcontext():
-            for sample in validation:
-                report = self.loss(sample.to(self.device))
-                size = int(distributed.add_up(torch.tensor(sample.batch_size, device=self.device)))
-                for name, value in {"total": report.total, **report.terms}.items():
-                    sums[name] = sums.get(name, 0.0) + value * size
-                rows += size
+            losses = validation_losses(self.loss, validation, self.device)
         self.policy.train()
-        if rows == 0:
-            raise ValueError("validation holds no batch; give validation=None to train without")
-        values = distributed.average(torch.stack([torch.as_tensor(value) / rows for value in sums.values()])).tolist()
-        losses = {f"{VALIDATION}{name}": value for name, value in zip(sums, values, strict=True)}
+        losses = {f"{VALIDATION}{name}": value for name, value in losses.items()}
         self.metrics |= losses
         return losses
 
