@@ -6,6 +6,7 @@ session.py vla DATASET OUT BATCH_SIZE                        each of `VLA_KINDS`
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -43,14 +44,25 @@ def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, para
 
 
 def train_vla_kind(
-    kind: str, dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp", **training
+    kind: str,
+    dataset: str | Path,
+    out: str | Path,
+    batch_size: int,
+    parallel: str = "ddp",
+    resume: Path | None = None,
 ) -> FitResult:
     """`whole` learns as a whole and recomputes activations; `lora` has frozen vision, adapters and two batches a step.
 
     An epoch is of four batches.
     """
     recipe = vla_recipe(dataset)
-    settings = {"batch_size": batch_size, "train_steps": None, "num_epochs": 1, "save_interval_steps": 2, **training}
+    settings = {
+        "batch_size": batch_size,
+        "train_steps": None,
+        "num_epochs": 1,
+        "save_interval_steps": 2,
+        "keep_every": 2,
+    }
     if kind == "whole":
         settings["recompute_activations"] = True
     else:
@@ -59,7 +71,16 @@ def train_vla_kind(
         vision = VisionEncoderConfig("siglip", freeze=True, architecture=architecture)
         model = replace(recipe.model, vlm=replace(recipe.model.vlm, vision=vision), lora=LoRAConfig(r=2, alpha=4.0))
         recipe = replace(recipe, model=model)
-    return train_vla(replace(recipe, training=replace(recipe.training, parallel=parallel, **settings)), out)
+    recipe = replace(recipe, training=replace(recipe.training, parallel=parallel, **settings))
+    return train_vla(recipe, out, resume=resume)
+
+
+def train_vlas(dataset: Path, out: Path, batch_size: int) -> None:
+    """Every kind by DDP and by FSDP, and the last half of one again as `resumed`."""
+    for kind, parallel in itertools.product(VLA_KINDS, PARALLEL):
+        train_vla_kind(kind, dataset, out / f"{kind}_{parallel}", batch_size, parallel)
+    halfway = out / "whole_fsdp/checkpoints/step_00000002"
+    train_vla_kind("whole", dataset, out / "resumed", batch_size, "fsdp", halfway)
 
 
 if __name__ == "__main__":
@@ -67,6 +88,4 @@ if __name__ == "__main__":
         for parallel in sys.argv[6:]:
             train(sys.argv[2], sys.argv[3], Path(sys.argv[4], parallel), int(sys.argv[5]), parallel)
     else:
-        for parallel in PARALLEL:
-            for kind in VLA_KINDS:
-                train_vla_kind(kind, sys.argv[2], Path(sys.argv[3], f"{kind}_{parallel}"), int(sys.argv[4]), parallel)
+        train_vlas(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
