@@ -79,7 +79,7 @@ class TiedPolicy(LinearPolicy):
 
 def gradients(policy: nn.Module, graph: LossGraph) -> dict[str, torch.Tensor]:
     backward(graph, [toy_batch(torch.arange(6))], torch.manual_seed)
-    return {name: local(weight.grad) for name, weight in policy.named_parameters()}
+    return {name: local(weight.grad) for name, weight in policy.named_parameters() if weight.grad is not None}
 
 
 def test_a_weight_shared_within_a_unit_learns_from_both_uses(alone_in_a_group):
@@ -98,14 +98,20 @@ def test_weights_of_two_dtypes_that_learn_side_by_side_are_refused(alone_in_a_gr
         shard(graph_of(policy))
 
 
-def test_frozen_weights_may_have_another_dtype(alone_in_a_group):
-    policy = LinearPolicy()
+def with_frozen_bfloat16(policy: LinearPolicy) -> LinearPolicy:
+    """As adapters in float32 learn beside a language model in bfloat16, in a unit and outside."""
+    base = nn.Parameter(torch.ones(3, 2, dtype=torch.bfloat16), requires_grad=False)
+    policy.encoder.register_parameter("base", base)
     policy.extra = nn.Linear(2, 2).bfloat16().requires_grad_(False)
-    graph = graph_of(policy)
+    return policy
+
+
+def test_frozen_weights_may_have_another_dtype(alone_in_a_group):
+    whole, sharded = (with_frozen_bfloat16(LinearPolicy()) for _ in range(2))
+    graph = graph_of(sharded)
     shard(graph)
-    backward(graph, [toy_batch(torch.arange(6))], torch.manual_seed)
-    assert policy.head.weight.grad is not None
-    assert policy.extra.weight.dtype == torch.bfloat16
+    torch.testing.assert_close(gradients(sharded, graph), gradients(whole, graph_of(whole)))
+    assert sharded.encoder.base.dtype == torch.bfloat16
 
 
 def test_marks_on_weights_and_the_order_in_memory_do_not_matter(alone_in_a_group):
