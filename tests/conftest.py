@@ -32,3 +32,13 @@ def libero_assets() -> Iterator[Path]:
         except LiberoUnavailableError as error:
             pytest.skip(f"LIBERO is not on this machine: {error}")
         yield assets
+
+
+@pytest.fixture
+def alone_in_a_group() -> Iterator[None]:
+    """This process is one of one that train together: sharding divides nothing, but is all there."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, LossTerm, Task, TimelineSample, Track, Window
 from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
@@ -54,12 +55,16 @@ class LinearPolicy(nn.Module):
             "code_size": LossTerm(code, torch.zeros_like(code), rows, weight=0.0, kind="l1"),
         }
 
+    def shard_units(self) -> list[nn.Module]:
+        return [self.encoder]
+
     def act(self, context: Context, state: None) -> tuple[ActionChunk, None]:
         return ActionChunk(**vars(Track.of(self._actions(self._code(context)), range(HORIZON)))), None
 
     @torch.no_grad()
     def after_step(self, train_step: int) -> None:
-        self.slow_weight.lerp_(self.encoder.weight, 0.1)
+        weight = self.encoder.weight
+        self.slow_weight.lerp_(weight.full_tensor() if isinstance(weight, DTensor) else weight, 0.1)
 
     def bundle(self, weights: Mapping[str, Tensor]) -> Bundle:
         config = {"code_dim": self.code_dim, "dropout": self.dropout_rate}

@@ -19,8 +19,12 @@ LossTerms = dict[str, LossTerm]
 class LossGraph(nn.Module):
     """A policy together with its objective: from a sample to the loss.
 
-    It is this module, not the policy, that `DistributedDataParallel` wraps, so that every path to the policy's
-    parameters goes through the wrapper, and parameters that take no part in the loss are seen to be unused.
+    It is this module, not the policy, that `DistributedDataParallel` wraps or FSDP shards, so that every path to the
+    policy's parameters goes through the wrapper, and parameters that take no part in the loss are seen to be unused.
+
+    Attributes:
+        keep_casts: whether autocast's copy of a weight is kept for the next layer that uses it; it would outlive the
+            weight that FSDP drops.
     """
 
     def __init__(self, policy: nn.Module, objective: Objective, autocast_dtype: torch.dtype | None) -> None:
@@ -28,15 +32,20 @@ class LossGraph(nn.Module):
         self.policy = policy
         self.objective = objective
         self.autocast_dtype = autocast_dtype
+        self.keep_casts = True
 
     def terms(self, sample: TimelineSample) -> LossTerms:
         """The policy's loss terms."""
-        with torch.autocast(sample.seed.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+        return self._terms(sample)
+
+    def _terms(self, sample: TimelineSample) -> LossTerms:
+        device, dtype = sample.seed.device.type, self.autocast_dtype
+        with torch.autocast(device, dtype, enabled=dtype is not None, cache_enabled=self.keep_casts):
             return self.policy(sample)
 
     def forward(self, sample: TimelineSample, cotangents: Mapping[str, Tensor] | None = None) -> LossReport:
         """The loss of a batch; or, given the loss's gradients at the predictions, a total that has them, too."""
-        terms = self.terms(sample)
+        terms = self._terms(sample)
         if cotangents is None:
             return self.objective(terms)
         products = [(_differentiable(terms)[name] * gradient).sum() for name, gradient in cotangents.items()]

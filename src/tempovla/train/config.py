@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-RESUMABLE_CHANGES = frozenset({"log_interval", "save_interval", "save_interval_steps", "keep_every", "num_threads"})
-"""Fields that may differ when a run is resumed: they do not change what is learned."""
+RESUMABLE_CHANGES = frozenset(
+    {"log_interval", "save_interval", "save_interval_steps", "keep_every", "num_threads", "parallel", "patience"}
+)
+"""Fields that may differ when a run is resumed: they do not change what is learned in a step, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class TrainConfig:
             epoch.
         keep_every: checkpoints at multiples of this many optimiser steps stay, too; None for none of these.
         num_threads: threads of torch on the CPU; None leaves them as they are.
+        parallel: what each of several processes holds: with `ddp` the whole model, with `fsdp` (FSDP2) its share of
+            every weight, gradient and optimiser state, for more communication. The loss is the same.
+        patience: validations without a new lowest loss after which the run ends before its time; None for never.
     """
 
     num_epochs: int = 1000
@@ -54,10 +59,12 @@ class TrainConfig:
     save_interval_steps: int | None = None
     keep_every: int | None = None
     num_threads: int | None = None
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         counts = ("num_epochs", "train_steps", "batch_size", "gradient_accumulation", "log_interval")
-        intervals = ("validation_interval", "save_interval_steps", "keep_every", "num_threads")
+        intervals = ("validation_interval", "save_interval_steps", "keep_every", "num_threads", "patience")
         for name in (*counts, *intervals):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -74,6 +81,8 @@ class TrainConfig:
             raise ValueError(f"training.weight_ema_decay={self.weight_ema_decay} must lie in [0, 1)")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"training.precision={self.precision!r} is unknown; choose float32 or bfloat16")
+        if self.parallel not in ("ddp", "fsdp"):
+            raise ValueError(f"training.parallel={self.parallel!r} is unknown; choose ddp or fsdp")
 
     def total_steps(self, batches_per_epoch: int) -> int:
         """Optimiser steps of the whole run."""

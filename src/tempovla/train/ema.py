@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.train.optimizer import trainable_parameters
+from tempovla.train.parallel import scattered
 
 
 class WeightEma:
@@ -32,7 +33,7 @@ class WeightEma:
     def load(self, average: Mapping[str, Tensor]) -> None:
         """Take up a saved average."""
         for name, value in self.average.items():
-            value.copy_(average[name])
+            value.copy_(scattered(average[name], value))
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from tempovla.train.config import TrainConfig
+from tempovla.train.parallel import scattered
 
 
 def trainable_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
@@ -42,6 +44,12 @@ def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
         group["lr"] = learning_rate
 
 
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale gradients down to a global norm, that over all shards; the norm (scalar) that they had."""
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
 def _names_in_order(optimizer: AdamW, policy: nn.Module) -> list[str]:
     names = {id(parameter): name for name, parameter in policy.named_parameters()}
     return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
@@ -66,6 +74,7 @@ def load_optimizer_tensors(optimizer: AdamW, policy: nn.Module, tensors: Mapping
     for key, value in tensors.items():
         slot, name = key.split("/", 1)
         is_moment = value.shape == parameters[name].shape
-        laid_out = torch.empty_like(parameters[name].detach()).copy_(value) if is_moment else value
+        like = parameters[name].detach()
+        laid_out = torch.empty_like(like).copy_(scattered(value, like)) if is_moment else value
         state.setdefault(index_of[name], {})[slot] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from tempovla.objective import Objective
 from tempovla.timeline import Bundle, TimelineSample
@@ -28,15 +27,18 @@ from tempovla.train.interrupt import StopRequest, TrainingInterrupted
 from tempovla.train.metrics import MetricsLog
 from tempovla.train.optimizer import (
     build_optimizer,
+    clip_gradients,
     load_optimizer_tensors,
     optimizer_tensors,
     set_learning_rate,
     trainable_parameters,
 )
+from tempovla.train.parallel import gathered, parallel, scattered
 from tempovla.train.progress import TrainingProgress
 from tempovla.train.resume import check_resumable, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.stream import BatchStream
+from tempovla.train.validation import validation_losses
 from tempovla.train.watch import Watch
 
 VALIDATION = "val_"
@@ -128,20 +130,18 @@ class Trainer:
         self.bundle, self.watch = bundle, watch
         self.run_dir = Path(run_dir)
         self.checkpoints = CheckpointFolder(run_dir, config.keep_every)
+        self.loss = LossGraph(policy, objective, torch.bfloat16 if config.precision == "bfloat16" else None)
+        self.graph = parallel(self.loss, config)
         self.parameters = list(trainable_parameters(policy).values())
         self.optimizer = build_optimizer(policy, config)
         self.device = self.parameters[0].device
-        self.graph: nn.Module = LossGraph(policy, objective, torch.bfloat16 if config.precision == "bfloat16" else None)
-        self.loss = self.graph
-        if distributed.is_distributed():
-            # A policy may leave parameters out of a step's loss, just as in a single process.
-            self.graph = DistributedDataParallel(self.loss, find_unused_parameters=True)
         self.ema = None if config.weight_ema_decay is None else WeightEma(policy, config.weight_ema_decay)
         self.is_main = distributed.rank() == 0
         self.total_steps = config.total_steps(batches.batches_per_epoch)
         self.steps_per_epoch = max(1, batches.batches_per_epoch // config.gradient_accumulation)
         self.train_step = 0
         self.lowest_loss = math.inf
+        self.stale_validations = 0
         self.interval: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self._cpu_base_s = -_cpu_seconds()
@@ -164,14 +164,16 @@ class Trainer:
     def _load(self, folder: Path) -> None:
         checkpoint = Checkpoint.load(folder)
         record, weights = checkpoint.record, checkpoint.part("weights")
-        check_resumable(str(folder), record["identity"], self._identity(), weights, self.policy.state_dict())
+        live = self.policy.state_dict()
+        check_resumable(str(folder), record["identity"], self._identity(), weights, live)
         self.batches.load_state_dict(record["batches"])
-        self.policy.load_state_dict(weights)
+        self.policy.load_state_dict({name: scattered(value, live[name]) for name, value in weights.items()})
         load_optimizer_tensors(self.optimizer, self.policy, checkpoint.part("optimizer"))
         if self.ema is not None:
             self.ema.load(checkpoint.part("average"))
         self.train_step = record["train_step"]
         self.lowest_loss = math.inf if record["lowest_loss"] is None else record["lowest_loss"]
+        self.stale_validations = record.get("stale_validations", 0)
         self.interval, self.metrics = dict(record["interval"]), dict(record["metrics"])
         self._cpu_base_s += record["cpu_seconds"]
         if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
@@ -192,14 +194,19 @@ class Trainer:
         prepare: Callable[[TimelineSample], TimelineSample],
         validation: Iterable[TimelineSample] | None,
     ) -> FitResult:
-        """Step, log, validate and save until the schedule ends."""
+        """Step, log, validate and save until the schedule ends, or `patience` does."""
+        if self.config.patience is not None and validation is None:
+            raise ValueError(
+                f"training.patience={self.config.patience} waits for a validation loss, and there is no validation; "
+                "hold episodes out (data.train_split below 1), or leave it out"
+            )
         log = MetricsLog(self.run_dir, self.train_step) if self.is_main else None
         progress = TrainingProgress(self.phase, self.train_step, self.total_steps, silent=not self.is_main)
         stream = iter(self.batches)
         self.policy.train()
         try:
             with StopRequest(patient=distributed.is_distributed()) as stop, progress:
-                while self.train_step < self.total_steps:
+                while not self.is_over:
                     started_s = time.monotonic()
                     taken = [next(stream) for _ in range(self.config.gradient_accumulation)]
                     self._seed(0)
@@ -213,6 +220,11 @@ class Trainer:
                         latest = self.run_dir / LATEST
                         LOGGER.warning("stopped at step %d; go on with --checkpoint %s", self.train_step, latest)
                         raise TrainingInterrupted
+                if self.train_step < self.total_steps:
+                    LOGGER.info(
+                        "%s: ended at step %d of %d, %d validations after the lowest loss",
+                        *(self.phase, self.train_step, self.total_steps, self.stale_validations),
+                    )
         finally:
             if log is not None:
                 log.close()
@@ -234,7 +246,7 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate_at(self.train_step, self.total_steps, self.config))
         self.optimizer.zero_grad(set_to_none=True)
         report = backward(self.graph, samples, self._seed)
-        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+        grad_norm = clip_gradients(self.parameters, self.config.gradient_clip)
         stopping = torch.tensor(float(stop.requested), device=self.device)
         names = ["total", *report.terms]
         values = torch.stack([stopping, grad_norm, report.total.detach(), *report.terms.values()])
@@ -280,18 +292,18 @@ class Trainer:
             self.interval[name] = self.interval.get(name, 0.0) + value
 
     def _after_step(self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool) -> None:
-        """Log, validate and save where that is due."""
-        config, last = self.config, self.train_step == self.total_steps
-        figures: dict[str, float] = {}
+        """Validate, log and save where that is due."""
+        config = self.config
+        losses: dict[str, float] = {}
         links = []
-        if self.train_step % config.log_interval == 0 or last:
-            figures |= self._interval_figures()
-        if validation is not None and (self._is_due(config.validation_interval) or last):
+        if validation is not None and (self._is_due(config.validation_interval) or self.is_over):
             losses = self.validate(validation)
-            figures |= losses
+            self.stale_validations += 1
             if losses[f"{VALIDATION}total"] < self.lowest_loss:
-                self.lowest_loss = losses[f"{VALIDATION}total"]
+                self.lowest_loss, self.stale_validations = losses[f"{VALIDATION}total"], 0
                 links.append(BEST)
+        last = self.is_over
+        figures = (self._interval_figures() if self.train_step % config.log_interval == 0 or last else {}) | losses
         if log is not None and figures:
             log.write(self.train_step, self.phase, figures)
             if self.watch is not None:
@@ -302,6 +314,12 @@ class Trainer:
         kept = config.keep_every is not None and self.train_step % config.keep_every == 0
         if links or last or stopping or kept or self._is_due(config.save_interval_steps):
             self.save(tuple(links))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the schedule has ended, or validation has not improved for `patience` times."""
+        patience = self.config.patience
+        return self.train_step >= self.total_steps or (patience is not None and self.stale_validations >= patience)
 
     def _is_due(self, interval: int | None) -> bool:
         """Whether this step ends an interval of optimiser steps; None is an epoch."""
@@ -327,41 +345,29 @@ class Trainer:
         )
         return now * self.config.save_interval if now > before else None
 
-    @torch.no_grad()
     def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
-        """`val_total` and `val_<term>` of the weights to deploy: means of the batches' losses, weighted by rows."""
-        sums: dict[str, Tensor | float] = {}
-        rows = 0
+        """`val_total` and `val_<term>` of the weights to deploy."""
         self.policy.eval()
         with self.ema.applied() if self.ema is not None else nullcontext():
-            for sample in validation:
-                report = self.loss(sample.to(self.device))
-                for name, value in {"total": report.total, **report.terms}.items():
-                    sums[name] = sums.get(name, 0.0) + value * sample.batch_size
-                rows += sample.batch_size
+            losses = validation_losses(self.loss, validation, self.device)
         self.policy.train()
-        if rows == 0:
-            raise ValueError("validation holds no batch; give validation=None to train without")
-        values = distributed.average(torch.stack([torch.as_tensor(value) / rows for value in sums.values()])).tolist()
-        losses = {f"{VALIDATION}{name}": value for name, value in zip(sums, values, strict=True)}
+        losses = {f"{VALIDATION}{name}": value for name, value in losses.items()}
         self.metrics |= losses
         return losses
 
     def save(self, links: tuple[str, ...]) -> None:
         """Write a checkpoint, and point `links` and `checkpoint_latest` to it."""
+        weights = gathered(self.policy.state_dict())
+        average = {} if self.ema is None else gathered(self.ema.average)
+        optimizer = gathered(optimizer_tensors(self.optimizer, self.policy))
         if self.is_main:
-            weights = self.policy.state_dict()
-            average = {} if self.ema is None else self.ema.average
-            parts = {
-                "weights": weights,
-                "average": average,
-                "optimizer": optimizer_tensors(self.optimizer, self.policy),
-            }
+            parts = {"weights": weights, "average": average, "optimizer": optimizer}
             record = {
                 "train_step": self.train_step,
                 "identity": self._identity(),
                 "batches": dict(self.batches.state_dict()),
                 "lowest_loss": self.lowest_loss if math.isfinite(self.lowest_loss) else None,
+                "stale_validations": self.stale_validations,
                 "interval": self.interval,
                 "metrics": self.metrics,
                 "cpu_seconds": self._cpu_base_s + _cpu_seconds(),

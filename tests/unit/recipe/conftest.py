@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.contract.registry import tiny_vla_config
 
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.statevla_config import Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining
+from tempovla.recipe.vla_config import VLARecipe, VLATraining, VLATransformConfig
 
 STATE, ACTION, FRONT, WRIST = "observation.state", "action", "observation.images.front", "observation.images.wrist"
 FEATURES = {
@@ -103,6 +105,28 @@ def guide_recipe(dataset: str | Path) -> StateVLARecipe:
         model=StateVLAConfig(cameras=(FRONT, WRIST), **sizes, **depths),
         training=StateVLATraining(
             batch_size=4, learning_rate=1e-3, log_interval=1, num_threads=1, recompute_activations=True
+        ),
+    )
+
+
+def vla_recipe(dataset: str | Path) -> VLARecipe:
+    """Six steps of a tiny VLA."""
+    options = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning_weight": 1.0}
+    return VLARecipe(
+        data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
+        transform=VLATransformConfig(shift_px=1),
+        model=tiny_vla_config("flow_matching", action_dim=3, **options),
+        training=VLATraining(
+            batch_size=4,
+            train_steps=6,
+            learning_rate=1e-3,
+            warmup_steps=1,
+            log_interval=1,
+            save_interval=0,
+            save_interval_steps=3,
+            keep_every=3,
+            weight_ema_decay=0.9,
+            num_threads=1,
         ),
     )
 

@@ -1,17 +1,30 @@
-"""Both phases of a small recipe for one epoch each, for torchrun: session.py KIND DATASET OUT BATCH_SIZE."""
+"""Runs of small recipes, for torchrun.
+
+session.py statevla KIND DATASET OUT BATCH_SIZE PARALLEL...  both phases, an epoch each
+session.py vla DATASET OUT BATCH_SIZE                        each of `VLA_KINDS`, by DDP and by FSDP, an epoch each
+"""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.unit.recipe.conftest import guide_recipe, tiny_recipe
+from tests.tiny_models import VISION_SIZES
+from tests.unit.recipe.conftest import guide_recipe, tiny_recipe, vla_recipe
 
+from tempovla.model.vla.lora import LoRAConfig
+from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.recipe.statevla import train_phase
+from tempovla.recipe.vla import train_vla
+from tempovla.train.trainer import FitResult
+
+VLA_KINDS = ("whole", "lora")
+PARALLEL = ("ddp", "fsdp")
 
 
-def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int) -> None:
+def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> None:
     """Batches are of `batch_size` rows in each process.
 
     In phase 2 `guide` freezes the encoder, `cached` freezes it and encodes each observation once, `tiny` trains it on.
@@ -24,10 +37,55 @@ def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int) -> N
     if kind == "tiny":
         recipe = tiny_recipe(dataset)
         recipe = replace(recipe, model=replace(recipe.model, freeze_encoder=False))
-    recipe = replace(recipe, training=replace(recipe.training, batch_size=batch_size, train_steps=None, num_epochs=1))
+    training = replace(recipe.training, batch_size=batch_size, train_steps=None, num_epochs=1, parallel=parallel)
+    recipe = replace(recipe, training=training)
     for phase in (1, 2):
         train_phase(recipe, phase, out)
 
 
+def train_vla_kind(
+    kind: str,
+    dataset: str | Path,
+    out: str | Path,
+    batch_size: int,
+    parallel: str = "ddp",
+    resume: Path | None = None,
+) -> FitResult:
+    """`whole` learns as a whole and recomputes activations; `lora` has frozen vision, adapters and two batches a step.
+
+    An epoch is of four batches.
+    """
+    recipe = vla_recipe(dataset)
+    settings = {
+        "batch_size": batch_size,
+        "train_steps": None,
+        "num_epochs": 1,
+        "save_interval_steps": 2,
+        "keep_every": 2,
+    }
+    if kind == "whole":
+        settings["recompute_activations"] = True
+    else:
+        settings["gradient_accumulation"] = 2
+        architecture = {"model_type": "siglip_vision_model", **VISION_SIZES, "image_size": 16, "patch_size": 8}
+        vision = VisionEncoderConfig("siglip", freeze=True, architecture=architecture)
+        model = replace(recipe.model, vlm=replace(recipe.model.vlm, vision=vision), lora=LoRAConfig(r=2, alpha=4.0))
+        recipe = replace(recipe, model=model)
+    recipe = replace(recipe, training=replace(recipe.training, parallel=parallel, **settings))
+    return train_vla(recipe, out, resume=resume)
+
+
+def train_vlas(dataset: Path, out: Path, batch_size: int) -> None:
+    """Every kind by DDP and by FSDP, and the last half of one again as `resumed`."""
+    for kind, parallel in itertools.product(VLA_KINDS, PARALLEL):
+        train_vla_kind(kind, dataset, out / f"{kind}_{parallel}", batch_size, parallel)
+    halfway = out / "whole_fsdp/checkpoints/step_00000002"
+    train_vla_kind("whole", dataset, out / "resumed", batch_size, "fsdp", halfway)
+
+
 if __name__ == "__main__":
-    train(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    if sys.argv[1] == "statevla":
+        for parallel in sys.argv[6:]:
+            train(sys.argv[2], sys.argv[3], Path(sys.argv[4], parallel), int(sys.argv[5]), parallel)
+    else:
+        train_vlas(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

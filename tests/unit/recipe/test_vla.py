@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import tiny_vla_config
-from tests.unit.recipe.conftest import ACTION, FEATURES, FRONT, STATE, WRIST, record
+from tests.unit.recipe.conftest import ACTION, FEATURES, FRONT, STATE, WRIST, record, vla_recipe
 from tests.unit.recipe.test_statevla import act, assert_same, logged
 from tests.unit.transform.test_text_model import save_tokenizer
 
@@ -17,36 +16,19 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.vla_model import VLAModel
+from tempovla.objective import Objective
 from tempovla.recipe.dataset import build_batches, load_dataset
-from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.offline import evaluate_offline
 from tempovla.recipe.vla import build_policy, build_transform, train_vla
-from tempovla.recipe.vla_config import VLARecipe, VLATraining, VLATransformConfig
+from tempovla.recipe.vla_config import VLARecipe
 from tempovla.timeline import Bundle
+from tempovla.train.checkpoint import Checkpoint
 from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
 
 
 @pytest.fixture
 def recipe(dataset) -> VLARecipe:
-    """Six steps of a tiny VLA."""
-    options = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning_weight": 1.0}
-    return VLARecipe(
-        data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
-        transform=VLATransformConfig(shift_px=1),
-        model=tiny_vla_config("flow_matching", action_dim=3, **options),
-        training=VLATraining(
-            batch_size=4,
-            train_steps=6,
-            learning_rate=1e-3,
-            warmup_steps=1,
-            log_interval=1,
-            save_interval=0,
-            save_interval_steps=3,
-            keep_every=3,
-            weight_ema_decay=0.9,
-            num_threads=1,
-        ),
-    )
+    return vla_recipe(dataset)
 
 
 def with_model(recipe: VLARecipe, **options: Any) -> VLARecipe:
@@ -96,6 +78,28 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, recipe):
     assert_same(Bundle.load(resumed.checkpoint).weights, Bundle.load(whole.checkpoint).weights)
     totals = [[line["total"] for line in logged(tmp_path / name)] for name in ("again", "run")]
     assert totals[0] == totals[1][3:]
+
+
+def test_the_best_checkpoint_has_the_averaged_weights_of_the_lowest_validation_loss(tmp_path, recipe):
+    """With too large a learning rate it comes early, and `patience` ends the run soon after."""
+    recipe = with_training(recipe, train_steps=40, validation_interval=1, learning_rate=0.3, patience=2)
+    result = train_vla(recipe, tmp_path / "run")
+    losses = {line["train_step"]: line["val_total"] for line in logged(tmp_path / "run")}
+    best = min(losses, key=losses.__getitem__)
+    assert result.train_step == best + 2 < 40
+    assert result.best_checkpoint.name == f"step_{best:08d}"
+    saved, bundle = Checkpoint.load(result.best_checkpoint), Bundle.load(result.best_checkpoint)
+    assert saved.record["lowest_loss"] == losses[best]
+    assert_same(bundle.weights, saved.part("weights") | saved.part("average"))
+    policy = VLAModel(recipe.model).eval()
+    policy.load_state_dict(dict(bundle.weights))
+    source = load_dataset(recipe)
+    _, validation = build_batches(
+        source, policy.windows(), recipe, recipe.training, build_transform(recipe, policy, source)
+    )
+    with torch.no_grad():
+        totals = [Objective()(policy(sample)).total.item() for sample in validation]
+    assert losses[best] == pytest.approx(sum(totals) / len(totals), rel=1e-5)
 
 
 def test_recomputed_activations_change_nothing(tmp_path, recipe):

@@ -1,27 +1,62 @@
 """Training sessions in processes of their own, to be killed, interrupted, or run by torchrun.
 
 python session.py RUN_DIR STEPS [CHECKPOINT]         one run
-torchrun ... session.py RUN_DIR                      the runs `plain`, `accumulated` and, from the first, `resumed`
+torchrun ... session.py RUN_DIR                      all runs of `train_pair`
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
-from tests.toy import LinearPolicy, ToyStream
+import torch
+from tests.toy import LinearPolicy, ToyStream, toy_batch
+from torch import Tensor, nn
 
+from tempovla.timeline import Context, TimelineSample
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
+from tempovla.train.parallel import local
 from tempovla.train.trainer import FitResult, fit
 
 PAIR_STEPS = 12
+CLIP = 0.2
+PARALLEL = ("ddp", "fsdp")
+
+
+class PartlyIdlePolicy(LinearPolicy):
+    """A part of it is frozen, two weights, one of them a unit's, take no part in the loss, and one has a single row."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.frozen = nn.Linear(self.code_dim, self.code_dim).requires_grad_(False)
+            self.idle_unit = nn.Linear(3, 5)
+            self.idle = nn.Parameter(torch.randn(4, 3))
+        self.gain = nn.Parameter(torch.ones(1, self.code_dim))  # of which the second process has nothing
+
+    def _code(self, context: Context) -> Tensor:
+        return self.gain * self.frozen(super()._code(context))
+
+    def shard_units(self) -> list[nn.Module]:
+        return [self.encoder, self.frozen, self.idle_unit]
 
 
 def train(
-    run_dir: str | Path, steps: int, resume: str | Path | None = None, *, dropout: float = 0.2, accumulation: int = 2
+    run_dir: str | Path,
+    steps: int,
+    resume: str | Path | None = None,
+    *,
+    policy: LinearPolicy | None = None,
+    accumulation: int = 2,
+    validation: list[TimelineSample] | None = None,
+    **options: Any,
 ) -> FitResult:
+    """A run of `steps`, of which each process sees its share of the rows; `options` go to `TrainConfig`."""
     config = TrainConfig(
         train_steps=steps,
         learning_rate=1e-2,
@@ -32,17 +67,40 @@ def train(
         keep_every=9,
         log_interval=1,
         num_threads=1,
+        **options,
     )
-    policy = LinearPolicy(dropout=dropout)
+    policy = policy or LinearPolicy(dropout=0.2)
     stream = ToyStream(samples=25, batch_size=5, rank=distributed.rank(), ranks=distributed.world_size())
-    return fit(policy, stream, config, run_dir, bundle=policy.bundle, resume=resume)
+    return fit(policy, stream, config, run_dir, bundle=policy.bundle, validation=validation, resume=resume)
+
+
+def train_idle(run_dir: str | Path, accumulation: int, resume: str | Path | None = None, **options: Any) -> FitResult:
+    """A run with validation and an active clip, of a policy of which every process writes down how much it holds."""
+    rank, ranks = distributed.rank(), distributed.world_size()
+    policy = PartlyIdlePolicy()
+    validation = [toy_batch(torch.arange(*rows)[rank::ranks]) for rows in ((100, 108), (108, 111))]
+    options = {"validation_interval": 3, "gradient_clip": CLIP, **options}
+    result = train(
+        run_dir, PAIR_STEPS, resume, policy=policy, accumulation=accumulation, validation=validation, **options
+    )
+    share = sum(local(weight).numel() for weight in policy.parameters())
+    Path(run_dir, f"share_{rank}.json").write_text(json.dumps(share))
+    return result
 
 
 def train_pair(folder: Path) -> None:
     first = folder / "plain/checkpoints/step_00000009"
     for name, accumulation, resume in (("plain", 1, None), ("accumulated", 2, None), ("resumed", 1, first)):
         with distributed.process_group("cpu"):
-            train(folder / name, PAIR_STEPS, resume, dropout=0.0, accumulation=accumulation)
+            train(folder / name, PAIR_STEPS, resume, policy=LinearPolicy(), accumulation=accumulation)
+    for parallel in PARALLEL:
+        for accumulation in (1, 2):
+            with distributed.process_group("cpu"):
+                train_idle(folder / f"{parallel}_{accumulation}", accumulation, parallel=parallel)
+    for parallel in PARALLEL:
+        with distributed.process_group("cpu"):
+            halfway = folder / f"{parallel}_1/checkpoints/step_00000009"
+            train_idle(folder / f"{parallel}_then_fsdp", 1, halfway, parallel="fsdp")
 
 
 if __name__ == "__main__":
@@ -51,4 +109,4 @@ if __name__ == "__main__":
         train_pair(Path(sys.argv[1]))
     else:
         with distributed.process_group("cpu"):
-            train(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
+            train(sys.argv[1], int(sys.argv[2]), *sys.argv[3:], parallel="fsdp")

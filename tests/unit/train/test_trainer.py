@@ -187,6 +187,42 @@ def test_bfloat16_trains_float32_weights(tmp_path):
     assert {value.dtype for value in Bundle.load(result.checkpoint).weights.values()} == {torch.float32}
 
 
+WORSENING = replace(CONFIG, learning_rate=3.0, gradient_clip=100.0, warmup_steps=0, validation_interval=2, patience=3)
+
+
+def test_without_a_lower_validation_loss_for_as_long_as_patience_lasts_the_run_ends(tmp_path):
+    result = run(tmp_path, WORSENING)
+    losses = {line["train_step"]: line["val_total"] for line in read_metrics(tmp_path) if "val_total" in line}
+    best = min(losses, key=losses.__getitem__)
+    assert best < result.train_step < WORSENING.train_steps
+    assert [step for step in losses if step > best] == [best + 2, best + 4, best + 6]
+    assert result.train_step == best + 6
+    last = Checkpoint.load(result.checkpoint).record
+    assert (last["train_step"], last["stale_validations"]) == (result.train_step, 3)
+    assert Checkpoint.load(result.best_checkpoint).record["train_step"] == best
+
+
+def test_patience_counts_on_over_a_stop_and_may_be_extended(tmp_path):
+    config = replace(WORSENING, save_interval_steps=1, keep_every=1)
+    whole = run(tmp_path / "whole", config)
+    middle = tmp_path / f"whole/checkpoints/step_{whole.train_step - 3:08d}"
+    assert Checkpoint.load(middle).record["stale_validations"] == 1
+    resumed = run(tmp_path / "resumed", config, resume=middle)
+    assert resumed.train_step == whole.train_step
+    one, two = (Checkpoint.load(result.checkpoint).tensors for result in (whole, resumed))
+    assert all(torch.equal(two[name], value) for name, value in one.items())
+    again = run(tmp_path / "whole", config, resume=whole.checkpoint)
+    assert (again.train_step, again.metrics) == (whole.train_step, whole.metrics)
+    extended = run(tmp_path / "extended", replace(config, patience=None), resume=whole.checkpoint)
+    assert extended.train_step == config.train_steps
+
+
+def test_patience_without_validation_is_refused(tmp_path):
+    policy = LinearPolicy()
+    with pytest.raises(ValueError, match=r"training.patience=3 waits for a validation loss, .*; hold episodes out"):
+        fit(policy, ToyStream(), replace(CONFIG, patience=3), tmp_path, bundle=policy.bundle)
+
+
 def test_validation_without_batches_is_refused(tmp_path):
     policy = LinearPolicy()
     with pytest.raises(ValueError, match="validation holds no batch; give validation=None"):

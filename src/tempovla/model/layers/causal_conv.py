@@ -27,7 +27,7 @@ def causal_conv(conv1d: nn.Conv1d, x: Tensor, past: Tensor, lengths: Tensor | No
     bias = None if conv1d.bias is None else conv1d.bias.to(x.dtype)
     y = _DepthwiseConv.apply(extended, conv1d.weight.to(x.dtype), bias)
     if lengths is None:
-        newest = extended[:, length:]
+        newest = extended[:, length:].clone()  # a view would keep the whole sequence in memory
     else:
         index = lengths.unsqueeze(1) + torch.arange(past.shape[1], device=x.device)
         newest = extended.take_along_dim(index.unsqueeze(2), dim=1)

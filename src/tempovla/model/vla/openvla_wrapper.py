@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.action_head.action_tokenizer import ActionTokenizer
+from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
 from tempovla.model.vla.observation import all_observed, observed_pictures
 from tempovla.model.vla.openvla_checkpoint import read_checkpoint, write_checkpoint
@@ -91,6 +92,10 @@ class OpenVLAWrapper(nn.Module):
     def merge_lora(self) -> None:
         """Add the adapters to the weights that they stand beside, and take them out."""
         merge_lora(self.vlm)
+
+    def shard_units(self) -> list[nn.Module]:
+        """The blocks of vision and language model, whose weights FSDP puts together one at a time."""
+        return [*outermost_layers(self.vlm.vision_backbone), *outermost_layers(self.vlm.language_model)]
 
     def windows(self) -> tuple[Window, ...]:
         """The picture now and the next action."""

@@ -19,6 +19,7 @@ from tempovla.model.fusion.tokenizer import MultiModalTokenizer
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.sequence import sequence_encoder
+from tempovla.model.layers.stacks import recomputed_layers
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_pictures, observed_vector
 from tempovla.model.vla.statevla_config import StateVLAConfig
@@ -98,6 +99,10 @@ class StateVLA(nn.Module):
         for module in self.modules():
             if isinstance(module, Recompute):
                 module.recompute = on
+
+    def shard_units(self) -> list[nn.Module]:
+        """The layers of encoder, target encoder and policy, whose weights FSDP puts together one at a time."""
+        return recomputed_layers(self)
 
     def windows(self) -> tuple[Window, ...]:
         """Observations now, and in phase 1 also k steps ahead; the actions from now on."""

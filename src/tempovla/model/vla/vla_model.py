@@ -13,6 +13,7 @@ from tempovla.model.action_head.registry import build_action_head
 from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.recompute import Recompute
+from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
 from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector
@@ -140,6 +141,11 @@ class VLAModel(nn.Module):
 
     def after_step(self, train_step: int) -> None:
         """Nothing moves between steps."""
+
+    def shard_units(self) -> list[nn.Module]:
+        """The blocks of vision, projector, language model and head, whose weights FSDP puts together one at a time."""
+        parts = (self.vlm.vision, self.vlm.projector, self.vlm.language)
+        return [*(layer for part in parts for layer in outermost_layers(part)), *recomputed_layers(self)]
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""

@@ -1,0 +1,49 @@
+"""Sharded over one process, every policy has the loss, gradients and steps that it has unsharded.
+
+With one process nothing is divided, but whatever of a unit's weights is used outside of a call of it fails just as with
+many: there it is a shard.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.contract.registry import POLICIES
+from tests.contract.samples import random_sample
+from torch.distributed.tensor import DTensor
+
+from tempovla.objective import Objective
+from tempovla.timeline import laws
+from tempovla.train.backward import LossGraph, backward
+from tempovla.train.config import TrainConfig
+from tempovla.train.optimizer import build_optimizer, clip_gradients, trainable_parameters
+from tempovla.train.parallel import local, shard
+
+
+def two_steps(name: str, batches: int, sharded: bool) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """Totals and gradient norms of two optimiser steps, and the weights after them."""
+    case = POLICIES[name]
+    policy = case.build()
+    graph = LossGraph(policy.train(), Objective(), None)
+    if sharded:
+        shard(graph)
+        assert all(isinstance(weight, DTensor) for weight in policy.parameters())
+    samples = [laws.with_gaps(random_sample(policy.windows(), case.shapes, seed=seed)) for seed in range(batches)]
+    optimizer = build_optimizer(policy, TrainConfig(learning_rate=1e-3))
+    figures = []
+    for step in (1, 2):
+        optimizer.zero_grad(set_to_none=True)
+        report = backward(graph, samples, torch.manual_seed)
+        figures += [report.total.item(), clip_gradients(list(trainable_parameters(policy).values()), 1.0).item()]
+        optimizer.step()
+        policy.after_step(step)
+    return figures, {name: local(value).detach() for name, value in policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_a_sharded_policy_learns_as_a_whole_one(alone_in_a_group, name, batches):
+    figures, weights = two_steps(name, batches, sharded=True)
+    expected_figures, expected = two_steps(name, batches, sharded=False)
+    assert figures == pytest.approx(expected_figures, rel=1e-5)
+    torch.testing.assert_close(weights, expected, rtol=1e-5, atol=1e-6)
