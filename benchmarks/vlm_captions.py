@@ -1,10 +1,10 @@
 """Whether stage 1 learns to see: captions of coloured shapes, on a CPU.
 
-    python benchmarks/vlm_captions.py [--steps 300] [--json FILE]
+    python benchmarks/vlm_captions.py [--steps 600] [--json FILE]
     python benchmarks/vlm_captions.py --data DIR        only write the pictures and captions
 
-Pictures of 64 px show one of three shapes in one of four colours at one of four places, on a grey of any brightness;
-captions are such as "a red square on the left". 200 pictures train, 200 others test.
+Pictures of 64 px show a square, a bar or a ring in one of four colours at one of four places, on a grey of any
+brightness; captions are such as "a red square on the left". 200 pictures train, 200 others test.
 
 1. `instruct` of all parts from scratch, and the same with blank pictures: what the words alone tell.
 2. `align` with a new projector, all else frozen, starting from the first. `before` is that projector untrained.
@@ -43,7 +43,7 @@ from tempovla.timeline.keys import PICTURE_KEY
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "vlm_align_tiny.yaml"
 SIZE = 64
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (230, 210, 50)}
-SHAPES = ("square", "circle", "triangle")
+SHAPES = ("square", "bar", "ring")
 PLACES = {"on the left": (16, 32), "on the right": (48, 32), "at the top": (32, 16), "at the bottom": (32, 48)}
 QUESTIONS = ("What is there to see?", "Describe the picture.")
 
@@ -53,15 +53,14 @@ def draw(shape: str, colour: str, place: str, rng: np.random.Generator) -> Image
     grey = int(rng.integers(0, 256))
     picture = Image.new("RGB", (SIZE, SIZE), (grey, grey, grey))
     x, y = (centre + rng.integers(-5, 6) for centre in PLACES[place])
-    half = int(rng.integers(7, 12))
-    box = [(int(x - half), int(y - half)), (int(x + half), int(y + half))]
+    half = int(rng.integers(9, 13))
+    height = half // 3 if shape == "bar" else half
+    box = [(int(x - half), int(y - height)), (int(x + half), int(y + height))]
     pen = ImageDraw.Draw(picture)
-    if shape == "square":
-        pen.rectangle(box, fill=COLOURS[colour])
-    elif shape == "circle":
-        pen.ellipse(box, fill=COLOURS[colour])
+    if shape == "ring":
+        pen.ellipse(box, outline=COLOURS[colour], width=4)
     else:
-        pen.polygon([(box[0][0], box[1][1]), box[1], (int(x), box[0][1])], fill=COLOURS[colour])
+        pen.rectangle(box, fill=COLOURS[colour])
     return picture
 
 
@@ -144,7 +143,9 @@ def measure(folder: Path, steps: int, seed: int) -> dict[str, dict[str, float]]:
     checkpoint = train_vlm(words, "instruct", folder / "words").checkpoint
     results["instruct on blank pictures"] = score(load(recipe, checkpoint), recipe, unseen, blank=True) | spent(started)
 
-    recipe = replace(recipe, training=replace(recipe.training, seed=seed + 1))  # the same one would begin as the first did
+    recipe = replace(
+        recipe, training=replace(recipe.training, seed=seed + 1)
+    )  # the same one would begin as the first did
     torch.manual_seed(seed + 1)
     before = build_model(recipe, "align", instructed, ("vision", "language")).eval()
     results["align, before: a new projector"] = score(before, recipe, unseen)
@@ -163,7 +164,7 @@ def spent(started: os.times_result) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=300, help="training steps of each run")
+    parser.add_argument("--steps", type=int, default=600, help="training steps of each run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="write pictures and captions here, and stop")
     parser.add_argument("--json", type=Path, help="write the figures here")

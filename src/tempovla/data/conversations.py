@@ -140,8 +140,8 @@ def _check_order(turns: list[Turn], where: str) -> None:
         if turn.speaker != wanted:
             names = {"user": "human", "assistant": "gpt", "system": "system"}
             raise DatasetError(
-                f"{where}: conversations[{index}] is from {names[turn.speaker]!r}, where it is {names[wanted]!r}'s "
-                "turn; begin with human, and let gpt answer each time"
+                f"{where}: conversations[{index}] is from {names[turn.speaker]!r}, where {names[wanted]!r} has to "
+                "speak; begin with human, and let gpt answer each time"
             )
     if turns[-1].speaker != "assistant":
         raise DatasetError(f"{where}: conversations[{len(turns) - 1}] has no answer; let the last one be from 'gpt'")
