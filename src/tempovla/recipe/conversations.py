@@ -98,7 +98,7 @@ def build_batches(
             batches, training.batch_size, num_workers=workers, seed=training.seed, rank=rank, world_size=ranks
         )
 
-    chosen, held_out = split_by_picture(conversations, data.train_split, training.seed)
+    chosen, held_out = split_by_picture(conversations, data.train_split, data.split_seed)
     validation = None
     if held_out:
         stream = iter(loader(held_out, 0))

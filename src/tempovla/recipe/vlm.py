@@ -6,19 +6,19 @@ trains projector and language model (visual instruction tuning; Liu et al., 2023
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tempovla import __version__
 from tempovla.data.conversation_loader import TokenizedConversation
-from tempovla.model.vla.lora import add_lora, merge_lora
+from tempovla.model.vla.lora import add_lora, merged_weights
 from tempovla.model.vla.registry import VLM
 from tempovla.model.vla.saved import VLM_PARTS, load_vlm_parts
 from tempovla.model.vlm.caption_model import CaptionModel, VLMPart
@@ -33,6 +33,7 @@ from tempovla.train.trainer import FitResult, fit
 from tempovla.transform.chat import ChatTokenizer
 
 Stage = Literal["align", "instruct"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 LOGGER = logging.getLogger(__name__)
 
 
@@ -64,9 +65,7 @@ def train_vlm(
         raise ValueError("a new projector is what a run has without --pretrained-vlm; leave out --new-projector")
     training = recipe.training
     with distributed.process_group() as device:
-        torch.manual_seed(training.seed)
-        parts = tuple(part for part in VLM_PARTS if not (new_projector and part == "projector"))
-        model = build_model(recipe, stage, None if resume else pretrained_vlm, parts).to(device)
+        model = build_model(recipe, stage, None if resume else pretrained_vlm, new_projector).to(device)
         if stage == "align" and pretrained_vlm is None and resume is None and recipe.model.vlm.language.architecture:
             LOGGER.warning(
                 "align: the language model has fresh weights and does not learn: no picture will mean a word"
@@ -108,9 +107,15 @@ def check_stage(recipe: VLMRecipe, stage: Stage) -> None:
 
 
 def build_model(
-    recipe: VLMRecipe, stage: Stage, pretrained_vlm: str | Path | None = None, parts: tuple[str, ...] = VLM_PARTS
+    recipe: VLMRecipe, stage: Stage, pretrained_vlm: str | Path | None = None, new_projector: bool = False
 ) -> CaptionModel:
-    """The model to train, some of its parts taken from a folder where one is given."""
+    """The model to train, its parts taken from a folder where one is given, but for a new projector.
+
+    Fresh weights follow from the training's seed, the stage and `new_projector`: a new projector is never what the
+    folder's began as, to which its language model has grown used.
+    """
+    key = (recipe.training.seed, STAGES.index(stage), int(new_projector))
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
     vlm, lora = recipe.model.vlm, recipe.model.lora
     learns: list[VLMPart] = ["projector"]
     if stage == "instruct":
@@ -121,8 +126,9 @@ def build_model(
         learns.append("vision")
         vlm = replace(vlm, vision=replace(vlm.vision, freeze=False))
     model = CaptionModel(vlm, learns)
+    left_out = "projector" if new_projector else None
     if pretrained_vlm is not None:
-        load_vlm_parts(model.vlm, pretrained_vlm, parts)
+        load_vlm_parts(model.vlm, pretrained_vlm, [part for part in VLM_PARTS if part != left_out])
     if lora is not None:
         model.vlm.language.requires_grad_(False)
         add_lora(model.vlm.language.decoder, lora)
@@ -176,13 +182,6 @@ def make_bundle(
         "torch": torch.__version__,
         "recipe": config_to_json(recipe),
     }
-    merged = weights if recipe.model.lora is None else with_adapters_added(model, weights)
+    lora = recipe.model.lora
+    merged = weights if lora is None else merged_weights(weights, lora)
     return Bundle(VLM, config_to_json(config), (), NO_BODY, transform, merged, provenance)
-
-
-def with_adapters_added(model: CaptionModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a model without adapters that computes the same as this one with `weights`."""
-    plain = copy.deepcopy(model)
-    plain.load_state_dict(weights)
-    merge_lora(plain.vlm.language.decoder)
-    return plain.state_dict()

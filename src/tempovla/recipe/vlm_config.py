@@ -18,6 +18,8 @@ class ConversationDataConfig:
         dataset: file of conversations in LLaVA's format, JSON objects one a line or in one array.
         image_root: folder that the paths of images are relative to; None takes the file's own.
         train_split: share of the pictures whose conversations are trained on; the others validate.
+        split_seed: which pictures these are; another training seed does not change it, so that no stage trains on what
+            another held out.
         validation_batches: batches of one validation.
         cache_bytes: pictures that are held in memory, in the model's size [bytes].
         num_workers: loader processes; 0 reads in the training process.
@@ -26,6 +28,7 @@ class ConversationDataConfig:
     dataset: str = ""
     image_root: str | None = None
     train_split: float = 0.98
+    split_seed: int = 0
     validation_batches: int = 8
     cache_bytes: int = 1 << 30
     num_workers: int = 0

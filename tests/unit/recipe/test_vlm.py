@@ -15,7 +15,7 @@ from tests.tiny_models import save_language, save_vision
 from tests.unit.recipe.test_statevla import assert_same, logged
 
 from tempovla.data.errors import DatasetError
-from tempovla.model.vla.lora import LoRAConfig
+from tempovla.model.vla.lora import LoRAConfig, merge_lora, merged_weights
 from tempovla.model.vla.registry import load_policy
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
@@ -23,12 +23,13 @@ from tempovla.model.vlm.caption_model import CaptionModel
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
-from tempovla.recipe.conversations import SquarePictures, load_conversations, split_by_picture
+from tempovla.recipe.conversations import SquarePictures, build_batches, load_conversations, split_by_picture
 from tempovla.recipe.vla import build_policy
 from tempovla.recipe.vlm import build_chat, build_model, train_vlm
 from tempovla.recipe.vlm_config import ChatConfig, ConversationDataConfig, VLMRecipe, VLMTrainConfig, VLMTraining
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
+from tempovla.timeline.keys import PICTURE_KEY
 
 
 @pytest.fixture
@@ -87,10 +88,31 @@ def test_align_after_instruct_changes_the_projector_alone_bit_for_bit(tmp_path, 
     )
 
 
+def test_a_new_projector_is_not_what_the_folders_began_as(tmp_path, recipe):
+    name = "vlm.projector.proj.0.weight"
+    began = build_model(recipe, "instruct").state_dict()[name]
+    again = build_model(recipe, "instruct").state_dict()[name]
+    folder = train_vlm(with_training(recipe, train_steps=1), "instruct", tmp_path / "run").checkpoint
+    new = build_model(recipe, "align", folder, new_projector=True).state_dict()[name]
+    assert torch.equal(began, again)
+    assert (new - began).abs().max() > 0.1
+
+
+def test_stages_of_other_seeds_hold_out_the_same_pictures(recipe):
+    rows = load_conversations(recipe.data, build_chat(recipe, build_model(recipe, "align")))
+    vision = recipe.model.vlm.vision
+    held_out = []
+    for seed in (0, 1):
+        batches, validation = build_batches(rows, with_training(recipe, seed=seed, batch_size=2), vision)
+        assert batches.samples_per_epoch == 8
+        shown = validation[0].context.now[PICTURE_KEY].value.flatten(1)
+        held_out.append({tuple(row.tolist()) for row in shown})
+    assert held_out[0] == held_out[1]
+    assert len(held_out[0]) == 2
+
+
 def test_instruct_leaves_vision_as_it_is_unless_it_is_to_learn(tmp_path, recipe):
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
-        start = build_model(recipe, "instruct").state_dict()
+    start = build_model(recipe, "instruct").state_dict()
     plain = train_vlm(recipe, "instruct", tmp_path / "plain")
     assert changed(start, weights(plain)) == {"projector", "language"}
     seeing = train_vlm(with_training(recipe, learn_vision=True), "instruct", tmp_path / "seeing")
@@ -146,15 +168,27 @@ def test_lora_is_added_to_the_weights_that_are_saved(tmp_path, recipe):
     recipe = with_training(with_lora(recipe), weight_ema_decay=None)
     whole = train_vlm(recipe, "instruct", tmp_path / "run")
     saved = weights(whole)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
-        start = build_model(replace(recipe, model=replace(recipe.model, lora=None)), "instruct").state_dict()
+    start = build_model(replace(recipe, model=replace(recipe.model, lora=None)), "instruct").state_dict()
     assert saved.keys() == start.keys()
     moved = {name for name in saved if not torch.equal(saved[name], start[name])}
     assert {name.split(".")[1] for name in moved} == {"projector", "language"}
     assert not any("embed_tokens" in name or "norm" in name or "lm_head" in name for name in moved)
     resumed = train_vlm(recipe, "instruct", tmp_path / "again", resume=whole.checkpoint.parent / "step_00000003")
     assert_same(weights(resumed), saved)
+
+
+def test_adding_adapters_to_weights_is_what_peft_does_to_a_model(recipe):
+    pytest.importorskip("peft")
+    recipe = with_lora(recipe)
+    model = build_model(recipe, "instruct")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+    merged = merged_weights(model.state_dict(), recipe.model.lora)
+    merge_lora(model.vlm.language.decoder)
+    assert merged.keys() == model.state_dict().keys()
+    torch.testing.assert_close(merged, dict(model.state_dict()))
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 ADAPTER = "lora_"
 """What the names of all of an adapter's weights hold."""
+BASE = ".base_layer."
+"""What the names of the weights that adapters stand beside hold."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,26 @@ def merge_lora(module: nn.Module) -> None:
     for parent, name, layer in list(_adapted_layers(module)):
         layer.merge()
         setattr(parent, name, layer.get_base_layer())
+
+
+def merged_weights(weights: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, Tensor]:
+    """The weights of a module with adapters by the names that they have without, the adapters added to them.
+
+    What `merge_lora` does to a module, for its weights alone: no second model is needed to save them.
+
+    Args:
+        weights: of a module that `add_lora` put adapters into; others in it stay as they are.
+        config: what it was given.
+    """
+    merged = {}
+    for name, weight in weights.items():
+        layer, base, kind = name.rpartition(BASE)
+        if base and kind == "weight":
+            down, up = (weights[f"{layer}.{ADAPTER}{side}.default.weight"].float() for side in "AB")
+            weight = weight + (config.alpha / config.r * (up @ down)).to(weight.dtype)
+        if ADAPTER not in name:
+            merged[name.replace(BASE, ".")] = weight
+    return merged
 
 
 def _adapted_layers(module: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
