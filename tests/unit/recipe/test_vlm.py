@@ -25,6 +25,7 @@ from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.recipe.conversations import SquarePictures, build_batches, load_conversations, split_by_picture
 from tempovla.recipe.vla import build_policy
+from tempovla.recipe.vla_config import VLARecipe
 from tempovla.recipe.vlm import build_chat, build_model, train_vlm
 from tempovla.recipe.vlm_config import ChatConfig, ConversationDataConfig, VLMRecipe, VLMTrainConfig, VLMTraining
 from tempovla.timeline import Bundle
@@ -202,7 +203,8 @@ def test_a_policy_starts_from_what_was_learned(tmp_path, recipe, lora):
     config = tiny_vla_config("mlp")
     architecture = recipe.model.vlm.language.architecture
     language = replace(config.vlm.language, architecture=architecture)
-    policy = build_policy(replace(config, vlm=replace(config.vlm, language=language)), result.checkpoint)
+    started = VLARecipe(model=replace(config, vlm=replace(config.vlm, language=language)))
+    policy = build_policy(started, result.checkpoint)
     own = policy.state_dict()
     parts = [name for name in own if name.split(".")[1] in ("vision", "projector", "language")]
     assert len(parts) > 20
