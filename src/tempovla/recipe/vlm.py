@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tempovla import __version__
 from tempovla.data.conversation_loader import TokenizedConversation
-from tempovla.model.vla.lora import add_lora, merged_weights
+from tempovla.model.vla.lora import MergedWeights, add_lora
 from tempovla.model.vla.registry import VLM
 from tempovla.model.vla.saved import VLM_PARTS, load_vlm_parts
 from tempovla.model.vlm.caption_model import CaptionModel, VLMPart
@@ -183,5 +183,5 @@ def make_bundle(
         "recipe": config_to_json(recipe),
     }
     lora = recipe.model.lora
-    merged = weights if lora is None else merged_weights(weights, lora)
+    merged = weights if lora is None else MergedWeights(weights, lora)
     return Bundle(VLM, config_to_json(config), (), NO_BODY, transform, merged, provenance)

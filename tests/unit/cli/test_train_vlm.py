@@ -116,8 +116,12 @@ def test_a_line_that_is_wrong_is_named(tmp_path, fails, small):
 
 
 @pytest.mark.slow
-def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, tempovla, small):
-    settings = ["--training.log_interval", 1, "--training.weight_decay", 0]
+@pytest.mark.parametrize("kind", ["ddp", "fsdp", "fsdp-lora"])
+def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, tempovla, small, kind):
+    settings = ["--training.log_interval", 1, "--training.weight_decay", 0, "--training.parallel", kind.split("-")[0]]
+    if kind == "fsdp-lora":
+        pytest.importorskip("peft")
+        settings += ["--model.lora.r", 2]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "tempovla.cli"]
     arguments = ["train", "instruct", *small, *settings, "--output-dir", tmp_path / "two", "--batch_size", 2]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

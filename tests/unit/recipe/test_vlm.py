@@ -15,7 +15,7 @@ from tests.tiny_models import save_language, save_vision
 from tests.unit.recipe.test_statevla import assert_same, logged
 
 from tempovla.data.errors import DatasetError
-from tempovla.model.vla.lora import LoRAConfig, merge_lora, merged_weights
+from tempovla.model.vla.lora import LoRAConfig, MergedWeights, merge_lora
 from tempovla.model.vla.registry import load_policy
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
@@ -186,10 +186,11 @@ def test_adding_adapters_to_weights_is_what_peft_does_to_a_model(recipe):
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 weight.normal_()
-    merged = merged_weights(model.state_dict(), recipe.model.lora)
+    merged = MergedWeights(model.state_dict(), recipe.model.lora)
     merge_lora(model.vlm.language.decoder)
     assert merged.keys() == model.state_dict().keys()
-    torch.testing.assert_close(merged, dict(model.state_dict()))
+    assert len(merged) == len(model.state_dict())
+    torch.testing.assert_close(dict(merged), dict(model.state_dict()))
 
 
 @pytest.mark.parametrize("lora", [False, True])

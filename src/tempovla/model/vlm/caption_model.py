@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vlm.vlm_model import VLMConfig, VLMModel
 from tempovla.timeline import LossTerm, TimelineSample, Window
 from tempovla.timeline.keys import CUT_KEY, LEARNED_KEY, PICTURE_KEY, TEXT_KEY
@@ -56,6 +57,11 @@ class CaptionModel(nn.Module):
     def windows(self) -> tuple[Window, ...]:
         """None: no stream of a robot is read."""
         return ()
+
+    def shard_units(self) -> list[nn.Module]:
+        """The blocks of vision, projector and language model, whose weights FSDP puts together one at a time."""
+        parts = (self.vlm.vision, self.vlm.projector, self.vlm.language)
+        return [layer for part in parts for layer in outermost_layers(part)]
 
     def predict(self, sample: TimelineSample) -> tuple[Tensor, Tensor, Tensor]:
         """What is said of every token that is to be learned, row by row.
