@@ -186,7 +186,7 @@ def test_adding_adapters_to_weights_is_what_peft_does_to_a_model(recipe):
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 weight.normal_()
-    merged = MergedWeights(model.state_dict(), recipe.model.lora)
+    merged = MergedWeights({name: value.clone() for name, value in model.state_dict().items()}, recipe.model.lora)
     merge_lora(model.vlm.language.decoder)
     assert merged.keys() == model.state_dict().keys()
     assert len(merged) == len(model.state_dict())
