@@ -24,12 +24,21 @@ def decode_image(encoded: bytes, shape: tuple[int, ...], where: str) -> NDArray[
     Raises:
         DatasetError: if it cannot be decoded, or is not of the declared shape.
     """
-    try:
-        image = np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f"{where}: damaged image ({error}); copy the dataset again") from None
+    image = decode_any_image(encoded, where)
     if image.shape != shape:
         raise DatasetError(
             f"{where}: image of shape {list(image.shape)}, but meta/info.json declares {list(shape)}; correct it"
         )
     return image
+
+
+def decode_any_image(encoded: bytes, where: str) -> NDArray[np.uint8]:
+    """Encoded image of any size to (H, W, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: if it cannot be decoded.
+    """
+    try:
+        return np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise DatasetError(f"{where}: damaged image ({error}); copy the dataset again") from None

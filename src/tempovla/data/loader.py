@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,7 +37,85 @@ class LoaderConfig:
     preload_bytes: int = 2 << 30
 
 
-class SampleLoader:
+class BatchMaker(Protocol):
+    """Makes batches of samples that are chosen by their indices."""
+
+    def make(self, batch: SampleBatch) -> TimelineSample:
+        """The batch."""
+
+    def for_worker(self, workers: int) -> BatchMaker:
+        """One that makes the same batches in one of several worker processes."""
+
+
+class ResumableLoader:
+    """Batches in a sampler's order, from a position that can be saved and taken up again; a `train.stream.BatchStream`.
+
+    Args:
+        maker: makes the batches.
+        sampler: says which samples they hold.
+        num_workers: worker processes; 0 makes them in the process itself.
+        samples_per_epoch: samples of one epoch, over all ranks.
+        batches_per_epoch: batches of one epoch and rank.
+    """
+
+    def __init__(
+        self,
+        maker: BatchMaker,
+        sampler: MixtureSampler,
+        *,
+        num_workers: int,
+        samples_per_epoch: int,
+        batches_per_epoch: int,
+    ) -> None:
+        self._batches = _Batches(maker)
+        self._sampler = sampler
+        self._num_workers = num_workers
+        self._state = sampler.state_dict()
+        self.samples_per_epoch = samples_per_epoch
+        self.batches_per_epoch = batches_per_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order stands after the batches yielded so far; batches in the making do not count."""
+        return self._state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the batch after the last one that the saved loader yielded; takes effect at the next `iter`."""
+        self._sampler.load_state_dict(dict(state))
+        self._state = self._sampler.state_dict()
+
+    def __iter__(self) -> Iterator[TimelineSample]:
+        self._sampler.load_state_dict(self._state)
+        drawn: deque[dict[str, Any]] = deque()
+
+        def order() -> Iterator[SampleBatch]:
+            for batch in self._sampler:
+                drawn.append(self._sampler.state_dict())
+                yield batch
+
+        if self._num_workers == 0:
+            samples: Iterator[TimelineSample] = (self._batches.maker.make(batch) for batch in order())
+        else:
+            samples = self._from_workers(order())
+        for sample in samples:
+            self._state = drawn.popleft()
+            yield sample
+
+    def _from_workers(self, order: Iterator[SampleBatch]) -> Iterator[TimelineSample]:
+        results = DataLoader(
+            self._batches,
+            sampler=_Once(order),
+            batch_size=None,
+            num_workers=self._num_workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_start_worker,
+        )
+        for result in results:
+            if isinstance(result, DatasetError):
+                raise result
+            yield result
+
+
+class SampleLoader(ResumableLoader):
     """Yields batches as `TimelineSample`s without end, or for some epochs.
 
     Args:
@@ -69,9 +147,7 @@ class SampleLoader:
         if len(set(keys)) != len(keys):
             raise ValueError(f"windows {keys} name a stream twice; join its offsets into one window")
         mixture.require(keys)
-        self._config = config
-        self._batches = _Batches(mixture.preloaded(keys, config.preload_bytes), tuple(windows))
-        self._sampler = MixtureSampler(
+        sampler = MixtureSampler(
             mixture.lengths,
             mixture.weights,
             config.batch_size,
@@ -80,65 +156,39 @@ class SampleLoader:
             world_size=world_size,
             epochs=epochs,
         )
-        self._state = self._sampler.state_dict()
-        self.samples_per_epoch = sum(mixture.lengths)
-        self.batches_per_epoch = math.ceil(self.samples_per_epoch / (config.batch_size * world_size))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the order stands after the batches yielded so far; batches in the making do not count."""
-        return self._state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the batch after the last one that the saved loader yielded; takes effect at the next `iter`."""
-        self._sampler.load_state_dict(dict(state))
-        self._state = self._sampler.state_dict()
-
-    def __iter__(self) -> Iterator[TimelineSample]:
-        self._sampler.load_state_dict(self._state)
-        drawn: deque[dict[str, Any]] = deque()
-
-        def order() -> Iterator[SampleBatch]:
-            for batch in self._sampler:
-                drawn.append(self._sampler.state_dict())
-                yield batch
-
-        if self._config.num_workers == 0:
-            samples: Iterator[TimelineSample] = (self._batches.make(batch) for batch in order())
-        else:
-            samples = self._from_workers(order())
-        for sample in samples:
-            self._state = drawn.popleft()
-            yield sample
-
-    def _from_workers(self, order: Iterator[SampleBatch]) -> Iterator[TimelineSample]:
-        results = DataLoader(
-            self._batches,
-            sampler=_Once(order),
-            batch_size=None,
-            num_workers=self._config.num_workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=_start_worker,
+        samples = sum(mixture.lengths)
+        super().__init__(
+            _Windows(mixture.preloaded(keys, config.preload_bytes), tuple(windows)),
+            sampler,
+            num_workers=config.num_workers,
+            samples_per_epoch=samples,
+            batches_per_epoch=math.ceil(samples / (config.batch_size * world_size)),
         )
-        for result in results:
-            if isinstance(result, DatasetError):
-                raise result
-            yield result
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Makes batches of windows."""
+
+    mixture: Mixture
+    windows: tuple[Window, ...]
+
+    def make(self, batch: SampleBatch) -> TimelineSample:
+        return collate(self.mixture, self.windows, batch)
+
+    def for_worker(self, workers: int) -> _Windows:
+        return replace(self, mixture=self.mixture.for_worker(workers))
 
 
 class _Batches(Dataset[TimelineSample | DatasetError]):
-    """Makes the sample for a batch of indices."""
+    """What a worker process asks for batches."""
 
-    def __init__(self, mixture: Mixture, windows: tuple[Window, ...]) -> None:
-        self.mixture = mixture
-        self._windows = windows
-
-    def make(self, batch: SampleBatch) -> TimelineSample:
-        """The sample."""
-        return collate(self.mixture, self._windows, batch)
+    def __init__(self, maker: BatchMaker) -> None:
+        self.maker = maker
 
     def __getitem__(self, batch: SampleBatch) -> TimelineSample | DatasetError:
         try:
-            return self.make(batch)
+            return self.maker.make(batch)
         except DatasetError as error:  # DataLoader would wrap it in the worker's traceback
             return error
 
@@ -160,7 +210,7 @@ def _as_it_is(sample: Any) -> Any:
 def _start_worker(_: int) -> None:
     info = get_worker_info()
     assert info is not None
-    info.dataset.mixture = info.dataset.mixture.for_worker(info.num_workers)  # type: ignore[attr-defined]
+    info.dataset.maker = info.dataset.maker.for_worker(info.num_workers)  # type: ignore[attr-defined]
 
 
 def collate(mixture: Mixture, windows: Sequence[Window], batch: SampleBatch) -> TimelineSample:

@@ -219,6 +219,7 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
     Raises:
         ValueError: naming the checkpoint and the remedy.
     """
+    check_has_learned_to_act(bundle, where)
     observation, action = env_config.spaces()
     body, here = bundle.embodiment, (*(observation[STATE_KEY].shape or ()), *(action.shape or ()))
     if (body.state_dim, body.action_dim) != here:
@@ -226,7 +227,6 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
             f"{where}: made for {body.name or 'a robot'} with {body.state_dim} state and {body.action_dim} action "
             f"dimensions, but {env_config.title}'s has {here[0]} and {here[1]}; give a checkpoint trained on it"
         )
-    check_has_learned_to_act(bundle, where)
 
 
 def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) -> None:

@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from tempovla.model.vla.vla_model import VLAModel
-from tempovla.model.vlm.language_model import LANGUAGE_MODELS
 from tempovla.recipe.cloning import clone_behavior
 from tempovla.recipe.dataset import observation_transforms
+from tempovla.recipe.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.vla_config import VLARecipe
 from tempovla.timeline import EpisodeSource
 from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer, TransformersTokenizer, WordTokenizer
-
-WORDS = "words"
+from tempovla.transform.tokenize import TokenizeInstruction
 
 
 def train_vla(
@@ -58,8 +56,8 @@ def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) ->
     """
     config = recipe.model
     language = config.vlm.language
-    if language.dtype is None and not language.freeze and config.lora is None:
-        language = replace(language, dtype="float32")
+    if config.lora is None:
+        language = held_to_learn(language)
     policy = VLAModel(replace(config, vlm=replace(config.vlm, language=language), lora=None))
     if pretrained_vlm is not None:
         policy.load_vlm(pretrained_vlm)
@@ -86,18 +84,5 @@ def build_transform(recipe: VLARecipe, policy: VLAModel, source: EpisodeSource) 
             f"vision.resize={vision.resize} needs cameras of one shape, not {shapes}; set vision.resize=stretch"
         )
     shared = observation_transforms(recipe.transform, model, vision.image_size, source, resize=stretched)
-    tokenizer = build_tokenizer(recipe, policy)
-    if tokenizer.vocab_size > policy.vlm.language.vocab_size:
-        raise ValueError(
-            f"transform.tokenizer={recipe.transform.tokenizer} has {tokenizer.vocab_size} ids, but the language model "
-            f"knows {policy.vlm.language.vocab_size}; choose the tokenizer that goes with it"
-        )
+    tokenizer = choose_tokenizer(recipe.transform.tokenizer, recipe.model.vlm.language, policy.vlm.language.vocab_size)
     return TransformPipeline([*shared, TokenizeInstruction(tokenizer, model.max_instruction_tokens)])
-
-
-def build_tokenizer(recipe: VLARecipe, policy: VLAModel) -> Tokenizer:
-    """The tokenizer that the recipe names, or else the one that goes with the language model."""
-    language = recipe.model.vlm.language
-    own = WORDS if language.architecture else LANGUAGE_MODELS.get(language.model_name, language.model_name)
-    name = recipe.transform.tokenizer or own
-    return WordTokenizer(policy.vlm.language.vocab_size) if name == WORDS else TransformersTokenizer(name)

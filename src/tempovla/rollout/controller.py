@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tempovla.model.vla.registry import load_policy
+from tempovla.model.vla.registry import check_is_policy, load_policy
 from tempovla.timeline import ActionChunk, Bundle, Context, NoisyPolicy, Policy
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -65,10 +65,11 @@ class Controller:
 
 
 def check_has_learned_to_act(bundle: Bundle, where: str) -> None:
-    """Refuse what a phase saved that trains no actions.
+    """Refuse what was saved by a training of something other than actions.
 
     Raises:
         ValueError: naming the checkpoint, `where`, and the remedy.
     """
+    check_is_policy(bundle, where)
     if bundle.provenance.get("phase") == 1:
         raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")

@@ -17,3 +17,6 @@ LIBERO_PANDA = Embodiment(
     ),
 )
 """LIBERO's arm, in all of its suites: joints and fingers, driven by hand displacements (robosuite's OSC_POSE)."""
+
+NO_BODY = Embodiment(name="none", state_dim=0, action_dim=0, rate_hz=1.0)
+"""What pictures and words have that no robot took part in."""

@@ -15,3 +15,12 @@ TOKENS_KEY = "instruction_tokens"
 
 ENCODING_KEY = "encoding"
 """z of an observation, made beforehand by the policy's own encoder; where there is one, pictures are not looked at."""
+
+PICTURE_KEY = IMAGE_KEY_PREFIX + "picture"
+"""The picture that a conversation is about, which no robot's camera took."""
+TEXT_KEY = "text_tokens"
+"""Token ids of a conversation, -1 behind its end."""
+LEARNED_KEY = "text_is_learned"
+"""Which of these tokens are to be predicted: the answers, and what ends them."""
+CUT_KEY = "text_is_cut"
+"""Whether the conversation was longer than the text may be, and lost its end."""

@@ -29,8 +29,19 @@ class Tokenizer(Protocol):
     def vocab_size(self) -> int:
         """How many ids there are."""
 
+    @property
+    def start_ids(self) -> list[int]:
+        """Ids that stand before any text; often none."""
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids that say that a text has ended."""
+
     def encode(self, sentence: str) -> list[int]:
         """The ids of a sentence, of any length."""
+
+    def encode_piece(self, text: str) -> list[int]:
+        """The ids of a piece of a longer text, without what would stand at its start or end."""
 
     def to_json(self) -> dict[str, Any]:
         """The config, from which `tokenizer_from_json` builds it again."""
@@ -51,6 +62,20 @@ class WordTokenizer:
     def vocab_size(self) -> int:
         """How many ids there are."""
         return self._vocab_size
+
+    @property
+    def start_ids(self) -> list[int]:
+        """None."""
+        return []
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The id of a word that no text has."""
+        return self.encode("end_of_turn")
+
+    def encode_piece(self, text: str) -> list[int]:
+        """One id a word."""
+        return self.encode(text)
 
     def encode(self, sentence: str) -> list[int]:
         """One id a word."""
@@ -101,9 +126,61 @@ class TransformersTokenizer:
         """How many ids there are, added tokens included."""
         return len(self._tokenizer)
 
+    @property
+    def start_ids(self) -> list[int]:
+        """The token that begins a text, where the tokenizer adds one."""
+        start = self._tokenizer.bos_token_id
+        return [start] if start is not None and self.encode("")[:1] == [start] else []
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The token that ends a text.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        end = self._tokenizer.eos_token_id
+        if end is None:
+            raise ValueError(f"tokenizer {self.name_or_path!r} has no eos_token to end an answer with; give it one")
+        return [end]
+
+    @cached_property
+    def added_ids(self) -> frozenset[int]:
+        """Ids of tokens that stand for no text, such as those that begin and end a turn."""
+        return frozenset([*self._tokenizer.get_added_vocab().values(), *self._tokenizer.all_special_ids])
+
+    @property
+    def chat_template(self) -> str | None:
+        """Its template of conversations (Jinja), if it has one."""
+        return self._tokenizer.chat_template
+
     def encode(self, sentence: str) -> list[int]:
         """The ids of a sentence, with what special tokens the tokenizer adds."""
         return self._tokenizer(sentence)["input_ids"]
+
+    def encode_piece(self, text: str) -> list[int]:
+        """The ids of a text, of which special tokens are only those that it names."""
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def render(self, messages: list[dict[str, str]], template: str, *, prompt: bool) -> str:
+        """A conversation by a Jinja template, with what asks for the next answer at its end for a `prompt`.
+
+        Raises:
+            ValueError: if the template refuses the conversation.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=prompt
+            )
+        except TemplateError as error:
+            raise ValueError(
+                f"the chat template of tokenizer {self.name_or_path!r} refuses it ({error}); "
+                "set transform.template=plain"
+            ) from None
+        assert isinstance(text, str)
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """The config."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 ADAPTER = "lora_"
 """What the names of all of an adapter's weights hold."""
+BASE = ".base_layer."
+"""What the names of the weights that adapters stand beside hold."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,37 @@ def merge_lora(module: nn.Module) -> None:
     for parent, name, layer in list(_adapted_layers(module)):
         layer.merge()
         setattr(parent, name, layer.get_base_layer())
+
+
+class MergedWeights(Mapping[str, Tensor]):
+    """The weights of a module with adapters by the names that they have without, the adapters added to them.
+
+    What `merge_lora` does to a module, for its weights alone, each when it is asked for: no second model is needed to
+    save them, and nothing is computed of weights that are spread over processes and only named.
+
+    Args:
+        weights: of a module that `add_lora` put adapters into; others in it stay as they are.
+        config: what it was given.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], config: LoRAConfig) -> None:
+        self._weights, self._scale = weights, config.alpha / config.r
+        self._names = {name.replace(BASE, "."): name for name in weights if ADAPTER not in name}
+
+    def __getitem__(self, name: str) -> Tensor:
+        own = self._names[name]
+        weight = self._weights[own]
+        layer, base, kind = own.rpartition(BASE)
+        if not base or kind != "weight":
+            return weight
+        down, up = (self._weights[f"{layer}.{ADAPTER}{side}.default.weight"].float() for side in "AB")
+        return weight + (self._scale * (up @ down)).to(weight.dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _adapted_layers(module: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:

@@ -24,12 +24,30 @@ POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
 """Name to the policy's class and the class of its config; the policy is built as `Policy(config)`."""
 
 
+VLM = "vlm"
+"""What bundles of vision-language models are called, which `tempovla train align` and `instruct` save."""
+
+
+def check_is_policy(bundle: Bundle, where: str) -> None:
+    """Refuse what cannot act.
+
+    Raises:
+        ValueError: naming the checkpoint, `where`, and the remedy.
+    """
+    if bundle.policy == VLM:
+        raise ValueError(
+            f"{where}: a vision-language model, which has not learned to act; train a policy that starts from it with "
+            f"`tempovla train vla --pretrained-vlm {where}`"
+        )
+
+
 def load_policy(bundle: Bundle) -> Any:
     """The policy of a bundle with its weights, in evaluation mode.
 
     Raises:
-        ValueError: if the policy's name is unknown, or config or weights do not fit it.
+        ValueError: if it is no policy, its name is unknown, or config or weights do not fit it.
     """
+    check_is_policy(bundle, "checkpoint")
     if bundle.policy not in POLICY_REGISTRY:
         raise ValueError(f"policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}")
     policy_class, config_class = POLICY_REGISTRY[bundle.policy]

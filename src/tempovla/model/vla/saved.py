@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,14 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: not readable ({error}); copy it again") from None
 
 
-def load_vlm_parts(vlm: nn.Module, folder: str | Path) -> None:
-    """Load vision encoder, projector and language model, as part of a VLA or by themselves.
+def load_vlm_parts(vlm: nn.Module, folder: str | Path, parts: Sequence[str] = VLM_PARTS) -> None:
+    """Load vision encoder, projector and language model, or some of them, as part of a VLA or by themselves.
 
     Raises:
         ValueError: if one is missing or of another size.
     """
     weights = {name.removeprefix("vlm."): value for name, value in read_weights(folder).items()}
-    for part in VLM_PARTS:
+    for part in parts:
         module = vlm.get_submodule(part)
         own = {name: value for name, value in weights.items() if name.startswith(f"{part}.")}
         if "lm_head.weight" not in module.state_dict():

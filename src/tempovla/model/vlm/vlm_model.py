@@ -137,6 +137,18 @@ class VLMModel(nn.Module):
         suffix = None if self.queries is None else self.queries.expand(len(input_ids), -1, -1)
         return self._read(self.language(input_ids, attention_mask, prefix, suffix, prefix_mask))
 
+    def lm_hidden(
+        self, images: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image_mask: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states (B, L, D) of the text, which follows the pictures; arguments as of `forward`.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        prefix, prefix_mask = self.prefix(images, image_mask=image_mask)
+        hidden, _ = self.language(input_ids, attention_mask, prefix, vision_mask=prefix_mask)
+        return hidden[:, prefix.shape[1] :]
+
     def lm_logits(
         self, images: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image_mask: Tensor | None = None
     ) -> Tensor:
@@ -145,9 +157,7 @@ class VLMModel(nn.Module):
         Raises:
             ValueError: if a shape does not fit, or `language.lm_head` is false.
         """
-        prefix, prefix_mask = self.prefix(images, image_mask=image_mask)
-        hidden, _ = self.language(input_ids, attention_mask, prefix, vision_mask=prefix_mask)
-        return self.language.logits(hidden[:, prefix.shape[1] :])
+        return self.language.logits(self.lm_hidden(images, input_ids, attention_mask, image_mask=image_mask))
 
     def prefix(
         self,

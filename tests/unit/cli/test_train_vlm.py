@@ -1,0 +1,137 @@
+"""`tempovla train align`, `tempovla train instruct`, and a policy that starts from what they save."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tests.chats import item, write_conversations
+from tests.unit.cli.test_train_vla import SMALL
+
+from tempovla.cli.train_align import build
+from tempovla.recipe.vlm import build_model
+from tempovla.recipe.vlm_config import VLMRecipe
+from tempovla.timeline import Bundle
+from tempovla.train.metrics import read_metrics
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIGS = ROOT / "configs"
+VLM = yaml.safe_load(SMALL)["model"]["vlm"]
+TRAINING = {"batch_size": 4, "train_steps": 4, "save_interval": 0, "save_interval_steps": 2, "keep_every": 2}
+
+
+@pytest.fixture
+def small(tmp_path) -> list[object]:
+    """Arguments that train a tiny model on ten pictures, but for the stage and --output-dir."""
+    path = write_conversations(tmp_path / "captions")
+    recipe = {"data": {"train_split": 0.8, "validation_batches": 1}, "model": {"vlm": VLM}, "training": TRAINING}
+    (tmp_path / "vlm.yaml").write_text(yaml.safe_dump(recipe))
+    return ["--config", tmp_path / "vlm.yaml", "--dataset", path, "--image-root", path.parent]
+
+
+def test_both_stages_train_resume_and_a_policy_starts_from_them(tmp_path, tempovla, small, dataset):
+    answer = tempovla("train", "instruct", *small, "--output-dir", tmp_path / "first", "--json")
+    assert answer.code == 0, answer.err
+    done = json.loads(answer.out)
+    assert {"caption_loss", "token_accuracy", "texts_cut", "val_caption_loss"} <= set(done["metrics"])
+    first = tmp_path / "first" / "checkpoint_latest"
+    align = ["train", "align", *small, "--output-dir", tmp_path / "align", "--pretrained-vlm", first, "--new-projector"]
+    answer = tempovla(*align)
+    assert answer.code == 0, answer.err
+    assert answer.out == f"4 steps, {tmp_path / 'align' / 'checkpoints' / 'step_00000004'}\n"
+    whole = (tmp_path / "align" / "checkpoint_latest" / "weights.safetensors").read_bytes()
+    answer = tempovla(*align, "--checkpoint", tmp_path / "align" / "checkpoints" / "step_00000002")
+    assert answer.code == 0, answer.err
+    assert "going on from step 2 of 4" in answer.err
+    assert (tmp_path / "align" / "checkpoint_latest" / "weights.safetensors").read_bytes() == whole
+
+    (tmp_path / "vla.yaml").write_text(SMALL)
+    start = ["--pretrained-vlm", tmp_path / "align" / "checkpoint_latest", "--model.vlm.language.freeze", "true"]
+    policy = ["train", "vla", "--config", tmp_path / "vla.yaml", "--dataset", dataset, *start]
+    answer = tempovla(*policy, "--output-dir", tmp_path / "vla")
+    assert answer.code == 0, answer.err
+    aligned, acting = (Bundle.load(tmp_path / run / "checkpoint_latest").weights for run in ("align", "vla"))
+    name = "vlm.language.decoder.layers.0.mlp.up_proj.weight"
+    assert acting[name].equal(aligned[name])
+
+
+def test_what_cannot_act_is_not_evaluated(tmp_path, tempovla, fails, small):
+    assert tempovla("train", "instruct", *small, "--output-dir", tmp_path / "run").code == 0
+    checkpoint = tmp_path / "run" / "checkpoint_latest"
+    message = f"train a policy that starts from it with `tempovla train vla --pretrained-vlm {checkpoint}`"
+    assert message in fails("eval", "offline", "--checkpoint", checkpoint)
+    if pytest.importorskip("metaworld"):
+        assert message in fails("eval", "metaworld", "--checkpoint", checkpoint, "--tasks", "push-v3")
+
+
+@pytest.mark.parametrize("config", ["vlm_align_tiny.yaml", "vlm_siglip_qwen2.yaml"])
+def test_the_configs_read(config):
+    parser = build("train align", "")
+    args = parser.instantiate(parser.parse_args(["--config", str(CONFIGS / config)]))
+    recipe = VLMRecipe(args.data, args.transform, args.model, args.training)
+    if config == "vlm_align_tiny.yaml":
+        model = build_model(recipe, "align")
+        learning = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        assert learning == sum(weight.numel() for weight in model.vlm.projector.parameters())
+        assert sum(weight.numel() for weight in model.parameters()) < 5e5
+    assert recipe.model.vlm.language.lm_head is False  # the stage sets it
+
+
+def test_a_printed_config_reads_back(tmp_path, tempovla, small):
+    first = tempovla("train", "align", *small, "--max_text_tokens", 20, "--model.lora.r", 4, "--print_config")
+    printed = yaml.safe_load(first.out)
+    assert printed["transform"]["max_text_tokens"] == 20
+    assert printed["data"]["image_root"] == str(tmp_path / "captions")
+    (tmp_path / "mine.yaml").write_text(first.out)
+    assert tempovla("train", "align", "--config", tmp_path / "mine.yaml", "--print_config").out == first.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "none.jsonl"], "none.jsonl: not readable (No such file or directory); give a JSONL file"),
+        (["--image-root", "none"], "none: no such folder; give the one that holds the images"),
+        (["--model.lora.r", "4"], "model.lora is set, but align trains the projector alone"),
+        (["--learn_vision", "true"], "training.learn_vision is set, but align trains the projector alone"),
+        (["--max_text_tokens", "3"], "conversations.jsonl:1: its first prompt has 5 tokens"),
+        (["--pretrained-vlm", "absent"], "absent: holds no model.safetensors or weights.safetensors"),
+        (["--transform.templat", "plain"], "did you mean transform.template?"),
+        (["--model.vlm.num_cameras", "2"], "num_cameras=2: a conversation has one picture; set it to 1"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path, fails, small, arguments, message):
+    assert message in fails("train", "align", *small, "--output-dir", tmp_path / "run", *arguments)
+
+
+def test_a_line_that_is_wrong_is_named(tmp_path, fails, small):
+    path = write_conversations(tmp_path / "captions", [item(), item(image="gone.png")])
+    message = fails("train", "instruct", *small, "--output-dir", tmp_path / "run")
+    assert message.startswith(f"{path}:2: 'image' 'gone.png' is no file in {tmp_path / 'captions'}; add it")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp", "fsdp-lora"])
+def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, tempovla, small, kind):
+    settings = ["--training.log_interval", 1, "--training.weight_decay", 0, "--training.parallel", kind.split("-")[0]]
+    if kind == "fsdp-lora":
+        pytest.importorskip("peft")
+        settings += ["--model.lora.r", 2]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "tempovla.cli"]
+    arguments = ["train", "instruct", *small, *settings, "--output-dir", tmp_path / "two", "--batch_size", 2]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *map(str, arguments)], env=environment, text=True, capture_output=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert tempovla("train", "instruct", *small, *settings, "--output-dir", tmp_path / "one").code == 0
+    one, two = (read_metrics(tmp_path / run) for run in ("one", "two"))
+    for left, right in zip(one, two, strict=True):
+        names = [name for name in ("total", "caption_loss", "token_accuracy", "texts_cut", "grad_norm") if name in left]
+        assert len(names) == 5
+        assert [right[name] for name in names] == pytest.approx([left[name] for name in names], rel=2e-4, abs=1e-5)
+    bundles = [Bundle.load(tmp_path / run / "checkpoint_latest") for run in ("one", "two")]
+    torch.testing.assert_close(dict(bundles[1].weights), dict(bundles[0].weights), rtol=1e-3, atol=1e-4)
