@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 from tests.contract.samples import random_sample
-from tests.openvla_tiny import FRONT, STATISTICS, tiny_config, tiny_policy
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tests.openvla_tiny import BOS, FRONT, STATISTICS, save_tokenizer, tiny_config, tiny_policy
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast
 
 from tempovla.model.vla.openvla_config import OpenVLAConfig, openvla_prompt
 from tempovla.model.vla.openvla_statistics import ActionStatistics
@@ -22,7 +20,7 @@ from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.tokenize import TransformersTokenizer
 
-BOS, EMPTY = 1, 7
+EMPTY = 7
 PUBLISHED = {
     "vision_backbone.featurizer.cls_token": (1, 1, 1024),
     "vision_backbone.featurizer.reg_token": (1, 4, 1024),
@@ -238,11 +236,7 @@ def test_the_policy_of_a_bundle_acts_as_the_one_that_was_saved(tmp_path):
 def test_the_prompt_goes_from_words_to_an_action_through_a_tokenizer_in_a_folder(tmp_path):
     prompt = openvla_prompt("Open the Drawer ")
     assert prompt == "In: What action should the robot take to open the drawer?\nOut:"
-    words = ["<unk>", "<s>", *dict.fromkeys(prompt.replace("?", " ?").replace(":", " :").split())]
-    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
-    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])
-    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>").save_pretrained(tmp_path)
+    words = save_tokenizer(tmp_path, "open the drawer")
     ids = TransformersTokenizer(str(tmp_path)).encode(prompt)
     assert ids[0] == BOS
     assert [words[index] for index in ids[1:4]] == ["In", ":", "What"]
