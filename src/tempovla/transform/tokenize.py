@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -106,7 +108,8 @@ class TransformersTokenizer:
 
         self.name_or_path = name_or_path
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            with _errors_only():  # of a model that transformers does not know, such as OpenVLA, the tokenizer will do
+                self._tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
@@ -188,6 +191,19 @@ class TransformersTokenizer:
     def to_json(self) -> dict[str, Any]:
         """The config."""
         return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Without transformers' warnings."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def tokenizer_from_json(data: dict[str, Any]) -> Tokenizer:

@@ -27,7 +27,7 @@ def read_config(name_or_path: str, part: str, purpose: str) -> Any:
     from transformers import AutoConfig
 
     with one_line_errors(name_or_path, purpose):
-        config = AutoConfig.from_pretrained(name_or_path)
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     return getattr(config, part, config)
 
 
