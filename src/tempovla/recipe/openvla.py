@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from tempovla.model.vla.openvla_config import OPENVLA_PROMPT
 from tempovla.model.vla.openvla_statistics import ActionStatistics
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
@@ -74,7 +76,7 @@ def build_policy(recipe: OpenVLARecipe, source: EpisodeSource) -> OpenVLAWrapper
 def action_statistics(recipe: OpenVLARecipe, normalize: Normalize) -> ActionStatistics:
     """What a dataset's normalisation is in a published checkpoint's words."""
     offset, scale = normalize.offset[ACTION_KEY], normalize.scale[ACTION_KEY]
-    mask = scale.new_ones(len(scale), dtype=bool)
+    mask = torch.ones(len(scale), dtype=torch.bool)
     mask[-1] = not recipe.model.has_gripper
     return ActionStatistics(offset - scale, offset + scale, mask)
 

@@ -57,13 +57,14 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
     policy.take_dataset(name, statistics, has_gripper=gripper_open is not None)
     model = replace(model, action_dim=body.action_dim, has_gripper=gripper_open is not None, lora=None)
     recipe = replace(recipe, model=model)
-    steps = [ResizeImages(None), *gripper_transforms(gripper_open), normalization(statistics)]
+    gripper, tokenize = gripper_transforms(gripper_open), prompt_transform(recipe, policy)
+    transform = TransformPipeline([ResizeImages(None), *gripper, normalization(statistics), tokenize])
     return Bundle(
         "openvla",
         config_to_json(policy.config),
         policy.windows(),
         body,
-        TransformPipeline([*steps, prompt_transform(recipe, policy)]).to_json(),
+        transform.to_json(),
         policy.state_dict(),
         {"pretrained": model.pretrained, "tempovla": __version__, "recipe": config_to_json(recipe)},
     )

@@ -258,9 +258,9 @@ class TokenizeInstruction:
             if not ids or not (bare or sentence.strip()):
                 raise ValueError(f"instruction {sentence!r} holds no word; give the task an instruction")
             if len(ids) > self.max_length:
-                with_prompt = "" if bare else " with its prompt"
+                count = f"{len(ids)} tokens" if bare else f"{len(ids)} tokens with its prompt"
                 raise ValueError(
-                    f"instruction {sentence!r} has {len(ids)} tokens{with_prompt}, more than max_length={self.max_length}; raise it"
+                    f"instruction {sentence!r} has {count}, more than max_length={self.max_length}; raise it"
                 )
             self._cache[sentence] = torch.tensor(ids + [PADDING] * (self.max_length - len(ids)))
         return self._cache[sentence]

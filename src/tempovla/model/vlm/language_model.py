@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.vlm.lm_attention import AUTO, register_auto_attention
-from tempovla.model.vlm.pretrained import architecture_of, config_of, load_model, read_config, torch_dtype
+from tempovla.model.vlm.pretrained import architecture_of, as_config, config_of, load_model, read_config, torch_dtype
 
 LANGUAGE_MODELS = {
     "qwen2-0.5b": "Qwen/Qwen2-0.5B",
@@ -75,6 +75,10 @@ class LanguageOutput(NamedTuple):
 class LLMBackbone(nn.Module):
     """A causal language model over [vision and other tokens][text][suffix], whose hidden states are read.
 
+    Args:
+        config: what it is, or the name of the model.
+        fields: of the config, such as `freeze`, instead or beside.
+
     Attributes:
         hidden_dim: width D of its embeddings and hidden states.
         vocab_size: number of word pieces.
@@ -86,8 +90,9 @@ class LLMBackbone(nn.Module):
         ValueError: if the model does not load, is no causal language model or has no such layer.
     """
 
-    def __init__(self, config: LLMBackboneConfig) -> None:
+    def __init__(self, config: LLMBackboneConfig | str | None = None, **fields: Any) -> None:
         super().__init__()
+        config = as_config(LLMBackboneConfig, config, fields)
         name = LANGUAGE_MODELS.get(config.model_name, config.model_name)
         register_auto_attention()
         self.decoder, self.lm_head, architecture, dtype = _build(config, name)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+C = TypeVar("C", bound=Any)
+
+
+def as_config(config_class: type[C], given: C | str | None, fields: Mapping[str, Any]) -> C:
+    """A config with some of its fields replaced, or a new one, by the name of a model alone if need be."""
+    if given is None:
+        return config_class(**fields)
+    if isinstance(given, str):
+        return config_class(given, **fields)
+    return dataclasses.replace(given, **fields) if fields else given
 
 
 def read_config(name_or_path: str, part: str, purpose: str) -> Any:
