@@ -33,7 +33,7 @@ from tempovla.timeline import EpisodeSource, Policy, Transform, Window
 from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
-from tempovla.transform.image import ResizeImages
+from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
@@ -229,6 +229,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "resize-box": lambda: ResizeImages(8),
     "resize-bilinear": lambda: ResizeImages(11),
     "resize-not": lambda: ResizeImages(None),
+    "crop": lambda: TransformPipeline([ResizeImages(None), CropImages(0.6)]),
     "normalize-mean-std": lambda: normalize("mean_std"),
     "normalize-min-max": lambda: normalize("min_max", keep=(1,)),
     "normalize-quantile": lambda: normalize("quantile"),

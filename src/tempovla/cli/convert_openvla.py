@@ -12,7 +12,7 @@ from tempovla.recipe.openvla_config import OpenVLAModelConfig, OpenVLARecipe, Op
 
 EXAMPLES = """
 tempovla convert openvla --pretrained openvla/openvla-7b-finetuned-libero-object --unnorm-key libero_object \\
-    --camera observation.images.agentview_rgb --gripper-open -1 --out outputs/openvla_object
+    --camera observation.images.agentview_rgb --gripper-open -1 --crop-area 0.9 --out outputs/openvla_object
 tempovla eval libero --checkpoint outputs/openvla_object --suite libero_object
 """
 
@@ -31,6 +31,9 @@ def build(name: str, summary: str) -> ArgumentParser:
         help="what opens the robot's gripper, -1 (LIBERO, Meta-World) or 1: the model's 1 for open and 0 for closed "
         "become that and its opposite; left out, the robot gets what the model says",
     )
+    parser.add_argument(
+        "--crop-area", type=float, default=1.0, metavar="SHARE", help="share of the picture's area that is seen"
+    )
     parser.add_argument("--tokenizer", metavar="DIR", help="name or folder, if it is not beside the weights")
     parser.add_argument("--dtype", type=Literal["bfloat16", "float32"], default="bfloat16", help="of the weights")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the bundle to write")
@@ -41,7 +44,9 @@ def build(name: str, summary: str) -> ArgumentParser:
 def run(args: Namespace) -> Outcome:
     """Convert the checkpoint."""
     recipe = OpenVLARecipe(
-        transform=OpenVLATransformConfig(tokenizer=args.tokenizer, gripper_open=args.gripper_open),
+        transform=OpenVLATransformConfig(
+            tokenizer=args.tokenizer, gripper_open=args.gripper_open, crop_area=args.crop_area
+        ),
         model=OpenVLAModelConfig(pretrained=args.pretrained, cameras=(args.camera,), dtype=args.dtype),
     )
     bundle = write_openvla_bundle(recipe, args.out, unnorm_key=args.unnorm_key, robot=args.robot)

@@ -12,10 +12,11 @@ from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.recipe.cloning import clone_behavior
 from tempovla.recipe.dataset import load_dataset, observation_transforms
 from tempovla.recipe.openvla_config import OpenVLARecipe
-from tempovla.timeline import EpisodeSource
+from tempovla.timeline import EpisodeSource, Transform
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.train.trainer import FitResult
 from tempovla.transform.gripper import RemapGripper
+from tempovla.transform.image import CropImages
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer
@@ -91,13 +92,20 @@ def build_transform(recipe: OpenVLARecipe, policy: OpenVLAWrapper, source: Episo
     """
     side = policy.config.vlm.featurizer.image_size
     pictures, normalize = observation_transforms(recipe.transform, recipe.model, side, source, resize=False)
-    tokenize = prompt_transform(recipe, policy)
-    return TransformPipeline([pictures, *gripper_transforms(recipe.transform.gripper_open), normalize, tokenize])
+    return assemble(recipe, pictures, normalize, prompt_transform(recipe, policy))
 
 
-def gripper_transforms(gripper_open: float | None) -> list[RemapGripper]:
-    """From a gripper in {-1, +1} to the published words for it, where one is to be translated."""
-    return [] if gripper_open is None else [RemapGripper(gripper_open, -gripper_open)]
+def assemble(
+    recipe: OpenVLARecipe, pictures: Transform, normalize: Normalize, tokenize: TokenizeInstruction
+) -> TransformPipeline:
+    """All transforms in order: the picture and its middle, the gripper before the normalisation, and the prompt."""
+    settings = recipe.transform
+    steps = [pictures]
+    if settings.crop_area < 1 and not settings.blind:
+        steps.append(CropImages(settings.crop_area))
+    if settings.gripper_open is not None:
+        steps.append(RemapGripper(settings.gripper_open, -settings.gripper_open))
+    return TransformPipeline([*steps, normalize, tokenize])
 
 
 def prompt_transform(recipe: OpenVLARecipe, policy: OpenVLAWrapper) -> TokenizeInstruction:

@@ -9,7 +9,7 @@ from tempovla import __version__
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.model.vla.openvla_statistics import ActionStatistics
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
-from tempovla.recipe.openvla import gripper_transforms, prompt_transform
+from tempovla.recipe.openvla import assemble, prompt_transform
 from tempovla.recipe.openvla_config import OpenVLARecipe
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.bodies import LIBERO_PANDA
@@ -17,7 +17,6 @@ from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import SMALLEST_SCALE, Normalize
-from tempovla.transform.pipeline import TransformPipeline
 
 ROBOTS: dict[str, Embodiment] = {
     "libero": LIBERO_PANDA,
@@ -57,8 +56,7 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
     policy.take_dataset(name, statistics, has_gripper=gripper_open is not None)
     model = replace(model, action_dim=body.action_dim, has_gripper=gripper_open is not None, lora=None)
     recipe = replace(recipe, model=model)
-    gripper, tokenize = gripper_transforms(gripper_open), prompt_transform(recipe, policy)
-    transform = TransformPipeline([ResizeImages(None), *gripper, normalization(statistics), tokenize])
+    transform = assemble(recipe, ResizeImages(None), normalization(statistics), prompt_transform(recipe, policy))
     return Bundle(
         "openvla",
         config_to_json(policy.config),

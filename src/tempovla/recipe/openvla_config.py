@@ -23,16 +23,21 @@ class OpenVLATransformConfig(ObservationConfig):
         max_prompt_tokens: tokens of the longest instruction with its prompt; shorter ones are padded.
         gripper_open: what opens the robot's gripper, -1 (LIBERO, Meta-World) or 1: the model then learns the published
             words for it, 1 open and 0 closed. None leaves the gripper as it was recorded.
+        crop_area: share of the picture's area that is seen, its middle; 0.9 is what the authors' checkpoints of LIBERO,
+            trained on random crops, are evaluated with.
     """
 
     action_normalization: NormalizationMode = "quantile"
     tokenizer: str | None = None
     max_prompt_tokens: int = 64
     gripper_open: float | None = None
+    crop_area: float = 1.0
 
     def __post_init__(self) -> None:
         if self.max_prompt_tokens < 1:
             raise ValueError(f"transform.max_prompt_tokens={self.max_prompt_tokens} must be at least 1")
+        if not 0 < self.crop_area <= 1:
+            raise ValueError(f"transform.crop_area={self.crop_area} must lie in (0, 1]")
         if self.gripper_open not in (None, -1.0, 1.0):
             raise ValueError(f"transform.gripper_open={self.gripper_open} is neither -1 nor 1; give one, or null")
 

@@ -76,10 +76,27 @@ def test_a_published_checkpoint_becomes_a_bundle(tmp_path, tempovla, fails):
     stats = {"libero": {"action": {"q01": [-1.0] * 7, "q99": [1.0] * 7, "mask": [True] * 6 + [False]}}}
     save_published(tmp_path / "published", "open", norm_stats=stats, action_dim=7)
     convert = ["convert", "openvla", "--pretrained", tmp_path / "published", "--camera", recordings.FRONT]
-    answer = tempovla(*convert, "--gripper-open", -1, "--out", tmp_path / "bundle", "--json")
+    answer = tempovla(*convert, "--gripper-open", -1, "--crop-area", 0.9, "--out", tmp_path / "bundle", "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["unnorm_key"] == "libero"
     bundle = Bundle.load(tmp_path / "bundle")
     names = [step["name"] for step in bundle.transform["steps"]]
-    assert names == ["resize_images", "remap_gripper", "normalize", "tokenize_instruction"]
+    assert names == ["resize_images", "crop_images", "remap_gripper", "normalize", "tokenize_instruction"]
     assert "is no dataset" in fails(*convert, "--unnorm-key", "bridge", "--out", tmp_path / "other")
+
+
+@pytest.mark.slow
+@pytest.mark.sim
+def test_a_converted_checkpoint_acts_in_a_simulator(tmp_path, tempovla, fails):
+    pytest.importorskip("metaworld")
+    stats = {"mine": {"action": {"q01": [-1.0] * 4, "q99": [1.0] * 4, "mask": [True] * 3 + [False]}}}
+    save_published(tmp_path / "published", "open", norm_stats=stats, action_dim=4)
+    convert = ["convert", "openvla", "--pretrained", tmp_path / "published", "--robot", "metaworld"]
+    convert += ["--camera", "observation.images.corner2", "--gripper-open", -1, "--out", tmp_path / "bundle"]
+    assert tempovla(*convert).code == 0
+    evaluate = ["eval", "metaworld", "--checkpoint", tmp_path / "bundle", "--tasks", "drawer-open-v3"]
+    evaluate += ["--episodes", 1, "--max_steps", 4]
+    assert "exceeds the policy's chunk of 1; set it to that" in fails(*evaluate)
+    answer = tempovla(*evaluate, "--execution_horizon", 1, "--json", tmp_path / "results.json")
+    assert answer.code == 0, answer.err
+    assert json.loads((tmp_path / "results.json").read_text())["mean"]["episodes"] == 1

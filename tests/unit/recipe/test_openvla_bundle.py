@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,14 @@ def test_the_gripper_is_said_in_the_robots_words(tmp_path, published):
     robot = act_on(openvla_bundle(a_recipe(tmp_path, gripper_open=-1.0), "bridge", "toy"), frames)
     assert torch.equal(robot[..., :2], model[..., :2])
     torch.testing.assert_close(robot[..., 2], 1 - 2 * model[..., 2])
+
+
+def test_the_middle_of_the_picture_can_be_all_that_is_seen(tmp_path, published):
+    recipe = a_recipe(tmp_path)
+    frames = np.random.default_rng(2).integers(0, 256, (2, 40, 20, 3), dtype=np.uint8)
+    whole = openvla_bundle(recipe, "bridge", "toy")
+    middle = openvla_bundle(replace(recipe, transform=replace(recipe.transform, crop_area=0.25)), "bridge", "toy")
+    assert torch.equal(act_on(middle, frames), act_on(whole, frames[:, 10:30, 5:15]))
 
 
 def test_a_bundle_is_compared_with_demonstrations(tmp_path, published):

@@ -20,8 +20,8 @@ RANDOM_FILLS = frozenset(
         "xavier_uniform_",
     }
 )
-"""What gives a large weight its first values, in place, and costs time: methods of tensors and functions of torch.nn.init,
-by name, as transformers puts its own in the place of these."""
+"""What gives a large weight its first values, in place, and costs time: methods of tensors, and functions of
+torch.nn.init by name, as transformers puts its own in the place of these."""
 
 
 class WeightsFollow(TorchFunctionMode):
