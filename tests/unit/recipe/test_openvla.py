@@ -131,14 +131,20 @@ def test_without_adapters_all_weights_learn_and_recomputing_changes_nothing(tmp_
     assert {name for name, weight in plain.weights.items() if not torch.equal(weight, before[name])} == learn
 
 
-def test_weights_are_bfloat16_beside_adapters_and_float32_where_all_learn(tmp_path, recipe):
+def test_weights_are_bfloat16_beside_adapters_and_float32_where_all_learn(recipe):
     source = load_dataset(recipe)
     policy = build_policy(with_model(recipe, dtype=None), source)
     assert {weight.dtype for name, weight in policy.named_parameters() if "lora_" not in name} == {torch.bfloat16}
     assert {weight.dtype for weight in policy.parameters() if weight.requires_grad} == {torch.float32}
     policy = build_policy(with_model(recipe, dtype=None, lora=None), source)
     assert {weight.dtype for weight in policy.parameters()} == {torch.float32}
-    bundle = Bundle.load(train_openvla(with_model(recipe, dtype=None), tmp_path / "run").checkpoint)
+
+
+def test_it_trains_in_bfloat16_with_recomputed_activations_as_the_published_config_says(tmp_path, recipe):
+    recipe = with_training(with_model(recipe, dtype=None), precision="bfloat16", recompute_activations=True)
+    bundle = Bundle.load(train_openvla(recipe, tmp_path / "run").checkpoint)
+    assert {weight.dtype for name, weight in bundle.weights.items() if "lora_" not in name} == {torch.bfloat16}
+    assert all(weight.any() for name, weight in bundle.weights.items() if "lora_B" in name)
     assert act(bundle, cameras=(FRONT,)).isfinite().all()
 
 
