@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -25,7 +26,7 @@ torch.nn.init by name, as transformers puts its own in the place of these."""
 
 
 class WeightsFollow(TorchFunctionMode):
-    """While a model is built whose weights are all loaded next: these get no random values first, but arbitrary ones.
+    """While a model is built whose weights are all loaded next: these begin at zero instead of at random values.
 
     Anything else is as ever, such as buffers that are computed and are in no file. No random numbers are drawn for
     weights, so what is random afterwards differs from that after a plain build.
@@ -39,7 +40,8 @@ class WeightsFollow(TorchFunctionMode):
         if getattr(func, "__name__", "") in RANDOM_FILLS:
             filled = args[0] if args else options.get("tensor")
             if isinstance(filled, nn.Parameter):
-                return filled
+                with torch.no_grad():
+                    return filled.zero_()
         return func(*args, **options)
 
 

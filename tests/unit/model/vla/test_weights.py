@@ -54,7 +54,7 @@ def test_pretrained_parts_load_the_same(tmp_path, kind):
     assert_the_same(load_policy(bundle_of(policy)), policy)
 
 
-def test_weights_are_not_filled_and_nothing_else_changes():
+def test_weights_begin_at_zero_and_nothing_else_changes():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
@@ -64,6 +64,7 @@ def test_weights_are_not_filled_and_nothing_else_changes():
         assert torch.equal(torch.rand(3), expected)  # no number was drawn for the weights
         buffer = torch.empty(100).normal_()
         norm = torch.nn.LayerNorm(8)
+    assert not layer.weight.any()
     assert buffer.std() > 0.5
     assert norm.weight.tolist() == [1.0] * 8
     torch.manual_seed(1)
