@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from tempovla.model.vla.openvla_config import OpenVLAConfig
+from tempovla.model.vla.openvla_config import OpenVLAConfig, openvla_prompt
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.model.vlm.prismatic import PrismaticConfig
 from tempovla.model.vlm.prismatic_vision import DINOV2_LARGE, SIGLIP_SO400M
@@ -50,4 +51,29 @@ def tiny_policy(seed: int = 0, **options: Any) -> OpenVLAWrapper:
                 torch.nn.init.normal_(weight, std=0.3)
             elif name.endswith("scale_factor"):
                 torch.nn.init.ones_(weight)
+    return policy
+
+
+BOS = 1
+
+
+def save_tokenizer(folder: Path, *instructions: str) -> list[str]:
+    """Every word of the prompt and of the instructions has an id below the action's words; the words, by id."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    told = " ".join(openvla_prompt(instruction) for instruction in instructions)
+    words = ["<unk>", "<s>", *dict.fromkeys(told.replace("?", " ?").replace(":", " :").split())]
+    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>").save_pretrained(folder)
+    return words
+
+
+def save_published(folder: Path, *instructions: str, **options: Any) -> OpenVLAWrapper:
+    """Weights, config and tokenizer in one folder, as on the hub; the policy that was saved."""
+    policy = tiny_policy(**options)
+    policy.save_pretrained(folder)
+    save_tokenizer(folder, *instructions)
     return policy

@@ -52,6 +52,15 @@ def test_the_contract_gives_each_of_its_types_when_asked_and_says_what_it_lacks(
         _ = timeline.Windows
 
 
+@pytest.mark.parametrize("name", [name for name in PACKAGES if hasattr(import_module(name), "_MODULES")])
+def test_a_package_gives_each_name_that_it_offers_when_asked(name):
+    package = import_module(name)
+    homes = {offered: module for module, names in package._MODULES.items() for offered in names}
+    assert sorted(homes) == sorted(package.__all__)
+    for offered, module in homes.items():
+        assert getattr(package, offered) is getattr(import_module(f"{name}.{module}"), offered)
+
+
 def test_keys_of_streams_are_spelled_in_one_place():
     spelled = re.compile(r'^(STATE|ACTION|LANGUAGE|IMAGE)_KEY\w* =|"observation\.(state|images)', re.M)
     homes = [path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if spelled.search(path.read_text())]

@@ -32,7 +32,8 @@ from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
 from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.blind import BlankImages
-from tempovla.transform.image import ResizeImages
+from tempovla.transform.gripper import RemapGripper
+from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
@@ -228,12 +229,16 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "resize-box": lambda: ResizeImages(8),
     "resize-bilinear": lambda: ResizeImages(11),
     "resize-not": lambda: ResizeImages(None),
+    "crop": lambda: TransformPipeline([ResizeImages(None), CropImages(0.6)]),
     "normalize-mean-std": lambda: normalize("mean_std"),
     "normalize-min-max": lambda: normalize("min_max", keep=(1,)),
     "normalize-quantile": lambda: normalize("quantile"),
+    "remap-gripper": lambda: RemapGripper(-1.0, 1.0),
+    "remap-gripper-width": lambda: RemapGripper(0.08, 0.0),
     "blank-images": lambda: BlankImages((FRONT,), 8),
     "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
     "tokenize-instruction": lambda: TokenizeInstruction(WordTokenizer(32), 6),
+    "tokenize-prompt": lambda: TokenizeInstruction(WordTokenizer(32), 9, "do {instruction} now", lowercase=True),
     "pipeline": lambda: TransformPipeline(
         [ResizeImages(8), normalize("mean_std"), EmbedInstruction(HashedNgramEmbedder(32))]
     ),

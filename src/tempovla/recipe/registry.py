@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tempovla.recipe.openvla_config import OpenVLARecipe
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.vla_config import VLARecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 
 RECIPE_REGISTRY: dict[str, type[Any]] = {
+    "openvla": OpenVLARecipe,
     "statevla": StateVLARecipe,
     "vla": VLARecipe,
 }

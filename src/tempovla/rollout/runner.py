@@ -141,7 +141,8 @@ class RolloutRunner:
                 row.policy_s += policy_s
             if actions.shape[1] < self.execution_horizon:
                 raise ValueError(
-                    f"execution_horizon={self.execution_horizon} exceeds the policy's chunk of {actions.shape[1]}"
+                    f"execution_horizon={self.execution_horizon} exceeds the policy's chunk of {actions.shape[1]}; "
+                    "set it to that at the most"
                 )
             for ended in self._execute(actions[:, : self.execution_horizon]):
                 finished = self._rows[ended]

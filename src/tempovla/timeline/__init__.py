@@ -5,8 +5,9 @@ offset 0 is the first future action. Import the types from this package; each li
 loaded when it is asked for: most need torch, which simulator workers do without.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tempovla.timeline.bundle import Bundle
@@ -53,9 +54,4 @@ _MODULES = {
 }
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        for module, names in _MODULES.items():
-            if name in names:
-                return getattr(import_module(f"{__name__}.{module}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = lazy_names(__name__, _MODULES)

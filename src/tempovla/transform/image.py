@@ -83,3 +83,49 @@ class ResizeImages:
     def from_json(cls, data: dict[str, Any]) -> ResizeImages:
         """Read what `to_json` wrote."""
         return cls(**data)
+
+
+@dataclass(frozen=True)
+class CropImages:
+    """The middle of pictures (B, T, 3, H, W), as models see them that learned from random crops of that size.
+
+    Attributes:
+        area: share of the picture's area that is left, in (0, 1]; sides shrink by its root, to whole pixels.
+        prefix: how the keys of image streams start.
+    """
+
+    area: float
+    prefix: str = IMAGE_KEY_PREFIX
+
+    def __post_init__(self) -> None:
+        if not 0 < self.area <= 1:
+            raise ValueError(f"area={self.area} of a crop must lie in (0, 1]")
+
+    def _crop(self, key: str, track: Track) -> Track:
+        if not key.startswith(self.prefix):
+            return track
+        if track.value.dim() != 5 or track.value.shape[2] != 3:
+            shape = tuple(track.value.shape)
+            raise ValueError(f"stream {key!r} is {shape}; it must be (B, T, 3, H, W): crop behind resize_images")
+        for dim in (-2, -1):
+            length = track.value.shape[dim]
+            kept = max(1, round(length * self.area**0.5))
+            track = track.with_value(track.value.narrow(dim, (length - kept) // 2, kept))
+        return track
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Crop past, present and future frames."""
+        return context.map_tracks(self._crop), map_tracks(future, self._crop)
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Actions are not touched."""
+        return action
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CropImages:
+        """Read what `to_json` wrote."""
+        return cls(**data)

@@ -8,7 +8,8 @@ from typing import Any
 from tempovla.timeline import ActionChunk, Context, Tracks, Transform
 from tempovla.timeline.sample import TimelineSample
 from tempovla.transform.blind import BlankImages
-from tempovla.transform.image import ResizeImages
+from tempovla.transform.gripper import RemapGripper
+from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.text import EmbedInstruction
 from tempovla.transform.tokenize import TokenizeInstruction
@@ -16,6 +17,8 @@ from tempovla.transform.tokenize import TokenizeInstruction
 TRANSFORM_REGISTRY: dict[str, type[Any]] = {
     "blank_images": BlankImages,
     "resize_images": ResizeImages,
+    "crop_images": CropImages,
+    "remap_gripper": RemapGripper,
     "normalize": Normalize,
     "embed_instruction": EmbedInstruction,
     "tokenize_instruction": TokenizeInstruction,

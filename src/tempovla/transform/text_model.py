@@ -97,8 +97,8 @@ class TextModel:
 
         self.name_or_path = name_or_path
         try:
-            kind = _text_model_class(AutoConfig.from_pretrained(name_or_path))
-            self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            kind = _text_model_class(AutoConfig.from_pretrained(name_or_path, trust_remote_code=False))
+            self.tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
             model, loading = kind.from_pretrained(name_or_path, output_loading_info=True)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]

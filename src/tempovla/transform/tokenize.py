@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -20,6 +22,9 @@ from tempovla.timeline.keys import TOKENS_KEY
 
 PADDING = -1
 """Stands where an instruction has ended; no tokenizer has such an id."""
+
+INSTRUCTION = "{instruction}"
+"""Where the instruction stands in a prompt."""
 
 
 class Tokenizer(Protocol):
@@ -103,7 +108,8 @@ class TransformersTokenizer:
 
         self.name_or_path = name_or_path
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            with _errors_only():  # of a model that transformers does not know, such as OpenVLA, the tokenizer will do
+                self._tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
@@ -187,6 +193,19 @@ class TransformersTokenizer:
         return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
 
 
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Without transformers' warnings."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def tokenizer_from_json(data: dict[str, Any]) -> Tokenizer:
     """Build a tokenizer from its config.
 
@@ -205,29 +224,43 @@ class TokenizeInstruction:
 
     Args:
         tokenizer: what makes ids of words.
-        max_length: tokens of the longest instruction.
+        max_length: tokens of the longest instruction, its prompt included.
+        prompt: what the model is told, with the instruction in the place of ``{instruction}``.
+        lowercase: put the instruction into small letters, without space around it; the prompt stays as it is.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int = 32) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int = 32, prompt: str = INSTRUCTION, lowercase: bool = False
+    ) -> None:
         if max_length < 1:
             raise ValueError(f"max_length={max_length} must be at least 1")
+        if INSTRUCTION not in prompt:
+            raise ValueError(f"prompt={prompt!r} has no place for the instruction; write {INSTRUCTION} there")
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.prompt = prompt
+        self.lowercase = lowercase
         self._cache: dict[str, Tensor] = {}
 
+    def prompted(self, sentence: str) -> str:
+        """What the model is told for one instruction."""
+        return self.prompt.replace(INSTRUCTION, sentence.strip().lower() if self.lowercase else sentence)
+
     def tokens(self, sentence: str) -> Tensor:
-        """Ids (max_length,) int64 of one instruction.
+        """Ids (max_length,) int64 of one instruction in its prompt.
 
         Raises:
-            ValueError: if the instruction has no token, or more than `max_length`.
+            ValueError: if there is no token, or more than `max_length`.
         """
         if sentence not in self._cache:
-            ids = self.tokenizer.encode(sentence)
-            if not ids:
+            ids = self.tokenizer.encode(self.prompted(sentence))
+            bare = self.prompt == INSTRUCTION
+            if not ids or not (bare or sentence.strip()):
                 raise ValueError(f"instruction {sentence!r} holds no word; give the task an instruction")
             if len(ids) > self.max_length:
+                count = f"{len(ids)} tokens" if bare else f"{len(ids)} tokens with its prompt"
                 raise ValueError(
-                    f"instruction {sentence!r} has {len(ids)} tokens, more than max_length={self.max_length}; raise it"
+                    f"instruction {sentence!r} has {count}, more than max_length={self.max_length}; raise it"
                 )
             self._cache[sentence] = torch.tensor(ids + [PADDING] * (self.max_length - len(ids)))
         return self._cache[sentence]
@@ -243,10 +276,12 @@ class TokenizeInstruction:
         return action
 
     def to_json(self) -> dict[str, Any]:
-        """The tokenizer's config and the length."""
-        return {"tokenizer": self.tokenizer.to_json(), "max_length": self.max_length}
+        """The tokenizer's config, the length and the prompt."""
+        own = {"max_length": self.max_length, "prompt": self.prompt, "lowercase": self.lowercase}
+        return {"tokenizer": self.tokenizer.to_json(), **own}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TokenizeInstruction:
-        """Read what `to_json` wrote."""
-        return cls(tokenizer_from_json(data["tokenizer"]), data["max_length"])
+        """Read what `to_json` wrote; what was written before there were prompts has none."""
+        prompt, lowercase = data.get("prompt", INSTRUCTION), data.get("lowercase", False)
+        return cls(tokenizer_from_json(data["tokenizer"]), data["max_length"], prompt, lowercase)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tempovla.timeline import Context, Embodiment, Task, Track
-from tempovla.transform.image import ResizeImages, resize_frames
+from tempovla.transform.image import CropImages, ResizeImages, resize_frames
 
 FRONT = "observation.images.front"
 
@@ -77,3 +77,27 @@ def test_what_is_no_picture_is_refused(value):
         ValueError, match=r"stream 'observation.images.front' is .*; images must be uint8 \(B, T, H, W, 3\)"
     ):
         ResizeImages(4).forward(context({FRONT: Track.of(value, (0,))}), {})
+
+
+@pytest.mark.parametrize(
+    ("area", "rows", "columns"), [(1.0, (0, 16), (0, 10)), (0.25, (4, 12), (2, 7)), (1e-9, (7, 8), (4, 5))]
+)
+def test_the_middle_of_a_picture_is_left(area, rows, columns):
+    value = frames(16, 10)[None]
+    task = (Task("open", Embodiment("arm", 3, 1, 10.0)),)
+    state = Track.of(torch.ones(1, 1, 3), (0,))
+    context = Context(
+        {}, {FRONT: Track.of(value, (-2, -1, 0)), "observation.state": state}, task, torch.zeros(1).bool()
+    )
+    seen, _ = CropImages(area).forward(context, {})
+    assert torch.equal(seen.now[FRONT].value, value[..., slice(*rows), slice(*columns)])
+    assert seen.now["observation.state"] is state
+
+
+def test_crops_that_do_not_work_are_refused():
+    with pytest.raises(ValueError, match=r"area=0 of a crop must lie in \(0, 1\]"):
+        CropImages(0)
+    task = (Task("open", Embodiment("arm", 3, 1, 10.0)),)
+    context = Context({}, {FRONT: Track.of(torch.zeros(1, 1, 8, 8, 3), (0,))}, task, torch.zeros(1).bool())
+    with pytest.raises(ValueError, match=r"must be \(B, T, 3, H, W\): crop behind resize_images"):
+        CropImages(0.5).forward(context, {})

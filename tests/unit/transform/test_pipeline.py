@@ -6,7 +6,8 @@ import torch
 
 from tempovla.timeline import ActionChunk, Context, Embodiment, Task, TimelineSample, Track
 from tempovla.transform.blind import BlankImages
-from tempovla.transform.image import ResizeImages
+from tempovla.transform.gripper import RemapGripper
+from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
@@ -54,9 +55,11 @@ def test_saved_as_json_it_does_the_same():
 
 
 def test_every_registered_transform_is_saved_under_its_name():
-    steps = [BlankImages((FRONT,), 4), *pipeline().steps, TokenizeInstruction(WordTokenizer(64), max_length=8)]
+    first, last = BlankImages((FRONT,), 4), TokenizeInstruction(WordTokenizer(64), max_length=8)
+    steps = [first, RemapGripper(-1.0, 1.0), CropImages(0.9), *pipeline().steps, last]
     names = [entry["name"] for entry in TransformPipeline(steps).to_json()["steps"]]
-    assert names == ["blank_images", "resize_images", "normalize", "embed_instruction", "tokenize_instruction"]
+    expected = ["blank_images", "remap_gripper", "crop_images", "resize_images", "normalize"]
+    assert names == [*expected, "embed_instruction", "tokenize_instruction"]
     assert set(names) == set(TRANSFORM_REGISTRY)
 
 

@@ -227,7 +227,8 @@ class Hub:
 
     commit = "abc"
 
-    def from_pretrained(self, name: str) -> Hub:
+    def from_pretrained(self, name: str, trust_remote_code: bool) -> Hub:
+        assert not trust_remote_code
         if name != "known/model":
             raise OSError(f"{name} is not a local folder\nand not a name that is known")
         return self

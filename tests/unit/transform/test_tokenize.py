@@ -97,3 +97,53 @@ def test_mistakes_are_named_in_one_line(tmp_path):
     for build in (lambda: WordTokenizer(0), lambda: TokenizeInstruction(WordTokenizer(), 0)):
         with pytest.raises(ValueError, match=r"=0 must be at least 1"):
             build()
+
+
+def test_an_instruction_stands_in_its_prompt_in_small_letters():
+    prompt = TokenizeInstruction(WordTokenizer(512), 8, "Please {instruction} now", lowercase=True)
+    assert prompt.prompted(" Open the DRAWER\n") == "Please open the drawer now"
+    seen, _ = prompt.forward(context("Open the drawer"), {})
+    expected = WordTokenizer(512).encode("please open the drawer now")
+    assert seen.now[TOKENS_KEY].value[0, 0].tolist() == [*expected, -1, -1, -1]
+    as_it_is = TokenizeInstruction(WordTokenizer(512), 8)
+    assert as_it_is.prompted(" Open the DRAWER") == " Open the DRAWER"
+
+
+def test_the_prompt_is_saved_and_transforms_of_before_have_none():
+    prompt = TokenizeInstruction(WordTokenizer(512), 8, "Please {instruction} now", lowercase=True)
+    data = json.loads(json.dumps(prompt.to_json()))
+    again = TokenizeInstruction.from_json(data)
+    assert (again.prompt, again.lowercase) == ("Please {instruction} now", True)
+    before = TokenizeInstruction.from_json({"tokenizer": {"kind": "words", "vocab_size": 512}, "max_length": 5})
+    assert before.prompted("Open it") == "Open it"
+
+
+def test_prompts_that_do_not_work_are_refused():
+    with pytest.raises(ValueError, match=r"prompt='do it' has no place for the instruction; write {instruction} there"):
+        TokenizeInstruction(WordTokenizer(), 8, "do it")
+    prompt = TokenizeInstruction(WordTokenizer(), 4, "please {instruction} now")
+    with pytest.raises(ValueError, match="'open the drawer' has 5 tokens with its prompt, more than max_length=4"):
+        prompt.tokens("open the drawer")
+    with pytest.raises(ValueError, match="instruction ' ' holds no word"):
+        prompt.tokens(" ")
+
+
+def test_the_tokenizer_beside_a_model_of_its_own_code_loads_and_nobody_is_asked_to_run_that(
+    tmp_path, monkeypatch, capsys
+):
+    """As OpenVLA publishes its own."""
+    save_tokenizer(tmp_path)
+    code = {"AutoConfig": "configuration_mine.MineConfig", "AutoModel": "modeling_mine.Mine"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": code}))
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings |= {"auto_map": {"AutoProcessor": "processing_mine.MineProcessor"}, "processor_class": "MineProcessor"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("builtins.input", lambda *words: pytest.fail(f"asked {words}"))
+    assert TransformersTokenizer(str(tmp_path)).encode("open")[0] == WORDS.index("open")
+    assert capsys.readouterr().err == ""
+    settings["auto_map"] = {"AutoTokenizer": ["tokenization_mine.MineTokenizer", None]}
+    settings["tokenizer_class"] = "MineTokenizer"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"does not load \(.*code") as error:
+        TransformersTokenizer(str(tmp_path))
+    assert "\n" not in str(error.value)

@@ -1,1 +1,47 @@
-"""Whole policies."""
+"""Whole policies.
+
+Each name is loaded when it is asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from tempovla.timeline.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tempovla.model.vla.lora import LoRAConfig
+    from tempovla.model.vla.openvla_config import OpenVLAConfig
+    from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
+    from tempovla.model.vla.registry import POLICY_REGISTRY, load_policy
+    from tempovla.model.vla.statevla import StateVLA
+    from tempovla.model.vla.statevla_config import StateVLAConfig
+    from tempovla.model.vla.vla_config import VLAConfig
+    from tempovla.model.vla.vla_model import VLAModel
+
+__all__ = [
+    "POLICY_REGISTRY",
+    "LoRAConfig",
+    "OpenVLAConfig",
+    "OpenVLAWrapper",
+    "StateVLA",
+    "StateVLAConfig",
+    "VLAConfig",
+    "VLAModel",
+    "load_policy",
+]
+
+_MODULES = {
+    "lora": ("LoRAConfig",),
+    "openvla_config": ("OpenVLAConfig",),
+    "openvla_wrapper": ("OpenVLAWrapper",),
+    "registry": (
+        "POLICY_REGISTRY",
+        "load_policy",
+    ),
+    "statevla": ("StateVLA",),
+    "statevla_config": ("StateVLAConfig",),
+    "vla_config": ("VLAConfig",),
+    "vla_model": ("VLAModel",),
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _MODULES)

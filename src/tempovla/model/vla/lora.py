@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,18 +39,34 @@ def add_lora(module: nn.Module, config: LoRAConfig) -> None:
     Raises:
         ValueError: if no linear layer has such a name.
     """
+    add_lora_to_parts([module], config)
+
+
+def add_lora_to_parts(parts: Sequence[nn.Module], config: LoRAConfig) -> None:
+    """`add_lora` for several parts of a model, not all of which need to have such a layer.
+
+    Raises:
+        ValueError: if no linear layer of any of them has such a name.
+    """
     peft = _peft()
-    layers = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-    chosen = [name for name in layers if not config.target_modules or name.rsplit(".", 1)[-1] in config.target_modules]
-    if not chosen:
-        ends = sorted({name.rsplit(".", 1)[-1] for name in layers})
-        raise ValueError(f"lora.target_modules={list(config.target_modules)} name no layer; choose from {ends}")
-    settings = peft.LoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=chosen)
-    peft.inject_adapter_in_model(settings, module)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(ADAPTER in name)
-        if ADAPTER in name:
-            parameter.data = parameter.data.float()  # what learns is float32, also beside weights in bfloat16
+    layers = [[name for name, layer in part.named_modules() if isinstance(layer, nn.Linear)] for part in parts]
+    wanted = config.target_modules
+    chosen = [[name for name in names if not wanted or _last(name) in wanted] for names in layers]
+    if not any(chosen):
+        ends = sorted({_last(name) for names in layers for name in names})
+        raise ValueError(f"lora.target_modules={list(wanted)} name no layer; choose from {ends}")
+    for part, names in zip(parts, chosen, strict=True):
+        if names:
+            settings = peft.LoraConfig(r=config.r, lora_alpha=config.alpha, target_modules=names)
+            peft.inject_adapter_in_model(settings, part)
+        for name, parameter in part.named_parameters():
+            parameter.requires_grad_(ADAPTER in name)
+            if ADAPTER in name:
+                parameter.data = parameter.data.float()  # what learns is float32, also beside weights in bfloat16
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
 
 
 def merge_lora(module: nn.Module) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.prismatic import PrismaticConfig
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
@@ -29,6 +30,8 @@ class OpenVLAConfig:
         padding_tokens: rows of the embedding table beyond the tokenizer's words.
         empty_token: the word that stands between the prompt and the actions (a lone space of Llama-2's).
         norm_stats: dataset to statistics of its actions, as the checkpoint has them; see `ActionStatistics`.
+        has_gripper: the robot's last action dimension is a binary gripper in {-1, +1}, which is not normalised.
+        lora: adapters, which alone learn; None has all weights learn.
     """
 
     vlm: PrismaticConfig = field(default_factory=PrismaticConfig)
@@ -38,6 +41,8 @@ class OpenVLAConfig:
     padding_tokens: int = 64
     empty_token: int = 29871
     norm_stats: Mapping[str, Any] = field(default_factory=dict)
+    has_gripper: bool = False
+    lora: LoRAConfig | None = None
 
     def __post_init__(self) -> None:
         if self.action_dim < 1:

@@ -46,6 +46,10 @@ class ActionStatistics:
         low, high = torch.tensor(action["q01"]).float(), torch.tensor(action["q99"]).float()
         return cls(low, high, torch.tensor(action.get("mask", [True] * len(low)), dtype=torch.bool))
 
+    def to_json(self) -> dict[str, Any]:
+        """One dataset's entry of `norm_stats`; `of` reads it."""
+        return {"action": {"q01": self.low.tolist(), "q99": self.high.tolist(), "mask": self.mask.tolist()}}
+
     @property
     def kept(self) -> tuple[int, ...]:
         """The dimensions that were left as they are."""

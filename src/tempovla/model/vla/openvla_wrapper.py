@@ -9,6 +9,7 @@ choice is among action tokens alone, where the public code would take any other 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from tempovla.model.action_head.action_tokenizer import ActionTokenizer
 from tempovla.model.layers.stacks import outermost_layers
-from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
+from tempovla.model.vla.lora import LoRAConfig, add_lora_to_parts, merge_lora
 from tempovla.model.vla.observation import all_observed, observed_pictures
 from tempovla.model.vla.openvla_checkpoint import read_checkpoint, write_checkpoint
 from tempovla.model.vla.openvla_config import OpenVLAConfig
@@ -36,10 +37,12 @@ class OpenVLAWrapper(nn.Module):
 
     def __init__(self, config: OpenVLAConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = replace(config, lora=None)
         self.vlm = PrismaticVLM(config.vlm)
         vocab_size = self.vlm.language_model.config.vocab_size - config.padding_tokens
         self.action_tokens = ActionTokenizer(vocab_size, config.num_bins)
+        if config.lora is not None:
+            self.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
 
     @classmethod
     def from_pretrained(
@@ -69,6 +72,21 @@ class OpenVLAWrapper(nn.Module):
         """
         write_checkpoint(folder, self.config, self.vlm, max_shard_size)
 
+    def take_dataset(self, name: str, statistics: ActionStatistics, *, has_gripper: bool) -> None:
+        """Have as many words as a dataset's actions have dimensions, and know how these were normalised.
+
+        Args:
+            name: what `predict_action` is to call the dataset; those known before are forgotten.
+            statistics: of its actions.
+            has_gripper: see `OpenVLAConfig`.
+        """
+        self.config = replace(
+            self.config,
+            action_dim=len(statistics.mask),
+            norm_stats={name: statistics.to_json()},
+            has_gripper=has_gripper,
+        )
+
     @property
     def device(self) -> torch.device:
         """Where the weights live."""
@@ -78,20 +96,28 @@ class OpenVLAWrapper(nn.Module):
         """Compute activations again in the backward pass instead of keeping them."""
         self.vlm.enable_gradient_checkpointing()
 
-    def enable_lora(self, r: int = 32, alpha: float = 16.0) -> None:
+    def enable_lora(self, r: int = 32, alpha: float = 16.0, target_modules: tuple[str, ...] = ()) -> None:
         """Train low-rank adapters beside all linear layers that are run, and nothing else (section 5.3).
 
         Args:
             r: rank.
             alpha: scale, as a multiple of r.
+            target_modules: ends of the names of the layers; empty takes all.
+
+        Raises:
+            ValueError: if there are adapters already, or no layer has such a name.
         """
+        if self.config.lora is not None:
+            raise ValueError("the model has LoRA already; merge_lora() first")
+        lora = LoRAConfig(r, alpha, target_modules)
         self.requires_grad_(False)
-        for part in self.vlm.parts_with_adapters():
-            add_lora(part, LoRAConfig(r, alpha))
+        add_lora_to_parts(self.vlm.parts_with_adapters(), lora)
+        self.config = replace(self.config, lora=lora)
 
     def merge_lora(self) -> None:
         """Add the adapters to the weights that they stand beside, and take them out."""
         merge_lora(self.vlm)
+        self.config = replace(self.config, lora=None)
 
     def shard_units(self) -> list[nn.Module]:
         """The blocks of vision and language model, whose weights FSDP puts together one at a time."""

@@ -12,7 +12,7 @@ from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
-from tempovla.model.vla.weights import load_weights
+from tempovla.model.vla.weights import WeightsFollow, load_weights
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 
@@ -51,6 +51,8 @@ def load_policy(bundle: Bundle) -> Any:
     if bundle.policy not in POLICY_REGISTRY:
         raise ValueError(f"policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}")
     policy_class, config_class = POLICY_REGISTRY[bundle.policy]
-    policy = policy_class(config_from_json(config_class, bundle.config, bundle.policy))
+    config = config_from_json(config_class, bundle.config, bundle.policy)
+    with WeightsFollow():
+        policy = policy_class(config)
     load_weights(policy, bundle.weights, bundle.policy)
     return policy.eval()

@@ -19,7 +19,7 @@ from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector
 from tempovla.model.vla.saved import load_vlm_parts, read_config, read_weights, save_model
 from tempovla.model.vla.vla_config import VLAConfig
-from tempovla.model.vla.weights import load_weights
+from tempovla.model.vla.weights import WeightsFollow, load_weights
 from tempovla.model.vlm.vlm_model import VLMModel
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
@@ -193,6 +193,8 @@ class VLAModel(nn.Module):
         Raises:
             ValueError: if the folder is none of these, or its weights do not fit its config.
         """
-        model = cls(read_config(folder, VLAConfig))
+        config = read_config(folder, VLAConfig)
+        with WeightsFollow():
+            model = cls(config)
         load_weights(model, read_weights(folder), str(folder))
         return model.eval()

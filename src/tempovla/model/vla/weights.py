@@ -1,10 +1,48 @@
-"""Weights by name: loading those that must fit exactly."""
+"""Weights by name: loading those that must fit exactly, and building what they are loaded into."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+RANDOM_FILLS = frozenset(
+    {
+        "erfinv_",
+        "kaiming_normal_",
+        "kaiming_uniform_",
+        "normal_",
+        "trunc_normal_",
+        "uniform_",
+        "xavier_normal_",
+        "xavier_uniform_",
+    }
+)
+"""What gives a large weight its first values, in place, and costs time: methods of tensors, and functions of
+torch.nn.init by name, as transformers puts its own in the place of these."""
+
+
+class WeightsFollow(TorchFunctionMode):
+    """While a model is built whose weights are all loaded next: these begin at zero instead of at random values.
+
+    Anything else is as ever, such as buffers that are computed and are in no file. No random numbers are drawn for
+    weights, so what is random afterwards differs from that after a plain build.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function, unless it fills a weight."""
+        options = kwargs or {}
+        if getattr(func, "__name__", "") in RANDOM_FILLS:
+            filled = args[0] if args else options.get("tensor")
+            if isinstance(filled, nn.Parameter):
+                with torch.no_grad():
+                    return filled.zero_()
+        return func(*args, **options)
 
 
 def load_weights(policy: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.vlm.lm_attention import AUTO, register_auto_attention
-from tempovla.model.vlm.pretrained import architecture_of, config_of, load_model, read_config, torch_dtype
+from tempovla.model.vlm.pretrained import (
+    architecture_of,
+    as_config,
+    config_of,
+    fresh_model,
+    let_layers_recompute,
+    load_model,
+    read_config,
+    recompute_layers,
+    torch_dtype,
+)
 
 LANGUAGE_MODELS = {
     "qwen2-0.5b": "Qwen/Qwen2-0.5B",
@@ -75,6 +85,10 @@ class LanguageOutput(NamedTuple):
 class LLMBackbone(nn.Module):
     """A causal language model over [vision and other tokens][text][suffix], whose hidden states are read.
 
+    Args:
+        config: what it is, or the name of the model.
+        fields: of the config, such as `freeze`, instead or beside.
+
     Attributes:
         hidden_dim: width D of its embeddings and hidden states.
         vocab_size: number of word pieces.
@@ -86,8 +100,9 @@ class LLMBackbone(nn.Module):
         ValueError: if the model does not load, is no causal language model or has no such layer.
     """
 
-    def __init__(self, config: LLMBackboneConfig) -> None:
+    def __init__(self, config: LLMBackboneConfig | str | None = None, **fields: Any) -> None:
         super().__init__()
+        config = as_config(LLMBackboneConfig, config, fields)
         name = LANGUAGE_MODELS.get(config.model_name, config.model_name)
         register_auto_attention()
         self.decoder, self.lm_head, architecture, dtype = _build(config, name)
@@ -96,6 +111,7 @@ class LLMBackbone(nn.Module):
         self.vocab_size: int = self.decoder.config.vocab_size
         self._takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
         _keep_layers(self.decoder, config.layer, name)
+        self._recompute, self._in_training = False, True
         self.decoder.train(not config.freeze)
         if config.freeze:
             self.requires_grad_(False)
@@ -108,15 +124,22 @@ class LLMBackbone(nn.Module):
     def train(self, mode: bool = True) -> LLMBackbone:
         """A frozen model stays in evaluation mode."""
         super().train(mode and not self.config.freeze)
+        self._in_training = mode
+        self._let_frozen_layers_recompute()
         return self
 
     def recompute_activations(self, on: bool) -> None:
-        """Keep only what goes into each layer for the backward pass and compute the rest again (checkpointing)."""
-        kind = "activation" if hasattr(self.decoder, "activation_checkpointing_enable") else "gradient"  # until 5.22
-        if on:
-            getattr(self.decoder, f"{kind}_checkpointing_enable")({"use_reentrant": False})
-        else:
-            getattr(self.decoder, f"{kind}_checkpointing_disable")()
+        """Keep only what goes into each layer for the backward pass and compute the rest again (checkpointing).
+
+        So does a frozen model in training, through which gradients flow to what is put in.
+        """
+        self._recompute = on
+        recompute_layers(self.decoder, on)
+        self._let_frozen_layers_recompute()
+
+    def _let_frozen_layers_recompute(self) -> None:
+        if self.config.freeze:
+            let_layers_recompute(self.decoder, self._recompute and self._in_training)
 
     def forward(
         self,
@@ -234,7 +257,7 @@ def _build(config: LLMBackboneConfig, name: str) -> tuple[Any, Any, dict[str, An
     options: dict[str, Any] = {"dtype": torch_dtype(dtype), "attn_implementation": attention}
     model_class = AutoModelForCausalLM if config.lm_head else AutoModel
     if fresh:
-        model: Any = model_class.from_config(settings, **options)
+        model: Any = fresh_model(model_class, settings, PURPOSE, **options)
     else:
         model = load_model(model_class, name, settings, PURPOSE, **options)
     if not config.lm_head:

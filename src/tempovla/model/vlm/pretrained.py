@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+C = TypeVar("C", bound=Any)
+
+
+def as_config(config_class: type[C], given: C | str | None, fields: Mapping[str, Any]) -> C:
+    """A config with some of its fields replaced, or a new one, by the name of a model alone if need be."""
+    if given is None:
+        return config_class(**fields)
+    if isinstance(given, str):
+        return config_class(given, **fields)
+    return dataclasses.replace(given, **fields) if fields else given
 
 
 def read_config(name_or_path: str, part: str, purpose: str) -> Any:
@@ -27,7 +39,7 @@ def read_config(name_or_path: str, part: str, purpose: str) -> Any:
     from transformers import AutoConfig
 
     with one_line_errors(name_or_path, purpose):
-        config = AutoConfig.from_pretrained(name_or_path)
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     return getattr(config, part, config)
 
 
@@ -41,13 +53,39 @@ def config_of(architecture: Mapping[str, Any], purpose: str) -> Any:
 
     settings = dict(architecture)
     model_type = settings.pop("model_type", None)
-    try:
+    with _architecture_errors(purpose):
         if model_type is None:
             raise ValueError("it has no model_type")
         return AutoConfig.for_model(model_type, **settings)
-    except (ValueError, TypeError) as error:
+
+
+def fresh_model(model_class: Any, config: Any, purpose: str, **options: Any) -> Any:
+    """A model of `config_of`'s config, with fresh weights.
+
+    Args:
+        model_class: one of transformers' auto classes.
+        config: what it is.
+        purpose: what the model is for, as messages name it.
+        options: more for `from_config`, such as `dtype`.
+
+    Raises:
+        ValueError: if its values do not fit together.
+    """
+    with _architecture_errors(purpose):
+        return model_class.from_config(config, **options)
+
+
+@contextmanager
+def _architecture_errors(purpose: str) -> Iterator[None]:
+    """What transformers makes of settings that do not fit, which it seldom says itself, is a `ValueError`."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    misfits = (ValueError, TypeError, KeyError, ArithmeticError, AssertionError, RuntimeError, StrictDataclassError)
+    try:
+        yield
+    except misfits as error:
         raise ValueError(
-            f"architecture of the {purpose} does not build ({_first_line(error)}); "
+            f"architecture of the {purpose} does not build ({_reason(error)}); "
             "give the settings of a transformers config with its model_type, such as qwen2"
         ) from None
 
@@ -115,18 +153,23 @@ def _no_loading_report() -> Iterator[None]:
 @contextmanager
 def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
     """What goes wrong in reading a model becomes a `ValueError` that names it and says what to do."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise ValueError(
-            f"{purpose} {name_or_path!r} does not load ({_first_line(error)}); {_remedy(name_or_path)}"
+            f"{purpose} {name_or_path!r} does not load ({_reason(error)}); {_remedy(name_or_path)}"
         ) from None
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+def _reason(error: BaseException) -> str:
+    """The first line of an error, and the second where the first only introduces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    last = 2 if lines[0].endswith(":") else 1
+    reason = " ".join(lines[:last]).rstrip(".:")
+    return f"{type(error).__name__}: {reason}" if isinstance(error, KeyError | AssertionError) else reason
 
 
 def _remedy(name_or_path: str) -> str:
@@ -141,6 +184,32 @@ def _remedy(name_or_path: str) -> str:
         "give the name or folder of a transformers model; without a network (or with HF_HUB_OFFLINE=1), a folder or a "
         "model that was downloaded before"
     )
+
+
+def recompute_layers(model: Any, on: bool) -> None:
+    """Have a transformers model keep only what goes into each layer for the backward pass, and compute the rest again.
+
+    It does so in its layers that are in training mode; see `let_layers_recompute`.
+    """
+    # Until 5.22, transformers calls it gradient checkpointing.
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    if on:
+        getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+    else:
+        getattr(model, f"{kind}_checkpointing_disable")()
+
+
+def let_layers_recompute(model: nn.Module, on: bool) -> None:
+    """Put the layers of a frozen transformers model into training mode or out of it, and nothing within them.
+
+    Transformers computes nothing again in evaluation mode, in which a frozen model stays. A layer's own mode decides
+    about that alone: what else depends on the mode, such as dropout, is within it, and stays as it is.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = on
 
 
 def torch_dtype(name: str) -> torch.dtype:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.vlm.pretrained import config_of, load_model, read_config
+from tempovla.model.vlm.pretrained import config_of, fresh_model, load_model, read_config
 
 PURPOSE = "vision model"
 
@@ -45,7 +45,7 @@ class TransformersVision(nn.Module):
 
         super().__init__()
         if isinstance(config, dict):
-            self.model = AutoModel.from_config(config_of(config, PURPOSE), dtype=torch.float32)
+            self.model = fresh_model(AutoModel, config_of(config, PURPOSE), PURPOSE, dtype=torch.float32)
         else:
             self.model = load_model(
                 AutoModel, name_or_path, config, PURPOSE, may_lack=("pooler", "head."), dtype=torch.float32

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.model.vlm.pretrained import config_of
+from tempovla.model.vlm.pretrained import config_of, fresh_model, recompute_layers
 from tempovla.model.vlm.prismatic_vision import (
     DINOV2_LARGE,
     SIGLIP_SO400M,
@@ -23,6 +23,8 @@ from tempovla.model.vlm.prismatic_vision import (
     PrismaticViT,
     PrismaticViTConfig,
 )
+
+PURPOSE = "language model"
 
 LLAMA_2_7B: Mapping[str, Any] = {
     "model_type": "llama",
@@ -87,7 +89,8 @@ class PrismaticVLM(nn.Module):
         super().__init__()
         self.config = config
         self.vision_backbone = PrismaticVision(config.featurizer, config.fused_featurizer)
-        self.language_model = AutoModelForCausalLM.from_config(config_of(config.language, "language model"))
+        settings = config_of(config.language, PURPOSE)
+        self.language_model = fresh_model(AutoModelForCausalLM, settings, PURPOSE)
         self.bos_token = self.language_model.config.bos_token_id
         language_dim = self.language_model.config.hidden_size
         self.projector = PrismaticProjector(self.vision_backbone.embed_dim, language_dim)
@@ -98,9 +101,7 @@ class PrismaticVLM(nn.Module):
         for module in self.modules():
             if isinstance(module, PrismaticViT):
                 module.recompute = True
-        # Until 5.22, transformers calls it gradient checkpointing.
-        kind = "activation" if hasattr(self.language_model, "activation_checkpointing_enable") else "gradient"
-        getattr(self.language_model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        recompute_layers(self.language_model, True)
 
     def parts_with_adapters(self) -> list[nn.Module]:
         """The parts whose linear layers low-rank adapters go beside: all that is run but the language model's head."""

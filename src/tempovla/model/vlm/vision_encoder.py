@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tempovla.model.vlm.image_tokenizer import ConvImageTokenizer, PatchImageTokenizer
 from tempovla.model.vlm.preprocess import ResizePolicy, processor_scale, processor_size, resize_square, unit_pixels
-from tempovla.model.vlm.pretrained import architecture_of, read_image_processor
+from tempovla.model.vlm.pretrained import architecture_of, as_config, read_image_processor
 from tempovla.model.vlm.pretrained_encoder import TransformersVision, vision_config
 
 VISION_MODELS = {
@@ -107,6 +107,10 @@ by the config's mean and std ([-1, 1] unless these say otherwise) and gives toke
 class VisionEncoder(nn.Module):
     """Pictures of one or several cameras to patch tokens, all cameras in one call of the encoder.
 
+    Args:
+        config: what it is, or the name of the model.
+        fields: of the config, such as `freeze`, instead or beside.
+
     Attributes:
         num_tokens: tokens a picture.
         hidden_dim: width of a token.
@@ -117,8 +121,9 @@ class VisionEncoder(nn.Module):
         ValueError: if the model does not load or does not fit the config.
     """
 
-    def __init__(self, config: VisionEncoderConfig) -> None:
+    def __init__(self, config: VisionEncoderConfig | str | None = None, **fields: Any) -> None:
         super().__init__()
+        config = as_config(VisionEncoderConfig, config, fields)
         self.encoder: Any
         if config.model_name in ENCODER_REGISTRY:
             if config.architecture is not None:

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 from tests.contract.samples import random_sample
-from tests.openvla_tiny import FRONT, STATISTICS, tiny_config, tiny_policy
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tests.openvla_tiny import BOS, FRONT, STATISTICS, save_tokenizer, tiny_config, tiny_policy
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast
 
 from tempovla.model.vla.openvla_config import OpenVLAConfig, openvla_prompt
 from tempovla.model.vla.openvla_statistics import ActionStatistics
@@ -17,12 +15,12 @@ from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.model.vla.registry import load_policy
 from tempovla.objective import Objective
 from tempovla.timeline import Bundle, TimelineSample, Track
-from tempovla.timeline.config import config_to_json
+from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.tokenize import TransformersTokenizer
 
-BOS, EMPTY = 1, 7
+EMPTY = 7
 PUBLISHED = {
     "vision_backbone.featurizer.cls_token": (1, 1, 1024),
     "vision_backbone.featurizer.reg_token": (1, 4, 1024),
@@ -235,14 +233,34 @@ def test_the_policy_of_a_bundle_acts_as_the_one_that_was_saved(tmp_path):
     assert torch.equal(act(loaded, sample), act(policy, sample))
 
 
+def test_a_config_of_before_adapters_and_grippers_were_in_it_is_read():
+    saved = config_to_json(tiny_config())
+    for key in ("lora", "has_gripper"):
+        del saved[key]
+    assert config_from_json(OpenVLAConfig, saved) == tiny_config()
+
+
+def test_adapters_come_back_with_the_bundle():
+    policy, sample = tiny_policy(), observation([[BOS, 3, 4]])
+    policy.enable_lora(r=2, alpha=4.0, target_modules=("q_proj", "fc1"))
+    with pytest.raises(ValueError, match="has LoRA already; merge_lora"):
+        policy.enable_lora()
+    for name, weight in policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
+    embodiment = sample.context.task[0].embodiment
+    config = config_to_json(policy.config)
+    loaded = load_policy(Bundle("openvla", config, policy.windows(), embodiment, {}, policy.state_dict()))
+    assert loaded.config == policy.config
+    assert torch.equal(
+        policy.forward(sample)["action_loss"].prediction, loaded.forward(sample)["action_loss"].prediction
+    )
+
+
 def test_the_prompt_goes_from_words_to_an_action_through_a_tokenizer_in_a_folder(tmp_path):
     prompt = openvla_prompt("Open the Drawer ")
     assert prompt == "In: What action should the robot take to open the drawer?\nOut:"
-    words = ["<unk>", "<s>", *dict.fromkeys(prompt.replace("?", " ?").replace(":", " :").split())]
-    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
-    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])
-    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>").save_pretrained(tmp_path)
+    words = save_tokenizer(tmp_path, "open the drawer")
     ids = TransformersTokenizer(str(tmp_path)).encode(prompt)
     assert ids[0] == BOS
     assert [words[index] for index in ids[1:4]] == ["In", ":", "What"]

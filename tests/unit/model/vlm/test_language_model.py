@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -178,6 +179,61 @@ def test_recomputed_activations_give_the_same_gradients():
         found.append([weight.grad.clone() for weight in model.parameters() if weight.grad is not None])
     assert len(found[0]) == len(list(model.parameters()))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def kept_bytes(model: LLMBackbone, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
+    """What `run` gives, and how much it keeps for the backward pass beside the model's weights."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = run()
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    return output, sum(size for place, size in kept.items() if place not in weights)
+
+
+@pytest.mark.parametrize("kind", LANGUAGE_KINDS)
+def test_a_frozen_model_recomputes_activations_too_and_gradients_reach_what_is_put_in(kind):
+    torch.manual_seed(0)
+    architecture = language_architecture(kind, attention_dropout=0.5)
+    model = LLMBackbone(LLMBackboneConfig("tiny", freeze=True, architecture=architecture))
+    ids, found, kept = words(2, 5), [], []
+    for on in (False, True):
+        model.recompute_activations(on)
+        model.train()
+        vision = torch.randn(2, 30, model.hidden_dim, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        output, size = kept_bytes(model, lambda seen=vision: model(ids, everywhere(ids), seen).hidden)
+        output.square().sum().backward()
+        found.append((output.detach(), vision.grad))
+        kept.append(size)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert found[0][1].abs().sum() > 0
+    assert 0 < kept[1] < 0.4 * kept[0]
+
+
+def test_a_frozen_model_recomputes_in_training_alone_and_drops_nothing_out():
+    model = LLMBackbone(LLMBackboneConfig("tiny", freeze=True, architecture=language_architecture()))
+    layer = model.decoder.layers[0]
+    assert not layer.training
+    model.recompute_activations(True)  # a fresh module is in training mode
+    assert layer.training
+    assert not any(part.training for part in layer.modules() if part is not layer)
+    assert not model.eval().decoder.layers[0].training
+    assert model.train().decoder.layers[0].training
+    model.recompute_activations(False)
+    assert not layer.training
+
+
+def test_transformers_says_nothing_of_old_names(recwarn, monkeypatch):
+    said = []
+    monkeypatch.setattr("transformers.modeling_utils.logger.warning_once", lambda text, *more: said.append(text))
+    model = LLMBackbone(LLMBackboneConfig("tiny", architecture=language_architecture()))
+    model.recompute_activations(True)
+    model.recompute_activations(False)
+    assert [text for text in [*said, *(str(w.message) for w in recwarn)] if "deprecated" in text] == []
 
 
 @pytest.mark.parametrize("kind", LANGUAGE_KINDS)

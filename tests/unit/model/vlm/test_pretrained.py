@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny_models import save_language, save_vision
+from tests.tiny_models import language_architecture, save_language, save_vision
 
 from tempovla.model.vlm.language_model import LLMBackbone, LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoder, VisionEncoderConfig
@@ -129,9 +129,20 @@ def test_an_image_processor_that_is_missing_or_says_too_little(tmp_path):
     assert VisionEncoder(given).num_tokens == 9
 
 
+SMALL = language_architecture("qwen2")
+
+
 @pytest.mark.parametrize(
     ("architecture", "reason"),
-    [({"hidden_size": 8}, "it has no model_type"), ({"model_type": "qwen0"}, "qwen0")],
+    [
+        ({"hidden_size": 8}, "it has no model_type"),
+        ({"model_type": "qwen0"}, "qwen0"),
+        ({**SMALL, "hidden_size": "big"}, "'hidden_size': TypeError: .* expected int, got str"),
+        ({**SMALL, "model_type": "llama", "hidden_size": 66}, "66.* is not a multiple of"),
+        ({**SMALL, "hidden_act": "gelo"}, "KeyError: 'gelo'"),
+        ({**SMALL, "num_attention_heads": 0}, "by zero"),
+        ({**SMALL, "vocab_size": -3}, "negative dimension -3"),
+    ],
 )
 def test_an_architecture_that_does_not_build(architecture, reason):
     for build in (
