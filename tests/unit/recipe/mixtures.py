@@ -28,7 +28,7 @@ def pose(body: str, task: int) -> float:
     return sign if body == SMALL else 300.0 - 50.0 * sign
 
 
-def record_body(root: Path, body: str, *, episodes: int = 4, noise: float = 0.0) -> Path:
+def record_body(root: Path, body: str, *, episodes: int = 4, noise: float = 0.0, gripper: float = 1.0) -> Path:
     """Episodes of 9 steps; a body that closes its gripper in a task is told the same words as one that opens it."""
     random = np.random.default_rng(len(body))
     state_dim, action_dim = DIMS[body]
@@ -38,7 +38,7 @@ def record_body(root: Path, body: str, *, episodes: int = 4, noise: float = 0.0)
         for episode in range(episodes):
             task = episode % 2
             action = np.full((9, action_dim), pose(body, task)) + noise * random.normal(size=(9, action_dim))
-            action[:, -1] = 1.0 if (task == 1) == (body == SMALL) else -1.0
+            action[:, -1] = gripper if (task == 1) == (body == SMALL) else -gripper
             state = random.normal(size=(9, state_dim)).astype(np.float32)
             frames = {key: random.integers(0, 256, (9, *shape), np.uint8) for key, shape in CAMERAS[body].items()}
             writer.add_episode({STATE: state, ACTION: action.astype(np.float32), **frames}, f"task {task}")

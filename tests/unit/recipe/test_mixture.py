@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST
+from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, tiny_recipe
 from tests.unit.recipe.mixtures import CAMERAS, DIMS, LARGE, SIDE, SMALL, member, mixed_recipe, pose, record_body
 from tests.unit.recipe.test_statevla import assert_same, logged
 from torch import Tensor
@@ -21,6 +21,7 @@ from tempovla.recipe.dataset_choice import load_bundle
 from tempovla.recipe.members import load_demonstrations
 from tempovla.recipe.mixing import mixed_batches
 from tempovla.recipe.offline import evaluate_offline
+from tempovla.recipe.statevla import train_phase
 from tempovla.recipe.vla import build_policy, build_transform, resolve_model, train_vla
 from tempovla.recipe.vla_config import VLARecipe
 from tempovla.rollout.context import ContextBuilder
@@ -65,7 +66,7 @@ def rows_of(sample: TimelineSample, body: str) -> list[int]:
     return [row for row, task in enumerate(sample.context.task) if task.dataset == body]
 
 
-@pytest.mark.parametrize("head", ["mlp", "gaussian", "flow_matching", "diffusion", "transformer"])
+@pytest.mark.parametrize("head", ["mlp", "gaussian", "flow_matching", "transformer"])
 def test_what_lies_in_dimensions_and_cameras_that_a_body_lacks_changes_nothing(root, head):
     prepared = Prepared(mixed_recipe(root, head=head))
     sample = prepared.sample()
@@ -127,7 +128,7 @@ def test_actions_of_both_bodies_in_one_batch_come_back_in_their_own_units(root):
         torch.testing.assert_close(own[:, : dims - 1], torch.full_like(own[:, : dims - 1], wanted), atol=0.5, rtol=0)
         assert set(own[:, dims - 1].tolist()) <= {-1.0, 1.0}
         assert not own[:, dims:].any()
-    with pytest.raises(ValueError, match="must say which by ActionChunk.task"):
+    with pytest.raises(ValueError, match=r"must say which by ActionChunk\.task"):
         prepared.transform.inverse(replace(chunk, task=()))
 
 
@@ -143,15 +144,16 @@ def test_statistics_are_those_of_each_dataset(root):
     assert again.to_json() == saved
 
 
-def act(checkpoint: Path, body: str, tasks: tuple[int, ...] = (0, 1)) -> Tensor:
+def act(checkpoint: Path, body: str, tasks: tuple[int, ...] = (0, 1), *, cameras: bool = True) -> Tensor:
     """Chunks (tasks, H, A) of a body's own observations in its own names, sizes and units."""
     bundle = load_bundle(checkpoint, body)
     controller = Controller.from_bundle(bundle)
     builder = ContextBuilder(bundle.windows, bundle.embodiment, len(tasks))
     random = np.random.default_rng(5)
     for row, task in enumerate(tasks):
-        seen = {key: random.integers(0, 256, shape, np.uint8) for key, shape in CAMERAS[body].items()}
         state = random.normal(size=DIMS[body][0]).astype(np.float32)
+        pictures = {key: random.integers(0, 256, shape, np.uint8) for key, shape in CAMERAS[body].items()}
+        seen = pictures if cameras else {}
         builder.reset(row, f"task {task}", {STATE: state, **seen})
     return controller.act(builder.context(), controller.initial_state(len(tasks)))[0].value
 
@@ -305,10 +307,10 @@ def test_a_member_that_does_not_fit_is_refused_in_one_line(root, tmp_path, optio
 def test_names_and_weights_that_make_no_mixture_are_refused(root):
     with pytest.raises(ValueError, match="several datasets are called 'small'; give each another name"):
         mixed_recipe(root, (SMALL, SMALL))
-    with pytest.raises(ValueError, match="has weight 0.0, which must be positive"):
+    with pytest.raises(ValueError, match=r"has weight 0\.0, which must be positive"):
         member(root, SMALL, weight=0.0)
     recipe = mixed_recipe(root)
-    with pytest.raises(ValueError, match="data.data_directory=here and data.mixture exclude each other"):
+    with pytest.raises(ValueError, match=r"data\.data_directory=here and data\.mixture exclude each other"):
         replace(recipe.data, data_directory="here")
 
 
@@ -318,5 +320,42 @@ def test_a_body_larger_than_the_model_and_a_gripper_that_is_none_are_refused(roo
         train_vla(replace(recipe, model=replace(recipe.model, action_dim=4)), tmp_path)
     with pytest.raises(ValueError, match=r"more than the model's 4 beside the gripper; set model.action_dim=6"):
         train_vla(with_member(recipe, has_gripper=False), tmp_path)
+
+
+def test_a_body_without_a_gripper_takes_part(root, tmp_path):
+    """Its own dimensions come first, and the gripper's place stays empty."""
+    recipe = mixed_recipe(root)
+    members = (replace(recipe.data.mixture[0], has_gripper=False), recipe.data.mixture[1])
+    prepared = Prepared(replace(recipe, data=replace(recipe.data, mixture=members)))
+    sample = prepared.sample()
+    small, large = (sample.context.now[dims_key(ACTION)].value[rows_of(sample, body)][0, 0] for body in DIMS)
+    assert small.tolist() == [True, True, True, False, False]
+    assert large.all()
+
+
+def test_a_gripper_that_is_none_is_refused_with_its_remedy(root, tmp_path):
+    record_body(tmp_path / LARGE, LARGE, gripper=0.5)
     record_body(tmp_path / SMALL, SMALL)
-    record_body(tmp_path / LARGE, LARGE, noise=0.0)
+    with pytest.raises(ValueError, match=r"no gripper in \{-1, \+1\}; set has_gripper: false of it in data\.mixture"):
+        train_vla(mixed_recipe(tmp_path), tmp_path / "run")
+
+
+def test_each_dataset_is_validated_by_itself(root, tmp_path):
+    metrics = train_vla(mixed_recipe(root), tmp_path / "run").metrics
+    parts = [metrics["val_total_small"], metrics["val_total_large"]]
+    assert metrics["val_total"] == pytest.approx(sum(parts) / 2)
+    assert parts[0] != parts[1]
+
+
+def test_other_recipes_than_that_of_a_vla_want_one_dataset(root, tmp_path):
+    data = mixed_recipe(root).data
+    recipe = replace(tiny_recipe(root / SMALL), data=data)
+    with pytest.raises(ValueError, match=r"this recipe trains on one dataset; give data\.data_directory"):
+        train_phase(recipe, 1, tmp_path)
+
+
+def test_a_blind_mixture_acts_without_cameras(root, tmp_path):
+    recipe = mixed_recipe(root)
+    recipe = replace(recipe, transform=replace(recipe.transform, blind=True))
+    checkpoint = train_vla(recipe, tmp_path / "run").checkpoint
+    assert torch.equal(act(checkpoint, LARGE), act(checkpoint, LARGE, cameras=False))
