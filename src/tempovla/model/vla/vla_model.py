@@ -148,7 +148,11 @@ class VLAModel(nn.Module):
         """A chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
         tokens, valid = self.encode(context)
-        action = self.action_head.sample(tokens, seed, feature_valid=valid)
+        own = own_dims(context.now, ACTION_KEY)
+        if own is None:
+            action = self.action_head.sample(tokens, seed, feature_valid=valid)
+        else:
+            action = self.action_head.sample_padded(tokens, own, seed, feature_valid=valid)
         if self.config.has_gripper:
             gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0
             action = torch.cat([action[..., :-1], gripper], dim=-1)
