@@ -116,6 +116,8 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     """
     data, model = recipe.data, recipe.model
     source = open_source(config.data_directory, data.demos_per_task, data.max_len_data)
+    if config.has_gripper and not model.has_gripper:
+        raise ValueError(f"data.mixture: {config.key} has_gripper, but the model has none; set model.has_gripper=true")
     has_gripper = model.has_gripper and config.has_gripper is not False
     member = Member(config.key, source, config.weight, _cameras(config, source, model), has_gripper)
     sizes = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}

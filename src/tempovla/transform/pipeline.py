@@ -170,13 +170,13 @@ class PerDataset:
         return groups
 
     def to_json(self) -> dict[str, Any]:
-        """All views."""
-        return {"views": {name: view.to_json() for name, view in self.views.items()}}
+        """All views, in order."""
+        return {"views": [{"dataset": name, **view.to_json()} for name, view in self.views.items()]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PerDataset:
         """Read what `to_json` wrote."""
-        return cls({name: DatasetView.from_json(view) for name, view in data["views"].items()})
+        return cls({view["dataset"]: DatasetView.from_json(view) for view in data["views"]})
 
 
 def _order(groups: Mapping[str, Sequence[int]]) -> list[int]:

@@ -320,6 +320,10 @@ def test_a_body_larger_than_the_model_and_a_gripper_that_is_none_are_refused(roo
         train_vla(replace(recipe, model=replace(recipe.model, action_dim=4)), tmp_path)
     with pytest.raises(ValueError, match=r"more than the model's 4 beside the gripper; set model.action_dim=6"):
         train_vla(with_member(recipe, has_gripper=False), tmp_path)
+    with pytest.raises(ValueError, match=r"large has_gripper, but the model has none; set model.has_gripper=true"):
+        train_vla(
+            with_member(replace(recipe, model=replace(recipe.model, has_gripper=False)), has_gripper=True), tmp_path
+        )
 
 
 def test_a_body_without_a_gripper_takes_part(root, tmp_path):
