@@ -41,7 +41,7 @@ class MemberConfig:
     @property
     def key(self) -> str:
         """What evaluation calls it."""
-        return self.name or Path(self.data_directory).resolve().name
+        return self.name or Path(self.data_directory).absolute().name
 
 
 @dataclass(frozen=True)
