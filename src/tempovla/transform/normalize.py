@@ -99,7 +99,7 @@ class Normalize:
         if ACTION_KEY not in self.offset:
             return action
         offset, scale = self.offset[ACTION_KEY].to(action.value.device), self.scale[ACTION_KEY].to(action.value.device)
-        return action.with_value(action.value * scale + offset)
+        return ActionChunk(action.value * scale + offset, action.valid, action.offset)
 
     def to_json(self) -> dict[str, Any]:
         """Offset and scale of every stream."""
