@@ -208,7 +208,7 @@ def test_a_mixture_of_one_learns_what_the_dataset_alone_teaches(tmp_path, root):
 
 def test_shares_of_processes_joined_are_the_batch_of_one(root):
     prepared = Prepared(mixed_recipe(root))
-    mixture = prepared.loader._batches.mixture
+    mixture = prepared.loader._batches.maker.mixture
     windows = prepared.policy.windows()
     parts = [
         next(iter(SampleLoader(mixture, windows, LoaderConfig(4), seed=0, rank=rank, world_size=2))) for rank in (0, 1)
@@ -235,7 +235,7 @@ def test_workers_give_the_same_batches(root):
 @pytest.mark.parametrize("body", [SMALL, LARGE])
 def test_training_and_control_see_the_same_observation(root, tmp_path, body):
     prepared = Prepared(mixed_recipe(root))
-    loader = prepared.loader._batches
+    loader = prepared.loader._batches.maker
     number = [SMALL, LARGE].index(body)
     index = np.arange(6)
     batch = SampleBatch(np.full_like(index, number), index, torch.from_numpy(index))
