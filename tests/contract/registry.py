@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from tests import libero_recordings, openvla_tiny, recordings
-from tests.contract.samples import VOCABULARY
+from tests.contract.samples import EMBODIMENT, VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from torch import Tensor
 
@@ -30,12 +30,13 @@ from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
-from tempovla.timeline.keys import TOKENS_KEY
+from tempovla.timeline.keys import TOKENS_KEY, dims_key
+from tempovla.transform.align import AlignStreams, MissingStream, Padding
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
-from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
@@ -115,6 +116,12 @@ def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp",
     return VLAConfig(vlm, action_head=head, cameras=(FRONT, WRIST), **fields | options)
 
 
+def bodies(head: str, **options: Any) -> PolicyCase:
+    """A tiny VLA for bodies of several sizes, some of them without a wrist camera."""
+    case = vla(head, ("action_loss",), {"reads_dims": True, "optional_cameras": (WRIST,)}, **options)
+    return replace(case, shapes={**case.shapes, dims_key(STATE): (3,), dims_key(ACTION): (4,)})
+
+
 FLOW = ("pos_rot_loss", "gripper_loss")
 DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": "all_tokens", "image_tokenizer": "conv"}
 
@@ -133,6 +140,8 @@ POLICIES: dict[str, PolicyCase] = {
     "vla-flow-matching": vla("flow_matching", ("action_loss",), num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
     "vla-transformer": vla("transformer", ("action_loss",), hidden_dim=8, num_layers=1, num_heads=2, num_modes=2),
     "vla-metaworld": vla("flow_matching", ("action_loss", "behavior_cloning"), METAWORLD, num_steps=2, draws=2),
+    "vla-bodies": bodies("mlp"),
+    "vla-bodies-flow-matching": bodies("flow_matching", num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
     "vla-no-state": vla("mlp", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),
 }
 
@@ -224,6 +233,15 @@ def normalize(mode: str, keep: tuple[int, ...] = ()) -> Normalize:
     return Normalize.fit(STATISTICS, {STATE: NormalizationConfig(mode), ACTION: NormalizationConfig(mode, keep)})
 
 
+def view(mode: str, align: AlignStreams) -> DatasetView:
+    """How the rows of one dataset become rows like those of the other."""
+    return DatasetView(EMBODIMENT, TransformPipeline([ResizeImages(8), normalize(mode)]), align)
+
+
+GAP = {WRIST: MissingStream((3, 8, 8), (-1, 0, 1))}
+LEFT = AlignStreams({}, GAP, {STATE: Padding.of(3, 5), ACTION: Padding.of(2, 4, gripper=True)})
+RIGHT = AlignStreams({}, GAP, {STATE: Padding.of(3, 5), ACTION: Padding.of(2, 4)})
+
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "resize-same": lambda: ResizeImages(16),
     "resize-box": lambda: ResizeImages(8),
@@ -239,6 +257,10 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
     "tokenize-instruction": lambda: TokenizeInstruction(WordTokenizer(32), 6),
     "tokenize-prompt": lambda: TokenizeInstruction(WordTokenizer(32), 9, "do {instruction} now", lowercase=True),
+    "align-streams": lambda: replace(LEFT, names={FRONT: "observation.images.top"}),
+    "per-dataset": lambda: PerDataset(
+        {"left": view("mean_std", LEFT), "right": view("min_max", RIGHT), "": view("quantile", LEFT)}
+    ),
     "pipeline": lambda: TransformPipeline(
         [ResizeImages(8), normalize("mean_std"), EmbedInstruction(HashedNgramEmbedder(32))]
     ),

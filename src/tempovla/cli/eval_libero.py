@@ -5,7 +5,12 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, build_parser, comma_separated, config_from_args, success_table
-from tempovla.cli.eval_metaworld import add_instruction_arguments, add_output_arguments, outputs_from_args
+from tempovla.cli.eval_metaworld import (
+    add_dataset_argument,
+    add_instruction_arguments,
+    add_output_arguments,
+    outputs_from_args,
+)
 from tempovla.recipe.evaluation_libero import LiberoSuite, evaluate_libero
 from tempovla.rollout.evaluate import EvaluationConfig
 
@@ -27,6 +32,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     )
     parser.add_argument("--trials", "--num_trials", type=int, default=20, metavar="N", help="episodes of each task")
     parser.add_argument("--tasks", metavar="A,B", help="some of the suite's tasks; by default all")
+    add_dataset_argument(parser)
     add_instruction_arguments(parser)
     parser.add_class_arguments(LiberoSuite, skip={"suite"})
     add_output_arguments(parser)
@@ -45,6 +51,7 @@ def run(args: Namespace) -> Outcome:
         tasks=() if args.tasks is None else comma_separated(args.tasks),
         instruction=args.instruction,
         wrong_instruction=args.wrong_instruction,
+        dataset_name=args.dataset_name,
         outputs=outputs_from_args(args),
     )
     return Outcome("\n".join(success_table(results)), results)

@@ -23,11 +23,19 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "--checkpoint DIR --tasks A,B [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
     parser.add_argument("--tasks", required=True, metavar="A,B", help="Meta-World tasks")
+    add_dataset_argument(parser)
     add_instruction_arguments(parser)
     add_output_arguments(parser)
     parser.add_class_arguments(EvaluationConfig)
     parser.set_defaults(max_steps=MAX_STEPS)
     return parser
+
+
+def add_dataset_argument(parser: ArgumentParser) -> None:
+    """Whose body a policy moves that learned from several datasets."""
+    parser.add_argument(
+        "--dataset-name", metavar="NAME", help="of a policy of several datasets: whose body and statistics to take"
+    )
 
 
 def add_instruction_arguments(parser: ArgumentParser) -> None:
@@ -65,6 +73,7 @@ def run(args: Namespace) -> Outcome:
         config_from_args(EvaluationConfig, args),
         instruction=args.instruction,
         wrong_instruction=args.wrong_instruction,
+        dataset_name=args.dataset_name,
         outputs=outputs_from_args(args),
     )
     return Outcome("\n".join(success_table(results)), results)

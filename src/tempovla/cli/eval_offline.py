@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.cli.eval_metaworld import add_dataset_argument
 from tempovla.recipe.offline import evaluate_offline
 
 EXAMPLES = """
@@ -21,6 +22,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "--checkpoint DIR [--data DIR] [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
     parser.add_argument("--data", metavar="DIR", help="the dataset, if it is not where training found it")
+    add_dataset_argument(parser)
     parser.add_argument(
         "--split",
         type=Literal["validation", "all"],
@@ -34,7 +36,13 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 def run(args: Namespace) -> Outcome:
     """Compare predicted with demonstrated actions."""
-    figures = evaluate_offline(args.checkpoint, data=args.data, split=args.split, batch_size=args.batch_size)
+    figures = evaluate_offline(
+        args.checkpoint,
+        data=args.data,
+        dataset_name=args.dataset_name,
+        split=args.split,
+        batch_size=args.batch_size,
+    )
     return Outcome("\n".join(_table(figures)), figures)
 
 

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import MixtureSampler, SampleBatch
 from tempovla.data.window import read_rows
-from tempovla.timeline.sample import Context, TimelineSample
+from tempovla.timeline.sample import Context, TimelineSample, join_contexts, join_tracks, map_tracks
 from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track
 from tempovla.timeline.window import Window
@@ -215,41 +216,43 @@ def _start_worker(_: int) -> None:
 
 def collate(mixture: Mixture, windows: Sequence[Window], batch: SampleBatch) -> TimelineSample:
     """Read the windows of a batch of samples and join them, with their validity."""
-    rows = len(batch.index)
-    tasks: list[Task | None] = [None] * rows
-    first = np.zeros(rows, dtype=bool)
-    values: dict[str, np.ndarray] = {}
-    valid = {window.key: np.zeros((rows, len(window.offsets)), dtype=bool) for window in windows}
-    for i in np.unique(batch.source).tolist():
-        source = mixture.sources[i]
-        here = np.flatnonzero(batch.source == i)
-        episodes, steps = mixture.locate(i, batch.index[here])
-        first[here] = steps == 0
-        known: dict[int, Task] = {}
-        for row, episode in zip(here.tolist(), episodes.tolist(), strict=True):
-            if episode not in known:
-                known[episode] = Task(source.episode(episode).instruction, source.embodiment)
-            tasks[row] = known[episode]
-        for window in windows:
-            reading = read_rows(source, window.key, episodes, steps[:, None] + np.array(window.offsets))
-            if len(here) == rows:
-                values[window.key], valid[window.key] = reading
-            else:
-                if window.key not in values:
-                    values[window.key] = np.empty((rows, *reading.value.shape[1:]), dtype=reading.value.dtype)
-                values[window.key][here], valid[window.key][here] = reading
-    actions = {key for key, stream in mixture.sources[0].streams.items() if stream.kind == "action"}
+    groups = [np.flatnonzero(batch.source == source) for source in range(len(mixture.sources))]
+    parts = [_read(mixture, source, windows, batch.index[rows]) for source, rows in enumerate(groups) if len(rows)]
+    if len(parts) == 1:
+        context, future = parts[0]
+    else:
+        back = np.argsort(np.concatenate(groups)).tolist()
+        context = join_contexts([context for context, _ in parts]).rows(back)
+        future = map_tracks(
+            join_tracks([future for _, future in parts]), lambda _, track: track.rows(torch.tensor(back))
+        )
+    return TimelineSample(context, future, batch.seed)
+
+
+def _read(
+    mixture: Mixture, number: int, windows: Sequence[Window], index: NDArray[np.int64]
+) -> tuple[Context, dict[str, Track]]:
+    """Context and future of samples `index` (B,) of one source."""
+    source = mixture.sources[number]
+    name, view = mixture.views[number] if mixture.views else ("", None)
+    episodes, steps = mixture.locate(number, index)
+    tasks = {
+        episode: Task(source.episode(episode).instruction, source.embodiment, name)
+        for episode in np.unique(episodes).tolist()
+    }
     past: dict[str, Track] = {}
     now: dict[str, Track] = {}
     future: dict[str, Track] = {}
-    for window in windows:
-        value, is_valid = torch.from_numpy(values[window.key]), torch.from_numpy(valid[window.key])
-        for group, part in zip((past, now, future), _split(window.offsets, window.key in actions), strict=True):
+    for window in mixture.windows(number, windows):
+        reading = read_rows(source, window.key, episodes, steps[:, None] + np.array(window.offsets))
+        value, valid = (torch.from_numpy(array) for array in reading)
+        is_action = source.streams[window.key].kind == "action"
+        for group, part in zip((past, now, future), _split(window.offsets, is_action), strict=True):
             if part.stop > part.start:
-                offset = torch.tensor(window.offsets[part])
-                group[window.key] = Track(value[:, part], is_valid[:, part], offset)
-    context = Context(past, now, tuple(task for task in tasks if task is not None), torch.from_numpy(first))
-    return TimelineSample(context, future, batch.seed)
+                group[window.key] = Track(value[:, part], valid[:, part], torch.tensor(window.offsets[part]))
+    task = tuple(tasks[episode] for episode in episodes.tolist())
+    context = Context(past, now, task, torch.from_numpy(steps == 0))
+    return (context, future) if view is None else view.forward(context, future)  # type: ignore[return-value]
 
 
 def _split(offsets: Sequence[int], is_action: bool) -> tuple[slice, slice, slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.memory import preload
 from tempovla.timeline.source import EpisodeSource
+from tempovla.timeline.window import Window
+from tempovla.transform.pipeline import DatasetView
 
 
 class Mixture:
@@ -20,6 +22,8 @@ class Mixture:
         sources: one or more datasets.
         weights: how often each is drawn from, relative to the others; by default as often as it has samples.
         episodes: the episodes to use of each source, e.g. its training split; all by default.
+        views: by name of a dataset, in the order of the sources, how its rows become rows like those of the others;
+            without views all sources must have the same streams in the same shapes.
 
     Raises:
         DatasetError: if nothing is left to sample, or a weight is not positive.
@@ -30,13 +34,17 @@ class Mixture:
         sources: Sequence[EpisodeSource],
         weights: Sequence[float] | None = None,
         episodes: Sequence[Collection[int]] | None = None,
+        views: Mapping[str, DatasetView] | None = None,
     ) -> None:
         self.sources = tuple(sources)
+        self.views = tuple((views or {}).items())
         chosen = episodes if episodes is not None else [range(len(source)) for source in sources]
         if not self.sources or len(chosen) != len(self.sources) or (weights and len(weights) != len(self.sources)):
             raise DatasetError(
                 f"{len(self.sources)} sources: give at least one, and as many weights and lists of episodes"
             )
+        if self.views and len(self.views) != len(self.sources):
+            raise DatasetError(f"{len(self.sources)} sources and {len(self.views)} views: give a view of each, or none")
         self._episodes = [np.array(sorted(part), dtype=np.int64) for part in chosen]
         self._ends = []
         for source, part in zip(self.sources, self._episodes, strict=True):
@@ -55,21 +63,29 @@ class Mixture:
         start = np.where(which > 0, ends[which - 1], 0)
         return self._episodes[source][which], index - start
 
+    def windows(self, source: int, windows: Sequence[Window]) -> tuple[Window, ...]:
+        """Windows as windows on the streams of one source."""
+        return self.views[source][1].windows(windows) if self.views else tuple(windows)
+
+    def _keys(self, source: int, keys: Collection[str]) -> list[str]:
+        return [window.key for window in self.windows(source, [Window(key, (0,)) for key in keys])]
+
     def require(self, keys: Collection[str]) -> None:
-        """Check that every source has these streams, of one shape, and that its actions are sound.
+        """Check that every source has these streams, without views of one shape, and that its actions are sound.
 
         Raises:
             UnknownStreamError: if a source lacks a stream.
             DatasetError: if shapes differ, or the data of an episode are damaged or not finite.
         """
-        for source, episodes in zip(self.sources, self._episodes, strict=True):
-            for key in keys:
+        for index, (source, episodes) in enumerate(zip(self.sources, self._episodes, strict=True)):
+            for key in self._keys(index, keys):
                 if key not in source.streams:
                     raise unknown_stream(key, source.streams, source.name)
-                shape, first = source.streams[key].shape, self.sources[0].streams[key].shape
-                if shape != first:
+                first = source if self.views else self.sources[0]
+                shape, wanted = source.streams[key].shape, first.streams[key].shape
+                if shape != wanted:
                     raise DatasetError(
-                        f"{source.name}: {key!r} has shape {list(shape)}, but {list(first)} in {self.sources[0].name}; "
+                        f"{source.name}: {key!r} has shape {list(shape)}, but {list(wanted)} in {first.name}; "
                         "a mixture needs one shape"
                     )
                 if source.streams[key].kind == "action":
@@ -79,7 +95,9 @@ class Mixture:
     def preloaded(self, keys: Collection[str], max_bytes: int) -> Mixture:
         """The same samples, with the sources that fit held in memory; `max_bytes` is shared among them."""
         share = max_bytes // len(self.sources)
-        return self._with([preload(source, keys, share) for source in self.sources])
+        return self._with(
+            [preload(source, self._keys(index, keys), share) for index, source in enumerate(self.sources)]
+        )
 
     def for_worker(self, workers: int) -> Mixture:
         """The same samples for one of several worker processes: own open files, and a share of the cache."""

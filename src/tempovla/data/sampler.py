@@ -58,6 +58,7 @@ class MixtureSampler:
         epochs: int | None = None,
     ) -> None:
         self._lengths = tuple(lengths)
+        self._weights = tuple(float(weight) for weight in weights)
         self._bounds = np.cumsum(np.asarray(weights, dtype=np.float64) / sum(weights))[:-1]
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._seed = seed
@@ -67,7 +68,8 @@ class MixtureSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """How many samples all ranks together have drawn from each source."""
-        return {"drawn": self._drawn.tolist(), "lengths": list(self._lengths), "seed": self._seed}
+        weights = list(self._weights)
+        return {"drawn": self._drawn.tolist(), "lengths": list(self._lengths), "weights": weights, "seed": self._seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another sampler was, with any number of ranks and any batch size.
@@ -76,8 +78,8 @@ class MixtureSampler:
             ValueError: if that one had other data or another seed, so that its order cannot be continued.
         """
         mine = self.state_dict()
-        for name in ("lengths", "seed"):
-            if state[name] != mine[name]:
+        for name in ("lengths", "weights", "seed"):
+            if state.get(name, mine[name]) != mine[name]:  # checkpoints of before mixtures say nothing of weights
                 raise ValueError(
                     f"sampler: {name} is {mine[name]}, but {state[name]} in the checkpoint; resume with what it had"
                 )

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from tempovla.recipe.dataset import Recipe, build_batches, check_fits, load_dataset, preparation, provenance
+from tempovla.recipe.members import DatasetMixture
+from tempovla.recipe.mixing import mixed_batches, mixture_provenance
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
@@ -23,9 +25,9 @@ def clone_behavior(
     out_dir: str | Path,
     *,
     build_policy: Callable[[], Any],
-    build_transform: Callable[[Any, EpisodeSource], TransformPipeline],
+    build_transform: Callable[[Any, Any], TransformPipeline],
     resume: str | Path | None = None,
-    source: EpisodeSource | None = None,
+    source: EpisodeSource | DatasetMixture | None = None,
 ) -> FitResult:
     """Train a policy to imitate a dataset, in `out_dir`.
 
@@ -36,7 +38,8 @@ def clone_behavior(
         build_policy: gives the policy to train; torch's seed is the run's.
         build_transform: gives the transforms that training and control share, of the policy and its dataset.
         resume: checkpoint of this run to go on from.
-        source: the dataset, if it is loaded already.
+        source: the dataset, if it is loaded already; or several, for a policy that leaves out of its loss what
+            `<key>.dims` and `valid` say is not the body's.
 
     Raises:
         ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
@@ -44,12 +47,16 @@ def clone_behavior(
     if source is None:
         source = load_dataset(recipe)
     training = recipe.training
-    check_fits(recipe.model, source)
+    if not isinstance(source, DatasetMixture):
+        check_fits(recipe.model, source)
     with distributed.process_group() as device:
         torch.manual_seed(training.seed)
         policy = build_policy().to(device)
         transform = build_transform(policy, source)
-        loader, validation = build_batches(source, policy.windows(), recipe, training, transform)
+        if isinstance(source, DatasetMixture):
+            loader, validation = mixed_batches(source, policy.windows(), recipe, training, transform)
+        else:
+            loader, validation = build_batches(source, policy.windows(), recipe, training, transform)
         return fit(
             policy,
             loader,
@@ -67,7 +74,7 @@ def make_bundle(
     kind: str,
     policy: Any,
     transform: TransformPipeline,
-    source: EpisodeSource,
+    source: EpisodeSource | DatasetMixture,
     weights: Mapping[str, Tensor],
     recipe: Recipe,
 ) -> Bundle:
@@ -79,5 +86,5 @@ def make_bundle(
         source.embodiment,
         transform.to_json(),
         weights,
-        provenance(source, recipe),
+        mixture_provenance(source, recipe) if isinstance(source, DatasetMixture) else provenance(source, recipe),
     )

@@ -60,6 +60,9 @@ def load_dataset(recipe: Recipe) -> EpisodeSource:
         ValueError: if there is no dataset, or it does not fit the model.
     """
     data = recipe.data
+    if data.mixture:
+        names = [member.data_directory for member in data.mixture]
+        raise ValueError(f"data.mixture={names}: this recipe trains on one dataset; give data.data_directory instead")
     if not data.data_directory:
         raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset or a folder of HDF5 files")
     source = open_source(data.data_directory, data.demos_per_task, data.max_len_data)
@@ -118,7 +121,7 @@ def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str)
             )
 
 
-def check_gripper(source: EpisodeSource) -> None:
+def check_gripper(source: EpisodeSource, remedy: str = "model.has_gripper=false") -> None:
     """Refuse a dataset whose last action dimension is no gripper in {-1, +1}: it could be learned, but not executed.
 
     Raises:
@@ -129,7 +132,7 @@ def check_gripper(source: EpisodeSource) -> None:
     if any(abs(end) != 1.0 for end in ends.values()):
         raise ValueError(
             f"{source.name}: the last dimension of {ACTION_KEY!r} ranges over {ends}, so it is no gripper in "
-            "{-1, +1}; set model.has_gripper=false"
+            f"{{-1, +1}}; set {remedy}"
         )
 
 
@@ -149,7 +152,7 @@ def build_batches(
 ) -> tuple[SampleLoader, FixedBatches | None]:
     """Training batches, and those of the validation where episodes are held out."""
     mixture, held_out = split_source(source, recipe)
-    validation = None if held_out is None else FixedBatches(held_out, windows, recipe, training, transform)
+    validation = None if held_out is None else FixedBatches([held_out], windows, recipe, training, transform)
     return build_loader(mixture, windows, recipe, training), validation
 
 
@@ -161,18 +164,21 @@ def build_loader(mixture: Mixture, windows: Sequence[Window], recipe: Recipe, tr
 
 
 class FixedBatches:
-    """The same few validation batches every time, transformed once."""
+    """The same few validation batches every time, `data.validation_batches` of each mixture, transformed once."""
 
     def __init__(
         self,
-        mixture: Mixture,
+        mixtures: Sequence[Mixture],
         windows: Sequence[Window],
         recipe: Recipe,
         training: TrainConfig,
         transform: TransformPipeline,
     ) -> None:
-        loader = iter(build_loader(mixture, windows, recipe, training))
-        self._batches = [transform.forward_sample(next(loader)) for _ in range(recipe.data.validation_batches)]
+        self._batches = []
+        for mixture in mixtures:
+            loader = iter(build_loader(mixture, windows, recipe, training))
+            for _ in range(recipe.data.validation_batches):
+                self._batches.append(transform.joined.forward_sample(next(loader)))
 
     def __iter__(self) -> Iterator[TimelineSample]:
         return iter(self._batches)
@@ -183,7 +189,8 @@ def preparation(
 ) -> Callable[[TimelineSample], TimelineSample]:
     """What happens to a training batch: the transforms, then the augmentation."""
     augment = RandomShift(settings.applied_shift_px)
-    return lambda sample: augment(transform.forward_sample(sample))
+    left = transform.joined
+    return lambda sample: augment(left.forward_sample(sample))
 
 
 def observation_transforms(
@@ -204,12 +211,19 @@ def observation_transforms(
 
 def provenance(source: EpisodeSource, recipe: Recipe) -> dict[str, Any]:
     """How a policy came to be, for its bundle."""
+    return dataset_facts(source) | run_facts(recipe)
+
+
+def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
+    """What a bundle says of a dataset."""
     return {
         "dataset": source.name,
         "episodes": len(source),
         "recording": dict(source.recording),
         "instructions": sorted({source.episode(index).instruction for index in range(len(source))}),
-        "tempovla": __version__,
-        "torch": torch.__version__,
-        "recipe": config_to_json(recipe),
     }
+
+
+def run_facts(recipe: Recipe) -> dict[str, Any]:
+    """What a bundle says of what it was made with."""
+    return {"tempovla": __version__, "torch": torch.__version__, "recipe": config_to_json(recipe)}

@@ -2,9 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
 
 from tempovla.transform.normalize import NormalizationMode
+
+
+@dataclass(frozen=True)
+class MemberConfig:
+    """One dataset of a mixture.
+
+    Attributes:
+        data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
+        weight: how often it is drawn from, relative to the others.
+        name: what evaluation calls it; the folder's name where left empty.
+        cameras: its own key of each camera of the model that it calls otherwise; null for one that it does not have.
+        has_gripper: whether its last action dimension is a binary gripper in {-1, +1}; None: where the model has one.
+    """
+
+    data_directory: str
+    weight: float = 1.0
+    name: str = ""
+    cameras: Mapping[str, str | None] = field(default_factory=dict)
+    has_gripper: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data_directory:
+            raise ValueError("data.mixture: a dataset has no data_directory; give the root of each")
+        if not (isfinite(self.weight) and self.weight > 0):
+            raise ValueError(
+                f"data.mixture: {self.data_directory} has weight {self.weight}, which must be positive; leave the "
+                "dataset out instead"
+            )
+
+    @property
+    def key(self) -> str:
+        """What evaluation calls it."""
+        return self.name or Path(self.data_directory).absolute().name
 
 
 @dataclass(frozen=True)
@@ -13,6 +50,7 @@ class DataConfig:
 
     Attributes:
         data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
+        mixture: several datasets to train one policy on, instead of `data_directory`; the other keys hold for each.
         demos_per_task: episodes taken of each task, the first ones; None takes all.
         max_len_data: steps taken of each episode, the first ones; None takes all.
         train_split: share of the episodes that is trained on; the others validate.
@@ -22,6 +60,7 @@ class DataConfig:
     """
 
     data_directory: str = ""
+    mixture: tuple[MemberConfig, ...] = ()
     demos_per_task: int | None = None
     max_len_data: int | None = None
     train_split: float = 0.9
@@ -30,6 +69,13 @@ class DataConfig:
     validation_batches: int = 4
 
     def __post_init__(self) -> None:
+        if self.data_directory and self.mixture:
+            raise ValueError(
+                f"data.data_directory={self.data_directory} and data.mixture exclude each other; leave out one of them"
+            )
+        doubled = [name for name, count in Counter(member.key for member in self.mixture).items() if count > 1]
+        if doubled:
+            raise ValueError(f"data.mixture: several datasets are called {doubled[0]!r}; give each another name")
         if not 0 < self.train_split <= 1:
             raise ValueError(f"data.train_split={self.train_split} must lie in (0, 1]")
         leasts = {"demos_per_task": 1, "max_len_data": 2, "preload_bytes": 0, "num_workers": 0, "validation_batches": 1}

@@ -15,6 +15,7 @@ import torch
 
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.registry import simulator_name
+from tempovla.recipe.dataset_choice import load_bundle
 from tempovla.recipe.films import FilmKind, film_episodes
 from tempovla.recipe.journal import EpisodeJournal
 from tempovla.recipe.progress import EvaluationProgress
@@ -26,7 +27,7 @@ from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_sp
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import bundle_sha256, read_meta
+from tempovla.timeline.bundle import bundle_sha256
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def evaluate_checkpoint(
     instruction: str | None = None,
     wrong_instruction: bool = False,
     wording: Callable[[str], str] | None = None,
+    dataset_name: str | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes.
@@ -76,6 +78,7 @@ def evaluate_checkpoint(
         wrong_instruction: tell the policy in each task the words of the next one, or of another of the simulator's
             where one is evaluated alone; success is counted on the scene's own task all the same.
         wording: a task's words; None takes the simulator's.
+        dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
         outputs: what to write.
 
     Returns:
@@ -95,7 +98,7 @@ def evaluate_checkpoint(
         env_config.check_task(task)
         if init_states == "benchmark":
             _check_init_states(env_config, task, config.episodes)
-    bundle = Bundle.load(checkpoint)
+    bundle = load_bundle(checkpoint, dataset_name, env_config)
     check_acts_here(bundle, str(checkpoint), env_config)
     if outputs.results is not None:
         Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +115,7 @@ def evaluate_checkpoint(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     follows_from = {
         "checkpoint_sha256": bundle_sha256(checkpoint),
+        **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
         "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
         "execution_horizon": config.execution_horizon,
         "versions": versions(),
@@ -201,16 +205,6 @@ def _play(
     latency = timing["policy_latency_ms"]["median"]
     LOGGER.info("a decision took %.1f ms (median) for up to %d episodes", latency, config.num_envs)
     return episodes, timing
-
-
-def provenance_of(checkpoint: str | Path) -> Mapping[str, Any]:
-    """What a checkpoint was trained on: `recording`, how its pictures were made, `instructions` and more, where known.
-
-    Raises:
-        ValueError: if there is no readable checkpoint.
-    """
-    provenance: Mapping[str, Any] = read_meta(checkpoint)["provenance"]
-    return provenance
 
 
 def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> None:

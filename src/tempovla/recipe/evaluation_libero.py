@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from tempovla.env.libero import LiberoConfig
 from tempovla.env.libero_suites import STEP_LIMITS, problem_words
-from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint, provenance_of
+from tempovla.recipe.dataset_choice import provenance_of
+from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint
 from tempovla.rollout.evaluate import EvaluationConfig
 
 LOGGER = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def evaluate_libero(
     tasks: Sequence[str] = (),
     instruction: str | None = None,
     wrong_instruction: bool = False,
+    dataset_name: str | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run `config.episodes` trials of each task, all of the suite's unless some are named.
@@ -51,7 +53,7 @@ def evaluate_libero(
     Raises:
         ValueError: for an unknown suite or task, and as `evaluate_checkpoint` does.
     """
-    provenance = provenance_of(checkpoint)
+    provenance = provenance_of(checkpoint, dataset_name, LiberoConfig())
     env_config = libero_config(suite, provenance.get("recording", {}))
     trained = provenance.get("instructions", ())
     return evaluate_checkpoint(
@@ -63,6 +65,7 @@ def evaluate_libero(
         instruction=instruction,
         wrong_instruction=wrong_instruction,
         wording=lambda task: familiar_words(env_config, task, trained),
+        dataset_name=dataset_name,
         outputs=outputs,
     )
 

@@ -16,11 +16,16 @@ from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.dataset import load_dataset, split_source
+from tempovla.recipe.dataset_choice import load_bundle
+from tempovla.recipe.dataset_config import MemberConfig
+from tempovla.recipe.members import open_member
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.registry import recipe_of
 from tempovla.rollout.controller import Controller, check_has_learned_to_act
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY
+from tempovla.transform.align import AlignStreams
+from tempovla.transform.pipeline import TransformPipeline
 
 POSE_NAMES = ("x", "y", "z", "rx", "ry", "rz")
 
@@ -42,6 +47,7 @@ def evaluate_offline(
     checkpoint: str | Path,
     *,
     data: str | Path | None = None,
+    dataset_name: str | None = None,
     split: Literal["validation", "all"] = "validation",
     batch_size: int = 64,
 ) -> dict[str, Any]:
@@ -52,6 +58,7 @@ def evaluate_offline(
     Args:
         checkpoint: folder that training saved.
         data: the dataset, if it is not where training found it.
+        dataset_name: which of the datasets, of a policy that learned from several.
         split: `validation` takes the episodes that the checkpoint's own recipe held out, `all` every one.
         batch_size: samples predicted at a time.
 
@@ -65,15 +72,16 @@ def evaluate_offline(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    bundle = Bundle.load(checkpoint)
+    bundle = load_bundle(checkpoint, dataset_name)
     mixture = _samples(bundle, str(checkpoint), data, split)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     errors = _errors(Controller.from_bundle(bundle, device), mixture, bundle.windows, batch_size)
     mse, normalized = errors.squared.mean, errors.squared_normalized.mean
-    has_gripper = bool(bundle.config.get("has_gripper"))
+    has_gripper = bool(bundle.provenance.get("has_gripper", bundle.config.get("has_gripper")))
     names = dimension_names(bundle.embodiment, has_gripper)
     return {
         "checkpoint": str(checkpoint),
+        **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
         "split": split,
         "episodes": len(np.unique(mixture.locate(0, np.arange(mixture.lengths[0]))[0])),
         "samples": sum(mixture.lengths),
@@ -85,6 +93,12 @@ def evaluate_offline(
         "mse": float(mse.mean()),
         "mse_normalized": float(normalized.mean()),
     } | ({"gripper_accuracy": float(errors.gripper_hits.mean)} if has_gripper else {})
+
+
+def _member(bundle: Bundle, recipe: Any) -> MemberConfig | None:
+    """What the recipe says of the dataset that was chosen of several."""
+    name = bundle.provenance.get("dataset_name")
+    return next((member for member in recipe.data.mixture if member.key == name), None)
 
 
 def dimension_names(body: Embodiment, has_gripper: bool) -> tuple[str, ...]:
@@ -99,11 +113,15 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     """What to compare on."""
     check_has_learned_to_act(bundle, where)
     recipe = recipe_of(bundle, where)
-    folder = str(data or recipe.data.data_directory)
+    member = _member(bundle, recipe)
+    folder = str(data or (member.data_directory if member else recipe.data.data_directory))
     if not folder:
         raise ValueError(f"{where}: does not say where its dataset is; name it with --data")
-    recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
-    source = load_dataset(recipe)
+    if member is not None:
+        source = open_member(replace(member, data_directory=folder), recipe).source
+    else:
+        recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
+        source = load_dataset(recipe)
     if split == "all":
         return Mixture([source])
     trained_on = bundle.provenance.get("episodes")
@@ -149,10 +167,15 @@ def _batches(mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> 
 
 @torch.inference_mode()
 def _predict(controller: Controller, sample: TimelineSample) -> tuple[Tensor, Tensor, Tensor]:
-    """Chunks (B, H, A) float64 in the robot's units and as the model sees them, and what it should have seen."""
+    """Chunks (B, H, A) float64 in the robot's units and as the model sees them, and what it should have seen.
+
+    All are of the body's own dimensions.
+    """
     policy, transform = controller.policy, controller.transform
     context, future = transform.forward(sample.context.to(controller.device), sample.future)
     state = controller.with_seeds(controller.initial_state(sample.batch_size), sample.seed.tolist())
     chunk, _ = policy.act(context, state)
-    target = future[ACTION_KEY].value[:, : chunk.length]
-    return tuple(value.cpu().double() for value in (transform.inverse(chunk).value, chunk.value, target))  # type: ignore[return-value]
+    target = chunk.with_value(future[ACTION_KEY].value[:, : chunk.length])
+    unpad = TransformPipeline([step for step in transform.steps if isinstance(step, AlignStreams)]).inverse
+    parts = (transform.inverse(chunk), unpad(chunk), unpad(target))
+    return tuple(part.value.cpu().double() for part in parts)  # type: ignore[return-value]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.recipe.cloning import clone_behavior
 from tempovla.recipe.dataset import observation_transforms
 from tempovla.recipe.language import choose_tokenizer, held_to_learn
+from tempovla.recipe.members import DatasetMixture, load_demonstrations
+from tempovla.recipe.mixing import mixture_transform
 from tempovla.recipe.vla_config import VLARecipe
-from tempovla.timeline import EpisodeSource
+from tempovla.timeline import EpisodeSource, Transform
 from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction
@@ -22,7 +25,7 @@ def train_vla(
     *,
     pretrained_vlm: str | Path | None = None,
     resume: str | Path | None = None,
-    source: EpisodeSource | None = None,
+    source: EpisodeSource | DatasetMixture | None = None,
 ) -> FitResult:
     """Train a VLA in `out_dir`.
 
@@ -31,12 +34,15 @@ def train_vla(
         out_dir: folder of the run.
         pretrained_vlm: folder whose vision-language model the run starts from.
         resume: checkpoint of this run to go on from.
-        source: the dataset, if it is loaded already.
+        source: the dataset or the mixture, if it is loaded already.
 
     Raises:
-        ValueError: if the dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
+        ValueError: if a dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
             model.
     """
+    source = load_demonstrations(recipe) if source is None else source
+    if isinstance(source, DatasetMixture):
+        recipe = replace(recipe, model=resolve_model(recipe.model, source))
     return clone_behavior(
         "vla",
         recipe,
@@ -45,6 +51,16 @@ def train_vla(
         build_transform=lambda policy, source: build_transform(recipe, policy, source),
         resume=resume,
         source=source,
+    )
+
+
+def resolve_model(model: VLAConfig, mixture: DatasetMixture) -> VLAConfig:
+    """The model's config with what follows from the datasets of a mixture filled in."""
+    optional = {*model.optional_cameras, *mixture.missing_cameras}
+    return replace(
+        model,
+        optional_cameras=tuple(camera for camera in model.cameras if camera in optional),
+        reads_dims=model.reads_dims or (model.robot_state_dim is not None and bool(mixture.widths(model))),
     )
 
 
@@ -68,21 +84,39 @@ def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) ->
     return policy
 
 
-def build_transform(recipe: VLARecipe, policy: VLAModel, source: EpisodeSource) -> TransformPipeline:
-    """The transforms that training and control share, fitted to the dataset's statistics.
+def build_transform(recipe: VLARecipe, policy: VLAModel, source: EpisodeSource | DatasetMixture) -> TransformPipeline:
+    """The transforms that training and control share, fitted to the statistics of the dataset, or of each.
 
     Raises:
         ValueError: if there is no such tokenizer, it has more ids than the language model knows, or pictures that are
-            to be padded or cropped differ in shape between cameras.
+            to be padded or cropped differ in shape.
+    """
+    shared = observation_steps(recipe, policy, source)
+    language = policy.vlm.language
+    tokenizer = choose_tokenizer(recipe.transform.tokenizer, recipe.model.vlm.language, language.vocab_size)
+    words = TokenizeInstruction(tokenizer, policy.config.max_instruction_tokens)
+    return TransformPipeline([*shared, words])
+
+
+def observation_steps(
+    recipe: VLARecipe, policy: VLAModel, source: EpisodeSource | DatasetMixture
+) -> tuple[Transform, ...]:
+    """What happens to pictures, states and actions.
+
+    Raises:
+        ValueError: if pictures that are to be padded or cropped differ in shape.
     """
     model, vision = policy.config, policy.config.vlm.vision
     assert vision.image_size is not None
     stretched = vision.resize == "stretch"
+    if isinstance(source, DatasetMixture):
+        views = mixture_transform(
+            recipe.transform, model, policy.windows(), source, vision.image_size, resize=stretched
+        )
+        return (views,)
     shapes = {camera: source.streams[camera].shape for camera in model.cameras}
     if not stretched and len(set(shapes.values())) > 1:
         raise ValueError(
             f"vision.resize={vision.resize} needs cameras of one shape, not {shapes}; set vision.resize=stretch"
         )
-    shared = observation_transforms(recipe.transform, model, vision.image_size, source, resize=stretched)
-    tokenizer = choose_tokenizer(recipe.transform.tokenizer, recipe.model.vlm.language, policy.vlm.language.vocab_size)
-    return TransformPipeline([*shared, TokenizeInstruction(tokenizer, model.max_instruction_tokens)])
+    return observation_transforms(recipe.transform, model, vision.image_size, source, resize=stretched)

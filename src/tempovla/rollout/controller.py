@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,12 +57,13 @@ class Controller:
         """
         prepared = self.transform.forward_context(context.to(self.device))
         present = {*prepared.now, *prepared.past}
-        missing = [w.key for w in self.windows if w.key not in present and min(w.offsets) <= 0 and w.key != ACTION_KEY]
+        wanted = self.policy.windows()  # in the policy's own names, as the prepared streams are
+        missing = [w.key for w in wanted if w.key not in present and min(w.offsets) <= 0 and w.key != ACTION_KEY]
         if missing:
             given = sorted({*context.now, *context.past})
             raise ValueError(f"the policy needs streams {missing}, but is given {given}; choose matching cameras")
         chunk, state = self.policy.act(prepared, state)
-        return self.transform.inverse(chunk), state
+        return self.transform.inverse(replace(chunk, task=prepared.task)), state
 
 
 def check_has_learned_to_act(bundle: Bundle, where: str) -> None:

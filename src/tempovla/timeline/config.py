@@ -54,5 +54,8 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return config_from_json(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
+        (kind, *_) = (*typing.get_args(hint), None)
+        if dataclasses.is_dataclass(kind):
+            return tuple(_from_json(kind, item, f"{where}[{index}]") for index, item in enumerate(value))
         return tuple(value)
     return value

@@ -24,3 +24,8 @@ LEARNED_KEY = "text_is_learned"
 """Which of these tokens are to be predicted: the answers, and what ends them."""
 CUT_KEY = "text_is_cut"
 """Whether the conversation was longer than the text may be, and lost its end."""
+
+
+def dims_key(key: str) -> str:
+    """The key of (B, 1, D) bools: which dimensions of a padded vector are the body's own; no such track: all are."""
+    return f"{key}.dims"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from tempovla.timeline.sample import Context, TimelineSample
+from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track
 from tempovla.timeline.window import Window
 
@@ -16,12 +18,26 @@ LossKind = Literal["mse", "l1", "bce", "cross_entropy", "mean", "variance", "cov
 
 @dataclass(frozen=True)
 class ActionChunk(Track):
-    """Actions to do from now on: value (B, H, A), offsets 0, 1, ..., H-1."""
+    """Actions to do from now on: value (B, H, A), offsets 0, 1, ..., H-1.
+
+    Attributes:
+        task: one a row, for transforms that undo what they did by dataset; empty where nobody asks.
+    """
+
+    task: tuple[Task, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.task and len(self.task) != self.batch_size:
+            raise ValueError(f"ActionChunk has {len(self.task)} tasks for {self.batch_size} rows; give one a row")
         if self.offset.tolist() != list(range(self.length)):
             raise ValueError(f"ActionChunk offsets {self.offset.tolist()} must be 0, 1, ..., {self.length - 1}")
+
+    def rows(self, index: Tensor | slice) -> Self:
+        """The chosen rows of the batch."""
+        chosen = torch.arange(self.batch_size)[index.cpu() if isinstance(index, Tensor) else index].tolist()
+        task = tuple(self.task[row] for row in chosen) if self.task else ()
+        return replace(self, value=self.value[index], valid=self.valid[index], task=task)
 
 
 @dataclass(frozen=True)

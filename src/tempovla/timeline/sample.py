@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -111,6 +111,40 @@ class TimelineSample:
 def map_tracks(tracks: Tracks, function: Callable[[str, Track], Track]) -> dict[str, Track]:
     """Apply `function(key, track)` to every track of a mapping."""
     return {key: function(key, track) for key, track in tracks.items()}
+
+
+def join_contexts(contexts: Sequence[Context]) -> Context:
+    """The rows of several contexts, one after the other.
+
+    Raises:
+        ValueError: if they do not hold the same streams in the same shapes.
+    """
+    return Context(
+        join_tracks([context.past for context in contexts]),
+        join_tracks([context.now for context in contexts]),
+        tuple(task for context in contexts for task in context.task),
+        torch.cat([context.first for context in contexts]),
+    )
+
+
+def join_tracks(parts: Sequence[Tracks]) -> dict[str, Track]:
+    """The rows of several mappings of tracks, one after the other; see `join_contexts`."""
+    first = parts[0]
+    for part in parts[1:]:
+        if part.keys() != first.keys():
+            raise ValueError(f"rows with streams {sorted(first)} and with {sorted(part)} do not make one batch")
+    return {key: _join_rows(key, [part[key] for part in parts]) for key in first}
+
+
+def _join_rows(key: str, tracks: Sequence[Track]) -> Track:
+    kinds = {(tuple(track.value.shape[2:]), track.value.dtype, tuple(track.offset.tolist())) for track in tracks}
+    if len(kinds) > 1:
+        shapes = sorted(f"{list(shape)} {dtype} at {list(offsets)}" for shape, dtype, offsets in kinds)
+        raise ValueError(
+            f"rows of stream {key!r} are {' and '.join(shapes)}; bring them to one shape to make one batch"
+        )
+    value, valid = (torch.cat([getattr(track, name) for track in tracks]) for name in ("value", "valid"))
+    return Track(value, valid, tracks[0].offset)
 
 
 def split_tracks(

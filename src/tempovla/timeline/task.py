@@ -39,7 +39,15 @@ class Embodiment:
 
 @dataclass(frozen=True)
 class Task:
-    """An instruction in words, for one embodiment."""
+    """An instruction in words, for one embodiment.
+
+    Attributes:
+        instruction: the words.
+        embodiment: the body.
+        dataset: name of the dataset whose statistics the row's values go by, where a policy learned from several; ""
+            where it learned from one.
+    """
 
     instruction: str
     embodiment: Embodiment
+    dataset: str = ""

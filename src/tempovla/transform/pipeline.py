@@ -1,28 +1,22 @@
-"""A list of transforms, applied in order, undone in reverse, and saved as JSON."""
+"""Transforms in order, and different ones by dataset: undone in reverse, and saved as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tempovla.timeline import ActionChunk, Context, Tracks, Transform
-from tempovla.timeline.sample import TimelineSample
+import torch
+
+from tempovla.timeline import ActionChunk, Context, Embodiment, Task, Tracks, Transform, Window
+from tempovla.timeline.sample import TimelineSample, join_contexts, join_tracks, map_tracks
+from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.text import EmbedInstruction
 from tempovla.transform.tokenize import TokenizeInstruction
-
-TRANSFORM_REGISTRY: dict[str, type[Any]] = {
-    "blank_images": BlankImages,
-    "resize_images": ResizeImages,
-    "crop_images": CropImages,
-    "remap_gripper": RemapGripper,
-    "normalize": Normalize,
-    "embed_instruction": EmbedInstruction,
-    "tokenize_instruction": TokenizeInstruction,
-}
 
 
 class TransformPipeline:
@@ -41,6 +35,11 @@ class TransformPipeline:
         """Apply every step to a training sample."""
         context, future = self.forward(sample.context, sample.future)
         return TimelineSample(context, future, sample.seed)
+
+    @property
+    def joined(self) -> TransformPipeline:
+        """What is left to do to rows that went through their dataset's view before they were joined."""
+        return TransformPipeline([step for step in self.steps if not isinstance(step, PerDataset)])
 
     def forward_context(self, context: Context) -> Context:
         """Apply every step to what control sees."""
@@ -68,6 +67,135 @@ class TransformPipeline:
             return cls([_step_from_json(**entry) for entry in data["steps"]])
         except (KeyError, TypeError) as error:
             raise ValueError(f"transforms are not readable ({error!r}); copy the bundle again") from None
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """How the rows of one dataset become rows like those of others: a `Transform`.
+
+    Attributes:
+        embodiment: the body that was recorded.
+        steps: what happens to its streams as they are, such as normalisation by its own statistics.
+        align: brings the results into the common form.
+    """
+
+    embodiment: Embodiment
+    steps: TransformPipeline
+    align: AlignStreams
+
+    def windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
+        """A policy's windows as windows on this dataset's streams."""
+        return self.align.own_windows(windows)
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Its own steps, then the alignment."""
+        return self.align.forward(*self.steps.forward(context, future))
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Actions in the body's dimensions and units."""
+        return self.steps.inverse(self.align.inverse(action))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {"embodiment": self.embodiment.to_json(), **self.steps.to_json(), "align": self.align.to_json()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> DatasetView:
+        """Read what `to_json` wrote."""
+        align = AlignStreams.from_json(data["align"])
+        return cls(Embodiment.from_json(data["embodiment"]), TransformPipeline.from_json(data), align)
+
+
+@dataclass(frozen=True)
+class PerDataset:
+    """Each row goes through the view of the dataset that its task names.
+
+    A loader applies the views by itself, before it joins rows (`TransformPipeline.joined` is what remains to be done);
+    in control the rows are of one body, and raw.
+
+    Attributes:
+        views: by name of the dataset.
+    """
+
+    views: Mapping[str, DatasetView]
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Rows of each dataset through its view.
+
+        Raises:
+            ValueError: if a row's dataset is not one of these.
+        """
+        groups = self._groups(context.task)
+        if len(groups) == 1:
+            return self.views[next(iter(groups))].forward(context, future)
+        contexts, futures = [], []
+        for name, rows in groups.items():
+            index = torch.tensor(rows, device=context.device)
+            chosen = map_tracks(future, lambda _, track, index=index: track.rows(index))  # type: ignore[misc]
+            seen, later = self.views[name].forward(context.rows(rows), chosen)
+            contexts.append(seen)
+            futures.append(later)
+        back = _order(groups)
+        joined = map_tracks(
+            join_tracks(futures), lambda _, track: track.rows(torch.tensor(back, device=context.device))
+        )
+        return join_contexts(contexts).rows(back), joined
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Each row in the dimensions and units of its body; beyond a body's dimensions, up to the widest one's, 0.
+
+        Raises:
+            ValueError: if the rows' tasks are not given, or of another dataset.
+        """
+        if not action.task:
+            raise ValueError(f"actions for the datasets {sorted(self.views)} must say which by ActionChunk.task")
+        groups = self._groups(action.task)
+        if len(groups) == 1:
+            return self.views[next(iter(groups))].inverse(action)
+        parts = {name: self.views[name].inverse(action.rows(torch.tensor(rows))) for name, rows in groups.items()}
+        width = max(part.value.shape[-1] for part in parts.values())
+        value = action.value.new_zeros((*action.value.shape[:2], width))
+        for name, part in parts.items():
+            value[groups[name], :, : part.value.shape[-1]] = part.value
+        return action.with_value(value)
+
+    def _groups(self, task: Sequence[Task]) -> dict[str, list[int]]:
+        """Rows by dataset."""
+        groups: dict[str, list[int]] = {}
+        for row, each in enumerate(task):
+            groups.setdefault(each.dataset, []).append(row)
+        for name in groups:
+            if name not in self.views:
+                raise ValueError(f"the policy learned from the datasets {sorted(self.views)}, not {name!r}; choose one")
+        return groups
+
+    def to_json(self) -> dict[str, Any]:
+        """All views, in order."""
+        return {"views": [{"dataset": name, **view.to_json()} for name, view in self.views.items()]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PerDataset:
+        """Read what `to_json` wrote."""
+        return cls({view["dataset"]: DatasetView.from_json(view) for view in data["views"]})
+
+
+def _order(groups: Mapping[str, Sequence[int]]) -> list[int]:
+    """Where each row stands among the rows group after group."""
+    gathered = [row for rows in groups.values() for row in rows]
+    return sorted(range(len(gathered)), key=gathered.__getitem__)
+
+
+TRANSFORM_REGISTRY: dict[str, type[Any]] = {
+    "blank_images": BlankImages,
+    "resize_images": ResizeImages,
+    "crop_images": CropImages,
+    "remap_gripper": RemapGripper,
+    "normalize": Normalize,
+    "embed_instruction": EmbedInstruction,
+    "tokenize_instruction": TokenizeInstruction,
+    "align_streams": AlignStreams,
+    "per_dataset": PerDataset,
+}
 
 
 def _step_from_json(name: str, **fields: Any) -> Transform:

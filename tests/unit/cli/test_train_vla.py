@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,40 @@ def test_mistakes_are_named_in_one_line(tmp_path, fails, small_vla, arguments, m
 
 def test_without_a_dataset_it_says_so(fails, tmp_path):
     assert "data.data_directory is empty" in fails("train", "vla", "--config", CONFIG, "--output-dir", tmp_path / "run")
+
+
+def test_a_mixture_is_trained_and_evaluated_by_dataset(tmp_path, tempovla, fails, small_vla, dataset):
+    shutil.copytree(dataset, tmp_path / "other")
+    wrist = {recordings.FRONT: recordings.WRIST}
+    mixture = [{"data_directory": str(dataset), "weight": 2.0}]
+    mixture.append({"data_directory": str(tmp_path / "other"), "cameras": wrist, "name": "wrist"})
+    train = ["train", "vla", "--config", tmp_path / "small.yaml", "--data.mixture", json.dumps(mixture)]
+    printed = tempovla(*train, "--print_config").out
+    assert yaml.safe_load(printed)["data"]["mixture"][1]["cameras"] == wrist
+    (tmp_path / "mine.yaml").write_text(printed)
+    assert tempovla("train", "vla", "--config", tmp_path / "mine.yaml", "--print_config").out == printed
+    answer = tempovla(*train, "--output-dir", tmp_path / "run", "--json")
+    assert answer.code == 0, answer.err
+    assert {"val_total", "val_total_dataset", "val_total_wrist"} <= set(json.loads(answer.out)["metrics"])
+    offline = ["eval", "offline", "--checkpoint", tmp_path / "run" / "checkpoint_latest"]
+    assert "say which with --dataset-name: ['dataset', 'wrist']" in fails(*offline)
+    answer = tempovla(*offline, "--dataset-name", "wrist", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["dataset_name"] == "wrist"
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ('{"weight": 1.0}', "data_directory"),
+        ('{"data_directory": "a", "weight": -1.0}', "a has weight -1.0, which must be positive"),
+        ('{"data_directory": "a", "wight": 2.0}', "Option 'wight' is not accepted"),
+    ],
+)
+def test_mistakes_in_a_mixture_are_named_in_one_line(tmp_path, fails, small_vla, member, message):
+    assert message in fails("train", "vla", "--config", tmp_path / "small.yaml", "--data.mixture", f"[{member}]")
+
+
+def test_a_dataset_beside_a_mixture_is_refused(fails, small_vla):
+    told = fails(*small_vla, "--mixture", '[{"data_directory": "a"}]')
+    assert "and data.mixture exclude each other; leave out one of them" in told

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests.unit.recipe.conftest import record
+from tests.unit.recipe.mixtures import LARGE, SMALL, record_body
 from tests.unit.recipe.session import PARALLEL, train, train_vla_kind
+from tests.unit.recipe.session_mixture import train as train_mixture
 
 from tempovla.recipe.statevla import PHASE_NAMES
 from tempovla.timeline import Bundle
@@ -19,16 +21,17 @@ from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.metrics import read_metrics
 
 SESSION = Path(__file__).with_name("session.py")
+MIXTURE_SESSION = Path(__file__).with_name("session_mixture.py")
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = 8
 """Of a batch, over all processes."""
 
 
-def torchrun(processes: int, *arguments: str | Path) -> None:
+def torchrun(processes: int, *arguments: str | Path, session: Path = SESSION) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     places = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "CUDA_VISIBLE_DEVICES": ""}
     environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
-    command = [*launch, str(SESSION), *map(str, arguments)]
+    command = [*launch, str(session), *map(str, arguments)]
     done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=180)
     assert done.returncode == 0, done.stderr
 
@@ -83,3 +86,16 @@ def test_a_sharded_vla_resumes_bit_for_bit(vla_runs):
     assert resumed.record["train_step"] == 4
     assert [line["train_step"] for line in read_metrics(vla_runs / "resumed")] == [3, 4]
     assert all(torch.equal(resumed.tensors[name], value) for name, value in whole.tensors.items())
+
+
+@pytest.mark.slow
+def test_bodies_of_several_sizes_are_learned_alike_however_their_rows_are_spread(tmp_path):
+    """Rows of a smaller body have fewer valid entries: means must be over the whole batch."""
+    for body in (SMALL, LARGE):
+        record_body(tmp_path / body, body, noise=0.1)
+    torchrun(2, tmp_path, tmp_path, str(ROWS // 2), *PARALLEL, session=MIXTURE_SESSION)
+    train_mixture(tmp_path, tmp_path / "one", ROWS)
+    for parallel in PARALLEL:
+        assert_same_losses(tmp_path / "one", tmp_path / parallel, steps=4, rel=1e-5)
+        one, two = (Bundle.load(tmp_path / run / "checkpoint_latest") for run in ("one", parallel))
+        torch.testing.assert_close(dict(two.weights), dict(one.weights), rtol=1e-4, atol=1e-5)

@@ -64,7 +64,7 @@ def test_the_wrong_instruction_is_another_tasks_in_the_words_of_training(monkeyp
     pytest.importorskip("libero")
     milk, trained = TASK.replace("butter", "milk"), ["pick the milk and place it in the basket", BENCHMARKS_WORDS]
     provenance = {"recording": {"simulator": "libero", "suite": "libero_object"}, "instructions": trained}
-    monkeypatch.setattr(evaluation_libero, "provenance_of", lambda checkpoint: provenance)
+    monkeypatch.setattr(evaluation_libero, "provenance_of", lambda *_: provenance)
     monkeypatch.setattr(evaluation_libero, "evaluate_checkpoint", lambda *arguments, **settings: settings)
     asked = evaluate_libero("", LiberoSuite(), EvaluationConfig(), tasks=[TASK, milk], wrong_instruction=True)
     assert asked["wrong_instruction"] is True

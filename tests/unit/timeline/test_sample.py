@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track
-from tempovla.timeline.sample import split_tracks
+from tempovla.timeline.sample import join_contexts, join_tracks, split_tracks
 
 BODY = Embodiment("arm", state_dim=1, action_dim=1, rate_hz=10.0)
 
@@ -73,3 +73,23 @@ def test_map_tracks_reaches_past_present_and_future():
     assert mapped.context.past["state"].value[0].item() == sample().context.past["state"].value[0].item() + 1
     assert mapped.context.now["depth"].value[0].item() == sample().context.now["depth"].value[0].item()
     assert mapped.future["state"].value[0].item() == sample().future["state"].value[0].item() + 1
+
+
+def test_rows_are_joined_again():
+    whole = sample()
+    parts = [whole.rows([0, 1]), whole.rows([2])]
+    context = join_contexts([part.context for part in parts])
+    assert context.task == whole.context.task
+    assert context.first.tolist() == whole.context.first.tolist()
+    joined = {**context.past, **context.now, **join_tracks([part.future for part in parts])}
+    for key, part in {**whole.context.past, **whole.context.now, **whole.future}.items():
+        assert joined[key].value.tolist() == part.value.tolist()
+        assert joined[key].offset.tolist() == part.offset.tolist()
+
+
+def test_rows_of_other_streams_or_shapes_make_no_batch():
+    with pytest.raises(ValueError, match=r"streams \['depth'\] and with \['state'\] do not make one batch"):
+        join_tracks([{"depth": track((0,))}, {"state": track((0,))}])
+    wide = Track.of(torch.zeros(3, 1, 2), (0,))
+    with pytest.raises(ValueError, match=r"stream 'depth' are \[1\] torch.float32 at \[0\] and \[2\] .* to one shape"):
+        join_tracks([{"depth": track((0,))}, {"depth": wide}])

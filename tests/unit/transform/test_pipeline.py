@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from tempovla.timeline import ActionChunk, Context, Embodiment, Task, TimelineSample, Track
+from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
-from tempovla.transform.pipeline import TRANSFORM_REGISTRY, TransformPipeline
+from tempovla.transform.pipeline import TRANSFORM_REGISTRY, DatasetView, PerDataset, TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 FRONT = "observation.images.front"
+ARM = Embodiment("arm", 1, 1, 10.0)
 
 
 def normalize(mean, std):
@@ -25,8 +27,18 @@ def pipeline():
     return TransformPipeline([ResizeImages(4), normalize(1.0, 2.0), EmbedInstruction(HashedNgramEmbedder(16))])
 
 
-def sample():
-    task = tuple(Task(words, Embodiment("arm", 1, 1, 10.0)) for words in ("open the door", "push"))
+def two_arms():
+    """The same arm, normalised in two ways."""
+    views = {
+        name: DatasetView(ARM, TransformPipeline([normalize(mean, 2.0)]), AlignStreams())
+        for name, mean in (("one", 1.0), ("other", -3.0))
+    }
+    return PerDataset(views)
+
+
+def sample(datasets=("", "")):
+    words = ("open the door", "push")
+    task = tuple(Task(instruction, ARM, dataset) for instruction, dataset in zip(words, datasets, strict=True))
     image = torch.randint(0, 256, (2, 1, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     context = Context({}, {FRONT: Track.of(image, (0,))}, task, torch.zeros(2, dtype=torch.bool))
     return TimelineSample(context, {"action": Track.of(torch.tensor([[[3.0]], [[1.0]]]), (0,))}, torch.tensor([1, 2]))
@@ -56,17 +68,17 @@ def test_saved_as_json_it_does_the_same():
 
 def test_every_registered_transform_is_saved_under_its_name():
     first, last = BlankImages((FRONT,), 4), TokenizeInstruction(WordTokenizer(64), max_length=8)
-    steps = [first, RemapGripper(-1.0, 1.0), CropImages(0.9), *pipeline().steps, last]
+    steps = [first, RemapGripper(-1.0, 1.0), CropImages(0.9), *pipeline().steps, last, AlignStreams(), two_arms()]
     names = [entry["name"] for entry in TransformPipeline(steps).to_json()["steps"]]
     expected = ["blank_images", "remap_gripper", "crop_images", "resize_images", "normalize"]
-    assert names == [*expected, "embed_instruction", "tokenize_instruction"]
+    assert names == [*expected, "embed_instruction", "tokenize_instruction", "align_streams", "per_dataset"]
     assert set(names) == set(TRANSFORM_REGISTRY)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"steps": [{"name": "sharpen"}]}, r"transform 'sharpen' is unknown; registered are \['blank_images',"),
+        ({"steps": [{"name": "sharpen"}]}, r"transform 'sharpen' is unknown; registered are .*'blank_images',"),
         ({"steps": [{"size": 4}]}, "transforms are not readable"),
         ({"steps": [{"name": "resize_images", "height": 4}]}, "transforms are not readable"),
         ({}, "transforms are not readable .*'steps'.*; copy the bundle again"),
@@ -75,3 +87,28 @@ def test_every_registered_transform_is_saved_under_its_name():
 def test_unreadable_transforms_are_refused(data, message):
     with pytest.raises(ValueError, match=message):
         TransformPipeline.from_json(data)
+
+
+def test_every_row_goes_through_the_view_of_its_dataset_and_back():
+    raw = sample(("other", "one"))
+    context, future = two_arms().forward(raw.context, raw.future)
+    assert future["action"].value.flatten().tolist() == [3.0, 0.0]
+    assert context.task == raw.context.task
+    assert torch.equal(context.now[FRONT].value, raw.context.now[FRONT].value)
+    chunk = ActionChunk(**vars(future["action"]), task=context.task)
+    assert two_arms().inverse(chunk).value.flatten().tolist() == [3.0, 1.0]
+    assert two_arms().inverse(chunk.rows(torch.tensor([1]))).value.flatten().tolist() == [1.0]
+    restored = PerDataset.from_json(json.loads(json.dumps(two_arms().to_json())))
+    assert restored.inverse(chunk).value.flatten().tolist() == [3.0, 1.0]
+
+
+def test_rows_of_no_known_dataset_are_refused():
+    raw = sample(("other", "third"))
+    with pytest.raises(ValueError, match=r"learned from the datasets \['one', 'other'\], not 'third'; choose one"):
+        two_arms().forward(raw.context, raw.future)
+
+
+def test_what_is_left_to_do_to_joined_rows():
+    words = TokenizeInstruction(WordTokenizer(64), max_length=8)
+    assert TransformPipeline([two_arms(), words]).joined.steps == (words,)
+    assert TransformPipeline([words]).joined.steps == (words,)

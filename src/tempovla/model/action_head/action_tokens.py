@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from tempovla.model.action_head.mixture import MAX_LOG_STD, GaussianMixture, likelihood_term
@@ -39,6 +40,10 @@ class MixtureTokens(nn.Module):
     def draw(self, hidden: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
         """Tokens (B, 1, A) from the network's output (B, 1, D), uniform (B, 1) and normal (B, 1, A) numbers."""
         return self._mixture(hidden).draw(uniform, normal, self.std_scale)
+
+    def without_padding(self, drawn: Tensor, own: Tensor, index: int) -> Tensor:
+        """Drawn tokens (B, 1, A), 0 in dimensions that are not `own` (B, A)."""
+        return torch.where(own[:, None], drawn, 0.0)
 
     def loss_term(self, hidden: Tensor, tokens: Tensor, valid: Tensor) -> LossTerm:
         """Negative log likelihood of tokens (B, H, A) where valid (B, H, A), given outputs (B, H, D)."""
@@ -82,6 +87,11 @@ class BinTokens(nn.Module):
         """Bins (B, 1) from the network's output (B, 1, D) and uniform numbers (B, 1)."""
         below = uniform.unsqueeze(-1) >= self.out(hidden).float().softmax(dim=-1).cumsum(dim=-1)
         return below.sum(dim=-1).clamp(max=self.num_bins - 1)
+
+    def without_padding(self, drawn: Tensor, own: Tensor, index: int) -> Tensor:
+        """The `index`-th drawn token (B, 1), which is the bin of 0 where its dimension is not `own` (B, A)."""
+        zero = self.encode(torch.zeros(1, 1, device=drawn.device))
+        return torch.where(own[:, index % self.action_dim, None], drawn, zero)
 
     def loss_term(self, hidden: Tensor, tokens: Tensor, valid: Tensor) -> LossTerm:
         """Cross entropy of bins (B, H A) where valid (B, H, A), given outputs (B, H A, D)."""

@@ -78,6 +78,15 @@ class ActionHeadBase(nn.Module):
         """A chunk of actions (B, H, A) float32 a row, which follows from the row's features and seed alone."""
         raise NotImplementedError
 
+    def sample_padded(
+        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
+    ) -> Tensor:
+        """As `sample`, for bodies that have only the dimensions `own` (B, A); in the others there may be anything.
+
+        Heads whose dimensions see each other show them 0 in those, as `loss_terms` does.
+        """
+        return self.sample(features, generator, feature_valid=feature_valid)
+
     def pooled(self, features: Tensor, feature_valid: Tensor | None = None) -> Tensor:
         """Features (B, D): those given, or the mean of the valid tokens (0 where a row has none).
 
@@ -105,6 +114,10 @@ class ActionHeadBase(nn.Module):
                 "one a token"
             )
         return tokens, feature_valid
+
+    def clean_noise(self, noise: Tensor, valid: Tensor) -> Tensor:
+        """Noise (B, draws, H, A) with 0 in dimensions that `valid` (B, H, A) says are padding: valid at no step."""
+        return noise if valid.dim() == 2 else torch.where(valid.any(dim=1)[:, None, None], noise, 0.0)
 
     def clean_actions(self, actions: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (B, H, A) with 0 where invalid, and their validity as (B, H, A).

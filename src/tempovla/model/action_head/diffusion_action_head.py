@@ -91,7 +91,7 @@ class DiffusionActionHead(ActionHeadBase):
         """As the base: what the network predicts, at `draws` diffusion steps."""
         clean, full = self.clean_actions(actions, valid)
         seeds = row_seeds(generator, len(clean), clean.device)
-        noise = row_normal(seeds, (self.draws, *clean.shape[1:]), stream=1).flatten(0, 1)
+        noise = self.clean_noise(row_normal(seeds, (self.draws, *clean.shape[1:]), stream=1), valid).flatten(0, 1)
         step = row_integers(seeds, 0, self.diffusion_steps, (self.draws,), stream=2).flatten()
         tokens, token_valid = repeat_rows(self.draws, *self.as_tokens(features, feature_valid))
         clean, full = repeat_rows(self.draws, clean, full)
@@ -107,6 +107,14 @@ class DiffusionActionHead(ActionHeadBase):
         noise = row_normal(seeds, (self.action_horizon, self.action_dim))
         return self.sample_from(features, noise, feature_valid=feature_valid)
 
+    def sample_padded(
+        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
+    ) -> Tensor:
+        """As the base: padding stays 0 all the way."""
+        seeds = row_seeds(generator, len(features), features.device)
+        noise = row_normal(seeds, (self.action_horizon, self.action_dim))
+        return self.sample_from(features, noise, feature_valid=feature_valid, own=own)
+
     @torch.no_grad()
     def predict(self, features: Tensor, num_steps: int = 10, generator: Generator = None) -> Tensor:
         """A chunk (B, H, A) in `num_steps` DDIM steps, without gradient."""
@@ -115,18 +123,28 @@ class DiffusionActionHead(ActionHeadBase):
         return self.sample_from(features, noise, num_steps=num_steps)
 
     def sample_from(
-        self, features: Tensor, noise: Tensor, *, num_steps: int | None = None, feature_valid: Tensor | None = None
+        self,
+        features: Tensor,
+        noise: Tensor,
+        *,
+        num_steps: int | None = None,
+        feature_valid: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Tensor:
-        """Actions (B, H, A) from standard normal noise (B, H, A), in `num_steps` DDIM steps (None: the head's own)."""
+        """Actions (B, H, A) from standard normal noise (B, H, A), in `num_steps` DDIM steps (None: the head's own).
+
+        Dimensions that are not `own` (B, A) stay 0.
+        """
         num_steps = self.num_steps if num_steps is None else num_steps
         self._check_steps(num_steps)
         ddim = _schedulers().DDIMScheduler(**self.schedule, timestep_spacing=self.spacing)
         ddim.set_timesteps(num_steps)
         condition = self.denoiser.condition(*self.as_tokens(features, feature_valid))
-        x = noise
+        x = noise if own is None else torch.where(own[:, None], noise, 0.0)
         for step in ddim.timesteps.tolist():
             predicted = self._predict(x, torch.full((len(x),), step, device=x.device), condition)
             x = ddim.step(predicted, step, x).prev_sample
+            x = x if own is None else torch.where(own[:, None], x, 0.0)
         return x
 
     def _predict(self, x: Tensor, step: Tensor, condition: Any) -> Tensor:

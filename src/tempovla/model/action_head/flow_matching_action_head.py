@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from tempovla.model.action_head.base import ActionHeadBase, Generator, check_choice, check_sizes, repeat_rows
@@ -70,7 +71,7 @@ class FlowMatchingActionHead(ActionHeadBase):
         """As the base: velocities, at `draws` points of the way between noise and action."""
         clean, full = self.clean_actions(actions, valid)
         seeds = row_seeds(generator, len(clean), clean.device)
-        noise = row_normal(seeds, (self.draws, *clean.shape[1:]), stream=1).flatten(0, 1)
+        noise = self.clean_noise(row_normal(seeds, (self.draws, *clean.shape[1:]), stream=1), valid).flatten(0, 1)
         flow_time = row_uniform(seeds, (self.draws,), stream=2).flatten()
         velocity = self._velocity(features, feature_valid, self.draws)
         clean, full = repeat_rows(self.draws, clean, full)
@@ -81,6 +82,20 @@ class FlowMatchingActionHead(ActionHeadBase):
         seeds = row_seeds(generator, len(features), features.device)
         noise = row_normal(seeds, (self.action_horizon, self.action_dim))
         return self.sample_from(features, noise, feature_valid=feature_valid)
+
+    def sample_padded(
+        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
+    ) -> Tensor:
+        """As the base: padding stays 0 all the way."""
+        seeds = row_seeds(generator, len(features), features.device)
+        noise = row_normal(seeds, (self.action_horizon, self.action_dim))
+        velocity = self._velocity(features, feature_valid)
+        keep = own[:, None]
+        return integrate(
+            lambda x, flow_time: torch.where(keep, velocity(x, flow_time), 0.0),
+            torch.where(keep, noise, 0.0),
+            self.num_steps,
+        )
 
     def sample_from(self, features: Tensor, noise: Tensor, *, feature_valid: Tensor | None = None) -> Tensor:
         """Actions (B, H, A) from standard normal noise (B, H, A)."""

@@ -85,6 +85,13 @@ class TransformerActionHead(ActionHeadBase):
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
         """As the base, token by token, each with the row's own random numbers."""
+        own = torch.ones(len(features), self.action_dim, dtype=torch.bool, device=features.device)
+        return self.sample_padded(features, own, generator, feature_valid=feature_valid)
+
+    def sample_padded(
+        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
+    ) -> Tensor:
+        """As the base: later tokens read 0 in padding."""
         memory = self.decoder.remember(*self.as_tokens(features, feature_valid))
         seeds = row_seeds(generator, len(features), features.device)
         uniform = row_uniform(seeds, (self.num_tokens,), stream=1)
@@ -95,7 +102,9 @@ class TransformerActionHead(ActionHeadBase):
         for index in range(self.num_tokens):
             hidden, past = self.decoder.step(token, memory, past)
             now = slice(index, index + 1)
-            drawn.append(self.tokens.draw(hidden, uniform[:, now], normal[:, now]))
+            drawn.append(
+                self.tokens.without_padding(self.tokens.draw(hidden, uniform[:, now], normal[:, now]), own, index)
+            )
             token = self.tokens.embed(drawn[-1])
         return self.tokens.decode(torch.cat(drawn, dim=1))
 

@@ -7,13 +7,36 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tempovla.timeline import Track
+from tempovla.timeline import Context, Track
+from tempovla.timeline.keys import ACTION_KEY, dims_key
 
 
 def observed_vector(tracks: Mapping[str, Track], key: str, offset: int = 0) -> Tensor:
-    """Values (B, D) of one stream at one offset, zeros in rows where it is not valid."""
+    """Values (B, D) of one stream at one offset, zeros in rows where it is not valid and in dimensions of padding."""
     value, valid = tracks[key].at(offset)
-    return torch.where(valid[:, None], value, 0.0)
+    own = own_dims(tracks, key)
+    return torch.where(valid[:, None] if own is None else valid[:, None] & own, value, 0.0)
+
+
+def own_dims(tracks: Mapping[str, Track], key: str) -> Tensor | None:
+    """(B, D) bool: which dimensions of a padded stream are the body's own; None where it is not padded."""
+    if dims_key(key) not in tracks:
+        return None
+    own, valid = tracks[dims_key(key)].at(0)
+    return own & valid[:, None]
+
+
+def supervised(context: Context, action: Track, required: Sequence[str]) -> Tensor:
+    """Which actions are learned from: (B, H), or (B, H, A) where they are padded to A.
+
+    Args:
+        context: what was observed.
+        action: (B, H, A).
+        required: streams without which a row is not learned from.
+    """
+    valid = action.valid & all_observed(context.now, required)[:, None] if required else action.valid
+    own = own_dims(context.now, ACTION_KEY)
+    return valid if own is None else valid[..., None] & own[:, None]
 
 
 def observed_pictures(tracks: Mapping[str, Track], cameras: Sequence[str], offset: int = 0) -> list[Tensor]:

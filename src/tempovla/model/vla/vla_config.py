@@ -28,7 +28,10 @@ class VLAConfig:
         action_head_options: what heads take beside their sizes, by the head's name and the option's; those of heads
             other than `action_head` wait until they are chosen.
         cameras: keys of the image streams, in token order.
+        optional_cameras: those that some bodies do not have: a row without their picture is learned from all the same.
         robot_state_dim: size of the proprioceptive state, which becomes one token; None leaves it out.
+        reads_dims: with the state, it is read which of its dimensions and of the action's are the body's own, as one
+            policy needs that moves bodies of several sizes.
         action_dim: size of an action, gripper included.
         has_gripper: the last action dimension is a binary gripper in {-1, +1}.
         action_horizon: steps of an action chunk.
@@ -44,7 +47,9 @@ class VLAConfig:
     action_head: str = "mlp"
     action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb",)
+    optional_cameras: tuple[str, ...] = ()
     robot_state_dim: int | None = None
+    reads_dims: bool = False
     action_dim: int = 7
     has_gripper: bool = True
     action_horizon: int = 16
@@ -65,6 +70,11 @@ class VLAConfig:
                 raise ValueError(f"model.{name}={value} must be at least 1")
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
+        unknown = [camera for camera in self.optional_cameras if camera not in self.cameras]
+        if unknown:
+            raise ValueError(f"model.optional_cameras={unknown} are not among model.cameras={list(self.cameras)}")
+        if self.reads_dims and self.robot_state_dim is None:
+            raise ValueError("model.reads_dims=true goes with the robot's state; set model.robot_state_dim")
         for name in self.action_head_options:
             if name not in ACTION_HEAD_REGISTRY:
                 known = sorted(ACTION_HEAD_REGISTRY)

@@ -16,7 +16,7 @@ from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
 from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.observation import all_observed, observed_vector
+from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
 from tempovla.model.vla.saved import load_vlm_parts, read_config, read_weights, save_model
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.weights import WeightsFollow, load_weights
@@ -48,7 +48,10 @@ class VLAModel(nn.Module):
         self.vlm = VLMModel(replace(config.vlm, num_cameras=len(config.cameras)))
         self.config = replace(config, vlm=self.vlm.resolved_config, lora=None)
         width = self.vlm.language.hidden_dim
-        self.robot_state = None if config.robot_state_dim is None else mlp((config.robot_state_dim, width, width))
+        self.robot_state = None
+        if config.robot_state_dim is not None:
+            masks = config.robot_state_dim + config.action_dim if config.reads_dims else 0
+            self.robot_state = mlp((config.robot_state_dim + masks, width, width))
         self.readout = None
         self.hidden_dim = self.vlm.hidden_dim
         if config.token_dim is not None:
@@ -104,7 +107,7 @@ class VLAModel(nn.Module):
         ids, told = context.now[TOKENS_KEY].at(0)
         state = state_valid = None
         if self.robot_state is not None:
-            state = self.robot_state(observed_vector(context.now, STATE_KEY))[:, None]
+            state = self.robot_state(self._state_vector(context))[:, None]
             state_valid = all_observed(context.now, (STATE_KEY,))[:, None]
         words = told[:, None] & (ids >= 0)
         tokens, valid = self.vlm(pictures, ids, words, state, image_mask=seen, extra_mask=state_valid)
@@ -112,6 +115,17 @@ class VLAModel(nn.Module):
             return tokens, valid
         vector = self.readout(torch.where(valid[..., None], tokens, 0.0))
         return vector[:, None], torch.ones_like(valid[:, :1])
+
+    def _state_vector(self, context: Context) -> Tensor:
+        """The state (B, R); with `reads_dims` (B, 2R + A), and which dimensions of it and of actions there are."""
+        state = observed_vector(context.now, STATE_KEY)
+        if not self.config.reads_dims:
+            return state
+        parts = [state]
+        for key, width in ((STATE_KEY, state.shape[1]), (ACTION_KEY, self.config.action_dim)):
+            own = own_dims(context.now, key)
+            parts.append(state.new_ones(len(state), width) if own is None else own.to(state.dtype))
+        return torch.cat(parts, dim=1)
 
     def get_features(self, context: Context) -> Tensor:
         """Features (B, hidden_dim) of a prepared context: the mean of what the action head looks at."""
@@ -121,7 +135,8 @@ class VLAModel(nn.Module):
         """Loss terms of the action head and, with `cloning_weight`, `behavior_cloning`."""
         context, action = sample.context, sample.future[ACTION_KEY]
         tokens, tokens_valid = self.encode(context)
-        valid = action.valid & all_observed(context.now, self._observation_keys())[:, None]
+        optional = self.config.optional_cameras
+        valid = supervised(context, action, [key for key in self._observation_keys() if key not in optional])
         terms = dict(self.action_head.loss_terms(tokens, action.value, valid, sample.seed, feature_valid=tokens_valid))
         if self.behavior_cloning is not None:
             cloned = self.behavior_cloning(self.action_head.pooled(tokens, tokens_valid))
@@ -133,7 +148,11 @@ class VLAModel(nn.Module):
         """A chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
         tokens, valid = self.encode(context)
-        action = self.action_head.sample(tokens, seed, feature_valid=valid)
+        own = own_dims(context.now, ACTION_KEY)
+        if own is None:
+            action = self.action_head.sample(tokens, seed, feature_valid=valid)
+        else:
+            action = self.action_head.sample_padded(tokens, own, seed, feature_valid=valid)
         if self.config.has_gripper:
             gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0
             action = torch.cat([action[..., :-1], gripper], dim=-1)

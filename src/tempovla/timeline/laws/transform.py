@@ -28,7 +28,8 @@ def check_inverse(
     """
     action = sample.future[key]
     _, future = transform.forward(sample.context, sample.future)
-    restored = transform.inverse(ActionChunk(future[key].value, future[key].valid, future[key].offset))
+    track = future[key]
+    restored = transform.inverse(ActionChunk(track.value, track.valid, track.offset, sample.context.task))
     expected = ActionChunk(action.value, action.valid, action.offset)
     expect_equal("law 6 (inverse)", "actions there and back", _valid_only(expected), _valid_only(restored), tolerance)
 

@@ -164,3 +164,40 @@ def test_actions_and_features_of_another_shape_are_refused(case):
         head.loss_terms(features, actions, VALID[:, 0])
     with pytest.raises(ValueError, match=r"feature_valid \(4, 2\) must be \(4, 6\)"):
         head.sample(random(4, 6, FEATURES), SEEDS, feature_valid=VALID[:, :2])
+
+
+@every_head
+def test_a_body_with_all_dimensions_is_no_special_case(case):
+    own = torch.ones(4, ACTION, dtype=torch.bool)
+    head, features = build(case), random(4, 6, FEATURES)
+    assert torch.equal(head.sample_padded(features, own, SEEDS), head.sample(features, SEEDS))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith(("flow", "diffusion"))])
+def test_what_is_drawn_in_padding_changes_nothing_else(case):
+    """Other output weights in the last dimension, as other bodies that have it leave behind."""
+    own = torch.tensor([True, True, False]).expand(4, ACTION)
+    head, features = build(case), random(4, 6, FEATURES)
+    before = head.sample_padded(features, own, SEEDS)
+    outputs = [weight for weight in head.parameters() if weight.shape[0] == ACTION]
+    assert outputs
+    with torch.no_grad():
+        for weight in outputs:
+            weight[-1] += 1.0
+    after = head.sample_padded(features, own, SEEDS)
+    assert torch.equal(after, before)
+    assert not after[..., 2].any()
+    assert head.sample(features, SEEDS)[..., 2].any()
+
+
+@pytest.mark.parametrize("case", ["flow", "diffusion-unet"])
+def test_the_network_sees_no_noise_in_padding_when_it_learns(case):
+    valid = torch.ones(4, HORIZON, ACTION, dtype=torch.bool)
+    valid[..., 2] = False
+    head, seen = build(case), []
+    network = head.network if case == "flow" else head.denoiser
+    first = network.action_in if case == "flow" else network
+    first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    head.loss_terms(random(4, FEATURES), random(4, HORIZON, ACTION), valid, SEEDS)
+    assert seen[0][..., :2].all()
+    assert not seen[0][..., 2].any()

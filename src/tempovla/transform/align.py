@@ -1,0 +1,134 @@
+"""Streams of one body brought into the form that several bodies share: other names, gaps, and padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+from tempovla.timeline import ActionChunk, Context, Track, Tracks, Window
+from tempovla.timeline.keys import ACTION_KEY, dims_key
+
+
+@dataclass(frozen=True)
+class MissingStream:
+    """A stream that the body does not have.
+
+    Attributes:
+        shape: of one value, as the other bodies have it behind their transforms.
+        offsets: of the policy's window on it.
+    """
+
+    shape: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+    def track(self, rows: int, offsets: Sequence[int], device: torch.device) -> Track:
+        """Bytes 0 that are not valid."""
+        value = torch.zeros((rows, len(offsets), *self.shape), dtype=torch.uint8, device=device)
+        valid = torch.zeros((rows, len(offsets)), dtype=torch.bool, device=device)
+        return Track.of(value, offsets, valid)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Where the dimensions of a body's vectors lie in wider ones.
+
+    Attributes:
+        width: dimensions of the wider vectors.
+        positions: (D,) of each of the body's own dimensions.
+    """
+
+    width: int
+    positions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, dim: int, width: int, *, gripper: bool = False) -> Padding:
+        """The first dimensions are the body's, and the last one is its last where that is a `gripper`."""
+        return cls(width, (*range(dim - 1), width - 1) if gripper else tuple(range(dim)))
+
+    def pad(self, key: str, track: Track) -> Track:
+        """Values (B, T, D) as (B, T, width), 0 in between.
+
+        Raises:
+            ValueError: if they have another size.
+        """
+        if track.value.shape[-1] != len(self.positions):
+            raise ValueError(
+                f"stream {key!r} has {track.value.shape[-1]} dimensions, not {len(self.positions)}; "
+                "give the data of the body that was trained on"
+            )
+        padded = track.value.new_zeros((*track.value.shape[:-1], self.width))
+        padded[..., list(self.positions)] = track.value
+        return track.with_value(padded)
+
+    def own(self, rows: int, device: torch.device) -> Track:
+        """(rows, 1, width) bool at offset 0: which dimensions are the body's own."""
+        mask = torch.zeros(self.width, dtype=torch.bool, device=device)
+        mask[list(self.positions)] = True
+        return Track.of(mask.expand(rows, 1, self.width), (0,))
+
+
+@dataclass(frozen=True)
+class AlignStreams:
+    """Streams get the names that the policy knows, and those that the body lacks are there and invalid; vectors are
+    padded with 0, and a track `<key>.dims` says which of their dimensions are the body's own.
+
+    Attributes:
+        names: the policy's key of each stream that the body calls otherwise.
+        missing: streams that the body does not have, by the policy's key.
+        padding: by key of the padded streams.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, MissingStream] = field(default_factory=dict)
+    padding: Mapping[str, Padding] = field(default_factory=dict)
+
+    def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
+        """A policy's windows under the body's own names, without those on what it does not have."""
+        own = {theirs: mine for mine, theirs in self.names.items()}
+        return tuple(
+            replace(window, key=own.get(window.key, window.key)) for window in windows if window.key not in self.missing
+        )
+
+    def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
+        """Rename, pad, and add what is missing."""
+        rows, device = context.batch_size, context.device
+        past, now, later = (self._aligned(tracks) for tracks in (context.past, context.now, future))
+        for key, stream in self.missing.items():
+            for group, offsets in (
+                (past, [offset for offset in stream.offsets if offset < 0]),
+                (now, [offset for offset in stream.offsets if offset == 0]),
+                (later, [offset for offset in stream.offsets if offset > 0 and future]),
+            ):
+                if offsets:
+                    group[key] = stream.track(rows, offsets, device)
+        now |= {dims_key(key): padding.own(rows, device) for key, padding in self.padding.items()}
+        return replace(context, past=past, now=now), later
+
+    def _aligned(self, tracks: Tracks) -> dict[str, Track]:
+        taken = {*self.names.values(), *self.missing}
+        named = {
+            self.names.get(key, key): track for key, track in tracks.items() if key in self.names or key not in taken
+        }
+        return {
+            key: self.padding[key].pad(key, track) if key in self.padding else track for key, track in named.items()
+        }
+
+    def inverse(self, action: ActionChunk) -> ActionChunk:
+        """Actions (B, H, width) as the body's own (B, H, D)."""
+        if ACTION_KEY not in self.padding:
+            return action
+        return action.with_value(action.value[..., list(self.padding[ACTION_KEY].positions)])
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> AlignStreams:
+        """Read what `to_json` wrote."""
+        missing = {key: MissingStream(tuple(v["shape"]), tuple(v["offsets"])) for key, v in data["missing"].items()}
+        padding = {key: Padding(v["width"], tuple(v["positions"])) for key, v in data["padding"].items()}
+        return cls(data["names"], missing, padding)

@@ -1,0 +1,29 @@
+"""A bundle that learned from several datasets, as one for the body of one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tempovla.timeline import Bundle
+from tempovla.transform.pipeline import PerDataset, TransformPipeline
+
+
+def bundle_for_dataset(bundle: Bundle, name: str) -> Bundle:
+    """The bundle with windows, transforms, embodiment and provenance of one dataset: what acts for its body.
+
+    It takes that body's observations as they are, and its actions have that body's dimensions and units.
+    """
+    pipeline = TransformPipeline.from_json(bundle.transform)
+    view = next(step for step in pipeline.steps if isinstance(step, PerDataset)).views[name]
+    steps: list[Any] = []
+    for step in pipeline.steps:
+        steps += [*view.steps.steps, view.align] if isinstance(step, PerDataset) else [step]
+    provenance = {key: value for key, value in bundle.provenance.items() if key != "datasets"}
+    return replace(
+        bundle,
+        windows=view.windows(bundle.windows),
+        embodiment=view.embodiment,
+        transform=TransformPipeline(steps).to_json(),
+        provenance=provenance | bundle.provenance["datasets"][name] | {"dataset_name": name},
+    )
