@@ -25,8 +25,8 @@ def as_config(config_class: type[C], given: C | str | None, fields: Mapping[str,
     return dataclasses.replace(given, **fields) if fields else given
 
 
-def read_config(name_or_path: str, part: str, purpose: str) -> Any:
-    """The transformers config of a model, or that of its `part`, if it is made of several.
+def read_config(name_or_path: str, part: str | None, purpose: str) -> Any:
+    """The transformers config of a model, or that of its `part`, if one is asked for and it is made of several.
 
     Args:
         name_or_path: a hub's name or a local folder.
@@ -40,7 +40,7 @@ def read_config(name_or_path: str, part: str, purpose: str) -> Any:
 
     with one_line_errors(name_or_path, purpose):
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    return getattr(config, part, config)
+    return config if part is None else getattr(config, part, config)
 
 
 def config_of(architecture: Mapping[str, Any], purpose: str) -> Any:

@@ -1,0 +1,78 @@
+"""Behaviour cloning of SmolVLA as a recipe: data, transforms, model, training, from one config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
+from tempovla.recipe.cloning import clone_behavior
+from tempovla.recipe.dataset import observation_transforms
+from tempovla.recipe.smolvla_config import SmolVLARecipe
+from tempovla.recipe.vla import WORDS
+from tempovla.timeline import EpisodeSource
+from tempovla.train.trainer import FitResult
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer, TransformersTokenizer, WordTokenizer
+
+
+def train_smolvla(
+    recipe: SmolVLARecipe,
+    out_dir: str | Path,
+    *,
+    resume: str | Path | None = None,
+    source: EpisodeSource | None = None,
+) -> FitResult:
+    """Train a SmolVLA in `out_dir`.
+
+    Args:
+        recipe: the experiment.
+        out_dir: folder of the run.
+        resume: checkpoint of this run to go on from.
+        source: the dataset, if it is loaded already.
+
+    Raises:
+        ValueError: if the dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
+            model.
+    """
+    return clone_behavior(
+        "smolvla",
+        recipe,
+        out_dir,
+        build_policy=lambda: build_policy(recipe),
+        build_transform=lambda policy, source: build_transform(recipe, policy, source),
+        resume=resume,
+        source=source,
+    )
+
+
+def build_policy(recipe: SmolVLARecipe) -> SmolVLAWrapper:
+    """The policy to train."""
+    policy = SmolVLAWrapper(recipe.model)
+    if recipe.training.recompute_activations:
+        policy.enable_gradient_checkpointing()
+    return policy
+
+
+def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: EpisodeSource) -> TransformPipeline:
+    """The transforms that training and control share, fitted to the dataset's statistics.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+    """
+    model, vlm = policy.config, policy.vlm
+    stretch = vlm.config.resize == "stretch"
+    shared = observation_transforms(recipe.transform, model, vlm.image_size, source, resize=stretch)
+    tokenizer = build_tokenizer(recipe, vlm.vocab_size)
+    if tokenizer.vocab_size > vlm.vocab_size:
+        raise ValueError(
+            f"transform.tokenizer={recipe.transform.tokenizer} has {tokenizer.vocab_size} ids, but the language model "
+            f"knows {vlm.vocab_size}; choose the tokenizer that goes with it"
+        )
+    return TransformPipeline([*shared, TokenizeInstruction(tokenizer, model.max_instruction_tokens)])
+
+
+def build_tokenizer(recipe: SmolVLARecipe, vocab_size: int) -> Tokenizer:
+    """The tokenizer that the recipe names, or else the one that goes with SmolVLM, hashed words with a fresh one."""
+    vlm = recipe.model.vlm
+    name = recipe.transform.tokenizer or (WORDS if vlm.architecture else vlm.model_name)
+    return WordTokenizer(vocab_size) if name == WORDS else TransformersTokenizer(name)
