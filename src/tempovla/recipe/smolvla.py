@@ -14,11 +14,28 @@ from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer, TransformersTokenizer, WordTokenizer
 
+OF_THE_TASK = (
+    "cameras",
+    "robot_state_dim",
+    "action_dim",
+    "has_gripper",
+    "chunk_size",
+    "max_instruction_tokens",
+    "num_steps",
+    "draws",
+    "flow_time_alpha",
+    "train_state_proj",
+)
+"""What a recipe says of a pretrained policy, too."""
+LEARNING = ("freeze_vision_encoder", "train_expert_only")
+"""And this, unless it leaves it open."""
+
 
 def train_smolvla(
     recipe: SmolVLARecipe,
     out_dir: str | Path,
     *,
+    pretrained_policy: str | Path | None = None,
     resume: str | Path | None = None,
     source: EpisodeSource | None = None,
 ) -> FitResult:
@@ -27,6 +44,7 @@ def train_smolvla(
     Args:
         recipe: the experiment.
         out_dir: folder of the run.
+        pretrained_policy: name or folder of a SmolVLA that the run starts from, LeRobot's or one that was saved here.
         resume: checkpoint of this run to go on from.
         source: the dataset, if it is loaded already.
 
@@ -38,16 +56,25 @@ def train_smolvla(
         "smolvla",
         recipe,
         out_dir,
-        build_policy=lambda: build_policy(recipe),
+        build_policy=lambda: build_policy(recipe, pretrained_policy),
         build_transform=lambda policy, source: build_transform(recipe, policy, source),
         resume=resume,
         source=source,
     )
 
 
-def build_policy(recipe: SmolVLARecipe) -> SmolVLAWrapper:
-    """The policy to train."""
-    policy = SmolVLAWrapper(recipe.model)
+def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = None) -> SmolVLAWrapper:
+    """The policy to train: of a pretrained one, streams and training are the recipe's, and sizes its own."""
+    if pretrained_policy is None:
+        policy = SmolVLAWrapper(recipe.model)
+    else:
+        fields = {name: getattr(recipe.model, name) for name in OF_THE_TASK}
+        learning = {name: getattr(recipe.model, name) for name in LEARNING}
+        fields |= {name: value for name, value in learning.items() if value is not None}
+        policy = SmolVLAWrapper.from_pretrained(pretrained_policy, **fields)
+        lora = recipe.model.lora
+        if lora is not None:
+            policy.enable_lora(lora.r, lora.alpha, lora.target_modules)
     if recipe.training.recompute_activations:
         policy.enable_gradient_checkpointing()
     return policy
@@ -62,7 +89,7 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: Episo
     model, vlm = policy.config, policy.vlm
     stretch = vlm.config.resize == "stretch"
     shared = observation_transforms(recipe.transform, model, vlm.image_size, source, resize=stretch)
-    tokenizer = build_tokenizer(recipe, vlm.vocab_size)
+    tokenizer = build_tokenizer(recipe, policy)
     if tokenizer.vocab_size > vlm.vocab_size:
         raise ValueError(
             f"transform.tokenizer={recipe.transform.tokenizer} has {tokenizer.vocab_size} ids, but the language model "
@@ -71,8 +98,8 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: Episo
     return TransformPipeline([*shared, TokenizeInstruction(tokenizer, model.max_instruction_tokens)])
 
 
-def build_tokenizer(recipe: SmolVLARecipe, vocab_size: int) -> Tokenizer:
+def build_tokenizer(recipe: SmolVLARecipe, policy: SmolVLAWrapper) -> Tokenizer:
     """The tokenizer that the recipe names, or else the one that goes with SmolVLM, hashed words with a fresh one."""
-    vlm = recipe.model.vlm
-    name = recipe.transform.tokenizer or (WORDS if vlm.architecture else vlm.model_name)
-    return WordTokenizer(vocab_size) if name == WORDS else TransformersTokenizer(name)
+    own = WORDS if recipe.model.vlm.architecture else policy.config.vlm.model_name
+    name = recipe.transform.tokenizer or own
+    return WordTokenizer(policy.vlm.vocab_size) if name == WORDS else TransformersTokenizer(name)

@@ -101,12 +101,16 @@ class ChunkPolicy(nn.Module):
         save_model(folder, self.config, self.state_dict())
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
+    def from_pretrained(cls, folder: str | Path, **fields: Any) -> Self:
         """Read what `save_pretrained` wrote, in evaluation mode.
 
+        Args:
+            folder: where it is.
+            fields: of the config, instead of what is saved.
+
         Raises:
-            ValueError: if the folder is none of these, or its weights do not fit its config.
+            ValueError: if the folder is none of these, or its weights do not fit the config.
         """
-        model = cls(read_config(folder, cls.config_class))
+        model = cls(replace(read_config(folder, cls.config_class), **fields))
         load_weights(model, read_weights(folder), str(folder))
         return model.eval()

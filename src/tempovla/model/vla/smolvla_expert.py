@@ -166,6 +166,7 @@ class ActionExpert(Recompute):
         action = self.action_in_proj(x).flatten(1, 2)
         time = time.to(action.dtype).unflatten(0, (batch, chunks)).repeat_interleave(steps, dim=1)
         hidden = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(torch.cat([action, time], dim=2))))
+        hidden = hidden.to(self.norm.weight.dtype)  # what is added up layer by layer stays float32 under autocast
         place = torch.arange(steps, device=x.device).repeat(chunks)[None]
         among_all = vlm.rotary(hidden, place + memory.length[:, None])
         alone = vlm.rotary(hidden, place)
@@ -175,7 +176,7 @@ class ActionExpert(Recompute):
             crosses = layer.self_attn.crosses
             rotary, mask = (alone, to_tokens) if crosses else (among_all, to_all)
             hidden = self.run_layer(layer, hidden, source, rotary, mask)
-        velocity = self.action_out_proj(self.norm(hidden).to(self.action_out_proj.weight.dtype))
+        velocity = self.action_out_proj(self.norm(hidden))
         return velocity.float().unflatten(1, (chunks, steps))
 
 

@@ -11,7 +11,8 @@ the instruction is read before the state, which it never sees, so that a frozen 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,10 @@ from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector
+from tempovla.model.vla.smolvla_checkpoint import is_lerobot, lerobot_config, load_lerobot
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.smolvla_expert import ActionExpert, ExpertMemory
+from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.smolvlm import SmolVLMBackbone
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
@@ -76,6 +79,26 @@ class SmolVLAWrapper(ChunkPolicy):
             self.vlm.vision_model.requires_grad_(False)
         if config.lora is not None:
             self.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, vlm_model_name: str | None = None, **fields: Any) -> Self:
+        """A policy in evaluation mode, from what `save_pretrained` wrote or a checkpoint of LeRobot's.
+
+        Args:
+            folder: a local folder, or a name on the hub such as ``lerobot/smolvla_base``.
+            vlm_model_name: of a checkpoint of LeRobot's, name or folder of the SmolVLM whose config.json gives the
+                sizes; None takes the one that it names. Its weights are not read.
+            fields: of the config, instead of what is saved, such as `cameras` or `action_dim`.
+
+        Raises:
+            ValueError: if there is no such checkpoint, or it does not fit.
+        """
+        folder = local_folder(str(folder), "SmolVLA checkpoint")
+        if not is_lerobot(folder):
+            return super().from_pretrained(folder, **fields)
+        policy = cls(lerobot_config(folder, vlm_model_name, fields))
+        load_lerobot(policy, folder)
+        return policy.eval()
 
     @property
     def language_model(self) -> nn.Module:

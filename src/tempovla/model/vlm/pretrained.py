@@ -124,6 +124,20 @@ def load_model(
     return model
 
 
+def local_folder(name_or_path: str, purpose: str) -> Path:
+    """A folder itself, or where a checkpoint of that name on the hub was put: its JSON and safetensors files alone.
+
+    Raises:
+        ValueError: if there is no such checkpoint.
+    """
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    from huggingface_hub import snapshot_download
+
+    with one_line_errors(name_or_path, purpose):
+        return Path(snapshot_download(name_or_path, allow_patterns=["*.json", "*.safetensors"]))
+
+
 def read_image_processor(name_or_path: str) -> dict[str, Any]:
     """The settings of the image processor of a vision model.
 
