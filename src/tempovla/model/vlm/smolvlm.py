@@ -77,10 +77,11 @@ class SmolVLMBackbone(Recompute):
                 f"{settings.scale_factor} of SmolVLM {config.model_name!r}; choose a multiple of {stride}"
             )
         dtype = config.dtype or ("bfloat16" if freeze and config.architecture is None else "float32")
+        architecture = architecture_of(settings)
         model = _build(config, settings, dtype)
         self.config = dataclasses.replace(
             config,
-            architecture=architecture_of(settings),
+            architecture=architecture,
             num_layers=text.num_hidden_layers,
             image_size=image_size,
             dtype=dtype,
