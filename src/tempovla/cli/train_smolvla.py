@@ -22,9 +22,7 @@ tempovla train smolvla --dataset outputs/data --output-dir outputs/smolvla --pre
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_training_parser(name, summary, EXAMPLES, SmolVLARecipe, output_dir="checkpoints/smolvla")
-    parser.add_argument(
-        "--pretrained-policy", metavar="NAME", help="SmolVLA to start from, by name or folder"
-    )
+    parser.add_argument("--pretrained-policy", metavar="NAME", help="SmolVLA to start from, by name or folder")
     return parser
 
 

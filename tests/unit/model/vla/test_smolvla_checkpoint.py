@@ -126,14 +126,14 @@ def test_a_frozen_one_is_frozen_and_in_bfloat16(tmp_path, vlm):
     ],
 )
 def test_what_does_not_fit_is_named_in_one_line(tmp_path, vlm, monkeypatch, fields, message):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=message) as error:
         SmolVLAWrapper.from_pretrained(publish(tmp_path / "base", vlm, **fields))
     assert "\n" not in str(error.value)
 
 
 def test_what_is_missing_is_named_in_one_line(tmp_path, vlm, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     weights = published_weights(original())
     del weights["model.action_out_proj.bias"]
     with pytest.raises(ValueError, match=r"lacks weight 'expert.action_out_proj.bias'"):

@@ -162,7 +162,9 @@ def test_a_backbone_from_the_config_of_another_has_the_same_weights_by_name(fold
     again = SmolVLMBackbone(replace(backbone.config, model_name="nowhere"), hidden_states=True).eval()
     again.load_state_dict(backbone.state_dict())
     assert again.config == replace(backbone.config, model_name="nowhere")
-    assert torch.equal(again.extend(tokens(), all_valid(tokens()))[0], backbone.extend(tokens(), all_valid(tokens()))[0])
+    assert torch.equal(
+        again.extend(tokens(), all_valid(tokens()))[0], backbone.extend(tokens(), all_valid(tokens()))[0]
+    )
 
 
 def test_convolutions_stand_in_for_the_vision_transformer():
@@ -189,7 +191,7 @@ def test_what_does_not_fit_is_named_in_one_line(folder, fields, message):
 
 
 def test_what_does_not_load_is_named_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     language = save_language(tmp_path / "qwen2")
     for name, message in (
         ("no/such-model", "SmolVLM 'no/such-model' does not load .*give the name or folder of a transformers model"),
