@@ -53,7 +53,7 @@ class SmolVLAWrapper(ChunkPolicy):
         super().__init__()
         pretrained = config.vlm.architecture is None
         frozen = pretrained if config.train_expert_only is None else config.train_expert_only
-        blind = pretrained if config.freeze_vision_encoder is None else config.freeze_vision_encoder
+        frozen_vision = pretrained if config.freeze_vision_encoder is None else config.freeze_vision_encoder
         if config.cloning_weight and frozen and config.lora is None:
             raise ValueError(
                 f"model.cloning_weight={config.cloning_weight} teaches the vision-language model, which is frozen; set "
@@ -61,7 +61,7 @@ class SmolVLAWrapper(ChunkPolicy):
             )
         self.vlm = SmolVLMBackbone(config.vlm, freeze=frozen, hidden_states=config.cloning_weight > 0)
         self.config = replace(
-            config, vlm=self.vlm.config, train_expert_only=frozen, freeze_vision_encoder=blind, lora=None
+            config, vlm=self.vlm.config, train_expert_only=frozen, freeze_vision_encoder=frozen_vision, lora=None
         )
         self.state_proj = None
         if config.robot_state_dim is not None:
@@ -75,7 +75,7 @@ class SmolVLAWrapper(ChunkPolicy):
             self.behavior_cloning = nn.Sequential(readout, nn.GELU(), nn.Linear(width, chunk))
         if frozen:
             self.vlm.requires_grad_(False)
-        elif blind and self.vlm.vision_model is not None:
+        elif frozen_vision and self.vlm.vision_model is not None:
             self.vlm.vision_model.requires_grad_(False)
         if config.lora is not None:
             self.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
