@@ -140,8 +140,8 @@ class SmolVLAWrapper(ChunkPolicy):
             state = observed_vector(context.now, STATE_KEY)
             state = self.state_proj(F.pad(state, (0, self.config.max_state_dim - state.shape[-1])))
             known = all_observed(context.now, (STATE_KEY,))
-            last, own = self.vlm.extend(state[:, None], known[:, None], cache)
-            hidden, cache = torch.cat([hidden, last], dim=1), cache.and_then(own)
+            last, cache = self.vlm.extend(state[:, None], known[:, None], cache)
+            hidden = torch.cat([hidden, last], dim=1)
         return self.expert.remember(cache), hidden, cache.valid
 
     def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:

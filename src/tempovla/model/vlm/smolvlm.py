@@ -41,12 +41,6 @@ class PrefixCache:
     layers: tuple[KeyValue, ...]
     valid: Tensor
 
-    def and_then(self, other: PrefixCache) -> PrefixCache:
-        """Both, one after the other."""
-        pairs = zip(self.layers, other.layers, strict=True)
-        layers = tuple((torch.cat([a[0], b[0]], dim=2), torch.cat([a[1], b[1]], dim=2)) for a, b in pairs)
-        return PrefixCache(layers, torch.cat([self.valid, other.valid], dim=1))
-
 
 class SmolVLMBackbone(Recompute):
     """The model.
@@ -161,20 +155,21 @@ class SmolVLMBackbone(Recompute):
 
         Returns:
             The output (B, L, D) of the last layer, normed (of the last but one, where hidden states are not read), and
-            keys and values of these tokens.
+            keys and values of all that was read, these tokens behind the others.
         """
         hidden = tokens.to(self.text_model.embed_tokens.weight.dtype)
-        counted = valid.long().cumsum(dim=1) - 1
-        own = valid[:, None, :] | torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
+        positions = valid.long().cumsum(dim=1) - 1
+        mask = valid[:, None, :] | torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
         if past is not None:
-            counted = counted + past.valid.sum(dim=1, keepdim=True)
-            own = torch.cat([past.valid[:, None, :].expand(-1, valid.shape[1], -1), own], dim=2)
-        rotary = self.rotary(hidden, counted.clamp(min=0))
+            positions = positions + past.valid.sum(dim=1, keepdim=True)
+            mask = torch.cat([past.valid[:, None, :].expand(-1, valid.shape[1], -1), mask], dim=2)
+            valid = torch.cat([past.valid, valid], dim=1)
+        rotary = self.rotary(hidden, positions.clamp(min=0))
         layers = []
         for index, layer in enumerate(self.text_model.layers):
             before = None if past is None else past.layers[index]
-            hidden, *pair = self.run_layer(self._run, layer, hidden, rotary, own[:, None], before)
-            layers.append((pair[0], pair[1]))
+            hidden, key, value = self.run_layer(self._run, layer, hidden, rotary, mask[:, None], before)
+            layers.append((key, value))
         return self.text_model.norm(hidden), PrefixCache(tuple(layers), valid)
 
     def rotary(self, like: Tensor, positions: Tensor) -> Rotary:
@@ -184,17 +179,16 @@ class SmolVLMBackbone(Recompute):
     def _run(
         self, layer: Any, hidden: Tensor, rotary: Rotary, mask: Tensor, past: KeyValue | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The layer's output, and its keys and values."""
+        """The layer's output, and its keys and values, behind those of the past."""
         attention, normed = layer.self_attn, layer.input_layernorm(hidden)
         key = rotate(split_heads(attention.k_proj(normed), self.head_dim), rotary)
         value = split_heads(attention.v_proj(normed), self.head_dim)
+        if past is not None:
+            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
         if isinstance(attention.o_proj, nn.Identity):
             return hidden, key, value
         query = rotate(split_heads(attention.q_proj(normed), self.head_dim), rotary)
-        source = (key, value)
-        if past is not None:
-            source = (torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2))
-        hidden = hidden + attention.o_proj(join_heads(grouped_attend(query, *source, mask)))
+        hidden = hidden + attention.o_proj(join_heads(grouped_attend(query, key, value, mask)))
         return hidden + layer.mlp(layer.post_attention_layernorm(hidden)), key, value
 
     def _see(self, pixels: Tensor) -> Tensor:

@@ -56,8 +56,7 @@ def test_one_token_at_a_time_is_the_causal_language_model(folder, kind):
     output = text(inputs_embeds=tokens(), output_hidden_states=True, use_cache=True)
     cache, given = None, []
     for token in tokens().split(1, dim=1):
-        hidden, own = backbone.extend(token, all_valid(token), cache)
-        cache = own if cache is None else cache.and_then(own)
+        hidden, cache = backbone.extend(token, all_valid(token), cache)
         given.append(hidden)
     assert len(text.layers) == 3  # of which two are used
     torch.testing.assert_close(torch.cat(given, dim=1), text.norm(output.hidden_states[2]), atol=1e-5, rtol=1e-5)
@@ -76,8 +75,7 @@ def test_tokens_of_one_block_see_each_other_and_what_was_before(folder, kind):
     expected = text(inputs_embeds=tokens(), attention_mask=scores, use_cache=False).last_hidden_state
     cache, given = None, []
     for part in tokens().split([4, 2, 1], dim=1):
-        hidden, own = backbone.extend(part, all_valid(part), cache)
-        cache = own if cache is None else cache.and_then(own)
+        hidden, cache = backbone.extend(part, all_valid(part), cache)
         given.append(hidden)
     torch.testing.assert_close(torch.cat(given, dim=1), expected, atol=1e-5, rtol=1e-5)
 
