@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 
+STATE = "observation.state"
 THERE = {
     "vlm": "model.vlm_with_expert.vlm.model",
     "state_proj": "model.state_proj",
@@ -39,10 +40,9 @@ def published_weights(policy: SmolVLAWrapper) -> dict[str, Tensor]:
     for name, value in policy.state_dict().items():
         home = next(home for home in THERE if name.startswith(f"{home}."))
         weights[THERE[home] + name.removeprefix(home)] = value.clone()
-    whole = smolvlm().state_dict()
-    for name in whole:
-        layer = name.split("layers.")[-1].split(".")[0] if "text_model.layers" in name else "0"
-        weights.setdefault(f"model.vlm_with_expert.vlm.{name}", whole[name].clone()) if layer != "2" else None
+    for name, value in smolvlm().state_dict().items():
+        if "text_model.layers.2." not in name:  # two layers are used
+            weights.setdefault(f"model.vlm_with_expert.vlm.{name}", value.clone())
     return weights | {"normalize_inputs.buffer_observation_state.mean": torch.zeros(3)}
 
 
@@ -68,9 +68,6 @@ def config(vlm: str, **fields: Any) -> dict[str, Any]:
         "train_expert_only": False,
         **fields,
     }
-
-
-STATE = "observation.state"
 
 
 @pytest.fixture(scope="module")
