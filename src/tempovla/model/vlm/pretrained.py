@@ -115,9 +115,12 @@ def load_model(
         ValueError: if there are no such weights, or some of the model's are missing or of another shape.
     """
     with one_line_errors(name_or_path, purpose), _no_loading_report():
+        settings: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, **options}
         model, loading = model_class.from_pretrained(
-            name_or_path, config=config, use_safetensors=True, output_loading_info=True, **options
+            name_or_path, config=config, ignore_mismatched_sizes=True, **settings
         )
+        for name, stored, wanted in sorted(loading["mismatched_keys"]):
+            raise ValueError(f"weight {name!r} is {tuple(stored)}, but {tuple(wanted)} by config.json")
     missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in may_lack))
     if missing:
         raise ValueError(f"{purpose} {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint")

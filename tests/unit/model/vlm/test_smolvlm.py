@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -201,3 +203,14 @@ def test_what_does_not_load_is_named_in_one_line(tmp_path, monkeypatch):
         assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="id 16 is beyond the vocabulary of 16 of SmolVLM"):
         smolvla_tiny.tiny_policy().vlm.embed_words(torch.tensor([[16]]), torch.ones(1, 1).bool())
+
+
+def test_a_language_model_of_another_width_than_the_weights_is_named(tmp_path):
+    folder = Path(smolvla_tiny.save_smolvlm(tmp_path / "smolvlm"))
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["hidden_size"] = 32
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=r"does not load \(weight 'connector.* is \(16, 32\), but \(32, 32\) by config.json\); give"
+    ):
+        load(str(folder))
