@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from tempovla.model.action_head.base import clean_chunk, repeat_rows
 from tempovla.model.action_head.flow_matching import Velocity, integrate, velocity_pair
 from tempovla.model.fusion.state_encoder import AllTokensReadout
+from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector
@@ -190,6 +191,15 @@ class SmolVLAWrapper(ChunkPolicy):
             return self.expert.velocity(of_row, time, memory, self.vlm).flatten(0, 1)
 
         return velocity
+
+    def shard_units(self) -> list[nn.Module]:
+        """The layers of SigLIP, and of language model and expert the feed-forward halves, which FSDP takes one by one.
+
+        The other halves are not among them: their keys and values are also made apart from the layer.
+        """
+        vision = [] if self.vlm.vision_model is None else outermost_layers(self.vlm.vision_model)
+        halves = [layer.mlp for layer in (*self.vlm.text_model.layers, *self.expert.layers)]
+        return [*vision, *(half for half in halves if not isinstance(half, nn.Identity))]
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
