@@ -7,12 +7,12 @@ from pathlib import Path
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 from tempovla.recipe.cloning import clone_behavior
 from tempovla.recipe.dataset import observation_transforms
+from tempovla.recipe.language import WORDS, fitting_tokenizer
 from tempovla.recipe.smolvla_config import SmolVLARecipe
-from tempovla.recipe.vla import WORDS
 from tempovla.timeline import EpisodeSource
 from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer, TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer
 
 OF_THE_TASK = (
     "cameras",
@@ -90,16 +90,10 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: Episo
     stretch = vlm.config.resize == "stretch"
     shared = observation_transforms(recipe.transform, model, vlm.image_size, source, resize=stretch)
     tokenizer = build_tokenizer(recipe, policy)
-    if tokenizer.vocab_size > vlm.vocab_size:
-        raise ValueError(
-            f"transform.tokenizer={recipe.transform.tokenizer} has {tokenizer.vocab_size} ids, but the language model "
-            f"knows {vlm.vocab_size}; choose the tokenizer that goes with it"
-        )
     return TransformPipeline([*shared, TokenizeInstruction(tokenizer, model.max_instruction_tokens)])
 
 
 def build_tokenizer(recipe: SmolVLARecipe, policy: SmolVLAWrapper) -> Tokenizer:
     """The tokenizer that the recipe names, or else the one that goes with SmolVLM, hashed words with a fresh one."""
     own = WORDS if recipe.model.vlm.architecture else policy.config.vlm.model_name
-    name = recipe.transform.tokenizer or own
-    return WordTokenizer(policy.vlm.vocab_size) if name == WORDS else TransformersTokenizer(name)
+    return fitting_tokenizer(recipe.transform.tokenizer or own, policy.vlm.vocab_size)

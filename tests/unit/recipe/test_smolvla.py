@@ -110,9 +110,9 @@ def test_tokens_beyond_the_vocabulary_are_named(tmp_path, recipe):
     save_tokenizer(tmp_path / "words")
     recipe = replace(recipe, transform=replace(recipe.transform, tokenizer=str(tmp_path / "words")))
     recipe = with_model(recipe, vlm=replace(recipe.model.vlm, architecture=architecture(vocab_size=2)))
-    source = open_dataset(recipe.data.data_directory)
+    source, policy = open_dataset(recipe.data.data_directory), build_policy(recipe)
     with pytest.raises(ValueError, match=r"has \d+ ids, but the language model knows 2; choose the tokenizer"):
-        build_transform(recipe, build_policy(recipe), source)
+        build_transform(recipe, policy, source)
 
 
 def test_hashed_words_are_as_many_as_the_language_model_knows(recipe):
