@@ -12,8 +12,10 @@ from tempovla.recipe.smolvla_config import SmolVLARecipe
 from tempovla.timeline import EpisodeSource
 from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, Tokenizer
+from tempovla.transform.tokenize import INSTRUCTION, TokenizeInstruction, Tokenizer
 
+PROMPT = INSTRUCTION + "\n"
+"""An instruction ends with a line break, as LeRobot's; hashed words do not see it."""
 OF_THE_TASK = (
     "cameras",
     "robot_state_dim",
@@ -90,7 +92,8 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: Episo
     stretch = vlm.config.resize == "stretch"
     shared = observation_transforms(recipe.transform, model, vlm.image_size, source, resize=stretch)
     tokenizer = build_tokenizer(recipe, policy)
-    return TransformPipeline([*shared, TokenizeInstruction(tokenizer, model.max_instruction_tokens)])
+    words = TokenizeInstruction(tokenizer, model.max_instruction_tokens, PROMPT)
+    return TransformPipeline([*shared, words])
 
 
 def build_tokenizer(recipe: SmolVLARecipe, policy: SmolVLAWrapper) -> Tokenizer:

@@ -58,6 +58,7 @@ def test_it_trains_resumes_and_the_policy_acts(tmp_path, recipe):
     assert bundle.policy == "smolvla"
     kinds = [step["name"] for step in bundle.transform["steps"]]
     assert kinds == ["resize_images", "normalize", "tokenize_instruction"]
+    assert bundle.transform["steps"][2]["prompt"] == "{instruction}\n"
     actions = act(bundle)
     assert actions.shape == (2, 5, 3)
     assert set(actions[..., 2].unique().tolist()) <= {-1.0, 1.0}

@@ -13,7 +13,7 @@ from tempovla.model.layers.recompute import Recompute
 from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.saved import read_config, read_weights, save_model
-from tempovla.model.vla.weights import WeightsFollow, load_weights
+from tempovla.model.vla.weights import load_weights
 from tempovla.timeline import ActionChunk, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 

@@ -28,6 +28,7 @@ from tempovla.model.vla.observation import all_observed, observed_vector
 from tempovla.model.vla.smolvla_checkpoint import is_lerobot, lerobot_config, load_lerobot
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.smolvla_expert import ActionExpert, ExpertMemory
+from tempovla.model.vla.weights import WeightsFollow
 from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.smolvlm import SmolVLMBackbone
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample
@@ -97,7 +98,9 @@ class SmolVLAWrapper(ChunkPolicy):
         folder = local_folder(str(folder), "SmolVLA checkpoint")
         if not is_lerobot(folder):
             return super().from_pretrained(folder, **fields)
-        policy = cls(lerobot_config(folder, vlm_model_name, fields))
+        config = lerobot_config(folder, vlm_model_name, fields)
+        with WeightsFollow():
+            policy = cls(config)
         load_lerobot(policy, folder)
         return policy.eval()
 

@@ -21,7 +21,15 @@ from tempovla.model.layers.recompute import Recompute
 from tempovla.model.vlm.image_tokenizer import ConvImageTokenizer
 from tempovla.model.vlm.lm_attention import AUTO, register_auto_attention
 from tempovla.model.vlm.preprocess import unit_pixels
-from tempovla.model.vlm.pretrained import architecture_of, config_of, load_model, read_config, torch_dtype
+from tempovla.model.vlm.pretrained import (
+    architecture_of,
+    config_of,
+    fresh_model,
+    load_model,
+    read_config,
+    recompute_layers,
+    torch_dtype,
+)
 from tempovla.model.vlm.smolvlm_config import SmolVLMBackboneConfig
 
 PURPOSE = "SmolVLM"
@@ -101,9 +109,7 @@ class SmolVLMBackbone(Recompute):
         """Keep only what goes into each layer for the backward pass, of the vision model as of the language model."""
         self.recompute = True
         if self.vision_model is not None:
-            # Until 5.22, transformers calls it gradient checkpointing.
-            kind = "activation" if hasattr(self.vision_model, "activation_checkpointing_enable") else "gradient"
-            getattr(self.vision_model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+            recompute_layers(self.vision_model, True)
 
     def embed_pictures(self, pictures: Sequence[Tensor], seen: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, V * num_image_tokens, D) of V cameras, all in one call, and their validity.
@@ -243,7 +249,7 @@ def _build(config: SmolVLMBackboneConfig, settings: Any, dtype: str) -> Any:
     register_auto_attention()
     options: dict[str, Any] = {"dtype": torch_dtype(dtype), "attn_implementation": AUTO}
     if config.architecture is not None:
-        return AutoModel.from_config(settings, **options)
+        return fresh_model(AutoModel, settings, PURPOSE, **options)
     return load_model(AutoModel, config.model_name, settings, PURPOSE, **options)
 
 
