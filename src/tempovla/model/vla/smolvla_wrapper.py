@@ -24,7 +24,7 @@ from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.observation import all_observed, observed_vector
+from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
 from tempovla.model.vla.smolvla_checkpoint import is_lerobot, lerobot_config, load_lerobot
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.smolvla_expert import ActionExpert, ExpertMemory
@@ -152,8 +152,7 @@ class SmolVLAWrapper(ChunkPolicy):
         """`action_loss`, which is flow matching's, and, with `cloning_weight`, `behavior_cloning`."""
         context, action, config = sample.context, sample.future[ACTION_KEY], self.config
         memory, hidden, there = self.read(context)
-        observed = all_observed(context.now, self.observation_keys())
-        valid = action.valid & observed.reshape(-1, *[1] * (action.valid.dim() - 1))
+        valid = supervised(context, action, self.observation_keys())
         clean, full = clean_chunk("SmolVLA", action.value, valid, config.chunk_size, config.action_dim)
         rows, draws = len(clean), config.draws
         noise = row_normal(sample.seed, (draws, config.chunk_size, config.max_action_dim), stream=1).flatten(0, 1)
@@ -174,17 +173,21 @@ class SmolVLAWrapper(ChunkPolicy):
         seed, state = state.decide(context.first)
         memory, _, _ = self.read(context)
         noise = row_normal(seed, (self.config.chunk_size, self.config.max_action_dim))
-        actions = self.sample_from(memory, noise)
+        actions = self.sample_from(memory, noise, own_dims(context.now, ACTION_KEY))
         return self.chunk_of(actions[..., : self.config.action_dim]), state
 
-    def sample_from(self, memory: ExpertMemory, noise: Tensor) -> Tensor:
-        """Actions (B, H, max_action_dim) from standard normal noise of that shape; zeros beyond the body's own."""
-        own, velocity = self.config.action_dim, self._velocity(memory, len(noise))
+    def sample_from(self, memory: ExpertMemory, noise: Tensor, own: Tensor | None = None) -> Tensor:
+        """Actions (B, H, max_action_dim) from standard normal noise of that shape; zeros beyond the body's own.
 
-        def padded(x: Tensor, flow_time: Tensor) -> Tensor:
-            return torch.cat([velocity(x, flow_time)[..., :own], noise[..., own:]], dim=-1)
-
-        return integrate(padded, noise, self.config.num_steps)
+        Args:
+            memory: what was read.
+            noise: where it begins.
+            own: (B, action_dim) bool, dimensions that a body has, where not all bodies have all.
+        """
+        config, velocity = self.config, self._velocity(memory, len(noise))
+        own = noise.new_ones(len(noise), config.action_dim, dtype=torch.bool) if own is None else own
+        learned = F.pad(own, (0, config.max_action_dim - config.action_dim))[:, None]
+        return integrate(lambda x, time: torch.where(learned, velocity(x, time), noise), noise, config.num_steps)
 
     def _velocity(self, memory: ExpertMemory, rows: int) -> Velocity:
         """The velocity field, for one or several chunks a row, one after the other."""

@@ -16,7 +16,7 @@ from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper, draw_flow_time
 from tempovla.model.vlm.smolvlm_config import SmolVLMBackboneConfig
 from tempovla.objective import Objective
 from tempovla.timeline import TimelineSample, Track
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.noise import row_uniform
 
 SHAPES = {STATE_KEY: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION_KEY: (4,), TOKENS_KEY: (6,)}
@@ -93,21 +93,25 @@ def test_dimensions_beyond_the_bodys_own_go_to_zero_and_are_not_trained_on():
 
 
 @torch.no_grad()
-def test_dimensions_that_are_missing_are_not_trained_on_and_change_nothing():
-    policy = tiny_policy()
+def test_dimensions_that_a_body_lacks_are_not_trained_on_and_change_nothing():
+    policy = tiny_policy(has_gripper=False)
     sample = sample_for(policy)
-    action = sample.future[ACTION_KEY]
-    valid = torch.ones(4, 5, 4, dtype=torch.bool)
-    valid[0, :, 2], valid[1, 3:] = False, False
+    own = torch.ones(4, 1, 4, dtype=torch.bool)
+    own[0, :, 2] = False
+    now = {**sample.context.now, dims_key(ACTION_KEY): Track.of(own, (0,))}
+    context, action = replace(sample.context, now=now), sample.future[ACTION_KEY]
 
     def terms(filling: float) -> dict:
-        track = Track.of(torch.where(valid, action.value, filling), action.offset)
-        object.__setattr__(track, "valid", valid)  # as for a mixture of bodies
-        return policy(replace(sample, future={**sample.future, ACTION_KEY: track}))
+        value = action.value.clone()
+        value[0, :, 2] = filling
+        return policy(replace(sample, context=context, future={ACTION_KEY: Track.of(value, action.offset)}))
 
     first, second = terms(0.0), terms(float("nan"))
-    assert torch.equal(first["action_loss"].valid, valid)
+    assert torch.equal(first["action_loss"].valid, own.expand(-1, 5, -1))
     assert torch.equal(first["action_loss"].prediction, second["action_loss"].prediction)
+    given = act(policy, replace(sample, context=context))
+    torch.testing.assert_close(given[0, :, 2], torch.zeros(5), atol=1e-6, rtol=0)
+    assert given[1, :, 2].abs().min() > 0
 
 
 def test_several_draws_are_several_points_of_the_way():
