@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests import libero_recordings, openvla_tiny, recordings
+from tests import libero_recordings, openvla_tiny, recordings, smolvla_tiny
 from tests.contract.samples import EMBODIMENT, VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from torch import Tensor
@@ -101,6 +101,12 @@ def openvla() -> PolicyCase:
     return PolicyCase(lambda: openvla_tiny.tiny_policy(action_dim=4), shapes, ("action_loss",))
 
 
+def smolvla(action_terms: tuple[str, ...] = ("action_loss",), **options: Any) -> PolicyCase:
+    """A tiny SmolVLA with random weights."""
+    shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
+    return PolicyCase(lambda: smolvla_tiny.tiny_policy(**options), shapes, action_terms)
+
+
 def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp", **options: Any) -> VLAConfig:
     """Two cameras of 16 px, a Qwen2 of two layers."""
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
@@ -130,6 +136,14 @@ METAWORLD = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning
 POLICIES: dict[str, PolicyCase] = {
     "openvla": openvla(),
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
+    "smolvla": smolvla(),
+    "smolvla-frozen": smolvla(train_expert_only=True, robot_state_dim=None, has_gripper=False, num_expert_layers=1),
+    "smolvla-metaworld": smolvla(
+        ("action_loss", "behavior_cloning"),
+        vlm={"image_tokenizer": "conv", "resize": "stretch", "architecture": smolvla_tiny.architecture()},
+        cloning_weight=1.0,
+        draws=2,
+    ),
     "statevla-representation": statevla(1, ("behavior_cloning",)),
     "statevla-representation-demo": statevla(1, ("behavior_cloning",), **DEMO),
     "statevla-policy": statevla(2, FLOW),

@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "train a vision-language model to answer about pictures, before a policy is built on it",
     ),
     "train openvla": ("tempovla.cli.train_openvla", "fine-tune OpenVLA, with adapters (LoRA) or as a whole"),
+    "train smolvla": (
+        "tempovla.cli.train_smolvla",
+        "train SmolVLA: a SmolVLM, and an action expert that reads its layers",
+    ),
     "train statevla": ("tempovla.cli.train_statevla", "train StateVLA: temporal JEPA, then flow matching"),
     "train vla": (
         "tempovla.cli.train_vla",

@@ -22,8 +22,16 @@ def choose_tokenizer(name: str | None, language: LLMBackboneConfig, vocab_size: 
         ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
     """
     own = WORDS if language.architecture else LANGUAGE_MODELS.get(language.model_name, language.model_name)
-    chosen = name or own
-    tokenizer = WordTokenizer(vocab_size) if chosen == WORDS else TransformersTokenizer(chosen)
+    return fitting_tokenizer(name or own, vocab_size)
+
+
+def fitting_tokenizer(name: str, vocab_size: int) -> Tokenizer:
+    """The tokenizer of a name or folder, or hashed words for `words`.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or it has more ids than the `vocab_size` of the language model.
+    """
+    tokenizer = WordTokenizer(vocab_size) if name == WORDS else TransformersTokenizer(name)
     if tokenizer.vocab_size > vocab_size:
         raise ValueError(
             f"transform.tokenizer={name} has {tokenizer.vocab_size} ids, but the language model knows {vocab_size}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tempovla.recipe.openvla_config import OpenVLARecipe
+from tempovla.recipe.smolvla_config import SmolVLARecipe
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.vla_config import VLARecipe
 from tempovla.timeline import Bundle
@@ -12,6 +13,7 @@ from tempovla.timeline.config import config_from_json
 
 RECIPE_REGISTRY: dict[str, type[Any]] = {
     "openvla": OpenVLARecipe,
+    "smolvla": SmolVLARecipe,
     "statevla": StateVLARecipe,
     "vla": VLARecipe,
 }

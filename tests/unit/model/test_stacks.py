@@ -46,6 +46,9 @@ def test_a_vla_is_sharded_by_the_layers_of_vision_language_and_head(lora):
     }
 
 
-@pytest.mark.parametrize(("name", "units"), [("openvla", 3 + 3 + 2), ("statevla-policy", 1 + 1 + 1)])
+@pytest.mark.parametrize(
+    ("name", "units"),
+    [("openvla", 3 + 3 + 2), ("smolvla", 2 + 1 + 2), ("smolvla-metaworld", 2 + 2), ("statevla-policy", 1 + 1 + 1)],
+)
 def test_other_policies_are_sharded_by_their_layers(name, units):
     assert len(POLICIES[name].build().shard_units()) == units

@@ -125,14 +125,22 @@ class ActionHeadBase(nn.Module):
         Raises:
             ValueError: if either is not of this head's shape.
         """
-        shape = (self.action_horizon, self.action_dim)
-        if actions.shape[1:] != shape or valid.shape not in (actions.shape, actions.shape[:2]):
-            raise ValueError(
-                f"{type(self).__name__}: actions {tuple(actions.shape)} with valid {tuple(valid.shape)} must be "
-                f"(B, {shape[0]}, {shape[1]}) with (B, {shape[0]}) or (B, {shape[0]}, {shape[1]})"
-            )
-        full = (valid if valid.dim() == 3 else valid[..., None]).expand(actions.shape)
-        return torch.where(full, actions.float(), 0.0), full
+        return clean_chunk(type(self).__name__, actions, valid, self.action_horizon, self.action_dim)
+
+
+def clean_chunk(where: str, actions: Tensor, valid: Tensor, horizon: int, action_dim: int) -> tuple[Tensor, Tensor]:
+    """Actions (B, H, A) with 0 where invalid, and their validity (B, H) or (B, H, A) as (B, H, A).
+
+    Raises:
+        ValueError: if either has another shape; `where` is for the message.
+    """
+    if actions.shape[1:] != (horizon, action_dim) or valid.shape not in (actions.shape, actions.shape[:2]):
+        raise ValueError(
+            f"{where}: actions {tuple(actions.shape)} with valid {tuple(valid.shape)} must be "
+            f"(B, {horizon}, {action_dim}) with (B, {horizon}) or (B, {horizon}, {action_dim})"
+        )
+    full = (valid if valid.dim() == 3 else valid[..., None]).expand(actions.shape)
+    return torch.where(full, actions.float(), 0.0), full
 
 
 def mean_token(tokens: Tensor, valid: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class Recompute(nn.Module):
 
     recompute = False
 
-    def run_layer(self, layer: nn.Module, *inputs: Any, **options: Any) -> Any:
+    def run_layer(self, layer: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
         """The layer's output."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(layer, *inputs, use_reentrant=False, **options)

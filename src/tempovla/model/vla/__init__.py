@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tempovla.model.vla.openvla_config import OpenVLAConfig
     from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
     from tempovla.model.vla.registry import POLICY_REGISTRY, load_policy
+    from tempovla.model.vla.smolvla_config import SmolVLAConfig
+    from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
     from tempovla.model.vla.statevla import StateVLA
     from tempovla.model.vla.statevla_config import StateVLAConfig
     from tempovla.model.vla.vla_config import VLAConfig
@@ -22,6 +24,8 @@ __all__ = [
     "LoRAConfig",
     "OpenVLAConfig",
     "OpenVLAWrapper",
+    "SmolVLAConfig",
+    "SmolVLAWrapper",
     "StateVLA",
     "StateVLAConfig",
     "VLAConfig",
@@ -40,6 +44,8 @@ _MODULES = {
     "statevla": ("StateVLA",),
     "statevla_config": ("StateVLAConfig",),
     "vla_config": ("VLAConfig",),
+    "smolvla_config": ("SmolVLAConfig",),
+    "smolvla_wrapper": ("SmolVLAWrapper",),
     "vla_model": ("VLAModel",),
 }
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from tempovla.model.vla.lora import ADAPTER
 from tempovla.model.vla.openvla_config import OpenVLAConfig
-from tempovla.model.vlm.pretrained import one_line_errors
+from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticVLM
 from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
 from tempovla.timeline.bundle import read_json
@@ -88,7 +88,7 @@ def read_checkpoint(
     Raises:
         ValueError: if there is no such checkpoint, or it is of another model.
     """
-    folder = _folder(str(name_or_path))
+    folder = local_folder(str(name_or_path), "OpenVLA checkpoint")
     published = read_json(folder / "config.json", remedy=REMEDY)
     if published.get("model_type") != "openvla":
         raise ValueError(f"{folder}: model_type is {published.get('model_type')!r}, not 'openvla'; {REMEDY}")
@@ -130,15 +130,6 @@ def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVL
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.json").write_text(json.dumps(published, indent=2) + "\n")
     save_torch_state_dict(weights, target, max_shard_size=max_shard_size)
-
-
-def _folder(name_or_path: str) -> Path:
-    if Path(name_or_path).is_dir():
-        return Path(name_or_path)
-    from huggingface_hub import snapshot_download
-
-    with one_line_errors(name_or_path, "OpenVLA checkpoint"):
-        return Path(snapshot_download(name_or_path, allow_patterns=["*.json", "*.safetensors"]))
 
 
 def _files(folder: Path) -> dict[str, str]:

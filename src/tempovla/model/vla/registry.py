@@ -8,6 +8,8 @@ from torch import nn
 
 from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
+from tempovla.model.vla.smolvla_config import SmolVLAConfig
+from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
@@ -18,6 +20,7 @@ from tempovla.timeline.config import config_from_json
 
 POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "openvla": (OpenVLAWrapper, OpenVLAConfig),
+    "smolvla": (SmolVLAWrapper, SmolVLAConfig),
     "statevla": (StateVLA, StateVLAConfig),
     "vla": (VLAModel, VLAConfig),
 }

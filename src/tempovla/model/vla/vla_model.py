@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,18 @@ from torch import Tensor, nn
 from tempovla.model.action_head.registry import build_action_head
 from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.layers.mlp import mlp
-from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
-from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
+from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
-from tempovla.model.vla.saved import load_vlm_parts, read_config, read_weights, save_model
+from tempovla.model.vla.saved import load_vlm_parts
 from tempovla.model.vla.vla_config import VLAConfig
-from tempovla.model.vla.weights import WeightsFollow, load_weights
 from tempovla.model.vlm.vlm_model import VLMModel
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
+from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
 
 
-class VLAModel(nn.Module):
+class VLAModel(ChunkPolicy):
     """The policy.
 
     Args:
@@ -41,6 +39,9 @@ class VLAModel(nn.Module):
     Raises:
         ValueError: if a part does not load, or the parts do not fit.
     """
+
+    config_class = VLAConfig
+    config: VLAConfig
 
     def __init__(self, config: VLAConfig | None = None, **fields: Any) -> None:
         super().__init__()
@@ -69,26 +70,14 @@ class VLAModel(nn.Module):
             self.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights live."""
-        return next(self.parameters()).device
+    def language_model(self) -> nn.Module:
+        """What adapters go into."""
+        return self.vlm.language
 
-    def windows(self) -> tuple[Window, ...]:
-        """Observations now; the actions from now on."""
-        actions = Window(ACTION_KEY, tuple(range(self.config.action_horizon)))
-        return (*(Window(key, (0,)) for key in self._observation_keys()), actions)
-
-    def _observation_keys(self) -> tuple[str, ...]:
-        state = () if self.robot_state is None else (STATE_KEY,)
-        return (*state, *self.config.cameras)
-
-    def initial_state(self, batch_size: int) -> NoiseState:
-        """Rows that have drawn nothing yet."""
-        return NoiseState.initial(batch_size, self.device)
-
-    def with_seeds(self, state: NoiseState, seed: Tensor) -> NoiseState:
-        """The state with every row's noise drawn from its seed (B,)."""
-        return state.with_seeds(seed)
+    @property
+    def horizon(self) -> int:
+        """Steps of a chunk of actions."""
+        return self.config.action_horizon
 
     def _tokens_read(self) -> int:
         """How many tokens the vision-language model gives."""
@@ -136,7 +125,7 @@ class VLAModel(nn.Module):
         context, action = sample.context, sample.future[ACTION_KEY]
         tokens, tokens_valid = self.encode(context)
         optional = self.config.optional_cameras
-        valid = supervised(context, action, [key for key in self._observation_keys() if key not in optional])
+        valid = supervised(context, action, [key for key in self.observation_keys() if key not in optional])
         terms = dict(self.action_head.loss_terms(tokens, action.value, valid, sample.seed, feature_valid=tokens_valid))
         if self.behavior_cloning is not None:
             cloned = self.behavior_cloning(self.action_head.pooled(tokens, tokens_valid))
@@ -153,13 +142,7 @@ class VLAModel(nn.Module):
             action = self.action_head.sample(tokens, seed, feature_valid=valid)
         else:
             action = self.action_head.sample_padded(tokens, own, seed, feature_valid=valid)
-        if self.config.has_gripper:
-            gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0
-            action = torch.cat([action[..., :-1], gripper], dim=-1)
-        return ActionChunk.of(action, range(action.shape[1])), state
-
-    def after_step(self, train_step: int) -> None:
-        """Nothing moves between steps."""
+        return self.chunk_of(action), state
 
     def shard_units(self) -> list[nn.Module]:
         """The blocks of vision, projector, language model and head, whose weights FSDP puts together one at a time."""
@@ -169,29 +152,7 @@ class VLAModel(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
         self.vlm.recompute_activations(True)
-        for module in self.modules():
-            if isinstance(module, Recompute):
-                module.recompute = True
-
-    def enable_lora(self, r: int = 16, alpha: float = 32.0, target_modules: tuple[str, ...] = ()) -> None:
-        """Put adapters into the language model: of its weights they alone learn; see `LoRAConfig`.
-
-        Pretrained vision stays as its config says; projector, state, read-out and head learn on, as they are made for
-        the task at hand.
-
-        Raises:
-            ValueError: if there are adapters already, or no layer has such a name.
-        """
-        if self.config.lora is not None:
-            raise ValueError("the language model has LoRA already; merge_lora() first")
-        lora = LoRAConfig(r, alpha, target_modules)
-        add_lora(self.vlm.language, lora)
-        self.config = replace(self.config, lora=lora)
-
-    def merge_lora(self) -> None:
-        """Add the adapters to the language model's weights: the same outputs, without them."""
-        merge_lora(self.vlm.language)
-        self.config = replace(self.config, lora=None)
+        super().enable_gradient_checkpointing()
 
     def load_vlm(self, folder: str | Path) -> None:
         """Start from the vision encoder, projector and language model of a saved model or a checkpoint.
@@ -200,20 +161,3 @@ class VLAModel(nn.Module):
             ValueError: if one is missing there, or of another size.
         """
         load_vlm_parts(self.vlm, folder)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`."""
-        save_model(folder, self.config, self.state_dict())
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
-        """Read what `save_pretrained` wrote, in evaluation mode.
-
-        Raises:
-            ValueError: if the folder is none of these, or its weights do not fit its config.
-        """
-        config = read_config(folder, VLAConfig)
-        with WeightsFollow():
-            model = cls(config)
-        load_weights(model, read_weights(folder), str(folder))
-        return model.eval()

@@ -25,8 +25,8 @@ def as_config(config_class: type[C], given: C | str | None, fields: Mapping[str,
     return dataclasses.replace(given, **fields) if fields else given
 
 
-def read_config(name_or_path: str, part: str, purpose: str) -> Any:
-    """The transformers config of a model, or that of its `part`, if it is made of several.
+def read_config(name_or_path: str, part: str | None, purpose: str) -> Any:
+    """The transformers config of a model, or that of its `part`, if one is asked for and it is made of several.
 
     Args:
         name_or_path: a hub's name or a local folder.
@@ -40,7 +40,7 @@ def read_config(name_or_path: str, part: str, purpose: str) -> Any:
 
     with one_line_errors(name_or_path, purpose):
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    return getattr(config, part, config)
+    return config if part is None else getattr(config, part, config)
 
 
 def config_of(architecture: Mapping[str, Any], purpose: str) -> Any:
@@ -115,13 +115,30 @@ def load_model(
         ValueError: if there are no such weights, or some of the model's are missing or of another shape.
     """
     with one_line_errors(name_or_path, purpose), _no_loading_report():
+        settings: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, **options}
         model, loading = model_class.from_pretrained(
-            name_or_path, config=config, use_safetensors=True, output_loading_info=True, **options
+            name_or_path, config=config, ignore_mismatched_sizes=True, **settings
         )
+        for name, stored, wanted in sorted(loading["mismatched_keys"]):
+            raise ValueError(f"weight {name!r} is {tuple(stored)}, but {tuple(wanted)} by config.json")
     missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in may_lack))
     if missing:
         raise ValueError(f"{purpose} {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint")
     return model
+
+
+def local_folder(name_or_path: str, purpose: str) -> Path:
+    """A folder itself, or where a checkpoint of that name on the hub was put: its JSON and safetensors files alone.
+
+    Raises:
+        ValueError: if there is no such checkpoint.
+    """
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    from huggingface_hub import snapshot_download
+
+    with one_line_errors(name_or_path, purpose):
+        return Path(snapshot_download(name_or_path, allow_patterns=["*.json", "*.safetensors"]))
 
 
 def read_image_processor(name_or_path: str) -> dict[str, Any]:

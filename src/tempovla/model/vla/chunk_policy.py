@@ -1,0 +1,116 @@
+"""What whole policies share that read observations now, remember nothing and answer with a chunk of actions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.layers.recompute import Recompute
+from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.saved import read_config, read_weights, save_model
+from tempovla.model.vla.weights import load_weights
+from tempovla.timeline import ActionChunk, Window
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+
+
+class ChunkPolicy(nn.Module):
+    """Windows, noise, saving, adapters and gradient checkpointing.
+
+    A policy gives `config_class` and `language_model`, and sets `config`, which has `cameras`, `robot_state_dim`,
+    `has_gripper` and `lora`.
+    """
+
+    config_class: ClassVar[type[Any]]
+    config: Any
+
+    @property
+    def language_model(self) -> nn.Module:
+        """What adapters go into."""
+        raise NotImplementedError
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a chunk of actions."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.parameters()).device
+
+    def windows(self) -> tuple[Window, ...]:
+        """Observations now; the actions from now on."""
+        actions = Window(ACTION_KEY, tuple(range(self.horizon)))
+        return (*(Window(key, (0,)) for key in self.observation_keys()), actions)
+
+    def observation_keys(self) -> tuple[str, ...]:
+        """The streams that are read."""
+        state = () if self.config.robot_state_dim is None else (STATE_KEY,)
+        return (*state, *self.config.cameras)
+
+    def initial_state(self, batch_size: int) -> NoiseState:
+        """Rows that have drawn nothing yet."""
+        return NoiseState.initial(batch_size, self.device)
+
+    def with_seeds(self, state: NoiseState, seed: Tensor) -> NoiseState:
+        """The state with every row's noise drawn from its seed (B,)."""
+        return state.with_seeds(seed)
+
+    def chunk_of(self, action: Tensor) -> ActionChunk:
+        """Actions (B, H, A) as a chunk, the gripper open or closed where there is one."""
+        if self.config.has_gripper:
+            gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0
+            action = torch.cat([action[..., :-1], gripper], dim=-1)
+        return ActionChunk.of(action, range(action.shape[1]))
+
+    def after_step(self, train_step: int) -> None:
+        """Nothing moves between steps."""
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        for module in self.modules():
+            if isinstance(module, Recompute):
+                module.recompute = True
+
+    def enable_lora(self, r: int = 16, alpha: float = 32.0, target_modules: tuple[str, ...] = ()) -> None:
+        """Put adapters into the language model: of its weights they alone learn; see `LoRAConfig`.
+
+        Pretrained vision stays as its config says, and all else learns on, as it is made for the task at hand.
+
+        Raises:
+            ValueError: if there are adapters already, or no layer has such a name.
+        """
+        if self.config.lora is not None:
+            raise ValueError("the language model has LoRA already; merge_lora() first")
+        lora = LoRAConfig(r, alpha, target_modules)
+        add_lora(self.language_model, lora)
+        self.config = replace(self.config, lora=lora)
+
+    def merge_lora(self) -> None:
+        """Add the adapters to the language model's weights: the same outputs, without them."""
+        merge_lora(self.language_model)
+        self.config = replace(self.config, lora=None)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`."""
+        save_model(folder, self.config, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **fields: Any) -> Self:
+        """Read what `save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            folder: where it is.
+            fields: of the config, instead of what is saved.
+
+        Raises:
+            ValueError: if the folder is none of these, or its weights do not fit the config.
+        """
+        model = cls(replace(read_config(folder, cls.config_class), **fields))
+        load_weights(model, read_weights(folder), str(folder))
+        return model.eval()
