@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from tempovla.model.action_head.mixture import MAX_LOG_STD, GaussianMixture, likelihood_term
 from tempovla.timeline import LossTerm
 
-MIN_LOG_STD = -5.0
-
 
 class MixtureTokens(nn.Module):
     """A token is a step's action (A,); the next is drawn from a mixture of diagonal Gaussians.
@@ -19,13 +17,15 @@ class MixtureTokens(nn.Module):
         action_dim: dimensions A of an action.
         num_modes: Gaussians.
         std_scale: factor on their standard deviation when drawing.
+        min_log_std: least log_std.
     """
 
-    def __init__(self, hidden_dim: int, action_dim: int, num_modes: int, std_scale: float) -> None:
+    def __init__(self, hidden_dim: int, action_dim: int, num_modes: int, std_scale: float, min_log_std: float) -> None:
         super().__init__()
         self.num_modes = num_modes
         self.action_dim = action_dim
         self.std_scale = std_scale
+        self.min_log_std = min_log_std
         self.embed = nn.Linear(action_dim, hidden_dim)
         self.out = nn.Linear(hidden_dim, num_modes * (1 + 2 * action_dim))
 
@@ -52,7 +52,7 @@ class MixtureTokens(nn.Module):
     def _mixture(self, hidden: Tensor) -> GaussianMixture:
         modes = self.out(hidden).float().unflatten(-1, (self.num_modes, -1))
         logits, mean, log_std = modes.split([1, self.action_dim, self.action_dim], dim=-1)
-        return GaussianMixture(logits.squeeze(-1), mean, log_std.clamp(MIN_LOG_STD, MAX_LOG_STD))
+        return GaussianMixture(logits.squeeze(-1), mean, log_std.clamp(self.min_log_std, MAX_LOG_STD))
 
 
 class BinTokens(nn.Module):

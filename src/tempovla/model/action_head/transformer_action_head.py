@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tempovla.model.action_head.action_tokens import BinTokens, MixtureTokens
 from tempovla.model.action_head.base import ActionHeadBase, Generator, check_sizes
 from tempovla.model.action_head.decoder import Decoder, KeyValue, Memory
+from tempovla.model.action_head.mixture import MAX_LOG_STD
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_normal, row_seeds, row_uniform
 
@@ -30,6 +31,10 @@ class TransformerActionHead(ActionHeadBase):
         std_scale: factor on the mixture's standard deviation in `sample`; 0 draws a mode and answers its mean.
         num_bins: bins of a dimension instead of a mixture; None for the mixture.
         bin_range: the bins divide [-bin_range, bin_range].
+        min_log_std: the mixture's log_std is clamped to [min_log_std, 2]: small ones let dimensions that hardly vary
+            rule the gradient.
+        input_noise: standard deviation of what is added to the earlier actions that training reads. Otherwise a step
+            is best told from the true one before it, and the features count for little once the head reads its own.
     """
 
     def __init__(
@@ -45,9 +50,16 @@ class TransformerActionHead(ActionHeadBase):
         std_scale: float = 1.0,
         num_bins: int | None = None,
         bin_range: float = 1.0,
+        min_log_std: float = -5.0,
+        input_noise: float = 0.0,
     ) -> None:
         super().__init__(input_dim, action_dim, action_horizon)
         name = "TransformerActionHead"
+        if min_log_std >= MAX_LOG_STD:
+            raise ValueError(f"{name}: min_log_std={min_log_std} must be below {MAX_LOG_STD}")
+        if input_noise < 0:
+            raise ValueError(f"{name}: input_noise={input_noise} must not be negative")
+        self.input_noise = input_noise
         check_sizes(name, num_layers=num_layers, hidden_dim=hidden_dim, num_heads=num_heads, num_modes=num_modes)
         self.num_tokens = action_horizon * (1 if num_bins is None else action_dim)
         if self.num_tokens > max_seq_len:
@@ -57,7 +69,7 @@ class TransformerActionHead(ActionHeadBase):
             )
         self.tokens: MixtureTokens | BinTokens
         if num_bins is None:
-            self.tokens = MixtureTokens(hidden_dim, action_dim, num_modes, std_scale)
+            self.tokens = MixtureTokens(hidden_dim, action_dim, num_modes, std_scale, min_log_std)
         else:
             check_sizes(name, num_bins=num_bins)
             self.tokens = BinTokens(hidden_dim, action_dim, num_bins, bin_range)
@@ -78,9 +90,9 @@ class TransformerActionHead(ActionHeadBase):
         *,
         feature_valid: Tensor | None = None,
     ) -> dict[str, LossTerm]:
-        """As the base; nothing is random here. Invalid actions are read as 0 by the steps after them."""
+        """As the base; `input_noise` alone is random. Invalid actions are read as 0 by the steps after them."""
         clean, full = self.clean_actions(actions, valid)
-        hidden = self(features, clean, feature_valid)
+        hidden = self(features, self._disturbed(clean, full, generator), feature_valid)
         return {"action_loss": self.tokens.loss_term(hidden, self.tokens.encode(clean), full)}
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
@@ -107,6 +119,14 @@ class TransformerActionHead(ActionHeadBase):
             )
             token = self.tokens.embed(drawn[-1])
         return self.tokens.decode(torch.cat(drawn, dim=1))
+
+    def _disturbed(self, clean: Tensor, valid: Tensor, generator: Generator) -> Tensor:
+        """Actions (B, H, A) as training reads them, 0 where invalid."""
+        if not self.input_noise:
+            return clean
+        seeds = row_seeds(generator, len(clean), clean.device)
+        noise = self.input_noise * row_normal(seeds, clean.shape[1:], stream=2)
+        return torch.where(valid, clean + noise, 0.0)
 
     def _outputs(self, tokens: Tensor, memory: Memory) -> Tensor:
         embedded = self.tokens.embed(tokens[:, :-1])

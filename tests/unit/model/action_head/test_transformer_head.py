@@ -69,7 +69,7 @@ def test_the_loss_of_a_step_does_not_depend_on_later_actions(options):
 
 
 def test_a_steps_loss_is_its_likelihood_under_the_mixture():
-    tokens = MixtureTokens(16, 3, num_modes=4, std_scale=1.0)
+    tokens = MixtureTokens(16, 3, num_modes=4, std_scale=1.0, min_log_std=-5.0)
     hidden, actions = random(2, 5, 16), random(2, 5, 3, seed=1)
     modes = tokens.out(hidden).unflatten(-1, (4, 7))
     components = Independent(Normal(modes[..., 1:4], modes[..., 4:].clamp(-5, 2).exp()), 1)
