@@ -15,6 +15,7 @@ import torch
 
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.registry import simulator_name
+from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.recipe.dataset_choice import load_bundle
 from tempovla.recipe.films import FilmKind, film_episodes
 from tempovla.recipe.journal import EpisodeJournal
@@ -22,7 +23,7 @@ from tempovla.recipe.progress import EvaluationProgress
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
 from tempovla.recipe.wording import other_tasks
-from tempovla.rollout.controller import Controller, check_has_learned_to_act
+from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tempovla.model.vla.registry import check_is_policy, load_policy
+from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import ActionChunk, Bundle, Context, NoisyPolicy, Policy
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -64,14 +64,3 @@ class Controller:
             raise ValueError(f"the policy needs streams {missing}, but is given {given}; choose matching cameras")
         chunk, state = self.policy.act(prepared, state)
         return self.transform.inverse(replace(chunk, task=prepared.task)), state
-
-
-def check_has_learned_to_act(bundle: Bundle, where: str) -> None:
-    """Refuse what was saved by a training of something other than actions.
-
-    Raises:
-        ValueError: naming the checkpoint, `where`, and the remedy.
-    """
-    check_is_policy(bundle, where)
-    if bundle.provenance.get("phase") == 1:
-        raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")
