@@ -65,12 +65,14 @@ class OnnxFormat:
                 verbose=False,
             )
         assert converted is not None
+        nodes = list(converted.model.graph.all_nodes())
+        for node in nodes:
+            node.metadata_props.clear()  # lines of source code by node, with this machine's paths
         size = sum(weight.numel() * weight.element_size() for weight in policy.parameters())
         converted.save(path, external_data=size > LARGEST_ONNX_FILE)
-        graph = converted.model.graph
         return {
             "opset": converted.model.opset_imports[""],
-            "nodes": sum(1 for _ in graph.all_nodes()),
+            "nodes": len(nodes),
             "versions": {"onnx": onnx.__version__, "onnxscript": onnxscript.__version__},
         }
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempovla.export.signature import TensorSpec
+from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.bundle import read_json
+from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
 
@@ -49,6 +50,12 @@ class Sidecar:
         """The transform that makes tokens or a vector of an instruction: its name, and tokenizer or embedder."""
         names = ("tokenize_instruction", "embed_instruction")
         return next((dict(step) for step in self.transform["steps"] if step["name"] in names), None)
+
+    @property
+    def draws_from_seed(self) -> bool:
+        """Whether every input is an observation or a seed: no random numbers are asked for."""
+        known = {SEED, DECISION, TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.windows)}
+        return all(spec.name in known for spec in self.inputs)
 
     def bundle(self) -> Bundle:
         """What a bundle says, without weights."""
