@@ -53,6 +53,7 @@ class OnnxFormat:
             ModuleNotFoundError: if the extra `export` is not installed.
         """
         import onnx
+        import onnxruntime  # noqa: F401  what is missing is said before the work, not after it
         import onnxscript
 
         program = export_program(policy, example)
@@ -67,7 +68,7 @@ class OnnxFormat:
         assert converted is not None
         nodes = list(converted.model.graph.all_nodes())
         for node in nodes:
-            node.metadata_props.clear()  # lines of source code by node, with this machine's paths
+            node.metadata_props.clear()  # which module each came from, in more bytes than small weights have
         size = sum(weight.numel() * weight.element_size() for weight in policy.parameters())
         converted.save(path, external_data=size > LARGEST_ONNX_FILE)
         return {
@@ -147,7 +148,11 @@ def export_program(policy: DeployedPolicy, example: Sequence[Tensor]) -> torch.e
     batch = torch.export.Dim("batch")
     shapes = {"tensors": tuple({0: batch} for _ in example)}
     with _quiet(), torch.no_grad():
-        return torch.export.export(policy, tuple(example), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(policy, tuple(example), dynamic_shapes=shapes, strict=False)
+    for module in program.graph_module.modules():
+        for node in getattr(getattr(module, "graph", None), "nodes", ()):
+            node.meta.pop("stack_trace", None)  # source code by node, with this machine's paths
+    return program
 
 
 @contextmanager
