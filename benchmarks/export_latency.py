@@ -18,7 +18,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def make_checkpoint(head: str, folder: Path) -> Path:
     parser = build("train vla", "")
     config = parser.instantiate(parser.parse_args(["--config", str(CONFIG), "--model.action_head", head])).model
     torch.manual_seed(0)
-    policy = VLAModel(replace(config)).eval()
+    policy = VLAModel(config).eval()
     with torch.no_grad():
         for weight in policy.parameters():
             if not weight.any():
