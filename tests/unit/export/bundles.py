@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded, tiny_vla_config, vla
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.tiny_models import VISION_SIZES, language_architecture
 
 from tempovla.model.vla.vla_model import VLAModel
+from tempovla.model.vlm.language_model import LLMBackboneConfig
+from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.config import config_to_json
 from tempovla.transform.image import ResizeImages
@@ -26,6 +29,16 @@ def pooling(projector: str, **options: int) -> PolicyCase:
     """A VLA whose projector gives fewer tokens than it takes."""
     config = tiny_vla_config("mlp", projector=projector)
     config = replace(config, vlm=replace(config.vlm, projector_options=options))
+    return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), POLICIES["vla-mlp"].shapes)
+
+
+def transformers_models(vision: str, language: str) -> PolicyCase:
+    """A VLA of transformers' own models, small; DINOv2's positions are interpolated."""
+    config = tiny_vla_config("mlp")
+    sizes = {**VISION_SIZES, "model_type": vision, "image_size": 24 if vision == "dinov2" else 16, "patch_size": 8}
+    encoder = VisionEncoderConfig(vision, image_size=16, architecture=sizes)
+    model = LLMBackboneConfig(architecture=language_architecture(language, num_hidden_layers=2))
+    config = replace(config, vlm=replace(config.vlm, vision=encoder, language=model))
     return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), POLICIES["vla-mlp"].shapes)
 
 
@@ -45,6 +58,9 @@ CASES: dict[str, PolicyCase] = {
     "metaworld": vla("flow_matching", (), METAWORLD, num_steps=2, **SMALL),
     "perceiver": pooling("perceiver", num_latents=3),
     "attention_pooling": pooling("attention_pooling", num_queries=3),
+    "siglip_llama": transformers_models("siglip_vision_model", "llama"),
+    "clip_qwen3": transformers_models("clip_vision_model", "qwen3"),
+    "dinov2_phi3": transformers_models("dinov2", "phi3"),
     "no_state": POLICIES["vla-no-state"],
     "statevla": POLICIES["statevla-policy-demo"],
     "mamba": POLICIES["statevla-policy"],
@@ -52,8 +68,8 @@ CASES: dict[str, PolicyCase] = {
 
 MOMENTS = {STATE: ([0.5, -3.0, 100.0], [0.1, 2.0, 5.0]), ACTION: ([0.2, -1.0, 3.0, 0.0], [0.03, 5.0, 1.0, 1.0])}
 INSTRUCTIONS = ["open the drawer", "push the red button"]
-IMAGE_SHAPES = {FRONT: [24, 32, 3], WRIST: [32, 32, 3]}
-"""The wrist's pictures are halved, those in front resized by 3/2 and 2."""
+IMAGE_SHAPES = {FRONT: [21, 27, 3], WRIST: [32, 32, 3]}
+"""The wrist's pictures are halved; odd sides in front, where no pixel lies halfway between two whole numbers."""
 BODY = Embodiment("toy", 3, 4, 10.0)
 
 

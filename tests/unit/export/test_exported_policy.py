@@ -20,7 +20,7 @@ def raw_context(step: int, first: list[bool], rows: int = 3) -> Context:
     generator = torch.Generator().manual_seed(step)
     frames = {
         key: torch.randint(0, 256, (rows, 1, *shape, 3), dtype=torch.uint8, generator=generator)
-        for key, shape in ((FRONT, (24, 32)), (WRIST, (32, 32)))
+        for key, shape in ((FRONT, (21, 27)), (WRIST, (32, 32)))
     }
     state = torch.randn(rows, 1, 3, generator=generator)
     now = {key: Track.of(value, (0,)) for key, value in {**frames, STATE: state}.items()}
@@ -65,7 +65,7 @@ def test_observations_that_it_cannot_take_are_refused(flow_script):
         return str(error.value)
 
     small = Track.of(torch.zeros(3, 1, 16, 16, 3, dtype=torch.uint8), (0,))
-    assert f"input '{FRONT}' is (3, 3, 16, 16) torch.uint8, but was exported as (batch, 3, 24, 32)" in refusal(
+    assert f"input '{FRONT}' is (3, 3, 16, 16) torch.uint8, but was exported as (batch, 3, 21, 27)" in refusal(
         FRONT, small
     )
     assert f"the policy needs stream '{WRIST}', but is given" in refusal(WRIST, None)

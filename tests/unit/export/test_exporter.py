@@ -40,10 +40,10 @@ def needs(name: str) -> None:
         pytest.importorskip("diffusers")
 
 
-def check(exported: exporter.Exported, tolerance: float = 1e-4) -> None:
+def check(exported: exporter.Exported) -> None:
     """It ran for batches of 1, 2 and 5 rows, none of which was traced, and gave what PyTorch gives."""
     assert list(exported.differences) == [1, 2, 5]
-    assert max(exported.differences.values()) <= tolerance
+    assert max(exported.differences.values()) <= 1e-4
     assert exported.file.is_file()
     assert {path.name for path in exported.file.parent.iterdir()} == {exported.file.name, f"{exported.file.name}.json"}
 
@@ -94,7 +94,7 @@ def test_random_numbers_may_be_inputs(tmp_path):
 def test_inputs_are_raw_observations_and_a_head_without_noise_asks_for_none(tmp_path):
     exported = export_checkpoint(save(tmp_path, "mlp"), tmp_path / "script", SCRIPT)
     assert [spec.to_json() for spec in exported.sidecar.inputs] == [
-        {"name": FRONT, "shape": ["batch", 3, 24, 32], "dtype": "uint8"},
+        {"name": FRONT, "shape": ["batch", 3, 21, 27], "dtype": "uint8"},
         {"name": WRIST, "shape": ["batch", 3, 32, 32], "dtype": "uint8"},
         {"name": STATE, "shape": ["batch", 3], "dtype": "float32"},
         {"name": "instruction_tokens", "shape": ["batch", 6], "dtype": "int64"},
@@ -110,10 +110,10 @@ def test_a_blind_policy_takes_no_pictures(tmp_path):
 
 
 def test_pictures_of_another_size_and_those_that_the_model_pads_itself(tmp_path):
-    given = ExportConfig("torchscript", image_shapes={"wrist": (16, 16), "": (40, 20)})
+    given = ExportConfig("torchscript", image_shapes={"wrist": (16, 16), "": (35, 27)})
     exported = export_checkpoint(save(tmp_path, "mlp"), tmp_path / "given", given)
-    check(exported, tolerance=2e-4)
-    assert [spec.shape for spec in exported.sidecar.inputs[:2]] == [(3, 40, 20), (3, 16, 16)]
+    check(exported)
+    assert [spec.shape for spec in exported.sidecar.inputs[:2]] == [(3, 35, 27), (3, 16, 16)]
     checkpoint = save(tmp_path, "gaussian", image=ResizeImages(None))
     same = ExportConfig("torchscript", image_shapes={"": (24, 32)})
     check(export_checkpoint(checkpoint, tmp_path / "own", same))
@@ -130,16 +130,27 @@ def test_adapters_are_merged(tmp_path):
     check(export_checkpoint(tmp_path / "lora", tmp_path / "script", SCRIPT))
 
 
-def test_a_file_that_differs_is_not_written_and_what_was_there_stays(tmp_path):
+class Shifted(TorchScriptFormat):
+    """Answers a little more than it should, for five rows."""
+
+    def load(self, path, inputs):
+        run = super().load(path, inputs)
+        return lambda tensors: run(tensors) + 2e-4 * (len(tensors[0]) == 5)
+
+
+def test_a_file_that_differs_is_not_written_and_what_was_there_stays(tmp_path, monkeypatch):
     checkpoint = save(tmp_path, "mlp")
     out = tmp_path / "script" / "policy.pt"
-    with pytest.raises(ValueError, match=r"differs from PyTorch by .* for 1 rows, more than tolerance=1e-20; nothing"):
-        export_checkpoint(checkpoint, out, ExportConfig("torchscript", tolerance=1e-20))
-    assert list(out.parent.iterdir()) == []
     first = export_checkpoint(checkpoint, out, SCRIPT)
     before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    monkeypatch.setitem(FORMATS, "torchscript", Shifted())
+    with pytest.raises(
+        ValueError, match=r"differs from PyTorch by 0.0067 of .* for 5 rows, more than tolerance=0.0001"
+    ):
+        export_checkpoint(checkpoint, tmp_path / "other" / "policy.pt", SCRIPT)
+    assert list((tmp_path / "other").iterdir()) == []
     with pytest.raises(ValueError, match="nothing was written"):
-        export_checkpoint(checkpoint, out, ExportConfig("torchscript", tolerance=1e-20))
+        export_checkpoint(checkpoint, out, SCRIPT)
     assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
     assert ExportedPolicy(first.file).sidecar.file_sha256 == first.sidecar.file_sha256
 
