@@ -6,7 +6,7 @@ from tempovla.export.deployed import DeployedPolicy
 from tempovla.model.action_head.transformer_action_head import TransformerActionHead
 from tempovla.model.layers.mamba import Mamba
 
-LARGEST_CHUNK = 128
+LARGEST_CHUNK = 64
 """Most tokens of an autoregressive chunk: each is a pass of the network of its own in the graph."""
 
 
