@@ -24,6 +24,9 @@ from tempovla.transform.tokenize import TokenizeInstruction
 Noise = Literal["seed", "numbers"]
 """Where randomness comes from: seeds, from which the graph makes its numbers, or the numbers themselves."""
 
+KNOWN_TRANSFORMS = ("blank_images", "resize_images", "normalize", "tokenize_instruction", "embed_instruction")
+"""Names of the transforms that are part of the graph, or come before it."""
+
 StepT = TypeVar("StepT")
 
 
@@ -59,6 +62,7 @@ class DeployedPolicy(nn.Module):
         super().__init__()
         self.policy = exportable_policy(bundle)
         self.steps = TransformPipeline.from_json(bundle.transform).steps
+        _check_transforms(bundle)
         self.noise = noise
         self.blank = {camera: step.size for step in self._all(BlankImages) for camera in step.cameras}
         self.cameras = tuple(image_shapes)
@@ -137,6 +141,17 @@ def exportable_policy(bundle: Bundle) -> Any:
     if getattr(getattr(policy, "config", None), "lora", None) is not None:
         policy.merge_lora()  # type: ignore[attr-defined]
     return policy.requires_grad_(False)  # type: ignore[attr-defined]
+
+
+def _check_transforms(bundle: Bundle) -> None:
+    names = [step["name"] for step in bundle.transform["steps"]]
+    if "per_dataset" in names:
+        raise ValueError(
+            "a policy that learned from several datasets cannot be exported: a graph moves one body; train on one"
+        )
+    unknown = [name for name in names if name not in KNOWN_TRANSFORMS]
+    if unknown:
+        raise ValueError(f"transforms {unknown} cannot be exported; those that can are {sorted(KNOWN_TRANSFORMS)}")
 
 
 class Resize(nn.Module):

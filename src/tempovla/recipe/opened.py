@@ -51,8 +51,8 @@ def open_policy(
     if not Path(checkpoint).is_file():
         bundle = dataset_choice.load_bundle(checkpoint, dataset_name, env_config)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        identity = {"checkpoint_sha256": bundle_sha256(checkpoint)}
-        return OpenedPolicy(bundle, device, lambda: Controller.from_bundle(bundle, device), identity)
+        digest = {"checkpoint_sha256": bundle_sha256(checkpoint)}
+        return OpenedPolicy(bundle, device, lambda: Controller.from_bundle(bundle, device), digest)
     sidecar = _sidecar(checkpoint, dataset_name)
     identity: dict[str, Any] = {
         "checkpoint_sha256": sidecar.checkpoint_sha256,
