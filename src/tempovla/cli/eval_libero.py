@@ -26,7 +26,7 @@ tempovla eval libero --checkpoint CKPT --tasks pick_up_the_milk_and_place_it_in_
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "--checkpoint DIR [--suite NAME] [--trials N] [options]", EXAMPLES)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
     parser.add_argument(
         "--suite", "--task_suite", metavar="NAME", help="libero_object, ...; by default the demonstrations' own"
     )

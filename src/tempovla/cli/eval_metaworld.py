@@ -21,7 +21,7 @@ tempovla eval metaworld --checkpoint CKPT --tasks drawer-open-v3,push-v3 --wrong
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "--checkpoint DIR --tasks A,B [options]", EXAMPLES)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
     parser.add_argument("--tasks", required=True, metavar="A,B", help="Meta-World tasks")
     add_dataset_argument(parser)
     add_instruction_arguments(parser)

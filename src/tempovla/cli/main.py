@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval libero": ("tempovla.cli.eval_libero", "run a trained policy on a LIBERO suite, and count successes"),
     "eval metaworld": ("tempovla.cli.eval_metaworld", "run a trained policy in Meta-World, and count successes"),
     "eval offline": ("tempovla.cli.eval_offline", "compare a trained policy's actions with held-out demonstrations"),
+    "export": ("tempovla.cli.export", "write a trained policy to an ONNX, TorchScript or torch.export file"),
     "report": ("tempovla.cli.report", "write the HTML report of a run"),
 }
 """Subcommand to its module, which has `build()` and `run(args)`, and to its summary."""
@@ -61,6 +62,9 @@ EXTRA_OF_MODULE = {
     "mujoco": "sim",
     "gymnasium": "sim",
     "rerun": "viz",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
 }
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130

@@ -220,6 +220,7 @@ def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
         "dataset": source.name,
         "episodes": len(source),
         "recording": dict(source.recording),
+        "image_shapes": {key: list(info.shape) for key, info in source.streams.items() if info.kind == "image"},
         "instructions": sorted({source.episode(index).instruction for index in range(len(source))}),
     }
 

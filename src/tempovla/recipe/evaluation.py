@@ -15,19 +15,19 @@ import torch
 
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.registry import simulator_name
-from tempovla.recipe.dataset_choice import load_bundle
+from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.recipe.films import FilmKind, film_episodes
 from tempovla.recipe.journal import EpisodeJournal
+from tempovla.recipe.opened import open_policy
 from tempovla.recipe.progress import EvaluationProgress
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
 from tempovla.recipe.wording import other_tasks
-from tempovla.rollout.controller import Controller, check_has_learned_to_act
+from tempovla.rollout.controller import Actor
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import bundle_sha256
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def evaluate_checkpoint(
     """Run fresh episodes of each task, and count successes.
 
     Args:
-        checkpoint: folder that training saved.
+        checkpoint: folder that training saved, or a file that was exported of it.
         env_config: the simulator, and how its pictures are made; the cameras are the policy's.
         tasks: the simulator's names.
         config: how many episodes, and how.
@@ -98,7 +98,8 @@ def evaluate_checkpoint(
         env_config.check_task(task)
         if init_states == "benchmark":
             _check_init_states(env_config, task, config.episodes)
-    bundle = load_bundle(checkpoint, dataset_name, env_config)
+    policy = open_policy(checkpoint, dataset_name, env_config)
+    bundle = policy.bundle
     check_acts_here(bundle, str(checkpoint), env_config)
     if outputs.results is not None:
         Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
@@ -112,16 +113,15 @@ def evaluate_checkpoint(
     else:
         told = dict.fromkeys(tasks, instruction)
     specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     follows_from = {
-        "checkpoint_sha256": bundle_sha256(checkpoint),
+        **policy.identity,
         **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
         "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
         "execution_horizon": config.execution_horizon,
         "versions": versions(),
     }
-    with _journal(outputs, follows_from | {"device": device}) as journal:
-        episodes, timing = _play(Controller.from_bundle(bundle, device), specs, env_config, config, outputs, journal)
+    with _journal(outputs, follows_from | {"device": policy.device}) as journal:
+        episodes, timing = _play(policy.actor(), specs, env_config, config, outputs, journal)
         rates = success_rates(episodes)
         results = {
             "title": f"{bundle.policy} on {env_config.title}",
@@ -170,7 +170,7 @@ def _journal(outputs: Outputs, identity: Mapping[str, Any]) -> AbstractContextMa
 
 
 def _play(
-    controller: Controller,
+    controller: Actor,
     specs: list[EpisodeSpec],
     env_config: SimulatorConfig,
     config: EvaluationConfig,

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from tempovla.env.libero import LiberoConfig
 from tempovla.env.libero_suites import STEP_LIMITS, problem_words
-from tempovla.recipe.dataset_choice import provenance_of
 from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint
+from tempovla.recipe.opened import provenance_of
 from tempovla.rollout.evaluate import EvaluationConfig
 
 LOGGER = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from torch import Tensor
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
+from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.dataset import load_dataset, split_source
 from tempovla.recipe.dataset_choice import load_bundle
@@ -21,7 +22,7 @@ from tempovla.recipe.dataset_config import MemberConfig
 from tempovla.recipe.members import open_member
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.registry import recipe_of
-from tempovla.rollout.controller import Controller, check_has_learned_to_act
+from tempovla.rollout.controller import Controller
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.align import AlignStreams

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from tempovla.model.vla.registry import check_is_policy, load_policy
-from tempovla.timeline import ActionChunk, Bundle, Context, NoisyPolicy, Policy
+from tempovla.model.vla.registry import load_policy
+from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, Window
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
+
+
+class Actor(Protocol):
+    """What a rollout asks: a `Controller`, or an exported policy."""
+
+    windows: tuple[Window, ...]
+    embodiment: Embodiment
+
+    @property
+    def device(self) -> torch.device | str:
+        """Where decisions are made."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        """State of rows that have seen nothing."""
+
+    def with_seeds(self, state: Any, seeds: Sequence[int]) -> Any:
+        """The state with the noise of every row drawn from its seed, where the policy draws any."""
+
+    def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:
+        """Actions (B, H, A) in the robot's units from a raw context, and the next state."""
 
 
 class Controller:
@@ -64,14 +84,3 @@ class Controller:
             raise ValueError(f"the policy needs streams {missing}, but is given {given}; choose matching cameras")
         chunk, state = self.policy.act(prepared, state)
         return self.transform.inverse(replace(chunk, task=prepared.task)), state
-
-
-def check_has_learned_to_act(bundle: Bundle, where: str) -> None:
-    """Refuse what was saved by a training of something other than actions.
-
-    Raises:
-        ValueError: naming the checkpoint, `where`, and the remedy.
-    """
-    check_is_policy(bundle, where)
-    if bundle.provenance.get("phase") == 1:
-        raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")

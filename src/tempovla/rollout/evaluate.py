@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.vector import ShardedVectorEnv
-from tempovla.rollout.controller import Controller
+from tempovla.rollout.controller import Actor
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
 
@@ -68,7 +68,7 @@ def evaluation_specs(
 
 
 def run_specs(
-    controller: Controller,
+    controller: Actor,
     specs: Sequence[EpisodeSpec],
     env_config: SimulatorConfig,
     config: EvaluationConfig,

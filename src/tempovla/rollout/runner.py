@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.env.vector import ChunkResult, ShardedVectorEnv
 from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Controller
+from tempovla.rollout.controller import Actor
 from tempovla.rollout.schedule import Schedule
 from tempovla.timeline.keys import ACTION_KEY
 
@@ -105,7 +105,7 @@ class RolloutRunner:
         execution_horizon: actions of a chunk that are executed before the policy is asked again.
     """
 
-    def __init__(self, controller: Controller, env: ShardedVectorEnv, execution_horizon: int) -> None:
+    def __init__(self, controller: Actor, env: ShardedVectorEnv, execution_horizon: int) -> None:
         if execution_horizon < 1:
             raise ValueError(f"execution_horizon={execution_horizon} must be at least 1")
         self.controller = controller

@@ -63,7 +63,7 @@ def _row_bits(seed: Tensor, count: int, stream: int) -> Tensor:
 def row_uniform(seed: Tensor, shape: Sequence[int] = (), *, stream: int = 0) -> Tensor:
     """(B, *shape) float32 in [0, 1), from seed (B,) int64; another `stream` gives independent draws."""
     bits = _row_bits(seed, math.prod(shape), stream)
-    return (_shift_right(bits, 40).to(torch.float32) * 2.0**-24).view(len(seed), *shape)
+    return (_shift_right(bits, 40).to(torch.float32) * 2.0**-24).view(seed.shape[0], *shape)
 
 
 def row_integers(seed: Tensor, low: int, high: int, shape: Sequence[int] = (), *, stream: int = 0) -> Tensor:
@@ -79,4 +79,4 @@ def row_normal(seed: Tensor, shape: Sequence[int] = (), *, stream: int = 0) -> T
     radius = torch.sqrt(-2.0 * torch.log1p(-uniform[:, 0]))  # 1 - u lies in (0, 1]: no log of zero
     angle = 2.0 * math.pi * uniform[:, 1]
     normal = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
-    return normal[:, :count].reshape(len(seed), *shape)
+    return normal[:, :count].reshape(seed.shape[0], *shape)

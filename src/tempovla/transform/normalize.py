@@ -80,15 +80,25 @@ class Normalize:
         return cls(offset, scale)
 
     def _normalize(self, key: str, track: Track) -> Track:
-        if key not in self.offset:
-            return track
-        offset, scale = self.offset[key].to(track.value.device), self.scale[key].to(track.value.device)
-        if track.value.shape[-1] != len(offset):
+        return track.with_value(self.normalized(key, track.value)) if key in self.offset else track
+
+    def normalized(self, key: str, value: Tensor) -> Tensor:
+        """Values (..., D) of a stream that has statistics, as the model sees them.
+
+        Raises:
+            ValueError: if the statistics are of another size.
+        """
+        offset, scale = self.offset[key].to(value.device), self.scale[key].to(value.device)
+        if value.shape[-1] != len(offset):
             raise ValueError(
-                f"stream {key!r} has {track.value.shape[-1]} dimensions, its statistics {len(offset)}; "
+                f"stream {key!r} has {value.shape[-1]} dimensions, its statistics {len(offset)}; "
                 "use the dataset that the statistics were fitted on"
             )
-        return track.with_value((track.value.float() - offset) / scale)
+        return (value.float() - offset) / scale
+
+    def denormalized(self, key: str, value: Tensor) -> Tensor:
+        """Values (..., D) of a stream that has statistics, back in their units."""
+        return value * self.scale[key].to(value.device) + self.offset[key].to(value.device)
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
         """Normalise past, present and future values."""
@@ -98,8 +108,7 @@ class Normalize:
         """Actions (B, H, A) back in the robot's units."""
         if ACTION_KEY not in self.offset:
             return action
-        offset, scale = self.offset[ACTION_KEY].to(action.value.device), self.scale[ACTION_KEY].to(action.value.device)
-        return ActionChunk(action.value * scale + offset, action.valid, action.offset)
+        return action.with_value(self.denormalized(ACTION_KEY, action.value))
 
     def to_json(self) -> dict[str, Any]:
         """Offset and scale of every stream."""

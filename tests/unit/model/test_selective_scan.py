@@ -217,3 +217,23 @@ def test_the_mamba_ssm_kernel_gives_the_same_on_cuda():
     torch.testing.assert_close(gradients, torch.autograd.grad(y_plain.square().sum(), inputs), rtol=1e-3, atol=1e-3)
     with pytest.raises(RuntimeError, match="initial state"):
         final.sum().backward()
+
+
+class Scanned(torch.nn.Module):
+    def forward(self, *inputs):
+        return selective_scan(*inputs)
+
+
+@pytest.mark.parametrize("length", [1, 40])
+def test_a_graph_holds_one_loop_whatever_the_length_and_gives_the_same(length):
+    inputs = [x.detach() for x in make_inputs(3, length, 6, 4, torch.float32)]
+    rows = {0: torch.export.Dim("batch")}
+    shapes = {"inputs": tuple(rows if index != NAMES.index("A") else None for index in range(len(inputs)))}
+    with torch.no_grad():
+        program = torch.export.export(Scanned(), tuple(inputs), dynamic_shapes=shapes, strict=False)
+        calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+        assert calls.count("scan") == 1
+        assert len(program.graph.nodes) < 40
+        others = [x.detach() for x in make_inputs(5, length, 6, 4, torch.float32, seed=1)]
+        for got, want in zip(program.module()(*others), selective_scan(*others), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)

@@ -87,6 +87,23 @@ class ActionHeadBase(nn.Module):
         """
         return self.sample(features, generator, feature_valid=feature_valid)
 
+    def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
+        """What `sample` draws for rows of these seeds (B,), by name, each (B, ...); here the seeds themselves."""
+        return {"seed": seeds}
+
+    def sample_with(
+        self,
+        features: Tensor,
+        numbers: Mapping[str, Tensor],
+        own: Tensor | None = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> Tensor:
+        """The chunk (B, H, A) that `sample`, or with `own` `sample_padded`, makes of these `random_numbers`."""
+        if own is None:
+            return self.sample(features, numbers["seed"], feature_valid=feature_valid)
+        return self.sample_padded(features, own, numbers["seed"], feature_valid=feature_valid)
+
     def pooled(self, features: Tensor, feature_valid: Tensor | None = None) -> Tensor:
         """Features (B, D): those given, or the mean of the valid tokens (0 where a row has none).
 

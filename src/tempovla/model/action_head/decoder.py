@@ -110,7 +110,7 @@ class Decoder(nn.Module):
             tokens = torch.where(valid[..., None], tokens, 0.0)
             valid = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
         embedded = self.features(tokens)
-        nothing = self.nothing.to(embedded.dtype).expand(len(tokens), 1, -1)
+        nothing = self.nothing.to(embedded.dtype).expand(tokens.shape[0], 1, -1)
         source = torch.cat([nothing, embedded], dim=1)
         return Memory(tuple(block.feature_attention.keys_values(source) for block in self.blocks), valid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -77,7 +78,7 @@ class DiffusionActionHead(ActionHeadBase):
         # denoising begins one stride earlier.
         self.spacing = "leading" if prediction_type == "epsilon" else "trailing"
         self.ddpm = _schedulers().DDPMScheduler(**self.schedule)
-        self._check_steps(num_steps)
+        self.ddim, self.timesteps = self._sampler(num_steps)
 
     def loss_terms(
         self,
@@ -103,24 +104,36 @@ class DiffusionActionHead(ActionHeadBase):
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
         """As the base, from noise that follows from the row's seed."""
-        seeds = row_seeds(generator, len(features), features.device)
-        noise = row_normal(seeds, (self.action_horizon, self.action_dim))
-        return self.sample_from(features, noise, feature_valid=feature_valid)
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_with(features, numbers, feature_valid=feature_valid)
+
+    def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
+        """`normal` (B, H, A), where the way to the actions begins."""
+        return {"normal": row_normal(seeds, (self.action_horizon, self.action_dim))}
+
+    def sample_with(
+        self,
+        features: Tensor,
+        numbers: Mapping[str, Tensor],
+        own: Tensor | None = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> Tensor:
+        """As the base."""
+        return self.sample_from(features, numbers["normal"], feature_valid=feature_valid, own=own)
 
     def sample_padded(
         self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
     ) -> Tensor:
         """As the base: padding stays 0 all the way."""
-        seeds = row_seeds(generator, len(features), features.device)
-        noise = row_normal(seeds, (self.action_horizon, self.action_dim))
-        return self.sample_from(features, noise, feature_valid=feature_valid, own=own)
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_with(features, numbers, own, feature_valid=feature_valid)
 
     @torch.no_grad()
     def predict(self, features: Tensor, num_steps: int = 10, generator: Generator = None) -> Tensor:
         """A chunk (B, H, A) in `num_steps` DDIM steps, without gradient."""
-        seeds = row_seeds(generator, len(features), features.device)
-        noise = row_normal(seeds, (self.action_horizon, self.action_dim))
-        return self.sample_from(features, noise, num_steps=num_steps)
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_from(features, numbers["normal"], num_steps=num_steps)
 
     def sample_from(
         self,
@@ -135,20 +148,24 @@ class DiffusionActionHead(ActionHeadBase):
 
         Dimensions that are not `own` (B, A) stay 0.
         """
-        num_steps = self.num_steps if num_steps is None else num_steps
-        self._check_steps(num_steps)
-        ddim = _schedulers().DDIMScheduler(**self.schedule, timestep_spacing=self.spacing)
-        ddim.set_timesteps(num_steps)
+        ddim, timesteps = (self.ddim, self.timesteps) if num_steps is None else self._sampler(num_steps)
         condition = self.denoiser.condition(*self.as_tokens(features, feature_valid))
         x = noise if own is None else torch.where(own[:, None], noise, 0.0)
-        for step in ddim.timesteps.tolist():
-            predicted = self._predict(x, torch.full((len(x),), step, device=x.device), condition)
+        for step in timesteps:
+            predicted = self._predict(x, torch.full((x.shape[0],), step, device=x.device), condition)
             x = ddim.step(predicted, step, x).prev_sample
             x = x if own is None else torch.where(own[:, None], x, 0.0)
         return x
 
     def _predict(self, x: Tensor, step: Tensor, condition: Any) -> Tensor:
         return self.denoiser(x, step / self.diffusion_steps, condition).float()
+
+    def _sampler(self, num_steps: int) -> tuple[Any, list[int]]:
+        """The scheduler of so many steps, and these: made beforehand, as an exported graph holds no scheduler."""
+        self._check_steps(num_steps)
+        ddim = _schedulers().DDIMScheduler(**self.schedule, timestep_spacing=self.spacing)
+        ddim.set_timesteps(num_steps)
+        return ddim, ddim.timesteps.tolist()
 
     def _check_steps(self, num_steps: int) -> None:
         if num_steps < 1 or self.diffusion_steps % num_steps:

@@ -23,7 +23,7 @@ def integrate(velocity: Velocity, noise: Tensor, num_steps: int) -> Tensor:
     """Actions (B, H, A) from noise (B, H, A) by `num_steps` Euler steps from flow time 1 to 0."""
     x = noise
     for step in range(num_steps):
-        flow_time = torch.full((len(x),), 1.0 - step / num_steps, device=x.device)
+        flow_time = torch.full((x.shape[0],), 1.0 - step / num_steps, device=x.device)
         x = x - velocity(x, flow_time).to(x.dtype) / num_steps
     return x
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -79,23 +80,38 @@ class FlowMatchingActionHead(ActionHeadBase):
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
         """As the base, from noise that follows from the row's seed."""
-        seeds = row_seeds(generator, len(features), features.device)
-        noise = row_normal(seeds, (self.action_horizon, self.action_dim))
-        return self.sample_from(features, noise, feature_valid=feature_valid)
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_with(features, numbers, feature_valid=feature_valid)
+
+    def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
+        """`normal` (B, H, A), where the way to the actions begins."""
+        return {"normal": row_normal(seeds, (self.action_horizon, self.action_dim))}
+
+    def sample_with(
+        self,
+        features: Tensor,
+        numbers: Mapping[str, Tensor],
+        own: Tensor | None = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> Tensor:
+        """As the base."""
+        if own is None:
+            return self.sample_from(features, numbers["normal"], feature_valid=feature_valid)
+        velocity = self._velocity(features, feature_valid)
+        keep = own[:, None]
+        return integrate(
+            lambda x, flow_time: torch.where(keep, velocity(x, flow_time), 0.0),
+            torch.where(keep, numbers["normal"], 0.0),
+            self.num_steps,
+        )
 
     def sample_padded(
         self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
     ) -> Tensor:
         """As the base: padding stays 0 all the way."""
-        seeds = row_seeds(generator, len(features), features.device)
-        noise = row_normal(seeds, (self.action_horizon, self.action_dim))
-        velocity = self._velocity(features, feature_valid)
-        keep = own[:, None]
-        return integrate(
-            lambda x, flow_time: torch.where(keep, velocity(x, flow_time), 0.0),
-            torch.where(keep, noise, 0.0),
-            self.num_steps,
-        )
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_with(features, numbers, own, feature_valid=feature_valid)
 
     def sample_from(self, features: Tensor, noise: Tensor, *, feature_valid: Tensor | None = None) -> Tensor:
         """Actions (B, H, A) from standard normal noise (B, H, A)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class GaussianMLPActionHead(ActionHeadBase):
     def distribution(self, features: Tensor, feature_valid: Tensor | None = None) -> GaussianMixture:
         """The distribution (B,) over flat chunks (H A) before squashing, in float32."""
         hidden = self.trunk(self.pooled(features, feature_valid))
-        logits = hidden.new_zeros(len(hidden), 1) if self.mode_head is None else self.mode_head(hidden)
+        logits = hidden.new_zeros(hidden.shape[0], 1) if self.mode_head is None else self.mode_head(hidden)
         mean, log_std = (head(hidden).float().unflatten(1, (self.num_modes, -1)) for head in self._heads)
         return GaussianMixture(logits.float(), mean, log_std.clamp(self.min_log_std, MAX_LOG_STD))
 
@@ -91,10 +92,25 @@ class GaussianMLPActionHead(ActionHeadBase):
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
         """As the base; differentiable in the mean and standard deviation (a reparametrised sample)."""
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_with(features, numbers, feature_valid=feature_valid)
+
+    def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
+        """`normal` (B, H A) for the chunk, and `uniform` (B,) for the mode."""
+        normal = row_normal(seeds, (self.action_horizon * self.action_dim,))
+        return {"normal": normal, "uniform": row_uniform(seeds, stream=1)}
+
+    def sample_with(
+        self,
+        features: Tensor,
+        numbers: Mapping[str, Tensor],
+        own: Tensor | None = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> Tensor:
+        """As the base."""
         mixture = self.distribution(features, feature_valid)
-        seeds = row_seeds(generator, len(features), features.device)
-        normal = row_normal(seeds, mixture.mean.shape[2:])
-        chunk = self._chunk(mixture.draw(row_uniform(seeds, stream=1), normal, self.std_scale))
+        chunk = self._chunk(mixture.draw(numbers["uniform"], numbers["normal"], self.std_scale))
         return torch.tanh(chunk) if self.squash else chunk
 
     def log_prob(

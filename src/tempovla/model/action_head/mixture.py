@@ -42,8 +42,8 @@ class GaussianMixture:
 
     def mode(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log_std (*batch, E) of the modes of an index (*batch,)."""
-        at = index[..., None, None]
-        mean, log_std = (x.take_along_dim(at, dim=-2).squeeze(-2) for x in (self.mean, self.log_std))
+        at = index[..., None, None].expand(*index.shape, 1, self.mean.shape[-1])
+        mean, log_std = (x.gather(-2, at).squeeze(-2) for x in (self.mean, self.log_std))
         return mean, log_std
 
 

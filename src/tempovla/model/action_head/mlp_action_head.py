@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
@@ -61,6 +62,21 @@ class MLPActionHead(ActionHeadBase):
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
         """As the base; nothing is random here."""
         return self._chunk(features, feature_valid).float()
+
+    def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def sample_with(
+        self,
+        features: Tensor,
+        numbers: Mapping[str, Tensor],
+        own: Tensor | None = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> Tensor:
+        """As `sample`."""
+        return self.sample(features, feature_valid=feature_valid)
 
     def _chunk(self, features: Tensor, feature_valid: Tensor | None) -> Tensor:
         flat = self.mlp(self.pooled(features, feature_valid))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -97,26 +99,40 @@ class TransformerActionHead(ActionHeadBase):
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
         """As the base, token by token, each with the row's own random numbers."""
-        own = torch.ones(len(features), self.action_dim, dtype=torch.bool, device=features.device)
-        return self.sample_padded(features, own, generator, feature_valid=feature_valid)
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_with(features, numbers, feature_valid=feature_valid)
 
     def sample_padded(
         self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
     ) -> Tensor:
         """As the base: later tokens read 0 in padding."""
-        memory = self.decoder.remember(*self.as_tokens(features, feature_valid))
-        seeds = row_seeds(generator, len(features), features.device)
-        uniform = row_uniform(seeds, (self.num_tokens,), stream=1)
+        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
+        return self.sample_with(features, numbers, own, feature_valid=feature_valid)
+
+    def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
+        """`normal` (B, tokens, A) and `uniform` (B, tokens)."""
         normal = row_normal(seeds, (self.num_tokens, self.action_dim))
-        token = self.start.expand(len(features), 1, -1)
+        return {"normal": normal, "uniform": row_uniform(seeds, (self.num_tokens,), stream=1)}
+
+    def sample_with(
+        self,
+        features: Tensor,
+        numbers: Mapping[str, Tensor],
+        own: Tensor | None = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> Tensor:
+        """As the base."""
+        uniform, normal = numbers["uniform"], numbers["normal"]
+        memory = self.decoder.remember(*self.as_tokens(features, feature_valid))
+        token = self.start.expand(features.shape[0], 1, -1)
         past: tuple[KeyValue, ...] = ()
         drawn: list[Tensor] = []
         for index in range(self.num_tokens):
             hidden, past = self.decoder.step(token, memory, past)
             now = slice(index, index + 1)
-            drawn.append(
-                self.tokens.without_padding(self.tokens.draw(hidden, uniform[:, now], normal[:, now]), own, index)
-            )
+            draw = self.tokens.draw(hidden, uniform[:, now], normal[:, now])
+            drawn.append(draw if own is None else self.tokens.without_padding(draw, own, index))
             token = self.tokens.embed(drawn[-1])
         return self.tokens.decode(torch.cat(drawn, dim=1))
 
@@ -130,5 +146,5 @@ class TransformerActionHead(ActionHeadBase):
 
     def _outputs(self, tokens: Tensor, memory: Memory) -> Tensor:
         embedded = self.tokens.embed(tokens[:, :-1])
-        start = self.start.to(embedded.dtype).expand(len(tokens), 1, -1)
+        start = self.start.to(embedded.dtype).expand(tokens.shape[0], 1, -1)
         return self.decoder(torch.cat([start, embedded], dim=1), memory)

@@ -49,10 +49,10 @@ class MultiModalTokenizer(nn.Module):
 
     def forward(self, language: Tensor, robot_state: Tensor, images: Sequence[Tensor]) -> Tensor:
         """Tokens (B, L, D) from language (B, E), robot state (B, R) and one picture (B, 3, S, S) uint8 a camera."""
-        batch = len(language)
+        batch = language.shape[0]
         # One picture expanded over the rows, as a blind policy gets, is looked at once.
-        seen = [picture[:1] if picture.stride(0) == 0 else picture for picture in images]
-        same = all(len(picture) == 1 for picture in seen)
+        same = all(picture.stride(0) == 0 for picture in images)
+        seen = [picture[:1] for picture in images]
         tokens = self.image(torch.cat(seen if same else list(images)))
         pictures = tokens.unflatten(0, (len(images), -1)).expand(-1, batch, -1, -1)
         pictures = (pictures + self.camera[:, None, None]).transpose(0, 1).flatten(1, 2)

@@ -25,7 +25,8 @@ def causal_conv(conv1d: nn.Conv1d, x: Tensor, past: Tensor, lengths: Tensor | No
         return x, past
     extended = torch.cat([past.to(x.dtype), x], dim=1)
     bias = None if conv1d.bias is None else conv1d.bias.to(x.dtype)
-    y = _DepthwiseConv.apply(extended, conv1d.weight.to(x.dtype), bias)
+    convolve = _convolve if torch.compiler.is_exporting() else _DepthwiseConv.apply
+    y = convolve(extended, conv1d.weight.to(x.dtype), bias)
     if lengths is None:
         newest = extended[:, length:].clone()  # a view would keep the whole sequence in memory
     else:

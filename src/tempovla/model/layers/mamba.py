@@ -122,7 +122,7 @@ class MambaMixer(nn.Module):
         """
         config = self.config
         u, gate = self.in_proj(x).chunk(2, dim=-1)
-        past = self.initial_state(len(x)).conv if state is None else state.conv
+        past = self.initial_state(x.shape[0]).conv if state is None else state.conv
         u, conv = causal_conv(self.conv1d, u, past, lengths)
         u = F.silu(u)
         dt, B, C = self.x_proj(u).split([config.rank, config.d_state, config.d_state], dim=-1)

@@ -56,6 +56,8 @@ def selective_scan(
         if _kernel_applies(u):
             return _kernel_scan(u, delta, A, B, C)
         initial_state = u.new_zeros(u.shape[0], A.shape[1], u.shape[2])
+    if torch.compiler.is_exporting():
+        return _graph_scan(u, delta, A, B, C, initial_state.to(dtype))
     per_row = (u, delta, B, C, initial_state.to(dtype))
     rows = max(CPU_STATE_SIZE // A.numel(), 1) if u.device.type == "cpu" else len(u)
     if len(u) <= rows:
@@ -63,6 +65,24 @@ def selective_scan(
     groups = zip(*(x.split(rows) for x in per_row), strict=True)
     y, final = zip(*(_SelectiveScan.apply(*group, A) for group in groups), strict=True)
     return torch.cat(y), torch.cat(final)
+
+
+def _graph_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, initial_state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The recurrence as one loop in a graph that is exported (ONNX's Scan), for inference; any length is one node."""
+    from torch._higher_order_ops.scan import scan
+
+    rates = _rates(A)
+
+    def step(state: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        delta_t, drive_t, B_t, C_t = inputs
+        decay = torch.exp2(delta_t.unsqueeze(1) * rates)
+        state = decay * state + drive_t.unsqueeze(1) * B_t.unsqueeze(2)
+        return state, (C_t.unsqueeze(2) * state).sum(1)
+
+    final, y = scan(step, initial_state, tuple(_time_first(x) for x in (delta, delta * u, B, C)), dim=0)
+    return y.transpose(0, 1), final
 
 
 def chunk_length(batch: int) -> int:

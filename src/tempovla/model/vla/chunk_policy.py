@@ -63,10 +63,14 @@ class ChunkPolicy(nn.Module):
 
     def chunk_of(self, action: Tensor) -> ActionChunk:
         """Actions (B, H, A) as a chunk, the gripper open or closed where there is one."""
-        if self.config.has_gripper:
-            gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0
-            action = torch.cat([action[..., :-1], gripper], dim=-1)
-        return ActionChunk.of(action, range(action.shape[1]))
+        return ActionChunk.of(self.with_gripper(action), range(action.shape[1]))
+
+    def with_gripper(self, action: Tensor) -> Tensor:
+        """Actions (B, H, A) with the gripper open or closed where there is one."""
+        if not self.config.has_gripper:
+            return action
+        gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0
+        return torch.cat([action[..., :-1], gripper], dim=-1)
 
     def after_step(self, train_step: int) -> None:
         """Nothing moves between steps."""

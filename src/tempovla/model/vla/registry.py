@@ -59,3 +59,14 @@ def load_policy(bundle: Bundle) -> Any:
         policy = policy_class(config)
     load_weights(policy, bundle.weights, bundle.policy)
     return policy.eval()
+
+
+def check_has_learned_to_act(bundle: Bundle, where: str) -> None:
+    """Refuse what was saved by a training of something other than actions.
+
+    Raises:
+        ValueError: naming the checkpoint, `where`, and the remedy.
+    """
+    check_is_policy(bundle, where)
+    if bundle.provenance.get("phase") == 1:
+        raise ValueError(f"{where}: a checkpoint of phase 1 has not learned to act yet; train phase 2 and give that")

@@ -140,12 +140,30 @@ class StateVLA(nn.Module):
         """A chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
         z, _ = self.encode(context)
-        config = self.config
-        noise = row_normal(seed, (config.action_seq_len, config.pose_dim))
-        action = self.flow_policy.sample(z, noise, config.flow_steps)
+        return ActionChunk.of(self._actions(z, self.random_numbers(seed)), range(self.config.action_seq_len)), state
+
+    def _actions(self, z: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+        action = self.flow_policy.sample(z, numbers["normal"], self.config.flow_steps)
         if self.gripper is not None:
             action = torch.cat([action, gripper_action(self.gripper(z))[..., None]], dim=-1)
-        return ActionChunk.of(action.float(), range(config.action_seq_len)), state
+        return action.float()
+
+    def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
+        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        return {"normal": row_normal(seed, (self.config.action_seq_len, self.config.pose_dim))}
+
+    def decide(self, observation: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> Tensor:
+        """`act` on tensors alone, all of them valid, as an exported graph runs it.
+
+        Args:
+            observation: what is seen now, by key and prepared as in training, (B, ...).
+            numbers: what `random_numbers` gives.
+
+        Returns:
+            Actions (B, H, A), normalised.
+        """
+        pictures = [observation[key] for key in self.config.cameras]
+        return self._actions(self.encoder(observation[LANGUAGE_KEY], observation[STATE_KEY], pictures), numbers)
 
     def after_step(self, train_step: int) -> None:
         """Phase 1: move the target encoder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,36 @@ class VLAModel(ChunkPolicy):
         ids, told = context.now[TOKENS_KEY].at(0)
         state = state_valid = None
         if self.robot_state is not None:
-            state = self.robot_state(self._state_vector(context))[:, None]
-            state_valid = all_observed(context.now, (STATE_KEY,))[:, None]
+            state = self._state_vector(context)
+            state_valid = all_observed(context.now, (STATE_KEY,))
         words = told[:, None] & (ids >= 0)
-        tokens, valid = self.vlm(pictures, ids, words, state, image_mask=seen, extra_mask=state_valid)
+        return self.read(pictures, ids, words, state, image_mask=seen, state_valid=state_valid)
+
+    def read(
+        self,
+        pictures: Tensor,
+        ids: Tensor,
+        words: Tensor,
+        state: Tensor | None = None,
+        *,
+        image_mask: Tensor | None = None,
+        state_valid: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`encode` of tensors alone.
+
+        Args:
+            pictures: (B, V, 3, S, S) uint8, one a camera.
+            ids: (B, L) int64 token ids of the instruction.
+            words: (B, L) bool, True where there is a token.
+            state: (B, robot_state_dim) normalised, and with `reads_dims` what there is of it, if it is read.
+            image_mask: (B, V) bool, False where a camera gave no picture; None: all did.
+            state_valid: (B,) bool; None: all are.
+        """
+        extra = extra_mask = None
+        if self.robot_state is not None:
+            extra = self.robot_state(state)[:, None]
+            extra_mask = None if state_valid is None else state_valid[:, None]
+        tokens, valid = self.vlm(pictures, ids, words, extra, image_mask=image_mask, extra_mask=extra_mask)
         if self.readout is None:
             return tokens, valid
         vector = self.readout(torch.where(valid[..., None], tokens, 0.0))
@@ -107,13 +134,16 @@ class VLAModel(ChunkPolicy):
 
     def _state_vector(self, context: Context) -> Tensor:
         """The state (B, R); with `reads_dims` (B, 2R + A), and which dimensions of it and of actions there are."""
-        state = observed_vector(context.now, STATE_KEY)
+        own = {key: own_dims(context.now, key) for key in (STATE_KEY, ACTION_KEY)}
+        return self._with_dims(observed_vector(context.now, STATE_KEY), own)
+
+    def _with_dims(self, state: Tensor, own: Mapping[str, Tensor | None]) -> Tensor:
         if not self.config.reads_dims:
             return state
         parts = [state]
         for key, width in ((STATE_KEY, state.shape[1]), (ACTION_KEY, self.config.action_dim)):
-            own = own_dims(context.now, key)
-            parts.append(state.new_ones(len(state), width) if own is None else own.to(state.dtype))
+            dims = own.get(key)
+            parts.append(state.new_ones(state.shape[0], width) if dims is None else dims.to(state.dtype))
         return torch.cat(parts, dim=1)
 
     def get_features(self, context: Context) -> Tensor:
@@ -136,13 +166,31 @@ class VLAModel(ChunkPolicy):
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
         """A chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
-        tokens, valid = self.encode(context)
         own = own_dims(context.now, ACTION_KEY)
-        if own is None:
-            action = self.action_head.sample(tokens, seed, feature_valid=valid)
-        else:
-            action = self.action_head.sample_padded(tokens, own, seed, feature_valid=valid)
+        action = self._actions(*self.encode(context), self.random_numbers(seed), own)
         return self.chunk_of(action), state
+
+    def _actions(self, tokens: Tensor, valid: Tensor, numbers: Mapping[str, Tensor], own: Tensor | None) -> Tensor:
+        return self.action_head.sample_with(tokens, numbers, own, feature_valid=valid)
+
+    def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
+        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        return self.action_head.random_numbers(seed)
+
+    def decide(self, observation: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> Tensor:
+        """`act` on tensors alone, all of them valid, as an exported graph runs it.
+
+        Args:
+            observation: what is seen now, by key and prepared as in training, (B, ...).
+            numbers: what `random_numbers` gives.
+
+        Returns:
+            Actions (B, H, A), normalised.
+        """
+        pictures = torch.stack([observation[key] for key in self.config.cameras], dim=1)
+        ids = observation[TOKENS_KEY]
+        state = None if self.robot_state is None else self._with_dims(observation[STATE_KEY], {})
+        return self.with_gripper(self._actions(*self.read(pictures, ids, ids >= 0, state), numbers, None))
 
     def shard_units(self) -> list[nn.Module]:
         """The blocks of vision, projector, language model and head, whose weights FSDP puts together one at a time."""

@@ -102,12 +102,12 @@ class PoolingProjector(VisionProjector):
 
     def output_mask(self, mask: Tensor) -> Tensor:
         """All: what looked at nothing says so."""
-        return mask.new_ones(len(mask), self.num_outputs)
+        return mask.new_ones(mask.shape[0], self.num_outputs)
 
     def context(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Projected tokens (B, N + 1, llm_dim) with the null behind them, and which of these are looked at."""
         projected = self.proj(tokens)
-        null = self.null.to(projected.dtype).expand(len(tokens), 1, -1)
+        null = self.null.to(projected.dtype).expand(tokens.shape[0], 1, -1)
         looked_at = torch.cat([mask, ~mask.any(dim=1, keepdim=True)], dim=1)
         return self.context_norm(torch.cat([projected, null], dim=1)), looked_at
 
@@ -123,7 +123,7 @@ class AttentionPoolingProjector(PoolingProjector):
 
     def project(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, num_queries, llm_dim)."""
-        queries = self.query_norm(self.queries).expand(len(tokens), -1, -1)
+        queries = self.query_norm(self.queries).expand(tokens.shape[0], -1, -1)
         return self.cross_attn(queries, *self.context(tokens, mask))
 
 
@@ -160,7 +160,7 @@ class PerceiverProjector(PoolingProjector):
     def project(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, num_latents, llm_dim)."""
         context, looked_at = self.context(tokens, mask)
-        latents = self.latents.expand(len(tokens), -1, -1)
+        latents = self.latents.expand(tokens.shape[0], -1, -1)
         for layer in self.layers:
             latents = layer(latents, context, looked_at)
         return self.norm(latents)

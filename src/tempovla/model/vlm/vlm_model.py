@@ -134,7 +134,7 @@ class VLMModel(nn.Module):
             ValueError: if a shape does not fit.
         """
         prefix, prefix_mask = self.prefix(images, extra_tokens, image_mask=image_mask, extra_mask=extra_mask)
-        suffix = None if self.queries is None else self.queries.expand(len(input_ids), -1, -1)
+        suffix = None if self.queries is None else self.queries.expand(input_ids.shape[0], -1, -1)
         return self._read(self.language(input_ids, attention_mask, prefix, suffix, prefix_mask))
 
     def lm_hidden(
@@ -204,7 +204,8 @@ class VLMModel(nn.Module):
         elif self.config.readout == "last":
             places = torch.arange(valid.shape[1], device=valid.device)
             last = torch.where(valid, places, 0).amax(dim=1)
-            hidden, valid = hidden[torch.arange(len(last), device=last.device), last][:, None], valid.any(1, True)
+            hidden = hidden.gather(1, last[:, None, None].expand(-1, -1, hidden.shape[2]))
+            valid = valid.any(1, True)
         hidden = self.readout_norm(hidden.to(self.readout_norm.weight.dtype))
         if self.config.readout == "mean":
             hidden, valid = mean_of_valid(hidden, valid)[:, None], valid.any(1, True)

@@ -97,6 +97,18 @@ def test_heads_that_attend_tell_tokens_apart_and_the_others_see_their_mean(case)
 
 
 @every_head
+def test_a_sample_is_made_of_random_numbers_that_can_be_given(case):
+    head, features = build(case), random(4, FEATURES)
+    numbers = head.random_numbers(SEEDS)
+    assert all(len(number) == 4 for number in numbers.values())
+    assert torch.equal(head.sample_with(features, numbers), head.sample(features, SEEDS))
+    if numbers:
+        assert not torch.equal(
+            head.sample_with(features, head.random_numbers(SEEDS + 100)), head.sample(features, SEEDS)
+        )
+
+
+@every_head
 def test_a_sample_follows_from_the_rows_seed_whatever_the_batch(case):
     head, features = build(case), random(4, FEATURES)
     together = head.sample(features, SEEDS)

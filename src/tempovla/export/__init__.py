@@ -1,0 +1,1 @@
+"""Policies as single files that run without this package: ONNX, torch.export and TorchScript."""

@@ -1,0 +1,196 @@
+"""A policy and its transforms as one module: raw observations in, actions in the robot's units out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tempovla.export.signature import DECISION, SEED, TensorSpec
+from tempovla.model.vla.registry import load_policy
+from tempovla.timeline import Bundle
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, STATE_KEY, TOKENS_KEY
+from tempovla.timeline.noise import mix_seed
+from tempovla.transform.blind import BlankImages
+from tempovla.transform.image import ResizeImages, resize_frames
+from tempovla.transform.normalize import Normalize
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.text import EmbedInstruction
+from tempovla.transform.tokenize import TokenizeInstruction
+
+Noise = Literal["seed", "numbers"]
+"""Where randomness comes from: seeds, from which the graph makes its numbers, or the numbers themselves."""
+
+KNOWN_TRANSFORMS = ("blank_images", "resize_images", "normalize", "tokenize_instruction", "embed_instruction")
+"""Names of the transforms that are part of the graph, or come before it."""
+
+StepT = TypeVar("StepT")
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A policy that can be exported: it decides on tensors alone, and remembers nothing."""
+
+    def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
+        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+
+    def decide(self, observation: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> Tensor:
+        """Normalised actions (B, H, A) of prepared observations by key, all valid, and random numbers."""
+
+
+class DeployedPolicy(nn.Module):
+    """What is exported. Computes in float32; every observation counts as valid.
+
+    Args:
+        bundle: what training saved.
+        image_shapes: height and width of every camera's raw pictures [px], by key.
+        noise: `seed` takes `seed` and `decision`, (B,) int64 both; `numbers` takes the random numbers.
+
+    Attributes:
+        inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, the robot's state in its own units,
+            the instruction as the model reads it, and what the noise comes from, if there is any.
+        output: actions (B, H, A) in the robot's units.
+
+    Raises:
+        ValueError: if the policy or one of its transforms cannot be exported, or a weight does not fit.
+    """
+
+    def __init__(self, bundle: Bundle, image_shapes: Mapping[str, tuple[int, int]], noise: Noise = "seed") -> None:
+        super().__init__()
+        self.policy = exportable_policy(bundle)
+        self.steps = TransformPipeline.from_json(bundle.transform).steps
+        _check_transforms(bundle)
+        self.noise = noise
+        self.blank = {camera: step.size for step in self._all(BlankImages) for camera in step.cameras}
+        self.cameras = tuple(image_shapes)
+        self.resize = nn.ModuleList(
+            _resizing(shape, [step.size for step in self._all(ResizeImages)]) for shape in image_shapes.values()
+        )
+        self.numbers = self.policy.random_numbers(torch.zeros(1, dtype=torch.int64))
+        self.inputs = (*self._observed(bundle, image_shapes), *self._random())
+        horizon = next(len(window.offsets) for window in bundle.windows if window.key == ACTION_KEY)
+        self.output = TensorSpec(ACTION_KEY, (horizon, bundle.embodiment.action_dim), "float32")
+
+    def _observed(self, bundle: Bundle, image_shapes: Mapping[str, tuple[int, int]]) -> list[TensorSpec]:
+        specs = [TensorSpec(camera, (3, *shape), "uint8") for camera, shape in image_shapes.items()]
+        if any(window.key == STATE_KEY for window in bundle.windows):
+            specs.append(TensorSpec(STATE_KEY, (bundle.embodiment.state_dim,), "float32"))
+        specs += [TensorSpec(TOKENS_KEY, (step.max_length,), "int64") for step in self._all(TokenizeInstruction)]
+        specs += [TensorSpec(LANGUAGE_KEY, (step.embedder.dim,), "float32") for step in self._all(EmbedInstruction)]
+        return specs
+
+    def _random(self) -> list[TensorSpec]:
+        if not self.numbers:
+            return []
+        if self.noise == "seed":
+            return [TensorSpec(SEED, (), "int64"), TensorSpec(DECISION, (), "int64")]
+        return [
+            TensorSpec(name, tuple(number.shape[1:]), str(number.dtype).removeprefix("torch."))
+            for name, number in self.numbers.items()
+        ]
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Actions (B, H, A) in the robot's units, of one tensor an input."""
+        given = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
+        batch = tensors[0].shape[0]
+        seen = dict(given)
+        for camera, resize in zip(self.cameras, self.resize, strict=True):
+            seen[camera] = resize(given[camera])
+        for camera, size in self.blank.items():
+            seen[camera] = torch.zeros(1, 3, size, size, dtype=torch.uint8).expand(batch, -1, -1, -1)
+        for step in self._all(Normalize):
+            seen |= {key: step.normalized(key, value) for key, value in seen.items() if key in step.offset}
+        actions = self.policy.decide(seen, self._numbers(given))
+        for step in self._all(Normalize):
+            actions = step.denormalized(ACTION_KEY, actions) if ACTION_KEY in step.offset else actions
+        return actions
+
+    def _numbers(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not self.numbers or self.noise == "numbers":
+            return {name: given[name] for name in self.numbers}
+        return self.policy.random_numbers(mix_seed(given[SEED], given[DECISION]))
+
+    def _all(self, kind: type[StepT]) -> list[StepT]:
+        return [step for step in self.steps if isinstance(step, kind)]
+
+
+def exportable_policy(bundle: Bundle) -> Any:
+    """The policy of a bundle in float32, in evaluation mode, with adapters merged.
+
+    Raises:
+        ValueError: if it cannot be exported, saying why and what can.
+    """
+    if bundle.policy == "openvla":
+        raise ValueError(
+            "policy 'openvla' cannot be exported: it writes its actions word by word with a language model that keeps "
+            "keys and values; policies 'vla' and 'statevla' can"
+        )
+    seen = [window for window in bundle.windows if window.key != ACTION_KEY]
+    past = sorted({window.key for window in seen if min(window.offsets) < 0})
+    if past:
+        raise ValueError(f"policy {bundle.policy!r} cannot be exported: it reads the past of {past}; train one without")
+    policy = load_policy(bundle).float()
+    if not isinstance(policy, Exportable):
+        raise ValueError(
+            f"policy {bundle.policy!r} cannot be exported: {type(policy).__name__} has no random_numbers and decide; "
+            "policies 'vla' and 'statevla' have"
+        )
+    if getattr(getattr(policy, "config", None), "lora", None) is not None:
+        policy.merge_lora()  # type: ignore[attr-defined]
+    return policy.requires_grad_(False)  # type: ignore[attr-defined]
+
+
+def _check_transforms(bundle: Bundle) -> None:
+    names = [step["name"] for step in bundle.transform["steps"]]
+    if "per_dataset" in names:
+        raise ValueError(
+            "a policy that learned from several datasets cannot be exported: a graph moves one body; train on one"
+        )
+    unknown = [name for name in names if name not in KNOWN_TRANSFORMS]
+    if unknown:
+        raise ValueError(f"transforms {unknown} cannot be exported; those that can are {sorted(KNOWN_TRANSFORMS)}")
+
+
+class Resize(nn.Module):
+    """Antialiased bilinear resizing as two products with fixed matrices, which every runtime computes alike."""
+
+    def __init__(self, shape: tuple[int, int], size: int) -> None:
+        super().__init__()
+        for name, side in zip(("rows", "columns"), shape, strict=True):
+            self.register_buffer(name, _bilinear(side, size), persistent=False)
+
+    rows: Tensor
+    columns: Tensor
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
+        resized = self.rows @ frames.float() @ self.columns.T
+        return resized.round().clamp(0, 255).to(torch.uint8)
+
+
+class Boxes(nn.Module):
+    """`resize_frames` where it keeps the picture or takes whole boxes of it: the very same arithmetic."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
+        return resize_frames(frames, self.size)
+
+
+def _resizing(shape: tuple[int, int], sizes: list[int | None]) -> nn.Module:
+    size = next((size for size in sizes if size is not None), None)
+    if size is None:
+        return nn.Identity()
+    return Boxes(size) if all(side % size == 0 for side in shape) else Resize(shape, size)
+
+
+def _bilinear(side: int, size: int) -> Tensor:
+    """Weights (size, side) of the old pixels in the new ones."""
+    identity = torch.eye(side)[None, None]
+    return F.interpolate(identity, (size, side), mode="bilinear", antialias=True, align_corners=False)[0, 0]

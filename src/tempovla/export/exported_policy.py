@@ -1,0 +1,103 @@
+"""An exported file as a policy that acts: raw context in, actions in the robot's units out, without model code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tempovla.export.formats import FORMATS
+from tempovla.export.sidecar import Sidecar
+from tempovla.export.signature import DECISION, SEED, TensorSpec
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.timeline import ActionChunk, Context
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, LANGUAGE_KEY, TOKENS_KEY
+from tempovla.transform.pipeline import TransformPipeline
+
+
+class ExportedPolicy:
+    """What `Controller` is to a checkpoint, for a file that `tempovla export` wrote; on the CPU.
+
+    Args:
+        file: the file, of any format; `<file>.json` lies beside it.
+
+    Attributes:
+        sidecar: what is known of the file.
+        windows, embodiment: as in a bundle.
+        device: the CPU.
+
+    Raises:
+        ValueError: if the file is missing, is not what the sidecar describes, or takes random numbers as inputs.
+        ModuleNotFoundError: if it is ONNX, and the extra `export` is not installed.
+    """
+
+    device = "cpu"
+
+    def __init__(self, file: str | Path) -> None:
+        self.sidecar = Sidecar.load(file)
+        if self.sidecar.format not in FORMATS:
+            raise ValueError(f"{file}: format {self.sidecar.format!r} is unknown; choose from {', '.join(FORMATS)}")
+        names = [spec.name for spec in self.sidecar.inputs]
+        if not self.sidecar.draws_from_seed:
+            raise ValueError(f"{file}: takes its random numbers as inputs, of {names}; export it with --noise seed")
+        self.windows = self.sidecar.windows
+        self.embodiment = self.sidecar.embodiment
+        instruction = self.sidecar.instruction
+        self._instruction = TransformPipeline.from_json({"steps": [] if instruction is None else [instruction]})
+        self._run = FORMATS[self.sidecar.format].load(Path(file), self.sidecar.inputs)
+
+    def initial_state(self, batch_size: int) -> NoiseState:
+        """State of rows that have seen nothing."""
+        return NoiseState.initial(batch_size, torch.device(self.device))
+
+    def with_seeds(self, state: NoiseState, seeds: Sequence[int]) -> NoiseState:
+        """The state with the noise of every row drawn from its seed."""
+        return state.with_seeds(torch.tensor(seeds, dtype=torch.int64))
+
+    def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
+        """Actions (B, H, A) in the robot's units from a raw context, and the next state.
+
+        Raises:
+            ValueError: if the observations lack a stream, or one is of another size or not valid.
+        """
+        now = self._instruction.forward_context(context).now
+        decision = torch.where(context.first, 0, state.decision)
+        given = {SEED: state.seed, DECISION: decision}
+        for spec in self.sidecar.inputs:
+            if spec.name not in given:
+                given[spec.name] = self._observed(spec, now, context)
+        actions = self.run(given)
+        return ActionChunk.of(actions, range(actions.shape[1])), NoiseState(state.seed, decision + 1)
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Actions (B, H, A) in the robot's units of one tensor (B, ...) an input, by name.
+
+        Raises:
+            ValueError: if one is missing, or of another shape or type.
+        """
+        tensors = []
+        for spec in self.sidecar.inputs:
+            if spec.name not in inputs:
+                raise ValueError(f"input {spec.name!r} is missing; give {[spec.name for spec in self.sidecar.inputs]}")
+            tensor = inputs[spec.name]
+            if tuple(tensor.shape[1:]) != spec.shape or tensor.dtype != spec.torch_dtype:
+                raise ValueError(
+                    f"input {spec.name!r} is {tuple(tensor.shape)} {tensor.dtype}, but was exported as "
+                    f"(batch, {', '.join(map(str, spec.shape))}) {spec.dtype}; give it so, or export with another size"
+                )
+            tensors.append(tensor.contiguous())
+        return self._run(tensors)
+
+    def _observed(self, spec: TensorSpec, now: Mapping[str, Any], context: Context) -> Tensor:
+        if spec.name not in now:
+            given = sorted({*context.now, *context.past})
+            raise ValueError(f"the policy needs stream {spec.name!r}, but is given {given}; choose matching cameras")
+        value, valid = now[spec.name].at(0)
+        if not bool(valid.all()):
+            raise ValueError(f"stream {spec.name!r} is not valid in every row; an exported policy needs all of them")
+        if spec.name.startswith(IMAGE_KEY_PREFIX):
+            return value.permute(0, 3, 1, 2)
+        return value if spec.name in (TOKENS_KEY, LANGUAGE_KEY) else value.float()

@@ -1,0 +1,182 @@
+"""From a checkpoint to a file that was run and compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tempovla import __version__
+from tempovla.export.comparison import EXAMPLE_ROWS, Reference, largest_differences
+from tempovla.export.deployed import DeployedPolicy, Noise
+from tempovla.export.formats import FORMATS, ExportFormat
+from tempovla.export.refusals import check_can_be_exported
+from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
+from tempovla.export.signature import image_shapes
+from tempovla.model.vla.registry import check_has_learned_to_act
+from tempovla.timeline import Bundle
+from tempovla.timeline.bundle import bundle_sha256
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+
+DEFAULT_NAME = "policy"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """How a policy is exported.
+
+    Attributes:
+        format: name in `FORMATS`.
+        noise: `seed` makes the noise in the graph, of a seed and the number of the decision, as `act` does; `numbers`
+            takes it as inputs, for runtimes that lack 64-bit integers.
+        tolerance: largest difference from PyTorch that is let pass, as the model sees actions.
+        image_shapes: height and width of a camera's raw pictures [px], by key or the end of it; the empty name stands
+            for all others. What is left out is as large as in the dataset.
+    """
+
+    format: str = "onnx"
+    noise: Noise = "seed"
+    tolerance: float = 1e-4
+    image_shapes: Mapping[str, tuple[int, int]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"format {self.format!r} is unknown; choose from {', '.join(FORMATS)}")
+        if self.noise not in ("seed", "numbers"):
+            raise ValueError(f"noise={self.noise!r} is unknown; choose from seed, numbers")
+        if not self.tolerance > 0:
+            raise ValueError(f"tolerance={self.tolerance} must be above 0")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        file: where.
+        differences: by batch size, the largest difference of an action from PyTorch, as the model sees actions.
+        sidecar: what was written beside it.
+    """
+
+    file: Path
+    differences: Mapping[int, float]
+    sidecar: Sidecar
+
+
+def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportConfig | None = None) -> Exported:
+    """Export a checkpoint, load the file back and compare it with PyTorch; only then it appears.
+
+    Args:
+        checkpoint: folder that training saved.
+        out: the file, or a folder for `policy.onnx` (`.pt`, `.pt2`); beside the file goes `<file>.json`.
+        config: how; None takes the defaults.
+
+    Raises:
+        ValueError: if the checkpoint is broken or cannot be exported, or the file differs too much.
+        ModuleNotFoundError: if the extra `export` is not installed.
+    """
+    config = config or ExportConfig()
+    bundle = Bundle.load(checkpoint)
+    check_has_learned_to_act(bundle, str(checkpoint))
+    chosen = FORMATS[config.format]
+    blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
+    cameras = [w.key for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX) and w.key not in blank]
+    shapes = image_shapes(bundle.provenance, tuple(cameras), config.image_shapes)
+    deployed = DeployedPolicy(bundle, shapes, config.noise).eval()
+    check_can_be_exported(deployed, config.format, loops=chosen.loops)
+    target = target_file(out, chosen)
+    with staging_folder(target) as staging:
+        file = staging / target.name
+        reference = Reference(bundle)
+        said = _write(chosen, deployed, reference, file, config.format)
+        differences = largest_differences(reference, deployed, chosen.load(file, deployed.inputs))
+        _check_close(differences, config)
+        sidecar = Sidecar(
+            config.format,
+            deployed.inputs,
+            deployed.output,
+            bundle.policy,
+            bundle.windows,
+            bundle.embodiment,
+            bundle.transform,
+            bundle.provenance,
+            bundle_sha256(checkpoint),
+            file_sha256(file),
+            _figures(differences, config, said),
+        )
+        sidecar.save(sidecar_path(file))
+        # The file itself comes last: where it is, all is there.
+        for part in sorted(staging.iterdir(), key=lambda part: part == file):
+            part.replace(target.with_name(part.name))
+    return Exported(target, differences, sidecar)
+
+
+def _write(
+    chosen: ExportFormat, deployed: DeployedPolicy, reference: Reference, file: Path, name: str
+) -> dict[str, Any]:
+    example = reference.observe(deployed, EXAMPLE_ROWS, seed=0).tensors
+    try:
+        return chosen.write(deployed, example, file)
+    except RuntimeError as error:  # of torch's exporters: an operator or a way of programming that they do not know
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ValueError(
+            f"torch cannot export this policy as {name} ({type(error).__name__}: {lines[0] if lines else ''}); "
+            "see all of it with --debug, or choose another action head, projector or format"
+        ) from error
+
+
+def _check_close(differences: Mapping[int, float], config: ExportConfig) -> None:
+    for rows, difference in differences.items():
+        if not difference <= config.tolerance:
+            raise ValueError(
+                f"the {config.format} file differs from PyTorch by {difference:.2g} of a normalised action for {rows} "
+                f"rows, more than tolerance={config.tolerance:g}; nothing was written, raise it if that will do"
+            )
+
+
+def _figures(differences: Mapping[int, float], config: ExportConfig, said: Mapping[str, Any]) -> dict[str, Any]:
+    versions = {"tempovla": __version__, "torch": torch.__version__, **said.get("versions", {})}
+    return {
+        "difference": {
+            "largest": max(differences.values()),
+            "by_batch_size": {str(rows): value for rows, value in differences.items()},
+            "unit": "normalised action",
+            "tolerance": config.tolerance,
+        },
+        "precision": "float32",
+        **said,
+        "versions": versions,
+    }
+
+
+def target_file(out: str | Path, chosen: ExportFormat) -> Path:
+    """The file to write: `out` itself, or within it where it is a folder or has no suffix.
+
+    Raises:
+        ValueError: if the suffix is another format's.
+    """
+    target = Path(out)
+    if target.is_dir() or not target.suffix:
+        return target / f"{DEFAULT_NAME}{chosen.suffix}"
+    if target.suffix != chosen.suffix:
+        raise ValueError(f"out {str(out)!r} does not end in {chosen.suffix}, as files of this format do; rename it")
+    return target
+
+
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """A folder beside the target for files in the making; gone in the end, whatever happens."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,169 @@
+"""The formats: how a policy becomes a file, and how the file is run again."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tempovla.export.deployed import DeployedPolicy
+from tempovla.export.signature import TensorSpec
+
+Runner = Callable[[Sequence[Tensor]], Tensor]
+"""Runs a loaded file: one tensor an input, in order, to actions (B, H, A)."""
+
+LARGEST_ONNX_FILE = 1_800_000_000
+"""Bytes of weights from which on they lie beside the ONNX file, which may not exceed 2 GiB itself."""
+
+
+class ExportFormat(Protocol):
+    """One format.
+
+    Attributes:
+        suffix: of its files.
+        loops: whether a loop over time stays one, as a scan needs it.
+    """
+
+    suffix: str
+    loops: bool
+
+    def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
+        """Write the file; what to say of it."""
+
+    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
+        """Load the file and say how it is run."""
+
+
+class OnnxFormat:
+    """ONNX, by torch's exporter on top of `torch.export`; run by onnxruntime."""
+
+    suffix = ".onnx"
+    loops = True
+
+    def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
+        """Write the file and, where the weights are too many for one, another beside it that ends in `.data`.
+
+        Raises:
+            ModuleNotFoundError: if the extra `export` is not installed.
+        """
+        import onnx
+        import onnxruntime  # noqa: F401  what is missing is said before the work, not after it
+        import onnxscript
+
+        program = export_program(policy, example)
+        with _quiet():
+            converted = torch.onnx.export(
+                program,
+                input_names=[spec.name for spec in policy.inputs],
+                output_names=[policy.output.name],
+                dynamo=True,
+                verbose=False,
+            )
+        assert converted is not None
+        nodes = list(converted.model.graph.all_nodes())
+        for node in nodes:
+            node.metadata_props.clear()  # which module each came from, in more bytes than small weights have
+        size = sum(weight.numel() * weight.element_size() for weight in policy.parameters())
+        converted.save(path, external_data=size > LARGEST_ONNX_FILE)
+        return {
+            "opset": converted.model.opset_imports[""],
+            "nodes": len(nodes),
+            "versions": {"onnx": onnx.__version__, "onnxscript": onnxscript.__version__},
+        }
+
+    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
+        """A session on the CPU, with as many threads as torch.
+
+        Raises:
+            ModuleNotFoundError: if the extra `export` is not installed.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        names = [spec.name for spec in inputs]
+
+        def run(tensors: Sequence[Tensor]) -> Tensor:
+            given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+            return torch.from_numpy(session.run(None, given)[0])
+
+        return run
+
+
+class TorchExportFormat:
+    """`torch.export`: a graph for torch itself, in Python or ahead of time compiled; needs no model code."""
+
+    suffix = ".pt2"
+    loops = True
+
+    def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
+        """Write the file."""
+        with _quiet():
+            torch.export.save(export_program(policy, example), path)
+        return {}
+
+    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
+        """The graph as a module."""
+        with _quiet():
+            module = torch.export.load(path).module()
+        return lambda tensors: module(*tensors)
+
+
+class TorchScriptFormat:
+    """TorchScript by tracing, for runtimes in C++ that have nothing newer; torch deprecates it."""
+
+    suffix = ".pt"
+    loops = False
+
+    def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
+        """Write the file."""
+        with _quiet(), torch.no_grad():
+            traced = torch.jit.trace(policy, tuple(example), check_trace=False)  # other batches are checked later
+            torch.jit.save(torch.jit.freeze(traced), path)
+        return {}
+
+    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
+        """The traced module."""
+        with _quiet():
+            module = torch.jit.load(path)
+        return lambda tensors: module(*tensors)
+
+
+FORMATS: dict[str, ExportFormat] = {
+    "onnx": OnnxFormat(),
+    "torchscript": TorchScriptFormat(),
+    "torch-export": TorchExportFormat(),
+}
+
+
+def export_program(policy: DeployedPolicy, example: Sequence[Tensor]) -> torch.export.ExportedProgram:
+    """The graph of a policy, for any number of rows."""
+    batch = torch.export.Dim("batch")
+    shapes = {"tensors": tuple({0: batch} for _ in example)}
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(policy, tuple(example), dynamic_shapes=shapes, strict=False)
+    for module in program.graph_module.modules():
+        for node in getattr(getattr(module, "graph", None), "nodes", ()):
+            node.meta.pop("stack_trace", None)  # source code by node, with this machine's paths
+    return program
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch's exporters warn of their own insides, and of torchvision's operators."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)

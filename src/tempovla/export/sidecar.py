@@ -1,0 +1,129 @@
+"""What lies beside an exported file: `<file>.json`, all that is needed to run it and to know where it is from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tempovla.export.signature import DECISION, SEED, TensorSpec
+from tempovla.timeline import Bundle, Embodiment, Window
+from tempovla.timeline.bundle import read_json
+from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The description of an exported file.
+
+    Attributes:
+        format: name in `FORMATS`.
+        inputs, output: of the graph, in order.
+        policy: registered name of the policy.
+        windows, embodiment: as in a bundle.
+        transform: the bundle's transforms; of these the graph holds all but the instruction's.
+        provenance: how the policy came to be.
+        checkpoint_sha256: of the bundle.
+        file_sha256: of the file.
+        figures: the largest difference from PyTorch by batch size, opset, nodes, versions.
+    """
+
+    format: str
+    inputs: tuple[TensorSpec, ...]
+    output: TensorSpec
+    policy: str
+    windows: tuple[Window, ...]
+    embodiment: Embodiment
+    transform: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    checkpoint_sha256: str
+    file_sha256: str
+    figures: Mapping[str, Any]
+
+    @property
+    def instruction(self) -> dict[str, Any] | None:
+        """The transform that makes tokens or a vector of an instruction: its name, and tokenizer or embedder."""
+        names = ("tokenize_instruction", "embed_instruction")
+        return next((dict(step) for step in self.transform["steps"] if step["name"] in names), None)
+
+    @property
+    def draws_from_seed(self) -> bool:
+        """Whether every input is an observation or a seed: no random numbers are asked for."""
+        known = {SEED, DECISION, TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.windows)}
+        return all(spec.name in known for spec in self.inputs)
+
+    def bundle(self) -> Bundle:
+        """What a bundle says, without weights."""
+        return Bundle(self.policy, {}, self.windows, self.embodiment, self.transform, {}, self.provenance)
+
+    def save(self, path: Path) -> None:
+        """Write the JSON file."""
+        data = {
+            "format_version": FORMAT_VERSION,
+            "format": self.format,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [self.output.to_json()],
+            "instruction": self.instruction,
+            **self.figures,
+            "policy": self.policy,
+            "windows": [window.to_json() for window in self.windows],
+            "embodiment": self.embodiment.to_json(),
+            "transform": self.transform,
+            "provenance": self.provenance,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "file_sha256": self.file_sha256,
+        }
+        path.write_text(json.dumps(data, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, file: str | Path) -> Sidecar:
+        """Read what lies beside an exported file.
+
+        Raises:
+            ValueError: if either is missing, or they do not belong together.
+        """
+        file = Path(file)
+        path = sidecar_path(file)
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file; give one that `tempovla export` wrote")
+        data = read_json(path, remedy=f"copy it from where {file.name} was exported")
+        if data.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: format_version {data.get('format_version')!r} is not {FORMAT_VERSION}; export again"
+            )
+        try:
+            sidecar = cls(
+                data["format"],
+                tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
+                TensorSpec.from_json(data["outputs"][0]),
+                data["policy"],
+                tuple(Window.from_json(window) for window in data["windows"]),
+                Embodiment.from_json(data["embodiment"]),
+                data["transform"],
+                data["provenance"],
+                data["checkpoint_sha256"],
+                data["file_sha256"],
+                data,
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"{path}: not readable ({error!r}); copy it again") from None
+        if file_sha256(file) != sidecar.file_sha256:
+            raise ValueError(f"{file}: is not the file that {path.name} describes; copy both again")
+        return sidecar
+
+
+def sidecar_path(file: str | Path) -> Path:
+    """`<file>.json`."""
+    file = Path(file)
+    return file.with_name(f"{file.name}.json")
+
+
+def file_sha256(file: Path) -> str:
+    """64 hexadecimal digits of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

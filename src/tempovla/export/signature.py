@@ -1,0 +1,92 @@
+"""Inputs and outputs of an exported policy: names, shapes and types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+SEED, DECISION = "seed", "decision"
+"""Inputs that a decision's noise follows from, as in `NoiseState`: the row's seed, and how many decisions were made."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output.
+
+    Attributes:
+        name: for observations the key of the stream.
+        shape: behind the batch, which may have any size.
+        dtype: `uint8`, `float32` or `int64`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The type in torch."""
+        return cast(torch.dtype, getattr(torch, self.dtype))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready form; `from_json` reads it back."""
+        return {"name": self.name, "shape": ["batch", *self.shape], "dtype": self.dtype}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TensorSpec:
+        """Read what `to_json` wrote."""
+        return cls(data["name"], tuple(data["shape"][1:]), data["dtype"])
+
+
+def image_shapes(
+    provenance: Mapping[str, Any], cameras: tuple[str, ...], given: Mapping[str, tuple[int, int]] | None = None
+) -> dict[str, tuple[int, int]]:
+    """Height and width of every camera's raw pictures [px]: those given, else those of the dataset.
+
+    Args:
+        provenance: of the checkpoint.
+        cameras: keys of the streams.
+        given: by a camera's key or the end of it; the empty name stands for all others.
+
+    Raises:
+        ValueError: if a name is no camera's, or nobody knows.
+    """
+    given = dict(given or {})
+    recorded = provenance.get("image_shapes", {})
+    side = provenance.get("recording", {}).get("image_size")
+    shapes: dict[str, tuple[int, int]] = {}
+    for camera in cameras:
+        name = next((name for name in given if name and (camera == name or camera.endswith(f".{name}"))), "")
+        if name in given:
+            shapes[camera] = given[name]
+        elif camera in recorded:
+            shapes[camera] = (recorded[camera][0], recorded[camera][1])
+        elif isinstance(side, int):
+            shapes[camera] = (side, side)
+        else:
+            raise ValueError(
+                f"the checkpoint does not say how large the pictures of {camera!r} are; give --image_size HEIGHTxWIDTH"
+            )
+    unknown = [name for name in given if name and not any(c == name or c.endswith(f".{name}") for c in cameras)]
+    if unknown:
+        raise ValueError(f"image_size names {unknown}, but the policy's cameras are {list(cameras)}; name those")
+    return shapes
+
+
+def parse_image_size(text: str) -> dict[str, tuple[int, int]]:
+    """`64`, `480x640` (height, width) or `front=480x640,wrist=128`, as `image_shapes` takes it.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    shapes = {}
+    for part in text.split(","):
+        name, _, size = part.strip().rpartition("=")
+        sides = [int(side) if side.strip().isdecimal() else 0 for side in size.lower().split("x")]
+        if len(sides) > 2 or min(sides) < 1 or name in shapes:
+            raise ValueError(f"image_size {text!r} is not readable; write 64, 480x640 or front=480x640,wrist=128")
+        shapes[name] = (sides[0], sides[-1])
+    return shapes

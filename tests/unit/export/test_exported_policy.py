@@ -1,0 +1,82 @@
+"""An exported file acts as its checkpoint does, decision after decision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.contract.registry import WRIST
+from tests.contract.toys import FRONT, STATE
+from tests.unit.export.bundles import BODY, INSTRUCTIONS, save
+
+from tempovla.export.exported_policy import ExportedPolicy
+from tempovla.export.exporter import ExportConfig, export_checkpoint
+from tempovla.rollout.controller import Controller
+from tempovla.timeline import Bundle, Context, Task, Track
+
+
+def raw_context(step: int, first: list[bool], rows: int = 3) -> Context:
+    generator = torch.Generator().manual_seed(step)
+    frames = {
+        key: torch.randint(0, 256, (rows, 1, *shape, 3), dtype=torch.uint8, generator=generator)
+        for key, shape in ((FRONT, (21, 27)), (WRIST, (32, 32)))
+    }
+    state = torch.randn(rows, 1, 3, generator=generator)
+    now = {key: Track.of(value, (0,)) for key, value in {**frames, STATE: state}.items()}
+    tasks = tuple(Task(INSTRUCTIONS[row % 2], BODY) for row in range(rows))
+    return Context({}, now, tasks, torch.tensor(first))
+
+
+def check_acts_alike(file, checkpoint) -> None:
+    exported, controller = ExportedPolicy(file), Controller.from_bundle(Bundle.load(checkpoint))
+    assert (exported.windows, exported.embodiment) == (controller.windows, controller.embodiment)
+    seeds = [3, 4, 5]
+    states = [actor.with_seeds(actor.initial_state(3), seeds) for actor in (exported, controller)]
+    for step, first in enumerate([[True] * 3, [False] * 3, [False, True, False]]):
+        context = raw_context(step, first)
+        (got, states[0]), (want, states[1]) = exported.act(context, states[0]), controller.act(context, states[1])
+        assert torch.equal(got.offset, want.offset)
+        torch.testing.assert_close(got.value, want.value, rtol=1e-4, atol=1e-3)
+
+
+def test_it_acts_as_the_controller_does(flow_script, flow_checkpoint):
+    check_acts_alike(flow_script.file, flow_checkpoint)
+
+
+def test_onnx_acts_as_the_controller_does(flow_onnx, flow_checkpoint):
+    check_acts_alike(flow_onnx.file, flow_checkpoint)
+
+
+def test_statevla_is_told_its_instruction_as_a_vector(tmp_path):
+    checkpoint = save(tmp_path, "statevla")
+    file = export_checkpoint(checkpoint, tmp_path / "script", ExportConfig("torchscript")).file
+    check_acts_alike(file, checkpoint)
+
+
+def test_observations_that_it_cannot_take_are_refused(flow_script):
+    policy = ExportedPolicy(flow_script.file)
+    state, context = policy.initial_state(3), raw_context(0, [True] * 3)
+
+    def refusal(key: str, track: Track | None) -> str:
+        now = {**context.now, key: track} if track is not None else {k: v for k, v in context.now.items() if k != key}
+        with pytest.raises(ValueError, match=r".+") as error:
+            policy.act(replace(context, now=now), state)
+        return str(error.value)
+
+    small = Track.of(torch.zeros(3, 1, 16, 16, 3, dtype=torch.uint8), (0,))
+    assert f"input '{FRONT}' is (3, 3, 16, 16) torch.uint8, but was exported as (batch, 3, 21, 27)" in refusal(
+        FRONT, small
+    )
+    assert f"the policy needs stream '{WRIST}', but is given" in refusal(WRIST, None)
+    unseen = Track(context.now[STATE].value, torch.tensor([[True], [False], [True]]), torch.tensor([0]))
+    assert f"stream '{STATE}' is not valid in every row" in refusal(STATE, unseen)
+    with pytest.raises(ValueError, match=r"input 'observation.images.front' is missing"):
+        policy.run({})
+
+
+def test_a_file_that_takes_random_numbers_does_not_act_by_itself(tmp_path):
+    config = ExportConfig("torchscript", noise="numbers")
+    exported = export_checkpoint(save(tmp_path, "gaussian"), tmp_path / "script", config)
+    with pytest.raises(ValueError, match=r"takes its random numbers as inputs, .* export it with --noise seed"):
+        ExportedPolicy(exported.file)
