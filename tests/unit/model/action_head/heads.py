@@ -29,9 +29,14 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "flow-mamba": ("flow_matching", {"network": "mamba", **SMALL}),
     "flow-cross-attention": ("flow_matching", {"network": "cross_attention", "draws": 2, **ATTENDING}),
     "transformer": ("transformer", ATTENDING),
+    "transformer-noise": ("transformer", {"input_noise": 0.5, **ATTENDING}),
     "transformer-bins": ("transformer", {"num_bins": 16, **ATTENDING}),
 }
-ATTEND_TO_TOKENS = ("diffusion-transformer", "flow-cross-attention", "transformer", "transformer-bins")
+ATTEND_TO_TOKENS = (
+    "diffusion-transformer",
+    "flow-cross-attention",
+    *(case for case in CASES if case.startswith("transformer")),
+)
 
 
 def build(case: str) -> ActionHeadBase:

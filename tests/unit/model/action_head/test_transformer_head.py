@@ -78,6 +78,35 @@ def test_a_steps_loss_is_its_likelihood_under_the_mixture():
     torch.testing.assert_close(reduce_term("loss", term), -expected.mean() / 3)
 
 
+def test_the_least_log_std_bounds_the_density():
+    tokens = build(min_log_std=-1.5).tokens
+    hidden = -100.0 * tokens.out.weight.sum(dim=0).expand(1, 5, 16)
+    mean = tokens._mixture(hidden).mean[..., 0, :]
+    density = tokens._mixture(hidden).log_prob(mean, torch.ones_like(mean, dtype=torch.bool))
+    assert tokens._mixture(hidden).log_std.min() >= -1.5
+    assert density.max() <= 3 * (1.5 - 0.5 * math.log(2 * math.pi)) + 1e-5
+
+
+@every_kind
+def test_input_noise_disturbs_what_later_steps_read_by_the_rows_seed_and_nothing_else(options):
+    features, actions = random(2, 8), 0.5 * random(2, 5, 3)
+    valid = torch.ones(2, 5, dtype=torch.bool)
+    valid[1, 3:] = False
+    disturbed, plain = build(input_noise=0.5, **options), build(**options)
+
+    def predictions(head, seeds):
+        return head.loss_terms(features, actions, valid, torch.tensor(seeds))["action_loss"].prediction
+
+    def by_row(head, seeds):
+        return [row.flatten() for row in predictions(head, seeds)]
+
+    one, other = by_row(disturbed, [1, 2]), by_row(disturbed, [1, 3])
+    assert torch.equal(one[0], other[0])
+    assert not torch.equal(one[1], other[1])
+    assert torch.equal(predictions(plain, [1, 2]), predictions(plain, [1, 3]))
+    assert torch.equal(disturbed.sample(features, torch.tensor([1, 2])), plain.sample(features, torch.tensor([1, 2])))
+
+
 def test_actions_come_back_from_bins_to_within_half_a_bin():
     tokens = BinTokens(16, 3, num_bins=64, bin_range=2.0)
     actions = torch.linspace(-2, 2, 90).view(2, 15, 3)
@@ -125,3 +154,7 @@ def test_what_does_not_fit_is_refused():
         TransformerActionHead(8, 3, hidden_dim=16, num_heads=3)
     with pytest.raises(ValueError, match="num_bins=0 must be at least 1"):
         build(num_bins=0)
+    with pytest.raises(ValueError, match=r"min_log_std=2\.5 must be below 2\.0"):
+        build(min_log_std=2.5)
+    with pytest.raises(ValueError, match=r"input_noise=-0\.1 must not be negative"):
+        build(input_noise=-0.1)
