@@ -80,23 +80,30 @@ def check_fits(model: Streams, source: EpisodeSource) -> None:
     """Refuse a dataset whose streams are not what the model reads.
 
     Raises:
-        ValueError: naming the stream, both sizes and the remedy.
+        ValueError: naming all streams that differ, and the settings with which the model fits.
     """
+    found, remedies = [], []
     wanted = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
     for key, (name, size) in wanted.items():
         if size is None:
             continue
         if key not in source.streams:
             raise ValueError(f"{source.name}: has no stream {key!r}, but {sorted(source.streams)}; the model needs it")
-        if source.streams[key].shape != (size,):
-            actual = source.streams[key].shape
-            raise ValueError(f"{source.name}: stream {key!r} has shape {actual}; set model.{name}={actual[0]}")
+        actual = source.streams[key].shape
+        if actual != (size,):
+            found.append(f"stream {key!r} has shape {actual}")
+            remedies.append(f"model.{name}={actual[0]}")
     cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
-    for camera in model.cameras:
-        if camera not in cameras:
-            raise ValueError(f"{source.name}: has no camera {camera!r}; set model.cameras to some of {cameras}")
-    if model.has_gripper:
-        check_gripper(source)
+    missing = [camera for camera in model.cameras if camera not in cameras]
+    if missing:
+        found.append(f"has no camera {missing[0]!r}")
+        remedies.append(f"model.cameras to some of {cameras}")
+    problem = gripper_problem(source) if model.has_gripper else None
+    if problem is not None:
+        found.append(problem)
+        remedies.append("model.has_gripper=false")
+    if found:
+        raise ValueError(f"{source.name}: {', '.join(found)}; set {' and '.join(remedies)}")
 
 
 def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str) -> None:
@@ -121,19 +128,13 @@ def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str)
             )
 
 
-def check_gripper(source: EpisodeSource, remedy: str = "model.has_gripper=false") -> None:
-    """Refuse a dataset whose last action dimension is no gripper in {-1, +1}: it could be learned, but not executed.
-
-    Raises:
-        ValueError: naming the range and the remedy.
-    """
+def gripper_problem(source: EpisodeSource) -> str | None:
+    """Why the last action dimension is no gripper in {-1, +1}: one that is not could be learned, but not executed."""
     statistics = source.statistics.get(ACTION_KEY, {})
     ends = {name: float(np.ravel(statistics[name])[-1]) for name in ("min", "max") if name in statistics}
-    if any(abs(end) != 1.0 for end in ends.values()):
-        raise ValueError(
-            f"{source.name}: the last dimension of {ACTION_KEY!r} ranges over {ends}, so it is no gripper in "
-            f"{{-1, +1}}; set {remedy}"
-        )
+    if all(abs(end) == 1.0 for end in ends.values()):
+        return None
+    return f"the last dimension of {ACTION_KEY!r} ranges over {ends}, so it is no gripper in {{-1, +1}}"
 
 
 def split_source(source: EpisodeSource, recipe: Recipe) -> tuple[Mixture, Mixture | None]:

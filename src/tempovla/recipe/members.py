@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from tempovla.data.memory import preload
 from tempovla.data.open import open_source
-from tempovla.recipe.dataset import Recipe, Streams, check_gripper, load_dataset, stream_keys
+from tempovla.recipe.dataset import Recipe, Streams, gripper_problem, load_dataset, stream_keys
 from tempovla.recipe.dataset_config import MemberConfig
 from tempovla.timeline import Embodiment, EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -133,8 +133,9 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
                 f"{source.name}: stream {key!r} has {member.dim(key)} dimensions, more than the model's "
                 f"{room}{beside}; set model.{name}={member.dim(key) + size - room}"
             )
-    if has_gripper:
-        check_gripper(source, "has_gripper: false of it in data.mixture")
+    problem = gripper_problem(source) if has_gripper else None
+    if problem is not None:
+        raise ValueError(f"{source.name}: {problem}; set has_gripper: false of it in data.mixture")
     return member
 
 

@@ -267,6 +267,16 @@ def test_a_gripper_that_is_not_binary_is_refused(tmp_path, recipe):
     check_fits(replace(recipe.model, has_gripper=False), source)
 
 
+def test_all_that_does_not_fit_is_said_at_once_with_the_settings_that_do(tmp_path, recipe):
+    source = open_dataset(record(tmp_path / "continuous", binary_gripper=False))
+    model = replace(recipe.model, robot_state_dim=5, action_dim=6, cameras=("observation.images.top",))
+    with pytest.raises(ValueError, match="set model") as error:
+        check_fits(model, source)
+    remedies = str(error.value).rpartition("; set ")[2].split(" and ")
+    cameras = "model.cameras to some of ['observation.images.front', 'observation.images.wrist']"
+    assert remedies == ["model.robot_state_dim=3", "model.action_dim=3", cameras, "model.has_gripper=false"]
+
+
 def test_the_phase_of_a_checkpoint_is_read_without_its_weights(tmp_path, recipe):
     folder = train_phase(recipe, 1, tmp_path / "run").checkpoint
     for weights in folder.glob("*.safetensors"):
