@@ -113,13 +113,14 @@ class HistoryRecorder:
                     f"{name}: state and action {shapes} must both be of 1 or 2 dims, this one of {size} last"
                 )
         rows = [value if value.dim() == 2 else value[None] for value in pair]
-        if self.state is None:
-            self.state = HistoryState.init(len(rows[0]), *self._sizes, device=rows[0].device)
-        if len(rows[0]) != len(self.state.valid):
+        before = self.state
+        if before is None:
+            before = HistoryState.init(len(rows[0]), *self._sizes, device=rows[0].device)
+        if len(rows[0]) != len(before.valid):
             raise ValueError(
-                f"a step of {len(rows[0])} rows does not follow a history of {len(self.state.valid)}; reset() it first"
+                f"a step of {len(rows[0])} rows does not follow a history of {len(before.valid)}; reset() it first"
             )
-        self.state = self.state.push(*rows)
+        self.state = before.push(*rows)
 
     def tensors(self, device: torch.device | str | None = None) -> tuple[Tensor, Tensor, Tensor] | None:
         """States (B, T, obs_dim), actions (B, T, action_dim) and valid (B, T), T of the longest row; None if empty."""

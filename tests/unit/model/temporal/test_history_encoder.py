@@ -30,7 +30,9 @@ def left_padding(*lengths: int, length: int = 6) -> torch.Tensor:
 
 def assert_same(expected: dict, actual: dict, names=POOLED) -> None:
     for name in names:
-        torch.testing.assert_close(actual[name], expected[name], rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            actual[name], expected[name], rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_the_defaults_are_those_of_the_page():
@@ -48,7 +50,7 @@ def test_the_defaults_are_those_of_the_page():
 
 def test_outputs_have_the_keys_and_shapes_of_the_page():
     outputs = encoder()(*steps())
-    expected = {name: (3, 12) for name in POOLED} | {name: (3, 6, 12) for name in PER_STEP}
+    expected = dict.fromkeys(POOLED, (3, 12)) | dict.fromkeys(PER_STEP, (3, 6, 12))
     assert {name: tuple(value.shape) for name, value in outputs.items()} == expected
 
 
@@ -173,7 +175,9 @@ def test_the_order_of_earlier_steps_matters_only_with_timestep_embeddings():
         for name, value in model.named_parameters():
             if name in ages:
                 torch.nn.init.normal_(value)
-        difference = model(states, actions)["state_encoding"] - model(states[:, order], actions[:, order])["state_encoding"]
+        difference = (
+            model(states, actions)["state_encoding"] - model(states[:, order], actions[:, order])["state_encoding"]
+        )
         assert (difference.abs().max() > 1e-3) if embedded else (difference.abs().max() < 1e-6)
 
 
@@ -200,20 +204,23 @@ def test_gradients_agree_with_differences():
     assert torch.autograd.gradcheck(lambda s, a: tuple(model(s, a, valid).values()), (states, actions))
 
 
-def test_what_an_action_was_some_steps_ago_can_be_learned():
+@pytest.mark.parametrize("knows_time", [True, False])
+def test_what_an_action_was_some_steps_ago_can_be_learned_by_its_age_alone(knows_time):
     torch.manual_seed(0)
-    model = HistoryEncoder(replace(CONFIG, output_dim=4, dropout=0.0, num_layers=1))
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    config = replace(CONFIG, output_dim=4, dropout=0.0, num_layers=1, use_timestep_embedding=knows_time)
+    model = HistoryEncoder(config)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     losses = []
-    for _ in range(250):
-        states, actions = torch.zeros(64, 6, 5), torch.randn(64, 6, 3)
+    for _ in range(180):
+        states, actions = torch.zeros(32, 6, 5), torch.randn(32, 6, 3)
         loss = (model(states, actions)["fused"][:, :3] - actions[:, 2]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[:10]) / 10 > 0.9
-    assert sum(losses[-10:]) / 10 < 0.1
+    late = sum(losses[-10:]) / 10
+    assert (late < 0.1) if knows_time else (late > 0.7)
 
 
 def test_the_guides_signature_is_served():
