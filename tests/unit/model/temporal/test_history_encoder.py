@@ -197,6 +197,16 @@ def test_dropout_acts_in_training_alone():
     assert torch.equal(model(*history)["fused"], model(*history)["fused"])
 
 
+def test_autocast_gives_about_the_same():
+    model, (states, actions) = encoder(), steps()
+    valid = left_padding(6, 3, 0)
+    expected = model(states, actions, valid)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(states, actions, valid)
+    for name, value in outputs.items():
+        torch.testing.assert_close(value.float(), expected[name], rtol=0.05, atol=0.05)
+
+
 def test_gradients_agree_with_differences():
     model = encoder(hidden_dim=4, output_dim=4, history_length=3, num_layers=1).double()
     states, actions = (x.double().requires_grad_() for x in steps(rows=2, length=3))
