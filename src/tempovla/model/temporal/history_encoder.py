@@ -254,6 +254,25 @@ class HistoryAwarePolicy(nn.Module):
             )
         return observation + self.project(self.history_encoder.encode(history)["fused"])
 
+    def sequence_features(
+        self, observations: Tensor, actions: Tensor, history: HistoryState, valid: Tensor | None = None
+    ) -> tuple[Tensor, HistoryState]:
+        """What `features` gives at every step of a sequence, at once: each knows the actions before it, not its own.
+
+        Args:
+            observations: (B, T, obs_dim).
+            actions: (B, T, action_dim), taken there.
+            history: before the first step.
+            valid: (B, T) bool, False for padding at an episode's start, whose features say nothing; None for all.
+
+        Returns:
+            The features (B, T, obs_dim), and the history after the last step.
+        """
+        steps = checked("observations", observations, self.history_encoder.config.obs_dim, valid)
+        fused, after = self.history_encoder.sequence(observations, actions, history, steps)
+        before = torch.cat([self.history_encoder.encode(history)["fused"][:, None], fused[:, :-1]], dim=1)
+        return clean(observations, steps) + self.project(before), after
+
     def forward(
         self,
         observation: Tensor,

@@ -120,3 +120,28 @@ def test_observations_of_other_rows_than_the_history_are_refused():
     model.update_history(*transitions(1)[0])
     with pytest.raises(ValueError, match=r"observation \(3, 4\) must be \(2, 4\).*reset_history"):
         model(torch.zeros(3, 4))
+
+
+@torch.no_grad()
+def test_training_on_a_sequence_sees_what_acting_step_by_step_sees():
+    model, steps = policy(), transitions(7)
+    states, actions = (torch.stack([pair[index] for pair in steps], dim=1) for index in (0, 1))
+    valid = torch.arange(7) >= torch.tensor([0, 2])[:, None]
+    states[1, :2], actions[1, :2] = torch.nan, torch.nan
+    features, after = model.sequence_features(states, actions, model.initial_state(2), valid)
+    assert features.isfinite().all()
+    for row, first in ((0, 0), (1, 2)):
+        history = model.initial_state(1)
+        for index in range(first, 7):
+            expected = model.features(states[row : row + 1, index], history)
+            torch.testing.assert_close(features[row : row + 1, index], expected, rtol=1e-5, atol=1e-5)
+            history = history.push(states[row : row + 1, index], actions[row : row + 1, index])
+        assert torch.equal(after.states[row : row + 1], history.states)
+
+
+def test_features_of_a_sequence_do_not_know_the_action_to_learn():
+    model, steps = policy(), transitions(5)
+    states, actions = (torch.stack([pair[index] for pair in steps], dim=1) for index in (0, 1))
+    actions.requires_grad_()
+    model.sequence_features(states, actions, model.initial_state(2))[0][:, 3].sum().backward()
+    assert (actions.grad.abs().amax(dim=(0, 2)) > 0).tolist() == [True, True, True, False, False]
