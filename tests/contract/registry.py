@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from tests import libero_recordings, openvla_tiny, recordings, smolvla_tiny
+from tests.contract.history_memory import HistoryMemory
 from tests.contract.samples import EMBODIMENT, VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from torch import Tensor
@@ -22,6 +23,7 @@ from tempovla.data.memory import MemoryEpisode, MemorySource, preload
 from tempovla.data.selection import select
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
+from tempovla.model.temporal.history_encoder import HistoryEncoder
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
@@ -173,8 +175,16 @@ class MemoryCase:
     features: int
 
 
+def history(**options: Any) -> MemoryCase:
+    """A tiny history encoder of 5 steps."""
+    sizes = {"obs_dim": 5, "action_dim": 3, "context_dim": 8, "num_heads": 2, "history_length": 5}
+    return MemoryCase(lambda: seeded(lambda: HistoryMemory(HistoryEncoder(**sizes, **options).eval())), 8)
+
+
 MEMORIES: dict[str, MemoryCase] = {
     "toy": MemoryCase(ToyMemory, 5),
+    "history": history(),
+    "history-plain": history(use_action_embedding=False, use_timestep_embedding=False, num_layers=1),
     "mamba": MemoryCase(lambda: seeded(lambda: Mamba(MambaConfig(d_model=8, depth=2, d_state=4)).eval()), 8),
     "mamba2": MemoryCase(
         lambda: seeded(lambda: Mamba(Mamba2Config(d_model=8, depth=2, d_state=4, head_dim=8)).eval()), 8
