@@ -52,27 +52,30 @@ def visible_keys(
     return age, seen
 
 
-def rotary_angles(length: int, head_dim: int, like: Tensor) -> Rotary:
-    """Cosine and sine (1, length, head_dim) of the positions 0 to length - 1 (Su et al., 2021)."""
-    rates = torch.exp(torch.arange(0, head_dim, 2, device=like.device) * (-math.log(10000.0) / head_dim))
-    angle = torch.arange(length, device=like.device).unsqueeze(1) * rates
-    angle = torch.cat([angle, angle], dim=1).unsqueeze(0).to(like.dtype)
-    return angle.cos(), angle.sin()
+def rotary_table(length: int, head_dim: int) -> Rotary:
+    """Cosine and sine (length, head_dim) float32 of the positions 0 to length - 1 (Su et al., 2021).
+
+    Angles are float64 inside: only then do equal distances turn alike far from 0.
+    """
+    rates = torch.exp(torch.arange(0, head_dim, 2, dtype=torch.float64) * (-math.log(10000.0) / head_dim))
+    angle = torch.arange(length, dtype=torch.float64).unsqueeze(1) * rates
+    angle = torch.cat([angle, angle], dim=1)
+    return angle.cos().float(), angle.sin().float()
 
 
 class SlidingAttention(nn.Module):
     """Multi-head attention of new steps to kept ones and to each other."""
 
-    def __init__(self, dim: int, num_heads: int, dropout: float, ages: int | None, *, rotary: bool) -> None:
+    def __init__(self, dim: int, num_heads: int, dropout: float, ages: int | None) -> None:
         """`ages`: how many distances have a learned score for every head; None means that none has."""
         super().__init__()
-        self.num_heads, self.dropout, self.rotary = num_heads, dropout, rotary
+        self.num_heads, self.dropout = num_heads, dropout
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         self.age_score = None if ages is None else nn.Parameter(torch.zeros(num_heads, ages))
 
     def forward(
-        self, x: Tensor, kept: tuple[Tensor, Tensor] | None, age: Tensor, seen: Tensor
+        self, x: Tensor, kept: tuple[Tensor, Tensor] | None, age: Tensor, seen: Tensor, rotary: Rotary | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Attend.
 
@@ -81,6 +84,7 @@ class SlidingAttention(nn.Module):
             kept: keys and values (B, S, D) of the steps before; None means S = 0.
             age: (T, S + T) places in the table of learned scores.
             seen: (B or 1, T, S + T) bool; every step sees one.
+            rotary: (1, S + T, D / heads) of the keys' positions, the new steps' last; None turns nothing.
 
         Returns:
             Mixed (B, T, D), and the new steps' keys and values (B, T, D), without positions.
@@ -91,10 +95,9 @@ class SlidingAttention(nn.Module):
             key, value = torch.cat([kept[0].to(key.dtype), key], 1), torch.cat([kept[1].to(key.dtype), value], 1)
         head_dim = x.shape[2] // self.num_heads
         queries, keys, values = (split_heads(part, head_dim) for part in (query, key, value))
-        if self.rotary:
-            cos, sin = rotary_angles(key.shape[1], head_dim, x)
-            queries = rotate(queries, (cos[:, -x.shape[1] :], sin[:, -x.shape[1] :]))
-            keys = rotate(keys, (cos, sin))
+        if rotary is not None:
+            queries = rotate(queries, (rotary[0][:, -x.shape[1] :], rotary[1][:, -x.shape[1] :]))
+            keys = rotate(keys, rotary)
         bias = self._bias(age, seen, queries)
         dropout = self.dropout if self.training else 0.0
         if fused_is_slow(queries):

@@ -136,7 +136,7 @@ class TemporalCore(nn.Module):
             ValueError: if the core is not causal.
         """
         if not self.config.use_causal_mask:
-            raise ValueError("use_causal_mask=False cannot be streamed; set it to True, or call forward")
+            raise ValueError("use_causal_mask=False cannot be streamed; set it to True, or encode whole sequences")
         weight = self.no_hidden
         zeros = weight.new_zeros(batch, self.config.hidden_dim)
         seen = torch.zeros(batch, dtype=torch.bool, device=weight.device)
@@ -179,7 +179,11 @@ class TemporalCore(nn.Module):
         output, state = self.run(x.unsqueeze(1), state, None if valid is None else valid.unsqueeze(1))
         return TemporalOutput(output.hidden[:, 0], output.aggregated[:, 0], output.last), state
 
-    def forward(
+    def forward(self, observations: Tensor, attention_mask: Tensor | None = None, return_sequence: bool = True) -> Any:
+        """As `encode`; the LSTM's differs."""
+        return self.encode(observations, attention_mask, return_sequence)
+
+    def encode(
         self, observations: Tensor, attention_mask: Tensor | None = None, return_sequence: bool = True
     ) -> dict[str, Tensor]:
         """Encode whole sequences, from nothing.
@@ -202,7 +206,7 @@ class TemporalCore(nn.Module):
         return outputs | {"last_hidden_state": output.last, "aggregated": output.aggregated[:, -1]}
 
     def get_last_hidden_state(self, observations: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """(B, output_dim) of the newest valid step; arguments as in `forward`."""
+        """(B, output_dim) of the newest valid step; arguments as in `encode`."""
         return self._encode(observations, None, attention_mask)[0].last
 
     def _encode(

@@ -44,8 +44,8 @@ class TemporalEncoder(nn.Module):
     def forward(
         self, observations: Tensor, attention_mask: Tensor | None = None, return_sequence: bool = True
     ) -> dict[str, Tensor]:
-        """As `TemporalCore.forward`, for every core."""
-        return TemporalCore.forward(self.core, observations, attention_mask, return_sequence)
+        """As `TemporalCore.encode`, for every core."""
+        return self.core.encode(observations, attention_mask, return_sequence)
 
     def get_last_hidden_state(self, observations: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """(B, output_dim) of the newest valid step; arguments as in `forward`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tempovla.model.layers.mamba import Mamba, MambaConfig
@@ -62,6 +64,7 @@ class _TorchRecurrent(RecurrentCore):
     """torch's recurrent layers, in the precision of their weights under autocast, too."""
 
     kind: type[nn.LSTM] | type[nn.GRU]
+    cell: Callable[..., Any]
     carried: int
 
     def __init__(self, config: TemporalEncoderConfig) -> None:
@@ -78,27 +81,43 @@ class _TorchRecurrent(RecurrentCore):
 
     def recur(self, x: Tensor, layers: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, Any]:
         """As in `RecurrentCore`."""
-        before = tuple(part.transpose(0, 1).contiguous() for part in layers)
-        given: Any = before if self.carried == 2 else before[0]
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.no_hidden.dtype)
-            if lengths is None:
-                y, after = self.layers(x, given)
-            else:  # torch knows no empty sequence: rows without a valid step run one and keep their state
-                packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-                y, after = self.layers(packed, given)
-                y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
-        parts = tuple(part.transpose(0, 1) for part in (after if self.carried == 2 else (after,)))
-        if lengths is not None:
+            y, after = self._one_step(x, layers) if x.shape[1] == 1 else self._many_steps(x, layers, lengths)
+        if lengths is not None:  # torch knows no empty sequence: rows without a valid step ran one, too
             moved = (lengths > 0).view(-1, 1, 1)
-            parts = tuple(torch.where(moved, new, old) for new, old in zip(parts, layers, strict=True))
-        return y, parts
+            after = tuple(torch.where(moved, new, old) for new, old in zip(after, layers, strict=True))
+        return y, after
+
+    def _many_steps(
+        self, x: Tensor, layers: tuple[Tensor, ...], lengths: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        before = tuple(part.transpose(0, 1).contiguous() for part in layers)
+        given: Any = before if len(before) == 2 else before[0]
+        if lengths is None:
+            y, after = self.layers(x, given)
+        else:
+            packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            y, after = self.layers(packed, given)
+            y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+        return y, tuple(part.transpose(0, 1) for part in (after if isinstance(after, tuple) else (after,)))
+
+    def _one_step(self, x: Tensor, layers: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same by single cells: on a CPU torch's layers spend most of a short call on preparing their weights."""
+        y, states = x[:, 0], []
+        for index, weights in enumerate(self.layers.all_weights):
+            y = F.dropout(y, self.layers.dropout, self.training) if index else y
+            before = tuple(part[:, index] for part in layers)
+            after = self.cell(y, before if len(before) == 2 else before[0], *weights)
+            states.append(after if isinstance(after, tuple) else (after,))
+            y = states[-1][0]
+        return y.unsqueeze(1), tuple(torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
 
 
 class TemporalLSTM(_TorchRecurrent):
     """LSTM (Hochreiter and Schmidhuber, 1997)."""
 
-    encoder_type, kind, carried = "lstm", nn.LSTM, 2
+    encoder_type, kind, cell, carried = "lstm", nn.LSTM, staticmethod(torch.lstm_cell), 2
 
     def forward(  # type: ignore[override]
         self, observations: Tensor, hidden_state: TemporalState | None = None, attention_mask: Tensor | None = None
@@ -123,7 +142,7 @@ class TemporalLSTM(_TorchRecurrent):
 class TemporalGRU(_TorchRecurrent):
     """GRU (Cho et al., 2014)."""
 
-    encoder_type, kind, carried = "gru", nn.GRU, 1
+    encoder_type, kind, cell, carried = "gru", nn.GRU, staticmethod(torch.gru_cell), 1
 
 
 class TemporalMamba(RecurrentCore):

@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.grouped_attention import Rotary
 from tempovla.model.layers.recompute import Recompute
-from tempovla.model.temporal.sliding_attention import SlidingAttention, newest_entries, visible_keys
+from tempovla.model.temporal.sliding_attention import SlidingAttention, newest_entries, rotary_table, visible_keys
 from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 from tempovla.model.temporal.temporal_core import TemporalCore, TemporalState
 
@@ -37,26 +38,20 @@ class TemporalBlock(nn.Module):
 
     def __init__(self, config: TemporalEncoderConfig) -> None:
         super().__init__()
-        dim, positions = config.hidden_dim, config.use_positional_encoding
+        dim = config.hidden_dim
         ages = config.visible_steps if config.use_causal_mask else 2 * config.max_seq_len - 1
-        learned = config.use_learned_pos_embed
+        learned = config.use_positional_encoding and config.use_learned_pos_embed
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = SlidingAttention(
-            dim,
-            config.num_heads,
-            config.dropout,
-            ages if positions and learned else None,
-            rotary=positions and not learned,
-        )
+        self.attention = SlidingAttention(dim, config.num_heads, config.dropout, ages if learned else None)
         self.ffn_norm = nn.LayerNorm(dim)
         self.ffn = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.drop = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, kept: tuple[Tensor, Tensor] | None, age: Tensor, seen: Tensor
+        self, x: Tensor, kept: tuple[Tensor, Tensor] | None, age: Tensor, seen: Tensor, rotary: Rotary | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `SlidingAttention`."""
-        mixed, key, value = self.attention(self.attention_norm(x), kept, age, seen)
+        mixed, key, value = self.attention(self.attention_norm(x), kept, age, seen, rotary)
         x = x + self.drop(mixed)
         return x + self.drop(self.ffn(self.ffn_norm(x))), key, value
 
@@ -69,6 +64,7 @@ class TemporalTransformer(TemporalCore, Recompute):
     """
 
     encoder_type = "transformer"
+    rotary_table: Tensor
 
     def __init__(self, config: TemporalEncoderConfig) -> None:
         super().__init__(config)
@@ -77,6 +73,10 @@ class TemporalTransformer(TemporalCore, Recompute):
         self.output_norm = nn.LayerNorm(config.hidden_dim)
         self.pool_score = nn.Linear(config.hidden_dim, 1, bias=False)
         nn.init.zeros_(self.pool_score.weight)  # a plain mean at first
+        if config.use_positional_encoding and not config.use_learned_pos_embed:
+            longest = config.max_seq_len + (config.visible_steps - 1 if config.use_causal_mask else 0)
+            table = torch.stack(rotary_table(longest, config.hidden_dim // config.num_heads))
+            self.register_buffer("rotary_table", table, persistent=False)
 
     def initial_core(self, batch: int) -> WindowState:
         """Empty windows."""
@@ -93,10 +93,11 @@ class TemporalTransformer(TemporalCore, Recompute):
             age, seen = visible_keys(length, size, config.visible_steps, count, x.device)
         else:
             age, seen = self._all_keys(length, lengths, x.device)
+        rotary = self._rotary(age.shape[1])
         new_keys, new_values = [], []
         for index, block in enumerate(self.blocks):
             kept = None if before is None else (before.keys[index], before.values[index])
-            x, key, value = self.run_layer(block, x, kept, age, seen)
+            x, key, value = self.run_layer(block, x, kept, age, seen, rotary)
             new_keys.append(key)
             new_values.append(value)
         hidden = self.output_norm(x)
@@ -104,6 +105,12 @@ class TemporalTransformer(TemporalCore, Recompute):
         if not config.use_causal_mask:
             return hidden, pooled, ()
         return hidden, pooled, self._after(before, new_keys, new_values, hidden, lengths)
+
+    def _rotary(self, length: int) -> Rotary | None:
+        if not self.config.use_positional_encoding or self.config.use_learned_pos_embed:
+            return None
+        cos, sin = self.rotary_table[:, None, :length]
+        return cos, sin
 
     def _all_keys(self, length: int, lengths: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
         place = torch.arange(length, device=device)

@@ -18,6 +18,7 @@ CASES = {
     "both-ways-rotary": {"use_causal_mask": False, "use_learned_pos_embed": False},
     "chunked": {"max_seq_len": 3, "chunk_long_sequences": True},
     "lstm-chunked": {"encoder_type": "lstm", "max_seq_len": 3, "chunk_long_sequences": True},
+    "frames-now": {"encoder_type": "frames", "frame_offsets": (0,)},
     "frames-near": {"encoder_type": "frames", "frame_offsets": (-2, -1, 0)},
 }
 STREAMED = [name for name in CASES if not name.startswith("both")]
@@ -177,7 +178,7 @@ def test_a_state_is_a_snapshot_that_later_steps_leave_alone(case):
     assert torch.equal(first.hidden, again.hidden)
 
 
-@every_streamed_case
+@pytest.mark.parametrize("case", [name for name in STREAMED if name != "frames-now"])
 def test_gradients_reach_the_past_through_the_state_until_it_is_detached(case):
     encoder, x = build(case), sequence(length=6).requires_grad_()
     _, state = encoder.run(x, encoder.initial_state(3))
@@ -249,14 +250,16 @@ def test_the_aggregate_of_a_new_encoder_is_the_mean_of_its_valid_hidden_states()
         torch.testing.assert_close(outputs["aggregated"], mean, rtol=1e-5, atol=1e-5)
 
 
-def test_the_pool_of_a_long_sequence_is_the_softmax_over_all_of_it():
-    encoder, x = build("gru", max_seq_len=300), sequence(2, 150)
-    outputs = encoder(x)
-    hidden, _ = encoder.core.recur(encoder.core.input_proj(x), encoder.core.initial_layers(2), None)
-    hidden = encoder.core.output_norm(hidden)
-    weights = encoder.core.pool.score(hidden).softmax(dim=1)
-    expected = encoder.core.output_proj((weights * hidden).sum(1))
-    torch.testing.assert_close(outputs["aggregated"], expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_long_stream_through_a_wide_window_gives_what_the_sequence_gives(learned):
+    options = {"max_seq_len": 400, "window": 150, "use_learned_pos_embed": learned}
+    encoder, x = build("transformer", **options), sequence(2, 400)
+    whole, _ = encoder.run(x, encoder.initial_state(2))
+    _, state = encoder.run(x[:, :390], encoder.initial_state(2))
+    for index in range(390, 400):
+        output, state = encoder.step(x[:, index], state)
+        assert_alike(output.hidden, whole.hidden[:, index])
+        assert_alike(output.aggregated, whole.aggregated[:, index])
 
 
 def test_the_lstm_takes_and_gives_a_hidden_state():
