@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -82,8 +83,8 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     timed = build(args)
     taken: dict[tuple[str, int], list[float]] = {(name, h): [] for name in timed for h in HISTORIES}
     for turn in range(args.rounds + 1):
-        # The order turns round, so that no history always follows the same neighbour.
-        order = list(taken)[turn % len(taken) :] + list(taken)[: turn % len(taken)]
+        # In another order each time, so that nothing always follows the same neighbour, its caches cold or warm.
+        order = random.Random(turn).sample(list(taken), len(taken))
         for name, history in order:
             recomputed = name.startswith("recompute")
             if recomputed and turn > max(1, args.rounds // 10):
