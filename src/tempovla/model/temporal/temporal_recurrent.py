@@ -115,9 +115,15 @@ class _TorchRecurrent(RecurrentCore):
 
 
 class TemporalLSTM(_TorchRecurrent):
-    """LSTM (Hochreiter and Schmidhuber, 1997)."""
+    """LSTM (Hochreiter and Schmidhuber, 1997); its forget gates are open at first (Jozefowicz et al., 2015)."""
 
     encoder_type, kind, cell, carried = "lstm", nn.LSTM, staticmethod(torch.lstm_cell), 2
+
+    def __init__(self, config: TemporalEncoderConfig) -> None:
+        super().__init__(config)
+        with torch.no_grad():
+            for _, _, _, bias in self.layers.all_weights:
+                bias.chunk(4)[1].fill_(1.0)
 
     def forward(  # type: ignore[override]
         self, observations: Tensor, hidden_state: TemporalState | None = None, attention_mask: Tensor | None = None

@@ -341,3 +341,28 @@ def test_a_config_changes_only_by_a_copy():
     config = TemporalEncoderConfig()
     assert dataclasses.replace(config, window=8).visible_steps == 8
     assert config.visible_steps == 64
+
+
+def cue_then_noise(batch):
+    """Steps of noise, and in the first of them the sign that is asked for after the last."""
+    cue = torch.randint(2, (batch, 1)) * 2.0 - 1.0
+    x = torch.randn(batch, 12, 2)
+    x[:, :, 0] = 0.0
+    x[:, 0, 0] = cue[:, 0]
+    return x, cue
+
+
+@pytest.mark.parametrize("kind", ENCODER_TYPES)
+def test_a_core_learns_to_recall_the_first_step_and_sampled_frames_that_miss_it_do_not(kind):
+    torch.manual_seed(0)
+    encoder = TemporalEncoder(TemporalEncoderConfig(2, 16, 1, 1, 2, 16, 0.0, encoder_type=kind, frame_offsets=(-4, 0)))
+    optimizer = torch.optim.Adam(encoder.parameters(), 1e-2)
+    for _ in range(100):
+        x, cue = cue_then_noise(32)
+        optimizer.zero_grad()
+        (encoder(x)["last_hidden_state"] - cue).square().mean().backward()
+        optimizer.step()
+    x, cue = cue_then_noise(500)
+    with torch.no_grad():
+        right = float((encoder(x)["last_hidden_state"] * cue > 0).float().mean())
+    assert right < 0.6 if kind == "frames" else right > 0.95
