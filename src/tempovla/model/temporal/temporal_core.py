@@ -217,6 +217,10 @@ class TemporalCore(nn.Module):
             raise ValueError(
                 f"observations {tuple(x.shape)} must be (B, T, input_dim) with T >= 1 and input_dim={config.input_dim}"
             )
+        if state is not None and len(state.seen) != len(x):
+            raise ValueError(
+                f"state of {len(state.seen)} rows does not fit {len(x)} rows of observations; make one anew"
+            )
         length, most = x.shape[1], config.max_seq_len
         if length > most and not config.chunk_long_sequences:
             raise ValueError(
@@ -243,14 +247,15 @@ class TemporalCore(nn.Module):
         hidden, pooled = hidden.to(dtype), pooled.to(dtype)
         if valid is None:
             seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-            after = TemporalState(core, hidden[:, -1], pooled[:, -1], seen[:, -1])
+            # Clones, for views would keep the whole sequence in memory.
+            after = TemporalState(core, hidden[:, -1].clone(), pooled[:, -1].clone(), seen[:, -1].clone())
         else:
             # Step t takes the newest of the state's entry (place 0) and the valid steps up to t.
             newest = valid.cumsum(1)
             hidden_before, pooled_before, seen = self._before(state, hidden, newest)
             pooled = torch.cat([pooled_before, pooled], dim=1).take_along_dim(newest.unsqueeze(2), dim=1)
             last = torch.cat([hidden_before, hidden], dim=1).take_along_dim(newest[:, -1:, None], dim=1)[:, 0]
-            after = TemporalState(core, last, pooled[:, -1], seen[:, -1])
+            after = TemporalState(core, last, pooled[:, -1].clone(), seen[:, -1].clone())
             assert order is not None
             hidden = unpack_valid(hidden, valid, order)
         return self._output(hidden, pooled, seen, after, valid), after

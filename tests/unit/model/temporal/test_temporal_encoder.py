@@ -330,6 +330,7 @@ def test_wrong_calls_are_refused_in_one_line():
         (lambda: encoder(sequence()[:, :0]), "T >= 1"),
         (lambda: encoder(sequence(), torch.ones(3, 8)), r"attention_mask \(3, 8\) must be"),
         (lambda: encoder(sequence(), torch.full((3, 9), -1e9)), "other than 0 and 1"),
+        (lambda: encoder.run(sequence(), encoder.initial_state(2)), "state of 2 rows does not fit 3 rows"),
         (lambda: build("both-ways").initial_state(2), "use_causal_mask=False cannot be streamed"),
         (lambda: TemporalLSTM(TemporalEncoderConfig()), "TemporalLSTM needs encoder_type='lstm'"),
     ]:
