@@ -24,6 +24,7 @@ from tempovla.data.selection import select
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.temporal.history_encoder import HistoryEncoder
+from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig, TemporalState
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
@@ -181,6 +182,38 @@ def history(**options: Any) -> MemoryCase:
     return MemoryCase(lambda: seeded(lambda: HistoryMemory(HistoryEncoder(**sizes, **options).eval())), 8)
 
 
+class EncoderMemory:
+    """A temporal encoder in the form that the laws take; hidden states and aggregates side by side."""
+
+    def __init__(self, encoder: TemporalEncoder) -> None:
+        self.encoder = encoder
+
+    def initial_state(self, batch: int) -> TemporalState:
+        return self.encoder.initial_state(batch)
+
+    def forward(self, x: Tensor, state: TemporalState) -> tuple[Tensor, TemporalState]:
+        output, state = self.encoder.run(x, state)
+        return torch.cat([output.hidden, output.aggregated], dim=-1), state
+
+    def step(self, x: Tensor, state: TemporalState) -> tuple[Tensor, TemporalState]:
+        output, state = self.encoder.step(x, state)
+        return torch.cat([output.hidden, output.aggregated], dim=-1), state
+
+
+def temporal(encoder_type: str, **options: Any) -> MemoryCase:
+    """A tiny temporal encoder with random weights, every parameter included."""
+
+    def build() -> EncoderMemory:
+        sizes = {"input_dim": 6, "hidden_dim": 8, "output_dim": 5, "num_layers": 2, "num_heads": 2, "max_seq_len": 16}
+        encoder = TemporalEncoder(TemporalEncoderConfig(encoder_type=encoder_type, **sizes | options)).eval()
+        with torch.no_grad():  # so that no parameter hides behind a zero
+            for parameter in encoder.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        return EncoderMemory(encoder)
+
+    return MemoryCase(lambda: seeded(build), 6)
+
+
 MEMORIES: dict[str, MemoryCase] = {
     "toy": MemoryCase(ToyMemory, 5),
     "history": history(),
@@ -189,6 +222,17 @@ MEMORIES: dict[str, MemoryCase] = {
     "mamba2": MemoryCase(
         lambda: seeded(lambda: Mamba(Mamba2Config(d_model=8, depth=2, d_state=4, head_dim=8)).eval()), 8
     ),
+    "temporal-transformer": temporal("transformer"),
+    "temporal-transformer-window": temporal("transformer", window=3),
+    "temporal-transformer-window-of-one": temporal("transformer", window=1),
+    "temporal-transformer-rotary": temporal("transformer", window=4, use_learned_pos_embed=False),
+    "temporal-transformer-no-positions": temporal("transformer", window=4, use_positional_encoding=False),
+    "temporal-transformer-chunked": temporal("transformer", max_seq_len=4, chunk_long_sequences=True),
+    "temporal-lstm": temporal("lstm"),
+    "temporal-lstm-chunked": temporal("lstm", max_seq_len=4, chunk_long_sequences=True),
+    "temporal-gru": temporal("gru"),
+    "temporal-mamba": temporal("mamba"),
+    "temporal-frames": temporal("frames", frame_offsets=(-4, -1, 0)),
 }
 
 

@@ -1,7 +1,8 @@
 """No registered component escapes the laws."""
 
-from tests.contract.registry import POLICIES, TRANSFORMS
+from tests.contract.registry import MEMORIES, POLICIES, TRANSFORMS, EncoderMemory
 
+from tempovla.model.temporal.temporal_encoder import TEMPORAL_REGISTRY
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, TransformPipeline
 
@@ -16,3 +17,9 @@ def test_every_registered_transform_is_held_to_the_laws():
     covered = {type(step) for transform in built for step in getattr(transform, "steps", (transform,))}
     assert set(TRANSFORM_REGISTRY.values()) <= covered
     assert any(isinstance(transform, TransformPipeline) for transform in built)
+
+
+def test_every_temporal_encoder_is_held_to_the_laws():
+    built = [case.build() for case in MEMORIES.values()]
+    covered = {type(memory.encoder.core) for memory in built if isinstance(memory, EncoderMemory)}
+    assert set(TEMPORAL_REGISTRY.values()) == covered

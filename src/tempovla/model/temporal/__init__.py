@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tempovla.model.temporal.frame_sampling import TemporalFrames
     from tempovla.model.temporal.history_encoder import (
         ActionHistoryEncoder,
         HistoryAwarePolicy,
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
         StateHistoryEncoder,
     )
     from tempovla.model.temporal.history_state import HistoryState
+    from tempovla.model.temporal.temporal_core import TemporalOutput, TemporalState
+    from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
+    from tempovla.model.temporal.temporal_recurrent import TemporalGRU, TemporalLSTM, TemporalMamba
+    from tempovla.model.temporal.temporal_transformer import TemporalTransformer
 
 __all__ = [
     "ActionHistoryEncoder",
@@ -24,9 +29,19 @@ __all__ = [
     "HistoryEncoderConfig",
     "HistoryState",
     "StateHistoryEncoder",
+    "TemporalEncoder",
+    "TemporalEncoderConfig",
+    "TemporalFrames",
+    "TemporalGRU",
+    "TemporalLSTM",
+    "TemporalMamba",
+    "TemporalOutput",
+    "TemporalState",
+    "TemporalTransformer",
 ]
 
 _MODULES = {
+    "frame_sampling": ("TemporalFrames",),
     "history_encoder": (
         "ActionHistoryEncoder",
         "HistoryAwarePolicy",
@@ -35,6 +50,10 @@ _MODULES = {
         "StateHistoryEncoder",
     ),
     "history_state": ("HistoryState",),
+    "temporal_core": ("TemporalOutput", "TemporalState"),
+    "temporal_encoder": ("TemporalEncoder", "TemporalEncoderConfig"),
+    "temporal_recurrent": ("TemporalGRU", "TemporalLSTM", "TemporalMamba"),
+    "temporal_transformer": ("TemporalTransformer",),
 }
 
 if not TYPE_CHECKING:
