@@ -41,7 +41,8 @@ class MemoryConfig:
         delay_steps: control steps for which the hand is held after the cue, and after each touch. Policies which
             execute more than `delay_steps + 1` actions per observation can carry the cue in their chunk, and need no
             memory.
-        max_steps: control steps after which an episode is truncated.
+        max_steps: control steps after which an episode is truncated; None is the task's own limit, 78 to 150 unless
+            cue and delay are changed.
         terminate_on_success: end the episode at its success; experts go on a little to record the end.
         render: False leaves the images out, which needs no OpenGL.
     """
@@ -55,14 +56,15 @@ class MemoryConfig:
     mesh_cell_m: float = 0.015
     cue_steps: int = 8
     delay_steps: int = 12
-    max_steps: int = 150
+    max_steps: int | None = None
     terminate_on_success: bool = True
     render: bool = True
 
     def __post_init__(self) -> None:
         for name in ("cue_steps", "delay_steps", "max_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
         self.scene()
 
     def scene(self) -> MetaWorldConfig:
@@ -73,10 +75,17 @@ class MemoryConfig:
             image_size=self.image_size,
             supersample=self.supersample,
             mesh_cell_m=self.mesh_cell_m,
-            max_steps=self.max_steps,
             terminate_on_success=False,
             render=self.render,
         )
+
+    def check_execution_horizon(self, actions: int) -> None:
+        """Raise a ValueError if a policy could carry the cue in a chunk of which it executes so many actions."""
+        if actions > self.delay_steps + 1:
+            raise ValueError(
+                f"execution_horizon={actions} is more than delay_steps + 1 = {self.delay_steps + 1}: a chunk could "
+                "carry the cue without any memory; execute fewer actions, or hold the hand longer"
+            )
 
     def make(self) -> MemoryEnv:
         """An environment."""
@@ -107,8 +116,8 @@ class MemoryEnv(gymnasium.Env):
     """One task of the memory benchmark on the table of Meta-World's reach, its puck and goal put out of sight.
 
     Observations and actions are those of `MetaWorldEnv`. The hand touches where the middle of its fingers comes below
-    5 cm; the simulator's poses decide. An episode is `terminated` at its success, and `truncated` at `max_steps` or at
-    its first wrong touch, after which it cannot succeed. The reward is 1 at each right touch.
+    5 cm; the simulator's poses decide. An episode is `terminated` at its success, and `truncated` at its last step or
+    at its first wrong touch, after which it cannot succeed. The reward is 1 at each right touch.
     `info["held"]` says whether the action is to be ignored in the next step.
 
     Raises:
@@ -181,8 +190,10 @@ class MemoryEnv(gymnasium.Env):
         self._plan = MEMORY_TASKS[self._task].plan(self.np_random)
         self._step, self._stage, self._failed = 0, 0, False
         self._put_back()
-        if self._plan.cue:
-            self._free_from += self.config.cue_steps
+        config, cue_steps = self.config, self.config.cue_steps if self._plan.cue else 0
+        self._free_from += cue_steps
+        held_steps = cue_steps + config.delay_steps * len(self._plan.order)
+        self._last_step = config.max_steps or held_steps + MEMORY_TASKS[self._task].free_steps
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
         """Apply an action for one control step of 1/80 s, unless the hand is held, and observe."""
@@ -197,7 +208,7 @@ class MemoryEnv(gymnasium.Env):
         self._step += 1
         right_touch = not held and self._touch()
         terminated = self._succeeded and self.config.terminate_on_success
-        return float(right_touch), terminated, self._failed or self._step >= self.config.max_steps, self._info()
+        return float(right_touch), terminated, self._failed or self._step >= self._last_step, self._info()
 
     def observe(self) -> dict[str, np.ndarray]:
         """The observation of the present moment, drawn anew."""
@@ -206,6 +217,8 @@ class MemoryEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The first camera's view, (S, S, 3) uint8, or None without rendering."""
+        if not self.config.render:
+            return None
         self._world.markers = self._visible()
         return self._world.render()
 

@@ -14,7 +14,7 @@ from tempovla.env.rendering import Marker
 Point = tuple[float, float]
 
 TARGET_RADIUS_M = 0.08
-GOAL_X_M, GOAL_Y_M = (-0.3, 0.3), (0.5, 0.9)
+GOAL_X_M, GOAL_Y_M = (-0.22, 0.3), (0.5, 0.88)  # further left, the arm hides it from corner2
 
 _PAD_X_M, _PAD_Y_M = (0.12, 0.18), (0.62, 0.75)
 _YELLOW, _BLUE, _GREEN = (1.0, 0.85, 0.05), (0.1, 0.2, 1.0), (0.1, 0.85, 0.1)
@@ -50,6 +50,7 @@ class MemoryTask:
     Attributes:
         instruction: in words, the same in all episodes.
         plan: draws an episode.
+        free_steps: control steps allowed beside those for which the hand is held; experts need half of them or more.
         chance: the success rate which no policy of one frame exceeds in expectation.
         first_pad_share: how often the best of these touches the first of the two pads; None where there are no pads,
             and it touches any spot where the goal may have been.
@@ -57,6 +58,7 @@ class MemoryTask:
 
     instruction: str
     plan: Callable[[np.random.Generator], Plan]
+    free_steps: int
     chance: float
     first_pad_share: float | None
 
@@ -95,24 +97,30 @@ def _sequence(*order: int) -> Callable[[np.random.Generator], Plan]:
 
 
 # Who sees one frame takes the first pad with the same probability p at every stage; p * p * (1 - p) is largest at 2/3.
-_SEQUENCE_CHANCE, _SEQUENCE_SHARE = 4 / 27, 2 / 3
+_SEQUENCE_STEPS, _SEQUENCE_CHANCE, _SEQUENCE_SHARE = 110, 4 / 27, 2 / 3
 
 MEMORY_TASKS = {
-    "colour-cue": MemoryTask("touch the pad that has the colour of the lamp", _colour_cue, 1 / 2, 1 / 2),
+    "colour-cue": MemoryTask("touch the pad that has the colour of the lamp", _colour_cue, 60, 1 / 2, 1 / 2),
     "hidden-goal": MemoryTask(
         "touch the table where the green ball was",
         _hidden_goal,
+        80,
         math.pi * TARGET_RADIUS_M**2 / _GOAL_AREA_M2,
         None,
     ),
     "touch-sequence": MemoryTask(
         "touch the yellow pad, then the blue pad, then the yellow pad",
         _sequence(0, 1, 0),
+        _SEQUENCE_STEPS,
         _SEQUENCE_CHANCE,
         _SEQUENCE_SHARE,
     ),
     "touch-twice": MemoryTask(
-        "touch the yellow pad twice, then the blue pad", _sequence(0, 0, 1), _SEQUENCE_CHANCE, _SEQUENCE_SHARE
+        "touch the yellow pad twice, then the blue pad",
+        _sequence(0, 0, 1),
+        _SEQUENCE_STEPS,
+        _SEQUENCE_CHANCE,
+        _SEQUENCE_SHARE,
     ),
 }
 
