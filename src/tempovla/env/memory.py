@@ -2,7 +2,8 @@
 
 By construction: while a cue shows, and `delay_steps` beyond, the hand is held whatever the policy commands, and after
 each touch it is put back to its start and held again. What is seen afterwards so depends on the seed's pads and the
-actions since then, and on nothing that has to be remembered.
+actions since then, and on nothing that has to be remembered. That the hand is held shows in every frame: whoever has
+no memory knows when to go, and only not where.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from tempovla.env.memory_expert import MemoryExpert
-from tempovla.env.memory_tasks import MEMORY_TASKS, TARGET_RADIUS_M, Plan, check_memory_task
+from tempovla.env.memory_tasks import HELD_LAMP, MEMORY_TASKS, TARGET_RADIUS_M, Plan, check_memory_task
 from tempovla.env.metaworld import ACTION_DIMS, CONTROL_RATE_HZ, MetaWorldConfig, MetaWorldEnv
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import Marker
@@ -242,7 +243,10 @@ class MemoryEnv(gymnasium.Env):
         return {"success": self._succeeded, "held": self.held}
 
     def _visible(self) -> tuple[Marker, ...]:
-        return self._plan.scene + (self._plan.cue if self._step < self.config.cue_steps else ())
+        plan = self._plan
+        if plan.cue and self._step < self.config.cue_steps:
+            return plan.scene + plan.cue
+        return (*plan.scene, HELD_LAMP) if self.held else plan.scene
 
     def _touch(self) -> bool:
         """Take note of what the hand touches now; whether it was right."""

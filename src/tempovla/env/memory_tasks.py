@@ -21,6 +21,9 @@ _YELLOW, _BLUE, _GREEN = (1.0, 0.85, 0.05), (0.1, 0.2, 1.0), (0.1, 0.85, 0.1)
 _PAD_HEIGHT_M = 0.003
 _LAMP_POSITION, _LAMP_RADIUS_M = (0.05, 0.88, 0.13), 0.12
 
+HELD_LAMP = Marker("ball", _LAMP_POSITION, _LAMP_RADIUS_M, (0.9, 0.1, 0.9))
+"""Lit while the hand is held and no cue shows: waiting and going are told apart in every frame."""
+
 _GOAL_AREA_M2 = (GOAL_X_M[1] - GOAL_X_M[0]) * (GOAL_Y_M[1] - GOAL_Y_M[0])
 
 
@@ -32,7 +35,7 @@ class Plan:
         targets: the middles of the places that count, x and y [m] on the table, each of `TARGET_RADIUS_M`.
         order: indices of `targets`, to be touched one after the other.
         scene: what is drawn all the time.
-        cue: what is drawn in the first steps only; () if nothing is.
+        cue: what is drawn in the first steps only; () if nothing is, and the hand is held without.
         anywhere_counts: touching the table beside all targets is a wrong touch, instead of none.
     """
 

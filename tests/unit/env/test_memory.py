@@ -12,7 +12,7 @@ pytest.importorskip("metaworld")
 
 from tempovla.env.expert import rollout_expert  # noqa: E402
 from tempovla.env.memory import MemoryConfig, MemoryEnv  # noqa: E402
-from tempovla.env.memory_tasks import MEMORY_TASKS  # noqa: E402
+from tempovla.env.memory_tasks import HELD_LAMP, MEMORY_TASKS  # noqa: E402
 from tempovla.env.metaworld import MetaWorldConfig  # noqa: E402
 from tempovla.env.protocol import Observation  # noqa: E402
 from tempovla.timeline.keys import STATE_KEY  # noqa: E402
@@ -199,14 +199,24 @@ def test_markers_are_several_pixels_large_in_the_small_picture(task: str) -> Non
     env = MemoryEnv(MemoryConfig(cameras=("corner2",)))
     for seed in range(4):
         env.reset(seed=seed, options={"task": task})
-        plan, full = env.plan, env.render().astype(int)
-        for marker in plan.scene + plan.cue:
-            env._plan = replace(
-                plan,
-                scene=tuple(m for m in plan.scene if m is not marker),
-                cue=plan.cue if marker in plan.scene else (),
-            )
-            assert (np.abs(env.render() - full).max(-1) > 60).sum() >= 5
+        shown, env._free_from = (*env.plan.scene, *env.plan.cue, HELD_LAMP), 0
+        pictures = []
+        for markers in ((), *((marker,) for marker in shown)):
+            env._plan = replace(env._plan, scene=markers, cue=())
+            pictures.append(env.render().astype(int))
+        for picture in pictures[1:]:
+            assert (np.abs(picture - pictures[0]).max(-1) > 60).sum() >= 5
+
+
+@pytest.mark.parametrize("task", list(MEMORY_TASKS))
+def test_every_frame_tells_whether_the_hand_is_held(seeing: MemoryEnv, task: str) -> None:
+    start(seeing, task)
+    held, plan = [], seeing.plan
+    for _ in range(CUE + DELAY + 2):
+        held.append((seeing.held, bool(set(seeing._visible()) & {*plan.cue, HELD_LAMP})))
+        seeing.advance(PUSH)
+    waiting = DELAY + (CUE if plan.cue else 0)
+    assert held == [(step < waiting,) * 2 for step in range(CUE + DELAY + 2)]
 
 
 def test_the_puck_and_the_goal_of_the_scene_are_not_seen() -> None:
