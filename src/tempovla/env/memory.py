@@ -42,7 +42,7 @@ class MemoryConfig:
         delay_steps: control steps for which the hand is held after the cue, and after each touch. Policies which
             execute more than `delay_steps + 1` actions per observation can carry the cue in their chunk, and need no
             memory.
-        max_steps: control steps after which an episode is truncated; None is the task's own limit, 78 to 150 unless
+        max_steps: control steps after which an episode is truncated; None is the task's own limit, 80 to 146 unless
             cue and delay are changed.
         terminate_on_success: end the episode at its success; experts go on a little to record the end.
         render: False leaves the images out, which needs no OpenGL.
