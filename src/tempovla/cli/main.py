@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tempovla.cli.demo", "collect, train, evaluate beside baselines and report, on Meta-World"),
     "collect metaworld": ("tempovla.cli.collect_metaworld", "record demonstrations of Meta-World's scripted experts"),
     "collect libero": ("tempovla.cli.collect_libero", "record demonstrations of LIBERO-Object's scripted expert"),
+    "collect memory": (
+        "tempovla.cli.collect_memory",
+        "record demonstrations of tasks that no single frame solves",
+    ),
     "data inspect": ("tempovla.cli.data_inspect", "say what a dataset holds, LeRobot's or LIBERO's"),
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
     "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of v2.1, LIBERO's files or rollouts"),
@@ -48,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "compare two evaluations, and say whether the difference means anything",
     ),
     "eval libero": ("tempovla.cli.eval_libero", "run a trained policy on a LIBERO suite, and count successes"),
+    "eval memory": ("tempovla.cli.eval_memory", "run a trained policy on the memory benchmark, and count successes"),
     "eval metaworld": ("tempovla.cli.eval_metaworld", "run a trained policy in Meta-World, and count successes"),
     "eval offline": ("tempovla.cli.eval_offline", "compare a trained policy's actions with held-out demonstrations"),
     "export": ("tempovla.cli.export", "write a trained policy to an ONNX, TorchScript or torch.export file"),

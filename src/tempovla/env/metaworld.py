@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Dict
 from tempovla.env.metaworld_expert import MetaWorldExpert
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.env.protocol import checked_action, first_camera
-from tempovla.env.rendering import OffscreenRenderer, select_backend
+from tempovla.env.rendering import Marker, OffscreenRenderer, select_backend
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 CONTROL_RATE_HZ = 80
@@ -106,6 +106,9 @@ class MetaWorldEnv(gymnasium.Env):
     `reset(seed=s, options={"task": name})` plays another task from then on; the same seed and task give the same
     episode, whatever was played before.
 
+    Attributes:
+        markers: what is drawn into the pictures besides the scene, until it is changed; for environments around this.
+
     Raises:
         ValueError: for an unknown task or camera.
         RenderingUnavailableError: if images are asked for and cannot be drawn here.
@@ -116,6 +119,7 @@ class MetaWorldEnv(gymnasium.Env):
     def __init__(self, config: MetaWorldConfig | None = None) -> None:
         self.config = config or MetaWorldConfig()
         self.render_mode = "rgb_array" if self.config.render else None
+        self.markers: tuple[Marker, ...] = ()
         if self.config.render:
             select_backend()
         self._task = ""
@@ -132,6 +136,11 @@ class MetaWorldEnv(gymnasium.Env):
     def instruction(self) -> str:
         """The task in words."""
         return INSTRUCTIONS[self._task]
+
+    @property
+    def simulation(self) -> Any:
+        """Meta-World's own environment of the task (`metaworld.sawyer_xyz_env.SawyerXYZEnv`)."""
+        return self._simulation
 
     @property
     def layout(self) -> np.ndarray:
@@ -207,7 +216,7 @@ class MetaWorldEnv(gymnasium.Env):
     def _draw(self, camera: str) -> np.ndarray:
         config = self.config
         renderer = _renderer(self._simulation.fullpath, config.image_size, config.supersample, config.mesh_cell_m)
-        image = renderer.render(self._simulation.model, self._simulation.data, camera)
+        image = renderer.render(self._simulation.model, self._simulation.data, camera, self.markers)
         return np.ascontiguousarray(image[::-1, ::-1]) if camera in _UPSIDE_DOWN_CAMERAS else image
 
     def _switch_task(self, task: str) -> None:

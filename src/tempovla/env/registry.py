@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tempovla.env.libero import LiberoConfig
+from tempovla.env.memory import MemoryConfig
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.protocol import SimulatorConfig
 
@@ -13,6 +14,7 @@ SIMULATORS: Mapping[str, type[SimulatorConfig]] = MappingProxyType(
     {
         "metaworld": MetaWorldConfig,
         "libero": LiberoConfig,
+        "memory": MemoryConfig,
     }
 )
 

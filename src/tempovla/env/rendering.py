@@ -10,7 +10,8 @@ import ctypes
 import importlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _SLICES, _STACKS, _QUADS = 16, 10, 1  # facets of spheres, cylinders and boxes; MuJoCo's 28, 16, 4 cost a fifth more
 _HIDDEN_GROUP = 5  # MuJoCo draws groups 0 to 2 unless told otherwise
+
+_MAX_MARKERS = 64
+_DISC_HALF_HEIGHT_M = 0.002
 
 _REMEDY = (
     "install EGL (Debian: apt-get install libegl1 libgl1-mesa-dri) or OSMesa (Debian: apt-get install libosmesa6), "
@@ -95,6 +99,23 @@ def _egl_works() -> bool:
 _PROBES = {"egl": _egl_works, "osmesa": _osmesa_works}
 
 
+@dataclass(frozen=True)
+class Marker:
+    """Something that is drawn into a scene without being in it: nothing touches it.
+
+    Attributes:
+        shape: a ball, or a disc that lies flat.
+        position: of its middle, x, y, z [m] in the simulator's world.
+        radius_m: of the ball or the disc.
+        colour: red, green, blue in [0, 1].
+    """
+
+    shape: Literal["ball", "disc"]
+    position: tuple[float, float, float]
+    radius_m: float
+    colour: tuple[float, float, float]
+
+
 class OffscreenRenderer:
     """Draws the cameras of one MuJoCo model into small RGB images, by default without shadows, reflections or
     multisampling.
@@ -140,7 +161,7 @@ class OffscreenRenderer:
         self._gl = _gl_context()
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + 64)
+        self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + _MAX_MARKERS)
         if not own_quality:
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
@@ -151,13 +172,16 @@ class OffscreenRenderer:
         self._viewport = mujoco.MjrRect(0, 0, side, side)
         self._pixels = np.empty((side, side, 3), np.uint8)
 
-    def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> np.ndarray:
+    def render(
+        self, model: mujoco.MjModel, data: mujoco.MjData, camera: str, markers: Sequence[Marker] = ()
+    ) -> np.ndarray:
         """Draw what a camera of the model sees.
 
         Args:
             model: a copy of this renderer's model; left as it was.
             data: the simulation's state.
             camera: the camera's name in the model.
+            markers: what to draw besides, at most 64.
 
         Returns:
             (image_size, image_size, 3) uint8 RGB, first row at the top of the camera's frame.
@@ -173,6 +197,8 @@ class OffscreenRenderer:
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._option, self._perturb, self._camera, everything, self._scene)
         model.geom_group[:] = groups
+        for marker in markers:
+            _add_marker(self._scene, marker)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
         return _box_average(self._pixels[::-1], self._supersample)  # OpenGL's first row is the lowest
@@ -181,6 +207,22 @@ class OffscreenRenderer:
         """Free the graphics memory."""
         self._gl.make_current()
         self._context.free()
+
+
+def _add_marker(scene: mujoco.MjvScene, marker: Marker) -> None:
+    import mujoco
+
+    is_ball = marker.shape == "ball"
+    mujoco.mjv_initGeom(
+        scene.geoms[scene.ngeom],
+        mujoco.mjtGeom.mjGEOM_SPHERE if is_ball else mujoco.mjtGeom.mjGEOM_CYLINDER,
+        # Of a cylinder MuJoCo takes radius and half height, of a sphere three equal radii.
+        np.array([marker.radius_m, marker.radius_m if is_ball else _DISC_HALF_HEIGHT_M, marker.radius_m]),
+        np.array(marker.position, np.float64),
+        np.eye(3).ravel(),
+        np.array([*marker.colour, 1], np.float32),
+    )
+    scene.ngeom += 1
 
 
 def _out_of_view(model: mujoco.MjModel, data: mujoco.MjData, camera: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Demonstrations of Meta-World's scripted experts as a LeRobot dataset."""
+"""Demonstrations of scripted experts on Meta-World's arm as a LeRobot dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.env.collect import CollectConfig, collect_episodes
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.expert import ActionNoise
+from tempovla.env.memory import MemoryConfig
 from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.env.protocol import SimulatorConfig
 from tempovla.recipe.stages import write_json
 from tempovla.timeline.bundle import read_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -37,18 +39,31 @@ def collect_dataset(
     Raises:
         ValueError: for an unknown task, or if the folder holds something else.
     """
-    collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
-    root = Path(root)
     asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed}
+    return _collect(Path(root), asked, MetaWorldConfig(max_steps=MAX_STEPS), workers)
+
+
+def collect_memory(
+    root: str | Path, tasks: Sequence[str], episodes: int, seed: int, env_config: MemoryConfig, *, workers: int = 2
+) -> LeRobotSource:
+    """Like `collect_dataset`, of the memory benchmark; evaluate with the same `env_config`."""
+    held = {"cue_steps": env_config.cue_steps, "delay_steps": env_config.delay_steps}
+    return _collect(Path(root), {"tasks": list(tasks), "episodes": episodes, "seed": seed} | held, env_config, workers)
+
+
+def _collect(root: Path, asked: dict[str, Any], env_config: SimulatorConfig, workers: int) -> LeRobotSource:
+    """What `collect_dataset` says, in any environment of Meta-World's arm; `asked` is what must not change."""
+    collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
+    tasks, episodes = asked["tasks"], asked["episodes"]
     done = episodes_done(root, asked)
     total = len(tasks) * episodes
     writer: DatasetWriter | None = None
     for demonstration in collect_episodes(
         tasks,
         episodes,
-        seed,
+        asked["seed"],
         workers=workers,
-        env_config=MetaWorldConfig(max_steps=MAX_STEPS),
+        env_config=env_config,
         config=collect,
         skip=done,
     ):

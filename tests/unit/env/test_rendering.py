@@ -103,3 +103,22 @@ def test_first_image_already_shows_where_the_reset_put_things() -> None:
     second, *_ = env.step(np.array([0, 0, 0, -1], np.float32))
     key = "observation.images.gripperPOV"
     assert np.abs(first[key].astype(int) - second[key]).mean() < 3  # 9 where the drawer jumps at the first step
+
+
+@pytest.mark.parametrize(("shape", "colour"), [("disc", (1, 1, 0)), ("ball", (0, 0, 1))])
+def test_markers_are_drawn_where_they_are_and_leave_nothing_behind(shape: str, colour: tuple[float, ...]) -> None:
+    env = MetaWorldEnv(MetaWorldConfig(task="push-v3", cameras=("corner2",), image_size=128))
+    key = "observation.images.corner2"
+    bare = env.reset(seed=1)[0][key].astype(int)
+    where = (0.2, 0.5, 0.0)
+    env.markers = (rendering.Marker(shape, where, 0.08, colour),)
+    changed = np.argwhere(np.abs(env.observe()[key] - bare).max(-1) > 60)
+    model, data = env.simulation.model, env.simulation.data
+    camera = model.camera("corner2").id
+    right, up, backward = (np.array(where) - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+    scale = 64 / np.tan(np.radians(model.cam_fovy[camera]) / 2) / -backward
+    middle = [63.5 + up * scale, 63.5 - right * scale]  # corner2 hangs upside down
+    np.testing.assert_allclose((changed.min(0) + changed.max(0)) / 2, middle, atol=2.5)
+    assert np.ptp(changed[:, 1]) + 1 == pytest.approx(0.16 * scale, abs=2.5)
+    env.markers = ()
+    np.testing.assert_array_equal(env.observe()[key], bare)

@@ -1,0 +1,269 @@
+"""A memory benchmark on Meta-World's arm and table: no single frame says what to do next.
+
+By construction: while a cue shows, and `delay_steps` beyond, the hand is held whatever the policy commands, and after
+each touch it is put back to its start and held again. What is seen afterwards so depends on the seed's pads and the
+actions since then, and on nothing that has to be remembered. That the hand is held shows in every frame: whoever has
+no memory knows when to go, and only not where.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict
+
+from tempovla.env.memory_expert import MemoryExpert
+from tempovla.env.memory_tasks import HELD_LAMP, MEMORY_TASKS, TARGET_RADIUS_M, Plan, check_memory_task
+from tempovla.env.metaworld import ACTION_DIMS, CONTROL_RATE_HZ, MetaWorldConfig, MetaWorldEnv
+from tempovla.env.protocol import checked_action
+from tempovla.env.rendering import Marker
+
+_TOUCH_HEIGHT_M = 0.05
+_START_SEED = 0  # of Meta-World's reset, the same in all episodes: what it draws is hidden
+_HOLD = np.array([0.0, 0.0, 0.0, -1.0], np.float32)
+_UNDRAWN_GROUP = 5
+_OUT_OF_REACH_M = (0.6, 0.3, 0.02)
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """What a `MemoryEnv` shows, for how long, and when its episodes end.
+
+    Attributes:
+        task: the task played until a reset names another one.
+        cameras: the cameras seen, in order, of Meta-World's.
+        image_size: height and width of each camera's image, in pixels.
+        supersample: drawn pixels per image pixel along each side.
+        mesh_cell_m: meshes are drawn without details smaller than this [m]; 0 draws them all.
+        cue_steps: observations that show the cue, where the task has one.
+        delay_steps: control steps for which the hand is held after the cue, and after each touch. Policies which
+            execute more than `delay_steps + 1` actions per observation can carry the cue in their chunk, and need no
+            memory.
+        max_steps: control steps after which an episode is truncated; None is the task's own limit, 80 to 146 unless
+            cue and delay are changed.
+        terminate_on_success: end the episode at its success; experts go on a little to record the end.
+        render: False leaves the images out, which needs no OpenGL.
+    """
+
+    title: ClassVar[str] = "the memory benchmark"
+
+    task: str = "colour-cue"
+    cameras: tuple[str, ...] = ("corner2", "gripperPOV")
+    image_size: int = 64
+    supersample: int = 2
+    mesh_cell_m: float = 0.015
+    cue_steps: int = 8
+    delay_steps: int = 12
+    max_steps: int | None = None
+    terminate_on_success: bool = True
+    render: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("cue_steps", "delay_steps", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        self.scene()
+
+    def scene(self) -> MetaWorldConfig:
+        """Of the Meta-World environment whose arm and table these are."""
+        return MetaWorldConfig(
+            task="reach-v3",
+            cameras=self.cameras,
+            image_size=self.image_size,
+            supersample=self.supersample,
+            mesh_cell_m=self.mesh_cell_m,
+            terminate_on_success=False,
+            render=self.render,
+        )
+
+    def check_execution_horizon(self, actions: int) -> None:
+        """Raise a ValueError if a policy could carry the cue in a chunk of which it executes so many actions."""
+        if actions > self.delay_steps + 1:
+            raise ValueError(
+                f"execution_horizon={actions} is more than delay_steps + 1 = {self.delay_steps + 1}: a chunk could "
+                "carry the cue without any memory; execute fewer actions, or hold the hand longer"
+            )
+
+    def make(self) -> MemoryEnv:
+        """An environment."""
+        return MemoryEnv(self)
+
+    def spaces(self) -> tuple[Dict, Box]:
+        """The spaces of each observation and of actions, those of Meta-World."""
+        return self.scene().spaces()
+
+    def task_names(self) -> tuple[str, ...]:
+        """All tasks."""
+        return tuple(MEMORY_TASKS)
+
+    def check_task(self, task: str) -> None:
+        """Raise a ValueError that names the nearest tasks unless this is one."""
+        check_memory_task(task)
+
+    def instruction(self, task: str) -> str:
+        """A task in words."""
+        return MEMORY_TASKS[task].instruction
+
+    def init_state_count(self, task: str) -> int:
+        """None are fixed: the seed draws them."""
+        return 0
+
+
+class MemoryEnv(gymnasium.Env):
+    """One task of the memory benchmark on the table of Meta-World's reach, its puck and goal put out of sight.
+
+    Observations and actions are those of `MetaWorldEnv`. The hand touches where the middle of its fingers comes below
+    5 cm; the simulator's poses decide. An episode is `terminated` at its success, and `truncated` at its last step or
+    at its first wrong touch, after which it cannot succeed. The reward is 1 at each right touch.
+    `info["held"]` says whether the action is to be ignored in the next step.
+
+    Raises:
+        ValueError: for an unknown task or camera.
+        RenderingUnavailableError: if images are asked for and cannot be drawn here.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
+
+    def __init__(self, config: MemoryConfig | None = None) -> None:
+        self.config = config or MemoryConfig()
+        check_memory_task(self.config.task)
+        self._task = self.config.task
+        self._world = MetaWorldEnv(self.config.scene())
+        model = self._world.simulation.model
+        model.geom_group[model.geom("objGeom").id] = _UNDRAWN_GROUP
+        model.site_group[model.site("goal").id] = _UNDRAWN_GROUP
+        self.render_mode = self._world.render_mode
+        self.observation_space, self.action_space = self.config.spaces()
+
+    @property
+    def task(self) -> str:
+        """Name of the task being played."""
+        return self._task
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+        return MEMORY_TASKS[self._task].instruction
+
+    @property
+    def plan(self) -> Plan:
+        """What the episode asks: for experts, never for policies."""
+        return self._plan
+
+    @property
+    def stage(self) -> int:
+        """How many right touches there were: for experts, never for policies."""
+        return self._stage
+
+    @property
+    def held(self) -> bool:
+        """Whether the next action will be ignored."""
+        return self._step < self._free_from
+
+    @property
+    def state(self) -> np.ndarray:
+        """`observation.state` of the present moment, (4,) float32."""
+        return self._world.state
+
+    @property
+    def fingers(self) -> np.ndarray:
+        """The middle of the fingers, (3,) float64 [m]."""
+        return self._world.simulation.tcp_center
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Start an episode; `options={"task": name}` switches the task first."""
+        options = options or {}
+        self.reset_state(seed=seed, task=options.get("task"), init_state=options.get("init_state"))
+        return self.observe(), {"task": self._task, "instruction": self.instruction} | self._info()
+
+    def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
+        """Like `reset`, without observing; the seed alone draws initial states."""
+        if init_state is not None:
+            raise ValueError(f"init_state={init_state}: the memory benchmark has no fixed initial states; give None")
+        super().reset(seed=seed)
+        if task is not None:
+            check_memory_task(task)
+            self._task = task
+        self._plan = MEMORY_TASKS[self._task].plan(self.np_random)
+        self._step, self._stage, self._failed = 0, 0, False
+        self._put_back()
+        config, cue_steps = self.config, self.config.cue_steps if self._plan.cue else 0
+        self._free_from += cue_steps
+        held_steps = cue_steps + config.delay_steps * len(self._plan.order)
+        self._last_step = config.max_steps or held_steps + MEMORY_TASKS[self._task].free_steps
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        """Apply an action for one control step of 1/80 s, unless the hand is held, and observe."""
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
+        """Like `step`, without observing: what is not looked at need not be drawn."""
+        action = checked_action(action, ACTION_DIMS)
+        held = self.held
+        self._world.advance(_HOLD if held else action)
+        self._step += 1
+        right_touch = not held and self._touch()
+        terminated = self._succeeded and self.config.terminate_on_success
+        return float(right_touch), terminated, self._failed or self._step >= self._last_step, self._info()
+
+    def observe(self) -> dict[str, np.ndarray]:
+        """The observation of the present moment, drawn anew."""
+        self._world.markers = self._visible()
+        return self._world.observe()
+
+    def render(self) -> np.ndarray | None:
+        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
+        if not self.config.render:
+            return None
+        self._world.markers = self._visible()
+        return self._world.render()
+
+    def expert(self) -> MemoryExpert:
+        """Who knows the plan and the stage."""
+        return MemoryExpert(self)
+
+    def simulator_record(self) -> dict[str, np.ndarray]:
+        """Nothing: there is no format of its own."""
+        return {}
+
+    def simulator_description(self) -> dict[str, str]:
+        """Nothing: there is no format of its own."""
+        return {}
+
+    @property
+    def _succeeded(self) -> bool:
+        return self._stage == len(self._plan.order)
+
+    def _info(self) -> dict[str, bool]:
+        return {"success": self._succeeded, "held": self.held}
+
+    def _visible(self) -> tuple[Marker, ...]:
+        plan = self._plan
+        if plan.cue and self._step < self.config.cue_steps:
+            return plan.scene + plan.cue
+        return (*plan.scene, HELD_LAMP) if self.held else plan.scene
+
+    def _touch(self) -> bool:
+        """Take note of what the hand touches now; whether it was right."""
+        if self._succeeded or self._failed or self.fingers[2] >= _TOUCH_HEIGHT_M:
+            return False
+        distances = np.linalg.norm(np.array(self._plan.targets) - self.fingers[:2], axis=1)
+        touched = np.flatnonzero(distances <= TARGET_RADIUS_M)
+        if self._plan.order[self._stage] not in touched:
+            self._failed = bool(len(touched)) or self._plan.anywhere_counts
+            return False
+        self._stage += 1
+        if not self._succeeded:
+            self._put_back()
+        return True
+
+    def _put_back(self) -> None:
+        """Put the arm to its start, to the bit the same each time, and hold it."""
+        self._world.reset_state(seed=_START_SEED)
+        self._world.simulation._set_obj_xyz(np.array(_OUT_OF_REACH_M))
+        self._free_from = self._step + self.config.delay_steps
