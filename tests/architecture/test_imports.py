@@ -44,6 +44,13 @@ def test_simulator_workers_load_no_torch():
     assert done.stdout.strip() == "False"
 
 
+def test_what_only_several_processes_need_is_not_loaded_for_one():
+    heavy = "{'torch.distributed.tensor', 'torch.distributed.fsdp'}"
+    script = f"import sys, tempovla.cli.train_vla, tempovla.cli.train_vlm; print(*{heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_the_contract_gives_each_of_its_types_when_asked_and_says_what_it_lacks():
     for name in set(timeline.__all__) - {"Statistics", "Tracks"}:  # these two are names of mappings
         assert getattr(timeline, name).__name__ == name

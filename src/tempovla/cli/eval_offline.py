@@ -20,7 +20,7 @@ tempovla eval offline --checkpoint CKPT --data /data/libero_object --split all -
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "--checkpoint DIR [--data DIR] [options]", EXAMPLES)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
     parser.add_argument("--data", metavar="DIR", help="the dataset, if it is not where training found it")
     add_dataset_argument(parser)
     parser.add_argument(

@@ -60,9 +60,9 @@ class DeployedPolicy(nn.Module):
 
     def __init__(self, bundle: Bundle, image_shapes: Mapping[str, tuple[int, int]], noise: Noise = "seed") -> None:
         super().__init__()
+        check_bundle(bundle)
         self.policy = exportable_policy(bundle)
         self.steps = TransformPipeline.from_json(bundle.transform).steps
-        _check_transforms(bundle)
         self.noise = noise
         self.blank = {camera: step.size for step in self._all(BlankImages) for camera in step.cameras}
         self.cameras = tuple(image_shapes)
@@ -123,15 +123,6 @@ def exportable_policy(bundle: Bundle) -> Any:
     Raises:
         ValueError: if it cannot be exported, saying why and what can.
     """
-    if bundle.policy == "openvla":
-        raise ValueError(
-            "policy 'openvla' cannot be exported: it writes its actions word by word with a language model that keeps "
-            "keys and values; policies 'vla' and 'statevla' can"
-        )
-    seen = [window for window in bundle.windows if window.key != ACTION_KEY]
-    past = sorted({window.key for window in seen if min(window.offsets) < 0})
-    if past:
-        raise ValueError(f"policy {bundle.policy!r} cannot be exported: it reads the past of {past}; train one without")
     policy = load_policy(bundle).float()
     if not isinstance(policy, Exportable):
         raise ValueError(
@@ -143,7 +134,21 @@ def exportable_policy(bundle: Bundle) -> Any:
     return policy.requires_grad_(False)  # type: ignore[attr-defined]
 
 
-def _check_transforms(bundle: Bundle) -> None:
+def check_bundle(bundle: Bundle) -> None:
+    """Refuse, before weights are loaded, what a bundle itself says that it cannot be exported for.
+
+    Raises:
+        ValueError: naming the policy, stream or transform, and what can be exported.
+    """
+    if bundle.policy == "openvla":
+        raise ValueError(
+            "policy 'openvla' cannot be exported: it writes its actions word by word with a language model that keeps "
+            "keys and values; policies 'vla' and 'statevla' can"
+        )
+    seen = [window for window in bundle.windows if window.key != ACTION_KEY]
+    past = sorted({window.key for window in seen if min(window.offsets) < 0})
+    if past:
+        raise ValueError(f"policy {bundle.policy!r} cannot be exported: it reads the past of {past}; train one without")
     names = [step["name"] for step in bundle.transform["steps"]]
     if "per_dataset" in names:
         raise ValueError(

@@ -14,7 +14,7 @@ import torch
 
 from tempovla import __version__
 from tempovla.export.comparison import EXAMPLE_ROWS, Reference, largest_differences
-from tempovla.export.deployed import DeployedPolicy, Noise
+from tempovla.export.deployed import DeployedPolicy, Noise, check_bundle
 from tempovla.export.formats import FORMATS, ExportFormat
 from tempovla.export.refusals import check_can_be_exported
 from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
@@ -84,6 +84,7 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
     config = config or ExportConfig()
     bundle = Bundle.load(checkpoint)
     check_has_learned_to_act(bundle, str(checkpoint))
+    check_bundle(bundle)
     chosen = FORMATS[config.format]
     blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
     cameras = [w.key for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX) and w.key not in blank]

@@ -17,12 +17,12 @@ from tempovla.data.sampler import SampleBatch
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.dataset import load_dataset, split_source
-from tempovla.recipe.dataset_choice import load_bundle
 from tempovla.recipe.dataset_config import MemberConfig
 from tempovla.recipe.members import open_member
+from tempovla.recipe.opened import open_policy
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.registry import recipe_of
-from tempovla.rollout.controller import Controller
+from tempovla.rollout.controller import Actor, Controller
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.align import AlignStreams
@@ -57,7 +57,7 @@ def evaluate_offline(
     The noise of each prediction follows from the number of its sample: the figures repeat exactly.
 
     Args:
-        checkpoint: folder that training saved.
+        checkpoint: folder that training saved, or a file that was exported of it.
         data: the dataset, if it is not where training found it.
         dataset_name: which of the datasets, of a policy that learned from several.
         split: `validation` takes the episodes that the checkpoint's own recipe held out, `all` every one.
@@ -73,12 +73,12 @@ def evaluate_offline(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    bundle = load_bundle(checkpoint, dataset_name)
+    opened = open_policy(checkpoint, dataset_name)
+    bundle = opened.bundle
     mixture = _samples(bundle, str(checkpoint), data, split)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    errors = _errors(Controller.from_bundle(bundle, device), mixture, bundle.windows, batch_size)
+    errors = _errors(opened.actor(), TransformPipeline.from_json(bundle.transform), mixture, batch_size)
     mse, normalized = errors.squared.mean, errors.squared_normalized.mean
-    has_gripper = bool(bundle.provenance.get("has_gripper", bundle.config.get("has_gripper")))
+    has_gripper = _has_gripper(bundle, str(checkpoint))
     names = dimension_names(bundle.embodiment, has_gripper)
     return {
         "checkpoint": str(checkpoint),
@@ -100,6 +100,11 @@ def _member(bundle: Bundle, recipe: Any) -> MemberConfig | None:
     """What the recipe says of the dataset that was chosen of several."""
     name = bundle.provenance.get("dataset_name")
     return next((member for member in recipe.data.mixture if member.key == name), None)
+
+
+def _has_gripper(bundle: Bundle, where: str) -> bool:
+    told = bundle.provenance.get("has_gripper", bundle.config.get("has_gripper"))  # an exported file has no config
+    return bool(recipe_of(bundle, where).model.has_gripper if told is None else told)
 
 
 def dimension_names(body: Embodiment, has_gripper: bool) -> tuple[str, ...]:
@@ -140,11 +145,14 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     return validation
 
 
-def _errors(controller: Controller, mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> ChunkErrors:
+def _errors(actor: Actor, transform: TransformPipeline, mixture: Mixture, batch_size: int) -> ChunkErrors:
     errors = ChunkErrors()
-    for sample in _watched(_batches(mixture, windows, batch_size), mixture.lengths[0]):
+    for sample in _watched(_batches(mixture, actor.windows, batch_size), mixture.lengths[0]):
         demonstrated = sample.future[ACTION_KEY]
-        predicted, as_seen, target = _predict(controller, sample)
+        if isinstance(actor, Controller):
+            predicted, as_seen, target = _predict(actor, sample)
+        else:
+            predicted, as_seen, target = _predict_in_units(actor, transform, sample)
         valid, wanted = (part[:, : predicted.shape[1]] for part in (demonstrated.valid, demonstrated.value))
         errors.squared.add((predicted - wanted.double()).square(), valid)
         errors.squared_normalized.add((as_seen - target).square(), valid)
@@ -180,3 +188,15 @@ def _predict(controller: Controller, sample: TimelineSample) -> tuple[Tensor, Te
     unpad = TransformPipeline([step for step in transform.steps if isinstance(step, AlignStreams)]).inverse
     parts = (transform.inverse(chunk), unpad(chunk), unpad(target))
     return tuple(part.value.cpu().double() for part in parts)  # type: ignore[return-value]
+
+
+def _predict_in_units(
+    actor: Actor, transform: TransformPipeline, sample: TimelineSample
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_predict`, of an exported file, which gives actions in the robot's units alone."""
+    state = actor.with_seeds(actor.initial_state(sample.batch_size), sample.seed.tolist())
+    chunk, _ = actor.act(sample.context, state)
+    pair = (chunk, sample.future[ACTION_KEY])
+    seen = [transform.forward(sample.context, {ACTION_KEY: actions})[1][ACTION_KEY] for actions in pair]
+    as_seen, target = (actions.value[:, : chunk.length].double() for actions in seen)
+    return chunk.value.double(), as_seen, target

@@ -11,6 +11,7 @@ import torch
 
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.export.exported_policy import ExportedPolicy
+from tempovla.export.formats import FORMATS
 from tempovla.export.sidecar import Sidecar
 from tempovla.recipe import dataset_choice
 from tempovla.rollout.controller import Actor, Controller
@@ -48,6 +49,8 @@ def open_policy(
     Raises:
         ValueError: if it is neither, or the dataset is not told.
     """
+    if not Path(checkpoint).exists() and Path(checkpoint).suffix in {chosen.suffix for chosen in FORMATS.values()}:
+        raise ValueError(f"{checkpoint}: no such file; give one that `tempovla export` wrote")
     if not Path(checkpoint).is_file():
         bundle = dataset_choice.load_bundle(checkpoint, dataset_name, env_config)
         device = "cuda" if torch.cuda.is_available() else "cpu"

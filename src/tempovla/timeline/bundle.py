@@ -111,8 +111,10 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     """What a saved bundle says of itself, without its weights: `policy`, `config`, `provenance` and more.
 
     Raises:
-        ValueError: if the folder is no bundle, or its `bundle.json` is truncated or of another format.
+        ValueError: if the folder is none or no bundle, or its `bundle.json` is truncated or of another format.
     """
+    if Path(folder).is_file():
+        raise ValueError(f"{folder}: a file; give the folder that training saved")
     path = Path(folder) / "bundle.json"
     meta = read_json(path, remedy="give the folder that training saved")
     if meta.get("format_version") != FORMAT_VERSION:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from tempovla.train.config import TrainConfig
-from tempovla.train.parallel import scattered
+from tempovla.train.parallel import is_sharded, scattered
 
 
 def trainable_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
@@ -47,7 +46,7 @@ def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
     """Scale gradients down to a global norm, that over all shards; the norm (scalar) that they had."""
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return norm.full_tensor() if is_sharded(norm) else norm
 
 
 def _names_in_order(optimizer: AdamW, policy: nn.Module) -> list[str]:

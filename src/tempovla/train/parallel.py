@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tempovla.objective import LossReport
 from tempovla.train import distributed
 from tempovla.train.backward import LossGraph
 from tempovla.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 LOGGER = logging.getLogger(__name__)
 
@@ -65,6 +66,9 @@ def shard(graph: LossGraph) -> None:
     Raises:
         ValueError: if a parameter is a scalar, two units share one, or those of a unit that learn differ in dtype.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     units = _units(graph)
     _check(graph, units)
     marked = {name: vars(parameter) for name, parameter in graph.named_parameters()}
@@ -85,15 +89,27 @@ def shard(graph: LossGraph) -> None:
     LOGGER.info("FSDP: %d units; this process holds %d of %d weights", len(units) + 1, share, whole)
 
 
+def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether this process has but its share of a tensor.
+
+    The module of these takes a second to import, so it is looked up, not imported: where nothing was sharded, it need
+    not be there.
+    """
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
 def local(tensor: Tensor) -> Tensor:
     """The share of a sharded tensor that is held here; any other tensor as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def scattered(whole: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, which every process has, sharded as another one is; no communication."""
-    if not isinstance(like, DTensor):
+    if not is_sharded(like):
         return whole
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
@@ -104,7 +120,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     is_main, found = distributed.rank() == 0, {}
     for name, tensor in tensors.items():
-        if isinstance(tensor, DTensor):
+        if is_sharded(tensor):
             whole = tensor.full_tensor()
             if is_main:
                 found[name] = whole.detach().cpu()

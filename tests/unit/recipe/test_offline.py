@@ -11,6 +11,7 @@ from tests.unit.recipe.conftest import ACTION, record
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.split import split_episodes
+from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.recipe import offline
 from tempovla.recipe.offline import dimension_names, evaluate_offline
 from tempovla.recipe.statevla import train_phase
@@ -70,6 +71,16 @@ def test_figures_repeat_whatever_the_batch(checkpoint):
     assert first["dimensions"].keys() == second["dimensions"].keys()
     assert first["mse"] == pytest.approx(second["mse"], rel=1e-5)
     assert first == evaluate_offline(checkpoint, batch_size=4)
+
+
+def test_an_exported_file_has_the_figures_of_its_checkpoint(checkpoint, tmp_path):
+    exported = export_checkpoint(checkpoint, tmp_path / "policy.pt", ExportConfig("torchscript"))
+    wanted, figures = evaluate_offline(checkpoint), evaluate_offline(exported.file)
+    assert figures.keys() == wanted.keys()
+    assert [figures[key] for key in ("samples", "steps")] == [wanted[key] for key in ("samples", "steps")]
+    assert figures["gripper_accuracy"] == wanted["gripper_accuracy"]
+    for name, row in wanted["dimensions"].items():
+        assert figures["dimensions"][name] == pytest.approx(row, rel=1e-4)
 
 
 def test_a_moved_dataset_and_all_of_it(checkpoint, dataset, tmp_path):

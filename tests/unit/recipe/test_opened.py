@@ -71,6 +71,8 @@ def test_it_plays_the_episodes_that_its_checkpoint_plays(checkpoint, exported):
 def test_what_is_neither_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"bundle.json: no such file; give the folder that training saved"):
         open_policy(tmp_path)
+    with pytest.raises(ValueError, match=r"absent.onnx: no such file; give one that `tempovla export` wrote"):
+        open_policy(tmp_path / "absent.onnx")
     (tmp_path / "policy.onnx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"policy.onnx.json: no such file; copy it from where"):
         open_policy(tmp_path / "policy.onnx")

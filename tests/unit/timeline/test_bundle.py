@@ -119,8 +119,12 @@ def test_a_list_is_no_bundle(folder):
 
 def test_not_a_folder_at_all(tmp_path):
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "absent", tmp_path / "file", tmp_path):
-        with pytest.raises(ValueError, match=r"bundle\.json: .*give the folder that training saved"):
+    for path, said in (
+        (tmp_path / "absent", r"bundle\.json: "),
+        (tmp_path / "file", "file: a file"),
+        (tmp_path, r"bundle\.json: "),
+    ):
+        with pytest.raises(ValueError, match=rf"{said}.*; give the folder that training saved"):
             Bundle.load(path)
 
 

@@ -9,7 +9,7 @@ from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tempovla.model.action_head.action_chunker import ActionChunker, ChunkPlayer, ChunkState
-    from tempovla.model.action_head.base import ActionHeadBase
+    from tempovla.model.action_head.base import ActionHeadBase, DrawingActionHead
     from tempovla.model.action_head.diffusion_action_head import DiffusionActionHead
     from tempovla.model.action_head.flow_matching_action_head import FlowMatchingActionHead
     from tempovla.model.action_head.gaussian_action_head import GaussianMLPActionHead
@@ -24,6 +24,7 @@ __all__ = [
     "ChunkPlayer",
     "ChunkState",
     "DiffusionActionHead",
+    "DrawingActionHead",
     "FlowMatchingActionHead",
     "GaussianMLPActionHead",
     "MLPActionHead",
@@ -37,7 +38,7 @@ _MODULES = {
         "ChunkPlayer",
         "ChunkState",
     ),
-    "base": ("ActionHeadBase",),
+    "base": ("ActionHeadBase", "DrawingActionHead"),
     "diffusion_action_head": ("DiffusionActionHead",),
     "flow_matching_action_head": ("FlowMatchingActionHead",),
     "gaussian_action_head": ("GaussianMLPActionHead",),

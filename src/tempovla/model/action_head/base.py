@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.timeline import LossTerm
+from tempovla.timeline.noise import row_seeds
 
 Generator = torch.Generator | Tensor | None
 """Where noise comes from: seeds (B,) int64 of the rows, a generator to draw such seeds from, or None: torch's own."""
@@ -143,6 +144,38 @@ class ActionHeadBase(nn.Module):
             ValueError: if either is not of this head's shape.
         """
         return clean_chunk(type(self).__name__, actions, valid, self.action_horizon, self.action_dim)
+
+
+class DrawingActionHead(ActionHeadBase):
+    """A head that draws: it gives `random_numbers` and `sample_with`, of which `sample` is made."""
+
+    def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
+        """As the base, from numbers that follow from the row's seed."""
+        return self.sample_with(features, self._drawn(features, generator), feature_valid=feature_valid)
+
+    def sample_padded(
+        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
+    ) -> Tensor:
+        """As the base, from numbers that follow from the row's seed."""
+        return self.sample_with(features, self._drawn(features, generator), own, feature_valid=feature_valid)
+
+    def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
+        """As the base."""
+        raise NotImplementedError
+
+    def sample_with(
+        self,
+        features: Tensor,
+        numbers: Mapping[str, Tensor],
+        own: Tensor | None = None,
+        *,
+        feature_valid: Tensor | None = None,
+    ) -> Tensor:
+        """As the base; the dimensions that are not `own` may hold anything, but must not change the others."""
+        raise NotImplementedError
+
+    def _drawn(self, features: Tensor, generator: Generator) -> dict[str, Tensor]:
+        return self.random_numbers(row_seeds(generator, features.shape[0], features.device))
 
 
 def clean_chunk(where: str, actions: Tensor, valid: Tensor, horizon: int, action_dim: int) -> tuple[Tensor, Tensor]:

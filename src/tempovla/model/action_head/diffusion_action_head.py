@@ -8,14 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tempovla.model.action_head.base import ActionHeadBase, Generator, check_choice, check_sizes, repeat_rows
+from tempovla.model.action_head.base import DrawingActionHead, Generator, check_choice, check_sizes, repeat_rows
 from tempovla.model.action_head.decoder import TransformerDenoiser
 from tempovla.model.action_head.unet import ConditionalUnet1d
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_integers, row_normal, row_seeds
 
 
-class DiffusionActionHead(ActionHeadBase):
+class DiffusionActionHead(DrawingActionHead):
     """Noise is added in `diffusion_steps` steps (DDPM, cosine schedule) and taken away in `num_steps` (DDIM, eta = 0).
 
     Args:
@@ -102,11 +102,6 @@ class DiffusionActionHead(ActionHeadBase):
         target = targets.get(self.prediction_type, lambda: self.ddpm.get_velocity(clean, noise, step))()
         return {"action_loss": LossTerm(predicted, target, full)}
 
-    def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
-        """As the base, from noise that follows from the row's seed."""
-        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
-        return self.sample_with(features, numbers, feature_valid=feature_valid)
-
     def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
         """`normal` (B, H, A), where the way to the actions begins."""
         return {"normal": row_normal(seeds, (self.action_horizon, self.action_dim))}
@@ -121,13 +116,6 @@ class DiffusionActionHead(ActionHeadBase):
     ) -> Tensor:
         """As the base."""
         return self.sample_from(features, numbers["normal"], feature_valid=feature_valid, own=own)
-
-    def sample_padded(
-        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
-    ) -> Tensor:
-        """As the base: padding stays 0 all the way."""
-        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
-        return self.sample_with(features, numbers, own, feature_valid=feature_valid)
 
     @torch.no_grad()
     def predict(self, features: Tensor, num_steps: int = 10, generator: Generator = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tempovla.model.action_head.base import ActionHeadBase, Generator, check_choice, check_sizes, repeat_rows
+from tempovla.model.action_head.base import DrawingActionHead, Generator, check_choice, check_sizes, repeat_rows
 from tempovla.model.action_head.decoder import TransformerDenoiser
 from tempovla.model.action_head.flow_matching import FlowMatchingPolicy, Velocity, integrate, velocity_pair
 from tempovla.model.layers.sequence import sequence_encoder
@@ -16,7 +16,7 @@ from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_normal, row_seeds, row_uniform
 
 
-class FlowMatchingActionHead(ActionHeadBase):
+class FlowMatchingActionHead(DrawingActionHead):
     """Rectified flow: x = (1 - s) action + s noise at flow time s, and the network learns noise - action.
 
     Args:
@@ -78,11 +78,6 @@ class FlowMatchingActionHead(ActionHeadBase):
         clean, full = repeat_rows(self.draws, clean, full)
         return {"action_loss": LossTerm(*velocity_pair(velocity, clean, noise, flow_time), full)}
 
-    def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
-        """As the base, from noise that follows from the row's seed."""
-        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
-        return self.sample_with(features, numbers, feature_valid=feature_valid)
-
     def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
         """`normal` (B, H, A), where the way to the actions begins."""
         return {"normal": row_normal(seeds, (self.action_horizon, self.action_dim))}
@@ -105,13 +100,6 @@ class FlowMatchingActionHead(ActionHeadBase):
             torch.where(keep, numbers["normal"], 0.0),
             self.num_steps,
         )
-
-    def sample_padded(
-        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
-    ) -> Tensor:
-        """As the base: padding stays 0 all the way."""
-        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
-        return self.sample_with(features, numbers, own, feature_valid=feature_valid)
 
     def sample_from(self, features: Tensor, noise: Tensor, *, feature_valid: Tensor | None = None) -> Tensor:
         """Actions (B, H, A) from standard normal noise (B, H, A)."""

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.model.action_head.base import ActionHeadBase, Generator, check_sizes
+from tempovla.model.action_head.base import DrawingActionHead, Generator, check_sizes
 from tempovla.model.action_head.mixture import MAX_LOG_STD, GaussianMixture, likelihood_term
 from tempovla.model.action_head.mlp_action_head import relu_mlp
 from tempovla.timeline import LossTerm
-from tempovla.timeline.noise import row_normal, row_seeds, row_uniform
+from tempovla.timeline.noise import row_normal, row_uniform
 
 LARGEST_SQUASHED = 1.0 - 1e-6
 """Squashed actions beyond it, which no finite number is squashed to, count as this."""
 
 
-class GaussianMLPActionHead(ActionHeadBase):
+class GaussianMLPActionHead(DrawingActionHead):
     """A diagonal Gaussian over a chunk; with several modes a mixture, of which one mode is drawn for a whole chunk.
 
     Args:
@@ -90,11 +90,6 @@ class GaussianMLPActionHead(ActionHeadBase):
         log_prob, full = self._log_prob(features, actions, valid, feature_valid)
         return {"action_loss": likelihood_term(log_prob, full)}
 
-    def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
-        """As the base; differentiable in the mean and standard deviation (a reparametrised sample)."""
-        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
-        return self.sample_with(features, numbers, feature_valid=feature_valid)
-
     def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
         """`normal` (B, H A) for the chunk, and `uniform` (B,) for the mode."""
         normal = row_normal(seeds, (self.action_horizon * self.action_dim,))
@@ -108,7 +103,7 @@ class GaussianMLPActionHead(ActionHeadBase):
         *,
         feature_valid: Tensor | None = None,
     ) -> Tensor:
-        """As the base."""
+        """As the base; differentiable in the mean and standard deviation (a reparametrised sample)."""
         mixture = self.distribution(features, feature_valid)
         chunk = self._chunk(mixture.draw(numbers["uniform"], numbers["normal"], self.std_scale))
         return torch.tanh(chunk) if self.squash else chunk

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.action_head.action_tokens import BinTokens, MixtureTokens
-from tempovla.model.action_head.base import ActionHeadBase, Generator, check_sizes
+from tempovla.model.action_head.base import DrawingActionHead, Generator, check_sizes
 from tempovla.model.action_head.decoder import Decoder, KeyValue, Memory
 from tempovla.model.action_head.mixture import MAX_LOG_STD
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_normal, row_seeds, row_uniform
 
 
-class TransformerActionHead(ActionHeadBase):
+class TransformerActionHead(DrawingActionHead):
     """A causal transformer over a chunk that attends to every feature token.
 
     It learns from the true earlier actions (teacher forcing) and, when it acts, reads its own, keeping the keys and
@@ -96,18 +96,6 @@ class TransformerActionHead(ActionHeadBase):
         clean, full = self.clean_actions(actions, valid)
         hidden = self(features, self._disturbed(clean, full, generator), feature_valid)
         return {"action_loss": self.tokens.loss_term(hidden, self.tokens.encode(clean), full)}
-
-    def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
-        """As the base, token by token, each with the row's own random numbers."""
-        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
-        return self.sample_with(features, numbers, feature_valid=feature_valid)
-
-    def sample_padded(
-        self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
-    ) -> Tensor:
-        """As the base: later tokens read 0 in padding."""
-        numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
-        return self.sample_with(features, numbers, own, feature_valid=feature_valid)
 
     def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
         """`normal` (B, tokens, A) and `uniform` (B, tokens)."""
