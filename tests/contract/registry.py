@@ -24,6 +24,7 @@ from tempovla.data.selection import select
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.temporal.history_encoder import HistoryEncoder
+from tempovla.model.temporal.memory_buffer import HierarchicalMemory, MemoryBuffer, MemoryConfig, WorkingMemory
 from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig, TemporalState
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
@@ -216,6 +217,10 @@ def temporal(encoder_type: str, **options: Any) -> MemoryCase:
 
 MEMORIES: dict[str, MemoryCase] = {
     "toy": MemoryCase(ToyMemory, 5),
+    # Each memory with fewer slots than the sequence has steps.
+    "memory-buffer": MemoryCase(lambda: seeded(lambda: MemoryBuffer(MemoryConfig(8, 6, 4, 8, 2, 2)).eval()), 8),
+    "working-memory": MemoryCase(lambda: seeded(lambda: WorkingMemory(8, 4, 2).eval()), 8),
+    "hierarchical-memory": MemoryCase(lambda: seeded(lambda: HierarchicalMemory(8, 2, 3, 2).eval()), 8),
     "history": history(),
     "history-plain": history(use_action_embedding=False, use_timestep_embedding=False, num_layers=1),
     "mamba": MemoryCase(lambda: seeded(lambda: Mamba(MambaConfig(d_model=8, depth=2, d_state=4)).eval()), 8),

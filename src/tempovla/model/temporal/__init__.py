@@ -1,4 +1,4 @@
-"""Time inside a policy: encoders of what was seen and done, with the state passed explicitly.
+"""Time inside a policy: encoders of what was seen and done, and memories, with the state passed explicitly.
 
 Each name is loaded when it is asked for.
 """
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tempovla.model.temporal.episodic_memory import EpisodicMemory
     from tempovla.model.temporal.frame_sampling import TemporalFrames
+    from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
     from tempovla.model.temporal.history_encoder import (
         ActionHistoryEncoder,
         HistoryAwarePolicy,
@@ -17,17 +19,23 @@ if TYPE_CHECKING:
         StateHistoryEncoder,
     )
     from tempovla.model.temporal.history_state import HistoryState
+    from tempovla.model.temporal.memory_buffer import MemoryBuffer, MemoryConfig
     from tempovla.model.temporal.temporal_core import TemporalOutput, TemporalState
     from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
     from tempovla.model.temporal.temporal_recurrent import TemporalGRU, TemporalLSTM, TemporalMamba
     from tempovla.model.temporal.temporal_transformer import TemporalTransformer
+    from tempovla.model.temporal.working_memory import WorkingMemory
 
 __all__ = [
     "ActionHistoryEncoder",
+    "EpisodicMemory",
+    "HierarchicalMemory",
     "HistoryAwarePolicy",
     "HistoryEncoder",
     "HistoryEncoderConfig",
     "HistoryState",
+    "MemoryBuffer",
+    "MemoryConfig",
     "StateHistoryEncoder",
     "TemporalEncoder",
     "TemporalEncoderConfig",
@@ -38,10 +46,13 @@ __all__ = [
     "TemporalOutput",
     "TemporalState",
     "TemporalTransformer",
+    "WorkingMemory",
 ]
 
 _MODULES = {
+    "episodic_memory": ("EpisodicMemory",),
     "frame_sampling": ("TemporalFrames",),
+    "hierarchical_memory": ("HierarchicalMemory",),
     "history_encoder": (
         "ActionHistoryEncoder",
         "HistoryAwarePolicy",
@@ -50,10 +61,12 @@ _MODULES = {
         "StateHistoryEncoder",
     ),
     "history_state": ("HistoryState",),
+    "memory_buffer": ("MemoryBuffer", "MemoryConfig"),
     "temporal_core": ("TemporalOutput", "TemporalState"),
     "temporal_encoder": ("TemporalEncoder", "TemporalEncoderConfig"),
     "temporal_recurrent": ("TemporalGRU", "TemporalLSTM", "TemporalMamba"),
     "temporal_transformer": ("TemporalTransformer",),
+    "working_memory": ("WorkingMemory",),
 }
 
 if not TYPE_CHECKING:

@@ -1,0 +1,103 @@
+"""How a long-term memory takes in what leaves the short-term one: by novelty, merging what is alike.
+
+The rule, for a vector x, the entries of a row, and the cosine distance d = 1 - cos:
+
+1. x is novel if there is no entry, or the nearest is farther than `novelty_threshold`.
+2. What is not novel is merged into the nearest entry.
+3. What is novel becomes an entry of its own; if all entries are taken, the two most alike among the entries and x are
+   merged first (x included, so that what is forgotten is what differs least).
+
+Merging makes the mean of all vectors that went into both, weighted by how many these are, of which at most
+`MAX_WEIGHT` are counted: then the mean becomes a moving one. Which entries are merged is a choice without gradient; the
+vectors themselves carry theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tempovla.model.temporal.explicit_memory import zero_rows
+
+MAX_WEIGHT = 1000
+
+
+@dataclass(frozen=True)
+class LongTerm:
+    """Entries of a long-term memory of L slots.
+
+    Attributes:
+        entries: (B, L, D), zeros where nothing is.
+        weight: (B, L) in the dtype of the entries: how many vectors each is the mean of, 0 where nothing is.
+    """
+
+    entries: Tensor
+    weight: Tensor
+
+    def reset(self, rows: Tensor) -> LongTerm:
+        """The memory with the rows where `rows` (B,) bool is True as new."""
+        return LongTerm(zero_rows(self.entries, rows), zero_rows(self.weight, rows))
+
+    @property
+    def filled(self) -> Tensor:
+        """(B, L) bool; the filled entries are the first ones."""
+        return self.weight > 0
+
+
+def consolidate(memory: LongTerm, x: Tensor, valid: Tensor, novelty_threshold: float) -> LongTerm:
+    """The memory after taking in x (B, D) in the rows where `valid` (B,) is True, by the rule of this module."""
+    size = memory.weight.shape[1]
+    with torch.no_grad():
+        size, count = memory.weight.shape[1], memory.filled.sum(1)
+        likeness = _likeness(x[:, None], memory.entries)[:, 0].masked_fill(~memory.filled, -torch.inf)
+        nearest_likeness, nearest = likeness.max(dim=1)
+        novel = 1 - nearest_likeness > novelty_threshold
+        # Which entry is merged into which; the index `size` is x itself. Where x goes then, if it was not merged.
+        into, source, place = nearest, torch.full_like(nearest, size), count
+        crowded = valid & novel & (count == size)
+        if bool(crowded.any()):
+            first, second = _most_alike(memory.entries, x)
+            into, source = (torch.where(crowded, new, old) for new, old in ((first, into), (second, source)))
+            place = torch.where(crowded, second, place)
+        merges = valid & (~novel | crowded)
+        places = valid & novel & (place < size)
+    merged, weight = _merge(memory, x, into, source)
+    memory = _put(memory, merges, into, merged, weight)
+    return _put(memory, places, place.clamp(max=size - 1), x, torch.ones_like(weight))
+
+
+def _merge(memory: LongTerm, x: Tensor, into: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (B, D) of an entry and another (or x), and its weight (B,)."""
+    rows, last = torch.arange(len(x), device=x.device), memory.weight.shape[1] - 1
+    is_entry, other = source <= last, source.clamp(max=last)
+    added = torch.where(is_entry[:, None], memory.entries[rows, other], x)
+    added_weight = torch.where(is_entry, memory.weight[rows, other], 1.0)
+    entry, total = memory.entries[rows, into], memory.weight[rows, into] + added_weight
+    return entry + (added_weight / total)[:, None] * (added - entry), total.clamp(max=MAX_WEIGHT)
+
+
+def _put(memory: LongTerm, rows: Tensor, index: Tensor, entry: Tensor, weight: Tensor) -> LongTerm:
+    """The memory with the entry at `index` (B,) replaced in the rows where `rows` (B,) is True."""
+    at = (torch.arange(len(rows), device=rows.device), index)
+    entry = torch.where(rows[:, None], entry, memory.entries[at])
+    return LongTerm(
+        memory.entries.index_put(at, entry), memory.weight.index_put(at, torch.where(rows, weight, memory.weight[at]))
+    )
+
+
+def _likeness(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarity (B, M, N) of vectors (B, M, D) and (B, N, D); 0 with a vector of zeros."""
+    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).mT
+
+
+def _most_alike(entries: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices i < j (B,) of the most alike pair among entries (B, L, D) and x (B, D), which has the index L."""
+    everything = torch.cat([entries, x[:, None]], dim=1)
+    likeness = _likeness(everything, everything)
+    size = likeness.shape[-1]
+    upper = torch.ones(size, size, dtype=torch.bool, device=x.device).triu(1)
+    flat = likeness.masked_fill(~upper, -torch.inf).flatten(1).argmax(dim=1)
+    return flat // size, flat % size

@@ -1,0 +1,193 @@
+"""Key-value memory with content addressing, after the Neural Turing Machine (Graves et al., 2014, section 3.3).
+
+A free slot is found by usage as in the Differentiable Neural Computer (Graves et al., 2016, dynamic memory allocation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tempovla.model.temporal.episodic_memory import EpisodicMemory
+from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows, zero_rows
+from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
+from tempovla.model.temporal.slot_attention import SlotAttention
+from tempovla.model.temporal.working_memory import WorkingMemory, check_slots
+
+__all__ = ["BufferState", "EpisodicMemory", "HierarchicalMemory", "MemoryBuffer", "MemoryConfig", "WorkingMemory"]
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Sizes of a memory buffer.
+
+    Attributes:
+        hidden_dim: features H of contents, queries and reads.
+        memory_size: slots N.
+        key_dim: features K by which a slot is found.
+        value_dim: features V that a slot holds.
+        num_heads: heads of the attention that joins what the read heads found; they divide `value_dim`.
+        num_read_heads: read heads R, each with its own key and sharpness.
+    """
+
+    hidden_dim: int = 512
+    memory_size: int = 1000
+    key_dim: int = 64
+    value_dim: int = 512
+    num_heads: int = 8
+    num_read_heads: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_slots(f"MemoryConfig.{name}", value)
+        if self.value_dim % self.num_heads:
+            raise ValueError(
+                f"MemoryConfig.value_dim={self.value_dim} is not divisible by num_heads={self.num_heads}; "
+                "choose heads that divide it"
+            )
+
+
+@dataclass(frozen=True)
+class BufferState:
+    """All that a memory buffer remembers.
+
+    Attributes:
+        keys: (B, N, K).
+        values: (B, N, V).
+        strength: (B, N) in [0, 1], how much of a slot was ever written; 0 is an empty slot, which no read sees.
+        usage: (B, N) in [0, 1], how much a slot is in use; fades with every write, so the oldest are free first.
+    """
+
+    keys: Tensor
+    values: Tensor
+    strength: Tensor
+    usage: Tensor
+
+    def reset(self, rows: Tensor) -> BufferState:
+        """The state with the rows where `rows` (B,) bool is True as new."""
+        return BufferState(*(zero_rows(x, rows) for x in (self.keys, self.values, self.strength, self.usage)))
+
+
+class MemoryBuffer(ExplicitMemory[BufferState, Tensor]):
+    """Slots of a key and a value, written and read by content.
+
+    Addressing: the weight of a slot is its strength times exp(sharpness * cosine of keys), normalised together with a
+    learned null, whose key is always there. A write looks for its own key; what falls to the null there ("nothing like
+    this is known") goes to free slots, as does a share that a gate chooses. A read head takes its null value for it.
+
+    Allocation: with slots in ascending order of usage u, the j-th gets (1 - u_j) * prod_{i<j} u_i. Before a write all
+    usage fades by 1 / N, and a gate frees the least used slot: a full memory overwrites what was written longest ago.
+
+    Writing with weight w, of which a is the allocated part: keys become (1 - w) k + w k', values
+    v (1 - a - (w - a) e) + w v' with an erase vector e (an allocated slot is emptied), usage and strength x + w - x w.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: MemoryConfig) -> None:
+        super().__init__(config.hidden_dim)
+        self.config = config
+        hidden, heads, value = config.hidden_dim, config.num_read_heads, config.value_dim
+        self.norm = nn.LayerNorm(hidden)
+        self.write_key = nn.Linear(hidden, config.key_dim)
+        self.write_value = nn.Linear(hidden, value)
+        self.erase = nn.Linear(hidden, value)
+        self.gates = nn.Linear(hidden, 4)  # write, allocate, free, sharpness
+        self.read_keys = nn.Linear(hidden, heads * config.key_dim)
+        self.read_sharpness = nn.Linear(hidden, heads)
+        self.null_key = nn.Parameter(torch.randn(config.key_dim))
+        self.null_value = nn.Parameter(0.02 * torch.randn(heads, value))
+        self.read_query = nn.Linear(hidden, value)
+        self.join = SlotAttention(value, config.num_heads)
+        self.out = nn.Linear(value, hidden)
+        with torch.no_grad():
+            self.gates.bias.copy_(torch.tensor([3.0, 3.0, 3.0, 8.0]))
+            self.read_sharpness.bias.fill_(8.0)
+            self.read_keys.weight[: config.key_dim].copy_(self.write_key.weight)  # one head finds what it is shown
+            self.read_keys.bias[: config.key_dim].copy_(self.write_key.bias)
+
+    def initial_state(self, batch: int) -> BufferState:
+        """The state of `batch` rows that have seen nothing."""
+        size, new = self.config.memory_size, self.null_key.new_zeros
+        return BufferState(
+            new(batch, size, self.config.key_dim),
+            new(batch, size, self.config.value_dim),
+            new(batch, size),
+            new(batch, size),
+        )
+
+    def _write(self, state: BufferState, content: Tensor, valid: Tensor) -> BufferState:
+        x = self.norm(content)
+        gates = self.gates(x)
+        write, allocate, free = gates[:, :3].sigmoid().split(1, dim=1)
+        write = zero_rows(write, ~valid)  # nothing is written, to the bit
+        key, value, erase = self.write_key(x), self.write_value(x), self.erase(x).sigmoid()
+        alike, unknown = self._address(state, key[:, None], 1 + F.softplus(gates[:, 3:]))
+        usage = free_least_used(state.usage * (1 - 1 / self.config.memory_size), free)
+        usage = choose_rows(valid, usage, state.usage)
+        allocated = write * (allocate + (1 - allocate) * unknown) * allocation(usage)
+        found = write * (1 - allocate) * alike[:, 0]
+        weight = allocated + found
+        kept = torch.baddbmm(1 - allocated[..., None], found[..., None], erase[:, None], alpha=-1)
+        return BufferState(
+            torch.baddbmm(state.keys * (1 - weight[..., None]), weight[..., None], key[:, None]),
+            torch.baddbmm(state.values * kept, weight[..., None], value[:, None]),
+            state.strength + weight - state.strength * weight,
+            usage + weight - usage * weight,
+        )
+
+    def _read(self, state: BufferState, query: Tensor) -> Tensor:
+        heads = self.config.num_read_heads
+        x = self.norm(query)
+        keys = self.read_keys(x).unflatten(2, (heads, -1)).flatten(1, 2)
+        sharpness = 1 + F.softplus(self.read_sharpness(x)).flatten(1, 2)
+        weight, unknown = self._address(state, keys, sharpness)
+        null = self.null_value.repeat(query.shape[1], 1)
+        found = (weight @ state.values + unknown[..., None] * null).unflatten(1, (-1, heads)).flatten(0, 1)
+        seen = torch.ones(found.shape[:2], dtype=torch.bool, device=found.device)
+        joined = self.join(self.read_query(x).flatten(0, 1)[:, None], found, seen)
+        return self.out(joined[:, 0]).unflatten(0, (len(query), -1))
+
+    def _address(self, state: BufferState, keys: Tensor, sharpness: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (B, M, N) of slots and (B, M) of the null, for keys (B, M, K) and sharpness (B, M)."""
+        asked = F.normalize(keys, dim=-1)
+        slots = sharpness[..., None] * (asked @ _unit(state.keys).mT)
+        null = sharpness * (asked @ F.normalize(self.null_key, dim=0))
+        strength = torch.cat([state.strength, torch.ones_like(state.strength[:, :1])], dim=1)[:, None]
+        scores = torch.cat([slots, null[..., None]], dim=-1)
+        top = scores.masked_fill(strength == 0, -torch.inf).amax(dim=-1, keepdim=True).detach()
+        # Bounded, as what has no strength may score above the top.
+        weight = strength * (scores - top).clamp(max=0.0).exp()
+        weight = weight / weight.sum(dim=-1, keepdim=True)
+        return weight[..., :-1], weight[..., -1]
+
+    def _output(self, read: Tensor) -> Tensor:
+        return read
+
+    def _map(self, read: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return read.reshape(shape)
+
+
+def allocation(usage: Tensor) -> Tensor:
+    """Weights (B, N) of free slots, which sum to 1 - prod(usage), for usage (B, N) in [0, 1] (Graves et al., 2016).
+
+    Of equally used slots the first comes first.
+    """
+    ordered, order = usage.sort(dim=1, stable=True)
+    before = torch.cat([torch.ones_like(ordered[:, :1]), ordered[:, :-1]], dim=1).cumprod(dim=1)
+    return ((1 - ordered) * before).gather(1, order.argsort(dim=1))
+
+
+def free_least_used(usage: Tensor, free: Tensor) -> Tensor:
+    """Usage (B, N) with that of the least used slot times 1 - free (B, 1)."""
+    least = F.one_hot(usage.argmin(dim=1), usage.shape[1]).bool()
+    return torch.where(least, usage * (1 - free), usage)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Vectors of length 1; zeros stay zeros, with a finite gradient."""
+    return x / (x.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()
