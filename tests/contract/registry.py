@@ -26,6 +26,8 @@ from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.temporal.history_encoder import HistoryEncoder
 from tempovla.model.temporal.memory_buffer import HierarchicalMemory, MemoryBuffer, MemoryConfig, WorkingMemory
 from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig, TemporalState
+from tempovla.model.temporal.context_config import ContextConfig
+from tempovla.model.vla.context_policy import with_context
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
@@ -89,14 +91,33 @@ def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> Polic
         **options,
     )
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), "language": (12,)}
-    return PolicyCase(lambda: seeded(lambda: StateVLA(config, phase).eval()), shapes, action_terms)
+    return PolicyCase(lambda: seeded(lambda: with_context(StateVLA(config, phase)).eval()), shapes, action_terms)
 
 
 def vla(head: str, action_terms: tuple[str, ...], model: Mapping[str, Any] | None = None, **options: Any) -> PolicyCase:
     """A tiny VLA with random weights, the head's `options`, and `model` for `tiny_vla_config`."""
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
     config = tiny_vla_config(head, action_head_options={head: options}, **model or {})
-    return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), shapes, action_terms)
+    return PolicyCase(lambda: seeded(lambda: with_context(VLAModel(config)).eval()), shapes, action_terms)
+
+
+def remembering(**parts: Any) -> dict[str, Any]:
+    """Model options of a tiny VLA in a context of these parts, every second step seen, the first frames unlearned."""
+    return {"context": ContextConfig(**{"stride": 2, "sequence_length": 3, "burn_in": 1, "bptt_length": 2} | parts)}
+
+
+CORE = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
+CONTEXTS: dict[str, dict[str, Any]] = {
+    **{kind: {"temporal": {"encoder_type": kind, **CORE}} for kind in ("transformer", "lstm", "gru", "mamba")},
+    "frames": {"temporal": {"encoder_type": "frames", **CORE, "frame_offsets": (-2, 0)}},
+    "history": {"history": {**CORE, "history_length": 3, "num_heads": 4}},
+    "working": {"memory": {"kind": "working", "hidden_dim": 8, "memory_slots": 2, "num_heads": 2}},
+    "hierarchical": {
+        "memory": {"kind": "hierarchical", "hidden_dim": 8, "short_term_slots": 1, "long_term_slots": 2, "num_heads": 2}
+    },
+    "buffer": {"memory": {"kind": "buffer", "hidden_dim": 8, "memory_size": 3, "key_dim": 4, "num_heads": 2}},
+}
+CONTEXTS["all"] = CONTEXTS["lstm"] | CONTEXTS["history"] | CONTEXTS["working"]
 
 
 def openvla() -> PolicyCase:
@@ -158,6 +179,17 @@ POLICIES: dict[str, PolicyCase] = {
     "vla-flow-matching": vla("flow_matching", ("action_loss",), num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
     "vla-transformer": vla("transformer", ("action_loss",), hidden_dim=8, num_layers=1, num_heads=2, num_modes=2),
     "vla-metaworld": vla("flow_matching", ("action_loss", "behavior_cloning"), METAWORLD, num_steps=2, draws=2),
+    **{f"vla-mlp-{name}": vla("mlp", ("action_loss",), remembering(**parts)) for name, parts in CONTEXTS.items()},
+    "vla-flow-matching-all": vla(
+        "flow_matching",
+        ("action_loss", "behavior_cloning"),
+        {**METAWORLD, **remembering(**CONTEXTS["all"]), "lambda_temporal": 0.1},
+        num_steps=2,
+    ),
+    "statevla-policy-all": statevla(2, FLOW, **remembering(**CONTEXTS["all"])),
+    "statevla-policy-demo-working": statevla(
+        2, FLOW, freeze_encoder=False, **DEMO, **remembering(**CONTEXTS["working"], burn_in=0)
+    ),
     "vla-bodies": bodies("mlp"),
     "vla-bodies-flow-matching": bodies("flow_matching", num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
     "vla-no-state": vla("mlp", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),

@@ -4,7 +4,7 @@ import pytest
 from tests.contract.registry import POLICIES
 from tests.contract.samples import random_contexts, random_sample
 
-from tempovla.timeline import laws
+from tempovla.timeline import laws, training_windows
 
 
 @pytest.fixture(params=sorted(POLICIES))
@@ -19,7 +19,7 @@ def policy(case):
 
 @pytest.fixture
 def sample(case, policy):
-    return random_sample(policy.windows(), case.shapes)
+    return random_sample(training_windows(policy), case.shapes)
 
 
 @pytest.fixture

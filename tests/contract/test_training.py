@@ -15,7 +15,7 @@ from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
-from tempovla.timeline import Bundle, laws
+from tempovla.timeline import Bundle, laws, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.config import TrainConfig
@@ -50,7 +50,9 @@ def test_training_a_policy_with_a_stop_equals_training_in_one_go(name, tmp_path)
         policy = POLICIES[name].build()
         result = fit(
             policy,
-            SampleLoader(Mixture([source]), policy.windows(), LoaderConfig(batch_size=4), seed=3),
+            SampleLoader(
+                Mixture([source], ends=window_ends(policy)), training_windows(policy), LoaderConfig(batch_size=4), seed=3
+            ),
             config,
             tmp_path / run,
             bundle=lambda weights: Bundle(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from tempovla.transform.pipeline import DatasetView
 
 
 class Mixture:
-    """Every control step of the chosen episodes is a sample.
+    """Every control step of the chosen episodes is a sample, or those that `ends` names.
 
     Args:
         sources: one or more datasets.
@@ -24,6 +24,7 @@ class Mixture:
         episodes: the episodes to use of each source, e.g. its training split; all by default.
         views: by name of a dataset, in the order of the sources, how its rows become rows like those of the others;
             without views all sources must have the same streams in the same shapes.
+        ends: gives the increasing control steps that are samples, of an episode of so many; all by default.
 
     Raises:
         DatasetError: if nothing is left to sample, or a weight is not positive.
@@ -35,6 +36,7 @@ class Mixture:
         weights: Sequence[float] | None = None,
         episodes: Sequence[Collection[int]] | None = None,
         views: Mapping[str, DatasetView] | None = None,
+        ends: Callable[[int], Sequence[int]] | None = None,
     ) -> None:
         self.sources = tuple(sources)
         self.views = tuple((views or {}).items())
@@ -46,9 +48,13 @@ class Mixture:
         if self.views and len(self.views) != len(self.sources):
             raise DatasetError(f"{len(self.sources)} sources and {len(self.views)} views: give a view of each, or none")
         self._episodes = [np.array(sorted(part), dtype=np.int64) for part in chosen]
-        self._ends = []
+        self._ends: list[NDArray[np.int64]] = []
+        self._steps: list[NDArray[np.int32] | None] = []
         for source, part in zip(self.sources, self._episodes, strict=True):
-            self._ends.append(np.cumsum([source.episode(int(i)).length for i in part], dtype=np.int64))
+            lengths = [source.episode(int(i)).length for i in part]
+            steps = None if ends is None else [np.array(ends(length), dtype=np.int32) for length in lengths]
+            self._steps.append(None if steps is None else np.concatenate([*steps, np.zeros(0, np.int32)]))
+            self._ends.append(np.cumsum(lengths if steps is None else [len(part) for part in steps], dtype=np.int64))
             if len(part) == 0:
                 raise DatasetError(f"{source.name}: no episode to sample from; record some, or widen the split")
         self.lengths = tuple(int(ends[-1]) for ends in self._ends)
@@ -60,6 +66,9 @@ class Mixture:
         """Episode and control step of samples `index` (B,) of one source."""
         ends = self._ends[source]
         which = np.searchsorted(ends, index, side="right")
+        chosen = self._steps[source]
+        if chosen is not None:
+            return self._episodes[source][which], chosen[index].astype(np.int64)
         start = np.where(which > 0, ends[which - 1], 0)
         return self._episodes[source][which], index - start
 

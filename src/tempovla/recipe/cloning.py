@@ -12,7 +12,7 @@ from torch import Tensor
 from tempovla.recipe.dataset import Recipe, build_batches, check_fits, load_dataset, preparation, provenance
 from tempovla.recipe.members import DatasetMixture
 from tempovla.recipe.mixing import mixed_batches, mixture_provenance
-from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline import Bundle, EpisodeSource, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
 from tempovla.train.trainer import FitResult, fit
@@ -56,7 +56,8 @@ def clone_behavior(
         if isinstance(source, DatasetMixture):
             loader, validation = mixed_batches(source, policy.windows(), recipe, training, transform)
         else:
-            loader, validation = build_batches(source, policy.windows(), recipe, training, transform)
+            windows, ends = training_windows(policy), window_ends(policy)
+            loader, validation = build_batches(source, windows, recipe, training, transform, ends)
         return fit(
             policy,
             loader,

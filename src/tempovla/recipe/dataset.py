@@ -137,11 +137,19 @@ def gripper_problem(source: EpisodeSource) -> str | None:
     return f"the last dimension of {ACTION_KEY!r} ranges over {ends}, so it is no gripper in {{-1, +1}}"
 
 
-def split_source(source: EpisodeSource, recipe: Recipe) -> tuple[Mixture, Mixture | None]:
+Ends = Callable[[int], Sequence[int]]
+"""The control steps at which training windows end, of an episode of so many."""
+
+
+def split_source(
+    source: EpisodeSource, recipe: Recipe, ends: Ends | None = None
+) -> tuple[Mixture, Mixture | None]:
     """Training and validation episodes."""
     held_out = round(1.0 - recipe.data.train_split, 9)
     training, validation = split_episodes(len(source), held_out, recipe.training.seed)
-    return Mixture([source], episodes=[training]), Mixture([source], episodes=[validation]) if validation else None
+    parts = [Mixture([source], episodes=[part], ends=ends) if part else None for part in (training, validation)]
+    assert parts[0] is not None
+    return parts[0], parts[1]
 
 
 def build_batches(
@@ -150,9 +158,10 @@ def build_batches(
     recipe: Recipe,
     training: TrainConfig,
     transform: TransformPipeline,
+    ends: Ends | None = None,
 ) -> tuple[SampleLoader, FixedBatches | None]:
-    """Training batches, and those of the validation where episodes are held out."""
-    mixture, held_out = split_source(source, recipe)
+    """Training batches, and those of the validation where episodes are held out; windows end at all steps or `ends`."""
+    mixture, held_out = split_source(source, recipe, ends)
     validation = None if held_out is None else FixedBatches([held_out], windows, recipe, training, transform)
     return build_loader(mixture, windows, recipe, training), validation
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -53,9 +55,10 @@ def encode(
     )
 
 
-def encoded_windows(policy: StateVLA) -> tuple[Window, ...]:
-    """What phase 2 reads of an encoded source."""
-    return (Window(ENCODING_KEY, (0,)), *(window for window in policy.windows() if window.key == ACTION_KEY))
+def encoded_windows(windows: Sequence[Window]) -> tuple[Window, ...]:
+    """Windows on observations and actions as windows on an encoded source."""
+    observed = next(window.offsets for window in windows if window.key != ACTION_KEY)
+    return (Window(ENCODING_KEY, observed), *(window for window in windows if window.key == ACTION_KEY))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tempovla.data.loader import SampleLoader
 from tempovla.data.mixture import Mixture
+from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
@@ -32,7 +33,7 @@ from tempovla.recipe.dataset import (
 )
 from tempovla.recipe.encodings import encode, encoded_windows
 from tempovla.recipe.statevla_config import StateVLARecipe
-from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline import Bundle, EpisodeSource, training_windows, window_ends
 from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
@@ -80,20 +81,21 @@ def train_phase(
     with distributed.process_group() as device:
         model_config = resolve_model(recipe, split_source(source, recipe)[0], training)
         torch.manual_seed(training.seed)
-        policy = StateVLA(model_config, phase).to(device)
-        policy.recompute_activations(recipe.training.recompute_activations)
+        base = StateVLA(model_config, phase)
+        base.recompute_activations(recipe.training.recompute_activations)
+        policy = (with_context(base) if phase == 2 else base).to(device)
         check_lengths(source, policy.windows(), "model.action_seq_len and model.jepa.prediction_horizon")
-        LOGGER.info("%s\n%s", PHASE_NAMES[phase], size_table(policy))
+        LOGGER.info("%s\n%s", PHASE_NAMES[phase], size_table(base))
         transform = build_transform(recipe, model_config, source)
         if phase == 2 and resume is None:
             start = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
-            start_from_phase1(policy, start, transform)
-        data, windows = source, policy.windows()
+            start_from_phase1(base, start, transform)
+        data, windows = source, training_windows(policy)
         if phase == 2 and recipe.training.phase2.cache_encodings:
             if resume is not None:
                 load_weights(policy, Bundle.load(resume).weights, str(resume))
-            data, windows = encode(source, policy, transform, training), encoded_windows(policy)
-        loader, validation = build_batches(data, windows, recipe, training, transform)
+            data, windows = encode(source, base, transform, training), encoded_windows(windows)
+        loader, validation = build_batches(data, windows, recipe, training, transform, window_ends(policy))
         return fit(
             policy,
             loader,
@@ -197,7 +199,7 @@ def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, source: Episo
 
 def make_bundle(
     config: StateVLAConfig,
-    policy: StateVLA,
+    policy: StateVLA | ContextPolicy,
     transform: TransformPipeline,
     source: EpisodeSource,
     weights: Mapping[str, Tensor],
@@ -211,5 +213,5 @@ def make_bundle(
         source.embodiment,
         transform.to_json(),
         weights,
-        provenance(source, recipe) | {"phase": policy.phase},
+        provenance(source, recipe) | {"phase": base_of(policy).phase},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.recipe.cloning import clone_behavior
@@ -42,6 +43,8 @@ def train_vla(
     """
     source = load_demonstrations(recipe) if source is None else source
     if isinstance(source, DatasetMixture):
+        if recipe.model.context is not None:
+            raise ValueError("model.context learns from one dataset; give data.data_directory instead of data.mixture")
         recipe = replace(recipe, model=resolve_model(recipe.model, source))
     return clone_behavior(
         "vla",
@@ -64,7 +67,7 @@ def resolve_model(model: VLAConfig, mixture: DatasetMixture) -> VLAConfig:
     )
 
 
-def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) -> VLAModel:
+def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) -> VLAModel | ContextPolicy:
     """The policy to train, its vision-language model taken from a folder where one is given.
 
     A pretrained language model that learns as a whole is held in float32, unless `language.dtype` says otherwise: steps
@@ -81,20 +84,23 @@ def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) ->
         policy.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
     if recipe.training.recompute_activations:
         policy.enable_gradient_checkpointing()
-    return policy
+    return with_context(policy)
 
 
-def build_transform(recipe: VLARecipe, policy: VLAModel, source: EpisodeSource | DatasetMixture) -> TransformPipeline:
+def build_transform(
+    recipe: VLARecipe, policy: VLAModel | ContextPolicy, source: EpisodeSource | DatasetMixture
+) -> TransformPipeline:
     """The transforms that training and control share, fitted to the statistics of the dataset, or of each.
 
     Raises:
         ValueError: if there is no such tokenizer, it has more ids than the language model knows, or pictures that are
             to be padded or cropped differ in shape.
     """
-    shared = observation_steps(recipe, policy, source)
-    language = policy.vlm.language
+    base = base_of(policy)
+    shared = observation_steps(recipe, base, source)
+    language = base.vlm.language
     tokenizer = choose_tokenizer(recipe.transform.tokenizer, recipe.model.vlm.language, language.vocab_size)
-    words = TokenizeInstruction(tokenizer, policy.config.max_instruction_tokens)
+    words = TokenizeInstruction(tokenizer, base.config.max_instruction_tokens)
     return TransformPipeline([*shared, words])
 
 

@@ -11,7 +11,15 @@ from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tempovla.timeline.bundle import Bundle
-    from tempovla.timeline.policy import ActionChunk, LossTerm, NoisyPolicy, Policy
+    from tempovla.timeline.policy import (
+        ActionChunk,
+        LossTerm,
+        NoisyPolicy,
+        Policy,
+        SequencePolicy,
+        training_windows,
+        window_ends,
+    )
     from tempovla.timeline.sample import Context, TimelineSample
     from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
     from tempovla.timeline.task import Embodiment, Task
@@ -30,6 +38,7 @@ __all__ = [
     "NoisyPolicy",
     "Policy",
     "Reading",
+    "SequencePolicy",
     "Statistics",
     "StreamInfo",
     "Task",
@@ -40,11 +49,13 @@ __all__ = [
     "Window",
     "parse_offsets",
     "parse_window",
+    "training_windows",
+    "window_ends",
 ]
 
 _MODULES = {
     "bundle": ("Bundle",),
-    "policy": ("ActionChunk", "LossTerm", "NoisyPolicy", "Policy"),
+    "policy": ("ActionChunk", "LossTerm", "NoisyPolicy", "Policy", "SequencePolicy", "training_windows", "window_ends"),
     "sample": ("Context", "TimelineSample"),
     "source": ("EpisodeInfo", "EpisodeSource", "Reading", "Statistics", "StreamInfo"),
     "task": ("Embodiment", "Task"),

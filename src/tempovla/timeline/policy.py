@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -61,6 +62,12 @@ class LossTerm:
     weight: float = 1.0
     kind: LossKind = "mse"
 
+    @classmethod
+    def smoothness(cls, prediction: Tensor, valid: Tensor, weight: float) -> LossTerm:
+        """Squared first differences of a sequence (B, T, A) where both of its steps are valid: (B, T) or (B, T, A)."""
+        difference = prediction[:, 1:] - prediction[:, :-1]
+        return cls(difference, torch.zeros_like(difference), valid[:, 1:] & valid[:, :-1], weight)
+
 
 S = TypeVar("S")
 
@@ -93,3 +100,27 @@ class NoisyPolicy(Protocol[S]):
 
     def with_seeds(self, state: S, seed: Tensor) -> S:
         """The state with the noise of every row drawn from `seed` (B,) int64 from now on, and nothing else changed."""
+
+
+@runtime_checkable
+class SequencePolicy(Protocol):
+    """A policy that learns from sequences: its training windows reach further back than those that it acts on.
+
+    What it saw before, its state knows when it acts.
+    """
+
+    def training_windows(self) -> tuple[Window, ...]:
+        """What a training sample holds."""
+
+    def window_ends(self, length: int) -> list[int]:
+        """Increasing control steps at which the training windows of an episode of so many end."""
+
+
+def training_windows(policy: Policy[Any]) -> tuple[Window, ...]:
+    """What a training sample of any policy holds."""
+    return policy.training_windows() if isinstance(policy, SequencePolicy) else policy.windows()
+
+
+def window_ends(policy: Policy[Any]) -> Callable[[int], list[int]] | None:
+    """Where the training windows of a policy end, of an episode of so many steps; None: at every one."""
+    return policy.window_ends if isinstance(policy, SequencePolicy) else None

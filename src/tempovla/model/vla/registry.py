@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from tempovla.model.vla.context_policy import with_context
 from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
@@ -57,6 +58,8 @@ def load_policy(bundle: Bundle) -> Any:
     config = config_from_json(config_class, bundle.config, bundle.policy)
     with WeightsFollow():
         policy = policy_class(config)
+        if getattr(config, "context", None) is not None and bundle.provenance.get("phase") != 1:
+            policy = with_context(policy)
     load_weights(policy, bundle.weights, bundle.policy)
     return policy.eval()
 

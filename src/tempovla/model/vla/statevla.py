@@ -20,6 +20,7 @@ from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.sequence import sequence_encoder
 from tempovla.model.layers.stacks import recomputed_layers
+from tempovla.model.vla.features import Features
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_pictures, observed_vector
 from tempovla.model.vla.statevla_config import StateVLAConfig
@@ -139,8 +140,36 @@ class StateVLA(nn.Module):
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
         """A chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
-        z, _ = self.encode(context)
-        return ActionChunk.of(self._actions(z, self.random_numbers(seed)), range(self.config.action_seq_len)), state
+        return self.actions_of(self.features(context), context, seed), state
+
+    @property
+    def feature_dim(self) -> int:
+        """Size of z."""
+        return self.config.state_dim
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a chunk of actions."""
+        return self.config.action_seq_len
+
+    def observation_keys(self) -> tuple[str, ...]:
+        """The streams that are read."""
+        return (STATE_KEY, *self.config.cameras)
+
+    def features(self, context: Context) -> Features:
+        """z as the one token that the policy of phase 2 looks at."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
+            z, _ = self.encode(context)
+        return Features(z[:, None], torch.ones_like(z[:, :1], dtype=torch.bool))
+
+    def freeze_features(self) -> None:
+        """Leave only the policy of phase 2 to learn."""
+        self.encoder.requires_grad_(False)
+
+    def actions_of(self, features: Features, context: Context, seed: Tensor) -> ActionChunk:
+        """`act` behind the features of a context: seed (B,)."""
+        action = self._actions(features.tokens[:, 0], self.random_numbers(seed))
+        return ActionChunk.of(action, range(self.config.action_seq_len))
 
     def _actions(self, z: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
         action = self.flow_policy.sample(z, numbers["normal"], self.config.flow_steps)
@@ -219,18 +248,21 @@ class StateVLA(nn.Module):
         return LossTerm(cloned, action.value[:, :length], action.valid[:, :length] & observed[:, None], weight)
 
     def _policy_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
-        config = self.config
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not config.freeze_encoder):
-            z, observed = self.encode(sample.context)
-        action = sample.future[ACTION_KEY]
+        context = sample.context
+        return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
+
+    def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
+        """Loss terms of phase 2 behind the features of a context: action (B, H, A), seed (B,)."""
+        config, z = self.config, features.tokens[:, 0]
+        observed = context.now[ENCODING_KEY].at(0)[1] if ENCODING_KEY in context.now else self._observed(context.now, 0)
         valid = action.valid & observed[:, None]
         clean = torch.where(valid[..., None], action.value, 0.0)
         draws = config.flow_draws
         repeated = (z, clean[..., : config.pose_dim], valid)
         z_many, pose, pose_valid = (x.repeat_interleave(draws, dim=0) for x in repeated)
         shape = (draws, config.action_seq_len, config.pose_dim)
-        noise = row_normal(sample.seed, shape, stream=1).flatten(0, 1)
-        flow_time = row_uniform(sample.seed, (draws,), stream=2).flatten()
+        noise = row_normal(seed, shape, stream=1).flatten(0, 1)
+        flow_time = row_uniform(seed, (draws,), stream=2).flatten()
         velocity, target = self.flow_policy.training_pair(pose, noise, flow_time, z_many)
         terms = {"pos_rot_loss": LossTerm(velocity, target, pose_valid), "z_std": spread_term(z, observed)}
         if self.clones_in_phase2:

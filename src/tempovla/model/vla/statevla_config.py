@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 
@@ -79,6 +80,7 @@ class StateVLAConfig:
         cloning_weight: phase 2 with a trainable encoder also regresses the action chunk from z: the noise in the flow's
             own loss hides from the encoder where small things are. 0 leaves the part out.
         jepa: what phase 1 learns from.
+        context: what phase 2 knows of the past; None sees the present alone.
     """
 
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb", IMAGE_KEY_PREFIX + "eye_in_hand_rgb")
@@ -108,6 +110,7 @@ class StateVLAConfig:
     freeze_encoder: bool = True
     cloning_weight: float = 0.0
     jepa: JepaConfig = field(default_factory=JepaConfig)
+    context: ContextConfig | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
+from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
@@ -37,7 +38,10 @@ class VLAConfig:
         action_horizon: steps of an action chunk.
         cloning_weight: the action chunk is also regressed from the features: the noise in a generative head's own loss
             hides from the encoder where small things are. 0 leaves the part out.
+        lambda_temporal: weight of the squared first differences of the predicted chunk, which keep it smooth: of what
+            `cloning_weight` regresses, or of the chunk of the mlp head.
         lora: adapters in the language model, whose own weights then do not learn; None has it learn as a whole.
+        context: what it knows of the past; None sees the present alone.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
@@ -54,7 +58,9 @@ class VLAConfig:
     has_gripper: bool = True
     action_horizon: int = 16
     cloning_weight: float = 0.0
+    lambda_temporal: float = 0.0
     lora: LoRAConfig | None = None
+    context: ContextConfig | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -79,8 +85,14 @@ class VLAConfig:
             if name not in ACTION_HEAD_REGISTRY:
                 known = sorted(ACTION_HEAD_REGISTRY)
                 raise ValueError(f"model.action_head_options.{name}: no such action head; choose from {known}")
-        if self.cloning_weight < 0:
-            raise ValueError(f"model.cloning_weight={self.cloning_weight} must not be negative")
+        for name in ("cloning_weight", "lambda_temporal"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"model.{name}={getattr(self, name)} must not be negative")
+        if self.lambda_temporal and not self.cloning_weight and self.action_head != "mlp":
+            raise ValueError(
+                f"model.lambda_temporal={self.lambda_temporal} needs a predicted chunk, which {self.action_head!r} has "
+                "not in training; set model.cloning_weight, or model.action_head=mlp"
+            )
 
     @classmethod
     def of(

@@ -15,13 +15,14 @@ from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
+from tempovla.model.vla.features import Features
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
 from tempovla.model.vla.saved import load_vlm_parts
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vlm.vlm_model import VLMModel
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
+from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track
+from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, STATE_KEY, TOKENS_KEY
 
 
 class VLAModel(ChunkPolicy):
@@ -87,11 +88,29 @@ class VLAModel(ChunkPolicy):
             return vlm.num_queries if vlm.readout == "queries" else 1
         return self.vlm.num_vision_tokens + int(self.robot_state is not None) + self.config.max_instruction_tokens
 
+    @property
+    def feature_dim(self) -> int:
+        """Width of the features."""
+        return self.hidden_dim
+
+    def features(self, context: Context) -> Features:
+        """What the action head looks at; see `encode`."""
+        return Features(*self.encode(context))
+
+    def freeze_features(self) -> None:
+        """Leave only the action head, and what is regressed beside it, to learn."""
+        for part in (self.vlm, self.robot_state, self.readout):
+            if part is not None:
+                part.requires_grad_(False)
+
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
         """What the action head looks at: tokens (B, L, hidden_dim), and which of them are valid (B, L) bool.
 
         L is 1 with `token_dim`. Cameras, state and instruction that are not valid are left out.
         """
+        if ENCODING_KEY in context.now:
+            vector, observed = context.now[ENCODING_KEY].at(0)
+            return vector[:, None], observed[:, None]
         cameras = [context.now[key].at(0) for key in self.config.cameras]
         pictures, seen = (torch.stack(column, dim=1) for column in zip(*cameras, strict=True))
         ids, told = context.now[TOKENS_KEY].at(0)
@@ -152,23 +171,37 @@ class VLAModel(ChunkPolicy):
 
     def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
         """Loss terms of the action head and, with `cloning_weight`, `behavior_cloning`."""
-        context, action = sample.context, sample.future[ACTION_KEY]
-        tokens, tokens_valid = self.encode(context)
-        optional = self.config.optional_cameras
-        valid = supervised(context, action, [key for key in self.observation_keys() if key not in optional])
-        terms = dict(self.action_head.loss_terms(tokens, action.value, valid, sample.seed, feature_valid=tokens_valid))
+        context = sample.context
+        return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
+
+    def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
+        """`forward` behind the features of a context: action (B, H, A), seed (B,)."""
+        tokens, tokens_valid = features.tokens, features.valid
+        valid = supervised(context, action, self._required(context))
+        terms = dict(self.action_head.loss_terms(tokens, action.value, valid, seed, feature_valid=tokens_valid))
         if self.behavior_cloning is not None:
             cloned = self.behavior_cloning(self.action_head.pooled(tokens, tokens_valid))
             cloned = cloned.unflatten(1, action.value.shape[1:])
             terms["behavior_cloning"] = LossTerm(cloned, action.value, valid, self.config.cloning_weight)
+        if self.config.lambda_temporal:
+            smoothed = terms["behavior_cloning" if self.behavior_cloning is not None else "action_loss"].prediction
+            terms["temporal_loss"] = LossTerm.smoothness(smoothed, valid, self.config.lambda_temporal)
         return terms
+
+    def _required(self, context: Context) -> list[str]:
+        if ENCODING_KEY in context.now:
+            return [ENCODING_KEY]
+        return [key for key in self.observation_keys() if key not in self.config.optional_cameras]
 
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
         """A chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
+        return self.actions_of(self.features(context), context, seed), state
+
+    def actions_of(self, features: Features, context: Context, seed: Tensor) -> ActionChunk:
+        """`act` behind the features of a context: seed (B,)."""
         own = own_dims(context.now, ACTION_KEY)
-        action = self._actions(*self.encode(context), self.random_numbers(seed), own)
-        return self.chunk_of(action), state
+        return self.chunk_of(self._actions(features.tokens, features.valid, self.random_numbers(seed), own))
 
     def _actions(self, tokens: Tensor, valid: Tensor, numbers: Mapping[str, Tensor], own: Tensor | None) -> Tensor:
         return self.action_head.sample_with(tokens, numbers, own, feature_valid=valid)

@@ -1,0 +1,170 @@
+"""A policy that sees one frame at a time, and a context that adds to its features what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.temporal.context import ContextModule, ContextState
+from tempovla.model.temporal.context_config import ContextConfig
+from tempovla.model.temporal.context_parts import Frames
+from tempovla.model.vla.features import FeaturePolicy
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
+from tempovla.timeline.frames import FrameIndex, actions_before, frame_actions, frame_context, frames_observed
+from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY
+from tempovla.timeline.noise import mix_seed
+
+_FRAME_STREAM = 0x4652
+
+
+@dataclass(frozen=True)
+class ContextPolicyState:
+    """Where the noise comes from, and what the past says."""
+
+    noise: NoiseState
+    context: ContextState
+
+
+class ContextPolicy(nn.Module):
+    """The policy: at every `stride`-th control step, features of what is seen now, and of what was seen before.
+
+    Args:
+        base: gives features and has the action head.
+        config: parts, stride and training windows.
+
+    Raises:
+        ValueError: if the stride exceeds the chunk of actions, or a part does not fit the features.
+    """
+
+    def __init__(self, base: FeaturePolicy, config: ContextConfig) -> None:
+        super().__init__()
+        if config.stride > base.horizon:
+            raise ValueError(
+                f"context.stride={config.stride} exceeds the chunk of {base.horizon} actions; shorten the stride"
+            )
+        self.base = base
+        self.config = replace(base.config, context=config)
+        self.context = ContextModule(config, base.feature_dim, base.config.action_dim)
+        if config.freeze_base:
+            base.freeze_features()
+
+    @property
+    def frame_stride(self) -> int:
+        """Control steps between two frames, in training as in control."""
+        return self.context.config.stride
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a chunk of actions."""
+        return int(self.base.horizon)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.parameters()).device
+
+    def windows(self) -> tuple[Window, ...]:
+        """Observations now; the actions since the last frame where the history is read; the actions from now on."""
+        first = -self.frame_stride if self.context.reads_actions else 0
+        actions = Window(ACTION_KEY, tuple(range(first, self.horizon)))
+        return (*(Window(key, (0,)) for key in self.base.observation_keys()), actions)
+
+    def training_windows(self) -> tuple[Window, ...]:
+        """Observations at the frames of a sequence; the actions from before the first one on."""
+        offsets = self.context.config.offsets
+        first = offsets[0] - (self.frame_stride if self.context.reads_actions else 0)
+        actions = Window(ACTION_KEY, tuple(range(first, self.horizon)))
+        return (*(Window(key, offsets) for key in self.base.observation_keys()), actions)
+
+    def window_ends(self, length: int) -> list[int]:
+        """Windows that hold every control step once among the frames learned from."""
+        config = self.context.config
+        reach = config.stride * config.sequence_length
+        last = [length - 1 - phase for phase in range(config.stride)]
+        return sorted(step for end in last for step in range(end, -1, -reach))
+
+    def initial_state(self, batch_size: int) -> ContextPolicyState:
+        """Rows that have seen nothing and drawn nothing."""
+        return ContextPolicyState(
+            NoiseState.initial(batch_size, self.device), self.context.initial_state(batch_size)
+        )
+
+    def with_seeds(self, state: ContextPolicyState, seed: Tensor) -> ContextPolicyState:
+        """The state with every row's noise drawn from its seed (B,)."""
+        return replace(state, noise=state.noise.with_seeds(seed))
+
+    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+        """Loss terms of the head, at all frames learned from."""
+        config, batch = self.context.config, sample.batch_size
+        observed = frames_observed(sample.context, self._observed_keys(sample.context), config.offsets)
+        warm = torch.arange(config.frames, device=observed.device) < config.burn_in
+        learned = FrameIndex.where(observed & ~warm, config.offsets)
+        context = frame_context(sample.context, learned)
+        features = self.base.features(context)
+        summary = learned.scatter(features.summary, batch)
+        if config.burn_in:
+            summary = summary + self._warm(sample.context, observed & warm)
+        past = self.context.learn(Frames(summary, observed, *self._actions_before(sample.context, config.offsets)))
+        seed = mix_seed(sample.seed[learned.row], _FRAME_STREAM + learned.place)
+        action = frame_actions(sample, learned, self.horizon)
+        return self.base.terms_of(features.plus(learned.gather(past)), context, action, seed)
+
+    def act(self, context: Context, state: ContextPolicyState) -> tuple[ActionChunk, ContextPolicyState]:
+        """A chunk of actions (B, H, A), normalised as in training; `frame_stride` of them are to be executed."""
+        seed, noise = state.noise.decide(context.first)
+        observed = frames_observed(context, self._observed_keys(context), (0,))
+        now = replace(context, past={})
+        features = self.base.features(now)
+        actions, done = self._actions_before(context, (0,))
+        frames = Frames(features.summary[:, None], observed, actions, done & ~context.first[:, None])
+        past, after = self.context.run(frames, state.context.reset(context.first))
+        chunk = self.base.actions_of(features.plus(past[:, 0]), now, seed)
+        return chunk, ContextPolicyState(noise, after)
+
+    def after_step(self, train_step: int) -> None:
+        """What the base does between steps."""
+        self.base.after_step(train_step)
+
+    def shard_units(self) -> list[nn.Module]:
+        """The base's blocks, whose weights FSDP puts together one at a time."""
+        return self.base.shard_units()
+
+    def _observed_keys(self, context: Context) -> tuple[str, ...]:
+        return (ENCODING_KEY,) if ENCODING_KEY in context.now else self.base.observation_keys()
+
+    @torch.no_grad()
+    def _warm(self, context: Context, chosen: Tensor) -> Tensor:
+        """Summaries (B, T, D) of frames that are only read, zeros elsewhere."""
+        index = FrameIndex.where(chosen, self.context.config.offsets)
+        return index.scatter(self.base.features(frame_context(context, index)).summary, len(chosen))
+
+    def _actions_before(self, context: Context, offsets: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        if self.context.reads_actions:
+            return actions_before(context, offsets, self.frame_stride)
+        shape = (context.batch_size, len(offsets))
+        device = context.device
+        return torch.zeros(*shape, self.context.action_width, device=device), torch.zeros(
+            shape, dtype=torch.bool, device=device
+        )
+
+
+def with_context(policy: Any) -> Any:
+    """The policy itself, or in its context where its config has one."""
+    config: ContextConfig | None = policy.config.context
+    return policy if config is None else ContextPolicy(policy, config)
+
+
+def base_of(policy: Any) -> Any:
+    """The policy of one frame inside a context, or the policy itself."""
+    return policy.base if isinstance(policy, ContextPolicy) else policy
+
+
+def base_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a policy of one frame, from those of such a policy or of one in a context."""
+    inside = {name.removeprefix("base."): value for name, value in weights.items() if name.startswith("base.")}
+    return inside or dict(weights)

@@ -1,0 +1,72 @@
+"""A policy in two halves: from an observation to features, and from features to actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from tempovla.model.action_head.base import mean_token
+from tempovla.timeline import ActionChunk, Context, LossTerm, Track
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an action head looks at.
+
+    Attributes:
+        tokens: (B, L, D).
+        valid: (B, L) bool.
+    """
+
+    tokens: Tensor
+    valid: Tensor
+
+    @property
+    def summary(self) -> Tensor:
+        """(B, D) mean of the valid tokens."""
+        return mean_token(self.tokens, self.valid)
+
+    def plus(self, context: Tensor) -> Features:
+        """The same with (B, D) added to every token."""
+        return Features(self.tokens + context[:, None].to(self.tokens.dtype), self.valid)
+
+
+class FeaturePolicy(Protocol):
+    """A policy of one frame, in two halves: from an observation to features, and from features to actions."""
+
+    config: Any
+
+    @property
+    def feature_dim(self) -> int:
+        """Width D of the features."""
+
+    @property
+    def horizon(self) -> int:
+        """Steps H of a chunk of actions."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+
+    def observation_keys(self) -> tuple[str, ...]:
+        """The streams that are read."""
+
+    def features(self, context: Context) -> Features:
+        """What the head looks at, of what is seen now."""
+
+    def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
+        """Loss terms of the head: action (B, H, A), seed (B,) int64."""
+
+    def actions_of(self, features: Features, context: Context, seed: Tensor) -> ActionChunk:
+        """A chunk of actions (B, H, A), noise drawn from seed (B,) int64."""
+
+    def freeze_features(self) -> None:
+        """Let nothing learn on which features depend."""
+
+    def after_step(self, train_step: int) -> None:
+        """As `Policy.after_step`."""
+
+    def shard_units(self) -> list[nn.Module]:
+        """The blocks whose weights FSDP puts together one at a time."""
