@@ -1,0 +1,239 @@
+r"""Does a memory help? One VLA with each way to know the past, on tasks that need it and on tasks that do not.
+
+    tempovla collect memory --tasks colour-cue,hidden-goal,touch-sequence,touch-twice --episodes 100 --out outputs/memory
+    tempovla collect metaworld --tasks button-press-topdown-v3,drawer-open-v3,window-open-v3,door-open-v3 \
+        --episodes 40 --out outputs/demonstrations
+    python benchmarks/memory_policies.py --memory outputs/memory --free outputs/demonstrations --out outputs/memories
+
+Each run is `tempovla train vla` with `configs/vla_memory.yaml` and another `model.context`, and then `tempovla eval`, in
+a folder of its own. All contexts have the same number of weights within 5%: that of `no history` is an MLP over the
+present frame. Stopped, the same call goes on; what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from tempovla.env.memory_tasks import MEMORY_TASKS
+from tempovla.recipe.demo import EASY_TASKS
+from tempovla.rollout.metrics import SuccessRate
+from tempovla.timeline import Bundle
+
+CONFIG = "configs/vla_memory.yaml"
+LAYER = {"num_layers": 1, "dropout": 0.0}
+CONTEXTS: dict[str, dict[str, Any]] = {
+    "no history": {
+        "temporal": {"encoder_type": "frames", "frame_offsets": [0], "hidden_dim": 328, "num_layers": 3, "dropout": 0.0}
+    },
+    "frame sampling": {
+        "temporal": {
+            "encoder_type": "frames",
+            "frame_offsets": [-12, -8, -4, 0],
+            "hidden_dim": 268,
+            "num_layers": 2,
+            "dropout": 0.0,
+        }
+    },
+    "transformer": {"temporal": {"encoder_type": "transformer", "hidden_dim": 184, "num_heads": 4, **LAYER}},
+    "lstm": {"temporal": {"encoder_type": "lstm", "hidden_dim": 216, **LAYER}},
+    "mamba": {"temporal": {"encoder_type": "mamba", "hidden_dim": 236, **LAYER}},
+    "history encoder": {"history": {"hidden_dim": 64, "num_heads": 4, "history_length": 37, **LAYER}},
+    "working memory": {"memory": {"kind": "working", "hidden_dim": 216, "memory_slots": 40}},
+    "hierarchical memory": {
+        "memory": {"kind": "hierarchical", "hidden_dim": 192, "short_term_slots": 8, "long_term_slots": 32}
+    },
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its evaluation."""
+
+    folder: Path
+    context: str
+    seed: int
+    simulator: str
+    data: str
+    tasks: tuple[str, ...]
+
+    @property
+    def results(self) -> Path:
+        """What the evaluation wrote."""
+        return self.folder / "eval" / "results.json"
+
+    def play(self, steps: int | None, episodes: int) -> None:
+        """Train and evaluate, as far as that is not done."""
+        if self.results.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoint, done = self.folder / "checkpoint_latest", self.folder / "training.json"
+        if not done.exists():
+            recipe = yaml.safe_load(Path(CONFIG).read_text())
+            kept = {
+                key: value
+                for key, value in recipe["model"]["context"].items()
+                if key not in ("temporal", "history", "memory")
+            }
+            recipe["model"]["context"] = kept | CONTEXTS[self.context]
+            recipe["training"]["seed"] = self.seed
+            if steps:
+                recipe["training"]["train_steps"] = steps
+            (self.folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+            options = ["--config", str(self.folder / "recipe.yaml"), "--dataset", self.data]
+            options += ["--output-dir", str(self.folder), "--json"]
+            options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
+            done.write_text(tempovla(self.folder / "train.log", "train", "vla", *options))
+        options = ["--checkpoint", str(checkpoint), "--tasks", ",".join(self.tasks), "--episodes", str(episodes)]
+        options += ["--execution_horizon", "4", "--workers", "1", "--json", str(self.results)]
+        tempovla(self.folder / "eval.log", "eval", self.simulator, *options)
+
+
+def tempovla(log: Path, *arguments: str) -> str:
+    """Run the command; what it wrote to stdout. Its log goes to a file."""
+    with log.open("a") as errors:
+        done = subprocess.run(
+            [sys.executable, "-m", "tempovla.cli", *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    if done.returncode:
+        sys.exit(f"tempovla {' '.join(arguments)} failed with exit code {done.returncode}; see {log}")
+    return done.stdout
+
+
+def rate_of(runs: list[Run], tasks: tuple[str, ...]) -> SuccessRate:
+    """Success over the episodes of these tasks, all runs together."""
+    episodes = [episode for run in runs for episode in json.loads(run.results.read_text())["episodes"]]
+    return SuccessRate.of([episode["success"] for episode in episodes if episode["task"] in tasks])
+
+
+def figures(rate: SuccessRate) -> dict[str, Any]:
+    """A rate as JSON values."""
+    return {"success": rate.rate, "ci95": list(rate.interval), "episodes": rate.episodes}
+
+
+def row_of(runs: list[Run], free: list[Run]) -> dict[str, Any]:
+    """The figures of one context; `free` are its runs on tasks that need no memory."""
+    weights = Bundle.load(runs[0].folder / "checkpoint_latest").weights
+    return {
+        "by_task": {task: figures(rate_of(runs, (task,))) for task in MEMORY_TASKS},
+        "mean": figures(rate_of(runs, tuple(MEMORY_TASKS))),
+        **({"free": {task: figures(rate_of(free, (task,))) for task in EASY_TASKS}} if free else {}),
+        **({"free_mean": figures(rate_of(free, EASY_TASKS))} if free else {}),
+        "training_cpu_s": [json.loads((run.folder / "training.json").read_text())["cpu_seconds"] for run in runs],
+        "parameters": sum(tensor.numel() for tensor in weights.values()),
+        "context_parameters": sum(t.numel() for name, t in weights.items() if name.startswith("context.")),
+        "curve": loss_curve(runs[0].folder),
+    }
+
+
+def loss_curve(folder: Path) -> list[tuple[int, float]]:
+    """Training steps and the loss of the action head there."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(line["train_step"], line["action_loss"]) for line in lines if "action_loss" in line]
+
+
+def percent(rate: dict[str, Any]) -> str:
+    """Rate and interval in words."""
+    low, high = rate["ci95"]
+    return f"{rate['success']:.0%} [{low:.0%}, {high:.0%}]"
+
+
+def print_table(rows: dict[str, dict[str, Any]]) -> None:
+    """The table, in Markdown."""
+    episodes = next(iter(rows.values()))["by_task"]
+    counts = {figure["episodes"] for figure in episodes.values()}
+    print(f"{sorted(counts)} episodes of each task; 95% intervals\n")
+    print(f"| context | {' | '.join(MEMORY_TASKS)} | memory-free tasks | weights (context) | training, CPU s |")
+    print(f"|---|{'---|' * len(MEMORY_TASKS)}---|---|---|")
+    for name, row in rows.items():
+        cells = [name, *(percent(row["by_task"][task]) for task in MEMORY_TASKS)]
+        cells.append(f"{percent(row['free_mean'])} of {row['free_mean']['episodes']}" if "free_mean" in row else "")
+        cells.append(f"{row['parameters'] / 1e6:.2f} M ({row['context_parameters'] / 1e6:.2f} M)")
+        cells.append(", ".join(f"{seconds:.0f}" for seconds in row["training_cpu_s"]))
+        print(f"| {' | '.join(cells)} |")
+
+
+def draw(rows: dict[str, dict[str, Any]], path: str) -> None:
+    """Success of every task, a group of bars a context, with chance; and the loss while learning."""
+    from matplotlib import pyplot as plt
+
+    figure, (bars, curves) = plt.subplots(2, 1, figsize=(9.0, 7.0), layout="constrained")
+    width = 0.8 / len(rows)
+    for index, (name, row) in enumerate(rows.items()):
+        places = np.arange(len(MEMORY_TASKS)) + (index - (len(rows) - 1) / 2) * width
+        rates = [row["by_task"][task] for task in MEMORY_TASKS]
+        heights = np.array([100 * rate["success"] for rate in rates])
+        bounds = np.array([[100 * end for end in rate["ci95"]] for rate in rates]).T
+        bars.bar(places, heights, width, label=name)
+        bars.errorbar(
+            places, heights, np.abs(bounds - heights), fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5
+        )
+        steps, losses = zip(*row["curve"], strict=True)
+        curves.plot(steps, losses, label=name, linewidth=1.2)
+    for index, task in enumerate(MEMORY_TASKS.values()):
+        chance = bars.hlines(100 * task.chance, index - 0.42, index + 0.42, "black", "dashed", linewidth=1)
+    chance.set_label("chance of one frame")
+    bars.set_xticks(range(len(MEMORY_TASKS)), list(MEMORY_TASKS))
+    bars.set(ylabel="success [%]", ylim=(0, 105))
+    bars.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.22), frameon=False, fontsize=8)
+    curves.set(xlabel="training step", ylabel="action loss", yscale="log")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--memory", required=True, help="demonstrations of the memory benchmark")
+    parser.add_argument("--free", help="demonstrations of tasks that need no memory")
+    parser.add_argument("--out", required=True, type=Path, help="folder of all runs")
+    parser.add_argument("--contexts", default=",".join(CONTEXTS))
+    parser.add_argument("--free-contexts", default="no history,lstm", help="which are tried on memory-free tasks, too")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--steps", type=int, help="training steps, other than the config's")
+    parser.add_argument("--episodes", type=int, default=30, help="fresh episodes of each task and seed")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, of a thread each")
+    parser.add_argument("--json", help="where to write the figures")
+    parser.add_argument("--png", help="where to draw them")
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    contexts = options.contexts.split(",")
+
+    def runs_of(name: str, simulator: str, data: str, tasks: tuple[str, ...]) -> list[Run]:
+        stem = name.replace(" ", "_")
+        return [Run(options.out / f"{simulator}_{stem}_{seed}", name, seed, simulator, data, tasks) for seed in seeds]
+
+    table = {name: runs_of(name, "memory", options.memory, tuple(MEMORY_TASKS)) for name in contexts}
+    free = {name: [] for name in contexts}
+    if options.free:
+        chosen = [name for name in options.free_contexts.split(",") if name in contexts]
+        free |= {name: runs_of(name, "metaworld", options.free, EASY_TASKS) for name in chosen}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        waiting = [
+            pool.submit(run.play, options.steps, options.episodes)
+            for runs in (*table.values(), *free.values())
+            for run in runs
+        ]
+        for future in waiting:
+            future.result()
+    rows = {name: row_of(runs, free[name]) for name, runs in table.items()}
+    print(f"torch {torch.__version__}, {platform.machine()}, one thread a run")
+    print_table(rows)
+    if options.json:
+        Path(options.json).write_text(json.dumps(rows, indent=2) + "\n")
+    if options.png:
+        draw(rows, options.png)
+
+
+if __name__ == "__main__":
+    main()
