@@ -47,6 +47,10 @@ def clone_behavior(
     if source is None:
         source = load_dataset(recipe)
     training = recipe.training
+    if recipe.data.encoding_cache is not None:
+        raise ValueError(
+            f"data.encoding_cache={recipe.data.encoding_cache}: {kind} encodes anew in every epoch; leave it out"
+        )
     if not isinstance(source, DatasetMixture):
         check_fits(recipe.model, source)
     with distributed.process_group() as device:
