@@ -145,9 +145,7 @@ Ends = Callable[[int], Sequence[int]]
 """The control steps at which training windows end, of an episode of so many."""
 
 
-def split_source(
-    source: EpisodeSource, recipe: Recipe, ends: Ends | None = None
-) -> tuple[Mixture, Mixture | None]:
+def split_source(source: EpisodeSource, recipe: Recipe, ends: Ends | None = None) -> tuple[Mixture, Mixture | None]:
     """Training and validation episodes."""
     held_out = round(1.0 - recipe.data.train_split, 9)
     training, validation = split_episodes(len(source), held_out, recipe.training.seed)

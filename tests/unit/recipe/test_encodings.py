@@ -18,6 +18,7 @@ from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.model.fusion.state_encoder import StateEncoder
+from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.objective import Objective
@@ -190,6 +191,28 @@ def test_another_encoder_or_dataset_is_encoded_anew(tmp_path, recipe, dataset, m
     encode(source, other, transform, training, folder=str(folder))
     with pytest.raises(AssertionError, match="is decoded"):
         encode(source, policy, transform, replace(training, precision="bfloat16"), folder=str(folder))
+
+
+def test_contexts_of_any_length_share_the_encodings_and_learn_what_they_learn_from_pictures(
+    tmp_path, recipe, monkeypatch
+):
+    start = train_phase(recipe, 1, tmp_path / "run").checkpoint
+    folder = tmp_path / "encodings"
+
+    def phase2(name: str, frames: int, on_disk: bool) -> list[dict[str, Any]]:
+        context = ContextConfig(temporal={"encoder_type": "lstm", "hidden_dim": 8}, stride=2, sequence_length=frames)
+        longer = replace(recipe, model=replace(recipe.model, context=context))
+        run = kept(longer, folder) if on_disk else longer
+        return losses(train_phase(run, 2, tmp_path / name, phase1_checkpoint=start))
+
+    from_pictures = phase2("pictures", 2, on_disk=False)
+    first = phase2("first", 2, on_disk=True)
+    refuse_pictures(monkeypatch)
+    assert phase2("again", 2, on_disk=True) == first
+    assert len(phase2("longer", 4, on_disk=True)) == 6
+    assert len(list(folder.glob("*.safetensors"))) == 1
+    for left, right in zip(from_pictures, first, strict=True):
+        assert right == pytest.approx(left, rel=1e-4, abs=1e-6)
 
 
 def test_what_learns_or_moves_is_not_encoded_once(recipe, dataset):
