@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
 from tempovla.cli.train_policy import training_figures
 from tempovla.recipe.dataset import load_dataset
-from tempovla.recipe.statevla import check_of_use, phase_of, train_phase
+from tempovla.recipe.statevla import check_of_use, phase_of, reads_pictures, train_phase
 from tempovla.recipe.statevla_config import StateVLARecipe
 
 EXAMPLES = """
@@ -59,8 +59,9 @@ def run(args: Namespace) -> Outcome:
         )
     phases: tuple[Literal[1, 2], ...] = (1, 2) if args.phase is None else (args.phase,)
     done: dict[str, Any] = {}
-    source = load_dataset(recipe)
-    for phase in [phase for phase in phases if resumed is None or phase >= resumed]:
+    left = [phase for phase in phases if resumed is None or phase >= resumed]
+    source = load_dataset(recipe, decode=reads_pictures(recipe, left))
+    for phase in left:
         result = train_phase(
             recipe,
             phase,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
+from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording, load_statistics
 from tempovla.data.statistics import aggregate
@@ -141,6 +144,22 @@ class LeRobotSource:
                 if video.size != (height, width):
                     raise _wrong_size(span.path, key, video.size, (height, width))
                 video.numbers(self._video_times_s(record, key, np.array([0, record.length - 1])), self.meta.fps)
+
+    def content_hash(self, keys: Collection[str]) -> str:
+        """Of the parquet files and of these cameras' videos and images as they are stored; see `ContentHashing`."""
+        videos = [key for key in sorted(keys) if self._feature(key).dtype == "video"]
+        images = [key for key in sorted(keys) if self._feature(key).dtype == "image"]
+        records = self.meta.episodes
+        hashes = hash_files([r.data_path for r in records] + [r.videos[key].path for r in records for key in videos])
+        places = [
+            [r.index, hashes[r.data_path], *([hashes[r.videos[key].path], r.videos[key].start_s] for key in videos)]
+            for r in records
+        ]
+        beside = hashlib.sha256()  # images may lie in files of their own
+        for record, key in itertools.product(records, images):
+            for step in range(record.length):
+                beside.update(hashlib.sha256(self._columns.encoded_image(record, key, step)).digest())
+        return hash_json([places, beside.hexdigest()])
 
     def task_at(self, episode: int) -> NDArray[np.int64]:
         """(length,) which of `meta.tasks` each row carries out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.errors import DatasetError, unknown_stream
+from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
 from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES
@@ -124,6 +125,11 @@ class LiberoHdf5Source:
             for picture, step in zip(row, asked, strict=True):
                 picture[...] = self._reader.read(demo.frames[key], step)
         return Reading(value, (steps >= 0) & (steps <= last))
+
+    def content_hash(self, keys: Collection[str]) -> str:
+        """Of the files as they are, whatever the streams, and of the demonstrations' places; see `ContentHashing`."""
+        hashes = hash_files(demo.path for demo in self._demos)
+        return hash_json([[hashes[demo.path], demo.name] for demo in self._demos])
 
     def _require(self, key: str) -> None:
         if key not in self.streams:

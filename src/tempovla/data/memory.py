@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
+from tempovla.data.fingerprint import content_hash, hash_arrays
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
@@ -132,6 +133,13 @@ class MemorySource:
             rows = self._rows[key][rows]
         return Reading(np.take(self._values[key], rows, axis=0), valid)
 
+    def content_hash(self, keys: Collection[str]) -> str:
+        """Of the arrays, and of which of their rows are read when; see `ContentHashing`."""
+        arrays: dict[str, NDArray] = {"lengths": self._lengths}
+        for part, table in {"values": self._values, "rows": self._rows, "fresh": self._fresh}.items():
+            arrays |= {f"{part} {key}": table[key] for key in keys if key in table}
+        return hash_arrays(arrays)
+
     def _require_episode(self, episode: int) -> None:
         if not 0 <= episode < len(self):
             raise OutOfRangeError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
@@ -171,6 +179,14 @@ class StepSource(MemorySource):
         return super().timestamps(episode, key)
 
 
+class PreloadedSource(StepSource):
+    """Streams of another source as they are read."""
+
+    def content_hash(self, keys: Collection[str]) -> str:
+        """That of the source, so that it does not matter whether it was preloaded."""
+        return content_hash(self._source, keys)
+
+
 def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:
     """The streams `keys` of a source in memory if they fit in `max_bytes`, else the source itself."""
     infos = [source.episode(i) for i in range(len(source))]
@@ -190,4 +206,4 @@ def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> Epi
         for key in streams:
             values[key][here], valid[key][here] = reader.read(episode, key, range(info.length))
         first += info.length
-    return StepSource(source, streams, values, valid)
+    return PreloadedSource(source, streams, values, valid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, OutOfRangeError
+from tempovla.data.fingerprint import content_hash, hash_json
 from tempovla.data.window import read_rows
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
@@ -97,6 +98,10 @@ class Selection:
         other = Selection.__new__(Selection)
         vars(other).update(vars(self), _source=source)
         return other
+
+    def content_hash(self, keys: Collection[str]) -> str:
+        """Of the source's contents and the choice; see `ContentHashing`."""
+        return hash_json([content_hash(self._source, keys), self._episodes.tolist(), self._max_length])
 
     @property
     def name(self) -> str:

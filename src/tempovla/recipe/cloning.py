@@ -44,6 +44,10 @@ def clone_behavior(
     Raises:
         ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
     """
+    if recipe.data.encoding_cache is not None:
+        raise ValueError(
+            f"data.encoding_cache={recipe.data.encoding_cache}: {kind} encodes anew in every epoch; leave it out"
+        )
     if source is None:
         source = load_dataset(recipe)
     training = recipe.training

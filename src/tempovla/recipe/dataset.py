@@ -53,8 +53,12 @@ class Recipe(Protocol):
     def training(self) -> TrainConfig: ...  # noqa: D102
 
 
-def load_dataset(recipe: Recipe) -> EpisodeSource:
+def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
     """The recipe's dataset; where they fit, frames are decoded once and held for all training and validation.
+
+    Args:
+        recipe: the experiment.
+        decode: False leaves frames where they are, for training that reads them once or not at all.
 
     Raises:
         ValueError: if there is no dataset, or it does not fit the model.
@@ -67,7 +71,7 @@ def load_dataset(recipe: Recipe) -> EpisodeSource:
         raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset or a folder of HDF5 files")
     source = open_source(data.data_directory, data.demos_per_task, data.max_len_data)
     check_fits(recipe.model, source)
-    return preload(source, stream_keys(recipe.model), data.preload_bytes)
+    return preload(source, stream_keys(recipe.model), data.preload_bytes) if decode else source
 
 
 def stream_keys(model: Streams) -> tuple[str, ...]:
@@ -141,9 +145,7 @@ Ends = Callable[[int], Sequence[int]]
 """The control steps at which training windows end, of an episode of so many."""
 
 
-def split_source(
-    source: EpisodeSource, recipe: Recipe, ends: Ends | None = None
-) -> tuple[Mixture, Mixture | None]:
+def split_source(source: EpisodeSource, recipe: Recipe, ends: Ends | None = None) -> tuple[Mixture, Mixture | None]:
     """Training and validation episodes."""
     held_out = round(1.0 - recipe.data.train_split, 9)
     training, validation = split_episodes(len(source), held_out, recipe.training.seed)

@@ -57,6 +57,8 @@ class DataConfig:
         preload_bytes: datasets up to this size are held decoded in memory [bytes].
         num_workers: loader processes; 0 reads in the training process.
         validation_batches: batches of one validation.
+        encoding_cache: folder where a recipe that encodes every observation once keeps the encodings, for other runs to
+            read; None keeps them in memory alone.
     """
 
     data_directory: str = ""
@@ -67,12 +69,15 @@ class DataConfig:
     preload_bytes: int = 2 << 30
     num_workers: int = 0
     validation_batches: int = 4
+    encoding_cache: str | None = None
 
     def __post_init__(self) -> None:
         if self.data_directory and self.mixture:
             raise ValueError(
                 f"data.data_directory={self.data_directory} and data.mixture exclude each other; leave out one of them"
             )
+        if self.encoding_cache == "":
+            raise ValueError("data.encoding_cache is empty; give a folder, or null for encodings in memory alone")
         doubled = [name for name, count in Counter(member.key for member in self.mixture).items() if count > 1]
         if doubled:
             raise ValueError(f"data.mixture: several datasets are called {doubled[0]!r}; give each another name")

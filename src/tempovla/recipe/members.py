@@ -90,14 +90,14 @@ class DatasetMixture:
         }
 
 
-def load_demonstrations(recipe: Recipe) -> EpisodeSource | DatasetMixture:
-    """The recipe's one dataset, or its mixture; see `load_dataset`.
+def load_demonstrations(recipe: Recipe, *, decode: bool = True) -> EpisodeSource | DatasetMixture:
+    """The recipe's one dataset, for which see `load_dataset`, or its mixture, whose frames are decoded in any case.
 
     Raises:
         ValueError: if there is none, or one does not fit the model.
     """
     if not recipe.data.mixture:
-        return load_dataset(recipe)
+        return load_dataset(recipe, decode=decode)
     members = [open_member(config, recipe) for config in recipe.data.mixture]
     share = recipe.data.preload_bytes // len(members)
     return DatasetMixture(

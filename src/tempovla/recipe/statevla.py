@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -75,7 +75,7 @@ def train_phase(
     check_of_use(phase1_checkpoint, phase, resume)
     out_dir = Path(out_dir)
     if source is None:
-        source = load_dataset(recipe)
+        source = load_dataset(recipe, decode=reads_pictures(recipe, (phase,)))
     training = recipe.training.of_phase(phase)
     check_fits(recipe.model, source)
     with distributed.process_group() as device:
@@ -94,7 +94,9 @@ def train_phase(
         if phase == 2 and recipe.training.phase2.cache_encodings:
             if resume is not None:
                 load_weights(policy, Bundle.load(resume).weights, str(resume))
-            data, windows = encode(source, base, transform, training), encoded_windows(windows)
+            shift_px = recipe.transform.applied_shift_px
+            data = encode(source, base, transform, training, folder=recipe.data.encoding_cache, shift_px=shift_px)
+            windows = encoded_windows(windows)
         loader, validation = build_batches(data, windows, recipe, training, transform, window_ends(policy))
         return fit(
             policy,
@@ -109,6 +111,11 @@ def train_phase(
             phase=PHASE_NAMES[phase],
             resume=resume,
         )
+
+
+def reads_pictures(recipe: StateVLARecipe, phases: Collection[int]) -> bool:
+    """Whether training in these phases reads pictures more than once, so that they are worth holding decoded."""
+    return 1 in phases or not recipe.training.phase2.cache_encodings
 
 
 def build_alarm(phase: Literal[1, 2], training: TrainConfig, loader: SampleLoader) -> CollapseAlarm:

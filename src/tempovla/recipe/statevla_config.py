@@ -49,7 +49,7 @@ class Phase2Config:
         learning_rate: peak learning rate.
         cache_encodings: encode every observation once before the first step instead of once an epoch; for a frozen
             encoder and pictures that are not shifted. Each takes 4 bytes a dimension of z in memory. Losses differ by
-            rounding, as a row's last bits may depend on its place in a batch.
+            rounding, as a row's last bits may depend on its place in a batch. `data.encoding_cache` keeps them on disk.
     """
 
     num_epochs: int | None = None
@@ -109,6 +109,11 @@ class StateVLARecipe:
             f"transform.shift_px={self.transform.shift_px}": self.transform.applied_shift_px > 0,
         }
         found = [setting for setting, holds in moving.items() if holds]
+        if self.data.encoding_cache is not None and not self.training.phase2.cache_encodings:
+            raise ValueError(
+                f"data.encoding_cache={self.data.encoding_cache} keeps what is encoded once; set "
+                "training.phase2.cache_encodings=true, too, or leave it out"
+            )
         if self.training.phase2.cache_encodings and found:
             raise ValueError(
                 f"training.phase2.cache_encodings=true with {found[0]}: encodings change from epoch to epoch; "

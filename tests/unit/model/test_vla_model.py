@@ -16,9 +16,9 @@ from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.objective import Objective
-from tempovla.timeline import TimelineSample
+from tempovla.timeline import TimelineSample, Track
 from tempovla.timeline.config import config_to_json
-from tempovla.timeline.keys import TOKENS_KEY
+from tempovla.timeline.keys import ENCODING_KEY, TOKENS_KEY
 
 SHAPES = POLICIES["vla-mlp"].shapes
 
@@ -272,3 +272,49 @@ def test_mistakes_are_named_in_one_line(tmp_path):
 def test_impossible_configs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         VLAConfig(VLMConfig(), **options)
+
+
+def without(sample: TimelineSample, camera: str, row: int) -> TimelineSample:
+    """The sample with no picture of one camera in one row."""
+    track = sample.context.now[camera]
+    valid = track.valid.clone()
+    valid[row] = False
+    return replace(
+        sample, context=replace(sample.context, now={**sample.context.now, camera: replace(track, valid=valid)})
+    )
+
+
+def test_features_are_valid_where_all_is_there_that_must_be():
+    policy, strict = build(**METAWORLD, optional_cameras=(WRIST,)), build(**METAWORLD)
+    sample = sample_for(policy)
+    everywhere = policy.encode_features(sample.context)[1]
+    for camera, needed in ((FRONT, True), (WRIST, False)):
+        row = int(everywhere.nonzero()[0])
+        gone = without(sample, camera, row).context
+        assert bool(policy.encode_features(gone)[1][row]) is not needed
+        assert not strict.encode_features(gone)[1][row]
+
+
+def test_encodings_take_the_place_of_pictures_state_and_words():
+    policy = build(**METAWORLD)
+    sample = sample_for(policy)
+    z, valid = policy.encode_features(sample.context)
+    assert z.shape == (4, policy.feature_dim)
+    z = torch.where(valid[:, None], z.detach(), torch.nan)
+    encoded = replace(sample.context, now={ENCODING_KEY: Track.of(z[:, None], (0,), valid[:, None])})
+    from_encodings = replace(sample, context=encoded)
+    torch.testing.assert_close(loss(policy, from_encodings), loss(policy, sample))
+    torch.testing.assert_close(act(policy, from_encodings)[valid], act(policy, sample)[valid])
+    policy.zero_grad()
+    loss(policy, from_encodings).backward()
+    learned = {name.split(".")[0] for name, weight in policy.named_parameters() if weight.grad is not None}
+    assert learned == {"action_head", "behavior_cloning"}
+    assert all(weight.grad.isfinite().all() for weight in policy.action_head.parameters() if weight.grad is not None)
+
+
+def test_the_parts_of_the_encoder_are_all_but_the_heads():
+    policy = build(**METAWORLD)
+    names = {name for name, _ in policy.named_children()}
+    assert names - set(policy.encoder_parts()) == {"action_head", "behavior_cloning"}
+    with pytest.raises(ValueError, match="token_dim=null gives the action head 2 tokens"):
+        build().encode_features(sample_for(build()).context)

@@ -16,7 +16,7 @@ from tests.unit.recipe.conftest import guide_recipe, tiny_recipe, vla_recipe
 
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
-from tempovla.recipe.statevla import train_phase
+from tempovla.recipe.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.vla import train_vla
 from tempovla.train.trainer import FitResult
 
@@ -27,12 +27,15 @@ PARALLEL = ("ddp", "fsdp")
 def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> None:
     """Batches are of `batch_size` rows in each process.
 
-    In phase 2 `guide` freezes the encoder, `cached` freezes it and encodes each observation once, `tiny` trains it on.
+    In phase 2 `guide` freezes the encoder, `cached` freezes it and encodes each observation once, `tiny` trains it on;
+    `cached` keeps the encodings in `out` and trains phase 2 a second time, with them, in `out`/again.
     """
     recipe = guide_recipe(dataset)
     if kind == "cached":
         recipe = replace(
-            recipe, training=replace(recipe.training, phase2=replace(recipe.training.phase2, cache_encodings=True))
+            recipe,
+            data=replace(recipe.data, encoding_cache=str(Path(out, "encodings"))),
+            training=replace(recipe.training, phase2=replace(recipe.training.phase2, cache_encodings=True)),
         )
     if kind == "tiny":
         recipe = tiny_recipe(dataset)
@@ -41,6 +44,9 @@ def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, para
     recipe = replace(recipe, training=training)
     for phase in (1, 2):
         train_phase(recipe, phase, out)
+    if kind == "cached":
+        start = Path(out, PHASE_NAMES[1], "checkpoint_latest")
+        train_phase(recipe, 2, Path(out, "again"), phase1_checkpoint=start)
 
 
 def train_vla_kind(

@@ -59,6 +59,17 @@ def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, dataset
         bundles = [Bundle.load(tmp_path / run / name / "checkpoint_latest") for run in ("one", way)]
         assert bundles[0].config["jepa"]["ema_steps"] == bundles[1].config["jepa"]["ema_steps"] == 4
         torch.testing.assert_close(dict(bundles[1].weights), dict(bundles[0].weights), rtol=1e-3, atol=1e-4)
+    if kind == "cached":
+        assert_read_again(tmp_path / "ddp")
+
+
+def assert_read_again(run: Path) -> None:
+    """What rank 0 wrote, all processes read in the run that followed, and learned the same."""
+    assert len(list((run / "encodings").glob("*.safetensors"))) == 1
+    folders = [folder / PHASE_NAMES[2] for folder in (run, run / "again")]
+    assert_same_losses(*folders, steps=4, rel=0.0)
+    first, again = (Bundle.load(folder / "checkpoint_latest").weights for folder in folders)
+    assert all(torch.equal(again[name], weight) for name, weight in first.items())
 
 
 @pytest.fixture(scope="module")

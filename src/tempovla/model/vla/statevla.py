@@ -27,8 +27,28 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
+from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, LANGUAGE_KEY, STATE_KEY
 from tempovla.timeline.noise import row_normal, row_uniform
+
+NOT_OF_ENCODER = frozenset(
+    {
+        "action_dim",
+        "action_seq_len",
+        "cloning_weight",
+        "context",
+        "flow_draws",
+        "flow_steps",
+        "freeze_encoder",
+        "has_gripper",
+        "jepa",
+        "policy_embed_dim",
+        "policy_layers",
+        "policy_type",
+        "vision_model",
+    }
+)
+"""Settings that z does not depend on; for the vision model's name stands its fingerprint, a buffer of the encoder."""
 
 
 class StateVLA(nn.Module):
@@ -136,6 +156,18 @@ class StateVLA(nn.Module):
         if ENCODING_KEY in context.now:
             return context.now[ENCODING_KEY].at(0)
         return self.encoder(*self._inputs(context.now, 0, context)), self._observed(context.now, 0)
+
+    def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
+        """z_t (B, state_dim), and (B,) whether every observation of now was valid."""
+        return self.encode(context)
+
+    def encoder_parts(self) -> dict[str, nn.Module]:
+        """By name, what z comes from."""
+        return {"encoder": self.encoder}
+
+    def encoder_config(self) -> dict[str, Any]:
+        """What of the config z may depend on."""
+        return {name: value for name, value in config_to_json(self.config).items() if name not in NOT_OF_ENCODER}
 
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
         """A chunk of actions (B, H, A), normalised as in training."""

@@ -22,7 +22,21 @@ from tempovla.model.vla.saved import load_vlm_parts
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vlm.vlm_model import VLMModel
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track
+from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, STATE_KEY, TOKENS_KEY
+
+NOT_OF_ENCODER = frozenset(
+    {
+        "action_head",
+        "action_head_options",
+        "action_horizon",
+        "cloning_weight",
+        "context",
+        "has_gripper",
+        "lambda_temporal",
+    }
+)
+"""Settings that the features do not depend on."""
 
 
 class VLAModel(ChunkPolicy):
@@ -99,18 +113,18 @@ class VLAModel(ChunkPolicy):
 
     def freeze_features(self) -> None:
         """Leave only the action head, and what is regressed beside it, to learn."""
-        for part in (self.vlm, self.robot_state, self.readout):
-            if part is not None:
-                part.requires_grad_(False)
+        for part in self.encoder_parts().values():
+            part.requires_grad_(False)
 
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
         """What the action head looks at: tokens (B, L, hidden_dim), and which of them are valid (B, L) bool.
 
-        L is 1 with `token_dim`. Cameras, state and instruction that are not valid are left out.
+        L is 1 with `token_dim`. Cameras, state and instruction that are not valid are left out. Where features were
+        computed beforehand, they are the one token; 0 in rows without.
         """
         if ENCODING_KEY in context.now:
-            vector, observed = context.now[ENCODING_KEY].at(0)
-            return vector[:, None], observed[:, None]
+            z, there = context.now[ENCODING_KEY].at(0)
+            return torch.where(there[:, None], z, 0.0)[:, None], torch.ones_like(there)[:, None]
         cameras = [context.now[key].at(0) for key in self.config.cameras]
         pictures, seen = (torch.stack(column, dim=1) for column in zip(*cameras, strict=True))
         ids, told = context.now[TOKENS_KEY].at(0)
@@ -120,6 +134,30 @@ class VLAModel(ChunkPolicy):
             state_valid = all_observed(context.now, (STATE_KEY,))
         words = told[:, None] & (ids >= 0)
         return self.read(pictures, ids, words, state, image_mask=seen, state_valid=state_valid)
+
+    def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
+        """The features (B, hidden_dim) as one vector, and (B,) whether every observation that is needed was valid.
+
+        Raises:
+            ValueError: if there are several tokens a row.
+        """
+        tokens, valid = self.encode(context)
+        if tokens.shape[1] != 1:
+            raise ValueError(
+                f"model.token_dim=null gives the action head {tokens.shape[1]} tokens; features are one vector, so set "
+                "model.token_dim"
+            )
+        needed = self._required(context)
+        return tokens[:, 0], valid[:, 0] & all_observed(context.now, needed) if needed else valid[:, 0]
+
+    def encoder_parts(self) -> dict[str, nn.Module]:
+        """By name, what the features come from."""
+        parts = {"vlm": self.vlm, "robot_state": self.robot_state, "readout": self.readout}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def encoder_config(self) -> dict[str, Any]:
+        """What of the config the features may depend on."""
+        return {name: value for name, value in config_to_json(self.config).items() if name not in NOT_OF_ENCODER}
 
     def read(
         self,
@@ -189,6 +227,7 @@ class VLAModel(ChunkPolicy):
         return terms
 
     def _required(self, context: Context) -> list[str]:
+        """Streams without which a row is not learned from."""
         if ENCODING_KEY in context.now:
             return [ENCODING_KEY]
         return [key for key in self.observation_keys() if key not in self.config.optional_cameras]
