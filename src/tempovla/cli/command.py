@@ -60,7 +60,9 @@ def _underscored(option: str) -> str:
     return option.replace("-", "_")
 
 
-def build_parser(name: str, summary: str, usage: str, examples: str) -> ArgumentParser:
+def build_parser(
+    name: str, summary: str, usage: str, examples: str, kind: type[ArgumentParser] = ArgumentParser
+) -> ArgumentParser:
     """A subcommand's parser, without arguments yet; it raises `argparse.ArgumentError` instead of exiting.
 
     Args:
@@ -68,9 +70,10 @@ def build_parser(name: str, summary: str, usage: str, examples: str) -> Argument
         summary: what it does, in a line.
         usage: its arguments, as the first line of the help shows them.
         examples: command lines that work, one a line.
+        kind: class of the parser.
     """
     listed = "".join(f"  {line}\n" for line in examples.strip().splitlines())
-    return ArgumentParser(
+    return kind(
         prog=f"tempovla {name}",
         usage=f"tempovla {name} {usage}",
         description=summary,

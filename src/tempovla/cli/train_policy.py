@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
-from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
+from tempovla.cli.command import ArgumentParser, Outcome, add_json_flag, add_short_names, build_parser
 from tempovla.train.trainer import FitResult
 
 
 def build_training_parser(
-    name: str, summary: str, examples: str, recipe_class: type[Any], *, output_dir: str
+    name: str,
+    summary: str,
+    examples: str,
+    recipe_class: type[Any],
+    *,
+    output_dir: str,
+    kind: type[ArgumentParser] = ArgumentParser,
 ) -> ArgumentParser:
     """A parser of `--config FILE --dataset ROOT --output-dir DIR`, and of every key of the recipe."""
-    parser = build_parser(name, summary, "--config FILE --dataset ROOT --output-dir DIR [--KEY VALUE ...]", examples)
+    usage = "--config FILE --dataset ROOT --output-dir DIR [--KEY VALUE ...]"
+    parser = build_parser(name, summary, usage, examples, kind)
     parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of any of the keys below")
     parser.add_argument("--output-dir", default=output_dir, metavar="DIR", help="folder of the run")
     parser.add_argument("--checkpoint", metavar="CKPT", help="checkpoint of this run to go on from")

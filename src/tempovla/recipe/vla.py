@@ -14,17 +14,18 @@ from tempovla.recipe.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.members import DatasetMixture, load_demonstrations
 from tempovla.recipe.mixing import mixture_transform
 from tempovla.recipe.vla_config import VLARecipe
+from tempovla.recipe.vla_start import check_start, load_base, warn_of_other_transform
 from tempovla.timeline import EpisodeSource, Transform
 from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction
-
 
 def train_vla(
     recipe: VLARecipe,
     out_dir: str | Path,
     *,
     pretrained_vlm: str | Path | None = None,
+    base_checkpoint: str | Path | None = None,
     resume: str | Path | None = None,
     source: EpisodeSource | DatasetMixture | None = None,
 ) -> FitResult:
@@ -34,13 +35,18 @@ def train_vla(
         recipe: the experiment.
         out_dir: folder of the run.
         pretrained_vlm: folder whose vision-language model the run starts from.
+        base_checkpoint: bundle of a trained VLA, with a context or without, whose part that sees one frame, action head
+            included, this one starts from.
         resume: checkpoint of this run to go on from.
         source: the dataset or the mixture, if it is loaded already.
 
     Raises:
-        ValueError: if a dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
-            model.
+        ValueError: if a dataset or the tokenizer does not fit the model, a checkpoint is missing or of another model,
+            or the context reaches further than its training or freezes what was never trained.
     """
+    check_start(recipe, pretrained_vlm, base_checkpoint, resume)
+    if resume is not None:
+        pretrained_vlm = base_checkpoint = None  # its weights have learned on since
     source = load_demonstrations(recipe) if source is None else source
     if isinstance(source, DatasetMixture):
         if recipe.model.context is not None:
@@ -50,8 +56,10 @@ def train_vla(
         "vla",
         recipe,
         out_dir,
-        build_policy=lambda: build_policy(recipe, None if resume else pretrained_vlm),
-        build_transform=lambda policy, source: build_transform(recipe, policy, source),
+        build_policy=lambda: build_policy(recipe, pretrained_vlm, base_checkpoint),
+        build_transform=lambda policy, source: warn_of_other_transform(
+            base_checkpoint, build_transform(recipe, policy, source)
+        ),
         resume=resume,
         source=source,
     )
@@ -67,12 +75,21 @@ def resolve_model(model: VLAConfig, mixture: DatasetMixture) -> VLAConfig:
     )
 
 
-def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) -> VLAModel | ContextPolicy:
-    """The policy to train, its vision-language model taken from a folder where one is given.
+def build_policy(
+    recipe: VLARecipe, pretrained_vlm: str | Path | None = None, base_checkpoint: str | Path | None = None
+) -> VLAModel | ContextPolicy:
+    """The policy to train.
 
-    A pretrained language model that learns as a whole is held in float32, unless `language.dtype` says otherwise: steps
-    as small as those of fine-tuning would be lost in bfloat16's rounding.
+    Args:
+        recipe: the experiment.
+        pretrained_vlm: folder whose vision-language model it takes.
+        base_checkpoint: bundle of a VLA, with a context or without, whose weights its part that sees one frame takes.
+
+    Raises:
+        ValueError: if what is taken is of another size.
     """
+    # A pretrained language model that learns as a whole is held in float32, unless `language.dtype` says otherwise:
+    # steps as small as those of fine-tuning would be lost in bfloat16's rounding.
     config = recipe.model
     language = config.vlm.language
     if config.lora is None:
@@ -80,7 +97,9 @@ def build_policy(recipe: VLARecipe, pretrained_vlm: str | Path | None = None) ->
     policy = VLAModel(replace(config, vlm=replace(config.vlm, language=language), lora=None))
     if pretrained_vlm is not None:
         policy.load_vlm(pretrained_vlm)
-    if config.lora is not None:
+    if base_checkpoint is not None:
+        load_base(policy, base_checkpoint, config.lora)
+    elif config.lora is not None:
         policy.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
     if recipe.training.recompute_activations:
         policy.enable_gradient_checkpointing()

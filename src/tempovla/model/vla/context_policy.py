@@ -103,7 +103,7 @@ class ContextPolicy(nn.Module):
         config, batch = self.context.config, sample.batch_size
         observed = frames_observed(sample.context, self._observed_keys(sample.context), config.offsets)
         warm = torch.arange(config.frames, device=observed.device) < config.burn_in
-        learned = FrameIndex.where(observed & ~warm, config.offsets)
+        learned = FrameIndex.where(_at_least_one(observed & ~warm), config.offsets)
         context = frame_context(sample.context, learned)
         features = self.base.features(context)
         summary = learned.scatter(features.summary, batch)
@@ -140,8 +140,9 @@ class ContextPolicy(nn.Module):
     @torch.no_grad()
     def _warm(self, context: Context, chosen: Tensor) -> Tensor:
         """Summaries (B, T, D) of frames that are only read, zeros elsewhere."""
-        index = FrameIndex.where(chosen, self.context.config.offsets)
-        return index.scatter(self.base.features(frame_context(context, index)).summary, len(chosen))
+        index = FrameIndex.where(_at_least_one(chosen), self.context.config.offsets)
+        summary = index.scatter(self.base.features(frame_context(context, index)).summary, len(chosen))
+        return torch.where(chosen[..., None], summary, 0.0)
 
     def _actions_before(self, context: Context, offsets: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         if self.context.reads_actions:
@@ -151,6 +152,18 @@ class ContextPolicy(nn.Module):
         return torch.zeros(*shape, self.context.action_width, device=device), torch.zeros(
             shape, dtype=torch.bool, device=device
         )
+
+
+def _at_least_one(chosen: Tensor) -> Tensor:
+    """The frames (B, T) to encode: one that counts for nothing where no row of a batch has any.
+
+    An encoder takes no empty batch, and where processes share its weights (FSDP), all of them have to call it.
+    """
+    if bool(chosen.any()):
+        return chosen
+    newest = torch.zeros_like(chosen)
+    newest[0, -1] = True
+    return newest
 
 
 def with_context(policy: Any) -> Any:
