@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tempovla.model.vla.context_policy import base_of
+from tempovla.model.vla.weights import load_weights
 from tempovla.recipe.dataset import Recipe, build_batches, check_fits, load_dataset, preparation, provenance
+from tempovla.recipe.encodings import encode, encoded_windows
 from tempovla.recipe.members import DatasetMixture
 from tempovla.recipe.mixing import mixed_batches, mixture_provenance
-from tempovla.timeline import Bundle, EpisodeSource, training_windows, window_ends
+from tempovla.timeline import Bundle, EpisodeSource, Window, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
 from tempovla.train.trainer import FitResult, fit
@@ -44,12 +47,8 @@ def clone_behavior(
     Raises:
         ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
     """
-    if recipe.data.encoding_cache is not None:
-        raise ValueError(
-            f"data.encoding_cache={recipe.data.encoding_cache}: {kind} encodes anew in every epoch; leave it out"
-        )
     if source is None:
-        source = load_dataset(recipe)
+        source = load_dataset(recipe, decode=not encodes_once(recipe.model))
     training = recipe.training
     if not isinstance(source, DatasetMixture):
         check_fits(recipe.model, source)
@@ -60,8 +59,8 @@ def clone_behavior(
         if isinstance(source, DatasetMixture):
             loader, validation = mixed_batches(source, policy.windows(), recipe, training, transform)
         else:
-            windows, ends = training_windows(policy), window_ends(policy)
-            loader, validation = build_batches(source, windows, recipe, training, transform, ends)
+            data, windows = encoded_once(policy, source, recipe, transform, resume)
+            loader, validation = build_batches(data, windows, recipe, training, transform, window_ends(policy))
         return fit(
             policy,
             loader,
@@ -73,6 +72,43 @@ def clone_behavior(
             phase=kind,
             resume=resume,
         )
+
+
+def encodes_once(model: Any) -> bool:
+    """Whether a model's config says that a context learns on features that stay as they are."""
+    context = getattr(model, "context", None)
+    return context is not None and context.freeze_base
+
+
+def encoded_once(
+    policy: Any,
+    source: EpisodeSource,
+    recipe: Recipe,
+    transform: TransformPipeline,
+    resume: str | Path | None = None,
+) -> tuple[EpisodeSource, tuple[Window, ...]]:
+    """What to train on, and the windows on it: the dataset, or its features where a context learns on frozen ones.
+
+    Args:
+        policy: to train; features are those of its weights, or of the checkpoint's.
+        source: the dataset.
+        recipe: the experiment.
+        transform: what training does to observations.
+        resume: checkpoint that training goes on from.
+
+    Raises:
+        ValueError: if a folder for features is given and they are not frozen, or they would differ between epochs.
+    """
+    windows, folder = training_windows(policy), recipe.data.encoding_cache
+    if not encodes_once(recipe.model):
+        if folder is not None:
+            raise ValueError(f"data.encoding_cache={folder} is for features that stay; set model.context.freeze_base")
+        return source, windows
+    if resume is not None:
+        load_weights(policy, Bundle.load(resume).weights, str(resume))
+    shift_px = recipe.transform.applied_shift_px
+    data = encode(source, base_of(policy), transform, recipe.training, folder=folder, shift_px=shift_px)
+    return data, encoded_windows(windows)
 
 
 def make_bundle(

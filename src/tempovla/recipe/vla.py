@@ -8,7 +8,7 @@ from pathlib import Path
 from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
-from tempovla.recipe.cloning import clone_behavior
+from tempovla.recipe.cloning import clone_behavior, encodes_once
 from tempovla.recipe.dataset import observation_transforms
 from tempovla.recipe.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.members import DatasetMixture, load_demonstrations
@@ -47,7 +47,7 @@ def train_vla(
     check_start(recipe, pretrained_vlm, base_checkpoint, resume)
     if resume is not None:
         pretrained_vlm = base_checkpoint = None  # its weights have learned on since
-    source = load_demonstrations(recipe) if source is None else source
+    source = load_demonstrations(recipe, decode=not encodes_once(recipe.model)) if source is None else source
     if isinstance(source, DatasetMixture):
         if recipe.model.context is not None:
             raise ValueError("model.context learns from one dataset; give data.data_directory instead of data.mixture")
