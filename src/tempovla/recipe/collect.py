@@ -46,7 +46,7 @@ def collect_dataset(
 def collect_memory(
     root: str | Path, tasks: Sequence[str], episodes: int, seed: int, env_config: MemoryConfig, *, workers: int = 2
 ) -> LeRobotSource:
-    """Like `collect_dataset`, of the memory benchmark; the dataset says how long cues and delays are, for evaluations."""
+    """Like `collect_dataset`, of the memory benchmark; the dataset tells evaluations how long cues and delays are."""
     held = {"cue_steps": env_config.cue_steps, "delay_steps": env_config.delay_steps}
     asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed} | held
     return _collect(Path(root), asked, env_config, workers, {"simulator": "memory"} | held)

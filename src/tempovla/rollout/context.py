@@ -65,7 +65,9 @@ class ContextBuilder:
         """
         taken = np.array(actions, dtype=np.float32)
         if taken.ndim != 2 or not len(taken):
-            raise ValueError(f"actions {taken.shape} must be (n, A), those of n >= 1 steps; give one step as action[None]")
+            raise ValueError(
+                f"actions {taken.shape} must be (n, A), those of n >= 1 steps; give one step as action[None]"
+            )
         if len(taken) > 1 and self.needs_every_step:
             raise ValueError(
                 f"{len(taken)} actions at once, but the windows reach into past observations; add step by step, (1, A)"

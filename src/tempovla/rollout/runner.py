@@ -35,8 +35,8 @@ def choose_execution_horizon(asked: int | None, frame_stride: int | None) -> int
         return DEFAULT_EXECUTION_HORIZON if asked is None else asked
     if asked not in (None, frame_stride):
         raise ValueError(
-            f"execution_horizon={asked}, but the policy sees one frame in frame_stride={frame_stride} control steps, as "
-            "in training; leave execution_horizon out, or train with another stride"
+            f"execution_horizon={asked} is not the policy's frame_stride={frame_stride}, the control steps between the "
+            "frames it learned from; leave execution_horizon out, or train with another stride"
         )
     return frame_stride
 
