@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def memory_config(spans: MemorySpans, recorded: Mapping[str, Any]) -> MemoryConf
     """What is asked for, else what was recorded; warns where it is not, or may not be, what the policy learned from."""
     known = recorded if recorded.get("simulator") == "memory" else {}
     default = MemoryConfig()
-    chosen: dict[str, int] = {}
+    chosen: dict[str, Any] = {}
     for name in ("cue_steps", "delay_steps"):
         asked, trained = getattr(spans, name), known.get(name)
         chosen[name] = next(value for value in (asked, trained, getattr(default, name)) if value is not None)
@@ -70,4 +70,4 @@ def memory_config(spans: MemorySpans, recorded: Mapping[str, Any]) -> MemoryConf
         elif trained is None and asked is None:
             LOGGER.warning("the checkpoint does not know its demonstrations' %s; taking %d", name, chosen[name])
     LOGGER.info(", ".join(f"{name} {value}" for name, value in chosen.items()))
-    return MemoryConfig(**chosen)
+    return replace(default, **chosen)
