@@ -124,15 +124,15 @@ def exportable_policy(bundle: Bundle) -> Any:
         ValueError: if it cannot be exported, saying why and what can.
     """
     policy = load_policy(bundle).float()
-    if not isinstance(policy, Exportable):
-        raise ValueError(
-            f"policy {bundle.policy!r} cannot be exported: {type(policy).__name__} has no random_numbers and decide; "
-            "policies 'vla' and 'statevla' have"
-        )
     if isinstance(policy, StridedPolicy) and policy.frame_stride is not None:
         raise ValueError(
             f"policy {bundle.policy!r} cannot be exported: it sees one frame in {policy.frame_stride} control steps "
             "and remembers those before, and a graph remembers nothing; train one without"
+        )
+    if not isinstance(policy, Exportable):
+        raise ValueError(
+            f"policy {bundle.policy!r} cannot be exported: {type(policy).__name__} has no random_numbers and decide; "
+            "policies 'vla' and 'statevla' have"
         )
     if getattr(getattr(policy, "config", None), "lora", None) is not None:
         policy.merge_lora()  # type: ignore[attr-defined]
