@@ -53,6 +53,6 @@ def test_the_loader_and_a_rollout_build_the_same_observation_of_the_same_frames(
     builder.reset(0, source.episode(0).instruction, frames[0])
     contexts = [builder.context()]
     for action, frame in zip(actions[:-1], frames[1:], strict=True):
-        builder.add(0, action, frame)
+        builder.add(0, action[None], frame)
         contexts.append(builder.context())
     laws.check_parity(transform, sample, contexts)

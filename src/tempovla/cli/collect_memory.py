@@ -23,13 +23,6 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("--out", required=True, metavar="DIR", help="LeRobot v3.0 dataset to write, or to go on with")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same demonstrations")
     parser.add_argument("--workers", type=int, default=2, help="simulation processes")
-    add_memory_arguments(parser)
-    add_json_flag(parser)
-    return parser
-
-
-def add_memory_arguments(parser: ArgumentParser) -> None:
-    """How long there is something to remember."""
     default = MemoryConfig()
     parser.add_argument("--cue_steps", type=int, default=default.cue_steps, help="frames that show the cue")
     parser.add_argument(
@@ -38,6 +31,8 @@ def add_memory_arguments(parser: ArgumentParser) -> None:
         default=default.delay_steps,
         help="control steps for which the hand is held after the cue and after each touch",
     )
+    add_json_flag(parser)
+    return parser
 
 
 def run(args: Namespace) -> Outcome:

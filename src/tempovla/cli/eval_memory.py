@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.collect_memory import add_memory_arguments
 from tempovla.cli.command import Outcome, build_parser, comma_separated, config_from_args, success_table
 from tempovla.cli.eval_metaworld import add_dataset_argument, add_output_arguments, outputs_from_args
-from tempovla.env.memory import MemoryConfig
 from tempovla.env.memory_tasks import MEMORY_TASKS
-from tempovla.recipe.evaluation import evaluate_checkpoint
+from tempovla.recipe.evaluation_memory import MemorySpans, evaluate_memory
 from tempovla.rollout.evaluate import EvaluationConfig
 
 EXAMPLES = """
@@ -23,7 +21,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "--checkpoint DIR --tasks A,B [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
     parser.add_argument("--tasks", required=True, metavar="A,B", help=", ".join(MEMORY_TASKS))
-    add_memory_arguments(parser)
+    parser.add_class_arguments(MemorySpans)
     add_dataset_argument(parser)
     add_output_arguments(parser)
     parser.add_class_arguments(EvaluationConfig)
@@ -32,14 +30,11 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 def run(args: Namespace) -> Outcome:
     """Evaluate the checkpoint."""
-    env_config = MemoryConfig(cue_steps=args.cue_steps, delay_steps=args.delay_steps)
-    config = config_from_args(EvaluationConfig, args)
-    env_config.check_execution_horizon(config.execution_horizon)
-    results = evaluate_checkpoint(
+    results = evaluate_memory(
         args.checkpoint,
-        env_config,
+        config_from_args(MemorySpans, args),
+        config_from_args(EvaluationConfig, args),
         comma_separated(args.tasks),
-        config,
         dataset_name=args.dataset_name,
         outputs=outputs_from_args(args),
     )

@@ -1,6 +1,6 @@
 """Meta-World's arm in the contract's words; LIBERO's, which datasets must know too, is in `timeline.bodies`."""
 
-from tempovla.env.metaworld import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS
+from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS
 from tempovla.timeline import Embodiment
 
 METAWORLD_SAWYER = Embodiment(

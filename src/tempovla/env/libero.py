@@ -10,17 +10,18 @@ import copy
 import gc
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from tempovla.env import libero_suites
+from tempovla.env.base import TaskEnv
 from tempovla.env.decimate import Coarseness, decimate_meshes
 from tempovla.env.libero_expert import PickAndPlaceExpert
 from tempovla.env.libero_simulation import Simulation
-from tempovla.env.protocol import checked_action, first_camera
+from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
@@ -111,7 +112,7 @@ class LiberoConfig:
         return len(libero_suites.initial_states(self.suite, task))
 
 
-class LiberoEnv(gymnasium.Env):
+class LiberoEnv(TaskEnv):
     """One LIBERO task at a time, from a fixed initial state of the benchmark or from a placement drawn by the seed.
 
     Observation: `observation.state` (9,) float32, the arm's seven joint positions [rad] and the positions of the
@@ -134,41 +135,24 @@ class LiberoEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
 
+    config: LiberoConfig
+
     def __init__(self, config: LiberoConfig | None = None) -> None:
-        self.config = config or LiberoConfig()
-        self.render_mode = "rgb_array" if self.config.render else None
+        super().__init__(config or LiberoConfig())
         if self.config.render:
             select_backend()
         self._max_steps = self.config.max_steps or libero_suites.STEP_LIMITS[self.config.suite]
-        self._task = ""
         self._switch_task(self.config.task or libero_suites.task_names(self.config.suite)[0])
         self._cameras = {name: self._find_camera(name) for name in self.config.cameras}
-        self.observation_space, self.action_space = self.config.spaces()
-
-    @property
-    def task(self) -> str:
-        """Name of the task being played."""
-        return self._task
-
-    @property
-    def instruction(self) -> str:
-        """The task in words."""
-        return libero_suites.instruction(self.config.suite, self._task)
 
     @property
     def state(self) -> np.ndarray:
         """`observation.state` of the present moment, (9,) float32."""
         return self._simulation.data.qpos[self._state_indexes].astype(np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start an episode; `options` may hold `task` and `init_state`."""
-        options = options or {}
-        self.reset_state(seed=seed, task=options.get("task"), init_state=options.get("init_state"))
-        return self.observe(), {"success": False, "task": self._task, "instruction": self.instruction}
-
     def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
         """Like `reset`, without observing."""
-        super().reset(seed=seed)
+        self._seed_generator(seed)
         if task is not None:
             self._switch_task(task)
         # Without a seed, episodes go on being drawn from the generator which the last seed set up.
@@ -179,28 +163,12 @@ class LiberoEnv(gymnasium.Env):
             self._simulation.step(np.zeros(ACTION_DIMS))
         self._step = 0
 
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Apply an action for one control step of 1/20 s and observe."""
-        reward, terminated, truncated, info = self.advance(action)
-        return self.observe(), reward, terminated, truncated, info
-
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Like `step`, without observing: what is not looked at need not be drawn."""
         success = self._simulation.step(checked_action(action, ACTION_DIMS))
         self._step += 1
         terminated = success and self.config.terminate_on_success
         return float(success), terminated, self._step >= self._max_steps, {"success": success}
-
-    def observe(self) -> dict[str, np.ndarray]:
-        """The observation of the present moment, drawn anew."""
-        observation = {STATE_KEY: self.state}
-        if self.config.render:
-            observation |= {IMAGE_KEY_PREFIX + name: self._draw(name) for name in self.config.cameras}
-        return observation
-
-    def render(self) -> np.ndarray | None:
-        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
-        return self._draw(first_camera(self.config.cameras)) if self.config.render else None
 
     def expert(self) -> PickAndPlaceExpert:
         """The expert of LIBERO-Object's tasks; the other suites have none."""
@@ -226,7 +194,8 @@ class LiberoEnv(gymnasium.Env):
         """What experts and recorders may know, and policies never: poses, the full state, the model's XML."""
         return self._simulation
 
-    def _draw(self, camera: str) -> np.ndarray:
+    def draw(self, camera: str) -> np.ndarray:
+        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
         renderer = _renderer(self._simulation, self.config)
         return renderer.render(self._simulation.model, self._simulation.data, self._cameras[camera])
 

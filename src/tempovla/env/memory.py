@@ -9,17 +9,17 @@ no memory knows when to go, and only not where.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict
 
+from tempovla.env.base import TaskEnv
 from tempovla.env.memory_expert import MemoryExpert
 from tempovla.env.memory_tasks import HELD_LAMP, MEMORY_TASKS, TARGET_RADIUS_M, Plan, check_memory_task
-from tempovla.env.metaworld import ACTION_DIMS, CONTROL_RATE_HZ, MetaWorldConfig, MetaWorldEnv
+from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import Marker
+from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, TabletopConfig
 
 _TOUCH_HEIGHT_M = 0.05
 _START_SEED = 0  # of Meta-World's reset, the same in all episodes: what it draws is hidden
@@ -29,44 +29,29 @@ _OUT_OF_REACH_M = (0.6, 0.3, 0.02)
 
 
 @dataclass(frozen=True)
-class MemoryConfig:
-    """What a `MemoryEnv` shows, for how long, and when its episodes end.
+class MemoryConfig(TabletopConfig):
+    """What a `MemoryEnv` shows, for how long, and when its episodes end; see `TabletopConfig` for the rest.
 
     Attributes:
-        task: the task played until a reset names another one.
-        cameras: the cameras seen, in order, of Meta-World's.
-        image_size: height and width of each camera's image, in pixels.
-        supersample: drawn pixels per image pixel along each side.
-        mesh_cell_m: meshes are drawn without details smaller than this [m]; 0 draws them all.
         cue_steps: observations that show the cue, where the task has one.
         delay_steps: control steps for which the hand is held after the cue, and after each touch. Policies which
             execute more than `delay_steps + 1` actions per observation can carry the cue in their chunk, and need no
             memory.
         max_steps: control steps after which an episode is truncated; None is the task's own limit, 80 to 146 unless
             cue and delay are changed.
-        terminate_on_success: end the episode at its success; experts go on a little to record the end.
-        render: False leaves the images out, which needs no OpenGL.
     """
 
     title: ClassVar[str] = "the memory benchmark"
 
     task: str = "colour-cue"
-    cameras: tuple[str, ...] = ("corner2", "gripperPOV")
-    image_size: int = 64
-    supersample: int = 2
-    mesh_cell_m: float = 0.015
     cue_steps: int = 8
     delay_steps: int = 12
-    max_steps: int | None = None
-    terminate_on_success: bool = True
-    render: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("cue_steps", "delay_steps", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        self.scene()
+        super().__post_init__()
+        for name in ("cue_steps", "delay_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
     def scene(self) -> MetaWorldConfig:
         """Of the Meta-World environment whose arm and table these are."""
@@ -92,10 +77,6 @@ class MemoryConfig:
         """An environment."""
         return MemoryEnv(self)
 
-    def spaces(self) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions, those of Meta-World."""
-        return self.scene().spaces()
-
     def task_names(self) -> tuple[str, ...]:
         """All tasks."""
         return tuple(MEMORY_TASKS)
@@ -108,12 +89,8 @@ class MemoryConfig:
         """A task in words."""
         return MEMORY_TASKS[task].instruction
 
-    def init_state_count(self, task: str) -> int:
-        """None are fixed: the seed draws them."""
-        return 0
 
-
-class MemoryEnv(gymnasium.Env):
+class MemoryEnv(TaskEnv):
     """One task of the memory benchmark on the table of Meta-World's reach, its puck and goal put out of sight.
 
     Observations and actions are those of `MetaWorldEnv`. The hand touches where the middle of its fingers comes below
@@ -128,26 +105,16 @@ class MemoryEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
 
+    config: MemoryConfig
+
     def __init__(self, config: MemoryConfig | None = None) -> None:
-        self.config = config or MemoryConfig()
-        check_memory_task(self.config.task)
-        self._task = self.config.task
+        config = config or MemoryConfig()
+        check_memory_task(config.task)
+        super().__init__(config, config.task)
         self._world = MetaWorldEnv(self.config.scene())
         model = self._world.simulation.model
         model.geom_group[model.geom("objGeom").id] = _UNDRAWN_GROUP
         model.site_group[model.site("goal").id] = _UNDRAWN_GROUP
-        self.render_mode = self._world.render_mode
-        self.observation_space, self.action_space = self.config.spaces()
-
-    @property
-    def task(self) -> str:
-        """Name of the task being played."""
-        return self._task
-
-    @property
-    def instruction(self) -> str:
-        """The task in words."""
-        return MEMORY_TASKS[self._task].instruction
 
     @property
     def plan(self) -> Plan:
@@ -174,17 +141,10 @@ class MemoryEnv(gymnasium.Env):
         """The middle of the fingers, (3,) float64 [m]."""
         return self._world.simulation.tcp_center
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start an episode; `options={"task": name}` switches the task first."""
-        options = options or {}
-        self.reset_state(seed=seed, task=options.get("task"), init_state=options.get("init_state"))
-        return self.observe(), {"task": self._task, "instruction": self.instruction} | self._info()
-
     def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
         """Like `reset`, without observing; the seed alone draws initial states."""
-        if init_state is not None:
-            raise ValueError(f"init_state={init_state}: the memory benchmark has no fixed initial states; give None")
-        super().reset(seed=seed)
+        self.config.check_init_state(init_state)
+        self._seed_generator(seed)
         if task is not None:
             check_memory_task(task)
             self._task = task
@@ -196,11 +156,6 @@ class MemoryEnv(gymnasium.Env):
         held_steps = cue_steps + config.delay_steps * len(self._plan.order)
         self._last_step = config.max_steps or held_steps + MEMORY_TASKS[self._task].free_steps
 
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Apply an action for one control step of 1/80 s, unless the hand is held, and observe."""
-        reward, terminated, truncated, info = self.advance(action)
-        return self.observe(), reward, terminated, truncated, info
-
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Like `step`, without observing: what is not looked at need not be drawn."""
         action = checked_action(action, ACTION_DIMS)
@@ -211,29 +166,14 @@ class MemoryEnv(gymnasium.Env):
         terminated = self._succeeded and self.config.terminate_on_success
         return float(right_touch), terminated, self._failed or self._step >= self._last_step, self._info()
 
-    def observe(self) -> dict[str, np.ndarray]:
-        """The observation of the present moment, drawn anew."""
+    def draw(self, camera: str) -> np.ndarray:
+        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
         self._world.markers = self._visible()
-        return self._world.observe()
-
-    def render(self) -> np.ndarray | None:
-        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
-        if not self.config.render:
-            return None
-        self._world.markers = self._visible()
-        return self._world.render()
+        return self._world.draw(camera)
 
     def expert(self) -> MemoryExpert:
         """Who knows the plan and the stage."""
         return MemoryExpert(self)
-
-    def simulator_record(self) -> dict[str, np.ndarray]:
-        """Nothing: there is no format of its own."""
-        return {}
-
-    def simulator_description(self) -> dict[str, str]:
-        """Nothing: there is no format of its own."""
-        return {}
 
     @property
     def _succeeded(self) -> bool:

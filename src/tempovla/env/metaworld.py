@@ -10,72 +10,36 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict
 
+from tempovla.env.base import TaskEnv
 from tempovla.env.metaworld_expert import MetaWorldExpert
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
-from tempovla.env.protocol import checked_action, first_camera
+from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import Marker, OffscreenRenderer, select_backend
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS, TabletopConfig
 
-CONTROL_RATE_HZ = 80
-ACTION_DIMS = 4
-STATE_DIMS = 4
-
-_STATE_LOW = (-0.525, 0.348, -0.0525, 0.0)
-_STATE_HIGH = (0.525, 1.025, 0.7, 1.0)
 _UPSIDE_DOWN_CAMERAS = frozenset({"corner2"})
 _SIMULATOR_STEP_LIMIT = 2**31
 _FRAME_DIMS = 18  # Meta-World's observation: this moment's frame, the previous one, the goal
 
 
 @dataclass(frozen=True)
-class MetaWorldConfig:
-    """What a `MetaWorldEnv` shows and when its episodes end.
+class MetaWorldConfig(TabletopConfig):
+    """What a `MetaWorldEnv` shows and when its episodes end; see `TabletopConfig` for the rest.
 
     Attributes:
-        task: the task played until a reset names another one.
-        cameras: the cameras seen, in order.
-        image_size: height and width of each camera's image, in pixels.
-        supersample: drawn pixels per image pixel along each side.
-        mesh_cell_m: meshes are drawn without details smaller than this [m], at half the cost; 0 draws them all.
         max_steps: control steps after which an episode is truncated.
-        terminate_on_success: end the episode at its first success; experts go on a little to record the end.
-        render: False leaves the images out, which needs no OpenGL.
     """
 
     title: ClassVar[str] = "Meta-World"
 
     task: str = "reach-v3"
-    cameras: tuple[str, ...] = ("corner2", "gripperPOV")
-    image_size: int = 64
-    supersample: int = 2
-    mesh_cell_m: float = 0.015
     max_steps: int = 500
-    terminate_on_success: bool = True
-    render: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("image_size", "supersample", "max_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.mesh_cell_m < 0:
-            raise ValueError(f"mesh_cell_m={self.mesh_cell_m} must not be negative; 0 draws all details")
 
     def make(self) -> MetaWorldEnv:
         """An environment."""
         return MetaWorldEnv(self)
-
-    def spaces(self) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions, the same for all tasks."""
-        state = Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
-        observations: dict[str, gymnasium.Space] = {STATE_KEY: state}
-        if self.render:
-            image = Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
-            observations |= {IMAGE_KEY_PREFIX + name: image for name in self.cameras}
-        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
 
     def task_names(self) -> tuple[str, ...]:
         """All tasks, in alphabetical order."""
@@ -89,12 +53,8 @@ class MetaWorldConfig:
         """A task in words."""
         return INSTRUCTIONS[task]
 
-    def init_state_count(self, task: str) -> int:
-        """None are fixed: the seed draws them."""
-        return 0
 
-
-class MetaWorldEnv(gymnasium.Env):
+class MetaWorldEnv(TaskEnv):
     """One Meta-World task at a time, object and goal positions drawn by the reset's seed.
 
     Observation: `observation.state` (4,) float32, the hand's position [m] and the gripper's opening [0 closed, 1 open];
@@ -116,26 +76,15 @@ class MetaWorldEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
 
+    config: MetaWorldConfig
+
     def __init__(self, config: MetaWorldConfig | None = None) -> None:
-        self.config = config or MetaWorldConfig()
-        self.render_mode = "rgb_array" if self.config.render else None
+        super().__init__(config or MetaWorldConfig())
         self.markers: tuple[Marker, ...] = ()
         if self.config.render:
             select_backend()
-        self._task = ""
         self._switch_task(self.config.task)
         self._check_cameras()
-        self.observation_space, self.action_space = self.config.spaces()
-
-    @property
-    def task(self) -> str:
-        """Name of the task being played."""
-        return self._task
-
-    @property
-    def instruction(self) -> str:
-        """The task in words."""
-        return INSTRUCTIONS[self._task]
 
     @property
     def simulation(self) -> Any:
@@ -157,17 +106,10 @@ class MetaWorldEnv(gymnasium.Env):
         """`observation.state` of the present moment, (4,) float32."""
         return self._full_observation[:STATE_DIMS].astype(np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start an episode; `options={"task": name}` switches the task first."""
-        options = options or {}
-        self.reset_state(seed=seed, task=options.get("task"), init_state=options.get("init_state"))
-        return self.observe(), {"success": False, "task": self._task, "instruction": self.instruction}
-
     def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
         """Like `reset`, without observing; the seed alone draws initial states."""
-        if init_state is not None:
-            raise ValueError(f"init_state={init_state}: Meta-World has no fixed initial states; give None")
-        super().reset(seed=seed)
+        self.config.check_init_state(init_state)
+        self._seed_generator(seed)
         if task is not None:
             self._switch_task(task)
         # Without a seed, episodes go on being drawn from the generator which the last seed set up.
@@ -175,11 +117,6 @@ class MetaWorldEnv(gymnasium.Env):
         self._simulation.reset()
         self._full_observation = self._observe_what_reset_moved()
         self._step = 0
-
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Apply an action for one control step of 1/80 s and observe."""
-        reward, terminated, truncated, info = self.advance(action)
-        return self.observe(), reward, terminated, truncated, info
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Like `step`, without observing: what is not looked at need not be drawn."""
@@ -190,30 +127,12 @@ class MetaWorldEnv(gymnasium.Env):
         terminated = success and self.config.terminate_on_success
         return float(reward), terminated, self._step >= self.config.max_steps, {"success": success}
 
-    def observe(self) -> dict[str, np.ndarray]:
-        """The observation of the present moment, drawn anew."""
-        observation = {STATE_KEY: self.state}
-        if self.config.render:
-            observation |= {IMAGE_KEY_PREFIX + name: self._draw(name) for name in self.config.cameras}
-        return observation
-
-    def render(self) -> np.ndarray | None:
-        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
-        return self._draw(first_camera(self.config.cameras)) if self.config.render else None
-
     def expert(self) -> MetaWorldExpert:
         """Meta-World's own expert of the task."""
         return MetaWorldExpert(self._task, lambda: self.privileged_observation)
 
-    def simulator_record(self) -> dict[str, np.ndarray]:
-        """Nothing: Meta-World has no format of its own."""
-        return {}
-
-    def simulator_description(self) -> dict[str, str]:
-        """Nothing: Meta-World has no format of its own."""
-        return {}
-
-    def _draw(self, camera: str) -> np.ndarray:
+    def draw(self, camera: str) -> np.ndarray:
+        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
         config = self.config
         renderer = _renderer(self._simulation.fullpath, config.image_size, config.supersample, config.mesh_cell_m)
         image = renderer.render(self._simulation.model, self._simulation.data, camera, self.markers)

@@ -5,7 +5,7 @@ Nothing here imports torch: simulator workers load this module.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.spaces import Box, Dict
@@ -155,3 +155,11 @@ class SimulatorConfig(Protocol):
 
     def init_state_count(self, task: str) -> int:
         """How many fixed initial states the benchmark has for a task; 0 if the seed alone draws them."""
+
+
+@runtime_checkable
+class LimitsChunks(Protocol):
+    """A config of a simulator whose tasks mean something only while policies look often enough."""
+
+    def check_execution_horizon(self, actions: int) -> None:
+        """Raise a ValueError if a policy may not execute so many actions of a chunk before it looks again."""

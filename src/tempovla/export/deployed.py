@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.model.vla.registry import load_policy
-from tempovla.timeline import Bundle
+from tempovla.timeline import Bundle, StridedPolicy
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, STATE_KEY, TOKENS_KEY
 from tempovla.timeline.noise import mix_seed
 from tempovla.transform.blind import BlankImages
@@ -124,6 +124,11 @@ def exportable_policy(bundle: Bundle) -> Any:
         ValueError: if it cannot be exported, saying why and what can.
     """
     policy = load_policy(bundle).float()
+    if isinstance(policy, StridedPolicy) and policy.frame_stride is not None:
+        raise ValueError(
+            f"policy {bundle.policy!r} cannot be exported: it sees one frame in {policy.frame_stride} control steps "
+            "and remembers those before, and a graph remembers nothing; train one without"
+        )
     if not isinstance(policy, Exportable):
         raise ValueError(
             f"policy {bundle.policy!r} cannot be exported: {type(policy).__name__} has no random_numbers and decide; "

@@ -28,6 +28,7 @@ class ExportedPolicy:
         sidecar: what is known of the file.
         windows, embodiment: as in a bundle.
         device: the CPU.
+        frame_stride: none, as nothing is remembered from one decision to the next.
 
     Raises:
         ValueError: if the file is missing, is not what the sidecar describes, or takes random numbers as inputs.
@@ -35,6 +36,7 @@ class ExportedPolicy:
     """
 
     device = "cpu"
+    frame_stride = None
 
     def __init__(self, file: str | Path) -> None:
         self.sidecar = Sidecar.load(file)

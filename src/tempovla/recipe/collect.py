@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +46,34 @@ def collect_dataset(
 def collect_memory(
     root: str | Path, tasks: Sequence[str], episodes: int, seed: int, env_config: MemoryConfig, *, workers: int = 2
 ) -> LeRobotSource:
-    """Like `collect_dataset`, of the memory benchmark; evaluate with the same `env_config`."""
+    """Like `collect_dataset`, of the memory benchmark; the dataset tells evaluations how long cues and delays are."""
     held = {"cue_steps": env_config.cue_steps, "delay_steps": env_config.delay_steps}
-    return _collect(Path(root), {"tasks": list(tasks), "episodes": episodes, "seed": seed} | held, env_config, workers)
+    asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed} | held
+    return _collect(Path(root), asked, env_config, workers, {"simulator": "memory"} | held)
 
 
-def _collect(root: Path, asked: dict[str, Any], env_config: SimulatorConfig, workers: int) -> LeRobotSource:
-    """What `collect_dataset` says, in any environment of Meta-World's arm; `asked` is what must not change."""
+def _collect(
+    root: Path,
+    asked: dict[str, Any],
+    env_config: SimulatorConfig,
+    workers: int,
+    recording: Mapping[str, Any] | None = None,
+) -> LeRobotSource:
+    """What `collect_dataset` says, in any environment of Meta-World's arm.
+
+    Args:
+        root: the folder.
+        asked: what must not change where an interrupted run is gone on with.
+        env_config: where experts play.
+        workers: simulation processes.
+        recording: what the dataset says of how it was recorded.
+    """
     collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
     tasks, episodes = asked["tasks"], asked["episodes"]
     done = episodes_done(root, asked)
     total = len(tasks) * episodes
+    if done:
+        recording = open_dataset(root).recording  # as `asked` is the same, so is this, unless nothing was said then
     writer: DatasetWriter | None = None
     for demonstration in collect_episodes(
         tasks,
@@ -71,7 +88,7 @@ def _collect(root: Path, asked: dict[str, Any], env_config: SimulatorConfig, wor
             body = METAWORLD_SAWYER
             names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
             features = infer_features(demonstration.steps, names)
-            writer = DatasetWriter(root, features, body.rate_hz, robot_type=body.name, resume=True)
+            writer = DatasetWriter(root, features, body.rate_hz, robot_type=body.name, recording=recording, resume=True)
             write_json(root / RECORD, asked)
         writer.add_episode(demonstration.steps, demonstration.instruction)
         if len(writer) % episodes == 0 or len(writer) == total:

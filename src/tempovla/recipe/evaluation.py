@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from tempovla.env.protocol import SimulatorConfig
+from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.recipe.films import FilmKind, film_episodes
@@ -26,7 +26,7 @@ from tempovla.recipe.wording import other_tasks
 from tempovla.rollout.controller import Actor
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.recorder import RolloutRecorder
-from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon
 from tempovla.timeline import Bundle
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
@@ -87,8 +87,8 @@ def evaluate_checkpoint(
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
-            fewer initial states than episodes, the folder for recordings is not empty, or an instruction is given and
-            to be wrong.
+            fewer initial states than episodes, the folder for recordings is not empty, an instruction is given and to
+            be wrong, or the policy may not be asked every `config.execution_horizon` steps.
         WorkerDiedError: if a simulator crashed.
     """
     outputs = outputs or Outputs()
@@ -101,6 +101,8 @@ def evaluate_checkpoint(
     policy = open_policy(checkpoint, dataset_name, env_config)
     bundle = policy.bundle
     check_acts_here(bundle, str(checkpoint), env_config)
+    controller = policy.actor()
+    config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
     if outputs.results is not None:
         Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -121,7 +123,7 @@ def evaluate_checkpoint(
         "versions": versions(),
     }
     with _journal(outputs, follows_from | {"device": policy.device}) as journal:
-        episodes, timing = _play(policy.actor(), specs, env_config, config, outputs, journal)
+        episodes, timing = _play(controller, specs, env_config, config, outputs, journal)
         rates = success_rates(episodes)
         results = {
             "title": f"{bundle.policy} on {env_config.title}",
@@ -221,6 +223,14 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
             f"{where}: made for {body.name or 'a robot'} with {body.state_dim} state and {body.action_dim} action "
             f"dimensions, but {env_config.title}'s has {here[0]} and {here[1]}; give a checkpoint trained on it"
         )
+
+
+def _execution_horizon(controller: Actor, env_config: SimulatorConfig, config: EvaluationConfig) -> int:
+    """What is executed of a chunk, which both the policy and the simulator have a say in."""
+    chosen = choose_execution_horizon(config.execution_horizon, controller.frame_stride)
+    if isinstance(env_config, LimitsChunks):
+        env_config.check_execution_horizon(chosen)
+    return chosen
 
 
 def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) -> None:

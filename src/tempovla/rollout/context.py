@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from tempovla.timeline.keys import ACTION_KEY
 
 
 class ContextBuilder:
-    """Remembers, row by row, what the windows of a policy still need of the past.
+    """Remembers, row by row, what the windows of a policy still need of the past, and no more.
 
     Steps before an episode's start repeat its first observation and are invalid, as in a dataset; so are past actions
     that were never taken.
@@ -28,39 +29,54 @@ class ContextBuilder:
         self.embodiment = embodiment
         self.num_rows = num_rows
         self._offsets = {
-            window.key: [offset for offset in window.offsets if offset < (0 if window.key == ACTION_KEY else 1)]
-            for window in windows
+            window.key: [offset for offset in window.offsets if offset <= _newest(window.key)] for window in windows
         }
         self._offsets = {key: offsets for key, offsets in self._offsets.items() if offsets}
-        self._history: list[dict[str, list[NDArray]]] = [{} for _ in range(num_rows)]
+        self._history: list[dict[str, deque[NDArray]]] = [{} for _ in range(num_rows)]
         self._instructions = [""] * num_rows
         self._first = np.ones(num_rows, dtype=bool)
+        self._started = np.zeros(num_rows, dtype=bool)
 
     @property
     def needs_every_step(self) -> bool:
-        """Whether the windows reach into the past, so that no step's observation may be skipped."""
-        return any(min(offsets) < 0 for offsets in self._offsets.values())
+        """Whether windows reach into past observations, so that none may be skipped; past actions are known anyway."""
+        return any(min(offsets) < 0 for key, offsets in self._offsets.items() if key != ACTION_KEY)
 
     def has_row(self, row: int) -> bool:
         """Whether an episode was ever started in the row."""
-        return bool(self._history[row])
+        return bool(self._started[row])
 
     def reset(self, row: int, instruction: str, observation: Mapping[str, NDArray]) -> None:
         """Start an episode in one row with its first observation."""
-        self._history[row] = {key: [observation[key]] for key in self._offsets if key in observation}
+        self._history[row] = {
+            key: deque([] if key == ACTION_KEY else [observation[key]], maxlen=1 + _newest(key) - min(offsets))
+            for key, offsets in self._offsets.items()
+            if key == ACTION_KEY or key in observation
+        }
         self._instructions[row] = instruction
         self._first[row] = True
+        self._started[row] = True
 
-    def add(self, row: int, action: NDArray, observation: Mapping[str, NDArray]) -> None:
-        """One more step of one row: the action taken (A,), and the observation that followed."""
-        history = self._history[row]
-        for key, offsets in self._offsets.items():
+    def add(self, row: int, actions: NDArray, observation: Mapping[str, NDArray]) -> None:
+        """The steps of one row since the last call: the actions taken (n, A), and the observation after the last.
+
+        Raises:
+            ValueError: if there are no steps, or observations in between were left out that the windows need.
+        """
+        taken = np.array(actions, dtype=np.float32)
+        if taken.ndim != 2 or not len(taken):
+            raise ValueError(
+                f"actions {taken.shape} must be (n, A), those of n >= 1 steps; give one step as action[None]"
+            )
+        if len(taken) > 1 and self.needs_every_step:
+            raise ValueError(
+                f"{len(taken)} actions at once, but the windows reach into past observations; add step by step, (1, A)"
+            )
+        for key, seen in self._history[row].items():
             if key == ACTION_KEY:
-                history.setdefault(key, []).append(np.asarray(action, dtype=np.float32))
+                seen.extend(taken)
             elif key in observation:
-                history[key].append(observation[key])
-            if key in history:
-                del history[key][: -(1 - min(offsets))]
+                seen.append(observation[key])
         self._first[row] = False
 
     def context(self) -> Context:
@@ -78,14 +94,18 @@ class ContextBuilder:
         return Context(past, now, tasks, torch.from_numpy(self._first.copy()))
 
     def _track(self, key: str, offsets: Sequence[int]) -> Track:
-        newest = -1 if key == ACTION_KEY else 0  # the action at offset 0 is still to be chosen
         values, valid = [], []
         for history in self._history:
-            seen = history.get(key, [])
-            index = [len(seen) - 1 + offset - newest for offset in offsets]
+            seen = history.get(key, ())
+            index = [len(seen) - 1 + offset - _newest(key) for offset in offsets]
             valid.append([i >= 0 for i in index])
             if seen:
                 values.append(np.stack([seen[max(i, 0)] for i in index]))
             else:
                 values.append(np.zeros((len(offsets), self.embodiment.action_dim), dtype=np.float32))
         return Track.of(torch.from_numpy(np.stack(values)), offsets, torch.tensor(valid))
+
+
+def _newest(key: str) -> int:
+    """Offset of the newest step that a policy may see: the action at offset 0 is still to be chosen."""
+    return -1 if key == ACTION_KEY else 0

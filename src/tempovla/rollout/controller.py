@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from tempovla.model.vla.registry import load_policy
-from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, Window
+from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
 
@@ -23,6 +23,10 @@ class Actor(Protocol):
     @property
     def device(self) -> torch.device | str:
         """Where decisions are made."""
+
+    @property
+    def frame_stride(self) -> int | None:
+        """Control steps from one decision to the next, where only one number will do; see `StridedPolicy`."""
 
     def initial_state(self, batch_size: int) -> Any:
         """State of rows that have seen nothing."""
@@ -57,6 +61,11 @@ class Controller:
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu") -> Controller:
         """Build policy and transforms from what training saved."""
         return cls(load_policy(bundle).to(device), TransformPipeline.from_json(bundle.transform), bundle, device)
+
+    @property
+    def frame_stride(self) -> int | None:
+        """Control steps from one decision to the next, where only one number will do; see `StridedPolicy`."""
+        return self.policy.frame_stride if isinstance(self.policy, StridedPolicy) else None
 
     def initial_state(self, batch_size: int) -> Any:
         """State of rows that have seen nothing."""

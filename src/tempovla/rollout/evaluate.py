@@ -22,7 +22,8 @@ class EvaluationConfig:
         seed: of the run; evaluation seeds never coincide with those of demonstrations.
         num_envs: environments in parallel.
         workers: processes that simulate them.
-        execution_horizon: actions of a chunk that are executed before the policy is asked again.
+        execution_horizon: actions of a chunk that are executed before the policy is asked again; None is the policy's
+            own stride, and 6 for policies that may be asked at any step.
         max_steps: control steps after which an episode counts as failed; None leaves it to the environment's config.
     """
 
@@ -30,7 +31,7 @@ class EvaluationConfig:
     seed: int = 0
     num_envs: int = 20
     workers: int = 2
-    execution_horizon: int = 6
+    execution_horizon: int | None = None
     max_steps: int | None = None
 
     def __post_init__(self) -> None:

@@ -16,6 +16,30 @@ from tempovla.rollout.controller import Actor
 from tempovla.rollout.schedule import Schedule
 from tempovla.timeline.keys import ACTION_KEY
 
+DEFAULT_EXECUTION_HORIZON = 6
+
+
+def choose_execution_horizon(asked: int | None, frame_stride: int | None) -> int:
+    """How many actions of a chunk to execute: what is asked for, else the policy's stride, else 6.
+
+    Args:
+        asked: None leaves it to the policy.
+        frame_stride: of the policy; None if it may be asked again at any step.
+
+    Raises:
+        ValueError: if another number is asked for than the only one that shows the policy the frames it learned from.
+    """
+    if asked is not None and asked < 1:
+        raise ValueError(f"execution_horizon={asked} must be at least 1")
+    if frame_stride is None:
+        return DEFAULT_EXECUTION_HORIZON if asked is None else asked
+    if asked not in (None, frame_stride):
+        raise ValueError(
+            f"execution_horizon={asked} is not the policy's frame_stride={frame_stride}, the control steps between the "
+            "frames it learned from; leave execution_horizon out, or train with another stride"
+        )
+    return frame_stride
+
 
 @dataclass(frozen=True)
 class EpisodeSpec:
@@ -102,15 +126,14 @@ class RolloutRunner:
     Args:
         controller: the policy behind its transforms.
         env: the environments.
-        execution_horizon: actions of a chunk that are executed before the policy is asked again.
+        execution_horizon: actions of a chunk that are executed before the policy is asked again; see
+            `choose_execution_horizon` for None, and for what is refused.
     """
 
-    def __init__(self, controller: Actor, env: ShardedVectorEnv, execution_horizon: int) -> None:
-        if execution_horizon < 1:
-            raise ValueError(f"execution_horizon={execution_horizon} must be at least 1")
+    def __init__(self, controller: Actor, env: ShardedVectorEnv, execution_horizon: int | None = None) -> None:
         self.controller = controller
         self.env = env
-        self.execution_horizon = execution_horizon
+        self.execution_horizon = choose_execution_horizon(execution_horizon, controller.frame_stride)
         self._builder = ContextBuilder(controller.windows, controller.embodiment, env.num_envs)
         self._rows: list[_Row | None] = []
 
@@ -212,7 +235,7 @@ class RolloutRunner:
         if row.spec.record:
             frames = result.frames[index]
             row.observations.extend({key: value[step] for key, value in frames.items()} for step in range(steps))
-        self._builder.add(index, actions[max(steps - 1, 0)], latest)
+        self._builder.add(index, actions[:steps], latest)
         row.success = bool(result.successes[index])
 
     def _result(self, row: _Row) -> EpisodeResult:

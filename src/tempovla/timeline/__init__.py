@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         NoisyPolicy,
         Policy,
         SequencePolicy,
+        StridedPolicy,
         training_windows,
         window_ends,
     )
@@ -41,6 +42,7 @@ __all__ = [
     "SequencePolicy",
     "Statistics",
     "StreamInfo",
+    "StridedPolicy",
     "Task",
     "TimelineSample",
     "Track",
@@ -55,7 +57,16 @@ __all__ = [
 
 _MODULES = {
     "bundle": ("Bundle",),
-    "policy": ("ActionChunk", "LossTerm", "NoisyPolicy", "Policy", "SequencePolicy", "training_windows", "window_ends"),
+    "policy": (
+        "ActionChunk",
+        "LossTerm",
+        "NoisyPolicy",
+        "Policy",
+        "SequencePolicy",
+        "StridedPolicy",
+        "training_windows",
+        "window_ends",
+    ),
     "sample": ("Context", "TimelineSample"),
     "source": ("EpisodeInfo", "EpisodeSource", "Reading", "Statistics", "StreamInfo"),
     "task": ("Embodiment", "Task"),

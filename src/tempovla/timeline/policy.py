@@ -124,3 +124,15 @@ def training_windows(policy: Policy[Any]) -> tuple[Window, ...]:
 def window_ends(policy: Policy[Any]) -> Callable[[int], list[int]] | None:
     """Where the training windows of a policy end, of an episode of so many steps; None: at every one."""
     return policy.window_ends if isinstance(policy, SequencePolicy) else None
+
+
+@runtime_checkable
+class StridedPolicy(Protocol):
+    """A policy that sees one frame in so many control steps, and must be asked at no other rate.
+
+    Being one says only that the attribute is there: it may be None in a policy that can be asked at any step.
+    """
+
+    @property
+    def frame_stride(self) -> int | None:
+        """Control steps between two frames that the policy sees, in training as in control."""

@@ -9,6 +9,7 @@ from tests.unit.export.bundles import CASES, IMAGE_SHAPES, tiny_bundle
 
 from tempovla.export.comparison import Reference, largest_differences
 from tempovla.export.deployed import DeployedPolicy, Resize
+from tempovla.model.vla.vla_model import VLAModel
 from tempovla.transform.image import resize_frames
 
 SHAPES = {key: (shape[0], shape[1]) for key, shape in IMAGE_SHAPES.items()}
@@ -53,3 +54,12 @@ def test_a_weight_that_is_missing_is_named():
     del bundle.weights["vlm.queries" if "vlm.queries" in bundle.weights else next(iter(bundle.weights))]
     with pytest.raises(ValueError, match="lacks weight"):
         DeployedPolicy(bundle, {FRONT: (16, 16)})
+
+
+def test_a_policy_that_remembers_frames_between_its_decisions_is_refused(monkeypatch):
+    bundle = tiny_bundle("mlp")
+    monkeypatch.setattr(VLAModel, "frame_stride", None, raising=False)
+    DeployedPolicy(bundle, SHAPES)
+    monkeypatch.setattr(VLAModel, "frame_stride", 4)
+    with pytest.raises(ValueError, match="policy 'vla' cannot be exported: it sees one frame in 4 control steps"):
+        DeployedPolicy(bundle, SHAPES)

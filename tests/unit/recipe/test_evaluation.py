@@ -14,6 +14,7 @@ pytest.importorskip("metaworld")
 from tempovla.data.errors import DatasetError
 from tempovla.data.lerobot import open_dataset
 from tempovla.env.embodiment import METAWORLD_SAWYER
+from tempovla.env.memory import MemoryConfig
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS
 from tempovla.env.seeding import episode_seed
@@ -48,7 +49,7 @@ def asked(monkeypatch):
     seen = {"policy_s": 0.01}
 
     def run_specs(controller, specs, env_config, config, on_end):
-        seen.update(specs=specs, env_config=env_config)
+        seen.update(specs=specs, env_config=env_config, config=config)
         seen["kept"] = []
         first = {episode_seed("evaluate", config.seed, task, 0) for task in TASKS}
         for spec in specs:
@@ -131,6 +132,36 @@ def test_words_that_were_not_in_training_are_said(checkpoint, asked, caplog):
 def test_an_instruction_is_given_or_wrong_but_not_both(checkpoint, asked):
     with pytest.raises(ValueError, match="instruction 'open it' and wrong_instruction exclude each other"):
         evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, instruction="open it", wrong_instruction=True)
+    assert "specs" not in asked
+
+
+@pytest.mark.parametrize(("asked_for", "stride", "resolved"), [(None, None, 6), (4, None, 4), (None, 3, 3), (3, 3, 3)])
+def test_the_execution_horizon_that_was_taken_is_what_results_say(
+    checkpoint, asked, monkeypatch, asked_for, stride, resolved
+):
+    monkeypatch.setattr(StateVLA, "frame_stride", stride, raising=False)
+    results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, replace(CONFIG, execution_horizon=asked_for))
+    assert results["execution_horizon"] == asked["config"].execution_horizon == resolved
+
+
+def test_another_execution_horizon_than_the_policys_stride_is_refused_at_once(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(StateVLA, "frame_stride", 3, raising=False)
+    outputs = Outputs(results=tmp_path / "deep" / "results.json")
+    with pytest.raises(ValueError, match=r"^execution_horizon=4 is not the policy's frame_stride=3, .*; leave"):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, replace(CONFIG, execution_horizon=4), outputs=outputs)
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize(("asked_for", "stride", "resolved"), [(None, None, 6), (7, None, 7), (None, 9, 9)])
+def test_a_chunk_that_carries_the_cue_is_refused_whoever_chose_its_length(
+    checkpoint, asked, monkeypatch, asked_for, stride, resolved
+):
+    monkeypatch.setattr(StateVLA, "frame_stride", stride, raising=False)
+    config = replace(CONFIG, execution_horizon=asked_for)
+    with pytest.raises(
+        ValueError, match=rf"execution_horizon={resolved} is more than delay_steps \+ 1 = {resolved - 1}"
+    ):
+        evaluate_checkpoint(checkpoint, MemoryConfig(delay_steps=resolved - 2), ["colour-cue"], config)
     assert "specs" not in asked
 
 

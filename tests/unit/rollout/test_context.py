@@ -55,7 +55,7 @@ def test_history_fills_up_step_by_step():
     builder.reset(0, "", observation(10))
     seen = []
     for step in range(1, 6):
-        builder.add(0, action(100 + step), observation(10 + step))
+        builder.add(0, action(100 + step)[None], observation(10 + step))
         context = builder.context()
         assert context.first.tolist() == [False]
         seen.append((shown(context, STATE), shown(context, ACTION)))
@@ -84,7 +84,7 @@ def test_a_reset_row_forgets_and_the_others_do_not_notice():
     for row in (0, 1):
         builder.reset(row, f"task {row}", observation(10))
         for step in range(1, 5):
-            builder.add(row, action(step), observation(10 + step))
+            builder.add(row, action(step)[None], observation(10 + step))
     builder.reset(1, "another task", observation(50))
     context = builder.context()
     assert shown(context, STATE, row=0) == ([11, 13, 14], [True, True, True])
@@ -99,8 +99,58 @@ def test_no_more_is_kept_than_the_windows_reach_back():
     builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
     builder.reset(0, "", observation(0))
     for step in range(50):
-        builder.add(0, action(step), observation(step))
-    assert {key: len(values) for key, values in builder._history[0].items()} == {STATE: 4, FRONT: 1, ACTION: 3}
+        builder.add(0, action(step)[None], observation(step))
+    assert {key: len(values) for key, values in builder._history[0].items()} == {STATE: 4, FRONT: 1, ACTION: 2}
+
+
+def test_no_more_actions_are_kept_however_many_come_at_once():
+    builder = ContextBuilder((Window(STATE, (0,)), Window(ACTION, (-3, -1, 0))), BODY, num_rows=1)
+    builder.reset(0, "", observation(0))
+    for call in range(20):
+        builder.add(0, np.stack([action(8 * call + step) for step in range(8)]), observation(call))
+    assert {key: len(values) for key, values in builder._history[0].items()} == {STATE: 1, ACTION: 3}
+    assert shown(builder.context(), ACTION) == ([157, 159], [True, True])
+
+
+def test_actions_that_come_together_are_seen_as_if_they_had_come_one_by_one():
+    """Pieces of several lengths, as where an episode ends inside a chunk; two rows at different places."""
+    windows = (Window(STATE, (0,)), Window(ACTION, (-5, -4, -1, 0, 1)))
+    together, alone = (ContextBuilder(windows, BODY, num_rows=2) for _ in range(2))
+    for builder in (together, alone):
+        for row in (0, 1):
+            builder.reset(row, "", observation(row))
+    random, step = np.random.default_rng(0), 0
+    for row, length in ((0, 3), (1, 4), (0, 1), (1, 6), (0, 2), (1, 1)):
+        actions = random.normal(size=(length, ACTION_DIM)).astype(np.float32)
+        together.add(row, actions, observation(step + length))
+        for taken in actions:
+            step += 1
+            alone.add(row, taken[None], observation(step))
+        expected, actual = alone.context(), together.context()
+        for key in (STATE, ACTION):
+            assert torch.equal(actual.track(key).value, expected.track(key).value)
+            assert torch.equal(actual.track(key).valid, expected.track(key).valid)
+        assert torch.equal(actual.first, expected.first)
+
+
+def test_actions_are_kept_as_they_were_whatever_becomes_of_the_array():
+    builder = ContextBuilder((Window(ACTION, (-1, 0)),), BODY, num_rows=1)
+    builder.reset(0, "", observation(0))
+    taken = action(7)[None]
+    builder.add(0, taken, observation(1))
+    taken[:] = 0
+    assert shown(builder.context(), ACTION) == ([7], [True])
+
+
+def test_steps_without_their_observations_are_refused_where_windows_need_them():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
+    builder.reset(0, "", observation(0))
+    with pytest.raises(ValueError, match="2 actions at once, but the windows reach into past observations"):
+        builder.add(0, np.stack([action(1), action(2)]), observation(2))
+    with pytest.raises(ValueError, match=r"actions \(2,\) must be \(n, A\)"):
+        builder.add(0, action(1), observation(1))
+    with pytest.raises(ValueError, match=r"actions \(0, 2\) must be \(n, A\)"):
+        builder.add(0, action(1)[None][:0], observation(1))
 
 
 @pytest.mark.parametrize(
@@ -108,11 +158,12 @@ def test_no_more_is_kept_than_the_windows_reach_back():
     [
         ((Window(STATE, (0,)), Window(ACTION, (0, 1))), False),
         ((Window(STATE, (-1, 0)),), True),
-        ((Window(STATE, (0,)), Window(ACTION, (-1, 0))), True),
+        ((Window(STATE, (0,)), Window(ACTION, (-1, 0))), False),
+        ((Window(STATE, (-1, 0)), Window(ACTION, (-1, 0))), True),
         ((Window(STATE, (0, 5)),), False),
     ],
 )
-def test_windows_into_the_past_need_every_step(windows, expected):
+def test_windows_into_the_past_of_observations_need_every_step(windows, expected):
     assert ContextBuilder(windows, BODY, num_rows=1).needs_every_step is expected
 
 
@@ -122,6 +173,12 @@ def test_streams_that_are_not_observed_are_left_out():
     builder.reset(0, "", {STATE: np.zeros(3, np.float32)})
     assert builder.has_row(0)
     assert set(builder.context().now) == {STATE}
+
+
+def test_a_row_was_started_also_where_nothing_is_observed():
+    builder = ContextBuilder((Window(ACTION, (-1, 0)),), BODY, num_rows=2)
+    builder.reset(1, "", observation(0))
+    assert [builder.has_row(row) for row in (0, 1)] == [False, True]
 
 
 def test_what_a_rollout_sees_is_what_a_dataset_reads_at_the_same_step():
@@ -143,7 +200,7 @@ def test_what_a_rollout_sees_is_what_a_dataset_reads_at_the_same_step():
     builder.reset(0, "open it", {key: values[key][0] for key in (STATE, FRONT)})
     for step in range(9):
         if step:
-            builder.add(0, values[ACTION][step - 1], {key: values[key][step] for key in (STATE, FRONT)})
+            builder.add(0, values[ACTION][step - 1 : step], {key: values[key][step] for key in (STATE, FRONT)})
         context = builder.context()
         for window in windows:
             until = -1 if window.key == ACTION else 0

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tempovla.model.temporal.context_config import ContextConfig
+from tempovla.model.vla.context_policy import with_context
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.rollout.context import ContextBuilder
@@ -126,3 +128,13 @@ def test_weights_that_do_not_fit_are_named():
         Controller.from_bundle(replace(made, weights=other))
     with pytest.raises(ValueError, match="policy 'other' is unknown; registered are"):
         Controller.from_bundle(replace(made, policy="other"))
+
+
+def test_a_policy_in_a_context_says_its_stride_and_one_of_single_frames_has_none():
+    torch.manual_seed(0)
+    context = ContextConfig(memory={"kind": "working", "memory_slots": 2, "num_heads": 2}, stride=3)
+    config = replace(CONFIG, context=context)
+    policy = with_context(StateVLA(config))
+    made = replace(bundle(), config=config_to_json(config), windows=policy.windows(), weights=policy.state_dict())
+    assert Controller.from_bundle(made).frame_stride == 3
+    assert Controller.from_bundle(bundle()).frame_stride is None

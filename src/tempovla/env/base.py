@@ -1,0 +1,96 @@
+"""What the environments of all simulators do alike: observing is a step of its own, so that it can be left out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from tempovla.env.protocol import Observation, SimulatorConfig, first_camera
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+
+
+class TaskEnv(gymnasium.Env, ABC):
+    """One task of a simulator at a time. Subclasses say how an episode starts, goes on, and is drawn.
+
+    With `expert`, which they add, they are a `SimulatorEnv`.
+
+    Args:
+        config: what it was made from.
+        task: name of the task being played; "" until the subclass has set one up.
+    """
+
+    config: SimulatorConfig
+
+    def __init__(self, config: SimulatorConfig, task: str = "") -> None:
+        self.config = config
+        self._task = task
+        self.render_mode = "rgb_array" if config.render else None
+        self.observation_space, self.action_space = config.spaces()
+
+    @property
+    def task(self) -> str:
+        """Name of the task being played."""
+        return self._task
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+        return self.config.instruction(self._task)
+
+    @property
+    @abstractmethod
+    def state(self) -> np.ndarray:
+        """`observation.state` of the present moment, (D,) float32."""
+
+    @abstractmethod
+    def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
+        """Like `reset`, without observing."""
+
+    @abstractmethod
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
+        """Like `step`, without observing: what is not looked at need not be drawn."""
+
+    @abstractmethod
+    def draw(self, camera: str) -> np.ndarray:
+        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        """Start an episode; `options` may hold `task`, to switch to first, and `init_state`."""
+        options = options or {}
+        self.reset_state(seed=seed, task=options.get("task"), init_state=options.get("init_state"))
+        return self.observe(), {"task": self._task, "instruction": self.instruction} | self._info()
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict]:
+        """Apply an action for one control step, and observe."""
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def observe(self) -> Observation:
+        """The observation of the present moment, drawn anew."""
+        observation = {STATE_KEY: self.state}
+        if self.config.render:
+            observation |= {IMAGE_KEY_PREFIX + name: self.draw(name) for name in self.config.cameras}
+        return observation
+
+    def render(self) -> np.ndarray | None:
+        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
+        return self.draw(first_camera(self.config.cameras)) if self.config.render else None
+
+    def simulator_record(self) -> dict[str, np.ndarray]:
+        """What the simulator's own tools want to know of this moment; by itself nothing."""
+        return {}
+
+    def simulator_description(self) -> dict[str, str]:
+        """What those tools want to know of the environment; by itself nothing."""
+        return {}
+
+    def _info(self) -> dict[str, bool]:
+        """What is known beside task and instruction when an episode starts."""
+        return {"success": False}
+
+    def _seed_generator(self, seed: int | None) -> None:
+        """Set up `np_random` as Gymnasium does; None goes on drawing from what the last seed set up."""
+        super().reset(seed=seed)

@@ -1,0 +1,72 @@
+"""Meta-World's arm and table: what all environments that are set there draw, observe and are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict
+
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+
+CONTROL_RATE_HZ = 80
+ACTION_DIMS = 4
+STATE_DIMS = 4
+
+_STATE_LOW = (-0.525, 0.348, -0.0525, 0.0)
+_STATE_HIGH = (0.525, 1.025, 0.7, 1.0)
+
+
+@dataclass(frozen=True)
+class TabletopConfig:
+    """What the environments of this table show and when their episodes end; each has a config of its own.
+
+    Attributes:
+        task: the task played until a reset names another one.
+        cameras: the cameras seen, in order, of Meta-World's.
+        image_size: height and width of each camera's image, in pixels.
+        supersample: drawn pixels per image pixel along each side.
+        mesh_cell_m: meshes are drawn without details smaller than this [m], at half the cost; 0 draws them all.
+        max_steps: control steps after which an episode is truncated; None leaves it to the task.
+        terminate_on_success: end the episode at its first success; experts go on a little to record the end.
+        render: False leaves the images out, which needs no OpenGL.
+    """
+
+    title: ClassVar[str]
+
+    task: str = ""
+    cameras: tuple[str, ...] = ("corner2", "gripperPOV")
+    image_size: int = 64
+    supersample: int = 2
+    mesh_cell_m: float = 0.015
+    max_steps: int | None = None
+    terminate_on_success: bool = True
+    render: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "supersample", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if self.mesh_cell_m < 0:
+            raise ValueError(f"mesh_cell_m={self.mesh_cell_m} must not be negative; 0 draws all details")
+
+    def spaces(self) -> tuple[Dict, Box]:
+        """The spaces of each observation and of actions, the same for all tasks."""
+        state = Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
+        observations: dict[str, gymnasium.Space] = {STATE_KEY: state}
+        if self.render:
+            image = Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
+            observations |= {IMAGE_KEY_PREFIX + name: image for name in self.cameras}
+        return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
+
+    def init_state_count(self, task: str) -> int:
+        """None are fixed: the seed draws them."""
+        return 0
+
+    def check_init_state(self, init_state: int | None) -> None:
+        """Raise a ValueError if a fixed initial state is asked for, as there are none."""
+        if init_state is not None:
+            raise ValueError(f"init_state={init_state}: {self.title} has no fixed initial states; give None")
