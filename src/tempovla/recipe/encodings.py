@@ -74,7 +74,7 @@ def encode(
         source: the dataset.
         policy: whose encoder has its final weights.
         transform: what training does to observations.
-        training: of what comes behind the encoder.
+        training: of what comes behind the encoder, its precision settled.
         folder: where encodings are kept; None: nowhere.
         shift_px: by how much training shifts pictures at random, which must be 0.
 
