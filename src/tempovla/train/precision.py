@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -56,7 +56,7 @@ def settle_precision(config: TrainConfig, device: torch.device, resume: str | Pa
     if config.precision != "auto":
         return config
     native = _all_compute_bfloat16(device)
-    fast = "bfloat16" if native else "float32"
+    fast: Literal["float32", "bfloat16"] = "bfloat16" if native else "float32"
     if resume is None:
         LOGGER.info(
             "training.precision=auto: %s, as %s %s bfloat16 instructions",
