@@ -22,6 +22,7 @@ from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY
 from tempovla.timeline.source import StreamInfo
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
+from tempovla.train.precision import autocast_dtype
 from tempovla.transform.pipeline import TransformPipeline
 
 LOGGER = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def encode(
         source: the dataset.
         policy: whose encoder has its final weights.
         transform: what training does to observations.
-        training: of what comes behind the encoder.
+        training: of what comes behind the encoder, its precision settled.
         folder: where encodings are kept; None: nowhere.
         shift_px: by how much training shifts pictures at random, which must be 0.
 
@@ -159,7 +160,7 @@ def _observed(policy: StepEncoder) -> list[Window]:
 @torch.no_grad()
 def _encode_steps(mixture: Mixture, policy: StepEncoder, transform: TransformPipeline, training: TrainConfig) -> Tensor:
     """(N, D + 1) float32: z of every control step, and 1 where it is valid, else 0."""
-    (steps,), size = mixture.lengths, training.batch_size
+    (steps,), size, low = mixture.lengths, training.batch_size, autocast_dtype(training)
     windows = _observed(policy)
     table = torch.zeros(steps, policy.feature_dim + 1, device=policy.device)
     starts = range(distributed.rank() * size, steps, distributed.world_size() * size)
@@ -170,7 +171,7 @@ def _encode_steps(mixture: Mixture, policy: StepEncoder, transform: TransformPip
             index = np.arange(start, start + size) % steps
             sample = collate(mixture, windows, SampleBatch(np.zeros_like(index), index, torch.from_numpy(index)))
             context = transform.forward_context(sample.context.to(policy.device))
-            with torch.autocast(policy.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            with torch.autocast(policy.device.type, low, enabled=low is not None):
                 z, observed = policy.encode_features(context)
             own = slice(start, min(start + size, steps))
             table[own] = torch.cat([z.float(), observed[:, None].float()], dim=1)[: own.stop - start]

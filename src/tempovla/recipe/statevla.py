@@ -38,6 +38,7 @@ from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
+from tempovla.train.precision import settle_precision
 from tempovla.train.trainer import FitResult, fit
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
@@ -76,9 +77,9 @@ def train_phase(
     out_dir = Path(out_dir)
     if source is None:
         source = load_dataset(recipe, decode=reads_pictures(recipe, (phase,)))
-    training = recipe.training.of_phase(phase)
     check_fits(recipe.model, source)
     with distributed.process_group() as device:
+        training = settle_precision(recipe.training.of_phase(phase), device, resume)
         model_config = resolve_model(recipe, split_source(source, recipe)[0], training)
         torch.manual_seed(training.seed)
         base = StateVLA(model_config, phase)

@@ -52,17 +52,28 @@ class Checkpoint:
             ValueError: naming the file and the remedy, if one is missing, truncated or of another format.
         """
         root = Path(folder).resolve()
-        record = read_json(root / "trainer.json", remedy=REMEDY)
-        if record.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
-                f"{root / 'trainer.json'}: format_version {record.get('format_version')!r} is not {FORMAT_VERSION}; "
-                "resume it with the version of tempovla that wrote it"
-            )
+        record = cls.read_record(root)
         path = root / "training.safetensors"
         try:
             return cls(record, load_file(path))
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path}: not readable ({error}); {REMEDY}") from None
+
+    @staticmethod
+    def read_record(folder: str | Path) -> dict[str, Any]:
+        """`trainer.json` alone.
+
+        Raises:
+            ValueError: naming the file and the remedy, if it is missing, truncated or of another format.
+        """
+        path = Path(folder).resolve() / "trainer.json"
+        record = read_json(path, remedy=REMEDY)
+        if record.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: format_version {record.get('format_version')!r} is not {FORMAT_VERSION}; "
+                "resume it with the version of tempovla that wrote it"
+            )
+        return record
 
 
 class CheckpointFolder:

@@ -27,7 +27,8 @@ class TrainConfig:
         weight_decay: AdamW's decoupled decay of matrices; vectors, norms and marked parameters have none.
         gradient_clip: largest global gradient norm; `inf` only measures it.
         weight_ema_decay: decay of the average of the weights that is evaluated and deployed; None for no average.
-        precision: `bfloat16` computes the forward pass under autocast; parameters are float32 in any case.
+        precision: `bfloat16` computes the forward pass under autocast; parameters are float32 in any case. `auto` is
+            bfloat16 where the device has instructions for it, else float32, which is faster there.
         seed: seed of everything random in training.
         log_interval: optimiser steps between two lines of metrics.
         validation_interval: optimiser steps between two validations; None validates after every epoch.
@@ -51,7 +52,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     gradient_clip: float = 1.0
     weight_ema_decay: float | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     seed: int = 0
     log_interval: int = 10
     validation_interval: int | None = None
@@ -79,8 +80,8 @@ class TrainConfig:
             raise ValueError(f"training.learning_rate_floor={self.learning_rate_floor} must lie in [0, 1]")
         if self.weight_ema_decay is not None and not 0 <= self.weight_ema_decay < 1:
             raise ValueError(f"training.weight_ema_decay={self.weight_ema_decay} must lie in [0, 1)")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"training.precision={self.precision!r} is unknown; choose float32 or bfloat16")
+        if self.precision not in ("float32", "bfloat16", "auto"):
+            raise ValueError(f"training.precision={self.precision!r} is unknown; choose float32, bfloat16 or auto")
         if self.parallel not in ("ddp", "fsdp"):
             raise ValueError(f"training.parallel={self.parallel!r} is unknown; choose ddp or fsdp")
 

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from tempovla.train.optimizer import (
     trainable_parameters,
 )
 from tempovla.train.parallel import gathered, parallel, scattered
+from tempovla.train.precision import autocast_dtype, settle_precision
 from tempovla.train.progress import TrainingProgress
 from tempovla.train.resume import check_resumable, run_identity
 from tempovla.train.schedule import learning_rate_at
@@ -107,6 +108,7 @@ def fit(
     """
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
+    config = settle_precision(config, next(policy.parameters()).device, resume)
     trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase, watch)
     trainer.start(resume)
     return trainer.run(prepare, validation)
@@ -130,7 +132,7 @@ class Trainer:
         self.bundle, self.watch = bundle, watch
         self.run_dir = Path(run_dir)
         self.checkpoints = CheckpointFolder(run_dir, config.keep_every)
-        self.loss = LossGraph(policy, objective, torch.bfloat16 if config.precision == "bfloat16" else None)
+        self.loss = LossGraph(policy, objective, autocast_dtype(config))
         self.graph = parallel(self.loss, config)
         self.parameters = list(trainable_parameters(policy).values())
         self.optimizer = build_optimizer(policy, config)
@@ -375,7 +377,9 @@ class Trainer:
             if self.watch is not None:
                 record["watch"] = dict(self.watch.state_dict())
             tensors = {f"{part}/{name}": value for part, entries in parts.items() for name, value in entries.items()}
-            self.checkpoints.save(self.train_step, self.bundle(weights | average), Checkpoint(record, tensors), links)
+            bundle = self.bundle(weights | average)
+            bundle = replace(bundle, provenance={**bundle.provenance, "precision": self.config.precision})
+            self.checkpoints.save(self.train_step, bundle, Checkpoint(record, tensors), links)
         distributed.wait_for_all()
 
 

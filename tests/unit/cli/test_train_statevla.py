@@ -162,7 +162,7 @@ def test_phase_2_starts_from_a_given_checkpoint(tmp_path, tempovla, small_statev
         (["--training.batch_siz", "3"], "--training.batch_siz 3; did you mean training.batch_size?"),
         (["--batchsize", "3"], "--batchsize 3; did you mean batch_size?"),
         (["--phase", "3"], '"phase": expected 1 or 2, got value: 3'),
-        (["--precision", "fp8"], "expected float32 or bfloat16, got value: fp8"),
+        (["--precision", "fp8"], "expected float32 or bfloat16 or auto, got value: fp8"),
         (["--demos_per_task", "many"], '"data.demos_per_task": expected int or null, got value: many;'),
         (["--num_epochs", "3"], "--num_epochs 3; did you mean training.num_epochs or training.phase1.num_epochs or"),
         (["--batch_size", "x"], '"training.batch_size": expected int, got value: x'),

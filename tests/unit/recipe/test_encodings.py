@@ -60,8 +60,9 @@ def losses(result: FitResult) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name not in other} for line in lines]
 
 
-@pytest.mark.parametrize("kind", ["tiny", "guide"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("tiny", "float32"), ("guide", "float32"), ("tiny", "bfloat16"), ("tiny", "auto")]
+)
 def test_losses_validation_and_weights_are_those_without(tmp_path, recipe, dataset, kind, precision):
     """Within rounding, which depends on a row's place in its batch; two epochs of 27 samples."""
     if kind == "guide":
