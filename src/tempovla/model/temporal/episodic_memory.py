@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tempovla.model.temporal import episode_file
 from tempovla.model.temporal.episode import Episode, OpenEpisode
+from tempovla.model.temporal.step_search import best_steps
 
 Array = NDArray[np.float32]
 Vector = Array | Tensor
@@ -152,16 +153,12 @@ class EpisodicMemory:
         asked = self._encode(rows.reshape(-1, self.sizes.obs_dim))
         length = np.linalg.norm(asked, axis=1, keepdims=True)
         asked = np.divide(asked, length, out=np.zeros_like(asked), where=length > 0)
-        steps = np.zeros((len(asked), len(episodes)), np.int64)
-        # No matrix products: for pieces this small their threads wait for each other longer than they compute.
         if match == "episode":
+            # No matrix product: for pieces this small its threads wait for each other longer than they compute.
             similarity = np.vecdot(np.stack([episode.direction for episode in episodes]), asked[:, None])
+            steps = np.zeros(similarity.shape, np.int64)
         else:
-            similarity = np.empty(steps.shape, np.float32)
-            for index, episode in enumerate(episodes):
-                every = np.vecdot(episode.keys, asked[:, None]) * episode.inverse_norms
-                steps[:, index] = every.argmax(axis=1)
-                similarity[:, index] = every.max(axis=1)
+            similarity, steps = best_steps(episodes, asked, k)
         found = [
             [
                 Retrieved(episodes[index], float(row[index]), int(at[index]) if match == "step" else None)
