@@ -32,13 +32,11 @@ class StepBounds:
 
     Attributes:
         directions: (R, K) float32, orthonormal: V.
-        coordinates: (R, T) float32: c of every step.
-        tail: (T,) float32, length of every step's rest.
+        coordinates: (R + 1, T) float32: c of every step, and below it the length of its rest.
     """
 
     directions: Array
     coordinates: Array
-    tail: Array
 
     @classmethod
     def of(cls, keys: Array, inverse_norms: Array) -> Self | None:
@@ -50,11 +48,13 @@ class StepBounds:
         unit = keys * inverse_norms[:, None]
         # Steps in even distances tell where a smooth trajectory lies; any directions give bounds that hold.
         sample = unit[np.linspace(0, steps - 1, min(steps, 4 * rank)).astype(int)]
-        directions = np.ascontiguousarray(np.linalg.svd(sample, full_matrices=False)[2][:rank])
-        coordinates = directions @ unit.T
-        unit -= coordinates.T @ directions
-        tail = np.linalg.norm(unit, axis=1)
-        return cls(directions, coordinates, tail) if tail.mean() <= MAX_TAIL else None
+        principal = np.linalg.eigh(sample @ sample.T)[1][:, -rank:]
+        directions = np.ascontiguousarray(np.linalg.qr(sample.T @ principal)[0].T)
+        coordinates = np.empty((rank + 1, steps), np.float32)
+        np.matmul(directions, unit.T, out=coordinates[:rank])
+        unit -= coordinates[:rank].T @ directions
+        coordinates[rank] = np.linalg.norm(unit, axis=1)
+        return cls(directions, coordinates) if coordinates[rank].mean() <= MAX_TAIL else None
 
     @property
     def nbytes(self) -> int:
@@ -72,8 +72,9 @@ class StepBounds:
         """
         slack = rounding(queries.shape[1])
         # No matrix products here: for pieces this small their threads wait for each other longer than they compute.
-        along = np.vecdot(self.directions, queries[:, None])
-        rest = np.sqrt(np.maximum(1 - np.vecdot(along, along), 0) + slack)
+        along = np.empty((len(queries), len(self.coordinates)), np.float32)
+        np.vecdot(self.directions, queries[:, None], out=along[:, :-1])
+        along[:, -1] = np.sqrt(np.maximum(1 - np.vecdot(along[:, :-1], along[:, :-1]), 0) + slack)
         bound = np.einsum("br,rt->bt", along, self.coordinates)
-        bound += rest[:, None] * self.tail + slack
+        bound += slack
         return bound

@@ -54,9 +54,7 @@ def compare(episode: Episode, query: Array, rows: NDArray[np.int64] | None = Non
     return every.max(), int(rows[every.argmax()])
 
 
-def _search(
-    episodes: Sequence[Episode], queries: Array, k: int, similarity: Array, steps: NDArray[np.int64]
-) -> None:
+def _search(episodes: Sequence[Episode], queries: Array, k: int, similarity: Array, steps: NDArray[np.int64]) -> None:
     uppers = [None if one.bounds is None else one.bounds.upper(queries) for one in episodes]
 
     def scan(index: int) -> None:
