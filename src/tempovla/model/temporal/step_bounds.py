@@ -46,15 +46,14 @@ class StepBounds:
         if rank < 1:
             return None
         unit = keys * inverse_norms[:, None]
-        # Steps in even distances tell where a smooth trajectory lies; any directions give bounds that hold.
-        sample = unit[np.linspace(0, steps - 1, min(steps, 4 * rank)).astype(int)]
-        principal = np.linalg.eigh(sample @ sample.T)[1][:, -rank:]
-        directions = np.ascontiguousarray(np.linalg.qr(sample.T @ principal)[0].T)
-        coordinates = np.empty((rank + 1, steps), np.float32)
-        np.matmul(directions, unit.T, out=coordinates[:rank])
-        unit -= coordinates[:rank].T @ directions
-        coordinates[rank] = np.linalg.norm(unit, axis=1)
-        return cls(directions, coordinates) if coordinates[rank].mean() <= MAX_TAIL else None
+        # No matrix products here and below: for pieces this small their threads wait for each other longer than they
+        # compute, and on a busy machine very much longer.
+        directions = _directions(unit[np.linspace(0, steps - 1, min(steps, 4 * rank)).astype(int)], rank)
+        coordinates = np.empty((len(directions) + 1, steps), np.float32)
+        np.vecdot(directions[:, None], unit, out=coordinates[:-1])
+        unit -= np.einsum("rt,rk->tk", coordinates[:-1], directions)
+        coordinates[-1] = np.linalg.norm(unit, axis=1)
+        return cls(directions, coordinates) if coordinates[-1].mean() <= MAX_TAIL else None
 
     @property
     def nbytes(self) -> int:
@@ -71,10 +70,30 @@ class StepBounds:
             (B, T).
         """
         slack = rounding(queries.shape[1])
-        # No matrix products here: for pieces this small their threads wait for each other longer than they compute.
         along = np.empty((len(queries), len(self.coordinates)), np.float32)
         np.vecdot(self.directions, queries[:, None], out=along[:, :-1])
         along[:, -1] = np.sqrt(np.maximum(1 - np.vecdot(along[:, :-1], along[:, :-1]), 0) + slack)
         bound = np.einsum("br,rt->bt", along, self.coordinates)
         bound += slack
         return bound
+
+
+def _directions(sample: Array, rank: int) -> Array:
+    """At most `rank` orthonormal directions (R, K) of steps (N, K): each time what the others miss most of a step.
+
+    Any directions give bounds that hold. Those of steps in even distances tell where a smooth trajectory lies.
+    """
+    left = sample.astype(np.float64)
+    found: list[NDArray[np.float64]] = []
+    for _ in range(rank):
+        lengths = np.vecdot(left, left)
+        farthest = lengths.argmax()
+        if lengths[farthest] < 1e-8:
+            break
+        direction = left[farthest] / np.sqrt(lengths[farthest])
+        for other in found:  # once more, for what rounding has left of them
+            direction = direction - np.vecdot(other, direction) * other
+        direction /= np.sqrt(np.vecdot(direction, direction))
+        left -= np.vecdot(left, direction)[:, None] * direction
+        found.append(direction)
+    return np.asarray(found or np.zeros((1, sample.shape[1])), np.float32)
