@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 MIN_STEPS = 4096
 """Fewer steps are searched exactly: that is as fast, and too few to fit an index to."""
 PRINCIPAL_COMPONENTS = 64
-TRAINED_ON = 64
+TRAINED_ON = 40
 """Steps for each cell of the index by which it is fitted."""
 PROBED_SHARE = 0.1
 """Cells that a search looks at, in all cells."""

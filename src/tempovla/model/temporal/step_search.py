@@ -55,52 +55,46 @@ def compare(episode: Episode, query: Array, rows: NDArray[np.int64] | None = Non
 
 
 def _search(episodes: Sequence[Episode], queries: Array, k: int, similarity: Array, steps: NDArray[np.int64]) -> None:
-    uppers = [None if one.bounds is None else one.bounds.upper(queries) for one in episodes]
+    uppers = {index: one.bounds.upper(queries) for index, one in enumerate(episodes) if one.bounds is not None}
 
     def scan(index: int) -> None:
         for row, query in enumerate(queries):
             similarity[row, index], steps[row, index] = compare(episodes[index], query)
 
-    whole = [index for index, upper in enumerate(uppers) if upper is None]
+    whole = [index for index in range(len(episodes)) if index not in uppers]
     _each(scan, whole, sum(episodes[index].keys.nbytes for index in whole))
-    if len(whole) == len(episodes):
-        return
-    highest = np.stack([np.full(len(queries), -np.inf) if one is None else one.max(axis=1) for one in uppers], axis=1)
+    highest = {index: upper.max(axis=1) for index, upper in uppers.items()}
     for row, query in enumerate(queries):
-        _prune(episodes, query, k, [None if one is None else one[row] for one in uppers], highest[row],
-               similarity[row], steps[row])  # fmt: skip
+        # As a sort is stable, the older of equals comes first.
+        promising = sorted(uppers, key=lambda index: -highest[index][row])
+        _prune(episodes, query, k, {index: uppers[index][row] for index in promising}, similarity[row], steps[row])
 
 
 def _prune(
     episodes: Sequence[Episode],
     query: Array,
     k: int,
-    uppers: Sequence[Array | None],
-    highest: Array,
+    uppers: dict[int, Array],
     similarity: Array,
     steps: NDArray[np.int64],
 ) -> None:
-    """Look at the episodes of one query that have bounds, until no other one's bound reaches the k-th best."""
-    order = np.argsort(-highest, kind="stable")[: np.isfinite(highest).sum()]
-
-    def needed(index: int, least: np.float32) -> NDArray[np.int64]:
-        upper = uppers[index]
-        assert upper is not None
-        return np.flatnonzero(upper >= least)
+    """Look at the episodes of one query that have bounds, the most promising first, where these reach the k-th best."""
 
     def look(index: int, least: np.float32) -> None:
-        rows = needed(index, least)
+        rows = np.flatnonzero(uppers[index] >= least)
         if len(rows):
             similarity[index], steps[index] = compare(episodes[index], query, rows)
 
-    # The most promising ones in turn, each of which raises the bar for the next.
-    for index in order[: 2 * k]:
-        if highest[index] < (least := _kth(similarity, k)):
-            return
-        look(index, least)
+    # The most promising step of the most promising episodes sets the bar; then these in turn raise it for the others.
+    # What stays of an episode whose one step was below the bar is below it too, so it does not matter.
+    first = list(uppers)[: 2 * k]
+    for index in first:
+        similarity[index], steps[index] = compare(episodes[index], query, np.array([uppers[index].argmax()]))
+    for index in first:
+        look(index, _kth(similarity, k))
     least = _kth(similarity, k)
-    left = [index for index in order[2 * k :] if highest[index] >= least]
-    work = sum(min(1, len(needed(index, least)) / len(uppers[index])) * episodes[index].keys.nbytes for index in left)
+    left = [index for index in list(uppers)[2 * k :] if uppers[index].max() >= least]
+    work = sum(np.count_nonzero(uppers[index] >= least) for index in left) * query.nbytes
     _each(lambda index: look(index, least), left, work)
 
 
