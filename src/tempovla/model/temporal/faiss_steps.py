@@ -37,7 +37,9 @@ def faiss_module() -> Any:
     try:
         import faiss
     except ImportError:
-        raise ValueError("index='faiss' needs faiss; pip install 'tempovla[faiss]', or choose 'exact'") from None
+        raise ValueError(
+            "index='faiss' needs 'faiss'; install it with: pip install 'tempovla[faiss]', or choose index='exact'"
+        ) from None
     return faiss
 
 

@@ -111,7 +111,7 @@ def test_readers_go_on_while_another_thread_writes(early):
 
 def test_without_faiss_one_line_tells_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ValueError, match=r"index='faiss' needs faiss; pip install 'tempovla\[faiss\]', or choose"):
+    with pytest.raises(ValueError, match=r"needs 'faiss'; install it with: pip install 'tempovla\[faiss\]', or"):
         EpisodicMemory(6, 2, index="faiss")
 
 
