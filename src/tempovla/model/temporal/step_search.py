@@ -94,7 +94,7 @@ def _prune(
         look(index, _kth(similarity, k))
     least = _kth(similarity, k)
     left = [index for index in list(uppers)[2 * k :] if uppers[index].max() >= least]
-    work = sum(np.count_nonzero(uppers[index] >= least) for index in left) * query.nbytes
+    work = sum(int(np.count_nonzero(uppers[index] >= least)) for index in left) * query.nbytes
     _each(lambda index: look(index, least), left, work)
 
 
