@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.model.temporal.step_bounds import StepBounds
+
 Array = NDArray[np.float32]
 Part = dict[str, NDArray]
 """`obs` (T, obs_dim), `action` (T, action_dim), `reward` (T,), `done` (T,), in this order."""
@@ -71,6 +73,7 @@ class Episode:
         keys: (T, K) float32, by what its steps are compared: `obs` itself, or an encoder's features.
         inverse_norms: (T,) float32, 1 / length of each key, 0 for a key of zeros.
         direction: (K,) float32, mean of the keys at length 1.
+        bounds: of the similarity of its steps to any query; None where they would not help.
     """
 
     obs: Array
@@ -80,6 +83,7 @@ class Episode:
     keys: Array
     inverse_norms: Array
     direction: Array
+    bounds: StepBounds | None
 
     @classmethod
     def of(cls, part: Part, keys: Array) -> Self:
@@ -87,16 +91,21 @@ class Episode:
         norms = np.linalg.norm(keys, axis=1)
         inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
         direction = (inverse @ keys) / np.float32(len(keys))
-        episode = cls(part["obs"], part["action"], part["reward"], part["done"], keys, inverse, direction)
-        for array in vars(episode).values():
+        bounds = StepBounds.of(keys, inverse)
+        episode = cls(part["obs"], part["action"], part["reward"], part["done"], keys, inverse, direction, bounds)
+        for array in episode._arrays():
             array.flags.writeable = False
         return episode
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, each counted once."""
-        return sum({id(array): array.nbytes for array in vars(self).values()}.values())
+        return sum({id(array): array.nbytes for array in self._arrays()}.values())
 
     def transitions(self) -> Part:
         """Its steps."""
         return {name: getattr(self, name) for name in ("obs", "action", "reward", "done")}
+
+    def _arrays(self) -> list[NDArray]:
+        own = [value for value in vars(self).values() if isinstance(value, np.ndarray)]
+        return own + (list(vars(self.bounds).values()) if self.bounds else [])

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from tempovla.model.temporal import episode_file
 from tempovla.model.temporal.episode import Episode, OpenEpisode
+from tempovla.model.temporal.faiss_steps import FaissSteps, faiss_module
+from tempovla.model.temporal.step_search import best_steps
 
 Array = NDArray[np.float32]
 Vector = Array | Tensor
+Index = Literal["exact", "faiss"]
 Encoder = Callable[[Array], Array]
 """Observations (T, obs_dim) to features (T, hidden_dim), by which they are compared."""
 
@@ -38,11 +41,16 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """What a reader sees: finished episodes, oldest first, and how much of the open one there is."""
+    """What a reader sees: finished episodes, oldest first, and how much of the open one there is.
+
+    Beside them how many were ever finished, and the index of their steps, if there is one.
+    """
 
     episodes: tuple[Episode, ...]
     open: OpenEpisode
     length: int
+    finished: int = 0
+    steps: FaissSteps | None = None
 
 
 class EpisodicMemory:
@@ -62,9 +70,10 @@ class EpisodicMemory:
         max_episode_length: steps of an episode.
         hidden_dim: features that `encoder` gives.
         encoder: what to compare instead of the observations themselves; its features are kept beside these.
+        index: how the most similar steps are found: "exact", or "faiss", which may miss some and looks at fewer.
 
     Raises:
-        ValueError: if a size is below 1.
+        ValueError: if a size is below 1, `index` is unknown, or faiss is asked for and not installed.
     """
 
     def __init__(
@@ -75,9 +84,14 @@ class EpisodicMemory:
         max_episode_length: int = 1000,
         hidden_dim: int = 512,
         encoder: Encoder | None = None,
+        index: Index = "exact",
     ) -> None:
+        if index not in ("exact", "faiss"):
+            raise ValueError(f"index={index!r} is unknown; choose 'exact' or 'faiss'")
+        if index == "faiss":
+            faiss_module()
         self.sizes = episode_file.Sizes(obs_dim, action_dim, max_episodes, max_episode_length, hidden_dim)
-        self.encoder = encoder
+        self.encoder, self.index = encoder, index
         self._writing, self._saving = threading.Lock(), threading.Lock()
         self._now = _Snapshot((), self._new_episode(), 0)
 
@@ -93,9 +107,10 @@ class EpisodicMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays; of those of the episode that is being recorded all that they may need."""
+        """Bytes of all arrays and indexes; of those of the episode that is being recorded all that they may need."""
         now = self._now
-        return sum(episode.nbytes for episode in now.episodes) + now.open.nbytes
+        indexed = now.steps.nbytes if now.steps else 0
+        return sum(episode.nbytes for episode in now.episodes) + now.open.nbytes + indexed
 
     def add_transition(self, obs: Vector, action: Vector, reward: float, done: bool) -> None:
         """Record a step: what was seen (obs_dim,), what was done then (action_dim,), and what came of it.
@@ -124,13 +139,13 @@ class EpisodicMemory:
     def retrieve_similar(
         self, query: Vector, k: int = 5, match: Literal["episode", "step"] = "episode"
     ) -> list[Retrieved] | list[list[Retrieved]]:
-        """The finished episodes that are most like a query, by exact search.
+        """The finished episodes that are most like a query; found exactly, unless steps are compared through faiss.
 
         Args:
             query: (obs_dim,), or (B, obs_dim) for several; given to the encoder, if there is one, like observations.
             k: how many at most.
             match: an episode's similarity is the mean of the cosine similarities of its steps to the query ("episode",
-                from one cached vector an episode), or that of its most similar step ("step", which reads all steps).
+                from one cached vector an episode), or that of its most similar step ("step").
 
         Returns:
             Most similar first, of equals the older one; a list of such for several queries.
@@ -145,23 +160,22 @@ class EpisodicMemory:
         rows = _finite("query", query)
         if rows.ndim not in (1, 2) or rows.shape[-1] != self.sizes.obs_dim:
             raise ValueError(f"query has shape {rows.shape}; give ({self.sizes.obs_dim},) or (B, {self.sizes.obs_dim})")
-        episodes = self._now.episodes
+        now = self._now
+        episodes = now.episodes
         if not episodes:
             nothing: list[list[Retrieved]] = [[] for _ in rows]
             return [] if rows.ndim == 1 else nothing
         asked = self._encode(rows.reshape(-1, self.sizes.obs_dim))
         length = np.linalg.norm(asked, axis=1, keepdims=True)
         asked = np.divide(asked, length, out=np.zeros_like(asked), where=length > 0)
-        steps = np.zeros((len(asked), len(episodes)), np.int64)
-        # No matrix products: for pieces this small their threads wait for each other longer than they compute.
         if match == "episode":
+            # No matrix product: for pieces this small its threads wait for each other longer than they compute.
             similarity = np.vecdot(np.stack([episode.direction for episode in episodes]), asked[:, None])
+            steps = np.zeros(similarity.shape, np.int64)
+        elif now.steps is None:
+            similarity, steps = best_steps(episodes, asked, k)
         else:
-            similarity = np.empty(steps.shape, np.float32)
-            for index, episode in enumerate(episodes):
-                every = np.vecdot(episode.keys, asked[:, None]) * episode.inverse_norms
-                steps[:, index] = every.argmax(axis=1)
-                similarity[:, index] = every.max(axis=1)
+            similarity, steps = now.steps.best_steps(episodes, now.finished, asked, k)
         found = [
             [
                 Retrieved(episodes[index], float(row[index]), int(at[index]) if match == "step" else None)
@@ -197,16 +211,17 @@ class EpisodicMemory:
             episode_file.write(Path(path), self.sizes, parts, now.open.transitions(now.length))
 
     @classmethod
-    def load(cls, path: str | Path, encoder: Encoder | None = None) -> Self:
-        """The memory that was saved in a file; the encoder is not in there.
+    def load(cls, path: str | Path, encoder: Encoder | None = None, index: Index = "exact") -> Self:
+        """The memory that was saved in a file; the encoder is not in there, nor is an index: it is built anew.
 
         Raises:
             ValueError: if there is no such file or something else is in it.
         """
         sizes, parts, open_part = episode_file.read(Path(path))
-        memory = cls(**vars(sizes), encoder=encoder)
+        memory = cls(**vars(sizes), encoder=encoder, index=index)
         finished = tuple(Episode.of(part, memory._encode(part["obs"])) for part in parts)
-        memory._now = _Snapshot(finished, memory._new_episode(), 0)
+        steps = memory._indexed(None, finished, len(finished))
+        memory._now = _Snapshot(finished, memory._new_episode(), 0, len(finished), steps)
         for obs, action, reward, done in zip(*open_part.values(), strict=True):
             memory.add_transition(obs, action, reward, done)
         return memory
@@ -216,8 +231,16 @@ class EpisodicMemory:
 
     def _closed(self, now: _Snapshot) -> _Snapshot:
         part = now.open.finished(now.length)
-        finished = Episode.of(part, self._encode(part["obs"]))
-        return _Snapshot((*now.episodes, finished)[-self.sizes.max_episodes :], self._new_episode(), 0)
+        newest = Episode.of(part, self._encode(part["obs"]))
+        episodes = (*now.episodes, newest)[-self.sizes.max_episodes :]
+        finished = now.finished + 1
+        steps = self._indexed(now.steps, episodes, finished)
+        return _Snapshot(episodes, self._new_episode(), 0, finished, steps)
+
+    def _indexed(self, last: FaissSteps | None, episodes: tuple[Episode, ...], finished: int) -> FaissSteps | None:
+        if self.index == "exact" or not episodes:
+            return None
+        return FaissSteps.following(last, episodes, finished, self.sizes.max_episode_length)
 
     def _encode(self, obs: Array) -> Array:
         if self.encoder is None:
@@ -228,6 +251,8 @@ class EpisodicMemory:
                 f"the encoder gives {keys.shape} for {len(obs)} observations, not "
                 f"({len(obs)}, {self.sizes.hidden_dim}); set hidden_dim to what it gives"
             )
+        if not np.isfinite(keys).all():
+            raise ValueError("the encoder gives NaN or infinity; give one whose features are finite numbers")
         return keys
 
 

@@ -105,6 +105,8 @@ def test_an_encoder_says_what_is_alike():
     assert found[0].episode.reward.tolist() == [-1.0]
     with pytest.raises(ValueError, match=r"gives \(1, 6\) for 1 observations, not \(1, 3\); set hidden_dim"):
         record(small(hidden_dim=3, encoder=lambda obs: obs), 0, 1)
+    with pytest.raises(ValueError, match="the encoder gives NaN or infinity"):
+        record(small(hidden_dim=6, encoder=lambda obs: obs * np.nan), 0, 1)
 
 
 def test_what_was_found_is_read_only_and_outlives_its_place():
@@ -124,6 +126,15 @@ def test_arrays_take_little_more_than_the_data():
     raw = 5 * 50 * (64 * 4 + 2 * 4 + 4 + 1)
     finished = memory.nbytes - 50 * (64 * 4 + 2 * 4 + 4 + 1)
     assert raw < finished < 1.05 * raw
+
+
+def test_arrays_and_bounds_of_smooth_episodes_stay_under_a_fifth_more_than_the_data():
+    memory = small(max_episodes=5, max_episode_length=50, obs_dim=64)
+    for step in range(250):
+        memory.add_transition(np.sin(0.001 * step * np.arange(1, 65)), np.zeros(2), 0, step % 50 == 49)
+    assert all(episode.bounds is not None for episode in memory._now.episodes)
+    raw = 5 * 50 * (64 * 4 + 2 * 4 + 4 + 1)
+    assert memory.nbytes - 50 * (64 * 4 + 2 * 4 + 4 + 1) < 1.2 * raw
 
 
 def equal(a, b):
