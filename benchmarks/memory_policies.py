@@ -1,13 +1,14 @@
 r"""Does a memory help? One VLA with each way to know the past, on tasks that need it and on tasks that do not.
 
-    tempovla collect memory --tasks colour-cue,hidden-goal,touch-sequence,touch-twice --episodes 100 --out outputs/memory
+    tempovla collect memory --tasks colour-cue,hidden-goal,touch-sequence,touch-twice --episodes 100 --out outputs/cues
     tempovla collect metaworld --tasks button-press-topdown-v3,drawer-open-v3,window-open-v3,door-open-v3 \
         --episodes 40 --out outputs/demonstrations
-    python benchmarks/memory_policies.py --memory outputs/memory --free outputs/demonstrations --out outputs/memories
+    python benchmarks/memory_policies.py --memory outputs/cues --free outputs/demonstrations --out outputs/memories
 
-Each run is `tempovla train vla` with `configs/vla_memory.yaml` and another `model.context`, and then `tempovla eval`, in
-a folder of its own. All contexts have the same number of weights within 5%: that of `no history` is an MLP over the
-present frame. Stopped, the same call goes on; what is finished is not done again.
+For each dataset and seed a VLA of one frame is trained with `configs/vla_memory.yaml`; then, on its frozen features,
+each context and a new start of the action head. Every run is `tempovla train vla` and `tempovla eval`, in a folder of
+its own. All contexts have the same number of weights within 5%; that of `no history` is an MLP over the present frame.
+Stopped, the same call goes on; what is finished is not done again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from tempovla.rollout.metrics import SuccessRate
 from tempovla.timeline import Bundle
 
 CONFIG = "configs/vla_memory.yaml"
+BASE = "one frame"
+BASE_TRAINING = {"batch_size": 64, "train_steps": 4000}
+CONTEXT_TRAINING = {"batch_size": 32, "train_steps": 3000}
 LAYER = {"num_layers": 1, "dropout": 0.0}
 CONTEXTS: dict[str, dict[str, Any]] = {
     "no history": {
@@ -73,31 +77,47 @@ class Run:
         """What the evaluation wrote."""
         return self.folder / "eval" / "results.json"
 
+    @property
+    def base(self) -> Run:
+        """The policy of one frame whose features are looked at."""
+        folder = self.folder.with_name(f"{self.simulator}_{BASE}_{self.seed}".replace(" ", "_"))
+        return replace(self, folder=folder, context=BASE)
+
     def play(self, steps: int | None, episodes: int) -> None:
         """Train and evaluate, as far as that is not done."""
         if self.results.exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint, done = self.folder / "checkpoint_latest", self.folder / "training.json"
         if not done.exists():
-            recipe = yaml.safe_load(Path(CONFIG).read_text())
-            kept = {
-                key: value
-                for key, value in recipe["model"]["context"].items()
-                if key not in ("temporal", "history", "memory")
-            }
-            recipe["model"]["context"] = kept | CONTEXTS[self.context]
-            recipe["training"]["seed"] = self.seed
-            if steps:
-                recipe["training"]["train_steps"] = steps
-            (self.folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-            options = ["--config", str(self.folder / "recipe.yaml"), "--dataset", self.data]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            options = ["--config", str(self._write_recipe(steps)), "--dataset", self.data]
             options += ["--output-dir", str(self.folder), "--json"]
-            options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
+            if checkpoint.exists():
+                options += ["--checkpoint", str(checkpoint)]
+            elif self.context != BASE:
+                options += ["--base-checkpoint", str(self.base.folder / "checkpoint_latest")]
             done.write_text(tempovla(self.folder / "train.log", "train", "vla", *options))
         options = ["--checkpoint", str(checkpoint), "--tasks", ",".join(self.tasks), "--episodes", str(episodes)]
         options += ["--execution_horizon", "4", "--workers", "1", "--json", str(self.results)]
         tempovla(self.folder / "eval.log", "eval", self.simulator, *options)
+
+    def _write_recipe(self, steps: int | None) -> Path:
+        """The config of this run."""
+        recipe = yaml.safe_load(Path(CONFIG).read_text())
+        training, context = recipe["training"], recipe["model"]["context"]
+        training["seed"] = self.seed
+        if self.context == BASE:
+            recipe["model"]["context"] = None
+            training |= BASE_TRAINING
+        else:
+            shared = {name: value for name, value in context.items() if name not in ("temporal", "history", "memory")}
+            recipe["model"]["context"] = shared | CONTEXTS[self.context] | {"freeze_base": True}
+            recipe["data"]["encoding_cache"] = str(self.folder.parent / "encodings")
+            recipe["transform"]["shift_px"] = 0
+            training |= CONTEXT_TRAINING | ({"train_steps": steps} if steps else {})
+        file = self.folder / "recipe.yaml"
+        file.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        return file
 
 
 def tempovla(log: Path, *arguments: str) -> str:
@@ -218,14 +238,12 @@ def main() -> None:
     if options.free:
         chosen = [name for name in options.free_contexts.split(",") if name in contexts]
         free |= {name: runs_of(name, "metaworld", options.free, EASY_TASKS) for name in chosen}
-    with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = [
-            pool.submit(run.play, options.steps, options.episodes)
-            for runs in (*table.values(), *free.values())
-            for run in runs
-        ]
-        for future in waiting:
-            future.result()
+    everything = [run for runs in (*table.values(), *free.values()) for run in runs]
+    bases = list(dict.fromkeys(run.base for run in everything))
+    for stage in (bases, everything):
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for future in [pool.submit(run.play, options.steps, options.episodes) for run in stage]:
+                future.result()
     rows = {name: row_of(runs, free[name]) for name, runs in table.items()}
     print(f"torch {torch.__version__}, {platform.machine()}, one thread a run")
     print_table(rows)

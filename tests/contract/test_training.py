@@ -51,7 +51,10 @@ def test_training_a_policy_with_a_stop_equals_training_in_one_go(name, tmp_path)
         result = fit(
             policy,
             SampleLoader(
-                Mixture([source], ends=window_ends(policy)), training_windows(policy), LoaderConfig(batch_size=4), seed=3
+                Mixture([source], ends=window_ends(policy)),
+                training_windows(policy),
+                LoaderConfig(batch_size=4),
+                seed=3,
             ),
             config,
             tmp_path / run,

@@ -37,8 +37,8 @@ PARTS = {"temporal": "--use-temporal-encoder", "history": "--use-history-encoder
 class TemporalParser(ArgumentParser):
     """A parser of a recipe whose model may have a context, with short flags for it.
 
-    What `add_temporal_flags` lists is written out as `--model.context...` before anything is parsed, so that a printed config shows what they
-    mean, and has no keys of their own.
+    What `add_temporal_flags` lists is written out as `--model.context...` before anything is parsed, so that a printed
+    config shows what they mean, and has no keys of their own.
     """
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
@@ -55,7 +55,9 @@ class TemporalParser(ArgumentParser):
         parsed = super().parse_args(rest, *more, **settings)
         for flag in FLAGS:
             if flag.lstrip("-").replace("-", "_") in parsed:
-                raise argparse.ArgumentError(None, f"{flag} is for the command line; set model.context in a config file")
+                raise argparse.ArgumentError(
+                    None, f"{flag} is for the command line; set model.context in a config file"
+                )
         return parsed
 
 

@@ -42,7 +42,7 @@ class ContextPart(Protocol):
         """The state of `batch` rows that have seen nothing."""
 
     def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
-        """What the past says at each frame (B, T, D), and the state after the last one; frames not valid are skipped."""
+        """What the past says at each frame (B, T, D), and the state after the last; invalid frames are skipped."""
 
 
 class TemporalPart(nn.Module):

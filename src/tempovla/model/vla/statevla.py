@@ -189,7 +189,7 @@ class StateVLA(nn.Module):
         return (STATE_KEY, *self.config.cameras)
 
     def features(self, context: Context) -> Features:
-        """z as the one token that the policy of phase 2 looks at."""
+        """Z as the one token that the policy of phase 2 looks at."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
             z, _ = self.encode(context)
         return Features(z[:, None], torch.ones_like(z[:, :1], dtype=torch.bool))
