@@ -41,7 +41,7 @@ class TemporalParser(ArgumentParser):
     mean, and has no keys of their own.
     """
 
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:
         """As jsonargparse does, with the flags written out.
 
         Raises:
@@ -55,7 +55,9 @@ class TemporalParser(ArgumentParser):
         parsed = super().parse_args(rest, *more, **settings)
         for flag in FLAGS:
             if flag.lstrip("-").replace("-", "_") in parsed:
-                raise argparse.ArgumentError(None, f"{flag} is for the command line; set model.context in a config file")
+                raise argparse.ArgumentError(
+                    None, f"{flag} is for the command line; set model.context in a config file"
+                )
         return parsed
 
 

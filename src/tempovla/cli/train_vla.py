@@ -26,7 +26,9 @@ tempovla train vla --config configs/vla_metaworld.yaml --batch_size 32 --print_c
 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
-    parser = build_training_parser(name, summary, EXAMPLES, VLARecipe, output_dir="checkpoints/vla", kind=TemporalParser)
+    parser = build_training_parser(
+        name, summary, EXAMPLES, VLARecipe, output_dir="checkpoints/vla", kind=TemporalParser
+    )
     parser.add_argument("--pretrained-vlm", metavar="DIR", help="whose vision-language model the run starts from")
     parser.add_argument(
         "--base-checkpoint",

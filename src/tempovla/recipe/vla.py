@@ -20,6 +20,7 @@ from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction
 
+
 def train_vla(
     recipe: VLARecipe,
     out_dir: str | Path,

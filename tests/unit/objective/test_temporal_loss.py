@@ -91,7 +91,10 @@ def test_it_is_what_a_policy_with_lambda_temporal_minimises():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5)), r"\(2, 3, 4, 5\) must be \(B, T, A\) or \(B, A\); reshape"),
+        (
+            (torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5)),
+            r"\(2, 3, 4, 5\) must be \(B, T, A\) or \(B, A\); reshape",
+        ),
         ((torch.zeros(2), torch.zeros(2)), r"\(2,\) must be \(B, T, A\) or \(B, A\)"),
         ((torch.zeros(2, 3), torch.zeros(2, 4)), r"target \(2, 4\) must have the prediction's shape \(2, 3\)"),
         ((torch.zeros(2, 3), torch.zeros(2, 3), None, -0.1), r"lambda_temporal=-0.1 must not be negative"),

@@ -90,9 +90,7 @@ class ContextPolicy(nn.Module):
 
     def initial_state(self, batch_size: int) -> ContextPolicyState:
         """Rows that have seen nothing and drawn nothing."""
-        return ContextPolicyState(
-            NoiseState.initial(batch_size, self.device), self.context.initial_state(batch_size)
-        )
+        return ContextPolicyState(NoiseState.initial(batch_size, self.device), self.context.initial_state(batch_size))
 
     def with_seeds(self, state: ContextPolicyState, seed: Tensor) -> ContextPolicyState:
         """The state with every row's noise drawn from its seed (B,)."""
