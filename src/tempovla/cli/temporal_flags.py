@@ -41,7 +41,7 @@ class TemporalParser(ArgumentParser):
     config shows what they mean, and has no keys of their own.
     """
 
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:
         """As jsonargparse does, with the flags written out.
 
         Raises:

@@ -55,7 +55,7 @@ class Mixture:
             steps = None if ends is None else [np.array(ends(length), dtype=np.int32) for length in lengths]
             self._steps.append(None if steps is None else np.concatenate([*steps, np.zeros(0, np.int32)]))
             self._ends.append(np.cumsum(lengths if steps is None else [len(part) for part in steps], dtype=np.int64))
-            if len(part) == 0:
+            if len(part) == 0 or self._ends[-1][-1] == 0:
                 raise DatasetError(f"{source.name}: no episode to sample from; record some, or widen the split")
         self.lengths = tuple(int(ends[-1]) for ends in self._ends)
         self.weights = tuple(float(weight) for weight in weights or self.lengths)
