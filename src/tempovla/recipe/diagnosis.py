@@ -98,9 +98,7 @@ def diagnose_memory(
     controller = Controller.from_bundle(bundle, opened.device)
     has_context = isinstance(controller.policy, ContextPolicy)
     stride = controller.policy.frame_stride if isinstance(controller.policy, ContextPolicy) else config.stride
-    demonstrations = Demonstrations(
-        source, episodes, bundle.windows, controller.transform, stride, config.seed
-    )
+    demonstrations = Demonstrations(source, episodes, bundle.windows, controller.transform, stride, config.seed)
     instructions = [source.episode(episode).instruction for episode in episodes]
     decisions, conditions = _look(controller.policy, demonstrations, instructions, config)
     figures = figures_of(decisions, conditions, instructions, config)
@@ -130,8 +128,7 @@ def _check_learned_from_one(checkpoint: str | Path) -> None:
     datasets = read_meta(checkpoint)["provenance"].get("datasets", {})
     if datasets:
         raise ValueError(
-            f"{checkpoint}: learned from several datasets ({', '.join(sorted(datasets))}); its past is diagnosed on one: "
-            "give a checkpoint that learned from one"
+            f"{checkpoint}: learned from several datasets ({', '.join(sorted(datasets))}); give a checkpoint of one"
         )
 
 
@@ -156,9 +153,7 @@ def choose_episodes(source: EpisodeSource, config: DiagnosisConfig, held_out: li
     for episode in sorted(order, key=lambda episode: episode not in (held_out or ())):
         groups[source.episode(episode).instruction].append(episode)
     ranked = sorted(
-        (rank, instruction, episode)
-        for instruction, group in groups.items()
-        for rank, episode in enumerate(group)
+        (rank, instruction, episode) for instruction, group in groups.items() for rank, episode in enumerate(group)
     )
     return tuple(sorted(episode for _, _, episode in ranked[: config.episodes]))
 
@@ -210,7 +205,11 @@ def figures_of(
     episode, target, valid, last_valid, last = (
         tensor.cpu().numpy()
         for tensor in (
-            decisions.episode, decisions.target, decisions.target_valid, decisions.last_valid, decisions.last
+            decisions.episode,
+            decisions.target,
+            decisions.target_valid,
+            decisions.last_valid,
+            decisions.last,
         )
     )
 
@@ -234,7 +233,9 @@ def figures_of(
         ],
         "tasks": _by_task(by_name, instructions, config),
         "copycat": copycat(
-            *(table[judged].astype(np.float64) for table in (last, target[:, 0], policy[:, 0])),
+            last[judged].astype(np.float64),
+            target[judged, 0].astype(np.float64),
+            policy[judged, 0].astype(np.float64),
             episode[judged],
             bootstrap,
             config.seed,

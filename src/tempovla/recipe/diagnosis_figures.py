@@ -55,7 +55,7 @@ class EpisodeErrors:
         """Of errors (N, k, A) where `valid` (N, k), of decisions of `episode` (N,)."""
         total = np.bincount(episode, np.where(valid[..., None], absolute, 0.0).sum(axis=(1, 2)), episodes)
         count = np.bincount(episode, valid.sum(axis=1) * float(absolute.shape[2]), episodes)
-        return cls(total, count)
+        return cls(total.astype(np.float64), count.astype(np.float64))
 
     def chosen(self, rows: NDArray[np.int64]) -> EpisodeErrors:
         """Those of some episodes."""
@@ -104,9 +104,7 @@ class Explained:
         Negative where the mean alone would have been nearer; not a number where nothing varies.
         """
         parts = (self.count, self.total, self.squares, self.residual)
-        count, total, squares, residual = (
-            part.sum(axis=0) if weights is None else weights @ part for part in parts
-        )
+        count, total, squares, residual = (part.sum(axis=0) if weights is None else weights @ part for part in parts)
         with np.errstate(invalid="ignore", divide="ignore"):
             spread = np.maximum(squares - total**2 / count, 0.0).sum(axis=-1)
             return np.where(spread > 1e-9 * squares.sum(axis=-1), 1.0 - residual.sum(axis=-1) / spread, np.nan)
@@ -128,8 +126,8 @@ def explained_by(x: Array, y: Array, episode: NDArray[np.int64], episodes: int, 
         covariance = centred.T @ centred / len(centred) + RIDGE * np.eye(x.shape[1])
         slope = np.linalg.solve(covariance, centred.T @ (y[fitted] - mean_y) / len(centred))
         predicted[held_out] = (x[held_out] - mean_x) @ slope + mean_y
-    sums = [
-        np.stack([np.bincount(episode, column, episodes) for column in table.T], axis=1)
+    sums: list[Array] = [
+        np.stack([np.bincount(episode, column, episodes).astype(np.float64) for column in table.T], axis=1)
         for table in (np.ones_like(y), y, y**2, (y - predicted) ** 2)
     ]
     return Explained(*sums)

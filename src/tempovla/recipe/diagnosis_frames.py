@@ -161,7 +161,9 @@ def decide(demonstrations: Demonstrations, policy: Any, batch_size: int) -> tupl
             state = policy.with_seeds(state, part.seed)
         chunk, _ = policy.act(context, state)
         if chunk.length < stride:
-            raise ValueError(f"stride={stride} exceeds the policy's chunk of {chunk.length} actions; shorten the stride")
+            raise ValueError(
+                f"stride={stride} exceeds the policy's chunk of {chunk.length} actions; shorten the stride"
+            )
         decisions.append(part)
         predicted.append(chunk.value[:, :stride].float())
     return Decisions.join(decisions), torch.cat(predicted)

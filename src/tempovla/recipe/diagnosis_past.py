@@ -76,9 +76,7 @@ def donors_of(instructions: Sequence[str], seed: int) -> list[int]:
 
 
 @torch.inference_mode()
-def act_on(
-    policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, past: Past, batch_size: int
-) -> Tensor:
+def act_on(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, past: Past, batch_size: int) -> Tensor:
     """The executed part of every chunk, (N, k, A) normalised, with a state built from nothing over `past`."""
     policy_actions = torch.empty_like(decisions.target, dtype=torch.float32)
     lengths = past.valid.sum(dim=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tempovla.report.words import change_of
+
 
 def verdict(figures: Mapping[str, Any], has_context: bool) -> list[str]:
     """Some sentences; a change counts where its 95% interval leaves out 0."""
@@ -13,22 +15,21 @@ def verdict(figures: Mapping[str, Any], has_context: bool) -> list[str]:
 
 
 def _of_the_past(conditions: Mapping[str, Any]) -> list[str]:
-    changes = {name: _change(block, conditions["full"]["error"]) for name, block in conditions.items() if name != "full"}
+    changes = {
+        name: change_of(block, conditions["full"]["error"]) for name, block in conditions.items() if name != "full"
+    }
     signs = {name: _sign(block["difference_ci95"]) for name, block in conditions.items() if name != "full"}
-    if signs["removed"] > 0:
-        sentences = [f"The policy uses its past: without it the error changes by {changes['removed']}."]
+    told = f"without it the error changes by {changes['removed']}, with another episode's by {changes['another']}"
+    if signs["removed"] > 0 and signs["another"] > 0:
+        sentences = [f"The policy uses its past: {told}."]
+    elif signs["removed"] > 0:
+        sentences = [f"The policy uses its past, but any episode's does as well: {told}."]
     elif signs["another"] > 0:
-        sentences = [
-            f"The policy looks at its past, but gains nothing by it: another episode's changes the error by "
-            f"{changes['another']}, none by {changes['removed']}."
-        ]
+        sentences = [f"The policy looks at its past, but gains nothing by it: {told}."]
     elif signs["removed"] < 0:
-        sentences = [f"The past does harm: without it the error changes by {changes['removed']}."]
+        sentences = [f"The past does harm: {told}."]
     else:
-        sentences = [
-            f"No sign that the past is used: without it the error changes by {changes['removed']}, with another "
-            f"episode's by {changes['another']}."
-        ]
+        sentences = [f"No sign that the past is used: {told}."]
     matters = "matters" if signs["shuffled"] > 0 else "shows no effect"
     return [*sentences, f"The order of the past {matters}: shuffled, the error changes by {changes['shuffled']}."]
 
@@ -45,14 +46,6 @@ def _of_copying(copycat: Mapping[str, Any]) -> str:
 
 def _sign(interval: list[float]) -> int:
     return int(interval[0] > 0) - int(interval[1] < 0)
-
-
-def _change(block: Mapping[str, Any], error: float) -> str:
-    """'+12% [+8%, +16%]' of the full context's error."""
-    if error == 0:
-        return f"{block['difference']:+.4f}"
-    low, high = (bound / error for bound in block["difference_ci95"])
-    return f"{block['difference'] / error:+.0%} [{low:+.0%}, {high:+.0%}]"
 
 
 def _span(block: Mapping[str, Any]) -> str:
