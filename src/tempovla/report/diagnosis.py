@@ -60,7 +60,7 @@ def _headline(found: Mapping[str, Any]) -> Markup:
         "header",
         element("p", "TempoVLA", element("span", "diagnosis of memory"), class_="eyebrow"),
         element("h1", found["title"]),
-        *[element("p", sentence, class_="lede") for sentence in found["verdict"]],
+        *[element("p", line.replace("R^2", "R\N{SUPERSCRIPT TWO}"), class_="lede") for line in found["verdict"]],
         element("div", figure, *cards, class_="cards"),
     )
 
@@ -186,8 +186,8 @@ def _copycat(found: Mapping[str, Any]) -> Markup:
     note = (
         "How well a ridge regression on the last action alone tells the next one, on episodes that it was not fitted "
         "on: R\N{SUPERSCRIPT TWO}. A policy that repeats what was done, not why, is told better than the expert that "
-        "it imitates (de Haan et al., 2019; Wen et al., 2020). A policy that is merely smoother than its expert is, too: "
-        "read it beside the figures above."
+        "it imitates (de Haan et al., 2019; Wen et al., 2020). So is one that is merely smoother than its expert: read "
+        "it beside the figures above."
     )
     if any(blocks[name]["value"] is None for name in labels):
         return element("section", heading, element("p", "The actions do not vary: nothing to tell.", class_="missing"))
