@@ -52,10 +52,12 @@ def run(args: Namespace) -> Outcome:
 
 def table(found: Mapping[str, Any]) -> list[str]:
     """All that matters on one screen."""
-    episodes, conditions = len(found["dataset"]["episodes"]), found["conditions"]
+    dataset, conditions = found["dataset"], found["conditions"]
+    known = "" if dataset["held_out"] is None else f" ({dataset['held_out']} held out in training)"
     lines = [
-        f"{found['decisions']} decisions of {episodes} episodes, one every {found['stride']} control steps; mean "
-        "absolute error of what is executed, normalised"
+        f"{found['decisions']} decisions of {len(dataset['episodes'])} episodes{known}, one every {found['stride']} "
+        "control steps",
+        "mean absolute error of what is executed, normalised",
     ]
     full = conditions["full"]["error"]
     rows = [(CONDITION_NAMES[name], block) for name, block in conditions.items()]

@@ -52,15 +52,15 @@ def test_a_policy_that_remembers_is_diagnosed(tmp_path, dataset, checkpoint, tem
     answer = tempovla(*arguments, "--json", tmp_path / "mine.json", "--output-dir", tmp_path / "out")
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
-    assert lines[0].startswith("15 decisions of 3 episodes, one every 2 control steps")
-    assert [line.split("  ")[0] for line in lines[2:10]] == [
+    assert lines[0].startswith("15 decisions of 3 episodes (0 held out in training), one every 2 control steps")
+    assert [line.split("  ")[0] for line in lines[3:11]] == [
         *("full context", "past shuffled", "past removed", "past of another episode"),
         *("last 1 frame", "last 2 frames", "last 4 frames", "all frames"),
     ]
     assert len(lines) < 25
     found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
     assert found == json.loads((tmp_path / "mine.json").read_text())
-    assert f"{found['conditions']['removed']['error']:.4f}" in lines[4]
+    assert f"{found['conditions']['removed']['error']:.4f}" in lines[5]
     assert lines[-1] == f"report: {tmp_path / 'out' / 'diagnosis.html'}"
     assert "Does history help vla?" in (tmp_path / "out" / "diagnosis.html").read_text()
     said = fails(*arguments, "--episodes", 1)

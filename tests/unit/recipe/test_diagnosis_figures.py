@@ -54,7 +54,7 @@ def test_what_follows_from_the_last_action_is_explained_and_noise_is_not():
 
 
 def test_r2_is_of_episodes_that_were_held_out():
-    x, noise, episode = table()
+    _, noise, episode = table()
     own = np.eye(10)[episode]  # tells the episode, whose mean would explain all of it
     mean = noise[::30][episode]
     assert explained_by(own, mean, episode, 10, 0).r2() < 0.0
