@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tempovla.cli.command import Outcome, build_parser, config_from_args
 from tempovla.recipe.diagnosis import DiagnosisConfig, diagnose_memory
 from tempovla.recipe.stages import write_json
-from tempovla.report.diagnosis import CONDITION_NAMES, write_diagnosis
+from tempovla.report.diagnosis import condition_names, write_diagnosis
 from tempovla.report.words import change_of
 
 EXAMPLES = """
@@ -60,14 +60,15 @@ def table(found: Mapping[str, Any]) -> list[str]:
         "mean absolute error of what is executed, normalised",
     ]
     full = conditions["full"]["error"]
-    rows = [(CONDITION_NAMES[name], block) for name, block in conditions.items()]
+    rows = [(condition_names(found)[name], block) for name, block in conditions.items()]
     if found["context"]:
         rows += [(_seen(block["frames"], found["longest"]), block) for block in found["lengths"]]
     width = max(len(name) for name, _ in rows)
-    lines.append(f"{'':<{width}}   error  [95% interval]     against full context [95%]")
+    against = "     against full context [95%]" if found["context"] else ""
+    lines.append(f"{'':<{width}}   error  [95% interval]{against}")
     lines += [_row(name, width, block, full) for name, block in rows]
     if not found["context"]:
-        lines.append("a policy without a context: 1 frame is all it sees, so no length is swept")
+        lines.append("a policy without a context: one frame is all it sees, so no length is swept")
     if len(found["tasks"]) > 1:
         lines += ["", *_tasks(found["tasks"])]
     lines += ["", _copycat(found["copycat"]), *found["verdict"]]

@@ -17,12 +17,19 @@ CONDITION_NAMES = {
     "removed": "past removed",
     "another": "past of another episode",
 }
+ONE_FRAME = {"full": "one frame"}
+"""The only condition of a policy without a context."""
 MEANINGS = {
     "full": "all frames of the episode so far, as in control",
     "shuffled": "the same frames in a random order, the present one last",
     "removed": "the present frame alone",
     "another": "the present frame after the frames of an episode of the same instruction, where there is one",
 }
+
+
+def condition_names(found: Mapping[str, Any]) -> Mapping[str, str]:
+    """What the conditions of a diagnosis are called."""
+    return CONDITION_NAMES if found["context"] else ONE_FRAME
 
 
 def write_diagnosis(found: Mapping[str, Any], out: Path) -> Path:
@@ -91,16 +98,21 @@ def _estimate(label: str, block: Mapping[str, Any], name: str = "error") -> Esti
 
 
 def _conditions(found: Mapping[str, Any]) -> Markup:
-    blocks = found["conditions"]
-    estimates = {name: _estimate(CONDITION_NAMES[name], block) for name, block in blocks.items()}
-    chart = _bars(estimates, {name: MEANINGS[name] for name in blocks}, Axis(list(estimates.values())))
+    blocks, names = found["conditions"], condition_names(found)
+    estimates = {name: _estimate(names[name], block) for name, block in blocks.items()}
+    meanings = MEANINGS if found["context"] else {"full": "all that this policy sees, as in control"}
+    chart = _bars(estimates, meanings, Axis(list(estimates.values())))
     note = (
         "Mean absolute error of the actions that are executed until the next decision, against those demonstrated, as "
         "the policy sees actions. Whiskers are 95% intervals over episodes; what counts is the difference, which is "
         "taken on the same frames and in the figures above."
     )
     return element(
-        "section", element("h2", "With another past"), element("p", note, class_="note"), chart, _table(found)
+        "section",
+        element("h2", "With another past" if found["context"] else "Error"),
+        element("p", note, class_="note"),
+        chart,
+        _table(found),
     )
 
 
@@ -123,7 +135,7 @@ def _bars(estimates: Mapping[str, Estimate], meanings: Mapping[str, str], axis: 
 
 def _table(found: Mapping[str, Any]) -> Markup:
     full = found["conditions"]["full"]["error"]
-    rows = [(CONDITION_NAMES[name], block) for name, block in found["conditions"].items()]
+    rows = [(condition_names(found)[name], block) for name, block in found["conditions"].items()]
     if found["context"]:
         rows += [(_frames(block["frames"], found["longest"], "last "), block) for block in found["lengths"]]
     heads = ["Past", "Error", "95% interval", "Against full context", "95% interval"]
@@ -157,7 +169,7 @@ def _lengths(found: Mapping[str, Any]) -> Markup:
         "is the 95% interval over episodes, the dashed line the error in full context."
     )
     chart = lengths_chart(estimates, found["conditions"]["full"]["error"], "frames seen, the present one included")
-    return element("section", heading, element("p", note, class_="note"), chart)
+    return element("section", heading, element("p", note, class_="note"), element("div", chart, class_="scroll"))
 
 
 def _tasks(found: Mapping[str, Any]) -> Markup | None:
@@ -176,7 +188,7 @@ def _tasks(found: Mapping[str, Any]) -> Markup | None:
             for each in block["conditions"].values()
         ]
         rows.append(element("tr", element("th", quoted(task), scope="row"), *cells, element("td", block["episodes"])))
-    heads = ["Instruction", *(CONDITION_NAMES[name] for name in names), "Episodes"]
+    heads = ["Instruction", *(condition_names(found)[name] for name in names), "Episodes"]
     return element("section", element("h2", "By instruction"), _framed([head.capitalize() for head in heads], rows))
 
 

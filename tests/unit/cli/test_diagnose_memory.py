@@ -52,7 +52,7 @@ def test_a_policy_that_remembers_is_diagnosed(tmp_path, dataset, checkpoint, tem
     answer = tempovla(*arguments, "--json", tmp_path / "mine.json", "--output-dir", tmp_path / "out")
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
-    assert lines[0].startswith("15 decisions of 3 episodes (0 held out in training), one every 2 control steps")
+    assert lines[0].startswith("15 decisions of 3 episodes (1 held out in training), one every 2 control steps")
     assert [line.split("  ")[0] for line in lines[3:11]] == [
         *("full context", "past shuffled", "past removed", "past of another episode"),
         *("last 1 frame", "last 2 frames", "last 4 frames", "all frames"),
@@ -73,6 +73,6 @@ def test_a_policy_of_one_frame_is_told_that_it_has_no_length(tmp_path, dataset, 
     checkpoint = tmp_path / "run" / "phase2_flow_matching" / "checkpoint_latest"
     answer = tempovla("diagnose", "memory", "--checkpoint", checkpoint, "--dataset", dataset, "--stride", 3)
     assert answer.code == 0, answer.err
-    assert "1 frame is all it sees, so no length is swept" in answer.out
+    assert "one frame is all it sees, so no length is swept" in answer.out
     assert "R^2 of the next action told by the last alone: expert" in answer.out
     assert "The policy sees one frame: it has no past." in answer.out

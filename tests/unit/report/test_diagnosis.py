@@ -62,6 +62,7 @@ def test_a_policy_of_one_frame_has_a_page_that_says_so(tmp_path):
     assert "there is no length to sweep" in page
     assert "By instruction" not in page
     assert "past removed" not in page
+    assert "full context" not in page.split("</style>")[1]
 
 
 def test_a_page_where_nothing_varies_says_so():
