@@ -104,9 +104,10 @@ def _conditions(found: Mapping[str, Any]) -> Markup:
     chart = _bars(estimates, meanings, Axis(list(estimates.values())))
     note = (
         "Mean absolute error of the actions that are executed until the next decision, against those demonstrated, as "
-        "the policy sees actions. Whiskers are 95% intervals over episodes; what counts is the difference, which is "
-        "taken on the same frames and in the figures above."
+        "the policy sees actions. Whiskers are 95% intervals over episodes."
     )
+    if found["context"]:
+        note += " What counts are the differences, taken on the same frames: in the figures above, and in the table."
     return element(
         "section",
         element("h2", "With another past" if found["context"] else "Error"),
@@ -138,11 +139,11 @@ def _table(found: Mapping[str, Any]) -> Markup:
     rows = [(condition_names(found)[name], block) for name, block in found["conditions"].items()]
     if found["context"]:
         rows += [(_frames(block["frames"], found["longest"], "last "), block) for block in found["lengths"]]
-    heads = ["Past", "Error", "95% interval", "Against full context", "95% interval"]
+    heads = ["Past", "Error", "95% interval", *(["Against full context", "95% interval"] if found["context"] else [])]
     body = []
     for name, block in rows:
         change = _split(change_of(block, full)) if "difference" in block else ("\N{EN DASH}", "\N{EN DASH}")
-        cells = [f"{block['error']:.4f}", _interval(block["ci95"]), *change]
+        cells = [f"{block['error']:.4f}", _interval(block["ci95"]), *change][: len(heads) - 1]
         body.append(element("tr", element("th", name, scope="row"), *[element("td", cell) for cell in cells]))
     return _framed(heads, body)
 
