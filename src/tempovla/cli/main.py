@@ -47,6 +47,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "tempovla.cli.train_vla",
         "train a VLA: vision encoder, language model and action head of your choice",
     ),
+    "diagnose memory": (
+        "tempovla.cli.diagnose_memory",
+        "say whether a policy uses its past: demonstrations with the past cut, shuffled, or another's",
+    ),
     "eval compare": (
         "tempovla.cli.eval_compare",
         "compare two evaluations, and say whether the difference means anything",

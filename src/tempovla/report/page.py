@@ -44,9 +44,13 @@ def write_report(
         ValueError: if results.json is missing, or a file that is there is broken, a baseline is of other tasks, or a
             folder of curves has none; naming file, key and remedy.
     """
-    out = Path(out)
     results = with_baselines(read_results(Path(run_dir)), baselines or {})
     page = render(Path(run_dir), results if title is None else replace(results, title=title), curves)
+    return write_page(page, Path(out))
+
+
+def write_page(page: str, out: Path) -> Path:
+    """Write a page such that the file is at every moment the old or the new one; returns `out`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
@@ -71,17 +75,22 @@ def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
         time_section(results),
         provenance_section(results, run_dir),
     )
-    package = files("tempovla.report")
+    script = files("tempovla.report").joinpath("play.js").read_text(encoding="utf-8")
+    return document(results.title or PAGE_TITLE, body, element("script", Markup(script)))
+
+
+def document(title: str, *body: Markup) -> str:
+    """A page that loads nothing from elsewhere."""
+    style = files("tempovla.report").joinpath("style.css").read_text(encoding="utf-8")
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", results.title or PAGE_TITLE),
-        element("style", Markup(package.joinpath("style.css").read_text(encoding="utf-8"))),
+        element("title", title),
+        element("style", Markup(style)),
     )
-    script = element("script", Markup(package.joinpath("play.js").read_text(encoding="utf-8")))
-    return join(Markup("<!doctype html>\n"), element("html", head, element("body", body, script), lang="en"))
+    return join(Markup("<!doctype html>\n"), element("html", head, element("body", *body), lang="en"))
 
 
 def time_section(results: Results) -> Markup:
@@ -140,15 +149,16 @@ def provenance_section(results: Results, run_dir: Path) -> Markup:
         command,
         element(
             "div",
-            _facts("Run", run),
-            _facts("Machine", results.machine),
-            _facts("Versions", results.versions),
+            facts_column("Run", run),
+            facts_column("Machine", results.machine),
+            facts_column("Versions", results.versions),
             class_="facts",
         ),
     )
 
 
-def _facts(title: str, facts: dict[str, str]) -> Markup:
+def facts_column(title: str, facts: Mapping[str, str]) -> Markup:
+    """Names and values below a heading."""
     if not facts:
         listed = element("p", "Not recorded in results.json.", class_="missing")
     else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tempovla.report.run import Rate
 
 
@@ -50,6 +53,14 @@ def difference(rate: Rate, reference: Rate) -> str:
         return "the same"
     amount = f"{abs(points):.0f}" if abs(points) >= 10 else _decimal(abs(points))
     return f"{amount} points {'higher' if points > 0 else 'lower'}"
+
+
+def change_of(block: Mapping[str, Any], error: float) -> str:
+    """'+12.0% [+8.1%, +16.2%]' of `error`, that of the full context."""
+    if error == 0:
+        return f"{block['difference']:+.4f}"
+    low, high = (bound / error for bound in block["difference_ci95"])
+    return f"{block['difference'] / error:+.1%} [{low:+.1%}, {high:+.1%}]"
 
 
 def and_list(names: list[str]) -> str:

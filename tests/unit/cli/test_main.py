@@ -47,7 +47,10 @@ def test_version(tempovla):
 def test_a_misspelled_command_is_corrected(fails):
     assert fails("trian") == "no command 'trian'; did you mean train?"
     assert fails("data", "inspct", "x") == "no command 'data inspct'; did you mean inspect?"
-    assert fails("xyz") == "no command 'xyz'; choose from demo, collect, data, convert, train, eval, export, report"
+    assert (
+        fails("xyz")
+        == "no command 'xyz'; choose from demo, collect, data, convert, train, diagnose, eval, export, report"
+    )
 
 
 def test_a_missing_argument_is_named(fails):

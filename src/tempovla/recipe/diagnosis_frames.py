@@ -1,0 +1,169 @@
+"""Demonstrations as the decisions that control would take in them, each observation encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tempovla.data.loader import collate
+from tempovla.data.mixture import Mixture
+from tempovla.data.sampler import SampleBatch
+from tempovla.model.vla.context_policy import ContextPolicy
+from tempovla.model.vla.features import Features
+from tempovla.recipe.progress import CountProgress
+from tempovla.timeline import Context, EpisodeSource, NoisyPolicy, Window
+from tempovla.timeline.frames import frames_observed
+from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX
+from tempovla.timeline.noise import mix_seed
+from tempovla.timeline.sample import join_contexts
+from tempovla.transform.pipeline import TransformPipeline
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Every decision of some episodes, N in all, episode after episode and each in the order of time.
+
+    Actions are as the policy sees them, normalised.
+
+    Attributes:
+        episode: (N,) int64, which of the episodes, counted from 0.
+        number: (N,) int64, decisions of the same episode before this one.
+        seed: (N,) int64, of the noise that control would draw.
+        target: (N, k, A), what was demonstrated until the next decision.
+        target_valid: (N, k) bool.
+        last: (N, A), the action before the decision, as recorded.
+        last_valid: (N,) bool.
+    """
+
+    episode: Tensor
+    number: Tensor
+    seed: Tensor
+    target: Tensor
+    target_valid: Tensor
+    last: Tensor
+    last_valid: Tensor
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes."""
+        return int(self.episode.max()) + 1
+
+    @property
+    def longest(self) -> int:
+        """Decisions of the longest episode."""
+        return int(self.number.max()) + 1
+
+    @classmethod
+    def join(cls, parts: Sequence[Decisions]) -> Decisions:
+        """The decisions of several, one after the other."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class EncodedFrames:
+    """What a policy with a context makes of each observation alone.
+
+    Attributes:
+        features: of N frames.
+        context: N rows without their pictures.
+    """
+
+    features: Features
+    context: Context
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Which episodes are looked at, and how.
+
+    Attributes:
+        source: the dataset.
+        episodes: their numbers in it, increasing.
+        windows: what the policy wants to see, in the dataset's names.
+        transform: what it was trained behind.
+        stride: control steps between two decisions.
+        seed: of the noise.
+    """
+
+    source: EpisodeSource
+    episodes: tuple[int, ...]
+    windows: tuple[Window, ...]
+    transform: TransformPipeline
+    stride: int
+    seed: int
+
+    def batches(self, device: torch.device | str, batch_size: int) -> Iterator[tuple[Context, Decisions]]:
+        """Every decision once, in order: what the policy sees, prepared, and what was done."""
+        mixture = Mixture([self.source], episodes=[self.episodes], ends=lambda length: range(0, length, self.stride))
+        windows, (total,) = self._windows(), mixture.lengths
+        with CountProgress("frames", total) as progress:
+            for start in range(0, total, batch_size):
+                index = np.arange(start, min(start + batch_size, total))
+                sample = collate(mixture, windows, SampleBatch(np.zeros_like(index), index, torch.from_numpy(index)))
+                episode, step = mixture.locate(0, index)
+                context, future = self.transform.forward(sample.context.to(device), sample.to(device).future)
+                target = future[ACTION_KEY].select(future[ACTION_KEY].offset < self.stride)
+                last, last_valid = context.past[ACTION_KEY].at(-1)
+                row = torch.from_numpy(np.searchsorted(np.array(self.episodes), episode)).to(device)
+                number = torch.from_numpy(step // self.stride).to(device)
+                seed = mix_seed(mix_seed(torch.full_like(row, self.seed), row), number)
+                yield context, Decisions(row, number, seed, target.value, target.valid, last, last_valid)
+                progress.advance(len(index))
+
+    def _windows(self) -> tuple[Window, ...]:
+        observed = tuple(window for window in self.windows if window.key != ACTION_KEY)
+        asked = [offset for window in self.windows if window.key == ACTION_KEY for offset in window.offsets]
+        return (*observed, Window(ACTION_KEY, tuple(sorted({*asked, *range(-1, self.stride)}))))
+
+
+@torch.inference_mode()
+def encode(demonstrations: Demonstrations, policy: ContextPolicy, batch_size: int) -> tuple[Decisions, EncodedFrames]:
+    """Features of every frame, from which any context can be built without looking at pictures again.
+
+    Raises:
+        ValueError: if there is a frame at which nothing was observed.
+    """
+    decisions, tokens, valid, contexts = [], [], [], []
+    for context, part in demonstrations.batches(policy.device, batch_size):
+        if not bool(frames_observed(context, policy.base.observation_keys(), (0,)).all()):
+            raise ValueError(
+                f"{demonstrations.source.name}: has frames without any observation of "
+                f"{policy.base.observation_keys()}; leave these episodes out of the dataset"
+            )
+        now = replace(context, past={}, first=torch.zeros_like(context.first))
+        features = policy.base.features(now)
+        kept = {key: track for key, track in now.now.items() if not key.startswith(IMAGE_KEY_PREFIX)}
+        decisions.append(part)
+        tokens.append(features.tokens)
+        valid.append(features.valid)
+        contexts.append(replace(now, now=kept))
+    return Decisions.join(decisions), EncodedFrames(
+        Features(torch.cat(tokens), torch.cat(valid)), join_contexts(contexts)
+    )
+
+
+@torch.inference_mode()
+def decide(demonstrations: Demonstrations, policy: Any, batch_size: int) -> tuple[Decisions, Tensor]:
+    """What a policy that remembers nothing does at every decision: (N, k, A), normalised.
+
+    Raises:
+        ValueError: if its chunks are shorter than the stride.
+    """
+    decisions, predicted, stride = [], [], demonstrations.stride
+    for context, part in demonstrations.batches(policy.device, batch_size):
+        state = policy.initial_state(context.batch_size)
+        if isinstance(policy, NoisyPolicy):
+            state = policy.with_seeds(state, part.seed)
+        chunk, _ = policy.act(context, state)
+        if chunk.length < stride:
+            raise ValueError(
+                f"stride={stride} exceeds the policy's chunk of {chunk.length} actions; shorten the stride"
+            )
+        decisions.append(part)
+        predicted.append(chunk.value[:, :stride].float())
+    return Decisions.join(decisions), torch.cat(predicted)
