@@ -35,7 +35,7 @@ from tempovla.timeline import Bundle
 CONFIG = "configs/vla_memory.yaml"
 BASE = "one frame"
 BASE_TRAINING = {"batch_size": 64, "train_steps": 4000}
-CONTEXT_TRAINING = {"batch_size": 32, "train_steps": 3000}
+CONTEXT_TRAINING = {"batch_size": 16, "train_steps": 2500}
 LAYER = {"num_layers": 1, "dropout": 0.0}
 CONTEXTS: dict[str, dict[str, Any]] = {
     "no history": {
