@@ -38,10 +38,10 @@ class TemporalParser(ArgumentParser):
     """A parser of a recipe whose model may have a context, with short flags for it.
 
     What `add_temporal_flags` lists is written out as `--model.context...` before anything is parsed, so that a printed
-    config shows what they mean, and has no keys of their own.
+    config shows what the flags mean, and has no keys of their own.
     """
 
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
         """As jsonargparse does, with the flags written out.
 
         Raises:

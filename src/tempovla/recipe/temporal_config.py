@@ -114,21 +114,23 @@ class TemporalTrainingConfig:
 
 
 def check_reach(context: ContextConfig) -> None:
-    """Refuse a history that reaches further back in control than training ever shows.
+    """Refuse a history of nothing, or one that reaches further back in control than training ever shows.
 
     Raises:
-        ValueError: naming both lengths, and the remedy.
+        ValueError: naming the lengths, and the remedy.
     """
-    history = context.history
-    longest = context.frames - 1
-    length = history_length(history)
-    if history is not None and length > longest:
+    if context.history is None:
+        return
+    length, longest = history_length(context.history), context.frames - 1
+    if length < 1:
+        raise ValueError(f"history_length={length} must be at least 1; leave the history encoder out instead")
+    if length > longest:
         raise ValueError(
             f"history_length={length} is more than the {longest} frames before the last one of a training window; "
             f"lower it, or raise sequence_length={context.sequence_length} or burn_in={context.burn_in}"
         )
 
 
-def history_length(history: Mapping[str, Any] | None) -> int:
+def history_length(history: Mapping[str, Any]) -> int:
     """Frames that a history encoder of these options looks back."""
-    return int((history or {}).get("history_length", HistoryEncoderConfig.history_length))
+    return int(history.get("history_length", HistoryEncoderConfig.history_length))

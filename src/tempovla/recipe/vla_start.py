@@ -45,6 +45,7 @@ def check_start(
     context = recipe.model.context
     if context is None:
         return
+    context.check_stride(recipe.model.action_horizon)
     check_reach(context)
     if context.freeze_base and pretrained_vlm is None and base_checkpoint is None and resume is None:
         raise ValueError(

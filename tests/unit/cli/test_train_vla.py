@@ -165,3 +165,21 @@ def test_mistakes_in_a_mixture_are_named_in_one_line(tmp_path, fails, small_vla,
 def test_a_dataset_beside_a_mixture_is_refused(fails, small_vla):
     told = fails(*small_vla, "--mixture", '[{"data_directory": "a"}]')
     assert "and data.mixture exclude each other; leave out one of them" in told
+
+
+def test_a_policy_that_remembers_starts_from_one_that_does_not(tmp_path, tempovla, fails, small_vla):
+    assert tempovla(*small_vla, "--output-dir", tmp_path / "base").code == 0
+    flags = ["--use-temporal-encoder", "--temporal-encoder-type", "gru", "--num-temporal-layers", 1]
+    flags += ["--sequence-length", 4, "--model.context.stride", 2, "--model.context.freeze_base", "true"]
+    remember = [*small_vla, *flags, "--output-dir", tmp_path / "run"]
+    assert "give --base-checkpoint or --pretrained-vlm" in fails(*remember)
+    answer = tempovla(*remember, "--base-checkpoint", tmp_path / "base" / "checkpoint_latest", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["train_step"] == 4
+    before, after = (Bundle.load(tmp_path / run / "checkpoint_latest") for run in ("base", "run"))
+    name = "vlm.language.decoder.layers.0.mlp.up_proj.weight"
+    assert after.weights[f"base.{name}"].equal(before.weights[name])
+    assert after.config["context"]["temporal"] == {"encoder_type": "gru", "num_layers": 1}
+    assert "in the model; give a checkpoint of this config" in fails(
+        *remember, "--base-checkpoint", tmp_path / "base" / "checkpoint_latest", "--model.feature_dim", 16
+    )

@@ -96,9 +96,9 @@ class Rows:
         """Chunks of all rows (B, H, A); their first steps are executed."""
         chunk, self.state = self.controller.act(self.builder.context(), self.state)
         for row, episode in enumerate(self.episode):
-            for action in chunk.value[row, : self.stride].numpy():
-                self.step[row] += 1
-                self.builder.add(row, action, observation(self.recipe, episode, self.step[row]))
+            self.step[row] += self.stride
+            done = chunk.value[row, : self.stride].numpy()
+            self.builder.add(row, done, observation(self.recipe, episode, self.step[row]))
         return chunk.value
 
 

@@ -44,7 +44,7 @@ class ContextModule(nn.Module):
         super().__init__()
         self.config = config
         self.action_width = config.stride * action_dim
-        self.parts = nn.ModuleDict()
+        self.parts: Any = nn.ModuleDict()
         temporal, history = config.temporal_config(feature_dim), config.history_config(feature_dim, action_dim)
         memory = config.build_memory(feature_dim)
         if temporal is not None:

@@ -81,6 +81,17 @@ class ContextConfig:
         """Where they are: control steps relative to now."""
         return tuple(range(-(self.frames - 1) * self.stride, 1, self.stride))
 
+    def check_stride(self, action_horizon: int) -> None:
+        """Refuse chunks of actions that end before the next frame.
+
+        Raises:
+            ValueError: naming both lengths.
+        """
+        if self.stride > action_horizon:
+            raise ValueError(
+                f"context.stride={self.stride} exceeds the chunk of {action_horizon} actions; shorten the stride"
+            )
+
     def temporal_config(self, feature_dim: int) -> TemporalEncoderConfig | None:
         """Of the temporal encoder; one call takes a whole window unless the options say otherwise."""
         if self.temporal is None:
@@ -92,7 +103,11 @@ class ContextConfig:
         """Of the history encoder; what is done between two frames counts as one action."""
         if self.history is None:
             return None
-        sizes = {"obs_dim": feature_dim, "action_dim": self.stride * action_dim, "output_dim": feature_dim}
+        sizes: dict[str, Any] = {
+            "obs_dim": feature_dim,
+            "action_dim": self.stride * action_dim,
+            "output_dim": feature_dim,
+        }
         return HistoryEncoderConfig(**sizes, **self.history)
 
     def build_memory(self, feature_dim: int) -> WorkingMemory | HierarchicalMemory | MemoryBuffer | None:

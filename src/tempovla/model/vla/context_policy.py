@@ -43,10 +43,7 @@ class ContextPolicy(nn.Module):
 
     def __init__(self, base: FeaturePolicy, config: ContextConfig) -> None:
         super().__init__()
-        if config.stride > base.horizon:
-            raise ValueError(
-                f"context.stride={config.stride} exceeds the chunk of {base.horizon} actions; shorten the stride"
-            )
+        config.check_stride(base.horizon)
         self.base = base
         self.config = replace(base.config, context=config)
         self.context = ContextModule(config, base.feature_dim, base.config.action_dim)
