@@ -34,7 +34,7 @@ from tempovla.timeline import Bundle
 
 CONFIG = "configs/vla_memory.yaml"
 BASE = "one frame"
-BASE_TRAINING = {"batch_size": 64, "train_steps": 4000}
+BASE_STEPS = {"memory": 4000, "metaworld": 2000}
 CONTEXT_TRAINING = {"batch_size": 16, "train_steps": 2500}
 LAYER = {"num_layers": 1, "dropout": 0.0}
 CONTEXTS: dict[str, dict[str, Any]] = {
@@ -108,7 +108,7 @@ class Run:
         training["seed"] = self.seed
         if self.context == BASE:
             recipe["model"]["context"] = None
-            training |= BASE_TRAINING
+            training |= {"batch_size": 64, "train_steps": BASE_STEPS[self.simulator]}
         else:
             shared = {name: value for name, value in context.items() if name not in ("temporal", "history", "memory")}
             recipe["model"]["context"] = shared | CONTEXTS[self.context] | {"freeze_base": True}

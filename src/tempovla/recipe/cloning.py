@@ -47,6 +47,12 @@ def clone_behavior(
     Raises:
         ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
     """
+    folder = recipe.data.encoding_cache
+    if folder is not None and not encodes_once(recipe.model):
+        raise ValueError(
+            f"data.encoding_cache={folder}: {kind} encodes anew in every epoch; leave it out, or let a context learn on "
+            "features that stay, with model.context.freeze_base=true"
+        )
     if source is None:
         source = load_dataset(recipe, decode=not encodes_once(recipe.model))
     training = recipe.training
@@ -97,12 +103,10 @@ def encoded_once(
         resume: checkpoint that training goes on from.
 
     Raises:
-        ValueError: if a folder for features is given and they are not frozen, or they would differ between epochs.
+        ValueError: if features would differ between epochs.
     """
     windows, folder = training_windows(policy), recipe.data.encoding_cache
     if not encodes_once(recipe.model):
-        if folder is not None:
-            raise ValueError(f"data.encoding_cache={folder} is for features that stay; set model.context.freeze_base")
         return source, windows
     if resume is not None:
         load_weights(policy, Bundle.load(resume).weights, str(resume))

@@ -14,13 +14,14 @@ from pathlib import Path
 from tests.tiny_models import VISION_SIZES
 from tests.unit.recipe.conftest import guide_recipe, tiny_recipe, vla_recipe
 
+from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.recipe.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.vla import train_vla
 from tempovla.train.trainer import FitResult
 
-VLA_KINDS = ("whole", "lora")
+VLA_KINDS = ("whole", "context", "lora")
 PARALLEL = ("ddp", "fsdp")
 
 
@@ -59,7 +60,7 @@ def train_vla_kind(
 ) -> FitResult:
     """`whole` learns as a whole and recomputes activations; `lora` has frozen vision, adapters and two batches a step.
 
-    An epoch is of four batches.
+    `context` remembers, in windows that may begin before the episode does. An epoch is of four batches.
     """
     recipe = vla_recipe(dataset)
     settings = {
@@ -71,6 +72,10 @@ def train_vla_kind(
     }
     if kind == "whole":
         settings["recompute_activations"] = True
+    elif kind == "context":
+        core = {"encoder_type": "lstm", "hidden_dim": 8, "num_layers": 1, "dropout": 0.0}
+        context = ContextConfig(temporal=core, stride=2, sequence_length=3, burn_in=1)
+        recipe = replace(recipe, model=replace(recipe.model, context=context, feature_dim=16, token_dim=4))
     else:
         settings["gradient_accumulation"] = 2
         architecture = {"model_type": "siglip_vision_model", **VISION_SIZES, "image_size": 16, "patch_size": 8}

@@ -18,6 +18,7 @@ from tempovla.data import columns
 from tempovla.data.image_codec import decode_image
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.mixture import Mixture
+from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.recipe import statevla
 from tempovla.recipe.dataset import check_fits, load_dataset
 from tempovla.recipe.dataset_config import DataConfig
@@ -84,6 +85,30 @@ def test_both_phases_train_and_the_policy_acts(tmp_path, recipe):
     assert actions.shape == (2, 4, 3)
     assert torch.isfinite(actions).all()
     assert set(actions[..., 2].unique().tolist()) <= {-1.0, 1.0}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_phase_2_learns_from_sequences_and_the_policy_remembers(tmp_path, recipe, cached):
+    context = ContextConfig(temporal={"encoder_type": "gru", "hidden_dim": 8}, stride=2, sequence_length=3, burn_in=1)
+    recipe = with_model(recipe, context=context)
+    recipe = with_training(recipe, phase2=replace(recipe.training.phase2, cache_encodings=cached))
+    first = train_phase(recipe, 1, tmp_path / "run")
+    second = train_phase(recipe, 2, tmp_path / "run")
+    before, after = (Bundle.load(result.checkpoint) for result in (first, second))
+    assert_same(
+        part(after.weights, "base.encoder"), {f"base.{k}": v for k, v in part(before.weights, "encoder").items()}
+    )
+    assert [window.offsets for window in after.windows if window.key != ACTION] == [(0,)] * 3
+    controller = Controller.from_bundle(after)
+    state = controller.initial_state(2)
+    builder = ContextBuilder(after.windows, after.embodiment, 2)
+    for row in range(2):
+        builder.reset(row, "task", observation(row))
+    _, state = controller.act(builder.context(), state)
+    for row in range(2):
+        builder.add(row, np.zeros((2, 3), np.float32), observation(5))
+    first_row, second_row = controller.act(builder.context(), state)[0].value
+    assert not torch.equal(first_row, second_row)  # they see the same, but saw other things before
 
 
 @pytest.mark.gpu
