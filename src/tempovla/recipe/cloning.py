@@ -50,8 +50,8 @@ def clone_behavior(
     folder = recipe.data.encoding_cache
     if folder is not None and not encodes_once(recipe.model):
         raise ValueError(
-            f"data.encoding_cache={folder}: {kind} encodes anew in every epoch; leave it out, or let a context learn on "
-            "features that stay, with model.context.freeze_base=true"
+            f"data.encoding_cache={folder}: {kind} encodes anew in every epoch; leave it out, or let a context learn "
+            "on features that stay, with model.context.freeze_base=true"
         )
     if source is None:
         source = load_dataset(recipe, decode=not encodes_once(recipe.model))

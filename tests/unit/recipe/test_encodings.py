@@ -286,3 +286,27 @@ def test_weights_to_resume_from_must_fit_before_anything_is_encoded(tmp_path, re
     with pytest.raises(ValueError, match="give a checkpoint of this config"):
         train_phase(other, 2, tmp_path / "again", resume=halfway)
     assert not Path(tmp_path / "again" / PHASE_NAMES[2]).exists()
+
+
+def test_a_context_on_a_frozen_vla_reads_no_picture_again_and_resumes_to_the_bit(tmp_path, dataset, monkeypatch):
+    recipe = vla_recipe(dataset)
+    start = train_vla(recipe, tmp_path / "base").checkpoint
+    core = {"encoder_type": "lstm", "hidden_dim": 8, "num_layers": 1}
+    context = ContextConfig(temporal=core, stride=2, sequence_length=3, burn_in=1, freeze_base=True)
+    recipe = replace(
+        recipe,
+        model=replace(recipe.model, context=context),
+        data=replace(recipe.data, encoding_cache=str(tmp_path / "encodings")),
+        transform=replace(recipe.transform, shift_px=0),
+    )
+    first = train_vla(recipe, tmp_path / "first", base_checkpoint=start)
+    refuse_pictures(monkeypatch)
+    again = train_vla(recipe, tmp_path / "again", base_checkpoint=start)
+    resumed = train_vla(recipe, tmp_path / "resumed", resume=first.checkpoint.parent / "step_00000003")
+    base, *ends = (Bundle.load(result).weights for result in (start, *(r.checkpoint for r in (first, again, resumed))))
+    for end in ends:
+        assert [name for name in ends[0] if not torch.equal(end[name], ends[0][name])] == []
+        kept = [name for name in base if name.startswith("vlm.")]
+        assert kept
+        assert all(torch.equal(end[f"base.{name}"], base[name]) for name in kept)
+        assert not torch.equal(end["base.behavior_cloning.0.weight"], base["behavior_cloning.0.weight"])
