@@ -32,7 +32,7 @@ def torchrun(processes: int, *arguments: str | Path, session: Path = SESSION) ->
     places = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "CUDA_VISIBLE_DEVICES": ""}
     environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
     command = [*launch, str(session), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=180)
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
 
 
