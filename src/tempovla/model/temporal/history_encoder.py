@@ -28,6 +28,9 @@ __all__ = [
     "StateHistoryEncoder",
 ]
 
+LENGTH_GROUPS = 8
+"""Into how many batches the windows of a sequence are sorted by length."""
+
 
 class HistoryEncoder(nn.Module):
     """Encodes the last states and actions: a transformer over each, cross-attention of one to the other, and an MLP.
@@ -141,8 +144,8 @@ class HistoryEncoder(nn.Module):
     ) -> tuple[Tensor, HistoryState]:
         """What `step` gives at every step of a sequence of any length, at once.
 
-        Costs T windows of history_length steps. The encoding at t knows the action taken at t: to learn that action,
-        take the encoding at t - 1.
+        Costs T windows of history_length steps, less what lies before the first valid one. The encoding at t knows the
+        action taken at t: to learn that action, take the encoding at t - 1.
 
         Args:
             states: (B, T, obs_dim).
@@ -165,8 +168,23 @@ class HistoryEncoder(nn.Module):
             torch.cat([history.valid, steps], dim=1),
         )
         windows = [x[:, 1:].unfold(1, length, 1).movedim(-1, 2).flatten(0, 1) for x in whole]
-        fused = self.context(*windows).unflatten(0, states.shape[:2])
+        fused = self._encode_windows(*windows).unflatten(0, states.shape[:2])
         return fused, HistoryState(*(x[:, -length:] for x in whole))
+
+    def _encode_windows(self, states: Tensor, actions: Tensor, valid: Tensor) -> Tensor:
+        """The fused encodings of many windows (N, H, ...), those of about one length together without their padding.
+
+        Most windows near an episode's start are padding, which takes as long as steps do and changes nothing.
+        """
+        steps = torch.arange(valid.shape[1], 0, -1, device=valid.device)
+        length = torch.where(valid, steps, 0).amax(dim=1)  # from the first valid step to the newest one
+        order = length.argsort()
+        parts = []
+        for rows in order.tensor_split(min(LENGTH_GROUPS, len(order))):
+            longest = int(length[rows[-1]])
+            first = valid.shape[1] - longest
+            parts.append(self.context(*(x[rows, first:] for x in (states, actions, valid))))
+        return torch.cat(parts)[order.argsort()]
 
     def add_transition(self, state: Any, action: Any) -> None:
         """Remember a step of one environment, (obs_dim,) and (action_dim,), or of a batch, each (B, ...).
