@@ -97,6 +97,12 @@ def empty_ring(like: Tensor, batch: int, slots: int, dim: int) -> Ring:
     return Ring(like.new_zeros(batch, slots, dim), nothing, nothing)
 
 
+def check_slots(name: str, slots: int) -> None:
+    """Raise ValueError unless there is a slot at least."""
+    if slots < 1:
+        raise ValueError(f"{name}={slots} must be at least 1")
+
+
 class RingAttention(nn.Module):
     """Attention to a ring whose slots are told apart by age."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows
-from tempovla.model.temporal.ring import Ring, RingAttention, empty_ring
+from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
 
 
 class WorkingMemory(ExplicitMemory[Ring, Tensor]):
@@ -92,9 +92,3 @@ class WorkingMemory(ExplicitMemory[Ring, Tensor]):
 
     def _map(self, read: Tensor, shape: tuple[int, ...]) -> Tensor:
         return read.reshape(shape)
-
-
-def check_slots(name: str, slots: int) -> None:
-    """Raise ValueError unless there is a slot at least."""
-    if slots < 1:
-        raise ValueError(f"{name}={slots} must be at least 1")
