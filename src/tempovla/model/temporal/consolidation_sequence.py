@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tempovla.model.temporal.consolidation import LongTerm, choose, merge
+from tempovla.model.temporal.explicit_memory import take_vectors
 
 
 def consolidate_sequence(
@@ -43,7 +44,7 @@ def consolidate_sequence(
     vectors = torch.cat([nothing, first, versions, *([taken] if course.moved else [])], dim=1)
     held = torch.stack(course.held, dim=1)
     seen = torch.zeros(*held.shape[:2], vectors.shape[1], dtype=torch.bool, device=x.device).scatter_(2, held, True)
-    entries = vectors.take_along_dim(held[:, -1, :, None], dim=1)
+    entries = take_vectors(vectors, held[:, -1])
     missing = memory.weight.shape[1] - entries.shape[1]
     after = LongTerm(F.pad(entries, (0, 0, 0, missing)), F.pad(course.weight, (0, missing)))
     return vectors[:, 1:], seen[:, active.cumsum(0), 1:], after

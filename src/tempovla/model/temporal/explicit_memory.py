@@ -35,6 +35,12 @@ def choose_rows(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(rows.view(-1, *[1] * (new.ndim - 1)), new, old)
 
 
+def take_vectors(x: Tensor, index: Tensor) -> Tensor:
+    """The vectors (B, M, D) of x (B, N, D) at the places `index` (B, M) of each row."""
+    starts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, (starts + index).flatten()).unflatten(0, index.shape)
+
+
 class ExplicitMemory(nn.Module, ABC, Generic[S, R]):
     """A memory of vectors of `hidden_dim` features; `R` is what a read gives.
 
@@ -155,10 +161,10 @@ class ExplicitMemory(nn.Module, ABC, Generic[S, R]):
             if valid is None:
                 return self._sequence(state, x, None)
             order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)
-            first = x.masked_fill(~valid[..., None], 0).take_along_dim(order[..., None], 1)
+            first = take_vectors(x.masked_fill(~valid[..., None], 0), order)
             outputs, state = self._sequence(state, first, valid.sum(1))
             place = (valid.cumsum(1) - 1).clamp(min=0)
-            return outputs.take_along_dim(place[..., None], 1).masked_fill(~valid[..., None], 0), state
+            return take_vectors(outputs, place).masked_fill(~valid[..., None], 0), state
 
     def _sequence(self, state: S, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, S]:
         """Outputs of steps x (B, T, H), finite, of which the first `lengths` (B,) are valid, and the state after these.

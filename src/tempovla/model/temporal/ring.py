@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.model.temporal.explicit_memory import choose_rows, zero_rows
+from tempovla.model.temporal.explicit_memory import choose_rows, take_vectors, zero_rows
 from tempovla.model.temporal.slot_attention import SlotAttention
 
 MIN_BLOCK = 32
@@ -84,11 +84,11 @@ class Ring:
         next_slot = (self.next_slot + steps) % size
         return Ring(self._rolled(vectors, -next_slot, steps), next_slot, (self.count + steps).clamp(max=size))
 
-    def _rolled(self, vectors: Tensor, shift: Tensor, start: Tensor | int = 0) -> Tensor:
+    def _rolled(self, vectors: Tensor, shift: Tensor, start: Tensor | None = None) -> Tensor:
         """S of vectors (B, N, D) from `start` (B,) on, turned by `shift` (B,)."""
         size = self.slots.shape[1]
         index = (torch.arange(size, device=vectors.device) + shift[:, None]) % size
-        return vectors.take_along_dim((index + torch.as_tensor(start)[..., None])[..., None], dim=1)
+        return take_vectors(vectors, index if start is None else index + start[:, None])
 
 
 def empty_ring(like: Tensor, batch: int, slots: int, dim: int) -> Ring:
@@ -128,7 +128,7 @@ class RingAttention(nn.Module):
         """
         attention, heads = self.attention, self.attention.num_heads
         (size, dim), length, empty = self.age.shape, query.shape[1], before.empty_in_all()
-        block = min(length, max(size, MIN_BLOCK))
+        block = -(-length // max(1, length // max(size, MIN_BLOCK)))
         missing = -length % block
         asked = F.pad(attention.asked(query), (0, 0, 0, missing)).unflatten(1, (-1, block))
         asked = asked.unflatten(3, (heads, -1)).transpose(2, 3)  # (B, N, heads, block, D / heads)
@@ -136,17 +136,25 @@ class RingAttention(nn.Module):
         age_key, age_value = (x.unflatten(1, (heads, -1)).transpose(0, 1) for x in attention.projected(by_age))
         # Slots that are empty in all rows are zeros, projected or not.
         keys, values = (
-            F.pad(x, (0, 0, empty, missing)).unfold(1, size + block, block).unflatten(2, (heads, -1))
+            _windows(F.pad(x, (0, 0, empty, missing)), size, block).unflatten(3, (heads, -1)).transpose(2, 3)
             for x in attention.projected(vectors[:, empty:])
-        )  # (B, N, heads, D / heads, size + block)
-        scores = asked @ age_key.mT + F.pad(_band(asked @ keys, size), (1, 0))
+        )  # (B, N, heads, size + block, D / heads)
+        scores = asked @ age_key.mT + F.pad(_band(asked @ keys.mT, size), (1, 0))
         if bool((before.count < size).any()):
             filled = F.pad(before.full_at(0, size + length), (0, missing)).unfold(1, size, 1)[:, 1:]
             filled = F.pad(filled.unflatten(1, (-1, block)), (1, 0), value=True)
             scores = scores.masked_fill(~filled[:, :, None], float("-inf"))
         weights = scores.softmax(dim=-1)
-        mixed = weights @ age_value + _spread(weights[..., 1:]) @ values.mT
+        mixed = weights @ age_value + _spread(weights[..., 1:]) @ values
         return attention.mixed(mixed.transpose(2, 3).flatten(3).flatten(1, 2)[:, :length])
+
+
+def _windows(x: Tensor, size: int, block: int) -> Tensor:
+    """(B, N, size + block, D), windows that start every `block` of x (B, size + N * block, D)."""
+    if x.shape[1] == size + block:
+        return x[:, None]
+    blocks = F.pad(x, (0, 0, block - size, 0)).unflatten(1, (-1, block))
+    return torch.cat([blocks[:, :-1, block - size :], blocks[:, 1:]], dim=2)
 
 
 def _band(x: Tensor, size: int) -> Tensor:
