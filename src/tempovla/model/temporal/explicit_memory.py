@@ -192,9 +192,10 @@ class ExplicitMemory(nn.Module, ABC, Generic[S, R]):
                 f"x has shape {tuple(x.shape)}; a sequence for this memory of {batch} rows is ({batch}, steps, "
                 f"{self.hidden_dim}), of one step at least"
             )
-        if valid is not None and (valid.shape != x.shape[:2] or valid.dtype != torch.bool):
+        steps = tuple(x.shape[:2])
+        if valid is not None and (valid.shape != steps or valid.dtype != torch.bool):
             raise ValueError(
-                f"valid has shape {tuple(valid.shape)} and {valid.dtype}; give a bool for each step {tuple(x.shape[:2])}"
+                f"valid has shape {tuple(valid.shape)} and {valid.dtype}; give a bool for each step {steps}"
             )
 
     def _rows(self, name: str, x: Tensor) -> Tensor:

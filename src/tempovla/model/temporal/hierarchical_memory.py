@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tempovla.model.temporal.consolidation import LongTerm, consolidate
 from tempovla.model.temporal.consolidation_sequence import consolidate_sequence
 from tempovla.model.temporal.explicit_memory import ExplicitMemory
-from tempovla.model.temporal.slot_attention import SlotAttention
 from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
+from tempovla.model.temporal.slot_attention import SlotAttention
 
 Reads = dict[str, Tensor]
 """`short_term`, `long_term` and `fused`, each like the query."""

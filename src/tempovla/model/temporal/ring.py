@@ -127,7 +127,7 @@ class RingAttention(nn.Module):
             before: the ring before the first step.
         """
         attention, heads = self.attention, self.attention.num_heads
-        (size, dim), length, empty = self.age.shape, query.shape[1], before.empty_in_all()
+        size, length, empty = len(self.age), query.shape[1], before.empty_in_all()
         block = -(-length // max(1, length // max(size, MIN_BLOCK)))
         missing = -length % block
         asked = F.pad(attention.asked(query), (0, 0, 0, missing)).unflatten(1, (-1, block))
