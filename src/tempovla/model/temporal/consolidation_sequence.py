@@ -103,7 +103,8 @@ class _Course:
 
     def take_in(self, step: int, valid: Tensor, novelty_threshold: float) -> None:
         """Do what `consolidate` does with the vectors of a step."""
-        source, moves = self.sources[:, step], None
+        source = self.sources[:, step]
+        moves: Tensor | None = None
         likeness = (self.unit @ self.unit_x[:, step, :, None])[..., 0]
         into, crowded = choose(likeness, self.weight, novelty_threshold)
         added, added_weight = source, torch.ones_like(self.weight[:, 0])
