@@ -49,33 +49,43 @@ class LongTerm:
 
 def consolidate(memory: LongTerm, x: Tensor, valid: Tensor, novelty_threshold: float) -> LongTerm:
     """The memory after taking in x (B, D) in the rows where `valid` (B,) is True, by the rule of this module."""
-    size = memory.weight.shape[1]
+    rows, size = torch.arange(len(x), device=x.device), memory.weight.shape[1]
     with torch.no_grad():
-        size, count = memory.weight.shape[1], memory.filled.sum(1)
-        likeness = _likeness(x[:, None], memory.entries)[:, 0].masked_fill(~memory.filled, -torch.inf)
-        nearest_likeness, nearest = likeness.max(dim=1)
-        novel = 1 - nearest_likeness > novelty_threshold
-        # Which entry is merged into which; the index `size` is x itself. Where x goes then, if it was not merged.
-        into, source, place = nearest, torch.full_like(nearest, size), count
-        crowded = valid & novel & (count == size)
-        if bool(crowded.any()):
-            first, second = _most_alike(memory.entries, x)
-            into, source = (torch.where(crowded, new, old) for new, old in ((first, into), (second, source)))
-            place = torch.where(crowded, second, place)
-        merges = valid & (~novel | crowded)
-        places = valid & novel & (place < size)
-    merged, weight = _merge(memory, x, into, source)
-    memory = _put(memory, merges, into, merged, weight)
-    return _put(memory, places, place.clamp(max=size - 1), x, torch.ones_like(weight))
+        likeness = _likeness(x[:, None], memory.entries)[:, 0]
+        into, crowded = choose(likeness, memory.weight, novelty_threshold)
+        crowded = crowded & valid
+    if not bool(crowded.any()):
+        return _put(memory, valid, into, *merge(memory.entries[rows, into], memory.weight[rows, into], x, 1.0))
+    first, second = _most_alike(memory.entries, x)
+    into, moves = torch.where(crowded, first, into), crowded & (second < size)
+    second = second.clamp(max=size - 1)
+    added = torch.where(moves[:, None], memory.entries[rows, second], x)
+    added_weight = torch.where(moves, memory.weight[rows, second], 1.0)
+    merged = merge(memory.entries[rows, into], memory.weight[rows, into], added, added_weight)
+    return _put(_put(memory, valid, into, *merged), moves, second, x, torch.ones_like(added_weight))
 
 
-def _merge(memory: LongTerm, x: Tensor, into: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean (B, D) of an entry and another (or x), and its weight (B,)."""
-    rows, last = torch.arange(len(x), device=x.device), memory.weight.shape[1] - 1
-    is_entry, other = source <= last, source.clamp(max=last)
-    added = torch.where(is_entry[:, None], memory.entries[rows, other], x)
-    added_weight = torch.where(is_entry, memory.weight[rows, other], 1.0)
-    entry, total = memory.entries[rows, into], memory.weight[rows, into] + added_weight
+def choose(likeness: Tensor, weight: Tensor, novelty_threshold: float) -> tuple[Tensor, Tensor]:
+    """Where a vector goes.
+
+    Args:
+        likeness: (B, L) of the vector to each entry.
+        weight: (B, L) of the entries, 0 where nothing is.
+        novelty_threshold: as in the rule.
+
+    Returns:
+        The entry (B,) into which it is merged, an empty one if it is novel (the mean of nothing and a vector is the
+        vector); whether it is novel (B,) and no entry is empty.
+    """
+    size, filled = weight.shape[1], weight > 0
+    nearest_likeness, nearest = likeness.masked_fill(~filled, -torch.inf).max(dim=1)
+    novel, count = 1 - nearest_likeness > novelty_threshold, filled.sum(1)
+    return torch.where(novel, count.clamp(max=size - 1), nearest), novel & (count == size)
+
+
+def merge(entry: Tensor, weight: Tensor, added: Tensor, added_weight: Tensor | float) -> tuple[Tensor, Tensor]:
+    """The mean of entries (B, D) and vectors (B, D) by their weights (B,), and its weight (B,)."""
+    total = weight + added_weight
     return entry + (added_weight / total)[:, None] * (added - entry), total.clamp(max=MAX_WEIGHT)
 
 

@@ -2,7 +2,7 @@
 
 A memory's own class says how rows are written and read. From that follow here the pure calls (`write(state, content)`),
 the calls on a held state (`write(content)`), and running over sequences: a step is a write, then a read with the same
-input.
+input. A class may replace `_sequence` by what gives the same for all steps at once.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ def zero_rows(x: Tensor, rows: Tensor) -> Tensor:
 def choose_rows(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """Rows (B, ...) of `new` where `rows` (B,) bool is True, of `old` elsewhere."""
     return torch.where(rows.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def take_vectors(x: Tensor, index: Tensor) -> Tensor:
+    """The vectors (B, M, D) of x (B, N, D) at the places `index` (B, M) of each row."""
+    starts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, (starts + index).flatten()).unflatten(0, index.shape)
 
 
 class ExplicitMemory(nn.Module, ABC, Generic[S, R]):
@@ -141,11 +147,33 @@ class ExplicitMemory(nn.Module, ABC, Generic[S, R]):
 
         Returns:
             Outputs like `x`, zero where invalid, and the state after the last step.
+
+        Raises:
+            ValueError: if shapes do not fit the memory.
         """
         state = self.initial_state(len(x)) if state is None else state
+        self._check_sequence(x, state, valid)
+        if x.shape[1] == 1:
+            output, state = self.step(x[:, 0], state, None if valid is None else valid[:, 0])
+            return output[:, None], state
+        x = x.to(next(self.parameters()).dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            if valid is None:
+                return self._sequence(state, x, None)
+            order = (~valid).to(torch.uint8).argsort(dim=1, stable=True)
+            first = take_vectors(x.masked_fill(~valid[..., None], 0), order)
+            outputs, state = self._sequence(state, first, valid.sum(1))
+            place = (valid.cumsum(1) - 1).clamp(min=0)
+            return take_vectors(outputs, place).masked_fill(~valid[..., None], 0), state
+
+    def _sequence(self, state: S, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, S]:
+        """Outputs of steps x (B, T, H), finite, of which the first `lengths` (B,) are valid, and the state after these.
+
+        None means that all are. Outputs of the others are not looked at.
+        """
         outputs = []
         for index in range(x.shape[1]):
-            output, state = self.step(x[:, index], state, None if valid is None else valid[:, index])
+            output, state = self.step(x[:, index], state, None if lengths is None else index < lengths)
             outputs.append(output)
         return torch.stack(outputs, dim=1), state
 
@@ -156,6 +184,19 @@ class ExplicitMemory(nn.Module, ABC, Generic[S, R]):
         state = self._write_valid(state, x, valid)
         output = self._output(self._read_rows(state, x))
         return output if valid is None else zero_rows(output, ~valid), state
+
+    def _check_sequence(self, x: Tensor, state: S, valid: Tensor | None) -> None:
+        batch = batch_of(state)
+        if x.ndim != 3 or len(x) != batch or x.shape[1] == 0 or x.shape[2] != self.hidden_dim:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; a sequence for this memory of {batch} rows is ({batch}, steps, "
+                f"{self.hidden_dim}), of one step at least"
+            )
+        steps = tuple(x.shape[:2])
+        if valid is not None and (valid.shape != steps or valid.dtype != torch.bool):
+            raise ValueError(
+                f"valid has shape {tuple(valid.shape)} and {valid.dtype}; give a bool for each step {steps}"
+            )
 
     def _rows(self, name: str, x: Tensor) -> Tensor:
         """(B, hidden_dim) in the dtype of the weights."""

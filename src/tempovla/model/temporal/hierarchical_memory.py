@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.temporal.consolidation import LongTerm, consolidate
+from tempovla.model.temporal.consolidation_sequence import consolidate_sequence
 from tempovla.model.temporal.explicit_memory import ExplicitMemory
+from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
 from tempovla.model.temporal.slot_attention import SlotAttention
-from tempovla.model.temporal.working_memory import Ring, RingAttention, check_slots, empty_ring
 
 Reads = dict[str, Tensor]
 """`short_term`, `long_term` and `fused`, each like the query."""
@@ -115,11 +116,28 @@ class HierarchicalMemory(ExplicitMemory[HierarchicalState, Reads]):
         long = consolidate(state.long, leaving, valid & full, self.novelty_threshold)
         return state.of(state.short.push(content, valid), long)
 
+    def _sequence(
+        self, state: HierarchicalState, x: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, HierarchicalState]:
+        """All reads at once; only the choices of consolidation are made step by step."""
+        steps = x.shape[1]
+        vectors = torch.cat([state.short.in_order(), x], dim=1)
+        leaves = state.short.full_at(0, steps)
+        if lengths is not None:
+            leaves = leaves & (torch.arange(steps, device=x.device) < lengths[:, None])
+        known, seen, long = consolidate_sequence(state.long, vectors[:, :steps], leaves, self.novelty_threshold)
+        short = self.short_term.sequence(x, vectors, state.short)
+        fused = self._fuse(x, short, self.long_term.sequence(x, known, seen))
+        return fused, state.of(state.short.after(vectors, lengths), long)
+
     def _read(self, state: HierarchicalState, query: Tensor) -> Reads:
         short = self.short_term(query, state.short)
         long = self.long_term(query, state.entries, state.long.filled)
+        return {"short_term": short, "long_term": long, "fused": self._fuse(query, short, long)}
+
+    def _fuse(self, query: Tensor, short: Tensor, long: Tensor) -> Tensor:
         gate = torch.sigmoid(self.fusion_gate(torch.cat([query, short, long], dim=-1)))
-        return {"short_term": short, "long_term": long, "fused": gate * short + (1 - gate) * long}
+        return gate * short + (1 - gate) * long
 
     def _output(self, read: Reads) -> Tensor:
         return read["fused"]

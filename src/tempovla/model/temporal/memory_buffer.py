@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from tempovla.model.temporal.episodic_memory import EpisodicMemory
 from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows, zero_rows
 from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
+from tempovla.model.temporal.ring import check_slots
 from tempovla.model.temporal.slot_attention import SlotAttention
-from tempovla.model.temporal.working_memory import WorkingMemory, check_slots
+from tempovla.model.temporal.working_memory import WorkingMemory
 
 __all__ = ["BufferState", "EpisodicMemory", "HierarchicalMemory", "MemoryBuffer", "MemoryConfig", "WorkingMemory"]
 

@@ -1,13 +1,15 @@
 """Attention of queries to the slots of a memory, with a learned null beside them.
 
-The multi-head attention of Vaswani et al. (2017), with the key and value projections moved from the slots to the query
-and the mixture (associativity): a read projects no slot, which counts where a memory is read at every step.
+The multi-head attention of Vaswani et al. (2017). `forward` moves the key and value projections from the slots to the
+query and the mixture (associativity): a read projects no slot, which counts where a memory is read at every step.
+Where a whole sequence is read, each vector is projected once and `sequence` attends to all of them.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class SlotAttention(nn.Module):
@@ -44,3 +46,25 @@ class SlotAttention(nn.Module):
         mixed = torch.einsum("bhqs,bsf->bqhf", scores.softmax(dim=-1), seen)
         value = self.value.weight.unflatten(0, (heads, -1))
         return self.out(torch.einsum("bqhf,hdf->bqhd", mixed, value).flatten(2) + self.value.bias)
+
+    def sequence(self, query: Tensor, vectors: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, D) from queries (B, T, D) and vectors (B, N, D), of which `seen` (B, T, N) bool are seen by each."""
+        split = (self.num_heads, -1)
+        asked = self.asked(query).unflatten(2, split).transpose(1, 2)
+        vectors = torch.cat([self.null.expand(len(query), -1, -1), vectors], dim=1)
+        keys, values = (x.unflatten(2, split).transpose(1, 2) for x in self.projected(vectors))
+        hidden = F.pad(~seen, (1, 0))[:, None]
+        weights = (asked @ keys.mT).masked_fill(hidden, float("-inf")).softmax(dim=-1)
+        return self.mixed((weights @ values).transpose(1, 2).flatten(2))
+
+    def asked(self, query: Tensor) -> Tensor:
+        """What queries (..., D) ask keys for, scaled."""
+        return self.query(query) / (query.shape[-1] // self.num_heads) ** 0.5
+
+    def projected(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of vectors (..., D), zeros of zeros: the values' bias is added to the mixture."""
+        return self.key(vectors), F.linear(vectors, self.value.weight)
+
+    def mixed(self, values: Tensor) -> Tensor:
+        """The output (..., D) of a mixture of values (..., D), whose weights sum to 1."""
+        return self.out(values + self.value.bias)

@@ -1,79 +1,14 @@
-"""Short-term memory: a ring of slots, a gate on each write, attention on reads."""
+"""Working memory: a ring of slots, a gate on each write, attention on reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import overload
 
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows, zero_rows
-from tempovla.model.temporal.slot_attention import SlotAttention
-
-
-@dataclass(frozen=True)
-class Ring:
-    """The last vectors that were pushed, in a ring of S slots.
-
-    Attributes:
-        slots: (B, S, D), zeros where nothing is.
-        next_slot: (B,) int64, the slot that is written next.
-        count: (B,) int64, slots that are filled; these are the first ones.
-    """
-
-    slots: Tensor
-    next_slot: Tensor
-    count: Tensor
-
-    def reset(self, rows: Tensor) -> Ring:
-        """The ring with the rows where `rows` (B,) bool is True as new."""
-        return Ring(*(zero_rows(x, rows) for x in (self.slots, self.next_slot, self.count)))
-
-    @property
-    def filled(self) -> Tensor:
-        """(B, S) bool."""
-        return torch.arange(self.slots.shape[1], device=self.slots.device) < self.count[:, None]
-
-    @property
-    def ages(self) -> Tensor:
-        """(B, S) int64: 0 for the slot that was written last, S - 1 for the one that is written next."""
-        size = self.slots.shape[1]
-        return (self.next_slot[:, None] - 1 - torch.arange(size, device=self.slots.device)) % size
-
-    def target(self) -> tuple[Tensor, Tensor]:
-        """What is in the next slot (B, D), zeros if nothing, and whether something is (B,)."""
-        rows = torch.arange(len(self.slots), device=self.slots.device)
-        return self.slots[rows, self.next_slot], self.count == self.slots.shape[1]
-
-    def push(self, content: Tensor, valid: Tensor) -> Ring:
-        """The ring with content (B, D) in the next slot, in the rows where `valid` (B,) is True."""
-        size = self.slots.shape[1]
-        here = (torch.arange(size, device=self.slots.device) == self.next_slot[:, None]) & valid[:, None]
-        return Ring(
-            torch.where(here[..., None], content[:, None], self.slots),
-            choose_rows(valid, (self.next_slot + 1) % size, self.next_slot),
-            choose_rows(valid, (self.count + 1).clamp(max=size), self.count),
-        )
-
-
-def empty_ring(like: Tensor, batch: int, slots: int, dim: int) -> Ring:
-    """A ring in which nothing is, in the dtype and on the device of `like`."""
-    nothing = torch.zeros(batch, dtype=torch.int64, device=like.device)
-    return Ring(like.new_zeros(batch, slots, dim), nothing, nothing)
-
-
-class RingAttention(nn.Module):
-    """Attention to a ring whose slots are told apart by age."""
-
-    def __init__(self, dim: int, slots: int, num_heads: int) -> None:
-        super().__init__()
-        self.attention = SlotAttention(dim, num_heads)
-        self.age = nn.Parameter(0.02 * torch.randn(slots, dim))
-
-    def forward(self, query: Tensor, ring: Ring) -> Tensor:
-        """(B, Q, D) from queries (B, Q, D)."""
-        return self.attention(query, ring.slots + self.age[ring.ages], ring.filled)
+from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows
+from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
 
 
 class WorkingMemory(ExplicitMemory[Ring, Tensor]):
@@ -129,8 +64,25 @@ class WorkingMemory(ExplicitMemory[Ring, Tensor]):
 
     def _write(self, state: Ring, content: Tensor, valid: Tensor) -> Ring:
         old, full = state.target()
+        return state.push(choose_rows(full, self._mix(content, old), content), valid)
+
+    def _mix(self, content: Tensor, old: Tensor) -> Tensor:
+        """What full slots hold after a write: both (..., H)."""
         gate = torch.sigmoid(self.write_gate(torch.cat([content, old], dim=-1)))
-        return state.push(choose_rows(full, gate * content + (1 - gate) * old, content), valid)
+        return gate * content + (1 - gate) * old
+
+    def _sequence(self, state: Ring, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Ring]:
+        """All reads at once, and the writes in blocks: a slot is written every `memory_slots` steps."""
+        empty = state.empty_in_all()
+        written = [state.in_order(), x[:, :empty]]
+        # A gate that nothing passes still gets a gradient, of zeros: a distributed step waits for every weight.
+        for start in range(empty, max(x.shape[1], empty + 1), self.memory_slots):
+            content = x[:, start : start + self.memory_slots]
+            old = torch.cat(written[-2:], dim=1)[:, -self.memory_slots :][:, : content.shape[1]]
+            full = state.full_at(start, content.shape[1])[..., None]
+            written.append(torch.where(full, self._mix(content, old), content))
+        vectors = torch.cat(written, dim=1)
+        return self.attention.sequence(x, vectors, state), state.after(vectors, lengths)
 
     def _read(self, state: Ring, query: Tensor) -> Tensor:
         return self.attention(query, state)
@@ -140,9 +92,3 @@ class WorkingMemory(ExplicitMemory[Ring, Tensor]):
 
     def _map(self, read: Tensor, shape: tuple[int, ...]) -> Tensor:
         return read.reshape(shape)
-
-
-def check_slots(name: str, slots: int) -> None:
-    """Raise ValueError unless there is a slot at least."""
-    if slots < 1:
-        raise ValueError(f"{name}={slots} must be at least 1")
