@@ -35,7 +35,7 @@ from tempovla.timeline import Bundle
 CONFIG = "configs/vla_memory.yaml"
 BASE = "one frame"
 BASE_STEPS = {"memory": 4000, "metaworld": 2000}
-CONTEXT_TRAINING = {"batch_size": 16, "train_steps": 2500}
+CONTEXT_STEPS = {"memory": 2500, "metaworld": 1000}
 LAYER = {"num_layers": 1, "dropout": 0.0}
 CONTEXTS: dict[str, dict[str, Any]] = {
     "no history": {
@@ -114,7 +114,7 @@ class Run:
             recipe["model"]["context"] = shared | CONTEXTS[self.context] | {"freeze_base": True}
             recipe["data"]["encoding_cache"] = str(self.folder.parent / "encodings")
             recipe["transform"]["shift_px"] = 0
-            training |= CONTEXT_TRAINING | ({"train_steps": steps} if steps else {})
+            training |= {"batch_size": 16, "train_steps": steps or CONTEXT_STEPS[self.simulator]}
         file = self.folder / "recipe.yaml"
         file.write_text(yaml.safe_dump(recipe, sort_keys=False))
         return file
@@ -207,7 +207,7 @@ def draw(rows: dict[str, dict[str, Any]], path: str) -> None:
     bars.set_xticks(range(len(MEMORY_TASKS)), list(MEMORY_TASKS))
     bars.set(ylabel="success [%]", ylim=(0, 105))
     bars.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.22), frameon=False, fontsize=8)
-    curves.set(xlabel="training step", ylabel="action loss", yscale="log")
+    curves.set(xlabel="training step", ylabel="action loss", ylim=(0.1, 0.3))
     figure.savefig(path, dpi=110)
 
 

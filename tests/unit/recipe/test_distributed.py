@@ -82,7 +82,7 @@ def vla_runs(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", PARALLEL)
-@pytest.mark.parametrize(("kind", "steps"), [("whole", 4), ("context", 4), ("lora", 2)])
+@pytest.mark.parametrize(("kind", "steps"), [("whole", 4), ("context", 2), ("lora", 2)])
 def test_two_processes_train_the_vla_of_one(tmp_path, vla_runs, parallel, kind, steps):
     """Actions beyond an episode's end are not valid, so the valid ones are spread unevenly."""
     train_vla_kind(kind, vla_runs / "dataset", tmp_path, ROWS)
