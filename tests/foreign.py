@@ -1,4 +1,4 @@
-"""Small LeRobot datasets as other tools write them, made from the format's description and not with this project's writer.
+"""Small LeRobot datasets as other tools write them, made from the format's description, not with our own writer.
 
 Every picture tells its episode, step and camera, so that a wrong frame shows itself.
 """
