@@ -19,7 +19,7 @@ from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording, load_statistics
 from tempovla.data.statistics import aggregate
-from tempovla.data.video import VideoPool
+from tempovla.data.video_frames import VideoFrames
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind
 from tempovla.timeline.task import Embodiment
@@ -49,7 +49,7 @@ class LeRobotSource:
         self.meta = meta
         self.cache = cache
         self._columns = Columns(meta, cache)
-        self._videos = VideoPool()
+        self._videos = VideoFrames(meta, self._columns, cache)
         self._checked: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,12 +138,7 @@ class LeRobotSource:
             if record.data_path not in paths:
                 paths.add(record.data_path)
                 self._check_columns(record)
-            for key, span in record.videos.items():
-                video = self._videos.get(span.path)
-                height, width, _ = self.meta.features[key].shape
-                if video.size != (height, width):
-                    raise _wrong_size(span.path, key, video.size, (height, width))
-                video.numbers(self._video_times_s(record, key, np.array([0, record.length - 1])), self.meta.fps)
+            self._videos.check(record)
 
     def content_hash(self, keys: Collection[str]) -> str:
         """Of the parquet files and of these cameras' videos and images as they are stored; see `ContentHashing`."""
@@ -183,7 +178,7 @@ class LeRobotSource:
         else:
             value = np.empty((*steps.shape, *feature.shape), dtype=np.uint8)
             if feature.dtype == "video":
-                self._fill_from_videos(value, key, records, clamped)
+                self._videos.fill(value, key, records, clamped)
             else:
                 self._fill_from_images(value, key, records, clamped)
         return Reading(value, (steps >= 0) & (steps <= last))
@@ -220,38 +215,6 @@ class LeRobotSource:
             elif stream.kind != "image":
                 self._columns.check_shape(record, key)
 
-    def _fill_from_videos(
-        self, out: NDArray[np.uint8], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]
-    ) -> None:
-        """Decode what the cache lacks, file by file and in order, so that no frame is decoded twice."""
-        wanted: dict[Path, dict[int, list[tuple[int, int]]]] = {}
-        for row, record in enumerate(records):
-            path = record.videos[key].path
-            numbers = self._videos.get(path).numbers(self._video_times_s(record, key, steps[row]), self.meta.fps)
-            places = wanted.setdefault(path, {})
-            for step, number in enumerate(numbers.tolist()):
-                places.setdefault(number, []).append((row, step))
-        for path, places in wanted.items():
-            missing = []
-            for number, targets in places.items():
-                frame = self.cache.get((path, number))
-                if frame is None:
-                    missing.append(number)
-                else:
-                    for target in targets:
-                        out[target] = frame
-            for number, frame in self._videos.get(path).decode(sorted(missing)):
-                if frame.shape != out.shape[2:]:
-                    raise _wrong_size(path, key, frame.shape[:2], out.shape[2:4])
-                self.cache.put((path, number), frame)
-                for target in places[number]:
-                    out[target] = frame
-
-    def _video_times_s(self, record: EpisodeRecord, key: str, steps: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Times of an episode's frames in its video file: those of the rows, freed from jitter."""
-        recorded_s = self._columns.values(record, "timestamp").reshape(-1)[steps].astype(np.float64)
-        return record.videos[key].start_s + np.round(recorded_s * self.meta.fps) / self.meta.fps
-
     def _fill_from_images(
         self, out: NDArray[np.uint8], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]
     ) -> None:
@@ -263,12 +226,6 @@ class LeRobotSource:
                     frame = self._columns.image(record, key, number)
                     self.cache.put(place, frame)
                 out[row, step] = frame
-
-
-def _wrong_size(path: Path, key: str, found: tuple[int, ...], declared: tuple[int, ...]) -> DatasetError:
-    return DatasetError(
-        f"{path}: frames of height and width {found}, but meta/info.json declares {declared} for {key!r}; correct it"
-    )
 
 
 def _kind(key: str, feature: Feature) -> StreamKind:

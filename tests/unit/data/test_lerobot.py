@@ -133,7 +133,7 @@ def test_only_wanted_frames_are_decoded(tmp_path: Path) -> None:
     record(tmp_path / "set", (200,))
     source = open_dataset(tmp_path / "set")
     decoded = []
-    video = source._videos.get(source.meta.episodes[0].videos[FRONT].path)
+    video = source._videos._pool.get(source.meta.episodes[0].videos[FRONT].path)
     original = video._container.decode
 
     def counted(stream):
