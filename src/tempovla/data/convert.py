@@ -17,9 +17,9 @@ from tempovla.data.episode_store import EncodedEpisode
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import BOOKKEEPING
 from tempovla.data.lerobot import LeRobotSource
-from tempovla.data.lerobot_meta import load_statistics
 from tempovla.data.open import open_source
 from tempovla.data.statistics import Statistic, of_images, of_values
+from tempovla.data.stored_statistics import load_statistics
 from tempovla.data.video import VideoFile
 from tempovla.data.writer import DatasetWriter, WriterConfig, image_column, infer_features, number_column
 from tempovla.timeline.source import EpisodeSource

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from tempovla.data import video_encode, writer_meta
 from tempovla.data.files import Staging
 from tempovla.data.layout import RECORDING_PATH, DatasetMeta
-from tempovla.data.lerobot_meta import episode_statistics_v30
 from tempovla.data.parquet import open_parquet
 from tempovla.data.statistics import Statistic, aggregate
+from tempovla.data.stored_statistics import episode_statistics_v30
 from tempovla.data.writer_meta import DATA_PATH, EPISODES_PATH, VIDEO_PATH, place
 
 _EPISODES_PER_META_FILE = 256

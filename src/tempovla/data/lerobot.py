@@ -17,8 +17,9 @@ from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
-from tempovla.data.lerobot_meta import load_meta, load_recording, load_statistics
+from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.statistics import aggregate
+from tempovla.data.stored_statistics import load_statistics
 from tempovla.data.video_frames import VideoFrames
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind

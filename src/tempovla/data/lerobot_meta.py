@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import (
     RECORDING_PATH,
@@ -20,7 +18,6 @@ from tempovla.data.layout import (
     read_info,
 )
 from tempovla.data.parquet import open_parquet, read_columns
-from tempovla.data.statistics import Statistic
 
 
 def load_meta(root: str | Path) -> DatasetMeta:
@@ -51,21 +48,6 @@ def load_meta(root: str | Path) -> DatasetMeta:
     return DatasetMeta(folder, version, float(info["fps"]), robot, features, tuple(episodes), tuple(tasks), info)
 
 
-def load_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
-    """Statistics as stored: those of the whole dataset (one entry) or, where there are none, of every episode.
-
-    Raises:
-        DatasetError: if the dataset has neither.
-    """
-    whole = meta.root / "meta" / "stats.json"
-    if whole.is_file():
-        return [_to_arrays(json.loads(whole.read_text()))]
-    if meta.version == "v2.1":
-        lines = _read_jsonl(meta.root / "meta" / "episodes_stats.jsonl", "stats")
-        return [_to_arrays(line["stats"]) for line in lines]
-    return episode_statistics_v30(meta.root, len(meta.episodes))
-
-
 def load_recording(root: Path) -> dict[str, Any]:
     """How the pictures were made, empty where nobody wrote it down.
 
@@ -82,13 +64,6 @@ def load_recording(root: Path) -> dict[str, Any]:
     if not isinstance(recording, dict):
         raise DatasetError(f"{path}: holds a {type(recording).__name__}, not an object; restore the file")
     return recording
-
-
-def _to_arrays(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Statistic]:
-    return {
-        key: {name: np.asarray(value, dtype=np.float64) for name, value in entry.items()}
-        for key, entry in stats.items()
-    }
 
 
 def _read_jsonl(path: Path, *needed: str) -> list[dict[str, Any]]:
@@ -162,20 +137,3 @@ def _episodes_v30(root: Path, info: Mapping[str, Any], features: Mapping[str, Fe
 def _video_span(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], key: str) -> VideoSpan:
     place = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
     return VideoSpan(root / info["video_path"].format(video_key=key, **place), row[f"videos/{key}/from_timestamp"])
-
-
-def episode_statistics_v30(root: Path, episodes: int) -> list[dict[str, Statistic]]:
-    """Statistics of each of the first `episodes` episodes of a v3.0 dataset."""
-    stats: list[dict[str, Statistic]] = []
-    for path in _episode_files(root):
-        with open_parquet(path) as file:
-            columns = [name for name in file.schema_arrow.names if name.startswith("stats/")]
-        for row in read_columns(path, columns).to_pylist():
-            entry: dict[str, Statistic] = {}
-            for column, value in row.items():
-                key, name = column.removeprefix("stats/").rsplit("/", 1)
-                entry.setdefault(key, {})[name] = np.asarray(value, dtype=np.float64)
-            stats.append(entry)
-    if not stats or not stats[0]:
-        raise DatasetError(f"{root}: no statistics in meta/ (stats.json is missing); compute them with LeRobot")
-    return stats[:episodes]
