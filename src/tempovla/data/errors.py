@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from tempovla.timeline.source import StreamTable
+
 
 class DatasetError(ValueError):
     """A dataset that cannot be used as it is."""
@@ -22,7 +24,9 @@ class UnknownStreamError(DatasetError, KeyError):
 
 
 def unknown_stream(key: str, known: Iterable[str], where: str) -> UnknownStreamError:
-    """The error for a stream that `where` does not have, with the nearest names that it has."""
+    """The error for a stream that `where` does not have: why it is left out, or the nearest names that it has."""
+    if isinstance(known, StreamTable) and key in known.left_out:
+        return UnknownStreamError(f"{where}: stream {key!r} is left out: {known.left_out[key]}")
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,48 @@ RECORDING_PATH = "meta/recording.json"
 
 
 @dataclass(frozen=True)
+class Depth:
+    """What the stored numbers of depth pictures mean.
+
+    Attributes:
+        unit_m: metres of one unit [m]; None where the dataset does not say, and then it must be asked for.
+        low_m: the least reading; None where the dataset does not say [m].
+        high_m: the greatest reading [m].
+    """
+
+    unit_m: float | None = None
+    low_m: float | None = None
+    high_m: float | None = None
+
+
+@dataclass(frozen=True)
 class Feature:
     """One column of a dataset.
 
     Attributes:
-        dtype: numpy name, or ``video`` (frames in mp4 files) or ``image`` (encoded images in the parquet files).
-        shape: shape of one value; cameras are (height, width, 3) whatever order the file declares.
+        dtype: numpy name, or ``video`` (frames in mp4 files) or ``image`` (pictures in the parquet files).
+        shape: shape of one value; cameras are (height, width, 3) and depth is (height, width, 1) whatever order the
+            file declares.
         names: names of the dimensions, or empty.
+        depth: what the numbers mean where the pictures hold distances.
+        is_channels_first: whether the file declares a camera as (channels, height, width).
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: tuple[str, ...] = ()
+    depth: Depth | None = None
+    is_channels_first: bool = field(default=False, compare=False)
 
     @property
     def is_camera(self) -> bool:
-        """Whether the values are images, however they are stored."""
-        return self.dtype in ("video", "image")
+        """Whether the values are RGB pictures, however they are stored."""
+        return self.dtype in ("video", "image") and self.depth is None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the values are pictures, of colours or of distances."""
+        return self.dtype in ("video", "image") or self.depth is not None
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,7 @@ class EpisodeRecord:
         length: number of rows, that is of control steps.
         tasks: instructions that occur in it.
         data_path: the parquet file with its rows.
-        videos: camera key to span.
+        videos: camera key to span; a camera may have none of some episodes.
     """
 
     index: int
@@ -62,6 +87,19 @@ class EpisodeRecord:
     tasks: tuple[str, ...]
     data_path: Path
     videos: Mapping[str, VideoSpan]
+
+    def video(self, key: str) -> VideoSpan:
+        """Where a camera's video of the episode is.
+
+        Raises:
+            DatasetError: if there is none.
+        """
+        if key not in self.videos:
+            raise DatasetError(
+                f"{self.data_path}: meta/episodes gives episode {self.index} no video of {key!r}; "
+                "restore it, or leave the camera out of what is read"
+            )
+        return self.videos[key]
 
 
 @dataclass(frozen=True)
@@ -77,6 +115,7 @@ class DatasetMeta:
         episodes: one record an episode, in order.
         tasks: instructions by `task_index`.
         info: ``meta/info.json`` as it is.
+        left_out: why columns that are declared are not among `features`, by key.
     """
 
     root: Path
@@ -87,6 +126,7 @@ class DatasetMeta:
     episodes: tuple[EpisodeRecord, ...]
     tasks: tuple[str, ...]
     info: Mapping[str, Any]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_info(root: Path) -> dict[str, Any]:
@@ -109,38 +149,3 @@ def read_info(root: Path) -> dict[str, Any]:
     if not isinstance(info["fps"], int | float) or info["fps"] <= 0:
         raise DatasetError(f"{path}: fps is {info['fps']!r}; it must be a positive number")
     return info
-
-
-def parse_features(info: Mapping[str, Any], path: Path) -> dict[str, Feature]:
-    """The columns that ``info.json`` declares; strings, which no model reads, are left out."""
-    features: dict[str, Feature] = {}
-    for key, entry in info["features"].items():
-        try:
-            dtype, shape, names = entry["dtype"], tuple(int(size) for size in entry["shape"]), entry.get("names")
-        except (KeyError, TypeError, ValueError):
-            raise DatasetError(f"{path}: feature {key!r} needs a dtype and a shape, got {entry!r}") from None
-        if dtype == "string":
-            continue
-        if dtype in ("video", "image"):
-            features[key] = Feature(dtype, _height_width_channel(key, shape, path))
-        else:
-            features[key] = Feature(dtype, shape, _flat_names(names))
-    return features
-
-
-def _height_width_channel(key: str, shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
-    if len(shape) == 3 and shape[2] in (1, 3):  # grey images are read as RGB
-        return shape[0], shape[1], 3
-    if len(shape) == 3 and shape[0] in (1, 3):
-        return shape[1], shape[2], 3
-    raise DatasetError(f"{path}: camera {key!r} has shape {list(shape)}; images of one or three channels are read")
-
-
-def _flat_names(names: Any) -> tuple[str, ...]:
-    """Names come as a list, a list of lists, or a dict of lists such as ``{"motors": [...]}``."""
-    if isinstance(names, Mapping):
-        names = [name for value in names.values() for name in (value if isinstance(value, list) else [value])]
-    if not isinstance(names, list):
-        return ()
-    flat = [inner for name in names for inner in (name if isinstance(name, list) else [name])]
-    return tuple(str(name) for name in flat)

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.data.availability import leave_out_absent, log_left_out
 from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.columns import Columns
+from tempovla.data.declared import with_depth_unit
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
@@ -22,21 +24,30 @@ from tempovla.data.statistics import aggregate
 from tempovla.data.stored_statistics import load_statistics
 from tempovla.data.video_frames import VideoFrames
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind
+from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind, StreamTable
 from tempovla.timeline.task import Embodiment
 
 
-def open_dataset(root: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> LeRobotSource:
+def open_dataset(
+    root: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, depth_unit: str | None = None
+) -> LeRobotSource:
     """Open a LeRobot dataset; ``meta/info.json`` tells its version.
+
+    Columns that are declared, but cannot be read, are left out with one line of log.
 
     Args:
         root: the folder that holds ``meta/``.
         cache_bytes: memory for decoded frames and columns, in all [bytes].
+        depth_unit: unit of depth pictures of which the dataset does not tell it; see `declared.parse_unit`.
 
     Raises:
         DatasetError: if `root` is no dataset that can be read.
     """
-    return LeRobotSource(load_meta(root), ByteCache(cache_bytes))
+    meta = leave_out_absent(load_meta(root))
+    log_left_out(meta)
+    if depth_unit is not None:
+        meta = with_depth_unit(meta, depth_unit)
+    return LeRobotSource(meta, ByteCache(cache_bytes))
 
 
 class LeRobotSource:
@@ -89,18 +100,19 @@ class LeRobotSource:
         )
 
     @cached_property
-    def streams(self) -> Mapping[str, StreamInfo]:
-        """Every column that is not text."""
-        return {
+    def streams(self) -> StreamTable:
+        """Every column that can be read, and why others that are declared cannot."""
+        streams = {
             key: StreamInfo(
                 kind=_kind(key, feature),
                 shape=feature.shape,
-                dtype="uint8" if feature.is_camera else feature.dtype,
+                dtype="uint8" if feature.is_camera else "float32" if feature.depth else feature.dtype,
                 rate_hz=self.meta.fps,
                 names=feature.names,
             )
             for key, feature in self.meta.features.items()
         }
+        return StreamTable(streams, self.meta.left_out)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -186,7 +198,7 @@ class LeRobotSource:
 
     def _feature(self, key: str) -> Feature:
         if key not in self.meta.features:
-            raise unknown_stream(key, self.meta.features, self.name)
+            raise unknown_stream(key, self.streams, self.name)
         return self.meta.features[key]
 
     def _record(self, episode: int) -> EpisodeRecord:
@@ -232,6 +244,8 @@ class LeRobotSource:
 def _kind(key: str, feature: Feature) -> StreamKind:
     if feature.is_camera:
         return "image"
+    if feature.depth is not None:
+        return "depth"
     if key == ACTION_KEY or key.startswith(f"{ACTION_KEY}."):
         return "action"
     return "state" if key.startswith("observation.") else "scalar"

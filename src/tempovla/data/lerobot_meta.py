@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tempovla.data.declared import parse_features
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import (
     RECORDING_PATH,
@@ -14,10 +15,12 @@ from tempovla.data.layout import (
     EpisodeRecord,
     Feature,
     VideoSpan,
-    parse_features,
     read_info,
 )
 from tempovla.data.parquet import open_parquet, read_columns
+
+_SPAN_CELLS = ("chunk_index", "file_index", "from_timestamp")
+"""What an episode's entry says of a camera's video (v3.0)."""
 
 
 def load_meta(root: str | Path) -> DatasetMeta:
@@ -29,9 +32,9 @@ def load_meta(root: str | Path) -> DatasetMeta:
     folder = Path(root)
     info = read_info(folder)
     path = folder / "meta" / "info.json"
-    features = parse_features(info, path)
-    if _video_keys(features) and not isinstance(info.get("video_path"), str):
-        raise DatasetError(f"{path}: video_path is {info.get('video_path')!r}, though there are videos; restore it")
+    features, left_out = parse_features(info, path)
+    left_out |= _unplaced_videos(folder, info, features)
+    features = {key: feature for key, feature in features.items() if key not in left_out}
     version = str(info["codebase_version"])
     if version == "v3.0":
         episodes, tasks = _episodes_v30(folder, info, features), _tasks_v30(folder)
@@ -45,7 +48,9 @@ def load_meta(root: str | Path) -> DatasetMeta:
     if frames != info["total_frames"]:
         raise DatasetError(f"{path}: total_frames is {info['total_frames']}, but the episodes have {frames} in all")
     robot = str(info.get("robot_type") or "")
-    return DatasetMeta(folder, version, float(info["fps"]), robot, features, tuple(episodes), tuple(tasks), info)
+    return DatasetMeta(
+        folder, version, float(info["fps"]), robot, features, tuple(episodes), tuple(tasks), info, left_out
+    )
 
 
 def load_recording(root: Path) -> dict[str, Any]:
@@ -82,6 +87,20 @@ def _read_jsonl(path: Path, *needed: str) -> list[dict[str, Any]]:
 
 def _video_keys(features: Mapping[str, Feature]) -> list[str]:
     return [key for key, feature in features.items() if feature.dtype == "video"]
+
+
+def _unplaced_videos(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> dict[str, str]:
+    """Why it is not known where a camera's videos lie, by key of the camera."""
+    path = root / "meta" / "info.json"
+    if not isinstance(info.get("video_path"), str):
+        return {key: f"video_path is {info.get('video_path')!r} in {path}; restore it" for key in _video_keys(features)}
+    files = _episode_files(root) if info["codebase_version"] == "v3.0" else []
+    if not files:
+        return {}
+    with open_parquet(files[0]) as file:
+        columns = file.schema_arrow.names
+    wanted = {f"videos/{key}/{name}": key for key in _video_keys(features) for name in _SPAN_CELLS}
+    return {key: f"{files[0]} has no column {name!r}" for name, key in wanted.items() if name not in columns}
 
 
 def _tasks_v21(root: Path) -> list[str]:
@@ -122,13 +141,14 @@ def _episodes_v30(root: Path, info: Mapping[str, Any], features: Mapping[str, Fe
     video_keys = _video_keys(features)
     columns = ["episode_index", "length", "tasks", "data/chunk_index", "data/file_index"]
     for key in video_keys:
-        columns += [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+        columns += [f"videos/{key}/{name}" for name in _SPAN_CELLS]
     rows = [row for path in _episode_files(root) for row in read_columns(path, columns).to_pylist()]
     rows.sort(key=lambda row: row["episode_index"])
     records = []
     for row in rows[: info["total_episodes"]]:  # a writer that was killed may have left rows it did not commit
         data_path = info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
-        videos = {key: _video_span(root, info, row, key) for key in video_keys}
+        placed = [key for key in video_keys if all(row[f"videos/{key}/{name}"] is not None for name in _SPAN_CELLS)]
+        videos = {key: _video_span(root, info, row, key) for key in placed}
         tasks = tuple(row["tasks"])
         records.append(EpisodeRecord(row["episode_index"], row["length"], tasks, root / data_path, videos))
     return records

@@ -76,7 +76,7 @@ class MemorySource:
             elif any(len(episode.values[key]) != episode.length for episode in episodes):
                 raise DatasetError(f"{name}: {key!r} has no timestamps, so it needs one value a control step")
         if stats is None:
-            numbers = [key for key, stream in streams.items() if stream.kind != "image"]
+            numbers = [key for key, stream in streams.items() if not stream.is_picture]
             stats = {key: statistics.of_values(self._values[key]) for key in numbers}
         self.statistics = stats
 

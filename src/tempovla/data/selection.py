@@ -126,7 +126,7 @@ class Selection:
     @cached_property
     def statistics(self) -> Statistics:
         """Exact statistics of the streams of numbers, over what was selected."""
-        numbers = [key for key, stream in self.streams.items() if stream.kind != "image"]
+        numbers = [key for key, stream in self.streams.items() if not stream.is_picture]
         return statistics.compute(self, numbers)
 
     @property

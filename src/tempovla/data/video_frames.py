@@ -37,6 +37,8 @@ class VideoFrames:
             DatasetError: if a file is missing or incomplete, has frames of another size, or lacks the episode's.
         """
         for key, span in record.videos.items():
+            if key not in self._meta.features:
+                continue
             video = self._pool.get(span.path)
             height, width, _ = self._meta.features[key].shape
             if video.size != (height, width):
@@ -55,7 +57,7 @@ class VideoFrames:
         """
         wanted: dict[Path, dict[int, list[tuple[int, int]]]] = {}
         for row, record in enumerate(records):
-            path = record.videos[key].path
+            path = record.video(key).path
             numbers = self._pool.get(path).numbers(self._times_s(record, key, steps[row]), self._meta.fps)
             places = wanted.setdefault(path, {})
             for step, number in enumerate(numbers.tolist()):
@@ -79,7 +81,7 @@ class VideoFrames:
     def _times_s(self, record: EpisodeRecord, key: str, steps: NDArray[np.int64]) -> NDArray[np.float64]:
         """Times of an episode's frames in its video file: those of the rows, freed from jitter."""
         recorded_s = self._columns.values(record, "timestamp").reshape(-1)[steps].astype(np.float64)
-        return record.videos[key].start_s + np.round(recorded_s * self._meta.fps) / self._meta.fps
+        return record.video(key).start_s + np.round(recorded_s * self._meta.fps) / self._meta.fps
 
 
 def _wrong_size(path: Path, key: str, found: tuple[int, ...], declared: tuple[int, ...]) -> DatasetError:

@@ -14,7 +14,7 @@ from tempovla.timeline.task import Embodiment
 Statistics = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Per stream: ``mean``, ``std``, ``min``, ``max``, ``count`` and, where known, ``q01``, ``q99``."""
 
-StreamKind = Literal["image", "state", "action", "scalar"]
+StreamKind = Literal["image", "depth", "state", "action", "scalar"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class StreamInfo:
     """What a stream holds.
 
     Attributes:
-        kind: images are uint8 RGB (H, W, 3); the rest are float or int vectors.
+        kind: images are uint8 RGB (H, W, 3); depth is float32 metres (H, W, 1), 0 where there is no reading; the rest
+            are float or int vectors.
         shape: shape of one value, e.g. (64, 64, 3) or (7,).
         dtype: numpy name of the stored type.
         rate_hz: nominal rate of the stream's own clock [Hz].
@@ -34,6 +35,23 @@ class StreamInfo:
     dtype: str
     rate_hz: float
     names: tuple[str, ...] = ()
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the values are pictures, of colours or of distances."""
+        return self.kind in ("image", "depth")
+
+
+class StreamTable(dict[str, StreamInfo]):
+    """The streams of a source by key.
+
+    Attributes:
+        left_out: why streams that the files declare are not there, by key.
+    """
+
+    def __init__(self, streams: Mapping[str, StreamInfo], left_out: Mapping[str, str]) -> None:
+        super().__init__(streams)
+        self.left_out = dict(left_out)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def test_damaged_parquet(root: Path, version: str) -> None:
 
 def test_missing_video(root: Path, version: str) -> None:
     (root / VIDEO[version]).unlink()
-    for read in (inspect, sample):
+    for read in (inspect, sample) if version == "v21" else (sample,):  # nothing is left of the camera in v3.0
         refused(root, VIDEO[version], "missing", "copy the dataset again", read=read)
 
 
@@ -206,7 +206,7 @@ def test_size_that_contradicts_the_frames(root: Path) -> None:
 
 def test_feature_that_is_in_no_file(root: Path, version: str) -> None:
     edit_info(root, lambda info: info["features"].update(reward={"dtype": "float32", "shape": [1], "names": None}))
-    refused(root, DATA[version], "no column 'reward'", read=lambda r: sample_windows(r, 1, 0, ["reward=0"]))
+    refused(root, "data/chunk-000/", "has no column 'reward'", read=lambda r: sample_windows(r, 1, 0, ["reward=0"]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -59,7 +59,7 @@ def test_what_is_v30_already_is_copied_whole(tmp_path: Path) -> None:
 
 def test_a_damaged_v30_dataset_is_not_copied(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "v30_h264", tmp_path / "old")
-    next((tmp_path / "old" / "videos").rglob("*.mp4")).unlink()
+    next((tmp_path / "old" / "videos").rglob("*.mp4")).write_bytes(b"no video")
     with pytest.raises(DatasetError, match="mp4"):
         convert(tmp_path / "old", tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -1,0 +1,238 @@
+"""The columns that ``meta/info.json`` declares: which of them can be read and how, and why the others are left out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.layout import BOOKKEEPING, DatasetMeta, Depth, Feature
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+
+DEPTH_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+"""Metres of one unit."""
+
+_PICTURE_DTYPES = ("video", "image")
+_DEPTH_TYPES = ("uint16", "float16", "float32", "float64", "int32", "int64", "uint32")
+
+
+def parse_features(info: Mapping[str, Any], path: Path) -> tuple[dict[str, Feature], dict[str, str]]:
+    """Read the entries of ``info.json`` under ``features``.
+
+    A state or an action of whole numbers is read as float32, as policies need it.
+
+    Args:
+        info: content of the file.
+        path: the file, for messages.
+
+    Returns:
+        The columns that can be read, by key; and why each of the others is left out.
+
+    Raises:
+        DatasetError: if there are no entries at all.
+    """
+    entries = info["features"]
+    if not isinstance(entries, Mapping):
+        raise DatasetError(f"{path}: features is {entries!r}, not an object; restore the file")
+    features: dict[str, Feature] = {}
+    left_out: dict[str, str] = {}
+    for key, entry in entries.items():
+        try:
+            features[key] = _feature(key, entry)
+        except ValueError as error:
+            left_out[key] = f"{path} {error}"
+    for key in BOOKKEEPING:  # every dataset has these columns, whatever it says of them
+        left_out.pop(key, None)
+        if key in entries and (key not in features or features[key].shape != (1,)):
+            features[key] = Feature("float32" if key == "timestamp" else "int64", (1,))
+    return features, left_out
+
+
+def names_problem(entry: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
+    """Why the names of the dimensions are not used, where there are some; None where nothing is wrong with them."""
+    names = entry.get("names")
+    if names is None or parse_names(names, shape):
+        return None
+    return f"names {names!r} are not one for each of {math.prod(shape)} dimensions, so they are not used"
+
+
+def parse_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of the dimensions; none where they are not one a dimension.
+
+    They come as a list, as a list of lists, as an object of lists such as ``{"motors": [...]}`` or as an object of
+    positions such as ``{"x": 0, "y": 1}``, which gives the order.
+    """
+    leaves = list(_leaves(names))
+    positions = [_is_int(place) for _, place in leaves]
+    if any(positions) and not all(positions):
+        return ()
+    if all(positions):
+        places = sorted((place, name) for name, place in leaves)
+        flat = [name for _, name in places] if [place for place, _ in places] == list(range(len(leaves))) else []
+    else:
+        flat = [name for _, name in leaves]
+    if len(flat) != math.prod(shape) or not all(isinstance(name, str) for name in flat):
+        return ()
+    return tuple(flat)
+
+
+def parse_unit(text: str) -> float:
+    """Metres of one unit of a depth picture, from ``m``, ``cm``, ``mm`` or a number of metres such as ``0.0001``.
+
+    Raises:
+        DatasetError: if it is none of these.
+    """
+    try:
+        metres = DEPTH_UNITS.get(text) or float(text)
+    except ValueError:
+        metres = math.nan
+    if not (math.isfinite(metres) and metres > 0):
+        raise DatasetError(f"depth unit {text!r}; give m, cm, mm or the metres of one unit, such as 0.001")
+    return metres
+
+
+def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
+    """Return the metadata with a unit for the depth pictures that have none.
+
+    Raises:
+        DatasetError: if it is no unit, or a depth declares another one.
+    """
+    metres = parse_unit(unit)
+    features = dict(meta.features)
+    for key, feature in meta.features.items():
+        if feature.depth is None:
+            continue
+        if feature.depth.unit_m not in (None, metres):
+            raise DatasetError(
+                f"{meta.root}: depth unit {unit!r}, but meta/info.json gives {key!r} one of {feature.depth.unit_m:g} "
+                "m; leave the option out, or correct the file"
+            )
+        features[key] = replace(feature, depth=replace(feature.depth, unit_m=metres))
+    return replace(meta, features=features)
+
+
+def _feature(key: str, entry: Any) -> Feature:
+    """One column.
+
+    Raises:
+        ValueError: if it cannot be read, saying why.
+    """
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("dtype"), str):
+        raise ValueError(f"gives {key!r} no dtype: {entry!r}")
+    dtype = entry["dtype"]
+    if dtype == "string":
+        raise ValueError(f"declares {key!r} as text, which no stream holds")
+    shape = _shape(key, entry)
+    info = _picture_info(entry)
+    flagged = any(info.get(name) is True for name in ("is_depth_map", "video.is_depth_map"))
+    if dtype in _PICTURE_DTYPES or dtype == "depth":
+        if not flagged and dtype != "depth":
+            axis = _channel_axis(shape, entry.get("names"), (1, 3))
+            if axis is None:
+                raise ValueError(f"gives camera {key!r} the shape {list(shape)}; one or three channels are read")
+            height, width = shape[:2] if axis == 2 else shape[1:]
+            return Feature(dtype, (height, width, 3), is_channels_first=axis == 0)
+        if dtype == "video":
+            raise ValueError(f"declares {key!r} as depth in a video, which is not read; store it as 16-bit pictures")
+        return Feature("image", _depth_shape(key, shape), depth=_depth(key, info))
+    number = _number_type(key, dtype)
+    is_named = "depth" in re.split(r"[^a-z]+", key.lower()) and number in _DEPTH_TYPES
+    if flagged or (is_named and len(shape) in (2, 3) and min(shape) >= 1 and _is_one_channel(shape)):
+        return Feature(number, _depth_shape(key, shape), depth=_depth(key, info))
+    if key in (STATE_KEY, ACTION_KEY) and not np.issubdtype(number, np.floating):
+        number = "float32"
+    return Feature(number, shape, parse_names(entry.get("names"), shape))
+
+
+def _shape(key: str, entry: Mapping[str, Any]) -> tuple[int, ...]:
+    shape = entry.get("shape")
+    sizes = [shape] if _is_int(shape) else shape
+    if not isinstance(sizes, list | tuple) or not all(_is_size(size) for size in sizes):
+        raise ValueError(f"gives {key!r} the shape {shape!r}, not a list of positive sizes")
+    return tuple(int(size) for size in sizes) or (1,)
+
+
+def _number_type(key: str, dtype: str) -> str:
+    try:
+        number = np.dtype(dtype)
+    except TypeError:
+        number = np.dtype(object)
+    if number.kind not in "biuf" or number.itemsize > 8:
+        raise ValueError(f"declares {key!r} with dtype {dtype!r}, which is not read")
+    return number.name
+
+
+def _picture_info(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an entry says of its pictures; older writers called it `video_info`."""
+    parts = [entry.get(name) for name in ("video_info", "info")]
+    return {name: value for part in parts if isinstance(part, Mapping) for name, value in part.items()}
+
+
+def _channel_axis(shape: tuple[int, ...], names: Any, channels: tuple[int, ...]) -> int | None:
+    """Which axis of a picture holds its channels, 0 or 2; names tell it where the sizes leave it open."""
+    axes = [axis for axis in (2, 0) if len(shape) == 3 and shape[axis] in channels]
+    flat = [str(name).lower() for _, name in _leaves(names)]
+    told = [axis for axis in axes if len(flat) == 3 and flat[axis].startswith("channel")]
+    return next(iter(told or axes), None)
+
+
+def _is_one_channel(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or 1 in (shape[0], shape[-1])
+
+
+def _depth_shape(key: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) == 2:
+        return shape[0], shape[1], 1
+    if len(shape) == 3 and shape[2] == 1:
+        return shape[0], shape[1], 1
+    if len(shape) == 3 and shape[0] == 1:
+        return shape[1], shape[2], 1
+    raise ValueError(f"gives depth {key!r} the shape {list(shape)}; depth has one channel")
+
+
+def _depth(key: str, info: Mapping[str, Any]) -> Depth:
+    unit = info.get("depth_unit", info.get("video.depth_unit"))
+    scale = info.get("depth_scale")
+    metres = None
+    if unit is not None:
+        if unit not in DEPTH_UNITS:
+            raise ValueError(f"gives depth {key!r} the unit {unit!r}; m, cm and mm are read")
+        metres = DEPTH_UNITS[unit]
+    if scale is not None:  # as RealSense has it: metres of one unit; some others write its inverse
+        if not _is_number(scale) or not 0 < scale <= 1 or (metres is not None and not math.isclose(scale, metres)):
+            raise ValueError(f"gives depth {key!r} depth_scale {scale!r} and depth_unit {unit!r}; give one of them")
+        metres = float(scale)
+    low, high = info.get("depth_min"), info.get("depth_max")
+    if not all(bound is None or (_is_number(bound) and bound >= 0) for bound in (low, high)):
+        raise ValueError(f"gives depth {key!r} the range {low!r} to {high!r}, which must be metres")
+    return Depth(metres, low, high)
+
+
+def _leaves(names: Any, name: Any = None) -> Iterator[tuple[Any, Any]]:
+    """Every name with what stands beside it: its position in an object of positions, else the name itself."""
+    if isinstance(names, Mapping):
+        for inner, value in names.items():
+            yield from _leaves(value, inner)
+    elif isinstance(names, list | tuple):
+        for value in names:
+            yield from _leaves(value, value)
+    elif names is not None or name is not None:
+        yield (name if _is_int(names) else names), names
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return (_is_int(value) or (isinstance(value, float) and value.is_integer())) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
