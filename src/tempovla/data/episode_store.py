@@ -89,6 +89,8 @@ class EpisodeStore:
         """Write down how the pictures will be made, where that is known; before the first episode."""
         if recording:
             self._staging.publish_json(recording, self.root / RECORDING_PATH, indent=4)
+        else:
+            (self.root / RECORDING_PATH).unlink(missing_ok=True)
 
     def resume(self, meta: DatasetMeta) -> None:
         """Go on after the last episode that `meta` counts; remove what a killed writer left beyond it."""

@@ -102,11 +102,13 @@ class DatasetWriter:
                 self._store.set_recording(recording)
         elif resume:
             meta = load_meta(self.root)
-            self._refuse_other_layout(meta.version, meta.fps, meta.features)
             if meta.episodes:
+                self._refuse_other_layout(meta.version, meta.fps, meta.features)
                 self._refuse_other_recording(recording)
             self._store.resume(meta)
-            if not meta.episodes:
+            if not meta.episodes:  # what a call left that failed before its first episode says nothing about this one
+                self._store.info = info
+                self._store.create()
                 self._store.set_recording(recording)
         else:
             raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder, or resume it")

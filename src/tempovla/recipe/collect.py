@@ -107,7 +107,9 @@ def episodes_done(root: Path, asked: dict[str, Any]) -> int:
     if not (root / "meta" / "info.json").exists():
         return 0
     done = len(open_dataset(root))
-    recorded = read_json(root / RECORD, remedy="choose another folder") if done or (root / RECORD).exists() else asked
+    if not done:  # of a call that failed before its first episode
+        return 0
+    recorded = read_json(root / RECORD, remedy="choose another folder")
     for key, value in asked.items():
         if recorded.get(key) != value:
             raise ValueError(

@@ -207,10 +207,10 @@ def _opened_record(folder: Path, config: LiberoCollectConfig) -> dict[str, Any]:
         ValueError: if the folder holds demonstrations that were asked for in other words.
     """
     path = folder / RECORD
-    if not path.exists():
-        if any((folder / name).exists() for name in (HDF5, LEROBOT)):
-            raise ValueError(f"{path}: no such file, but there are demonstrations; choose another folder")
+    if not _holds_demonstrations(folder):  # nothing yet, or what a call left that failed before its first episode
         return {"asked": config.to_json(), "episodes": {task: {} for task in config.task_names()}}
+    if not path.exists():
+        raise ValueError(f"{path}: no such file, but there are demonstrations; choose another folder")
     record = read_json(path, remedy="choose another folder")
     for key, value in config.to_json().items():
         if record["asked"].get(key) != value:
@@ -219,6 +219,13 @@ def _opened_record(folder: Path, config: LiberoCollectConfig) -> dict[str, Any]:
                 "the call that made it"
             )
     return record
+
+
+def _holds_demonstrations(folder: Path) -> bool:
+    """Whether there is an episode, in either format."""
+    if any((folder / HDF5).glob("*.hdf5")):
+        return True
+    return (folder / LEROBOT / "meta" / "info.json").exists() and len(open_dataset(folder / LEROBOT)) > 0
 
 
 def _leading(done: Sequence[int], per_task: int) -> int:

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.recipe.films import FilmKind, film_episodes
 from tempovla.recipe.journal import EpisodeJournal
 from tempovla.recipe.opened import open_policy
+from tempovla.recipe.outputs import Outputs
 from tempovla.recipe.progress import EvaluationProgress
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import cpu_seconds, write_json
@@ -26,7 +27,7 @@ from tempovla.recipe.wording import other_tasks
 from tempovla.rollout.controller import Actor
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.recorder import RolloutRecorder
-from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon, chunk_length
 from tempovla.timeline import Bundle
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
@@ -34,23 +35,6 @@ LOGGER = logging.getLogger(__name__)
 
 InitStates = Literal["benchmark", "random"]
 TIMING_SUFFIX, JOURNAL_SUFFIX = ".timing.json", ".partial.jsonl"
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What an evaluation leaves on the disk; None leaves it out.
-
-    Attributes:
-        results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not, and until
-            all is done a `.partial.jsonl` of the episodes so far, from which the same call goes on after a kill (but
-            not with `recordings`).
-        recordings: LeRobot v3.0 dataset of all episodes.
-        videos: folder for a success and a failure of every task, with an index.json for the report.
-    """
-
-    results: str | Path | None = None
-    recordings: str | Path | None = None
-    videos: str | Path | None = None
 
 
 def evaluate_checkpoint(
@@ -88,10 +72,12 @@ def evaluate_checkpoint(
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
             fewer initial states than episodes, the folder for recordings is not empty, an instruction is given and to
-            be wrong, or the policy may not be asked every `config.execution_horizon` steps.
+            be wrong, an output cannot be written, or the policy may not be asked every `config.execution_horizon`
+            steps.
         WorkerDiedError: if a simulator crashed.
     """
     outputs = outputs or Outputs()
+    outputs.check()
     if wrong_instruction and instruction is not None:
         raise ValueError(f"instruction {instruction!r} and wrong_instruction exclude each other; give one of them")
     for task in tasks:
@@ -103,8 +89,6 @@ def evaluate_checkpoint(
     check_acts_here(bundle, str(checkpoint), env_config)
     controller = policy.actor()
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
-    if outputs.results is not None:
-        Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True  # the same seeds give the same results
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
@@ -136,6 +120,7 @@ def evaluate_checkpoint(
             "episodes": [episode.to_json() for episode in episodes],
         }
         if outputs.results is not None:
+            Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
             write_json(Path(outputs.results), results)
             write_json(Path(outputs.results).with_suffix(TIMING_SUFFIX), timing)
         if outputs.videos is not None:
@@ -227,7 +212,8 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
 
 def _execution_horizon(controller: Actor, env_config: SimulatorConfig, config: EvaluationConfig) -> int:
     """What is executed of a chunk, which both the policy and the simulator have a say in."""
-    chosen = choose_execution_horizon(config.execution_horizon, controller.frame_stride)
+    chunk = chunk_length(controller.windows)
+    chosen = choose_execution_horizon(config.execution_horizon, controller.frame_stride, chunk)
     if isinstance(env_config, LimitsChunks):
         env_config.check_execution_horizon(chosen)
     return chosen

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from tempovla.env.libero import LiberoConfig
 from tempovla.env.libero_suites import STEP_LIMITS, problem_words
-from tempovla.recipe.evaluation import InitStates, Outputs, evaluate_checkpoint
+from tempovla.recipe.evaluation import InitStates, evaluate_checkpoint
 from tempovla.recipe.opened import provenance_of
+from tempovla.recipe.outputs import Outputs
 from tempovla.rollout.evaluate import EvaluationConfig
 
 LOGGER = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.env.memory import MemoryConfig
-from tempovla.recipe.evaluation import Outputs, evaluate_checkpoint
+from tempovla.recipe.evaluation import evaluate_checkpoint
 from tempovla.recipe.opened import provenance_of
+from tempovla.recipe.outputs import Outputs
 from tempovla.rollout.evaluate import EvaluationConfig
 
 LOGGER = logging.getLogger(__name__)

@@ -9,55 +9,66 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 
 LOGGER = logging.getLogger(__name__)
+LONGEST_VALUE = 40
 FIGURES = ("instruction", "success", "steps", "total_reward", "policy_calls", "policy_s")
 
 
 class EpisodeJournal:
     """A file of JSON lines: what the episodes follow from, then every episode, without its recording.
 
-    A last line without its newline is what a kill leaves, and is dropped.
+    The file appears with the first episode, and its folder with it: a call that fails before leaves nothing, and a file
+    that holds no episode blocks no other call. A last line without its newline is what a kill leaves, and is dropped.
 
     Args:
         path: the file; gone on with if it exists.
         identity: what episodes follow from beside their specs, as plain JSON values.
 
     Raises:
-        ValueError: if the file's episodes follow from something else.
+        ValueError: if the file's episodes follow from something else, or are not readable.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
-        head = f"{json.dumps(identity)}\n"
-        first, *kept = _whole_lines(path) or [head]
-        if first != head:
+        self._head = f"{json.dumps(identity)}\n"
+        first, *self._kept = _whole_lines(path) or [self._head]
+        difference = _difference(path, first, self._head) if self._kept else None
+        if difference is not None:
             raise ValueError(
-                f"{path}: keeps episodes of another checkpoint, simulator or version; evaluate that one to its end, "
-                "remove the file, or write to another one"
+                f"{path}: keeps episodes of another checkpoint, simulator or version ({difference}); "
+                "evaluate that one to its end, remove the file, or write to another one"
             )
-        self.episodes = dict(map(_read, kept))
+        self.episodes = dict(_read(path, number, line) for number, line in enumerate(self._kept, start=2))
         """What is there already, by spec."""
-        part = path.with_name(f".{path.name}.part")
-        part.write_text("".join([head, *kept]))
-        part.replace(path)
-        self._file = path.open("a")
-        if kept:
-            LOGGER.info("%s: going on after %d episodes", path, len(kept))
+        self._file: TextIO | None = None
+        if self._kept:
+            LOGGER.info("%s: going on after %d episodes", path, len(self._kept))
 
     def add(self, result: EpisodeResult) -> None:
         """Keep an episode; it is on the disk when this returns."""
         self.episodes[result.spec] = result
         actions = None if result.actions is None else result.actions.tolist()
         figures = {name: getattr(result, name) for name in FIGURES}
-        self._file.write(json.dumps({"spec": asdict(result.spec), "actions": actions} | figures) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        file = self._opened()
+        file.write(json.dumps({"spec": asdict(result.spec), "actions": actions} | figures) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+    def _opened(self) -> TextIO:
+        """The file, without what a kill left half-written."""
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part = self.path.with_name(f".{self.path.name}.part")
+            part.write_text("".join([self._head, *self._kept]))
+            part.replace(self.path)
+            self._file = self.path.open("a")
+        return self._file
 
     def __enter__(self) -> EpisodeJournal:
         return self
@@ -65,10 +76,11 @@ class EpisodeJournal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the file, or leave it where an error or Ctrl-C came between."""
-        self._file.close()
-        if error is None:
-            self.path.unlink()
+        """Remove the file, or leave it where an error or Ctrl-C came between and it keeps episodes."""
+        if self._file is not None:
+            self._file.close()
+        if error is None or not self.episodes:
+            self.path.unlink(missing_ok=True)
         else:
             LOGGER.warning("%s keeps %d episodes; the same command goes on from there", self.path, len(self.episodes))
 
@@ -78,8 +90,43 @@ def _whole_lines(path: Path) -> list[str]:
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def _read(line: str) -> tuple[EpisodeSpec, EpisodeResult]:
-    data = json.loads(line)
-    spec = EpisodeSpec(**data["spec"])
-    actions = None if data["actions"] is None else np.array(data["actions"], np.float32)
-    return spec, EpisodeResult(spec, actions=actions, **{name: data[name] for name in FIGURES})
+def _difference(path: Path, kept: str, asked: str) -> str | None:
+    """The first of the values that episodes follow from which is another one now, in words; None if there is none.
+
+    Raises:
+        ValueError: if the file does not begin with such values.
+    """
+    try:
+        then, now = _values(json.loads(kept)), _values(json.loads(asked))
+    except (AttributeError, ValueError):
+        raise ValueError(f"{path}: does not begin as a journal of episodes does; remove the file") from None
+    key = next((key for key in then | now if then.get(key) != now.get(key)), None)
+    return None if key is None else f"{key} was {_brief(then.get(key))}, and is {_brief(now.get(key))} now"
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def _values(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by key, those of nested objects by `outer.inner`."""
+    found: dict[str, Any] = {}
+    for key, value in identity.items():
+        found |= {f"{key}.{inner}": item for inner, item in value.items()} if isinstance(value, dict) else {key: value}
+    return found
+
+
+def _read(path: Path, number: int, line: str) -> tuple[EpisodeSpec, EpisodeResult]:
+    """An episode of a line.
+
+    Raises:
+        ValueError: naming file and line, if it is none.
+    """
+    try:
+        data = json.loads(line)
+        spec = EpisodeSpec(**data["spec"])
+        actions = None if data["actions"] is None else np.array(data["actions"], np.float32)
+        return spec, EpisodeResult(spec, actions=actions, **{name: data[name] for name in FIGURES})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: line {number} is no episode ({error!r}); remove the file") from None

@@ -23,7 +23,7 @@ class EvaluationConfig:
         num_envs: environments in parallel.
         workers: processes that simulate them.
         execution_horizon: actions of a chunk that are executed before the policy is asked again; None is the policy's
-            own stride, and 6 for policies that may be asked at any step.
+            own stride, and 6 (or the whole chunk, where it is shorter) for policies that may be asked at any step.
         max_steps: control steps after which an episode counts as failed; None leaves it to the environment's config.
     """
 

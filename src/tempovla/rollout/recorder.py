@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -64,3 +65,5 @@ class RolloutRecorder:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
+        elif self._writer is not None and not len(self._writer):
+            shutil.rmtree(self.root)  # was empty before, and a dataset without episodes would block the next call

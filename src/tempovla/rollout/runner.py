@@ -14,31 +14,46 @@ from tempovla.env.vector import ChunkResult, ShardedVectorEnv
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Actor
 from tempovla.rollout.schedule import Schedule
+from tempovla.timeline import Window
 from tempovla.timeline.keys import ACTION_KEY
 
 DEFAULT_EXECUTION_HORIZON = 6
 
 
-def choose_execution_horizon(asked: int | None, frame_stride: int | None) -> int:
-    """How many actions of a chunk to execute: what is asked for, else the policy's stride, else 6.
+def chunk_length(windows: Sequence[Window]) -> int | None:
+    """How many actions a policy with these windows decides on at a time; None if they do not say so."""
+    return next((max(window.offsets) + 1 for window in windows if window.key == ACTION_KEY), None)
+
+
+def choose_execution_horizon(asked: int | None, frame_stride: int | None, chunk: int | None = None) -> int:
+    """How many actions of a chunk to execute: what is asked for, else the policy's stride, else 6 or the whole chunk.
 
     Args:
         asked: None leaves it to the policy.
         frame_stride: of the policy; None if it may be asked again at any step.
+        chunk: how many actions the policy decides on at a time, see `chunk_length`; None if nobody knows.
 
     Raises:
-        ValueError: if another number is asked for than the only one that shows the policy the frames it learned from.
+        ValueError: if more actions are asked for than a chunk has, or another number than the only one that shows the
+            policy the frames it learned from.
     """
     if asked is not None and asked < 1:
         raise ValueError(f"execution_horizon={asked} must be at least 1")
-    if frame_stride is None:
-        return DEFAULT_EXECUTION_HORIZON if asked is None else asked
-    if asked not in (None, frame_stride):
+    if frame_stride is not None:
+        if asked not in (None, frame_stride):
+            raise ValueError(
+                f"execution_horizon={asked} is not the policy's frame_stride={frame_stride}, the control steps between "
+                "the frames it learned from; leave execution_horizon out, or train with another stride"
+            )
+        return frame_stride
+    if asked is None:
+        return DEFAULT_EXECUTION_HORIZON if chunk is None else min(DEFAULT_EXECUTION_HORIZON, chunk)
+    if chunk is not None and asked > chunk:
         raise ValueError(
-            f"execution_horizon={asked} is not the policy's frame_stride={frame_stride}, the control steps between the "
-            "frames it learned from; leave execution_horizon out, or train with another stride"
+            f"execution_horizon={asked} exceeds the policy's chunk of {chunk}; give {chunk} at the most, or leave "
+            "execution_horizon out"
         )
-    return frame_stride
+    return asked
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,8 @@ class RolloutRunner:
     def __init__(self, controller: Actor, env: ShardedVectorEnv, execution_horizon: int | None = None) -> None:
         self.controller = controller
         self.env = env
-        self.execution_horizon = choose_execution_horizon(execution_horizon, controller.frame_stride)
+        chunk = chunk_length(controller.windows)
+        self.execution_horizon = choose_execution_horizon(execution_horizon, controller.frame_stride, chunk)
         self._builder = ContextBuilder(controller.windows, controller.embodiment, env.num_envs)
         self._rows: list[_Row | None] = []
 

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("gymnasium")
 
+from tempovla.data.errors import DatasetError
 from tempovla.env.collect import Demonstration
 from tempovla.env.memory import MemoryConfig
 from tempovla.recipe import collect
@@ -32,6 +33,21 @@ def demonstrated(monkeypatch):
 
     monkeypatch.setattr(collect, "collect_episodes", episodes)
     return limit
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, DatasetError])
+def test_a_call_that_fails_before_its_first_episode_blocks_no_other(tmp_path, monkeypatch, failure):
+    def fails(*_):
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collect.DatasetWriter, "add_episode", fails)
+        with pytest.raises(failure):
+            collect_memory(tmp_path / "data", ["colour-cue"], 3, 0, SHORT)
+    source = collect_dataset(tmp_path / "data", ["push-v3"], 2, 1)
+    assert (len(source), source.recording) == (2, {})
+    with pytest.raises(ValueError, match="seed was 1, and is 2 now; choose another folder, or repeat the call"):
+        collect_dataset(tmp_path / "data", ["push-v3"], 2, 2)
 
 
 def test_a_memory_dataset_tells_how_long_cues_and_delays_are(tmp_path):

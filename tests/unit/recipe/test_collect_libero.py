@@ -42,11 +42,22 @@ def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path: Path
 
 def test_a_folder_with_other_demonstrations_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "hdf5").mkdir()
+    (tmp_path / "hdf5" / "push_demo.hdf5").write_bytes(b"")
     with pytest.raises(ValueError, match=r"collect\.json: no such file, but there are demonstrations"):
         collect_libero(tmp_path, SMALL)
     (tmp_path / "collect.json").write_text(json.dumps({"asked": SMALL.to_json(), "episodes": {}}))
     with pytest.raises(ValueError, match=r"collect\.json: noise was 0\.3, and is 0\.1 now; choose another folder"):
         collect_libero(tmp_path, replace(SMALL, noise=0.1))
+
+
+def test_a_call_that_failed_before_its_first_episode_blocks_no_other(tmp_path: Path) -> None:
+    record = {"asked": SMALL.to_json(), "episodes": {TASKS[0]: {"0": {}}, TASKS[1]: {}}}
+    (tmp_path / "collect.json").write_text(json.dumps(record))
+    (tmp_path / "hdf5").mkdir()
+    recipe.DatasetWriter(tmp_path / "lerobot", {}, 20.0)
+    begun = recipe._opened_record(tmp_path, replace(SMALL, noise=0.1))
+    assert begun["asked"]["noise"] == 0.1
+    assert begun["episodes"] == {task: {} for task in TASKS}
 
 
 def test_what_is_there_without_a_gap_is_counted_task_by_task() -> None:

@@ -20,7 +20,8 @@ from tempovla.env.metaworld_tasks import INSTRUCTIONS
 from tempovla.env.seeding import episode_seed
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.recipe import evaluation
-from tempovla.recipe.evaluation import Outputs, evaluate_checkpoint
+from tempovla.recipe.evaluation import evaluate_checkpoint
+from tempovla.recipe.outputs import Outputs
 from tempovla.rollout.evaluate import EvaluationConfig
 from tempovla.rollout.metrics import wilson_interval
 from tempovla.rollout.runner import EpisodeResult
@@ -135,7 +136,7 @@ def test_an_instruction_is_given_or_wrong_but_not_both(checkpoint, asked):
     assert "specs" not in asked
 
 
-@pytest.mark.parametrize(("asked_for", "stride", "resolved"), [(None, None, 6), (4, None, 4), (None, 3, 3), (3, 3, 3)])
+@pytest.mark.parametrize(("asked_for", "stride", "resolved"), [(None, None, 4), (3, None, 3), (None, 3, 3), (3, 3, 3)])
 def test_the_execution_horizon_that_was_taken_is_what_results_say(
     checkpoint, asked, monkeypatch, asked_for, stride, resolved
 ):
@@ -152,7 +153,48 @@ def test_another_execution_horizon_than_the_policys_stride_is_refused_at_once(tm
     assert not (tmp_path / "deep").exists()
 
 
-@pytest.mark.parametrize(("asked_for", "stride", "resolved"), [(None, None, 6), (7, None, 7), (None, 9, 9)])
+def test_more_than_the_chunk_is_refused_before_anything_is_written(tmp_path, checkpoint, asked):
+    outputs = Outputs(results=tmp_path / "deep" / "results.json")
+    with pytest.raises(ValueError, match=r"^execution_horizon=5 exceeds the policy's chunk of 4; give 4 at the most"):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, replace(CONFIG, execution_horizon=5), outputs=outputs)
+    assert not (tmp_path / "deep").exists()
+    evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+    assert json.loads((tmp_path / "deep" / "results.json").read_text())["execution_horizon"] == 4
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_hours_of_episodes(tmp_path, checkpoint, asked):
+    (tmp_path / "notes").write_text("mine")
+    for outputs, said in (
+        (Outputs(results=tmp_path), r"a folder, but the results are a file; give .*results\.json"),
+        (Outputs(results=tmp_path / "notes" / "results.json"), r"notes: a file, so the results results\.json cannot"),
+        (Outputs(recordings=tmp_path / "notes"), "notes: a file, so the recordings cannot be written into"),
+        (Outputs(videos=tmp_path / "notes" / "videos"), "notes: a file, so the videos cannot be written into"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+    assert "specs" not in asked
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "notes"]
+
+
+def test_a_call_that_failed_blocks_no_other(tmp_path, checkpoint, asked):
+    """Neither at its first episode, nor with a success before, nor with a recording."""
+    outputs = Outputs(results=tmp_path / "out" / "results.json")
+    recorded = Outputs(recordings=tmp_path / "rollouts")
+    asked["killed_after"] = 0
+    for target in (outputs, recorded):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=target)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "rollouts").exists()
+    del asked["killed_after"]
+    other = replace(CONFIG, execution_horizon=2, max_steps=9)
+    for target in (outputs, outputs, recorded):
+        results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, other, outputs=target)
+        assert results["execution_horizon"] == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["results.json", "results.timing.json"]
+
+
+@pytest.mark.parametrize(("asked_for", "stride", "resolved"), [(None, None, 4), (3, None, 3), (None, 9, 9)])
 def test_a_chunk_that_carries_the_cue_is_refused_whoever_chose_its_length(
     checkpoint, asked, monkeypatch, asked_for, stride, resolved
 ):
@@ -232,5 +274,5 @@ def test_episodes_of_other_weights_are_not_taken_over(tmp_path, checkpoint, aske
         evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
     bundle = Bundle.load(checkpoint)
     replace(bundle, weights={name: weight + 1 for name, weight in bundle.weights.items()}).save(checkpoint)
-    with pytest.raises(ValueError, match=r"results.partial.jsonl: keeps episodes of another checkpoint"):
+    with pytest.raises(ValueError, match=r"results.partial.jsonl: keeps episodes of another checkpoint.*sha256 was"):
         evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)

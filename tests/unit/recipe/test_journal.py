@@ -57,6 +57,40 @@ def test_a_journal_of_something_else_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "results.partial.jsonl"
     interrupted(path, RESULT)
     before = path.read_text()
-    with pytest.raises(ValueError, match="of another checkpoint, simulator or version; evaluate that one to its end"):
-        EpisodeJournal(path, WHO | {"checkpoint": "def"})
-    assert path.read_text() == before
+    for other, difference in (
+        ({"checkpoint": "def"}, r'checkpoint was "abc", and is "def" now'),
+        ({"simulator": {"cameras": []}}, r'simulator\.cameras was \["front"\], and is \[\] now'),
+    ):
+        said = rf"keeps episodes of another checkpoint, simulator or version \({difference}\); evaluate that one to"
+        with pytest.raises(ValueError, match=said):
+            EpisodeJournal(path, WHO | other)
+        assert path.read_text() == before
+
+
+def test_a_journal_without_episodes_blocks_nobody(tmp_path):
+    path = tmp_path / "results.partial.jsonl"
+    for left in ('{"checkpoint": "def"}\n', '{"checkpoint": "abc", "sim', "", '{"checkpoint": "def"}\n{"spec": {"ta'):
+        path.write_text(left)
+        interrupted(path, RESULT)
+        assert set(EpisodeJournal(path, WHO).episodes) == {RESULT.spec}
+
+
+def test_a_call_that_fails_before_its_first_episode_leaves_nothing(tmp_path):
+    path = tmp_path / "deep" / "results.partial.jsonl"
+    interrupted(path)
+    assert not path.parent.exists()
+    path.parent.mkdir()
+    path.write_text('{"checkpoint": "def"}\n')
+    interrupted(path)
+    assert not path.exists()
+
+
+def test_what_is_no_journal_is_said_in_one_line(tmp_path):
+    path = tmp_path / "results.partial.jsonl"
+    path.write_text("episode,success\n1,0\n")
+    with pytest.raises(ValueError, match=r"results.partial.jsonl: does not begin as a journal .*; remove the file"):
+        EpisodeJournal(path, WHO)
+    interrupted(tmp_path / "good.jsonl", RESULT)
+    path.write_text((tmp_path / "good.jsonl").read_text() + '{"task": "push-v3"}\n')
+    with pytest.raises(ValueError, match=r"line 3 is no episode \(KeyError\('spec'\)\); remove the file"):
+        EpisodeJournal(path, WHO)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,19 @@ def test_an_error_in_between_leaves_what_was_recorded(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         broken_off()
     assert len(open_dataset(tmp_path / "rollouts")) == 1
+
+
+def test_an_error_before_the_first_episode_leaves_no_dataset(tmp_path):
+    wide = result(1, 5)
+    short = {**wide.recording, "action": wide.recording["action"][:3]}
+
+    def broken_off() -> None:
+        with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
+            recorder.add(replace(wide, recording=short))
+
+    with pytest.raises(DatasetError, match=r"'action' has shape \[3, 2\], not \[5, 2\]"):
+        broken_off()
+    assert not (tmp_path / "rollouts").exists()
 
 
 def test_a_recorder_without_episodes_leaves_no_dataset(tmp_path):

@@ -1,0 +1,48 @@
+"""What an evaluation writes, and whether it will be able to: known before hours of rollouts, not after them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What an evaluation leaves on the disk; None leaves it out.
+
+    Attributes:
+        results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not, and until
+            all is done a `.partial.jsonl` of the episodes so far, from which the same call goes on after a kill (but
+            not with `recordings`).
+        recordings: LeRobot v3.0 dataset of all episodes.
+        videos: folder for a success and a failure of every task, with an index.json for the report.
+    """
+
+    results: str | Path | None = None
+    recordings: str | Path | None = None
+    videos: str | Path | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be written, and write nothing.
+
+        Raises:
+            ValueError: if the results would be a folder, one of the folders a file, or nothing can be written there.
+        """
+        if self.results is not None:
+            path = Path(self.results)
+            if path.is_dir() or not path.name:
+                raise ValueError(f"{path}: a folder, but the results are a file; give {path / 'results.json'}")
+            _check_folder(path.parent, f"the results {path.name}")
+        for folder, what in ((self.recordings, "recordings"), (self.videos, "videos")):
+            if folder is not None:
+                _check_folder(Path(folder), f"the {what}")
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    """Refuse a folder that is none, or cannot be made or written in."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there}: a file, so {what} cannot be written into {folder}; give another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{there}: may not be written, so {what} would be lost; give another folder")
