@@ -292,7 +292,7 @@ def in_memory(folder: Path) -> MemorySource:
     toy = ToySource()
     episodes = [
         MemoryEpisode(
-            toy.episode(episode).instruction,
+            toy.instructions(episode),
             toy.episode(episode).length,
             {key: toy.values(episode, key) for key in toy.streams},
             {FRONT: toy.timestamps(episode, FRONT)},

@@ -41,3 +41,16 @@ def test_windows_of_batches_agree(case, tmp_path):
             return whole
 
         laws.check_shift(source, window, read_window=read_window, episodes=range(len(source)))
+
+
+def test_every_step_is_told_its_own_words(case, tmp_path):
+    source = case.build(tmp_path / "data")
+    mixture = Mixture([source])
+    starts = np.cumsum([0, *(source.episode(episode).length for episode in range(len(source)))])
+
+    def read_words(episode: int, step: int) -> str:
+        index = np.array([starts[episode] + step])
+        batch = SampleBatch(np.zeros(1, dtype=np.int64), index, torch.tensor([0]))
+        return collate(mixture, case.windows[:1], batch).context.task[0].instruction
+
+    laws.check_instructions(source, read_words=read_words, episodes=range(len(source)))

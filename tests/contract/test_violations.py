@@ -296,6 +296,18 @@ def test_a_source_that_calls_padding_valid_breaks_law_3():
         laws.check_shift(AllValid(), Window(STATE, (-1, 0)))
 
 
+def test_a_source_whose_steps_are_not_told_their_own_words_breaks_the_law():
+    class TellsTheFirst(ToySource):
+        def instructions(self, episode):
+            return super().instructions(episode)[:1]
+
+    laws.check_instructions(ToySource(), episodes=range(3))
+    with pytest.raises(LawViolation, match=r"number of instructions of episode 0 \(length 7\): .*expected 7, got 1"):
+        laws.check_instructions(TellsTheFirst())
+    with pytest.raises(LawViolation, match=r"at step 4: .*expected 'pull it out', got 'open the drawer'"):
+        laws.check_instructions(ToySource(), read_words=lambda episode, step: "open the drawer")
+
+
 WINDOWS = (Window(STATE, (-1, 0)), Window(FRONT, (0,)), Window(ACTION, tuple(range(HORIZON))))
 RAW = random_sample(WINDOWS, {STATE: (3,), FRONT: (16, 16, 3), ACTION: (2,)})
 

@@ -126,6 +126,10 @@ class ToySource:
     def episode(self, episode: int) -> EpisodeInfo:
         return EpisodeInfo(self.lengths[episode], "open the drawer")
 
+    def instructions(self, episode: int) -> Sequence[str]:
+        length = self.lengths[episode]
+        return ("open the drawer",) * min(length, 4) + ("pull it out",) * (length - 4)
+
     def timestamps(self, episode: int, key: str) -> np.ndarray:
         ticks = np.arange(self.lengths[episode]) / self.rate_hz
         if key != FRONT:

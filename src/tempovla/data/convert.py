@@ -63,7 +63,7 @@ def _record(source: EpisodeSource, target: Path, config: WriterConfig | None) ->
     rate_hz, robot, recording = source.rate_hz, source.embodiment.name, source.recording
     with DatasetWriter(target, features, rate_hz, robot_type=robot, config=config, recording=recording) as writer:
         for episode in range(len(source)):
-            writer.add_episode(frames(episode), source.episode(episode).instruction)
+            writer.add_episode(frames(episode), source.instructions(episode))
     return len(source)
 
 
@@ -106,8 +106,7 @@ class _Reader:
             else:
                 values = self._source.read(episode, key, steps).value
                 columns[key], stats[key] = number_column(values), of_values(values)
-        tasks = [meta.tasks[index] for index in self._source.task_at(episode).tolist()]
-        return EncodedEpisode(columns, videos, stats, tasks)
+        return EncodedEpisode(columns, videos, stats, self._source.instructions(episode))
 
     def _video(self, episode: int, key: str) -> bytes:
         record, fps = self._source.meta.episodes[episode], self._source.meta.fps

@@ -70,7 +70,7 @@ class EpisodeStore:
         self.root = root
         self.info = dict(info)
         self._staging = Staging(root)
-        self._tasks: list[str] = []
+        self._tasks: dict[int, str] = {}
         self._stats: Mapping[str, Statistic] | None = None
         self._data_number = 0
         self._data_size = 0
@@ -96,7 +96,7 @@ class EpisodeStore:
         """Go on after the last episode that `meta` counts; remove what a killed writer left beyond it."""
         self._staging.clear()
         self.info = dict(meta.info)
-        self._tasks = list(meta.tasks)
+        self._tasks = dict(meta.tasks or {})
         episodes = len(meta.episodes)
         for folder in ("data", "meta/episodes"):
             for path in sorted((self.root / folder).glob("*/*.parquet")):
@@ -116,8 +116,11 @@ class EpisodeStore:
         """Write one episode and count it; returns its index."""
         index, start, length = self.info["total_episodes"], self.info["total_frames"], len(episode.tasks)
         episode_tasks = list(dict.fromkeys(episode.tasks))
-        tasks = self._tasks + [task for task in episode_tasks if task not in self._tasks]
-        task_index = [tasks.index(task) for task in episode.tasks]
+        index_of = {words: index for index, words in reversed(self._tasks.items())}
+        new = [task for task in episode_tasks if task not in index_of]
+        tasks = self._tasks | dict(enumerate(new, start=1 + max(self._tasks, default=-1)))
+        index_of |= {words: index for index, words in tasks.items() if words in new}
+        task_index = [index_of[task] for task in episode.tasks]
         columns, stats = writer_meta.bookkeeping(index, start, task_index, self.info["fps"])
         table = pa.table({**episode.columns, **columns})
         stats = {**episode.stats, **stats}

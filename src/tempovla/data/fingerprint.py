@@ -37,14 +37,20 @@ def dataset_fingerprint(source: EpisodeSource, keys: Collection[str]) -> str:
         KeyError: if there is no such stream.
         OSError: if a file is gone.
     """
-    infos = [source.episode(index) for index in range(len(source))]
     facts = {
-        "episodes": [[info.length, info.instruction] for info in infos],
+        "episodes": [[source.episode(index).length, _words(source, index)] for index in range(len(source))],
         "rate_hz": source.rate_hz,
         "streams": {key: asdict(source.streams[key]) for key in sorted(keys)},
         "content": content_hash(source, keys),
     }
     return hash_json(facts)
+
+
+def _words(source: EpisodeSource, episode: int) -> str | list[list[Any]]:
+    """The words of an episode, or the steps from which on there are others, and those."""
+    told = source.instructions(episode)
+    changes = [[step, words] for step, words in enumerate(told) if step == 0 or words != told[step - 1]]
+    return told[0] if len(changes) == 1 else changes
 
 
 def content_hash(source: EpisodeSource, keys: Collection[str]) -> str:

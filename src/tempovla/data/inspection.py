@@ -12,6 +12,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.open import open_source
 from tempovla.data.window import gather
+from tempovla.data.words import words_told
 from tempovla.timeline.window import parse_window
 
 
@@ -20,8 +21,8 @@ def inspect(root: str | Path) -> dict[str, Any]:
 
     Returns:
         ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
-        ``tasks``, ``recording`` (how the pictures were made, where known), and ``features`` by key, each with
-        ``dtype`` (``video`` and ``image`` hold uint8 RGB), ``shape`` and ``names``.
+        ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
+        ``features`` by key, each with ``dtype`` (``video`` and ``image`` hold uint8 RGB), ``shape`` and ``names``.
 
     Raises:
         DatasetError: if it is no dataset, or a file of it is missing, truncated or contradicts the metadata.
@@ -30,10 +31,10 @@ def inspect(root: str | Path) -> dict[str, Any]:
     infos = [source.episode(i) for i in range(len(source))]
     if isinstance(source, LeRobotSource):
         source.check()
-        version, tasks = source.meta.version, list(source.meta.tasks)
+        version = source.meta.version
         dtypes = {key: feature.dtype for key, feature in source.meta.features.items()}
     else:
-        version, tasks = "libero-hdf5", list(dict.fromkeys(info.instruction for info in infos))
+        version = "libero-hdf5"
         dtypes = {key: "image" if stream.kind == "image" else stream.dtype for key, stream in source.streams.items()}
     return {
         "root": source.name,
@@ -46,7 +47,7 @@ def inspect(root: str | Path) -> dict[str, Any]:
             key: {"dtype": dtypes[key], "shape": list(stream.shape), "names": list(stream.names)}
             for key, stream in source.streams.items()
         },
-        "tasks": tasks,
+        "tasks": words_told(source),
         "recording": dict(source.recording),
     }
 

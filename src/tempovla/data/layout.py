@@ -77,14 +77,14 @@ class EpisodeRecord:
     Attributes:
         index: the `episode_index` of its rows.
         length: number of rows, that is of control steps.
-        tasks: instructions that occur in it.
+        tasks: what its entry says occurs in it, in words or as `task_index`, in no order.
         data_path: the parquet file with its rows.
         videos: camera key to span; a camera may have none of some episodes.
     """
 
     index: int
     length: int
-    tasks: tuple[str, ...]
+    tasks: tuple[str | int, ...]
     data_path: Path
     videos: Mapping[str, VideoSpan]
 
@@ -113,7 +113,7 @@ class DatasetMeta:
         robot_type: name of the robot, or "".
         features: columns by key.
         episodes: one record an episode, in order.
-        tasks: instructions by `task_index`.
+        tasks: instructions by `task_index`; None where there is no such file.
         info: ``meta/info.json`` as it is.
         left_out: why columns that are declared are not among `features`, by key.
     """
@@ -124,7 +124,7 @@ class DatasetMeta:
     robot_type: str
     features: Mapping[str, Feature]
     episodes: tuple[EpisodeRecord, ...]
-    tasks: tuple[str, ...]
+    tasks: Mapping[int, str] | None
     info: Mapping[str, Any]
     left_out: Mapping[str, str] = field(default_factory=dict)
 

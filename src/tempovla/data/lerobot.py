@@ -22,6 +22,7 @@ from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.statistics import aggregate
 from tempovla.data.stored_statistics import load_statistics
+from tempovla.data.tasks import RowTasks
 from tempovla.data.video_frames import VideoFrames
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind, StreamTable
@@ -62,17 +63,23 @@ class LeRobotSource:
         self.cache = cache
         self._columns = Columns(meta, cache)
         self._videos = VideoFrames(meta, self._columns, cache)
+        self._tasks = RowTasks(meta, self._columns)
+        self._words: dict[int, str | tuple[str, ...]] = {}
         self._checked: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"meta": self.meta, "cache": ByteCache(self.cache.max_bytes)}  # open files stay in their process
+        cache = ByteCache(self.cache.max_bytes)  # open files stay in their process
+        return {"meta": self.meta, "cache": cache, "_words": self._words}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["meta"], state["cache"])  # type: ignore[misc]
+        self._words = state["_words"]
 
     def with_cache(self, cache: ByteCache) -> LeRobotSource:
         """The same source with another cache and open files of its own."""
-        return LeRobotSource(self.meta, cache)
+        other = LeRobotSource(self.meta, cache)
+        other._words = self._words
+        return other
 
     @property
     def name(self) -> str:
@@ -128,9 +135,18 @@ class LeRobotSource:
         return len(self.meta.episodes)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length and (first) instruction of one episode."""
-        record = self._record(episode)
-        return EpisodeInfo(record.length, record.tasks[0] if record.tasks else "")
+        """Length and first instruction of one episode."""
+        words = self._words_of(episode)
+        return EpisodeInfo(self._record(episode).length, words if isinstance(words, str) else words[0])
+
+    def instructions(self, episode: int) -> tuple[str, ...]:
+        """(length,) words of every row, those of its own `task_index`; "" where it has none.
+
+        Raises:
+            DatasetError: if the dataset does not say which words are whose.
+        """
+        words = self._words_of(episode)
+        return (words,) * self._record(episode).length if isinstance(words, str) else words
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(length,) times of the rows [s]."""
@@ -170,8 +186,16 @@ class LeRobotSource:
         return hash_json([places, beside.hexdigest()])
 
     def task_at(self, episode: int) -> NDArray[np.int64]:
-        """(length,) which of `meta.tasks` each row carries out."""
-        return self._columns.values(self._record(episode), "task_index").reshape(-1)
+        """(length,) the `task_index` of each row, as the file has it.
+
+        Raises:
+            DatasetError: if it has none.
+        """
+        record = self._record(episode)
+        index = self._tasks.index(record)
+        if index is None:
+            raise DatasetError(f"{record.data_path}: no column 'task_index'; ask for instructions(episode) instead")
+        return index
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
         """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
@@ -200,6 +224,12 @@ class LeRobotSource:
         if key not in self.meta.features:
             raise unknown_stream(key, self.streams, self.name)
         return self.meta.features[key]
+
+    def _words_of(self, episode: int) -> str | tuple[str, ...]:
+        record = self._record(episode)
+        if record.index not in self._words:
+            self._words[record.index] = self._tasks.words(record)
+        return self._words[record.index]
 
     def _record(self, episode: int) -> EpisodeRecord:
         if not 0 <= episode < len(self):

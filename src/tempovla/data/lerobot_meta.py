@@ -18,6 +18,7 @@ from tempovla.data.layout import (
     read_info,
 )
 from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.tasks import task_map, tasks_of_episode
 
 _SPAN_CELLS = ("chunk_index", "file_index", "from_timestamp")
 """What an episode's entry says of a camera's video (v3.0)."""
@@ -48,9 +49,7 @@ def load_meta(root: str | Path) -> DatasetMeta:
     if frames != info["total_frames"]:
         raise DatasetError(f"{path}: total_frames is {info['total_frames']}, but the episodes have {frames} in all")
     robot = str(info.get("robot_type") or "")
-    return DatasetMeta(
-        folder, version, float(info["fps"]), robot, features, tuple(episodes), tuple(tasks), info, left_out
-    )
+    return DatasetMeta(folder, version, float(info["fps"]), robot, features, tuple(episodes), tasks, info, left_out)
 
 
 def load_recording(root: Path) -> dict[str, Any]:
@@ -103,13 +102,17 @@ def _unplaced_videos(root: Path, info: Mapping[str, Any], features: Mapping[str,
     return {key: f"{files[0]} has no column {name!r}" for name, key in wanted.items() if name not in columns}
 
 
-def _tasks_v21(root: Path) -> list[str]:
-    lines = _read_jsonl(root / "meta" / "tasks.jsonl", "task_index", "task")
-    return [line["task"] for line in sorted(lines, key=lambda line: line["task_index"])]
+def _tasks_v21(root: Path) -> dict[int, str] | None:
+    path = root / "meta" / "tasks.jsonl"
+    if not path.is_file():
+        return None
+    lines = _read_jsonl(path, "task_index", "task")
+    return task_map([(line["task_index"], line["task"]) for line in lines], path)
 
 
 def _episodes_v21(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
-    lines = _read_jsonl(root / "meta" / "episodes.jsonl", "episode_index", "length", "tasks")
+    path = root / "meta" / "episodes.jsonl"
+    lines = _read_jsonl(path, "episode_index", "length")
     records = []
     for line in sorted(lines, key=lambda line: line["episode_index"]):
         index = line["episode_index"]
@@ -119,18 +122,31 @@ def _episodes_v21(root: Path, info: Mapping[str, Any], features: Mapping[str, Fe
             for key in _video_keys(features)
         }
         data_path = root / info["data_path"].format(**place)
-        records.append(EpisodeRecord(index, line["length"], tuple(line["tasks"]), data_path, videos))
+        tasks = tasks_of_episode(line.get("tasks"), f"{path}: episode {index}")
+        records.append(EpisodeRecord(index, line["length"], tasks, data_path, videos))
     return records
 
 
-def _tasks_v30(root: Path) -> list[str]:
+def _tasks_v30(root: Path) -> dict[int, str] | None:
     path = root / "meta" / "tasks.parquet"
-    if not path.is_file() and not list((root / "meta" / "episodes").glob("*/*.parquet")):
-        return []  # a dataset without any episode yet
+    if not path.is_file():
+        return None
+    words = _words_column(path)
+    rows = read_columns(path, ["task_index", words]).to_pylist()
+    return task_map([(row["task_index"], row[words]) for row in rows], path)
+
+
+def _words_column(path: Path) -> str:
+    """The column of ``tasks.parquet`` with the words: `task`, or the one that pandas made of its index."""
     with open_parquet(path) as file:
-        text_column = next((name for name in file.schema_arrow.names if name != "task_index"), "task")
-    rows = read_columns(path, ["task_index", text_column]).to_pylist()
-    return [row[text_column] for row in sorted(rows, key=lambda row: row["task_index"])]
+        names = file.schema_arrow.names
+    for name in ("task", "__index_level_0__"):
+        if name in names:
+            return name
+    others = [name for name in names if name != "task_index"]
+    if len(others) != 1:
+        raise DatasetError(f"{path}: no column 'task' but {', '.join(names[:12])}; name the one with the words 'task'")
+    return others[0]
 
 
 def _episode_files(root: Path) -> list[Path]:
@@ -139,17 +155,21 @@ def _episode_files(root: Path) -> list[Path]:
 
 def _episodes_v30(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
     video_keys = _video_keys(features)
-    columns = ["episode_index", "length", "tasks", "data/chunk_index", "data/file_index"]
+    columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     for key in video_keys:
         columns += [f"videos/{key}/{name}" for name in _SPAN_CELLS]
-    rows = [row for path in _episode_files(root) for row in read_columns(path, columns).to_pylist()]
+    rows = []
+    for path in _episode_files(root):
+        with open_parquet(path) as file:
+            told = [name for name in ("tasks",) if name in file.schema_arrow.names]
+        rows += read_columns(path, columns + told).to_pylist()
     rows.sort(key=lambda row: row["episode_index"])
     records = []
     for row in rows[: info["total_episodes"]]:  # a writer that was killed may have left rows it did not commit
         data_path = info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
         placed = [key for key in video_keys if all(row[f"videos/{key}/{name}"] is not None for name in _SPAN_CELLS)]
         videos = {key: _video_span(root, info, row, key) for key in placed}
-        tasks = tuple(row["tasks"])
+        tasks = tasks_of_episode(row.get("tasks"), f"{root / 'meta' / 'episodes'}: episode {row['episode_index']}")
         records.append(EpisodeRecord(row["episode_index"], row["length"], tasks, root / data_path, videos))
     return records
 

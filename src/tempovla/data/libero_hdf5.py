@@ -102,6 +102,10 @@ class LiberoHdf5Source:
         info, demo = self._numbers.episode(episode), self._demos[episode]
         return replace(info, task=self._tasks[episode], origin=f"{demo.path}: {demo.name}")
 
+    def instructions(self, episode: int) -> tuple[str, ...]:
+        """(length,) words of every step: those of the demonstration."""
+        return self._numbers.instructions(episode)
+
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(length,) times of the steps [s]."""
         self._require(key)

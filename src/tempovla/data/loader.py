@@ -236,10 +236,9 @@ def _read(
     source = mixture.sources[number]
     name, view = mixture.views[number] if mixture.views else ("", None)
     episodes, steps = mixture.locate(number, index)
-    tasks = {
-        episode: Task(source.episode(episode).instruction, source.embodiment, name)
-        for episode in np.unique(episodes).tolist()
-    }
+    told = {episode: source.instructions(episode) for episode in np.unique(episodes).tolist()}
+    now_told = [told[episode][step] for episode, step in zip(episodes.tolist(), steps.tolist(), strict=True)]
+    tasks = {words: Task(words, source.embodiment, name) for words in now_told}
     past: dict[str, Track] = {}
     now: dict[str, Track] = {}
     future: dict[str, Track] = {}
@@ -250,7 +249,7 @@ def _read(
         for group, part in zip((past, now, future), _split(window.offsets, is_action), strict=True):
             if part.stop > part.start:
                 group[window.key] = Track(value[:, part], valid[:, part], torch.tensor(window.offsets[part]))
-    task = tuple(tasks[episode] for episode in episodes.tolist())
+    task = tuple(tasks[words] for words in now_told)
     context = Context(past, now, task, torch.from_numpy(steps == 0))
     return (context, future) if view is None else view.forward(context, future)  # type: ignore[return-value]
 

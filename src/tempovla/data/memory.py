@@ -25,13 +25,13 @@ class MemoryEpisode:
     """One episode's arrays.
 
     Attributes:
-        instruction: what was asked for.
+        instruction: what was asked for: the same at all control steps, or (length,) one for each.
         length: number of control steps.
         values: array (N, *F) by stream; N is `length` for streams on the control clock.
         timestamps: (N,) times [s] since the episode's start of the streams that have a clock of their own.
     """
 
-    instruction: str
+    instruction: str | Sequence[str]
     length: int
     values: Mapping[str, NDArray]
     timestamps: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -62,7 +62,11 @@ class MemorySource:
         self.recording = dict(recording or {})
         self.embodiment = embodiment
         self.streams = dict(streams)
-        self._infos = [EpisodeInfo(episode.length, episode.instruction) for episode in episodes]
+        self._words = [_by_step(name, episode) for episode in episodes]
+        self._infos = [
+            EpisodeInfo(episode.length, words if isinstance(words, str) else words[0])
+            for episode, words in zip(episodes, self._words, strict=True)
+        ]
         self._lengths = np.array([episode.length for episode in episodes], dtype=np.int64)
         self._starts = np.cumsum(self._lengths) - self._lengths
         self._values = {key: np.concatenate([episode.values[key] for episode in episodes]) for key in streams}
@@ -105,6 +109,12 @@ class MemorySource:
         self._require_episode(episode)
         return self._infos[episode]
 
+    def instructions(self, episode: int) -> tuple[str, ...]:
+        """(length,) words of every control step."""
+        self._require_episode(episode)
+        words = self._words[episode]
+        return (words,) * self._infos[episode].length if isinstance(words, str) else words
+
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(N,) times of the stream's samples [s] since the episode's start."""
         self._require_episode(episode)
@@ -145,6 +155,16 @@ class MemorySource:
             raise OutOfRangeError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
 
 
+def _by_step(name: str, episode: MemoryEpisode) -> str | tuple[str, ...]:
+    if isinstance(episode.instruction, str):
+        return episode.instruction
+    if len(episode.instruction) != episode.length:
+        raise DatasetError(
+            f"{name}: {len(episode.instruction)} instructions for an episode of {episode.length} steps; give one a step"
+        )
+    return tuple(episode.instruction)
+
+
 class StepSource(MemorySource):
     """The episodes of another source, with streams that have one value for each of their control steps.
 
@@ -172,6 +192,10 @@ class StepSource(MemorySource):
         self._rows, self._clocks = {}, {}
         self._fresh = {key: mask for key, mask in valid.items() if not mask.all()}
 
+    def instructions(self, episode: int) -> tuple[str, ...]:
+        """(length,) words of every control step: those of the source."""
+        return tuple(self._source.instructions(episode))
+
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(N,) times of the stream's samples [s] since the episode's start."""
         if key in self._source.streams:
@@ -189,15 +213,15 @@ class PreloadedSource(StepSource):
 
 def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:
     """The streams `keys` of a source in memory if they fit in `max_bytes`, else the source itself."""
-    infos = [source.episode(i) for i in range(len(source))]
+    reader: EpisodeSource = source
+    if isinstance(source, Caching):  # frames are read once: a cache of all of them would double the memory
+        reader = source.with_cache(ByteCache(_READ_CACHE_BYTES))
+    infos = [reader.episode(i) for i in range(len(source))]
     steps = sum(info.length for info in infos)
     streams = {key: source.streams[key] for key in keys}
     size = sum(steps * int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in streams.values())
     if size > max_bytes or isinstance(source, MemorySource):
         return source
-    reader: EpisodeSource = source
-    if isinstance(source, Caching):  # frames are read once: a cache of all of them would double the memory
-        reader = source.with_cache(ByteCache(_READ_CACHE_BYTES))
     values = {key: np.empty((steps, *stream.shape), dtype=stream.dtype) for key, stream in streams.items()}
     valid = {key: np.empty(steps, dtype=bool) for key in streams}
     first = 0

@@ -17,6 +17,7 @@ from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, OutOfRangeError
 from tempovla.data.fingerprint import content_hash, hash_json
 from tempovla.data.window import read_rows
+from tempovla.data.words import episode_words
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -28,7 +29,8 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
 
     Args:
         source: where episodes come from.
-        demos_per_task: at most so many of each task, or instruction where nothing names the task; all by default.
+        demos_per_task: at most so many of each task, or instruction where nothing names the task, or instructions where
+            they change within episodes; all by default.
         max_len_data: steps beyond so many are left out [control steps]; none by default. What lies beyond the cut is
             as invalid as what lies beyond an episode's end, and how much is lost is logged.
 
@@ -41,7 +43,7 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
     infos = [source.episode(i) for i in range(len(source))]
     seen: Counter[str] = Counter()
     chosen = []
-    for index, task in enumerate(_tasks(infos)):
+    for index, task in enumerate(_tasks(source, infos) if demos_per_task is not None else [""] * len(infos)):
         if demos_per_task is None or seen[task] < demos_per_task:
             seen[task] += 1
             chosen.append(index)
@@ -61,14 +63,15 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
     return Selection(source, chosen, max_len_data)
 
 
-def _tasks(infos: Sequence[EpisodeInfo]) -> list[str]:
+def _tasks(source: EpisodeSource, infos: Sequence[EpisodeInfo]) -> list[str]:
     """What each episode's task is called: its name, else that of the only named task with its words, else the words."""
+    told = [episode_words(source, index) for index in range(len(infos))]
     names: defaultdict[str, set[str]] = defaultdict(set)
-    for info in infos:
+    for info, words in zip(infos, told, strict=True):
         if info.task:
-            names[info.instruction].add(info.task)
+            names[words].add(info.task)
     only = {words: next(iter(tasks)) for words, tasks in names.items() if len(tasks) == 1}
-    return [info.task or only.get(info.instruction, info.instruction) for info in infos]
+    return [info.task or only.get(words, words) for info, words in zip(infos, told, strict=True)]
 
 
 class Selection:
@@ -142,6 +145,11 @@ class Selection:
         if not 0 <= episode < len(self):
             raise OutOfRangeError(f"{self.name}: no episode {episode} in the selection of {len(self)}, counted from 0")
         return self._infos[episode]
+
+    def instructions(self, episode: int) -> Sequence[str]:
+        """(length,) words of every control step up to the cut."""
+        length = self.episode(episode).length
+        return self._source.instructions(int(self._episodes[episode]))[:length]
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(N,) times of the stream's samples up to the cut [s]."""

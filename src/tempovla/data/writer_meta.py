@@ -61,7 +61,7 @@ def _feature_entry(feature: Feature, fps: float) -> dict[str, Any]:
     return entry
 
 
-def tasks_table(tasks: Sequence[str]) -> pa.Table:
+def tasks_table(tasks: Mapping[int, str]) -> pa.Table:
     """``tasks.parquet``; its pandas metadata make the text the index, as LeRobot expects."""
     columns = [
         {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"},
@@ -74,7 +74,9 @@ def tasks_table(tasks: Sequence[str]) -> pa.Table:
         "creator": {"library": "pyarrow", "version": pa.__version__},
         "pandas_version": "2.0.0",
     }
-    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(tasks, pa.string())})
+    table = pa.table(
+        {"task_index": pa.array(list(tasks), pa.int64()), "task": pa.array(list(tasks.values()), pa.string())}
+    )
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
 
 

@@ -14,6 +14,7 @@ from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
+from tempovla.data.words import words_told
 from tempovla.recipe.dataset_config import DataConfig, ObservationConfig
 from tempovla.timeline import EpisodeSource, TimelineSample, Window
 from tempovla.timeline.config import config_to_json
@@ -233,7 +234,7 @@ def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
         "episodes": len(source),
         "recording": dict(source.recording),
         "image_shapes": {key: list(info.shape) for key, info in source.streams.items() if info.kind == "image"},
-        "instructions": sorted({source.episode(index).instruction for index in range(len(source))}),
+        "instructions": sorted(words_told(source)),
     }
 
 

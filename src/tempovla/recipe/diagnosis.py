@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
+from tempovla.data.words import episode_words
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.recipe.dataset import Recipe, check_fits
@@ -99,7 +100,7 @@ def diagnose_memory(
     has_context = isinstance(controller.policy, ContextPolicy)
     stride = controller.policy.frame_stride if isinstance(controller.policy, ContextPolicy) else config.stride
     demonstrations = Demonstrations(source, episodes, bundle.windows, controller.transform, stride, config.seed)
-    instructions = [source.episode(episode).instruction for episode in episodes]
+    instructions = [episode_words(source, episode) for episode in episodes]
     decisions, conditions = _look(controller.policy, demonstrations, instructions, config)
     figures = figures_of(decisions, conditions, instructions, config)
     return {
@@ -151,7 +152,7 @@ def choose_episodes(source: EpisodeSource, config: DiagnosisConfig, held_out: li
     order = np.random.default_rng(config.seed).permutation(len(source)).tolist()
     groups: dict[str, list[int]] = defaultdict(list)
     for episode in sorted(order, key=lambda episode: episode not in (held_out or ())):
-        groups[source.episode(episode).instruction].append(episode)
+        groups[episode_words(source, episode)].append(episode)
     ranked = sorted(
         (rank, instruction, episode) for instruction, group in groups.items() for rank, episode in enumerate(group)
     )

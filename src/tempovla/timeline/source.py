@@ -60,7 +60,7 @@ class EpisodeInfo:
 
     Attributes:
         length: number of control steps.
-        instruction: what was carried out, in words.
+        instruction: what is carried out at the first step, in words; see `EpisodeSource.instructions` for every step.
         task: the benchmark's name of it, which may tell apart what the words do not, such as two scenes; "" where the
             words are all that is known.
         origin: for messages, the file and what it calls the episode there; "" where the dataset's name says it all.
@@ -119,7 +119,14 @@ class EpisodeSource(Protocol):
         """Number of episodes."""
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length and instruction of one episode (IndexError if there is none)."""
+        """Length and first instruction of one episode (IndexError if there is none)."""
+
+    def instructions(self, episode: int) -> Sequence[str]:
+        """(length,) words of every control step, which may change within an episode; "" where there are none.
+
+        Raises:
+            IndexError: if there is no such episode.
+        """
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """(N,) times of the stream's samples [s] since the episode's start."""

@@ -30,7 +30,7 @@ from tempovla.timeline.laws.policy import (
     check_row_independence,
 )
 from tempovla.timeline.laws.resume import check_resume
-from tempovla.timeline.laws.source import WindowReader, check_shift, source_reader
+from tempovla.timeline.laws.source import WindowReader, WordReader, check_instructions, check_shift, source_reader
 from tempovla.timeline.laws.transform import check_inverse, check_parity
 from tempovla.timeline.laws.violation import LawViolation, expect_equal
 
@@ -39,8 +39,10 @@ __all__ = [
     "RowResettable",
     "SequenceModule",
     "WindowReader",
+    "WordReader",
     "check_determinism",
     "check_future_blindness",
+    "check_instructions",
     "check_inverse",
     "check_padding_invariance",
     "check_parity",

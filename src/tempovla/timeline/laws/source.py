@@ -14,6 +14,9 @@ from tempovla.timeline.window import Window
 WindowReader = Callable[[int, int], Track]
 """Reads the window around one step: (episode, step) to a track with B = 1."""
 
+WordReader = Callable[[int, int], str]
+"""Says what is told at one step: (episode, step) to its words."""
+
 
 def source_reader(source: EpisodeSource, window: Window) -> WindowReader:
     """Read windows straight from a source."""
@@ -54,3 +57,25 @@ def check_shift(
             expected = Track.of(value[None], window.offsets, valid[None])
             what = f"window {window.key!r} of episode {episode} (length {length}) at step {now}"
             expect_equal(law, what, expected, read_window(episode, now))
+
+
+def check_instructions(
+    source: EpisodeSource, *, read_words: WordReader | None = None, episodes: Sequence[int] = (0,)
+) -> None:
+    """The words of sources: every control step has some, and a sample is told those of its own step.
+
+    Args:
+        source: gives the truth, an episode at a time.
+        read_words: what a sample of one step is told, e.g. by a batch; None looks at the source alone.
+        episodes: which episodes to look at.
+    """
+    law = "the words of a step"
+    for episode in episodes:
+        info, told = source.episode(episode), source.instructions(episode)
+        what = f"episode {episode} (length {info.length})"
+        expect_equal(law, f"number of instructions of {what}", info.length, len(told))
+        expect_equal(law, f"first instruction of {what}", info.instruction, told[0])
+        if read_words is None:
+            continue
+        for step in range(info.length):
+            expect_equal(law, f"what {what} is told at step {step}", told[step], read_words(episode, step))
