@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tempovla.data.availability import is_list, plain_type
 from tempovla.data.byte_cache import ByteCache
+from tempovla.data.column_values import BadColumnError, nested, numbers, plain_array
 from tempovla.data.errors import DatasetError
-from tempovla.data.image_codec import decode_image
+from tempovla.data.image_codec import check_encoded, decode_depth, decode_image, metres, rgb_of_numbers
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.parquet import open_parquet, read_columns
 
@@ -51,37 +53,126 @@ class Columns:
         start, stop = self.rows(record)
         column = self._column(record.data_path, key)
         if (record.data_path, key) not in self._finite:
-            _refuse_non_finite(column, record.data_path, key)
+            self._refuse_non_finite(column, record.data_path, key)
             self._finite.add((record.data_path, key))
         return column[start:stop]
 
-    def check_shape(self, record: EpisodeRecord, key: str) -> None:
-        """Compare a numeric column of the episode's file with the metadata, whatever its values.
+    def times_s(self, record: EpisodeRecord) -> NDArray[np.float64]:
+        """(length,) timestamps of an episode's rows in the precision in which they are stored [s].
 
         Raises:
-            DatasetError: if it has other shapes than declared.
+            DatasetError: if they are not finite numbers.
         """
-        self._column(record.data_path, key)
+        start, stop = self.rows(record)
+        place = (record.data_path, "timestamp", "s")
+        cached = self._cache.get(place)
+        if cached is None:
+            cached = self._read(record.data_path, "timestamp", Feature("float64", (1,))).reshape(-1)
+            self._refuse_non_finite(cached, record.data_path, "timestamp")
+            self._cache.put(place, cached)
+        return cached[start:stop]
 
-    def image(self, record: EpisodeRecord, key: str, step: int) -> NDArray[np.uint8]:
-        """(H, W, 3) image of a column of images."""
-        where = f"{record.data_path}: {key!r} row {self.rows(record)[0] + step}"
-        return decode_image(self.encoded_image(record, key, step), self._meta.features[key].shape, where)
+    def picture(self, record: EpisodeRecord, key: str, step: int) -> NDArray[Any]:
+        """(H, W, 3) uint8 RGB of a camera, or (H, W, 1) float32 metres of a depth stream, out of a parquet file.
 
-    def encoded_image(self, record: EpisodeRecord, key: str, step: int) -> bytes:
-        """An image as it is stored in the parquet file itself, or beside it under the path that it gives."""
-        row = self.rows(record)[0] + step
-        path = record.data_path
+        Raises:
+            DatasetError: if there is none in this row, or it is damaged or not what is declared.
+        """
+        feature, where = self._meta.features[key], self._where(record, key, step)
+        stored = self.stored_picture(record, key, step)
+        if isinstance(stored, bytes):
+            if feature.depth is not None:
+                return decode_depth(stored, feature, where)
+            return decode_image(stored, feature.shape, where)
+        if feature.depth is not None:
+            return metres(stored, feature.depth, where)
+        return rgb_of_numbers(stored[None], feature, where)[0]
+
+    def check_picture(self, record: EpisodeRecord, key: str, step: int) -> None:
+        """Look at a picture's header, or at its numbers.
+
+        Raises:
+            DatasetError: as `picture`, but for damage behind the header.
+        """
+        stored, where = self.stored_picture(record, key, step), self._where(record, key, step)
+        if isinstance(stored, bytes):
+            check_encoded(stored, self._meta.features[key], where)
+        else:
+            self.picture(record, key, step)
+
+    def stored_picture(self, record: EpisodeRecord, key: str, step: int) -> bytes | NDArray[Any]:
+        """A picture as it is stored: encoded, in the parquet file or in one beside it that it names, or as numbers.
+
+        Raises:
+            DatasetError: if there is none.
+        """
+        path, row = record.data_path, self.rows(record)[0] + step
         group_starts = self._group_starts(path)
         group = int(np.searchsorted(group_starts, row, side="right")) - 1
-        struct = self._encoded_images(path, key, group)[row - int(group_starts[group])].as_py()
-        encoded = struct["bytes"]
-        if encoded is None:
-            file = self._meta.root / struct["path"]
-            if not file.is_file():
-                raise DatasetError(f"{file}: missing, though {path} row {row} refers to it; copy the dataset again")
-            encoded = file.read_bytes()
-        return encoded
+        place = row - int(group_starts[group])
+        pictures = self._pictures(path, key, group)
+        if is_list(plain_type(pictures.type)):
+            return self._numbers_of_picture(pictures.slice(place, 1), record, key, step)
+        stored = pictures[place].as_py()
+        if isinstance(stored, dict):
+            stored = stored.get("bytes") or stored.get("path")
+        if isinstance(stored, str) and stored:
+            stored = self._file_beside(path, stored, row)
+        if not stored:
+            raise DatasetError(
+                f"{self._where(record, key, step)}: null, no picture; remove its episode {record.index}, or leave the "
+                "camera out of what is read"
+            )
+        assert isinstance(stored, bytes)
+        return stored
+
+    def _numbers_of_picture(self, value: pa.Array, record: EpisodeRecord, key: str, step: int) -> NDArray[Any]:
+        feature = self._meta.features[key]
+        height, width, channels = feature.shape
+        try:
+            if feature.depth is not None:
+                return numbers(value, feature.shape, "float64")[0]
+            stored = nested(value)[0]
+        except BadColumnError as error:
+            raise DatasetError(
+                f"{self._where(record, key, step)}: {error}; correct it, or the shape in meta/info.json"
+            ) from None
+        if stored.ndim == 1 and stored.size in (height * width, height * width * 3):
+            channels = stored.size // (height * width)
+            stored = stored.reshape(
+                (channels, height, width) if feature.is_channels_first else (height, width, channels)
+            )
+        return stored[..., None] if stored.shape == (height, width) else stored
+
+    def _file_beside(self, path: Path, name: str, row: int) -> bytes:
+        """The file of a picture, whose path counts from the dataset's root, or else from the parquet file's folder."""
+        for folder in (self._meta.root, path.parent):
+            if (folder / name).is_file():
+                return (folder / name).read_bytes()
+        raise DatasetError(
+            f"{self._meta.root / name}: missing, though {path} row {row} refers to it; copy the dataset again"
+        )
+
+    def _where(self, record: EpisodeRecord, key: str, step: int) -> str:
+        return f"{record.data_path}: {key!r} row {self.rows(record)[0] + step}"
+
+    def _feature(self, key: str) -> Feature:
+        """What a column is declared as; whatever is declared, a dataset has the columns that its writer fills in."""
+        return self._meta.features.get(key) or Feature("float32" if key == "timestamp" else "int64", (1,))
+
+    def _episode_of(self, path: Path, row: int) -> str:
+        runs = self._first_row.get(path, {}).items()
+        return next((f" (episode {index})" for index, (start, stop) in runs if start <= row < stop), "")
+
+    def _refuse_non_finite(self, values: NDArray[Any], path: Path, key: str) -> None:
+        if not np.issubdtype(values.dtype, np.floating) or np.isfinite(values).all():
+            return
+        rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        bad = values.reshape(len(values), -1)[rows[0]]
+        raise DatasetError(
+            f"{path}: {key!r} has {bad[~np.isfinite(bad)][0]} in row {rows[0]}{self._episode_of(path, int(rows[0]))} "
+            f"({len(rows)} such rows); remove those episodes or repair the values"
+        )
 
     def _episode_runs(self, path: Path) -> dict[int, tuple[int, int]]:
         index = self._column(path, "episode_index").reshape(-1)
@@ -99,46 +190,24 @@ class Columns:
     def _column(self, path: Path, key: str) -> NDArray[Any]:
         cached = self._cache.get((path, key))
         if cached is None:
-            column = read_columns(path, [key]).column(key)
-            cached = to_numpy(column, self._meta.features[key], f"{path}: column {key!r}")
+            cached = self._read(path, key, self._feature(key))
             self._cache.put((path, key), cached)
         return cached
 
-    def _encoded_images(self, path: Path, key: str, group: int) -> pa.Array:
+    def _read(self, path: Path, key: str, feature: Feature) -> NDArray[Any]:
+        column = read_columns(path, [key]).column(key).combine_chunks()
+        try:
+            return numbers(column, feature.shape, feature.dtype)
+        except BadColumnError as error:
+            where = "" if error.row is None else f" in row {error.row}{self._episode_of(path, error.row)}"
+            raise DatasetError(
+                f"{path}: column {key!r} {error}{where}, but meta/info.json declares {feature.dtype} of shape "
+                f"{list(feature.shape)}; correct the one that is wrong"
+            ) from None
+
+    def _pictures(self, path: Path, key: str, group: int) -> pa.Array:
         cached = self._cache.get((path, key, group))
         if cached is None:
-            cached = read_columns(path, [key], [group]).column(key).combine_chunks()
+            cached = plain_array(read_columns(path, [key], [group]).column(key))
             self._cache.put((path, key, group), cached)
         return cached
-
-
-def to_numpy(column: pa.ChunkedArray, feature: Feature, where: str) -> NDArray[Any]:
-    """(N, *shape) array of a column of numbers or of (nested) lists of numbers.
-
-    Raises:
-        DatasetError: if the lists do not have the declared shape.
-    """
-    values: Any = column.combine_chunks()
-    while isinstance(values.type, pa.BaseExtensionType):
-        values = values.storage
-    while pa.types.is_nested(values.type):
-        values = values.flatten()
-    flat = values.to_numpy(zero_copy_only=False)
-    rows, size = len(column), int(np.prod(feature.shape))
-    if flat.size != rows * size:
-        raise DatasetError(
-            f"{where}: {flat.size} numbers in {rows} rows, but meta/info.json declares shape {list(feature.shape)}; "
-            "correct the one that is wrong"
-        )
-    return np.array(flat.reshape(rows, *feature.shape), dtype=feature.dtype)
-
-
-def _refuse_non_finite(values: NDArray[Any], path: Path, key: str) -> None:
-    if not np.issubdtype(values.dtype, np.floating) or np.isfinite(values).all():
-        return
-    rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
-    bad = values.reshape(len(values), -1)[rows[0]]
-    raise DatasetError(
-        f"{path}: {key!r} has {bad[~np.isfinite(bad)][0]} in row {rows[0]} ({len(rows)} such rows); "
-        "remove those episodes or repair the values"
-    )

@@ -15,6 +15,7 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.columns import Columns
 from tempovla.data.episode_store import EncodedEpisode
 from tempovla.data.errors import DatasetError
+from tempovla.data.image_codec import encode_png
 from tempovla.data.layout import BOOKKEEPING
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.open import open_source
@@ -102,11 +103,16 @@ class _Reader:
             if feature.dtype == "video":
                 videos[key] = self._video(episode, key)
             elif feature.dtype == "image":
-                columns[key] = image_column([self._columns.encoded_image(record, key, step) for step in steps])
+                columns[key] = image_column([self._picture(episode, key, step) for step in steps])
             else:
                 values = self._source.read(episode, key, steps).value
                 columns[key], stats[key] = number_column(values), of_values(values)
         return EncodedEpisode(columns, videos, stats, self._source.instructions(episode))
+
+    def _picture(self, episode: int, key: str, step: int) -> bytes:
+        record = self._source.meta.episodes[episode]
+        stored = self._columns.stored_picture(record, key, step)
+        return stored if isinstance(stored, bytes) else encode_png(self._columns.picture(record, key, step))
 
     def _video(self, episode: int, key: str) -> bytes:
         record, fps = self._source.meta.episodes[episode], self._source.meta.fps

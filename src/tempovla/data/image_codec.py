@@ -1,14 +1,23 @@
-"""Single images as they are stored in parquet files: PNG without loss, and whatever else Pillow reads."""
+"""Single pictures as they are stored in parquet files: encoded by PNG, JPEG, TIFF and so on, or as numbers."""
 
 from __future__ import annotations
 
 import io
+import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.layout import Depth, Feature
+
+_RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr")
+"""Pillow's names of what becomes RGB of 8 bits without loss; grey becomes equal channels, transparency is dropped."""
+_DEPTH_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
+_BROKEN = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
+_PNG_START, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -19,26 +28,158 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
 
 
 def decode_image(encoded: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
-    """Encoded image to (H, W, 3) uint8 RGB.
+    """Encoded picture to (H, W, 3) uint8 RGB.
 
     Raises:
-        DatasetError: if it cannot be decoded, or is not of the declared shape.
+        DatasetError: if it cannot be decoded, is not of the declared shape, or is no RGB or grey picture of 8 bits.
     """
     image = decode_any_image(encoded, where)
-    if image.shape != shape:
-        raise DatasetError(
-            f"{where}: image of shape {list(image.shape)}, but meta/info.json declares {list(shape)}; correct it"
-        )
+    _check_shape(image.shape, shape, where)
     return image
 
 
 def decode_any_image(encoded: bytes, where: str) -> NDArray[np.uint8]:
-    """Encoded image of any size to (H, W, 3) uint8 RGB.
+    """Encoded picture of any size to (H, W, 3) uint8 RGB, turned as its EXIF orientation says, as LeRobot reads it.
 
     Raises:
-        DatasetError: if it cannot be decoded.
+        DatasetError: if it cannot be decoded, or is no RGB or grey picture of 8 bits.
     """
     try:
-        return np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise DatasetError(f"{where}: damaged image ({error}); copy the dataset again") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of Pillow, about what transparency is dropped
+            image = _open(encoded, where)
+            _check_rgb(image, encoded, where)
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except _BROKEN as error:
+        raise _damaged(error, where) from None
+
+
+def decode_depth(encoded: bytes, feature: Feature, where: str) -> NDArray[np.float32]:
+    """Encoded picture of distances to (H, W, 1) float32 metres; 0 is where there is no reading.
+
+    Raises:
+        DatasetError: if it cannot be decoded, has less than 16 bits or several channels, or `metres` refuses it.
+    """
+    try:
+        image = _open(encoded, where)
+        _check_depth(image, where)
+        stored = np.array(ImageOps.exif_transpose(image))[..., None]
+    except _BROKEN as error:
+        raise _damaged(error, where) from None
+    _check_shape(stored.shape, feature.shape, where)
+    assert feature.depth is not None
+    return metres(stored, feature.depth, where)
+
+
+def check_encoded(encoded: bytes, feature: Feature, where: str) -> None:
+    """Refuse a picture whose header says that it could not be read; its pixels are not decoded.
+
+    Raises:
+        DatasetError: as `decode_image` or `decode_depth`.
+    """
+    try:
+        image = _open(encoded, where)
+        if feature.depth is not None:
+            _check_depth(image, where)
+        else:
+            _check_rgb(image, encoded, where)
+        turned = image.getexif().get(0x0112, 1) >= 5  # these orientations exchange width and height
+    except _BROKEN as error:
+        raise _damaged(error, where) from None
+    width, height = reversed(image.size) if turned else image.size
+    _check_shape((height, width, feature.shape[2]), feature.shape, where)
+
+
+def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32]:
+    """Stored numbers as float32 metres. What is not finite is no reading, and becomes 0 as 0 does.
+
+    Raises:
+        DatasetError: if their unit is not known, or one is negative or beyond the declared range.
+    """
+    if depth.unit_m is None:
+        raise DatasetError(
+            f'{where}: nobody says in which unit; give --depth-unit mm (or m), or add "depth_unit": "mm" to the '
+            'feature\'s "info" in meta/info.json'
+        )
+    wide = np.asarray(stored, dtype=np.float64)
+    wide = np.where(np.isfinite(wide), wide, 0.0) * depth.unit_m
+    low = 0.0 if depth.low_m is None else depth.low_m * (1 - 1e-6)
+    high = np.inf if depth.high_m is None else depth.high_m * (1 + 1e-6)
+    beyond = (wide != 0) & ((wide < low) | (wide > high))
+    if beyond.any():
+        raise DatasetError(
+            f"{where}: a reading of {wide[beyond][0]:g} m, but the least is {low:g} m and the greatest {high:g} m; "
+            "correct the unit or the range in meta/info.json, or write 0 where there is no reading"
+        )
+    return wide.astype(np.float32)
+
+
+def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str) -> NDArray[np.uint8]:
+    """Pictures (N, H, W, C) or, where the file declares it, (N, C, H, W) of numbers as (N, H, W, 3) uint8 RGB.
+
+    Whole numbers are levels of 0 to 255. Fractions within [0, 1] are shares of full brightness.
+
+    Raises:
+        DatasetError: if they are neither, or of another shape.
+    """
+    height, width, _ = feature.shape
+    first = [(channels, height, width) for channels in (1, 3)] if feature.is_channels_first else []
+    if values.shape[1:] in first:
+        values = np.moveaxis(values, 1, -1)
+    elif values.shape[1:] not in [(height, width, channels) for channels in (1, 3)]:
+        raise DatasetError(
+            f"{where}: picture of shape {list(values.shape[1:])}, but meta/info.json declares {list(feature.shape)}; "
+            "correct it"
+        )
+    wide = np.asarray(values, dtype=np.float64)
+    is_whole = bool((wide == np.round(wide)).all())
+    low, high = (float(wide.min()), float(wide.max())) if wide.size else (0.0, 0.0)
+    if not np.isfinite(wide).all() or low < 0 or high > 255 or not (is_whole or high <= 1):
+        raise DatasetError(
+            f"{where}: numbers from {low:g} to {high:g}, which are no picture of 8 bits; store whole numbers of 0 to "
+            "255, or fractions of 0 to 1"
+        )
+    if np.issubdtype(values.dtype, np.floating) and is_whole and 0 < high <= 1:
+        raise DatasetError(
+            f"{where}: floats that are all 0 or 1, so it cannot be told whether 1 is dark or bright; store uint8"
+        )
+    levels = (wide if is_whole else np.round(wide * 255)).astype(np.uint8)
+    return np.repeat(levels, 3, axis=-1) if levels.shape[-1] == 1 else levels
+
+
+def _open(encoded: bytes, where: str) -> Image.Image:
+    if not isinstance(encoded, bytes):
+        raise DatasetError(f"{where}: no picture but {type(encoded).__name__}; copy the dataset again")
+    return Image.open(io.BytesIO(encoded))
+
+
+def _check_rgb(image: Image.Image, encoded: bytes, where: str) -> None:
+    bits = 16 if encoded.startswith(_PNG_START) and encoded[_PNG_BITS] == 16 else 8
+    if image.mode in _DEPTH_MODES or bits == 16:
+        raise DatasetError(
+            f"{where}: a picture of more than 8 bits ({image.mode}), which is no RGB; store 8 bits, or if it is depth "
+            'add "info": {"is_depth_map": true, "depth_unit": "mm"} to its entry in meta/info.json'
+        )
+    if image.mode not in _RGB_MODES:
+        raise DatasetError(f"{where}: a picture of Pillow's mode {image.mode!r}; store RGB or grey ones")
+
+
+def _check_depth(image: Image.Image, where: str) -> None:
+    if image.mode not in _DEPTH_MODES:
+        raise DatasetError(
+            f"{where}: a picture of Pillow's mode {image.mode!r} in a depth stream; store one channel of 16 bits or of "
+            "floats, or remove is_depth_map from its entry in meta/info.json"
+        )
+
+
+def _check_shape(found: tuple[int, ...], declared: tuple[int, ...], where: str) -> None:
+    if found != declared:
+        raise DatasetError(
+            f"{where}: image of shape {list(found)}, but meta/info.json declares {list(declared)}; correct it"
+        )
+
+
+def _damaged(error: BaseException, where: str) -> DatasetError:
+    if isinstance(error, DatasetError):
+        return error
+    return DatasetError(f"{where}: damaged image ({error}); copy the dataset again")

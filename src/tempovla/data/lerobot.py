@@ -28,6 +28,9 @@ from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind, StreamTable
 from tempovla.timeline.task import Embodiment
 
+_NEEDED = (STATE_KEY, ACTION_KEY, "timestamp", "episode_index", "task_index")
+"""Columns that training reads whatever the policy, but for cameras."""
+
 
 def open_dataset(
     root: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, depth_unit: str | None = None
@@ -152,22 +155,36 @@ class LeRobotSource:
         """(length,) times of the rows [s]."""
         self._feature(key)
         record = self._record(episode)
-        return self._columns.values(record, "timestamp").reshape(-1).astype(np.float64)
+        return self._columns.times_s(record)
 
-    def check(self) -> None:
-        """Compare all files with the metadata, without decoding any image.
+    def check(self) -> list[str]:
+        """Look at all that training on the state, the action and the cameras would read, without decoding any picture.
+
+        Returns:
+            What is wrong with streams that such a policy does not read, a line each.
 
         Raises:
-            DatasetError: at the first file that is missing or truncated, contradicts ``meta/`` or has actions that
-                are not finite.
+            DatasetError: at the first file that is missing or truncated, contradicts ``meta/``, or holds what would be
+                refused when it is read.
         """
-        paths: set[Path] = set()
+        self._check_left_out()
+        warnings: dict[str, str] = {}
+        seen: set[tuple[Path, str]] = set()
         for record in self.meta.episodes:
             self._check(record)
-            if record.data_path not in paths:
-                paths.add(record.data_path)
-                self._check_columns(record)
+            for key, feature in self.meta.features.items():
+                place = (record.data_path, key)
+                if feature.dtype == "video" or key in warnings or (not feature.is_picture and place in seen):
+                    continue
+                seen.add(place)  # numbers are looked at in all rows of a file at once
+                try:
+                    self._check_column(record, key)
+                except DatasetError as error:
+                    if feature.is_camera or key in _NEEDED:
+                        raise
+                    warnings[key] = str(error)
             self._videos.check(record)
+        return list(warnings.values())
 
     def content_hash(self, keys: Collection[str]) -> str:
         """Of the parquet files and of these cameras' videos and images as they are stored; see `ContentHashing`."""
@@ -182,8 +199,10 @@ class LeRobotSource:
         beside = hashlib.sha256()  # images may lie in files of their own
         for record, key in itertools.product(records, images):
             for step in range(record.length):
-                beside.update(hashlib.sha256(self._columns.encoded_image(record, key, step)).digest())
-        return hash_json([places, beside.hexdigest()])
+                stored = self._columns.stored_picture(record, key, step)
+                beside.update(hashlib.sha256(stored if isinstance(stored, bytes) else stored.tobytes()).digest())
+        units = {key: depth.unit_m for key in sorted(keys) if (depth := self._feature(key).depth) is not None}
+        return hash_json([places, beside.hexdigest(), *([units] if units else [])])
 
     def task_at(self, episode: int) -> NDArray[np.int64]:
         """(length,) the `task_index` of each row, as the file has it.
@@ -210,14 +229,14 @@ class LeRobotSource:
         clamped = np.clip(steps, 0, last)
         for record in records:
             self._check(record)
-        if not feature.is_camera:
+        if not feature.is_picture:
             value = np.stack([self._columns.values(r, key)[s] for r, s in zip(records, clamped, strict=True)])
         else:
-            value = np.empty((*steps.shape, *feature.shape), dtype=np.uint8)
+            value = np.empty((*steps.shape, *feature.shape), dtype=self.streams[key].dtype)
             if feature.dtype == "video":
                 self._videos.fill(value, key, records, clamped)
             else:
-                self._fill_from_images(value, key, records, clamped)
+                self._fill_from_columns(value, key, records, clamped)
         return Reading(value, (steps >= 0) & (steps <= last))
 
     def _feature(self, key: str) -> Feature:
@@ -240,7 +259,7 @@ class LeRobotSource:
         """Refuse rows whose timestamps contradict the control rate, once an episode."""
         if record.index in self._checked:
             return
-        times_s = self._columns.values(record, "timestamp").reshape(-1).astype(np.float64)
+        times_s = self._columns.times_s(record)
         error = np.abs(times_s - times_s[0] - np.arange(record.length) / self.meta.fps)
         if error.max() * self.meta.fps > 0.5:
             row = int(np.argmax(error * self.meta.fps > 0.5))
@@ -251,22 +270,37 @@ class LeRobotSource:
             )
         self._checked.add(record.index)
 
-    def _check_columns(self, record: EpisodeRecord) -> None:
-        for key, stream in self.streams.items():
-            if stream.kind == "action":
-                self._columns.values(record, key)  # must be finite, too
-            elif stream.kind != "image":
-                self._columns.check_shape(record, key)
+    def _check_left_out(self) -> None:
+        """Refuse a dataset whose state or action, or all of whose cameras, are declared but cannot be read."""
+        left_out = dict(self.meta.left_out)
+        declared = self.meta.info["features"]
+        entries = {key: declared[key] for key in left_out if isinstance(declared[key], Mapping)}
+        cameras = [key for key, entry in entries.items() if entry.get("dtype") in ("image", "video")]
+        wanted = [key for key in (STATE_KEY, ACTION_KEY) if key in left_out]
+        if not any(feature.is_camera for feature in self.meta.features.values()):
+            wanted += cameras
+        if wanted:
+            raise unknown_stream(wanted[0], self.streams, self.name)
 
-    def _fill_from_images(
-        self, out: NDArray[np.uint8], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]
+    def _check_column(self, record: EpisodeRecord, key: str) -> None:
+        feature = self.meta.features[key]
+        if not feature.is_picture:
+            self._columns.values(record, key)
+            return
+        for step in range(record.length):
+            self._columns.check_picture(record, key, step)
+        if feature.depth is not None:
+            self._columns.picture(record, key, 0)  # its unit and range are right, too
+
+    def _fill_from_columns(
+        self, out: NDArray[Any], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]
     ) -> None:
         for row, record in enumerate(records):
             for step, number in enumerate(steps[row].tolist()):
                 place = (record.data_path, record.index, key, number)
                 frame = self.cache.get(place)
                 if frame is None:
-                    frame = self._columns.image(record, key, number)
+                    frame = self._columns.picture(record, key, number)
                     self.cache.put(place, frame)
                 out[row, step] = frame
 

@@ -80,7 +80,7 @@ class VideoFrames:
 
     def _times_s(self, record: EpisodeRecord, key: str, steps: NDArray[np.int64]) -> NDArray[np.float64]:
         """Times of an episode's frames in its video file: those of the rows, freed from jitter."""
-        recorded_s = self._columns.values(record, "timestamp").reshape(-1)[steps].astype(np.float64)
+        recorded_s = self._columns.times_s(record)[steps]
         return record.video(key).start_s + np.round(recorded_s * self._meta.fps) / self._meta.fps
 
 

@@ -46,7 +46,7 @@ def test_a_copy_elsewhere_has_the_same(tmp_path):
 
 def test_of_a_dataset_on_disk_no_picture_is_decoded(tmp_path, monkeypatch):
     source = open_dataset(record(tmp_path / "dataset"))
-    monkeypatch.setattr(lerobot.Columns, "image", lambda *_: pytest.fail("decodes an image"))
+    monkeypatch.setattr(lerobot.Columns, "picture", lambda *_: pytest.fail("decodes an image"))
     monkeypatch.setattr(lerobot.LeRobotSource, "read_many", lambda *_: pytest.fail("reads values"))
     dataset_fingerprint(source, KEYS)
 
