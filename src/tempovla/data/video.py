@@ -1,58 +1,56 @@
-"""Random access to frames of mp4 files: seek to the key frame at or before the wanted one, decode from there."""
+"""Random access to frames of video files: a frame is the one whose own presentation time is the asked one."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.parquet import first_line
+from tempovla.data.video_index import VideoIndex, build_index
 
 JITTER = 0.1
-"""How far ahead of the asked time a frame may lie and still count as at it, in frame periods."""
+"""How far a frame of a regular video may lie off its even place, in frame periods."""
 
 
 class VideoFile:
     """One open file and the state of its decoder. Frames are numbered from 0 in the order of display.
 
+    Args:
+        path: the file.
+        index: what an earlier opening of it found out, so that it need not be found out again.
+
     Raises:
         DatasetError: if the file is missing, truncated or holds no video.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: VideoIndex | None = None) -> None:
         self.path = path
         try:
             self._container = av.open(str(path))
-            self._stream = self._container.streams.video[0]
+            self._stream = _main_stream(self._container.streams.video)
+            self._stream.codec_context.thread_count = 1  # more threads delay the first frame after every seek
+            self._stream.codec_context.flags &= ~Flags.output_corrupt
+            self.index = index or build_index(path, self._container, self._stream)
         except FileNotFoundError:
             raise DatasetError(f"{path}: missing, though the metadata refer to it; copy the dataset again") from None
         except (av.FFmpegError, IndexError) as error:
             raise DatasetError(f"{path}: no complete video file ({first_line(error)}); copy it again") from None
-        self._stream.codec_context.thread_count = 1  # more threads delay the first frame after every seek
-        entries = [(e.timestamp, e.is_keyframe, e.pos + e.size) for e in self._stream.index_entries]
-        if not entries:
-            raise DatasetError(f"{path}: the video has no index; remux it, e.g. ffmpeg -i IN -c copy OUT.mp4")
-        if max(end for _, _, end in entries) > path.stat().st_size:
-            raise DatasetError(f"{path}: no complete video file (it ends before its last frame); copy it again")
-        assert self._stream.time_base is not None
-        # The index holds decoding times, which trail display times by a constant where frames are reordered.
-        delay = (self._stream.start_time or 0) - entries[0][0]
-        self._pts = sorted(timestamp + delay for timestamp, _, _ in entries)
-        self._key_frames = [i for i, (_, is_key, _) in enumerate(entries) if is_key] or [0]
-        self._times_s = np.array(self._pts, dtype=np.float64) * float(self._stream.time_base)
         self._reformatter = VideoReformatter()
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._next = -1  # number of the frame that the decoder gives next; -1 when only a seek can tell
 
     def __len__(self) -> int:
-        return len(self._pts)
+        return len(self.index)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,29 +58,15 @@ class VideoFile:
         return self._stream.height, self._stream.width
 
     def is_regular(self, frames: int, fps: float) -> bool:
-        """Whether it has just so many frames, the first at time 0 and the others evenly spaced."""
-        return len(self) == frames and bool(np.abs(self._times_s - np.arange(frames) / fps).max() < JITTER / fps)
+        """Whether it has just so many frames, none hidden, the first at time 0 and the others evenly spaced."""
+        if len(self) != frames or self.index.hidden:
+            return False
+        return bool(np.abs(self.index.times_s - np.arange(frames) / fps).max() < JITTER / fps)
 
     def close(self) -> None:
         """Close the file."""
         self._frames = iter(())
         self._container.close()
-
-    def numbers(self, times_s: NDArray[np.float64], fps: float) -> NDArray[np.int64]:
-        """Numbers of the frames shown at given times [s] of the file.
-
-        Raises:
-            DatasetError: if the file has no frame there.
-        """
-        number = np.searchsorted(self._times_s, times_s + JITTER / fps, side="right") - 1
-        age_s = times_s - self._times_s[np.maximum(number, 0)]
-        lost = (number < 0) | (age_s > (1 - JITTER) / fps)
-        if lost.any():
-            raise DatasetError(
-                f"{self.path}: no frame at {times_s[lost][0]:.3f} s (it has {len(self)} frames, the last at "
-                f"{self._times_s[-1]:.3f} s); the video and meta/ contradict each other, copy the dataset again"
-            )
-        return number
 
     def decode(self, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Decode frames, given by increasing numbers, to (H, W, 3) uint8 RGB.
@@ -91,28 +75,77 @@ class VideoFile:
             DatasetError: if the file ends before a frame, or is damaged.
         """
         for number in numbers:
-            try:
-                frame = self._decode_one(number)
-            except av.FFmpegError as error:
-                raise self._damaged(number, first_line(error)) from None
-            image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+            image = self._reformatter.reformat(self._decode_one(number), format="rgb24").to_ndarray()
             yield number, np.asarray(image, dtype=np.uint8)
 
     def _decode_one(self, number: int) -> av.VideoFrame:
-        key_frame = self._key_frames[max(bisect_right(self._key_frames, number) - 1, 0)]
-        if not key_frame <= self._next <= number:
-            self._container.seek(self._pts[key_frame], stream=self._stream)
-            self._frames = self._container.decode(self._stream)
-        wanted = self._pts[number]
-        for frame in self._frames:
-            if frame.pts is not None and frame.pts >= wanted:
-                self._next = number + 1
+        entry = int(self.index.entry[number])
+        if self.index.entry_number[entry] <= self._next <= number:
+            frame = self._advance(number)
+            if frame is not None:
                 return frame
-        raise self._damaged(number, "it ends before")
+        back = 1
+        while True:
+            self._seek(entry)
+            frame = self._advance(number)
+            if frame is not None:
+                return frame
+            if entry == 0:
+                raise DatasetError(
+                    f"{self.path}: damaged or truncated at frame {number} ({self._reason}); copy it again, or encode "
+                    "it again where it was recorded"
+                )
+            # Some files mark key frames from which not everything behind them can be decoded.
+            entry, back = max(entry - back, 0), 2 * back
 
-    def _damaged(self, number: int, reason: str) -> DatasetError:
-        self._next = -1
-        return DatasetError(f"{self.path}: damaged or truncated at frame {number} ({reason}); copy it again")
+    def _seek(self, entry: int) -> None:
+        self._next, self._reason = -1, "it ends before"
+        try:
+            self._container.seek(int(self.index.entry_seek[entry]), stream=self._stream)
+        except av.FFmpegError as error:
+            self._frames, self._reason = iter(()), first_line(error)
+        else:
+            self._frames = self._decoded(int(self.index.entry_pts[entry]))
+
+    def _decoded(self, first_pts: int) -> Iterator[av.VideoFrame]:
+        """Frames from where the file stands, or none if it stands behind the entry point."""
+        has_begun = False
+        for packet in self._container.demux(self._stream):
+            if not has_begun and (packet.pts is None or packet.pts > first_pts):
+                self._reason = "a seek fails"
+                return
+            has_begun = True
+            yield from packet.decode()
+
+    def _advance(self, number: int) -> av.VideoFrame | None:
+        """Decode on up to a frame; None if the decoder leaves it out."""
+        pts, following = self.index.pts, self._next
+        wanted, self._next = int(pts[number]), -1
+        try:
+            for frame in self._frames:
+                if frame.pts is None or frame.is_corrupt or frame.pts > wanted:
+                    break
+                found = int(np.searchsorted(pts, frame.pts))
+                if frame.pts != pts[found]:
+                    continue  # it is hidden
+                # The first frame may be any; from there on none may be left out, for then times and frames mismatch.
+                if following not in (-1, found):
+                    break
+                following = found + 1
+                if found == number:
+                    self._next = following
+                    return frame
+        except av.FFmpegError as error:
+            self._reason = first_line(error)
+        return None
+
+
+def _main_stream(streams: Sequence[VideoStream]) -> VideoStream:
+    """The stream of moving pictures; pictures that are attached, such as a cover, are none."""
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        raise IndexError("it holds no video")
+    return max(moving, key=lambda stream: stream.frames)
 
 
 class VideoPool:
@@ -120,21 +153,37 @@ class VideoPool:
 
     Args:
         max_open: how many files stay open at a time.
+        max_indexed: of how many frames, in all files, it is kept when they are shown.
     """
 
-    def __init__(self, max_open: int = 16) -> None:
-        self._max_open = max_open
+    def __init__(self, max_open: int = 16, max_indexed: int = 2_000_000) -> None:
+        self._max_open, self._max_indexed = max_open, max_indexed
         self._files: OrderedDict[Path, VideoFile] = OrderedDict()
+        self._indices: OrderedDict[Path, VideoIndex] = OrderedDict()
+        self._indexed = 0
 
     def get(self, path: Path) -> VideoFile:
         """An open file."""
         file = self._files.get(path)
         if file is None:
-            file = self._files[path] = VideoFile(path)
+            file = self._files[path] = VideoFile(path, self._indices.get(path))
+            self._keep(path, file.index)
             if len(self._files) > self._max_open:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(path)
         return file
+
+    def index(self, path: Path) -> VideoIndex:
+        """When the frames of a file are shown; it need not be open for that."""
+        index = self._indices.get(path)
+        return index if index is not None else self.get(path).index
+
+    def _keep(self, path: Path, index: VideoIndex) -> None:
+        self._indexed += 0 if path in self._indices else len(index)
+        self._indices[path] = index
+        self._indices.move_to_end(path)
+        while self._indexed > self._max_indexed and len(self._indices) > 1:
+            self._indexed -= len(self._indices.popitem(last=False)[1])
 
     def close(self) -> None:
         """Close all files."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,16 @@ from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta, EpisodeRecord
 from tempovla.data.video import VideoPool
+from tempovla.data.video_spans import DisagreementError, FilePlan
+
+_MAX_PLANS = 64
 
 
 class VideoFrames:
     """Finds the frames of an episode's steps in its videos, decodes them and keeps them in the cache.
 
     Args:
-        meta: the dataset; its fps is the frame rate of every video.
+        meta: the dataset; its fps is the control rate.
         columns: gives the rows' timestamps.
         cache: keeps decoded frames.
     """
@@ -29,6 +34,8 @@ class VideoFrames:
         self._columns = columns
         self._cache = cache
         self._pool = VideoPool()
+        self._plans: OrderedDict[tuple[str, Path], FilePlan] = OrderedDict()
+        self._numbers: dict[tuple[str, int], int | NDArray[np.int64]] = {}
 
     def check(self, record: EpisodeRecord) -> None:
         """Compare an episode's videos with the metadata, without decoding any frame.
@@ -43,7 +50,7 @@ class VideoFrames:
             height, width, _ = self._meta.features[key].shape
             if video.size != (height, width):
                 raise _wrong_size(span.path, key, video.size, (height, width))
-            video.numbers(self._times_s(record, key, np.array([0, record.length - 1])), self._meta.fps)
+            self._frame_numbers(record, key)
 
     def fill(
         self, out: NDArray[np.uint8], key: str, records: Sequence[EpisodeRecord], steps: NDArray[np.int64]
@@ -53,14 +60,15 @@ class VideoFrames:
         What the cache lacks is decoded file by file and in order, so that no frame is decoded twice.
 
         Raises:
-            DatasetError: if a video lacks one of the frames, is damaged, or has frames of another size.
+            DatasetError: if it cannot be told which frames are the episode's, or a video is damaged or has frames of
+                another size.
         """
         wanted: dict[Path, dict[int, list[tuple[int, int]]]] = {}
         for row, record in enumerate(records):
-            path = record.video(key).path
-            numbers = self._pool.get(path).numbers(self._times_s(record, key, steps[row]), self._meta.fps)
-            places = wanted.setdefault(path, {})
-            for step, number in enumerate(numbers.tolist()):
+            numbers = self._frame_numbers(record, key)
+            asked = numbers + steps[row] if isinstance(numbers, int) else numbers[steps[row]]
+            places = wanted.setdefault(record.video(key).path, {})
+            for step, number in enumerate(asked.tolist()):
                 places.setdefault(number, []).append((row, step))
         for path, places in wanted.items():
             missing = []
@@ -71,6 +79,8 @@ class VideoFrames:
                 else:
                     for target in targets:
                         out[target] = frame
+            if not missing:
+                continue
             for number, frame in self._pool.get(path).decode(sorted(missing)):
                 if frame.shape != out.shape[2:]:
                     raise _wrong_size(path, key, frame.shape[:2], out.shape[2:4])
@@ -78,10 +88,39 @@ class VideoFrames:
                 for target in places[number]:
                     out[target] = frame
 
-    def _times_s(self, record: EpisodeRecord, key: str, steps: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Times of an episode's frames in its video file: those of the rows, freed from jitter."""
-        recorded_s = self._columns.times_s(record)[steps]
-        return record.video(key).start_s + np.round(recorded_s * self._meta.fps) / self._meta.fps
+    def _frame_numbers(self, record: EpisodeRecord, key: str) -> int | NDArray[np.int64]:
+        """Numbers of an episode's frames in its file, or that of the first if the others follow one by one."""
+        known = self._numbers.get((key, record.index))
+        if known is None:
+            span = record.video(key)
+            try:
+                numbers = self._plan(key, span.path).numbers(
+                    (span.start_s, record.length), lambda: self._columns.times_s(record)
+                )
+            except DisagreementError as error:
+                raise DatasetError(f"{span.path}: episode {record.index}, {key!r}: {error}") from None
+            follow = numbers[-1] - numbers[0] == len(numbers) - 1
+            known = self._numbers[key, record.index] = int(numbers[0]) if follow else numbers
+        return known
+
+    def _plan(self, key: str, path: Path) -> FilePlan:
+        plan = self._plans.get((key, path))
+        if plan is None:
+            times_s = self._pool.index(path).times_s
+            plan = self._plans[key, path] = FilePlan(times_s, self._spans[key, path], self._meta.fps)
+            if len(self._plans) > _MAX_PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+    @cached_property
+    def _spans(self) -> Mapping[tuple[str, Path], list[tuple[float, int]]]:
+        """Start [s] and length of all episodes of a camera in a file."""
+        spans: dict[tuple[str, Path], list[tuple[float, int]]] = {}
+        for record in self._meta.episodes:
+            for key, span in record.videos.items():
+                if record.length > 0:
+                    spans.setdefault((key, span.path), []).append((span.start_s, record.length))
+        return spans
 
 
 def _wrong_size(path: Path, key: str, found: tuple[int, ...], declared: tuple[int, ...]) -> DatasetError:
