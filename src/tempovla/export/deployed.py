@@ -53,6 +53,7 @@ class DeployedPolicy(nn.Module):
         inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, the robot's state in its own units,
             the instruction as the model reads it, and what the noise comes from, if there is any.
         output: actions (B, H, A) in the robot's units.
+        assets: files that the transforms need, such as a tokenizer's.
 
     Raises:
         ValueError: if the policy or one of its transforms cannot be exported, or a weight does not fit.
@@ -62,7 +63,8 @@ class DeployedPolicy(nn.Module):
         super().__init__()
         check_bundle(bundle)
         self.policy = exportable_policy(bundle)
-        self.steps = TransformPipeline.from_json(bundle.transform).steps
+        pipeline = TransformPipeline.from_json(bundle.transform, bundle.assets)
+        self.steps, self.assets = pipeline.steps, pipeline.assets()
         self.noise = noise
         self.blank = {camera: step.size for step in self._all(BlankImages) for camera in step.cameras}
         self.cameras = tuple(image_shapes)

@@ -48,7 +48,9 @@ class ExportedPolicy:
         self.windows = self.sidecar.windows
         self.embodiment = self.sidecar.embodiment
         instruction = self.sidecar.instruction
-        self._instruction = TransformPipeline.from_json({"steps": [] if instruction is None else [instruction]})
+        self._instruction = TransformPipeline.from_json(
+            {"steps": [] if instruction is None else [instruction]}, self.sidecar.assets
+        )
         self._run = FORMATS[self.sidecar.format].load(Path(file), self.sidecar.inputs)
 
     def initial_state(self, batch_size: int) -> NoiseState:

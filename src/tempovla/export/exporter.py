@@ -21,7 +21,7 @@ from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
 from tempovla.export.signature import image_shapes
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import bundle_sha256
+from tempovla.timeline.bundle import bundle_sha256, replace_folder
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 DEFAULT_NAME = "policy"
@@ -74,7 +74,8 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
 
     Args:
         checkpoint: folder that training saved.
-        out: the file, or a folder for `policy.onnx` (`.pt`, `.pt2`); beside the file goes `<file>.json`.
+        out: the file, or a folder for `policy.onnx` (`.pt`, `.pt2`); beside the file goes `<file>.json`, and
+            `<file>.assets` where words are read by a pretrained tokenizer or text model.
         config: how; None takes the defaults.
 
     Raises:
@@ -110,11 +111,16 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
             bundle_sha256(checkpoint),
             file_sha256(file),
             _figures(differences, config, said),
+            deployed.assets,
         )
         sidecar.save(sidecar_path(file))
         # The file itself comes last: where it is, all is there.
         for part in sorted(staging.iterdir(), key=lambda part: part == file):
-            part.replace(target.with_name(part.name))
+            there = target.with_name(part.name)
+            if part.is_dir():
+                replace_folder(part, there)
+            else:
+                part.replace(there)
     return Exported(target, differences, sidecar)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.timeline import Bundle, Embodiment, Window
+from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.bundle import read_json
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
+ASSETS_SUFFIX = ".assets"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Sidecar:
         checkpoint_sha256: of the bundle.
         file_sha256: of the file.
         figures: the largest difference from PyTorch by batch size, opset, nodes, versions.
+        assets: files that the instruction's transform needs, in `<file>.assets`.
     """
 
     format: str
@@ -44,6 +47,7 @@ class Sidecar:
     checkpoint_sha256: str
     file_sha256: str
     figures: Mapping[str, Any]
+    assets: Assets = field(default_factory=dict)
 
     @property
     def instruction(self) -> dict[str, Any] | None:
@@ -59,10 +63,10 @@ class Sidecar:
 
     def bundle(self) -> Bundle:
         """What a bundle says, without weights."""
-        return Bundle(self.policy, {}, self.windows, self.embodiment, self.transform, {}, self.provenance)
+        return Bundle(self.policy, {}, self.windows, self.embodiment, self.transform, {}, self.provenance, self.assets)
 
     def save(self, path: Path) -> None:
-        """Write the JSON file."""
+        """Write the JSON file, and beside it the assets."""
         data = {
             "format_version": FORMAT_VERSION,
             "format": self.format,
@@ -78,6 +82,8 @@ class Sidecar:
             "checkpoint_sha256": self.checkpoint_sha256,
             "file_sha256": self.file_sha256,
         }
+        if self.assets:
+            data["assets"] = write_assets(path.with_suffix(ASSETS_SUFFIX), self.assets)
         path.write_text(json.dumps(data, indent=2) + "\n")
 
     @classmethod
@@ -85,7 +91,7 @@ class Sidecar:
         """Read what lies beside an exported file.
 
         Raises:
-            ValueError: if either is missing, or they do not belong together.
+            ValueError: if one of them is missing, or they do not belong together.
         """
         file = Path(file)
         path = sidecar_path(file)
@@ -109,6 +115,7 @@ class Sidecar:
                 data["checkpoint_sha256"],
                 data["file_sha256"],
                 data,
+                read_assets(assets_path(file), data.get("assets", {}), remedy=f"copy it beside {file.name} again"),
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path}: not readable ({error!r}); copy it again") from None
@@ -121,6 +128,11 @@ def sidecar_path(file: str | Path) -> Path:
     """`<file>.json`."""
     file = Path(file)
     return file.with_name(f"{file.name}.json")
+
+
+def assets_path(file: str | Path) -> Path:
+    """`<file>.assets`."""
+    return sidecar_path(file).with_suffix(ASSETS_SUFFIX)
 
 
 def file_sha256(file: Path) -> str:

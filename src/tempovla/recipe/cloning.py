@@ -132,4 +132,5 @@ def make_bundle(
         transform.to_json(),
         weights,
         mixture_provenance(source, recipe) if isinstance(source, DatasetMixture) else provenance(source, recipe),
+        transform.assets(),
     )

@@ -76,7 +76,7 @@ def evaluate_offline(
     opened = open_policy(checkpoint, dataset_name)
     bundle = opened.bundle
     mixture = _samples(bundle, str(checkpoint), data, split)
-    errors = _errors(opened.actor(), TransformPipeline.from_json(bundle.transform), mixture, batch_size)
+    errors = _errors(opened.actor(), TransformPipeline.from_json(bundle.transform, bundle.assets), mixture, batch_size)
     mse, normalized = errors.squared.mean, errors.squared_normalized.mean
     has_gripper = _has_gripper(bundle, str(checkpoint))
     names = dimension_names(bundle.embodiment, has_gripper)

@@ -65,6 +65,7 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
         transform.to_json(),
         policy.state_dict(),
         {"pretrained": model.pretrained, "tempovla": __version__, "recipe": config_to_json(recipe)},
+        transform.assets(),
     )
 
 

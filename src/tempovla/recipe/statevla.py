@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tempovla.data.loader import SampleLoader
 from tempovla.data.mixture import Mixture
+from tempovla.data.words import words_told
 from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
@@ -198,7 +199,10 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
 def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, source: EpisodeSource) -> TransformPipeline:
     """The transforms that training and control share, fitted to the dataset's statistics."""
     text = recipe.transform.text_model
-    embedder = HashedNgramEmbedder(model.lang_emb_dim) if text is None else TransformersTextEmbedder(text)
+    embedder: HashedNgramEmbedder | TransformersTextEmbedder = HashedNgramEmbedder(model.lang_emb_dim)
+    if text is not None:
+        embedder = TransformersTextEmbedder(text)
+        embedder.keep(sorted(words_told(source)))  # the model's weights are too many for every checkpoint
     if embedder.dim != model.lang_emb_dim:
         raise ValueError(f"transform.text_model={text} embeds in {embedder.dim}; set model.lang_emb_dim={embedder.dim}")
     shared = observation_transforms(recipe.transform, model, model.image_size, source)
@@ -222,4 +226,5 @@ def make_bundle(
         transform.to_json(),
         weights,
         provenance(source, recipe) | {"phase": base_of(policy).phase},
+        transform.assets(),
     )

@@ -184,4 +184,4 @@ def make_bundle(
     }
     lora = recipe.model.lora
     merged = weights if lora is None else MergedWeights(weights, lora)
-    return Bundle(VLM, config_to_json(config), (), NO_BODY, transform, merged, provenance)
+    return Bundle(VLM, config_to_json(config), (), NO_BODY, transform, merged, provenance, chat.assets())

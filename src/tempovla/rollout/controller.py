@@ -60,7 +60,8 @@ class Controller:
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu") -> Controller:
         """Build policy and transforms from what training saved."""
-        return cls(load_policy(bundle).to(device), TransformPipeline.from_json(bundle.transform), bundle, device)
+        transform = TransformPipeline.from_json(bundle.transform, bundle.assets)
+        return cls(load_policy(bundle).to(device), transform, bundle, device)
 
     @property
     def frame_stride(self) -> int | None:

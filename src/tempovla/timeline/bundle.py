@@ -1,7 +1,8 @@
 """Bundle: what training saves and what eval, serve and export load, in one folder.
 
 ``bundle.json`` holds the kind of policy, its config, windows and embodiment; ``transform.json`` the transforms with
-their statistics; ``weights.safetensors`` the weights. Nothing in it can execute code.
+their statistics; ``weights.safetensors`` the weights; ``assets`` the files that transforms need, such as a tokenizer's,
+with their hashes in ``bundle.json``. Nothing in it can execute code.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.task import Embodiment
 from tempovla.timeline.window import Window
 
 FORMAT_VERSION = 1
+ASSETS = "assets"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Bundle:
         transform: the transforms with their statistics, as plain JSON values.
         weights: name to tensor.
         provenance: how it came to be (dataset, command, seed, versions), for the reader.
+        assets: files that the transforms need, such as a tokenizer's, by path.
     """
 
     policy: str
@@ -46,6 +50,7 @@ class Bundle:
     transform: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    assets: Assets = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder as a whole: it appears complete or not at all, and replaces an older bundle.
@@ -67,6 +72,8 @@ class Bundle:
             "embodiment": self.embodiment.to_json(),
             "provenance": self.provenance,
         }
+        if self.assets:
+            meta["assets"] = write_assets(staging / ASSETS, self.assets)
         (staging / "bundle.json").write_text(json.dumps(meta, indent=2) + "\n")
         (staging / "transform.json").write_text(json.dumps(self.transform, indent=2) + "\n")
         # A clone each, as safetensors refuses tensors that share memory.
@@ -104,6 +111,7 @@ class Bundle:
             transform=transform,
             weights=weights,
             provenance=meta["provenance"],
+            assets=read_assets(root / ASSETS, meta.get("assets", {}), remedy="copy the bundle again"),
         )
 
 
@@ -129,7 +137,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
 
 
 def bundle_sha256(folder: str | Path) -> str:
-    """64 hexadecimal digits of a saved bundle, which other weights, transforms or settings would change."""
+    """64 hexadecimal digits of a saved bundle, which other weights, transforms, assets or settings would change."""
     digest = hashlib.sha256()
     for name in ("bundle.json", "transform.json", "weights.safetensors"):
         with (Path(folder) / name).open("rb") as file:

@@ -125,7 +125,7 @@ class CheckpointFolder:
         save_file(tensors, staging / "training.safetensors")
         record = {"format_version": FORMAT_VERSION, **checkpoint.record}
         (staging / "trainer.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
-        for path in [*staging.iterdir(), staging]:
+        for path in [*staging.rglob("*"), staging]:
             _sync(path)
 
     def _point(self, link: str, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from tempovla.timeline.assets import assets_of
 from tempovla.transform.tokenize import Tokenizer, TransformersTokenizer, tokenizer_from_json
 
 Speaker = Literal["system", "user", "assistant"]
@@ -113,6 +114,10 @@ class ChatTokenizer:
             yield rest[:end], True
             yield rest[end:], False
             done = answered
+
+    def assets(self) -> dict[str, bytes]:
+        """The tokenizer's files."""
+        return assets_of([self.tokenizer])
 
     def to_json(self) -> dict[str, Any]:
         """The tokenizer's config, the length and the template."""

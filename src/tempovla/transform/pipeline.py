@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from tempovla.timeline import ActionChunk, Context, Embodiment, Task, Tracks, Transform, Window
+from tempovla.timeline.assets import Assets, assets_of, with_files
 from tempovla.timeline.sample import TimelineSample, join_contexts, join_tracks, map_tracks
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
@@ -56,13 +58,22 @@ class TransformPipeline:
         names = {kind: name for name, kind in TRANSFORM_REGISTRY.items()}
         return {"steps": [{"name": names[type(step)], **step.to_json()} for step in self.steps]}  # type: ignore[attr-defined]
 
+    def assets(self) -> dict[str, bytes]:
+        """The files that steps need beside their JSON, by path in a bundle."""
+        return assets_of(self.steps)
+
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> TransformPipeline:
+    def from_json(cls, data: Mapping[str, Any], assets: Assets = MappingProxyType({})) -> TransformPipeline:
         """Read what `to_json` wrote.
+
+        Args:
+            data: the steps.
+            assets: files that steps need, as `assets` gave them; what is not there is looked for where it was then.
 
         Raises:
             ValueError: if a step's name is not in `TRANSFORM_REGISTRY`, or its fields are not its own.
         """
+        data = with_files(data, assets)
         try:
             return cls([_step_from_json(**entry) for entry in data["steps"]])
         except (KeyError, TypeError) as error:
@@ -94,6 +105,10 @@ class DatasetView:
     def inverse(self, action: ActionChunk) -> ActionChunk:
         """Actions in the body's dimensions and units."""
         return self.steps.inverse(self.align.inverse(action))
+
+    def assets(self) -> dict[str, bytes]:
+        """The files that its own steps need."""
+        return self.steps.assets()
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -168,6 +183,10 @@ class PerDataset:
             if name not in self.views:
                 raise ValueError(f"the policy learned from the datasets {sorted(self.views)}, not {name!r}; choose one")
         return groups
+
+    def assets(self) -> dict[str, bytes]:
+        """The files that the views need."""
+        return assets_of(self.views.values())
 
     def to_json(self) -> dict[str, Any]:
         """All views, in order."""

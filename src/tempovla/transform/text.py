@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.assets import assets_of
 from tempovla.timeline.keys import LANGUAGE_KEY
 from tempovla.timeline.noise import row_normal
 from tempovla.transform.text_model import TransformersTextEmbedder
@@ -83,7 +84,7 @@ def embedder_from_json(data: dict[str, Any]) -> SentenceEmbedder:
     if data["kind"] == "hashed_ngram":
         return HashedNgramEmbedder(data["dim"])
     if data["kind"] == "transformers":
-        return TransformersTextEmbedder(data["name_or_path"], data.get("fingerprint"))
+        return TransformersTextEmbedder(data["name_or_path"], data.get("fingerprint"), data.get("files"))
     raise ValueError(f"sentence embedder {data['kind']!r} is unknown; choose hashed_ngram or transformers")
 
 
@@ -107,6 +108,10 @@ class EmbedInstruction:
     def inverse(self, action: ActionChunk) -> ActionChunk:
         """Actions are not touched."""
         return action
+
+    def assets(self) -> dict[str, bytes]:
+        """The embedder's files."""
+        return assets_of([self.embedder])
 
     def to_json(self) -> dict[str, Any]:
         """The embedder's config."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load, save
 from torch import Tensor
 
+from tempovla.timeline.assets import asset_folder
 from tempovla.timeline.fingerprint import model_fingerprint
+from tempovla.timeline.model_folder import check_config, check_tokenizer, safetensors_of
 
 LOGGER = logging.getLogger(__name__)
+SENTENCES, EMBEDDINGS = "sentences.json", "embeddings.safetensors"
 
 
 class TransformersTextEmbedder:
@@ -33,22 +39,51 @@ class TransformersTextEmbedder:
     Args:
         name_or_path: the model.
         fingerprint: what `model_fingerprint` must say of it; None takes it as it is.
+        files: sentences that are embedded already, as `assets` gave them; with them the model is looked for when
+            another sentence is embedded, and not before.
 
     Raises:
         ValueError: if there is no such model or tokenizer, it is another one than the fingerprint says, or the
             checkpoint lacks weights of its text model.
     """
 
-    def __init__(self, name_or_path: str, fingerprint: str | None = None) -> None:
+    def __init__(
+        self, name_or_path: str, fingerprint: str | None = None, files: Mapping[str, bytes] | None = None
+    ) -> None:
         self.name_or_path = name_or_path
-        self.fingerprint = model_fingerprint(name_or_path)
-        if fingerprint not in (None, self.fingerprint):
-            raise ValueError(
-                f"text model {name_or_path!r} is not the one that was trained with; put that one in its place"
-            )
+        self._kept: dict[str, Tensor] = {}
+        if files and fingerprint is not None:
+            self.fingerprint = fingerprint
+            values = load(files[EMBEDDINGS])["embeddings"]
+            self._kept = dict(zip(json.loads(files[SENTENCES]), values, strict=True))
+        else:
+            self.fingerprint = self._checked_fingerprint(fingerprint)
         cache = Path(os.environ.get("TEMPOVLA_CACHE") or Path.home() / ".cache" / "tempovla")
         self.cache_folder = cache / "sentences" / self.fingerprint
-        self._dim = self.embed(["size"]).shape[1]
+        self._dim = (next(iter(self._kept.values())) if self._kept else self._embed_one("size")).shape[0]
+
+    def _checked_fingerprint(self, expected: str | None) -> str:
+        found = model_fingerprint(self.name_or_path)
+        if expected not in (None, found):
+            raise ValueError(
+                f"text model {self.name_or_path!r} is not the one that was trained with; put that one in its place"
+            )
+        return found
+
+    def keep(self, sentences: Iterable[str]) -> None:
+        """Embed sentences, and keep the result in `assets`, so that a bundle knows them without the model."""
+        for sentence in sentences:
+            self._kept[sentence] = self._embed_one(sentence)
+
+    def assets(self) -> dict[str, bytes]:
+        """The sentences that are kept and their embeddings, by path in a bundle; none if none are kept."""
+        if not self._kept:
+            return {}
+        folder = asset_folder("sentences", self.fingerprint)
+        return {
+            f"{folder}/{SENTENCES}": json.dumps(list(self._kept), ensure_ascii=False).encode(),
+            f"{folder}/{EMBEDDINGS}": save({"embeddings": torch.stack(list(self._kept.values()))}),
+        }
 
     @property
     def dim(self) -> int:
@@ -60,10 +95,12 @@ class TransformersTextEmbedder:
         return torch.stack([self._embed_one(sentence) for sentence in sentences])
 
     def _embed_one(self, sentence: str) -> Tensor:
+        if sentence in self._kept:
+            return self._kept[sentence]
         path = self.cache_folder / f"{hashlib.sha256(sentence.encode()).hexdigest()}.npy"
         if path.exists():
             return torch.from_numpy(np.load(path, allow_pickle=False))
-        value = self.model.embed([sentence])[0]
+        value = self._model_for(sentence).embed([sentence])[0]
         try:
             self._keep(path, value.numpy())
         except OSError as error:
@@ -71,6 +108,19 @@ class TransformersTextEmbedder:
                 "cannot keep sentence embeddings (%s); set TEMPOVLA_CACHE to a folder that can be written", error
             )
         return value
+
+    def _model_for(self, sentence: str) -> TextModel:
+        """The model; what goes wrong with it is told with the sentence, where others are known without it."""
+        if not self._kept:
+            return self.model
+        try:
+            self._checked_fingerprint(self.fingerprint)
+            return self.model
+        except ValueError as error:
+            raise ValueError(
+                f"instruction {sentence!r} is not among the {len(self._kept)} that are kept with the checkpoint, and "
+                f"{error}; or say one of those, such as {next(iter(self._kept))!r}"
+            ) from None
 
     def _keep(self, path: Path, value: NDArray[np.float32]) -> None:
         self.cache_folder.mkdir(parents=True, exist_ok=True)
@@ -96,15 +146,17 @@ class TextModel:
         from transformers import AutoConfig, AutoTokenizer
 
         self.name_or_path = name_or_path
-        try:
+        folder = Path(name_or_path)
+        if folder.is_dir():
+            check_config(folder, "text model")
+        with _one_line_errors(name_or_path):
             kind = _text_model_class(AutoConfig.from_pretrained(name_or_path, trust_remote_code=False))
+        if folder.is_dir():
+            check_tokenizer(folder, "give another text model")
+            safetensors_of(folder, "text model")
+        with _one_line_errors(name_or_path):
             self.tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-            model, loading = kind.from_pretrained(name_or_path, output_loading_info=True)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"text model {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
-            ) from None
+            model, loading = kind.from_pretrained(name_or_path, use_safetensors=True, output_loading_info=True)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:
             raise ValueError(
@@ -124,6 +176,17 @@ class TextModel:
         mask = tokens["attention_mask"].bool()[..., None]
         hidden = torch.where(mask, output.last_hidden_state.float(), 0.0)
         return hidden.sum(dim=1) / mask.sum(dim=1)
+
+
+@contextmanager
+def _one_line_errors(name_or_path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"text model {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
+        ) from None
 
 
 def _text_model_class(config: Any) -> Any:

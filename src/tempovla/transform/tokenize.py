@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.assets import asset_folder, assets_of, is_asset, write_assets
 from tempovla.timeline.keys import TOKENS_KEY
+from tempovla.timeline.model_folder import check_tokenizer
+
+LOGGER = logging.getLogger(__name__)
 
 PADDING = -1
 """Stands where an instruction has ended; no tokenizer has such an id."""
@@ -98,34 +105,55 @@ class TransformersTokenizer:
     Args:
         name_or_path: name on the hub or local folder.
         fingerprint: what its own `fingerprint` must be; None takes it as it is.
+        files: its files by name, as `files` gave them; with them nothing is read from `name_or_path`.
 
     Raises:
         ValueError: if there is no such tokenizer, or it is another one than the fingerprint says.
     """
 
-    def __init__(self, name_or_path: str, fingerprint: str | None = None) -> None:
-        from transformers import AutoTokenizer
-
+    def __init__(
+        self, name_or_path: str, fingerprint: str | None = None, files: Mapping[str, bytes] | None = None
+    ) -> None:
         self.name_or_path = name_or_path
-        try:
-            with _errors_only():  # of a model that transformers does not know, such as OpenVLA, the tokenizer will do
-                self._tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"tokenizer {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
-            ) from None
+        if files:
+            with TemporaryDirectory() as folder:
+                write_assets(Path(folder), files)
+                self._tokenizer = _load(folder)
+            self.files = dict(files)
+        else:
+            self._tokenizer = _load(name_or_path)
         if fingerprint not in (None, self.fingerprint):
-            raise ValueError(
-                f"tokenizer {name_or_path!r} is not the one that was trained with; put that one in its place"
+            remedy = "; copy the checkpoint again" if files else "; put that one in its place"
+            raise ValueError(f"tokenizer {name_or_path!r} is not the one that was trained with{remedy}")
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The files from which it can be built again, by name.
+
+        None, with a warning, where it comes back as another one from the files that transformers writes.
+        """
+        with TemporaryDirectory() as folder, _errors_only():
+            self._tokenizer.save_pretrained(folder)
+            paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+            same = all(map(is_asset, files)) and _fingerprint(_load(folder)) == self.fingerprint
+        if not same:
+            LOGGER.warning(
+                "tokenizer %r comes back as another one from what it saves, so checkpoints do not keep its files, and "
+                "go on needing it where it is",
+                self.name_or_path,
             )
+        return files if same else {}
+
+    def assets(self) -> dict[str, bytes]:
+        """Its files, by path in a bundle."""
+        folder = asset_folder("tokenizer", self.fingerprint)
+        return {f"{folder}/{name}": content for name, content in self.files.items()}
 
     @cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits of all that decides about ids; weights that lie beside it do not."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        whole = json.dumps(sorted(self._tokenizer.get_vocab().items())) if backend is None else backend.to_str()
-        return hashlib.sha256(whole.encode()).hexdigest()
+        return _fingerprint(self._tokenizer)
 
     @property
     def vocab_size(self) -> int:
@@ -193,6 +221,32 @@ class TransformersTokenizer:
         return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
 
 
+def _load(name_or_path: str) -> Any:
+    """The tokenizer of a name or folder.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from transformers import AutoTokenizer
+
+    if Path(name_or_path).is_dir():
+        check_tokenizer(Path(name_or_path), "name another tokenizer with transform.tokenizer")
+    try:
+        with _errors_only():  # of a model that transformers does not know, such as OpenVLA, the tokenizer will do
+            return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"tokenizer {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
+        ) from None
+
+
+def _fingerprint(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    whole = json.dumps(sorted(tokenizer.get_vocab().items())) if backend is None else backend.to_str()
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
 @contextmanager
 def _errors_only() -> Iterator[None]:
     """Without transformers' warnings."""
@@ -215,7 +269,7 @@ def tokenizer_from_json(data: dict[str, Any]) -> Tokenizer:
     if data["kind"] == "words":
         return WordTokenizer(data["vocab_size"])
     if data["kind"] == "transformers":
-        return TransformersTokenizer(data["name_or_path"], data.get("fingerprint"))
+        return TransformersTokenizer(data["name_or_path"], data.get("fingerprint"), data.get("files"))
     raise ValueError(f"tokenizer {data['kind']!r} is unknown; choose words or transformers")
 
 
@@ -274,6 +328,10 @@ class TokenizeInstruction:
     def inverse(self, action: ActionChunk) -> ActionChunk:
         """Actions are not touched."""
         return action
+
+    def assets(self) -> dict[str, bytes]:
+        """The tokenizer's files."""
+        return assets_of([self.tokenizer])
 
     def to_json(self) -> dict[str, Any]:
         """The tokenizer's config, the length and the prompt."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record
+from tests.unit.transform.test_text_model import build_bert, save_tokenizer
 from torch import Tensor
 
 from tempovla.data import columns
@@ -65,6 +66,18 @@ def act(bundle: Bundle, rows: int = 2, cameras: tuple[str, ...] = (FRONT, WRIST)
         seen = observation(row)
         builder.reset(row, f"task {row}", {key: seen[key] for key in (STATE, *cameras)})
     return controller.act(builder.context(), controller.initial_state(rows))[0].value
+
+
+def test_a_text_models_embeddings_of_the_datasets_instructions_are_kept(tmp_path, recipe, monkeypatch):
+    monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path / "cache"))
+    build_bert().save_pretrained(tmp_path / "bert")
+    save_tokenizer(tmp_path / "bert")
+    recipe = replace(recipe, transform=replace(recipe.transform, text_model=str(tmp_path / "bert")))
+    recipe = with_model(recipe, lang_emb_dim=16)
+    transform = build_transform(recipe, recipe.model, load_dataset(recipe))
+    kept = {name.split("/")[1]: content for name, content in transform.assets().items()}
+    assert json.loads(kept["sentences.json"]) == ["task 0", "task 1"]
+    assert kept.keys() == {"sentences.json", "embeddings.safetensors"}
 
 
 def test_both_phases_train_and_the_policy_acts(tmp_path, recipe):

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.tiny_models import save_language, save_vision
 from tests.unit.recipe.conftest import ACTION, FEATURES, FRONT, STATE, WRIST, record, vla_recipe
 from tests.unit.recipe.test_statevla import act, assert_same, logged
 from tests.unit.transform.test_text_model import save_tokenizer
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.writer import DatasetWriter
+from tempovla.export.exported_policy import ExportedPolicy
+from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.vla_model import VLAModel
+from tempovla.model.vlm.language_model import LLMBackboneConfig
+from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.objective import Objective
 from tempovla.recipe.dataset import build_batches, load_dataset
 from tempovla.recipe.offline import evaluate_offline
 from tempovla.recipe.vla import build_policy, build_transform, train_vla
 from tempovla.recipe.vla_config import VLARecipe
 from tempovla.timeline import Bundle
+from tempovla.timeline.bundle import bundle_sha256
 from tempovla.train.checkpoint import Checkpoint
 from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
 
@@ -199,6 +207,33 @@ def test_the_tokenizer_is_that_of_a_pretrained_language_model_and_else_hashed_wo
     *_, own = build_transform(recipe, policy, source).steps
     assert isinstance(own.tokenizer, TransformersTokenizer)
     assert own.tokenizer.name_or_path == str(tmp_path / "language")
+
+
+def test_a_policy_of_models_in_folders_acts_without_them_anywhere(tmp_path, recipe, monkeypatch):
+    """Its checkpoint and what is exported of it keep the tokenizer; weights and sizes are their own."""
+    words = Path("models", "words")
+    monkeypatch.chdir(tmp_path)
+    save_language(words, vocab_size=16)
+    save_tokenizer(words)
+    vision = VisionEncoderConfig(save_vision(Path("models", "eyes")))
+    vlm = replace(recipe.model.vlm, vision=vision, language=LLMBackboneConfig(str(words), dtype="float32"))
+    recipe = with_training(with_model(recipe, vlm=vlm, action_head="mlp", action_head_options={}), train_steps=1)
+    result = train_vla(recipe, tmp_path / "run")
+    expected = act(Bundle.load(result.checkpoint))
+    exported = export_checkpoint(result.checkpoint, tmp_path / "file" / "policy.pt", ExportConfig("torchscript"))
+    digest = bundle_sha256(result.checkpoint)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(result.checkpoint, tmp_path / "elsewhere" / "copy")
+    shutil.move(exported.file.parent, tmp_path / "elsewhere" / "file")
+    shutil.rmtree(tmp_path / "models")
+    shutil.rmtree(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert bundle_sha256("copy") == digest
+    assert torch.equal(act(Bundle.load("copy")), expected)
+    ExportedPolicy("file/policy.pt")
+    shutil.rmtree("file/policy.pt.assets")
+    with pytest.raises(ValueError, match=r"tokenizer.json: not readable .*; copy it beside policy.pt again"):
+        ExportedPolicy("file/policy.pt")
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_knows_is_refused(tmp_path, recipe):

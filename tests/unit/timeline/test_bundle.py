@@ -1,6 +1,8 @@
 import json
 import os
 import pickle
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,6 +42,34 @@ def test_round_trip(folder):
     for name, tensor in original.weights.items():
         assert loaded.weights[name].dtype == tensor.dtype
         assert torch.equal(loaded.weights[name], tensor)
+
+
+def test_assets_come_back_and_count_in_the_hash(tmp_path):
+    plain, digests = bundle(), set()
+    for assets in ({}, {"tokenizer_a/tokenizer.json": b"{}"}, {"tokenizer_a/tokenizer.json": b"[]"}):
+        replace(plain, assets=assets).save(tmp_path / "policy")
+        assert Bundle.load(tmp_path / "policy").assets == assets
+        assert (tmp_path / "policy" / "assets").exists() == bool(assets)
+        digests.add(bundle_sha256(tmp_path / "policy"))
+    assert len(digests) == 3
+    shutil.copytree(tmp_path / "policy", tmp_path / "copy")
+    path = tmp_path / "copy" / "assets" / "tokenizer_a" / "tokenizer.json"
+    path.write_bytes(b"{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json: is not the file that was saved; copy the bundle again"):
+        Bundle.load(tmp_path / "copy")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"tokenizer\.json: not readable \(No such file.*\); copy the bundle again"):
+        Bundle.load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["tokenizer/tokenizer.py", "tokenizer/weights.bin", "../up.json", "/etc/up.json"])
+def test_code_pickles_and_other_places_are_no_assets(folder, name):
+    with pytest.raises(ValueError, match=r"a bundle holds files of \.bpe, \.jinja, \.json, .* only"):
+        bundle(assets={name: b"{}"}).save(folder.with_name("other"))
+    meta = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(meta | {"assets": {name: "0"}}))
+    with pytest.raises(ValueError, match="a bundle holds files of"):
+        Bundle.load(folder)
 
 
 def test_saving_again_replaces_the_old_one_and_leaves_nothing_behind(folder):

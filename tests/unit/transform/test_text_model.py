@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from tempovla.timeline.fingerprint import model_fingerprint
-from tempovla.transform.text import embedder_from_json
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.text import EmbedInstruction, embedder_from_json
 from tempovla.transform.text_model import TextModel, TransformersTextEmbedder
 
 SENTENCES = ["open the drawer", "close the drawer", "push the button", "drawer the open"]
@@ -145,9 +148,44 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"does not load .*; give the name or folder of a transformers model") as error:
+    with pytest.raises(ValueError, match=r"config\.json: no such file; give the folder of a text model") as error:
         TransformersTextEmbedder(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_weights_in_a_pickle_and_a_folder_without_a_tokenizer_are_refused(tmp_path):
+    build_bert().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"holds no tokenizer \(.*\); copy its files there, or give another"):
+        TransformersTextEmbedder(str(tmp_path))
+    save_tokenizer(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=rf"convert them with `tempovla convert weights {tmp_path}`$"):
+        TransformersTextEmbedder(str(tmp_path))
+
+
+def test_kept_sentences_need_no_model_and_others_are_told(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    build_bert().save_pretrained(folder)
+    save_tokenizer(folder)
+    step = EmbedInstruction(TransformersTextEmbedder(str(folder)))
+    step.embedder.keep(SENTENCES[:2])
+    expected = step.embedder.embed(SENTENCES[:2])
+    pipeline = TransformPipeline([step])
+    data, assets = json.loads(json.dumps(pipeline.to_json())), pipeline.assets()
+    assert data == TransformPipeline([EmbedInstruction(TransformersTextEmbedder(str(folder)))]).to_json()
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path / "another machine"))
+    again = TransformPipeline.from_json(data, assets).steps[0].embedder
+    assert (again.dim, again.to_json()) == (16, step.embedder.to_json())
+    assert torch.equal(again.embed(SENTENCES[:2]), expected)
+    said = r"instruction 'push the button' is not among the 2 that are kept .* 'open the drawer'"
+    with pytest.raises(ValueError, match=said) as error:
+        again.embed(["push the button"])
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="does not load"):  # as bundles of before are
+        TransformPipeline.from_json(data)
 
 
 def test_a_model_of_pictures_and_text_is_refused(tmp_path):

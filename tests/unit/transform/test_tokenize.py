@@ -83,6 +83,43 @@ def test_another_tokenizer_in_the_same_folder_is_refused_and_weights_beside_it_d
         TokenizeInstruction.from_json(data)
 
 
+def test_kept_files_are_the_tokenizer_wherever_its_folder_is(tmp_path):
+    folder = tmp_path / "language"
+    save_tokenizer(folder)
+    pipeline = TransformPipeline([TokenizeInstruction(TransformersTokenizer(str(folder)), 6)])
+    data, assets = json.loads(json.dumps(pipeline.to_json())), pipeline.assets()
+    assert {name.split("/")[1] for name in assets} == {"tokenizer.json", "tokenizer_config.json"}
+    folder.rename(tmp_path / "moved")
+    again = TransformPipeline.from_json(data, assets)
+    assert again.to_json() == data
+    assert again.assets() == assets
+    before, after = (p.forward_context(context("close the drawer")).now[TOKENS_KEY].value for p in (pipeline, again))
+    assert torch.equal(before, after)
+    with pytest.raises(ValueError, match="does not load"):  # as bundles of before are
+        TransformPipeline.from_json(data)
+    other = {name: content.replace(b'"open":3', b'"open":5') for name, content in assets.items()}
+    other = {name: content.replace(b'"open": 3', b'"open": 5') for name, content in other.items()}
+    with pytest.raises(ValueError, match="is not the one that was trained with; copy the checkpoint again"):
+        TransformPipeline.from_json(data, other)
+
+
+def test_a_tokenizer_that_does_not_come_back_is_not_kept_and_that_is_said(tmp_path, monkeypatch, caplog):
+    save_tokenizer(tmp_path / "other")
+    changed = (tmp_path / "other" / "tokenizer.json").read_text().replace('"open": 3', '"open": 5')
+    save_tokenizer(tmp_path / "own")
+    tokenizer = TransformersTokenizer(str(tmp_path / "own"))
+    kind = type(tokenizer._tokenizer)
+    monkeypatch.setattr(kind, "save_pretrained", lambda _, folder: Path(folder, "tokenizer.json").write_text(changed))
+    assert tokenizer.assets() == {}
+    assert "comes back as another one from what it saves, so checkpoints do not keep its files" in caplog.text
+
+
+def test_a_folder_without_a_tokenizer_is_told(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds no tokenizer .*, or name another .* with transform\.tokenizer$"):
+        TransformersTokenizer(str(tmp_path))
+
+
 def test_mistakes_are_named_in_one_line(tmp_path):
     transform = TokenizeInstruction(WordTokenizer(), max_length=2)
     with pytest.raises(ValueError, match=r"'open the drawer' has 3 tokens, more than max_length=2; raise it"):

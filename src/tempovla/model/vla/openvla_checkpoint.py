@@ -18,9 +18,8 @@ from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticV
 from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
 from tempovla.timeline.bundle import read_json
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.timeline.model_folder import safetensors_of
 
-INDEX = "model.safetensors.index.json"
-WHOLE = "model.safetensors"
 REMEDY = "give the name or folder of an OpenVLA checkpoint, such as openvla/openvla-7b"
 
 
@@ -99,7 +98,8 @@ def read_checkpoint(
     names = {"n_action_bins": "num_bins", "pad_to_multiple_of": "padding_tokens"}
     names |= {"action_dim": "action_dim", "empty_token": "empty_token"}  # the published config has not got these
     sizes = {own: published[name] for name, own in names.items() if name in published}
-    return OpenVLAConfig(vlm, camera, norm_stats=stats, **sizes), StoredWeights(folder, _files(folder))
+    weights = StoredWeights(folder, safetensors_of(folder, "OpenVLA checkpoint"))
+    return OpenVLAConfig(vlm, camera, norm_stats=stats, **sizes), weights
 
 
 def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVLM, max_shard_size: str) -> None:
@@ -130,25 +130,6 @@ def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVL
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.json").write_text(json.dumps(published, indent=2) + "\n")
     save_torch_state_dict(weights, target, max_shard_size=max_shard_size)
-
-
-def _files(folder: Path) -> dict[str, str]:
-    """Name of every weight to its file."""
-    if (folder / INDEX).is_file():
-        file_of = read_json(folder / INDEX, remedy=REMEDY).get("weight_map")
-        if not isinstance(file_of, dict) or not file_of:
-            raise ValueError(f"{folder / INDEX}: has no weight_map; copy the checkpoint again")
-        absent = sorted({file for file in file_of.values() if not (folder / file).is_file()})
-        if absent:
-            raise ValueError(f"{folder / absent[0]}: no such file, but {INDEX} names it; copy the checkpoint again")
-        return file_of
-    if not (folder / WHOLE).is_file():
-        raise ValueError(f"{folder}: holds neither {INDEX} nor {WHOLE}; {REMEDY}")
-    try:
-        with safe_open(folder / WHOLE, framework="pt") as stored:
-            return dict.fromkeys(stored.keys(), WHOLE)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{folder / WHOLE}: not readable ({error}); copy the checkpoint again") from None
 
 
 def _featurizers(folder: Path, published: Mapping[str, Any]) -> tuple[PrismaticViTConfig, PrismaticViTConfig]:

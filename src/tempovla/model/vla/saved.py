@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tempovla.model.vla.weights import load_weights
 from tempovla.timeline.bundle import read_json
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.timeline.model_folder import conversion_remedy
 
 CONFIG, WEIGHTS, BUNDLE_WEIGHTS = "config.json", "model.safetensors", "weights.safetensors"
 VLM_PARTS = ("vision", "projector", "language")
@@ -48,6 +49,8 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
     root = Path(folder)
     path = root / WEIGHTS if (root / WEIGHTS).exists() else root / BUNDLE_WEIGHTS
     if not path.exists():
+        if (remedy := conversion_remedy(root)) is not None:
+            raise ValueError(f"{root}: {remedy}")
         raise ValueError(f"{root}: holds no {WEIGHTS} or {BUNDLE_WEIGHTS}; give a saved model or a checkpoint")
     try:
         return load_file(path)

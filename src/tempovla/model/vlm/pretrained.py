@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from tempovla.timeline.model_folder import check_config, safetensors_of
+
 C = TypeVar("C", bound=Any)
 
 
@@ -38,6 +40,8 @@ def read_config(name_or_path: str, part: str | None, purpose: str) -> Any:
     """
     from transformers import AutoConfig
 
+    if Path(name_or_path).is_dir():
+        check_config(Path(name_or_path), purpose)
     with one_line_errors(name_or_path, purpose):
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     return config if part is None else getattr(config, part, config)
@@ -112,8 +116,11 @@ def load_model(
         options: more for `from_pretrained`, such as `dtype`.
 
     Raises:
-        ValueError: if there are no such weights, or some of the model's are missing or of another shape.
+        ValueError: if there are no such weights, a file of them is missing or damaged, or some of the model's are
+            missing or of another shape.
     """
+    if Path(name_or_path).is_dir():
+        safetensors_of(Path(name_or_path), purpose)
     with one_line_errors(name_or_path, purpose), _no_loading_report():
         settings: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, **options}
         model, loading = model_class.from_pretrained(

@@ -1,0 +1,88 @@
+"""What a folder with a model lacks is told in one line that names the file, whoever reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tempovla.timeline.model_folder import INDEX, check_tokenizer, safetensors_of
+
+PARTS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> Path:
+    for name, part in zip("ab", PARTS, strict=True):
+        save_file({name: torch.ones(3)}, tmp_path / part)
+    return index(tmp_path, {"a": PARTS[0], "b": PARTS[1]})
+
+
+def index(folder: Path, weight_map: object) -> Path:
+    (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ValueError, match=str(folder)) as caught:
+        safetensors_of(folder, "vision model")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.removeprefix(str(folder)).removeprefix("/")
+
+
+def test_every_weight_is_found_in_its_file(sharded, tmp_path):
+    assert safetensors_of(sharded, "vision model") == {"a": PARTS[0], "b": PARTS[1]}
+    save_file({"c": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert safetensors_of(tmp_path, "vision model") == {"c": "model.safetensors"}
+
+
+def test_a_part_that_is_missing_cut_short_or_not_what_the_index_says(sharded):
+    path = sharded / PARTS[1]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4])
+    assert refusal(sharded).startswith(f"{PARTS[1]}: not readable (")
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert refusal(sharded).endswith("in the place of a file that was not fetched; run `git lfs pull`")
+    path.unlink()
+    assert refusal(sharded) == f"{PARTS[1]}: no such file, but {INDEX} names it; copy the model again"
+    path.write_bytes(whole)
+    index(sharded, {"a": PARTS[0], "b": PARTS[1], "gone": PARTS[0]})
+    assert refusal(sharded) == f"{PARTS[0]}: holds no weight 'gone', but {INDEX} says so; copy the model again"
+
+
+def test_an_index_that_is_none_or_missing(sharded):
+    index(sharded, None)
+    assert refusal(sharded) == f"{INDEX}: has no weight_map; copy the model again"
+    (sharded / INDEX).write_text('{"weight_map": {')
+    assert refusal(sharded).startswith(f"{INDEX}: not readable as JSON (")
+    (sharded / INDEX).unlink()
+    assert refusal(sharded) == f": holds {PARTS[0]}, but no {INDEX}, which says what is where; copy the model again"
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json"])
+def test_a_pickle_is_not_opened_and_the_command_that_converts_it_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"not even a pickle")
+    assert refusal(tmp_path) == (
+        f": its weights are in {name}, a pickle, which could run code and is not opened; convert them with "
+        f"`tempovla convert weights {tmp_path}`"
+    )
+
+
+def test_no_weights_at_all(tmp_path):
+    told = "give the folder of a vision model as save_pretrained writes it"
+    assert refusal(tmp_path) == f": holds no model.safetensors or {INDEX}; {told}"
+    (tmp_path / "weights.pth").write_bytes(b"")
+    assert refusal(tmp_path).endswith(f"only weights.pth, a pickle, which could run code and is not opened; {told}")
+
+
+def test_a_folder_without_a_tokenizer(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"holds no tokenizer \(no tokenizer.json, .*\); copy its files there, or pray"
+    ):
+        check_tokenizer(tmp_path, "pray")
+    (tmp_path / "spiece.model").write_bytes(b"")
+    check_tokenizer(tmp_path, "pray")
