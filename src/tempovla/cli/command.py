@@ -107,6 +107,16 @@ def add_json_flag(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for programs")
 
 
+def add_depth_unit(parser: ArgumentParser) -> None:
+    """Let a subcommand be told in which unit depth pictures are, where the dataset does not say so."""
+    parser.add_argument(
+        "--depth-unit",
+        dest="depth_unit",
+        metavar="UNIT",
+        help="unit of depth pictures of which the dataset does not tell it: m, cm, mm or the metres of one unit",
+    )
+
+
 def config_from_args(config_class: type[C], args: Namespace, **given: Any) -> C:
     """A config whose fields are arguments of their own, or `given`."""
     own = {field.name: args[field.name] for field in fields(config_class) if field.name not in given}  # type: ignore[arg-type]

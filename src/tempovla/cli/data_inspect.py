@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.cli.command import Outcome, add_depth_unit, add_json_flag, build_parser
 from tempovla.data.inspection import inspect
 
 EXAMPLES = """
@@ -22,15 +22,16 @@ FORMATS = {"v2.1": "LeRobot v2.1", "v3.0": "LeRobot v3.0", "libero-hdf5": "LIBER
 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
-    parser = build_parser(name, summary, "ROOT [--json]", EXAMPLES)
+    parser = build_parser(name, summary, "ROOT [--depth-unit UNIT] [--json]", EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
+    add_depth_unit(parser)
     add_json_flag(parser)
     return parser
 
 
 def run(args: Namespace) -> Outcome:
     """Look into a dataset."""
-    facts = inspect(args.root)
+    facts = inspect(args.root, depth_unit=args.depth_unit)
     return Outcome(describe(facts), facts)
 
 
@@ -47,7 +48,10 @@ def describe(facts: dict[str, Any]) -> str:
     for key, feature in facts["features"].items():
         shape = "x".join(map(str, feature["shape"]))
         names = shorten(", ".join(feature["names"]), width=60, placeholder=" ...")
-        lines.append(f"  {key:<{width}}  {feature['dtype']:<8} {shape:<12} {names}".rstrip())
+        lines.append(f"  {key:<{width}}  {feature['dtype']:<8} {feature['kind']:<7} {shape:<12} {names}".rstrip())
+        lines += [f"    warning: {warning}" for warning in feature["warnings"]]
+    if facts["left_out"]:
+        lines += ["", "left out:", *(f"  {key}: {reason}" for key, reason in facts["left_out"].items())]
     lines += ["", "tasks:", *(f"  {task}" for task in facts["tasks"])]
     if facts["recording"]:
         lines += ["", "pictures:", *(f"  {key}: {value}" for key, value in facts["recording"].items())]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.cli.command import Outcome, add_depth_unit, add_json_flag, build_parser
 from tempovla.data.inspection import sample_windows
 
 EXAMPLES = """
@@ -18,7 +18,7 @@ tempovla data sample ROOT --episode 3 --frame 0 --window observation.state=-0.2s
 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
-    usage = "ROOT --episode E --frame F --window KEY=OFFSETS ... --out FILE.npz"
+    usage = "ROOT --episode E --frame F --window KEY=OFFSETS ... --out FILE.npz [--depth-unit UNIT]"
     parser = build_parser(name, summary, usage, EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
     parser.add_argument("--episode", type=int, required=True, metavar="E", help="episode, counted from 0")
@@ -33,6 +33,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument(
         "--out", required=True, metavar="FILE.npz", help="file with KEY (T, ...) and KEY.valid (T,) of every window"
     )
+    add_depth_unit(parser)
     add_json_flag(parser)
     return parser
 
@@ -42,7 +43,7 @@ def run(args: Namespace) -> Outcome:
     out = Path(args.out)
     if out.suffix != ".npz":
         raise ValueError(f"--out {out} must end in .npz")
-    arrays = sample_windows(args.root, args.episode, args.frame, args.window)
+    arrays = sample_windows(args.root, args.episode, args.frame, args.window, depth_unit=args.depth_unit)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

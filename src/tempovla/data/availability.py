@@ -100,7 +100,7 @@ def _absent_videos(records: tuple[EpisodeRecord, ...], key: str) -> str | None:
     if any(path.is_file() for path in paths):
         return None
     if not paths:
-        return "no episode has a video of it" if records else None
+        return "no episode has a video of it; copy the dataset again" if records else None
     return f"all of its videos are missing, such as {next(iter(paths))}; copy the dataset again"
 
 
@@ -109,10 +109,11 @@ def _mistyped(feature: Feature, stored: pa.DataType) -> str | None:
     if pa.types.is_null(leaf):  # whoever reads it is told which row has no value
         return None
     if not feature.is_picture:
-        return None if is_number(leaf) else f"it is declared as {feature.dtype}, but its column holds {stored}"
+        wrong = f"it is declared as {feature.dtype}, but its column holds {stored}; correct one of them"
+        return None if is_number(leaf) else wrong
     if pa.types.is_struct(leaf):
         names = {leaf.field(i).name for i in range(leaf.num_fields)}
         is_fit = bool(names & {"bytes", "path"})
     else:
         is_fit = is_encoded(leaf) or (is_number(leaf) and is_list(plain_type(stored)))
-    return None if is_fit else f"it is declared as pictures, but its column holds {stored}"
+    return None if is_fit else f"it is declared as pictures, but its column holds {stored}; correct one of them"

@@ -104,6 +104,8 @@ def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
         DatasetError: if it is no unit, or a depth declares another one.
     """
     metres = parse_unit(unit)
+    if not any(feature.depth for feature in meta.features.values()):
+        raise DatasetError(f"{meta.root}: depth unit {unit!r}, but it has no depth pictures; leave the option out")
     features = dict(meta.features)
     for key, feature in meta.features.items():
         if feature.depth is None:
@@ -124,10 +126,10 @@ def _feature(key: str, entry: Any) -> Feature:
         ValueError: if it cannot be read, saying why.
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("dtype"), str):
-        raise ValueError(f"gives {key!r} no dtype: {entry!r}")
+        raise ValueError(f"gives {key!r} no dtype: {entry!r}; correct it")
     dtype = entry["dtype"]
     if dtype == "string":
-        raise ValueError(f"declares {key!r} as text, which no stream holds")
+        raise ValueError(f"declares {key!r} as text, which no stream holds; encode it as numbers to read it")
     shape = _shape(key, entry)
     info = _picture_info(entry)
     flagged = any(info.get(name) is True for name in ("is_depth_map", "video.is_depth_map"))
@@ -135,7 +137,7 @@ def _feature(key: str, entry: Any) -> Feature:
         if not flagged and dtype != "depth":
             axis = _channel_axis(shape, entry.get("names"), (1, 3))
             if axis is None:
-                raise ValueError(f"gives camera {key!r} the shape {list(shape)}; one or three channels are read")
+                raise ValueError(f"gives camera {key!r} the shape {list(shape)}; make it one or three channels")
             height, width = shape[:2] if axis == 2 else shape[1:]
             return Feature(dtype, (height, width, 3), is_channels_first=axis == 0)
         if dtype == "video":
@@ -154,7 +156,7 @@ def _shape(key: str, entry: Mapping[str, Any]) -> tuple[int, ...]:
     shape = entry.get("shape")
     sizes = [shape] if _is_int(shape) else shape
     if not isinstance(sizes, list | tuple) or not all(_is_size(size) for size in sizes):
-        raise ValueError(f"gives {key!r} the shape {shape!r}, not a list of positive sizes")
+        raise ValueError(f"gives {key!r} the shape {shape!r}, not a list of positive sizes; correct it")
     return tuple(int(size) for size in sizes) or (1,)
 
 
@@ -164,7 +166,7 @@ def _number_type(key: str, dtype: str) -> str:
     except TypeError:
         number = np.dtype(object)
     if number.kind not in "biuf" or number.itemsize > 8:
-        raise ValueError(f"declares {key!r} with dtype {dtype!r}, which is not read")
+        raise ValueError(f"declares {key!r} with dtype {dtype!r}, which no stream holds; store numbers to read it")
     return number.name
 
 
@@ -193,7 +195,7 @@ def _depth_shape(key: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
         return shape[0], shape[1], 1
     if len(shape) == 3 and shape[0] == 1:
         return shape[1], shape[2], 1
-    raise ValueError(f"gives depth {key!r} the shape {list(shape)}; depth has one channel")
+    raise ValueError(f"gives depth {key!r} the shape {list(shape)}; depth has one channel; correct it")
 
 
 def _depth(key: str, info: Mapping[str, Any]) -> Depth:
@@ -202,7 +204,7 @@ def _depth(key: str, info: Mapping[str, Any]) -> Depth:
     metres = None
     if unit is not None:
         if unit not in DEPTH_UNITS:
-            raise ValueError(f"gives depth {key!r} the unit {unit!r}; m, cm and mm are read")
+            raise ValueError(f"gives depth {key!r} the unit {unit!r}; give m, cm or mm")
         metres = DEPTH_UNITS[unit]
     if scale is not None:  # as RealSense has it: metres of one unit; some others write its inverse
         if not _is_number(scale) or not 0 < scale <= 1 or (metres is not None and not math.isclose(scale, metres)):
@@ -210,7 +212,7 @@ def _depth(key: str, info: Mapping[str, Any]) -> Depth:
         metres = float(scale)
     low, high = info.get("depth_min"), info.get("depth_max")
     if not all(bound is None or (_is_number(bound) and bound >= 0) for bound in (low, high)):
-        raise ValueError(f"gives depth {key!r} the range {low!r} to {high!r}, which must be metres")
+        raise ValueError(f"gives depth {key!r} the range {low!r} to {high!r}, not metres; correct it")
     return Depth(metres, low, high)
 
 

@@ -79,7 +79,7 @@ class EpisodeStore:
         self._meta_rows: pa.Table | None = None
         cameras = [key for key, entry in info["features"].items() if entry["dtype"] == "video"]
         self._videos = {key: _OpenVideos(0) for key in cameras}
-        self._one_row_group = all(entry["dtype"] != "image" for entry in info["features"].values())
+        self._one_row_group = not any(entry["dtype"] in ("image", "depth") for entry in info["features"].values())
 
     def create(self) -> None:
         """Write the metadata of a dataset without episodes."""

@@ -103,9 +103,8 @@ def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32
         )
     wide = np.asarray(stored, dtype=np.float64)
     wide = np.where(np.isfinite(wide), wide, 0.0) * depth.unit_m
-    low = 0.0 if depth.low_m is None else depth.low_m * (1 - 1e-6)
-    high = np.inf if depth.high_m is None else depth.high_m * (1 + 1e-6)
-    beyond = (wide != 0) & ((wide < low) | (wide > high))
+    low, high = depth.low_m or 0.0, np.inf if depth.high_m is None else depth.high_m
+    beyond = (wide != 0) & ((wide < low * (1 - 1e-6)) | (wide > high * (1 + 1e-6)))
     if beyond.any():
         raise DatasetError(
             f"{where}: a reading of {wide[beyond][0]:g} m, but the least is {low:g} m and the greatest {high:g} m; "

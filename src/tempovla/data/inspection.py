@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,31 @@ from tempovla.data.words import words_told
 from tempovla.timeline.window import parse_window
 
 
-def inspect(root: str | Path) -> dict[str, Any]:
-    """What a dataset holds, as plain JSON values; its files are checked on the way, but no picture is decoded.
+def inspect(root: str | Path, *, depth_unit: str | None = None) -> dict[str, Any]:
+    """What a dataset holds, as plain JSON values. All that training on its state, action and cameras would read is
+    checked on the way, without decoding pictures behind their headers.
+
+    Args:
+        root: the dataset.
+        depth_unit: unit of depth pictures of which the dataset does not tell it.
 
     Returns:
         ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
         ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
-        ``features`` by key, each with ``dtype`` (``video`` and ``image`` hold uint8 RGB), ``shape`` and ``names``.
+        ``features`` by key, each with ``dtype`` as it is stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and
+        ``warnings`` (what is wrong with it where such a policy does not read it); and ``left_out``, why columns that
+        are declared cannot be read.
 
     Raises:
-        DatasetError: if it is no dataset, or a file of it is missing, truncated or contradicts the metadata.
+        DatasetError: if it is no dataset, or training on it would be refused: a file is missing or truncated,
+            contradicts the metadata, or holds values that cannot be read.
     """
-    source = open_source(root)
+    source = open_source(root, depth_unit=depth_unit)
+    problems: Mapping[str, str] = {}
+    left_out: Mapping[str, str] = {}
     infos = [source.episode(i) for i in range(len(source))]
     if isinstance(source, LeRobotSource):
-        source.check()
+        problems, left_out = source.check(), source.meta.left_out
         version = source.meta.version
         dtypes = {key: feature.dtype for key, feature in source.meta.features.items()}
     else:
@@ -44,15 +54,24 @@ def inspect(root: str | Path) -> dict[str, Any]:
         "episodes": len(infos),
         "frames": sum(info.length for info in infos),
         "features": {
-            key: {"dtype": dtypes[key], "shape": list(stream.shape), "names": list(stream.names)}
+            key: {
+                "dtype": dtypes[key],
+                "kind": stream.kind,
+                "shape": list(stream.shape),
+                "names": list(stream.names),
+                "warnings": [problems[key]] if key in problems else [],
+            }
             for key, stream in source.streams.items()
         },
+        "left_out": dict(left_out),
         "tasks": words_told(source),
         "recording": dict(source.recording),
     }
 
 
-def sample_windows(root: str | Path, episode: int, frame: int, windows: Sequence[str]) -> dict[str, NDArray[Any]]:
+def sample_windows(
+    root: str | Path, episode: int, frame: int, windows: Sequence[str], *, depth_unit: str | None = None
+) -> dict[str, NDArray[Any]]:
     """Windows around one frame.
 
     Args:
@@ -60,16 +79,17 @@ def sample_windows(root: str | Path, episode: int, frame: int, windows: Sequence
         episode: which episode, from 0.
         frame: which frame of it is now, from 0.
         windows: ``KEY=OFFSETS``, e.g. ``action=0:16`` or ``observation.state=-0.2s,0s``.
+        depth_unit: unit of depth pictures of which the dataset does not tell it.
 
     Returns:
-        For each window ``KEY`` (T, ...), images uint8 (T, H, W, 3) RGB, and ``KEY.valid`` (T,) bool, False where the
-        value was clamped at an end of the episode.
+        For each window ``KEY`` (T, ...), images uint8 (T, H, W, 3) RGB, depth float32 (T, H, W, 1) metres, and
+        ``KEY.valid`` (T,) bool, False where the value was clamped at an end of the episode.
 
     Raises:
         DatasetError: if there is no such dataset, episode, frame or stream.
         ValueError: if a window is not readable.
     """
-    source = open_source(root)
+    source = open_source(root, depth_unit=depth_unit)
     arrays: dict[str, NDArray[Any]] = {}
     for text in windows:
         window = parse_window(text, source.rate_hz)

@@ -28,8 +28,8 @@ from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind, StreamTable
 from tempovla.timeline.task import Embodiment
 
-_NEEDED = (STATE_KEY, ACTION_KEY, "timestamp", "episode_index", "task_index")
-"""Columns that training reads whatever the policy, but for cameras."""
+_NEEDED = (STATE_KEY, ACTION_KEY, "timestamp", "episode_index")
+"""Columns that training reads whatever the policy; besides, there are words and cameras."""
 
 
 def open_dataset(
@@ -157,11 +157,11 @@ class LeRobotSource:
         record = self._record(episode)
         return self._columns.times_s(record)
 
-    def check(self) -> list[str]:
+    def check(self) -> dict[str, str]:
         """Look at all that training on the state, the action and the cameras would read, without decoding any picture.
 
         Returns:
-            What is wrong with streams that such a policy does not read, a line each.
+            What is wrong with streams that such a policy does not read, by key.
 
         Raises:
             DatasetError: at the first file that is missing or truncated, contradicts ``meta/``, or holds what would be
@@ -174,7 +174,10 @@ class LeRobotSource:
             self._check(record)
             for key, feature in self.meta.features.items():
                 place = (record.data_path, key)
-                if feature.dtype == "video" or key in warnings or (not feature.is_picture and place in seen):
+                if feature.dtype == "video":
+                    record.video(key)  # there is one
+                    continue
+                if key in warnings or (not feature.is_picture and place in seen):
                     continue
                 seen.add(place)  # numbers are looked at in all rows of a file at once
                 try:
@@ -184,7 +187,7 @@ class LeRobotSource:
                         raise
                     warnings[key] = str(error)
             self._videos.check(record)
-        return list(warnings.values())
+        return warnings
 
     def content_hash(self, keys: Collection[str]) -> str:
         """Of the parquet files and of these cameras' videos and images as they are stored; see `ContentHashing`."""

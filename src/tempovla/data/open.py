@@ -11,13 +11,20 @@ from tempovla.data.selection import select
 from tempovla.timeline.source import EpisodeSource
 
 
-def open_source(path: str | Path, demos_per_task: int | None = None, max_len_data: int | None = None) -> EpisodeSource:
+def open_source(
+    path: str | Path,
+    demos_per_task: int | None = None,
+    max_len_data: int | None = None,
+    *,
+    depth_unit: str | None = None,
+) -> EpisodeSource:
     """Open a LeRobot dataset or LIBERO's demonstrations; which of them it is, the files tell.
 
     Args:
         path: the folder that holds ``meta/``, or ``<task>_demo.hdf5`` files or the folder that holds them.
         demos_per_task: use at most the first so many episodes of each task.
         max_len_data: leave out the steps of an episode beyond so many; see `select`.
+        depth_unit: unit of depth pictures of which the dataset does not tell it: ``m``, ``cm``, ``mm`` or metres.
 
     Raises:
         DatasetError: if it is neither, or cannot be used as it is.
@@ -26,7 +33,7 @@ def open_source(path: str | Path, demos_per_task: int | None = None, max_len_dat
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")
     if (path / "meta").is_dir():
-        source: EpisodeSource = open_dataset(path)
+        source: EpisodeSource = open_dataset(path, depth_unit=depth_unit)
     elif path.is_file() or next(path.glob("*.hdf5"), None) or next(path.glob("*/*.hdf5"), None):
         source = open_libero(path)
     else:

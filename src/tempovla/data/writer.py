@@ -70,6 +70,8 @@ class DatasetWriter:
         robot_type: name of the robot.
         config: layout of the files.
         recording: how the pictures were made, as plain JSON values; see `EpisodeSource.recording`.
+        entries: what entries of ``info.json`` say beyond `features`, by key; whole ones of columns that are not among
+            these and that only `add_encoded` brings.
         resume: add to the dataset in `root` if there is one.
 
     Raises:
@@ -86,6 +88,7 @@ class DatasetWriter:
         robot_type: str = "",
         config: WriterConfig | None = None,
         recording: Mapping[str, Any] | None = None,
+        entries: Mapping[str, Mapping[str, Any]] | None = None,
         resume: bool = False,
     ) -> None:
         self.root = Path(root)
@@ -94,7 +97,7 @@ class DatasetWriter:
         self.fps = fps
         self.config = config or WriterConfig()
         limits = self.config.data_files_size_in_mb, self.config.video_files_size_in_mb
-        info = writer_meta.new_info(self.features, fps, robot_type, *limits)
+        info = writer_meta.new_info(self.features, fps, robot_type, *limits, entries=entries or {})
         self._store = EpisodeStore(self.root, info)
         if not (self.root.exists() and any(self.root.iterdir())):
             with self._full_disk_told("creating the dataset"):

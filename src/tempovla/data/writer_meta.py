@@ -32,9 +32,16 @@ def number(chunk_index: int, file_index: int) -> int:
 
 
 def new_info(
-    features: Mapping[str, Feature], fps: float, robot_type: str, data_mb: int, video_mb: int
+    features: Mapping[str, Feature],
+    fps: float,
+    robot_type: str,
+    data_mb: int,
+    video_mb: int,
+    *,
+    entries: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """``info.json`` of a dataset without episodes."""
+    """``info.json`` of a dataset without episodes; `entries` say more of its features, or name further ones."""
+    described = {key: _feature_entry(f, fps) for key, f in {**features, **BOOKKEEPING_FEATURES}.items()}
     has_video = any(feature.dtype == "video" for feature in features.values())
     return {
         "codebase_version": "v3.0",
@@ -49,7 +56,7 @@ def new_info(
         "splits": {},
         "data_path": DATA_PATH,
         "video_path": VIDEO_PATH if has_video else None,
-        "features": {key: _feature_entry(f, fps) for key, f in {**features, **BOOKKEEPING_FEATURES}.items()},
+        "features": described | {key: {**described.get(key, {}), **entry} for key, entry in entries.items()},
     }
 
 

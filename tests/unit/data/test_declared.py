@@ -97,7 +97,7 @@ def test_cameras_are_height_width_and_rgb(shape: list[int], names: Any, found: t
 
 @pytest.mark.parametrize("shape", [[64, 3, 64], [64, 64, 4], [64, 64], [64, 64, 2], [1, 64, 64, 3]])
 def test_a_camera_of_other_channels_is_left_out(shape: list[int]) -> None:
-    assert "one or three channels are read" in str(parse("observation.images.front", dtype="video", shape=shape))
+    assert "make it one or three channels" in str(parse("observation.images.front", dtype="video", shape=shape))
 
 
 MILLIMETRES = {"is_depth_map": True, "depth_unit": "mm", "depth_min": 0.1, "depth_max": 5}

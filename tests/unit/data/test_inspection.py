@@ -23,8 +23,21 @@ def test_description_holds_what_was_recorded(dataset: Path) -> None:
     assert json.loads(json.dumps(found)) == found
     assert (found["format"], found["robot_type"], found["fps"]) == ("v3.0", "toy", 10)
     assert (found["episodes"], found["frames"], found["tasks"]) == (3, 28, ["task 0", "task 1"])
-    assert found["features"][FRONT] == {"dtype": "video", "shape": [32, 48, 3], "names": []}
-    assert found["features"][STATE] == {"dtype": "float32", "shape": [3], "names": ["x", "y", "z"]}
+    assert found["features"][FRONT] == {
+        "dtype": "video",
+        "kind": "image",
+        "shape": [32, 48, 3],
+        "names": [],
+        "warnings": [],
+    }
+    assert found["features"][STATE] == {
+        "dtype": "float32",
+        "kind": "state",
+        "shape": [3],
+        "names": ["x", "y", "z"],
+        "warnings": [],
+    }
+    assert found["left_out"] == {}
 
 
 def test_windows_in_steps_and_in_seconds_are_the_same(dataset: Path) -> None:
