@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.processes import Nursery
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub to answer, or not to
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 
@@ -32,6 +34,14 @@ def libero_assets() -> Iterator[Path]:
         except LiberoUnavailableError as error:
             pytest.skip(f"LIBERO is not on this machine: {error}")
         yield assets
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Runs functions in several processes that train together."""
+    started = Nursery()
+    yield started
+    started.close()
 
 
 @pytest.fixture

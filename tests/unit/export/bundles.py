@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded, tiny_vla_config, vla
+from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded, tiny_vla_config
+from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny_models import VISION_SIZES, language_architecture
 
@@ -25,46 +26,65 @@ from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 
-def pooling(projector: str, **options: int) -> PolicyCase:
-    """A VLA whose projector gives fewer tokens than it takes."""
-    config = tiny_vla_config("mlp", projector=projector)
-    config = replace(config, vlm=replace(config.vlm, projector_options=options))
+def case(head: str, model: Mapping[str, Any] | None = None, vlm: Mapping[str, Any] | None = None, **options: Any):
+    """A VLA of this head with its `options`; `model` is for `tiny_vla_config`, `vlm` for fields of its VLM."""
+    plain = tiny_vla_config(head, action_head_options={head: options}, **model or {})
+    config = replace(plain, vlm=replace(plain.vlm, **{"language": language("qwen2"), **(vlm or {})}))
     return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), POLICIES["vla-mlp"].shapes)
 
 
-def transformers_models(vision: str, language: str) -> PolicyCase:
-    """A VLA of transformers' own models, small; DINOv2's positions are interpolated."""
-    config = tiny_vla_config("mlp")
-    sizes = {**VISION_SIZES, "model_type": vision, "image_size": 24 if vision == "dinov2" else 16, "patch_size": 8}
-    encoder = VisionEncoderConfig(vision, image_size=16, architecture=sizes)
-    model = LLMBackboneConfig(architecture=language_architecture(language, num_hidden_layers=2))
-    config = replace(config, vlm=replace(config.vlm, vision=encoder, language=model))
-    return PolicyCase(lambda: seeded(lambda: VLAModel(config).eval()), POLICIES["vla-mlp"].shapes)
+def vision(kind: str) -> VisionEncoderConfig:
+    """An encoder of transformers, small; DINOv2's positions are interpolated."""
+    sizes = {
+        **VISION_SIZES,
+        "num_hidden_layers": 1,
+        "model_type": kind,
+        "image_size": 24 if kind == "dinov2" else 16,
+        "patch_size": 8,
+    }
+    return VisionEncoderConfig(kind, image_size=16, architecture=sizes)
+
+
+def language(kind: str) -> LLMBackboneConfig:
+    """A language model of transformers, small."""
+    architecture = language_architecture(kind, num_hidden_layers=1, vocab_size=VOCABULARY)
+    return LLMBackboneConfig(architecture=architecture)
+
+
+def pooled(projector: str, **options: int) -> dict[str, Any]:
+    """A projector that gives fewer tokens than it takes."""
+    return {"projector": projector, "projector_options": options}
 
 
 SMALL = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2}
 READ = {"token_dim": 4, "feature_dim": 8, "readout": "all_tokens"}
-HEADS: dict[str, PolicyCase] = {
-    "mlp": vla("mlp", (), READ, hidden_dim=8),
-    "gaussian": vla("gaussian", (), num_modes=2, squash=True, hidden_dim=8),
-    "diffusion": vla("diffusion", (), {"readout": "last"}, diffusion_steps=4, num_steps=2, hidden_dim=8, num_layers=2),
-    "flow_matching": vla("flow_matching", (), {"readout": "mean"}, num_steps=2, **SMALL),
-    "transformer": vla("transformer", (), num_modes=2, **SMALL),
-}
-"""A VLA a head; all read-outs are among them."""
+BARE = {"robot_state_dim": None, "readout": "last", "has_gripper": False}
+ONE, TWO = {"action_horizon": 1}, {"action_horizon": 2}
+"""Steps of heads that write one number after the other: each number is a part of the graph of its own."""
 CASES: dict[str, PolicyCase] = {
-    **HEADS,
-    "bins": vla("transformer", (), num_bins=4, bin_range=3.0, **SMALL),
-    "metaworld": vla("flow_matching", (), METAWORLD, num_steps=2, **SMALL),
-    "perceiver": pooling("perceiver", num_latents=3),
-    "attention_pooling": pooling("attention_pooling", num_queries=3),
-    "siglip_llama": transformers_models("siglip_vision_model", "llama"),
-    "clip_qwen3": transformers_models("clip_vision_model", "qwen3"),
-    "dinov2_phi3": transformers_models("dinov2", "phi3"),
-    "no_state": POLICIES["vla-no-state"],
+    "mlp": case("mlp", READ, hidden_dim=8),
+    "gaussian": case("gaussian", {}, pooled("perceiver", num_latents=3), num_modes=2, squash=True, hidden_dim=8),
+    "diffusion": case(
+        *("diffusion", BARE, pooled("attention_pooling", num_queries=3)),
+        **{"diffusion_steps": 4, "num_steps": 2, "hidden_dim": 8, "num_layers": 1},
+    ),
+    "flow_matching": case("flow_matching", {"readout": "mean"}, num_steps=2, **SMALL),
+    "transformer": case(
+        *("transformer", TWO, {"vision": vision("clip_vision_model"), "language": language("qwen3")}),
+        **{"num_modes": 2, **SMALL},
+    ),
+    "bins": case(
+        *("transformer", ONE, {"vision": vision("dinov2"), "language": language("phi3")}),
+        **{"num_bins": 4, "bin_range": 3.0, **SMALL},
+    ),
+    "metaworld": case(
+        *("flow_matching", METAWORLD, {"vision": vision("siglip_vision_model"), "language": language("llama")}),
+        **{"num_steps": 2, **SMALL},
+    ),
     "statevla": POLICIES["statevla-policy-demo"],
     "mamba": POLICIES["statevla-policy"],
 }
+"""Each head, read-out, projector, vision encoder and language model is in one of them; graphs are slow to export."""
 
 MOMENTS = {STATE: ([0.5, -3.0, 100.0], [0.1, 2.0, 5.0]), ACTION: ([0.2, -1.0, 3.0, 0.0], [0.03, 5.0, 1.0, 1.0])}
 INSTRUCTIONS = ["open the drawer", "push the red button"]

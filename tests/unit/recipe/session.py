@@ -1,13 +1,8 @@
-"""Runs of small recipes, for torchrun.
-
-session.py statevla KIND DATASET OUT BATCH_SIZE PARALLEL...  both phases, an epoch each
-session.py vla DATASET OUT BATCH_SIZE                        each of `VLA_KINDS`, by DDP and by FSDP, an epoch each
-"""
+"""Runs of small recipes, for several processes."""
 
 from __future__ import annotations
 
 import itertools
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,17 +81,10 @@ def train_vla_kind(
     return train_vla(recipe, out, resume=resume)
 
 
-def train_vlas(dataset: Path, out: Path, batch_size: int) -> None:
+def train_vlas(dataset: str, folder: str, batch_size: int) -> None:
     """Every kind by DDP and by FSDP, and the last half of one again as `resumed`."""
+    out = Path(folder)
     for kind, parallel in itertools.product(VLA_KINDS, PARALLEL):
         train_vla_kind(kind, dataset, out / f"{kind}_{parallel}", batch_size, parallel)
     halfway = out / "whole_fsdp/checkpoints/step_00000002"
     train_vla_kind("whole", dataset, out / "resumed", batch_size, "fsdp", halfway)
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "statevla":
-        for parallel in sys.argv[6:]:
-            train(sys.argv[2], sys.argv[3], Path(sys.argv[4], parallel), int(sys.argv[5]), parallel)
-    else:
-        train_vlas(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

@@ -1,8 +1,7 @@
-"""A few steps on two bodies, for torchrun: session_mixture.py ROOT OUT BATCH_SIZE PARALLEL..."""
+"""A few steps on two bodies, for several processes."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from tests.unit.recipe.mixtures import mixed_recipe
@@ -13,8 +12,3 @@ from tempovla.recipe.vla import train_vla
 def train(root: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> None:
     """Batches are of `batch_size` rows in each process."""
     train_vla(mixed_recipe(Path(root), batch_size=batch_size, train_steps=4, parallel=parallel), out)
-
-
-if __name__ == "__main__":
-    for parallel in sys.argv[4:]:
-        train(sys.argv[1], Path(sys.argv[2], parallel), int(sys.argv[3]), parallel)

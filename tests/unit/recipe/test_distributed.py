@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,20 +17,9 @@ from tempovla.timeline import Bundle
 from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.metrics import read_metrics
 
-SESSION = Path(__file__).with_name("session.py")
-MIXTURE_SESSION = Path(__file__).with_name("session_mixture.py")
-ROOT = Path(__file__).resolve().parents[3]
+SESSION = "tests.unit.recipe.session:"
 ROWS = 8
 """Of a batch, over all processes."""
-
-
-def torchrun(processes: int, *arguments: str | Path, session: Path = SESSION) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    places = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "CUDA_VISIBLE_DEVICES": ""}
-    environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
-    command = [*launch, str(session), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=600)
-    assert done.returncode == 0, done.stderr
 
 
 def assert_same_losses(one: Path, many: Path, steps: int, rel: float) -> None:
@@ -51,8 +37,9 @@ def assert_same_losses(one: Path, many: Path, steps: int, rel: float) -> None:
     ("kind", "processes", "ways"),
     [("guide", 2, PARALLEL), ("guide", 4, ("ddp",)), ("cached", 2, ("ddp",)), ("tiny", 2, ("ddp",))],
 )
-def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, dataset, kind, processes, ways):
-    torchrun(processes, "statevla", kind, dataset, tmp_path, str(ROWS // processes), *ways)
+def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, dataset, nursery, kind, processes, ways):
+    for way in ways:
+        nursery.run(processes, f"{SESSION}train", kind, dataset, tmp_path / way, ROWS // processes, way)
     train(kind, dataset, tmp_path / "one", ROWS)
     for way, name in itertools.product(ways, PHASE_NAMES.values()):
         assert_same_losses(tmp_path / "one" / name, tmp_path / way / name, steps=4, rel=1e-5)
@@ -73,10 +60,10 @@ def assert_read_again(run: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def vla_runs(tmp_path_factory) -> Path:
+def vla_runs(tmp_path_factory, nursery) -> Path:
     """VLAs that two processes trained, and the dataset beside them."""
     folder = tmp_path_factory.mktemp("vla")
-    torchrun(2, "vla", record(folder / "dataset"), folder, str(ROWS // 2))
+    nursery.run(2, f"{SESSION}train_vlas", record(folder / "dataset"), folder, ROWS // 2)
     return folder
 
 
@@ -100,11 +87,12 @@ def test_a_sharded_vla_resumes_bit_for_bit(vla_runs):
 
 
 @pytest.mark.slow
-def test_bodies_of_several_sizes_are_learned_alike_however_their_rows_are_spread(tmp_path):
+def test_bodies_of_several_sizes_are_learned_alike_however_their_rows_are_spread(tmp_path, nursery):
     """Rows of a smaller body have fewer valid entries: means must be over the whole batch."""
     for body in (SMALL, LARGE):
         record_body(tmp_path / body, body, noise=0.1)
-    torchrun(2, tmp_path, tmp_path, str(ROWS // 2), *PARALLEL, session=MIXTURE_SESSION)
+    for parallel in PARALLEL:
+        nursery.run(2, f"{SESSION[:-1]}_mixture:train", tmp_path, tmp_path / parallel, ROWS // 2, parallel)
     train_mixture(tmp_path, tmp_path / "one", ROWS)
     for parallel in PARALLEL:
         assert_same_losses(tmp_path / "one", tmp_path / parallel, steps=4, rel=1e-5)

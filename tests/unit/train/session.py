@@ -1,7 +1,6 @@
-"""Training sessions in processes of their own, to be killed, interrupted, or run by torchrun.
+"""Training sessions in processes of their own, to be killed, interrupted, or run together.
 
-python session.py RUN_DIR STEPS [CHECKPOINT]         one run
-torchrun ... session.py RUN_DIR                      all runs of `train_pair`
+torchrun ... session.py RUN_DIR STEPS       a run that shards
 """
 
 from __future__ import annotations
@@ -9,6 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,20 @@ class PartlyIdlePolicy(LinearPolicy):
         return [self.encoder, self.frozen, self.idle_unit]
 
 
+class SlowStream(ToyStream):
+    """Each batch from number `slow_from` on takes a second."""
+
+    def __init__(self, slow_from: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.slow_from = slow_from
+
+    def __iter__(self) -> Iterator[TimelineSample]:
+        for batch in super().__iter__():
+            if self.taken > self.slow_from:
+                time.sleep(1.0)
+            yield batch
+
+
 def train(
     run_dir: str | Path,
     steps: int,
@@ -54,9 +70,13 @@ def train(
     policy: LinearPolicy | None = None,
     accumulation: int = 2,
     validation: list[TimelineSample] | None = None,
+    slow_from: int | None = None,
     **options: Any,
 ) -> FitResult:
-    """A run of `steps`, of which each process sees its share of the rows; `options` go to `TrainConfig`."""
+    """A run of `steps`, of which each process sees its share of the rows; `options` go to `TrainConfig`.
+
+    From step `slow_from` on each waits for a second, so that the run cannot end before it is killed.
+    """
     config = TrainConfig(
         train_steps=steps,
         learning_rate=1e-2,
@@ -70,7 +90,8 @@ def train(
         **options,
     )
     policy = policy or LinearPolicy(dropout=0.2)
-    stream = ToyStream(samples=25, batch_size=5, rank=distributed.rank(), ranks=distributed.world_size())
+    kind = ToyStream if slow_from is None else partial(SlowStream, slow_from * accumulation)
+    stream = kind(samples=25, batch_size=5, rank=distributed.rank(), ranks=distributed.world_size())
     return fit(policy, stream, config, run_dir, bundle=policy.bundle, validation=validation, resume=resume)
 
 
@@ -88,7 +109,16 @@ def train_idle(run_dir: str | Path, accumulation: int, resume: str | Path | None
     return result
 
 
-def train_pair(folder: Path) -> None:
+def train_alone(run_dir: str, steps: int, slow_from: int | None, resume: str | None = None) -> None:
+    """One run in one process, which says what it does."""
+    logging.basicConfig(level=logging.INFO)
+    with distributed.process_group("cpu"):
+        train(run_dir, steps, resume, slow_from=slow_from)
+
+
+def train_pair(run_dir: str) -> None:
+    """Runs of two processes; what a later one resumes, an earlier one has saved."""
+    folder = Path(run_dir)
     first = folder / "plain/checkpoints/step_00000009"
     for name, accumulation, resume in (("plain", 1, None), ("accumulated", 2, None), ("resumed", 1, first)):
         with distributed.process_group("cpu"):
@@ -105,8 +135,5 @@ def train_pair(folder: Path) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    if len(sys.argv) == 2:
-        train_pair(Path(sys.argv[1]))
-    else:
-        with distributed.process_group("cpu"):
-            train(sys.argv[1], int(sys.argv[2]), *sys.argv[3:], parallel="fsdp")
+    with distributed.process_group("cpu"):
+        train(sys.argv[1], int(sys.argv[2]), parallel="fsdp")

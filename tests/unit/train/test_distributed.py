@@ -33,12 +33,10 @@ def torchrun(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory) -> Path:
+def pair(tmp_path_factory, nursery) -> Path:
     """Runs of two processes, with 3 and 2 rows a batch and unequally many valid entries."""
     folder = tmp_path_factory.mktemp("pair")
-    process = torchrun(folder)
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors
+    nursery.run(2, "tests.unit.train.session:train_pair", folder)
     return folder
 
 
@@ -121,7 +119,7 @@ def test_ctrl_c_under_torchrun_saves_one_checkpoint_of_all_shards(tmp_path):
     process = torchrun(tmp_path, 100_000)
     wait_for_step(tmp_path, 5)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=180)
+    process.communicate(timeout=600)
     saved = Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"]
     assert saved == read_metrics(tmp_path)[-1]["train_step"]
 
@@ -152,5 +150,5 @@ def test_no_thread_outlives_the_group_and_aborts_the_process_at_its_end(tmp_path
     script.write_text(GROUP)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

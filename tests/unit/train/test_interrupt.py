@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from tests.processes import Nursery
 from tests.unit.train.session import train
 
 from tempovla.train.checkpoint import Checkpoint
@@ -19,19 +18,20 @@ from tempovla.train.interrupt import StopRequest
 from tempovla.train.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
-STEPS = 150
+STEPS = 60
+"""Sessions to be broken off wait for it before they come to the end."""
 
 
-def start_session(run_dir: Path, steps: int = STEPS) -> subprocess.Popen[str]:
+def start_session(nursery: Nursery, run_dir: Path, slow_from: int | None) -> int:
+    """The number of a process that trains, from its last checkpoint on if there is one."""
     latest = run_dir / "checkpoint_latest"
-    command = [sys.executable, str(Path(__file__).with_name("session.py")), str(run_dir), str(steps)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
-    resume = [str(latest)] if latest.exists() else []
-    return subprocess.Popen(command + resume, env=environment, text=True, stderr=subprocess.PIPE)
+    resume = [latest] if latest.exists() else []
+    (process,) = nursery.start(1, "tests.unit.train.session:train_alone", run_dir, STEPS, slow_from, *resume)
+    return process
 
 
 def wait_for_step(run_dir: Path, train_step: int) -> None:
-    deadline_s = time.monotonic() + 120
+    deadline_s = time.monotonic() + 600
     while not (lines := read_metrics(run_dir)) or lines[-1]["train_step"] < train_step:
         assert time.monotonic() < deadline_s, f"no step {train_step} in {run_dir}"
         time.sleep(0.002)
@@ -48,28 +48,31 @@ def assert_same_end(run_dir: Path, whole_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
+def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, nursery):
     train(tmp_path / "whole", STEPS)
-    for step in (10, 70):
-        session = start_session(tmp_path / "killed")
+    moments = random.Random(0)
+    for step in (10, 35):
+        session = start_session(nursery, tmp_path / "killed", STEPS - 10)
         wait_for_step(tmp_path / "killed", step)
-        time.sleep(random.uniform(0.0, 0.1))
-        session.kill()
-        assert session.wait() == -signal.SIGKILL
-    session = start_session(tmp_path / "killed")
-    assert session.wait() == 0, session.stderr.read()
+        time.sleep(moments.uniform(0.0, 0.1))
+        os.kill(session, signal.SIGKILL)
+        assert nursery.wait()[0] == [-signal.SIGKILL]
+    start_session(nursery, tmp_path / "killed", None)
+    codes, said = nursery.wait()
+    assert codes == [0], said
     assert_same_end(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_saves_exits_with_130_and_can_go_on(tmp_path, number):
-    session = start_session(tmp_path)
+def test_an_interrupted_run_saves_exits_with_130_and_can_go_on(tmp_path, nursery, number):
+    session = start_session(nursery, tmp_path, 6)
     wait_for_step(tmp_path, 5)
-    session.send_signal(number)
-    assert session.wait(timeout=60) == 130
+    os.kill(session, number)
+    codes, said = nursery.wait()
+    assert codes == [130], said
     stopped = Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"]
-    assert f"stopped at step {stopped}; go on with --checkpoint {tmp_path}/checkpoint_latest" in session.stderr.read()
+    assert f"stopped at step {stopped}; go on with --checkpoint {tmp_path}/checkpoint_latest" in said
     assert read_metrics(tmp_path)[-1]["train_step"] == stopped
     train(tmp_path, STEPS, tmp_path / "checkpoint_latest")
     train(tmp_path / "whole", STEPS)
