@@ -70,7 +70,8 @@ class MemoryConfig(TabletopConfig):
         if actions > self.delay_steps + 1:
             raise ValueError(
                 f"execution_horizon={actions} is more than delay_steps + 1 = {self.delay_steps + 1}: a chunk could "
-                "carry the cue without any memory; execute fewer actions, or hold the hand longer"
+                f"carry the cue without any memory; give execution_horizon={self.delay_steps + 1} or less, or hold the "
+                "hand longer"
             )
 
     def make(self) -> MemoryEnv:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,13 @@ class Outputs:
 
 def _check_folder(folder: Path, what: str) -> None:
     """Refuse a folder that is none, or cannot be made or written in."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     if not there.is_dir():
         raise ValueError(f"{there}: a file, so {what} cannot be written into {folder}; give another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"{there}: may not be written, so {what} would be lost; give another folder")
+    try:
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{there}: cannot be written ({error.strerror}), so {what} would be lost; give another folder"
+        ) from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,7 +165,7 @@ def test_more_than_the_chunk_is_refused_before_anything_is_written(tmp_path, che
     assert json.loads((tmp_path / "deep" / "results.json").read_text())["execution_horizon"] == 4
 
 
-def test_outputs_that_cannot_be_written_are_refused_before_hours_of_episodes(tmp_path, checkpoint, asked):
+def test_outputs_that_cannot_be_written_are_refused_before_hours_of_episodes(tmp_path, checkpoint, asked, monkeypatch):
     (tmp_path / "notes").write_text("mine")
     for outputs, said in (
         (Outputs(results=tmp_path), r"a folder, but the results are a file; give .*results\.json"),
@@ -172,8 +175,15 @@ def test_outputs_that_cannot_be_written_are_refused_before_hours_of_episodes(tmp
     ):
         with pytest.raises(ValueError, match=said):
             evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+    monkeypatch.setattr("tempovla.recipe.outputs.TemporaryFile", read_only)
+    with pytest.raises(ValueError, match=r"cannot be written \(Read-only file system\), so the results r\.json would"):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(results=tmp_path / "a" / "r.json"))
     assert "specs" not in asked
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "notes"]
+
+
+def read_only(dir: Path) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def test_a_call_that_failed_blocks_no_other(tmp_path, checkpoint, asked):
