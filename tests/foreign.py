@@ -53,18 +53,22 @@ def encode_video(
     gop: int = 2,
     options: Mapping[str, str] | None = None,
     times_s: Sequence[float] | None = None,
+    container_format: str = "mp4",
+    container_options: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an mp4 file; `times_s` gives each frame a presentation time of its own."""
+    """Write a video file; `times_s` gives each frame a presentation time of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", format=container_format, options=dict(container_options or {})) as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(100_000))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt
         stream.options = {"g": str(gop), **(options or {"crf": "18"})}
+        if times_s is not None:
+            stream.codec_context.time_base = Fraction(1, 9_000)  # that of the rate would round the times to it
         for number, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             if times_s is not None:
-                frame.pts, frame.time_base = round(times_s[number] * 90_000), Fraction(1, 90_000)
+                frame.pts, frame.time_base = round(times_s[number] * 9_000), Fraction(1, 9_000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

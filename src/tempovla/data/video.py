@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import av
 import numpy as np
 from av.codec.context import Flags
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -20,6 +21,12 @@ from tempovla.data.video_index import VideoIndex, build_index
 
 JITTER = 0.1
 """How far a frame of a regular video may lie off its even place, in frame periods."""
+
+_PROBE = 16
+"""How many frames tell whether a file's times are right."""
+
+_EXACT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+_LFS_POINTER = b"version https://git-lfs"
 
 
 class VideoFile:
@@ -36,18 +43,22 @@ class VideoFile:
     def __init__(self, path: Path, index: VideoIndex | None = None) -> None:
         self.path = path
         try:
-            self._container = av.open(str(path))
-            self._stream = _main_stream(self._container.streams.video)
-            self._stream.codec_context.thread_count = 1  # more threads delay the first frame after every seek
-            self._stream.codec_context.flags &= ~Flags.output_corrupt
+            self._open()
             self.index = index or build_index(path, self._container, self._stream)
         except FileNotFoundError:
             raise DatasetError(f"{path}: missing, though the metadata refer to it; copy the dataset again") from None
         except (av.FFmpegError, IndexError) as error:
+            with path.open("rb") as file:
+                if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                    raise DatasetError(
+                        f"{path}: a pointer of Git LFS, not the video; fetch it with git lfs pull"
+                    ) from None
             raise DatasetError(f"{path}: no complete video file ({first_line(error)}); copy it again") from None
         self._reformatter = VideoReformatter()
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._next = -1  # number of the frame that the decoder gives next; -1 when only a seek can tell
+        if index is None:
+            self._check_order()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -75,8 +86,29 @@ class VideoFile:
             DatasetError: if the file ends before a frame, or is damaged.
         """
         for number in numbers:
-            image = self._reformatter.reformat(self._decode_one(number), format="rgb24").to_ndarray()
+            frame = self._decode_one(number)
+            if frame.rotation:
+                raise DatasetError(
+                    f"{self.path}: its frames are to be turned by {frame.rotation} degrees when shown; encode it "
+                    "turned, e.g. ffmpeg -i IN OUT.mp4"
+                )
+            flags = _EXACT if _is_deep(frame.format.name) else None
+            image = self._reformatter.reformat(frame, format="rgb24", interpolation=flags).to_ndarray()
             yield number, np.asarray(image, dtype=np.uint8)
+
+    def _check_order(self) -> None:
+        """Refuse times that follow the order of decoding though the codec shows frames in another one.
+
+        Some writers number packets as they leave the encoder, and packed B-frames of MPEG-4 end up so.
+        """
+        if self.index.is_reordered or not self._stream.codec_context.has_b_frames:
+            return
+        self._seek(0)
+        if self._advance(min(_PROBE, len(self)) - 1) is None:
+            raise DatasetError(
+                f"{self.path}: its frames do not follow each other as their times say ({self._reason}); encode it "
+                "again, e.g. ffmpeg -i IN OUT.mp4"
+            )
 
     def _decode_one(self, number: int) -> av.VideoFrame:
         entry = int(self.index.entry[number])
@@ -84,22 +116,40 @@ class VideoFile:
             frame = self._advance(number)
             if frame is not None:
                 return frame
-        back = 1
-        while True:
-            self._seek(entry)
+        for begin in self._attempts(entry):
+            begin()
             frame = self._advance(number)
             if frame is not None:
                 return frame
-            if entry == 0:
-                raise DatasetError(
-                    f"{self.path}: damaged or truncated at frame {number} ({self._reason}); copy it again, or encode "
-                    "it again where it was recorded"
-                )
-            # Some files mark key frames from which not everything behind them can be decoded.
-            entry, back = max(entry - back, 0), 2 * back
+        raise DatasetError(
+            f"{self.path}: damaged or truncated at frame {number}, shown at {self.index.times_s[number]:.3f} s "
+            f"({self._reason}); copy it again, or encode it again, e.g. ffmpeg -i IN OUT.mp4"
+        )
+
+    def _attempts(self, entry: int) -> Iterator[Callable[[], None]]:
+        """Where decoding may begin: some files mark key frames from which what is behind them cannot be decoded."""
+        back = 1
+        while entry > 0:
+            yield partial(self._seek, entry)
+            entry, back = entry - back, 2 * back
+        yield partial(self._seek, 0)
+        yield self._restart
+
+    def _open(self) -> None:
+        self._container = av.open(str(self.path))
+        self._stream = _main_stream(self._container.streams.video)
+        self._stream.codec_context.thread_count = 1  # more threads delay the first frame after every seek
+        self._stream.codec_context.flags &= ~Flags.output_corrupt
+
+    def _restart(self) -> None:
+        """Begin at the start without a seek, as not every file can be sought in."""
+        self._next, self._reason = -1, "a frame is missing"
+        self._container.close()
+        self._open()
+        self._frames = self._decoded(int(self.index.entry_pts[0]))
 
     def _seek(self, entry: int) -> None:
-        self._next, self._reason = -1, "it ends before"
+        self._next, self._reason = -1, "a frame is missing"
         try:
             self._container.seek(int(self.index.entry_seek[entry]), stream=self._stream)
         except av.FFmpegError as error:
@@ -112,7 +162,7 @@ class VideoFile:
         has_begun = False
         for packet in self._container.demux(self._stream):
             if not has_begun and (packet.pts is None or packet.pts > first_pts):
-                self._reason = "a seek fails"
+                self._reason = "its start is not found"
                 return
             has_begun = True
             yield from packet.decode()
@@ -138,6 +188,12 @@ class VideoFile:
         except av.FFmpegError as error:
             self._reason = first_line(error)
         return None
+
+
+@cache
+def _is_deep(pix_fmt: str) -> bool:
+    """Whether a pixel has more than 8 bits a colour: the usual way to 8 bits rounds down more than once."""
+    return any(component.bits > 8 for component in av.VideoFormat(pix_fmt).components)
 
 
 def _main_stream(streams: Sequence[VideoStream]) -> VideoStream:

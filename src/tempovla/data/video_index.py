@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,7 @@ class VideoIndex:
         entry_pts: (K,) presentation times of the entry points.
         entry_seek: (K,) where to seek for each of them, in units of the time base.
         hidden: how many frames are stored and not shown, such as those that an edit list cuts off.
+        is_reordered: whether frames are shown in another order than that in which they are decoded.
     """
 
     pts: NDArray[np.int64]
@@ -38,6 +40,7 @@ class VideoIndex:
     entry_pts: NDArray[np.int64]
     entry_seek: NDArray[np.int64]
     hidden: int
+    is_reordered: bool
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -67,7 +70,7 @@ def build_index(path: Path, container: InputContainer, stream: VideoStream) -> V
     if not rows:
         raise DatasetError(f"{path}: no complete video file (it holds no frame); copy it again")
     assert stream.time_base is not None
-    table = np.array(rows, dtype=np.int64)
+    table = np.fromiter(chain.from_iterable(rows), np.int64, 4 * len(rows)).reshape(-1, 4)
     return _index(path, table, float(stream.time_base))
 
 
@@ -89,7 +92,9 @@ def _index(path: Path, table: NDArray[np.int64], time_base: float) -> VideoIndex
     before_next = np.r_[key_dts[1:] - 1, np.iinfo(np.int64).max]
     seek = np.maximum(np.minimum(key_pts, before_next), key_dts)
     number = np.searchsorted(pts, key_pts)
-    return VideoIndex(pts, time_base, entry.astype(np.int32), number, key_pts, seek, len(table) - len(pts))
+    is_reordered = bool((np.diff(order) < 0).any())
+    hidden = len(table) - len(pts)
+    return VideoIndex(pts, time_base, entry.astype(np.int32), number, key_pts, seek, hidden, is_reordered)
 
 
 def _packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, int, bool, bool]]:

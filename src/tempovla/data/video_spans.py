@@ -109,11 +109,11 @@ class FilePlan:
             raise DisagreementError(
                 f"its frames {numbers[0]} to {numbers[-1]} are an other episode's too; correct from_timestamp"
             )
-        drift = self._unwrapped_drift(place)
-        if abs(drift) > (TOLERANCE if numbers[0] == before + 1 else GAP_TOLERANCE):
+        drift = self._worst_drift(place)
+        if drift > (TOLERANCE if numbers[0] == before + 1 else GAP_TOLERANCE):
             raise DisagreementError(
-                f"meta/ puts its start at {start_s:.4f} s, which drifts off the frames by {drift / self._fps:.4f} s, "
-                f"and {count}; correct from_timestamp"
+                f"meta/ puts its start at {start_s:.4f} s, and up to there starts drift off the frames by up to "
+                f"{drift / self._fps:.4f} s, where {count}; correct from_timestamp"
             )
         return numbers
 
@@ -142,12 +142,12 @@ class FilePlan:
         is_before = np.abs(times_s - self._times_s[before]) <= np.abs(self._times_s[after] - times_s)
         return np.where(is_before, before, after)
 
-    def _unwrapped_drift(self, place: int) -> float:
-        """How far a start lies off the frames, in periods, if errors add up from episode to episode.
+    def _worst_drift(self, place: int) -> float:
+        """How far the starts up to one lie off the frames at most, in periods, if errors add up.
 
         After a drift of a whole period a start lies on a frame again; that it grew on the way there shows it.
         """
         upto = slice(0, place + 1)
         off = (self._starts_s[upto] - self._times_s[self._first[upto]]) * self._fps
         steps = np.diff(off, prepend=0.0)
-        return float((steps - np.round(steps)).sum())
+        return float(np.abs(np.cumsum(steps - np.round(steps))).max())
