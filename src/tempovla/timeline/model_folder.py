@@ -5,7 +5,11 @@ Weights are read from safetensors files alone: a `pytorch_model.bin` is a pickle
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -16,8 +20,9 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 POINTER = b"version https://git-lfs"
+FAST_TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (
-    "tokenizer.json",
+    FAST_TOKENIZER,
     "tokenizer.model",
     "tokenizer.model.v3",
     "spiece.model",
@@ -48,16 +53,22 @@ def check_config(folder: Path, purpose: str) -> None:
 
 
 def check_tokenizer(folder: Path, remedy: str) -> None:
-    """Refuse a folder in which no tokenizer lies.
+    """Refuse a folder in which no tokenizer lies, or a damaged one.
 
     Raises:
-        ValueError: naming the folder and the remedy.
+        ValueError: naming the folder or file and the remedy.
     """
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
             f"{folder}: holds no tokenizer (no {', '.join(TOKENIZER_FILES[:2])} or vocab.json); copy its files there, "
             f"or {remedy}"
         )
+    again = "copy the tokenizer again"
+    for path in (folder / name for name in (FAST_TOKENIZER, "tokenizer_config.json") if (folder / name).is_file()):
+        check_no_pointer(path)
+        missing = {"added_tokens", "model"} - read_json(path, remedy=again).keys()
+        if path.name == FAST_TOKENIZER and missing:
+            raise ValueError(f"{path}: has no {min(missing)!r}, so it is no tokenizer; {again}")
 
 
 def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
@@ -95,7 +106,7 @@ def conversion_remedy(folder: Path) -> str | None:
     if (folder / PICKLE).exists() or (folder / PICKLE_INDEX).exists():
         return (
             f"its weights are in {PICKLE if (folder / PICKLE).exists() else PICKLE_INDEX}, a pickle, which could run "
-            f"code and is not opened; convert them with `tempovla convert weights {folder}`"
+            f"code and is not opened; convert them with `tempovla convert weights {shlex.quote(str(folder))}`"
         )
     return None
 
@@ -138,3 +149,39 @@ def _names(path: Path) -> set[str]:
             return set(stored.keys())
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not readable ({error}); {AGAIN}") from None
+
+
+@contextmanager
+def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
+    """What goes wrong in reading a model becomes a `ValueError` that names it and says what to do."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+        raise ValueError(
+            f"{purpose} {name_or_path!r} does not load ({first_reason(error)}); {_remedy(name_or_path)}"
+        ) from None
+
+
+def first_reason(error: BaseException) -> str:
+    """The first line of an error, and the second where the first only introduces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    last = 2 if lines[0].endswith(":") else 1
+    reason = " ".join(lines[:last]).rstrip(".:")
+    return f"{type(error).__name__}: {reason}" if isinstance(error, KeyError | AssertionError) else reason
+
+
+def _remedy(name_or_path: str) -> str:
+    if Path(name_or_path).is_dir():
+        return (
+            "give the name or folder of a transformers model: config.json and *.safetensors, as save_pretrained writes "
+            "them, and preprocessor_config.json with its image processor where it reads pictures"
+        )
+    if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
+        return "give the name or folder of a transformers model; there is no such folder"
+    return (
+        "give the name or folder of a transformers model; without a network (or with HF_HUB_OFFLINE=1), a folder or a "
+        "model that was downloaded before"
+    )

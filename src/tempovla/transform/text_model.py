@@ -6,8 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from tempovla.timeline.assets import asset_folder
 from tempovla.timeline.fingerprint import model_fingerprint
-from tempovla.timeline.model_folder import check_config, check_tokenizer, safetensors_of
+from tempovla.timeline.model_folder import check_config, check_tokenizer, one_line_errors, safetensors_of
 
 LOGGER = logging.getLogger(__name__)
 SENTENCES, EMBEDDINGS = "sentences.json", "embeddings.safetensors"
@@ -149,12 +148,12 @@ class TextModel:
         folder = Path(name_or_path)
         if folder.is_dir():
             check_config(folder, "text model")
-        with _one_line_errors(name_or_path):
+        with one_line_errors(name_or_path, "text model"):
             kind = _text_model_class(AutoConfig.from_pretrained(name_or_path, trust_remote_code=False))
         if folder.is_dir():
             check_tokenizer(folder, "give another text model")
             safetensors_of(folder, "text model")
-        with _one_line_errors(name_or_path):
+        with one_line_errors(name_or_path, "text model"):
             self.tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
             model, loading = kind.from_pretrained(name_or_path, use_safetensors=True, output_loading_info=True)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
@@ -176,17 +175,6 @@ class TextModel:
         mask = tokens["attention_mask"].bool()[..., None]
         hidden = torch.where(mask, output.last_hidden_state.float(), 0.0)
         return hidden.sum(dim=1) / mask.sum(dim=1)
-
-
-@contextmanager
-def _one_line_errors(name_or_path: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"text model {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
-        ) from None
 
 
 def _text_model_class(config: Any) -> Any:

@@ -23,7 +23,7 @@ from torch import Tensor
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
 from tempovla.timeline.assets import asset_folder, assets_of, is_asset, write_assets
 from tempovla.timeline.keys import TOKENS_KEY
-from tempovla.timeline.model_folder import check_tokenizer
+from tempovla.timeline.model_folder import check_tokenizer, one_line_errors
 
 LOGGER = logging.getLogger(__name__)
 
@@ -231,14 +231,9 @@ def _load(name_or_path: str) -> Any:
 
     if Path(name_or_path).is_dir():
         check_tokenizer(Path(name_or_path), "name another tokenizer with transform.tokenizer")
-    try:
-        with _errors_only():  # of a model that transformers does not know, such as OpenVLA, the tokenizer will do
-            return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"tokenizer {name_or_path!r} does not load ({reason}); give the name or folder of a transformers model"
-        ) from None
+    # Of a model that transformers does not know, such as OpenVLA, the tokenizer will do, without a warning.
+    with one_line_errors(name_or_path, "tokenizer"), _errors_only():
+        return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
 
 
 def _fingerprint(tokenizer: Any) -> str:

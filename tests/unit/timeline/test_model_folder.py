@@ -79,6 +79,31 @@ def test_no_weights_at_all(tmp_path):
     assert refusal(tmp_path).endswith(f"only weights.pth, a pickle, which could run code and is not opened; {told}")
 
 
+def test_the_command_that_converts_can_be_copied_as_it_is(tmp_path):
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"`tempovla convert weights '{folder}'`$"):
+        safetensors_of(folder, "vision model")
+
+
+def test_a_damaged_tokenizer(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    for content, said in (
+        ("{", r"tokenizer\.json: not readable as JSON \(.*\); copy the tokenizer again"),
+        ("[]", r"tokenizer\.json: holds a list, not an object; copy the tokenizer again"),
+        ('{"model": {}}', r"tokenizer\.json: has no 'added_tokens', so it is no tokenizer; copy the tokenizer again"),
+        ("version https://git-lfs.github.com/spec/v1", "run `git lfs pull`"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=said):
+            check_tokenizer(tmp_path, "pray")
+    path.write_text('{"model": {}, "added_tokens": []}')
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json: holds a list, not an object"):
+        check_tokenizer(tmp_path, "pray")
+
+
 def test_a_folder_without_a_tokenizer(tmp_path):
     with pytest.raises(
         ValueError, match=r"holds no tokenizer \(no tokenizer.json, .*\); copy its files there, or pray"

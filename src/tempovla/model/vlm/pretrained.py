@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from tempovla.timeline.model_folder import check_config, safetensors_of
+from tempovla.timeline.model_folder import check_config, first_reason, one_line_errors, safetensors_of
 
 C = TypeVar("C", bound=Any)
 
@@ -89,7 +88,7 @@ def _architecture_errors(purpose: str) -> Iterator[None]:
         yield
     except misfits as error:
         raise ValueError(
-            f"architecture of the {purpose} does not build ({_reason(error)}); "
+            f"architecture of the {purpose} does not build ({first_reason(error)}); "
             "give the settings of a transformers config with its model_type, such as qwen2"
         ) from None
 
@@ -172,42 +171,6 @@ def _no_loading_report() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-@contextmanager
-def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
-    """What goes wrong in reading a model becomes a `ValueError` that names it and says what to do."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
-        raise ValueError(
-            f"{purpose} {name_or_path!r} does not load ({_reason(error)}); {_remedy(name_or_path)}"
-        ) from None
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error, and the second where the first only introduces it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    last = 2 if lines[0].endswith(":") else 1
-    reason = " ".join(lines[:last]).rstrip(".:")
-    return f"{type(error).__name__}: {reason}" if isinstance(error, KeyError | AssertionError) else reason
-
-
-def _remedy(name_or_path: str) -> str:
-    if Path(name_or_path).is_dir():
-        return (
-            "give the name or folder of a transformers model: config.json and *.safetensors, as save_pretrained writes "
-            "them, and preprocessor_config.json with its image processor where it reads pictures"
-        )
-    if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
-        return "give the name or folder of a transformers model; there is no such folder"
-    return (
-        "give the name or folder of a transformers model; without a network (or with HF_HUB_OFFLINE=1), a folder or a "
-        "model that was downloaded before"
-    )
 
 
 def recompute_layers(model: Any, on: bool) -> None:
