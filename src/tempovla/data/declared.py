@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -57,9 +58,10 @@ def parse_features(info: Mapping[str, Any], path: Path) -> tuple[dict[str, Featu
 def names_problem(entry: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
     """Why the names of the dimensions are not used, where there are some; None where nothing is wrong with them."""
     names = entry.get("names")
-    if names is None or parse_names(names, shape):
+    is_of_axes = len(shape) > 1 and isinstance(names, list) and len(names) == len(shape)
+    if names is None or is_of_axes or parse_names(names, shape):
         return None
-    return f"names {names!r} are not one for each of {math.prod(shape)} dimensions, so they are not used"
+    return f"names {json.dumps(names)} are not one for each of {math.prod(shape)} dimensions, so they are not used"
 
 
 def parse_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tempovla.timeline.source import StreamTable
 
@@ -21,6 +21,17 @@ class UnknownStreamError(DatasetError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr
+
+
+def refuse_left_out(streams: Mapping[str, object], keys: Iterable[str], where: str) -> None:
+    """Say why a wanted stream is left out.
+
+    Raises:
+        UnknownStreamError: if one is.
+    """
+    for key in keys:
+        if isinstance(streams, StreamTable) and key in streams.left_out:
+            raise unknown_stream(key, streams, where)
 
 
 def unknown_stream(key: str, known: Iterable[str], where: str) -> UnknownStreamError:

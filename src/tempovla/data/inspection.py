@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tempovla.data.declared import names_problem
 from tempovla.data.errors import DatasetError
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.open import open_source
@@ -28,7 +29,7 @@ def inspect(root: str | Path, *, depth_unit: str | None = None) -> dict[str, Any
         ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
         ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
         ``features`` by key, each with ``dtype`` as it is stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and
-        ``warnings`` (what is wrong with it where such a policy does not read it); and ``left_out``, why columns that
+        ``warnings`` (what is wrong with it that such a policy does not mind); and ``left_out``, why columns that
         are declared cannot be read.
 
     Raises:
@@ -36,11 +37,15 @@ def inspect(root: str | Path, *, depth_unit: str | None = None) -> dict[str, Any
             contradicts the metadata, or holds values that cannot be read.
     """
     source = open_source(root, depth_unit=depth_unit)
-    problems: Mapping[str, str] = {}
+    warnings: dict[str, list[str]] = {}
     left_out: Mapping[str, str] = {}
     infos = [source.episode(i) for i in range(len(source))]
     if isinstance(source, LeRobotSource):
-        problems, left_out = source.check(), source.meta.left_out
+        warnings, left_out = {key: [found] for key, found in source.check().items()}, source.meta.left_out
+        for key, stream in source.streams.items():
+            problem = None if stream.is_picture else names_problem(source.meta.info["features"][key], stream.shape)
+            if problem is not None:
+                warnings.setdefault(key, []).append(problem)
         version = source.meta.version
         dtypes = {key: feature.dtype for key, feature in source.meta.features.items()}
     else:
@@ -59,7 +64,7 @@ def inspect(root: str | Path, *, depth_unit: str | None = None) -> dict[str, Any
                 "kind": stream.kind,
                 "shape": list(stream.shape),
                 "names": list(stream.names),
-                "warnings": [problems[key]] if key in problems else [],
+                "warnings": warnings.get(key, []),
             }
             for key, stream in source.streams.items()
         },

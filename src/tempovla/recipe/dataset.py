@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tempovla import __version__
+from tempovla.data.errors import refuse_left_out
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
@@ -87,6 +88,7 @@ def check_fits(model: Streams, source: EpisodeSource) -> None:
     Raises:
         ValueError: naming all streams that differ, and the settings with which the model fits.
     """
+    refuse_left_out(source.streams, stream_keys(model), source.name)
     found, remedies = [], []
     wanted = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
     for key, (name, size) in wanted.items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+from tempovla.data.errors import refuse_left_out
 from tempovla.data.memory import preload
 from tempovla.data.open import open_source
 from tempovla.recipe.dataset import Recipe, Streams, gripper_problem, load_dataset, stream_keys
@@ -121,6 +122,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     has_gripper = model.has_gripper and config.has_gripper is not False
     member = Member(config.key, source, config.weight, _cameras(config, source, model), has_gripper)
     sizes = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
+    refuse_left_out(source.streams, [key for key, (_, size) in sizes.items() if size is not None], source.name)
     for key, (name, size) in sizes.items():
         if size is None:
             continue
@@ -151,6 +153,7 @@ def _cameras(config: MemberConfig, source: EpisodeSource, model: Streams) -> dic
             hint = f"did you mean {near[0]!r}?" if near else f"the model has {list(model.cameras)}"
             raise ValueError(f"data.mixture: {config.key}: cameras names {key!r}, which is none of the model's; {hint}")
     cameras = {key: config.cameras.get(key, key) for key in model.cameras}
+    refuse_left_out(source.streams, [own for own in cameras.values() if own is not None], source.name)
     known = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
     for key, own in cameras.items():
         if own is not None and own not in known:
