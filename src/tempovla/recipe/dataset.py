@@ -71,7 +71,7 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         raise ValueError(f"data.mixture={names}: this recipe trains on one dataset; give data.data_directory instead")
     if not data.data_directory:
         raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset or a folder of HDF5 files")
-    source = open_source(data.data_directory, data.demos_per_task, data.max_len_data)
+    source = open_source(data.data_directory, data.demos_per_task, data.max_len_data, depth_unit=data.depth_unit)
     check_fits(recipe.model, source)
     return preload(source, stream_keys(recipe.model), data.preload_bytes) if decode else source
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
+from tempovla.data.declared import parse_unit
 from tempovla.transform.normalize import NormalizationMode
 
 
@@ -57,6 +58,7 @@ class DataConfig:
         preload_bytes: datasets up to this size are held decoded in memory [bytes].
         num_workers: loader processes; 0 reads in the training process.
         validation_batches: batches of one validation.
+        depth_unit: unit of depth pictures of which the dataset does not tell it: m, cm, mm or the metres of one unit.
         encoding_cache: folder where a recipe that encodes every observation once keeps the encodings, for other runs to
             read; None keeps them in memory alone.
     """
@@ -69,6 +71,7 @@ class DataConfig:
     preload_bytes: int = 2 << 30
     num_workers: int = 0
     validation_batches: int = 4
+    depth_unit: str | None = None
     encoding_cache: str | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +79,13 @@ class DataConfig:
             raise ValueError(
                 f"data.data_directory={self.data_directory} and data.mixture exclude each other; leave out one of them"
             )
+        if self.depth_unit is not None:
+            parse_unit(self.depth_unit)
+            if self.mixture:
+                raise ValueError(
+                    f"data.depth_unit={self.depth_unit} is for data.data_directory; for the datasets of data.mixture "
+                    'write "depth_unit" to the "info" of each depth in its meta/info.json'
+                )
         if self.encoding_cache == "":
             raise ValueError("data.encoding_cache is empty; give a folder, or null for encodings in memory alone")
         doubled = [name for name, count in Counter(member.key for member in self.mixture).items() if count > 1]
