@@ -21,6 +21,7 @@ from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.libero_hdf5 import LiberoHdf5Source, open_libero
 from tempovla.data.memory import MemoryEpisode, MemorySource, preload
 from tempovla.data.selection import select
+from tempovla.data.stream_keys import StreamKeys, with_keys
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.temporal.context_config import ContextConfig
@@ -37,10 +38,12 @@ from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
 from tempovla.timeline.keys import TOKENS_KEY, dims_key
+from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
+from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
@@ -317,6 +320,7 @@ SOURCES: dict[str, SourceCase] = {
     "lerobot": SourceCase(recorded, (*WINDOWS, Window(recordings.WRIST, (-1, 0)))),
     "libero-hdf5": SourceCase(demonstrated, LIBERO_WINDOWS),
     "selection": SourceCase(lambda folder: select(demonstrated(folder), 1, 8), LIBERO_WINDOWS),
+    "joined": SourceCase(lambda folder: with_keys(in_memory(folder), StreamKeys.parse(f"{STATE}[1:]", None)), WINDOWS),
     "lerobot-preloaded": SourceCase(lambda folder: preload(recorded(folder), [STATE, ACTION, FRONT], 1 << 30), WINDOWS),
 }
 
@@ -362,9 +366,14 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
     "tokenize-instruction": lambda: TokenizeInstruction(WordTokenizer(32), 6),
     "tokenize-prompt": lambda: TokenizeInstruction(WordTokenizer(32), 9, "do {instruction} now", lowercase=True),
+    "join-streams": lambda: JoinStreams({STATE: ((StreamPart(STATE, 3, 1, 3), StreamPart(STATE, 3, 0, 1)),)}),
     "align-streams": lambda: replace(LEFT, names={FRONT: "observation.images.top"}),
     "per-dataset": lambda: PerDataset(
-        {"left": view("mean_std", LEFT), "right": view("min_max", RIGHT), "": view("quantile", LEFT)}
+        {
+            "left": view("mean_std", LEFT),
+            "right": replace(view("min_max", RIGHT), join=JoinStreams({STATE: ((StreamPart(STATE, 3, 0, 3),),)})),
+            "": view("quantile", LEFT),
+        }
     ),
     "pipeline": lambda: TransformPipeline(
         [ResizeImages(8), normalize("mean_std"), EmbedInstruction(HashedNgramEmbedder(32))]

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import jsonargparse
 from jsonargparse import DefaultHelpFormatter, Namespace
 
+from tempovla.data.stream_keys import StreamKeys
+
 C = TypeVar("C")
 
 
@@ -100,6 +102,21 @@ def comma_separated(text: str) -> list[str]:
     if not items:
         raise ValueError(f"{text!r} names nothing; write names with commas between them")
     return items
+
+
+def add_key_flags(parser: jsonargparse.ArgumentParser) -> None:
+    """Let a user say what a dataset calls its state and its action, as `data.state_key` does in training."""
+    for option, what in (("--state_key", "state"), ("--action_key", "action")):
+        parser.add_argument(
+            option,
+            metavar="KEY",
+            help=f"what the dataset calls the {what}: a key, a slice such as KEY[0:7], or several with commas between",
+        )
+
+
+def stream_keys(args: Namespace) -> StreamKeys:
+    """What `add_key_flags` was given."""
+    return StreamKeys.parse(args.state_key, args.action_key, "--")
 
 
 def add_json_flag(parser: ArgumentParser) -> None:

@@ -7,13 +7,21 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.command import Outcome, add_depth_unit, add_json_flag, build_parser
+from tempovla.cli.command import (
+    Outcome,
+    add_depth_unit,
+    add_json_flag,
+    add_key_flags,
+    build_parser,
+    stream_keys,
+)
 from tempovla.data.inspection import inspect
 
 EXAMPLES = """
 tempovla data inspect outputs/demo/dataset
 tempovla data inspect outputs/demo/dataset --json
 tempovla data inspect libero/libero_object
+tempovla data inspect ROOT --state_key state --action_key 'actions[0:6],gripper'
 """
 
 
@@ -25,13 +33,14 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "ROOT [--depth-unit UNIT] [--json]", EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
     add_depth_unit(parser)
+    add_key_flags(parser)
     add_json_flag(parser)
     return parser
 
 
 def run(args: Namespace) -> Outcome:
     """Look into a dataset."""
-    facts = inspect(args.root, depth_unit=args.depth_unit)
+    facts = inspect(args.root, stream_keys(args), depth_unit=args.depth_unit)
     return Outcome(describe(facts), facts)
 
 
@@ -52,6 +61,7 @@ def describe(facts: dict[str, Any]) -> str:
         lines += [f"    warning: {warning}" for warning in feature["warnings"]]
     if facts["left_out"]:
         lines += ["", "left out:", *(f"  {key}: {reason}" for key, reason in facts["left_out"].items())]
+    lines += [f"hint: {hint}" for hint in facts["hints"]]
     lines += ["", "tasks:", *(f"  {task}" for task in facts["tasks"])]
     if facts["recording"]:
         lines += ["", "pictures:", *(f"  {key}: {value}" for key, value in facts["recording"].items())]

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.command import Outcome, add_depth_unit, add_json_flag, build_parser
+from tempovla.cli.command import (
+    Outcome,
+    add_depth_unit,
+    add_json_flag,
+    add_key_flags,
+    build_parser,
+    stream_keys,
+)
 from tempovla.data.inspection import sample_windows
 
 EXAMPLES = """
@@ -34,6 +41,7 @@ def build(name: str, summary: str) -> ArgumentParser:
         "--out", required=True, metavar="FILE.npz", help="file with KEY (T, ...) and KEY.valid (T,) of every window"
     )
     add_depth_unit(parser)
+    add_key_flags(parser)
     add_json_flag(parser)
     return parser
 
@@ -43,7 +51,8 @@ def run(args: Namespace) -> Outcome:
     out = Path(args.out)
     if out.suffix != ".npz":
         raise ValueError(f"--out {out} must end in .npz")
-    arrays = sample_windows(args.root, args.episode, args.frame, args.window, depth_unit=args.depth_unit)
+    keys, unit = stream_keys(args), args.depth_unit
+    arrays = sample_windows(args.root, args.episode, args.frame, args.window, keys, depth_unit=unit)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

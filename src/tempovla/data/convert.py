@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.carry import Carrier
+from tempovla.data.joined import recorded
 from tempovla.data.lerobot import LeRobotSource
+from tempovla.data.modality import MODALITY_PATH
 from tempovla.data.new_folder import check_target, new_folder
 from tempovla.data.open import open_source
 from tempovla.data.stored_statistics import load_statistics
@@ -45,7 +47,7 @@ def convert(
     """
     target = Path(target)
     check_target(Path(source), target)
-    opened = open_source(source, depth_unit=depth_unit)
+    opened = recorded(open_source(source, depth_unit=depth_unit))
     if not isinstance(opened, LeRobotSource):
         with new_folder(target) as folder:
             return _record(opened, folder, config)
@@ -77,6 +79,8 @@ def _rewrite(source: LeRobotSource, problems: Collection[str], folder: Path, con
         for episode in range(len(meta.episodes)):
             known = stored[episode] if len(stored) == len(meta.episodes) else {}
             writer.add_encoded(carrier.encoded(episode, known))
+    if (meta.root / MODALITY_PATH).is_file():
+        shutil.copyfile(meta.root / MODALITY_PATH, folder / MODALITY_PATH)
     return len(meta.episodes)
 
 

@@ -36,8 +36,9 @@ def refuse_left_out(streams: Mapping[str, object], keys: Iterable[str], where: s
 
 def unknown_stream(key: str, known: Iterable[str], where: str) -> UnknownStreamError:
     """The error for a stream that `where` does not have: why it is left out, or the nearest names that it has."""
-    if isinstance(known, StreamTable) and key in known.left_out:
-        return UnknownStreamError(f"{where}: stream {key!r} is left out: {known.left_out[key]}")
+    for described in (key, key.partition(".")[0]):
+        if isinstance(known, StreamTable) and described in known.left_out:
+            return UnknownStreamError(f"{where}: stream {key!r} is left out: {known.left_out[described]}")
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"

@@ -10,47 +10,63 @@ from numpy.typing import NDArray
 
 from tempovla.data.declared import names_problem
 from tempovla.data.errors import DatasetError
+from tempovla.data.joined import forms_of, recorded
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.open import open_source
+from tempovla.data.stream_keys import StreamKeys, hints
 from tempovla.data.window import gather
 from tempovla.data.words import words_told
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.source import EpisodeSource, StreamTable
 from tempovla.timeline.window import parse_window
 
 
-def inspect(root: str | Path, *, depth_unit: str | None = None) -> dict[str, Any]:
+def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str | None = None) -> dict[str, Any]:
     """What a dataset holds, as plain JSON values. All that training on its state, action and cameras would read is
     checked on the way, without decoding pictures behind their headers.
 
     Args:
         root: the dataset.
+        keys: what it calls its state and its action; both are then among the features, joined.
         depth_unit: unit of depth pictures of which the dataset does not tell it.
+
+    Args:
+        root: the dataset.
+        keys: what it calls its state and its action; both are then among the features, joined.
 
     Returns:
         ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
         ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
         ``features`` by key, each with ``dtype`` as it is stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and
-        ``warnings`` (what is wrong with it that such a policy does not mind); and ``left_out``, why columns that
-        are declared cannot be read.
+        ``warnings`` (what is wrong with it that such a policy does not mind); ``left_out``, why columns that are
+        declared cannot be read; and ``hints``, which options say what the state or the action is called.
 
     Raises:
         DatasetError: if it is no dataset, or training on it would be refused: a file is missing or truncated,
             contradicts the metadata, or holds values that cannot be read.
     """
-    source = open_source(root, depth_unit=depth_unit)
+    source = open_source(root, keys=keys, depth_unit=depth_unit)
+    files = recorded(source)
     warnings: dict[str, list[str]] = {}
     left_out: Mapping[str, str] = {}
     infos = [source.episode(i) for i in range(len(source))]
-    if isinstance(source, LeRobotSource):
-        warnings, left_out = {key: [found] for key, found in source.check().items()}, source.meta.left_out
-        for key, stream in source.streams.items():
-            problem = None if stream.is_picture else names_problem(source.meta.info["features"][key], stream.shape)
+    dtypes = {key: "image" if stream.kind == "image" else stream.dtype for key, stream in source.streams.items()}
+    if isinstance(files, LeRobotSource):
+        problems = files.check()
+        for key in files.streams.keys() & _joined_keys(source):
+            if key in problems:
+                raise DatasetError(problems[key])
+        warnings = {key: [found] for key, found in problems.items()}
+        left_out = source.streams.left_out if isinstance(source.streams, StreamTable) else {}
+        for key, stream in files.streams.items():
+            problem = None if stream.is_picture else names_problem(files.meta.info["features"][key], stream.shape)
             if problem is not None:
                 warnings.setdefault(key, []).append(problem)
-        version = source.meta.version
-        dtypes = {key: feature.dtype for key, feature in source.meta.features.items()}
+        version = files.meta.version
+        same = {key for key in files.streams if files.streams[key] == source.streams[key]}
+        dtypes |= {key: feature.dtype for key, feature in files.meta.features.items() if key in same}
     else:
         version = "libero-hdf5"
-        dtypes = {key: "image" if stream.kind == "image" else stream.dtype for key, stream in source.streams.items()}
     return {
         "root": source.name,
         "format": version,
@@ -69,13 +85,25 @@ def inspect(root: str | Path, *, depth_unit: str | None = None) -> dict[str, Any
             for key, stream in source.streams.items()
         },
         "left_out": dict(left_out),
+        "hints": hints(source),
         "tasks": words_told(source),
         "recording": dict(source.recording),
     }
 
 
+def _joined_keys(source: EpisodeSource) -> set[str]:
+    """Keys of the streams that a source's state and action are joined from."""
+    return {part.key for key in (STATE_KEY, ACTION_KEY) for form in forms_of(source, key) for part in form}
+
+
 def sample_windows(
-    root: str | Path, episode: int, frame: int, windows: Sequence[str], *, depth_unit: str | None = None
+    root: str | Path,
+    episode: int,
+    frame: int,
+    windows: Sequence[str],
+    keys: StreamKeys | None = None,
+    *,
+    depth_unit: str | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Windows around one frame.
 
@@ -84,6 +112,7 @@ def sample_windows(
         episode: which episode, from 0.
         frame: which frame of it is now, from 0.
         windows: ``KEY=OFFSETS``, e.g. ``action=0:16`` or ``observation.state=-0.2s,0s``.
+        keys: what the dataset calls its state and its action.
         depth_unit: unit of depth pictures of which the dataset does not tell it.
 
     Returns:
@@ -94,7 +123,7 @@ def sample_windows(
         DatasetError: if there is no such dataset, episode, frame or stream.
         ValueError: if a window is not readable.
     """
-    source = open_source(root, depth_unit=depth_unit)
+    source = open_source(root, keys=keys, depth_unit=depth_unit)
     arrays: dict[str, NDArray[Any]] = {}
     for text in windows:
         window = parse_window(text, source.rate_hz)

@@ -13,7 +13,9 @@ from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_arrays
+from tempovla.data.joined import forms_of
 from tempovla.timeline.clock import latest_at
+from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -201,6 +203,10 @@ class StepSource(MemorySource):
         if key in self._source.streams:
             return self._source.timestamps(episode, key)
         return super().timestamps(episode, key)
+
+    def forms(self, key: str) -> tuple[tuple[StreamPart, ...], ...]:
+        """Forms in which raw observations hold a stream that the source joined; see `Joining`."""
+        return forms_of(self._source, key)
 
 
 class PreloadedSource(StepSource):

@@ -7,7 +7,9 @@ from pathlib import Path
 from tempovla.data.errors import DatasetError
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.libero_hdf5 import open_libero
+from tempovla.data.modality import with_modality
 from tempovla.data.selection import select
+from tempovla.data.stream_keys import StreamKeys, with_keys
 from tempovla.timeline.source import EpisodeSource
 
 
@@ -16,6 +18,7 @@ def open_source(
     demos_per_task: int | None = None,
     max_len_data: int | None = None,
     *,
+    keys: StreamKeys | None = None,
     depth_unit: str | None = None,
 ) -> EpisodeSource:
     """Open a LeRobot dataset or LIBERO's demonstrations; which of them it is, the files tell.
@@ -24,6 +27,7 @@ def open_source(
         path: the folder that holds ``meta/``, or ``<task>_demo.hdf5`` files or the folder that holds them.
         demos_per_task: use at most the first so many episodes of each task.
         max_len_data: leave out the steps of an episode beyond so many; see `select`.
+        keys: what the dataset calls its state and its action, where that is not ``observation.state`` and ``action``.
         depth_unit: unit of depth pictures of which the dataset does not tell it: ``m``, ``cm``, ``mm`` or metres.
 
     Raises:
@@ -41,4 +45,5 @@ def open_source(
             f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5; give the folder "
             "that holds the one or the other"
         )
-    return select(source, demos_per_task, max_len_data)
+    source = with_modality(select(source, demos_per_task, max_len_data), path)
+    return source if keys is None else with_keys(source, keys)

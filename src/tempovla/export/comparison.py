@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tempovla.export.deployed import DeployedPolicy
 from tempovla.export.formats import Runner
-from tempovla.export.signature import DECISION, SEED, TensorSpec
+from tempovla.export.signature import DECISION, SEED, TensorSpec, vector_sizes
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, Context, Task, Track
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, LANGUAGE_KEY, STATE_KEY, TOKENS_KEY
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.timeline.noise import mix_seed, row_integers, row_normal
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.pipeline import TransformPipeline
@@ -68,11 +68,8 @@ class Reference:
         tasks = tuple(Task(words, self.bundle.embodiment) for words in self._instructions(rows))
         noise = NoiseState(row_seed, torch.arange(rows))
         raw = {spec.name: self._raw(spec, row_seed, index) for index, spec in enumerate(deployed.inputs)}
-        now = {
-            key: Track.of(_as_recorded(key, value)[:, None], (0,))
-            for key, value in raw.items()
-            if key == STATE_KEY or key.startswith(IMAGE_KEY_PREFIX)
-        }
+        observed = {*vector_sizes(self.bundle), *deployed.cameras}
+        now = {key: Track.of(_as_recorded(value)[:, None], (0,)) for key, value in raw.items() if key in observed}
         context = Context({}, now, tasks, first=torch.zeros(rows, dtype=torch.bool))
         prepared = self.transform.forward_context(context)
         given = raw | {SEED: noise.seed, DECISION: noise.decision}
@@ -96,9 +93,9 @@ class Reference:
         return value
 
 
-def _as_recorded(key: str, value: Tensor) -> Tensor:
+def _as_recorded(value: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) as cameras give them, (B, H, W, 3); anything else as it is."""
-    return value.permute(0, 2, 3, 1) if key.startswith(IMAGE_KEY_PREFIX) else value
+    return value.permute(0, 2, 3, 1) if value.dtype == torch.uint8 else value
 
 
 def largest_differences(

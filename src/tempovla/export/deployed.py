@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.export.signature import DECISION, SEED, TensorSpec
+from tempovla.export.signature import DECISION, SEED, TensorSpec, vector_sizes
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, StridedPolicy
-from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, STATE_KEY, TOKENS_KEY
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.timeline.noise import mix_seed
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages, resize_frames
+from tempovla.transform.join import JoinStreams, join_values
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction
@@ -24,7 +25,14 @@ from tempovla.transform.tokenize import TokenizeInstruction
 Noise = Literal["seed", "numbers"]
 """Where randomness comes from: seeds, from which the graph makes its numbers, or the numbers themselves."""
 
-KNOWN_TRANSFORMS = ("blank_images", "resize_images", "normalize", "tokenize_instruction", "embed_instruction")
+KNOWN_TRANSFORMS = (
+    "blank_images",
+    "resize_images",
+    "join_streams",
+    "normalize",
+    "tokenize_instruction",
+    "embed_instruction",
+)
 """Names of the transforms that are part of the graph, or come before it."""
 
 StepT = TypeVar("StepT")
@@ -50,8 +58,9 @@ class DeployedPolicy(nn.Module):
         noise: `seed` takes `seed` and `decision`, (B,) int64 both; `numbers` takes the random numbers.
 
     Attributes:
-        inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, the robot's state in its own units,
-            the instruction as the model reads it, and what the noise comes from, if there is any.
+        inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, the robot's state in its own units
+            and under the dataset's own names, the instruction as the model reads it, and what the noise comes from, if
+            there is any.
         output: actions (B, H, A) in the robot's units.
         assets: files that the transforms need, such as a tokenizer's.
 
@@ -78,8 +87,7 @@ class DeployedPolicy(nn.Module):
 
     def _observed(self, bundle: Bundle, image_shapes: Mapping[str, tuple[int, int]]) -> list[TensorSpec]:
         specs = [TensorSpec(camera, (3, *shape), "uint8") for camera, shape in image_shapes.items()]
-        if any(window.key == STATE_KEY for window in bundle.windows):
-            specs.append(TensorSpec(STATE_KEY, (bundle.embodiment.state_dim,), "float32"))
+        specs += [TensorSpec(key, (size,), "float32") for key, size in vector_sizes(bundle).items()]
         specs += [TensorSpec(TOKENS_KEY, (step.max_length,), "int64") for step in self._all(TokenizeInstruction)]
         specs += [TensorSpec(LANGUAGE_KEY, (step.embedder.dim,), "float32") for step in self._all(EmbedInstruction)]
         return specs
@@ -99,6 +107,9 @@ class DeployedPolicy(nn.Module):
         given = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
         batch = tensors[0].shape[0]
         seen = dict(given)
+        for join in self._all(JoinStreams):
+            for key, (own, *_) in join.forms.items():
+                seen[key] = join_values([given[part.key] for part in own], own)
         for camera, resize in zip(self.cameras, self.resize, strict=True):
             seen[camera] = resize(given[camera])
         for camera, size in self.blank.items():

@@ -14,7 +14,8 @@ from tempovla.export.sidecar import Sidecar
 from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.timeline import ActionChunk, Context
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX, LANGUAGE_KEY, TOKENS_KEY
+from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
+from tempovla.transform.join import joins_of
 from tempovla.transform.pipeline import TransformPipeline
 
 
@@ -26,7 +27,8 @@ class ExportedPolicy:
 
     Attributes:
         sidecar: what is known of the file.
-        windows, embodiment: as in a bundle.
+        windows: on raw observations, under every name that they may be given by.
+        embodiment: as in a bundle.
         device: the CPU.
         frame_stride: none, as nothing is remembered from one decision to the next.
 
@@ -45,7 +47,8 @@ class ExportedPolicy:
         names = [spec.name for spec in self.sidecar.inputs]
         if not self.sidecar.draws_from_seed:
             raise ValueError(f"{file}: takes its random numbers as inputs, of {names}; export it with --noise seed")
-        self.windows = self.sidecar.windows
+        self._joins = joins_of(self.sidecar.transform)
+        self.windows = TransformPipeline(self._joins).accepted_windows(self.sidecar.windows)
         self.embodiment = self.sidecar.embodiment
         instruction = self.sidecar.instruction
         self._instruction = TransformPipeline.from_json(
@@ -67,6 +70,8 @@ class ExportedPolicy:
         Raises:
             ValueError: if the observations lack a stream, or one is of another size or not valid.
         """
+        for join in self._joins:
+            context = join.under_own_names(context)
         now = self._instruction.forward_context(context).now
         decision = torch.where(context.first, 0, state.decision)
         given = {SEED: state.seed, DECISION: decision}
@@ -102,6 +107,6 @@ class ExportedPolicy:
         value, valid = now[spec.name].at(0)
         if not bool(valid.all()):
             raise ValueError(f"stream {spec.name!r} is not valid in every row; an exported policy needs all of them")
-        if spec.name.startswith(IMAGE_KEY_PREFIX):
+        if spec.dtype == "uint8":
             return value.permute(0, 3, 1, 2)
         return value if spec.name in (TOKENS_KEY, LANGUAGE_KEY) else value.float()

@@ -18,11 +18,10 @@ from tempovla.export.deployed import DeployedPolicy, Noise, check_bundle
 from tempovla.export.formats import FORMATS, ExportFormat
 from tempovla.export.refusals import check_can_be_exported
 from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
-from tempovla.export.signature import image_shapes
+from tempovla.export.signature import camera_keys, image_shapes
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import bundle_sha256, replace_folder
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 DEFAULT_NAME = "policy"
 
@@ -88,7 +87,7 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
     check_bundle(bundle)
     chosen = FORMATS[config.format]
     blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
-    cameras = [w.key for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX) and w.key not in blank]
+    cameras = [camera for camera in camera_keys(bundle) if camera not in blank]
     shapes = image_shapes(bundle.provenance, tuple(cameras), config.image_shapes)
     deployed = DeployedPolicy(bundle, shapes, config.noise).eval()
     check_can_be_exported(deployed, config.format, loops=chosen.loops)

@@ -8,6 +8,10 @@ from typing import Any, cast
 
 import torch
 
+from tempovla.timeline import Bundle
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.transform.join import joins_of
+
 SEED, DECISION = "seed", "decision"
 """Inputs that a decision's noise follows from, as in `NoiseState`: the row's seed, and how many decisions were made."""
 
@@ -39,6 +43,22 @@ class TensorSpec:
     def from_json(cls, data: Mapping[str, Any]) -> TensorSpec:
         """Read what `to_json` wrote."""
         return cls(data["name"], tuple(data["shape"][1:]), data["dtype"])
+
+
+def vector_sizes(bundle: Bundle) -> dict[str, int]:
+    """Dimensions of the vectors that a policy observes, by the names that they have in its dataset."""
+    sizes = {STATE_KEY: bundle.embodiment.state_dim}
+    for join in joins_of(bundle.transform):
+        own = {part.key: part.size for forms in join.forms.values() for part in forms[0]}
+        sizes = {key: size for key, size in sizes.items() if key not in join.forms} | own
+    named = {window.key for window in bundle.windows}
+    return {key: size for key, size in sizes.items() if key in named}
+
+
+def camera_keys(bundle: Bundle) -> tuple[str, ...]:
+    """The streams of pictures that a policy reads, blank ones included."""
+    others = {ACTION_KEY, *vector_sizes(bundle)}
+    return tuple(window.key for window in bundle.windows if window.key not in others)
 
 
 def image_shapes(

@@ -127,7 +127,7 @@ def make_bundle(
     return Bundle(
         kind,
         config_to_json(policy.config),
-        policy.windows(),
+        transform.own_windows(policy.windows()),
         source.embodiment,
         transform.to_json(),
         weights,

@@ -10,11 +10,13 @@ import torch
 
 from tempovla import __version__
 from tempovla.data.errors import refuse_left_out
+from tempovla.data.joined import forms_of
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
+from tempovla.data.stream_keys import missing_streams
 from tempovla.data.words import words_told
 from tempovla.recipe.dataset_config import DataConfig, ObservationConfig
 from tempovla.timeline import EpisodeSource, TimelineSample, Window
@@ -25,6 +27,7 @@ from tempovla.train.config import TrainConfig
 from tempovla.transform.augment import RandomShift
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
+from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 
@@ -71,7 +74,13 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         raise ValueError(f"data.mixture={names}: this recipe trains on one dataset; give data.data_directory instead")
     if not data.data_directory:
         raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset or a folder of HDF5 files")
-    source = open_source(data.data_directory, data.demos_per_task, data.max_len_data, depth_unit=data.depth_unit)
+    source = open_source(
+        data.data_directory,
+        data.demos_per_task,
+        data.max_len_data,
+        keys=data.stream_keys,
+        depth_unit=data.depth_unit,
+    )
     check_fits(recipe.model, source)
     return preload(source, stream_keys(recipe.model), data.preload_bytes) if decode else source
 
@@ -91,11 +100,12 @@ def check_fits(model: Streams, source: EpisodeSource) -> None:
     refuse_left_out(source.streams, stream_keys(model), source.name)
     found, remedies = [], []
     wanted = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
+    absent = [key for key, (_, size) in wanted.items() if size is not None and key not in source.streams]
+    if absent:
+        raise ValueError(missing_streams(source, absent))
     for key, (name, size) in wanted.items():
         if size is None:
             continue
-        if key not in source.streams:
-            raise ValueError(f"{source.name}: has no stream {key!r}, but {sorted(source.streams)}; the model needs it")
         actual = source.streams[key].shape
         if actual != (size,):
             found.append(f"stream {key!r} has shape {actual}")
@@ -222,6 +232,15 @@ def observation_transforms(
         BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size if resize else None)
     )
     return pictures, Normalize.fit(source.statistics, state | action)
+
+
+def raw_observations(model: Streams, source: EpisodeSource) -> tuple[JoinStreams, ...]:
+    """What makes the state of raw observations where the dataset calls it otherwise (`data.state_key`); else nothing.
+
+    It is the first of the transforms that a policy is saved with.
+    """
+    forms = () if model.robot_state_dim is None else forms_of(source, STATE_KEY)
+    return (JoinStreams({STATE_KEY: forms}),) if forms else ()
 
 
 def provenance(source: EpisodeSource, recipe: Recipe) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from tempovla.data.declared import parse_unit
+from tempovla.data.stream_keys import StreamKeys
 from tempovla.transform.normalize import NormalizationMode
 
 
@@ -22,6 +23,8 @@ class MemberConfig:
         name: what evaluation calls it; the folder's name where left empty.
         cameras: its own key of each camera of the model that it calls otherwise; null for one that it does not have.
         has_gripper: whether its last action dimension is a binary gripper in {-1, +1}; None: where the model has one.
+        state_key: what it calls the state; see `DataConfig`.
+        action_key: what it calls the action; see `DataConfig`.
     """
 
     data_directory: str
@@ -29,8 +32,11 @@ class MemberConfig:
     name: str = ""
     cameras: Mapping[str, str | None] = field(default_factory=dict)
     has_gripper: bool | None = None
+    state_key: tuple[str, ...] | str | None = None
+    action_key: tuple[str, ...] | str | None = None
 
     def __post_init__(self) -> None:
+        self.stream_keys  # noqa: B018  a key that is not readable is refused before anything is opened
         if not self.data_directory:
             raise ValueError("data.mixture: a dataset has no data_directory; give the root of each")
         if not (isfinite(self.weight) and self.weight > 0):
@@ -43,6 +49,11 @@ class MemberConfig:
     def key(self) -> str:
         """What evaluation calls it."""
         return self.name or Path(self.data_directory).absolute().name
+
+    @property
+    def stream_keys(self) -> StreamKeys:
+        """What it calls its state and its action."""
+        return StreamKeys.parse(self.state_key, self.action_key, f"data.mixture: {self.key}: ")
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,10 @@ class DataConfig:
         depth_unit: unit of depth pictures of which the dataset does not tell it: m, cm, mm or the metres of one unit.
         encoding_cache: folder where a recipe that encodes every observation once keeps the encodings, for other runs to
             read; None keeps them in memory alone.
+        state_key: what the dataset calls the state: a key, a slice of one such as `observation.state[0:7]`, or a list
+            of these, joined in this order; None is `observation.state`. In control, observations may come by the same
+            names.
+        action_key: what it calls the action, likewise; None is `action`.
     """
 
     data_directory: str = ""
@@ -73,8 +88,16 @@ class DataConfig:
     validation_batches: int = 4
     depth_unit: str | None = None
     encoding_cache: str | None = None
+    state_key: tuple[str, ...] | str | None = None
+    action_key: tuple[str, ...] | str | None = None
 
     def __post_init__(self) -> None:
+        if self.mixture and (self.state_key is not None or self.action_key is not None):
+            raise ValueError(
+                "data.state_key and data.action_key are of data.data_directory; give each dataset of data.mixture its "
+                "own state_key and action_key"
+            )
+        self.stream_keys  # noqa: B018  a key that is not readable is refused before anything is opened
         if self.data_directory and self.mixture:
             raise ValueError(
                 f"data.data_directory={self.data_directory} and data.mixture exclude each other; leave out one of them"
@@ -98,6 +121,11 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"data.{name}={value} must be at least {least}")
+
+    @property
+    def stream_keys(self) -> StreamKeys:
+        """What the dataset calls its state and its action."""
+        return StreamKeys.parse(self.state_key, self.action_key, "data.")
 
 
 @dataclass(frozen=True)

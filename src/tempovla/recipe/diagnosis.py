@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
+from tempovla.data.stream_keys import raw_state
 from tempovla.data.words import episode_words
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.registry import check_has_learned_to_act
@@ -92,8 +93,9 @@ def diagnose_memory(
     bundle = opened.bundle
     check_has_learned_to_act(bundle, str(checkpoint))
     recipe = recipe_of(bundle, str(checkpoint))
-    source = open_source(dataset)
+    source = open_source(dataset, keys=recipe.data.stream_keys)
     check_fits(recipe.model, source)
+    source = raw_state(source)  # observations are given as control gives them
     held_out = _held_out(bundle, recipe, source)
     episodes = choose_episodes(source, config, held_out)
     controller = Controller.from_bundle(bundle, opened.device)

@@ -18,7 +18,7 @@ from tempovla.model.vla.features import Features
 from tempovla.recipe.progress import CountProgress
 from tempovla.timeline import Context, EpisodeSource, NoisyPolicy, Window
 from tempovla.timeline.frames import frames_observed
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX
+from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.noise import mix_seed
 from tempovla.timeline.sample import join_contexts
 from tempovla.transform.pipeline import TransformPipeline
@@ -137,7 +137,7 @@ def encode(demonstrations: Demonstrations, policy: ContextPolicy, batch_size: in
             )
         now = replace(context, past={}, first=torch.zeros_like(context.first))
         features = policy.base.features(now)
-        kept = {key: track for key, track in now.now.items() if not key.startswith(IMAGE_KEY_PREFIX)}
+        kept = {key: track for key, track in now.now.items() if not track.holds_frames}
         decisions.append(part)
         tokens.append(features.tokens)
         valid.append(features.valid)

@@ -170,7 +170,7 @@ def _encode_steps(mixture: Mixture, policy: StepEncoder, transform: TransformPip
             # The last batch is filled up from the front: what a row rounds to depends on the size of its batch.
             index = np.arange(start, start + size) % steps
             sample = collate(mixture, windows, SampleBatch(np.zeros_like(index), index, torch.from_numpy(index)))
-            context = transform.forward_context(sample.context.to(policy.device))
+            context = transform.joined.forward_context(sample.context.to(policy.device))
             with torch.autocast(policy.device.type, low, enabled=low is not None):
                 z, observed = policy.encode_features(context)
             own = slice(start, min(start + size, steps))

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from tempovla.data.errors import refuse_left_out
 from tempovla.data.memory import preload
 from tempovla.data.open import open_source
+from tempovla.data.stream_keys import missing_streams
 from tempovla.recipe.dataset import Recipe, Streams, gripper_problem, load_dataset, stream_keys
 from tempovla.recipe.dataset_config import MemberConfig
 from tempovla.timeline import Embodiment, EpisodeSource
@@ -116,18 +117,20 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
         ValueError: if it is none, or does not fit.
     """
     data, model = recipe.data, recipe.model
-    source = open_source(config.data_directory, data.demos_per_task, data.max_len_data)
+    source = open_source(config.data_directory, data.demos_per_task, data.max_len_data, keys=config.stream_keys)
     if config.has_gripper and not model.has_gripper:
         raise ValueError(f"data.mixture: {config.key} has_gripper, but the model has none; set model.has_gripper=true")
     has_gripper = model.has_gripper and config.has_gripper is not False
     member = Member(config.key, source, config.weight, _cameras(config, source, model), has_gripper)
     sizes = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
-    refuse_left_out(source.streams, [key for key, (_, size) in sizes.items() if size is not None], source.name)
+    read = [key for key, (_, size) in sizes.items() if size is not None]
+    refuse_left_out(source.streams, read, source.name)
+    absent = [key for key in read if key not in source.streams]
+    if absent:
+        raise ValueError(missing_streams(source, absent, in_mixture=True))
     for key, (name, size) in sizes.items():
         if size is None:
             continue
-        if key not in source.streams:
-            raise ValueError(f"{source.name}: has no stream {key!r}, but {sorted(source.streams)}; the model needs it")
         room = size - int(key == ACTION_KEY and model.has_gripper and not has_gripper)
         if member.dim(key) > room:
             beside = "" if room == size else " beside the gripper"

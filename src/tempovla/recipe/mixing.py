@@ -15,6 +15,7 @@ from tempovla.recipe.dataset import (
     build_loader,
     dataset_facts,
     observation_transforms,
+    raw_observations,
     run_facts,
 )
 from tempovla.recipe.dataset_config import ObservationConfig
@@ -23,6 +24,7 @@ from tempovla.timeline import Window
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.train.config import TrainConfig
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
+from tempovla.transform.join import JoinStreams
 from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline
 
 
@@ -65,7 +67,8 @@ def mixture_transform(
         names = {own: key for key, own in member.cameras.items() if own is not None and own != key}
         missing = {key: MissingStream(shape, offsets[key]) for key, own in member.cameras.items() if own is None}
         align = AlignStreams(names, missing, padding)
-        views[member.name] = DatasetView(member.source.embodiment, TransformPipeline(steps), align)
+        join = next(iter(raw_observations(own, member.source)), JoinStreams())
+        views[member.name] = DatasetView(member.source.embodiment, TransformPipeline(steps), align, join)
     return PerDataset(views)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
+from tempovla.data.stream_keys import raw_state
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.dataset import load_dataset, split_source
@@ -76,7 +77,8 @@ def evaluate_offline(
     opened = open_policy(checkpoint, dataset_name)
     bundle = opened.bundle
     mixture = _samples(bundle, str(checkpoint), data, split)
-    errors = _errors(opened.actor(), TransformPipeline.from_json(bundle.transform, bundle.assets), mixture, batch_size)
+    transform = TransformPipeline.from_json(bundle.transform, bundle.assets)
+    errors = _errors(opened.actor(), bundle.windows, transform, mixture, batch_size)
     mse, normalized = errors.squared.mean, errors.squared_normalized.mean
     has_gripper = _has_gripper(bundle, str(checkpoint))
     names = dimension_names(bundle.embodiment, has_gripper)
@@ -128,6 +130,7 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     else:
         recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
         source = load_dataset(recipe)
+    source = raw_state(source)  # observations are given as control gives them
     if split == "all":
         return Mixture([source])
     trained_on = bundle.provenance.get("episodes")
@@ -145,9 +148,11 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     return validation
 
 
-def _errors(actor: Actor, transform: TransformPipeline, mixture: Mixture, batch_size: int) -> ChunkErrors:
+def _errors(
+    actor: Actor, windows: tuple[Window, ...], transform: TransformPipeline, mixture: Mixture, batch_size: int
+) -> ChunkErrors:
     errors = ChunkErrors()
-    for sample in _watched(_batches(mixture, actor.windows, batch_size), mixture.lengths[0]):
+    for sample in _watched(_batches(mixture, windows, batch_size), mixture.lengths[0]):
         demonstrated = sample.future[ACTION_KEY]
         if isinstance(actor, Controller):
             predicted, as_seen, target = _predict(actor, sample)

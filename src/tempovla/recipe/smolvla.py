@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 from tempovla.recipe.cloning import clone_behavior
-from tempovla.recipe.dataset import observation_transforms
+from tempovla.recipe.dataset import observation_transforms, raw_observations
 from tempovla.recipe.language import WORDS, fitting_tokenizer
 from tempovla.recipe.smolvla_config import SmolVLARecipe
 from tempovla.timeline import EpisodeSource
@@ -93,7 +93,7 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: Episo
     shared = observation_transforms(recipe.transform, model, vlm.image_size, source, resize=stretch)
     tokenizer = build_tokenizer(recipe, policy)
     words = TokenizeInstruction(tokenizer, model.max_instruction_tokens, PROMPT)
-    return TransformPipeline([*shared, words])
+    return TransformPipeline([*raw_observations(model, source), *shared, words])
 
 
 def build_tokenizer(recipe: SmolVLARecipe, policy: SmolVLAWrapper) -> Tokenizer:

@@ -30,6 +30,7 @@ from tempovla.recipe.dataset import (
     observation_transforms,
     preparation,
     provenance,
+    raw_observations,
     split_source,
 )
 from tempovla.recipe.encodings import encode, encoded_windows
@@ -206,7 +207,7 @@ def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, source: Episo
     if embedder.dim != model.lang_emb_dim:
         raise ValueError(f"transform.text_model={text} embeds in {embedder.dim}; set model.lang_emb_dim={embedder.dim}")
     shared = observation_transforms(recipe.transform, model, model.image_size, source)
-    return TransformPipeline([*shared, EmbedInstruction(embedder)])
+    return TransformPipeline([*raw_observations(model, source), *shared, EmbedInstruction(embedder)])
 
 
 def make_bundle(
@@ -221,7 +222,7 @@ def make_bundle(
     return Bundle(
         "statevla",
         config_to_json(config),
-        policy.windows(),
+        transform.own_windows(policy.windows()),
         source.embodiment,
         transform.to_json(),
         weights,

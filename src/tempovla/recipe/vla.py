@@ -9,7 +9,7 @@ from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_conte
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.recipe.cloning import clone_behavior, encodes_once
-from tempovla.recipe.dataset import observation_transforms
+from tempovla.recipe.dataset import observation_transforms, raw_observations
 from tempovla.recipe.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.members import DatasetMixture, load_demonstrations
 from tempovla.recipe.mixing import mixture_transform
@@ -145,4 +145,5 @@ def observation_steps(
         raise ValueError(
             f"vision.resize={vision.resize} needs cameras of one shape, not {shapes}; set vision.resize=stretch"
         )
-    return observation_transforms(recipe.transform, model, vision.image_size, source, resize=stretched)
+    steps = observation_transforms(recipe.transform, model, vision.image_size, source, resize=stretched)
+    return (*raw_observations(model, source), *steps)

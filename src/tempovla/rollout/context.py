@@ -61,7 +61,8 @@ class ContextBuilder:
         """The steps of one row since the last call: the actions taken (n, A), and the observation after the last.
 
         Raises:
-            ValueError: if there are no steps, or observations in between were left out that the windows need.
+            ValueError: if there are no steps, observations in between were left out that the windows need, or the
+                observation lacks a stream that the episode's first one had.
         """
         taken = np.array(actions, dtype=np.float32)
         if taken.ndim != 2 or not len(taken):
@@ -72,10 +73,16 @@ class ContextBuilder:
             raise ValueError(
                 f"{len(taken)} actions at once, but the windows reach into past observations; add step by step, (1, A)"
             )
+        gone = [key for key in self._history[row] if key != ACTION_KEY and key not in observation]
+        if gone:
+            raise ValueError(
+                f"the observation of row {row} lacks streams {gone}, which the episode began with, but has "
+                f"{sorted(observation)}; give the same streams at every step"
+            )
         for key, seen in self._history[row].items():
             if key == ACTION_KEY:
                 seen.extend(taken)
-            elif key in observation:
+            else:
                 seen.append(observation[key])
         self._first[row] = False
 

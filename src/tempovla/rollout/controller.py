@@ -53,7 +53,7 @@ class Controller:
     ) -> None:
         self.policy = policy
         self.transform = transform
-        self.windows = bundle.windows
+        self.windows = transform.accepted_windows(bundle.windows)
         self.embodiment = bundle.embodiment
         self.device = device
 

@@ -50,7 +50,8 @@ def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config
 def _from_json(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) in (typing.Union, types.UnionType) and value is not None:
         alternatives = [option for option in typing.get_args(hint) if option is not type(None)]
-        hint = alternatives[0] if len(alternatives) == 1 else hint
+        fitting = [option for option in alternatives if isinstance(value, list) == (typing.get_origin(option) is tuple)]
+        hint = alternatives[0] if len(alternatives) == 1 else fitting[0] if len(fitting) == 1 else hint
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return config_from_json(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple and isinstance(value, list):

@@ -52,6 +52,11 @@ class Track:
         """Number of steps T."""
         return self.value.shape[1]
 
+    @property
+    def holds_frames(self) -> bool:
+        """Whether the values are pictures, whatever their stream is called: uint8 of three dimensions each."""
+        return self.value.dtype == torch.uint8 and self.value.dim() == 5
+
     def with_value(self, value: Tensor) -> Self:
         """The same window with other values (B, T, *G)."""
         return replace(self, value=value)

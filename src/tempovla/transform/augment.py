@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import Track
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.timeline.noise import mix_seed, row_integers
 from tempovla.timeline.sample import TimelineSample
 
@@ -23,12 +22,11 @@ class RandomShift:
     """
 
     pad_px: int = 4
-    prefix: str = IMAGE_KEY_PREFIX
 
     def __call__(self, sample: TimelineSample) -> TimelineSample:
         """The sample with shifted pictures."""
-        keys = {*sample.context.past, *sample.context.now, *sample.future}
-        streams = {key: index for index, key in enumerate(sorted(keys)) if key.startswith(self.prefix)}
+        tracks = {**sample.context.past, **sample.context.now, **sample.future}
+        streams = {key: index for index, key in enumerate(sorted(tracks)) if tracks[key].holds_frames}
         if self.pad_px == 0 or not streams:
             return sample
 

@@ -44,18 +44,18 @@ def box_average(frames: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ResizeImages:
-    """Frames (B, T, H, W, 3) uint8 become (B, T, 3, size, size) uint8, for every key that starts with `prefix`.
+    """Frames (B, T, H, W, 3) uint8 become (B, T, 3, size, size) uint8, whatever their stream is called.
 
     Attributes:
         size: side of the square picture that the model sees [px]; None leaves the size to the model.
-        prefix: how the keys of image streams start.
+        prefix: how keys start whose streams must be frames.
     """
 
     size: int | None
     prefix: str = IMAGE_KEY_PREFIX
 
     def _resize(self, key: str, track: Track) -> Track:
-        if not key.startswith(self.prefix):
+        if not (key.startswith(self.prefix) or track.holds_frames):
             return track
         value = track.value
         if value.dtype != torch.uint8 or value.dim() != 5 or value.shape[-1] != 3:
@@ -91,7 +91,7 @@ class CropImages:
 
     Attributes:
         area: share of the picture's area that is left, in (0, 1]; sides shrink by its root, to whole pixels.
-        prefix: how the keys of image streams start.
+        prefix: how keys start whose streams must be frames; any others that are frames are cropped, too.
     """
 
     area: float
@@ -102,7 +102,7 @@ class CropImages:
             raise ValueError(f"area={self.area} of a crop must lie in (0, 1]")
 
     def _crop(self, key: str, track: Track) -> Track:
-        if not key.startswith(self.prefix):
+        if not (key.startswith(self.prefix) or track.holds_frames):
             return track
         if track.value.dim() != 5 or track.value.shape[2] != 3:
             shape = tuple(track.value.shape)

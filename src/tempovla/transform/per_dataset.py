@@ -18,11 +18,11 @@ def bundle_for_dataset(bundle: Bundle, name: str) -> Bundle:
     view = next(step for step in pipeline.steps if isinstance(step, PerDataset)).views[name]
     steps: list[Any] = []
     for step in pipeline.steps:
-        steps += [*view.steps.steps, view.align] if isinstance(step, PerDataset) else [step]
+        steps += view.all_steps if isinstance(step, PerDataset) else [step]
     provenance = {key: value for key, value in bundle.provenance.items() if key != "datasets"}
     return replace(
         bundle,
-        windows=view.windows(bundle.windows),
+        windows=view.raw_windows(bundle.windows),
         embodiment=view.embodiment,
         transform=TransformPipeline(steps).to_json(),
         provenance=provenance | bundle.provenance["datasets"][name] | {"dataset_name": name},

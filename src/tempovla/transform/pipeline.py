@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
+from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.text import EmbedInstruction
 from tempovla.transform.tokenize import TokenizeInstruction
@@ -40,8 +41,29 @@ class TransformPipeline:
 
     @property
     def joined(self) -> TransformPipeline:
-        """What is left to do to rows that went through their dataset's view before they were joined."""
-        return TransformPipeline([step for step in self.steps if not isinstance(step, PerDataset)])
+        """What is left to do to a loader's rows, whose dataset joined its streams and whose view was applied before."""
+        return TransformPipeline([step for step in self.steps if not isinstance(step, PerDataset | JoinStreams)])
+
+    def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
+        """A policy's windows under the names that raw observations have in its dataset."""
+        for step in self.steps:
+            windows = step.own_windows(windows) if isinstance(step, JoinStreams) else windows
+        return tuple(windows)
+
+    def accepted_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
+        """Windows on raw observations under every name that they may be given by.
+
+        Args:
+            windows: a bundle's, under the dataset's own names.
+        """
+        joins = [step for step in self.steps if isinstance(step, JoinStreams)]
+        offsets = {window.key: window.offsets for window in windows}
+        for forms in (forms for join in joins for forms in join.forms.values()):
+            like = offsets.get(forms[0][0].key)
+            if like is not None:
+                offsets = {part.key: like for form in forms for part in form} | offsets
+        named = [window.key for window in windows]
+        return (*windows, *(Window(key, steps) for key, steps in offsets.items() if key not in named))
 
     def forward_context(self, context: Context) -> Context:
         """Apply every step to what control sees."""
@@ -88,15 +110,26 @@ class DatasetView:
         embodiment: the body that was recorded.
         steps: what happens to its streams as they are, such as normalisation by its own statistics.
         align: brings the results into the common form.
+        join: makes these streams of raw observations, where they are joined from others; a loader's are joined.
     """
 
     embodiment: Embodiment
     steps: TransformPipeline
     align: AlignStreams
+    join: JoinStreams = field(default_factory=JoinStreams)
+
+    @property
+    def all_steps(self) -> tuple[Transform, ...]:
+        """What happens to raw observations, in order."""
+        return (*([self.join] if self.join.forms else []), *self.steps.steps, self.align)
 
     def windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """A policy's windows as windows on this dataset's streams."""
+        """A policy's windows as windows on this dataset's streams, joined ones included."""
         return self.align.own_windows(windows)
+
+    def raw_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
+        """A policy's windows as windows on raw observations."""
+        return self.join.own_windows(self.windows(windows))
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
         """Its own steps, then the alignment."""
@@ -112,13 +145,15 @@ class DatasetView:
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
-        return {"embodiment": self.embodiment.to_json(), **self.steps.to_json(), "align": self.align.to_json()}
+        join = {"join": self.join.to_json()} if self.join.forms else {}
+        return {"embodiment": self.embodiment.to_json(), **self.steps.to_json(), "align": self.align.to_json(), **join}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> DatasetView:
         """Read what `to_json` wrote."""
         align = AlignStreams.from_json(data["align"])
-        return cls(Embodiment.from_json(data["embodiment"]), TransformPipeline.from_json(data), align)
+        join = JoinStreams.from_json(data["join"]) if "join" in data else JoinStreams()
+        return cls(Embodiment.from_json(data["embodiment"]), TransformPipeline.from_json(data), align, join)
 
 
 @dataclass(frozen=True)
@@ -142,12 +177,14 @@ class PerDataset:
         """
         groups = self._groups(context.task)
         if len(groups) == 1:
-            return self.views[next(iter(groups))].forward(context, future)
+            view = self.views[next(iter(groups))]
+            return view.forward(*view.join.forward(context, future))
         contexts, futures = [], []
         for name, rows in groups.items():
             index = torch.tensor(rows, device=context.device)
             chosen = map_tracks(future, lambda _, track, index=index: track.rows(index))  # type: ignore[misc]
-            seen, later = self.views[name].forward(context.rows(rows), chosen)
+            view = self.views[name]
+            seen, later = view.forward(*view.join.forward(context.rows(rows), chosen))
             contexts.append(seen)
             futures.append(later)
         back = _order(groups)
@@ -208,6 +245,7 @@ TRANSFORM_REGISTRY: dict[str, type[Any]] = {
     "blank_images": BlankImages,
     "resize_images": ResizeImages,
     "crop_images": CropImages,
+    "join_streams": JoinStreams,
     "remap_gripper": RemapGripper,
     "normalize": Normalize,
     "embed_instruction": EmbedInstruction,

@@ -175,6 +175,14 @@ def test_streams_that_are_not_observed_are_left_out():
     assert set(builder.context().now) == {STATE}
 
 
+def test_a_stream_that_the_episode_began_with_is_not_shown_again_when_it_stays_away():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
+    builder.reset(0, "", observation(10))
+    without = {key: value for key, value in observation(11).items() if key != STATE}
+    with pytest.raises(ValueError, match=r"lacks streams \['observation.state'\], which the episode began with"):
+        builder.add(0, action(1)[None], without)
+
+
 def test_a_row_was_started_also_where_nothing_is_observed():
     builder = ContextBuilder((Window(ACTION, (-1, 0)),), BODY, num_rows=2)
     builder.reset(1, "", observation(0))

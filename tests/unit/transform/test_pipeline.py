@@ -9,6 +9,7 @@ from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
+from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, DatasetView, PerDataset, TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
@@ -69,9 +70,17 @@ def test_saved_as_json_it_does_the_same():
 def test_every_registered_transform_is_saved_under_its_name():
     first, last = BlankImages((FRONT,), 4), TokenizeInstruction(WordTokenizer(64), max_length=8)
     steps = [first, RemapGripper(-1.0, 1.0), CropImages(0.9), *pipeline().steps, last, AlignStreams(), two_arms()]
+    steps.append(JoinStreams())
     names = [entry["name"] for entry in TransformPipeline(steps).to_json()["steps"]]
     expected = ["blank_images", "remap_gripper", "crop_images", "resize_images", "normalize"]
-    assert names == [*expected, "embed_instruction", "tokenize_instruction", "align_streams", "per_dataset"]
+    assert names == [
+        *expected,
+        "embed_instruction",
+        "tokenize_instruction",
+        "align_streams",
+        "per_dataset",
+        "join_streams",
+    ]
     assert set(names) == set(TRANSFORM_REGISTRY)
 
 
