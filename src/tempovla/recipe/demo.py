@@ -162,7 +162,8 @@ class Demo:
     def _check_same_config(self) -> None:
         path = self.out_dir / "demo.json"
         asked = json.loads(json.dumps(dataclasses.asdict(self.config)))
-        if path.exists() and json.loads(path.read_text()) != asked:
+        begun = (self.out_dir / "dataset" / "data").exists()  # a first call that made no demonstration blocks no other
+        if begun and path.exists() and json.loads(path.read_text()) != asked:
             raise ValueError(f"{self.out_dir}: holds a demo with other settings ({path}); choose another folder")
         if not path.exists() and any(self.out_dir.iterdir()):
             raise ValueError(f"{self.out_dir}: not empty and no demo's folder; choose another folder")

@@ -73,7 +73,9 @@ def test_the_blind_policy_differs_in_its_pictures_alone():
 
 
 def test_a_folder_belongs_to_one_demo(tmp_path):
-    Demo(DemoConfig(seed=1), tmp_path)
+    Demo(DemoConfig(seed=3), tmp_path)
+    Demo(DemoConfig(seed=1), tmp_path)  # the other has left nothing yet
+    (tmp_path / "dataset" / "data").mkdir(parents=True)
     Demo(DemoConfig(seed=1), tmp_path)
     with pytest.raises(ValueError, match="holds a demo with other settings"):
         Demo(DemoConfig(seed=2), tmp_path)
