@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.layout import BOOKKEEPING, DatasetMeta, Depth, Feature
+from tempovla.data.layout import BOOKKEEPING, DatasetMeta, Depth, DepthCode, Feature
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 DEPTH_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
@@ -106,11 +106,13 @@ def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
         DatasetError: if it is no unit, or a depth declares another one.
     """
     metres = parse_unit(unit)
-    if not any(feature.depth for feature in meta.features.values()):
-        raise DatasetError(f"{meta.root}: depth unit {unit!r}, but it has no depth pictures; leave the option out")
+    if not any(feature.depth and not feature.depth.code for feature in meta.features.values()):
+        raise DatasetError(
+            f"{meta.root}: depth unit {unit!r}, but it has no depth that needs one; leave the option out"
+        )
     features = dict(meta.features)
     for key, feature in meta.features.items():
-        if feature.depth is None:
+        if feature.depth is None or feature.depth.code is not None:
             continue
         if feature.depth.unit_m not in (None, metres):
             raise DatasetError(
@@ -143,7 +145,7 @@ def _feature(key: str, entry: Any) -> Feature:
             height, width = shape[:2] if axis == 2 else shape[1:]
             return Feature(dtype, (height, width, 3), is_channels_first=axis == 0)
         if dtype == "video":
-            raise ValueError(f"declares {key!r} as depth in a video, which is not read; store it as 16-bit pictures")
+            return Feature("video", _depth_shape(key, shape), depth=_video_depth(key, info))
         return Feature("image", _depth_shape(key, shape), depth=_depth(key, info))
     number = _number_type(key, dtype)
     is_named = "depth" in re.split(r"[^a-z]+", key.lower()) and number in _DEPTH_TYPES
@@ -218,6 +220,20 @@ def _depth(key: str, info: Mapping[str, Any]) -> Depth:
     return Depth(metres, low, high)
 
 
+def _video_depth(key: str, info: Mapping[str, Any]) -> Depth:
+    """Depth in a video is read where its levels are known: raw ones of 16 bits, or the 12 bits that LeRobot writes."""
+    low, high, shift, is_logarithmic = (info.get(f"video.{n}") for n in ("depth_min", "depth_max", "shift", "use_log"))
+    if low is None and high is None and str(info.get("video.pix_fmt")).startswith("gray16"):
+        return _depth(key, info)
+    if _is_number(low) and _is_number(high) and _is_number(shift) and isinstance(is_logarithmic, bool):
+        code = DepthCode(float(low), float(high), float(shift), is_logarithmic)
+        if 0 <= code.low_m < code.high_m and (code.low_m + code.shift_m > 0 or not is_logarithmic):
+            return Depth(code=code)
+    raise ValueError(
+        f"declares {key!r} as depth in a video without saying what its levels mean; store it as 16-bit pictures"
+    )
+
+
 def _leaves(names: Any, name: Any = None) -> Iterator[tuple[Any, Any]]:
     """Every name with what stands beside it: its position in an object of positions, else the name itself."""
     if isinstance(names, Mapping):
@@ -238,5 +254,5 @@ def _is_size(value: Any) -> bool:
     return (_is_int(value) or (isinstance(value, float) and value.is_integer())) and value > 0
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

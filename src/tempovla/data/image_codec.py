@@ -17,6 +17,8 @@ _RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr")
 """Pillow's names of what becomes RGB of 8 bits without loss; grey becomes equal channels, transparency is dropped."""
 _DEPTH_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _BROKEN = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
+_TOP_LEVEL = 4095
+"""The brightest of 12 bits."""
 _PNG_START, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
 
 
@@ -111,6 +113,24 @@ def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32
             "correct the unit or the range in meta/info.json, or write 0 where there is no reading"
         )
     return wide.astype(np.float32)
+
+
+def metres_of_levels(levels: NDArray[np.uint16], depth: Depth, where: str) -> NDArray[np.float32]:
+    """Levels of a depth video as float32 metres; level 0 is no reading, and becomes 0.
+
+    Raises:
+        DatasetError: if they are units, and `metres` refuses them.
+    """
+    code = depth.code
+    if code is None:
+        return metres(levels, depth, where)
+    share = levels.astype(np.float64) / _TOP_LEVEL
+    if code.is_logarithmic:
+        low, high = np.log(code.low_m + code.shift_m), np.log(code.high_m + code.shift_m)
+        wide = np.exp(low + share * (high - low)) - code.shift_m
+    else:
+        wide = code.low_m + share * (code.high_m - code.low_m)
+    return np.where(levels == 0, 0.0, np.clip(wide, code.low_m, code.high_m)).astype(np.float32)
 
 
 def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str) -> NDArray[np.uint8]:

@@ -18,6 +18,23 @@ RECORDING_PATH = "meta/recording.json"
 
 
 @dataclass(frozen=True)
+class DepthCode:
+    """How the 12-bit levels of a depth video stand for distances, as LeRobot writes them.
+
+    Attributes:
+        low_m: distance of level 0, which also stands for no reading [m].
+        high_m: distance of level 4095 [m].
+        shift_m: is added before the logarithm is taken [m].
+        is_logarithmic: whether levels are even in the logarithm of the distance, or in the distance.
+    """
+
+    low_m: float
+    high_m: float
+    shift_m: float
+    is_logarithmic: bool
+
+
+@dataclass(frozen=True)
 class Depth:
     """What the stored numbers of depth pictures mean.
 
@@ -25,11 +42,13 @@ class Depth:
         unit_m: metres of one unit [m]; None where the dataset does not say, and then it must be asked for.
         low_m: the least reading; None where the dataset does not say [m].
         high_m: the greatest reading [m].
+        code: what the levels of a video mean where they are no units.
     """
 
     unit_m: float | None = None
     low_m: float | None = None
     high_m: float | None = None
+    code: DepthCode | None = None
 
 
 @dataclass(frozen=True)

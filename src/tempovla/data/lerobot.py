@@ -170,23 +170,19 @@ class LeRobotSource:
         self._check_left_out()
         warnings: dict[str, str] = {}
         seen: set[tuple[Path, str]] = set()
-        for record in self.meta.episodes:
+        for episode, record in enumerate(self.meta.episodes):
             self._check(record)
             for key, feature in self.meta.features.items():
                 place = (record.data_path, key)
-                if feature.dtype == "video":
-                    record.video(key)  # there is one
-                    continue
                 if key in warnings or (not feature.is_picture and place in seen):
                     continue
                 seen.add(place)  # numbers are looked at in all rows of a file at once
                 try:
-                    self._check_column(record, key)
+                    self._check_column(episode, key)
                 except DatasetError as error:
                     if feature.is_camera or key in _NEEDED:
                         raise
                     warnings[key] = str(error)
-            self._videos.check(record)
         return warnings
 
     def content_hash(self, keys: Collection[str]) -> str:
@@ -194,9 +190,9 @@ class LeRobotSource:
         videos = [key for key in sorted(keys) if self._feature(key).dtype == "video"]
         images = [key for key in sorted(keys) if self._feature(key).dtype == "image"]
         records = self.meta.episodes
-        hashes = hash_files([r.data_path for r in records] + [r.videos[key].path for r in records for key in videos])
+        hashes = hash_files([r.data_path for r in records] + [r.video(key).path for r in records for key in videos])
         places = [
-            [r.index, hashes[r.data_path], *([hashes[r.videos[key].path], r.videos[key].start_s] for key in videos)]
+            [r.index, hashes[r.data_path], *([hashes[r.video(key).path], r.video(key).start_s] for key in videos)]
             for r in records
         ]
         beside = hashlib.sha256()  # images may lie in files of their own
@@ -285,15 +281,18 @@ class LeRobotSource:
         if wanted:
             raise unknown_stream(wanted[0], self.streams, self.name)
 
-    def _check_column(self, record: EpisodeRecord, key: str) -> None:
-        feature = self.meta.features[key]
+    def _check_column(self, episode: int, key: str) -> None:
+        record, feature = self.meta.episodes[episode], self.meta.features[key]
         if not feature.is_picture:
             self._columns.values(record, key)
             return
-        for step in range(record.length):
-            self._columns.check_picture(record, key, step)
-        if feature.depth is not None:
-            self._columns.picture(record, key, 0)  # its unit and range are right, too
+        if feature.dtype == "video":
+            self._videos.check(record, key)
+        else:
+            for step in range(record.length):
+                self._columns.check_picture(record, key, step)
+        if feature.depth is not None:  # its unit and range are right, too
+            self.read(episode, key, [0])
 
     def _fill_from_columns(
         self, out: NDArray[Any], key: str, records: list[EpisodeRecord], steps: NDArray[np.int64]

@@ -96,6 +96,28 @@ class VideoFile:
             image = self._reformatter.reformat(frame, format="rgb24", interpolation=flags).to_ndarray()
             yield number, np.asarray(image, dtype=np.uint8)
 
+    def decode_levels(self, numbers: Sequence[int], bits: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+        """Decode frames, given by increasing numbers, to the (H, W, 1) levels of their first plane, as they are.
+
+        Raises:
+            DatasetError: if the file ends before a frame, is damaged, or has levels of another size.
+        """
+        for number in numbers:
+            frame = self._decode_one(number)
+            name = frame.format.name
+            if (
+                frame.format.components[0].bits != bits
+                or not name.startswith(("gray", "yuv"))
+                or not name.endswith("le")
+            ):
+                raise DatasetError(
+                    f"{self.path}: frames of the pixel format {name}, not of {bits} bits, though meta/info.json says "
+                    "that it holds depth; correct it"
+                )
+            plane = frame.planes[0]
+            rows = np.frombuffer(memoryview(plane), np.uint16).reshape(-1, plane.line_size // 2)
+            yield number, rows[: frame.height, : frame.width, None].copy()
+
     def _check_order(self) -> None:
         """Refuse times that follow the order of decoding though the codec shows frames in another one.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError
+from tempovla.data.image_codec import metres_of_levels
 from tempovla.data.layout import DatasetMeta, EpisodeRecord
 from tempovla.data.video import VideoPool
 from tempovla.data.video_spans import DisagreementError, FilePlan
@@ -37,25 +39,21 @@ class VideoFrames:
         self._plans: OrderedDict[tuple[str, Path], FilePlan] = OrderedDict()
         self._numbers: dict[tuple[str, int], int | NDArray[np.int64]] = {}
 
-    def check(self, record: EpisodeRecord) -> None:
-        """Compare an episode's videos with the metadata, without decoding any frame.
+    def check(self, record: EpisodeRecord, key: str) -> None:
+        """Compare a camera's video of an episode with the metadata, without decoding any frame.
 
         Raises:
-            DatasetError: if a file is missing or incomplete, has frames of another size, or lacks the episode's.
+            DatasetError: if it is missing or incomplete, has frames of another size, or lacks the episode's.
         """
-        for key, span in record.videos.items():
-            if key not in self._meta.features:
-                continue
-            video = self._pool.get(span.path)
-            height, width, _ = self._meta.features[key].shape
-            if video.size != (height, width):
-                raise _wrong_size(span.path, key, video.size, (height, width))
-            self._frame_numbers(record, key)
+        path = record.video(key).path
+        video = self._pool.get(path)
+        height, width, _ = self._meta.features[key].shape
+        if video.size != (height, width):
+            raise _wrong_size(path, key, video.size, (height, width))
+        self._frame_numbers(record, key)
 
-    def fill(
-        self, out: NDArray[np.uint8], key: str, records: Sequence[EpisodeRecord], steps: NDArray[np.int64]
-    ) -> None:
-        """Put the frames of a camera at steps (B, T) of B episodes into `out` (B, T, H, W, 3).
+    def fill(self, out: NDArray[Any], key: str, records: Sequence[EpisodeRecord], steps: NDArray[np.int64]) -> None:
+        """Put a camera's frames at steps (B, T) of B episodes into `out` (B, T, H, W, 3); depth is (B, T, H, W, 1).
 
         What the cache lacks is decoded file by file and in order, so that no frame is decoded twice.
 
@@ -81,12 +79,20 @@ class VideoFrames:
                         out[target] = frame
             if not missing:
                 continue
-            for number, frame in self._pool.get(path).decode(sorted(missing)):
+            for number, frame in self._decoded(path, key, sorted(missing)):
                 if frame.shape != out.shape[2:]:
                     raise _wrong_size(path, key, frame.shape[:2], out.shape[2:4])
                 self._cache.put((path, number), frame)
                 for target in places[number]:
                     out[target] = frame
+
+    def _decoded(self, path: Path, key: str, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[Any]]]:
+        video, depth = self._pool.get(path), self._meta.features[key].depth
+        if depth is None:
+            yield from video.decode(numbers)
+            return
+        for number, levels in video.decode_levels(numbers, 16 if depth.code is None else 12):
+            yield number, metres_of_levels(levels, depth, f"{path}: {key!r} frame {number}")
 
     def _frame_numbers(self, record: EpisodeRecord, key: str) -> int | NDArray[np.int64]:
         """Numbers of an episode's frames in its file, or that of the first if the others follow one by one."""

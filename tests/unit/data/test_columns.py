@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -183,13 +184,82 @@ def test_depth_is_read_in_metres_and_converted(tmp_path: Path, kind: str) -> Non
     assert told(tmp_path / "new") == [(1, 0, 0), (1, 1, 0)]
 
 
+def encode_levels(path: Path, images: list[np.ndarray], codec: str, pix_fmt: str, options: dict[str, str]) -> None:
+    """Write (H, W) uint16 levels without loss."""
+    with av.open(str(path), "w", format="matroska" if codec == "ffv1" else "mp4") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = images[0].shape
+        stream.pix_fmt, stream.options = pix_fmt, options
+        for number, image in enumerate(images):
+            frame = av.VideoFrame(image.shape[1], image.shape[0], pix_fmt)
+            plane = np.zeros((image.shape[0], frame.planes[0].line_size // 2), np.uint16)
+            plane[:, : image.shape[1]] = image
+            frame.planes[0].update(plane)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+LEVELS = {"video.depth_min": 0.01, "video.depth_max": 10.0, "video.shift": 3.5, "video.use_log": True}
+X265 = {"x265-params": "lossless=1:log-level=error:bframes=0:keyint=2"}
+
+
+@pytest.mark.parametrize(
+    ("info", "codec", "pix_fmt"),
+    [
+        (LEVELS, "libx265", "gray12le"),
+        (LEVELS | {"video.use_log": False}, "libx265", "gray12le"),
+        ({"video.pix_fmt": "gray16le", "depth_unit": "mm"}, "ffv1", "gray16le"),
+    ],
+)
+def test_depth_in_a_video_is_read_where_its_levels_are_known(
+    tmp_path: Path, info: dict[str, Any], codec: str, pix_fmt: str
+) -> None:
+    """As LeRobot writes them: 12 bits, even in the logarithm of the distance or in the distance."""
+    entry = {"dtype": "video", "shape": [SIDE, SIDE, 1], "names": None, "info": info | {"is_depth_map": True}}
+    root = write_v21(tmp_path / "set", Foreign(lengths=LENGTHS, cameras=(FRONT, DEPTH), features={DEPTH: entry}))
+    distances_m = np.linspace(0.01, 10, SIDE * SIDE).reshape(SIDE, SIDE) + np.zeros((3, 1, 1))
+    distances_m[:, 0, :5] = np.arange(3)[:, None] + 0.5
+    distances_m[:, 1, :7] = 0  # no reading
+    if "depth_unit" in info:
+        levels = np.round(distances_m * 1000)
+    elif info["video.use_log"]:
+        levels = np.log((distances_m + 3.5) / 3.51) / np.log(13.5 / 3.51) * 4095
+    else:
+        levels = (distances_m - 0.01) / 9.99 * 4095
+    stored = np.clip(np.round(levels), 0, 65535).astype(np.uint16)
+    for index, length in enumerate(LENGTHS):
+        path = root / f"videos/chunk-000/{DEPTH}/episode_{index:06d}.mp4"
+        encode_levels(path, list(stored[:length]), codec, pix_fmt, X265 if codec == "libx265" else {})
+    assert inspect(root)["features"][DEPTH] == {
+        "dtype": "video",
+        "kind": "depth",
+        "shape": [SIDE, SIDE, 1],
+        "names": [],
+        "warnings": [],
+    }
+    depth = sample_windows(root, 0, 0, [f"{DEPTH}=0,2"])[DEPTH]
+    assert depth.dtype == np.float32
+    assert (depth[:, 1, :7] == 0).all()
+    np.testing.assert_allclose(depth[..., 0], distances_m[[0, 2]], atol=0.003)
+    assert told(root) == [(1, 0, 0), (1, 1, 0)]
+
+
+def test_depth_in_a_video_of_8_bits_is_named(tmp_path: Path) -> None:
+    entry = {"dtype": "video", "shape": [SIDE, SIDE, 1], "names": None, "info": LEVELS | {"is_depth_map": True}}
+    root = write_v21(tmp_path / "set", Foreign(lengths=LENGTHS, cameras=(FRONT, DEPTH), features={DEPTH: entry}))
+    assert "pixel format yuv420p, not of 12 bits" in inspect(root)["features"][DEPTH]["warnings"][0]
+    with pytest.raises(DatasetError, match=r"episode_000001.mp4: frames of the pixel format yuv420p, not of 12 bits"):
+        sample_windows(root, 1, 0, [f"{DEPTH}=0"])
+
+
 def test_a_unit_for_no_depth_or_against_what_is_declared_is_refused(tmp_path: Path) -> None:
     root = write_v21(tmp_path / "set", with_column(DEPTH, DEPTHS["binary"][0], depth_column("binary")))
     with pytest.raises(DatasetError, match=r"depth unit 'm', but meta/info.json gives .* one of 0.001 m"):
         inspect(root, depth_unit="m")
     assert inspect(root, depth_unit="mm")["features"][DEPTH]["warnings"] == []
     write_v21(root, Foreign(lengths=LENGTHS))
-    with pytest.raises(DatasetError, match="has no depth pictures; leave the option out"):
+    with pytest.raises(DatasetError, match="has no depth that needs one; leave the option out"):
         inspect(root, depth_unit="mm")
 
 
@@ -297,7 +367,7 @@ UNREAD: dict[str, tuple[dict[str, Any] | None, Storage | None, str]] = {
     "no column": ({"dtype": "float32", "shape": [1]}, None, "has no column 'observation.extra'"),
     "no shape": ({"dtype": "video", "shape": None}, None, "the shape None"),
     "no video": ({"dtype": "video", "shape": [SIDE, SIDE, 3]}, None, "all of its videos are missing"),
-    "depth in a video": (
+    "depth in a video of unknown levels": (
         {"dtype": "video", "shape": [SIDE, SIDE, 1], "info": {"is_depth_map": True}},
         None,
         "as depth in a video",

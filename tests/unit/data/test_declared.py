@@ -123,7 +123,10 @@ def test_depth_is_known_by_what_is_declared_or_by_its_name(
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({"dtype": "video", "shape": [48, 64, 1], "info": {"is_depth_map": True}}, "depth in a video"),
+        (
+            {"dtype": "video", "shape": [48, 64, 1], "info": {"is_depth_map": True}},
+            "without saying what its levels mean",
+        ),
         ({"dtype": "image", "shape": [48, 64, 3], "info": {"is_depth_map": True}}, "depth has one channel"),
         ({"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": "inch"}}, "the unit 'inch'"),
         ({"dtype": "depth", "shape": [48, 64], "info": {"depth_scale": 1000}}, "depth_scale 1000"),
