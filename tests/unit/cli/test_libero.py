@@ -77,7 +77,7 @@ def test_the_same_seeds_give_the_same_file_however_it_is_run(tmp_path, checkpoin
     evaluate += ["--max_steps", 12]
     one, other = tmp_path / "one", tmp_path / "other"
     films = ["--videos", one / "rollouts"]
-    answer = tempovla(*evaluate, "--num_envs", 3, "--workers", 2, "--json", one / "results.json", *films)
+    answer = tempovla(*evaluate, "--num_envs", 2, "--workers", 2, "--json", one / "results.json", *films)
     assert answer.code == 0, answer.err
     assert tempovla(*evaluate, "--num_envs", 1, "--workers", 1, "--json", other / "results.json").code == 0
     assert (one / "results.json").read_bytes() == (other / "results.json").read_bytes()

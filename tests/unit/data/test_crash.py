@@ -150,7 +150,7 @@ def test_kill_minus_nine_at_random_moments(tmp_path: Path) -> None:
             writer.close()
         """)
     )
-    generator = np.random.default_rng()
+    generator = np.random.default_rng(0)
     repository = Path(__file__).resolve().parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{repository}:{repository / 'src'}"}
     finished = 0

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+from tests.rounding import smooth_steps
 from tests.tiny_models import VISION_SIZES
 from tests.unit.recipe.conftest import guide_recipe, tiny_recipe, vla_recipe
 
@@ -20,6 +21,7 @@ VLA_KINDS = ("whole", "context", "lora")
 PARALLEL = ("ddp", "fsdp")
 
 
+@smooth_steps()
 def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> None:
     """Batches are of `batch_size` rows in each process.
 
@@ -45,6 +47,7 @@ def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, para
         train_phase(recipe, 2, Path(out, "again"), phase1_checkpoint=start)
 
 
+@smooth_steps()
 def train_vla_kind(
     kind: str,
     dataset: str | Path,

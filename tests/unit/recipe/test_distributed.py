@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.rounding import tolerance
 from tests.unit.recipe.conftest import record
 from tests.unit.recipe.mixtures import LARGE, SMALL, record_body
 from tests.unit.recipe.session import PARALLEL, train, train_vla_kind
@@ -42,10 +43,10 @@ def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, dataset
         nursery.run(processes, f"{SESSION}train", kind, dataset, tmp_path / way, ROWS // processes, way)
     train(kind, dataset, tmp_path / "one", ROWS)
     for way, name in itertools.product(ways, PHASE_NAMES.values()):
-        assert_same_losses(tmp_path / "one" / name, tmp_path / way / name, steps=4, rel=1e-5)
+        assert_same_losses(tmp_path / "one" / name, tmp_path / way / name, steps=4, rel=tolerance())
         bundles = [Bundle.load(tmp_path / run / name / "checkpoint_latest") for run in ("one", way)]
         assert bundles[0].config["jepa"]["ema_steps"] == bundles[1].config["jepa"]["ema_steps"] == 4
-        torch.testing.assert_close(dict(bundles[1].weights), dict(bundles[0].weights), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(dict(bundles[1].weights), dict(bundles[0].weights), rtol=1e-4, atol=1e-5)
     if kind == "cached":
         assert_read_again(tmp_path / "ddp")
 
@@ -73,7 +74,7 @@ def vla_runs(tmp_path_factory, nursery) -> Path:
 def test_two_processes_train_the_vla_of_one(tmp_path, vla_runs, parallel, kind, steps):
     """Actions beyond an episode's end are not valid, so the valid ones are spread unevenly."""
     train_vla_kind(kind, vla_runs / "dataset", tmp_path, ROWS)
-    assert_same_losses(tmp_path, vla_runs / f"{kind}_{parallel}", steps, rel=1e-5)
+    assert_same_losses(tmp_path, vla_runs / f"{kind}_{parallel}", steps, rel=tolerance())
     one, two = (Bundle.load(run / "checkpoint_latest") for run in (tmp_path, vla_runs / f"{kind}_{parallel}"))
     torch.testing.assert_close(dict(two.weights), dict(one.weights), rtol=1e-4, atol=1e-5)
 
@@ -95,6 +96,6 @@ def test_bodies_of_several_sizes_are_learned_alike_however_their_rows_are_spread
         nursery.run(2, f"{SESSION[:-1]}_mixture:train", tmp_path, tmp_path / parallel, ROWS // 2, parallel)
     train_mixture(tmp_path, tmp_path / "one", ROWS)
     for parallel in PARALLEL:
-        assert_same_losses(tmp_path / "one", tmp_path / parallel, steps=4, rel=1e-5)
+        assert_same_losses(tmp_path / "one", tmp_path / parallel, steps=4, rel=tolerance())
         one, two = (Bundle.load(tmp_path / run / "checkpoint_latest") for run in ("one", parallel))
         torch.testing.assert_close(dict(two.weights), dict(one.weights), rtol=1e-4, atol=1e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.contract.registry import METAWORLD, seeded, tiny_vla_config
+from tests.rounding import smooth_steps, tolerance
 from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, guide_recipe, vla_recipe
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
@@ -68,15 +69,17 @@ def test_losses_validation_and_weights_are_those_without(tmp_path, recipe, datas
     if kind == "guide":
         recipe = guide_recipe(dataset)
     recipe = replace(recipe, training=replace(recipe.training, train_steps=14, precision=precision))
-    start = train_phase(recipe, 1, tmp_path / "run").checkpoint
-    without, with_cache = (
-        train_phase(cached(recipe, on), 2, tmp_path / str(on), phase1_checkpoint=start) for on in (False, True)
-    )
+    with smooth_steps():
+        start = train_phase(recipe, 1, tmp_path / "run").checkpoint
+        without, with_cache = (
+            train_phase(cached(recipe, on), 2, tmp_path / str(on), phase1_checkpoint=start) for on in (False, True)
+        )
     assert len(losses(without)) == 14
+    near = tolerance() if precision == "float32" else tolerance(torch.bfloat16, roundings=10)
     for left, right in zip(losses(without), losses(with_cache), strict=True):
-        assert right == pytest.approx(left, rel=1e-4, abs=1e-6)
+        assert right == pytest.approx(left, rel=near, abs=near / 20)
     before, after = (Bundle.load(result.checkpoint) for result in (without, with_cache))
-    torch.testing.assert_close(dict(after.weights), dict(before.weights), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dict(after.weights), dict(before.weights), rtol=near, atol=near / 10)
     assert (after.windows, after.transform) == (before.windows, before.transform)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.rounding import smooth_steps
 from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record
 from tests.unit.transform.test_text_model import build_bert, save_tokenizer
 from torch import Tensor
@@ -194,6 +195,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path, recip
 
 
 @pytest.mark.parametrize("phase", [1, 2])
+@smooth_steps()
 def test_a_blind_policy_learns_what_black_pictures_teach(tmp_path, recipe, blind, phase):
     """But for rounding, which the pictures' layout in memory changes."""
     dark = replace(recipe, data=replace(recipe.data, data_directory=str(record(tmp_path / "dark", lights=0))))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +32,7 @@ from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner  #
 
 SCRIPTED = ScriptedPolicy()
 BLIND = MetaWorldConfig(render=False, max_steps=20)
+OPEN: dict[tuple[int, int, MetaWorldConfig], ShardedVectorEnv] = {}
 SPECS = [
     EpisodeSpec("reach-v3", seed=5),
     EpisodeSpec("push-v3", seed=6),
@@ -40,20 +42,31 @@ SPECS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def environments() -> Iterator[None]:
+    """Environments are used again by the next run, as starting their processes takes longer than the episodes."""
+    yield
+    while OPEN:
+        OPEN.popitem()[1].close()
+
+
+def opened(num_envs: int, workers: int = 1, config: MetaWorldConfig = BLIND) -> ShardedVectorEnv:
+    key = (num_envs, workers, config)
+    if key not in OPEN:
+        OPEN[key] = ShardedVectorEnv(config, num_envs, workers)
+    return OPEN[key]
+
+
 def run(
     specs: Sequence[EpisodeSpec],
     policy: ScriptedPolicy = SCRIPTED,
     *,
-    num_envs: int = 2,
+    num_envs: int = 3,
     workers: int = 1,
     execution_horizon: int = 6,
     config: MetaWorldConfig = BLIND,
 ) -> list[EpisodeResult]:
-    env = ShardedVectorEnv(config, num_envs, workers)
-    try:
-        return RolloutRunner(policy.controller(), env, execution_horizon).run(specs)
-    finally:
-        env.close()
+    return RolloutRunner(policy.controller(), opened(num_envs, workers, config), execution_horizon).run(specs)
 
 
 @pytest.mark.parametrize("history", [(0,), (-3, -1, 0)])
@@ -88,7 +101,7 @@ def test_noise_follows_the_episodes_seed_wherever_it_runs():
 
     recorded = [replace(spec, record=True) for spec in SPECS]
     alone = run(recorded, Noisy(), num_envs=1)
-    for num_envs, workers in ((2, 2), (4, 1)):
+    for num_envs, workers in ((3, 2), (7, 1)):
         for ours, expected in zip(run(recorded, Noisy(), num_envs=num_envs, workers=workers), alone, strict=True):
             assert ours.to_json() == expected.to_json()
             np.testing.assert_array_equal(ours.recording[ACTION], expected.recording[ACTION])
@@ -138,9 +151,10 @@ def test_the_policy_is_asked_again_after_every_execution_horizon():
 
 
 def test_decisions_are_counted_and_timed_and_actions_kept():
-    (result,) = run(SPECS[:1], num_envs=2)
+    started_s = time.perf_counter()
+    (result,) = run(SPECS[:1])
     assert result.policy_calls == 4
-    assert 0 < result.policy_s < 10
+    assert 0 < result.policy_s < time.perf_counter() - started_s
     assert result.actions.shape == (20, 4)
 
 
@@ -171,8 +185,7 @@ def test_success_ends_an_episode_and_counts():
 
 
 def test_results_are_reported_as_they_come_and_returned_as_asked():
-    env = ShardedVectorEnv(BLIND, 2, 1)
-    runner = RolloutRunner(ScriptedPolicy().controller(), env, 6)
+    runner = RolloutRunner(ScriptedPolicy().controller(), opened(3), 6)
     reported = []
 
     def report(result: EpisodeResult) -> EpisodeResult:
@@ -186,12 +199,10 @@ def test_results_are_reported_as_they_come_and_returned_as_asked():
     assert all(result.recording is None for result in results)
     assert sorted(result.spec.seed for result in reported) == [5, 6, 7, 8, 9]
     assert runner.run([]) == []
-    env.close()
 
 
 def test_a_run_that_was_broken_off_leaves_nothing_to_the_next():
-    env = ShardedVectorEnv(BLIND, 2, 1)
-    runner = RolloutRunner(ScriptedPolicy().controller(), env, 6)
+    runner = RolloutRunner(ScriptedPolicy().controller(), opened(3), 6)
     expected = [result.to_json() for result in runner.run(SPECS[:3])]
 
     def give_up(result: EpisodeResult) -> EpisodeResult:
@@ -207,7 +218,6 @@ def test_a_run_that_was_broken_off_leaves_nothing_to_the_next():
 
     assert [result.to_json() for result in runner.run(SPECS[:3], count)] == expected
     assert sorted(spec.seed for spec in ended) == [5, 6, 7]
-    env.close()
 
 
 def test_impossible_execution_horizons_are_refused():

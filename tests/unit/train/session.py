@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.rounding import smooth_steps
 from tests.toy import LinearPolicy, ToyStream, toy_batch
 from torch import Tensor, nn
 
@@ -62,6 +63,7 @@ class SlowStream(ToyStream):
             yield batch
 
 
+@smooth_steps()
 def train(
     run_dir: str | Path,
     steps: int,

@@ -1,0 +1,13 @@
+"""The command line, for several processes."""
+
+from __future__ import annotations
+
+from tests.rounding import smooth_steps
+
+from tempovla.cli import main as command_line
+
+
+@smooth_steps()
+def main(arguments: list[str]) -> int:
+    """Its exit code."""
+    return command_line.main(arguments)
