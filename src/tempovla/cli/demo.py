@@ -31,5 +31,5 @@ def build(name: str, summary: str) -> ArgumentParser:
 def run(args: Namespace) -> Outcome:
     """Run the demo, or what is left of it."""
     report = Demo(config_from_args(DemoConfig, args, tasks=tuple(comma_separated(args.tasks))), args.out).run()
-    results = json.loads((Path(args.out) / "results.json").read_text())
+    results = json.loads((Path(args.out) / "results.json").read_text(encoding="utf-8"))
     return Outcome("\n".join([*success_table(results), f"report: {report}"]), results)

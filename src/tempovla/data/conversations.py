@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tempovla.data.errors import DatasetError
+from tempovla.timeline.json_files import read_text
 from tempovla.transform.chat import Speaker, Turn
 
 IMAGE_TAG = "<image>"
@@ -67,11 +68,7 @@ def read_conversations(path: str | Path, image_root: str | Path | None = None) -
 
 def _items(file: Path) -> Iterator[tuple[str, Any]]:
     """Where each item is, and what it is."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DatasetError(f"{file}: not readable ({reason}); give a JSONL file of conversations") from None
+    text = read_text(file, remedy="give a JSONL file of conversations", error=DatasetError)
     if text.lstrip().startswith("["):
         try:
             array = json.loads(text)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.numbers import count, number
+from tempovla.timeline.json_files import read_json
 
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every LeRobot dataset has and that its writer fills in by itself."""
+
+VERSIONS = {(2, 0): "v2.1", (2, 1): "v2.1", (3, 0): "v3.0"}
+"""Which layout of files a `codebase_version` means."""
+
+_VERSION = re.compile(r"[vV]?(\d+)\.(\d+)(?:\.\d+)?")
 
 RECORDING_PATH = "meta/recording.json"
 """Ours: how the pictures were made, see `EpisodeSource.recording`. Other readers of the format pass it by."""
@@ -127,13 +134,13 @@ class DatasetMeta:
 
     Attributes:
         root: the dataset's folder.
-        version: `codebase_version`, ``v2.1`` or ``v3.0``.
+        version: ``v2.1`` or ``v3.0``; what says v2.0 is read as v2.1.
         fps: control rate, and the frame rate of every video [Hz].
         robot_type: name of the robot, or "".
         features: columns by key.
         episodes: one record an episode, in order.
         tasks: instructions by `task_index`; None where there is no such file.
-        info: ``meta/info.json`` as it is.
+        info: ``meta/info.json``, its version and numbers in one spelling.
         left_out: why columns that are declared are not among `features`, by key.
     """
 
@@ -157,14 +164,24 @@ def read_info(root: Path) -> dict[str, Any]:
     path = root / "meta" / "info.json"
     if not path.is_file():
         raise DatasetError(f"{root}: not a LeRobot dataset, it has no meta/info.json; give the folder that holds meta/")
-    try:
-        info = json.loads(path.read_text())
-    except ValueError as error:
-        raise DatasetError(f"{path}: not readable as JSON ({error}); restore the file") from None
+    info = read_json(path, remedy="restore the file", error=DatasetError, allow_nan=False)
     needed = ("codebase_version", "fps", "features", "total_episodes", "total_frames", "data_path")
-    missing = [key for key in needed if not isinstance(info, dict) or key not in info]
+    missing = [key for key in needed if key not in info]
     if missing:
         raise DatasetError(f"{path}: {missing[0]!r} is missing; restore the file from the original dataset")
-    if not isinstance(info["fps"], int | float) or info["fps"] <= 0:
+    fps = number(info["fps"])
+    if fps is None or fps <= 0:
         raise DatasetError(f"{path}: fps is {info['fps']!r}; it must be a positive number")
-    return info
+    totals = {key: count(info[key], f"{path}: {key}") for key in ("total_episodes", "total_frames")}
+    chunks_size = count(info.get("chunks_size", 1000), f"{path}: chunks_size", least=1)
+    version = {"codebase_version": _version(info["codebase_version"], path)}
+    return info | totals | version | {"fps": int(fps) if fps.is_integer() else fps, "chunks_size": chunks_size}
+
+
+def _version(given: Any, path: Path) -> str:
+    """``v2.1`` or ``v3.0``. The files of v2.0 differ from those of v2.1 in their statistics alone."""
+    match = _VERSION.fullmatch(str(given).strip())
+    known = VERSIONS.get((int(match[1]), int(match[2]))) if match else None
+    if known is None:
+        raise DatasetError(f"{path}: codebase_version {given!r}; v2.0, v2.1 and v3.0 are read, convert it with LeRobot")
+    return known

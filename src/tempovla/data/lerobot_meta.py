@@ -1,9 +1,9 @@
-"""Metadata of LeRobot datasets, v2.1 (a file an episode) and v3.0 (files of many episodes)."""
+"""Metadata of LeRobot datasets, v2.0 and v2.1 (a file an episode) and v3.0 (files of many episodes)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,12 @@ from tempovla.data.layout import (
     VideoSpan,
     read_info,
 )
+from tempovla.data.numbers import count
 from tempovla.data.parquet import open_parquet, read_columns
 from tempovla.data.tasks import task_map, tasks_of_episode
+from tempovla.timeline.json_files import read_json, read_json_lines
+
+LOGGER = logging.getLogger(__name__)
 
 _SPAN_CELLS = ("chunk_index", "file_index", "from_timestamp")
 """What an episode's entry says of a camera's video (v3.0)."""
@@ -36,20 +40,35 @@ def load_meta(root: str | Path) -> DatasetMeta:
     features, left_out = parse_features(info, path)
     left_out |= _unplaced_videos(folder, info, features)
     features = {key: feature for key, feature in features.items() if key not in left_out}
-    version = str(info["codebase_version"])
+    version = info["codebase_version"]
     if version == "v3.0":
         episodes, tasks = _episodes_v30(folder, info, features), _tasks_v30(folder)
-    elif version == "v2.1":
-        episodes, tasks = _episodes_v21(folder, info, features), _tasks_v21(folder)
     else:
-        raise DatasetError(f"{path}: codebase_version {version!r}; v2.1 and v3.0 are read, convert it with LeRobot")
+        episodes, tasks = _episodes_v21(folder, info, features), _tasks_v21(folder)
     if len(episodes) != info["total_episodes"]:
-        raise DatasetError(f"{path}: total_episodes is {info['total_episodes']}, but meta/ describes {len(episodes)}")
+        raise DatasetError(
+            f"{path}: total_episodes is {info['total_episodes']}, but meta/ describes {len(episodes)}; correct it, or "
+            "copy meta/ again"
+        )
     frames = sum(record.length for record in episodes)
     if frames != info["total_frames"]:
-        raise DatasetError(f"{path}: total_frames is {info['total_frames']}, but the episodes have {frames} in all")
+        raise DatasetError(
+            f"{path}: total_frames is {info['total_frames']}, but the episodes have {frames} in all; correct it, or "
+            "copy meta/ again"
+        )
     robot = str(info.get("robot_type") or "")
-    return DatasetMeta(folder, version, float(info["fps"]), robot, features, tuple(episodes), tasks, info, left_out)
+    kept = tuple(_without_empty(folder, episodes))
+    return DatasetMeta(folder, version, float(info["fps"]), robot, features, kept, tasks, info, left_out)
+
+
+def _without_empty(root: Path, episodes: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:
+    empty = [record.index for record in episodes if record.length == 0]
+    if empty:
+        shown = ", ".join(map(str, empty[:8])) + (", ..." if len(empty) > 8 else "")
+        LOGGER.warning(
+            "%s: %d of %d episodes have no steps and are left out: %s", root, len(empty), len(episodes), shown
+        )
+    return [record for record in episodes if record.length > 0]
 
 
 def load_recording(root: Path) -> dict[str, Any]:
@@ -61,27 +80,49 @@ def load_recording(root: Path) -> dict[str, Any]:
     path = root / RECORDING_PATH
     if not path.is_file():
         return {}
-    try:
-        recording = json.loads(path.read_text())
-    except ValueError as error:
-        raise DatasetError(f"{path}: not readable as JSON ({error}); restore the file") from None
-    if not isinstance(recording, dict):
-        raise DatasetError(f"{path}: holds a {type(recording).__name__}, not an object; restore the file")
-    return recording
+    return read_json(path, remedy="restore the file", error=DatasetError)
 
 
-def _read_jsonl(path: Path, *needed: str) -> list[dict[str, Any]]:
+def _read_jsonl(path: Path, *needed: str) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of a file, each with its place for messages."""
     if not path.is_file():
         raise DatasetError(f"{path}: missing; copy the dataset again, its meta/ folder is incomplete")
-    try:
-        lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    except ValueError as error:
-        raise DatasetError(f"{path}: not readable as JSON lines ({error}); copy it again") from None
-    for number, line in enumerate(lines, start=1):
+    lines = read_json_lines(path, remedy="copy it again", error=DatasetError, allow_nan=False)
+    for number, line in lines:
         missing = [key for key in needed if key not in line]
         if missing:
             raise DatasetError(f"{path}: line {number} has no {missing[0]!r}; copy it again")
-    return lines
+    return [(f"{path}: line {number}", line) for number, line in lines]
+
+
+def _in_order(entries: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """The entries of episodes by `episode_index`, which like `length` is a whole number then.
+
+    Raises:
+        DatasetError: if it is none, or two have the same.
+    """
+    ordered: dict[int, tuple[str, dict[str, Any]]] = {}
+    for where, entry in entries:
+        index = count(entry["episode_index"], f"{where}: episode_index")
+        length = count(entry["length"], f"{where}: length of episode {index}")
+        if index in ordered:
+            raise DatasetError(
+                f"{where}: episode_index {index} is also that of {ordered[index][0].rpartition(': ')[2]}; remove one"
+            )
+        ordered[index] = where, {**entry, "episode_index": index, "length": length}
+    return [ordered[index] for index in sorted(ordered)]
+
+
+def _path(root: Path, info: Mapping[str, Any], name: str, **place: Any) -> Path:
+    """The path that an entry of ``info.json`` makes of an episode's place."""
+    template = info[name]
+    try:
+        return root / template.format(**place)
+    except (AttributeError, KeyError, IndexError, ValueError, TypeError):
+        raise DatasetError(
+            f"{root / 'meta' / 'info.json'}: {name} is {template!r}, which gives no path from "
+            f"{', '.join(sorted(place))}; restore the file from the original dataset"
+        ) from None
 
 
 def _video_keys(features: Mapping[str, Feature]) -> list[str]:
@@ -107,22 +148,21 @@ def _tasks_v21(root: Path) -> dict[int, str] | None:
     if not path.is_file():
         return None
     lines = _read_jsonl(path, "task_index", "task")
-    return task_map([(line["task_index"], line["task"]) for line in lines], path)
+    return task_map([(line["task_index"], line["task"]) for _, line in lines], path)
 
 
 def _episodes_v21(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
-    path = root / "meta" / "episodes.jsonl"
-    lines = _read_jsonl(path, "episode_index", "length")
+    lines = _read_jsonl(root / "meta" / "episodes.jsonl", "episode_index", "length")
     records = []
-    for line in sorted(lines, key=lambda line: line["episode_index"]):
+    for where, line in _in_order(lines):
         index = line["episode_index"]
-        place = {"episode_index": index, "episode_chunk": index // info.get("chunks_size", 1000)}
+        place = {"episode_index": index, "episode_chunk": index // info["chunks_size"]}
         videos = {
-            key: VideoSpan(root / info["video_path"].format(video_key=key, **place), 0.0)
+            key: VideoSpan(_path(root, info, "video_path", video_key=key, **place), 0.0)
             for key in _video_keys(features)
         }
-        data_path = root / info["data_path"].format(**place)
-        tasks = tasks_of_episode(line.get("tasks"), f"{path}: episode {index}")
+        data_path = _path(root, info, "data_path", **place)
+        tasks = tasks_of_episode(line.get("tasks"), where)
         records.append(EpisodeRecord(index, line["length"], tasks, data_path, videos))
     return records
 
@@ -162,18 +202,19 @@ def _episodes_v30(root: Path, info: Mapping[str, Any], features: Mapping[str, Fe
     for path in _episode_files(root):
         with open_parquet(path) as file:
             told = [name for name in ("tasks",) if name in file.schema_arrow.names]
-        rows += read_columns(path, columns + told).to_pylist()
-    rows.sort(key=lambda row: row["episode_index"])
+        table = read_columns(path, columns + told).to_pylist()
+        rows += [(f"{path}: row {number}", row) for number, row in enumerate(table)]
     records = []
-    for row in rows[: info["total_episodes"]]:  # a writer that was killed may have left rows it did not commit
-        data_path = info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+    for where, row in _in_order(rows)[: info["total_episodes"]]:  # a killed writer may have left more than it committed
+        place = {name: count(row[f"data/{name}"], f"{where}: data/{name}") for name in ("chunk_index", "file_index")}
+        data_path = _path(root, info, "data_path", **place)
         placed = [key for key in video_keys if all(row[f"videos/{key}/{name}"] is not None for name in _SPAN_CELLS)]
         videos = {key: _video_span(root, info, row, key) for key in placed}
-        tasks = tasks_of_episode(row.get("tasks"), f"{root / 'meta' / 'episodes'}: episode {row['episode_index']}")
-        records.append(EpisodeRecord(row["episode_index"], row["length"], tasks, root / data_path, videos))
+        tasks = tasks_of_episode(row.get("tasks"), where)
+        records.append(EpisodeRecord(row["episode_index"], row["length"], tasks, data_path, videos))
     return records
 
 
 def _video_span(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], key: str) -> VideoSpan:
     place = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
-    return VideoSpan(root / info["video_path"].format(video_key=key, **place), row[f"videos/{key}/from_timestamp"])
+    return VideoSpan(_path(root, info, "video_path", video_key=key, **place), row[f"videos/{key}/from_timestamp"])

@@ -27,6 +27,7 @@ from tempovla.data.libero_layout import (
     task_name,
     task_of,
 )
+from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -165,9 +166,10 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
     instruction = _instruction(path, data)
     bottom_first = _text(data, "macros_image_convention") in ("", IMAGE_CONVENTION)
     demos = [_read_demo(path, numbers[n], data[numbers[n]], instruction, bottom_first) for n in sorted(numbers)]
-    late = observed_late(data, demos)
+    late = observed_late(data, [demo for demo in demos if demo.length > 0])
+    demos = _without_empty(path, demos, least=2 if late else 1)
     if late:
-        demos = [demo.with_next_actions() for demo in demos if demo.length > 1]
+        demos = [demo.with_next_actions() for demo in demos]
     recording = _json_attribute(path, data, "env_args").get(RECORDING_ENTRY, {})
     if not isinstance(recording, dict):
         raise DatasetError(
@@ -175,6 +177,15 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
         )
     task = task_name(path, _text(data, "bddl_file_name"))
     return DemoFile(tuple(demos), task, recording, late)
+
+
+def _without_empty(path: Path, demos: Sequence[Demo], least: int) -> list[Demo]:
+    """Those of at least so many rows, that is of one step."""
+    empty = [demo.name for demo in demos if demo.length < least]
+    if empty:
+        shown = ", ".join(empty[:8]) + (", ..." if len(empty) > 8 else "")
+        LOGGER.warning("%s: %d of %d demonstrations have no step, left out: %s", path, len(empty), len(demos), shown)
+    return [demo for demo in demos if demo.length >= least]
 
 
 def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:
@@ -213,6 +224,8 @@ def open_hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
+        if is_lfs_pointer(path):
+            raise DatasetError(lfs_problem(path)) from None
         if not h5py.is_hdf5(path):
             raise DatasetError(f"{path}: not an HDF5 file, or cut off at its start; copy it again") from None
         if "locking flag" in str(error):  # this process has the file open already, with a lock
@@ -243,8 +256,6 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, bottom
         frames[key] = _frames(where, path, demo, f"obs/{camera}", bottom_first)
         lengths[f"obs/{camera}"] = frames[key].shape[0]
     _refuse_unequal(where, lengths)
-    if lengths["actions"] == 0:
-        raise DatasetError(f"{where} is empty; remove it from the file")
     return Demo(path, name, instruction, numbers, frames)
 
 

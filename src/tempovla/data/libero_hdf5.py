@@ -40,7 +40,10 @@ def open_libero(path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> 
         DatasetError: if there are none, or one of them is damaged, of another layout, contradicts itself or has
             numbers that are not finite.
     """
-    return LiberoHdf5Source(Path(path), read_files(Path(path)), ByteCache(cache_bytes))
+    files = read_files(Path(path))
+    if not any(file.demos for file in files):
+        raise DatasetError(f"{path}: no demonstration has any step; record some, or give another folder")
+    return LiberoHdf5Source(Path(path), files, ByteCache(cache_bytes))
 
 
 class LiberoHdf5Source:
@@ -60,7 +63,7 @@ class LiberoHdf5Source:
         self._reader = FrameReader(cache)
         self._numbers = _in_memory(str(path), self._demos)
         self.streams: Mapping[str, StreamInfo] = {**self._numbers.streams, **_cameras(self._demos)}
-        self.recording: Mapping[str, Any] = _in_common([file.recording for file in files])
+        self.recording: Mapping[str, Any] = _in_common([file.recording for file in files if file.demos])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "cache": ByteCache(self.cache.max_bytes), "_reader": None}  # files stay in their process

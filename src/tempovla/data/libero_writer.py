@@ -203,7 +203,7 @@ def _task_attributes(instruction: str, extras: LiberoEpisodeExtras, recording: M
         "env_args": json.dumps(env_args),
         "problem_info": json.dumps(info),
         "bddl_file_name": name,
-        "bddl_file_content": bddl.read_text() if bddl.is_file() else "",
+        "bddl_file_content": bddl.read_text(encoding="utf-8") if bddl.is_file() else "",
         "macros_image_convention": IMAGE_CONVENTION,
         "tag": "libero-v1",
     }

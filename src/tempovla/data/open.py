@@ -45,5 +45,7 @@ def open_source(
             f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5; give the folder "
             "that holds the one or the other"
         )
+    if len(source) == 0:
+        raise DatasetError(f"{path}: holds no episode with any step; record some, or give another dataset")
     source = with_modality(select(source, demos_per_task, max_len_data), path)
     return source if keys is None else with_keys(source, keys)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempovla.data.errors import DatasetError
+from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -22,6 +23,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     except FileNotFoundError:
         raise DatasetError(f"{path}: missing, though the metadata refer to it; copy the dataset again") from None
     except (pa.ArrowException, OSError) as error:
+        if is_lfs_pointer(path):
+            raise DatasetError(lfs_problem(path)) from None
         raise DatasetError(f"{path}: no complete parquet file ({first_line(error)}); copy it again") from None
 
 

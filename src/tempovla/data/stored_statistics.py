@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta
 from tempovla.data.parquet import open_parquet, read_columns
 from tempovla.data.statistics import Statistic
+from tempovla.timeline.json_files import read_json, read_json_lines
 
 
 def load_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
@@ -23,7 +23,7 @@ def load_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
     """
     whole = meta.root / "meta" / "stats.json"
     if whole.is_file():
-        return [_to_arrays(json.loads(whole.read_text(encoding="utf-8-sig")))]
+        return [_to_arrays(read_json(whole, remedy="copy it again", error=DatasetError))]
     if meta.version == "v2.1":
         return [_to_arrays(line["stats"]) for line in _episode_lines(meta.root)]
     return episode_statistics_v30(meta.root, len(meta.episodes))
@@ -50,15 +50,11 @@ def _episode_lines(root: Path) -> list[dict[str, Any]]:
     path = root / "meta" / "episodes_stats.jsonl"
     if not path.is_file():
         raise DatasetError(f"{path}: missing; copy the dataset again, its meta/ folder is incomplete")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        lines = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise DatasetError(f"{path}: not readable as JSON lines ({error}); copy it again") from None
-    for number, line in enumerate(lines, start=1):
+    lines = read_json_lines(path, remedy="copy it again", error=DatasetError)
+    for number, line in lines:
         if "stats" not in line:
             raise DatasetError(f"{path}: line {number} has no 'stats'; copy it again")
-    return lines
+    return [line for _, line in lines]
 
 
 def _to_arrays(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Statistic]:

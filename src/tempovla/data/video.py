@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tempovla.data.errors import DatasetError
 from tempovla.data.parquet import first_line
 from tempovla.data.video_index import VideoIndex, build_index
+from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem
 
 JITTER = 0.1
 """How far a frame of a regular video may lie off its even place, in frame periods."""
@@ -26,7 +27,6 @@ _PROBE = 16
 """How many frames tell whether a file's times are right."""
 
 _EXACT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-_LFS_POINTER = b"version https://git-lfs"
 
 
 class VideoFile:
@@ -48,11 +48,8 @@ class VideoFile:
         except FileNotFoundError:
             raise DatasetError(f"{path}: missing, though the metadata refer to it; copy the dataset again") from None
         except (av.FFmpegError, IndexError) as error:
-            with path.open("rb") as file:
-                if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                    raise DatasetError(
-                        f"{path}: a pointer of Git LFS, not the video; fetch it with git lfs pull"
-                    ) from None
+            if is_lfs_pointer(Path(path)):
+                raise DatasetError(lfs_problem(Path(path))) from None
             raise DatasetError(f"{path}: no complete video file ({first_line(error)}); copy it again") from None
         self._reformatter = VideoReformatter()
         self._frames: Iterator[av.VideoFrame] = iter(())

@@ -64,7 +64,7 @@ def instruction(suite: str, task: str) -> str:
 
 def problem_words(suite: str, task: str) -> str:
     """The task in the words of its BDDL file, which LIBERO's demonstrations carry: often not the benchmark's."""
-    words = re.search(r"\(:language\s+([^()]*)\)", problem_file(suite, task).read_text())
+    words = re.search(r"\(:language\s+([^()]*)\)", problem_file(suite, task).read_text(encoding="utf-8"))
     return words[1].strip() if words else instruction(suite, task)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.assets import Assets, read_assets, write_assets
-from tempovla.timeline.bundle import read_json
+from tempovla.timeline.json_files import read_json
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
@@ -84,7 +84,7 @@ class Sidecar:
         }
         if self.assets:
             data["assets"] = write_assets(path.with_suffix(ASSETS_SUFFIX), self.assets)
-        path.write_text(json.dumps(data, indent=2) + "\n")
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: str | Path) -> Sidecar:

@@ -163,7 +163,7 @@ class Demo:
         path = self.out_dir / "demo.json"
         asked = json.loads(json.dumps(dataclasses.asdict(self.config)))
         begun = (self.out_dir / "dataset" / "data").exists()  # a first call that made no demonstration blocks no other
-        if begun and path.exists() and json.loads(path.read_text()) != asked:
+        if begun and path.exists() and json.loads(path.read_text(encoding="utf-8")) != asked:
             raise ValueError(f"{self.out_dir}: holds a demo with other settings ({path}); choose another folder")
         if not path.exists() and any(self.out_dir.iterdir()):
             raise ValueError(f"{self.out_dir}: not empty and no demo's folder; choose another folder")
@@ -209,7 +209,7 @@ class Demo:
         LOGGER.info("%s: %s", name, rates)
 
     def _episodes(self, name: str) -> list[dict[str, Any]]:
-        return json.loads((self.out_dir / f"evaluation_{name}.json").read_text())
+        return json.loads((self.out_dir / f"evaluation_{name}.json").read_text(encoding="utf-8"))
 
     def _film(self) -> None:
         """Play one success and one failure of every task again, where there are, and film them."""

@@ -65,9 +65,9 @@ class EpisodeJournal:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             part = self.path.with_name(f".{self.path.name}.part")
-            part.write_text("".join([self._head, *self._kept]))
+            part.write_text("".join([self._head, *self._kept]), encoding="utf-8")
             part.replace(self.path)
-            self._file = self.path.open("a")
+            self._file = self.path.open("a", encoding="utf-8")
         return self._file
 
     def __enter__(self) -> EpisodeJournal:
@@ -86,8 +86,8 @@ class EpisodeJournal:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    text = path.read_text() if path.exists() else ""
-    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [f"{line}\n" for line in text.split("\n")[:-1]]
 
 
 def _difference(path: Path, kept: str, asked: str) -> str | None:

@@ -24,7 +24,7 @@ class StageLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.stages: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+        self.stages: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         for stage in self.stages.values():
             stage["killed"] |= stage["running"]
         self._started_s = time.monotonic()
@@ -80,7 +80,7 @@ class StageLog:
 def write_json(path: Path, data: Any) -> None:
     """Write JSON such that the file is at every moment the old or the new one."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(data, indent=2) + "\n")
+    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
 
 

@@ -13,7 +13,8 @@ from tempovla.model.vla.weights import load_weights
 from tempovla.recipe.temporal_config import check_reach
 from tempovla.recipe.vla_config import VLARecipe
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import read_json, read_meta
+from tempovla.timeline.bundle import read_meta
+from tempovla.timeline.json_files import read_json
 from tempovla.transform.pipeline import TransformPipeline
 
 LOGGER = logging.getLogger(__name__)

@@ -267,12 +267,12 @@ def _clip(data: _Reader, folder: Path) -> Clip:
 
 
 def _metric_lines(path: Path) -> Iterator[_Reader]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
-        if line.endswith("\n"):
-            try:
-                yield _Reader(path, f"line {number}", json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}: line {number} is not JSON ({error.msg}); delete it") from None
+    whole = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be half-written
+    for number, line in enumerate(whole, start=1):
+        try:
+            yield _Reader(path, f"line {number}", json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: line {number} is not JSON ({error.msg}); delete it") from None
 
 
 def _load(path: Path, kind: type = dict) -> Any:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tempovla.timeline.assets import Assets, read_assets, write_assets
+from tempovla.timeline.json_files import read_json
 from tempovla.timeline.task import Embodiment
 from tempovla.timeline.window import Window
 
@@ -74,8 +75,8 @@ class Bundle:
         }
         if self.assets:
             meta["assets"] = write_assets(staging / ASSETS, self.assets)
-        (staging / "bundle.json").write_text(json.dumps(meta, indent=2) + "\n")
-        (staging / "transform.json").write_text(json.dumps(self.transform, indent=2) + "\n")
+        (staging / "bundle.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        (staging / "transform.json").write_text(json.dumps(self.transform, indent=2) + "\n", encoding="utf-8")
         # A clone each, as safetensors refuses tensors that share memory.
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.weights.items()}
         save_file(weights, staging / "weights.safetensors")
@@ -143,25 +144,6 @@ def bundle_sha256(folder: str | Path) -> str:
         with (Path(folder) / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
-    """Read a JSON object from a file.
-
-    Raises:
-        ValueError: naming the file and the remedy, if it is missing, truncated or no JSON object.
-    """
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; {remedy}") from None
-    except OSError as error:
-        raise ValueError(f"{path}: not readable ({error.strerror}); {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); {remedy}") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: holds a {type(data).__name__}, not an object; {remedy}")
-    return data
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import read_json, replace_folder
+from tempovla.timeline.bundle import replace_folder
+from tempovla.timeline.json_files import read_json
 
 FORMAT_VERSION = 1
 LATEST, BEST = "checkpoint_latest", "checkpoint_best"
@@ -124,7 +125,7 @@ class CheckpointFolder:
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.tensors.items()}
         save_file(tensors, staging / "training.safetensors")
         record = {"format_version": FORMAT_VERSION, **checkpoint.record}
-        (staging / "trainer.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+        (staging / "trainer.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         for path in [*staging.rglob("*"), staging]:
             _sync(path)
 

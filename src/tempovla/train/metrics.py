@@ -26,7 +26,7 @@ class MetricsLog:
         self.path = Path(run_dir) / FILE_NAME
         if self.path.exists():
             _drop_lines_beyond(self.path, train_step)
-        self._file = self.path.open("a")
+        self._file = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(Path(run_dir) / "tensorboard"), purge_step=train_step + 1)
 
     def write(self, train_step: int, phase: str, figures: Mapping[str, float]) -> None:
@@ -57,11 +57,12 @@ def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
     path = Path(run_dir) / FILE_NAME
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    whole = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be half-written
+    return [json.loads(line) for line in whole]
 
 
 def _drop_lines_beyond(path: Path, train_step: int) -> None:
     kept = [line for line in read_metrics(path.parent) if line["train_step"] <= train_step]
     staging = path.with_name(f".{path.name}.part")
-    staging.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    staging.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     os.replace(staging, path)

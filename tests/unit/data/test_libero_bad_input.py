@@ -1,5 +1,6 @@
 """Whatever is wrong with LIBERO's files is told in one line, with the file, the demonstration and the remedy."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -80,13 +81,20 @@ def test_file_without_demonstrations(path: Path) -> None:
     refused(path, "no demonstrations")
 
 
-def test_empty_demonstration(path: Path) -> None:
+def test_an_empty_demonstration_is_left_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def empty(data: h5py.Group) -> None:
         for name in ("actions", *(f"obs/{name}" for name in data["demo_1/obs"])):
             replace(data["demo_1"], name, lambda values: values[:0])
 
+    before = open_source(path)
+    told = [before.episode(episode) for episode in range(len(before))]
     edit(path, empty)
-    refused(path, "demo_1 is empty", "remove it")
+    with caplog.at_level(logging.WARNING):
+        source = open_source(path)
+    kept = [info for info in told if not info.origin.endswith("demo_1")]
+    assert [source.episode(i) for i in range(len(source))] == kept
+    assert len(kept) == len(told) - 1
+    assert f"{path}: 1 of {len(told)} demonstrations have no step" in caplog.text
 
 
 @pytest.mark.parametrize("camera", ["agentview_rgb", "eye_in_hand_rgb"])

@@ -16,8 +16,8 @@ from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticVLM
 from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
-from tempovla.timeline.bundle import read_json
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.timeline.json_files import read_json
 from tempovla.timeline.model_folder import safetensors_of
 
 REMEDY = "give the name or folder of an OpenVLA checkpoint, such as openvla/openvla-7b"
@@ -128,7 +128,7 @@ def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVL
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    (target / "config.json").write_text(json.dumps(published, indent=2) + "\n")
+    (target / "config.json").write_text(json.dumps(published, indent=2) + "\n", encoding="utf-8")
     save_torch_state_dict(weights, target, max_shard_size=max_shard_size)
 
 

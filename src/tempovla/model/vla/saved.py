@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tempovla.model.vla.weights import load_weights
-from tempovla.timeline.bundle import read_json
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.timeline.json_files import read_json
 from tempovla.timeline.model_folder import conversion_remedy
 
 CONFIG, WEIGHTS, BUNDLE_WEIGHTS = "config.json", "model.safetensors", "weights.safetensors"
@@ -25,7 +25,7 @@ def save_model(folder: str | Path, config: Any, weights: Mapping[str, Tensor]) -
     """Write config and weights of a model."""
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    (root / CONFIG).write_text(json.dumps(config_to_json(config), indent=2) + "\n")
+    (root / CONFIG).write_text(json.dumps(config_to_json(config), indent=2) + "\n", encoding="utf-8")
     # A clone each, as safetensors refuses tensors that share memory.
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, root / WEIGHTS)
 

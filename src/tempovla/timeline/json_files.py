@@ -1,0 +1,122 @@
+"""Text and JSON out of files, always as UTF-8, whatever the locale; errors take one line that names file and remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_BETWEEN = " \t\r\n"
+"""What JSON allows between values; other spaces, such as U+2028, end no line."""
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether git-lfs left a note of a file there instead of the file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_LFS)) == _LFS
+    except OSError:
+        return False
+
+
+def lfs_problem(path: Path) -> str:
+    """What to say of such a file."""
+    return f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
+
+
+def read_text(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> str:
+    """A file as text, without a byte order mark.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is not readable.
+        error: what to raise.
+
+    Raises:
+        ValueError: as `error`, if the file is missing, not UTF-8, or a pointer of git-lfs.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise error(f"{path}: no such file; {remedy}") from None
+    except OSError as problem:
+        raise error(f"{path}: not readable ({problem.strerror}); {remedy}") from None
+    if data.startswith(_LFS):
+        raise error(lfs_problem(path))
+    if data[:2] in _OTHER_MARKS:
+        raise error(f"{path}: is {_OTHER_MARKS[data[:2]]}; save it as UTF-8, or {remedy}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        raise error(f"{path}: line {line} is not UTF-8 ({problem.reason}); save it as UTF-8, or {remedy}") from None
+
+
+def read_json(
+    path: Path, *, remedy: str, error: type[ValueError] = ValueError, allow_nan: bool = True
+) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is not readable.
+        error: what to raise.
+        allow_nan: take NaN and Infinity, which Python writes and JSON does not know.
+
+    Raises:
+        ValueError: as `error`, if the file is missing, truncated, or holds anything but one object.
+    """
+    text = read_text(path, remedy=remedy, error=error)
+    try:
+        data = _decoder(allow_nan).decode(text)
+    except ValueError as problem:
+        raise error(f"{path}: not readable as JSON ({problem}); {remedy}") from None
+    if not isinstance(data, dict):
+        raise error(f"{path}: holds {_what(data)}, not an object; {remedy}")
+    return data
+
+
+def read_json_lines(
+    path: Path, *, remedy: str, error: type[ValueError] = ValueError, allow_nan: bool = True
+) -> list[tuple[int, dict[str, Any]]]:
+    """The JSON objects in a file, with the lines on which they start; they may lie on several lines each.
+
+    Raises:
+        ValueError: as `error`, if the file is missing or truncated, or holds anything but objects.
+    """
+    text = read_text(path, remedy=remedy, error=error)
+    objects: list[tuple[int, dict[str, Any]]] = []
+    decoder, place, line = _decoder(allow_nan), 0, 1
+    while True:
+        start = place
+        while place < len(text) and text[place] in _BETWEEN:
+            place += 1
+        line += text.count("\n", start, place)
+        if place == len(text):
+            return objects
+        try:
+            data, end = decoder.raw_decode(text, place)
+        except json.JSONDecodeError as problem:
+            what = f"{problem.msg}, column {problem.colno}"
+            raise error(f"{path}: line {problem.lineno} is not readable as JSON ({what}); {remedy}") from None
+        except ValueError as problem:
+            raise error(f"{path}: line {line} is not readable as JSON ({problem}); {remedy}") from None
+        if not isinstance(data, dict):
+            raise error(f"{path}: line {line} holds {_what(data)}, not an object; {remedy}")
+        objects.append((line, data))
+        line += text.count("\n", place, end)
+        place = end
+
+
+def _decoder(allow_nan: bool) -> json.JSONDecoder:
+    return json.JSONDecoder() if allow_nan else json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON; write a number or null")
+
+
+def _what(data: Any) -> str:
+    return {"list": "a list", "str": "a text", "NoneType": "null"}.get(type(data).__name__, f"the value {data!r}")

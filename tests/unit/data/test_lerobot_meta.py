@@ -1,0 +1,140 @@
+"""Values of ``meta/`` in any lossless spelling are read; all others are refused in one line with their place."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.foreign import FRONT, STATE, Foreign, edit_json, write_v21, write_v30
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.open import open_source
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n"
+FOREIGN = Foreign(lengths=(2, 3), cameras=())
+
+
+def edit_episode(root, **values) -> None:
+    """Change the entry of the second episode (v2.1)."""
+    path = root / "meta/episodes.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    lines[1] |= values
+    path.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+
+
+def refused(root, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as error:
+        open_source(root).read(0, STATE, [0])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("given", ["v2.0", "2.0", "v2.1.0", " V2.1 ", 2.1])
+def test_spellings_of_version_2(tmp_path, given):
+    root = write_v21(tmp_path / "set", FOREIGN)
+    edit_json(root / "meta/info.json", lambda info: info.update(codebase_version=given))
+    source = open_source(root)
+    assert (source.meta.version, len(source)) == ("v2.1", 2)
+
+
+@pytest.mark.parametrize("given", ["v1.6", "v2.2", "v4.0", "latest", None, 3])
+def test_other_versions_are_refused(tmp_path, given):
+    root = write_v21(tmp_path / "set", FOREIGN)
+    edit_json(root / "meta/info.json", lambda info: info.update(codebase_version=given))
+    refused(root, rf"info.json: codebase_version {given!r}; v2.0, v2.1 and v3.0 are read, convert it with LeRobot")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"fps": "10"}, {"fps": 10.0}, {"total_episodes": "2"}, {"total_frames": 5.0}, {"chunks_size": "1000"}],
+)
+def test_numbers_of_the_dataset_may_be_written_otherwise(tmp_path, values):
+    root = write_v21(tmp_path / "set", FOREIGN)
+    edit_json(root / "meta/info.json", lambda info: info.update(values))
+    source = open_source(root)
+    assert (source.rate_hz, len(source), source.meta.info["fps"]) == (10.0, 2, 10)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"fps": "fast"}, "info.json: fps is 'fast'; it must be a positive number"),
+        ({"fps": True}, "fps is True"),
+        ({"fps": None}, "fps is None"),
+        ({"fps": 0}, "fps is 0"),
+        ({"fps": float("nan")}, r"not readable as JSON \(NaN is no JSON; write a number or null\)"),
+        ({"total_episodes": None}, "total_episodes is None; it must be a whole number, at least 0"),
+        ({"total_episodes": 3}, r"total_episodes is 3, but meta/ describes 2; correct it, or copy"),
+        ({"total_frames": -1}, "total_frames is -1; it must be a whole number, at least 0"),
+        ({"total_frames": 6}, "total_frames is 6, but the episodes have 5 in all; correct it, or copy"),
+        ({"chunks_size": 0}, "chunks_size is 0; it must be a whole number, at least 1"),
+        (
+            {"data_path": "data/{shard}.parquet"},
+            r"data_path is 'data/\{shard\}.parquet', which gives no path",
+        ),
+        ({"data_path": None}, "data_path is None, which gives no path"),
+    ],
+)
+def test_what_is_no_such_number_is_refused(tmp_path, values, message):
+    root = write_v21(tmp_path / "set", FOREIGN)
+    edit_json(root / "meta/info.json", lambda info: info.update(values))
+    refused(root, message)
+
+
+@pytest.mark.parametrize("values", [{"length": "3"}, {"length": 3.0}, {"episode_index": "1"}])
+def test_numbers_of_an_episode_may_be_written_otherwise(tmp_path, values):
+    root = write_v21(tmp_path / "set", FOREIGN)
+    edit_episode(root, **values)
+    assert open_source(root).episode(1).length == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"length": 2.5}, r"episodes.jsonl: line 2: length of episode 1 is 2.5; it must be a whole number, at least 0"),
+        ({"length": -3}, "length of episode 1 is -3"),
+        ({"length": None}, "length of episode 1 is None"),
+        ({"length": True}, "length of episode 1 is True"),
+        ({"length": [3]}, r"length of episode 1 is \[3\]"),
+        ({"episode_index": None}, "line 2: episode_index is None"),
+        ({"episode_index": 0}, "line 2: episode_index 0 is also that of line 1; remove one"),
+        ({"tasks": {"a": 1}}, r"line 2: 'tasks' holds \{'a': 1\}; write a list of instructions there"),
+    ],
+)
+def test_what_is_no_such_number_of_an_episode_is_refused(tmp_path, values, message):
+    root = write_v21(tmp_path / "set", FOREIGN)
+    edit_episode(root, **values)
+    refused(root, message)
+
+
+def test_an_episode_of_version_3_is_named_by_its_row(tmp_path):
+    root = write_v30(tmp_path / "set", FOREIGN)
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("length")
+    pq.write_table(table.set_column(place, "length", pa.array([2.0, None])), path)
+    refused(root, r"file-000.parquet: row 1: length of episode 1 is None; it must be a whole number, at least 0")
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write_v21, "meta/info.json"),
+        (write_v21, "meta/episodes.jsonl"),
+        (write_v21, "meta/tasks.jsonl"),
+        (write_v21, "data/chunk-000/episode_000000.parquet"),
+        (write_v30, "meta/tasks.parquet"),
+        (write_v30, "meta/episodes/chunk-000/file-000.parquet"),
+    ],
+)
+def test_a_pointer_of_git_lfs_is_named_as_such(tmp_path, write, name):
+    root = write(tmp_path / "set", FOREIGN)
+    (root / name).write_text(POINTER, encoding="utf-8")
+    refused(root, rf"{name}: a git-lfs pointer, not the file itself; run `git lfs pull` in its folder")
+
+
+def test_a_video_that_is_a_pointer_is_named_as_such(tmp_path):
+    root = write_v21(tmp_path / "set", Foreign(lengths=(2,)))
+    video = root / f"videos/chunk-000/{FRONT}/episode_000000.mp4"
+    video.write_text(POINTER, encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"episode_000000.mp4: a git-lfs pointer, not the file itself"):
+        open_source(root).read(0, FRONT, [0])

@@ -1,0 +1,93 @@
+"""Text of whatever origin is read as UTF-8, and what is none is refused in one line."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tempovla.timeline.json_files import is_lfs_pointer, read_json, read_json_lines, read_text
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n"
+
+
+def write(folder, data):
+    path = folder / "some.jsonl"
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "objects"),
+    [
+        (b"", []),
+        ('{"a": 1}', [(1, {"a": 1})]),
+        ('\n \n{"a": 1}\n\n{"a": 2}\n\n', [(3, {"a": 1}), (5, {"a": 2})]),
+        ('{"a": 1}\r\n{"a": 2}\r\n', [(1, {"a": 1}), (2, {"a": 2})]),
+        (b'\xef\xbb\xbf{"a": 1}\n', [(1, {"a": 1})]),
+        ('{\n  "a": 1\n}\n{\n  "a": 2\n}\n', [(1, {"a": 1}), (4, {"a": 2})]),
+        ('{"a": "x\x85y\u2028z\u2029\\f"}\n', [(1, {"a": "x\x85y\u2028z\u2029\f"})]),
+        ('{"a": "把红色方块放进盒子"}\n', [(1, {"a": "把红色方块放进盒子"})]),
+    ],
+)
+def test_objects_and_their_lines(tmp_path, data, objects):
+    assert read_json_lines(write(tmp_path, data), remedy="copy it") == objects
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ('{"a": 1}\n{"a": \n', r"line 3 is not readable as JSON \(Expecting value, column 1\); copy it"),
+        ('{"a": 1}\n{"a": 1}}\n', r"line 2 is not readable as JSON"),
+        ('{"a": 1}\x85{"a": 2}\n', r"line 1 is not readable as JSON"),
+        ('{"a": 1}\n[1]\n', r"line 2 holds a list, not an object; copy it"),
+        ('\n{"a": NaN}\n', r"line 2 is not readable as JSON \(NaN is no JSON; write a number or null\); copy it"),
+        ('{"a": 1}'.encode("utf-16"), r"is UTF-16; save it as UTF-8"),
+        (b'{"a": 1}\n{"a": "\xfc"}', r"line 2 is not UTF-8 \(invalid start byte\); save it as UTF-8, or copy it"),
+        (POINTER, r"a git-lfs pointer, not the file itself; run `git lfs pull`"),
+    ],
+)
+def test_anything_else_is_refused_with_its_line(tmp_path, data, message):
+    path = write(tmp_path, data)
+    with pytest.raises(KeyError, match=r"some.jsonl") as error:
+        read_json_lines(path, remedy="copy it", error=_KeyedError, allow_nan=False)
+    error.match(message)
+    assert "\n" not in str(error.value.args[0])
+
+
+class _KeyedError(ValueError, KeyError):
+    """Of the caller's own kind."""
+
+
+def test_one_object_is_read_or_refused(tmp_path):
+    assert read_json(write(tmp_path, b'\xef\xbb\xbf{"a": [NaN]}'), remedy="copy it")["a"][0] != 0
+    for data, message in {
+        "[1]": "holds a list, not an object; copy it",
+        "": r"not readable as JSON \(Expecting value: line 1 column 1",
+        '{"a": Infinity}': "Infinity is no JSON",
+        POINTER: "git-lfs pointer",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            read_json(write(tmp_path, data), remedy="copy it", allow_nan=False)
+    with pytest.raises(ValueError, match=r"none.json: no such file; copy it"):
+        read_json(tmp_path / "none.json", remedy="copy it")
+    with pytest.raises(ValueError, match=r"not readable \(Is a directory\); copy it"):
+        read_text(tmp_path, remedy="copy it")
+
+
+def test_a_pointer_is_told_from_a_file(tmp_path):
+    assert is_lfs_pointer(write(tmp_path, POINTER))
+    assert not is_lfs_pointer(write(tmp_path, "version 2"))
+    assert not is_lfs_pointer(tmp_path / "none")
+
+
+def test_the_locale_does_not_matter(tmp_path):
+    path = write(tmp_path, '{"a": "öffne"}\n')
+    code = f"""
+from pathlib import Path
+from tempovla.timeline.json_files import read_json
+print(ascii(read_json(Path({str(path)!r}), remedy="")["a"]))
+"""
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = subprocess.run([sys.executable, "-c", code], env={**os.environ, **plain}, capture_output=True, check=True)
+    assert result.stdout == b"'\\xf6ffne'\n"
