@@ -98,7 +98,7 @@ def join(paths: Sequence[Path], frames: Sequence[int], fps: float, target: Path)
     """
     with av.open(str(target), "w", format="mp4") as output:
         stream = None
-        done = 0
+        done, last = 0, None
         for path, count in zip(paths, frames, strict=True):
             with av.open(str(path)) as source:
                 template = source.streams.video[0]
@@ -111,6 +111,9 @@ def join(paths: Sequence[Path], frames: Sequence[int], fps: float, target: Path)
                         continue  # the empty packet that ends a file
                     packet.pts += shift
                     packet.dts += shift
+                    if last is not None:  # a short episode may reorder its frames less than the one behind it
+                        packet.dts = max(packet.dts, last + 1)
+                    last = packet.dts
                     packet.stream = stream
                     output.mux(packet)
             done += count
