@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tempovla.timeline.bundle import read_json
+from tempovla.timeline.json_files import read_json
 from tempovla.timeline.model_folder import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS, check_no_pointer
 
 NESTED = ("state_dict", "model", "module")
@@ -63,7 +63,7 @@ def convert_weights(folder: str | Path) -> list[Path]:
             part = root / f".{INDEX}.part"
             staged.append((part, root / INDEX))
             index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
-            part.write_text(json.dumps(index, indent=2) + "\n")
+            part.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         for part, target in staged:
             part.replace(target)
     finally:
