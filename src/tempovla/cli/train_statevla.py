@@ -11,6 +11,7 @@ from tempovla.cli.train_policy import training_figures
 from tempovla.recipe.dataset import load_dataset
 from tempovla.recipe.statevla import check_of_use, phase_of, reads_pictures, train_phase
 from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.train.extension import check_extends
 
 EXAMPLES = """
 tempovla train statevla --config configs/statevla_metaworld.yaml --data.data_directory outputs/data --out outputs/run
@@ -52,6 +53,7 @@ def run(args: Namespace) -> Outcome:
     """Train one phase, or both."""
     recipe = StateVLARecipe(args.data, args.transform, args.model, args.training)
     check_of_use(args.phase1_checkpoint, args.phase, args.checkpoint)
+    check_extends(recipe.training, args.checkpoint)
     resumed = None if args.checkpoint is None else phase_of(args.checkpoint)
     if None not in (args.phase, resumed) and args.phase != resumed:
         raise ValueError(

@@ -81,7 +81,10 @@ def train_phase(
         source = load_dataset(recipe, decode=reads_pictures(recipe, (phase,)))
     check_fits(recipe.model, source)
     with distributed.process_group() as device:
-        training = settle_precision(recipe.training.of_phase(phase), device, resume)
+        training = recipe.training.of_phase(phase)
+        if resume is None:
+            training = dataclasses.replace(training, extend=None)  # is of the phase that goes on
+        training = settle_precision(training, device, resume)
         model_config = resolve_model(recipe, split_source(source, recipe)[0], training)
         torch.manual_seed(training.seed)
         base = StateVLA(model_config, phase)
@@ -113,6 +116,7 @@ def train_phase(
             watch=build_alarm(phase, training, loader),
             phase=PHASE_NAMES[phase],
             resume=resume,
+            follows_length=("model.jepa.ema_steps",),
         )
 
 

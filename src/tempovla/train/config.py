@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 RESUMABLE_CHANGES = frozenset(
-    {"log_interval", "save_interval", "save_interval_steps", "keep_every", "num_threads", "parallel", "patience"}
+    {
+        "log_interval",
+        "save_interval",
+        "save_interval_steps",
+        "keep_every",
+        "num_threads",
+        "parallel",
+        "patience",
+        "extend",
+    }
 )
-"""Fields that may differ when a run is resumed: they do not change what is learned in a step, but for rounding."""
+"""Fields that may differ when a run is resumed: they do not change what is learned in a step, but for rounding; and
+`extend`, which says what may differ besides."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,9 @@ class TrainConfig:
         parallel: what each of several processes holds: with `ddp` the whole model, with `fsdp` (FSDP2) its share of
             every weight, gradient and optimiser state, for more communication. The loss is the same.
         patience: validations without a new lowest loss after which the run ends before its time; None for never.
+        extend: what becomes of the learning rate where a checkpoint's run gets more steps than it was planned for:
+            `continue` follows the cosine of the longer run from here on, as if it had been planned so; `restart` warms
+            up again and follows a cosine of its own over the steps that are left. None refuses another length.
     """
 
     num_epochs: int = 1000
@@ -62,6 +75,7 @@ class TrainConfig:
     num_threads: int | None = None
     parallel: Literal["ddp", "fsdp"] = "ddp"
     patience: int | None = None
+    extend: Literal["continue", "restart"] | None = None
 
     def __post_init__(self) -> None:
         counts = ("num_epochs", "train_steps", "batch_size", "gradient_accumulation", "log_interval")
@@ -84,6 +98,8 @@ class TrainConfig:
             raise ValueError(f"training.precision={self.precision!r} is unknown; choose float32, bfloat16 or auto")
         if self.parallel not in ("ddp", "fsdp"):
             raise ValueError(f"training.parallel={self.parallel!r} is unknown; choose ddp or fsdp")
+        if self.extend not in (None, "continue", "restart"):
+            raise ValueError(f"training.extend={self.extend!r} is unknown; choose continue or restart")
 
     def total_steps(self, batches_per_epoch: int) -> int:
         """Optimiser steps of the whole run."""

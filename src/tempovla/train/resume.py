@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tempovla.timeline import Bundle
 from tempovla.train.config import RESUMABLE_CHANGES, TrainConfig
+from tempovla.train.extension import LENGTH
 
 _ABSENT = "absent"
 
@@ -61,7 +62,7 @@ def check_resumable(
         if before.get(key, _ABSENT) != now.get(key, _ABSENT):
             raise ValueError(
                 f"{where}: {key} was {before.get(key, _ABSENT)!r}, and is {now.get(key, _ABSENT)!r} now; "
-                "resume with the same settings and data, or start a new run"
+                f"{_remedy(key)}resume with the same settings and data, or start a new run"
             )
     shapes_before = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     shapes_now = {name: tuple(tensor.shape) for name, tensor in live.items()}
@@ -71,6 +72,13 @@ def check_resumable(
                 f"{where}: weight {name!r} was {shapes_before.get(name, _ABSENT)}, and is "
                 f"{shapes_now.get(name, _ABSENT)} now; resume with the same model, or start a new run"
             )
+
+
+def _remedy(key: str) -> str:
+    """What else may be done about a difference."""
+    if key not in LENGTH:
+        return ""
+    return "set training.extend to continue or restart, which say what becomes of the learning rate, "
 
 
 def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

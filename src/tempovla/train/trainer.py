@@ -7,7 +7,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from tempovla.train.backward import LossGraph, backward
 from tempovla.train.checkpoint import BEST, LATEST, Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.ema import WeightEma
+from tempovla.train.extension import check_extends, is_extended, without_length
 from tempovla.train.interrupt import StopRequest, TrainingInterrupted
 from tempovla.train.metrics import MetricsLog
 from tempovla.train.optimizer import (
@@ -82,6 +83,7 @@ def fit(
     watch: Watch | None = None,
     phase: str = "train",
     resume: str | Path | None = None,
+    follows_length: Collection[str] = (),
 ) -> FitResult:
     """Train a policy to the end of its schedule, with checkpoints and metrics in `run_dir`.
 
@@ -100,6 +102,8 @@ def fit(
         watch: told the train step and its figures whenever these are logged; its state is saved with checkpoints.
         phase: name of the training phase in metrics and messages.
         resume: checkpoint folder, or link to one, of the same run to go on from.
+        follows_length: what in the identity of a run is computed from its length, e.g. `model.jepa.ema_steps`; it may
+            differ where `config.extend` lets the length.
 
     Raises:
         ValueError: if `run_dir` holds a run already, or `resume` is damaged or of another policy, config or dataset.
@@ -110,7 +114,7 @@ def fit(
         torch.set_num_threads(config.num_threads)
     config = settle_precision(config, next(policy.parameters()).device, resume)
     trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase, watch)
-    trainer.start(resume)
+    trainer.start(resume, follows_length)
     return trainer.run(prepare, validation)
 
 
@@ -141,15 +145,16 @@ class Trainer:
         self.is_main = distributed.rank() == 0
         self.total_steps = config.total_steps(batches.batches_per_epoch)
         self.steps_per_epoch = max(1, batches.batches_per_epoch // config.gradient_accumulation)
-        self.train_step = 0
+        self.train_step = self.schedule_start = 0
         self.lowest_loss = math.inf
         self.stale_validations = 0
         self.interval: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self._cpu_base_s = -_cpu_seconds()
 
-    def start(self, resume: str | Path | None) -> None:
+    def start(self, resume: str | Path | None, follows_length: Collection[str] = ()) -> None:
         """Begin anew, or take up a checkpoint."""
+        check_extends(self.config, resume)
         is_own = resume is not None and Path(resume).resolve().parent == self.checkpoints.folder.resolve()
         if self.checkpoints.steps() and not is_own:
             raise ValueError(
@@ -157,17 +162,21 @@ class Trainer:
                 f"resume from {self.run_dir / LATEST}, or choose another folder"
             )
         if resume is not None:
-            self._load(Path(resume))
+            self._load(Path(resume), follows_length)
         if self.is_main:
             self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
             self.checkpoints.clean()
         distributed.wait_for_all()
 
-    def _load(self, folder: Path) -> None:
+    def _load(self, folder: Path, follows_length: Collection[str]) -> None:
         checkpoint = Checkpoint.load(folder)
         record, weights = checkpoint.record, checkpoint.part("weights")
         live = self.policy.state_dict()
-        check_resumable(str(folder), record["identity"], self._identity(), weights, live)
+        saved, current = record["identity"], self._identity()
+        extended = is_extended(str(folder), record, self.config, self.total_steps)
+        if extended:
+            saved, current = (without_length(identity, follows_length) for identity in (saved, current))
+        check_resumable(str(folder), saved, current, weights, live)
         self.batches.load_state_dict(record["batches"])
         self.policy.load_state_dict({name: scattered(value, live[name]) for name, value in weights.items()})
         load_optimizer_tensors(self.optimizer, self.policy, checkpoint.part("optimizer"))
@@ -175,7 +184,9 @@ class Trainer:
             self.ema.load(checkpoint.part("average"))
         self.train_step = record["train_step"]
         self.lowest_loss = math.inf if record["lowest_loss"] is None else record["lowest_loss"]
-        self.stale_validations = record.get("stale_validations", 0)
+        self.stale_validations = 0 if extended else record.get("stale_validations", 0)
+        restarts = extended and self.config.extend == "restart"
+        self.schedule_start = self.train_step if restarts else record.get("schedule_start", 0)
         self.interval, self.metrics = dict(record["interval"]), dict(record["metrics"])
         self._cpu_base_s += record["cpu_seconds"]
         if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
@@ -245,7 +256,8 @@ class Trainer:
         Raises:
             NonFiniteLossError: before the weights are touched.
         """
-        set_learning_rate(self.optimizer, learning_rate_at(self.train_step, self.total_steps, self.config))
+        rate = learning_rate_at(self.train_step, self.total_steps, self.config, self.schedule_start)
+        set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         report = backward(self.graph, samples, self._seed)
         grad_norm = clip_gradients(self.parameters, self.config.gradient_clip)
@@ -370,6 +382,7 @@ class Trainer:
                 "batches": dict(self.batches.state_dict()),
                 "lowest_loss": self.lowest_loss if math.isfinite(self.lowest_loss) else None,
                 "stale_validations": self.stale_validations,
+                "schedule_start": self.schedule_start,
                 "interval": self.interval,
                 "metrics": self.metrics,
                 "cpu_seconds": self._cpu_base_s + _cpu_seconds(),

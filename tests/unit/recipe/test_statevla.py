@@ -170,6 +170,15 @@ def test_phase_2_takes_another_checkpoint_and_may_train_the_encoder_on(tmp_path,
     assert not all(torch.equal(end[key], start[key]) for key in part(start, "encoder"))
 
 
+def test_a_phase_may_be_made_longer(tmp_path, recipe):
+    """Though the momentum of its target encoder follows from its length."""
+    first = train_phase(recipe, 1, tmp_path / "run")
+    longer = replace(recipe.training, train_steps=8, extend="continue")
+    result = train_phase(replace(recipe, training=longer), 1, tmp_path / "run", resume=first.checkpoint)
+    assert result.train_step == 8
+    assert Bundle.load(result.checkpoint).config["jepa"]["ema_steps"] == 8
+
+
 @pytest.mark.parametrize("phase", [1, 2])
 def test_a_resumed_phase_ends_where_an_uninterrupted_one_does(tmp_path, recipe, phase):
     if phase == 2:
