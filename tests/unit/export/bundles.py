@@ -63,12 +63,18 @@ ONE, TWO = {"action_horizon": 1}, {"action_horizon": 2}
 """Steps of heads that write one number after the other: each number is a part of the graph of its own."""
 CASES: dict[str, PolicyCase] = {
     "mlp": case("mlp", READ, hidden_dim=8),
-    "gaussian": case("gaussian", {}, pooled("perceiver", num_latents=3), num_modes=2, squash=True, hidden_dim=8),
+    "gaussian": case(
+        *("gaussian", {"readout": "mean"}, pooled("perceiver", num_latents=3)),
+        **{"num_modes": 2, "squash": True, "hidden_dim": 8},
+    ),
     "diffusion": case(
         *("diffusion", BARE, pooled("attention_pooling", num_queries=3)),
         **{"diffusion_steps": 4, "num_steps": 2, "hidden_dim": 8, "num_layers": 1},
     ),
-    "flow_matching": case("flow_matching", {"readout": "mean"}, num_steps=2, **SMALL),
+    "flow_matching": case(
+        *("flow_matching", METAWORLD, {"vision": vision("siglip_vision_model"), "language": language("llama")}),
+        **{"num_steps": 2, **SMALL},
+    ),
     "transformer": case(
         *("transformer", TWO, {"vision": vision("clip_vision_model"), "language": language("qwen3")}),
         **{"num_modes": 2, **SMALL},
@@ -76,10 +82,6 @@ CASES: dict[str, PolicyCase] = {
     "bins": case(
         *("transformer", ONE, {"vision": vision("dinov2"), "language": language("phi3")}),
         **{"num_bins": 4, "bin_range": 3.0, **SMALL},
-    ),
-    "metaworld": case(
-        *("flow_matching", METAWORLD, {"vision": vision("siglip_vision_model"), "language": language("llama")}),
-        **{"num_steps": 2, **SMALL},
     ),
     "statevla": POLICIES["statevla-policy-demo"],
     "mamba": POLICIES["statevla-policy"],

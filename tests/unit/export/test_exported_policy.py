@@ -44,7 +44,11 @@ def test_it_acts_as_the_controller_does(flow_script, flow_checkpoint):
     check_acts_alike(flow_script.file, flow_checkpoint)
 
 
-def test_onnx_acts_as_the_controller_does(flow_onnx, flow_checkpoint):
+@pytest.mark.slow
+def test_onnx_with_the_sampling_loop_inside_acts_as_the_controller_does(flow_onnx, flow_checkpoint):
+    assert list(flow_onnx.differences) == [1, 2, 5]
+    assert max(flow_onnx.differences.values()) <= 1e-4
+    assert flow_onnx.sidecar.figures["opset"] >= 18
     check_acts_alike(flow_onnx.file, flow_checkpoint)
 
 
