@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "data inspect": ("tempovla.cli.data_inspect", "say what a dataset holds, LeRobot's or LIBERO's"),
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
+    "data stats": ("tempovla.cli.data_stats", "show what a dataset is normalised by, check it, or compute it anew"),
     "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of v2.1, LIBERO's files or rollouts"),
     "convert weights": ("tempovla.cli.convert_weights", "make safetensors of a model's pytorch_model.bin"),
     "convert openvla": ("tempovla.cli.convert_openvla", "make a policy to evaluate of a published OpenVLA checkpoint"),

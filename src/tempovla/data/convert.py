@@ -17,7 +17,7 @@ from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.modality import MODALITY_PATH
 from tempovla.data.new_folder import check_target, new_folder
 from tempovla.data.open import open_source
-from tempovla.data.stored_statistics import load_statistics
+from tempovla.data.stored_statistics import episode_statistics
 from tempovla.data.writer import DatasetWriter, WriterConfig, infer_features
 from tempovla.timeline.source import EpisodeSource
 
@@ -66,7 +66,7 @@ def _rewrite(source: LeRobotSource, problems: Collection[str], folder: Path, con
     if carrier.lost:
         reasons = "; ".join(f"{key} ({reason})" for key, reason in carrier.lost.items())
         LOGGER.warning("%s: %d columns are not converted: %s", meta.root, len(carrier.lost), reasons)
-    stored = load_statistics(meta)
+    stored = episode_statistics(meta)
     with DatasetWriter(
         folder,
         carrier.features,
@@ -77,8 +77,7 @@ def _rewrite(source: LeRobotSource, problems: Collection[str], folder: Path, con
         entries=carrier.entries,
     ) as writer:
         for episode in range(len(meta.episodes)):
-            known = stored[episode] if len(stored) == len(meta.episodes) else {}
-            writer.add_encoded(carrier.encoded(episode, known))
+            writer.add_encoded(carrier.encoded(episode, stored[episode]))
     if (meta.root / MODALITY_PATH).is_file():
         shutil.copyfile(meta.root / MODALITY_PATH, folder / MODALITY_PATH)
     return len(meta.episodes)

@@ -13,6 +13,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.joined import forms_of, recorded
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.open import open_source
+from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stream_keys import StreamKeys, hints
 from tempovla.data.window import gather
 from tempovla.data.words import words_told
@@ -43,7 +44,7 @@ def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str
 
     Raises:
         DatasetError: if it is no dataset, or training on it would be refused: a file is missing or truncated,
-            contradicts the metadata, or holds values that cannot be read.
+            contradicts the metadata, or holds values that cannot be read, or the statistics are not those of the rows.
     """
     source = open_source(root, keys=keys, depth_unit=depth_unit)
     files = recorded(source)
@@ -56,6 +57,8 @@ def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str
         for key in files.streams.keys() & _joined_keys(source):
             if key in problems:
                 raise DatasetError(problems[key])
+        for line in statistics_problems(source):
+            raise DatasetError(line)
         warnings = {key: [found] for key, found in problems.items()}
         left_out = source.streams.left_out if isinstance(source.streams, StreamTable) else {}
         for key, stream in files.streams.items():

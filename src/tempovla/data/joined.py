@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache, Caching
+from tempovla.data.dataset_statistics import Needed, StatisticsTable, StreamStatistics
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_json
+from tempovla.data.plausibility import Finding
 from tempovla.data.window import read_rows
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
@@ -233,7 +235,7 @@ class JoinedSource:
 
 
 class _JoinedStatistics(Mapping[str, Mapping[str, NDArray[np.float64]]]):
-    """Statistics that are put together when they are asked for."""
+    """Statistics that are put together when they are asked for; see `StatisticsTable` for what they can do."""
 
     def __init__(self, source: JoinedSource) -> None:
         self._source = source
@@ -244,10 +246,41 @@ class _JoinedStatistics(Mapping[str, Mapping[str, NDArray[np.float64]]]):
         if key not in source.joined:
             return source.source.statistics[source.renamed.get(key, key)]
         if key not in self._known:
-            self._known[key] = self._of_parts(source.joined[key]) or statistics.compute(source, [key])[key]
+            parts = self._of_parts(source.joined[key])
+            exact = partial(self._exact, key)
+            self._known[key] = exact() if parts is None else StreamStatistics(parts, exact)
         return self._known[key]
 
-    def _of_parts(self, parts: Sequence[StreamPart]) -> Mapping[str, NDArray[np.float64]] | None:
+    def _exact(self, key: str) -> dict[str, NDArray[np.float64]]:
+        return statistics.compute(self._source, [key])[key]
+
+    def absent(self, needed: Needed) -> list[str]:
+        """Of the source's streams that these are made of, those that are still to be computed."""
+        own = self._source.source.statistics
+        return own.absent(self._own(needed)) if isinstance(own, StatisticsTable) else []
+
+    def compute(self, keys: Collection[str], progress: statistics.Progress = statistics.unwatched) -> None:
+        """Compute the statistics of some of the streams that these, or the source's, are made of."""
+        own = self._source.source.statistics
+        if isinstance(own, StatisticsTable):
+            own.compute(list(self._own(dict.fromkeys(keys, ()))), progress)
+        self._known.clear()
+
+    def findings(self, needed: Needed) -> list[Finding]:
+        """What is wrong with stored statistics of the streams that these are made of."""
+        own = self._source.source.statistics
+        return own.findings(self._own(needed)) if isinstance(own, StatisticsTable) else []
+
+    def _own(self, needed: Needed) -> dict[str, tuple[str, ...]]:
+        """What is asked for, as it is called in the source."""
+        own: dict[str, tuple[str, ...]] = {}
+        for key, names in needed.items():
+            parts = [part.key for part in self._source.joined.get(key, ())]
+            for name in parts or [self._source.renamed.get(key, key)]:
+                own[name] = tuple(dict.fromkeys([*own.get(name, ()), *names]))
+        return own
+
+    def _of_parts(self, parts: Sequence[StreamPart]) -> dict[str, NDArray[np.float64]] | None:
         """Statistics put together from those of the parts; None where a part has none of its size."""
         own = self._source.source.statistics
         if not all(part.key in own for part in parts):

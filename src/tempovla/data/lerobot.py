@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from tempovla.data.availability import leave_out_absent, log_left_out
 from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.columns import Columns
+from tempovla.data.dataset_statistics import DatasetStatistics
 from tempovla.data.declared import with_depth_unit
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
-from tempovla.data.statistics import aggregate
-from tempovla.data.stored_statistics import load_statistics
 from tempovla.data.tasks import RowTasks
 from tempovla.data.video_frames import VideoFrames
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamKind, StreamTable
+from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo, StreamKind, StreamTable
 from tempovla.timeline.task import Embodiment
 
 _NEEDED = (STATE_KEY, ACTION_KEY, "timestamp", "episode_index")
@@ -125,9 +124,9 @@ class LeRobotSource:
         return StreamTable(streams, self.meta.left_out)
 
     @cached_property
-    def statistics(self) -> Statistics:
-        """What ``meta/`` says; of cameras a channel each, in units of full brightness."""
-        return aggregate(load_statistics(self.meta))
+    def statistics(self) -> DatasetStatistics:
+        """What ``meta/`` says or the rows give; of cameras a channel each, in units of full brightness."""
+        return DatasetStatistics(self, self.meta)
 
     @cached_property
     def recording(self) -> Mapping[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache, Caching
+from tempovla.data.dataset_statistics import LazyStatistics
 from tempovla.data.errors import DatasetError, OutOfRangeError
 from tempovla.data.fingerprint import content_hash, hash_json
 from tempovla.data.window import read_rows
 from tempovla.data.words import episode_words
-from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
+from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, StreamInfo
 from tempovla.timeline.task import Embodiment
 
 LOGGER = logging.getLogger(__name__)
@@ -127,10 +127,9 @@ class Selection:
         return self._source.streams
 
     @cached_property
-    def statistics(self) -> Statistics:
+    def statistics(self) -> LazyStatistics:
         """Exact statistics of the streams of numbers, over what was selected."""
-        numbers = [key for key, stream in self.streams.items() if not stream.is_picture]
-        return statistics.compute(self, numbers)
+        return LazyStatistics(self)
 
     @property
     def recording(self) -> Mapping[str, Any]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.timeline.source import EpisodeSource, Statistics
+from tempovla.data.errors import DatasetError
+from tempovla.timeline.source import EpisodeSource
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+NAMES = ("min", "max", "mean", "std", "count", *QUANTILES)
+MAX_HELD_BYTES = 512 << 20
+"""How much of the values exact statistics hold in memory at once [bytes]."""
 
 Statistic = dict[str, NDArray[np.float64]]
 
@@ -90,16 +95,89 @@ def _merge(parts: Sequence[Mapping[str, NDArray]]) -> Statistic:
     return result
 
 
-def compute(source: EpisodeSource, keys: Collection[str], episodes: Collection[int] | None = None) -> Statistics:
-    """Exact statistics of some streams, read from the data themselves.
+Progress = Callable[[int], AbstractContextManager[Callable[[], None]]]
+"""Of how many readings of an episode a work consists: gives a context within which each is reported by a call."""
+
+
+@contextmanager
+def unwatched(total: int) -> Iterator[Callable[[], None]]:
+    """A `Progress` that shows nothing."""
+    yield lambda: None
+
+
+def compute(
+    source: EpisodeSource,
+    keys: Collection[str],
+    episodes: Collection[int] | None = None,
+    progress: Progress = unwatched,
+) -> dict[str, Statistic]:
+    """Exact statistics of some streams in float64, quantiles included, read from the data themselves.
+
+    The data are read once. Only where they are larger than `MAX_HELD_BYTES` are they read several times, some
+    dimensions at a time, as exact quantiles need all values of a dimension at once.
 
     Args:
         source: where to read.
         keys: streams of numbers (images are best normalised by fixed constants).
         episodes: which episodes, e.g. those of the training split; all by default.
+        progress: is told of every episode that was read.
+
+    Raises:
+        DatasetError: if there is no value, or one that is not finite.
     """
-    chosen = range(len(source)) if episodes is None else episodes
-    return {
-        key: of_values(np.concatenate([source.read(i, key, range(source.episode(i).length)).value for i in chosen]))
-        for key in keys
-    }
+    chosen = [i for i in (range(len(source)) if episodes is None else episodes) if source.episode(i).length]
+    rows = sum(source.episode(i).length for i in chosen)
+    if not rows:
+        raise DatasetError(f"{source.name}: has no row to compute statistics from; record an episode first")
+    columns: dict[str, list[Statistic]] = {key: [] for key in keys}
+    rounds = _rounds(source, keys, rows)
+    with progress(len(rounds) * len(chosen)) as advance:
+        for parts in rounds:
+            for key, values in _read(source, parts, chosen, rows, advance):
+                columns[key] += [of_values(column) for column in values.T]
+    return {key: _stacked(columns[key], source.streams[key].shape) for key in keys}
+
+
+Parts = list[tuple[str, int, int]]
+"""Streams, each with the first of its dimensions and the one after the last, counted in the flattened value."""
+
+
+def _rounds(source: EpisodeSource, keys: Collection[str], rows: int) -> list[Parts]:
+    """What is read in each round, so that it fits in memory."""
+    rounds: list[Parts] = [[]]
+    left = MAX_HELD_BYTES
+    for key in keys:
+        size = int(np.prod(source.streams[key].shape))
+        one = rows * np.dtype(source.streams[key].dtype).itemsize
+        first = 0
+        while first < size:
+            if one > left and rounds[-1]:
+                rounds.append([])
+                left = MAX_HELD_BYTES
+            count = min(size - first, max(1, left // one))
+            rounds[-1].append((key, first, first + count))
+            first, left = first + count, left - count * one
+    return rounds
+
+
+def _read(
+    source: EpisodeSource, parts: Parts, episodes: Collection[int], rows: int, advance: Callable[[], None]
+) -> list[tuple[str, NDArray]]:
+    """Values (N, dimensions) of each part, without those that are not valid."""
+    held = [(key, np.empty((rows, stop - first), dtype=source.streams[key].dtype)) for key, first, stop in parts]
+    filled = [0] * len(parts)
+    for episode in episodes:
+        steps = range(source.episode(episode).length)
+        read = {key: source.read(episode, key, steps) for key in {key for key, _, _ in parts}}
+        for place, (key, first, stop) in enumerate(parts):
+            value = read[key].value[read[key].valid].reshape(-1, int(np.prod(source.streams[key].shape)))
+            held[place][1][filled[place] : filled[place] + len(value)] = value[:, first:stop]
+            filled[place] += len(value)
+        advance()
+    return [(key, values[:count]) for (key, values), count in zip(held, filled, strict=True)]
+
+
+def _stacked(columns: Sequence[Statistic], shape: tuple[int, ...]) -> Statistic:
+    """Statistics of the dimensions of a stream, one after the other, as those of its values."""
+    joined = {name: np.stack([column[name] for column in columns]).reshape(shape) for name in NAMES if name != "count"}
+    return joined | {"count": columns[0]["count"]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from tempovla import __version__
@@ -19,6 +18,8 @@ from tempovla.data.split import split_episodes
 from tempovla.data.stream_keys import missing_streams
 from tempovla.data.words import words_told
 from tempovla.recipe.dataset_config import DataConfig, ObservationConfig
+from tempovla.recipe.gripper import gripper_problem
+from tempovla.recipe.statistics import needed_statistics, settle_statistics
 from tempovla.timeline import EpisodeSource, TimelineSample, Window
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -66,7 +67,7 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         decode: False leaves frames where they are, for training that reads them once or not at all.
 
     Raises:
-        ValueError: if there is no dataset, or it does not fit the model.
+        ValueError: if there is no dataset, it does not fit the model, or its statistics are not those of its rows.
     """
     data = recipe.data
     if data.mixture:
@@ -82,6 +83,7 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         depth_unit=data.depth_unit,
     )
     check_fits(recipe.model, source)
+    settle_statistics(source, needed_statistics(recipe.transform, recipe.model))
     return preload(source, stream_keys(recipe.model), data.preload_bytes) if decode else source
 
 
@@ -143,15 +145,6 @@ def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str)
                 f"{info.origin or f'{source.name}: episode {index}'} has {info.length} steps, but a window needs "
                 f"{needed}; remove the episode, or lower {remedy} (data.max_len_data may have cut it)"
             )
-
-
-def gripper_problem(source: EpisodeSource) -> str | None:
-    """Why the last action dimension is no gripper in {-1, +1}: one that is not could be learned, but not executed."""
-    statistics = source.statistics.get(ACTION_KEY, {})
-    ends = {name: float(np.ravel(statistics[name])[-1]) for name in ("min", "max") if name in statistics}
-    if all(abs(end) == 1.0 for end in ends.values()):
-        return None
-    return f"the last dimension of {ACTION_KEY!r} ranges over {ends}, so it is no gripper in {{-1, +1}}"
 
 
 Ends = Callable[[int], Sequence[int]]
@@ -225,13 +218,19 @@ def observation_transforms(
 
     Without `resize` pictures keep the shape that they have, for a model that pads or crops them itself.
     """
-    gripper = (model.action_dim - 1,) if model.has_gripper else ()
-    state = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
-    action = {ACTION_KEY: NormalizationConfig(settings.action_normalization, keep=gripper)}
+    streams = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
+    streams[ACTION_KEY] = action_config(model, settings)
+    names = {key: source.streams[key].names for key in streams}
     pictures = (
         BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size if resize else None)
     )
-    return pictures, Normalize.fit(source.statistics, state | action)
+    return pictures, Normalize.fit(source.statistics, streams, names)
+
+
+def action_config(model: Streams, settings: ObservationConfig) -> NormalizationConfig:
+    """How actions are normalised: a gripper is left as it is."""
+    gripper = (model.action_dim - 1,) if model.has_gripper else ()
+    return NormalizationConfig(settings.action_normalization, keep=gripper)
 
 
 def raw_observations(model: Streams, source: EpisodeSource) -> tuple[JoinStreams, ...]:

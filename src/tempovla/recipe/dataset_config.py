@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tempovla.data.declared import parse_unit
 from tempovla.data.stream_keys import StreamKeys
-from tempovla.transform.normalize import NormalizationMode
+from tempovla.transform.scaling import NormalizationMode
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from tempovla.data.errors import refuse_left_out
 from tempovla.data.memory import preload
 from tempovla.data.open import open_source
 from tempovla.data.stream_keys import missing_streams
-from tempovla.recipe.dataset import Recipe, Streams, gripper_problem, load_dataset, stream_keys
+from tempovla.recipe.dataset import Recipe, Streams, load_dataset, stream_keys
 from tempovla.recipe.dataset_config import MemberConfig
+from tempovla.recipe.gripper import gripper_problem
+from tempovla.recipe.statistics import needed_statistics, settle_statistics
 from tempovla.timeline import Embodiment, EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
@@ -141,6 +143,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     problem = gripper_problem(source) if has_gripper else None
     if problem is not None:
         raise ValueError(f"{source.name}: {problem}; set has_gripper: false of it in data.mixture")
+    settle_statistics(source, needed_statistics(recipe.transform, model))
     return member
 
 

@@ -16,7 +16,8 @@ from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.image import ResizeImages
-from tempovla.transform.normalize import SMALLEST_SCALE, Normalize
+from tempovla.transform.normalize import Normalize
+from tempovla.transform.scaling import SMALLEST_SCALE
 
 ROBOTS: dict[str, Embodiment] = {
     "libero": LIBERO_PANDA,

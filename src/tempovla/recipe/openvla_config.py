@@ -9,7 +9,7 @@ from tempovla.model.vla.lora import LoRAConfig
 from tempovla.recipe.dataset_config import DataConfig, ObservationConfig
 from tempovla.recipe.vla_config import VLATraining
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
-from tempovla.transform.normalize import NormalizationMode
+from tempovla.transform.scaling import NormalizationMode
 
 
 @dataclass(frozen=True)

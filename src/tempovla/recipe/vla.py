@@ -8,6 +8,7 @@ from pathlib import Path
 from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
+from tempovla.recipe.clip import with_reaching_clip
 from tempovla.recipe.cloning import clone_behavior, encodes_once
 from tempovla.recipe.dataset import observation_transforms, raw_observations
 from tempovla.recipe.language import choose_tokenizer, held_to_learn
@@ -53,6 +54,7 @@ def train_vla(
         if recipe.model.context is not None:
             raise ValueError("model.context learns from one dataset; give data.data_directory instead of data.mixture")
         recipe = replace(recipe, model=resolve_model(recipe.model, source))
+    recipe = replace(recipe, model=with_reaching_clip(recipe.model, recipe.transform, source))
     return clone_behavior(
         "vla",
         recipe,

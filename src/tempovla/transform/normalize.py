@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Statistics, Track, Tracks
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.sample import map_tracks
+from tempovla.transform.scaling import NormalizationMode, fit_scaling
 
-NormalizationMode = Literal["mean_std", "min_max", "quantile"]
-
-STATISTICS_OF_MODE: dict[str, tuple[str, str]] = {
-    "mean_std": ("mean", "std"),
-    "min_max": ("min", "max"),
-    "quantile": ("q01", "q99"),
-}
-SMALLEST_SCALE = 1e-6
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,8 @@ class NormalizationConfig:
 class Normalize:
     """Affine per-dimension normalisation, (value - offset) / scale, of the given streams.
 
-    A dimension that never varies (by more than float32 resolves) is only centred: its scale is 1.
+    A dimension that never varies is only centred, and one that hardly varies has a floor under its scale; see
+    `fit_scaling`.
     """
 
     def __init__(self, offset: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
@@ -49,34 +44,29 @@ class Normalize:
         self.scale = dict(scale)
 
     @classmethod
-    def fit(cls, statistics: Statistics, streams: Mapping[str, NormalizationConfig]) -> Normalize:
-        """Take offset and scale from a dataset's statistics.
+    def fit(
+        cls,
+        statistics: Statistics,
+        streams: Mapping[str, NormalizationConfig],
+        names: Mapping[str, Sequence[str]] | None = None,
+    ) -> Normalize:
+        """Take offset and scale from a dataset's statistics; a warning names dimensions that hardly vary.
+
+        Args:
+            statistics: of the dataset.
+            streams: how each is normalised.
+            names: of the streams' dimensions, for warnings.
 
         Raises:
             ValueError: if a stream has no statistics, or not those that its mode needs, or they are not finite.
         """
         offset, scale = {}, {}
         for key, config in streams.items():
-            needed = STATISTICS_OF_MODE[config.mode]
-            have = statistics.get(key, {})
-            missing = [name for name in needed if name not in have]
-            if missing:
-                raise ValueError(
-                    f"stream {key!r} has no statistics {missing} for mode {config.mode!r} (it has {sorted(have)}); "
-                    "compute them with the dataset's writer, or choose another mode"
-                )
-            low, high = (np.asarray(have[name], dtype=np.float64).reshape(-1) for name in needed)
-            if not (np.isfinite(low).all() and np.isfinite(high).all()):
-                raise ValueError(f"stream {key!r}: statistics {needed} are not finite; clean the dataset and refit")
-            beyond = [dimension for dimension in config.keep if not 0 <= dimension < len(low)]
-            if beyond:
-                raise ValueError(f"stream {key!r} has {len(low)} dimensions, but keep names {beyond}; correct keep")
-            centre, half = (low, high) if config.mode == "mean_std" else ((low + high) / 2, (high - low) / 2)
-            half = np.where(half < SMALLEST_SCALE * np.maximum(1.0, np.abs(centre)), 1.0, half)
-            kept = np.isin(np.arange(len(centre)), config.keep)
-            centre, half = np.where(kept, 0.0, centre), np.where(kept, 1.0, half)
-            offset[key] = torch.tensor(centre, dtype=torch.float32)
-            scale[key] = torch.tensor(half, dtype=torch.float32)
+            fitted = fit_scaling(key, statistics.get(key, {}), config.mode, config.keep, (names or {}).get(key, ()))
+            for note in fitted.notes:
+                LOGGER.warning(note)
+            offset[key] = torch.tensor(fitted.offset, dtype=torch.float32)
+            scale[key] = torch.tensor(fitted.scale, dtype=torch.float32)
         return cls(offset, scale)
 
     def _normalize(self, key: str, track: Track) -> Track:

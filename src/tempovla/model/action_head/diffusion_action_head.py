@@ -14,6 +14,9 @@ from tempovla.model.action_head.unet import ConditionalUnet1d
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_integers, row_normal, row_seeds
 
+DEFAULT_CLIP = 5.0
+"""How far from 0 actions are believed, in the units of normalised ones."""
+
 
 class DiffusionActionHead(DrawingActionHead):
     """Noise is added in `diffusion_steps` steps (DDPM, cosine schedule) and taken away in `num_steps` (DDIM, eta = 0).
@@ -32,7 +35,8 @@ class DiffusionActionHead(DrawingActionHead):
         num_layers: blocks of the transformer, levels of the U-Net.
         num_heads: attention heads of the transformer.
         clip_sample: each denoising step's guess of the clean actions is clipped to [-clip_sample, clip_sample]; without
-            it errors at the noisiest steps grow without bound. None: not clipped.
+            it errors at the noisiest steps grow without bound. None: not clipped. Recipes widen the default to what
+            demonstrated actions need.
     """
 
     horizon_keyword = "horizon"
@@ -50,7 +54,7 @@ class DiffusionActionHead(DrawingActionHead):
         hidden_dim: int = 128,
         num_layers: int = 3,
         num_heads: int = 4,
-        clip_sample: float | None = 5.0,
+        clip_sample: float | None = DEFAULT_CLIP,
     ) -> None:
         super().__init__(input_dim, action_dim, horizon)
         name = "DiffusionActionHead"

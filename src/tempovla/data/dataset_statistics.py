@@ -1,0 +1,206 @@
+"""A dataset's statistics: computed ones where there are, else those that it brings, else computed when asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data import plausibility
+from tempovla.data.errors import unknown_stream
+from tempovla.data.kept_statistics import KeptStatistics
+from tempovla.data.layout import DatasetMeta
+from tempovla.data.plausibility import Finding, loose_quantiles
+from tempovla.data.statistics import NAMES, Progress, Statistic, compute, unwatched
+from tempovla.data.stored_statistics import StoredStatistics, load_statistics
+from tempovla.timeline.source import EpisodeSource
+
+LOGGER = logging.getLogger(__name__)
+
+Needed = Mapping[str, Collection[str]]
+"""Streams, each with the names of the statistics that are asked for."""
+
+
+@runtime_checkable
+class StatisticsTable(Protocol):
+    """Statistics that can be computed and checked; a source may have plain ones instead, which are taken as they are.
+
+    `compute` takes streams of this source, and those that its `absent` names.
+    """
+
+    def absent(self, needed: Needed) -> list[str]:
+        """Of the streams that are asked for, those whose statistics are still to be computed."""
+
+    def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
+        """Compute the statistics of some streams, in one reading."""
+
+    def findings(self, needed: Needed) -> list[Finding]:
+        """What is wrong with stored statistics, compared with the rows."""
+
+
+class StreamStatistics(dict[str, NDArray[np.float64]]):
+    """One stream's stored statistics; asked for one that is not stored, such as a quantile, it computes it."""
+
+    def __init__(self, stored: Statistic, computed: Callable[[], Statistic]) -> None:
+        super().__init__(stored)
+        self._computed = computed
+
+    def __missing__(self, name: str) -> NDArray[np.float64]:
+        if name not in NAMES:
+            raise KeyError(name)
+        return self._computed()[name]
+
+
+class LazyStatistics(Mapping[str, Statistic]):
+    """Exact statistics of a source's streams of numbers, each computed when it is first asked for."""
+
+    def __init__(self, source: EpisodeSource) -> None:
+        self._source = source
+        self._computed: dict[str, Statistic] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(number_streams(self._source))
+
+    def __len__(self) -> int:
+        return len(number_streams(self._source))
+
+    def __contains__(self, key: object) -> bool:
+        return key in number_streams(self._source)
+
+    def __getitem__(self, key: str) -> Statistic:
+        if key not in self:
+            raise KeyError(key)
+        if key not in self._computed:
+            self.compute([key])
+        return self._computed[key]
+
+    def absent(self, needed: Needed) -> list[str]:
+        """Of the streams that are asked for, those that are still to be computed."""
+        return [key for key in needed if key in self and key not in self._computed]
+
+    def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
+        """Compute the statistics of some streams, in one reading."""
+        self._computed |= compute(self._source, keys, progress=progress)
+
+    def findings(self, needed: Needed) -> list[Finding]:
+        """What is wrong with them: nothing, as they are computed."""
+        return []
+
+
+class DatasetStatistics(Mapping[str, Statistic]):
+    """Statistics of a LeRobot dataset.
+
+    Computed ones, which were kept, go before those that the dataset brings: they are exact, and of the rows as they are
+    now. Streams of numbers that have neither are computed when they are asked for, and kept; pictures are not.
+
+    Args:
+        source: reads the rows.
+        meta: its metadata.
+    """
+
+    def __init__(self, source: EpisodeSource, meta: DatasetMeta) -> None:
+        self._source, self._meta = source, meta
+        self._keeping = KeptStatistics(meta)
+        self._loose: dict[str, str | None] = {}
+
+    @cached_property
+    def stored(self) -> StoredStatistics:
+        """What the dataset brings."""
+        return load_statistics(self._meta)
+
+    @cached_property
+    def computed(self) -> dict[str, Statistic]:
+        """What was computed, now or before."""
+        return self._keeping.load()
+
+    @cached_property
+    def _keys(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.stored.streams, *number_streams(self._source)]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __getitem__(self, key: str) -> Statistic:
+        if key not in self._keys:
+            raise KeyError(key)
+        if key not in self.computed and key not in self.stored.streams:
+            self.compute([key])
+        if key in self.computed:
+            return self.computed[key]
+        stored = self.stored.streams[key]
+        if key not in number_streams(self._source):
+            return stored
+        return StreamStatistics(stored, lambda: self._computed_now(key))
+
+    def _computed_now(self, key: str) -> Statistic:
+        if key not in self.computed:
+            self.compute([key])
+        return self.computed[key]
+
+    def absent(self, needed: Needed) -> list[str]:
+        """Of the streams that are asked for, those to compute: not all of their statistics are stored, or quantiles are
+        asked for, and those that are stored are too far from those of the rows.
+        """
+        return [
+            key
+            for key, names in needed.items()
+            if key in number_streams(self._source)
+            and key not in self.computed
+            and not (set(names) <= set(self.stored.streams.get(key, {})) and self._holds(key, names))
+        ]
+
+    def _holds(self, key: str, names: Collection[str]) -> bool:
+        if not {"q01", "q99"} <= set(names):
+            return True
+        if key not in self._loose:
+            self._loose[key] = loose_quantiles(self._source, key, self.stored.streams[key])
+        return self._loose[key] is None
+
+    def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
+        """Compute the statistics of some streams, in one reading, and keep them.
+
+        Raises:
+            DatasetError: if a value is not finite.
+        """
+        reasons = [self.stored.faults.get(key) or self._loose.get(key) for key in keys]
+        for reason in dict.fromkeys(filter(None, reasons)):
+            LOGGER.warning("%s; the statistics are computed from the data instead", reason)
+        found = compute(self._source, keys, progress=progress)
+        self.computed.update(found)
+        path = self._keeping.keep(found)
+        where = "" if path is None else f", and kept in {path}"
+        LOGGER.info("%s: statistics of %s were computed from the data%s", self._meta.root, ", ".join(keys), where)
+
+    def findings(self, needed: Needed) -> list[Finding]:
+        """What is wrong with the stored statistics of some streams, compared with a sample of the rows."""
+        stored = {key: self.stored.streams[key] for key in needed if key in self.stored.streams}
+        return plausibility.findings(
+            self._source, {key: entry for key, entry in stored.items() if key not in self.computed}, needed
+        )
+
+
+def number_streams(source: EpisodeSource) -> list[str]:
+    """Streams whose statistics can be computed: those of numbers, without pictures of any kind."""
+    return [key for key, stream in source.streams.items() if stream.kind in ("state", "action", "scalar")]
+
+
+def require_number_streams(source: EpisodeSource, keys: Collection[str]) -> None:
+    """Refuse streams that the source does not have or that have no statistics to compute.
+
+    Raises:
+        DatasetError: naming the first of them.
+    """
+    known = number_streams(source)
+    for key in keys:
+        if key not in known:
+            raise unknown_stream(key, known, source.name)

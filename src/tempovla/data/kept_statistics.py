@@ -1,0 +1,122 @@
+"""Statistics that were computed from a dataset's data, kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempovla.data.fingerprint import hash_json
+from tempovla.data.layout import DatasetMeta
+from tempovla.data.statistics import NAMES, Statistic
+from tempovla.data.stored_statistics import sound_entry
+
+LOGGER = logging.getLogger(__name__)
+
+KEPT_NAME = "tempovla_stats.json"
+"""Ours, in ``meta/``. Other readers of the format pass it by."""
+
+
+class KeptStatistics:
+    """A file of statistics, tied to the dataset's rows as they are: those of other rows are as good as none.
+
+    It lies in ``meta/`` or, where that cannot be written, in the folder `TEMPOVLA_CACHE` (by default
+    `~/.cache/tempovla`).
+
+    Args:
+        meta: the dataset.
+    """
+
+    def __init__(self, meta: DatasetMeta) -> None:
+        self._meta = meta
+        place = hashlib.sha256(str(meta.root.resolve()).encode()).hexdigest()[:32]
+        cache = Path(os.environ.get("TEMPOVLA_CACHE") or Path.home() / ".cache" / "tempovla")
+        self.paths = (meta.root / "meta" / KEPT_NAME, cache / "statistics" / f"{place}.json")
+
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that change when a data file, the episodes or the declared features do.
+
+        Files are told apart by name, size and time of modification, so that no row has to be read for it.
+        """
+        meta = self._meta
+        files = {}
+        for path in sorted({record.data_path for record in meta.episodes}):
+            try:
+                facts = path.stat()
+                files[os.path.relpath(path, meta.root)] = [facts.st_size, facts.st_mtime_ns]
+            except OSError:  # reading it will say so
+                files[os.path.relpath(path, meta.root)] = []
+        features = {key: [feature.dtype, list(feature.shape)] for key, feature in meta.features.items()}
+        episodes = [[record.index, record.length] for record in meta.episodes]
+        return hash_json({"files": files, "features": features, "episodes": episodes})
+
+    def load(self) -> dict[str, Statistic]:
+        """Statistics by stream; empty where none were kept of these rows."""
+        fingerprint = self.fingerprint()
+        kept: dict[str, Statistic] = {}
+        for path in reversed(self.paths):
+            kept |= self._load(path, fingerprint)
+        return kept
+
+    def _load(self, path: Path, fingerprint: str) -> dict[str, Statistic]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
+            LOGGER.warning("%s: not readable, so that statistics are computed again; remove the file", path)
+            return {}
+        if not isinstance(content, Mapping) or content.get("fingerprint") != fingerprint:
+            return {}
+        kept = {}
+        for key, entry in dict(content.get("streams", {})).items():
+            if key in self._meta.features:
+                sound = sound_entry(entry, self._meta.features[key])
+                if not isinstance(sound, str) and set(sound) == set(NAMES):
+                    kept[key] = sound
+        return kept
+
+    def keep(self, streams: Mapping[str, Mapping[str, Any]]) -> Path | None:
+        """Keep statistics beside those that are kept already; returns the file, None where none can be written.
+
+        The file appears whole or not at all; of two processes that write at once, the later one's stays.
+        """
+        together = {**self.load(), **streams}
+        content = {
+            "made_by": "tempovla: exact statistics of the data; `tempovla data stats` tells of them",
+            "fingerprint": self.fingerprint(),
+            "streams": {
+                key: {name: np.asarray(value).tolist() for name, value in entry.items()}
+                for key, entry in together.items()
+            },
+        }
+        text = json.dumps(content, indent=1)
+        for path in self.paths:
+            try:
+                _write_whole(path, text)
+            except OSError as error:
+                LOGGER.debug("%s cannot be written (%s)", path, error)
+            else:
+                return path
+        LOGGER.warning(
+            "%s: its statistics cannot be kept, and will be computed again; set TEMPOVLA_CACHE to a folder that can "
+            "be written",
+            self._meta.root,
+        )
+        return None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

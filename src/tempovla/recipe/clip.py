@@ -1,0 +1,75 @@
+"""How far a diffusion head's clip must reach for every demonstrated action."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tempovla.model.action_head.diffusion_action_head import DEFAULT_CLIP
+from tempovla.model.vla.vla_config import VLAConfig
+from tempovla.recipe.dataset import Streams, action_config
+from tempovla.recipe.dataset_config import ObservationConfig
+from tempovla.recipe.members import DatasetMixture
+from tempovla.timeline import EpisodeSource
+from tempovla.timeline.keys import ACTION_KEY
+from tempovla.transform.scaling import fit_scaling
+
+LOGGER = logging.getLogger(__name__)
+
+
+def with_reaching_clip(
+    model: VLAConfig, settings: ObservationConfig, source: EpisodeSource | DatasetMixture
+) -> VLAConfig:
+    """The model with a diffusion head whose clip reaches every demonstrated action; a warning says what it took.
+
+    A clip that was given stays as it is, and a warning says what it will cut; no clip needs nothing.
+    """
+    if model.action_head != "diffusion":
+        return model
+    options: Mapping[str, Any] = model.action_head_options.get("diffusion", {})
+    clip = options.get("clip_sample", DEFAULT_CLIP)
+    if clip is None:
+        return model
+    parts: Sequence[tuple[EpisodeSource, Streams]] = (
+        [(member.source, member.streams(model)) for member in source.members]
+        if isinstance(source, DatasetMixture)
+        else [(source, model)]
+    )
+    reach, found = max((_furthest(part, streams, settings) for part, streams in parts), key=lambda each: each[0])
+    if reach <= clip:
+        return model
+    needed = math.ceil(reach * 10) / 10
+    if "clip_sample" in options:
+        LOGGER.warning(
+            "%s, which the diffusion head, clipped at %g, cannot answer; set "
+            "model.action_head_options.diffusion.clip_sample=%g, or to null for no clip",
+            *(found, clip, needed),
+        )
+        return model
+    LOGGER.warning(
+        "%s, further than the diffusion head's clip of %g, which is widened to %g; if it is an outlier, remove it",
+        *(found, clip, needed),
+    )
+    widened = {**options, "clip_sample": needed}
+    return replace(model, action_head_options={**model.action_head_options, "diffusion": widened})
+
+
+def _furthest(source: EpisodeSource, streams: Streams, settings: ObservationConfig) -> tuple[float, str]:
+    """How far from 0 the furthest demonstrated action lies once it is normalised, and which one it is."""
+    statistics, config = source.statistics[ACTION_KEY], action_config(streams, settings)
+    scaling = fit_scaling(ACTION_KEY, statistics, config.mode, config.keep)
+    ends = np.stack([np.asarray(statistics[name], dtype=np.float64).reshape(-1) for name in ("min", "max")])
+    distance = np.abs((ends - scaling.offset) / scaling.scale)
+    end, d = np.unravel_index(np.argmax(distance), distance.shape)
+    names = source.streams[ACTION_KEY].names
+    name = f" ({names[d]})" if d < len(names) else ""
+    told = (
+        f"{source.name}: the action {ends[end, d]:.6g} of {ACTION_KEY!r} dimension {d}{name} is "
+        f"{distance[end, d]:.4g} when normalised"
+    )
+    return float(distance[end, d]), told

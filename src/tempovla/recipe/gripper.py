@@ -1,0 +1,56 @@
+"""Whether the last dimension of a dataset's actions is the gripper that a model's classifier of two classes learns."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.timeline import EpisodeSource
+from tempovla.timeline.keys import ACTION_KEY
+
+LOGGER = logging.getLogger(__name__)
+
+MOST_COUNTED = 1000
+"""Of a dimension with more values than that, their number is not told."""
+
+
+def gripper_problem(source: EpisodeSource) -> str | None:
+    """Why the last action dimension is no gripper in {-1, +1}: one that is not could be learned, but not executed.
+
+    Every step of every episode must be -1 or +1. A gripper that only ever takes one of the two is one, too: the policy
+    will answer that; a warning says so.
+    """
+    values = _values(source)
+    name = f"the last dimension of {ACTION_KEY!r}"
+    names = source.streams[ACTION_KEY].names
+    if names:
+        name += f" ({names[-1]})"
+    if set(values.tolist()) <= {-1.0, 1.0}:
+        if len(values) == 1:
+            LOGGER.warning("%s: %s is always %g; the policy's gripper will never move", source.name, name, values[0])
+        return None
+    return f"{name} {_told(values)}, so it is no gripper in {{-1, +1}}"
+
+
+def _values(source: EpisodeSource) -> NDArray[np.float64]:
+    """Sorted distinct values of the last action dimension; of more than `MOST_COUNTED`, some."""
+    found = np.empty(0)
+    for episode in range(len(source)):
+        length = source.episode(episode).length
+        if not length:
+            continue
+        values = source.read(episode, ACTION_KEY, range(length)).value.reshape(length, -1)[:, -1]
+        found = np.union1d(found, values.astype(np.float64))
+        if len(found) > MOST_COUNTED:
+            break
+    return found
+
+
+def _told(values: NDArray[np.float64]) -> str:
+    if len(values) <= 4:
+        *others, last = (f"{value:.6g}" for value in values)
+        return f"takes {', '.join(others)} and {last}" if others else f"is always {last}"
+    count = f"more than {MOST_COUNTED}" if len(values) > MOST_COUNTED else f"{len(values)}"
+    return f"takes {count} values between {values[0]:.6g} and {values[-1]:.6g}"

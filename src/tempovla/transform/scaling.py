@@ -1,0 +1,125 @@
+"""By how much a dimension is shifted and divided, so that it neither vanishes nor blows up noise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+NormalizationMode = Literal["mean_std", "min_max", "quantile"]
+
+STATISTICS_OF_MODE: dict[str, tuple[str, str]] = {
+    "mean_std": ("mean", "std"),
+    "min_max": ("min", "max"),
+    "quantile": ("q01", "q99"),
+}
+SPREAD_OF_MODE = {
+    "mean_std": "standard deviation",
+    "min_max": "half range",
+    "quantile": "half range between the 1st and 99th percentile",
+}
+SMALLEST_SCALE = 1e-6
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How one stream is normalised.
+
+    Attributes:
+        offset: (D,) what is subtracted.
+        scale: (D,) what the rest is divided by.
+        notes: a line for every dimension whose scale is not its spread, though it varies.
+    """
+
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+
+def fit_scaling(
+    key: str,
+    statistics: Mapping[str, NDArray[np.float64]],
+    mode: NormalizationMode,
+    keep: Collection[int] = (),
+    names: Sequence[str] = (),
+) -> Scaling:
+    """Offset and scale of one stream.
+
+    A dimension that never varies (by more than float32 resolves) is only centred: its scale is 1. One that hardly
+    varies, such as a joint that is held still, has a floor under its scale, as a control step in which it is elsewhere
+    would be hundreds of deviations away. The floor is the larger of
+
+    - a thousandth of its magnitude, but no more than a hundredth of the largest spread in the stream: this tells the
+      noise of a joint at 1.57 rad from a coordinate that is large everywhere;
+    - a thousandth of the stream's upper quartile of spreads, but no more than 0.001: noise around 0. Ranges of
+      millimetres in metres, and actions that are small in all dimensions alike, keep their scale.
+
+    A dimension that rests for all but 2% of the steps has equal percentiles; with `quantile` it is scaled by half the
+    range of all its values.
+
+    Args:
+        key: the stream, for messages.
+        statistics: by name, each (D,).
+        mode: which of them give offset and scale.
+        keep: dimensions left as they are.
+        names: of the dimensions, for messages.
+
+    Raises:
+        ValueError: if a statistic is missing or not finite, or `keep` names a dimension that there is not.
+    """
+    low, high = (_flat(key, statistics, name, mode) for name in STATISTICS_OF_MODE[mode])
+    beyond = [dimension for dimension in keep if not 0 <= dimension < len(low)]
+    if beyond:
+        raise ValueError(f"stream {key!r} has {len(low)} dimensions, but keep names {beyond}; correct keep")
+    centre, spread = (low, high) if mode == "mean_std" else ((low + high) / 2, (high - low) / 2)
+    kept = np.isin(np.arange(len(centre)), list(keep))
+    reach, magnitude = spread, np.abs(centre) + spread
+    if {"min", "max"} <= set(statistics):
+        least, most = (_flat(key, statistics, name, mode) for name in ("min", "max"))
+        reach, magnitude = (most - least) / 2, np.maximum(np.abs(least), np.abs(most))
+    smallest = SMALLEST_SCALE * np.maximum(1.0, np.abs(centre))
+    constant = (reach < smallest) | ((spread < smallest) if mode != "quantile" else False)
+    floor = _floor(spread, magnitude, ~constant & ~kept)
+    flat = ~constant & ~kept & (spread < np.maximum(floor, smallest))
+    scale = np.where(constant | kept, 1.0, np.where(flat, floor, spread))
+    if mode == "quantile":
+        scale = np.where(flat, np.maximum(floor, reach), scale)
+    notes = []
+    for d in np.flatnonzero(flat).tolist():
+        name = f" ({names[d]})" if d < len(names) else ""
+        notes.append(
+            f"stream {key!r} dimension {d}{name} hardly varies: its {SPREAD_OF_MODE[mode]} is {spread[d]:.3g} around "
+            f"{centre[d]:.4g}; it is divided by {scale[d]:.3g} instead, so that its noise is not blown up"
+        )
+    return Scaling(np.where(kept, 0.0, centre), scale, tuple(notes))
+
+
+def _floor(
+    spread: NDArray[np.float64], magnitude: NDArray[np.float64], varies: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(D,) the least scale of each dimension; see `fit_scaling`."""
+    if not varies.any():
+        return np.zeros_like(spread)
+    of_own = np.minimum(1e-3 * magnitude, spread[varies].max() / 100)
+    return np.maximum(of_own, min(1e-3, float(np.quantile(spread[varies], 0.75, method="nearest")) / 1000))
+
+
+def _flat(
+    key: str, statistics: Mapping[str, NDArray[np.float64]], name: str, mode: NormalizationMode
+) -> NDArray[np.float64]:
+    try:
+        value = np.asarray(statistics[name], dtype=np.float64).reshape(-1)
+    except KeyError:
+        raise ValueError(
+            f"stream {key!r} has no statistic {name!r} for mode {mode!r} (it has {sorted(statistics)}); compute those "
+            "of a dataset with `tempovla data stats ROOT --recompute`, or choose another mode"
+        ) from None
+    if not np.isfinite(value).all():
+        raise ValueError(
+            f"stream {key!r}: statistic {name!r} is not finite, but {value.tolist()}; compute those of a dataset with "
+            "`tempovla data stats ROOT --recompute`"
+        )
+    return value

@@ -1,0 +1,82 @@
+"""Scales that neither vanish nor blow up noise."""
+
+import numpy as np
+import pytest
+
+from tempovla.transform.scaling import fit_scaling
+
+
+def described(columns: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    values = np.stack(list(columns.values()), axis=1)
+    low, high = np.quantile(values, [0.01, 0.99], axis=0)
+    return {
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0),
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "q01": low,
+        "q99": high,
+    }, list(columns)
+
+
+STEP = np.arange(1000)
+MOVING = np.sin(0.1 * STEP)
+NOISE = 2e-4 * np.sin(1.7 * STEP)
+
+
+@pytest.mark.parametrize("mode", ["mean_std", "min_max", "quantile"])
+def test_a_joint_that_is_held_still_has_a_floor_and_is_named(mode) -> None:
+    statistics, names = described({"lift": MOVING, "wrist": 1.569 + NOISE, "fixed": np.full(1000, 0.5)})
+    scaling = fit_scaling("observation.state", statistics, mode, names=names)
+    assert scaling.scale[1] == pytest.approx(1.569e-3, rel=1e-2)
+    assert scaling.scale[2] == 1.0
+    assert scaling.scale[0] == pytest.approx(MOVING.std() if mode == "mean_std" else 1.0, rel=1e-2)
+    assert len(scaling.notes) == 1
+    assert "'observation.state' dimension 1 (wrist) hardly varies" in scaling.notes[0]
+    assert "divided by 0.00157" in scaling.notes[0]
+
+
+def test_noise_around_zero_has_a_floor() -> None:
+    statistics, _ = described({"lift": MOVING, "slide": MOVING, "idle": NOISE / 20})
+    scaling = fit_scaling("action", statistics, "mean_std")
+    assert scaling.scale[2] == pytest.approx(MOVING.std() / 1000)
+    assert len(scaling.notes) == 1
+
+
+def test_degrees_have_a_floor_too() -> None:
+    statistics, _ = described({"a": 40 * MOVING, "b": 90 + 100 * NOISE, "gripper in m": 0.02 + 0.02 * MOVING})
+    scaling = fit_scaling("action", statistics, "mean_std")
+    assert scaling.scale.tolist() == pytest.approx([(40 * MOVING).std(), 0.09002, (0.02 * MOVING).std()], rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["mean_std", "min_max", "quantile"])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"x": 0.4 + 0.005 * MOVING, "joint": MOVING, "gripper": np.sign(MOVING)},  # a range of 0.01 m
+        {"dx": 5e-4 * MOVING, "dy": 2e-4 * np.cos(STEP), "dz": 1e-4 * MOVING, "gripper": np.sign(MOVING)},
+        {"east": 500_000 + 50 * MOVING, "north": 4_000_000 + 80 * MOVING, "heading": MOVING},
+        {"only": 1.569 + NOISE},
+    ],
+)
+def test_honest_small_ranges_keep_their_scale(mode, columns) -> None:
+    statistics, _ = described(columns)
+    scaling = fit_scaling("action", statistics, mode)
+    low, high = statistics["min" if mode == "min_max" else "q01"], statistics["max" if mode == "min_max" else "q99"]
+    expected = statistics["std"] if mode == "mean_std" else (high - low) / 2
+    np.testing.assert_array_equal(scaling.scale, expected)
+    assert scaling.notes == ()
+
+
+def test_a_dimension_that_rests_but_for_spikes_is_scaled_by_its_range_where_quantiles_are_equal() -> None:
+    statistics, _ = described({"joint": MOVING, "trigger": np.where(STEP % 200 == 199, 4.0, 0.0)})
+    scaling = fit_scaling("action", statistics, "quantile")
+    assert (statistics["q01"][1], statistics["q99"][1]) == (0.0, 0.0)
+    assert scaling.scale[1] == 2.0
+    assert "percentile is 0" in scaling.notes[0]
+
+
+def test_a_kept_dimension_is_no_measure_for_others() -> None:
+    statistics, _ = described({"dx": 1e-4 * MOVING, "gripper": np.sign(MOVING)})
+    scaling = fit_scaling("action", statistics, "mean_std", keep=(1,))
+    assert scaling.scale.tolist() == [statistics["std"][0], 1.0]
