@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_the_bundle_acts_as_the_checkpoint_predicts(tmp_path, published, key):
     tokenizer = TransformersTokenizer(str(tmp_path / "published"))
     ids = torch.tensor([tokenizer.encode(openvla_prompt(task)) for task in TASKS])
     expected = published.predict_action(torch.from_numpy(frames).movedim(-1, 1), ids, key)
+    shutil.rmtree(tmp_path / "published")  # the bundle keeps what it needs of it
     actions = act_on(bundle, frames)
     assert actions.shape == (2, 1, 3)
     torch.testing.assert_close(actions[:, 0], expected, atol=2e-6, rtol=1e-6)
