@@ -14,12 +14,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from tempovla.timeline.json_files import read_json
+from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, read_json
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-POINTER = b"version https://git-lfs"
 FAST_TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (
     FAST_TOKENIZER,
@@ -65,7 +64,6 @@ def check_tokenizer(folder: Path, remedy: str) -> None:
         )
     again = "copy the tokenizer again"
     for path in (folder / name for name in (FAST_TOKENIZER, "tokenizer_config.json") if (folder / name).is_file()):
-        check_no_pointer(path)
         missing = {"added_tokens", "model"} - read_json(path, remedy=again).keys()
         if path.name == FAST_TOKENIZER and missing:
             raise ValueError(f"{path}: has no {min(missing)!r}, so it is no tokenizer; {again}")
@@ -111,19 +109,6 @@ def conversion_remedy(folder: Path) -> str | None:
     return None
 
 
-def check_no_pointer(path: Path) -> None:
-    """Refuse what Git leaves in the place of a large file that was not fetched.
-
-    Raises:
-        ValueError: if the file is such a pointer.
-    """
-    with path.open("rb") as file:
-        if file.read(len(POINTER)) == POINTER:
-            raise ValueError(
-                f"{path}: is a pointer of Git LFS, in the place of a file that was not fetched; run `git lfs pull`"
-            )
-
-
 def _instead(folder: Path, purpose: str) -> str:
     """What is wrong with a folder without weights in safetensors."""
     remedy = conversion_remedy(folder)
@@ -143,7 +128,8 @@ def _names(path: Path) -> set[str]:
     Raises:
         ValueError: if it is not readable.
     """
-    check_no_pointer(path)
+    if is_lfs_pointer(path):
+        raise ValueError(lfs_problem(path))
     try:
         with safe_open(path, framework="pt") as stored:
             return set(stored.keys())

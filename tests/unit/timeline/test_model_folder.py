@@ -46,7 +46,7 @@ def test_a_part_that_is_missing_cut_short_or_not_what_the_index_says(sharded):
     path.write_bytes(whole[:-4])
     assert refusal(sharded).startswith(f"{PARTS[1]}: not readable (")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    assert refusal(sharded).endswith("in the place of a file that was not fetched; run `git lfs pull`")
+    assert refusal(sharded).endswith("a git-lfs pointer, not the file itself; run `git lfs pull` in its folder")
     path.unlink()
     assert refusal(sharded) == f"{PARTS[1]}: no such file, but {INDEX} names it; copy the model again"
     path.write_bytes(whole)

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tempovla.timeline.json_files import read_json
-from tempovla.timeline.model_folder import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS, check_no_pointer
+from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, read_json
+from tempovla.timeline.model_folder import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
 
 NESTED = ("state_dict", "model", "module")
 """Keys under which some training programs put the weights."""
@@ -78,7 +78,8 @@ def read_pickle(path: Path) -> Mapping[str, Tensor]:
     Raises:
         ValueError: if it is damaged, or holds something else than weights.
     """
-    check_no_pointer(path)
+    if is_lfs_pointer(path):
+        raise ValueError(lfs_problem(path))
     try:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
