@@ -17,11 +17,11 @@ Keys = tuple[str, ...] | str | None
 
 OPTIONS = {STATE_KEY: "state_key", ACTION_KEY: "action_key"}
 _LIKELY = {
-    STATE_KEY: ("observation.states", "state", "states", "observation.qpos", "qpos", "proprio", "observation.proprio"),
+    STATE_KEY: (f"{STATE_KEY}s", "state", "states", "observation.qpos", "qpos", "proprio", "observation.proprio"),
     ACTION_KEY: ("actions", "observation.action", "actions.joint", "control", "command", "target"),
 }
 _SPLIT = {
-    STATE_KEY: ("observation.state.", "observation.states.", "state.", "states."),
+    STATE_KEY: (f"{STATE_KEY}.", f"{STATE_KEY}s.", "state.", "states."),
     ACTION_KEY: ("action.", "actions."),
 }
 """What keys begin with where the state or the action lies in several streams."""
