@@ -63,6 +63,9 @@ def describe(facts: dict[str, Any]) -> str:
         lines += ["", "left out:", *(f"  {key}: {reason}" for key, reason in facts["left_out"].items())]
     lines += [f"hint: {hint}" for hint in facts["hints"]]
     lines += ["", "tasks:", *(f"  {task}" for task in facts["tasks"])]
+    if facts["without_words"]:
+        shown = ", ".join(map(str, facts["without_words"][:8])) + (", ..." if len(facts["without_words"]) > 8 else "")
+        lines.append(f"  (no instruction in episodes {shown}; training needs --data.default_instruction for them)")
     if facts["recording"]:
         lines += ["", "pictures:", *(f"  {key}: {value}" for key, value in facts["recording"].items())]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stream_keys import StreamKeys, hints
 from tempovla.data.window import gather
-from tempovla.data.words import words_told
+from tempovla.data.words import has_words, steps_without_words, words_told
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeSource, StreamTable
 from tempovla.timeline.window import parse_window
@@ -31,15 +31,12 @@ def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str
         keys: what it calls its state and its action; both are then among the features, joined.
         depth_unit: unit of depth pictures of which the dataset does not tell it.
 
-    Args:
-        root: the dataset.
-        keys: what it calls its state and its action; both are then among the features, joined.
-
     Returns:
         ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
-        ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
-        ``features`` by key, each with ``dtype`` as it is stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and
-        ``warnings`` (what is wrong with it that such a policy does not mind); ``left_out``, why columns that are
+        ``tasks`` (all that the rows are told), ``without_words`` (episodes with steps that are told nothing),
+        ``recording`` (how the pictures were made, where known), and ``features`` by key, each with ``dtype`` as it is
+        stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and ``warnings`` (what is wrong with it that such a
+        policy does not mind); ``left_out``, why columns that are
         declared cannot be read; and ``hints``, which options say what the state or the action is called.
 
     Raises:
@@ -89,7 +86,8 @@ def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str
         },
         "left_out": dict(left_out),
         "hints": hints(source),
-        "tasks": words_told(source),
+        "tasks": [words for words in words_told(source) if has_words(words)],
+        "without_words": list(steps_without_words(source)),
         "recording": dict(source.recording),
     }
 

@@ -142,6 +142,7 @@ class DatasetMeta:
         tasks: instructions by `task_index`; None where there is no such file.
         info: ``meta/info.json``, its version and numbers in one spelling.
         left_out: why columns that are declared are not among `features`, by key.
+        default_instruction: what rows without any words are told; the reader's choice, no file says it.
     """
 
     root: Path
@@ -153,6 +154,7 @@ class DatasetMeta:
     tasks: Mapping[int, str] | None
     info: Mapping[str, Any]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    default_instruction: str = ""
 
 
 def read_info(root: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,11 @@ _NEEDED = (STATE_KEY, ACTION_KEY, "timestamp", "episode_index")
 
 
 def open_dataset(
-    root: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, depth_unit: str | None = None
+    root: str | Path,
+    *,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    depth_unit: str | None = None,
+    default_instruction: str = "",
 ) -> LeRobotSource:
     """Open a LeRobot dataset; ``meta/info.json`` tells its version.
 
@@ -42,6 +47,7 @@ def open_dataset(
         root: the folder that holds ``meta/``.
         cache_bytes: memory for decoded frames and columns, in all [bytes].
         depth_unit: unit of depth pictures of which the dataset does not tell it; see `declared.parse_unit`.
+        default_instruction: what rows without any words are told.
 
     Raises:
         DatasetError: if `root` is no dataset that can be read.
@@ -50,6 +56,7 @@ def open_dataset(
     log_left_out(meta)
     if depth_unit is not None:
         meta = with_depth_unit(meta, depth_unit)
+    meta = replace(meta, default_instruction=default_instruction)
     return LeRobotSource(meta, ByteCache(cache_bytes))
 
 

@@ -27,6 +27,7 @@ from tempovla.data.libero_layout import (
     task_name,
     task_of,
 )
+from tempovla.data.words import has_words
 from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
@@ -100,6 +101,11 @@ class DemoFile:
     task: str
     recording: Mapping[str, Any]
     observed_late: bool
+
+    def with_default(self, instruction: str) -> DemoFile:
+        """The same, with words for demonstrations that have none."""
+        demos = [demo if has_words(demo.instruction) else replace(demo, instruction=instruction) for demo in self.demos]
+        return replace(self, demos=tuple(demos))
 
 
 def demo_files(path: Path) -> list[Path]:

@@ -29,12 +29,15 @@ _NUMBERS = {
 }
 
 
-def open_libero(path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> LiberoHdf5Source:
+def open_libero(
+    path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, default_instruction: str = ""
+) -> LiberoHdf5Source:
     """Open LIBERO's ``<task>_demo.hdf5`` files; nothing in them is executed, and nothing is written beside them.
 
     Args:
         path: a file, or the folder that holds them.
         cache_bytes: memory for pictures that have to be unpacked [bytes].
+        default_instruction: what demonstrations are told for which neither a file nor its name has any words.
 
     Raises:
         DatasetError: if there are none, or one of them is damaged, of another layout, contradicts itself or has
@@ -43,6 +46,8 @@ def open_libero(path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> 
     files = read_files(Path(path))
     if not any(file.demos for file in files):
         raise DatasetError(f"{path}: no demonstration has any step; record some, or give another folder")
+    if default_instruction:
+        files = [file.with_default(default_instruction) for file in files]
     return LiberoHdf5Source(Path(path), files, ByteCache(cache_bytes))
 
 

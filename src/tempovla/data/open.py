@@ -20,6 +20,7 @@ def open_source(
     *,
     keys: StreamKeys | None = None,
     depth_unit: str | None = None,
+    default_instruction: str = "",
 ) -> EpisodeSource:
     """Open a LeRobot dataset or LIBERO's demonstrations; which of them it is, the files tell.
 
@@ -29,6 +30,7 @@ def open_source(
         max_len_data: leave out the steps of an episode beyond so many; see `select`.
         keys: what the dataset calls its state and its action, where that is not ``observation.state`` and ``action``.
         depth_unit: unit of depth pictures of which the dataset does not tell it: ``m``, ``cm``, ``mm`` or metres.
+        default_instruction: what steps without any words of their own are told.
 
     Raises:
         DatasetError: if it is neither, or cannot be used as it is.
@@ -37,9 +39,9 @@ def open_source(
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")
     if (path / "meta").is_dir():
-        source: EpisodeSource = open_dataset(path, depth_unit=depth_unit)
+        source: EpisodeSource = open_dataset(path, depth_unit=depth_unit, default_instruction=default_instruction)
     elif path.is_file() or next(path.glob("*.hdf5"), None) or next(path.glob("*/*.hdf5"), None):
-        source = open_libero(path)
+        source = open_libero(path, default_instruction=default_instruction)
     else:
         raise DatasetError(
             f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5; give the folder "

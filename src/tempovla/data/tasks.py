@@ -16,6 +16,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta, EpisodeRecord
 from tempovla.data.numbers import whole_number
 from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.words import has_words
 
 LOGGER = logging.getLogger(__name__)
 
@@ -105,11 +106,21 @@ class RowTasks:
                     f"{self._tasks_path}: missing, though {record.data_path} has several task_index in episode "
                     f"{record.index}, {sorted(set(index.tolist()))[:4]}; restore the file"
                 )
-            return self._only_words(record)
-        known = self._meta.tasks
+            return self._or_default(self._only_words(record))
         told = {number: self._told(number, record, index) for number in dict.fromkeys(index.tolist())}
+        self._warn_of_others(record, told.values())
+        told = {number: self._or_default(words) for number, words in told.items()}
+        if len(set(told.values())) == 1:
+            return next(iter(told.values()))
+        return tuple(told[number] for number in index.tolist())
+
+    def _or_default(self, words: str) -> str:
+        return words if has_words(words) else self._meta.default_instruction or words
+
+    def _warn_of_others(self, record: EpisodeRecord, told: Iterable[str]) -> None:
+        known = self._meta.tasks or {}
         listed = {known.get(task, "") if isinstance(task, int) else task for task in record.tasks}
-        other = [words for words in told.values() if words and words not in listed]
+        other = [words for words in told if words and words not in listed]
         if other and listed - {""}:
             LOGGER.warning(
                 "%s: episode %d is told %r by task_index, which is not among its tasks %s in meta/; the rows count",
@@ -118,9 +129,6 @@ class RowTasks:
                 other[0],
                 sorted(listed),
             )
-        if len(set(told.values())) == 1:
-            return next(iter(told.values()))
-        return tuple(told[number] for number in index.tolist())
 
     @property
     def _tasks_path(self) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from tempovla.data.errors import DatasetError
 from tempovla.timeline.source import EpisodeSource
 
 
@@ -13,3 +16,43 @@ def words_told(source: EpisodeSource) -> list[str]:
 def episode_words(source: EpisodeSource, episode: int) -> str:
     """The instructions of one episode, in the order in which they occur; they differ where those of the rows differ."""
     return " / ".join(dict.fromkeys(source.instructions(episode)))
+
+
+def has_words(instruction: str) -> bool:
+    """Whether there is any letter or digit, of any script, in an instruction."""
+    return re.search(r"\w", instruction) is not None
+
+
+def steps_without_words(source: EpisodeSource) -> dict[int, int]:
+    """The first step that is told nothing, by episode, of the episodes that have such steps."""
+    found = {}
+    for episode in range(len(source)):
+        told = source.instructions(episode)
+        silent = {words for words in dict.fromkeys(told) if not has_words(words)}
+        if silent:
+            found[episode] = next(step for step, words in enumerate(told) if words in silent)
+    return found
+
+
+def check_words(source: EpisodeSource) -> None:
+    """Refuse a dataset with steps that are told nothing: what is to be done there could not be learned.
+
+    Raises:
+        DatasetError: naming the first such episode and step, and what to do.
+    """
+    silent = steps_without_words(source)
+    if silent:
+        episode, step = next(iter(silent.items()))
+        where = source.episode(episode).origin or f"{source.name}: episode {episode}"
+        told = source.instructions(episode)[step]
+        raise DatasetError(
+            f"{where} has no instruction at step {step} ({told!r}; {len(silent)} of {len(source)} episodes have such "
+            'steps); write it into the dataset, or give them all the same with --data.default_instruction "..."'
+        )
+
+
+def default_problem(instruction: str) -> str | None:
+    """Why an instruction cannot stand in for others; None where it can, or where it is left empty."""
+    if instruction and not has_words(instruction):
+        return f"{instruction!r} holds no word; write an instruction, or leave it empty"
+    return None

@@ -16,7 +16,7 @@ from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
 from tempovla.data.stream_keys import missing_streams
-from tempovla.data.words import words_told
+from tempovla.data.words import check_words, words_told
 from tempovla.recipe.dataset_config import DataConfig, ObservationConfig
 from tempovla.recipe.gripper import gripper_problem
 from tempovla.recipe.statistics import needed_statistics, settle_statistics
@@ -81,6 +81,7 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         data.max_len_data,
         keys=data.stream_keys,
         depth_unit=data.depth_unit,
+        default_instruction=data.default_instruction,
     )
     check_fits(recipe.model, source)
     settle_statistics(source, needed_statistics(recipe.transform, recipe.model))
@@ -94,12 +95,13 @@ def stream_keys(model: Streams) -> tuple[str, ...]:
 
 
 def check_fits(model: Streams, source: EpisodeSource) -> None:
-    """Refuse a dataset whose streams are not what the model reads.
+    """Refuse a dataset whose streams are not what the model reads, or whose steps are told nothing.
 
     Raises:
-        ValueError: naming all streams that differ, and the settings with which the model fits.
+        ValueError: naming all streams that differ, and the settings with which the model fits; or the step.
     """
     refuse_left_out(source.streams, stream_keys(model), source.name)
+    check_words(source)
     found, remedies = [], []
     wanted = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
     absent = [key for key, (_, size) in wanted.items() if size is not None and key not in source.streams]

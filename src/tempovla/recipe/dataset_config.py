@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tempovla.data.declared import parse_unit
 from tempovla.data.stream_keys import StreamKeys
+from tempovla.data.words import default_problem
 from tempovla.transform.scaling import NormalizationMode
 
 
@@ -72,6 +73,8 @@ class DataConfig:
         depth_unit: unit of depth pictures of which the dataset does not tell it: m, cm, mm or the metres of one unit.
         encoding_cache: folder where a recipe that encodes every observation once keeps the encodings, for other runs to
             read; None keeps them in memory alone.
+        default_instruction: what steps are told that have no instruction of their own; where it is left empty, a
+            dataset with such steps is refused.
         state_key: what the dataset calls the state: a key, a slice of one such as `observation.state[0:7]`, or a list
             of these, joined in this order; None is `observation.state`. In control, observations may come by the same
             names.
@@ -88,6 +91,7 @@ class DataConfig:
     validation_batches: int = 4
     depth_unit: str | None = None
     encoding_cache: str | None = None
+    default_instruction: str = ""
     state_key: tuple[str, ...] | str | None = None
     action_key: tuple[str, ...] | str | None = None
 
@@ -109,6 +113,9 @@ class DataConfig:
                     f"data.depth_unit={self.depth_unit} is for data.data_directory; for the datasets of data.mixture "
                     'write "depth_unit" to the "info" of each depth in its meta/info.json'
                 )
+        problem = default_problem(self.default_instruction)
+        if problem is not None:
+            raise ValueError(f"data.default_instruction={problem}")
         if self.encoding_cache == "":
             raise ValueError("data.encoding_cache is empty; give a folder, or null for encodings in memory alone")
         doubled = [name for name, count in Counter(member.key for member in self.mixture).items() if count > 1]

@@ -93,7 +93,7 @@ def diagnose_memory(
     bundle = opened.bundle
     check_has_learned_to_act(bundle, str(checkpoint))
     recipe = recipe_of(bundle, str(checkpoint))
-    source = open_source(dataset, keys=recipe.data.stream_keys)
+    source = open_source(dataset, keys=recipe.data.stream_keys, default_instruction=recipe.data.default_instruction)
     check_fits(recipe.model, source)
     source = raw_state(source)  # observations are given as control gives them
     held_out = _held_out(bundle, recipe, source)

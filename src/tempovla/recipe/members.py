@@ -10,6 +10,7 @@ from tempovla.data.errors import refuse_left_out
 from tempovla.data.memory import preload
 from tempovla.data.open import open_source
 from tempovla.data.stream_keys import missing_streams
+from tempovla.data.words import check_words
 from tempovla.recipe.dataset import Recipe, Streams, load_dataset, stream_keys
 from tempovla.recipe.dataset_config import MemberConfig
 from tempovla.recipe.gripper import gripper_problem
@@ -119,7 +120,14 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
         ValueError: if it is none, or does not fit.
     """
     data, model = recipe.data, recipe.model
-    source = open_source(config.data_directory, data.demos_per_task, data.max_len_data, keys=config.stream_keys)
+    source = open_source(
+        config.data_directory,
+        data.demos_per_task,
+        data.max_len_data,
+        keys=config.stream_keys,
+        default_instruction=data.default_instruction,
+    )
+    check_words(source)
     if config.has_gripper and not model.has_gripper:
         raise ValueError(f"data.mixture: {config.key} has_gripper, but the model has none; set model.has_gripper=true")
     has_gripper = model.has_gripper and config.has_gripper is not False

@@ -57,6 +57,16 @@ class ContextBuilder:
         self._first[row] = True
         self._started[row] = True
 
+    def instruct(self, row: int, instruction: str) -> None:
+        """Tell one row, in the middle of its episode, what to do from now on; what it has seen is kept.
+
+        Raises:
+            ValueError: if no episode was started in the row.
+        """
+        if not self.has_row(row):
+            raise ValueError(f"row {row} has no episode in which it could be told {instruction!r}; reset it first")
+        self._instructions[row] = instruction
+
     def add(self, row: int, actions: NDArray, observation: Mapping[str, NDArray]) -> None:
         """The steps of one row since the last call: the actions taken (n, A), and the observation after the last.
 

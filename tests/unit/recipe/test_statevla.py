@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.rounding import smooth_steps
@@ -22,7 +24,7 @@ from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.mixture import Mixture
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.recipe import statevla
-from tempovla.recipe.dataset import check_fits, load_dataset
+from tempovla.recipe.dataset import check_fits, load_dataset, provenance
 from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.statevla import PHASE_NAMES, build_transform, phase_of, resolve_model, train_phase
 from tempovla.recipe.statevla_config import Phase1Config, StateVLARecipe, StateVLATraining
@@ -316,6 +318,20 @@ def test_a_gripper_that_is_not_binary_is_refused(tmp_path, recipe):
     ):
         check_fits(recipe.model, source)
     check_fits(replace(recipe.model, has_gripper=False), source)
+
+
+def test_a_dataset_whose_steps_are_told_nothing_is_refused_or_told_a_default(recipe):
+    folder = Path(recipe.data.data_directory)
+    tasks = {"task_index": pa.array([0, 1], pa.int64()), "task": pa.array(["task 0", " "])}
+    pq.write_table(pa.table(tasks), folder / "meta/tasks.parquet")
+    with pytest.raises(ValueError, match=r"episode 1 has no instruction at step 0 \(' '; 2 of 4 episodes have such"):
+        load_dataset(recipe)
+    told = replace(recipe, data=replace(recipe.data, default_instruction="do something"))
+    facts = provenance(load_dataset(told), told)
+    assert facts["instructions"] == ["do something", "task 0"]
+    assert facts["recipe"]["data"]["default_instruction"] == "do something"
+    with pytest.raises(ValueError, match=r"data.default_instruction='\.\.\.' holds no word"):
+        replace(recipe.data, default_instruction="...")
 
 
 def test_all_that_does_not_fit_is_said_at_once_with_the_settings_that_do(tmp_path, recipe):

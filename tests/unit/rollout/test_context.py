@@ -218,3 +218,19 @@ def test_what_a_rollout_sees_is_what_a_dataset_reads_at_the_same_step():
             np.testing.assert_array_equal(track.value[0][track.valid[0]].numpy(), reading.value[reading.valid])
             if window.key != ACTION:
                 np.testing.assert_array_equal(track.value[0].numpy(), reading.value)
+
+
+def test_the_words_of_a_row_change_in_the_middle_of_its_episode():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=2)
+    with pytest.raises(ValueError, match="row 1 has no episode in which it could be told 'pull'; reset it first"):
+        builder.instruct(1, "pull")
+    for row in range(2):
+        builder.reset(row, "open", observation(0))
+        builder.add(row, action(1)[None], observation(1))
+    builder.instruct(1, "pull")
+    context = builder.context()
+    assert [task.instruction for task in context.task] == ["open", "pull"]
+    assert shown(context, STATE, 1) == shown(context, STATE, 0)
+    assert context.first.tolist() == [False, False]
+    builder.reset(1, "close", observation(2))
+    assert [task.instruction for task in builder.context().task] == ["open", "close"]
