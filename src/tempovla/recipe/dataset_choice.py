@@ -70,7 +70,7 @@ def choose_dataset(
         observation, action = env_config.spaces()
         here = (*(observation[STATE_KEY].shape or ()), *(action.shape or ()))
         sizes = {
-            name: (facts["embodiment"]["state_dim"], facts["embodiment"]["action_dim"])
+            name: (facts.get("raw_state_dim", facts["embodiment"]["state_dim"]), facts["embodiment"]["action_dim"])
             for name, facts in datasets.items()
         }
         fitting = [name for name in datasets if sizes[name] == here]

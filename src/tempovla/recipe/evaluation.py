@@ -30,6 +30,7 @@ from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon, chunk_length
 from tempovla.timeline import Bundle
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.transform.join import joins_of, raw_size
 
 LOGGER = logging.getLogger(__name__)
 
@@ -203,9 +204,13 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
     check_has_learned_to_act(bundle, where)
     observation, action = env_config.spaces()
     body, here = bundle.embodiment, (*(observation[STATE_KEY].shape or ()), *(action.shape or ()))
-    if (body.state_dim, body.action_dim) != here:
+    forms = [form for join in joins_of(bundle.transform) for form in join.forms.get(STATE_KEY, ())]
+    state_dim = raw_size(forms, STATE_KEY, body.state_dim)
+    if state_dim == 0 and all(window.key != STATE_KEY for window in bundle.windows):
+        state_dim = here[0]  # its dataset has none, and it reads none
+    if (state_dim, body.action_dim) != here:
         raise ValueError(
-            f"{where}: made for {body.name or 'a robot'} with {body.state_dim} state and {body.action_dim} action "
+            f"{where}: made for {body.name or 'a robot'} with {state_dim} state and {body.action_dim} action "
             f"dimensions, but {env_config.title}'s has {here[0]} and {here[1]}; give a checkpoint trained on it"
         )
 

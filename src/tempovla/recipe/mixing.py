@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tempovla.data.joined import forms_of
 from tempovla.data.loader import SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.data.split import split_episodes
@@ -20,11 +21,11 @@ from tempovla.recipe.dataset import (
 )
 from tempovla.recipe.dataset_config import ObservationConfig
 from tempovla.recipe.members import DatasetMixture
-from tempovla.timeline import Window
-from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline import EpisodeSource, Window
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.train.config import TrainConfig
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
-from tempovla.transform.join import JoinStreams
+from tempovla.transform.join import JoinStreams, raw_size
 from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline
 
 
@@ -97,11 +98,19 @@ def mixed_batches(
     return build_loader(together, windows, recipe, training), fixed
 
 
+def _raw_state(source: EpisodeSource) -> dict[str, int]:
+    """How many dimensions a raw observation of the state has, where the policy reads others."""
+    dim = source.embodiment.state_dim
+    raw = raw_size(forms_of(source, STATE_KEY), STATE_KEY, dim)
+    return {} if raw == dim else {"raw_state_dim": raw}
+
+
 def mixture_provenance(mixture: DatasetMixture, recipe: Recipe) -> dict[str, Any]:
     """How a policy came to be, for its bundle; under `datasets`, by name, what a policy of one dataset says of it."""
     datasets = {
         member.name: dataset_facts(member.source)
         | {"embodiment": member.source.embodiment.to_json(), "has_gripper": member.has_gripper}
+        | _raw_state(member.source)
         for member in mixture.members
     }
     facts = {

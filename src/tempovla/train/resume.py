@@ -62,7 +62,7 @@ def check_resumable(
         if before.get(key, _ABSENT) != now.get(key, _ABSENT):
             raise ValueError(
                 f"{where}: {key} was {before.get(key, _ABSENT)!r}, and is {now.get(key, _ABSENT)!r} now; "
-                f"{_remedy(key)}resume with the same settings and data, or start a new run"
+                f"resume with the same settings and data, or start a new run{_remedy(key)}"
             )
     shapes_before = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     shapes_now = {name: tuple(tensor.shape) for name, tensor in live.items()}
@@ -78,7 +78,7 @@ def _remedy(key: str) -> str:
     """What else may be done about a difference."""
     if key not in LENGTH:
         return ""
-    return "set training.extend to continue or restart, which say what becomes of the learning rate, "
+    return "; for another length, set training.extend=continue or restart, which say what becomes of the learning rate"
 
 
 def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -98,6 +98,11 @@ def joins_of(transform: Mapping[str, Any]) -> tuple[JoinStreams, ...]:
     return tuple(JoinStreams.from_json(step) for step in transform["steps"] if step["name"] == "join_streams")
 
 
+def raw_size(forms: Sequence[Form], key: str, joined: int) -> int:
+    """Dimensions that a raw observation of `key` itself has, of a stream of `joined` ones made of `forms`."""
+    return next((part.size for form in forms for part in form if part.key == key), joined)
+
+
 def missing_parts(key: str, forms: Sequence[Form], given: set[str]) -> str:
     """What to say where no form of a stream is given as a whole."""
     first = [part.key for part in forms[0]]

@@ -16,13 +16,17 @@ from tempovla.export.deployed import DeployedPolicy
 from tempovla.export.signature import camera_keys
 from tempovla.recipe.dataset_choice import load_bundle
 from tempovla.recipe.dataset_config import DataConfig, MemberConfig
+from tempovla.recipe.evaluation import check_acts_here
 from tempovla.recipe.offline import evaluate_offline
 from tempovla.recipe.statevla import train_phase
 from tempovla.recipe.vla import train_vla
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
-from tempovla.timeline import Bundle
+from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.timeline.parts import StreamPart
+from tempovla.transform.join import JoinStreams
+from tempovla.transform.pipeline import TransformPipeline
 
 ARM, HAND, CAMERA = "observation.states.arm", "observation.states.hand", "image"
 KEYS = {"state_key": (ARM, HAND), "action_key": ("actions[0]", "actions[1:]")}
@@ -161,3 +165,33 @@ def test_a_list_of_keys_comes_back_from_a_bundle():
     for key in ("state", ("arm", "hand[0:1]"), None):
         config = DataConfig(state_key=key)
         assert config_from_json(DataConfig, config_to_json(config)) == config
+
+
+class Simulator:
+    """Nine state and three action dimensions."""
+
+    title = "toy simulator"
+
+    @staticmethod
+    def spaces():
+        return {STATE: Box((9,))}, Box((3,))
+
+
+class Box:
+    def __init__(self, shape):
+        self.shape = shape
+
+
+def test_a_simulator_is_compared_with_what_the_policy_takes_of_it():
+    windows = (Window(STATE, (0,)), Window(ACTION, (0,)))
+    sliced = JoinStreams({STATE: ((StreamPart(STATE, 9, 0, 7),),)})
+    renamed = JoinStreams({STATE: ((StreamPart("state", 7, 0, 7),), (StreamPart(STATE, 7, 0, 7),))})
+    for join, fits in ((sliced, True), (renamed, False)):
+        transform = TransformPipeline([join])
+        body = Embodiment("arm", 7, 3, 10.0)
+        bundle = Bundle("vla", {}, transform.own_windows(windows), body, transform.to_json(), {})
+        if fits:
+            check_acts_here(bundle, "run", Simulator())
+        else:
+            with pytest.raises(ValueError, match="with 7 state and 3 action dimensions, but toy"):
+                check_acts_here(bundle, "run", Simulator())
