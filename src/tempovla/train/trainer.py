@@ -140,14 +140,12 @@ class Trainer:
         self.graph = parallel(self.loss, config)
         self.parameters = list(trainable_parameters(policy).values())
         self.optimizer = build_optimizer(policy, config)
-        self.device = self.parameters[0].device
+        self.device, self.is_main = self.parameters[0].device, distributed.rank() == 0
         self.ema = None if config.weight_ema_decay is None else WeightEma(policy, config.weight_ema_decay)
-        self.is_main = distributed.rank() == 0
         self.total_steps = config.total_steps(batches.batches_per_epoch)
         self.steps_per_epoch = max(1, batches.batches_per_epoch // config.gradient_accumulation)
-        self.train_step = self.schedule_start = 0
+        self.train_step = self.schedule_start = self.stale_validations = 0
         self.lowest_loss = math.inf
-        self.stale_validations = 0
         self.interval: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self._cpu_base_s = -_cpu_seconds()
