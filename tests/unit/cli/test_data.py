@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tests import libero_recordings, recordings
+from tests import foreign, libero_recordings, recordings
 
 
 def test_inspect_says_what_a_dataset_holds(dataset, tempovla):
@@ -107,3 +107,19 @@ def test_liberos_files_are_inspected_sampled_and_converted(tmp_path, tempovla, f
         fails("data", "inspect", source)
         == f"{source / 'bad.hdf5'}: not an HDF5 file, or cut off at its start; copy it again"
     )
+
+
+def test_stats_shows_and_recomputes_them(tmp_path, tempovla, fails):
+    root = foreign.write_v30(tmp_path / "set", foreign.Foreign(cameras=()))
+    foreign.edit_json(root / "meta/stats.json", lambda stats: stats["action"].update(mean=[1000.0, 0.0]))
+    text = tempovla("data", "stats", root).out
+    assert "action (as the dataset brings them)" in text
+    assert "dimension 0 (a0) has mean 1000" in text
+    assert f"`tempovla data stats {root} --recompute`" in text
+    facts = json.loads(tempovla("data", "stats", root, "--recompute", "--keys", "action", "--json").out)
+    assert list(facts["streams"]) == ["action"]
+    assert facts["problems"] == []
+    own = np.concatenate([foreign.Foreign().action(0, 6), foreign.Foreign().action(1, 5)]).astype(np.float64)
+    np.testing.assert_allclose(facts["streams"]["action"]["statistics"]["q01"], np.quantile(own, 0.01, axis=0))
+    assert "action (computed from the data)" in tempovla("data", "stats", root).out
+    assert "no stream 'acton'; did you mean action" in fails("data", "stats", root, "--keys", "acton")

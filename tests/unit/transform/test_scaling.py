@@ -80,3 +80,20 @@ def test_a_kept_dimension_is_no_measure_for_others() -> None:
     statistics, _ = described({"dx": 1e-4 * MOVING, "gripper": np.sign(MOVING)})
     scaling = fit_scaling("action", statistics, "mean_std", keep=(1,))
     assert scaling.scale.tolist() == [statistics["std"][0], 1.0]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ([0.0, 0.6, 0.1, 0.6], [0.092, 0.107, 0.108, 0.323]),  # the demo's state
+        ([0.0, 0.1, -0.1, 0.3], [0.578, 0.628, 0.657, 0.923]),  # and its actions
+        ([0.05, 0.03, -0.1, 0.0, 0.0, 0.0, 0.1], [0.33, 0.38, 0.44, 0.04, 0.06, 0.08, 0.99]),  # LIBERO's
+        ([0.0, 0.5, 0.0, -2.2, 0.0, 2.8, 0.8, 0.03, -0.03], [0.09, 0.2, 0.1, 0.3, 0.08, 0.3, 0.1, 0.01, 0.01]),
+        ([0.2, 0.17, -0.3, -0.6, 0.1], [0.0015, 0.0028, 0.0009, 0.33, 0.14]),  # a humanoid with an arm that rests
+    ],
+)
+def test_what_robots_record_has_no_floor(mean, std) -> None:
+    statistics = {"mean": np.array(mean), "std": np.array(std)}
+    scaling = fit_scaling("action", statistics, "mean_std")
+    np.testing.assert_array_equal(scaling.scale, std)
+    assert scaling.notes == ()
