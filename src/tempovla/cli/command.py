@@ -6,11 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import jsonargparse
 from jsonargparse import DefaultHelpFormatter, Namespace
 
+from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.stream_keys import StreamKeys
 
 C = TypeVar("C")
@@ -122,6 +123,17 @@ def stream_keys(args: Namespace) -> StreamKeys:
 def add_json_flag(parser: ArgumentParser) -> None:
     """Let a subcommand print its outcome as JSON."""
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for programs")
+
+
+def add_libero_images(parser: ArgumentParser) -> None:
+    """Let a subcommand be told how pictures lie in LIBERO's files, as `data.libero_images` does in training."""
+    parser.add_argument(
+        "--libero-images",
+        dest="libero_images",
+        choices=get_args(LiberoImages),
+        default="auto",
+        help="how pictures lie in LIBERO's files; auto asks the files",
+    )
 
 
 def add_depth_unit(parser: ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.command import Outcome, add_depth_unit, add_json_flag, build_parser
+from tempovla.cli.command import Outcome, add_depth_unit, add_json_flag, add_libero_images, build_parser
 from tempovla.data.convert import convert
 
 EXAMPLES = """
@@ -17,15 +17,16 @@ tempovla data convert libero/libero_object recordings/libero_object
 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
-    parser = build_parser(name, summary, "SRC DST [--depth-unit UNIT]", EXAMPLES)
+    parser = build_parser(name, summary, "SRC DST [--depth-unit UNIT] [--libero-images HOW]", EXAMPLES)
     parser.add_argument("source", metavar="SRC", help="a v2.1 dataset, recorded rollouts or LIBERO's files")
     parser.add_argument("target", metavar="DST", help="folder of the v3.0 dataset to write")
     add_depth_unit(parser)
+    add_libero_images(parser)
     add_json_flag(parser)
     return parser
 
 
 def run(args: Namespace) -> Outcome:
     """Convert the dataset."""
-    episodes = convert(args.source, args.target, depth_unit=args.depth_unit)
+    episodes = convert(args.source, args.target, depth_unit=args.depth_unit, libero_images=args.libero_images)
     return Outcome(f"{args.target}: {episodes} episodes", {"root": args.target, "episodes": episodes})

@@ -12,6 +12,7 @@ from tempovla.cli.command import (
     add_depth_unit,
     add_json_flag,
     add_key_flags,
+    add_libero_images,
     build_parser,
     stream_keys,
 )
@@ -33,6 +34,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "ROOT [--depth-unit UNIT] [--json]", EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
     add_depth_unit(parser)
+    add_libero_images(parser)
     add_key_flags(parser)
     add_json_flag(parser)
     return parser
@@ -40,7 +42,7 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 def run(args: Namespace) -> Outcome:
     """Look into a dataset."""
-    facts = inspect(args.root, stream_keys(args), depth_unit=args.depth_unit)
+    facts = inspect(args.root, stream_keys(args), depth_unit=args.depth_unit, libero_images=args.libero_images)
     return Outcome(describe(facts), facts)
 
 

@@ -12,6 +12,7 @@ from tempovla.cli.command import (
     add_depth_unit,
     add_json_flag,
     add_key_flags,
+    add_libero_images,
     build_parser,
     stream_keys,
 )
@@ -41,6 +42,7 @@ def build(name: str, summary: str) -> ArgumentParser:
         "--out", required=True, metavar="FILE.npz", help="file with KEY (T, ...) and KEY.valid (T,) of every window"
     )
     add_depth_unit(parser)
+    add_libero_images(parser)
     add_key_flags(parser)
     add_json_flag(parser)
     return parser
@@ -52,7 +54,9 @@ def run(args: Namespace) -> Outcome:
     if out.suffix != ".npz":
         raise ValueError(f"--out {out} must end in .npz")
     keys, unit = stream_keys(args), args.depth_unit
-    arrays = sample_windows(args.root, args.episode, args.frame, args.window, keys, depth_unit=unit)
+    arrays = sample_windows(
+        args.root, args.episode, args.frame, args.window, keys, depth_unit=unit, libero_images=args.libero_images
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.carry import Carrier
 from tempovla.data.joined import recorded
 from tempovla.data.lerobot import LeRobotSource
+from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.modality import MODALITY_PATH
 from tempovla.data.new_folder import check_target, new_folder
 from tempovla.data.open import open_source
@@ -27,7 +28,12 @@ _CACHE_BYTES = 64 << 20
 
 
 def convert(
-    source: str | Path, target: str | Path, config: WriterConfig | None = None, *, depth_unit: str | None = None
+    source: str | Path,
+    target: str | Path,
+    config: WriterConfig | None = None,
+    *,
+    depth_unit: str | None = None,
+    libero_images: LiberoImages = "auto",
 ) -> int:
     """Write a dataset as v3.0, and return the number of its episodes.
 
@@ -41,13 +47,14 @@ def convert(
         target: folder that does not exist or is empty; it appears once all is written.
         config: layout of the files.
         depth_unit: unit of depth pictures of which the dataset does not tell it, which the target tells then.
+        libero_images: how pictures lie in LIBERO's files.
 
     Raises:
         DatasetError: if `source` is not a sound dataset, or `target` is not empty or not apart from it.
     """
     target = Path(target)
     check_target(Path(source), target)
-    opened = recorded(open_source(source, depth_unit=depth_unit))
+    opened = recorded(open_source(source, depth_unit=depth_unit, libero_images=libero_images))
     if not isinstance(opened, LeRobotSource):
         with new_folder(target) as folder:
             return _record(opened, folder, config)

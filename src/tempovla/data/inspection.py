@@ -12,6 +12,7 @@ from tempovla.data.declared import names_problem
 from tempovla.data.errors import DatasetError
 from tempovla.data.joined import forms_of, recorded
 from tempovla.data.lerobot import LeRobotSource
+from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stream_keys import StreamKeys, hints
@@ -22,7 +23,13 @@ from tempovla.timeline.source import EpisodeSource, StreamTable
 from tempovla.timeline.window import parse_window
 
 
-def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str | None = None) -> dict[str, Any]:
+def inspect(
+    root: str | Path,
+    keys: StreamKeys | None = None,
+    *,
+    depth_unit: str | None = None,
+    libero_images: LiberoImages = "auto",
+) -> dict[str, Any]:
     """What a dataset holds, as plain JSON values. All that training on its state, action and cameras would read is
     checked on the way, without decoding pictures behind their headers.
 
@@ -30,6 +37,7 @@ def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str
         root: the dataset.
         keys: what it calls its state and its action; both are then among the features, joined.
         depth_unit: unit of depth pictures of which the dataset does not tell it.
+        libero_images: how pictures lie in LIBERO's files.
 
     Returns:
         ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
@@ -43,7 +51,7 @@ def inspect(root: str | Path, keys: StreamKeys | None = None, *, depth_unit: str
         DatasetError: if it is no dataset, or training on it would be refused: a file is missing or truncated,
             contradicts the metadata, or holds values that cannot be read, or the statistics are not those of the rows.
     """
-    source = open_source(root, keys=keys, depth_unit=depth_unit)
+    source = open_source(root, keys=keys, depth_unit=depth_unit, libero_images=libero_images)
     files = recorded(source)
     warnings: dict[str, list[str]] = {}
     left_out: Mapping[str, str] = {}
@@ -105,6 +113,7 @@ def sample_windows(
     keys: StreamKeys | None = None,
     *,
     depth_unit: str | None = None,
+    libero_images: LiberoImages = "auto",
 ) -> dict[str, NDArray[Any]]:
     """Windows around one frame.
 
@@ -115,6 +124,7 @@ def sample_windows(
         windows: ``KEY=OFFSETS``, e.g. ``action=0:16`` or ``observation.state=-0.2s,0s``.
         keys: what the dataset calls its state and its action.
         depth_unit: unit of depth pictures of which the dataset does not tell it.
+        libero_images: how pictures lie in LIBERO's files.
 
     Returns:
         For each window ``KEY`` (T, ...), images uint8 (T, H, W, 3) RGB, depth float32 (T, H, W, 1) metres, and
@@ -124,7 +134,7 @@ def sample_windows(
         DatasetError: if there is no such dataset, episode, frame or stream.
         ValueError: if a window is not readable.
     """
-    source = open_source(root, keys=keys, depth_unit=depth_unit)
+    source = open_source(root, keys=keys, depth_unit=depth_unit, libero_images=libero_images)
     arrays: dict[str, NDArray[Any]] = {}
     for text in windows:
         window = parse_window(text, source.rate_hz)

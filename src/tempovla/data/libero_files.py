@@ -18,10 +18,11 @@ from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
     HAND,
-    IMAGE_CONVENTION,
     JOINTS,
     RECORDING_ENTRY,
+    STORED_AS,
     WIDTHS,
+    LiberoImages,
     demo_number,
     instruction_of,
     task_name,
@@ -53,7 +54,7 @@ class Frames:
         offset: the first byte in the file of pictures that lie in it as they are, one after the other; None where
             they are compressed or in chunks.
         block: how many pictures are unpacked at once, where they are.
-        bottom_first: whether the bottom row comes first.
+        stored: how they lie there.
     """
 
     path: Path
@@ -61,7 +62,7 @@ class Frames:
     shape: tuple[int, int, int, int]
     offset: int | None
     block: int
-    bottom_first: bool
+    stored: LiberoImages
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def demo_files(path: Path) -> list[Path]:
     return files
 
 
-def read_files(path: Path) -> list[DemoFile]:
+def read_files(path: Path, images: LiberoImages = "auto") -> list[DemoFile]:
     """All demonstrations of a folder or file.
 
     A demonstration that a writer was just about to move into its task's file is there twice, and is taken once.
@@ -137,7 +138,7 @@ def read_files(path: Path) -> list[DemoFile]:
     seen: set[tuple[str, str]] = set()
     files = []
     for file in demo_files(path):
-        content = read_file(file)
+        content = read_file(file, images)
         is_part = ".part-" in file.name
         demos = tuple(d for d in content.demos if not (is_part and (task_of(file), d.name) in seen))
         seen |= {(task_of(file), demo.name) for demo in demos}
@@ -150,18 +151,18 @@ def read_files(path: Path) -> list[DemoFile]:
     return files
 
 
-def read_file(path: Path) -> DemoFile:
+def read_file(path: Path, images: LiberoImages = "auto") -> DemoFile:
     """All demonstrations of one file, in the order of their numbers."""
     with open_hdf5(path) as file:
         try:
-            return _read_opened(path, file)
+            return _read_opened(path, file, images)
         except DatasetError:
             raise
         except HDF5_ERRORS as error:
             raise damaged(path, error) from None
 
 
-def _read_opened(path: Path, file: h5py.File) -> DemoFile:
+def _read_opened(path: Path, file: h5py.File, images: LiberoImages) -> DemoFile:
     data = file.get("data")
     if not isinstance(data, h5py.Group):
         there = sorted(map(str, file)) or "nothing"
@@ -170,8 +171,8 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
     if not numbers:
         raise DatasetError(f"{path}: has no demonstrations, groups data/demo_N; leave it out or copy it again")
     instruction = _instruction(path, data)
-    bottom_first = _text(data, "macros_image_convention") in ("", IMAGE_CONVENTION)
-    demos = [_read_demo(path, numbers[n], data[numbers[n]], instruction, bottom_first) for n in sorted(numbers)]
+    stored = _stored(path, data) if images == "auto" else images
+    demos = [_read_demo(path, numbers[n], data[numbers[n]], instruction, stored) for n in sorted(numbers)]
     late = observed_late(data, [demo for demo in demos if demo.length > 0])
     demos = _without_empty(path, demos, least=2 if late else 1)
     if late:
@@ -183,6 +184,17 @@ def _read_opened(path: Path, file: h5py.File) -> DemoFile:
         )
     task = task_name(path, _text(data, "bddl_file_name"))
     return DemoFile(tuple(demos), task, recording, late)
+
+
+def _stored(path: Path, data: h5py.Group) -> LiberoImages:
+    """How the file says that its pictures lie in it."""
+    convention = _text(data, "macros_image_convention")
+    if convention not in STORED_AS:
+        raise DatasetError(
+            f"{path}: macros_image_convention is {convention!r}, neither opengl nor opencv; say how the pictures lie "
+            "there with --data.libero_images bottom_first, upright or turned (--libero-images of tempovla data)"
+        )
+    return STORED_AS[convention]
 
 
 def _without_empty(path: Path, demos: Sequence[Demo], least: int) -> list[Demo]:
@@ -245,7 +257,7 @@ def damaged(path: Path, error: Exception, where: str = "") -> DatasetError:
     return DatasetError(f"{path}: {where}damaged or cut off ({reason}); copy it again")
 
 
-def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, bottom_first: bool) -> Demo:
+def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, stored: LiberoImages) -> Demo:
     where = f"{path}: {name}"
     if not isinstance(demo, h5py.Group):
         raise DatasetError(f"{where} is no group of actions and obs; leave the file out, or record it again")
@@ -259,7 +271,7 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, bottom
         numbers[EE_STATE_KEY] = _side_by_side(where, lengths, *(columns[key] for key in HAND))
     frames = {}
     for key, camera in CAMERAS.items():
-        frames[key] = _frames(where, path, demo, f"obs/{camera}", bottom_first)
+        frames[key] = _frames(where, path, demo, f"obs/{camera}", stored)
         lengths[f"obs/{camera}"] = frames[key].shape[0]
     _refuse_unequal(where, lengths)
     return Demo(path, name, instruction, numbers, frames)
@@ -296,7 +308,7 @@ def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
     return values
 
 
-def _frames(where: str, path: Path, demo: h5py.Group, key: str, bottom_first: bool) -> Frames:
+def _frames(where: str, path: Path, demo: h5py.Group, key: str, stored: LiberoImages) -> Frames:
     dataset = _dataset(where, demo, key)
     if dataset.dtype != np.uint8 or dataset.ndim != 4 or dataset.shape[3] != 3:
         raise DatasetError(
@@ -311,7 +323,7 @@ def _frames(where: str, path: Path, demo: h5py.Group, key: str, bottom_first: bo
         if missing > 0:
             raise DatasetError(f"{path}: cut off, {missing} bytes of {key} are missing; copy it again")
     block = dataset.chunks[0] if dataset.chunks else max(1, len(dataset))
-    return Frames(path, f"{demo.name}/{key}", dataset.shape, offset, block, bottom_first)
+    return Frames(path, f"{demo.name}/{key}", dataset.shape, offset, block, stored)
 
 
 def _side_by_side(where: str, lengths: Mapping[str, int], *parts: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -41,7 +41,9 @@ class FrameReader:
             DatasetError: if the file is gone, cut off or damaged.
         """
         picture = self._unpacked(frames, step) if frames.offset is None else self._plain(frames, frames.offset, step)
-        return picture[::-1] if frames.bottom_first else picture
+        if frames.stored == "turned":
+            return picture[:, ::-1]
+        return picture[::-1] if frames.stored == "bottom_first" else picture
 
     def _plain(self, frames: Frames, offset: int, step: int) -> NDArray[np.uint8]:
         shape = frames.shape[1:]

@@ -15,7 +15,7 @@ from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
-from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES
+from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, LiberoImages
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -30,7 +30,11 @@ _NUMBERS = {
 
 
 def open_libero(
-    path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, default_instruction: str = ""
+    path: str | Path,
+    *,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    default_instruction: str = "",
+    images: LiberoImages = "auto",
 ) -> LiberoHdf5Source:
     """Open LIBERO's ``<task>_demo.hdf5`` files; nothing in them is executed, and nothing is written beside them.
 
@@ -38,17 +42,18 @@ def open_libero(
         path: a file, or the folder that holds them.
         cache_bytes: memory for pictures that have to be unpacked [bytes].
         default_instruction: what demonstrations are told for which neither a file nor its name has any words.
+        images: how pictures lie in the files.
 
     Raises:
         DatasetError: if there are none, or one of them is damaged, of another layout, contradicts itself or has
             numbers that are not finite.
     """
-    files = read_files(Path(path))
+    files = read_files(Path(path), images)
     if not any(file.demos for file in files):
         raise DatasetError(f"{path}: no demonstration has any step; record some, or give another folder")
     if default_instruction:
         files = [file.with_default(default_instruction) for file in files]
-    return LiberoHdf5Source(Path(path), files, ByteCache(cache_bytes))
+    return LiberoHdf5Source(Path(path), files, ByteCache(cache_bytes), images)
 
 
 class LiberoHdf5Source:
@@ -60,7 +65,8 @@ class LiberoHdf5Source:
     Numbers are held in memory, pictures are read when they are asked for.
     """
 
-    def __init__(self, path: Path, files: Sequence[DemoFile], cache: ByteCache) -> None:
+    def __init__(self, path: Path, files: Sequence[DemoFile], cache: ByteCache, images: LiberoImages = "auto") -> None:
+        self._images = images
         self.path = path
         self.cache = cache
         self._demos = [demo for file in files for demo in file.demos]
@@ -141,7 +147,8 @@ class LiberoHdf5Source:
     def content_hash(self, keys: Collection[str]) -> str:
         """Of the files as they are, whatever the streams, and of the demonstrations' places; see `ContentHashing`."""
         hashes = hash_files(demo.path for demo in self._demos)
-        return hash_json([[hashes[demo.path], demo.name] for demo in self._demos])
+        places = [[hashes[demo.path], demo.name] for demo in self._demos]
+        return hash_json(places if self._images == "auto" else [self._images, places])
 
     def _require(self, key: str) -> None:
         if key not in self.streams:

@@ -8,7 +8,9 @@ row first. Everywhere else in TempoVLA the top row comes first.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
@@ -28,6 +30,13 @@ WIDTHS = {"actions": LIBERO_PANDA.action_dim, **dict(zip((*JOINTS, *HAND), (7, 2
 
 IMAGE_CONVENTION = "opengl"
 """Value of the attribute ``macros_image_convention`` of files whose pictures have the bottom row first."""
+
+LiberoImages = Literal["auto", "bottom_first", "upright", "turned"]
+"""How pictures lie in a file: as OpenGL draws them, the bottom row first; as one sees them; or OpenGL's turned by 180
+degrees, as OpenVLA shows them to its models, so that left and right are exchanged. `auto` asks the file."""
+
+STORED_AS: Mapping[str, LiberoImages] = {"": "bottom_first", IMAGE_CONVENTION: "bottom_first", "opencv": "upright"}
+"""What the attribute ``macros_image_convention`` says of it."""
 
 RECORDING_ENTRY = "tempovla"
 """Where in the attribute ``env_args`` our own files say how their pictures were made."""

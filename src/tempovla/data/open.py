@@ -7,6 +7,7 @@ from pathlib import Path
 from tempovla.data.errors import DatasetError
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.libero_hdf5 import open_libero
+from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.modality import with_modality
 from tempovla.data.selection import select
 from tempovla.data.stream_keys import StreamKeys, with_keys
@@ -21,6 +22,7 @@ def open_source(
     keys: StreamKeys | None = None,
     depth_unit: str | None = None,
     default_instruction: str = "",
+    libero_images: LiberoImages = "auto",
 ) -> EpisodeSource:
     """Open a LeRobot dataset or LIBERO's demonstrations; which of them it is, the files tell.
 
@@ -31,6 +33,7 @@ def open_source(
         keys: what the dataset calls its state and its action, where that is not ``observation.state`` and ``action``.
         depth_unit: unit of depth pictures of which the dataset does not tell it: ``m``, ``cm``, ``mm`` or metres.
         default_instruction: what steps without any words of their own are told.
+        libero_images: how pictures lie in LIBERO's files.
 
     Raises:
         DatasetError: if it is neither, or cannot be used as it is.
@@ -39,9 +42,13 @@ def open_source(
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")
     if (path / "meta").is_dir():
+        if libero_images != "auto":
+            raise DatasetError(
+                f"{path}: is a LeRobot dataset, but libero_images={libero_images} is for LIBERO's HDF5; leave it out"
+            )
         source: EpisodeSource = open_dataset(path, depth_unit=depth_unit, default_instruction=default_instruction)
     elif path.is_file() or next(path.glob("*.hdf5"), None) or next(path.glob("*/*.hdf5"), None):
-        source = open_libero(path, default_instruction=default_instruction)
+        source = open_libero(path, default_instruction=default_instruction, images=libero_images)
     else:
         raise DatasetError(
             f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5; give the folder "

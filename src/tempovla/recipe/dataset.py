@@ -82,6 +82,7 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         keys=data.stream_keys,
         depth_unit=data.depth_unit,
         default_instruction=data.default_instruction,
+        libero_images=data.libero_images,
     )
     check_fits(recipe.model, source)
     settle_statistics(source, needed_statistics(recipe.transform, recipe.model))

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from tempovla.data.declared import parse_unit
+from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.stream_keys import StreamKeys
 from tempovla.data.words import default_problem
 from tempovla.transform.scaling import NormalizationMode
@@ -24,6 +25,7 @@ class MemberConfig:
         name: what evaluation calls it; the folder's name where left empty.
         cameras: its own key of each camera of the model that it calls otherwise; null for one that it does not have.
         has_gripper: whether its last action dimension is a binary gripper in {-1, +1}; None: where the model has one.
+        libero_images: how pictures lie in its files, see `DataConfig`.
         state_key: what it calls the state; see `DataConfig`.
         action_key: what it calls the action; see `DataConfig`.
     """
@@ -33,6 +35,7 @@ class MemberConfig:
     name: str = ""
     cameras: Mapping[str, str | None] = field(default_factory=dict)
     has_gripper: bool | None = None
+    libero_images: LiberoImages = "auto"
     state_key: tuple[str, ...] | str | None = None
     action_key: tuple[str, ...] | str | None = None
 
@@ -75,6 +78,8 @@ class DataConfig:
             read; None keeps them in memory alone.
         default_instruction: what steps are told that have no instruction of their own; where it is left empty, a
             dataset with such steps is refused.
+        libero_images: how pictures lie in LIBERO's files: as each file says, or bottom_first (as OpenGL draws them),
+            upright, or turned (OpenGL's turned by 180 degrees, as in files made for OpenVLA).
         state_key: what the dataset calls the state: a key, a slice of one such as `observation.state[0:7]`, or a list
             of these, joined in this order; None is `observation.state`. In control, observations may come by the same
             names.
@@ -92,6 +97,7 @@ class DataConfig:
     depth_unit: str | None = None
     encoding_cache: str | None = None
     default_instruction: str = ""
+    libero_images: LiberoImages = "auto"
     state_key: tuple[str, ...] | str | None = None
     action_key: tuple[str, ...] | str | None = None
 
@@ -113,6 +119,11 @@ class DataConfig:
                     f"data.depth_unit={self.depth_unit} is for data.data_directory; for the datasets of data.mixture "
                     'write "depth_unit" to the "info" of each depth in its meta/info.json'
                 )
+        if self.mixture and self.libero_images != "auto":
+            raise ValueError(
+                f"data.libero_images={self.libero_images} is of data.data_directory; give each dataset of data.mixture "
+                "its own libero_images"
+            )
         problem = default_problem(self.default_instruction)
         if problem is not None:
             raise ValueError(f"data.default_instruction={problem}")

@@ -93,7 +93,12 @@ def diagnose_memory(
     bundle = opened.bundle
     check_has_learned_to_act(bundle, str(checkpoint))
     recipe = recipe_of(bundle, str(checkpoint))
-    source = open_source(dataset, keys=recipe.data.stream_keys, default_instruction=recipe.data.default_instruction)
+    source = open_source(
+        dataset,
+        keys=recipe.data.stream_keys,
+        default_instruction=recipe.data.default_instruction,
+        libero_images=recipe.data.libero_images,
+    )
     check_fits(recipe.model, source)
     source = raw_state(source)  # observations are given as control gives them
     held_out = _held_out(bundle, recipe, source)

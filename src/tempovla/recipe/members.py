@@ -126,6 +126,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
         data.max_len_data,
         keys=config.stream_keys,
         default_instruction=data.default_instruction,
+        libero_images=config.libero_images,
     )
     check_words(source)
     if config.has_gripper and not model.has_gripper:

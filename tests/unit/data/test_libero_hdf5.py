@@ -8,11 +8,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from tests.foreign import Foreign, write_v21
 from tests.libero_recordings import AGENT, MILK, SOUP, WRIST, episode, instruction, record
 
 from tempovla.data import libero_frames
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
+from tempovla.data.fingerprint import dataset_fingerprint
 from tempovla.data.inspection import inspect, sample_windows
 from tempovla.data.libero_hdf5 import LiberoHdf5Source, open_libero
 from tempovla.data.libero_layout import EE_STATE_KEY
@@ -20,6 +22,7 @@ from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
+from tempovla.data.open import open_source
 from tempovla.data.statistics import of_values
 from tempovla.timeline import Window
 from tempovla.timeline.bodies import LIBERO_PANDA
@@ -317,3 +320,36 @@ def test_converted_demonstrations_are_the_same(tmp_path: Path) -> None:
         assert source.read(index, AGENT, [0]).value.shape == (1, 32, 32, 3)
     with pytest.raises(DatasetError, match="not empty"):
         convert(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_user_may_say_how_the_pictures_lie_in_the_files(tmp_path: Path) -> None:
+    (frames,) = record(tmp_path, (5,), (MILK,))
+    upright = frames[AGENT][2]
+    fingerprints = set()
+    for images, stored in {
+        "upright": upright,
+        "bottom_first": upright[::-1],
+        "turned": np.rot90(upright[::-1], 2),  # what OpenVLA makes of the pictures that OpenGL draws
+    }.items():
+        with h5py.File(only_file(tmp_path), "a") as file:
+            file["data/demo_0/obs/agentview_rgb"][2] = stored
+        source = open_source(tmp_path, libero_images=images)
+        np.testing.assert_array_equal(source.read(0, AGENT, [2]).value[0], upright)
+        fingerprints.add(dataset_fingerprint(source, [AGENT]))
+    assert len({*fingerprints, dataset_fingerprint(open_source(tmp_path), [AGENT])}) == 4
+
+
+def test_a_convention_that_nobody_knows_is_refused_with_the_setting(tmp_path: Path) -> None:
+    (frames,) = record(tmp_path, (5,), (MILK,))
+    with h5py.File(only_file(tmp_path), "a") as file:
+        file["data"].attrs["macros_image_convention"] = "rotated"
+    with pytest.raises(DatasetError, match=r"macros_image_convention is 'rotated', neither opengl nor opencv; say how"):
+        open_source(tmp_path)
+    read = open_source(tmp_path, libero_images="bottom_first").read(0, AGENT, [2]).value[0]
+    np.testing.assert_array_equal(read, frames[AGENT][2])
+
+
+def test_how_pictures_lie_is_no_question_of_a_lerobot_dataset(tmp_path: Path) -> None:
+    write_v21(tmp_path / "set", Foreign(cameras=(), lengths=(2,)))
+    with pytest.raises(DatasetError, match="is a LeRobot dataset, but libero_images=upright is for LIBERO's HDF5"):
+        open_source(tmp_path / "set", libero_images="upright")
