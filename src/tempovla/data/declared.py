@@ -123,6 +123,12 @@ def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
     return replace(meta, features=features)
 
 
+def is_flagged_depth(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry says that its pictures hold distances."""
+    info = _picture_info(entry)
+    return any(info.get(name) is True for name in ("is_depth_map", "video.is_depth_map"))
+
+
 def _feature(key: str, entry: Any) -> Feature:
     """One column.
 
@@ -135,8 +141,7 @@ def _feature(key: str, entry: Any) -> Feature:
     if dtype == "string":
         raise ValueError(f"declares {key!r} as text, which no stream holds; encode it as numbers to read it")
     shape = _shape(key, entry)
-    info = _picture_info(entry)
-    flagged = any(info.get(name) is True for name in ("is_depth_map", "video.is_depth_map"))
+    info, flagged = _picture_info(entry), is_flagged_depth(entry)
     if dtype in _PICTURE_DTYPES or dtype == "depth":
         if not flagged and dtype != "depth":
             axis = _channel_axis(shape, entry.get("names"), (1, 3))

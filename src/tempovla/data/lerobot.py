@@ -17,7 +17,7 @@ from tempovla.data.availability import leave_out_absent, log_left_out
 from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.columns import Columns
 from tempovla.data.dataset_statistics import DatasetStatistics
-from tempovla.data.declared import with_depth_unit
+from tempovla.data.declared import is_flagged_depth, with_depth_unit
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
@@ -277,13 +277,16 @@ class LeRobotSource:
 
     def _check_left_out(self) -> None:
         """Refuse a dataset whose state or action, or all of whose cameras, are declared but cannot be read."""
-        left_out = dict(self.meta.left_out)
-        declared = self.meta.info["features"]
-        entries = {key: declared[key] for key in left_out if isinstance(declared[key], Mapping)}
-        cameras = [key for key, entry in entries.items() if entry.get("dtype") in ("image", "video")]
-        wanted = [key for key in (STATE_KEY, ACTION_KEY) if key in left_out]
+        wanted = [key for key in (STATE_KEY, ACTION_KEY) if key in self.meta.left_out]
         if not any(feature.is_camera for feature in self.meta.features.values()):
-            wanted += cameras
+            entries = {key: self.meta.info["features"][key] for key in self.meta.left_out}
+            wanted += [
+                key
+                for key, entry in entries.items()
+                if isinstance(entry, Mapping)
+                and entry.get("dtype") in ("image", "video")
+                and not is_flagged_depth(entry)
+            ]
         if wanted:
             raise unknown_stream(wanted[0], self.streams, self.name)
 
