@@ -64,7 +64,7 @@ class Carrier:
                 self.lost[key] = source.meta.left_out.get(key, reason)
                 continue
             self._carried.append(key)
-            self.entries[key] = _told(entry, feature)
+            self.entries[key] = with_unit(entry, feature)
         undeclared = {name for schema in self._schemas.values() for name in schema.names} - set(declared)
         self.lost |= dict.fromkeys(sorted(undeclared - set(BOOKKEEPING)), "meta/info.json does not declare it")
 
@@ -157,8 +157,10 @@ class Carrier:
         return video_encode.encode(frames, fps, self._config.video)
 
 
-def _told(entry: Mapping[str, Any], feature: Feature | None) -> dict[str, Any]:
+def with_unit(entry: Any, feature: Feature | None) -> Any:
     """An entry of ``info.json``, with the unit of depth pictures that was asked for."""
+    if not isinstance(entry, Mapping):
+        return entry
     info = entry.get("info")
     info = dict(info) if isinstance(info, Mapping) else {}
     unit = None if feature is None or feature.depth is None else feature.depth.unit_m

@@ -11,13 +11,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache
-from tempovla.data.carry import Carrier
+from tempovla.data.carry import Carrier, with_unit
+from tempovla.data.errors import DatasetError
+from tempovla.data.files import Staging
 from tempovla.data.joined import recorded
+from tempovla.data.layout import DatasetMeta
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.modality import MODALITY_PATH
 from tempovla.data.new_folder import check_target, new_folder
 from tempovla.data.open import open_source
+from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stored_statistics import episode_statistics
 from tempovla.data.writer import DatasetWriter, WriterConfig, infer_features
 from tempovla.timeline.source import EpisodeSource
@@ -60,11 +64,23 @@ def convert(
             return _record(opened, folder, config)
     opened = opened.with_cache(ByteCache(_CACHE_BYTES))
     problems = opened.check()
+    if opened.meta.version == "v3.0":  # other datasets get statistics of their rows
+        for line in statistics_problems(opened):
+            raise DatasetError(line)
     with new_folder(target) as folder:
         if opened.meta.version == "v3.0":
             shutil.copytree(opened.meta.root, folder)
+            _tell_units(opened.meta, folder)
             return len(opened)
         return _rewrite(opened, problems, folder, config or WriterConfig())
+
+
+def _tell_units(meta: DatasetMeta, folder: Path) -> None:
+    """Write the unit of depth pictures that was asked for into a copy, where the dataset does not tell it."""
+    told = {key: with_unit(entry, meta.features.get(key)) for key, entry in meta.info["features"].items()}
+    if told != meta.info["features"]:
+        Staging(folder).publish_json({**meta.info, "features": told}, folder / "meta" / "info.json", indent=4)
+        Staging(folder).clear()
 
 
 def _rewrite(source: LeRobotSource, problems: Collection[str], folder: Path, config: WriterConfig) -> int:

@@ -11,7 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.foreign import ACTION, FRONT, SIDE, STATE, Foreign, encode_image, picture, read_picture, write_v21, write_v30
+from tests.foreign import (
+    ACTION,
+    FRONT,
+    SIDE,
+    STATE,
+    WRITERS,
+    Foreign,
+    encode_image,
+    picture,
+    read_picture,
+    write_v21,
+    write_v30,
+)
 
 from tempovla.data.convert import convert
 from tempovla.data.errors import DatasetError, UnknownStreamError
@@ -163,16 +175,26 @@ DEPTHS = {
 }
 
 
-@pytest.mark.parametrize("kind", DEPTHS)
-def test_depth_is_read_in_metres_and_converted(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "version"),
+    [
+        ("png", "v2.1"),
+        ("png", "v3.0"),
+        ("binary", "v2.1"),
+        ("numbers", "v2.1"),
+        ("numbers", "v3.0"),
+        ("tiff of floats", "v2.1"),
+    ],
+)
+def test_depth_is_read_in_metres_and_converted(tmp_path: Path, kind: str, version: str) -> None:
     entry, unit = DEPTHS[kind]
-    root = write_v21(tmp_path / "old", with_column(DEPTH, entry, depth_column(kind)))
+    root = WRITERS[version](tmp_path / "old", with_column(DEPTH, entry, depth_column(kind)))
     window = [f"{DEPTH}=0,1"]
     facts = inspect(root)["features"]
     assert (facts[DEPTH]["kind"], facts[DEPTH]["shape"], facts[FRONT]["kind"]) == ("depth", [SIDE, SIDE, 1], "image")
     if unit is not None:
         assert "nobody says in which unit; give --depth-unit" in facts[DEPTH]["warnings"][0]
-        with pytest.raises(DatasetError, match=rf"'{DEPTH}' row 0: nobody says in which unit; give --depth-unit mm"):
+        with pytest.raises(DatasetError, match=rf"'{DEPTH}' row \d: nobody says in which unit; give --depth-unit mm"):
             sample_windows(root, 1, 0, window)
     assert inspect(root, depth_unit=unit)["features"][DEPTH]["warnings"] == []
     convert(root, tmp_path / "new", depth_unit=unit)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.foreign import WRITERS, Foreign, edit_json, write_v30
 from tests.recordings import ACTION, FRONT, STATE, WRIST, episode
 
 from tempovla.data import video_encode
@@ -70,3 +71,23 @@ def test_nothing_is_overwritten(source: str, tmp_path: Path) -> None:
     convert(FIXTURES / "v21_images", tmp_path / "new")
     with pytest.raises(DatasetError, match="nothing is overwritten"):
         convert(FIXTURES / source, tmp_path / "new")
+
+
+def test_a_copy_of_statistics_that_are_not_the_rows_is_refused(tmp_path: Path) -> None:
+    root = write_v30(tmp_path / "old", Foreign())
+    edit_json(root / "meta/stats.json", lambda stats: stats["action"].update(mean=[1000.0, 0.0], std=[0.001, 1.0]))
+    with pytest.raises(DatasetError, match=r"do not fit the data: .* `tempovla data stats .* --recompute`"):
+        convert(root, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("version", WRITERS)
+def test_the_source_stays_byte_for_byte_whatever_happens(tmp_path: Path, version: str) -> None:
+    root = WRITERS[version](tmp_path / "old", Foreign(lengths=(3, 2)))
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    for target in (root, root / "inside", tmp_path):
+        with pytest.raises(DatasetError, match="stays as it is; give another folder"):
+            convert(root, target)
+    convert(root, tmp_path / "new")
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
