@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.container import InputContainer
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -90,7 +91,8 @@ class VideoFile:
                     "turned, e.g. ffmpeg -i IN OUT.mp4"
                 )
             flags = _EXACT if _is_deep(frame.format.name) else None
-            image = self._reformatter.reformat(frame, format="rgb24", interpolation=flags).to_ndarray()
+            # With threads of its own, freeing it in a forked worker would wait for them for ever.
+            image = self._reformatter.reformat(frame, format="rgb24", interpolation=flags, threads=1).to_ndarray()
             yield number, np.asarray(image, dtype=np.uint8)
 
     def decode_levels(self, numbers: Sequence[int], bits: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
@@ -165,7 +167,7 @@ class VideoFile:
         self._next, self._reason = -1, "a frame is missing"
         self._container.close()
         self._open()
-        self._frames = self._decoded(int(self.index.entry_pts[0]))
+        self._frames = self._decoded(self._container, self._stream, int(self.index.entry_pts[0]))
 
     def _seek(self, entry: int) -> None:
         self._next, self._reason = -1, "a frame is missing"
@@ -174,14 +176,17 @@ class VideoFile:
         except av.FFmpegError as error:
             self._frames, self._reason = iter(()), first_line(error)
         else:
-            self._frames = self._decoded(int(self.index.entry_pts[entry]))
+            self._frames = self._decoded(self._container, self._stream, int(self.index.entry_pts[entry]))
 
-    def _decoded(self, first_pts: int) -> Iterator[av.VideoFrame]:
-        """Frames from where the file stands, or none if it stands behind the entry point."""
+    @staticmethod
+    def _decoded(container: InputContainer, stream: VideoStream, first_pts: int) -> Iterator[av.VideoFrame]:
+        """Frames from where a container stands, or none if it stands behind the entry point.
+
+        This knows no `VideoFile`, as the two would be a cycle that is freed late, perhaps in a forked process.
+        """
         has_begun = False
-        for packet in self._container.demux(self._stream):
+        for packet in container.demux(stream):
             if not has_begun and (packet.pts is None or packet.pts > first_pts):
-                self._reason = "its start is not found"
                 return
             has_begun = True
             yield from packet.decode()

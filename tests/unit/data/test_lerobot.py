@@ -136,8 +136,8 @@ def test_only_wanted_frames_are_decoded(tmp_path: Path) -> None:
     video = source._videos._pool.get(source.meta.episodes[0].videos[FRONT].path)
     original = video._decoded
 
-    def counted(first_pts):
-        for frame in original(first_pts):
+    def counted(*place):
+        for frame in original(*place):
             decoded.append(frame.pts)
             yield frame
 

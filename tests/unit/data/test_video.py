@@ -2,6 +2,7 @@
 
 import struct
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -289,6 +290,17 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12345\n")
     with pytest.raises(DatasetError, match=r"a\.mp4: a pointer of Git LFS, not the video; fetch it with git lfs pull"):
         VideoFile(path)
+
+
+def test_a_forked_process_may_free_a_file_that_it_did_not_open(tmp_path: Path) -> None:
+    """A thread of the file's would exist in the first process only, and freeing the file would wait for it."""
+    video = VideoFile(encode(tmp_path / "a.mp4", 8, H264))
+    before = {thread.name for thread in Path("/proc/self/task").iterdir()}
+    assert steps_of(video, [5, 1]) == [5, 1]
+    assert {thread.name for thread in Path("/proc/self/task").iterdir()} <= before
+    collected = weakref.ref(video)
+    del video
+    assert collected() is None
 
 
 EIGHT_BIT, TEN_BIT = ("yuv420p", "yuv444p"), ("yuv420p10le", "yuv444p10le")
