@@ -288,7 +288,7 @@ def test_turned_frames_are_refused(tmp_path: Path) -> None:
 def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12345\n")
-    with pytest.raises(DatasetError, match=r"a\.mp4: a pointer of Git LFS, not the video; fetch it with git lfs pull"):
+    with pytest.raises(DatasetError, match=r"a\.mp4: a git-lfs pointer, not the file itself; run `git lfs pull`"):
         VideoFile(path)
 
 
