@@ -146,3 +146,15 @@ def test_libero_files_count_by_their_bytes(tmp_path):
         pictures = opened["data/demo_0/obs/agentview_rgb"]
         pictures[2, 3, 4, 0] = pictures[2, 3, 4, 0] ^ 1
     assert dataset_fingerprint(open_libero(tmp_path / "there"), keys) != before
+
+
+def test_words_count_where_they_change_and_alone_they_count_as_ever():
+    def source(words: str | tuple[str, ...]) -> MemorySource:
+        values = {STATE: np.zeros((3, 1), dtype=np.float32)}
+        streams = {STATE: StreamInfo("state", (1,), "float32", 10.0)}
+        return MemorySource("toy", Embodiment("toy", 1, 0, 10.0), streams, [MemoryEpisode(words, 3, values)])
+
+    prints = [dataset_fingerprint(source(words), [STATE]) for words in ("go", ("go",) * 3)]
+    assert prints[0] == prints[1] == "309b012cbccb9da7ba073197e91da1b6f6cc5b2b745fb2866a7e75f5f4028941"
+    changing = [("go", "go", "stop"), ("go", "stop", "stop"), ("go", "stop", "go"), ("stop", "stop", "stop")]
+    assert len({prints[0], *(dataset_fingerprint(source(words), [STATE]) for words in changing)}) == 5

@@ -297,7 +297,8 @@ def test_inspect_and_sample_read_libero(tmp_path: Path) -> None:
     facts = inspect(tmp_path)
     assert (facts["format"], facts["episodes"], facts["frames"]) == ("libero-hdf5", 3, 28)
     assert facts["tasks"] == [instruction(SOUP), instruction(MILK)]
-    assert facts["features"][AGENT] == {"dtype": "image", "shape": [16, 16, 3], "names": []}
+    agent = {"dtype": "image", "kind": "image", "shape": [16, 16, 3], "names": [], "warnings": []}
+    assert facts["features"][AGENT] == agent
     assert facts["recording"] == {"rendering": "fast"}
     arrays = sample_windows(tmp_path, 2, 3, [f"{AGENT}=0s", f"{ACTION_KEY}=0:16"])
     np.testing.assert_array_equal(arrays[AGENT][0], recorded[2][AGENT][3])
