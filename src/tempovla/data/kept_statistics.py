@@ -40,7 +40,7 @@ class KeptStatistics:
         self.paths = (meta.root / "meta" / KEPT_NAME, cache / "statistics" / f"{place}.json")
 
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that change when a data file, the episodes or the declared features do.
+        """64 hexadecimal digits that change when a data file or the episodes do.
 
         Files are told apart by name, size and time of modification, so that no row has to be read for it.
         """
@@ -52,9 +52,8 @@ class KeptStatistics:
                 files[os.path.relpath(path, meta.root)] = [facts.st_size, facts.st_mtime_ns]
             except OSError:  # reading it will say so
                 files[os.path.relpath(path, meta.root)] = []
-        features = {key: [feature.dtype, list(feature.shape)] for key, feature in meta.features.items()}
         episodes = [[record.index, record.length] for record in meta.episodes]
-        return hash_json({"files": files, "features": features, "episodes": episodes})
+        return hash_json({"files": files, "episodes": episodes})
 
     def load(self) -> dict[str, Statistic]:
         """Statistics by stream; empty where none were kept of these rows."""

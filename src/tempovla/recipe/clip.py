@@ -1,4 +1,4 @@
-"""How far a diffusion head's clip must reach for every demonstrated action."""
+"""Whether an action head reaches every demonstrated action, and a diffusion head's clip that does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tempovla.model.action_head.diffusion_action_head import DEFAULT_CLIP
+from tempovla.model.action_head.transformer_action_head import DEFAULT_BIN_RANGE
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.recipe.dataset import Streams, action_config
 from tempovla.recipe.dataset_config import ObservationConfig
@@ -27,13 +28,11 @@ def with_reaching_clip(
 ) -> VLAConfig:
     """The model with a diffusion head whose clip reaches every demonstrated action; a warning says what it took.
 
-    A clip that was given stays as it is, and a warning says what it will cut; no clip needs nothing.
+    A limit that was chosen stays as it is, and a warning says what lies beyond it: a clip that was given, the bins of a
+    transformer head, and the hyperbolic tangent of a Gaussian one. Heads without a limit need nothing.
     """
-    if model.action_head != "diffusion":
-        return model
-    options: Mapping[str, Any] = model.action_head_options.get("diffusion", {})
-    clip = options.get("clip_sample", DEFAULT_CLIP)
-    if clip is None:
+    limit, remedy = _limit(model)
+    if limit is None:
         return model
     parts: Sequence[tuple[EpisodeSource, Streams]] = (
         [(member.source, member.streams(model)) for member in source.members]
@@ -41,22 +40,33 @@ def with_reaching_clip(
         else [(source, model)]
     )
     reach, found = max((_furthest(part, streams, settings) for part, streams in parts), key=lambda each: each[0])
-    if reach <= clip:
+    if reach <= limit * (1 + 1e-6):
         return model
     needed = math.ceil(reach * 10) / 10
-    if "clip_sample" in options:
-        LOGGER.warning(
-            "%s, which the diffusion head, clipped at %g, cannot answer; set "
-            "model.action_head_options.diffusion.clip_sample=%g, or to null for no clip",
-            *(found, clip, needed),
-        )
+    if remedy:
+        what = f"{found}, which the {model.action_head} head, limited to {limit:g}, cannot answer"
+        LOGGER.warning("%s; set %s", what, remedy.format(needed=needed))
         return model
     LOGGER.warning(
         "%s, further than the diffusion head's clip of %g, which is widened to %g; if it is an outlier, remove it",
-        *(found, clip, needed),
+        *(found, limit, needed),
     )
-    widened = {**options, "clip_sample": needed}
+    widened = {**model.action_head_options.get("diffusion", {}), "clip_sample": needed}
     return replace(model, action_head_options={**model.action_head_options, "diffusion": widened})
+
+
+def _limit(model: VLAConfig) -> tuple[float | None, str]:
+    """How far from 0 the head's actions reach, None for any distance, and what to set for more; "" where it widens."""
+    options: Mapping[str, Any] = model.action_head_options.get(model.action_head, {})
+    place = f"model.action_head_options.{model.action_head}"
+    if model.action_head == "diffusion":
+        given = f"{place}.clip_sample={{needed:g}}, or to null for no clip" if "clip_sample" in options else ""
+        return options.get("clip_sample", DEFAULT_CLIP), given
+    if model.action_head == "transformer" and options.get("num_bins"):
+        return options.get("bin_range", DEFAULT_BIN_RANGE), f"{place}.bin_range={{needed:g}}"
+    if model.action_head == "gaussian" and options.get("squash"):
+        return 1.0, f"{place}.squash=false, or transform.action_normalization=min_max"
+    return None, ""
 
 
 def _furthest(source: EpisodeSource, streams: Streams, settings: ObservationConfig) -> tuple[float, str]:

@@ -24,12 +24,14 @@ from tempovla.transform.scaling import STATISTICS_OF_MODE
 LOGGER = logging.getLogger(__name__)
 
 BASIC = ("mean", "std", "min", "max")
+LIMITED_HEADS = ("diffusion", "transformer", "gaussian")
+"""Action heads that may not reach every action; see `with_reaching_clip`."""
 
 
 def needed_statistics(settings: ObservationConfig, model: Any) -> dict[str, tuple[str, ...]]:
-    """Names of the statistics, by stream, that a model's normalisation needs, and its action head's clip."""
+    """Names of the statistics, by stream, that a model's normalisation needs, and its action head's limit."""
     names: dict[str, tuple[str, ...]] = {ACTION_KEY: STATISTICS_OF_MODE[settings.action_normalization]}
-    if getattr(model, "action_head", None) == "diffusion":
+    if getattr(model, "action_head", None) in LIMITED_HEADS:
         names[ACTION_KEY] = (*names[ACTION_KEY], "min", "max")
     if model.robot_state_dim is not None:
         names[STATE_KEY] = STATISTICS_OF_MODE[settings.state_normalization]

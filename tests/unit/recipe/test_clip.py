@@ -55,6 +55,25 @@ def test_a_clip_that_was_given_stays_and_is_told(caplog) -> None:
     assert "set model.action_head_options.diffusion.clip_sample=2.5" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("head", "options", "told"),
+    [
+        (
+            "transformer",
+            {"num_bins": 64, "bin_range": 3.0},
+            "limited to 3, cannot answer; set model.action_head_options",
+        ),
+        ("transformer", {"num_bins": 64, "bin_range": 3.0}, ".transformer.bin_range=14.2"),
+        ("gaussian", {"squash": True}, "model.action_head_options.gaussian.squash=false, or transform"),
+    ],
+)
+def test_limits_of_other_heads_are_told(caplog, head, options, told) -> None:
+    model = tiny_vla_config(head, has_gripper=False, action_dim=2)
+    model = replace(model, action_head_options={head: options})
+    assert with_reaching_clip(model, ObservationConfig(), source_of(SPIKES)) is model
+    assert told in caplog.text
+
+
 @pytest.mark.parametrize("model", [model_of(clip_sample=None), tiny_vla_config("mlp", has_gripper=False)])
 def test_other_heads_and_no_clip_need_nothing(model) -> None:
     assert with_reaching_clip(model, ObservationConfig(), source_of(SPIKES)) is model

@@ -14,6 +14,9 @@ from tempovla.model.action_head.mixture import MAX_LOG_STD
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_normal, row_seeds, row_uniform
 
+DEFAULT_BIN_RANGE = 1.0
+"""How far from 0 the bins reach, in the units of normalised actions."""
+
 
 class TransformerActionHead(DrawingActionHead):
     """A causal transformer over a chunk that attends to every feature token.
@@ -51,7 +54,7 @@ class TransformerActionHead(DrawingActionHead):
         num_modes: int = 5,
         std_scale: float = 1.0,
         num_bins: int | None = None,
-        bin_range: float = 1.0,
+        bin_range: float = DEFAULT_BIN_RANGE,
         min_log_std: float = -5.0,
         input_noise: float = 0.0,
     ) -> None:
