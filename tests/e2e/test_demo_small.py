@@ -24,8 +24,8 @@ def command(out: Path) -> list[str]:
         "seed": 3,
         "tasks": ",".join(TASKS),
         "demonstrations": 2,
-        "phase1_steps": 20,
-        "phase2_steps": 20,
+        "phase1_steps": 8,
+        "phase2_steps": 8,
         "evaluation_episodes": 2,
     }
     options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]

@@ -24,9 +24,9 @@ def test_every_command_imports_and_shows_help_with_examples(name, tempovla):
 
 def test_help_lists_the_commands_without_importing_torch():
     script = (
-        "import sys, time; from tempovla.cli.main import main; code = main(['--help']);"
-        "heavy = {'torch', 'numpy', 'jsonargparse', 'mujoco'} & set(sys.modules);"
-        "assert not heavy, heavy; assert time.process_time() < 1.0; sys.exit(code)"
+        "import sys; from tempovla.cli.main import main; code = main(['--help']);"
+        "heavy = {'torch', 'numpy', 'jsonargparse', 'mujoco', 'yaml', 'av', 'pyarrow'} & set(sys.modules);"
+        "assert not heavy, heavy; sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     for name in cli.COMMANDS:

@@ -271,7 +271,7 @@ def test_the_guides_command_for_several_gpus_works(tmp_path, tempovla, libero):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("phase1: 14 steps") == 1

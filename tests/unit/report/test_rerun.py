@@ -20,7 +20,7 @@ def episode(steps: int = 5) -> dict[str, np.ndarray]:
 
 def rerun_says(*arguments) -> str:
     command = [sys.executable, "-m", "rerun", "rrd", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
 
 
 def test_every_stream_lies_on_both_timelines(tmp_path):
