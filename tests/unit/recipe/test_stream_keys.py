@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from tests.smolvla_tiny import tiny_config
 from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record, tiny_recipe, vla_recipe
 from tests.unit.recipe.test_statevla import assert_same
 
@@ -18,8 +20,11 @@ from tempovla.recipe.dataset_choice import load_bundle
 from tempovla.recipe.dataset_config import DataConfig, MemberConfig
 from tempovla.recipe.evaluation import check_acts_here
 from tempovla.recipe.offline import evaluate_offline
+from tempovla.recipe.smolvla import train_smolvla
+from tempovla.recipe.smolvla_config import SmolVLARecipe
 from tempovla.recipe.statevla import train_phase
 from tempovla.recipe.vla import train_vla
+from tempovla.recipe.vla_config import VLATraining
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
 from tempovla.timeline import Bundle, Embodiment, Window
@@ -125,6 +130,18 @@ def test_statevla_learns_the_same_in_both_phases(dataset, renamed, tmp_path):
     assert_same(bundles[0].weights, bundles[1].weights)
     own = observed(renamed, ARM, HAND, CAMERA, WRIST)
     assert torch.equal(decide(bundles[1], own), decide(bundles[0], observed(dataset, STATE, FRONT, WRIST)))
+
+
+def test_smolvla_acts_on_observations_by_the_datasets_names(renamed, tmp_path):
+    recipe = SmolVLARecipe(
+        data=DataConfig(data_directory=str(renamed), train_split=1.0, **KEYS),
+        model=tiny_config({"resize": "stretch"}, action_dim=3, cameras=(CAMERA, WRIST)),
+        training=VLATraining(batch_size=4, train_steps=1, save_interval=0, num_threads=1),
+    )
+    bundle = Bundle.load(train_smolvla(recipe, tmp_path / "run").checkpoint)
+    own = observed(renamed, ARM, HAND, CAMERA, WRIST)
+    joined = {CAMERA: own[CAMERA], WRIST: own[WRIST], STATE: np.concatenate([own[ARM], own[HAND]])}
+    assert torch.equal(decide(bundle, own), decide(bundle, joined))
 
 
 def test_a_dataset_of_a_mixture_has_keys_of_its_own(dataset, renamed, tmp_path):
