@@ -36,13 +36,22 @@ def build(name: str, summary: str) -> ArgumentParser:
     add_depth_unit(parser)
     add_libero_images(parser)
     add_key_flags(parser)
+    parser.add_argument(
+        "--default_instruction", default="", metavar="WORDS", help="what steps are told that the dataset tells nothing"
+    )
     add_json_flag(parser)
     return parser
 
 
 def run(args: Namespace) -> Outcome:
     """Look into a dataset."""
-    facts = inspect(args.root, stream_keys(args), depth_unit=args.depth_unit, libero_images=args.libero_images)
+    facts = inspect(
+        args.root,
+        stream_keys(args),
+        depth_unit=args.depth_unit,
+        libero_images=args.libero_images,
+        default_instruction=args.default_instruction,
+    )
     return Outcome(describe(facts), facts)
 
 
@@ -65,9 +74,6 @@ def describe(facts: dict[str, Any]) -> str:
         lines += ["", "left out:", *(f"  {key}: {reason}" for key, reason in facts["left_out"].items())]
     lines += [f"hint: {hint}" for hint in facts["hints"]]
     lines += ["", "tasks:", *(f"  {task}" for task in facts["tasks"])]
-    if facts["without_words"]:
-        shown = ", ".join(map(str, facts["without_words"][:8])) + (", ..." if len(facts["without_words"]) > 8 else "")
-        lines.append(f"  (no instruction in episodes {shown}; training needs --data.default_instruction for them)")
     if facts["recording"]:
         lines += ["", "pictures:", *(f"  {key}: {value}" for key, value in facts["recording"].items())]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stream_keys import StreamKeys, hints
 from tempovla.data.window import gather
-from tempovla.data.words import has_words, steps_without_words, words_told
+from tempovla.data.words import check_words, words_told
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeSource, StreamTable
 from tempovla.timeline.window import parse_window
@@ -29,6 +29,7 @@ def inspect(
     *,
     depth_unit: str | None = None,
     libero_images: LiberoImages = "auto",
+    default_instruction: str = "",
 ) -> dict[str, Any]:
     """What a dataset holds, as plain JSON values. All that training on its state, action and cameras would read is
     checked on the way, without decoding pictures behind their headers.
@@ -38,20 +39,27 @@ def inspect(
         keys: what it calls its state and its action; both are then among the features, joined.
         depth_unit: unit of depth pictures of which the dataset does not tell it.
         libero_images: how pictures lie in LIBERO's files.
+        default_instruction: what steps are told that the dataset tells nothing.
 
     Returns:
         ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
-        ``tasks`` (all that the rows are told), ``without_words`` (episodes with steps that are told nothing),
-        ``recording`` (how the pictures were made, where known), and ``features`` by key, each with ``dtype`` as it is
-        stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and ``warnings`` (what is wrong with it that such a
-        policy does not mind); ``left_out``, why columns that are
+        ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
+        ``features`` by key, each with ``dtype`` as it is stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and
+        ``warnings`` (what is wrong with it that such a policy does not mind); ``left_out``, why columns that are
         declared cannot be read; and ``hints``, which options say what the state or the action is called.
 
     Raises:
         DatasetError: if it is no dataset, or training on it would be refused: a file is missing or truncated,
-            contradicts the metadata, or holds values that cannot be read, or the statistics are not those of the rows.
+            contradicts the metadata, or holds values that cannot be read, or the statistics are not those of the rows,
+            or steps are told nothing.
     """
-    source = open_source(root, keys=keys, depth_unit=depth_unit, libero_images=libero_images)
+    source = open_source(
+        root,
+        keys=keys,
+        depth_unit=depth_unit,
+        libero_images=libero_images,
+        default_instruction=default_instruction,
+    )
     files = recorded(source)
     warnings: dict[str, list[str]] = {}
     left_out: Mapping[str, str] = {}
@@ -75,6 +83,7 @@ def inspect(
         dtypes |= {key: feature.dtype for key, feature in files.meta.features.items() if key in same}
     else:
         version = "libero-hdf5"
+    check_words(source, option="--default_instruction")
     return {
         "root": source.name,
         "format": version,
@@ -94,8 +103,7 @@ def inspect(
         },
         "left_out": dict(left_out),
         "hints": hints(source),
-        "tasks": [words for words in words_told(source) if has_words(words)],
-        "without_words": list(steps_without_words(source)),
+        "tasks": words_told(source),
         "recording": dict(source.recording),
     }
 

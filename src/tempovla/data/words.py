@@ -34,8 +34,12 @@ def steps_without_words(source: EpisodeSource) -> dict[int, int]:
     return found
 
 
-def check_words(source: EpisodeSource) -> None:
+def check_words(source: EpisodeSource, option: str = "--data.default_instruction") -> None:
     """Refuse a dataset with steps that are told nothing: what is to be done there could not be learned.
+
+    Args:
+        source: the dataset.
+        option: what gives such steps an instruction where the dataset is read.
 
     Raises:
         DatasetError: naming the first such episode and step, and what to do.
@@ -47,7 +51,7 @@ def check_words(source: EpisodeSource) -> None:
         told = source.instructions(episode)[step]
         raise DatasetError(
             f"{where} has no instruction at step {step} ({told!r}; {len(silent)} of {len(source)} episodes have such "
-            'steps); write it into the dataset, or give them all the same with --data.default_instruction "..."'
+            f'steps); write it into the dataset, or give them all the same with {option} "..."'
         )
 
 

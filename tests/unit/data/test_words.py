@@ -3,7 +3,6 @@
 import pytest
 from tests.foreign import WRITERS, Foreign, write_v21
 
-from tempovla.cli.data_inspect import describe
 from tempovla.data.errors import DatasetError
 from tempovla.data.inspection import inspect
 from tempovla.data.lerobot import open_dataset
@@ -35,9 +34,9 @@ def test_steps_that_are_told_nothing_are_named(tmp_path, version):
         check_words(source)
     assert '--data.default_instruction "..."' in str(error.value)
     assert "\n" not in str(error.value)
-    facts = inspect(tmp_path / "set")
-    assert (facts["tasks"], facts["without_words"]) == ([GO], [1, 3])
-    assert "(no instruction in episodes 1, 3; training needs --data.default_instruction for them)" in describe(facts)
+    with pytest.raises(DatasetError, match=message + '.* with --default_instruction "..."'):
+        inspect(tmp_path / "set")
+    assert inspect(tmp_path / "set", default_instruction="do it")["tasks"] == [GO, "do it"]
 
 
 @pytest.mark.parametrize("version", WRITERS)
