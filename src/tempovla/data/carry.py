@@ -151,7 +151,7 @@ class Carrier:
         video = VideoFile(path)
         is_regular = video.is_regular(record.length, fps)
         video.close()
-        if is_regular:
+        if is_regular and video_encode.is_joinable(path):
             return path.read_bytes()
         frames = self._source.read(episode, key, range(record.length)).value
         return video_encode.encode(frames, fps, self._config.video)

@@ -42,9 +42,10 @@ def convert(
     """Write a dataset as v3.0, and return the number of its episodes.
 
     The source is checked first as `inspection.inspect` checks it. Of v2.1, videos are copied as they are; only one that
-    has other frames than its episode is encoded again. Columns that cannot be read are carried along as they are where
-    that is possible; the others are left out with one line of log. What is v3.0 already, such as recorded rollouts, is
-    copied. LIBERO's pictures become videos, upright. The source is never written to.
+    has other frames than its episode, or cannot be put into an mp4 file as it is, is encoded again. Columns that cannot
+    be read are carried along as they are where that is possible; the others are left out with one line of log. What is
+    v3.0 already, such as recorded rollouts, is copied. LIBERO's pictures become videos, upright. The source is never
+    written to.
 
     Args:
         source: the dataset.

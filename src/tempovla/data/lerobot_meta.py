@@ -18,6 +18,7 @@ from tempovla.data.layout import (
     read_info,
 )
 from tempovla.data.numbers import count
+from tempovla.data.numbers import number as finite_number
 from tempovla.data.parquet import open_parquet, read_columns
 from tempovla.data.tasks import task_map, tasks_of_episode
 from tempovla.timeline.json_files import read_json, read_json_lines
@@ -42,7 +43,9 @@ def load_meta(root: str | Path) -> DatasetMeta:
     features = {key: feature for key, feature in features.items() if key not in left_out}
     version = info["codebase_version"]
     if version == "v3.0":
-        episodes, tasks = _episodes_v30(folder, info, features), _tasks_v30(folder)
+        (episodes, misplaced), tasks = _episodes_v30(folder, info, features), _tasks_v30(folder)
+        left_out |= misplaced
+        features = {key: feature for key, feature in features.items() if key not in misplaced}
     else:
         episodes, tasks = _episodes_v21(folder, info, features), _tasks_v21(folder)
     if len(episodes) != info["total_episodes"]:
@@ -134,7 +137,13 @@ def _unplaced_videos(root: Path, info: Mapping[str, Any], features: Mapping[str,
     path = root / "meta" / "info.json"
     if not isinstance(info.get("video_path"), str):
         return {key: f"video_path is {info.get('video_path')!r} in {path}; restore it" for key in _video_keys(features)}
-    files = _episode_files(root) if info["codebase_version"] == "v3.0" else []
+    if info["codebase_version"] != "v3.0":
+        template = info["video_path"]
+        if info["total_episodes"] <= 1 or "{episode_index" in template:
+            return {}
+        what = f"video_path is {template!r} in {path}, one file for several episodes; give each a file of its own"
+        return dict.fromkeys(_video_keys(features), what)
+    files = _episode_files(root)
     if not files:
         return {}
     with open_parquet(files[0]) as file:
@@ -193,7 +202,10 @@ def _episode_files(root: Path) -> list[Path]:
     return sorted((root / "meta" / "episodes").glob("*/*.parquet"))
 
 
-def _episodes_v30(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
+def _episodes_v30(
+    root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]
+) -> tuple[list[EpisodeRecord], dict[str, str]]:
+    """The episodes, and why it is not known where a camera's videos lie, by key of the camera."""
     video_keys = _video_keys(features)
     columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     for key in video_keys:
@@ -205,16 +217,29 @@ def _episodes_v30(root: Path, info: Mapping[str, Any], features: Mapping[str, Fe
         table = read_columns(path, columns + told).to_pylist()
         rows += [(f"{path}: row {number}", row) for number, row in enumerate(table)]
     records = []
+    misplaced: dict[str, str] = {}
     for where, row in _in_order(rows)[: info["total_episodes"]]:  # a killed writer may have left more than it committed
         place = {name: count(row[f"data/{name}"], f"{where}: data/{name}") for name in ("chunk_index", "file_index")}
         data_path = _path(root, info, "data_path", **place)
         placed = [key for key in video_keys if all(row[f"videos/{key}/{name}"] is not None for name in _SPAN_CELLS)]
-        videos = {key: _video_span(root, info, row, key) for key in placed}
+        videos = {}
+        for key in placed:
+            try:
+                videos[key] = _video_span(root, info, row, key, where)
+            except DatasetError as error:
+                misplaced.setdefault(key, str(error))
         tasks = tasks_of_episode(row.get("tasks"), where)
         records.append(EpisodeRecord(row["episode_index"], row["length"], tasks, data_path, videos))
-    return records
+    return records, misplaced
 
 
-def _video_span(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], key: str) -> VideoSpan:
-    place = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
-    return VideoSpan(_path(root, info, "video_path", video_key=key, **place), row[f"videos/{key}/from_timestamp"])
+def _video_span(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], key: str, where: str) -> VideoSpan:
+    cells = {name: row[f"videos/{key}/{name}"] for name in _SPAN_CELLS}
+    names = ("chunk_index", "file_index")
+    place = {name: count(cells[name], f"{where}: videos/{key}/{name}") for name in names}
+    start_s = finite_number(cells["from_timestamp"])
+    if start_s is None:
+        raise DatasetError(
+            f"{where}: videos/{key}/from_timestamp is {cells['from_timestamp']!r}, not seconds; correct it"
+        )
+    return VideoSpan(_path(root, info, "video_path", video_key=key, **place), start_s)

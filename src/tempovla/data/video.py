@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -85,11 +86,7 @@ class VideoFile:
         """
         for number in numbers:
             frame = self._decode_one(number)
-            if frame.rotation:
-                raise DatasetError(
-                    f"{self.path}: its frames are to be turned by {frame.rotation} degrees when shown; encode it "
-                    "turned, e.g. ffmpeg -i IN OUT.mp4"
-                )
+            self._refuse_turned(frame)
             flags = _EXACT if _is_deep(frame.format.name) else None
             # With threads of its own, freeing it in a forked worker would wait for them for ever.
             image = self._reformatter.reformat(frame, format="rgb24", interpolation=flags, threads=1).to_ndarray()
@@ -103,6 +100,7 @@ class VideoFile:
         """
         for number in numbers:
             frame = self._decode_one(number)
+            self._refuse_turned(frame)
             name = frame.format.name
             if (
                 frame.format.components[0].bits != bits
@@ -116,6 +114,26 @@ class VideoFile:
             plane = frame.planes[0]
             rows = np.frombuffer(memoryview(plane), np.uint16).reshape(-1, plane.line_size // 2)
             yield number, rows[: frame.height, : frame.width, None].copy()
+
+    def check_upright(self) -> None:
+        """Decode the first frame.
+
+        Raises:
+            DatasetError: if frames are to be turned or mirrored when they are shown, or the first is damaged.
+        """
+        self._refuse_turned(self._decode_one(0))
+
+    def _refuse_turned(self, frame: av.VideoFrame) -> None:
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return
+        across, down_across, _, across_down, down = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+        if across > 0 and down > 0 and down_across == across_down == 0:
+            return
+        what = f"turned by {frame.rotation} degrees" if across * down > down_across * across_down else "mirrored"
+        raise DatasetError(
+            f"{self.path}: its frames are to be {what} when shown; encode it as it is shown, e.g. ffmpeg -i IN OUT.mp4"
+        )
 
     def _check_order(self) -> None:
         """Refuse times that follow the order of decoding though the codec shows frames in another one.
@@ -158,7 +176,7 @@ class VideoFile:
 
     def _open(self) -> None:
         self._container = av.open(str(self.path))
-        self._stream = _main_stream(self._container.streams.video)
+        self._stream = _main_stream(self.path, self._container.streams.video)
         self._stream.codec_context.thread_count = 1  # more threads delay the first frame after every seek
         self._stream.codec_context.flags &= ~Flags.output_corrupt
 
@@ -220,12 +238,25 @@ def _is_deep(pix_fmt: str) -> bool:
     return any(component.bits > 8 for component in av.VideoFormat(pix_fmt).components)
 
 
-def _main_stream(streams: Sequence[VideoStream]) -> VideoStream:
-    """The stream of moving pictures; pictures that are attached, such as a cover, are none."""
+def _main_stream(path: Path, streams: Sequence[VideoStream]) -> VideoStream:
+    """The stream of moving pictures; pictures that are attached, such as a cover, are none.
+
+    Raises:
+        IndexError: if there is none.
+        DatasetError: if there are several, and none of them or more than one is marked as the default.
+    """
     moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
     if not moving:
         raise IndexError("it holds no video")
-    return max(moving, key=lambda stream: stream.frames)
+    if len(moving) > 1:
+        marked = [stream for stream in moving if stream.disposition & Disposition.default]
+        if len(marked) != 1:
+            raise DatasetError(
+                f"{path}: {len(moving)} videos in one file, and none is known to be the camera's; keep one, e.g. "
+                "ffmpeg -i IN -map 0:v:0 -c copy OUT.mp4"
+            )
+        return marked[0]
+    return moving[0]
 
 
 class VideoPool:

@@ -14,6 +14,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+_MP4_CODECS = ("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "ffv1")
+
 
 @dataclass(frozen=True)
 class VideoConfig:
@@ -85,6 +87,15 @@ def signature(path: Path) -> tuple[Any, ...]:
         stream = container.streams.video[0]
         context = stream.codec_context
         return context.codec.canonical_name, context.extradata, stream.width, stream.height, stream.time_base
+
+
+def is_joinable(path: Path) -> bool:
+    """Whether `join` takes over every frame: the file has one video, of a codec for mp4, and tells decoding times."""
+    with av.open(str(path)) as source:
+        streams = source.streams.video
+        if len(streams) != 1 or streams[0].codec_context.codec.canonical_name not in _MP4_CODECS:
+            return False
+        return all(packet.dts is not None for packet in source.demux(streams[0]) if packet.size)
 
 
 def join(paths: Sequence[Path], frames: Sequence[int], fps: float, target: Path) -> None:

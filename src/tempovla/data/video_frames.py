@@ -38,9 +38,10 @@ class VideoFrames:
         self._pool = VideoPool()
         self._plans: OrderedDict[tuple[str, Path], FilePlan] = OrderedDict()
         self._numbers: dict[tuple[str, int], int | NDArray[np.int64]] = {}
+        self._upright: set[Path] = set()
 
     def check(self, record: EpisodeRecord, key: str) -> None:
-        """Compare a camera's video of an episode with the metadata, without decoding any frame.
+        """Compare a camera's video of an episode with the metadata, without decoding any frame but the first.
 
         Raises:
             DatasetError: if it is missing or incomplete, has frames of another size, or lacks the episode's.
@@ -51,6 +52,9 @@ class VideoFrames:
         if video.size != (height, width):
             raise _wrong_size(path, key, video.size, (height, width))
         self._frame_numbers(record, key)
+        if path not in self._upright:
+            video.check_upright()
+            self._upright.add(path)
 
     def fill(self, out: NDArray[Any], key: str, records: Sequence[EpisodeRecord], steps: NDArray[np.int64]) -> None:
         """Put a camera's frames at steps (B, T) of B episodes into `out` (B, T, H, W, 3); depth is (B, T, H, W, 1).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -32,16 +33,19 @@ class FilePlan:
 
     Args:
         times_s: (N,) when the file shows its frames [s], increasing.
-        spans: start [s] and length, 1 or more, of each of its episodes. Episodes may share one span.
+        spans: start [s] and length, 1 or more, of each of its episodes. Episodes may share one span where the file has
+            no frames but those of its spans.
         fps: control rate [Hz].
     """
 
     def __init__(self, times_s: NDArray[np.float64], spans: Collection[tuple[float, int]], fps: float) -> None:
         self._times_s, self._fps = times_s, fps
-        ordered = sorted(set(spans))
+        shared = Counter(spans)
+        ordered = sorted(shared)
         self._place = {span: place for place, span in enumerate(ordered)}
         self._starts_s = np.array([start_s for start_s, _ in ordered])
         self._lengths = np.array([length for _, length in ordered])
+        self._sharing = {span: episodes for span, episodes in shared.items() if episodes > 1}
         self._counted = int(self._lengths.sum()) == len(times_s)
         if self._counted:
             self._first = np.cumsum(self._lengths) - self._lengths
@@ -57,6 +61,12 @@ class FilePlan:
             DisagreementError: if times and frames do not agree.
         """
         place = self._place[span]
+        if span in self._sharing and not self._counted:
+            raise DisagreementError(
+                f"meta/ puts the start of {self._sharing[span]} episodes of {span[1]} rows at {span[0]:.4f} s, though "
+                f"the file has {len(self._times_s)} frames, not the {self._lengths.sum()} of episodes that share them; "
+                "correct from_timestamp"
+            )
         return self._by_count(place, recorded_s) if self._counted else self._by_time(place, recorded_s)
 
     def _counted_clocks(self) -> list[NDArray[np.float64]]:

@@ -1,11 +1,12 @@
 """A v2.1 dataset converted to v3.0 holds the same, and its videos are not encoded again."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.foreign import WRITERS, Foreign, edit_json, write_v30
+from tests.foreign import WRITERS, Foreign, edit_json, encode_video, read_picture, write_v21, write_v30
 from tests.recordings import ACTION, FRONT, STATE, WRIST, episode
 
 from tempovla.data import video_encode
@@ -91,3 +92,21 @@ def test_the_source_stays_byte_for_byte_whatever_happens(tmp_path: Path, version
     convert(root, tmp_path / "new")
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
+
+
+@pytest.mark.parametrize(("container_format", "codec"), [("matroska", "libx264"), ("gif", "gif")])
+def test_videos_that_mp4_cannot_take_as_they_are_lose_no_frame(
+    tmp_path: Path, container_format: str, codec: str
+) -> None:
+    """Matroska tells no decoding times of frames that are shown in another order; mp4 knows no GIF."""
+    pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+    options = {"bf": "2"} if codec == "libx264" else {"gifflags": "0"}
+    encode = partial(encode_video, codec=codec, pix_fmt=pix_fmt, container_format=container_format, options=options)
+    write_v21(tmp_path / "old", Foreign(lengths=(7, 5), encode=encode))
+    convert(tmp_path / "old", tmp_path / "new")
+    new = open_dataset(tmp_path / "new")
+    new.check()
+    key = "observation.images.front"
+    for index, length in enumerate((7, 5)):
+        told = [read_picture(image)[:2] for image in new.read(index, key, range(length)).value]
+        assert told == [(index, step) for step in range(length)]

@@ -5,9 +5,10 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.foreign import FRONT, STATE, Foreign, edit_json, write_v21, write_v30
+from tests.foreign import FRONT, STATE, Foreign, edit_json, read_picture, write_v21, write_v30
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.inspection import inspect
 from tempovla.data.open import open_source
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n"
@@ -138,3 +139,53 @@ def test_a_video_that_is_a_pointer_is_named_as_such(tmp_path):
     video.write_text(POINTER, encoding="utf-8")
     with pytest.raises(DatasetError, match=r"episode_000000.mp4: a git-lfs pointer, not the file itself"):
         open_source(root).read(0, FRONT, [0])
+
+
+def move_video(root, name, values) -> None:
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    key = f"videos/{FRONT}/{name}"
+    pq.write_table(table.set_column(table.schema.names.index(key), key, pa.array(values)), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("chunk_index", [0.0, 0.0]), ("file_index", ["0", "0"]), ("from_timestamp", ["0.0", "0.6"])],
+)
+def test_the_place_of_a_video_may_be_written_otherwise(tmp_path, name, values):
+    root = write_v30(tmp_path / "a", Foreign())
+    move_video(root, name, values)
+    source = open_source(root)
+    assert read_picture(source.read(1, FRONT, [2]).value[0])[:2] == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("from_timestamp", [0.0, float("nan")], rf"row 1: videos/{FRONT}/from_timestamp is nan, not seconds"),
+        ("from_timestamp", ["0.0", "soon"], rf"row 1: videos/{FRONT}/from_timestamp is 'soon', not seconds"),
+        ("chunk_index", [-1, 0], rf"row 0: videos/{FRONT}/chunk_index is -1; it must be a whole number"),
+    ],
+)
+def test_a_video_at_no_place_blocks_only_who_reads_it(tmp_path, name, values, message):
+    root = write_v30(tmp_path / "a", Foreign())
+    move_video(root, name, values)
+    source = open_source(root)
+    assert source.read(1, STATE, [2]).value.shape == (1, 3)
+    for read in (lambda: source.read(0, FRONT, [0]), lambda: inspect(root)):
+        with pytest.raises(DatasetError, match=message):
+            read()
+
+
+def test_starts_that_were_never_filled_in_are_refused(tmp_path):
+    root = write_v30(tmp_path / "a", Foreign(lengths=(5, 5, 5)))
+    move_video(root, "from_timestamp", [0.0, 0.0, 0.0])
+    with pytest.raises(DatasetError, match=r"start of 3 episodes of 5 rows at 0\.0000 s.*correct from_timestamp"):
+        inspect(root)
+
+
+def test_one_video_for_all_episodes_of_version_2_is_refused(tmp_path):
+    root = write_v21(tmp_path / "a", Foreign(lengths=(5, 5)))
+    edit_json(root / "meta/info.json", lambda info: info.update(video_path="videos/{video_key}.mp4"))
+    with pytest.raises(DatasetError, match=r"one file for several episodes; give each a file of its own"):
+        inspect(root)

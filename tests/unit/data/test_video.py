@@ -285,6 +285,43 @@ def test_turned_frames_are_refused(tmp_path: Path) -> None:
         list(VideoFile(tmp_path / "a.mp4").decode([0]))
 
 
+@pytest.mark.parametrize(
+    ("across", "down", "refused"), [(1, 1, ""), (2, 1, ""), (1, -1, "mirrored"), (-1, 1, "mirrored")]
+)
+def test_mirrored_frames_are_refused_before_any_is_read(tmp_path: Path, across: int, down: int, refused: str) -> None:
+    path = encode(tmp_path / "a.mp4", 2, H264_IN_ORDER)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    for place, factor in ((0, across), (16, down)):
+        data[matrix + place : matrix + place + 4] = struct.pack(">i", factor << 16)
+    path.write_bytes(data)
+    if not refused:
+        return VideoFile(path).check_upright()
+    with pytest.raises(DatasetError, match=rf"a\.mp4: its frames are to be {refused} when shown.*ffmpeg"):
+        VideoFile(path).check_upright()
+    with pytest.raises(DatasetError, match=refused):
+        list(VideoFile(path).decode([0]))
+
+
+@pytest.mark.parametrize("container_format", ["mp4", "matroska"])
+def test_of_several_videos_in_a_file_the_one_marked_as_default_is_read(tmp_path: Path, container_format: str) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", format=container_format) as container:
+        streams = [container.add_stream("libx264", rate=rate, options={"bf": "0"}) for rate in (FPS, 2 * FPS)]
+        for stream in streams:
+            stream.width = stream.height = 64
+        for episode, stream in enumerate(streams):
+            for step in range(3 * (episode + 1)):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(episode, step), format="rgb24")))
+            container.mux(stream.encode())
+    if container_format == "matroska":  # marks none
+        with pytest.raises(DatasetError, match=r"a\.mp4: 2 videos in one file.*ffmpeg -i IN -map 0:v:0"):
+            VideoFile(path)
+        return
+    video = VideoFile(path)
+    assert [read_picture(image)[:2] for _, image in video.decode([0, 1, 2])] == [(0, 0), (0, 1), (0, 2)]
+
+
 def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12345\n")

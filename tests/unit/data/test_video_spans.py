@@ -154,3 +154,11 @@ def test_a_frame_that_is_missing_is_told_by_its_row(missing: int) -> None:
     plan = plan_of(np.delete(even(9), missing), (9,), np.zeros(1))
     with pytest.raises(DisagreementError, match=rf"no frame at .* for row {missing} \(the file has 8 frames"):
         plan.numbers((0.0, 9), lambda: even(9))
+
+
+def test_a_start_that_several_episodes_have_is_refused_where_the_file_has_frames_for_each() -> None:
+    plan = plan_of(even(20), (5, 5, 5, 5), np.zeros(4))
+    with pytest.raises(
+        DisagreementError, match=r"start of 4 episodes of 5 rows at 0\.0000 s.*20 frames.*correct from_"
+    ):
+        plan.numbers((0.0, 5), lambda: even(5))
