@@ -106,6 +106,7 @@ class DatasetStatistics(Mapping[str, Statistic]):
         self._source, self._meta = source, meta
         self._keeping = KeptStatistics(meta)
         self._loose: dict[str, str | None] = {}
+        self._certain: set[str] = set()  # computed by this object, of the rows that it reads
 
     @cached_property
     def stored(self) -> StoredStatistics:
@@ -177,16 +178,19 @@ class DatasetStatistics(Mapping[str, Statistic]):
             LOGGER.warning("%s; the statistics are computed from the data instead", reason)
         found = compute(self._source, keys, progress=progress)
         self.computed.update(found)
+        self._certain.update(found)
         path = self._keeping.keep(found)
         where = "" if path is None else f", and kept in {path}"
         LOGGER.info("%s: statistics of %s were computed from the data%s", self._meta.root, ", ".join(keys), where)
 
     def findings(self, needed: Needed) -> list[Finding]:
-        """What is wrong with the stored statistics of some streams, compared with a sample of the rows."""
-        stored = {key: self.stored.streams[key] for key in needed if key in self.stored.streams}
-        return plausibility.findings(
-            self._source, {key: entry for key, entry in stored.items() if key not in self.computed}, needed
-        )
+        """What is wrong with the stored statistics of some streams, compared with a sample of the rows.
+
+        Those that were kept are compared, too: files may have been changed in ways that their size and time hide.
+        """
+        used = {**self.stored.streams, **self.computed}
+        doubtful = {key: used[key] for key in needed if key in used and key not in self._certain}
+        return plausibility.findings(self._source, doubtful, needed)
 
 
 def number_streams(source: EpisodeSource) -> list[str]:

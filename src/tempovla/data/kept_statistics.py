@@ -66,15 +66,18 @@ class KeptStatistics:
     def _load(self, path: Path, fingerprint: str) -> dict[str, Statistic]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the folder of the cache may be a file: nothing is kept there
             return {}
         except (OSError, ValueError):
+            content = None
+        streams = content.get("streams") if isinstance(content, Mapping) else None
+        if not isinstance(content, Mapping) or not isinstance(streams, Mapping):
             LOGGER.warning("%s: not readable, so that statistics are computed again; remove the file", path)
             return {}
-        if not isinstance(content, Mapping) or content.get("fingerprint") != fingerprint:
+        if content.get("fingerprint") != fingerprint:
             return {}
         kept = {}
-        for key, entry in dict(content.get("streams", {})).items():
+        for key, entry in streams.items():
             if key in self._meta.features:
                 sound = sound_entry(entry, self._meta.features[key])
                 if not isinstance(sound, str) and set(sound) == set(NAMES):

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.timeline.keys import ACTION_KEY
+
 NormalizationMode = Literal["mean_std", "min_max", "quantile"]
 
 STATISTICS_OF_MODE: dict[str, tuple[str, str]] = {
@@ -22,6 +24,8 @@ SPREAD_OF_MODE = {
     "quantile": "half range between the 1st and 99th percentile",
 }
 SMALLEST_SCALE = 1e-6
+COARSE = 0.05
+"""From which share of a dimension's spread on the steps of float32 are too coarse to tell its values apart."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Scaling:
     Attributes:
         offset: (D,) what is subtracted.
         scale: (D,) what the rest is divided by.
-        notes: a line for every dimension whose scale is not its spread, though it varies.
+        notes: a line for every dimension whose scale is not its spread, though it varies, or whose values float32
+            hardly tells apart.
     """
 
     offset: NDArray[np.float64]
@@ -48,9 +53,9 @@ def fit_scaling(
 ) -> Scaling:
     """Offset and scale of one stream.
 
-    A dimension that never varies (by more than float32 resolves) is only centred: its scale is 1. One that hardly
-    varies, such as a joint that is held still, has a floor under its scale, as a control step in which it is elsewhere
-    would be hundreds of deviations away. The floor is the larger of
+    A dimension that never varies (by more than float32 resolves) is only centred: its scale is 1, or a millionth of
+    its magnitude where that is more. One that hardly varies, such as a joint that is held still, has a floor under its
+    scale, as a control step in which it is elsewhere would be hundreds of deviations away. The floor is the larger of
 
     - a thousandth of its magnitude, but no more than a hundredth of the largest spread in the stream: this tells the
       noise of a joint at 1.57 rad from a coordinate that is large everywhere;
@@ -84,7 +89,7 @@ def fit_scaling(
     constant = (reach < smallest) | ((spread < smallest) if mode != "quantile" else False)
     floor = _floor(spread, magnitude, ~constant & ~kept)
     flat = ~constant & ~kept & (spread < np.maximum(floor, smallest))
-    scale = np.where(constant | kept, 1.0, np.where(flat, floor, spread))
+    scale = np.where(kept, 1.0, np.where(constant, np.maximum(1.0, smallest), np.where(flat, floor, spread)))
     if mode == "quantile":
         scale = np.where(flat, np.maximum(floor, reach), scale)
     notes = []
@@ -94,7 +99,20 @@ def fit_scaling(
             f"stream {key!r} dimension {d}{name} hardly varies: its {SPREAD_OF_MODE[mode]} is {spread[d]:.3g} around "
             f"{centre[d]:.4g}; it is divided by {scale[d]:.3g} instead, so that its noise is not blown up"
         )
+    step = np.spacing(np.minimum(magnitude, np.finfo(np.float32).max).astype(np.float32)).astype(np.float64)
+    coarse = ~kept & (reach > 0) & (spread > SMALLEST_SCALE) & (step > COARSE * spread)
+    for d in np.flatnonzero(coarse).tolist():
+        name = f" ({names[d]})" if d < len(names) else ""
+        notes.append(
+            f"stream {key!r} dimension {d}{name} varies by {spread[d]:.3g} around {centre[d]:.6g}, where the steps of "
+            f"float32 are {step[d]:.3g}, so that little of it is learned; leave it out with --data.{_option(key)}, or "
+            "record it from another origin"
+        )
     return Scaling(np.where(kept, 0.0, centre), scale, tuple(notes))
+
+
+def _option(key: str) -> str:
+    return "action_key" if key == ACTION_KEY else "state_key"
 
 
 def _floor(

@@ -95,6 +95,43 @@ def test_a_broken_file_of_ours_is_told_and_written_anew(tmp_path: Path, caplog) 
     assert set(json.loads(path.read_text())["streams"]) == {ACTION}
 
 
+@pytest.mark.parametrize("streams", [None, ["action"], "action"])
+def test_a_file_of_ours_that_was_edited_into_another_form_is_told_and_written_anew(
+    tmp_path: Path, caplog, streams: object
+) -> None:
+    root = write_v30(tmp_path / "set", BARE)
+    _ = open_dataset(root).statistics[ACTION]
+    path = root / "meta/tempovla_stats.json"
+    edit_json(path, lambda kept: kept.update(streams=streams))
+    np.testing.assert_allclose(open_dataset(root).statistics[ACTION]["mean"], expected(BARE, BARE.action)["mean"])
+    assert "tempovla_stats.json: not readable" in caplog.text
+    assert set(json.loads(path.read_text())["streams"]) == {ACTION}
+
+
+def test_a_cache_below_a_file_is_no_cache(tmp_path: Path, monkeypatch, caplog) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path / "file"))
+    _ = open_dataset(write_v30(tmp_path / "set", BARE)).statistics[ACTION]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_kept_statistics_that_are_not_of_the_rows_any_more_are_found(tmp_path: Path) -> None:
+    root = write_v30(tmp_path / "set", BARE)
+    needed = {ACTION: ("mean", "std")}
+    _ = open_dataset(root).statistics[ACTION]
+    assert open_dataset(root).statistics.findings(needed) == []
+    edit_json(
+        root / "meta/tempovla_stats.json",
+        lambda kept: kept["streams"][ACTION].update(mean=[5.0, 5.0], min=[4.0, 4.0], q01=[4.0, 4.0], max=[6.0, 6.0]),
+    )
+    statistics_now = open_dataset(root).statistics
+    (finding,) = statistics_now.findings(needed)
+    assert finding.refused
+    statistics_now.compute([ACTION])  # what `data stats --recompute` does
+    assert statistics_now.findings(needed) == []
+    assert open_dataset(root).statistics.findings(needed) == []
+
+
 def test_a_fault_is_told_once_when_they_are_computed(tmp_path: Path, caplog) -> None:
     root = write_v30(tmp_path / "set", Foreign(cameras=()))
     edit_json(root / "meta/stats.json", lambda stats: stats[ACTION].update(std=[None, 1.0]))

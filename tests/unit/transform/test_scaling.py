@@ -97,3 +97,31 @@ def test_what_robots_record_has_no_floor(mean, std) -> None:
     scaling = fit_scaling("action", statistics, "mean_std")
     np.testing.assert_array_equal(scaling.scale, std)
     assert scaling.notes == ()
+
+
+@pytest.mark.parametrize("mode", ["mean_std", "min_max", "quantile"])
+@pytest.mark.parametrize(
+    ("column", "step"),
+    [
+        (1.7e9 + 0.1 * STEP, "128"),  # seconds since 1970
+        (4.5e6 + 0.5 * MOVING, "0.5"),  # metres of a map's grid
+        (47.123456 + 1e-5 * MOVING, "3.81e-06"),  # degrees of latitude
+    ],
+)
+def test_what_float32_hardly_tells_apart_is_named_and_stays_small(mode, column: np.ndarray, step: str) -> None:
+    statistics, names = described({"lift": MOVING, "far": column})
+    scaling = fit_scaling("observation.state", statistics, mode, names=names)
+    assert len(scaling.notes) == 1
+    assert "'observation.state' dimension 1 (far) varies by" in scaling.notes[0]
+    assert f"the steps of float32 are {step}," in scaling.notes[0]
+    assert "--data.state_key" in scaling.notes[0]
+    seen = (column.astype(np.float32) - scaling.offset[1].astype(np.float32)) / scaling.scale[1]
+    assert np.abs(seen).max() <= 1.0
+
+
+@pytest.mark.parametrize("value", [0.0, 3.3, 1e6, 1.7e9])
+def test_what_never_varies_is_centred_without_a_word(value: float) -> None:
+    statistics, _ = described({"lift": MOVING, "fixed": np.full(1000, value)})
+    scaling = fit_scaling("action", statistics, "mean_std")
+    assert scaling.notes == ()
+    assert scaling.offset[1] == pytest.approx(value)

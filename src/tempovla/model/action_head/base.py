@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self, TypeVar
+from types import UnionType
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -47,20 +48,37 @@ class ActionHeadBase(nn.Module):
         self.action_horizon = action_horizon
 
     @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse keywords that the constructor does not have beside the sizes, and values of another type than its own.
+
+        Raises:
+            ValueError: naming the option.
+        """
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        sizes = ("input_dim", "action_dim", cls.horizon_keyword)
+        named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        choices = [name for name in named if name not in sizes]
+        try:
+            types = get_type_hints(cls.__init__)
+        except NameError:  # a head of one's own may name types that exist for type checkers alone
+            types = {}
+        for option, value in options.items():
+            if option in sizes or not (takes_any or option in choices):
+                raise ValueError(f"{cls.__name__} has no option {option!r}{nearest(option, choices)}")
+            wanted = [_TYPE_NAMES[kind] for kind in _kinds(types.get(option)) if kind in _TYPE_NAMES]
+            if wanted and not any(_is_of(value, kind) for kind in _kinds(types[option])):
+                raise ValueError(f"{cls.__name__}: {option}={value!r} is not {' or '.join(wanted)}; correct it")
+
+    @classmethod
     def build(cls, input_dim: int, action_dim: int, action_horizon: int, options: Mapping[str, Any]) -> Self:
         """The head with further keywords of its constructor as `options`.
 
         Raises:
             ValueError: naming the option that the constructor does not have, or that does not fit.
         """
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        cls.check_options(options)
         sizes = {"input_dim": input_dim, "action_dim": action_dim, cls.horizon_keyword: action_horizon}
-        choices = [name for name in named if name not in sizes]
-        for option in options:
-            if option in sizes or not (takes_any or option in choices):
-                raise ValueError(f"{cls.__name__} has no option {option!r}{nearest(option, choices)}")
         return cls(**sizes, **options)
 
     def loss_terms(
@@ -206,11 +224,35 @@ def repeat_rows(times: int, tensor: Tensor, other: OtherT) -> tuple[Tensor, Othe
     return tensor.repeat_interleave(times, dim=0), None if other is None else other.repeat_interleave(times, dim=0)
 
 
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or a type alone."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type; only plain ones are told apart, and a whole number is a number."""
+    if kind not in _TYPE_NAMES:
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
 def check_sizes(where: str, **sizes: int) -> None:
     """Raise ValueError for the first size that is below 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{where}: {name}={size} must be at least 1")
+
+
+def check_positive(where: str, **values: float) -> None:
+    """Raise ValueError for the first value that is not a finite number above 0."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{where}: {name}={value} must be greater than 0, and finite")
 
 
 def check_choice(where: str, name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -8,7 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tempovla.model.action_head.base import DrawingActionHead, Generator, check_choice, check_sizes, repeat_rows
+from tempovla.model.action_head.base import (
+    DrawingActionHead,
+    Generator,
+    check_choice,
+    check_positive,
+    check_sizes,
+    repeat_rows,
+)
 from tempovla.model.action_head.decoder import TransformerDenoiser
 from tempovla.model.action_head.unet import ConditionalUnet1d
 from tempovla.timeline import LossTerm
@@ -60,6 +67,8 @@ class DiffusionActionHead(DrawingActionHead):
         name = "DiffusionActionHead"
         check_sizes(name, diffusion_steps=diffusion_steps, num_steps=num_steps, draws=draws, num_layers=num_layers)
         check_sizes(name, hidden_dim=hidden_dim, num_heads=num_heads)
+        if clip_sample is not None:
+            check_positive(name, clip_sample=clip_sample)
         check_choice(name, "denoiser", denoiser, ("unet", "transformer"))
         check_choice(name, "prediction_type", prediction_type, ("epsilon", "sample", "v_prediction"))
         self.draws = draws
@@ -76,7 +85,7 @@ class DiffusionActionHead(DrawingActionHead):
             "beta_schedule": "squaredcos_cap_v2",
             "prediction_type": prediction_type,
             "clip_sample": clip_sample is not None,
-            "clip_sample_range": clip_sample or 1.0,
+            "clip_sample_range": 1.0 if clip_sample is None else clip_sample,
         }
         # At the last step next to nothing of the actions is left, so the noise there does not tell them: with `epsilon`
         # denoising begins one stride earlier.

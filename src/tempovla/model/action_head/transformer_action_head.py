@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.action_head.action_tokens import BinTokens, MixtureTokens
-from tempovla.model.action_head.base import DrawingActionHead, Generator, check_sizes
+from tempovla.model.action_head.base import DrawingActionHead, Generator, check_positive, check_sizes
 from tempovla.model.action_head.decoder import Decoder, KeyValue, Memory
 from tempovla.model.action_head.mixture import MAX_LOG_STD
 from tempovla.timeline import LossTerm
@@ -77,6 +77,7 @@ class TransformerActionHead(DrawingActionHead):
             self.tokens = MixtureTokens(hidden_dim, action_dim, num_modes, std_scale, min_log_std)
         else:
             check_sizes(name, num_bins=num_bins)
+            check_positive(name, bin_range=bin_range)
             self.tokens = BinTokens(hidden_dim, action_dim, num_bins, bin_range)
         self.start = nn.Parameter(0.02 * torch.randn(hidden_dim))
         self.decoder = Decoder(input_dim, hidden_dim, num_layers, num_heads, max_seq_len, causal=True)

@@ -85,6 +85,8 @@ class VLAConfig:
             if name not in ACTION_HEAD_REGISTRY:
                 known = sorted(ACTION_HEAD_REGISTRY)
                 raise ValueError(f"model.action_head_options.{name}: no such action head; choose from {known}")
+        if self.action_head in ACTION_HEAD_REGISTRY:
+            ACTION_HEAD_REGISTRY[self.action_head].check_options(self.action_head_options.get(self.action_head, {}))
         for name in ("cloning_weight", "lambda_temporal"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} must not be negative")

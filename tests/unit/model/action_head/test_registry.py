@@ -9,6 +9,7 @@ from torch import nn
 
 from tempovla.model.action_head.base import ActionHeadBase
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY, build_action_head
+from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.timeline import LossTerm
 
 
@@ -59,6 +60,37 @@ def test_unknown_names_and_options_are_refused_and_the_nearest_is_named():
         build_action_head("mlp", 8, 3, 4, {"chunk_size": 4})
     with pytest.raises(ValueError, match="DiffusionActionHead: horizon=0 must be at least 1"):
         build_action_head("diffusion", 8, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mlp", {"hidden_dim": None}, "MLPActionHead: hidden_dim=None is not a whole number"),
+        ("mlp", {"num_layers": 2.5}, "MLPActionHead: num_layers=2.5 is not a whole number"),
+        ("diffusion", {"hidden_dim": "x"}, "DiffusionActionHead: hidden_dim='x' is not a whole number"),
+        ("diffusion", {"clip_sample": "big"}, "DiffusionActionHead: clip_sample='big' is not a number or null"),
+        ("gaussian", {"squash": "yes"}, "GaussianMLPActionHead: squash='yes' is not true or false"),
+        ("transformer", {"num_bins": True}, "TransformerActionHead: num_bins=True is not a whole number or null"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_head_and_config(name, options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        build_action_head(name, 8, 3, 4, options)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        VLAConfig(action_head=name, action_head_options={name: options})
+
+
+def test_whole_numbers_are_numbers_and_none_is_no_clip():
+    assert build_action_head("diffusion", 8, 3, 4, {"clip_sample": 2}).schedule["clip_sample_range"] == 2
+    assert not build_action_head("diffusion", 8, 3, 4, {"clip_sample": None}).schedule["clip_sample"]
+
+
+@pytest.mark.parametrize("limit", [0, -2.0, float("inf"), float("nan")])
+def test_a_limit_that_no_action_can_keep_is_refused(limit):
+    with pytest.raises(ValueError, match=r"DiffusionActionHead: clip_sample=.* must be greater than 0, and finite"):
+        build_action_head("diffusion", 8, 3, 4, {"clip_sample": limit})
+    with pytest.raises(ValueError, match=r"TransformerActionHead: bin_range=.* must be greater than 0, and finite"):
+        build_action_head("transformer", 8, 3, 4, {"num_bins": 8, "bin_range": limit})
 
 
 def test_the_base_asks_for_both_methods():
