@@ -82,6 +82,9 @@ def inspect(
         same = {key for key in files.streams if files.streams[key] == source.streams[key]}
         dtypes |= {key: feature.dtype for key, feature in files.meta.features.items() if key in same}
     else:
+        if isinstance(files.streams, StreamTable):
+            for reason in files.streams.left_out.values():  # its cameras are all that can be left out
+                raise DatasetError(reason)
         version = "libero-hdf5"
     check_words(source, option="--default_instruction")
     return {

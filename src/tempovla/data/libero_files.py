@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,23 @@ class Frames:
 
 @dataclass(frozen=True)
 class Demo:
-    """One demonstration: numbers (T, D) float32 and the whereabouts of pictures, by stream."""
+    """One demonstration.
+
+    Attributes:
+        path: its file.
+        name: its group there.
+        instruction: what it is told.
+        numbers: (T, D) float32, by stream.
+        frames: the whereabouts of pictures, by stream.
+        faults: why a camera cannot be read, by stream.
+    """
 
     path: Path
     name: str
     instruction: str
     numbers: Mapping[str, NDArray[np.float32]]
     frames: Mapping[str, Frames]
+    faults: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -269,12 +279,18 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, stored
     }
     if all(key in columns for key in HAND):
         numbers[EE_STATE_KEY] = _side_by_side(where, lengths, *(columns[key] for key in HAND))
-    frames = {}
-    for key, camera in CAMERAS.items():
-        frames[key] = _frames(where, path, demo, f"obs/{camera}", stored)
-        lengths[f"obs/{camera}"] = frames[key].shape[0]
     _refuse_unequal(where, lengths)
-    return Demo(path, name, instruction, numbers, frames)
+    frames: dict[str, Frames] = {}
+    faults: dict[str, str] = {}
+    for key, camera in CAMERAS.items():
+        try:
+            found = _frames(where, path, demo, f"obs/{camera}", stored)
+            _refuse_unequal(where, {f"obs/{camera}": found.shape[0], "actions": lengths["actions"]})
+        except DatasetError as error:
+            faults[key] = str(error)
+        else:
+            frames[key] = found
+    return Demo(path, name, instruction, numbers, frames, faults)
 
 
 def _dataset(where: str, demo: h5py.Group, key: str) -> h5py.Dataset:

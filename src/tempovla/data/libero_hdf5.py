@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, L
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo
+from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamTable
 from tempovla.timeline.task import Embodiment
+
+LOGGER = logging.getLogger(__name__)
 
 _NUMBERS = {
     STATE_KEY: StreamInfo("state", (9,), "float32", LIBERO_PANDA.rate_hz, LIBERO_PANDA.state_names),
@@ -73,7 +76,8 @@ class LiberoHdf5Source:
         self._tasks = [file.task for file in files for _ in file.demos]
         self._reader = FrameReader(cache)
         self._numbers = _in_memory(str(path), self._demos)
-        self.streams: Mapping[str, StreamInfo] = {**self._numbers.streams, **_cameras(self._demos)}
+        cameras, left_out = _cameras(self._demos)
+        self.streams: Mapping[str, StreamInfo] = StreamTable({**self._numbers.streams, **cameras}, left_out)
         self.recording: Mapping[str, Any] = _in_common([file.recording for file in files if file.demos])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -161,20 +165,40 @@ def _in_memory(name: str, demos: Sequence[Demo]) -> MemorySource:
     return MemorySource(name, LIBERO_PANDA, {key: _NUMBERS[key] for key in everywhere}, episodes)
 
 
-def _cameras(demos: Sequence[Demo]) -> dict[str, StreamInfo]:
-    first = demos[0]
+def _cameras(demos: Sequence[Demo]) -> tuple[dict[str, StreamInfo], dict[str, str]]:
+    """The cameras that all demonstrations have, and why the others are left out.
+
+    Raises:
+        DatasetError: if none is left.
+    """
+    streams: dict[str, StreamInfo] = {}
+    left_out: dict[str, str] = {}
+    for key in CAMERAS:
+        fault = next((demo.faults[key] for demo in demos if key in demo.faults), None) or _other_size(demos, key)
+        if fault is None:
+            streams[key] = StreamInfo("image", demos[0].frames[key].shape[1:], "uint8", LIBERO_PANDA.rate_hz)
+        else:
+            left_out[key] = fault
+    if not streams:
+        raise DatasetError(next(iter(left_out.values())))
+    if left_out:
+        reasons = "; ".join(f"{key} ({reason})" for key, reason in left_out.items())
+        count, folder = len(left_out), demos[0].path.parent
+        LOGGER.warning("%s: %d of %d cameras are left out: %s", folder, count, len(CAMERAS), reasons)
+    return streams, left_out
+
+
+def _other_size(demos: Sequence[Demo], key: str) -> str | None:
+    """Why the pictures of a camera, which all demonstrations have, are not of one size; None where they are."""
+    known = demos[0].frames[key].shape[1:3]
     for demo in demos:
-        for key, frames in demo.frames.items():
-            size, known = frames.shape[1:3], first.frames[key].shape[1:3]
-            if size != known:
-                raise DatasetError(
-                    f"{demo.path}: {demo.name} has {frames.dataset} of height and width {list(size)}, but "
-                    f"{first.path} has {list(known)}; pictures of one size are needed, leave out the others"
-                )
-    return {
-        key: StreamInfo("image", frames.shape[1:], "uint8", LIBERO_PANDA.rate_hz)
-        for key, frames in first.frames.items()
-    }
+        size = demo.frames[key].shape[1:3]
+        if size != known:
+            return (
+                f"{demo.path}: {demo.name} has {demo.frames[key].dataset} of height and width {list(size)}, but "
+                f"{demos[0].path} has {list(known)}; pictures of one size are needed, leave out the others"
+            )
+    return None
 
 
 def _in_common(recordings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

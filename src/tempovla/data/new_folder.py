@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.parquet import first_line
@@ -42,17 +44,16 @@ def new_folder(target: Path) -> Iterator[Path]:
     error nothing is left, neither this folder nor parents of the target that were missing.
 
     Raises:
-        DatasetError: if something else lies in the hidden folder, or the disk is full.
+        DatasetError: if something else lies in the hidden folder, another process writes there, or the disk is full.
     """
     place = target.resolve()
     staging = place.with_name(f".{place.name}.converting")
     if staging.exists() and any(staging.iterdir()) and not (staging / _MARK).is_file():
         raise DatasetError(f"{staging}: holds something that is no unfinished conversion; move it elsewhere")
     missing = [folder for folder in place.parents if not folder.exists()]
+    mark: TextIO | None = None
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        (staging / _MARK).touch()
+        mark = _claimed(staging, target)
         written = staging / "dataset"
         yield written
         if place.exists():
@@ -60,7 +61,8 @@ def new_folder(target: Path) -> Iterator[Path]:
         written.rename(place)
         shutil.rmtree(staging)
     except BaseException as error:
-        shutil.rmtree(staging, ignore_errors=True)
+        if mark is not None:
+            shutil.rmtree(staging, ignore_errors=True)
         for folder in missing:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -71,6 +73,44 @@ def new_folder(target: Path) -> Iterator[Path]:
                 "nothing is left behind, make room there or give another folder"
             ) from error
         raise
+    finally:
+        if mark is not None:
+            mark.close()
+
+
+def _claimed(staging: Path, target: Path) -> TextIO:
+    """Make the hidden folder anew; its mark, which is locked until it is closed, be it by a kill.
+
+    Raises:
+        DatasetError: if another process holds it.
+    """
+    busy = f"{target}: another process writes there now; let it end, or give another folder"
+    mark = staging / _MARK
+    if mark.is_file():
+        with mark.open(encoding="utf-8") as left:
+            if not _is_locked(left):
+                raise DatasetError(busy)
+            shutil.rmtree(staging, ignore_errors=True)
+    elif staging.is_dir():  # a kill came before the mark
+        staging.rmdir()
+    try:
+        staging.mkdir(parents=True)
+    except FileExistsError:
+        raise DatasetError(busy) from None
+    file = mark.open("w", encoding="utf-8")
+    _is_locked(file)
+    return file
+
+
+def _is_locked(file: TextIO) -> bool:
+    """Lock a file, unless another process holds it; a disk that knows no locks holds none."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _same(one: Path, other: Path) -> bool:

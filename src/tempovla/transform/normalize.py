@@ -109,8 +109,30 @@ class Normalize:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Normalize:
-        """Read what `to_json` wrote."""
-        return cls(
-            {key: torch.tensor(value, dtype=torch.float32) for key, value in data["offset"].items()},
-            {key: torch.tensor(value, dtype=torch.float32) for key, value in data["scale"].items()},
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if a stream has no offset or no scale, they differ in size or are no finite numbers, or a scale
+                is 0.
+        """
+        offset, scale = (
+            {key: _vector(key, name, value) for key, value in data[name].items()} for name in ("offset", "scale")
         )
+        for key in offset | scale:
+            if key not in offset or key not in scale or offset[key].shape != scale[key].shape:
+                raise ValueError(f"normalisation of {key!r} has not one scale for every offset; copy the bundle again")
+            if not bool(scale[key].all()):
+                raise ValueError(f"normalisation of {key!r} divides by 0; copy the bundle again")
+        return cls(offset, scale)
+
+
+def _vector(key: str, name: str, values: Any) -> Tensor:
+    """(D,) offset or scale of one stream."""
+    try:
+        vector = torch.tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        vector = torch.tensor([torch.nan])
+    if vector.dim() != 1 or not bool(vector.isfinite().all()):
+        shown = repr(values)[:60]
+        raise ValueError(f"normalisation of {key!r} has {name} {shown}, not a list of numbers; copy the bundle again")
+    return vector

@@ -8,10 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tests.libero_recordings import AGENT, MILK, SOUP, record
+from tests.libero_recordings import AGENT, MILK, SOUP, WRIST, record
 
-from tempovla.data.errors import DatasetError
+from tempovla.data.errors import DatasetError, refuse_left_out
+from tempovla.data.inspection import inspect
 from tempovla.data.libero_files import damaged
+from tempovla.data.libero_layout import CAMERAS
 from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
@@ -41,8 +43,12 @@ def replace(demo: h5py.Group, key: str, change: Callable[[np.ndarray], np.ndarra
 
 
 def refused(path: Path, *needles: str) -> None:
+    """Something that reads all of the cameras is refused, and so does `inspect`."""
     with pytest.raises(DatasetError) as caught:
-        open_source(path.parent)
+        refuse_left_out(open_source(path.parent).streams, CAMERAS, str(path.parent))
+    with pytest.raises(DatasetError) as inspected:
+        inspect(path.parent)
+    assert str(inspected.value) in str(caught.value)
     message = str(caught.value)
     assert "\n" not in message
     for needle in (str(path), *needles):
@@ -101,6 +107,28 @@ def test_an_empty_demonstration_is_left_out(path: Path, caplog: pytest.LogCaptur
 def test_missing_camera(path: Path, camera: str) -> None:
     edit(path, lambda data: data.pop(f"demo_1/obs/{camera}"))
     refused(path, f"demo_1 has no obs/{camera}, only ", "joint_states", "leave the file out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda demo: demo.pop("obs/eye_in_hand_rgb"),
+        lambda demo: replace(demo, "obs/eye_in_hand_rgb", lambda values: values / 255.0),
+        lambda demo: replace(demo, "obs/eye_in_hand_rgb", lambda values: values[:-1]),
+        lambda demo: replace(demo, "obs/eye_in_hand_rgb", lambda values: values[:, :8]),
+    ],
+)
+def test_a_camera_that_nobody_reads_blocks_no_other(path: Path, caplog: pytest.LogCaptureFixture, change) -> None:
+    before = open_source(path).read(1, AGENT, range(7)).value
+    edit(path, lambda data: change(data["demo_1"]))
+    with caplog.at_level(logging.WARNING):
+        source = open_source(path)
+    np.testing.assert_array_equal(source.read(1, AGENT, range(7)).value, before)
+    assert "1 of 2 cameras are left out" in caplog.text
+    assert WRIST not in source.streams
+    with pytest.raises(DatasetError, match=f"{WRIST}' is left out: {path}.*demo_1"):
+        source.read(1, WRIST, [0])
+    refused(path, "demo_1", "eye_in_hand_rgb")
 
 
 @pytest.mark.parametrize("key", ["obs/joint_states", "obs/gripper_states", "actions", "obs"])

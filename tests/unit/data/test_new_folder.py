@@ -102,3 +102,26 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
         "or give another folder"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_that_write_to_one_target_do_not_disturb_each_other(tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    with new_folder(target) as folder:
+        folder.mkdir()
+        (folder / "file").write_text("first")
+        with pytest.raises(DatasetError, match="another process writes there now; let it end"), new_folder(target):
+            pytest.fail("both write")
+    assert (target / "file").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_what_a_kill_left_is_cleared(tmp_path: Path, marked: bool) -> None:
+    (tmp_path / ".new.converting").mkdir()
+    if marked:
+        (tmp_path / ".new.converting" / "tempovla-convert").touch()
+        (tmp_path / ".new.converting" / "half").write_text("half")
+    with new_folder(tmp_path / "new") as folder:
+        folder.mkdir()
+        (folder / "file").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

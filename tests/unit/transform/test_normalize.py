@@ -114,3 +114,27 @@ def test_json_round_trip_is_exact():
     restored = Normalize.from_json(json.loads(json.dumps(transform.to_json())))
     assert torch.equal(restored.offset["action"], transform.offset["action"])
     assert torch.equal(restored.scale["action"], transform.scale["action"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda saved: saved["scale"].pop("action"), "'action' has not one scale for every offset"),
+        (lambda saved: saved["scale"].update(action=[1.0]), "'action' has not one scale for every offset"),
+        (lambda saved: saved["scale"].update(action=[1.0, 0.0, 1.0]), "'action' divides by 0"),
+        (
+            lambda saved: saved["scale"].update(action=[1.0, float("nan"), 1.0]),
+            "'action' has scale .1.0, nan, 1.0., not",
+        ),
+        (
+            lambda saved: saved["offset"].update(action=["a", 0.0, 1.0]),
+            "'action' has offset .'a', 0.0, 1.0., not a list",
+        ),
+        (lambda saved: saved["offset"].update(action=None), "'action' has offset None, not a list of numbers"),
+    ],
+)
+def test_what_was_saved_and_is_damaged_is_refused(change, message):
+    saved = json.loads(json.dumps(fit("mean_std").to_json()))
+    change(saved)
+    with pytest.raises(ValueError, match=f"normalisation of {message}"):
+        Normalize.from_json(saved)
