@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import BOOKKEEPING, DatasetMeta, EpisodeRecord, Feature
-from tempovla.data.parquet import open_parquet
+from tempovla.data.parquet import open_parquet, several_columns
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,9 +28,10 @@ def leave_out_absent(meta: DatasetMeta) -> DatasetMeta:
         if feature.dtype == "video":
             reason = _absent_videos(meta.episodes, key)
         else:
-            found = [schema.field(key).type for schema in schemas.values() if key in schema.names]
-            reason = _mistyped(feature, found[0]) if found else None
-            if schemas and not found:
+            doubled = [several_columns(path, key, s) for path, s in schemas.items() if s.names.count(key) > 1]
+            found = [schema.field(key).type for schema in schemas.values() if schema.names.count(key) == 1]
+            reason = doubled[0] if doubled else _mistyped(feature, found[0]) if found else None
+            if schemas and not found and not doubled:
                 path, schema = next(iter(schemas.items()))
                 have = ", ".join(schema.names[:12])
                 reason = (
@@ -78,8 +79,8 @@ def is_number(kind: pa.DataType) -> bool:
 def is_encoded(kind: pa.DataType) -> bool:
     """Whether values of the type are the bytes of a file, or its path."""
     types = pa.types
-    is_path = types.is_string(kind) or types.is_large_string(kind)
-    return bool(is_path or types.is_binary(kind) or types.is_large_binary(kind))
+    is_path = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(is_path or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
 def _schemas(meta: DatasetMeta) -> dict[Path, pa.Schema]:

@@ -18,7 +18,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.image_codec import encode_png
 from tempovla.data.layout import BOOKKEEPING, EpisodeRecord, Feature
 from tempovla.data.lerobot import LeRobotSource
-from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.parquet import open_parquet, read_columns, several_columns
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video import VideoFile
 from tempovla.data.writer import WriterConfig, image_column, number_column
@@ -94,6 +94,9 @@ class Carrier:
             return "its entry in meta/info.json is not that of a column"
         if not isinstance(entry.get("shape"), list):
             return f"meta/info.json gives it the shape {entry.get('shape')!r}"
+        for path, schema in self._schemas.items():
+            if schema.names.count(key) > 1:
+                return several_columns(path, key, schema)
         types = {schema.field(key).type if key in schema.names else None for schema in self._schemas.values()}
         if len(types) != 1 or None in types:
             return "not every file has it, with values of one type"

@@ -17,6 +17,9 @@ from tempovla.data.image_codec import check_encoded, decode_depth, decode_image,
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.parquet import open_parquet, read_columns
 
+_LONGEST_PATH = 200
+"""Characters; file systems allow 255 bytes a name."""
+
 
 class Columns:
     """Reads columns when they are first asked for and keeps them within the cache's budget."""
@@ -24,7 +27,7 @@ class Columns:
     def __init__(self, meta: DatasetMeta, cache: ByteCache) -> None:
         self._meta = meta
         self._cache = cache
-        self._first_row: dict[Path, dict[int, tuple[int, int]]] = {}
+        self._runs: dict[Path, dict[int, list[tuple[int, int]]]] = {}
         self._row_groups: dict[Path, NDArray[np.int64]] = {}
         self._finite: set[tuple[Path, str]] = set()
 
@@ -34,9 +37,22 @@ class Columns:
         Raises:
             DatasetError: if the file does not hold as many rows of the episode as the metadata say.
         """
-        if record.data_path not in self._first_row:
-            self._first_row[record.data_path] = self._episode_runs(record.data_path)
-        start, stop = self._first_row[record.data_path].get(record.index, (0, 0))
+        if record.data_path not in self._runs:
+            self._runs[record.data_path] = self._episode_runs(record.data_path)
+        runs = self._runs[record.data_path]
+        if record.index not in runs:
+            have = ", ".join(map(str, sorted(runs)[:6])) + (", ..." if len(runs) > 6 else "") if runs else "no episode"
+            raise DatasetError(
+                f"{record.data_path}: no row has episode_index {record.index}, which meta/ puts there with "
+                f"{record.length} rows (it has {have}); correct episode_index, or restore the file"
+            )
+        (start, stop), *others = runs[record.index]
+        if others:
+            raise DatasetError(
+                f"{record.data_path}: rows {start} to {stop - 1} have episode_index {record.index}, and so have rows "
+                f"{others[0][0]} to {others[0][1] - 1} behind others; put an episode's rows together, or remove "
+                "what is there twice"
+            )
         if stop - start != record.length:
             raise DatasetError(
                 f"{record.data_path}: episode {record.index} has {stop - start} rows, but its length in the metadata "
@@ -123,7 +139,11 @@ class Columns:
                 f"{self._where(record, key, step)}: null, no picture; remove its episode {record.index}, or leave the "
                 "camera out of what is read"
             )
-        assert isinstance(stored, bytes)
+        if not isinstance(stored, bytes):
+            raise DatasetError(
+                f"{self._where(record, key, step)}: a {type(stored).__name__}, no encoded picture; store the bytes of "
+                "a PNG or JPEG file"
+            )
         return stored
 
     def _numbers_of_picture(self, value: pa.Array, record: EpisodeRecord, key: str, step: int) -> NDArray[Any]:
@@ -146,9 +166,15 @@ class Columns:
 
     def _file_beside(self, path: Path, name: str, row: int) -> bytes:
         """The file of a picture, whose path counts from the dataset's root, or else from the parquet file's folder."""
+        if len(name) > _LONGEST_PATH:
+            raise DatasetError(
+                f"{path}: row {row} has a text of {len(name)} characters ({name[:20]!r}...), which is no path of a "
+                "picture; store the bytes of a PNG or JPEG file"
+            )
         for folder in (self._meta.root, path.parent):
-            if (folder / name).is_file():
-                return (folder / name).read_bytes()
+            for place in (folder / name, folder / name.replace("\\", "/")):
+                if place.is_file():
+                    return place.read_bytes()
         raise DatasetError(
             f"{self._meta.root / name}: missing, though {path} row {row} refers to it; copy the dataset again"
         )
@@ -161,7 +187,7 @@ class Columns:
         return self._meta.features.get(key) or Feature("float32" if key == "timestamp" else "int64", (1,))
 
     def _episode_of(self, path: Path, row: int) -> str:
-        runs = self._first_row.get(path, {}).items()
+        runs = [(index, run) for index, found in self._runs.get(path, {}).items() for run in found]
         return next((f" (episode {index})" for index, (start, stop) in runs if start <= row < stop), "")
 
     def _refuse_non_finite(self, values: NDArray[Any], path: Path, key: str) -> None:
@@ -174,11 +200,16 @@ class Columns:
             f"({len(rows)} such rows); remove those episodes or repair the values"
         )
 
-    def _episode_runs(self, path: Path) -> dict[int, tuple[int, int]]:
+    def _episode_runs(self, path: Path) -> dict[int, list[tuple[int, int]]]:
+        """First row and the row after the last, by episode; more than once where its rows lie apart."""
+        runs: dict[int, list[tuple[int, int]]] = {}
         index = self._column(path, "episode_index").reshape(-1)
         edges = np.flatnonzero(np.diff(index)) + 1
         starts, stops = np.r_[0, edges], np.r_[edges, len(index)]
-        return {int(index[a]): (int(a), int(b)) for a, b in zip(starts, stops, strict=True) if b > a}
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            if stop > start:
+                runs.setdefault(int(index[start]), []).append((start, stop))
+        return runs
 
     def _group_starts(self, path: Path) -> NDArray[np.int64]:
         if path not in self._row_groups:

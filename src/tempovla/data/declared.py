@@ -26,7 +26,8 @@ _DEPTH_TYPES = ("uint16", "float16", "float32", "float64", "int32", "int64", "ui
 def parse_features(info: Mapping[str, Any], path: Path) -> tuple[dict[str, Feature], dict[str, str]]:
     """Read the entries of ``info.json`` under ``features``.
 
-    A state or an action of whole numbers is read as float32, as policies need it.
+    A state or an action of whole numbers is read as float32, and one of shape (1, 7) or (7, 1) as a vector, as policies
+    need it.
 
     Args:
         info: content of the file.
@@ -126,7 +127,7 @@ def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
 def is_flagged_depth(entry: Mapping[str, Any]) -> bool:
     """Whether an entry says that its pictures hold distances."""
     info = _picture_info(entry)
-    return any(info.get(name) is True for name in ("is_depth_map", "video.is_depth_map"))
+    return any(info.get(name) in (True, "true", "True") for name in ("is_depth_map", "video.is_depth_map"))
 
 
 def _feature(key: str, entry: Any) -> Feature:
@@ -156,8 +157,10 @@ def _feature(key: str, entry: Any) -> Feature:
     is_named = "depth" in re.split(r"[^a-z]+", key.lower()) and number in _DEPTH_TYPES
     if flagged or (is_named and len(shape) in (2, 3) and min(shape) >= 1 and _is_one_channel(shape)):
         return Feature(number, _depth_shape(key, shape), depth=_depth(key, info))
-    if key in (STATE_KEY, ACTION_KEY) and not np.issubdtype(number, np.floating):
-        number = "float32"
+    if key in (STATE_KEY, ACTION_KEY):
+        number = number if np.issubdtype(number, np.floating) else "float32"
+        if len(shape) > 1 and max(shape) == math.prod(shape):  # axes of one do not keep it from being a vector
+            shape = (max(shape),)
     return Feature(number, shape, parse_names(entry.get("names"), shape))
 
 

@@ -150,6 +150,8 @@ def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str) -> NDArra
             f"{where}: picture of shape {list(values.shape[1:])}, but meta/info.json declares {list(feature.shape)}; "
             "correct it"
         )
+    if values.dtype == bool:  # bright or dark, as in a PNG of one bit
+        values = values.astype(np.uint8) * np.uint8(255)
     wide = np.asarray(values, dtype=np.float64)
     is_whole = bool((wide == np.round(wide)).all())
     low, high = (float(wide.min()), float(wide.max())) if wide.size else (0.0, 0.0)
@@ -169,7 +171,13 @@ def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str) -> NDArra
 def _open(encoded: bytes, where: str) -> Image.Image:
     if not isinstance(encoded, bytes):
         raise DatasetError(f"{where}: no picture but {type(encoded).__name__}; copy the dataset again")
-    return Image.open(io.BytesIO(encoded))
+    try:
+        return Image.open(io.BytesIO(encoded))
+    except UnidentifiedImageError:
+        raise DatasetError(
+            f"{where}: damaged image ({len(encoded)} bytes that begin with {encoded[:8]!r}, as no PNG or JPEG does); "
+            "store encoded pictures, or copy the dataset again"
+        ) from None
 
 
 def _check_rgb(image: Image.Image, encoded: bytes, where: str) -> None:

@@ -271,7 +271,7 @@ class LeRobotSource:
             raise DatasetError(
                 f"{record.data_path}: episode {record.index} has timestamp {times_s[row]:.4f} s at frame {row}, but "
                 f"fps {self.meta.fps:g} in meta/info.json puts it at {times_s[0] + row / self.meta.fps:.4f} s; "
-                "correct fps or resample the episode"
+                "correct fps or the timestamps, in seconds from 0, or resample the episode"
             )
         self._checked.add(record.index)
 

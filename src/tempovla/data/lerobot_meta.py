@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tempovla.data.availability import is_encoded, leaf_type
 from tempovla.data.declared import parse_features
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import (
@@ -21,10 +22,11 @@ from tempovla.data.numbers import count
 from tempovla.data.numbers import number as finite_number
 from tempovla.data.parquet import open_parquet, read_columns
 from tempovla.data.tasks import task_map, tasks_of_episode
-from tempovla.timeline.json_files import read_json, read_json_lines
+from tempovla.timeline.json_files import read_json, read_json_lines, visible
 
 LOGGER = logging.getLogger(__name__)
 
+_PANDAS_INDEX = "__index_level_0__"
 _SPAN_CELLS = ("chunk_index", "file_index", "from_timestamp")
 """What an episode's entry says of a camera's video (v3.0)."""
 
@@ -180,26 +182,35 @@ def _tasks_v30(root: Path) -> dict[int, str] | None:
     path = root / "meta" / "tasks.parquet"
     if not path.is_file():
         return None
-    words = _words_column(path)
-    rows = read_columns(path, ["task_index", words]).to_pylist()
-    return task_map([(row["task_index"], row[words]) for row in rows], path)
+    number, words = _task_columns(path)
+    rows = read_columns(path, [number, words]).to_pylist()
+    return task_map([(row[number], row[words]) for row in rows], path)
 
 
-def _words_column(path: Path) -> str:
-    """The column of ``tasks.parquet`` with the words: `task`, or the one that pandas made of its index."""
+def _task_columns(path: Path) -> tuple[str, str]:
+    """The columns of ``tasks.parquet`` with the numbers and the words: `task_index` and `task`.
+
+    Either may be the one that pandas made of its index, and the words may have any name if no other column is text.
+    """
     with open_parquet(path) as file:
-        names = file.schema_arrow.names
-    for name in ("task", "__index_level_0__"):
-        if name in names:
-            return name
-    others = [name for name in names if name != "task_index"]
+        types = {name: leaf_type(file.schema_arrow.field(i).type) for i, name in enumerate(file.schema_arrow.names)}
+    index = types.get(_PANDAS_INDEX)
+    number = "task_index" if index is None or "task_index" in types or is_encoded(index) else _PANDAS_INDEX
+    if number not in types:
+        have = ", ".join(list(types)[:12])
+        raise DatasetError(f"{path}: no column 'task_index' but {have}; name the one with the numbers 'task_index'")
+    for name in ("task", _PANDAS_INDEX):
+        if name in types and (name == "task" or is_encoded(types[name])):
+            return number, name
+    others = [name for name in types if name not in (number, _PANDAS_INDEX)]
     if len(others) != 1:
-        raise DatasetError(f"{path}: no column 'task' but {', '.join(names[:12])}; name the one with the words 'task'")
-    return others[0]
+        have = ", ".join(list(types)[:12])
+        raise DatasetError(f"{path}: no column 'task' but {have}; name the one with the words 'task'")
+    return number, others[0]
 
 
 def _episode_files(root: Path) -> list[Path]:
-    return sorted((root / "meta" / "episodes").glob("*/*.parquet"))
+    return visible((root / "meta" / "episodes").glob("*/*.parquet"))
 
 
 def _episodes_v30(

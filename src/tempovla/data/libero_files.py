@@ -29,7 +29,7 @@ from tempovla.data.libero_layout import (
     task_of,
 )
 from tempovla.data.words import has_words
-from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem
+from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, visible
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def demo_files(path: Path) -> list[Path]:
         raise DatasetError(f"{path}: no such file or folder; give LIBERO's *.hdf5 or the folder that holds them")
     if not path.is_dir():
         return [path]
-    files = sorted(path.glob("*.hdf5"))
+    files = visible(path.glob("*.hdf5"))
     if not files:
         deeper = sorted({str(file.parent) for file in path.glob("*/*.hdf5")})
         hint = f"give {' or '.join(deeper)}" if deeper else "give the folder that holds LIBERO's <task>_demo.hdf5 files"

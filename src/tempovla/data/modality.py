@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempovla.data.joined import JoinedSource
+from tempovla.timeline.json_files import read_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource, StreamInfo
@@ -49,13 +49,9 @@ def read_modality(path: Path, streams: Mapping[str, StreamInfo]) -> Modality:
     """Read the file; entries that do not fit the streams are among `left_out`."""
     found = Modality()
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path, remedy="restore it, or remove it")
     except ValueError as error:
-        found.left_out |= dict.fromkeys(_GROUPS, f"{path}: not readable as JSON ({error}); restore it, or remove it")
-        return found
-    if not isinstance(content, Mapping):
-        what = f"{path}: holds a {type(content).__name__}, not an object; restore it, or remove it"
-        found.left_out |= dict.fromkeys(_GROUPS, what)
+        found.left_out |= dict.fromkeys(_GROUPS, str(error))
         return found
     for group, default in _GROUPS.items():
         entries = {} if content.get(group) is None else content[group]

@@ -38,12 +38,20 @@ def read_columns(path: Path, columns: Sequence[str], row_groups: Sequence[int] |
         missing = [key for key in columns if key not in file.schema_arrow.names]
         if missing:
             have = ", ".join(file.schema_arrow.names[:12])
-            raise DatasetError(f"{path}: no column {missing[0]!r} (it has {have}); meta/info.json contradicts it")
+            raise DatasetError(f"{path}: no column {missing[0]!r} (it has {have}); add it, or copy the dataset again")
+        for key in columns:
+            if file.schema_arrow.names.count(key) > 1:
+                raise DatasetError(several_columns(path, key, file.schema_arrow))
         groups = range(file.num_row_groups) if row_groups is None else row_groups
         try:
             return file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path}: damaged parquet file ({first_line(error)}); copy it again") from None
+
+
+def several_columns(path: Path, key: str, schema: pa.Schema) -> str:
+    """What to say of a file that has more than one column of a name."""
+    return f"{path} has {schema.names.count(key)} columns {key!r}; remove all but one, or give them other names"
 
 
 def first_line(error: BaseException) -> str:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_BETWEEN = " \t\r\n"
-"""What JSON allows between values; other spaces, such as U+2028, end no line."""
+_BETWEEN = " \t\r\n\ufeff"
+"""What JSON allows between values, and the mark of a file that was appended; other spaces, such as U+2028, end no line.
+"""
+_HALF = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Paths in order, without hidden files such as the `._NAME` that macOS puts beside each file on foreign disks."""
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def is_lfs_pointer(path: Path) -> bool:
@@ -71,8 +81,9 @@ def read_json(
     text = read_text(path, remedy=remedy, error=error)
     try:
         data = _decoder(allow_nan).decode(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise error(f"{path}: not readable as JSON ({problem}); {remedy}") from None
+    _refuse_halves(data, text, f"{path}", error)
     if not isinstance(data, dict):
         raise error(f"{path}: holds {_what(data)}, not an object; {remedy}")
     return data
@@ -89,6 +100,7 @@ def read_json_lines(
     text = read_text(path, remedy=remedy, error=error)
     objects: list[tuple[int, dict[str, Any]]] = []
     decoder, place, line = _decoder(allow_nan), 0, 1
+    has_escapes = _ESCAPED_HALF.search(text) is not None
     while True:
         start = place
         while place < len(text) and text[place] in _BETWEEN:
@@ -101,13 +113,26 @@ def read_json_lines(
         except json.JSONDecodeError as problem:
             what = f"{problem.msg}, column {problem.colno}"
             raise error(f"{path}: line {problem.lineno} is not readable as JSON ({what}); {remedy}") from None
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise error(f"{path}: line {line} is not readable as JSON ({problem}); {remedy}") from None
+        if has_escapes:
+            _refuse_halves(data, text[place:end], f"{path}: line {line}", error)
         if not isinstance(data, dict):
             raise error(f"{path}: line {line} holds {_what(data)}, not an object; {remedy}")
         objects.append((line, data))
         line += text.count("\n", place, end)
         place = end
+
+
+def _refuse_halves(data: Any, text: str, where: str, error: type[ValueError]) -> None:
+    """Refuse half a character, such as a lone U+D83D out of a text that was cut: nothing can store or print it."""
+    if _ESCAPED_HALF.search(text) is None:
+        return
+    written = json.dumps(data, ensure_ascii=False)
+    half = _HALF.search(written)
+    if half is not None:
+        near = written[max(0, half.start() - 20) : half.end() + 20].encode("ascii", "backslashreplace").decode()
+        raise error(f"{where} holds half a character, in {near!r}; write the whole one, or remove it")
 
 
 def _decoder(allow_nan: bool) -> json.JSONDecoder:

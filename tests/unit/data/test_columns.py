@@ -451,3 +451,100 @@ def test_a_camera_that_the_episodes_do_not_mention_is_left_out(tmp_path: Path) -
     root = write_v30(tmp_path / "set", Foreign(lengths=LENGTHS, features={side: entry}))
     assert f"no column 'videos/{side}/" in inspect(root)["left_out"][side]
     assert told(root) == [(1, 0, 0), (1, 1, 0)]
+
+
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    pq.write_table(change(pq.ParquetFile(path).read()), path)
+
+
+def test_a_name_of_two_columns_blocks_only_who_reads_it(tmp_path: Path) -> None:
+    extra = {EXTRA: {"dtype": "float32", "shape": [1]}}
+    column = pa.array(np.zeros(3, np.float32))
+    root = write_v21(
+        tmp_path / "a",
+        Foreign(lengths=(3, 3), features=extra, columns=lambda usual, index, length: usual | {EXTRA: column}),
+    )
+    for path in sorted(root.glob("data/*/*.parquet")):
+        rewrite(path, lambda table: table.append_column(EXTRA, table.column(EXTRA)))
+    message = rf"has 2 columns '{EXTRA}'; remove all but one"
+    assert re.search(message, inspect(root)["left_out"][EXTRA])
+    with pytest.raises(UnknownStreamError, match=message):
+        open_dataset(root).read(0, EXTRA, [0])
+    convert(root, tmp_path / "b")
+    assert EXTRA not in open_dataset(tmp_path / "b").streams
+    rewrite(path, lambda table: table.append_column("timestamp", table.column("timestamp")))
+    with pytest.raises(DatasetError, match=r"has 2 columns 'timestamp'; remove all but one"):
+        inspect(root)
+
+
+def test_an_episode_whose_rows_are_there_twice_is_refused(tmp_path: Path) -> None:
+    root = write_v30(tmp_path / "a", Foreign(lengths=LENGTHS, statistics=False))
+    rewrite(root / "data/chunk-000/file-000.parquet", lambda table: pa.concat_tables([table, table.slice(0, 3)]))
+    with pytest.raises(DatasetError, match=r"rows 0 to 2 have episode_index 0, and so have rows 5 to 7"):
+        inspect(root)
+    assert open_dataset(root).read(1, STATE, [0]).value.shape == (1, 3)
+
+
+def test_a_file_without_any_row_of_its_episode_says_whose_rows_it_has(tmp_path: Path) -> None:
+    zero = Foreign(columns=lambda usual, index, length: usual | {"episode_index": pa.array([0] * length)})
+    with pytest.raises(DatasetError, match=r"episode_000001.parquet: no row has episode_index 1.*\(it has 0\)"):
+        inspect(write_v21(tmp_path / "a", zero))
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (lambda encoded: pa.array([encoded], pa.binary_view()), None),
+        (lambda encoded: pa.array([(np.frombuffer(encoded, np.uint8)).tolist()], pa.list_(pa.uint8())), "picture of"),
+        (lambda encoded: pa.array([{"bytes": list(encoded)}]), "a list, no encoded picture; store the bytes of a PNG"),
+        (lambda encoded: pa.array([encoded.hex() * 9]), r"characters \(.*\), which is no path of a picture; store the"),
+        (
+            lambda encoded: pa.array([b"\0" * 99]),
+            r"damaged image \(99 bytes that begin with .*; store enc",
+        ),
+    ],
+)
+def test_pictures_in_other_wrappings(tmp_path: Path, column: Callable[[bytes], pa.Array], message: str | None) -> None:
+    stored = column(encode_image(picture(0, 0)))
+    root = write_v21(
+        tmp_path / "a",
+        Foreign(lengths=(1,), storage="image", columns=lambda usual, index, length: usual | {FRONT: stored}),
+    )
+    if message is None:
+        inspect(root)
+        assert read_picture(open_dataset(root).read(0, FRONT, [0]).value[0]) == (0, 0, 0)
+        return
+    for read in (lambda: inspect(root), lambda: open_dataset(root).read(0, FRONT, [0])):
+        with pytest.raises(DatasetError, match=message):
+            read()
+
+
+def test_pictures_of_true_and_false_are_bright_and_dark(tmp_path: Path) -> None:
+    def columns(usual: dict[str, Any], index: int, length: int) -> dict[str, Any]:
+        masks = [(image[..., 0] > 127).tolist() for image in pictures(index, length)]
+        return usual | {FRONT: pa.array(masks, pa.list_(pa.list_(pa.bool_())))}
+
+    source = open_dataset(write_v21(tmp_path / "a", Foreign(lengths=LENGTHS, storage="image", columns=columns)))
+    value = source.read(1, FRONT, [1]).value[0]
+    assert read_picture(value)[:2] == (1, 1)
+    assert set(np.unique(value)) == {0, 255}
+
+
+def test_paths_of_pictures_may_be_those_of_windows(tmp_path: Path) -> None:
+    def columns(usual: dict[str, Any], index: int, length: int) -> dict[str, Any]:
+        return usual | {FRONT: pa.array([f"images\\{index}_{step}.png" for step in range(length)])}
+
+    root = write_v21(tmp_path / "a", Foreign(lengths=LENGTHS, storage="image", columns=columns))
+    (root / "images").mkdir()
+    for index, length in enumerate(LENGTHS):
+        for step, image in enumerate(pictures(index, length)):
+            Image.fromarray(image).save(root / "images" / f"{index}_{step}.png")
+    assert read_picture(open_dataset(root).read(1, FRONT, [1]).value[0])[:2] == (1, 1)
+
+
+@pytest.mark.parametrize("shape", [[1, 3], [3, 1], [1, 3, 1]])
+def test_a_state_with_axes_of_one_is_a_vector(tmp_path: Path, shape: list[int]) -> None:
+    foreign = Foreign(lengths=LENGTHS, features={STATE: {"dtype": "float32", "shape": shape}})
+    source = open_dataset(write_v21(tmp_path / "a", foreign))
+    assert source.embodiment.state_dim == 3
+    np.testing.assert_array_equal(source.read(1, STATE, range(2)).value, foreign.state(1, 2))

@@ -189,3 +189,52 @@ def test_one_video_for_all_episodes_of_version_2_is_refused(tmp_path):
     edit_json(root / "meta/info.json", lambda info: info.update(video_path="videos/{video_key}.mp4"))
     with pytest.raises(DatasetError, match=r"one file for several episodes; give each a file of its own"):
         inspect(root)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"task": ["open"], "__index_level_0__": [0]}, None),
+        ({"task_index": [0], "__index_level_0__": ["open"]}, None),
+        ({"task_index": [0], "__index_level_0__": [0], "instruction": ["open"]}, None),
+        ({"task": ["open"]}, r"no column 'task_index' but task; name the one with the numbers 'task_index'"),
+        ({"task_index": [0], "a": ["x"], "b": ["y"]}, r"no column 'task' but task_index, a, b; name the one"),
+    ],
+)
+def test_tasks_of_version_3_with_an_index_of_pandas(tmp_path, table, message):
+    root = write_v30(tmp_path / "a", Foreign(tasks_of_episode=lambda words: ["open"]))
+    pq.write_table(pa.table(table), root / "meta/tasks.parquet")
+    if message:
+        refused(root, message)
+    else:
+        assert set(open_source(root).instructions(0)) == {"open"}
+
+
+def test_hidden_files_of_macos_are_passed_by(tmp_path):
+    root = write_v30(tmp_path / "a", Foreign())
+    (root / "meta/episodes/chunk-000/._file-000.parquet").write_bytes(b"\0\5\x16\7")
+    assert len(open_source(root)) == 2
+
+
+@pytest.mark.parametrize("name", ["episodes.jsonl", "tasks.jsonl"])
+def test_half_a_character_is_refused(tmp_path, name):
+    root = write_v21(tmp_path / "a", Foreign())
+    path = root / "meta" / name
+    path.write_text(path.read_text().replace("the drawer", "the \\ud83d drawer"))
+    refused(root, rf"{name}: line 1 holds half a character, in .*ud83d.*; write the whole one, or remove it")
+    path.write_text(path.read_text().replace("\\ud83d", "\\ud83d\\ude00"))
+    assert len(open_source(root)) == 2
+
+
+def test_a_mark_of_the_byte_order_may_stand_between_lines(tmp_path):
+    root = write_v21(tmp_path / "a", Foreign())
+    path = root / "meta/episodes.jsonl"
+    path.write_text("".join("\ufeff" + line for line in path.read_text().splitlines(keepends=True)), encoding="utf-8")
+    assert len(open_source(root)) == 2
+
+
+@pytest.mark.parametrize("name", ["info.json", "tasks.jsonl"])
+def test_brackets_without_end_are_refused_in_one_line(tmp_path, name):
+    root = write_v21(tmp_path / "a", Foreign())
+    (root / "meta" / name).write_text('{"a":' * 100_000)
+    refused(root, r"not readable as JSON \(maximum recursion depth")
