@@ -8,6 +8,7 @@ episodes, raise no alarm.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,7 +37,7 @@ class Finding:
 
     Attributes:
         key: the stream.
-        text: what is stored and what was seen, in a line that names the dimension.
+        text: what is stored and what was seen, in a line that names the dimension, and the command that mends it.
         refused: whether a policy must not be trained with them; else they are only slightly stale.
     """
 
@@ -71,7 +72,7 @@ def findings(
             doubt = doubts[0]
             text = f"{source.name}: the stored statistics of {key!r} do not fit the data: dimension {doubt.dimension}"
             text += f"{_named(source, key, doubt.dimension)} "
-            found.append(Finding(key, text + doubt.text, doubt.refused))
+            found.append(Finding(key, f"{text}{doubt.text}; {_remedy(source, key)}", doubt.refused))
     return found
 
 
@@ -223,9 +224,12 @@ def _rows(sample: _Sample) -> str:
     return f"its {len(sample.rows)} rows" if sample.is_whole else f"{len(sample.rows)} rows of a sample"
 
 
-def remedy(root: str) -> str:
-    """The command that computes statistics anew."""
-    return f"compute them anew with `tempovla data stats {root} --recompute`"
+def _remedy(source: EpisodeSource, key: str) -> str:
+    """The command that computes a stream's statistics anew; it must be named where it is called neither a state nor an
+    action.
+    """
+    named = "" if source.streams[key].kind in ("state", "action") else f" --keys {shlex.quote(key)}"
+    return f"compute them anew with `tempovla data stats {shlex.quote(source.name)} --recompute{named}`"
 
 
 def statistics_problems(source: EpisodeSource, keys: Collection[str] | None = None) -> list[str]:
@@ -249,5 +253,5 @@ def statistics_problems(source: EpisodeSource, keys: Collection[str] | None = No
             found = look({key: ("mean", "std", "min", "max")})
         except DatasetError:
             continue
-        problems += [f"{finding.text}; {remedy(source.name)}" for finding in found if finding.refused]
+        problems += [finding.text for finding in found if finding.refused]
     return problems

@@ -14,7 +14,7 @@ import numpy as np
 from tempovla.data.dataset_statistics import DatasetStatistics, Needed, StatisticsTable, require_number_streams
 from tempovla.data.joined import forms_of, recorded
 from tempovla.data.open import open_source
-from tempovla.data.plausibility import Finding, remedy
+from tempovla.data.plausibility import Finding
 from tempovla.recipe.dataset_config import ObservationConfig
 from tempovla.recipe.progress import CountProgress
 from tempovla.timeline import EpisodeSource
@@ -51,10 +51,9 @@ def settle_statistics(source: EpisodeSource, needed: Mapping[str, tuple[str, ...
     if absent:
         statistics.compute(absent, counted)
     for finding in _findings(statistics, needed):
-        line = f"{finding.text}; {remedy(source.name)}"
         if finding.refused:
-            raise ValueError(line)
-        LOGGER.warning(line)
+            raise ValueError(finding.text)
+        LOGGER.warning(finding.text)
 
 
 @contextmanager
@@ -102,7 +101,7 @@ def dataset_statistics(root: str | Path, keys: Sequence[str] = (), *, recompute:
     return {
         "root": source.name,
         "episodes": len(source),
-        "problems": [f"{finding.text}; {remedy(source.name)}" for finding in _findings(statistics, needed)],
+        "problems": [finding.text for finding in _findings(statistics, needed)],
         "streams": streams,
     }
 

@@ -6,7 +6,9 @@ resuming needs). Nothing in it can execute code.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -23,7 +25,10 @@ from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import replace_folder
 from tempovla.timeline.json_files import read_json
 
+LOGGER = logging.getLogger(__name__)
+
 FORMAT_VERSION = 1
+LOCK = ".lock"
 LATEST, BEST = "checkpoint_latest", "checkpoint_best"
 REMEDY = "resume from another checkpoint of the run"
 
@@ -88,10 +93,27 @@ class CheckpointFolder:
         self.folder = self.run_dir / "checkpoints"
         self.keep_every = keep_every
 
+    def hold(self) -> None:
+        """Keep other processes from writing here, until this one ends in whatever way.
+
+        Raises:
+            ValueError: if another process holds it.
+        """
+        self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ValueError(
+                f"{self.run_dir}: another process trains there now; let it end, or choose another folder"
+            ) from None
+        except OSError as error:  # a disk that knows no locks
+            LOGGER.debug("%s cannot be locked (%s)", self.folder, error)
+
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
         for leftover in [*self.folder.glob(".*"), *self.run_dir.glob(".checkpoint_*.link")]:
-            leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
+            if leftover.name != LOCK:
+                leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
 
     def steps(self) -> dict[int, Path]:
         """Train step to folder, oldest first."""

@@ -163,6 +163,7 @@ class Trainer:
             self._load(Path(resume), follows_length)
         if self.is_main:
             self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.hold()
             self.checkpoints.clean()
         distributed.wait_for_all()
 

@@ -1,11 +1,13 @@
 """A recipe's statistics are there, and those of its rows."""
 
 import logging
+import shlex
 
 import numpy as np
 import pytest
 from tests.foreign import ACTION, STATE, Foreign, edit_json, write_v21, write_v30
 
+from tempovla.cli.main import main
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.open import open_source
 from tempovla.data.stream_keys import StreamKeys
@@ -40,6 +42,24 @@ def test_impossible_ones_are_refused_in_a_line_whose_remedy_works(tmp_path) -> N
     assert facts["problems"] == []
     assert facts["streams"][ACTION]["origin"] == "computed from the data"
     settle_statistics(open_dataset(root), MEAN_STD)
+
+
+def test_the_remedy_works_for_streams_of_other_names_and_folders_with_spaces(tmp_path) -> None:
+    declared = {"dtype": "float32", "shape": [2], "names": None}
+    foreign = Foreign(
+        cameras=(),
+        features={"arm": declared},
+        columns=lambda columns, index, length: columns | {"arm": columns[ACTION]},
+    )
+    root = write_v30(tmp_path / "my set", foreign)
+    edit_json(root / "meta/stats.json", lambda stats: stats.update(arm=stats[ACTION] | {"mean": [1000.0, 0.0]}))
+    keys = StreamKeys.parse("arm", None)
+    with pytest.raises(ValueError, match="'arm' do not fit the data") as caught:
+        settle_statistics(open_source(root, keys=keys), {STATE: ("mean", "std")})
+    command = shlex.split(str(caught.value).split("`")[1])
+    assert command == ["tempovla", "data", "stats", str(root), "--recompute", "--keys", "arm"]
+    assert main(command[1:]) == 0
+    settle_statistics(open_source(root, keys=keys), {STATE: ("mean", "std")})
 
 
 def test_slightly_stale_ones_are_a_warning(tmp_path, caplog) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 from pathlib import Path
@@ -52,6 +53,30 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     folder.clean()
     assert [path.name for path in folder.folder.iterdir()] == ["step_00000001"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_latest", "checkpoints"]
+
+
+def _hold(run: Path, is_held, may_end) -> None:
+    folder = CheckpointFolder(run)
+    folder.hold()
+    is_held.set()
+    may_end.wait(60)
+
+
+def test_two_processes_do_not_train_into_one_folder(tmp_path):
+    context = multiprocessing.get_context("fork")
+    is_held, may_end = context.Event(), context.Event()
+    folder = CheckpointFolder(tmp_path)
+    folder.folder.mkdir()
+    other = context.Process(target=_hold, args=(tmp_path, is_held, may_end))
+    other.start()
+    assert is_held.wait(60)
+    with pytest.raises(ValueError, match="another process trains there now; let it end, or choose another folder"):
+        folder.hold()
+    other.kill()
+    other.join()
+    folder.hold()
+    folder.clean()
+    CheckpointFolder(tmp_path).hold()  # one process may go on with its own run
 
 
 def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
