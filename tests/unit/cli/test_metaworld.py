@@ -83,6 +83,7 @@ def test_a_folder_with_something_else_is_no_demo(tmp_path, fails):
     (tmp_path / "thesis.tex").write_text("")
     assert "choose another folder" in fails("demo", "--out", tmp_path)
     (tmp_path / "demo.json").write_text("{}")
+    (tmp_path / "dataset" / "data").mkdir(parents=True)  # without a demonstration, other settings would do no harm
     assert "holds a demo with other settings" in fails("demo", "--out", tmp_path)
 
 
