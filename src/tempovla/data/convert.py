@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,22 @@ def convert(
             raise DatasetError(line)
     with new_folder(target) as folder:
         if opened.meta.version == "v3.0":
-            shutil.copytree(opened.meta.root, folder)
+            shutil.copytree(opened.meta.root, folder, ignore=_loops, ignore_dangling_symlinks=True)
             _tell_units(opened.meta, folder)
             return len(opened)
         return _rewrite(opened, problems, folder, config or WriterConfig())
+
+
+def _loops(folder: str, names: Sequence[str]) -> list[str]:
+    """Links to a folder that they lie in: what they lead to is copied already."""
+    place = Path(folder).resolve()
+    return [
+        name
+        for name in names
+        if Path(folder, name).is_symlink()
+        and Path(folder, name).is_dir()
+        and Path(folder, name).resolve() in (place, *place.parents)
+    ]
 
 
 def _tell_units(meta: DatasetMeta, folder: Path) -> None:

@@ -12,7 +12,7 @@ from tempovla.data.declared import names_problem
 from tempovla.data.errors import DatasetError
 from tempovla.data.joined import forms_of, recorded
 from tempovla.data.lerobot import LeRobotSource
-from tempovla.data.libero_layout import LiberoImages
+from tempovla.data.libero_layout import CAMERAS, LiberoImages
 from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stream_keys import StreamKeys, hints
@@ -83,8 +83,10 @@ def inspect(
         dtypes |= {key: feature.dtype for key, feature in files.meta.features.items() if key in same}
     else:
         if isinstance(files.streams, StreamTable):
-            for reason in files.streams.left_out.values():  # its cameras are all that can be left out
-                raise DatasetError(reason)
+            for key in CAMERAS:
+                if key in files.streams.left_out:
+                    raise DatasetError(files.streams.left_out[key])
+            left_out = files.streams.left_out
         version = "libero-hdf5"
     check_words(source, option="--default_instruction")
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from tempovla.data.libero_layout import (
     task_of,
 )
 from tempovla.data.words import has_words
-from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, visible
+from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, parse_json, visible
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -192,13 +191,13 @@ def _read_opened(path: Path, file: h5py.File, images: LiberoImages) -> DemoFile:
         raise DatasetError(
             f"{path}: attribute 'env_args' has {RECORDING_ENTRY!r}: {recording!r}, not an object; repair or remove it"
         )
-    task = task_name(path, _text(data, "bddl_file_name"))
+    task = task_name(path, _text(path, data, "bddl_file_name"))
     return DemoFile(tuple(demos), task, recording, late)
 
 
 def _stored(path: Path, data: h5py.Group) -> LiberoImages:
     """How the file says that its pictures lie in it."""
-    convention = _text(data, "macros_image_convention")
+    convention = _text(path, data, "macros_image_convention")
     if convention not in STORED_AS:
         raise DatasetError(
             f"{path}: macros_image_convention is {convention!r}, neither opengl nor opencv; say how the pictures lie "
@@ -271,17 +270,22 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, stored
     where = f"{path}: {name}"
     if not isinstance(demo, h5py.Group):
         raise DatasetError(f"{where} is no group of actions and obs; leave the file out, or record it again")
-    columns = {key: _numbers(where, demo, key) for key in WIDTHS if key in demo or key not in HAND}
+    columns = {key: _numbers(where, demo, key) for key in WIDTHS if key not in HAND}
     lengths = {key: len(values) for key, values in columns.items()}
     numbers = {
         ACTION_KEY: columns["actions"],
         STATE_KEY: _side_by_side(where, lengths, *(columns[key] for key in JOINTS)),
     }
-    if all(key in columns for key in HAND):
-        numbers[EE_STATE_KEY] = _side_by_side(where, lengths, *(columns[key] for key in HAND))
     _refuse_unequal(where, lengths)
     frames: dict[str, Frames] = {}
     faults: dict[str, str] = {}
+    if all(key in demo for key in HAND):
+        try:
+            hand = {key: _numbers(where, demo, key) for key in HAND}
+            _refuse_unequal(where, lengths | {key: len(values) for key, values in hand.items()})
+            numbers[EE_STATE_KEY] = np.concatenate(list(hand.values()), axis=1)
+        except DatasetError as error:
+            faults[EE_STATE_KEY] = str(error)
     for key, camera in CAMERAS.items():
         try:
             found = _frames(where, path, demo, f"obs/{camera}", stored)
@@ -359,23 +363,33 @@ def _refuse_unequal(where: str, lengths: Mapping[str, int]) -> None:
 
 def _instruction(path: Path, data: h5py.Group) -> str:
     words = _json_attribute(path, data, "problem_info").get("language_instruction") or ""
-    if isinstance(words, list):
-        words = " ".join(map(str, words))
-    return str(words).strip(' "') or instruction_of(path)
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        words = " ".join(words)
+    if not isinstance(words, str):
+        raise DatasetError(
+            f"{path}: attribute 'problem_info' of 'data' has language_instruction {words!r}, no text; write the "
+            "instruction there, or delete the attribute: the words are then taken from the file's name"
+        )
+    return words.strip(' "') or instruction_of(path)
 
 
 def _json_attribute(path: Path, data: h5py.Group, name: str) -> dict[str, Any]:
-    text = _text(data, name)
-    try:
-        value = json.loads(text) if text else {}
-    except ValueError as error:
-        raise DatasetError(
-            f"{path}: attribute {name!r} of 'data' is not readable as JSON ({error}); repair it, or delete the "
-            "attribute: what it says is then taken from the file's name, or not known"
-        ) from None
+    text = _text(path, data, name)
+    remedy = "repair it, or delete the attribute: what it says is then taken from the file's name, or not known"
+    where = f"{path}: attribute {name!r} of 'data':"
+    value = parse_json(text, where, remedy=remedy, error=DatasetError) if text else {}
     return value if isinstance(value, dict) else {}
 
 
-def _text(data: h5py.Group, name: str) -> str:
+def _text(path: Path, data: h5py.Group, name: str) -> str:
     value = data.attrs.get(name, "")
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()  # h5py leaves bytes that are not UTF-8 as halves of characters
+    except UnicodeError:
+        raise DatasetError(
+            f"{path}: attribute {name!r} of 'data' is {value!r}, not UTF-8; write it anew, or delete the attribute"
+        ) from None
+    return text

@@ -77,6 +77,7 @@ class LiberoHdf5Source:
         self._reader = FrameReader(cache)
         self._numbers = _in_memory(str(path), self._demos)
         cameras, left_out = _cameras(self._demos)
+        left_out |= _broken_numbers(self._demos)
         self.streams: Mapping[str, StreamInfo] = StreamTable({**self._numbers.streams, **cameras}, left_out)
         self.recording: Mapping[str, Any] = _in_common([file.recording for file in files if file.demos])
 
@@ -181,11 +182,22 @@ def _cameras(demos: Sequence[Demo]) -> tuple[dict[str, StreamInfo], dict[str, st
             left_out[key] = fault
     if not streams:
         raise DatasetError(next(iter(left_out.values())))
+    _warn_of(left_out, len(CAMERAS), "cameras", demos[0].path.parent)
+    return streams, left_out
+
+
+def _broken_numbers(demos: Sequence[Demo]) -> dict[str, str]:
+    """Why streams of numbers that no policy needs are left out."""
+    faults = [demo.faults[EE_STATE_KEY] for demo in demos if EE_STATE_KEY in demo.faults]
+    left_out = {EE_STATE_KEY: faults[0]} if faults else {}
+    _warn_of(left_out, len(_NUMBERS), "streams of numbers", demos[0].path.parent)
+    return left_out
+
+
+def _warn_of(left_out: Mapping[str, str], count: int, what: str, folder: Path) -> None:
     if left_out:
         reasons = "; ".join(f"{key} ({reason})" for key, reason in left_out.items())
-        count, folder = len(left_out), demos[0].path.parent
-        LOGGER.warning("%s: %d of %d cameras are left out: %s", folder, count, len(CAMERAS), reasons)
-    return streams, left_out
+        LOGGER.warning("%s: %d of %d %s are left out: %s", folder, len(left_out), count, what, reasons)
 
 
 def _other_size(demos: Sequence[Demo], key: str) -> str | None:

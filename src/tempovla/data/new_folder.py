@@ -48,8 +48,11 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     place = target.resolve()
     staging = place.with_name(f".{place.name}.converting")
-    if staging.exists() and any(staging.iterdir()) and not (staging / _MARK).is_file():
-        raise DatasetError(f"{staging}: holds something that is no unfinished conversion; move it elsewhere")
+    try:
+        if staging.exists() and any(staging.iterdir()) and not (staging / _MARK).is_file():
+            raise DatasetError(f"{staging}: holds something that is no unfinished conversion; move it elsewhere")
+    except OSError as error:
+        raise DatasetError(f"{target}: could not be written ({error.strerror}); give another folder") from None
     missing = [folder for folder in place.parents if not folder.exists()]
     mark: TextIO | None = None
     try:
@@ -66,6 +69,11 @@ def new_folder(target: Path) -> Iterator[Path]:
         for folder in missing:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+        if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # of copytree
+            source, _, why = min(error.args[0], key=lambda one: len(str(one[0])))
+            raise DatasetError(
+                f"{source}: could not be copied ({why}); nothing is left behind, remove it, or repair it, and try again"
+            ) from error
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
             raise DatasetError(

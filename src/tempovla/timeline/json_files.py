@@ -79,13 +79,25 @@ def read_json(
         ValueError: as `error`, if the file is missing, truncated, or holds anything but one object.
     """
     text = read_text(path, remedy=remedy, error=error)
+    data = parse_json(text, f"{path}:", remedy=remedy, error=error, allow_nan=allow_nan)
+    if not isinstance(data, dict):
+        raise error(f"{path}: holds {_what(data)}, not an object; {remedy}")
+    return data
+
+
+def parse_json(
+    text: str, where: str, *, remedy: str, error: type[ValueError] = ValueError, allow_nan: bool = True
+) -> Any:
+    """What a text says in JSON; `where` leads what is said of it.
+
+    Raises:
+        ValueError: as `error`, if it is cut off, nested without end, or holds half a character.
+    """
     try:
         data = _decoder(allow_nan).decode(text)
     except (ValueError, RecursionError) as problem:
-        raise error(f"{path}: not readable as JSON ({problem}); {remedy}") from None
-    _refuse_halves(data, text, f"{path}", error)
-    if not isinstance(data, dict):
-        raise error(f"{path}: holds {_what(data)}, not an object; {remedy}")
+        raise error(f"{where} not readable as JSON ({problem}); {remedy}") from None
+    _refuse_halves(data, text, where, error)
     return data
 
 

@@ -1,5 +1,6 @@
 """A v2.1 dataset converted to v3.0 holds the same, and its videos are not encoded again."""
 
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -110,3 +111,21 @@ def test_videos_that_mp4_cannot_take_as_they_are_lose_no_frame(
     for index, length in enumerate((7, 5)):
         told = [read_picture(image)[:2] for image in new.read(index, key, range(length)).value]
         assert told == [(index, step) for step in range(length)]
+
+
+def test_what_lies_beside_a_dataset_does_not_keep_it_from_being_copied(tmp_path: Path) -> None:
+    root = write_v30(tmp_path / "old", Foreign())
+    (root / "notes").symlink_to(tmp_path / "nowhere")
+    (root / "data" / "itself").symlink_to(root)
+    convert(root, tmp_path / "new")
+    assert not (tmp_path / "new" / "data" / "itself").exists()
+    open_dataset(tmp_path / "new").check()
+    os.mkfifo(root / "pipe")
+    with pytest.raises(DatasetError, match=r"old/pipe: could not be copied \(.*named pipe.*\); nothing is left behind"):
+        convert(root, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_target_of_too_long_a_name_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"could not be written .*too long.*give another folder"):
+        convert(write_v30(tmp_path / "old", Foreign()), tmp_path / ("x" * 250))

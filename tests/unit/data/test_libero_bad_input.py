@@ -159,7 +159,7 @@ def test_actions_of_other_dimensions_in_another_file(path: Path) -> None:
     refused(other, "demo_0: actions is float64 [5, 14], but 7")
 
 
-@pytest.mark.parametrize("key", ["obs/joint_states", "obs/agentview_rgb", "obs/ee_ori"])
+@pytest.mark.parametrize("key", ["obs/joint_states", "obs/agentview_rgb"])
 def test_streams_of_unequal_lengths(path: Path, key: str) -> None:
     edit(path, lambda data: replace(data["demo_1"], key, lambda values: values[:-2]))
     refused(path, f"demo_1: {key} has 5 steps, but there are 7 actions", "remove the demonstration")
@@ -178,7 +178,7 @@ def test_pictures_of_two_sizes(path: Path) -> None:
 
 def test_unreadable_problem_info(path: Path) -> None:
     edit(path, lambda data: data.attrs.__setitem__("problem_info", '{"language'))
-    refused(path, "attribute 'problem_info' of 'data' is not readable as JSON", "delete the attribute")
+    refused(path, "attribute 'problem_info' of 'data': not readable as JSON", "delete the attribute")
 
 
 def test_packed_pictures_that_are_damaged(path: Path) -> None:
@@ -282,3 +282,45 @@ def test_datasets_without_a_shape(path: Path, key: str) -> None:
 def test_states_that_are_no_numbers_tell_nothing(path: Path) -> None:
     edit(path, lambda data: replace(data["demo_0"], "states", lambda _: np.array([[b"x"] * 20] * 12)))
     assert open_source(path).episode(0).length == 12
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda demo: replace(demo, "obs/ee_pos", lambda values: values * np.nan),
+        lambda demo: replace(demo, "obs/ee_ori", lambda values: values[:, :2]),
+        lambda demo: replace(demo, "obs/ee_pos", lambda values: values[:-1]),
+    ],
+)
+def test_numbers_that_no_policy_needs_block_none(path: Path, caplog: pytest.LogCaptureFixture, change) -> None:
+    edit(path, lambda data: change(data["demo_1"]))
+    with caplog.at_level(logging.WARNING):
+        source = open_source(path)
+    assert "1 of 3 streams of numbers are left out: observation.ee_state" in caplog.text
+    assert source.read(1, ACTION_KEY, [0]).value.shape == (1, 7)
+    assert "demo_1: obs/ee_" in inspect(path.parent)["left_out"]["observation.ee_state"]
+    with pytest.raises(DatasetError, match=r"ee_state' is left out: .*demo_1: obs/ee_"):
+        source.read(1, "observation.ee_state", [0])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.bytes_('{"language_instruction": "öffne"}'.encode("latin-1")), "'problem_info' of 'data' is .*not UTF-8"),
+        ('{"language_instruction": {"en": "open"}}', "language_instruction {'en': 'open'}, no text; write the"),
+        ('{"language_instruction": ["open", 3]}', r"language_instruction \['open', 3\], no text; write the"),
+        ('{"language_instruction": "open \\ud83d"}', "holds half a character, in .*ud83d"),
+        ("[" * 60_000, "not readable as JSON"),
+    ],
+)
+def test_words_that_are_none_are_refused(path: Path, given, message: str) -> None:
+    edit(path, lambda data: data.attrs.pop("problem_info"))
+    edit(path, lambda data: data.attrs.create("problem_info", given))
+    with pytest.raises(DatasetError, match=message):
+        open_source(path)
+
+
+def test_an_attribute_may_be_an_array_of_one(path: Path) -> None:
+    words = np.array(['{"language_instruction": "open it"}'], dtype=h5py.string_dtype())
+    edit(path, lambda data: data.attrs.create("problem_info", words))
+    assert open_source(path).episode(0).instruction == "open it"
