@@ -125,6 +125,8 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     folder = str(data or (member.data_directory if member else recipe.data.data_directory))
     if not folder:
         raise ValueError(f"{where}: does not say where its dataset is; name it with --data")
+    if data is None and not Path(folder).exists():
+        raise ValueError(f"{folder}: no such file or folder, though {where} was trained on it; name it with --data")
     if member is not None:
         source = open_member(replace(member, data_directory=folder), recipe).source
     else:

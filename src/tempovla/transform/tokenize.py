@@ -290,6 +290,7 @@ class TokenizeInstruction:
         self.prompt = prompt
         self.lowercase = lowercase
         self._cache: dict[str, Tensor] = {}
+        self._first_with: dict[tuple[int, ...], str] = {}
 
     def prompted(self, sentence: str) -> str:
         """What the model is told for one instruction."""
@@ -298,18 +299,32 @@ class TokenizeInstruction:
     def tokens(self, sentence: str) -> Tensor:
         """Ids (max_length,) int64 of one instruction in its prompt.
 
+        A warning names two that differ in their words, but not in their ids: a policy cannot tell them apart.
+
         Raises:
             ValueError: if there is no token, or more than `max_length`.
         """
         if sentence not in self._cache:
             ids = self.tokenizer.encode(self.prompted(sentence))
             bare = self.prompt == INSTRUCTION
+            if not ids and _words(sentence):
+                raise ValueError(
+                    f"the tokenizer finds no token in instruction {sentence!r}; choose the one that goes with the "
+                    "language model (transform.tokenizer)"
+                )
             if not ids or not (bare or sentence.strip()):
                 raise ValueError(f"instruction {sentence!r} holds no word; give the task an instruction")
             if len(ids) > self.max_length:
                 count = f"{len(ids)} tokens" if bare else f"{len(ids)} tokens with its prompt"
                 raise ValueError(
                     f"instruction {sentence!r} has {count}, more than max_length={self.max_length}; raise it"
+                )
+            other = self._first_with.setdefault(tuple(ids), sentence)
+            if _words(other) != _words(sentence):
+                LOGGER.warning(
+                    "instructions %r and %r are the same to the tokenizer, so that they cannot be told apart; choose "
+                    "another one (transform.tokenizer), or other words",
+                    *(other, sentence),
                 )
             self._cache[sentence] = torch.tensor(ids + [PADDING] * (self.max_length - len(ids)))
         return self._cache[sentence]
@@ -338,3 +353,8 @@ class TokenizeInstruction:
         """Read what `to_json` wrote; what was written before there were prompts has none."""
         prompt, lowercase = data.get("prompt", INSTRUCTION), data.get("lowercase", False)
         return cls(tokenizer_from_json(data["tokenizer"]), data["max_length"], prompt, lowercase)
+
+
+def _words(sentence: str) -> list[str]:
+    """The words of a sentence, whatever stands between them and whether they are capital."""
+    return re.findall(r"\w+", sentence.casefold())

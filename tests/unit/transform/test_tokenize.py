@@ -155,6 +155,33 @@ def test_the_prompt_is_saved_and_transforms_of_before_have_none():
     assert before.prompted("Open it") == "Open it"
 
 
+class Deaf:
+    """Knows a few words, and passes by or mixes up all others."""
+
+    def __init__(self, unknown: list[int]) -> None:
+        self.unknown = unknown
+
+    def encode(self, sentence: str) -> list[int]:
+        known = {"pick": 5, "place": 6}
+        return [
+            token for word in sentence.lower().split() for token in ([known[word]] if word in known else self.unknown)
+        ]
+
+
+def test_sentences_that_the_tokenizer_cannot_tell_apart_are_named(caplog):
+    transform = TokenizeInstruction(Deaf([1]), 8)
+    for sentence in ("pick", "place", "Pick", "pick apple", "pick  Apple"):
+        transform.tokens(sentence)
+    assert caplog.text == ""
+    transform.tokens("pick pear")
+    assert "instructions 'pick apple' and 'pick pear' are the same to the tokenizer, so that they" in caplog.text
+
+
+def test_words_that_the_tokenizer_does_not_know_at_all_are_not_called_absent():
+    with pytest.raises(ValueError, match=r"finds no token in instruction 'apple'; choose the one that goes with the "):
+        TokenizeInstruction(Deaf([]), 8).tokens("apple")
+
+
 def test_prompts_that_do_not_work_are_refused():
     with pytest.raises(ValueError, match=r"prompt='do it' has no place for the instruction; write {instruction} there"):
         TokenizeInstruction(WordTokenizer(), 8, "do it")
