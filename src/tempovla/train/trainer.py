@@ -102,8 +102,7 @@ def fit(
         watch: told the train step and its figures whenever these are logged; its state is saved with checkpoints.
         phase: name of the training phase in metrics and messages.
         resume: checkpoint folder, or link to one, of the same run to go on from.
-        follows_length: what in the identity of a run is computed from its length, e.g. `model.jepa.ema_steps`; it may
-            differ where `config.extend` lets the length.
+        follows_length: entries of a run's identity that its length decides; they may differ under `config.extend`.
 
     Raises:
         ValueError: if `run_dir` holds a run already, or `resume` is damaged or of another policy, config or dataset.
