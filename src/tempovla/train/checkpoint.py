@@ -94,11 +94,12 @@ class CheckpointFolder:
         self.keep_every = keep_every
 
     def hold(self) -> None:
-        """Keep other processes from writing here, until this one ends in whatever way.
+        """Make the folder, and keep other processes from writing there until this one ends in whatever way.
 
         Raises:
             ValueError: if another process holds it.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
         try:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -161,7 +161,6 @@ class Trainer:
         if resume is not None:
             self._load(Path(resume), follows_length)
         if self.is_main:
-            self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
             self.checkpoints.hold()
             self.checkpoints.clean()
         distributed.wait_for_all()

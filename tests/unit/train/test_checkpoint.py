@@ -66,7 +66,6 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path):
     context = multiprocessing.get_context("fork")
     is_held, may_end = context.Event(), context.Event()
     folder = CheckpointFolder(tmp_path)
-    folder.folder.mkdir()
     other = context.Process(target=_hold, args=(tmp_path, is_held, may_end))
     other.start()
     assert is_held.wait(60)
