@@ -215,9 +215,9 @@ def _depth(key: str, info: Mapping[str, Any]) -> Depth:
     scale = info.get("depth_scale")
     metres = None
     if unit is not None:
-        if unit not in DEPTH_UNITS:
+        if not isinstance(unit, str) or _short(unit) not in DEPTH_UNITS:
             raise ValueError(f"gives depth {key!r} the unit {unit!r}; give m, cm or mm")
-        metres = DEPTH_UNITS[unit]
+        metres = DEPTH_UNITS[_short(unit)]
     if scale is not None:  # as RealSense has it: metres of one unit; some others write its inverse
         if not _is_number(scale) or not 0 < scale <= 1 or (metres is not None and not math.isclose(scale, metres)):
             raise ValueError(f"gives depth {key!r} depth_scale {scale!r} and depth_unit {unit!r}; give one of them")
@@ -226,6 +226,12 @@ def _depth(key: str, info: Mapping[str, Any]) -> Depth:
     if not all(bound is None or (_is_number(bound) and bound >= 0) for bound in (low, high)):
         raise ValueError(f"gives depth {key!r} the range {low!r} to {high!r}, not metres; correct it")
     return Depth(metres, low, high)
+
+
+def _short(unit: str) -> str:
+    """``mm`` of ``mm``, ``MM`` or ``Millimeters``."""
+    match = re.fullmatch(r"(milli|centi|)met(?:er|re)s?", unit.strip().lower())
+    return {"milli": "mm", "centi": "cm", "": "m"}[match[1]] if match else unit.strip().lower()
 
 
 def _video_depth(key: str, info: Mapping[str, Any]) -> Depth:

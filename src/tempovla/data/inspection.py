@@ -15,7 +15,7 @@ from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.libero_layout import CAMERAS, LiberoImages
 from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
-from tempovla.data.stream_keys import StreamKeys, hints
+from tempovla.data.stream_keys import StreamKeys, check_vectors, hints
 from tempovla.data.window import gather
 from tempovla.data.words import check_words, words_told
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -88,6 +88,7 @@ def inspect(
                     raise DatasetError(files.streams.left_out[key])
             left_out = files.streams.left_out
         version = "libero-hdf5"
+    check_vectors(source, (STATE_KEY, ACTION_KEY))
     check_words(source, option="--default_instruction")
     return {
         "root": source.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,23 @@ def _refuse_doubled(name: str, parts: Sequence[StreamPart], option: str) -> None
                     f"{name}: {option} takes dimension {max(part.start, other.start)} of {part.key!r} twice, by "
                     f"{other} and {part}; name each dimension once"
                 )
+
+
+def check_vectors(source: EpisodeSource, keys: Sequence[str]) -> None:
+    """Refuse a state or an action of several axes, in whatever order a policy would have to read it.
+
+    Raises:
+        DatasetError: naming the stream, its shape and what to do.
+    """
+    for key in keys:
+        stream = source.streams.get(key)
+        if stream is not None and len(stream.shape) > 1:
+            others = [name for name in vectors(source.streams) if name not in OPTIONS]
+            told = f", or name a vector with {OPTIONS[key]}, of {others}" if others else ""
+            raise DatasetError(
+                f"{source.name}: stream {key!r} has shape {list(stream.shape)}, but a policy reads vectors; declare it "
+                f"as [{math.prod(stream.shape)}] in meta/info.json to read its rows one after the other{told}"
+            )
 
 
 def raw_state(source: EpisodeSource) -> EpisodeSource:

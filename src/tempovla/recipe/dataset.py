@@ -15,7 +15,7 @@ from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
-from tempovla.data.stream_keys import missing_streams
+from tempovla.data.stream_keys import check_vectors, missing_streams
 from tempovla.data.words import check_words, words_told
 from tempovla.recipe.dataset_config import DataConfig, ObservationConfig
 from tempovla.recipe.gripper import gripper_problem
@@ -108,6 +108,7 @@ def check_fits(model: Streams, source: EpisodeSource) -> None:
     absent = [key for key, (_, size) in wanted.items() if size is not None and key not in source.streams]
     if absent:
         raise ValueError(missing_streams(source, absent))
+    check_vectors(source, [key for key, (_, size) in wanted.items() if size is not None])
     for key, (name, size) in wanted.items():
         if size is None:
             continue

@@ -18,6 +18,7 @@ from tests.foreign import (
     STATE,
     WRITERS,
     Foreign,
+    edit_json,
     encode_image,
     picture,
     read_picture,
@@ -31,6 +32,7 @@ from tempovla.data.inspection import inspect, sample_windows
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
+from tempovla.data.stream_keys import StreamKeys
 from tempovla.timeline import Window
 
 DEPTH, EXTRA = "observation.images.depth", "observation.extra"
@@ -548,3 +550,31 @@ def test_a_state_with_axes_of_one_is_a_vector(tmp_path: Path, shape: list[int]) 
     source = open_dataset(write_v21(tmp_path / "a", foreign))
     assert source.embodiment.state_dim == 3
     np.testing.assert_array_equal(source.read(1, STATE, range(2)).value, foreign.state(1, 2))
+
+
+def test_a_state_of_several_axes_is_refused_with_a_declaration_that_works(tmp_path: Path) -> None:
+    foreign = Foreign(
+        lengths=LENGTHS,
+        state_dim=6,
+        features={STATE: {"dtype": "float32", "shape": [2, 3]}, EXTRA: {"dtype": "float32", "shape": [2]}},
+        columns=lambda usual, index, length: usual | {EXTRA: usual[ACTION]},
+    )
+    root = write_v21(tmp_path / "a", foreign)
+    message = rf"'{STATE}' has shape \[2, 3\].*declare it as \[6\].*with state_key, of \['{EXTRA}'\]"
+    with pytest.raises(DatasetError, match=message):
+        inspect(root)
+    inspect(root, StreamKeys.parse(EXTRA, None))
+    edit_json(root / "meta/info.json", lambda info: info["features"][STATE].update(shape=[6]))
+    inspect(root)
+    np.testing.assert_array_equal(open_dataset(root).read(0, STATE, range(3)).value, foreign.state(0, 3))
+
+
+@pytest.mark.parametrize(("unit", "metres"), [("Millimeters", 1.0), ("MM", 1.0), ("metre", 1000.0), ("cm", 10.0)])
+def test_units_of_depth_in_words(tmp_path: Path, unit: str, metres: float) -> None:
+    entry = {"dtype": "uint16", "shape": [2, 2], "info": {"is_depth_map": "true", "depth_unit": unit}}
+
+    def columns(usual: dict[str, Any], index: int, length: int) -> dict[str, Any]:
+        return usual | {DEPTH: pa.array([[[1000, 1000], [1000, 1000]]] * length, pa.list_(pa.list_(pa.uint16())))}
+
+    source = open_dataset(write_v21(tmp_path / "a", Foreign(lengths=LENGTHS, features={DEPTH: entry}, columns=columns)))
+    np.testing.assert_allclose(source.read(0, DEPTH, [0]).value, metres)
