@@ -96,7 +96,7 @@ def test_a_converted_checkpoint_acts_in_a_simulator(tmp_path, tempovla, fails):
     assert tempovla(*convert).code == 0
     evaluate = ["eval", "metaworld", "--checkpoint", tmp_path / "bundle", "--tasks", "drawer-open-v3"]
     evaluate += ["--episodes", 1, "--max_steps", 4]
-    assert "exceeds the policy's chunk of 1; set it to that" in fails(*evaluate, "--execution_horizon", 2)
+    assert "exceeds the policy's chunk of 1; give 1 at the most" in fails(*evaluate, "--execution_horizon", 2)
     answer = tempovla(*evaluate, "--json", tmp_path / "results.json")  # the default is the chunk of 1
     assert answer.code == 0, answer.err
     assert json.loads((tmp_path / "results.json").read_text())["mean"]["episodes"] == 1
