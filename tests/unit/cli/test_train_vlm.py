@@ -93,7 +93,7 @@ def test_a_printed_config_reads_back(tmp_path, tempovla, small):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "none.jsonl"], "none.jsonl: not readable (No such file or directory); give a JSONL file"),
+        (["--dataset", "none.jsonl"], "none.jsonl: no such file; give a JSONL file"),
         (["--image-root", "none"], "none: no such folder; give the one that holds the images"),
         (["--model.lora.r", "4"], "model.lora is set, but align trains the projector alone"),
         (["--learn_vision", "true"], "training.learn_vision is set, but align trains the projector alone"),

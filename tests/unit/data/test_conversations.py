@@ -102,7 +102,7 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(tmp_path, name):
     [
         (b'{"conversations": [{"from": "hu', ":1: no JSON (Unterminated string starting at at column 29); correct the"),
         (b'[{"conversations": []},\n {"a"]', ":2: no JSON (Expecting ':' delimiter); correct the array"),
-        (b"\xff\xfe\x00", ": not readable (not UTF-8); give a JSONL file"),
+        (b"\xff\xfe\x00", ": is UTF-16; save it as UTF-8, or give a JSONL file"),
         (b"\n\n", ": holds no conversation; give LLaVA's format"),
         (b"[]", ": holds no conversation; give LLaVA's format"),
     ],
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
 
 
 def test_an_absent_file_or_folder_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"none.jsonl: not readable \(No such file or directory\); give a JSONL"):
+    with pytest.raises(DatasetError, match=r"none.jsonl: no such file; give a JSONL"):
         read_conversations(tmp_path / "none.jsonl")
     with pytest.raises(DatasetError, match="nowhere: no such folder; give the one that holds the images"):
         read_conversations(write_conversations(tmp_path), tmp_path / "nowhere")
