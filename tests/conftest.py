@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,16 @@ from tests.processes import Nursery
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub to answer, or not to
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_log_levels() -> Iterator[None]:
+    """What a command of one test lets through to its log does not reach the next test."""
+    loggers = logging.getLogger(), logging.getLogger("tempovla")
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
