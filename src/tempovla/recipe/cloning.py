@@ -55,9 +55,9 @@ def clone_behavior(
         )
     if source is None:
         source = load_dataset(recipe, decode=not encodes_once(recipe.model))
-    training = recipe.training
-    if not isinstance(source, DatasetMixture):
+    elif not isinstance(source, DatasetMixture):
         check_fits(recipe.model, source)
+    training = recipe.training
     with distributed.process_group() as device:
         torch.manual_seed(training.seed)
         policy = build_policy().to(device)

@@ -79,7 +79,8 @@ def train_phase(
     out_dir = Path(out_dir)
     if source is None:
         source = load_dataset(recipe, decode=reads_pictures(recipe, (phase,)))
-    check_fits(recipe.model, source)
+    else:
+        check_fits(recipe.model, source)
     with distributed.process_group() as device:
         training = recipe.training.of_phase(phase)
         if resume is None:
