@@ -26,7 +26,7 @@ def command(out: Path) -> list[str]:
         "demonstrations": 2,
         "phase1_steps": 8,
         "phase2_steps": 8,
-        "evaluation_episodes": 2,
+        "evaluation_episodes": 1,
     }
     options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
     return [sys.executable, "-m", "tempovla.cli", "demo", *options]
@@ -75,8 +75,8 @@ def test_an_interrupted_and_killed_demo_goes_on_and_leaves_results_and_a_report(
     for block in results["tasks"].values():
         low, high = block["ci95"]
         assert 0 <= low <= block["success"] <= high <= 1
-        assert block["episodes"] == 2
-        assert {block["success"], block["blind"], block["wrong_instruction"]} <= {0.0, 0.5, 1.0}
+        assert block["episodes"] == 1
+        assert {block["success"], block["blind"], block["wrong_instruction"]} <= {0.0, 1.0}
     assert results["mean"]["tasks"] == ["drawer-open-v3"]
     assert results["cpu_seconds"] == pytest.approx(sum(stage["cpu_seconds"] for stage in results["stages"]), abs=0.1)
     assert [stage["name"] for stage in results["stages"]][:3] == ["collect", "train", "train_blind"]

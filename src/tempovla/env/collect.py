@@ -128,8 +128,9 @@ def _play(
         raise ValueError(f"tasks: {twice} is named twice; name it once")
     if not jobs:
         return
-    env_config = replace(env_config, task=jobs[0][0], terminate_on_success=False)
-    pool = [Worker(_Collector, env_config, config, seed) for _ in range(min(workers, len(jobs)))]
+    first_tasks = [task for task, _ in jobs[:workers]]
+    configs = [replace(env_config, task=task, terminate_on_success=False) for task in first_tasks]
+    pool = [Worker(_Collector, of_worker, config, seed) for of_worker in configs]
     try:
         for worker in pool:
             worker.receive()

@@ -55,7 +55,7 @@ def _decimate(model: mujoco.MjModel, mesh: int, cell: float) -> None:
     rows = slice(model.mesh_faceadr[mesh], model.mesh_faceadr[mesh] + model.mesh_facenum[mesh])
     vertices = _rows(model.mesh_vert, model.mesh_vertadr[mesh], model.mesh_vertnum[mesh])
     corners = vertices[model.mesh_face[rows]].astype(np.float64)  # (F, 3 corners, 3)
-    _, cluster = np.unique(np.floor(vertices / cell).astype(np.int64), axis=0, return_inverse=True)
+    _, cluster = np.unique(_row_numbers(np.floor(vertices / cell).astype(np.int64)), return_inverse=True)
     faces = cluster.reshape(-1)[model.mesh_face[rows]]
     kept = _distinct_triangles(faces)
     points = _nearest_points(corners, faces, cell)
@@ -87,12 +87,22 @@ def _rows(array: np.ndarray, first: int, count: int) -> np.ndarray:
     return array[first : first + count]
 
 
+def _row_numbers(rows: np.ndarray) -> np.ndarray:
+    """One number for each row of integers (N, D), ordered as the rows are; sorting numbers is ten times faster."""
+    if len(rows) == 0:
+        return np.zeros(0, np.int64)
+    lowest = rows.min(axis=0)
+    sides = rows.max(axis=0) - lowest + 1
+    assert np.prod(sides.astype(float)) < 2**63, sides
+    return np.ravel_multi_index(tuple((rows - lowest).T), tuple(sides))
+
+
 def _distinct_triangles(faces: np.ndarray) -> np.ndarray:
     """Indices of the triangles (F, 3) that have three corners, one for each set of corners and orientation."""
     first = faces.argmin(axis=1)
     turned = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, axis=1)
     whole = np.flatnonzero((faces != np.roll(faces, 1, axis=1)).all(axis=1))
-    _, distinct = np.unique(turned[whole], axis=0, return_index=True)
+    _, distinct = np.unique(_row_numbers(turned[whole]), return_index=True)
     return whole[np.sort(distinct)]
 
 

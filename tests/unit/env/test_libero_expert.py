@@ -45,11 +45,15 @@ def test_flat_and_tall_objects_end_in_the_basket_within_130_steps(env: LiberoEnv
 
 @pytest.mark.slow
 def test_disturbed_attempts_succeed_on_every_task_but_for_one_in_five_at_most(env: LiberoEnv) -> None:
-    outcomes = {}
-    for task in task_names("libero_object"):
-        outcomes[task] = sum(rollout_expert(env, seed, task=task, noise=NOISE).success for seed in range(2))
-    assert min(outcomes.values()) >= 1, outcomes
-    assert sum(outcomes.values()) >= 16, outcomes
+    unsolved = [task for task in task_names("libero_object") if not attempt(env, task, seed=0)]
+    assert len(unsolved) <= 2, unsolved
+    still_unsolved = [task for task in unsolved if not attempt(env, task, seed=1)]
+    assert not still_unsolved
+
+
+def attempt(env: LiberoEnv, task: str, seed: int) -> bool:
+    """Whether a disturbed attempt succeeds."""
+    return rollout_expert(env, seed, task=task, noise=NOISE).success
 
 
 def test_actions_stay_inside_their_range_and_the_gripper_closes_and_opens_once(episode: ExpertEpisode) -> None:

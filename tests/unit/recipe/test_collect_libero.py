@@ -118,7 +118,7 @@ def test_two_workers_and_a_kill_between_the_formats_change_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(recipe.DatasetWriter, "add_episode", killed)
         with pytest.raises(KeyboardInterrupt):
-            collect_libero(tmp_path, SMALL, workers=2)
+            collect_libero(tmp_path, SMALL, workers=1)
     assert len(open_source(tmp_path / "hdf5")) == 1
     results = collect_libero(tmp_path, SMALL, workers=2)
     assert results == json.loads((collected / "collect.json").read_text())["expert"]
@@ -134,7 +134,8 @@ def test_two_workers_and_a_kill_between_the_formats_change_nothing(
 @pytest.mark.sim
 @pytest.mark.slow
 def test_the_expert_is_measured_from_the_benchmarks_states_without_keeping_anything(libero_assets: Path) -> None:
-    measured = measure_expert(replace(SMALL, episodes_per_task=2, noise=0.0, init_states="benchmark"), workers=2)
+    asked = replace(SMALL, tasks=TASKS[:1], episodes_per_task=2, noise=0.0, init_states="benchmark")
+    measured = measure_expert(asked, workers=1)
     assert measured["mean"]["success"] == 1
-    assert measured["mean"]["episodes"] == 4
+    assert measured["mean"]["episodes"] == 2
     assert 80 < measured["tasks"][TASKS[0]]["mean_steps"] < 130
