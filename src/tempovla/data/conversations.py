@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tempovla.data.errors import DatasetError
-from tempovla.timeline.json_files import read_text
+from tempovla.storage.json_files import read_text
 from tempovla.transform.chat import Speaker, Turn
 
 IMAGE_TAG = "<image>"

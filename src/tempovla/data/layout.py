@@ -10,7 +10,7 @@ from typing import Any
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.numbers import count, number
-from tempovla.timeline.json_files import read_json
+from tempovla.storage.json_files import read_json
 
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every LeRobot dataset has and that its writer fills in by itself."""

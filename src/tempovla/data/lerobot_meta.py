@@ -22,7 +22,7 @@ from tempovla.data.numbers import count
 from tempovla.data.numbers import number as finite_number
 from tempovla.data.parquet import open_parquet, read_columns
 from tempovla.data.tasks import task_map, tasks_of_episode
-from tempovla.timeline.json_files import read_json, read_json_lines, visible
+from tempovla.storage.json_files import read_json, read_json_lines, visible
 
 LOGGER = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from tempovla.data.libero_layout import (
     task_of,
 )
 from tempovla.data.words import has_words
-from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, parse_json, visible
+from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, parse_json, visible
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)

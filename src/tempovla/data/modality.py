@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.data.joined import JoinedSource
-from tempovla.timeline.json_files import read_json
+from tempovla.storage.json_files import read_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource, StreamInfo

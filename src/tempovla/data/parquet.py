@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempovla.data.errors import DatasetError
-from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem
+from tempovla.storage.json_files import is_lfs_pointer, lfs_problem
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

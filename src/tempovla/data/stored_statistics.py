@@ -14,7 +14,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta, Feature
 from tempovla.data.parquet import open_parquet, read_columns
 from tempovla.data.statistics import NAMES, Statistic, aggregate
-from tempovla.timeline.json_files import read_json, read_json_lines
+from tempovla.storage.json_files import read_json, read_json_lines
 
 NEEDED = ("min", "max", "mean", "std")
 """What every writer of the format gives."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tempovla.data.errors import DatasetError
 from tempovla.data.parquet import first_line
 from tempovla.data.video_index import VideoIndex, build_index
-from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem
+from tempovla.storage.json_files import is_lfs_pointer, lfs_problem
 
 JITTER = 0.1
 """How far a frame of a regular video may lie off its even place, in frame periods."""

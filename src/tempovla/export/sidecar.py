@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.export.signature import DECISION, SEED, TensorSpec
+from tempovla.storage.json_files import read_json
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.assets import Assets, read_assets, write_assets
-from tempovla.timeline.json_files import read_json
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1

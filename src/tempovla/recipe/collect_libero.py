@@ -23,8 +23,8 @@ from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import pool, summarize
 from tempovla.recipe.stages import write_json
 from tempovla.rollout.metrics import SuccessRate
+from tempovla.storage.json_files import read_json
 from tempovla.timeline.bodies import LIBERO_PANDA
-from tempovla.timeline.json_files import read_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 HDF5, LEROBOT, RECORD = "hdf5", "lerobot", "collect.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.rollout.paired import PairedOutcomes, verdict
-from tempovla.timeline.json_files import read_json
+from tempovla.storage.json_files import read_json
 
 _REMEDY = "give a file that `tempovla eval ... --json FILE` wrote"
 _MUST_AGREE = ("name", "suite")

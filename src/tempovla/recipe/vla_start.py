@@ -12,9 +12,9 @@ from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vla.weights import load_weights
 from tempovla.recipe.temporal_config import check_reach
 from tempovla.recipe.vla_config import VLARecipe
+from tempovla.storage.json_files import read_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import read_meta
-from tempovla.timeline.json_files import read_json
 from tempovla.transform.pipeline import TransformPipeline
 
 LOGGER = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tempovla.storage.json_files import read_json
 from tempovla.timeline.assets import Assets, read_assets, write_assets
-from tempovla.timeline.json_files import read_json
 from tempovla.timeline.task import Embodiment
 from tempovla.timeline.window import Window
 

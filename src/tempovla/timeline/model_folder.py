@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, read_json
+from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"

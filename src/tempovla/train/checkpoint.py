@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tempovla.storage.json_files import read_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import replace_folder
-from tempovla.timeline.json_files import read_json
 
 LOGGER = logging.getLogger(__name__)
 

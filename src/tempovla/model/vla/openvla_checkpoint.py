@@ -16,8 +16,8 @@ from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticVLM
 from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
+from tempovla.storage.json_files import read_json
 from tempovla.timeline.config import config_from_json, config_to_json
-from tempovla.timeline.json_files import read_json
 from tempovla.timeline.model_folder import safetensors_of
 
 REMEDY = "give the name or folder of an OpenVLA checkpoint, such as openvla/openvla-7b"

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tempovla.model.vla.weights import load_weights
+from tempovla.storage.json_files import read_json
 from tempovla.timeline.config import config_from_json, config_to_json
-from tempovla.timeline.json_files import read_json
 from tempovla.timeline.model_folder import conversion_remedy
 
 CONFIG, WEIGHTS, BUNDLE_WEIGHTS = "config.json", "model.safetensors", "weights.safetensors"

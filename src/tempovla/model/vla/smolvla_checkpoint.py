@@ -14,7 +14,7 @@ from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.weights import load_weights
 from tempovla.model.vlm.pretrained import architecture_of, read_config
 from tempovla.model.vlm.smolvlm_config import SmolVLMBackboneConfig
-from tempovla.timeline.json_files import read_json
+from tempovla.storage.json_files import read_json
 from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 
 REMEDY = "give the name or folder of a SmolVLA checkpoint, such as lerobot/smolvla_base"

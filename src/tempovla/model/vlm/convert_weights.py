@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tempovla.timeline.json_files import is_lfs_pointer, lfs_problem, read_json
+from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json
 from tempovla.timeline.model_folder import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
 
 NESTED = ("state_dict", "model", "module")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tempovla.timeline.json_files import is_lfs_pointer, read_json, read_json_lines, read_text
+from tempovla.storage.json_files import is_lfs_pointer, read_json, read_json_lines, read_text
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n"
 
@@ -85,7 +85,7 @@ def test_the_locale_does_not_matter(tmp_path):
     path = write(tmp_path, '{"a": "öffne"}\n')
     code = f"""
 from pathlib import Path
-from tempovla.timeline.json_files import read_json
+from tempovla.storage.json_files import read_json
 print(ascii(read_json(Path({str(path)!r}), remedy="")["a"]))
 """
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

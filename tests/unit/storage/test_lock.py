@@ -1,0 +1,115 @@
+"""One writer at a time, named to the second; a death frees the place."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tempovla.storage.lock import Lock, holding
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tempovla.storage.lock import Lock
+lock = Lock(Path(sys.argv[1]), Path("data"), "records", remedy="wait")
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def held(path: Path) -> Lock:
+    return Lock(path, Path("data"), "trains", remedy="let it end")
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_is_told_who_the_first_is_and_comes_in_when_it_dies(
+    tmp_path: Path, owner: subprocess.Popen[str]
+) -> None:
+    with pytest.raises(ValueError, match=rf"^data: process {owner.pid} records \(for 0 min\) there now; let it end$"):
+        held(tmp_path / ".lock")
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    lock = held(tmp_path / ".lock")
+    assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
+    lock.release()
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_the_same_process_does_not_come_in_twice(tmp_path: Path) -> None:
+    first = held(tmp_path / ".lock")
+    with pytest.raises(ValueError, match=rf"process {os.getpid()} trains \(for 0 min\) there now"):
+        held(tmp_path / ".lock")
+    first.release()
+    first.release()
+    held(tmp_path / ".lock").release()
+
+
+def test_a_damaged_lock_file_of_a_dead_owner_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"\0\xff[")
+    held(tmp_path / ".lock").release()
+
+
+def test_a_forked_child_does_not_hold_on_to_what_its_dead_parent_held(tmp_path: Path) -> None:
+    forks = HOLD.replace("time.sleep", "import os; child = os.fork(); print(child, flush=True); time.sleep")
+    command = [sys.executable, "-c", forks, str(tmp_path / ".lock")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "held\n"
+    child = max(int(parent.stdout.readline()), int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    held(tmp_path / ".lock").release()
+    os.kill(child, signal.SIGKILL)
+
+
+def test_of_many_that_come_at_once_one_holds_at_any_time(tmp_path: Path) -> None:
+    """Locks that are removed at their release are neither lost nor granted twice."""
+    inside, most, done = [0], [0], [0]
+
+    def work() -> None:
+        while done[0] < 200:
+            try:
+                lock = held(tmp_path / ".lock")
+            except ValueError:
+                continue
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            inside[0] -= 1
+            done[0] += 1
+            lock.release()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+
+
+def test_a_target_is_held_by_a_hidden_file_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "results.json"
+    with holding(target, "evaluates", remedy="wait"):
+        assert [path.name for path in target.parent.iterdir()] == [".results.json.lock"]
+        (tmp_path / "link").symlink_to("new")
+        with (
+            pytest.raises(ValueError, match=r"link/results.json: process \d+ evaluates"),
+            holding(tmp_path / "link" / "results.json", "evaluates", remedy="wait"),
+        ):
+            pass
+    assert list(target.parent.iterdir()) == []
