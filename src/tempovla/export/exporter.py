@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from tempovla import __version__
+from tempovla.export.archive import RefusedFileError
 from tempovla.export.comparison import EXAMPLE_ROWS, Reference, largest_differences
 from tempovla.export.deployed import DeployedPolicy, Noise, check_bundle
-from tempovla.export.formats import FORMATS, ExportFormat
+from tempovla.export.formats import FORMATS, ExportFormat, Runner
 from tempovla.export.refusals import check_can_be_exported
 from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
 from tempovla.export.signature import camera_keys, image_shapes
@@ -96,7 +97,7 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
         file = staging / target.name
         reference = Reference(bundle)
         said = _write(chosen, deployed, reference, file, config.format)
-        differences = largest_differences(reference, deployed, chosen.load(file, deployed.inputs))
+        differences = largest_differences(reference, deployed, _loaded(chosen, deployed, file, config.format))
         _check_close(differences, config)
         sidecar = Sidecar(
             config.format,
@@ -135,6 +136,13 @@ def _write(
             f"torch cannot export this policy as {name} ({type(error).__name__}: {lines[0] if lines else ''}); "
             "see all of it with --debug, or choose another action head, projector or format"
         ) from error
+
+
+def _loaded(chosen: ExportFormat, deployed: DeployedPolicy, file: Path, name: str) -> Runner:
+    try:
+        return chosen.load(file, deployed.inputs)
+    except RefusedFileError as error:
+        raise ValueError(f"this policy cannot be run as {name}: {error.what}; choose onnx") from error
 
 
 def _check_close(differences: Mapping[int, float], config: ExportConfig) -> None:

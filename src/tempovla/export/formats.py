@@ -12,7 +12,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from tempovla.export.archive import RefusedFileError
 from tempovla.export.deployed import DeployedPolicy
+from tempovla.export.graph_check import check_graph
+from tempovla.export.onnx_check import check_onnx
+from tempovla.export.script_check import check_script
 from tempovla.export.signature import TensorSpec
 
 Runner = Callable[[Sequence[Tensor]], Tensor]
@@ -81,13 +85,18 @@ class OnnxFormat:
         """A session on the CPU, with as many threads as torch.
 
         Raises:
+            ValueError: if weights are said to lie outside the file's folder, or it is damaged.
             ModuleNotFoundError: if the extra `export` is not installed.
         """
         import onnxruntime
 
+        check_onnx(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path}: onnxruntime does not read it ({_first_line(error)}); export it again") from None
         names = [spec.name for spec in inputs]
 
         def run(tensors: Sequence[Tensor]) -> Tensor:
@@ -110,8 +119,13 @@ class TorchExportFormat:
         return {}
 
     def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
-        """The graph as a module."""
-        with _quiet():
+        """The graph as a module.
+
+        Raises:
+            ValueError: if the file could run code, is damaged, or of a torch that writes other files.
+        """
+        check_graph(path)
+        with _quiet(), _readable(path):
             module = torch.export.load(path).module()
         return lambda tensors: module(*tensors)
 
@@ -130,9 +144,14 @@ class TorchScriptFormat:
         return {}
 
     def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
-        """The traced module."""
-        with _quiet():
-            module = torch.jit.load(path)
+        """The traced module.
+
+        Raises:
+            ValueError: if the file could run code, or is damaged.
+        """
+        check_script(path)
+        with _quiet(), _readable(path):
+            module = torch.jit.load(path, map_location="cpu")
         return lambda tensors: module(*tensors)
 
 
@@ -156,14 +175,29 @@ def export_program(policy: DeployedPolicy, example: Sequence[Tensor]) -> torch.e
 
 
 @contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What torch cannot read becomes one line that names the file."""
+    try:
+        yield
+    except (RuntimeError, AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise RefusedFileError(path, f"torch {torch.__version__} does not read it ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Torch's exporters warn of their own insides, and of torchvision's operators."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        exporter.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -15,6 +15,8 @@ from tempovla.transform.join import joins_of
 SEED, DECISION = "seed", "decision"
 """Inputs that a decision's noise follows from, as in `NoiseState`: the row's seed, and how many decisions were made."""
 
+DTYPES = ("uint8", "float32", "int64", "int32", "bool", "float64")
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -41,8 +43,12 @@ class TensorSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TensorSpec:
-        """Read what `to_json` wrote."""
-        return cls(data["name"], tuple(data["shape"][1:]), data["dtype"])
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError: if the type is none of these.
+        """
+        return cls(data["name"], tuple(data["shape"][1:]), {name: name for name in DTYPES}[data["dtype"]])
 
 
 def vector_sizes(bundle: Bundle) -> dict[str, int]:

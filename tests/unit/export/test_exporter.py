@@ -13,7 +13,7 @@ from tests.contract.toys import ACTION, FRONT, STATE
 from tests.unit.export import bundles
 from tests.unit.export.bundles import CASES, save, tiny_bundle
 
-from tempovla.export import exporter
+from tempovla.export import exporter, operators
 from tempovla.export.exported_policy import ExportedPolicy
 from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.export.formats import FORMATS, TorchScriptFormat
@@ -111,6 +111,14 @@ def test_pictures_of_another_size_and_those_that_the_model_pads_itself(tmp_path)
     checkpoint = save(tmp_path, "gaussian", image=ResizeImages(None))
     same = ExportConfig("torchscript", image_shapes={"": (24, 32)})
     check(export_checkpoint(checkpoint, tmp_path / "own", same))
+
+
+def test_an_operator_that_files_may_not_have_is_told_at_the_export(tmp_path, monkeypatch):
+    monkeypatch.setattr(operators, "TENSOR_OPERATORS", operators.TENSOR_OPERATORS - {"gelu"})
+    message = "cannot be run as torchscript: its code calls 'torch.gelu', which is not arithmetic; choose onnx"
+    with pytest.raises(ValueError, match=message):
+        export_checkpoint(save(tmp_path, "mlp"), tmp_path / "script", SCRIPT)
+    assert not list((tmp_path / "script").iterdir())
 
 
 def test_adapters_are_merged(tmp_path):
