@@ -1,6 +1,7 @@
 """The command `tempovla`: finds the subcommand, runs it, and turns errors of users into one line.
 
-Exit codes: 0 done, 1 a failure that is not the user's, 2 a user's error, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a failure that is not the user's, 2 a user's error, 3 training that diverged, 130 stopped by
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import json
 import os
 import re
 import sys
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tempovla import __version__
+from tempovla.storage.json_files import to_json_text
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if debug:
             raise
-        return complain(one_line(error), 2)
+        return complain(one_line(error), getattr(error, "exit_code", 2))  # a `DivergedError` has one of its own
     except ModuleNotFoundError as error:
         if debug or error.name not in EXTRA_OF_MODULE:
             raise
@@ -137,7 +138,7 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
     outcome = module.run(parser.instantiate(args))
     as_json = getattr(args, "json", False) is True
     if is_main:
-        write(json.dumps(outcome.data, indent=2) if as_json else outcome.text)
+        write(to_json_text(outcome.data, indent=2) if as_json else outcome.text)
     return 0
 
 

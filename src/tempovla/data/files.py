@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempovla.data.errors import DatasetError
+from tempovla.storage.json_files import to_json_text
 
 
 class Staging:
@@ -42,7 +42,7 @@ class Staging:
 
     def publish_json(self, data: Mapping[str, Any], target: Path, indent: int | None = None) -> None:
         """Write a JSON file as a whole."""
-        self.publish_bytes((json.dumps(data, indent=indent, ensure_ascii=False) + "\n").encode(), target)
+        self.publish_bytes((to_json_text(data, indent=indent, ensure_ascii=False) + "\n").encode(), target)
 
     def publish_table(self, row_groups: Sequence[pa.Table], target: Path) -> int:
         """Write a parquet file as a whole, a row group a table; returns its size [bytes]."""

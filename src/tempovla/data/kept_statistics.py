@@ -16,6 +16,7 @@ from tempovla.data.fingerprint import hash_json
 from tempovla.data.layout import DatasetMeta
 from tempovla.data.statistics import NAMES, Statistic
 from tempovla.data.stored_statistics import sound_entry
+from tempovla.storage.json_files import to_json_text
 
 LOGGER = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class KeptStatistics:
                 for key, entry in together.items()
             },
         }
-        text = json.dumps(content, indent=1)
+        text = to_json_text(content, indent=1)
         for path in self.paths:
             try:
                 _write_whole(path, text)

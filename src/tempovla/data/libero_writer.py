@@ -26,6 +26,7 @@ from tempovla.data.libero_layout import (
     part_path,
     task_of,
 )
+from tempovla.storage.json_files import plain_json, to_json_text
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
@@ -70,7 +71,7 @@ class LiberoHdf5Writer:
 
     def __init__(self, folder: str | Path, *, recording: Mapping[str, Any] | None = None, resume: bool = False) -> None:
         self.folder = Path(folder)
-        self.recording = json.loads(json.dumps(dict(recording or {})))  # as it will be read
+        self.recording = plain_json(dict(recording or {}))  # as it will be read
         self._staging = Staging(self.folder)
         self._written: dict[str, set[int]] = {}
         if self.folder.is_dir() and any(self.folder.iterdir()) and not resume:
@@ -200,8 +201,8 @@ def _task_attributes(instruction: str, extras: LiberoEpisodeExtras, recording: M
     info = {"problem_name": problem, "domain_name": "robosuite", "language_instruction": instruction}
     return {
         "env_name": extras.env_name,
-        "env_args": json.dumps(env_args),
-        "problem_info": json.dumps(info),
+        "env_args": to_json_text(env_args),
+        "problem_info": to_json_text(info),
         "bddl_file_name": name,
         "bddl_file_content": bddl.read_text(encoding="utf-8") if bddl.is_file() else "",
         "macros_image_convention": IMAGE_CONVENTION,

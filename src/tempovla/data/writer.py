@@ -23,6 +23,7 @@ from tempovla.data.layout import BOOKKEEPING, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video_encode import VideoConfig
+from tempovla.storage.json_files import plain_json
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class DatasetWriter:
         resume: bool = False,
     ) -> None:
         self.root = Path(root)
-        recording = json.loads(json.dumps(dict(recording or {})))  # as it will be read
+        recording = plain_json(dict(recording or {}))  # as it will be read
         self.features = {key: feature for key, feature in features.items() if key not in BOOKKEEPING}
         self.fps = fps
         self.config = config or WriterConfig()

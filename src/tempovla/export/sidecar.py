@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempovla.export.signature import DECISION, SEED, TensorSpec
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
@@ -84,7 +83,7 @@ class Sidecar:
         }
         if self.assets:
             data["assets"] = write_assets(path.with_suffix(ASSETS_SUFFIX), self.assets)
-        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        path.write_text(to_json_text(data, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: str | Path) -> Sidecar:

@@ -15,8 +15,7 @@ from tempovla.env.expert import ActionNoise
 from tempovla.env.memory import MemoryConfig
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.protocol import SimulatorConfig
-from tempovla.recipe.stages import write_json
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import read_json, write_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)

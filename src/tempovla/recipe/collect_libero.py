@@ -21,9 +21,8 @@ from tempovla.env.libero_expert import check_expert
 from tempovla.env.libero_suites import problem_file, task_names
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import pool, summarize
-from tempovla.recipe.stages import write_json
 from tempovla.rollout.metrics import SuccessRate
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import read_json, write_json
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 

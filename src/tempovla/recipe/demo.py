@@ -22,7 +22,7 @@ from tempovla.recipe.collect import MAX_STEPS, collect_dataset
 from tempovla.recipe.dataset_config import DataConfig
 from tempovla.recipe.films import film
 from tempovla.recipe.results import command, machine, pool, summarize, versions
-from tempovla.recipe.stages import StageLog, write_json
+from tempovla.recipe.stages import StageLog
 from tempovla.recipe.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.statevla_config import (
     Phase1Config,
@@ -36,6 +36,7 @@ from tempovla.report.page import write_report
 from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.metrics import SuccessRate
+from tempovla.storage.json_files import plain_json, write_json
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
@@ -161,7 +162,7 @@ class Demo:
 
     def _check_same_config(self) -> None:
         path = self.out_dir / "demo.json"
-        asked = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        asked = plain_json(dataclasses.asdict(self.config))
         begun = (self.out_dir / "dataset" / "data").exists()  # a first call that made no demonstration blocks no other
         if begun and path.exists() and json.loads(path.read_text(encoding="utf-8")) != asked:
             raise ValueError(f"{self.out_dir}: holds a demo with other settings ({path}); choose another folder")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tempovla import __version__
 from tempovla.data.files import Staging
 from tempovla.data.fingerprint import dataset_fingerprint, hash_json
+from tempovla.storage.json_files import to_json_text
 from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -174,7 +175,7 @@ class EncodingCache:
         try:
             staged = staging.path(f"{uuid.uuid4().hex}.safetensors")
             try:
-                save_file(encodings._asdict(), staged, {_ENTRY: json.dumps(facts)})
+                save_file(encodings._asdict(), staged, {_ENTRY: to_json_text(facts)})
                 staging.publish(staged, self.path)
             finally:
                 staged.unlink(missing_ok=True)

@@ -22,12 +22,13 @@ from tempovla.recipe.opened import open_policy
 from tempovla.recipe.outputs import Outputs
 from tempovla.recipe.progress import EvaluationProgress
 from tempovla.recipe.results import command, machine, pool, summarize, versions
-from tempovla.recipe.stages import cpu_seconds, write_json
+from tempovla.recipe.stages import cpu_seconds
 from tempovla.recipe.wording import other_tasks
 from tempovla.rollout.controller import Actor
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon, chunk_length
+from tempovla.storage.json_files import write_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.transform.join import joins_of, raw_size

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from tempovla.env.protocol import SimulatorConfig
-from tempovla.recipe.stages import write_json
 from tempovla.report.rerun import write_rrd
 from tempovla.report.video import encode_mp4, side_by_side
 from tempovla.rollout.replay import replay
 from tempovla.rollout.runner import EpisodeResult
+from tempovla.storage.json_files import write_json
 from tempovla.timeline import Embodiment
 from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 

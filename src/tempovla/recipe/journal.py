@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
+from tempovla.storage.json_files import json_number, to_json_text
 
 LOGGER = logging.getLogger(__name__)
 LONGEST_VALUE = 40
@@ -36,7 +37,7 @@ class EpisodeJournal:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
-        self._head = f"{json.dumps(identity)}\n"
+        self._head = f"{to_json_text(identity)}\n"
         first, *self._kept = _whole_lines(path) or [self._head]
         difference = _difference(path, first, self._head) if self._kept else None
         if difference is not None:
@@ -56,7 +57,7 @@ class EpisodeJournal:
         actions = None if result.actions is None else result.actions.tolist()
         figures = {name: getattr(result, name) for name in FIGURES}
         file = self._opened()
-        file.write(json.dumps({"spec": asdict(result.spec), "actions": actions} | figures) + "\n")
+        file.write(to_json_text({"spec": asdict(result.spec), "actions": actions} | figures) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -127,6 +128,6 @@ def _read(path: Path, number: int, line: str) -> tuple[EpisodeSpec, EpisodeResul
         data = json.loads(line)
         spec = EpisodeSpec(**data["spec"])
         actions = None if data["actions"] is None else np.array(data["actions"], np.float32)
-        return spec, EpisodeResult(spec, actions=actions, **{name: data[name] for name in FIGURES})
+        return spec, EpisodeResult(spec, actions=actions, **{name: json_number(data[name]) for name in FIGURES})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: line {number} is no episode ({error!r}); remove the file") from None

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tempovla.storage.json_files import write_json
+
 LOGGER = logging.getLogger(__name__)
 
 
@@ -75,13 +77,6 @@ class StageLog:
 
     def _save(self) -> None:
         write_json(self.path, self.stages)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON such that the file is at every moment the old or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def cpu_seconds() -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -35,6 +34,7 @@ from tempovla.recipe.dataset import (
 )
 from tempovla.recipe.encodings import encode, encoded_windows
 from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.storage.json_files import plain_json
 from tempovla.timeline import Bundle, EpisodeSource, training_windows, window_ends
 from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_to_json
@@ -181,7 +181,7 @@ def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: Trans
     load_weights(policy, bundle.weights, str(folder))
     kept = "kept as it is" if policy.config.freeze_encoder else "trained on"
     LOGGER.info("phase 2 starts from %s of phase 1, whose encoder is %s", folder, kept)
-    if bundle.transform != json.loads(json.dumps(transform.to_json())):
+    if bundle.transform != plain_json(transform.to_json()):
         LOGGER.warning(
             "%s: phase 1 saw the data through other transforms (statistics of other data, another text model, ...); "
             "its encoder knows only those",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vla.weights import load_weights
 from tempovla.recipe.temporal_config import check_reach
 from tempovla.recipe.vla_config import VLARecipe
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import plain_json, read_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import read_meta
 from tempovla.transform.pipeline import TransformPipeline
@@ -76,7 +75,7 @@ def warn_of_other_transform(base_checkpoint: str | Path | None, transform: Trans
     """The transform, with a warning where what a run starts from was trained behind another."""
     if base_checkpoint is not None:
         before = read_json(Path(base_checkpoint) / "transform.json", remedy="copy the bundle again")
-        if before != json.loads(json.dumps(transform.to_json())):
+        if before != plain_json(transform.to_json()):
             LOGGER.warning(
                 "%s: was trained behind other transforms (statistics of other data, another tokenizer, ...); "
                 "its features know only those",

@@ -1,20 +1,60 @@
-"""Text and JSON out of files, always as UTF-8, whatever the locale; errors take one line that names file and remedy."""
+"""Text and JSON in files, always as UTF-8, whatever the locale; errors take one line that names file and remedy.
+
+JSON has no number for infinity, nor for what is no number. Whatever is written here has the texts "Infinity",
+"-Infinity" and "NaN" in their place, so that every reader of JSON can read it; `json_number` makes numbers of them.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from tempovla.storage.whole import write_text
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _BETWEEN = " \t\r\n\ufeff"
 """What JSON allows between values, and the mark of a file that was appended; other spaces, such as U+2028, end no line.
 """
+_NOT_FINITE = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 _HALF = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def to_json_text(data: Any, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
+    """Plain values as JSON; numbers that are not finite become texts.
+
+    Raises:
+        TypeError: if a value is no plain one, such as a tensor.
+    """
+    try:
+        return json.dumps(data, indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(data), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
+
+
+def write_json(path: Path, data: Any, *, indent: int | None = 2) -> None:
+    """Write plain values as a file of JSON, which appears as a whole; numbers that are not finite become texts.
+
+    Raises:
+        TypeError: if a value is no plain one; nothing is written then.
+        NotWrittenError: if the disk does not take it.
+    """
+    write_text(path, to_json_text(data, indent=indent) + "\n")
+
+
+def plain_json(data: Any) -> Any:
+    """Plain values as they will be read again: tuples as lists, numbers that are not finite as texts."""
+    return json.loads(to_json_text(data))
+
+
+def json_number(value: Any) -> Any:
+    """The number that a text written in its place stands for; any other value as it is."""
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
@@ -134,6 +174,14 @@ def read_json_lines(
         objects.append((line, data))
         line += text.count("\n", place, end)
         place = end
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float) and not math.isfinite(data):
+        return next(name for name, value in _NOT_FINITE.items() if value == data or value != value)
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def _refuse_halves(data: Any, text: str, where: str, error: type[ValueError]) -> None:

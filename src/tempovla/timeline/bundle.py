@@ -8,7 +8,6 @@ with their hashes in ``bundle.json``. Nothing in it can execute code.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.task import Embodiment
 from tempovla.timeline.window import Window
@@ -75,8 +74,8 @@ class Bundle:
         }
         if self.assets:
             meta["assets"] = write_assets(staging / ASSETS, self.assets)
-        (staging / "bundle.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-        (staging / "transform.json").write_text(json.dumps(self.transform, indent=2) + "\n", encoding="utf-8")
+        (staging / "bundle.json").write_text(to_json_text(meta, indent=2) + "\n", encoding="utf-8")
+        (staging / "transform.json").write_text(to_json_text(self.transform, indent=2) + "\n", encoding="utf-8")
         # A clone each, as safetensors refuses tensors that share memory.
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.weights.items()}
         save_file(weights, staging / "weights.safetensors")

@@ -8,6 +8,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from tempovla.storage.json_files import json_number
+
 C = TypeVar("C")
 
 
@@ -59,4 +61,4 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
         if dataclasses.is_dataclass(kind):
             return tuple(_from_json(kind, item, f"{where}[{index}]") for index, item in enumerate(value))
         return tuple(value)
-    return value
+    return json_number(value) if hint is float else value

@@ -7,7 +7,6 @@ resuming needs). Nothing in it can execute code.
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import re
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import replace_folder
 
@@ -148,7 +147,7 @@ class CheckpointFolder:
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.tensors.items()}
         save_file(tensors, staging / "training.safetensors")
         record = {"format_version": FORMAT_VERSION, **checkpoint.record}
-        (staging / "trainer.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (staging / "trainer.json").write_text(to_json_text(record, indent=2) + "\n", encoding="utf-8")
         for path in [*staging.rglob("*"), staging]:
             _sync(path)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from tempovla.storage.json_files import json_number, to_json_text
+
 FILE_NAME = "metrics.jsonl"
 
 
@@ -35,7 +37,7 @@ class MetricsLog:
         Raises:
             OSError: if it cannot be written, e.g. on a full disk.
         """
-        line = json.dumps({"train_step": train_step, "phase": phase, **figures}, allow_nan=False)
+        line = to_json_text({"train_step": train_step, "phase": phase, **figures})
         try:
             self._file.write(f"{line}\n")
             self._file.flush()
@@ -58,11 +60,11 @@ def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     whole = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be half-written
-    return [json.loads(line) for line in whole]
+    return [{name: json_number(value) for name, value in json.loads(line).items()} for line in whole]
 
 
 def _drop_lines_beyond(path: Path, train_step: int) -> None:
     kept = [line for line in read_metrics(path.parent) if line["train_step"] <= train_step]
     staging = path.with_name(f".{path.name}.part")
-    staging.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    staging.write_text("".join(to_json_text(line) + "\n" for line in kept), encoding="utf-8")
     os.replace(staging, path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 
+from tempovla.storage.json_files import plain_json
 from tempovla.timeline import Bundle
 from tempovla.train.config import RESUMABLE_CHANGES, TrainConfig
 from tempovla.train.extension import LENGTH
@@ -34,7 +34,7 @@ def run_identity(config: TrainConfig, bundle: Bundle, facts: Mapping[str, Any]) 
         "embodiment": bundle.embodiment.to_json(),
         "transform": bundle.transform,
     }
-    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    plain: dict[str, Any] = plain_json(identity)
     return plain
 
 

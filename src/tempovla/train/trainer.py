@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +18,14 @@ from tempovla.objective import Objective
 from tempovla.timeline import Bundle, TimelineSample
 from tempovla.train import distributed
 from tempovla.train.backward import LossGraph, backward
+from tempovla.train.calendar import Calendar
 from tempovla.train.checkpoint import BEST, LATEST, Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.ema import WeightEma
 from tempovla.train.extension import check_extends, is_extended, without_length
+from tempovla.train.finite import DivergedError, NonFiniteLossError, exploded_tensor, non_finite_figure
 from tempovla.train.interrupt import StopRequest, TrainingInterrupted
+from tempovla.train.interval import IntervalFigures
 from tempovla.train.metrics import MetricsLog
 from tempovla.train.optimizer import (
     build_optimizer,
@@ -39,16 +40,13 @@ from tempovla.train.precision import autocast_dtype, settle_precision
 from tempovla.train.progress import TrainingProgress
 from tempovla.train.resume import check_resumable, run_identity
 from tempovla.train.schedule import learning_rate_at
+from tempovla.train.seeding import seed_draws
 from tempovla.train.stream import BatchStream
 from tempovla.train.validation import validation_losses
 from tempovla.train.watch import Watch
 
 VALIDATION = "val_"
 LOGGER = logging.getLogger(__name__)
-
-
-class NonFiniteLossError(ValueError):
-    """The loss or its gradient is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,8 @@ def fit(
 
     Raises:
         ValueError: if `run_dir` holds a run already, or `resume` is damaged or of another policy, config or dataset.
-        NonFiniteLossError: if the loss becomes NaN or infinite; the last checkpoint is intact.
+        NonFiniteLossError: if a loss or figure, of training or validation, becomes NaN or infinite.
+        DivergedError: if weights or the optimiser's statistics do so; the last checkpoint is intact in either case.
         TrainingInterrupted: after SIGINT or SIGTERM, once a checkpoint is saved.
     """
     if config.num_threads is not None:
@@ -141,11 +140,11 @@ class Trainer:
         self.optimizer = build_optimizer(policy, config)
         self.device, self.is_main = self.parameters[0].device, distributed.rank() == 0
         self.ema = None if config.weight_ema_decay is None else WeightEma(policy, config.weight_ema_decay)
-        self.total_steps = config.total_steps(batches.batches_per_epoch)
-        self.steps_per_epoch = max(1, batches.batches_per_epoch // config.gradient_accumulation)
+        self.calendar = Calendar(config, batches.batches_per_epoch)
+        self.total_steps = self.calendar.total_steps
         self.train_step = self.schedule_start = self.stale_validations = 0
         self.lowest_loss = math.inf
-        self.interval: dict[str, float] = {}
+        self.interval = IntervalFigures()
         self.metrics: dict[str, float] = {}
         self._cpu_base_s = -_cpu_seconds()
 
@@ -174,6 +173,9 @@ class Trainer:
         if extended:
             saved, current = (without_length(identity, follows_length) for identity in (saved, current))
         check_resumable(str(folder), saved, current, weights, live)
+        exploded = exploded_tensor(checkpoint.tensors)
+        if exploded is not None:
+            raise ValueError(f"{folder}: {exploded}; resume from an earlier checkpoint, or start a new run")
         self.batches.load_state_dict(record["batches"])
         self.policy.load_state_dict({name: scattered(value, live[name]) for name, value in weights.items()})
         load_optimizer_tensors(self.optimizer, self.policy, checkpoint.part("optimizer"))
@@ -184,7 +186,7 @@ class Trainer:
         self.stale_validations = 0 if extended else record.get("stale_validations", 0)
         restarts = extended and self.config.extend == "restart"
         self.schedule_start = self.train_step if restarts else record.get("schedule_start", 0)
-        self.interval, self.metrics = dict(record["interval"]), dict(record["metrics"])
+        self.interval.sums, self.metrics = dict(record["interval"]), dict(record["metrics"])
         self._cpu_base_s += record["cpu_seconds"]
         if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
             self.watch.load_state_dict(record["watch"])
@@ -223,7 +225,8 @@ class Trainer:
                     samples = [prepare(sample.to(self.device)) for sample in taken]
                     stopping = self.step(samples, stop)
                     rows = sum(sample.batch_size for sample in samples) * distributed.world_size()
-                    self._accumulate(rows, time.monotonic() - started_s)
+                    figures = {**self._losses(), "grad_norm": self.metrics["grad_norm"]}
+                    self.interval.add(figures, rows, time.monotonic() - started_s)
                     progress.step(self.train_step, self._losses(), rows)
                     self._after_step(log, validation, stopping)
                     if stopping:
@@ -262,7 +265,7 @@ class Trainer:
         names = ["total", *report.terms]
         values = torch.stack([stopping, grad_norm, report.total.detach(), *report.terms.values()])
         stopped, norm, *losses = distributed.average(values).tolist()
-        self._check_finite(dict(zip(names, losses, strict=True)), norm)
+        self._check_finite(dict(zip(names, losses, strict=True)) | {"grad_norm": norm}, self.train_step + 1)
         self.optimizer.step()
         self.train_step += 1
         self.policy.after_step(self.train_step)  # type: ignore[operator]
@@ -274,22 +277,20 @@ class Trainer:
 
     def _seed(self, batch: int) -> None:
         """Make what follows draw the numbers of this batch of this train step in this process, and no other's."""
-        key = (self.config.seed, self.train_step, batch, distributed.rank())
-        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        seed_draws((self.config.seed, self.train_step, batch, distributed.rank()), self.device)
 
-    def _check_finite(self, losses: Mapping[str, float], grad_norm: float) -> None:
-        if math.isfinite(losses["total"]) and math.isfinite(grad_norm):
-            return
-        culprits = [f"loss term {name!r} is {value}" for name, value in losses.items() if not math.isfinite(value)]
-        what = culprits[-1] if culprits else f"the gradient norm is {grad_norm}, with a finite loss"
-        raise NonFiniteLossError(
-            f"{self.phase} step {self.train_step + 1}: {what}; check the data, or lower training.learning_rate="
-            f"{self.config.learning_rate} (the last checkpoint in {self.checkpoints.folder} is intact)"
+    def _check_finite(self, figures: Mapping[str, float], train_step: int) -> None:
+        what = non_finite_figure(figures)
+        if what is not None:
+            raise NonFiniteLossError(self._diverged(train_step, what))
+
+    def _diverged(self, train_step: int, what: str) -> str:
+        """That a run has diverged, in a line that says what is left of it."""
+        good = max(self.checkpoints.steps(), default=None)
+        left = "no checkpoint was saved here before" if good is None else f"the last good checkpoint is of step {good}"
+        return (
+            f"{self.phase} step {train_step}: {what}; check the data, or lower training.learning_rate="
+            f"{self.config.learning_rate} ({left}; run {self.run_dir})"
         )
 
     def _losses(self) -> dict[str, float]:
@@ -297,33 +298,26 @@ class Trainer:
         others = {"grad_norm", *(name for name in self.metrics if name.startswith(VALIDATION))}
         return {name: value for name, value in self.metrics.items() if name not in others}
 
-    def _accumulate(self, rows: int, seconds: float) -> None:
-        training = {**self._losses(), "grad_norm": self.metrics["grad_norm"]}
-        for name, value in {**training, "steps": 1, "rows": rows, "seconds": seconds}.items():
-            self.interval[name] = self.interval.get(name, 0.0) + value
-
     def _after_step(self, log: MetricsLog | None, validation: Iterable[TimelineSample] | None, stopping: bool) -> None:
         """Validate, log and save where that is due."""
-        config = self.config
         losses: dict[str, float] = {}
         links = []
-        if validation is not None and (self._is_due(config.validation_interval) or self.is_over):
+        if validation is not None and (self.calendar.validates(self.train_step) or self.is_over):
             losses = self.validate(validation)
             self.stale_validations += 1
             if losses[f"{VALIDATION}total"] < self.lowest_loss:
                 self.lowest_loss, self.stale_validations = losses[f"{VALIDATION}total"], 0
                 links.append(BEST)
         last = self.is_over
-        figures = (self._interval_figures() if self.train_step % config.log_interval == 0 or last else {}) | losses
+        figures = (self._interval_figures() if self.calendar.logs(self.train_step) or last else {}) | losses
         if log is not None and figures:
             log.write(self.train_step, self.phase, figures)
             if self.watch is not None:
                 self.watch(self.train_step, figures)
-        epoch = self._epoch_to_save()
+        epoch = self.calendar.epoch_to_save(self.train_step)
         if epoch is not None:
             links.append(f"checkpoint_epoch_{epoch}")
-        kept = config.keep_every is not None and self.train_step % config.keep_every == 0
-        if links or last or stopping or kept or self._is_due(config.save_interval_steps):
+        if links or last or stopping or self.calendar.saves(self.train_step):
             self.save(tuple(links))
 
     @property
@@ -332,47 +326,41 @@ class Trainer:
         patience = self.config.patience
         return self.train_step >= self.total_steps or (patience is not None and self.stale_validations >= patience)
 
-    def _is_due(self, interval: int | None) -> bool:
-        """Whether this step ends an interval of optimiser steps; None is an epoch."""
-        return self.train_step % (interval or self.steps_per_epoch) == 0
-
     def _interval_figures(self) -> dict[str, float]:
         """What is logged since it last was."""
-        sums, self.interval = self.interval, {}
-        steps, rows, seconds = (sums.pop(name) for name in ("steps", "rows", "seconds"))
-        return {name: value / steps for name, value in sums.items()} | {
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "samples_per_s": rows / seconds,
-            "cpu_s": self._cpu_base_s + _cpu_seconds(),
-        }
-
-    def _epoch_to_save(self) -> int | None:
-        """The epoch that this step completed, if a checkpoint of it is to stay."""
-        interval = self.config.save_interval * self.batches.batches_per_epoch
-        if interval == 0:
-            return None
-        before, now = (
-            (step * self.config.gradient_accumulation) // interval for step in (self.train_step - 1, self.train_step)
-        )
-        return now * self.config.save_interval if now > before else None
+        lr, cpu_s = self.optimizer.param_groups[0]["lr"], self._cpu_base_s + _cpu_seconds()
+        return self.interval.take() | {"lr": lr, "cpu_s": cpu_s}
 
     def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
-        """`val_total` and `val_<term>` of the weights to deploy."""
+        """`val_total` and `val_<term>` of the weights to deploy.
+
+        Raises:
+            NonFiniteLossError: if one of them is not finite.
+        """
         self.policy.eval()
         with self.ema.applied() if self.ema is not None else nullcontext():
             losses = validation_losses(self.loss, validation, self.device)
         self.policy.train()
         losses = {f"{VALIDATION}{name}": value for name, value in losses.items()}
+        self._check_finite(losses, self.train_step)
         self.metrics |= losses
         return losses
 
     def save(self, links: tuple[str, ...]) -> None:
-        """Write a checkpoint, and point `links` and `checkpoint_latest` to it."""
+        """Write a checkpoint, and point `links` and `checkpoint_latest` to it.
+
+        Raises:
+            DivergedError: if a weight or an optimiser's statistic has exploded; nothing is written then.
+        """
         weights = gathered(self.policy.state_dict())
         average = {} if self.ema is None else gathered(self.ema.average)
         optimizer = gathered(optimizer_tensors(self.optimizer, self.policy))
+        parts = {"weights": weights, "average": average, "optimizer": optimizer}
+        tensors = {f"{part}/{name}": value for part, entries in parts.items() for name, value in entries.items()}
+        exploded = exploded_tensor(tensors)
+        if distributed.add_up(torch.tensor(float(exploded is not None), device=self.device)) > 0:
+            raise DivergedError(self._diverged(self.train_step, exploded or "a weight of another process has exploded"))
         if self.is_main:
-            parts = {"weights": weights, "average": average, "optimizer": optimizer}
             record = {
                 "train_step": self.train_step,
                 "identity": self._identity(),
@@ -380,13 +368,12 @@ class Trainer:
                 "lowest_loss": self.lowest_loss if math.isfinite(self.lowest_loss) else None,
                 "stale_validations": self.stale_validations,
                 "schedule_start": self.schedule_start,
-                "interval": self.interval,
+                "interval": self.interval.sums,
                 "metrics": self.metrics,
                 "cpu_seconds": self._cpu_base_s + _cpu_seconds(),
             }
             if self.watch is not None:
                 record["watch"] = dict(self.watch.state_dict())
-            tensors = {f"{part}/{name}": value for part, entries in parts.items() for name, value in entries.items()}
             bundle = self.bundle(weights | average)
             bundle = replace(bundle, provenance={**bundle.provenance, "precision": self.config.precision})
             self.checkpoints.save(self.train_step, bundle, Checkpoint(record, tensors), links)

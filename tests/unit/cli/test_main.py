@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tempovla.cli import main as cli
+from tempovla.train.finite import DivergedError
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -88,6 +89,15 @@ def test_an_error_of_many_lines_is_told_on_one(monkeypatch, fails):
 
     monkeypatch.setattr(cli, "run_command", break_down)
     assert fails("demo") == "first second"
+
+
+def test_training_that_diverged_ends_with_a_code_of_its_own(monkeypatch, tempovla):
+    def diverge(*_: object) -> int:
+        raise DivergedError("step 3: loss term 'action' is nan")
+
+    monkeypatch.setattr(cli, "run_command", diverge)
+    answer = tempovla("train", "vla")
+    assert (answer.code, answer.err) == (3, "tempovla: error: step 3: loss term 'action' is nan\n")
 
 
 def test_json_goes_to_stdout_and_messages_to_stderr(dataset, tempovla):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tempovla.recipe import stages
-from tempovla.recipe.stages import StageLog, write_json
+from tempovla.recipe.stages import StageLog
 
 
 @pytest.fixture
@@ -82,17 +80,6 @@ def test_what_happens_between_stages_is_booked_too(tmp_path, clock):
     assert rest["cpu_seconds"] == (100.0 + 6.0) / 2 - 1.0  # from the process's start on
     log.add_rest("start up")
     assert log.as_list()[-1] == rest
-
-
-def test_files_are_replaced_as_a_whole(tmp_path):
-    path = tmp_path / "results.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-    write_json(path, [2])
-    assert json.loads(path.read_text()) == [2]
-    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_cpu_time_counts_this_process():

@@ -1,12 +1,23 @@
 """Text of whatever origin is read as UTF-8, and what is none is refused in one line."""
 
+import json
+import math
 import os
 import subprocess
 import sys
 
 import pytest
 
-from tempovla.storage.json_files import is_lfs_pointer, read_json, read_json_lines, read_text
+from tempovla.storage.json_files import (
+    is_lfs_pointer,
+    json_number,
+    plain_json,
+    read_json,
+    read_json_lines,
+    read_text,
+    to_json_text,
+    write_json,
+)
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n"
 
@@ -91,3 +102,30 @@ print(ascii(read_json(Path({str(path)!r}), remedy="")["a"]))
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     result = subprocess.run([sys.executable, "-c", code], env={**os.environ, **plain}, capture_output=True, check=True)
     assert result.stdout == b"'\\xf6ffne'\n"
+
+
+def test_files_are_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "results.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    write_json(path, [2])
+    assert json.loads(path.read_text()) == [2]
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_numbers_that_are_not_finite_are_texts_in_files_and_numbers_again(tmp_path):
+    data = {"clip": math.inf, "low": [-math.inf, 1.5], "mean": {"of": (math.nan,)}}
+    write_json(tmp_path / "some.json", data)
+    read = read_json(tmp_path / "some.json", remedy="", allow_nan=False)
+    assert read == {"clip": "Infinity", "low": ["-Infinity", 1.5], "mean": {"of": ["NaN"]}} == plain_json(data)
+    assert [json_number(value) for value in (read["clip"], *read["low"])] == [math.inf, -math.inf, 1.5]
+    assert math.isnan(json_number("NaN"))
+    assert json_number("Infinite") == "Infinite"
+
+
+def test_finite_numbers_are_written_as_python_writes_them():
+    data = {"a": [1, 0.1, -3e-30, True, None], "b": {"c": "π"}}
+    assert to_json_text(data) == json.dumps(data)
+    assert to_json_text(data, indent=2, ensure_ascii=False) == json.dumps(data, indent=2, ensure_ascii=False)

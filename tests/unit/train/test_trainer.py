@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from tempovla.objective import Objective
 from tempovla.timeline import Bundle, laws
 from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
+from tempovla.train.finite import DivergedError, NonFiniteLossError
 from tempovla.train.metrics import read_metrics
-from tempovla.train.trainer import FitResult, NonFiniteLossError, fit
+from tempovla.train.trainer import FitResult, fit
 
 TERMS = ("action", "code_variance", "code_covariance", "code_size")
 CONFIG = TrainConfig(
@@ -79,6 +82,59 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(t
     with pytest.raises(NonFiniteLossError, match=r"step 8: loss term 'action' is (inf|nan); check the data"):
         run(tmp_path, prepare=poison)
     assert Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"] == 5
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run_and_is_no_best(tmp_path):
+    class Validation:
+        asked = 0
+
+        def __iter__(self):
+            self.asked += 1
+            batch = toy_batch(torch.arange(100, 108))
+            if self.asked > 1:
+                action = batch.future["action"]
+                batch = replace(batch, future={"action": action.with_value(action.value / 0)})
+            yield batch
+
+    policy = LinearPolicy()
+    with pytest.raises(NonFiniteLossError, match=r"step 10: validation loss 'val_action' is (inf|nan); check the data"):
+        fit(policy, ToyStream(), CONFIG, tmp_path, bundle=policy.bundle, validation=Validation())
+    for name in ("checkpoint_latest", "checkpoint_best"):
+        assert Checkpoint.load(tmp_path / name).record["train_step"] == 5
+    assert [line["train_step"] for line in read_metrics(tmp_path) if "val_total" in line] == [5]
+
+
+class ExplodingPolicy(LinearPolicy):
+    """A buffer of it takes a value after step 7, which no loss depends on."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def after_step(self, train_step: int) -> None:
+        if train_step == 7:
+            self.slow_weight[0, 0] = self.value
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [(float("nan"), "holds values that are not finite"), (2e30, r"has grown to 2e\+30")]
+)
+def test_weights_that_exploded_are_not_saved(tmp_path, value, what):
+    with pytest.raises(DivergedError, match=rf"step 10: weight 'slow_weight' {what}; .* checkpoint is of step 5"):
+        run(tmp_path, policy=ExplodingPolicy(value))
+    for name in ("checkpoint_latest", "checkpoint_best"):
+        assert Checkpoint.load(tmp_path / name).record["train_step"] == 5
+
+
+def test_a_gradient_that_is_not_clipped_is_saved_resumed_and_measured(tmp_path):
+    config = replace(CONFIG, gradient_clip=math.inf, keep_every=5)
+    whole = run(tmp_path / "whole", config)
+    text = (tmp_path / "whole/checkpoint_latest/trainer.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["identity"]["training"]["gradient_clip"] == "Infinity"
+    resumed = run(tmp_path / "resumed", config, resume=tmp_path / "whole/checkpoints/step_00000010")
+    assert resumed.metrics == whole.metrics
+    with pytest.raises(ValueError, match=r"training.gradient_clip was 'Infinity', and is 1.0 now"):
+        run(tmp_path / "other", CONFIG, resume=tmp_path / "whole/checkpoints/step_00000010")
 
 
 def test_best_is_the_checkpoint_of_the_lowest_validation_loss(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticVLM
 from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.model_folder import safetensors_of
 
@@ -128,7 +127,7 @@ def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVL
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    (target / "config.json").write_text(json.dumps(published, indent=2) + "\n", encoding="utf-8")
+    (target / "config.json").write_text(to_json_text(published, indent=2) + "\n", encoding="utf-8")
     save_torch_state_dict(weights, target, max_shard_size=max_shard_size)
 
 

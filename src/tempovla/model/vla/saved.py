@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tempovla.model.vla.weights import load_weights
-from tempovla.storage.json_files import read_json
+from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.model_folder import conversion_remedy
 
@@ -25,7 +24,7 @@ def save_model(folder: str | Path, config: Any, weights: Mapping[str, Tensor]) -
     """Write config and weights of a model."""
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    (root / CONFIG).write_text(json.dumps(config_to_json(config), indent=2) + "\n", encoding="utf-8")
+    (root / CONFIG).write_text(to_json_text(config_to_json(config), indent=2) + "\n", encoding="utf-8")
     # A clone each, as safetensors refuses tensors that share memory.
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, root / WEIGHTS)
 

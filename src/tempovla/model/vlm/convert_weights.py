@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json
+from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json, to_json_text
 from tempovla.timeline.model_folder import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
 
 NESTED = ("state_dict", "model", "module")
@@ -63,7 +62,7 @@ def convert_weights(folder: str | Path) -> list[Path]:
             part = root / f".{INDEX}.part"
             staged.append((part, root / INDEX))
             index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
-            part.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+            part.write_text(to_json_text(index, indent=2) + "\n", encoding="utf-8")
         for part, target in staged:
             part.replace(target)
     finally:
