@@ -34,6 +34,7 @@ class ContextBuilder:
         self._offsets = {key: offsets for key, offsets in self._offsets.items() if offsets}
         self._history: list[dict[str, deque[NDArray]]] = [{} for _ in range(num_rows)]
         self._instructions = [""] * num_rows
+        self._steps = [0] * num_rows
         self._first = np.ones(num_rows, dtype=bool)
         self._started = np.zeros(num_rows, dtype=bool)
 
@@ -47,7 +48,13 @@ class ContextBuilder:
         return bool(self._started[row])
 
     def reset(self, row: int, instruction: str, observation: Mapping[str, NDArray]) -> None:
-        """Start an episode in one row with its first observation."""
+        """Start an episode in one row with its first observation.
+
+        Raises:
+            ValueError: if the observation holds a vector that is not finite.
+        """
+        self._refuse_non_finite(row, 0, observation)
+        self._steps[row] = 0
         self._history[row] = {
             key: deque([] if key == ACTION_KEY else [observation[key]], maxlen=1 + _newest(key) - min(offsets))
             for key, offsets in self._offsets.items()
@@ -72,7 +79,7 @@ class ContextBuilder:
 
         Raises:
             ValueError: if there are no steps, observations in between were left out that the windows need, or the
-                observation lacks a stream that the episode's first one had.
+                observation lacks a stream that the episode's first one had or holds a vector that is not finite.
         """
         taken = np.array(actions, dtype=np.float32)
         if taken.ndim != 2 or not len(taken):
@@ -89,12 +96,26 @@ class ContextBuilder:
                 f"the observation of row {row} lacks streams {gone}, which the episode began with, but has "
                 f"{sorted(observation)}; give the same streams at every step"
             )
+        self._refuse_non_finite(row, self._steps[row] + len(taken), observation)
+        self._steps[row] += len(taken)
         for key, seen in self._history[row].items():
             if key == ACTION_KEY:
                 seen.extend(taken)
             else:
                 seen.append(observation[key])
         self._first[row] = False
+
+    def _refuse_non_finite(self, row: int, step: int, observation: Mapping[str, NDArray]) -> None:
+        """Look at the vectors that the policy reads; in pictures of distances NaN is no reading."""
+        for key in self._offsets:
+            value = np.asarray(observation[key]) if key != ACTION_KEY and key in observation else None
+            if value is None or value.ndim > 1 or value.dtype.kind != "f" or np.isfinite(value).all():
+                continue
+            dimension = int(np.argmin(np.isfinite(value)))
+            raise ValueError(
+                f"the observation of row {row} at step {step} has {value.reshape(-1)[dimension]} in dimension "
+                f"{dimension} of {key!r}; give finite numbers, or end the episode when a sensor fails"
+            )
 
     def context(self) -> Context:
         """What all rows see now."""

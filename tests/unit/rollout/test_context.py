@@ -234,3 +234,29 @@ def test_the_words_of_a_row_change_in_the_middle_of_its_episode():
     assert context.first.tolist() == [False, False]
     builder.reset(1, "close", observation(2))
     assert [task.instruction for task in builder.context().task] == ["open", "close"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_state_that_is_not_finite_is_refused_with_its_step_and_changes_nothing(bad: float):
+    builder = ContextBuilder((Window(STATE, (0,)), Window(FRONT, (0,))), BODY, num_rows=2)
+    broken = observation(12)
+    broken[STATE][1] = bad
+    with pytest.raises(ValueError, match=rf"row 1 at step 0 has {bad} in dimension 1 of '{STATE}'; give finite"):
+        builder.reset(1, "", broken)
+    assert not builder.has_row(1)
+    builder.reset(1, "", observation(10))
+    builder.add(1, np.stack([action(0)] * 3), observation(11))
+    with pytest.raises(ValueError, match=rf"row 1 at step 5 has {bad} in dimension 1 of '{STATE}'") as caught:
+        builder.add(1, np.stack([action(0)] * 2), broken)
+    assert "\n" not in str(caught.value)
+    builder.reset(0, "", observation(1))
+    assert shown(builder.context(), STATE, row=1) == ([11], [True])
+
+
+def test_only_vectors_that_the_policy_reads_must_be_finite():
+    """A distance that is not finite is no reading."""
+    depth = "observation.images.depth"
+    builder = ContextBuilder((Window(STATE, (0,)), Window(depth, (0,))), BODY, num_rows=1)
+    seen = observation(3) | {depth: np.full((2, 2, 1), np.nan, np.float32), "observation.unused": np.array([np.nan])}
+    builder.reset(0, "", seen)
+    assert shown(builder.context(), STATE) == ([3], [True])
