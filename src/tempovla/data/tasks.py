@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tempovla.data.availability import is_list
 from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta, EpisodeRecord
@@ -178,9 +179,7 @@ def _read_index(path: Path) -> NDArray[np.int64] | None:
             return None
     column: Any = read_columns(path, [_COLUMN]).column(_COLUMN).combine_chunks()
     rows = len(column)
-    while (
-        pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
-    ):
+    while is_list(column.type):
         column = column.flatten()
     kind = column.type
     if pa.types.is_integer(kind) and len(column) == rows:

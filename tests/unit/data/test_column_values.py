@@ -10,6 +10,7 @@ from tempovla.data.column_values import BadColumnError, lossless, nested, number
 
 F32 = pa.float32()
 ROWS = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+SWAPPED = pa.array(ROWS[::-1].ravel())
 
 
 def nested_type(rank: int) -> pa.DataType:
@@ -24,8 +25,11 @@ def nested_type(rank: int) -> pa.DataType:
         pa.array(ROWS.reshape(2, 6).tolist(), nested_type(1)),
         pa.array(ROWS.reshape(2, 1, 2, 3).tolist(), nested_type(3)),
         pa.array([[[0.0] * 3] * 2, *ROWS.tolist()], nested_type(2)).slice(1),
+        pa.array(ROWS.tolist(), pa.list_view(pa.large_list_view(F32))),
+        pa.array([[[0.0] * 3] * 2, *ROWS.tolist()], pa.list_view(pa.list_(F32))).slice(1),
+        pa.ListViewArray.from_arrays(pa.array([6, 0], pa.int32()), pa.array([6, 6], pa.int32()), SWAPPED),
     ],
-    ids=["nested", "of fixed size", "flat", "axis of one", "slice"],
+    ids=["nested", "of fixed size", "flat", "axis of one", "slice", "views", "slice of views", "views out of order"],
 )
 def test_lists_of_the_declared_shape_are_read(column: pa.Array) -> None:
     np.testing.assert_array_equal(numbers(column, (2, 3), "float32"), ROWS)

@@ -215,6 +215,21 @@ def test_a_file_without_any_row_of_its_episode_says_whose_rows_it_has(tmp_path: 
         inspect(write_v21(tmp_path / "a", zero))
 
 
+@pytest.mark.parametrize("kind", [pa.list_view(pa.float32()), pa.large_list_view(pa.float64())])
+def test_columns_of_list_views_are_read_and_converted(tmp_path: Path, kind: pa.DataType) -> None:
+    def columns(usual: dict[str, Any], index: int, length: int) -> dict[str, Any]:
+        states = pa.array(foreign.state(index, length).tolist(), kind)
+        return usual | {STATE: states, "task_index": pa.array([[0]] * length, pa.list_view(pa.int64()))}
+
+    foreign = Foreign(lengths=LENGTHS, columns=columns)
+    root = write_v30(tmp_path / "old", foreign)
+    inspect(root)
+    np.testing.assert_array_equal(open_dataset(root).read(1, STATE, range(2)).value, foreign.state(1, 2))
+    old = write_v21(tmp_path / "older", foreign)
+    assert convert(old, tmp_path / "new") == 2
+    np.testing.assert_array_equal(open_dataset(tmp_path / "new").read(1, STATE, range(2)).value, foreign.state(1, 2))
+
+
 @pytest.mark.parametrize("shape", [[1, 3], [3, 1], [1, 3, 1]])
 def test_a_state_with_axes_of_one_is_a_vector(tmp_path: Path, shape: list[int]) -> None:
     foreign = Foreign(lengths=LENGTHS, features={STATE: {"dtype": "float32", "shape": shape}})
