@@ -26,10 +26,16 @@ class BadColumnError(ValueError):
         self.rows = 0 if rows is None else len(np.unique(rows))
 
 
-def numbers(column: pa.Array, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+def numbers(column: pa.Array, shape: tuple[int, ...], dtype: str, part: slice | None = None) -> NDArray[Any]:
     """(N, *shape) array of a column of numbers or of lists of numbers, nested or flat in row-major order.
 
     Axes of one need no list of their own: a value of shape (1,) may be a number or a list of one.
+
+    Args:
+        column: as it is stored.
+        shape: of one value, as declared.
+        dtype: numpy name of the declared type.
+        part: the dimensions (width,) of a vector that are taken, (N, width), where not all; in others may be null.
 
     Raises:
         BadColumnError: if a row is null or holds one, its lists do not have the declared shape, or a number changes
@@ -43,6 +49,10 @@ def numbers(column: pa.Array, shape: tuple[int, ...], dtype: str) -> NDArray[Any
     size = math.prod(shape)
     if not is_number(values.type) and not pa.types.is_null(values.type):
         raise BadColumnError(f"holds {values.type}, not numbers")
+    if part is not None:
+        values = values.take(pa.array(np.arange(len(values)).reshape(-1, size)[:, part].ravel()))
+        size = len(range(*part.indices(size)))
+        shape = (size,)
     if values.null_count:
         rows = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)) // size
         raise BadColumnError("holds null", rows)

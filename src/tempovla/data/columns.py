@@ -29,7 +29,8 @@ class Columns:
         self._cache = cache
         self._runs: dict[Path, dict[int, list[tuple[int, int]]]] = {}
         self._row_groups: dict[Path, NDArray[np.int64]] = {}
-        self._finite: set[tuple[Path, str]] = set()
+        self._finite: dict[tuple[Path, str, str], bool] = {}
+        self._uneven: set[tuple[Path, str, str]] = set()  # with rows that are not as declared
 
     def rows(self, record: EpisodeRecord) -> tuple[int, int]:
         """First row of an episode in its file, and the row after its last.
@@ -60,18 +61,18 @@ class Columns:
             )
         return start, stop
 
-    def values(self, record: EpisodeRecord, key: str) -> NDArray[Any]:
+    def values(self, record: EpisodeRecord, key: str, part: slice | None = None) -> NDArray[Any]:
         """(length, *shape) values of a numeric column over one episode, a view that must not be written to.
 
+        Args:
+            record: the episode. What is wrong in other episodes of its file does not matter.
+            key: the column.
+            part: which dimensions of a column of vectors are read; the others do not matter. All by default.
+
         Raises:
-            DatasetError: if the column, in any episode of the file, has other shapes than declared, NaN or infinity.
+            DatasetError: if the episode has null, NaN or infinity there, or another shape or type than declared.
         """
-        start, stop = self.rows(record)
-        column = self._column(record.data_path, key)
-        if (record.data_path, key) not in self._finite:
-            self._refuse_non_finite(column, record.data_path, key)
-            self._finite.add((record.data_path, key))
-        return column[start:stop]
+        return self._values(record, key, self._feature(key), part)
 
     def times_s(self, record: EpisodeRecord) -> NDArray[np.float64]:
         """(length,) timestamps of an episode's rows in the precision in which they are stored [s].
@@ -79,14 +80,31 @@ class Columns:
         Raises:
             DatasetError: if they are not finite numbers.
         """
+        return self._values(record, "timestamp", Feature("float64", (1,)), None).reshape(-1)
+
+    def _values(self, record: EpisodeRecord, key: str, feature: Feature, part: slice | None) -> NDArray[Any]:
         start, stop = self.rows(record)
-        place = (record.data_path, "timestamp", "s")
-        cached = self._cache.get(place)
-        if cached is None:
-            cached = self._read(record.data_path, "timestamp", Feature("float64", (1,))).reshape(-1)
-            self._refuse_non_finite(cached, record.data_path, "timestamp")
-            self._cache.put(place, cached)
-        return cached[start:stop]
+        path, place = record.data_path, (record.data_path, key, feature.dtype)
+        if place not in self._uneven:
+            try:
+                column = self._column(path, key, feature)
+            except BadColumnError as error:
+                if error.row is None:
+                    raise self._not_as_declared(error, path, key, feature, 0) from None
+                self._uneven.add(place)
+            else:
+                if place not in self._finite:
+                    self._finite[place] = _are_finite(column)
+                value = column[start:stop] if part is None else column[start:stop, part]
+                if not self._finite[place]:
+                    self._refuse_non_finite(value, path, key, start)
+                return value
+        try:
+            value = numbers(self._stored(path, key).slice(start, stop - start), feature.shape, feature.dtype, part)
+        except BadColumnError as error:
+            raise self._not_as_declared(error, path, key, feature, start) from None
+        self._refuse_non_finite(value, path, key, start)
+        return value
 
     def picture(self, record: EpisodeRecord, key: str, step: int) -> NDArray[Any]:
         """(H, W, 3) uint8 RGB of a camera, or (H, W, 1) float32 metres of a depth stream, out of a parquet file.
@@ -190,20 +208,35 @@ class Columns:
         runs = [(index, run) for index, found in self._runs.get(path, {}).items() for run in found]
         return next((f" (episode {index})" for index, (start, stop) in runs if start <= row < stop), "")
 
-    def _refuse_non_finite(self, values: NDArray[Any], path: Path, key: str) -> None:
-        if not np.issubdtype(values.dtype, np.floating) or np.isfinite(values).all():
+    def _refuse_non_finite(self, values: NDArray[Any], path: Path, key: str, first_row: int) -> None:
+        if _are_finite(values):
             return
         rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
         bad = values.reshape(len(values), -1)[rows[0]]
+        row = first_row + int(rows[0])
         raise DatasetError(
-            f"{path}: {key!r} has {bad[~np.isfinite(bad)][0]} in row {rows[0]}{self._episode_of(path, int(rows[0]))} "
+            f"{path}: {key!r} has {bad[~np.isfinite(bad)][0]} in row {row}{self._episode_of(path, row)} "
             f"({len(rows)} such rows); remove those episodes or repair the values"
+        )
+
+    def _not_as_declared(
+        self, error: BadColumnError, path: Path, key: str, feature: Feature, first_row: int
+    ) -> DatasetError:
+        row = None if error.row is None else first_row + error.row
+        where = "" if row is None else f" in row {row}{self._episode_of(path, row)}"
+        return DatasetError(
+            f"{path}: column {key!r} {error}{where}, but meta/info.json declares {feature.dtype} of shape "
+            f"{list(feature.shape)}; correct the one that is wrong"
         )
 
     def _episode_runs(self, path: Path) -> dict[int, list[tuple[int, int]]]:
         """First row and the row after the last, by episode; more than once where its rows lie apart."""
         runs: dict[int, list[tuple[int, int]]] = {}
-        index = self._column(path, "episode_index").reshape(-1)
+        feature = self._feature("episode_index")
+        try:
+            index = self._column(path, "episode_index", feature).reshape(-1)
+        except BadColumnError as error:
+            raise self._not_as_declared(error, path, "episode_index", feature, 0) from None
         edges = np.flatnonzero(np.diff(index)) + 1
         starts, stops = np.r_[0, edges], np.r_[edges, len(index)]
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
@@ -218,23 +251,28 @@ class Columns:
             self._row_groups[path] = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
         return self._row_groups[path]
 
-    def _column(self, path: Path, key: str) -> NDArray[Any]:
-        cached = self._cache.get((path, key))
+    def _column(self, path: Path, key: str, feature: Feature) -> NDArray[Any]:
+        """All rows of a file.
+
+        Raises:
+            BadColumnError: if one of them is not as declared.
+        """
+        cached = self._cache.get((path, key, feature.dtype))
         if cached is None:
-            cached = self._read(path, key, self._feature(key))
-            self._cache.put((path, key), cached)
+            cached = numbers(self._read(path, key), feature.shape, feature.dtype)
+            self._cache.put((path, key, feature.dtype), cached)
         return cached
 
-    def _read(self, path: Path, key: str, feature: Feature) -> NDArray[Any]:
-        column = read_columns(path, [key]).column(key).combine_chunks()
-        try:
-            return numbers(column, feature.shape, feature.dtype)
-        except BadColumnError as error:
-            where = "" if error.row is None else f" in row {error.row}{self._episode_of(path, error.row)}"
-            raise DatasetError(
-                f"{path}: column {key!r} {error}{where}, but meta/info.json declares {feature.dtype} of shape "
-                f"{list(feature.shape)}; correct the one that is wrong"
-            ) from None
+    def _stored(self, path: Path, key: str) -> pa.Array:
+        """All rows of a file that are not all as declared, as they are stored."""
+        cached = self._cache.get((path, key, "stored"))
+        if cached is None:
+            cached = self._read(path, key)
+            self._cache.put((path, key, "stored"), cached)
+        return cached
+
+    def _read(self, path: Path, key: str) -> pa.Array:
+        return read_columns(path, [key]).column(key).combine_chunks()
 
     def _pictures(self, path: Path, key: str, group: int) -> pa.Array:
         cached = self._cache.get((path, key, group))
@@ -242,3 +280,7 @@ class Columns:
             cached = plain_array(read_columns(path, [key], [group]).column(key))
             self._cache.put((path, key, group), cached)
         return cached
+
+
+def _are_finite(values: NDArray[Any]) -> bool:
+    return not np.issubdtype(values.dtype, np.floating) or bool(np.isfinite(values).all())

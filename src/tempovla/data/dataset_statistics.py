@@ -14,9 +14,10 @@ from tempovla.data import plausibility
 from tempovla.data.errors import unknown_stream
 from tempovla.data.kept_statistics import KeptStatistics
 from tempovla.data.layout import DatasetMeta
-from tempovla.data.plausibility import Finding, loose_quantiles
+from tempovla.data.plausibility import Finding, Parts, loose_quantiles
 from tempovla.data.statistics import NAMES, Progress, Statistic, compute, unwatched
 from tempovla.data.stored_statistics import StoredStatistics, load_statistics
+from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource
 
 LOGGER = logging.getLogger(__name__)
@@ -29,16 +30,17 @@ Needed = Mapping[str, Collection[str]]
 class StatisticsTable(Protocol):
     """Statistics that can be computed and checked; a source may have plain ones instead, which are taken as they are.
 
-    `compute` takes streams of this source, and those that its `absent` names.
+    `compute` takes streams of this source, and those that its `absent` names. `parts` tells which dimensions of a
+    stream of vectors matter, where not all do.
     """
 
-    def absent(self, needed: Needed) -> list[str]:
+    def absent(self, needed: Needed, parts: Parts | None = None) -> list[str]:
         """Of the streams that are asked for, those whose statistics are still to be computed."""
 
     def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
         """Compute the statistics of some streams, in one reading."""
 
-    def findings(self, needed: Needed) -> list[Finding]:
+    def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
         """What is wrong with stored statistics, compared with the rows."""
 
 
@@ -78,7 +80,7 @@ class LazyStatistics(Mapping[str, Statistic]):
             self.compute([key])
         return self._computed[key]
 
-    def absent(self, needed: Needed) -> list[str]:
+    def absent(self, needed: Needed, parts: Parts | None = None) -> list[str]:
         """Of the streams that are asked for, those that are still to be computed."""
         return [key for key in needed if key in self and key not in self._computed]
 
@@ -86,7 +88,7 @@ class LazyStatistics(Mapping[str, Statistic]):
         """Compute the statistics of some streams, in one reading."""
         self._computed |= compute(self._source, keys, progress=progress)
 
-    def findings(self, needed: Needed) -> list[Finding]:
+    def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
         """What is wrong with them: nothing, as they are computed."""
         return []
 
@@ -105,7 +107,7 @@ class DatasetStatistics(Mapping[str, Statistic]):
     def __init__(self, source: EpisodeSource, meta: DatasetMeta) -> None:
         self._source, self._meta = source, meta
         self._keeping = KeptStatistics(meta)
-        self._loose: dict[str, str | None] = {}
+        self._loose: dict[tuple[str, tuple[StreamPart, ...] | None], str | None] = {}
         self._certain: set[str] = set()  # computed by this object, of the rows that it reads
 
     @cached_property
@@ -148,7 +150,7 @@ class DatasetStatistics(Mapping[str, Statistic]):
             self.compute([key])
         return self.computed[key]
 
-    def absent(self, needed: Needed) -> list[str]:
+    def absent(self, needed: Needed, parts: Parts | None = None) -> list[str]:
         """Of the streams that are asked for, those to compute: not all of their statistics are stored, or quantiles are
         asked for, and those that are stored are too far from those of the rows.
         """
@@ -157,15 +159,16 @@ class DatasetStatistics(Mapping[str, Statistic]):
             for key, names in needed.items()
             if key in number_streams(self._source)
             and key not in self.computed
-            and not (set(names) <= set(self.stored.streams.get(key, {})) and self._holds(key, names))
+            and not (set(names) <= set(self.stored.streams.get(key, {})) and self._holds(key, names, parts or {}))
         ]
 
-    def _holds(self, key: str, names: Collection[str]) -> bool:
+    def _holds(self, key: str, names: Collection[str], parts: Parts) -> bool:
         if not {"q01", "q99"} <= set(names):
             return True
-        if key not in self._loose:
-            self._loose[key] = loose_quantiles(self._source, key, self.stored.streams[key])
-        return self._loose[key] is None
+        place = (key, tuple(parts[key]) if key in parts else None)
+        if place not in self._loose:
+            self._loose[place] = loose_quantiles(self._source, key, self.stored.streams[key], parts.get(key))
+        return self._loose[place] is None
 
     def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
         """Compute the statistics of some streams, in one reading, and keep them.
@@ -173,7 +176,8 @@ class DatasetStatistics(Mapping[str, Statistic]):
         Raises:
             DatasetError: if a value is not finite.
         """
-        reasons = [self.stored.faults.get(key) or self._loose.get(key) for key in keys]
+        reasons = [self.stored.faults.get(key) for key in keys]
+        reasons += [reason for (key, _), reason in self._loose.items() if key in keys]
         for reason in dict.fromkeys(filter(None, reasons)):
             LOGGER.warning("%s; the statistics are computed from the data instead", reason)
         found = compute(self._source, keys, progress=progress)
@@ -183,14 +187,14 @@ class DatasetStatistics(Mapping[str, Statistic]):
         where = "" if path is None else f", and kept in {path}"
         LOGGER.info("%s: statistics of %s were computed from the data%s", self._meta.root, ", ".join(keys), where)
 
-    def findings(self, needed: Needed) -> list[Finding]:
+    def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
         """What is wrong with the stored statistics of some streams, compared with a sample of the rows.
 
         Those that were kept are compared, too: files may have been changed in ways that their size and time hide.
         """
         used = {**self.stored.streams, **self.computed}
         doubtful = {key: used[key] for key in needed if key in used and key not in self._certain}
-        return plausibility.findings(self._source, doubtful, needed)
+        return plausibility.findings(self._source, doubtful, needed, parts)
 
 
 def number_streams(source: EpisodeSource) -> list[str]:

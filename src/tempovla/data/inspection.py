@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.declared import names_problem
 from tempovla.data.errors import DatasetError
-from tempovla.data.joined import forms_of, recorded
+from tempovla.data.joined import forms_of, recorded, recorded_parts
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.libero_layout import CAMERAS, LiberoImages
 from tempovla.data.open import open_source
@@ -19,7 +19,7 @@ from tempovla.data.stream_keys import StreamKeys, check_vectors, hints
 from tempovla.data.window import gather
 from tempovla.data.words import check_words, words_told
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.timeline.source import EpisodeSource, StreamTable
+from tempovla.timeline.source import StreamTable
 from tempovla.timeline.window import parse_window
 
 
@@ -66,10 +66,9 @@ def inspect(
     infos = [source.episode(i) for i in range(len(source))]
     dtypes = {key: "image" if stream.kind == "image" else stream.dtype for key, stream in source.streams.items()}
     if isinstance(files, LeRobotSource):
-        problems = files.check()
-        for key in files.streams.keys() & _joined_keys(source):
-            if key in problems:
-                raise DatasetError(problems[key])
+        problems = files.check(
+            {key: recorded_parts(source, key) for key in (STATE_KEY, ACTION_KEY) if forms_of(source, key)}
+        )
         for line in statistics_problems(source):
             raise DatasetError(line)
         warnings = {key: [found] for key, found in problems.items()}
@@ -112,11 +111,6 @@ def inspect(
         "tasks": words_told(source),
         "recording": dict(source.recording),
     }
-
-
-def _joined_keys(source: EpisodeSource) -> set[str]:
-    """Keys of the streams that a source's state and action are joined from."""
-    return {part.key for key in (STATE_KEY, ACTION_KEY) for form in forms_of(source, key) for part in form}
 
 
 def sample_windows(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache, Caching
-from tempovla.data.dataset_statistics import Needed, StatisticsTable, StreamStatistics
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_json
-from tempovla.data.plausibility import Finding
-from tempovla.data.window import read_rows
+from tempovla.data.joined_statistics import JoinedStatistics
+from tempovla.data.window import read_part, read_rows
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import (
@@ -52,6 +50,16 @@ def recorded(source: EpisodeSource) -> EpisodeSource:
     while isinstance(source, JoinedSource):
         source = source.source
     return source
+
+
+def recorded_parts(source: EpisodeSource, key: str) -> tuple[StreamPart, ...]:
+    """Which dimensions of which streams of `recorded(source)` a stream of vectors is read from."""
+    size = int(np.prod(source.streams[key].shape))
+    parts: tuple[StreamPart, ...] = (StreamPart(key, size, 0, size),)
+    while isinstance(source, JoinedSource):
+        parts = tuple(own for part in parts for own in source.own_parts(part))
+        source = source.source
+    return parts
 
 
 class JoinedSource:
@@ -164,7 +172,7 @@ class JoinedSource:
     @cached_property
     def statistics(self) -> Statistics:
         """The source's; of joined streams its parts', or computed where a part has none."""
-        return _JoinedStatistics(self)
+        return JoinedStatistics(self)
 
     @property
     def recording(self) -> Mapping[str, Any]:
@@ -193,31 +201,48 @@ class JoinedSource:
         self._require(key)
         if key not in self.joined:
             return self.source.read(episode, self.renamed.get(key, key), steps)
-        parts = self.joined[key]
-        own = {name: self.source.read(episode, name, steps) for name in dict.fromkeys(part.key for part in parts)}
-        return self._join(key, own)
+        value, valid = self._join(key, self.joined[key], np.array([episode]), np.array([steps], dtype=np.int64))
+        return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
         """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         self._require(key)
         if key not in self.joined:
             return read_rows(self.source, self.renamed.get(key, key), episodes, steps)
-        names = dict.fromkeys(part.key for part in self.joined[key])
-        return self._join(key, {name: read_rows(self.source, name, episodes, steps) for name in names})
+        return self._join(key, self.joined[key], episodes, steps)
+
+    def read_part(self, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
+        """Some dimensions of a stream of vectors: value (B, T, width), valid (B, T); see `window.read_part`."""
+        self._require(part.key)
+        own = self.own_parts(part)
+        if part.key not in self.joined:
+            return read_part(self.source, own[0], episodes, steps)
+        return self._join(part.key, own, episodes, steps)
+
+    def own_parts(self, part: StreamPart) -> tuple[StreamPart, ...]:
+        """What some dimensions of a stream that is offered are among those of the source."""
+        if part.key not in self.joined:
+            return (replace(part, key=self.renamed.get(part.key, part.key)),)
+        own, before = [], 0
+        for piece in self.joined[part.key]:
+            start, stop = max(part.start - before, 0), min(part.stop - before, piece.width)
+            if start < stop:
+                own.append(replace(piece, start=piece.start + start, stop=piece.start + stop))
+            before += piece.width
+        return tuple(own)
 
     def _require(self, key: str) -> None:
         if key not in self.streams:
             raise unknown_stream(key, self.streams, self.name)
 
-    def _join(self, key: str, own: Mapping[str, Reading]) -> Reading:
-        """The joined stream of readings (..., T, *F) of the source's streams."""
+    def _join(
+        self, key: str, parts: Sequence[StreamPart], episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> Reading:
+        """Values (B, T, width) of the source's parts, one beside the other, in the type of the joined stream."""
         dtype = np.dtype(self.streams[key].dtype)
-        values = []
-        for part in self.joined[key]:
-            value = own[part.key].value
-            value = value if self.source.streams[part.key].shape else value[..., None]
-            values.append(self._cast(value[..., part.start : part.stop], dtype, part))
-        valid = np.logical_and.reduce([reading.valid for reading in own.values()])
+        own = [read_part(self.source, part, episodes, steps) for part in parts]
+        values = [self._cast(reading.value, dtype, part) for reading, part in zip(own, parts, strict=True)]
+        valid = np.logical_and.reduce([reading.valid for reading in own])
         return Reading(values[0] if len(values) == 1 else np.concatenate(values, axis=-1), valid)
 
     def _cast(self, value: NDArray[Any], dtype: np.dtype[Any], part: StreamPart) -> NDArray[Any]:
@@ -232,78 +257,6 @@ class JoinedSource:
                 "leave it out of the key that joins them, or store smaller numbers"
             )
         return value.astype(dtype)
-
-
-class _JoinedStatistics(Mapping[str, Mapping[str, NDArray[np.float64]]]):
-    """Statistics that are put together when they are asked for; see `StatisticsTable` for what they can do."""
-
-    def __init__(self, source: JoinedSource) -> None:
-        self._source = source
-        self._known: dict[str, Mapping[str, NDArray[np.float64]]] = {}
-
-    def __getitem__(self, key: str) -> Mapping[str, NDArray[np.float64]]:
-        source = self._source
-        if key not in source.joined:
-            return source.source.statistics[source.renamed.get(key, key)]
-        if key not in self._known:
-            parts = self._of_parts(source.joined[key])
-            exact = partial(self._exact, key)
-            self._known[key] = exact() if parts is None else StreamStatistics(parts, exact)
-        return self._known[key]
-
-    def _exact(self, key: str) -> dict[str, NDArray[np.float64]]:
-        return statistics.compute(self._source, [key])[key]
-
-    def absent(self, needed: Needed) -> list[str]:
-        """Of the source's streams that these are made of, those that are still to be computed."""
-        own = self._source.source.statistics
-        return own.absent(self._own(needed)) if isinstance(own, StatisticsTable) else []
-
-    def compute(self, keys: Collection[str], progress: statistics.Progress = statistics.unwatched) -> None:
-        """Compute the statistics of some of the streams that these, or the source's, are made of."""
-        own = self._source.source.statistics
-        if isinstance(own, StatisticsTable):
-            own.compute(list(self._own(dict.fromkeys(keys, ()))), progress)
-        self._known.clear()
-
-    def findings(self, needed: Needed) -> list[Finding]:
-        """What is wrong with stored statistics of the streams that these are made of."""
-        own = self._source.source.statistics
-        return own.findings(self._own(needed)) if isinstance(own, StatisticsTable) else []
-
-    def _own(self, needed: Needed) -> dict[str, tuple[str, ...]]:
-        """What is asked for, as it is called in the source."""
-        own: dict[str, tuple[str, ...]] = {}
-        for key, names in needed.items():
-            parts = [part.key for part in self._source.joined.get(key, ())]
-            for name in parts or [self._source.renamed.get(key, key)]:
-                own[name] = tuple(dict.fromkeys([*own.get(name, ()), *names]))
-        return own
-
-    def _of_parts(self, parts: Sequence[StreamPart]) -> dict[str, NDArray[np.float64]] | None:
-        """Statistics put together from those of the parts; None where a part has none of its size."""
-        own = self._source.source.statistics
-        if not all(part.key in own for part in parts):
-            return None
-        entries = [own[part.key] for part in parts]
-        names = [name for name in entries[0] if name != "count" and all(name in entry for entry in entries)]
-        columns: dict[str, NDArray[np.float64]] = {}
-        for name in names:
-            flat = [np.asarray(entry[name], dtype=np.float64).reshape(-1) for entry in entries]
-            if any(len(values) != part.size for values, part in zip(flat, parts, strict=True)):
-                return None
-            columns[name] = np.concatenate(
-                [values[part.start : part.stop] for values, part in zip(flat, parts, strict=True)]
-            )
-        return columns | ({"count": np.asarray(entries[0]["count"])} if "count" in entries[0] else {}) or None
-
-    def __iter__(self) -> Iterator[str]:
-        own = self._source.source.statistics
-        renamed = [key for key, name in self._source.renamed.items() if name in own]
-        return iter(dict.fromkeys([*own, *renamed, *self._source.joined]))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
 
 
 def _joined_info(key: str, parts: Sequence[StreamPart], own: Mapping[str, StreamInfo]) -> StreamInfo:

@@ -25,11 +25,12 @@ from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.tasks import RowTasks
 from tempovla.data.video_frames import VideoFrames
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo, StreamKind, StreamTable
 from tempovla.timeline.task import Embodiment
 
-_NEEDED = (STATE_KEY, ACTION_KEY, "timestamp", "episode_index")
-"""Columns that training reads whatever the policy; besides, there are words and cameras."""
+_NEEDED = ("timestamp", "episode_index")
+"""Columns that training reads whatever the policy; besides, there are words, the state, the action and cameras."""
 
 
 def open_dataset(
@@ -63,8 +64,8 @@ def open_dataset(
 class LeRobotSource:
     """An `EpisodeSource` over a LeRobot dataset. One row of the dataset is one control step.
 
-    Nothing is decoded before it is asked for; what was is kept within the cache's budget. Columns with NaN or
-    infinite values are refused when they are first read.
+    Nothing is decoded before it is asked for; what was is kept within the cache's budget. What is not as
+    declared, NaN or infinite is refused when its episode is read.
     """
 
     def __init__(self, meta: DatasetMeta, cache: ByteCache) -> None:
@@ -163,26 +164,32 @@ class LeRobotSource:
         record = self._record(episode)
         return self._columns.times_s(record)
 
-    def check(self) -> dict[str, str]:
+    def check(self, parts: Mapping[str, Sequence[StreamPart]] | None = None) -> dict[str, str]:
         """Look at all that training on the state, the action and the cameras would read, without decoding any picture.
 
+        Args:
+            parts: of which dimensions of which columns the state and the action are joined, by their keys; by default
+                they are the columns that are called so.
+
         Returns:
-            What is wrong with streams that such a policy does not read, by key.
+            What is wrong with streams, or dimensions of them, that such a policy does not read, by key.
 
         Raises:
             DatasetError: at the first file that is missing or truncated, contradicts ``meta/``, or holds what would be
                 refused when it is read.
         """
-        self._check_left_out()
+        parts = parts or {}
+        self._check_left_out(parts)
+        own = [(key, None) for key in (STATE_KEY, ACTION_KEY) if key in self.meta.features and key not in parts]
+        read = own + [(part.key, _dimensions(part)) for joined in parts.values() for part in joined]
         warnings: dict[str, str] = {}
-        seen: set[tuple[Path, str]] = set()
         for episode, record in enumerate(self.meta.episodes):
             self._check(record)
+            for key, dimensions in read:
+                self._columns.values(record, key, dimensions)
             for key, feature in self.meta.features.items():
-                place = (record.data_path, key)
-                if key in warnings or (not feature.is_picture and place in seen):
+                if key in warnings:
                     continue
-                seen.add(place)  # numbers are looked at in all rows of a file at once
                 try:
                     self._check_column(episode, key)
                 except DatasetError as error:
@@ -228,6 +235,15 @@ class LeRobotSource:
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
         """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        return self._read_many(key, None, episodes, steps)
+
+    def read_part(self, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
+        """Some dimensions of a stream of vectors: value (B, T, width), valid (B, T); others may hold anything."""
+        return self._read_many(part.key, _dimensions(part), episodes, steps)
+
+    def _read_many(
+        self, key: str, part: slice | None, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> Reading:
         feature = self._feature(key)
         records = [self._record(int(episode)) for episode in episodes]
         last = np.array([record.length - 1 for record in records])[:, None]
@@ -235,7 +251,7 @@ class LeRobotSource:
         for record in records:
             self._check(record)
         if not feature.is_picture:
-            value = np.stack([self._columns.values(r, key)[s] for r, s in zip(records, clamped, strict=True)])
+            value = np.stack([self._columns.values(r, key, part)[s] for r, s in zip(records, clamped, strict=True)])
         else:
             value = np.empty((*steps.shape, *feature.shape), dtype=self.streams[key].dtype)
             if feature.dtype == "video":
@@ -275,9 +291,9 @@ class LeRobotSource:
             )
         self._checked.add(record.index)
 
-    def _check_left_out(self) -> None:
+    def _check_left_out(self, joined: Collection[str]) -> None:
         """Refuse a dataset whose state or action, or all of whose cameras, are declared but cannot be read."""
-        wanted = [key for key in (STATE_KEY, ACTION_KEY) if key in self.meta.left_out]
+        wanted = [key for key in (STATE_KEY, ACTION_KEY) if key in self.meta.left_out and key not in joined]
         if not any(feature.is_camera for feature in self.meta.features.values()):
             entries = {key: self.meta.info["features"][key] for key in self.meta.left_out}
             wanted += [
@@ -314,6 +330,10 @@ class LeRobotSource:
                     frame = self._columns.picture(record, key, number)
                     self.cache.put(place, frame)
                 out[row, step] = frame
+
+
+def _dimensions(part: StreamPart) -> slice | None:
+    return None if part.is_whole else slice(part.start, part.stop)
 
 
 def _kind(key: str, feature: Feature) -> StreamKind:

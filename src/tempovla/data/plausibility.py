@@ -9,7 +9,7 @@ episodes, raise no alarm.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.statistics import Statistic
+from tempovla.data.window import read_part
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource
 
 SAMPLED_EPISODES = 200
@@ -46,8 +48,15 @@ class Finding:
     refused: bool
 
 
+Parts = Mapping[str, Sequence[StreamPart]]
+"""By stream of vectors, the dimensions that matter; all of a stream that is not named."""
+
+
 def findings(
-    source: EpisodeSource, stored: Mapping[str, Statistic], needed: Mapping[str, Collection[str]]
+    source: EpisodeSource,
+    stored: Mapping[str, Statistic],
+    needed: Mapping[str, Collection[str]],
+    parts: Parts | None = None,
 ) -> list[Finding]:
     """What is wrong with stored statistics, at most one finding a stream: the worst.
 
@@ -55,23 +64,27 @@ def findings(
         source: reads the rows, up to `SAMPLED_EPISODES` episodes spread evenly, whole ones until `SAMPLED_ROWS`.
         stored: sound statistics by stream, in its shape.
         needed: by stream, the statistics that will be used; doubts about others are no more than a warning.
+        parts: the dimensions that are looked at, where not all.
 
     Raises:
         DatasetError: if a stream has values that are not finite.
     """
     found = []
     for key, entry in stored.items():
+        chosen = _dimensions(source, key, (parts or {}).get(key))
         flat = {name: value.reshape(-1) for name, value in entry.items()}
+        flat |= {name: value[chosen] for name, value in flat.items() if name != "count"}
         names = tuple(needed[key])
         dubious = [_contradiction(flat)]
         if dubious[0] is None:
-            rows = _Sample.of(source, key)
+            rows = _Sample.of(source, key, (parts or {}).get(key))
             dubious = [check(flat, rows, names) for check in (_moments, _range)]
         doubts = sorted((doubt for doubt in dubious if doubt is not None), key=lambda doubt: not doubt.refused)
         if doubts:
             doubt = doubts[0]
-            text = f"{source.name}: the stored statistics of {key!r} do not fit the data: dimension {doubt.dimension}"
-            text += f"{_named(source, key, doubt.dimension)} "
+            dimension = int(chosen[doubt.dimension])
+            text = f"{source.name}: the stored statistics of {key!r} do not fit the data: dimension {dimension}"
+            text += f"{_named(source, key, dimension)} "
             found.append(Finding(key, f"{text}{doubt.text}; {_remedy(source, key)}", doubt.refused))
     return found
 
@@ -94,14 +107,14 @@ class _Sample:
     share: float
 
     @classmethod
-    def of(cls, source: EpisodeSource, key: str) -> _Sample:
-        """Whole episodes, spread evenly."""
+    def of(cls, source: EpisodeSource, key: str, parts: Sequence[StreamPart] | None = None) -> _Sample:
+        """Whole episodes, spread evenly; of some parts where not all matter."""
         lengths = np.array([source.episode(i).length for i in range(len(source))])
         count = min(len(lengths), SAMPLED_EPISODES)
         if lengths.sum() > SAMPLED_ROWS:
             count = min(count, max(1, int(SAMPLED_ROWS / max(1.0, float(lengths.mean())))))
         chosen = np.unique(np.round(np.linspace(0, len(lengths) - 1, count)).astype(int)).tolist()
-        rows = [source.read(i, key, range(lengths[i])).value.reshape(lengths[i], -1) for i in chosen if lengths[i]]
+        rows = [_episode_rows(source, i, key, parts, int(lengths[i])) for i in chosen if lengths[i]]
         episode = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
         joined = np.concatenate(rows).astype(np.float64)
         return cls(joined, episode, len(joined) / max(1, int(lengths.sum())))
@@ -120,6 +133,24 @@ class _Sample:
             return np.full(self.rows.shape[1], np.inf)
         means = np.stack([self.rows[self.episode == i].mean(axis=0) for i in range(count)])
         return means.std(axis=0, ddof=1) / np.sqrt(count)
+
+
+def _dimensions(source: EpisodeSource, key: str, parts: Sequence[StreamPart] | None) -> NDArray[np.int64]:
+    """Numbers of the dimensions that are looked at; of a camera, of its channels."""
+    if parts is not None:
+        return np.concatenate([np.arange(part.start, part.stop) for part in parts])
+    stream = source.streams[key]
+    return np.arange(3 if stream.kind == "image" else int(np.prod(stream.shape)))
+
+
+def _episode_rows(
+    source: EpisodeSource, episode: int, key: str, parts: Sequence[StreamPart] | None, length: int
+) -> NDArray:
+    """(length, D) values of an episode."""
+    if parts is None:
+        return source.read(episode, key, range(length)).value.reshape(length, -1)
+    steps = np.arange(length)[None]
+    return np.concatenate([read_part(source, part, np.array([episode]), steps).value[0] for part in parts], axis=-1)
 
 
 def _contradiction(flat: Statistic) -> _Doubt | None:
@@ -191,7 +222,9 @@ def _range(flat: Statistic, sample: _Sample, needed: Collection[str]) -> _Doubt 
     return _Doubt(d, text, refused)
 
 
-def loose_quantiles(source: EpisodeSource, key: str, stored: Statistic) -> str | None:
+def loose_quantiles(
+    source: EpisodeSource, key: str, stored: Statistic, parts: Sequence[StreamPart] | None = None
+) -> str | None:
     """In a line, that too many rows lie beyond a stream's stored 1st and 99th percentile, None if they do not.
 
     LeRobot's are the means of its episodes' percentiles: they may be far from those of all rows.
@@ -199,8 +232,9 @@ def loose_quantiles(source: EpisodeSource, key: str, stored: Statistic) -> str |
     Raises:
         DatasetError: if the stream has values that are not finite.
     """
-    low, high = stored["q01"].reshape(-1), stored["q99"].reshape(-1)
-    sample = _Sample.of(source, key)
+    chosen = _dimensions(source, key, parts)
+    low, high = stored["q01"].reshape(-1)[chosen], stored["q99"].reshape(-1)[chosen]
+    sample = _Sample.of(source, key, parts)
     slack = ROUNDING * np.maximum(np.abs(low), np.abs(high)) + 1e-9
     outside = ((sample.rows < low - slack) | (sample.rows > high + slack)).mean(axis=0)
     seen_low, seen_high = np.quantile(sample.rows, [0.01, 0.99], axis=0)
@@ -209,9 +243,11 @@ def loose_quantiles(source: EpisodeSource, key: str, stored: Statistic) -> str |
     if not wrong.any():
         return None
     d = int(np.argmax(np.where(wrong, outside, -1.0)))
+    dimension = int(chosen[d])
     return (
-        f"{source.name}: the stored 1st and 99th percentile of {key!r} dimension {d}{_named(source, key, d)} are "
-        f"{low[d]:.6g} and {high[d]:.6g}, those of {_rows(sample)} {seen_low[d]:.6g} and {seen_high[d]:.6g}"
+        f"{source.name}: the stored 1st and 99th percentile of {key!r} dimension {dimension}"
+        f"{_named(source, key, dimension)} are {low[d]:.6g} and {high[d]:.6g}, those of {_rows(sample)} "
+        f"{seen_low[d]:.6g} and {seen_high[d]:.6g}"
     )
 
 

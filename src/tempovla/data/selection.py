@@ -16,8 +16,9 @@ from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.dataset_statistics import LazyStatistics
 from tempovla.data.errors import DatasetError, OutOfRangeError
 from tempovla.data.fingerprint import content_hash, hash_json
-from tempovla.data.window import read_rows
+from tempovla.data.window import read_part, read_rows
 from tempovla.data.words import episode_words
+from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -167,4 +168,10 @@ class Selection:
         """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         last = np.array([self.episode(episode).length - 1 for episode in episodes.tolist()])[:, None]
         value, valid = read_rows(self._source, key, self._episodes[episodes], np.minimum(steps, last))
+        return Reading(value, valid & (steps <= last))
+
+    def read_part(self, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
+        """Some dimensions of a stream of vectors: value (B, T, width), valid (B, T); see `window.read_part`."""
+        last = np.array([self.episode(episode).length - 1 for episode in episodes.tolist()])[:, None]
+        value, valid = read_part(self._source, part, self._episodes[episodes], np.minimum(steps, last))
         return Reading(value, valid & (steps <= last))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import OutOfRangeError
+from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource, Reading
 from tempovla.timeline.window import Window
 
@@ -33,3 +34,18 @@ def read_rows(source: EpisodeSource, key: str, episodes: NDArray[np.int64], step
         return read_many(key, episodes, steps)
     readings = [source.read(episode, key, row) for episode, row in zip(episodes.tolist(), steps.tolist(), strict=True)]
     return Reading(np.stack([r.value for r in readings]), np.stack([r.valid for r in readings]))
+
+
+def read_part(
+    source: EpisodeSource, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+) -> Reading:
+    """Values (B, T, width) and validity (B, T) of some dimensions of a stream at steps (B, T) of episodes (B,).
+
+    A source may have a method `read_part` of the same arguments, which does not mind what is wrong in other dimensions.
+    """
+    own = getattr(source, "read_part", None)
+    if own is not None:
+        return own(part, episodes, steps)
+    value, valid = read_rows(source, part.key, episodes, steps)
+    value = value if source.streams[part.key].shape else value[..., None]
+    return Reading(value[..., part.start : part.stop], valid)

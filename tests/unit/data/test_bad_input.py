@@ -211,9 +211,10 @@ def test_feature_that_is_in_no_file(root: Path, version: str) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_actions_that_are_not_finite(root: Path, version: str, value: float) -> None:
-    replace_actions(root / DATA[version], 3, value)
+    row = 3 if version == "v21" else open_dataset(root).episode(0).length + 3
+    replace_actions(root / DATA[version], row, value)
     for read in (inspect, sample, train):
-        refused(root, DATA[version], repr(ACTION), f"{value} in row 3", "repair", read=read)
+        refused(root, DATA[version], repr(ACTION), f"{value} in row {row} (episode 1)", "repair", read=read)
 
 
 def test_window_on_a_stream_that_does_not_exist(root: Path) -> None:

@@ -67,6 +67,55 @@ def test_a_bad_row_is_named_with_its_episode(tmp_path: Path) -> None:
         sample_windows(root, 1, 0, [f"{EXTRA}=0"])
 
 
+BROKEN_ROW: dict[str, tuple[Any, str]] = {
+    "nan": (
+        [1.0, float("nan"), 3.0],
+        r": '{key}' has nan in row 4 \(episode 1\) \(1 such rows\); remove those episodes",
+    ),
+    "null": (None, r": column '{key}' holds null in row 4 \(episode 1\), but meta/info.json declares float32"),
+    "ragged": ([1.0, 2.0], r": column '{key}' holds a list of 2, others hold 3 in row 4 \(episode 1\), but"),
+    "beyond": ([1.0, 1e39, 3.0], r": column '{key}' holds 1e\+39, which is no float32 in row 4 \(episode 1\), but"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_ROW)
+@pytest.mark.parametrize("key", [STATE, EXTRA])
+def test_a_broken_row_is_refused_with_its_episode_and_no_other_of_the_file(tmp_path: Path, name: str, key: str) -> None:
+    broken, message = BROKEN_ROW[name]
+
+    def column(index: int, length: int) -> pa.Array:
+        rows = foreign.state(index, length).astype(np.float64).tolist()
+        return pa.array([broken if (index, step) == (1, 1) else row for step, row in enumerate(rows)])
+
+    foreign = with_column(key, {"dtype": "float32", "shape": [3]}, column, statistics=False)
+    foreign.lengths = (3, 2, 4)
+    source = open_dataset(write_v30(tmp_path / "set", foreign))
+    for index in (2, 0):
+        np.testing.assert_array_equal(
+            source.read(index, key, range(3)).value, foreign.state(index, foreign.lengths[index])[:3]
+        )
+    message = "file-000.parquet" + message.format(key=key)
+    for _ in range(2):
+        with pytest.raises(DatasetError, match=message) as caught:
+            source.read(1, key, [0])
+        assert "\n" not in str(caught.value)
+    if key == STATE:
+        with pytest.raises(DatasetError, match=message):
+            inspect(tmp_path / "set")
+    else:
+        assert re.search(message, inspect(tmp_path / "set")["features"][key]["warnings"][0])
+
+
+def test_a_time_that_is_null_is_refused_in_its_episode_alone(tmp_path: Path) -> None:
+    def column(index: int, length: int) -> pa.Array:
+        return pa.array([None if (index, step) == (1, 1) else step / 10 for step in range(length)], pa.float32())
+
+    source = open_dataset(write_v30(tmp_path / "set", with_column("timestamp", None, column)))
+    np.testing.assert_allclose(source.timestamps(0, STATE), [0.0, 0.1, 0.2], rtol=1e-6)
+    with pytest.raises(DatasetError, match=r"column 'timestamp' holds null in row 4 \(episode 1\)"):
+        source.read(1, STATE, [0])
+
+
 @pytest.mark.parametrize("shape", [[], [1]])
 @pytest.mark.parametrize("kind", [pa.int64(), pa.list_(pa.int32()), pa.list_(pa.float64(), 1), pa.bool_()])
 def test_an_action_of_one_is_a_vector_of_floats(tmp_path: Path, shape: list[int], kind: pa.DataType) -> None:
