@@ -154,6 +154,8 @@ def _usual_length(lengths: NDArray[Any], wanted: set[int]) -> int:
     """The most frequent length, of those that the declared shape asks for where any list has one of them."""
     if not len(lengths):
         return max(wanted, default=1)
+    if (lengths == lengths[0]).all():
+        return int(lengths[0])
     found, counts = np.unique(lengths, return_counts=True)
     fits = np.isin(found, list(wanted))
     return int(found[np.argmax(np.where(fits, counts, 0) if fits.any() else counts)])

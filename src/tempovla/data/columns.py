@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from tempovla.data.column_values import BadColumnError, nested, numbers, plain_a
 from tempovla.data.errors import DatasetError
 from tempovla.data.image_codec import check_encoded, decode_depth, decode_image, metres, rgb_of_numbers
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
-from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.parquet import open_parquet, read_columns, read_present
 
 _LONGEST_PATH = 200
 """Characters; file systems allow 255 bytes a name."""
+_SMALL_FILE = 4 << 20
+"""Bytes; of larger files columns are read one by one."""
 
 
 class Columns:
@@ -30,6 +33,7 @@ class Columns:
         self._runs: dict[Path, dict[int, list[tuple[int, int]]]] = {}
         self._row_groups: dict[Path, NDArray[np.int64]] = {}
         self._finite: dict[tuple[Path, str, str], bool] = {}
+        self._together: tuple[Path, dict[str, pa.ChunkedArray]] | None = None
         self._uneven: set[tuple[Path, str, str]] = set()  # with rows that are not as declared
 
     def rows(self, record: EpisodeRecord) -> tuple[int, int]:
@@ -74,6 +78,10 @@ class Columns:
         """
         return self._values(record, key, self._feature(key), part)
 
+    def is_sound(self, path: Path, key: str) -> bool:
+        """Whether all rows of a numeric column of a file were found to be as declared, and finite."""
+        return self._finite.get((path, key, self._feature(key).dtype), False)
+
     def times_s(self, record: EpisodeRecord) -> NDArray[np.float64]:
         """(length,) timestamps of an episode's rows in the precision in which they are stored [s].
 
@@ -100,7 +108,7 @@ class Columns:
                     self._refuse_non_finite(value, path, key, start)
                 return value
         try:
-            value = numbers(self._stored(path, key).slice(start, stop - start), feature.shape, feature.dtype, part)
+            value = numbers(self._uneven_rows(path, key).slice(start, stop - start), feature.shape, feature.dtype, part)
         except BadColumnError as error:
             raise self._not_as_declared(error, path, key, feature, start) from None
         self._refuse_non_finite(value, path, key, start)
@@ -259,20 +267,41 @@ class Columns:
         """
         cached = self._cache.get((path, key, feature.dtype))
         if cached is None:
-            cached = numbers(self._read(path, key), feature.shape, feature.dtype)
+            cached = numbers(self.stored(path, key), feature.shape, feature.dtype)
             self._cache.put((path, key, feature.dtype), cached)
         return cached
 
-    def _stored(self, path: Path, key: str) -> pa.Array:
+    def _uneven_rows(self, path: Path, key: str) -> pa.Array:
         """All rows of a file that are not all as declared, as they are stored."""
         cached = self._cache.get((path, key, "stored"))
         if cached is None:
-            cached = self._read(path, key)
+            cached = self.stored(path, key)
             self._cache.put((path, key, "stored"), cached)
         return cached
 
-    def _read(self, path: Path, key: str) -> pa.Array:
+    def stored(self, path: Path, key: str) -> pa.Array:
+        """All rows of a file as they are stored; nothing of it is kept.
+
+        Raises:
+            DatasetError: if the file is missing or damaged, or has no such column, or several.
+        """
+        if self.is_at_hand(path, key):
+            assert self._together is not None
+            return self._together[1][key].combine_chunks()
         return read_columns(path, [key]).column(key).combine_chunks()
+
+    def is_at_hand(self, path: Path, key: str) -> bool:
+        """Whether no file has to be opened for a column."""
+        return self._together is not None and self._together[0] == path and key in self._together[1]
+
+    def read_together(self, path: Path, keys: Collection[str]) -> None:
+        """Read columns of a small file, the first time that it is asked for, as opening it costs more than they do.
+
+        Raises:
+            DatasetError: if the file is truncated.
+        """
+        if path not in self._runs and path.is_file() and path.stat().st_size <= _SMALL_FILE:
+            self._together = (path, read_present(path, keys))
 
     def _pictures(self, path: Path, key: str, group: int) -> pa.Array:
         cached = self._cache.get((path, key, group))

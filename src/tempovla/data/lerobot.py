@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
-from tempovla.data.tasks import RowTasks
+from tempovla.data.tasks import KnownWords, RowTasks
 from tempovla.data.video_frames import VideoFrames
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
@@ -74,7 +74,7 @@ class LeRobotSource:
         self._columns = Columns(meta, cache)
         self._videos = VideoFrames(meta, self._columns, cache)
         self._tasks = RowTasks(meta, self._columns)
-        self._words: dict[int, str | tuple[str, ...]] = {}
+        self._words = KnownWords()
         self._checked: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -152,10 +152,13 @@ class LeRobotSource:
     def instructions(self, episode: int) -> tuple[str, ...]:
         """(length,) words of every row, those of its own `task_index`; "" where it has none.
 
+        Where the dataset has but one task, rows are not read for it: one that says otherwise is refused when it is.
+
         Raises:
             DatasetError: if the dataset does not say which words are whose.
         """
         words = self._words_of(episode)
+        self._words.given.add(self._record(episode).index)
         return (words,) * self._record(episode).length if isinstance(words, str) else words
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
@@ -183,12 +186,14 @@ class LeRobotSource:
         own = [(key, None) for key in (STATE_KEY, ACTION_KEY) if key in self.meta.features and key not in parts]
         read = own + [(part.key, _dimensions(part)) for joined in parts.values() for part in joined]
         warnings: dict[str, str] = {}
+        columns = [key for key, feature in self.meta.features.items() if not feature.is_picture]
         for episode, record in enumerate(self.meta.episodes):
-            self._check(record)
+            self._check(record, columns)
             for key, dimensions in read:
-                self._columns.values(record, key, dimensions)
+                if not self._columns.is_sound(record.data_path, key):
+                    self._columns.values(record, key, dimensions)
             for key, feature in self.meta.features.items():
-                if key in warnings:
+                if key in warnings or self._columns.is_sound(record.data_path, key):
                     continue
                 try:
                     self._check_column(episode, key)
@@ -248,17 +253,21 @@ class LeRobotSource:
         records = [self._record(int(episode)) for episode in episodes]
         last = np.array([record.length - 1 for record in records])[:, None]
         clamped = np.clip(steps, 0, last)
-        for record in records:
-            self._check(record)
         if not feature.is_picture:
-            value = np.stack([self._columns.values(r, key, part)[s] for r, s in zip(records, clamped, strict=True)])
+            value = np.stack([self._numbers(r, key, part)[s] for r, s in zip(records, clamped, strict=True)])
         else:
+            for record in records:
+                self._check(record)
             value = np.empty((*steps.shape, *feature.shape), dtype=self.streams[key].dtype)
             if feature.dtype == "video":
                 self._videos.fill(value, key, records, clamped)
             else:
                 self._fill_from_columns(value, key, records, clamped)
         return Reading(value, (steps >= 0) & (steps <= last))
+
+    def _numbers(self, record: EpisodeRecord, key: str, part: slice | None) -> NDArray[Any]:
+        self._check(record, (key,))
+        return self._columns.values(record, key, part)
 
     def _feature(self, key: str) -> Feature:
         if key not in self.meta.features:
@@ -267,19 +276,22 @@ class LeRobotSource:
 
     def _words_of(self, episode: int) -> str | tuple[str, ...]:
         record = self._record(episode)
-        if record.index not in self._words:
-            self._words[record.index] = self._tasks.words(record)
-        return self._words[record.index]
+        return self._words.of(record, self._tasks, is_read=record.index in self._checked)
 
     def _record(self, episode: int) -> EpisodeRecord:
         if not 0 <= episode < len(self):
             raise OutOfRangeError(f"{self.name}: no episode {episode}; it has {len(self)}, counted from 0")
         return self.meta.episodes[episode]
 
-    def _check(self, record: EpisodeRecord) -> None:
-        """Refuse rows whose timestamps contradict the control rate, once an episode."""
+    def _check(self, record: EpisodeRecord, keys: Iterable[str] = ()) -> None:
+        """Refuse rows whose timestamps contradict the control rate, or whose words are not the expected ones, once an
+        episode; `keys` are read next.
+        """
         if record.index in self._checked:
             return
+        needed = ("task_index",) if record.index in self._words.unread else ()
+        self._columns.read_together(record.data_path, (*_NEEDED, *needed, *keys))
+        self._words.settle(record, self._tasks)
         times_s = self._columns.times_s(record)
         error = np.abs(times_s - times_s[0] - np.arange(record.length) / self.meta.fps)
         if error.max() * self.meta.fps > 0.5:

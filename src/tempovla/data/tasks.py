@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tempovla.data.columns import Columns
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta, EpisodeRecord
 from tempovla.data.numbers import whole_number
-from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.parquet import MissingColumnError, single_value
 from tempovla.data.words import has_words
 
 LOGGER = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class RowTasks:
         self._meta = meta
         self._columns = columns
         self._last: tuple[Path, NDArray[np.int64] | None] | None = None
+        self._single: dict[Path, int | None] = {}
 
     def index(self, record: EpisodeRecord) -> NDArray[np.int64] | None:
         """(length,) `task_index` of the rows of an episode; None where its file has no such column.
@@ -86,10 +88,23 @@ class RowTasks:
             DatasetError: if the column holds no whole numbers, or the file is missing or damaged.
         """
         if self._last is None or self._last[0] != record.data_path:
-            self._last = (record.data_path, _read_index(record.data_path))
+            self._last = (record.data_path, self._read_index(record.data_path))
         start, stop = self._columns.rows(record)
         column = self._last[1]
         return None if column is None else column[start:stop]
+
+    def expected(self, record: EpisodeRecord) -> str | None:
+        """The words of all rows of an episode as ``meta/`` has them, where only a faulty row could say otherwise.
+
+        That is where there is but one task, which the episode lists alone. No file is opened. None where the rows
+        must be asked; what they say is `words`.
+        """
+        tasks = self._meta.tasks
+        if tasks is None or len(tasks) != 1 or len(record.tasks) != 1:
+            return None
+        ((number, words),) = tasks.items()
+        is_told = has_words(words) and record.tasks[0] in (number, words)
+        return words if is_told and self._meta.default_instruction in ("", words) else None
 
     def words(self, record: EpisodeRecord) -> str | tuple[str, ...]:
         """The words of all rows of an episode where they are the same, else (length,) one for each; "" for no words.
@@ -100,6 +115,11 @@ class RowTasks:
         Raises:
             DatasetError: if a row has an index that stands for nothing, or nothing tells which words are a row's.
         """
+        number = self._single_index(record)
+        if number is not None and self._meta.tasks is not None and number in self._meta.tasks:
+            told = {number: self._meta.tasks[number]}
+            self._warn_of_others(record, told.values())
+            return self._or_default(told[number])
         index = self.index(record)
         if index is None or self._meta.tasks is None:
             if index is not None and len(set(index.tolist())) > 1:
@@ -114,6 +134,14 @@ class RowTasks:
         if len(set(told.values())) == 1:
             return next(iter(told.values()))
         return tuple(told[number] for number in index.tolist())
+
+    def _single_index(self, record: EpisodeRecord) -> int | None:
+        """The `task_index` of all rows of an episode's file, where its footer tells it."""
+        path = record.data_path
+        if path not in self._single:
+            is_read = self._columns.is_at_hand(path, _COLUMN) or (self._last is not None and self._last[0] == path)
+            self._single[path] = None if is_read else single_value(path, _COLUMN)
+        return self._single[path]
 
     def _or_default(self, words: str) -> str:
         return words if has_words(words) else self._meta.default_instruction or words
@@ -166,29 +194,72 @@ class RowTasks:
             return self._meta.tasks[task]
         return ""
 
+    def _read_index(self, path: Path) -> NDArray[np.int64] | None:
+        """(N,) of all rows of a file; None where there is no such column."""
+        try:
+            column: Any = self._columns.stored(path, _COLUMN)
+        except MissingColumnError:
+            return None
+        rows = len(column)
+        while is_list(column.type):
+            column = column.flatten()
+        kind = column.type
+        if pa.types.is_integer(kind) and len(column) == rows:
+            return column.cast(pa.int64(), safe=False).fill_null(_NO_TASK).to_numpy(zero_copy_only=False)
+        indices = [_NO_TASK if value is None else whole_number(value) for value in column.to_pylist()]
+        if len(indices) != rows or None in indices:
+            row = indices.index(None) if None in indices else 0
+            raise DatasetError(
+                f"{path}: column {_COLUMN!r} ({kind}) has {column[row].as_py() if rows else None!r} in row {row}; each "
+                "row needs one whole number there"
+            )
+        return np.array(indices, dtype=np.int64)
+
+
+@dataclass
+class KnownWords:
+    """The words of episodes, as far as they were asked for.
+
+    Attributes:
+        told: one sentence for all rows or (length,) one for each, by `episode_index`.
+        unread: the episodes whose words are those that were expected of their rows, which nobody has read yet.
+        given: the episodes whose words, row by row, somebody has used.
+    """
+
+    told: dict[int, str | tuple[str, ...]] = field(default_factory=dict)
+    unread: set[int] = field(default_factory=set)
+    given: set[int] = field(default_factory=set)
+
+    def of(self, record: EpisodeRecord, tasks: RowTasks, *, is_read: bool) -> str | tuple[str, ...]:
+        """See `RowTasks.words`; expected ones where the rows were not read before."""
+        if record.index not in self.told:
+            expected = None if is_read else tasks.expected(record)
+            self.told[record.index] = tasks.words(record) if expected is None else expected
+            if expected is not None:
+                self.unread.add(record.index)
+        return self.told[record.index]
+
+    def settle(self, record: EpisodeRecord, tasks: RowTasks) -> None:
+        """Compare the words that were expected of an episode with its rows, which are about to be used.
+
+        Raises:
+            DatasetError: if a row's index stands for nothing, or a row has none and somebody has used other words.
+        """
+        if record.index not in self.unread:
+            return
+        told = tasks.words(record)
+        if told != self.told[record.index] and record.index in self.given:
+            rows = (told,) * record.length if isinstance(told, str) else told
+            step = next(step for step, words in enumerate(rows) if not has_words(words))
+            raise DatasetError(
+                f"{record.data_path}: episode {record.index} has no instruction at step {step} (its task_index is "
+                "null); write it into the dataset, or give all such steps the same with --data.default_instruction "
+                '"..."'
+            )
+        self.told[record.index] = told
+        self.unread.discard(record.index)
+
 
 def _some(tasks: Mapping[int, str]) -> str:
     numbers = sorted(tasks)
     return ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "") if numbers else "none"
-
-
-def _read_index(path: Path) -> NDArray[np.int64] | None:
-    """(N,) of all rows of a file; None where there is no such column."""
-    with open_parquet(path) as file:
-        if _COLUMN not in file.schema_arrow.names:
-            return None
-    column: Any = read_columns(path, [_COLUMN]).column(_COLUMN).combine_chunks()
-    rows = len(column)
-    while is_list(column.type):
-        column = column.flatten()
-    kind = column.type
-    if pa.types.is_integer(kind) and len(column) == rows:
-        return column.cast(pa.int64(), safe=False).fill_null(_NO_TASK).to_numpy(zero_copy_only=False)
-    indices = [_NO_TASK if value is None else whole_number(value) for value in column.to_pylist()]
-    if len(indices) != rows or None in indices:
-        row = indices.index(None) if None in indices else 0
-        raise DatasetError(
-            f"{path}: column {_COLUMN!r} ({kind}) has {column[row].as_py() if rows else None!r} in row {row}; each row "
-            "needs one whole number there"
-        )
-    return np.array(indices, dtype=np.int64)

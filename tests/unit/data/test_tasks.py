@@ -133,7 +133,8 @@ def test_a_row_without_an_index_has_no_words(tmp_path):
     def columns(usual, index, length):
         return usual | {"task_index": pa.array([None, *[0.0] * (length - 1)], pa.float64())}
 
-    source = open_source(write_v21(tmp_path / "set", Foreign(columns=columns, **CAMERALESS)))
+    foreign = Foreign(columns=columns, tasks={0: "open the drawer", 1: "valid"}, **CAMERALESS)
+    source = open_source(write_v21(tmp_path / "set", foreign))
     assert source.instructions(1) == ("", *["open the drawer"] * 4)
 
 
