@@ -17,6 +17,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.image_codec import check_encoded, decode_depth, decode_image, metres, rgb_of_numbers
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.parquet import open_parquet, read_columns, read_present
+from tempovla.data.picture_scale import full_brightness
 
 _LONGEST_PATH = 200
 """Characters; file systems allow 255 bytes a name."""
@@ -33,6 +34,7 @@ class Columns:
         self._runs: dict[Path, dict[int, list[tuple[int, int]]]] = {}
         self._row_groups: dict[Path, NDArray[np.int64]] = {}
         self._finite: dict[tuple[Path, str, str], bool] = {}
+        self._full: dict[str, float | None] = {}
         self._together: tuple[Path, dict[str, pa.ChunkedArray]] | None = None
         self._uneven: set[tuple[Path, str, str]] = set()  # with rows that are not as declared
 
@@ -128,7 +130,14 @@ class Columns:
             return decode_image(stored, feature.shape, where)
         if feature.depth is not None:
             return metres(stored, feature.depth, where)
-        return rgb_of_numbers(stored[None], feature, where)[0]
+        full = self._full_brightness(key) if np.issubdtype(stored.dtype, np.floating) else None
+        return rgb_of_numbers(stored[None], feature, where, full)[0]
+
+    def _full_brightness(self, key: str) -> float | None:
+        if key not in self._full:
+            paths = dict.fromkeys(record.data_path for record in self._meta.episodes)
+            self._full[key] = full_brightness(paths, key)
+        return self._full[key]
 
     def check_picture(self, record: EpisodeRecord, key: str, step: int) -> None:
         """Look at a picture's header, or at its numbers.

@@ -133,10 +133,15 @@ def metres_of_levels(levels: NDArray[np.uint16], depth: Depth, where: str) -> ND
     return np.where(levels == 0, 0.0, np.clip(wide, code.low_m, code.high_m)).astype(np.float32)
 
 
-def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str) -> NDArray[np.uint8]:
+def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str, full: float | None = None) -> NDArray[np.uint8]:
     """Pictures (N, H, W, C) or, where the file declares it, (N, C, H, W) of numbers as (N, H, W, 3) uint8 RGB.
 
-    Whole numbers are levels of 0 to 255. Fractions within [0, 1] are shares of full brightness.
+    Args:
+        values: what is stored.
+        feature: what is declared.
+        where: file, column and row, for messages.
+        full: what stands for full brightness in floats, 255 or 1. Where it is not known, whole numbers are levels of 0
+            to 255, and fractions within [0, 1] are shares of full brightness.
 
     Raises:
         DatasetError: if they are neither, or of another shape.
@@ -160,11 +165,19 @@ def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str) -> NDArra
             f"{where}: numbers from {low:g} to {high:g}, which are no picture of 8 bits; store whole numbers of 0 to "
             "255, or fractions of 0 to 1"
         )
-    if np.issubdtype(values.dtype, np.floating) and is_whole and 0 < high <= 1:
+    is_float = np.issubdtype(values.dtype, np.floating)
+    if is_float and full is None and is_whole and 0 < high <= 1:
         raise DatasetError(
             f"{where}: floats that are all 0 or 1, so it cannot be told whether 1 is dark or bright; store uint8"
         )
-    levels = (wide if is_whole else np.round(wide * 255)).astype(np.uint8)
+    if is_float and full is not None and (high > full or (full > 1 and not is_whole)):
+        usual = "levels of 0 to 255" if full > 1 else "fractions of 0 to 1"
+        raise DatasetError(
+            f"{where}: numbers from {low:g} to {high:g}, though the column's first pictures are {usual}; store all of "
+            "them in one way"
+        )
+    are_shares = not is_whole if full is None or not is_float else full == 1
+    levels = (np.round(wide * 255) if are_shares else wide).astype(np.uint8)
     return np.repeat(levels, 3, axis=-1) if levels.shape[-1] == 1 else levels
 
 

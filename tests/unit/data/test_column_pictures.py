@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.foreign import FRONT, SIDE, Foreign, encode_image, picture, read_picture, write_v21
+from tests.foreign import FRONT, SIDE, WRITERS, Foreign, encode_image, picture, read_picture, write_v21
 from tests.stored_columns import LENGTHS, STRUCT, Storage, one_camera, pictures, structs, told
 
 from tempovla.data.convert import convert
@@ -125,6 +125,68 @@ def test_pictures_of_true_and_false_are_bright_and_dark(tmp_path: Path) -> None:
     value = source.read(1, FRONT, [1]).value[0]
     assert read_picture(value)[:2] == (1, 1)
     assert set(np.unique(value)) == {0, 255}
+
+
+def floats(rows: dict[tuple[int, int], np.ndarray], scale: float = 1.0) -> Storage:
+    """Pictures as float32, of which some, by episode and step, are others."""
+
+    def column(index: int, length: int) -> pa.Array:
+        usual = [rows.get((index, step), image * scale) for step, image in enumerate(pictures(index, length))]
+        return pa.array([np.asarray(image, np.float32).tolist() for image in usual], NESTED)
+
+    return column
+
+
+NESTED = pa.list_(pa.list_(pa.list_(pa.float32())))
+DARK = np.zeros((SIDE, SIDE, 3))
+DARK[0, 0] = 1
+FAINT = DARK * 0.5
+
+
+@pytest.mark.parametrize("version", WRITERS)
+@pytest.mark.parametrize(("scale", "bright"), [(1.0, 1), (1 / 255, 255)], ids=["levels", "shares"])
+@pytest.mark.parametrize("place", [(0, 0), (1, 1)])
+def test_what_floats_mean_is_told_by_the_column_and_not_by_each_picture(
+    tmp_path: Path, version: str, scale: float, bright: int, place: tuple[int, int]
+) -> None:
+    """A picture of 0 and 1 alone has the scale of the others, also where it is read first."""
+    root = WRITERS[version](tmp_path / "set", one_camera(floats({place: DARK}, scale)))
+    inspect(root)
+    source = open_dataset(root)
+    np.testing.assert_array_equal(source.read(place[0], FRONT, [place[1]]).value[0], DARK * bright)
+    other = (1, 0) if place[0] == 0 else (0, 2)
+    assert read_picture(source.read(other[0], FRONT, [other[1]]).value[0]) == (*other, 0)
+
+
+def test_the_first_file_that_tells_decides(tmp_path: Path) -> None:
+    rows = {(0, step): DARK for step in range(LENGTHS[0])}
+    source = open_dataset(write_v21(tmp_path / "set", one_camera(floats(rows))))
+    np.testing.assert_array_equal(source.read(0, FRONT, [1]).value[0], DARK)
+    (tmp_path / "set/data/chunk-000/episode_000000.parquet").unlink()
+    assert read_picture(open_dataset(tmp_path / "set").read(1, FRONT, [0]).value[0]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "scale", "message"),
+    [
+        (
+            {(1, 1): FAINT},
+            1.0,
+            r"row 1: numbers from 0 to 0.5, though the column's first pictures are levels of 0 to 255",
+        ),
+        ({(1, 1): DARK * 9}, 1 / 255, r"row 1: numbers from 0 to 9, though the column's first pictures are fractions"),
+        ({(1, 1): DARK * 1.5}, 1 / 255, r"row 1: numbers from 0 to 1.5, which are no picture of 8 bits"),
+        ({(i, t): DARK for i in range(2) for t in range(3)}, 1.0, "row 0: floats that are all 0 or 1, so it cannot be"),
+    ],
+)
+def test_pictures_of_another_scale_and_those_that_nothing_tells_of_are_refused(
+    tmp_path: Path, rows: dict[tuple[int, int], np.ndarray], scale: float, message: str
+) -> None:
+    root = write_v21(tmp_path / "set", one_camera(floats(rows, scale)))
+    for read in (inspect, told):
+        with pytest.raises(DatasetError, match=rf"'{FRONT}' {message}") as caught:
+            read(root)
+        assert "\n" not in str(caught.value)
 
 
 def test_paths_of_pictures_may_be_those_of_windows(tmp_path: Path) -> None:

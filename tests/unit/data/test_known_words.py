@@ -1,4 +1,4 @@
-"""Words are known without the rows where a dataset has but one task; rows that say otherwise are refused all the same."""
+"""Words are known without the rows where a dataset has but one task; rows that say otherwise are refused still."""
 
 import pickle
 from collections import Counter
