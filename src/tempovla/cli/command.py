@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 import jsonargparse
 from jsonargparse import DefaultHelpFormatter, Namespace
 
+from tempovla.cli.values_only import imports_refused, take_values_only
 from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.stream_keys import StreamKeys
 
@@ -36,7 +37,12 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     """A parser that knows every option with dashes and with underscores; help shows one spelling."""
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse does, for either spelling."""
+        """As jsonargparse does, for either spelling; values are values, and import nothing."""
+        take_values_only(self)
+        with imports_refused():
+            return self._parse_spelled(args, *more, **settings)
+
+    def _parse_spelled(self, args: Sequence[str] | None, *more: Any, **settings: Any) -> Namespace:
         given = list(sys.argv[1:] if args is None else args)
         end = given.index("--") if "--" in given else len(given)  # what follows is no option
         return super().parse_args([*map(self.known_spelling, given[:end]), *given[end:]], *more, **settings)

@@ -87,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("TEMPOVLA_DEBUG", "0") != "0"
     try:
-        return dispatch([argument for argument in arguments if argument != "--debug"], debug)
+        arguments = without_plugins([argument for argument in arguments if argument != "--debug"])
+        return dispatch(arguments, debug)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ValueError, OSError) as error:
@@ -99,6 +100,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         extra = EXTRA_OF_MODULE[error.name]
         return complain(f"{error.name} is not installed; install it with `pip install 'tempovla[{extra}]'`", 2)
+
+
+def without_plugins(arguments: list[str]) -> list[str]:
+    """Import the modules that `--plugin MODULE` names; the other arguments.
+
+    Raises:
+        ValueError: if one is not named, or cannot be imported.
+    """
+    others, waiting = [], iter(arguments)
+    for argument in waiting:
+        option, equals, name = argument.partition("=")
+        if option != "--plugin":
+            others.append(argument)
+            continue
+        name = name if equals else next(waiting, "")
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"--plugin {name!r} is no name of a module; give one such as my_robot.policies")
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ValueError(
+                f"--plugin {name}: {one_line(error)}; install it, or name its folder in PYTHONPATH"
+            ) from error
+    return others
 
 
 def dispatch(arguments: list[str], debug: bool) -> int:
@@ -191,6 +216,7 @@ def help_text(group: str) -> str:
     options = [
         "  --version  show the version",
         "  --debug    show the whole traceback of an error, as TEMPOVLA_DEBUG=1 does",
+        "  --plugin MODULE  import a module of your own first, which adds to the registries; this runs its code",
     ]
     example = f"tempovla {next(iter(listed))} --help"
     return "\n".join([usage, "", about, "", "commands:", *lines, "", "options:", *options, "", f"try: {example}"])

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -37,10 +37,11 @@ class Worker:
     def __init__(self, factory: Callable[..., Any], *args: Any, file_descriptors: tuple[int, ...] = ()) -> None:
         self._connection, child_end = Pipe()
         # Where this process finds its packages, the child finds them too. A session of its own keeps Ctrl-C from it:
-        # the parent decides when it ends.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+        # the parent decides when it ends. With -P it does not look in the current folder.
+        places = search_path([factory, *map(type, args)])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD_COMMAND.format(connection=child_end.fileno())],
+            [sys.executable, "-P", "-c", _CHILD_COMMAND.format(connection=child_end.fileno())],
             pass_fds=(child_end.fileno(), *file_descriptors),
             env=environment,
             start_new_session=True,
@@ -101,6 +102,34 @@ class Worker:
         return WorkerDiedError(
             f"a simulator worker (process {self._process.pid}) died: {reason}; see its message above"
         )
+
+
+def search_path(needed: Iterable[Any]) -> list[str]:
+    """Where a child looks for modules: where this process does, but not in the folder that both happen to run in.
+
+    That folder is on the path of whatever `python -c` or `python -m` started, and may hold anybody's `metaworld.py`. It
+    stays if PYTHONPATH names it, or if this package or one of the classes and functions that are `needed` lies in it.
+    """
+    try:
+        here = os.path.realpath(os.getcwd())
+    except FileNotFoundError:
+        here = ""
+    named = [os.path.realpath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    modules = [sys.modules.get(getattr(thing, "__module__", "") or "") for thing in needed]
+    files = [
+        os.path.realpath(getattr(module, "__file__", None) or os.sep) for module in [*modules, sys.modules[__name__]]
+    ]
+    if here in named or any(_lies_in(file, here) for file in files):
+        return list(filter(None, sys.path))
+    return [place for place in sys.path if place and os.path.realpath(place) != here]
+
+
+def _lies_in(file: str, folder: str) -> bool:
+    """Whether a module is found in a folder that is on the path: `folder/module.py` or `folder/package/...`."""
+    return file.startswith(os.path.join(folder, "")) and not any(
+        place and os.path.realpath(place) != folder and file.startswith(os.path.join(os.path.realpath(place), ""))
+        for place in sys.path
+    )
 
 
 def serve(file_descriptor: int) -> None:

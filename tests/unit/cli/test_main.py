@@ -105,3 +105,21 @@ def test_json_goes_to_stdout_and_messages_to_stderr(dataset, tempovla):
     assert answer.code == 2
     assert answer.out == ""
     assert json.loads(tempovla("data", "inspect", dataset, "--json").out)["episodes"] == 3
+
+
+def test_a_plugin_is_imported_first_and_only_because_it_was_asked_for(tempovla, fails, tmp_path, monkeypatch):
+    (tmp_path / "my_robot.py").write_text(
+        "from tempovla.cli.main import COMMANDS\nCOMMANDS['dance'] = ('x', 'dance')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cli, "COMMANDS", dict(cli.COMMANDS))
+    assert "dance" not in tempovla("--help").out
+    assert "  dance " in tempovla("--plugin", "my_robot", "--help").out
+    assert "  --plugin MODULE  import a module of your own first" in tempovla("--plugin=my_robot").out
+    assert fails("--plugin", "no_such_robot", "data") == (
+        "--plugin no_such_robot: No module named 'no_such_robot'; install it, or name its folder in PYTHONPATH"
+    )
+    assert fails("--plugin", "../evil.py") == (
+        "--plugin '../evil.py' is no name of a module; give one such as my_robot.policies"
+    )
+    assert fails("data", "--plugin") == "--plugin '' is no name of a module; give one such as my_robot.policies"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tempovla.env.worker import Worker, WorkerDiedError
+from tempovla.env.worker import Worker, WorkerDiedError, search_path
 
 PARENT = """
 import collections, sys, time
@@ -108,3 +108,48 @@ def test_simulator_workers_load_no_torch() -> None:
     pytest.importorskip("gymnasium")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+FROM_ELSEWHERE = """
+import collections
+from tempovla.env.worker import Worker
+worker = Worker(collections.Counter, "hello")
+worker.receive()
+worker.close()
+"""
+
+
+@pytest.mark.parametrize("way", [("-c", FROM_ELSEWHERE), ("-m", "start_worker")])
+def test_modules_in_the_current_folder_do_not_run_in_a_worker(tmp_path, way) -> None:
+    package = Path(__file__).resolve().parents[3] / "src"
+    modules = tmp_path / "installed"
+    modules.mkdir()
+    (modules / "start_worker.py").write_text(FROM_ELSEWHERE)
+    current = tmp_path / "current"
+    current.mkdir()
+    # The parent, started by `python -c` or `-m`, has these on its path, but has loaded them already.
+    for name in ("signal", "subprocess", "selectors"):
+        (current / f"{name}.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
+    home = os.pathsep.join([str(package), str(modules)])
+    start = f"import sys, signal, subprocess, selectors; sys.path.insert(0, {str(current)!r})\n"
+    if way[0] == "-c":
+        way = ("-c", start + f"import os; os.chdir({str(current)!r})\n" + FROM_ELSEWHERE)
+    else:
+        (modules / "start_worker.py").write_text(start + f"import os; os.chdir({str(current)!r})\n" + FROM_ELSEWHERE)
+    environment = {**os.environ, "PYTHONPATH": home}
+    subprocess.run([sys.executable, *way], cwd=modules, env=environment, check=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_current_folder_is_searched_only_if_it_is_asked_for_or_needed(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/elsewhere"])
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    assert search_path([collections.Counter]) == ["/elsewhere"]
+    module = type(sys)("my_simulator")
+    module.__file__ = str(tmp_path / "my_simulator.py")
+    monkeypatch.setitem(sys.modules, "my_simulator", module)
+    mine = type("Mine", (), {"__module__": "my_simulator"})
+    assert search_path([mine]) == [str(tmp_path), "/elsewhere"]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert search_path([collections.Counter]) == [str(tmp_path), "/elsewhere"]

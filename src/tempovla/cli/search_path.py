@@ -1,0 +1,23 @@
+"""Where Python looks for modules: not in the folder that the command happens to be started in.
+
+Nothing may be imported here that Python has not loaded by itself: it could come from that very folder.
+"""
+
+import os
+import sys
+
+
+def leave_out_current_folder() -> None:
+    """Take back that `python -m` looks for modules in the current folder first.
+
+    A folder that somebody else filled may hold a `torch.py` or `yaml.py`. What PYTHONPATH names stays, and so does the
+    folder that this package itself lies in.
+    """
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was removed; nothing can be found there
+        return
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    first_is_here = not sys.flags.safe_path and sys.path[:1] in ([here], [""])
+    if first_is_here and os.path.realpath(here) != package:
+        del sys.path[0]

@@ -1,0 +1,108 @@
+"""Configs hold values: no class that a config names is imported, no file that it names is read as another config."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jsonargparse
+import yaml
+
+MOST_VALUES = 100_000
+"""Values of a config, those that an alias repeats counted each time."""
+DEEPEST = 50
+"""Lists and mappings in one another."""
+
+_TOO_DEEP = f"it is nested deeper than {DEEPEST} levels, as no config is; write it flat"
+_REMEDY = "a config names no classes and no files of other values, and modules of your own come in with --plugin MODULE"
+
+_load_plain_yaml = jsonargparse.get_loader("yaml")
+
+
+def take_values_only(parser: jsonargparse.ArgumentParser) -> None:
+    """Have a parser refuse values that would import a class or read another file, before anything is imported."""
+    jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["tempovla"])
+    jsonargparse.set_loader("yaml", load_yaml, (yaml.YAMLError,))
+    for action in parser._actions:
+        if type(action).__name__ == "_ActionConfigLoad" and not isinstance(action._load_config, partial):
+            action._load_config = partial(_load_group, action.dest, action._load_config)
+
+
+@contextmanager
+def imports_refused() -> Iterator[None]:
+    """Where a parser refuses to import what a value names, say so in the words of this command line.
+
+    Raises:
+        argparse.ArgumentError: in place of the parser's own error.
+    """
+    try:
+        yield
+    except ImportError as error:
+        found = re.search(r"Importing '([^']*)'", str(error))
+        if found is None:
+            raise
+        raise argparse.ArgumentError(None, f"{found[1]!r} names a class; {_REMEDY}") from None
+
+
+def load_yaml(text: str) -> Any:
+    """What a text says in YAML, of its plain types only.
+
+    Raises:
+        yaml.YAMLError: if it has a tag of another type, is nested without end, or repeats more values by aliases than
+            any config has.
+    """
+    try:
+        if "&" in text and "*" in text:
+            _check_size(yaml.compose(text, Loader=yaml.SafeLoader))
+        value = _load_plain_yaml(text)
+    except RecursionError:
+        raise yaml.YAMLError(_TOO_DEEP) from None
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse lists in lists without end, which a parser would follow one call after the other."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for found in level
+            if isinstance(found, list | dict)
+            for inner in (found.values() if isinstance(found, dict) else found)
+        ]
+        if not level:
+            return
+    raise yaml.YAMLError(_TOO_DEEP)
+
+
+def _check_size(root: yaml.Node | None) -> None:
+    """Refuse aliases that hold themselves, or that stand for more values than any config has."""
+    waiting: list[tuple[Any, tuple[int, ...]]] = [(root, ())]
+    seen = 0
+    while waiting:
+        node, around = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES} values; write the values out")
+        if isinstance(node, yaml.CollectionNode):
+            if id(node) in around:
+                raise yaml.YAMLError("an alias stands for what it is part of; write the values out")
+            inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+            waiting.extend((part, (*around, id(node))) for part in inner)
+
+
+def _load_group(key: str, load: Callable[..., Any], value: Any, parser: jsonargparse.ArgumentParser) -> Any:
+    """The values of a group of keys, such as `model`, which are given as one."""
+    given = load_yaml(value) if isinstance(value, str) else value
+    named = given.get("class_path") if isinstance(given, Mapping | jsonargparse.Namespace) else given
+    if named is not None:
+        raise TypeError(
+            f'Parser key "{key}": is {str(named)[:80]!r}, but holds values of its own, such as --{key}.KEY VALUE; '
+            + _REMEDY
+        )
+    return load(given, parser)
