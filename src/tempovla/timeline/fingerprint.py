@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from tempovla.timeline.model_folder import one_line_errors
+
 PARTS = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
 """Endings of the files that a transformers model is made of: config, weights, tokenizer, image processor."""
 
@@ -33,11 +35,6 @@ def model_fingerprint(name_or_path: str) -> str:
 def _commit(name: str) -> str:
     from transformers import AutoConfig
 
-    try:
+    with one_line_errors(name, "model"):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"model {name!r} does not load ({reason}); give the name or folder of a transformers model"
-        ) from None
     return f"{name}@{config._commit_hash}"

@@ -15,6 +15,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json
+from tempovla.storage.paths import inside
+from tempovla.timeline.hub import ASK_HUB_VARIABLE, hub_as_allowed, hub_may_be_asked
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -81,6 +83,7 @@ def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
             weight that its file has not.
     """
     if (folder / WEIGHTS).exists():
+        inside(folder, WEIGHTS, said_by="the model", remedy=AGAIN)
         return dict.fromkeys(_names(folder / WEIGHTS), WEIGHTS)
     if not (folder / INDEX).exists():
         raise ValueError(f"{folder}: {_instead(folder, purpose)}")
@@ -91,6 +94,7 @@ def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
     for name, file in file_of.items():
         named[str(file)].append(name)
     for file, names in sorted(named.items()):
+        inside(folder, file, said_by=f"{INDEX}: weight_map", remedy=AGAIN)
         if not (folder / file).is_file():
             raise ValueError(f"{folder / file}: no such file, but {INDEX} names it; {AGAIN}")
         absent = sorted(set(names) - _names(folder / file))
@@ -139,12 +143,16 @@ def _names(path: Path) -> set[str]:
 
 @contextmanager
 def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
-    """What goes wrong in reading a model becomes a `ValueError` that names it and says what to do."""
+    """What goes wrong in reading a model becomes a `ValueError` that names it and says what to do.
+
+    Inside `from_disk_alone`, no hub is asked.
+    """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
-        yield
+        with hub_as_allowed():
+            yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise ValueError(
             f"{purpose} {name_or_path!r} does not load ({first_reason(error)}); {_remedy(name_or_path)}"
@@ -167,6 +175,11 @@ def _remedy(name_or_path: str) -> str:
         )
     if name_or_path.startswith((".", "~", os.sep)) or name_or_path.count("/") > 1:
         return "give the name or folder of a transformers model; there is no such folder"
+    if not hub_may_be_asked():
+        return (
+            f"a checkpoint makes nobody ask the hub: get the model with `hf download {shlex.quote(name_or_path)}`, or "
+            f"set {ASK_HUB_VARIABLE}=1 if you trust the checkpoint"
+        )
     return (
         "give the name or folder of a transformers model; without a network (or with HF_HUB_OFFLINE=1), a folder or a "
         "model that was downloaded before"

@@ -11,6 +11,7 @@ import torch
 
 from tempovla.timeline import ActionChunk, Context, Embodiment, Task, Tracks, Transform, Window
 from tempovla.timeline.assets import Assets, assets_of, with_files
+from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.sample import TimelineSample, join_contexts, join_tracks, map_tracks
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
@@ -86,7 +87,7 @@ class TransformPipeline:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], assets: Assets = MappingProxyType({})) -> TransformPipeline:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote; models that it names are read from the disk alone (`tempovla.timeline.hub`).
 
         Args:
             data: the steps.
@@ -97,7 +98,8 @@ class TransformPipeline:
         """
         data = with_files(data, assets)
         try:
-            return cls([_step_from_json(**entry) for entry in data["steps"]])
+            with from_disk_alone():
+                return cls([_step_from_json(**entry) for entry in data["steps"]])
         except (KeyError, TypeError) as error:
             raise ValueError(f"transforms are not readable ({error!r}); copy the bundle again") from None
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tempovla.timeline.assets import asset_folder
 from tempovla.timeline.fingerprint import model_fingerprint
+from tempovla.timeline.hub import from_disk_alone, hub_may_be_asked
 from tempovla.timeline.model_folder import check_config, check_tokenizer, one_line_errors, safetensors_of
 
 LOGGER = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class TransformersTextEmbedder:
         self, name_or_path: str, fingerprint: str | None = None, files: Mapping[str, bytes] | None = None
     ) -> None:
         self.name_or_path = name_or_path
+        self._disk_alone = not hub_may_be_asked()  # also when the model is loaded later
         self._kept: dict[str, Tensor] = {}
         if files and fingerprint is not None:
             self.fingerprint = fingerprint
@@ -113,7 +115,8 @@ class TransformersTextEmbedder:
         if not self._kept:
             return self.model
         try:
-            self._checked_fingerprint(self.fingerprint)
+            with from_disk_alone(self._disk_alone):
+                self._checked_fingerprint(self.fingerprint)
             return self.model
         except ValueError as error:
             raise ValueError(
@@ -131,7 +134,8 @@ class TransformersTextEmbedder:
     @cached_property
     def model(self) -> TextModel:
         """The model, loaded when it is first needed."""
-        return TextModel(self.name_or_path)
+        with from_disk_alone(self._disk_alone):
+            return TextModel(self.name_or_path)
 
     def to_json(self) -> dict[str, Any]:
         """The config."""

@@ -15,6 +15,7 @@ from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.saved import read_config, read_weights, save_model
 from tempovla.model.vla.weights import load_weights
 from tempovla.timeline import ActionChunk, Window
+from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
@@ -115,6 +116,7 @@ class ChunkPolicy(nn.Module):
         Raises:
             ValueError: if the folder is none of these, or its weights do not fit the config.
         """
-        model = cls(replace(read_config(folder, cls.config_class), **fields))
+        with from_disk_alone():  # what the folder's config names
+            model = cls(replace(read_config(folder, cls.config_class), **fields))
         load_weights(model, read_weights(folder), str(folder))
         return model.eval()

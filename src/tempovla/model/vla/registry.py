@@ -18,6 +18,7 @@ from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vla.weights import WeightsFollow, load_weights
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
+from tempovla.timeline.hub import from_disk_alone
 
 POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "openvla": (OpenVLAWrapper, OpenVLAConfig),
@@ -48,6 +49,8 @@ def check_is_policy(bundle: Bundle, where: str) -> None:
 def load_policy(bundle: Bundle) -> Any:
     """The policy of a bundle with its weights, in evaluation mode.
 
+    Models that its config names are read from the disk alone; see `tempovla.timeline.hub`.
+
     Raises:
         ValueError: if it is no policy, its name is unknown, or config or weights do not fit it.
     """
@@ -56,7 +59,7 @@ def load_policy(bundle: Bundle) -> Any:
         raise ValueError(f"policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}")
     policy_class, config_class = POLICY_REGISTRY[bundle.policy]
     config = config_from_json(config_class, bundle.config, bundle.policy)
-    with WeightsFollow():
+    with WeightsFollow(), from_disk_alone():
         policy = policy_class(config)
         if getattr(config, "context", None) is not None and bundle.provenance.get("phase") != 1:
             policy = with_context(policy)

@@ -32,6 +32,7 @@ from tempovla.model.vla.weights import WeightsFollow
 from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.smolvlm import SmolVLMBackbone
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample
+from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
 from tempovla.timeline.noise import row_normal, row_uniform
 
@@ -95,10 +96,12 @@ class SmolVLAWrapper(ChunkPolicy):
         Raises:
             ValueError: if there is no such checkpoint, or it does not fit.
         """
+        is_local = Path(folder).is_dir()  # who names a checkpoint on the hub asks for what it needs from there
         folder = local_folder(str(folder), "SmolVLA checkpoint")
         if not is_lerobot(folder):
             return super().from_pretrained(folder, **fields)
-        config = lerobot_config(folder, vlm_model_name, fields)
+        with from_disk_alone(is_local and vlm_model_name is None):
+            config = lerobot_config(folder, vlm_model_name, fields)
         with WeightsFollow():
             policy = cls(config)
         load_lerobot(policy, folder)

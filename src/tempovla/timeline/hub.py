@@ -1,0 +1,48 @@
+"""Whether a hub may be asked for a model: if the user names it, but not because a checkpoint from a stranger does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+ASK_HUB_VARIABLE = "TEMPOVLA_ASK_HUB"
+"""Environment variable: with 1, models that a checkpoint names are asked for on the hub, too."""
+
+_disk_alone: ContextVar[bool] = ContextVar("disk_alone", default=False)
+
+
+@contextmanager
+def from_disk_alone(alone: bool = True) -> Iterator[None]:
+    """Read models that are named inside from folders and from what the hub's cache holds, without any network.
+
+    Args:
+        alone: False changes nothing.
+    """
+    token = _disk_alone.set(_disk_alone.get() or alone)
+    try:
+        yield
+    finally:
+        _disk_alone.reset(token)
+
+
+def hub_may_be_asked() -> bool:
+    """Whether a model that is not on the disk may be asked for on the hub, here and now."""
+    return not _disk_alone.get() or os.environ.get(ASK_HUB_VARIABLE, "0") == "1"
+
+
+@contextmanager
+def hub_as_allowed() -> Iterator[None]:
+    """Have the hub's library refuse every request where `hub_may_be_asked` says so."""
+    if hub_may_be_asked():
+        yield
+        return
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
