@@ -80,6 +80,8 @@ EXTRA_OF_MODULE = {
 }
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130
+LONGEST_LINE = 1_500
+"""Characters of an error: a file may say a megabyte where a name belongs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -231,8 +233,10 @@ def unknown_command(group: str, word: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's message on one line; of a very long one the middle is left out."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def complain(message: str, code: int) -> int:

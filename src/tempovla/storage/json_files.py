@@ -2,18 +2,28 @@
 
 JSON has no number for infinity, nor for what is no number. Whatever is written here has the texts "Infinity",
 "-Infinity" and "NaN" in their place, so that every reader of JSON can read it; `json_number` makes numbers of them.
+
+What is read is bounded before it is trusted: a file has to be one, and no larger than text of its kind ever is, and
+values may be nested as deep as people and programs write them, so that whoever walks through them comes back.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tempovla.storage.paths import regular_file
 from tempovla.storage.whole import write_text
+
+MOST_TEXT_BYTES = 512 << 20
+"""More than the metadata of a million episodes take; a file that is larger is none of ours."""
+DEEPEST = 100
+"""How many lists and objects may lie in each other. Python walks about ten times as deep before it gives up."""
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -21,6 +31,9 @@ _BETWEEN = " \t\r\n\ufeff"
 """What JSON allows between values, and the mark of a file that was appended; other spaces, such as U+2028, end no line.
 """
 _NOT_FINITE = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+_HEAD_BYTES = 4096
+_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
+_LONGEST_SHOWN = 60
 _HALF = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -76,27 +89,52 @@ def lfs_problem(path: Path) -> str:
     return f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
 
 
-def read_text(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> str:
+def read_bytes(
+    path: Path, *, remedy: str, error: type[ValueError] = ValueError, most_bytes: int = MOST_TEXT_BYTES
+) -> bytes:
+    """What is in a file.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is not readable.
+        error: what to raise.
+        most_bytes: refuse a file that is larger, before memory is taken for it.
+
+    Raises:
+        ValueError: as `error`, if there is no such file, or a pipe, a device or a folder in its place, or it is too
+            large.
+    """
+    try:
+        with regular_file(path, remedy=remedy, error=error).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most_bytes:
+                raise error(f"{path}: has {size:,} bytes, where at most {most_bytes:,} make sense; {remedy}")
+            return file.read()
+    except OSError as problem:
+        raise error(f"{path}: not readable ({problem.strerror}); {remedy}") from None
+
+
+def read_text(
+    path: Path, *, remedy: str, error: type[ValueError] = ValueError, most_bytes: int = MOST_TEXT_BYTES
+) -> str:
     """A file as text, without a byte order mark.
 
     Args:
         path: the file.
         remedy: what to do if it is not readable.
         error: what to raise.
+        most_bytes: refuse a file that is larger, before memory is taken for it.
 
     Raises:
-        ValueError: as `error`, if the file is missing, not UTF-8, or a pointer of git-lfs.
+        ValueError: as `error`, if the file is missing, no file, too large, not UTF-8, or a pointer of git-lfs.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise error(f"{path}: no such file; {remedy}") from None
-    except OSError as problem:
-        raise error(f"{path}: not readable ({problem.strerror}); {remedy}") from None
+    data = read_bytes(path, remedy=remedy, error=error, most_bytes=most_bytes)
     if data.startswith(_LFS):
         raise error(lfs_problem(path))
     if data[:2] in _OTHER_MARKS:
         raise error(f"{path}: is {_OTHER_MARKS[data[:2]]}; save it as UTF-8, or {remedy}")
+    if b"\0" in data[:_HEAD_BYTES]:  # what a crash of the machine leaves, too
+        raise error(f"{path}: holds zero bytes, which no text has; {remedy}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -121,7 +159,7 @@ def read_json(
     text = read_text(path, remedy=remedy, error=error)
     data = parse_json(text, f"{path}:", remedy=remedy, error=error, allow_nan=allow_nan)
     if not isinstance(data, dict):
-        raise error(f"{path}: holds {_what(data)}, not an object; {remedy}")
+        raise error(f"{path}: holds {what_it_is(data)}, not an object; {remedy}")
     return data
 
 
@@ -136,7 +174,9 @@ def parse_json(
     try:
         data = _decoder(allow_nan).decode(text)
     except (ValueError, RecursionError) as problem:
-        raise error(f"{where} not readable as JSON ({problem}); {remedy}") from None
+        raise error(f"{where} not readable as JSON ({_reason(problem)}); {remedy}") from None
+    if _may_be_deep(text):
+        _refuse_deep(data, where, remedy, error)
     _refuse_halves(data, text, where, error)
     return data
 
@@ -153,6 +193,7 @@ def read_json_lines(
     objects: list[tuple[int, dict[str, Any]]] = []
     decoder, place, line = _decoder(allow_nan), 0, 1
     has_escapes = _ESCAPED_HALF.search(text) is not None
+    may_be_deep = _may_be_deep(text)
     while True:
         start = place
         while place < len(text) and text[place] in _BETWEEN:
@@ -166,11 +207,13 @@ def read_json_lines(
             what = f"{problem.msg}, column {problem.colno}"
             raise error(f"{path}: line {problem.lineno} is not readable as JSON ({what}); {remedy}") from None
         except (ValueError, RecursionError) as problem:
-            raise error(f"{path}: line {line} is not readable as JSON ({problem}); {remedy}") from None
+            raise error(f"{path}: line {line} is not readable as JSON ({_reason(problem)}); {remedy}") from None
+        if may_be_deep:
+            _refuse_deep(data, f"{path}: line {line}", remedy, error)
         if has_escapes:
             _refuse_halves(data, text[place:end], f"{path}: line {line}", error)
         if not isinstance(data, dict):
-            raise error(f"{path}: line {line} holds {_what(data)}, not an object; {remedy}")
+            raise error(f"{path}: line {line} holds {what_it_is(data)}, not an object; {remedy}")
         objects.append((line, data))
         line += text.count("\n", place, end)
         place = end
@@ -203,5 +246,43 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON; write a number or null")
 
 
-def _what(data: Any) -> str:
-    return {"list": "a list", "str": "a text", "NoneType": "null"}.get(type(data).__name__, f"the value {data!r}")
+def what_it_is(data: Any) -> str:
+    """A JSON value in a few words, for messages."""
+    kinds = {"dict": "an object", "list": "a list", "str": "a text", "NoneType": "null"}
+    return kinds.get(type(data).__name__, f"the value {shown(data)}")
+
+
+def shown(data: Any) -> str:
+    """A value as a message shows it, on one line and not too long."""
+    text = " ".join(repr(data[:_LONGEST_SHOWN] if isinstance(data, str) else data).split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]} ..."
+
+
+def _reason(problem: Exception) -> str:
+    return f"nested more than {DEEPEST} deep" if isinstance(problem, RecursionError) else str(problem)
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether values may be nested too deep; a text without a doubt is told from its brackets, at the speed of C.
+
+    Brackets within strings count, too, so that it may be a false alarm.
+    """
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    brackets = text.encode("utf-8", "surrogatepass").translate(None, _NO_BRACKETS)
+    for depth in range(DEEPEST):
+        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(inner) == len(brackets):
+            return depth + len(inner) > DEEPEST
+        brackets = inner
+    return bool(brackets)
+
+
+def _refuse_deep(data: Any, where: str, remedy: str, error: type[ValueError]) -> None:
+    level = [data]
+    for _ in range(DEEPEST + 1):
+        inner = [item for item in level if isinstance(item, list | dict)]
+        level = [child for item in inner for child in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return
+    raise error(f"{where} nested more than {DEEPEST} deep; {remedy}")

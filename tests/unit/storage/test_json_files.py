@@ -82,7 +82,7 @@ def test_one_object_is_read_or_refused(tmp_path):
             read_json(write(tmp_path, data), remedy="copy it", allow_nan=False)
     with pytest.raises(ValueError, match=r"none.json: no such file; copy it"):
         read_json(tmp_path / "none.json", remedy="copy it")
-    with pytest.raises(ValueError, match=r"not readable \(Is a directory\); copy it"):
+    with pytest.raises(ValueError, match=r"is a folder, not a file; copy it"):
         read_text(tmp_path, remedy="copy it")
 
 

@@ -1,0 +1,71 @@
+"""`python -m tests.fuzz`: damage examples for as long as is asked, or play one case again.
+
+    python -m tests.fuzz --seconds 3600 --seed 7 --failures outputs/fuzz
+    python -m tests.fuzz --replay lerobot-v3.0-video-12-0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from tests.fuzz.examples import EXAMPLES
+from tests.fuzz.runner import Case, build_examples, preload, run_case
+
+
+def cases(seed: int, names: list[str]):
+    """Cases without end, the same ones for the same seed; heavy commands come less often."""
+    random = Random(seed)
+    while True:
+        name = random.choice(names)
+        commands = EXAMPLES[name].commands
+        is_heavy = [command[0] in ("train", "export", "eval", "diagnose") for command in commands]
+        weights = [1 if heavy else 4 for heavy in is_heavy]
+        command = random.choices(range(len(commands)), weights)[0]
+        yield Case(name, random.randrange(10**9), command)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--examples", default=",".join(EXAMPLES), help="names, with commas between")
+    parser.add_argument("--kept-examples", type=Path, help="folder that keeps the sound examples for the next time")
+    parser.add_argument("--failures", type=Path, default=Path("outputs/fuzz"), help="folder for what failed")
+    parser.add_argument("--replay", metavar="CASE", help="play this case, or the file that a failure left")
+    args = parser.parse_args()
+    preload()
+    names = args.examples.split(",")
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        kept = args.kept_examples or work / "examples"
+        if args.replay:
+            case = Case.parse(Path(args.replay).name.removesuffix(".json"))
+            verdict = run_case(case, build_examples(kept, (case.example,)), args.failures / case.name, keep=True)
+            sys.stdout.write(f"{verdict.damaged}\n{verdict.output}\n{verdict.fault or 'as it should be'}\n")
+            return 1 if verdict.fault else 0
+        examples = build_examples(kept, tuple(names))
+        until, count, failed = time.monotonic() + args.seconds, 0, Counter[str]()
+        for case in cases(args.seed, names):
+            if time.monotonic() > until:
+                break
+            verdict = run_case(case, examples, work / "case")
+            count += 1
+            if verdict.fault:
+                failed[verdict.fault.split("/")[0][:80]] += 1
+                args.failures.mkdir(parents=True, exist_ok=True)
+                (args.failures / f"{case.name}.json").write_text(json.dumps(vars(verdict), indent=1) + "\n")
+                sys.stdout.write(f"{case.name}: {verdict.damaged[:120]}: {verdict.fault[:200]}\n")
+                sys.stdout.flush()
+    sys.stdout.write(f"{count} cases, {sum(failed.values())} failed\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
