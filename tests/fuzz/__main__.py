@@ -1,7 +1,7 @@
 """`python -m tests.fuzz`: damage examples for as long as is asked, or play one case again.
 
-    python -m tests.fuzz --seconds 3600 --seed 7 --failures outputs/fuzz
-    python -m tests.fuzz --replay lerobot-v3.0-video-12-0
+python -m tests.fuzz --seconds 3600 --seed 7 --failures outputs/fuzz
+python -m tests.fuzz --replay lerobot-v3.0-video-12-0
 """
 
 from __future__ import annotations

@@ -188,16 +188,19 @@ FUNCTIONS: dict[str, Callable[[Path], object]] = {
 }
 """What is read in the midst of long commands, by name; a command that begins with `call` runs one of them."""
 
+AT, SAMPLED = ("--episode", "1", "--frame", "2"), ("--out", "{out}/sample.npz")
 LOOK = (
     ("data", "inspect", "{in}"),
     ("data", "inspect", "{in}", "--json"),
     ("data", "stats", "{in}"),
-    ("data", "sample", "{in}", "--episode", "1", "--frame", "2", "--window", f"{STATE}=-1,0")
-    + ("--window", f"{FRONT}=0", "--out", "{out}/sample.npz"),
+    ("data", "sample", "{in}", *AT, "--window", f"{STATE}=-1,0", "--window", f"{FRONT}=0", *SAMPLED),
     ("data", "convert", "{in}", "{out}/converted"),
 )
 """What reads a LeRobot dataset without training."""
 
+FEW = ("--resamples", "100", "--stride", "1")
+NO_ARCHITECTURE = ("--model.vlm.language.architecture", "null", "--transform.tokenizer", "words")
+INSTRUCT = ("--image-root", "{in}", "--output-dir", "{out}/run")
 WITH_DATASET = ("--config", "{in}/recipe.yaml", "--dataset", "{in}/dataset", "--output-dir", "{out}/run")
 TRAIN = ("train", "vla", "--config", "{out}/recipe.yaml", "--dataset", "{in}", "--output-dir", "{out}/run")
 
@@ -211,8 +214,7 @@ EXAMPLES: dict[str, Example] = {
         (
             ("data", "inspect", "{in}"),
             ("data", "stats", "{in}"),
-            ("data", "sample", "{in}", "--episode", "0", "--frame", "2")
-            + ("--window", f"{libero_recordings.AGENT}=0", "--window", "action=0:3", "--out", "{out}/sample.npz"),
+            ("data", "sample", "{in}", *AT, "--window", f"{libero_recordings.AGENT}=0", *SAMPLED),
             ("data", "convert", "{in}", "{out}/converted"),
         ),
         ("*.hdf5",),
@@ -224,7 +226,18 @@ EXAMPLES: dict[str, Example] = {
             ("train", "vla", *WITH_DATASET, "--checkpoint", "{in}/checkpoint"),
             ("train", "vla", *WITH_DATASET, "--base-checkpoint", "{in}/checkpoint"),
             ("export", "--checkpoint", "{in}/checkpoint", "--format", "torchscript", "--out", "{out}/policy.pt"),
-            ("diagnose", "memory", "--checkpoint", "{in}/checkpoint", "--dataset", "{in}/dataset", "--resamples", "100", "--stride", "1"),
+            (
+                "diagnose",
+                "memory",
+                "--checkpoint",
+                "{in}/checkpoint",
+                "--dataset",
+                "{in}/dataset",
+                "--resamples",
+                "100",
+                "--stride",
+                "1",
+            ),
         ),
         ("checkpoint/*", "checkpoint/**/*", "recipe.yaml"),
     ),
@@ -240,8 +253,7 @@ EXAMPLES: dict[str, Example] = {
         _pretrained,
         (
             ("train", "vla", *WITH_DATASET, "--model.vlm.vision.model_name", "{in}/vision"),
-            ("train", "vla", *WITH_DATASET, "--model.vlm.language.model_name", "{in}/language")
-            + ("--model.vlm.language.architecture", "null", "--transform.tokenizer", "words"),
+            ("train", "vla", *WITH_DATASET, "--model.vlm.language.model_name", "{in}/language", *NO_ARCHITECTURE),
         ),
         ("vision/*", "language/*"),
     ),
@@ -251,10 +263,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "conversations": Example(
         _conversations,
-        (
-            ("train", "instruct", "--config", "{in}/vlm.yaml", "--dataset", "{in}/conversations.jsonl")
-            + ("--image-root", "{in}", "--output-dir", "{out}/run"),
-        ),
+        (("train", "instruct", "--config", "{in}/vlm.yaml", "--dataset", "{in}/conversations.jsonl", *INSTRUCT),),
         ("conversations.jsonl", "images/*"),
     ),
     "report": Example(

@@ -71,7 +71,11 @@ def preload() -> None:
         *("tempovla.cli.main", "tempovla.export.exporter", "tempovla.recipe.offline", "tempovla.recipe.vla"),
         *("tempovla.recipe.vlm", "tempovla.report.page", "torch._dynamo", "torch.utils.tensorboard"),
         *("transformers.models.qwen2.modeling_qwen2", "tests.unit.report.conftest"),
-        *(module for module, _ in COMMANDS.values() if module.rpartition(".")[2].startswith(("data", "train", "eval_off"))),
+        *(
+            module
+            for module, _ in COMMANDS.values()
+            if module.rpartition(".")[2].startswith(("data", "train", "eval_off"))
+        ),
     ):
         importlib.import_module(name)
 

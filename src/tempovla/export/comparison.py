@@ -47,7 +47,7 @@ class Reference:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.policy = load_policy(bundle).float()
-        self.transform = TransformPipeline.from_json(bundle.transform, bundle.assets)
+        self.transform = TransformPipeline.of(bundle)
 
     @torch.inference_mode()
     def act(self, observations: Observations) -> Tensor:

@@ -72,7 +72,7 @@ class DeployedPolicy(nn.Module):
         super().__init__()
         check_bundle(bundle)
         self.policy = exportable_policy(bundle)
-        pipeline = TransformPipeline.from_json(bundle.transform, bundle.assets)
+        pipeline = TransformPipeline.of(bundle)
         self.steps, self.assets = pipeline.steps, pipeline.assets()
         self.noise = noise
         self.blank = {camera: step.size for step in self._all(BlankImages) for camera in step.cameras}

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from tempovla.export.formats import FORMATS
-from tempovla.export.sidecar import Sidecar
+from tempovla.export.sidecar import Sidecar, sidecar_path
 from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.model.vla.noise_state import NoiseState
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.join import joins_of
@@ -47,13 +48,14 @@ class ExportedPolicy:
         names = [spec.name for spec in self.sidecar.inputs]
         if not self.sidecar.draws_from_seed:
             raise ValueError(f"{file}: takes its random numbers as inputs, of {names}; export it with --noise seed")
-        self._joins = joins_of(self.sidecar.transform)
-        self.windows = TransformPipeline(self._joins).accepted_windows(self.sidecar.windows)
-        self.embodiment = self.sidecar.embodiment
-        instruction = self.sidecar.instruction
-        self._instruction = TransformPipeline.from_json(
-            {"steps": [] if instruction is None else [instruction]}, self.sidecar.assets
-        )
+        with said_by(sidecar_path(file), remedy="copy it again"):
+            self._joins = joins_of(self.sidecar.transform)
+            self.windows = TransformPipeline(self._joins).accepted_windows(self.sidecar.windows)
+            self.embodiment = self.sidecar.embodiment
+            instruction = self.sidecar.instruction
+            self._instruction = TransformPipeline.from_json(
+                {"steps": [] if instruction is None else [instruction]}, self.sidecar.assets
+            )
         self._run = FORMATS[self.sidecar.format].load(Path(file), self.sidecar.inputs)
 
     def initial_state(self, batch_size: int) -> NoiseState:

@@ -6,16 +6,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tempovla.export.signature import DECISION, SEED, TensorSpec
-from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
+from tempovla.storage.paths import regular_file
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
 ASSETS_SUFFIX = ".assets"
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Sidecar:
         file_sha256: of the file.
         figures: the largest difference from PyTorch by batch size, opset, nodes, versions.
         assets: files that the instruction's transform needs, in `<file>.assets`.
+        origin: the exported file, for messages; "" for one that was just made.
     """
 
     format: str
@@ -47,6 +51,7 @@ class Sidecar:
     file_sha256: str
     figures: Mapping[str, Any]
     assets: Assets = field(default_factory=dict)
+    origin: str = field(default="", compare=False)
 
     @property
     def instruction(self) -> dict[str, Any] | None:
@@ -62,7 +67,17 @@ class Sidecar:
 
     def bundle(self) -> Bundle:
         """What a bundle says, without weights."""
-        return Bundle(self.policy, {}, self.windows, self.embodiment, self.transform, {}, self.provenance, self.assets)
+        return Bundle(
+            self.policy,
+            {},
+            self.windows,
+            self.embodiment,
+            self.transform,
+            {},
+            self.provenance,
+            self.assets,
+            self.origin,
+        )
 
     def save(self, path: Path) -> None:
         """Write the JSON file, and beside it the assets."""
@@ -94,33 +109,39 @@ class Sidecar:
         """
         file = Path(file)
         path = sidecar_path(file)
-        if not file.is_file():
-            raise ValueError(f"{file}: no such file; give one that `tempovla export` wrote")
+        regular_file(file, remedy="give one that `tempovla export` wrote")
         data = read_json(path, remedy=f"copy it from where {file.name} was exported")
         if data.get("format_version") != FORMAT_VERSION:
             raise ValueError(
                 f"{path}: format_version {data.get('format_version')!r} is not {FORMAT_VERSION}; export again"
             )
-        try:
+        with said_by(path, remedy="copy it again"):
             sidecar = cls(
-                data["format"],
+                _entry(data, "format", str),
                 tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
                 TensorSpec.from_json(data["outputs"][0]),
-                data["policy"],
+                _entry(data, "policy", str),
                 tuple(Window.from_json(window) for window in data["windows"]),
                 Embodiment.from_json(data["embodiment"]),
-                data["transform"],
-                data["provenance"],
-                data["checkpoint_sha256"],
-                data["file_sha256"],
+                _entry(data, "transform", dict),
+                _entry(data, "provenance", dict),
+                _entry(data, "checkpoint_sha256", str),
+                _entry(data, "file_sha256", str),
                 data,
                 read_assets(assets_path(file), data.get("assets", {}), remedy=f"copy it beside {file.name} again"),
+                str(file),
             )
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"{path}: not readable ({error!r}); copy it again") from None
+            assert sidecar.instruction is None or sidecar.instruction  # looks at every step
         if file_sha256(file) != sidecar.file_sha256:
             raise ValueError(f"{file}: is not the file that {path.name} describes; copy both again")
         return sidecar
+
+
+def _entry(data: Mapping[str, Any], key: str, kind: type[K]) -> K:
+    value = data[key]
+    if not isinstance(value, kind):
+        raise ValueError(f"{key} is {shown(value)}, not {what_it_is(kind())}; copy it again")
+    return value
 
 
 def sidecar_path(file: str | Path) -> Path:

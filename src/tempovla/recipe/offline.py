@@ -77,7 +77,7 @@ def evaluate_offline(
     opened = open_policy(checkpoint, dataset_name)
     bundle = opened.bundle
     mixture = _samples(bundle, str(checkpoint), data, split)
-    transform = TransformPipeline.from_json(bundle.transform, bundle.assets)
+    transform = TransformPipeline.of(bundle)
     errors = _errors(opened.actor(), bundle.windows, transform, mixture, batch_size)
     mse, normalized = errors.squared.mean, errors.squared_normalized.mean
     has_gripper = _has_gripper(bundle, str(checkpoint))

@@ -60,7 +60,7 @@ class Controller:
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu") -> Controller:
         """Build policy and transforms from what training saved."""
-        transform = TransformPipeline.from_json(bundle.transform, bundle.assets)
+        transform = TransformPipeline.of(bundle)
         return cls(load_policy(bundle).to(device), transform, bundle, device)
 
     @property

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
+from tempovla.storage.json_files import read_bytes
+
 Assets = Mapping[str, bytes]
 """Path, relative and with slashes, to content."""
 
@@ -85,10 +87,7 @@ def read_assets(folder: Path, hashes: Mapping[str, str], *, remedy: str) -> dict
     for name, expected in hashes.items():
         if not is_asset(name):
             raise ValueError(f"{folder / name}: a bundle holds files of {', '.join(sorted(ASSET_ENDINGS))} only")
-        try:
-            content = (folder / name).read_bytes()
-        except OSError as error:
-            raise ValueError(f"{folder / name}: not readable ({error.strerror}); {remedy}") from None
+        content = read_bytes(folder / name, remedy=remedy)
         if hashlib.sha256(content).hexdigest() != expected:
             raise ValueError(f"{folder / name}: is not the file that was saved; {remedy}")
         assets[name] = content

@@ -15,17 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
+from tempovla.storage.said_by import said_by
 from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.task import Embodiment
+from tempovla.timeline.tensors import read_tensors
 from tempovla.timeline.window import Window
 
 FORMAT_VERSION = 1
 ASSETS = "assets"
+_KINDS = {"policy": str, "config": dict, "windows": list, "embodiment": dict, "provenance": dict, "assets": dict}
+_PROVENANCE_KINDS = {"recipe": dict, "recording": dict, "datasets": dict, "image_shapes": dict, "instructions": list}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Bundle:
         weights: name to tensor.
         provenance: how it came to be (dataset, command, seed, versions), for the reader.
         assets: files that the transforms need, such as a tokenizer's, by path.
+        origin: the folder or file that all this was read from, for messages; "" for what was just made.
     """
 
     policy: str
@@ -51,6 +55,7 @@ class Bundle:
     weights: Mapping[str, Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     assets: Assets = field(default_factory=dict)
+    origin: str = field(default="", compare=False)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder as a whole: it appears complete or not at all, and replaces an older bundle.
@@ -91,18 +96,10 @@ class Bundle:
         root = Path(folder)
         meta = read_meta(root)
         transform = read_json(root / "transform.json", remedy="copy the bundle again")
-        path = root / "weights.safetensors"
-        try:
-            weights = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{path}: not readable ({error}); copy the bundle again") from None
-        try:
+        weights = read_tensors(root / "weights.safetensors", remedy="copy the bundle again")
+        with said_by(root / "bundle.json", remedy="copy the bundle again"):
             windows = tuple(Window.from_json(window) for window in meta["windows"])
             embodiment = Embodiment.from_json(meta["embodiment"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{root / 'bundle.json'}: windows or embodiment not readable ({error!r}); copy the bundle again"
-            ) from None
         return cls(
             policy=meta["policy"],
             config=meta["config"],
@@ -112,6 +109,7 @@ class Bundle:
             weights=weights,
             provenance=meta["provenance"],
             assets=read_assets(root / ASSETS, meta.get("assets", {}), remedy="copy the bundle again"),
+            origin=str(root),
         )
 
 
@@ -133,7 +131,20 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     missing = [key for key in ("policy", "config", "windows", "embodiment") if key not in meta]
     if missing:
         raise ValueError(f"{path}: keys {missing} are missing; copy the bundle again")
-    return {"provenance": {}, **meta}
+    meta = {"provenance": {}, **meta}
+    _check_kinds(path, "", meta, _KINDS)
+    _check_kinds(path, "provenance.", meta["provenance"], _PROVENANCE_KINDS)
+    datasets = meta["provenance"].get("datasets", {})
+    _check_kinds(path, "provenance.datasets.", datasets, dict.fromkeys(datasets, dict))
+    return meta
+
+
+def _check_kinds(path: Path, prefix: str, found: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """Refuse entries of another kind than others rely on; those that are not there are another matter."""
+    for key, kind in kinds.items():
+        if key in found and not isinstance(found[key], kind):
+            expected = what_it_is(kind())
+            raise ValueError(f"{path}: {prefix}{key} is {shown(found[key])}, not {expected}; copy the bundle again")
 
 
 def bundle_sha256(folder: str | Path) -> str:

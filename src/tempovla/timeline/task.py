@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tempovla.timeline.config import config_from_json
+
 
 @dataclass(frozen=True)
 class Embodiment:
@@ -32,9 +34,12 @@ class Embodiment:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Embodiment:
-        """Read what `to_json` wrote."""
-        names = {key: tuple(data.get(key, ())) for key in ("state_names", "action_names")}
-        return cls(**{**data, **names})
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        return config_from_json(cls, data, "embodiment")
 
 
 @dataclass(frozen=True)

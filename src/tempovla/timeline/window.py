@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tempovla.timeline.config import config_from_json
+
 
 @dataclass(frozen=True)
 class Window:
@@ -42,8 +44,12 @@ class Window:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Window:
-        """Read what `to_json` wrote."""
-        return cls(data["key"], tuple(data["offsets"]))
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        return config_from_json(cls, data, "window")
 
 
 def _read_steps(part: str, rate_hz: float) -> Sequence[int]:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import replace_folder
+from tempovla.timeline.tensors import read_tensors
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,11 +59,7 @@ class Checkpoint:
         """
         root = Path(folder).resolve()
         record = cls.read_record(root)
-        path = root / "training.safetensors"
-        try:
-            return cls(record, load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{path}: not readable ({error}); {REMEDY}") from None
+        return cls(record, read_tensors(root / "training.safetensors", remedy=REMEDY))
 
     @staticmethod
     def read_record(folder: str | Path) -> dict[str, Any]:
@@ -78,6 +75,10 @@ class Checkpoint:
                 f"{path}: format_version {record.get('format_version')!r} is not {FORMAT_VERSION}; "
                 "resume it with the version of tempovla that wrote it"
             )
+        kinds = {"identity": dict, "train_step": int, "batches": dict, "interval": dict, "metrics": dict}
+        for key, kind in kinds.items():
+            if not isinstance(record.get(key), kind):
+                raise ValueError(f"{path}: {key} is {shown(record.get(key))}, not {what_it_is(kind())}; {REMEDY}")
         return record
 
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.objective import Objective
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle, TimelineSample
 from tempovla.train import distributed
 from tempovla.train.backward import LossGraph, backward
 from tempovla.train.calendar import Calendar
-from tempovla.train.checkpoint import BEST, LATEST, Checkpoint, CheckpointFolder
+from tempovla.train.checkpoint import BEST, LATEST, REMEDY, Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.ema import WeightEma
 from tempovla.train.extension import check_extends, is_extended, without_length
@@ -158,7 +159,8 @@ class Trainer:
                 f"resume from {self.run_dir / LATEST}, or choose another folder"
             )
         if resume is not None:
-            self._load(Path(resume), follows_length)
+            with said_by(resume, remedy=REMEDY):
+                self._load(Path(resume), follows_length)
         if self.is_main:
             self.checkpoints.hold()
             self.checkpoints.clean()

@@ -14,7 +14,7 @@ def bundle_for_dataset(bundle: Bundle, name: str) -> Bundle:
 
     It takes that body's observations as they are, and its actions have that body's dimensions and units.
     """
-    pipeline = TransformPipeline.from_json(bundle.transform, bundle.assets)
+    pipeline = TransformPipeline.of(bundle)
     view = next(step for step in pipeline.steps if isinstance(step, PerDataset)).views[name]
     steps: list[Any] = []
     for step in pipeline.steps:

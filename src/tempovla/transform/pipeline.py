@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from tempovla.timeline import ActionChunk, Context, Embodiment, Task, Tracks, Transform, Window
+from tempovla.storage.said_by import said_by
+from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Task, Tracks, Transform, Window
 from tempovla.timeline.assets import Assets, assets_of, with_files
 from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.sample import TimelineSample, join_contexts, join_tracks, map_tracks
@@ -97,11 +98,18 @@ class TransformPipeline:
             ValueError: if a step's name is not in `TRANSFORM_REGISTRY`, or its fields are not its own.
         """
         data = with_files(data, assets)
-        try:
-            with from_disk_alone():
-                return cls([_step_from_json(**entry) for entry in data["steps"]])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"transforms are not readable ({error!r}); copy the bundle again") from None
+        with said_by("transforms", remedy="copy the bundle again"), from_disk_alone():
+            return cls([_step_from_json(**entry) for entry in data["steps"]])
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> TransformPipeline:
+        """The transforms of a bundle.
+
+        Raises:
+            ValueError: as `from_json`, naming the file.
+        """
+        with said_by(bundle.origin or "transforms", remedy="copy the bundle again"):
+            return cls.from_json(bundle.transform, bundle.assets)
 
 
 @dataclass(frozen=True)

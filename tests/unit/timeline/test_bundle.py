@@ -58,7 +58,7 @@ def test_assets_come_back_and_count_in_the_hash(tmp_path):
     with pytest.raises(ValueError, match=r"tokenizer\.json: is not the file that was saved; copy the bundle again"):
         Bundle.load(tmp_path / "copy")
     path.unlink()
-    with pytest.raises(ValueError, match=r"tokenizer\.json: not readable \(No such file.*\); copy the bundle again"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json: no such file; copy the bundle again"):
         Bundle.load(tmp_path / "copy")
 
 

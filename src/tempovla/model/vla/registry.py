@@ -16,6 +16,7 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vla.weights import WeightsFollow, load_weights
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 from tempovla.timeline.hub import from_disk_alone
@@ -54,16 +55,20 @@ def load_policy(bundle: Bundle) -> Any:
     Raises:
         ValueError: if it is no policy, its name is unknown, or config or weights do not fit it.
     """
-    check_is_policy(bundle, "checkpoint")
+    where = bundle.origin or "checkpoint"
+    check_is_policy(bundle, where)
     if bundle.policy not in POLICY_REGISTRY:
-        raise ValueError(f"policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}")
+        raise ValueError(
+            f"{where}: policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}; copy it again"
+        )
     policy_class, config_class = POLICY_REGISTRY[bundle.policy]
-    config = config_from_json(config_class, bundle.config, bundle.policy)
-    with WeightsFollow(), from_disk_alone():
-        policy = policy_class(config)
-        if getattr(config, "context", None) is not None and bundle.provenance.get("phase") != 1:
-            policy = with_context(policy)
-    load_weights(policy, bundle.weights, bundle.policy)
+    with said_by(bundle.origin or bundle.policy, remedy="copy the checkpoint again"):
+        config = config_from_json(config_class, bundle.config, "config")
+        with WeightsFollow(sum(weight.numel() for weight in bundle.weights.values())), from_disk_alone():
+            policy = policy_class(config)
+            if getattr(config, "context", None) is not None and bundle.provenance.get("phase") != 1:
+                policy = with_context(policy)
+    load_weights(policy, bundle.weights, bundle.origin or bundle.policy)
     return policy.eval()
 
 

@@ -24,13 +24,23 @@ RANDOM_FILLS = frozenset(
 """What gives a large weight its first values, in place, and costs time: methods of tensors, and functions of
 torch.nn.init by name, as transformers puts its own in the place of these."""
 
+_MOST_TIMES, _LEAST_NUMBERS = 4, 25_000_000
+
 
 class WeightsFollow(TorchFunctionMode):
     """While a model is built whose weights are all loaded next: these begin at zero instead of at random values.
 
     Anything else is as ever, such as buffers that are computed and are in no file. No random numbers are drawn for
     weights, so what is random afterwards differs from that after a plain build.
+
+    Args:
+        numbers: how many follow; a config that asks for many times as many is refused before it takes their memory.
     """
+
+    def __init__(self, numbers: int | None = None) -> None:
+        super().__init__()
+        self._made = 0
+        self._most = None if numbers is None else _MOST_TIMES * max(numbers, _LEAST_NUMBERS)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -42,7 +52,15 @@ class WeightsFollow(TorchFunctionMode):
             if isinstance(filled, nn.Parameter):
                 with torch.no_grad():
                     return filled.zero_()
-        return func(*args, **options)
+        made = func(*args, **options)
+        if self._most is not None and getattr(func, "__name__", "") == "empty":
+            self._made += made.numel()
+            if self._made > self._most:
+                raise ValueError(
+                    f"the config describes more than {self._most:,} weights, one of them of shape {tuple(made.shape)}, "
+                    "but not a quarter of them is stored; copy the checkpoint again"
+                )
+        return made
 
 
 def load_weights(policy: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
