@@ -7,17 +7,18 @@ marks the picture and is taken out: a model sees the picture before the text.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tempovla.data.errors import DatasetError
-from tempovla.storage.json_files import read_text
+from tempovla.storage.json_files import parse_json, read_text
 from tempovla.transform.chat import Speaker, Turn
 
 IMAGE_TAG = "<image>"
+MOST_CONVERSATION_BYTES = 4 << 30
+"""Four times what LLaVA's 665,000 conversations take."""
 SPEAKERS: dict[str, Speaker] = {
     "human": "user",
     "user": "user",
@@ -68,24 +69,17 @@ def read_conversations(path: str | Path, image_root: str | Path | None = None) -
 
 def _items(file: Path) -> Iterator[tuple[str, Any]]:
     """Where each item is, and what it is."""
-    text = read_text(file, remedy="give a JSONL file of conversations", error=DatasetError)
+    text = read_text(
+        file, remedy="give a JSONL file of conversations", error=DatasetError, most_bytes=MOST_CONVERSATION_BYTES
+    )
     if text.lstrip().startswith("["):
-        try:
-            array = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DatasetError(f"{file}:{error.lineno}: no JSON ({error.msg}); correct the array") from None
+        array = parse_json(text, f"{file}:", remedy="correct the array", error=DatasetError)
         yield from ((f"{file}: item {index}", item) for index, item in enumerate(array, start=1))
         return
+    remedy = "correct the line, or copy the file again if it was cut off"
     for number, line in enumerate(text.split("\n"), start=1):  # only these end a line of JSONL
         if line.strip():
-            try:
-                item = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DatasetError(
-                    f"{file}:{number}: no JSON ({error.msg} at column {error.colno}); correct the line, or copy the "
-                    "file again if it was cut off"
-                ) from None
-            yield f"{file}:{number}", item
+            yield f"{file}:{number}", parse_json(line, f"{file}:{number}:", remedy=remedy, error=DatasetError)
 
 
 def _conversation(item: Any, where: str, root: Path) -> Conversation:

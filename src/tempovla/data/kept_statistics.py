@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from tempovla.data.fingerprint import hash_json
 from tempovla.data.layout import DatasetMeta
 from tempovla.data.statistics import NAMES, Statistic
 from tempovla.data.stored_statistics import sound_entry
-from tempovla.storage.json_files import to_json_text
+from tempovla.storage.json_files import read_json, to_json_text
 
 LOGGER = logging.getLogger(__name__)
 
@@ -65,11 +64,11 @@ class KeptStatistics:
         return kept
 
     def _load(self, path: Path, fingerprint: str) -> dict[str, Statistic]:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):  # the folder of the cache may be a file: nothing is kept there
+        if not path.exists():  # the folder of the cache may be a file: nothing is kept there
             return {}
-        except (OSError, ValueError):
+        try:
+            content: Mapping[str, Any] | None = read_json(path, remedy="remove the file")
+        except ValueError:
             content = None
         streams = content.get("streams") if isinstance(content, Mapping) else None
         if not isinstance(content, Mapping) or not isinstance(streams, Mapping):

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tempovla.rollout.paired import PairedOutcomes, verdict
 from tempovla.storage.json_files import read_json
+from tempovla.storage.said_by import said_by
+from tempovla.timeline.config import config_from_json
 
 _REMEDY = "give a file that `tempovla eval ... --json FILE` wrote"
 _MUST_AGREE = ("name", "suite")
 
 EpisodeKey = tuple[str, int | None, int]
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What a results.json says of an episode that tells it from others, and how it ended."""
+
+    task: str
+    init_state: int | None
+    seed: int
+    success: bool
 
 
 def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]:
@@ -65,12 +78,12 @@ def _read(path: Path) -> dict[str, Any]:
 def _outcomes(result: Mapping[str, Any], path: str | Path) -> dict[EpisodeKey, bool]:
     outcomes: dict[EpisodeKey, bool] = {}
     for index, episode in enumerate(result["episodes"]):
-        try:
-            key, success = (episode["task"], episode.get("init_state"), episode["seed"]), episode["success"]
-        except (KeyError, TypeError, AttributeError):
-            raise ValueError(f"{path}: episodes[{index}] lacks task, seed or success; {_REMEDY}") from None
-        if key in outcomes or not isinstance(success, bool):
-            raise ValueError(f"{path}: episodes[{index}] is there twice, or its success is no truth value; {_REMEDY}")
+        with said_by(f"{path}: episodes[{index}]", remedy=_REMEDY):
+            known = {name: episode.get(name) for name in ("task", "init_state", "seed", "success")}
+            played = config_from_json(_Played, known, "episode")
+        key, success = (played.task, played.init_state, played.seed), played.success
+        if key in outcomes:
+            raise ValueError(f"{path}: episodes[{index}] is there twice; {_REMEDY}")
         outcomes[key] = success
     return outcomes
 

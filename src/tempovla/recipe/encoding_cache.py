@@ -22,6 +22,7 @@ from tempovla import __version__
 from tempovla.data.files import Staging
 from tempovla.data.fingerprint import dataset_fingerprint, hash_json
 from tempovla.storage.json_files import to_json_text
+from tempovla.storage.paths import regular_file
 from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -149,14 +150,16 @@ class EncodingCache:
         """
         if not self.path.exists():
             return None
+        regular_file(self.path, remedy="remove it")
         try:
             with safe_open(self.path, framework="numpy") as file:
                 about = json.loads((file.metadata() or {}).get(_ENTRY, "{}"))
                 encodings = Encodings(file.get_tensor("z"), file.get_tensor("valid"))
-        except (SafetensorError, ValueError) as error:
-            raise ValueError(f"{self.path}: damaged ({str(error).splitlines()[0]}); remove it") from None
+        except (SafetensorError, ValueError, OSError, RecursionError, TypeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{self.path}: damaged ({reason[:200]}); remove it") from None
         shapes = (encodings.z.shape, encodings.valid.shape)
-        if about.get("key") != asdict(self.key) or shapes != ((steps, width), (steps,)):
+        if not isinstance(about, dict) or about.get("key") != asdict(self.key) or shapes != ((steps, width), (steps,)):
             raise ValueError(f"{self.path}: holds other encodings than its name says; remove it")
         return encodings
 

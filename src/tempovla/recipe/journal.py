@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -14,11 +13,28 @@ from typing import Any, TextIO
 import numpy as np
 
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
-from tempovla.storage.json_files import json_number, to_json_text
+from tempovla.storage.json_files import json_number, parse_json, read_text, to_json_text
+from tempovla.storage.said_by import said_by
+from tempovla.timeline.config import config_from_json
 
 LOGGER = logging.getLogger(__name__)
 LONGEST_VALUE = 40
-FIGURES = ("instruction", "success", "steps", "total_reward", "policy_calls", "policy_s")
+_REMEDY = "remove the file"
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What a line says of an episode beside its spec and its actions; see `EpisodeResult`."""
+
+    instruction: str
+    success: bool
+    steps: int
+    total_reward: float
+    policy_calls: int
+    policy_s: float
+
+
+FIGURES = tuple(field.name for field in fields(_Figures))
 
 
 class EpisodeJournal:
@@ -87,7 +103,7 @@ class EpisodeJournal:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = read_text(path, remedy=_REMEDY) if path.exists() else ""
     return [f"{line}\n" for line in text.split("\n")[:-1]]
 
 
@@ -97,23 +113,22 @@ def _difference(path: Path, kept: str, asked: str) -> str | None:
     Raises:
         ValueError: if the file does not begin with such values.
     """
-    try:
-        then, now = _values(json.loads(kept)), _values(json.loads(asked))
-    except (AttributeError, ValueError):
-        raise ValueError(f"{path}: does not begin as a journal of episodes does; remove the file") from None
+    then, now = (_values(parse_json(text, f"{path}:", remedy=_REMEDY)) for text in (kept, asked))
+    if not then:
+        raise ValueError(f"{path}: does not begin as a journal of episodes does; {_REMEDY}")
     key = next((key for key in then | now if then.get(key) != now.get(key)), None)
     return None if key is None else f"{key} was {_brief(then.get(key))}, and is {_brief(now.get(key))} now"
 
 
 def _brief(value: Any) -> str:
-    text = json.dumps(value)
+    text = to_json_text(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
-def _values(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _values(identity: Any) -> dict[str, Any]:
     """Values by key, those of nested objects by `outer.inner`."""
     found: dict[str, Any] = {}
-    for key, value in identity.items():
+    for key, value in identity.items() if isinstance(identity, dict) else ():
         found |= {f"{key}.{inner}": item for inner, item in value.items()} if isinstance(value, dict) else {key: value}
     return found
 
@@ -124,10 +139,10 @@ def _read(path: Path, number: int, line: str) -> tuple[EpisodeSpec, EpisodeResul
     Raises:
         ValueError: naming file and line, if it is none.
     """
-    try:
-        data = json.loads(line)
-        spec = EpisodeSpec(**data["spec"])
+    where = f"{path}: line {number}"
+    data = parse_json(line, f"{where}:", remedy=_REMEDY)
+    with said_by(where, remedy=_REMEDY):
+        spec = config_from_json(EpisodeSpec, data["spec"], "spec")
+        figures = config_from_json(_Figures, {name: json_number(data[name]) for name in FIGURES}, "episode")
         actions = None if data["actions"] is None else np.array(data["actions"], np.float32)
-        return spec, EpisodeResult(spec, actions=actions, **{name: json_number(data[name]) for name in FIGURES})
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: line {number} is no episode ({error!r}); remove the file") from None
+        return spec, EpisodeResult(spec, actions=actions, **vars(figures))

@@ -5,7 +5,6 @@ The layout is described in docs/systems/report.md.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 from tempovla.report.labels import task_labels
+from tempovla.storage.json_files import parse_json, read_log, read_text, shown
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ JSON_KINDS: dict[type, str] = {
     list: "a list",
     dict: "an object",
 }
+_REMEDY = "run the evaluation again"
 NOT_DRAWN = {"train_step", "phase", "cpu_s"}
 VALIDATION_PREFIX = "val_"
 CLIP_KINDS = ("policy", "wrong_instruction")
@@ -254,7 +255,7 @@ def _stage(data: _Reader) -> Stage:
 def _clip(data: _Reader, folder: Path) -> Clip:
     kind = data.get("kind", str) or "policy"
     if kind not in CLIP_KINDS:
-        raise data.error("kind", f"is {kind!r}; choose from {', '.join(CLIP_KINDS)}")
+        raise data.error("kind", f"is {shown(kind)}; choose from {', '.join(CLIP_KINDS)}")
     return Clip(
         task=data.get("task", str, required=True),
         success=data.get("success", bool, required=True),
@@ -267,19 +268,13 @@ def _clip(data: _Reader, folder: Path) -> Clip:
 
 
 def _metric_lines(path: Path) -> Iterator[_Reader]:
-    whole = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be half-written
-    for number, line in enumerate(whole, start=1):
-        try:
-            yield _Reader(path, f"line {number}", json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: line {number} is not JSON ({error.msg}); delete it") from None
+    lines = read_log(path, remedy="delete the line")  # the last may be half-written
+    yield from (_Reader(path, f"line {number}", line) for number, (_, line) in enumerate(lines, start=1))
 
 
 def _load(path: Path, kind: type = dict) -> Any:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable JSON ({error}); run the evaluation again") from None
+    text = read_text(path, remedy=_REMEDY)
+    value = parse_json(text, f"{path}:", remedy=_REMEDY)
     if not isinstance(value, kind):
         raise ValueError(f"{path} is not {JSON_KINDS[kind]}; write it as docs/systems/report.md describes")
     return value
@@ -291,7 +286,7 @@ class _Reader:
     def __init__(self, path: Path, key: str, value: Any):
         self.path, self.key, self.value = path, key, value
         if not isinstance(value, dict):
-            raise ValueError(f"{path}: {key} is {value!r}; it must be an object")
+            raise ValueError(f"{path}: {key} is {shown(value)}; it must be an object")
 
     def error(self, key: str, problem: str) -> ValueError:
         return ValueError(f"{self.path}: {self._name(key)} {problem}")
@@ -314,13 +309,13 @@ class _Reader:
         if value is None and not required:
             return None
         if type(value) is not kind:
-            raise self.error(key, f"is {value!r}; it must be {JSON_KINDS[kind]}")
+            raise self.error(key, f"is {shown(value)}; it must be {JSON_KINDS[kind]}")
         return value
 
     def number(self, key: str) -> float:
         value = self.value.get(key)
         if not _is_number(value):
-            raise self.error(key, f"is {value!r}; it must be a finite number")
+            raise self.error(key, f"is {shown(value)}; it must be a finite number")
         return value
 
     @overload
@@ -332,7 +327,7 @@ class _Reader:
         if value is None and not required:
             return None
         if not (_is_number(value) and value >= 0):
-            raise self.error(key, f"is {value!r}; it must be a number of seconds, at least 0")
+            raise self.error(key, f"is {shown(value)}; it must be a number of seconds, at least 0")
         return value
 
     def texts(self, key: str) -> dict[str, str]:

@@ -227,6 +227,24 @@ def _finite(data: Any) -> Any:
     return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
 
 
+def read_log(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> list[tuple[str, dict[str, Any]]]:
+    """The JSON objects of a file to which a line each was appended, with their lines as they are.
+
+    A last line without its newline is what a kill leaves, and is dropped.
+
+    Raises:
+        ValueError: as `error`, naming the file and the line, if one is no object.
+    """
+    entries = []
+    for number, line in enumerate(read_text(path, remedy=remedy, error=error).split("\n")[:-1], start=1):
+        where = f"{path}: line {number}:"
+        data = parse_json(line, where, remedy=remedy, error=error)
+        if not isinstance(data, dict):
+            raise error(f"{where} holds {what_it_is(data)}, not an object; {remedy}")
+        entries.append((line, data))
+    return entries
+
+
 def _refuse_halves(data: Any, text: str, where: str, error: type[ValueError]) -> None:
     """Refuse half a character, such as a lone U+D83D out of a text that was cut: nothing can store or print it."""
     if _ESCAPED_HALF.search(text) is None:

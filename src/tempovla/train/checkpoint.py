@@ -77,8 +77,8 @@ class Checkpoint:
             )
         kinds = {"identity": dict, "train_step": int, "batches": dict, "interval": dict, "metrics": dict}
         for key, kind in kinds.items():
-            if not isinstance(record.get(key), kind):
-                raise ValueError(f"{path}: {key} is {shown(record.get(key))}, not {what_it_is(kind())}; {REMEDY}")
+            if key in record and not isinstance(record[key], kind):
+                raise ValueError(f"{path}: {key} is {shown(record[key])}, not {what_it_is(kind())}; {REMEDY}")
         return record
 
 

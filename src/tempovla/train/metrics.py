@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from tempovla.storage.json_files import json_number, to_json_text
+from tempovla.storage.json_files import json_number, read_log, to_json_text
+from tempovla.storage.said_by import said_by
 
 FILE_NAME = "metrics.jsonl"
+_REMEDY = "delete the line"
 
 
 class MetricsLog:
@@ -55,16 +56,21 @@ class MetricsLog:
 
 
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
-    """All complete lines of a run's `metrics.jsonl`, in order; none where there is no such file."""
+    """All complete lines of a run's `metrics.jsonl`, in order; none where there is no such file.
+
+    Raises:
+        ValueError: naming the file and the line, if one is no JSON object.
+    """
     path = Path(run_dir) / FILE_NAME
     if not path.exists():
         return []
-    whole = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be half-written
-    return [{name: json_number(value) for name, value in json.loads(line).items()} for line in whole]
+    lines = read_log(path, remedy=_REMEDY)
+    return [{name: json_number(value) for name, value in line.items()} for _, line in lines]
 
 
 def _drop_lines_beyond(path: Path, train_step: int) -> None:
-    kept = [line for line in read_metrics(path.parent) if line["train_step"] <= train_step]
+    with said_by(path, remedy=_REMEDY):
+        kept = [line for line in read_metrics(path.parent) if line["train_step"] <= train_step]
     staging = path.with_name(f".{path.name}.part")
     staging.write_text("".join(to_json_text(line) + "\n" for line in kept), encoding="utf-8")
     os.replace(staging, path)

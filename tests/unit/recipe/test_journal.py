@@ -88,7 +88,7 @@ def test_a_call_that_fails_before_its_first_episode_leaves_nothing(tmp_path):
 def test_what_is_no_journal_is_said_in_one_line(tmp_path):
     path = tmp_path / "results.partial.jsonl"
     path.write_text("episode,success\n1,0\n")
-    with pytest.raises(ValueError, match=r"results.partial.jsonl: does not begin as a journal .*; remove the file"):
+    with pytest.raises(ValueError, match=r"results.partial.jsonl: not readable as JSON .*; remove the file"):
         EpisodeJournal(path, WHO)
     interrupted(tmp_path / "good.jsonl", RESULT)
     path.write_text((tmp_path / "good.jsonl").read_text() + '{"task": "push-v3"}\n')

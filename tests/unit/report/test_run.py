@@ -103,7 +103,7 @@ def test_missing_and_broken_results_name_the_file_and_the_remedy(tmp_path):
     with pytest.raises(ValueError, match=r"results.json does not exist; pass the folder that `tempovla demo`"):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text('{"tasks": {')
-    with pytest.raises(ValueError, match=r"results.json is not readable JSON"):
+    with pytest.raises(ValueError, match=r"results.json: not readable as JSON"):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(ValueError, match=r"results.json is not an object"):
@@ -161,8 +161,8 @@ def test_half_a_line_left_by_a_killed_run_is_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ("nonsense\n", "line 2 is not JSON"),
-        ("[1]\n", r"line 2 is \[1\]; it must be an object"),
+        ("nonsense\n", "line 2: not readable as JSON"),
+        ("[1]\n", r"line 2: holds a list, not an object"),
         ('{"phase": "p"}\n', "line 2.train_step is None; it must be a whole number"),
         (line(2, math.nan), "line 2.total is nan; it must be a finite number"),
         (line(2, 1.0, flow="low"), "line 2.flow is 'low'"),

@@ -14,6 +14,7 @@ from tempovla.storage.json_files import (
     plain_json,
     read_json,
     read_json_lines,
+    read_log,
     read_text,
     to_json_text,
     write_json,
@@ -129,3 +130,46 @@ def test_finite_numbers_are_written_as_python_writes_them():
     data = {"a": [1, 0.1, -3e-30, True, None], "b": {"c": "π"}}
     assert to_json_text(data) == json.dumps(data)
     assert to_json_text(data, indent=2, ensure_ascii=False) == json.dumps(data, indent=2, ensure_ascii=False)
+
+
+def test_a_pipe_is_not_opened_and_a_file_beyond_the_limit_not_read(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json: is a named pipe, not a file; copy it"):
+        read_json(tmp_path / "a.json", remedy="copy it")
+    path = tmp_path / "b.json"
+    path.touch()
+    os.truncate(path, 6 << 30)  # a hole
+    with pytest.raises(ValueError, match=r"b\.json: has 6,442,450,944 bytes, where at most 536,870,912 .*; copy it"):
+        read_json(path, remedy="copy it")
+    os.truncate(path, 5)
+    with pytest.raises(ValueError, match=r"b\.json: holds zero bytes, which no text has; copy it"):
+        read_json(path, remedy="copy it")
+
+
+@pytest.mark.parametrize("deep", ["[" * 101 + "]" * 101, '{"a": ' * 101 + "1" + "}" * 101, "[" * 100_000])
+def test_what_is_nested_deeper_than_others_can_walk_is_refused(tmp_path, deep):
+    path = tmp_path / "deep.json"
+    path.write_text(f'{{"a": {deep}}}')
+    with pytest.raises(ValueError, match=r"deep\.json: .*nested more than 100 deep.*; copy it$"):
+        read_json(path, remedy="copy it")
+    with pytest.raises(ValueError, match=r"deep\.json: line 1.*nested more than 100 deep.*; copy it$"):
+        read_json_lines(path, remedy="copy it")
+
+
+def test_brackets_in_texts_and_many_side_by_side_are_not_deep(tmp_path):
+    path = tmp_path / "flat.json"
+    data = {"texts": ["[" * 500, "]" * 300, "{" * 200], "rows": [[[1], {"a": [2]}]] * 300}
+    path.write_text(json.dumps(data))
+    assert read_json(path, remedy="copy it") == data
+    assert read_json_lines(path, remedy="copy it") == [(1, data)]
+    path.write_text(json.dumps({"a": json.loads("[" * 99 + "]" * 99)}))
+    assert read_json(path, remedy="copy it")
+
+
+def test_a_log_loses_its_last_half_line_and_names_a_line_that_is_no_object(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    assert read_log(path, remedy="delete it") == [('{"a": 1}', {"a": 1}), ('{"a": 2}', {"a": 2})]
+    path.write_text('{"a": 1}\n[2]\n')
+    with pytest.raises(ValueError, match=r"log\.jsonl: line 2: holds a list, not an object; delete it"):
+        read_log(path, remedy="delete it")

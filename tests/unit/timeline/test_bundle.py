@@ -130,9 +130,9 @@ def edit(folder, **changes):
         ({"format_version": 99}, "format_version 99 is not 1; export it again"),
         ({"format_version": None}, "format_version None is not 1"),
         ({"policy": None, "config": None}, r"keys \['policy', 'config'\] are missing"),
-        ({"windows": [{"key": "action"}]}, "windows or embodiment not readable .*offsets"),
-        ({"windows": [{"key": "action", "offsets": [1, 0]}]}, "windows or embodiment not readable .*increase"),
-        ({"embodiment": {"name": "arm"}}, "windows or embodiment not readable"),
+        ({"windows": [{"key": "action"}]}, "window: keys .'offsets'. of Window are missing"),
+        ({"windows": [{"key": "action", "offsets": [1, 0]}]}, ".*must increase strictly"),
+        ({"embodiment": {"name": "arm"}}, "embodiment: keys .* of Embodiment are missing"),
     ],
 )
 def test_contents_that_do_not_fit_are_named(folder, changes, message):

@@ -1,5 +1,7 @@
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 
@@ -47,3 +49,39 @@ def test_what_is_left_out_takes_its_default():
 def test_unknown_and_missing_keys_are_named_with_their_place(data, message):
     with pytest.raises(ValueError, match=message):
         config_from_json(Whole, data, "statevla")
+
+
+@dataclass(frozen=True)
+class Typed:
+    number: float = 0.0
+    on: bool = False
+    kind: Literal["a", "b"] = "a"
+    name: str | None = None
+    size: int | tuple[int, int] = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"number": "1"}, r"typed\.number is '1'; it must be a number"),
+        ({"number": True}, r"typed\.number is True; it must be a number"),
+        ({"on": 1}, r"typed\.on is 1; it must be true or false"),
+        ({"kind": "c"}, r"typed\.kind is 'c'; choose from a, b"),
+        ({"kind": ["a"]}, r"typed\.kind is \['a'\]; choose from a, b"),
+        ({"name": 3}, r"typed\.name is 3; it must be text"),
+        ({"size": [1, 2, 3]}, r"typed\.size is \[1, 2, 3\]; it must be a list of 2"),
+        ({"size": 10**30}, r"typed\.size is 1000.*; it must be a list of 2"),
+        ({"options": [1]}, r"typed\.options is \[1\]; it must be an object"),
+        ([], r"typed is \[\]; it must be an object"),
+    ],
+)
+def test_a_value_of_another_type_is_named(data, message):
+    with pytest.raises(ValueError, match=message):
+        config_from_json(Typed, data, "typed")
+
+
+def test_whole_numbers_are_numbers_and_each_of_several_types_will_do():
+    read = config_from_json(Typed, {"number": 1, "size": [1, 2], "name": None, "options": {"x": 1}})
+    assert read == Typed(number=1, size=(1, 2), options={"x": 1})
+    assert config_from_json(Typed, {"size": 4, "name": "x", "kind": "b"}) == Typed(size=4, name="x", kind="b")

@@ -88,9 +88,9 @@ def test_every_registered_transform_is_saved_under_its_name():
     ("data", "message"),
     [
         ({"steps": [{"name": "sharpen"}]}, r"transform 'sharpen' is unknown; registered are .*'blank_images',"),
-        ({"steps": [{"size": 4}]}, "transforms are not readable"),
-        ({"steps": [{"name": "resize_images", "height": 4}]}, "transforms are not readable"),
-        ({}, "transforms are not readable .*'steps'.*; copy the bundle again"),
+        ({"steps": [{"size": 4}]}, "transforms: not readable"),
+        ({"steps": [{"name": "resize_images", "height": 4}]}, "transforms: not readable"),
+        ({}, "transforms: not readable .*'steps'.*; copy the bundle again"),
     ],
 )
 def test_unreadable_transforms_are_refused(data, message):
