@@ -100,7 +100,10 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"conversations": [{"from": "hu', ":1: not readable as JSON (Unterminated string starting at: line 1 column 29"),
+        (
+            b'{"conversations": [{"from": "hu',
+            ":1: not readable as JSON (Unterminated string starting at: line 1",
+        ),
         (b'[{"conversations": []},\n {"a"]', ": not readable as JSON (Expecting ':' delimiter: line 2 column 6"),
         (b"\xff\xfe\x00", ": is UTF-16; save it as UTF-8, or give a JSONL file"),
         (b"\n\n", ": holds no conversation; give LLaVA's format"),

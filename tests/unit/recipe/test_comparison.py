@@ -62,7 +62,7 @@ def test_results_that_share_nothing_are_refused(tmp_path):
         ("{", "not readable as JSON"),
         ('{"tasks": {}}', "holds no list of episodes"),
         ('{"episodes": [{"task": "milk"}]}', r"episodes\[0\]: episode.seed is None; it must be"),
-        ('{"episodes": [{"task": "milk", "seed": 1, "success": 1}]}', r"episodes\[0\]: episode.success is 1; it must be true or false"),
+        ('{"episodes": [{"task": "milk", "seed": 1, "success": 1}]}', r"success is 1; it must be true or false"),
     ],
 )
 def test_files_that_are_no_evaluation_are_refused(tmp_path, text, message):

@@ -92,5 +92,5 @@ def test_what_is_no_journal_is_said_in_one_line(tmp_path):
         EpisodeJournal(path, WHO)
     interrupted(tmp_path / "good.jsonl", RESULT)
     path.write_text((tmp_path / "good.jsonl").read_text() + '{"task": "push-v3"}\n')
-    with pytest.raises(ValueError, match=r"line 3 is no episode \(KeyError\('spec'\)\); remove the file"):
+    with pytest.raises(ValueError, match=r"line 3: not readable \(KeyError: 'spec'\); remove the file"):
         EpisodeJournal(path, WHO)

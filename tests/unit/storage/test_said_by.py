@@ -17,7 +17,7 @@ from tempovla.storage.said_by import said_by
     ],
 )
 def test_what_python_says_of_a_wrong_value_gets_file_and_remedy(act, message):
-    with pytest.raises(ValueError, match="a.json") as caught, said_by("a.json", remedy="copy it again"):
+    with pytest.raises(ValueError, match=r"a\.json") as caught, said_by("a.json", remedy="copy it again"):
         act()
     assert str(caught.value) == message
 
