@@ -17,6 +17,7 @@ from tempovla.cli.command import (
     stream_keys,
 )
 from tempovla.data.inspection import sample_windows
+from tempovla.storage.whole import new_file
 
 EXAMPLES = """
 tempovla data sample outputs/demo/dataset --episode 0 --frame 10 --window action=0:16 --out sample.npz
@@ -57,8 +58,7 @@ def run(args: Namespace) -> Outcome:
     arrays = sample_windows(
         args.root, args.episode, args.frame, args.window, keys, depth_unit=unit, libero_images=args.libero_images
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as file:
+    with new_file(out) as staged, staged.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
     listed = {key: {"shape": list(value.shape), "dtype": value.dtype.name} for key, value in arrays.items()}
     lines = [f"  {key}: {entry['dtype']} {entry['shape']}" for key, entry in listed.items()]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.carry import Carrier, with_unit
 from tempovla.data.errors import DatasetError
-from tempovla.data.files import Staging
+from tempovla.data.files import STAGING_NAME, Staging
 from tempovla.data.joined import recorded
 from tempovla.data.layout import DatasetMeta
 from tempovla.data.lerobot import LeRobotSource
@@ -24,6 +24,7 @@ from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stored_statistics import episode_statistics
 from tempovla.data.writer import DatasetWriter, WriterConfig, infer_features
+from tempovla.storage.strays import LOCK_NAME
 from tempovla.timeline.source import EpisodeSource
 
 LOGGER = logging.getLogger(__name__)
@@ -70,22 +71,25 @@ def convert(
             raise DatasetError(line)
     with new_folder(target) as folder:
         if opened.meta.version == "v3.0":
-            shutil.copytree(opened.meta.root, folder, ignore=_loops, ignore_dangling_symlinks=True)
+            shutil.copytree(
+                opened.meta.root, folder, ignore=_left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True
+            )
             _tell_units(opened.meta, folder)
             return len(opened)
         return _rewrite(opened, problems, folder, config or WriterConfig())
 
 
-def _loops(folder: str, names: Sequence[str]) -> list[str]:
-    """Links to a folder that they lie in: what they lead to is copied already."""
+def _left_out(folder: str, names: Sequence[str]) -> list[str]:
+    """Links to a folder that they lie in, as what they lead to is copied already; and what only a writer needs."""
     place = Path(folder).resolve()
-    return [
+    loops = [
         name
         for name in names
         if Path(folder, name).is_symlink()
         and Path(folder, name).is_dir()
         and Path(folder, name).resolve() in (place, *place.parents)
     ]
+    return [*loops, *(name for name in names if name in (LOCK_NAME, STAGING_NAME))]
 
 
 def _tell_units(meta: DatasetMeta, folder: Path) -> None:

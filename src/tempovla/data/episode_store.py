@@ -9,6 +9,7 @@ metadata are replaced, then the others are removed, and every state in between c
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -197,6 +198,12 @@ class EpisodeStore:
     def discard_unfinished(self) -> None:
         """Free the space of files in the making, e.g. after an error."""
         self._staging.clear()
+
+    def discard_all(self) -> None:
+        """Remove all that was written; what others put into the folder stays."""
+        self._staging.clear()
+        for name in ("data", "videos", "meta"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
 
     def _make_room(self, row_bytes: int, videos: Mapping[str, bytes]) -> None:
         """Start new files where an episode would take the current ones beyond their limits."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +14,20 @@ import pyarrow.parquet as pq
 
 from tempovla.data.errors import DatasetError
 from tempovla.storage.json_files import to_json_text
+from tempovla.storage.problems import NO_SPACE, error_number
+from tempovla.storage.whole import sync
+
+STAGING_NAME = ".writing"
 
 
 class Staging:
-    """A folder for files in the making, on the same file system as their destination."""
+    """A folder for files in the making, on the same file system as their destination.
+
+    Whoever uses it holds the dataset, so that what is in there of another process is what a kill left.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.folder = root / ".writing"
+        self.folder = root / STAGING_NAME
 
     def path(self, name: str) -> Path:
         """Where to write a file before `publish`."""
@@ -29,8 +36,7 @@ class Staging:
 
     def publish(self, staged: Path, target: Path) -> None:
         """Put a staged file in its place, replacing an older one; it is on the disk before it is seen."""
-        with staged.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(staged)
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.replace(target)
 
@@ -56,15 +62,12 @@ class Staging:
 
     def clear(self) -> None:
         """Remove what was left unfinished."""
-        if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                path.unlink()
-            self.folder.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
-def full_disk_told(root: Path, doing: str, safe: str, clean_up: Callable[[], None]) -> Iterator[None]:
-    """Turn a full disk into one line, after `clean_up`; other errors pass.
+def disk_errors_told(root: Path, doing: str, safe: str, clean_up: Callable[[], None]) -> Iterator[None]:
+    """Turn what the disk refuses into one line, after `clean_up`; other errors pass.
 
     Args:
         root: the dataset that is written.
@@ -73,14 +76,20 @@ def full_disk_told(root: Path, doing: str, safe: str, clean_up: Callable[[], Non
         clean_up: removes what is unfinished.
 
     Raises:
-        DatasetError: if the disk is full.
+        DatasetError: if the disk is full, read-only or broken.
     """
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC and "No space left" not in str(error):  # HDF5's and FFmpeg's have no number
+        number = error_number(error)  # HDF5's and FFmpeg's have it in words
+        if number is None or isinstance(error, FileNotFoundError):
             raise
         clean_up()
+        if number in NO_SPACE:
+            raise DatasetError(
+                f"{root}: the disk is full, while {doing}; {safe} are safe, free some space and resume"
+            ) from error
         raise DatasetError(
-            f"{root}: the disk is full, while {doing}; {safe} are safe, free some space and resume"
+            f"{root}: not written ({os.strerror(number)}), while {doing}; {safe} are safe, make the folder writable "
+            "and resume, or choose another one"
         ) from error

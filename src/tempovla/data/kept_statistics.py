@@ -16,6 +16,7 @@ from tempovla.data.layout import DatasetMeta
 from tempovla.data.statistics import NAMES, Statistic
 from tempovla.data.stored_statistics import sound_entry
 from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.whole import write_text
 
 LOGGER = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class KeptStatistics:
         text = to_json_text(content, indent=1)
         for path in self.paths:
             try:
-                _write_whole(path, text)
+                write_text(path, text)
             except OSError as error:
                 LOGGER.debug("%s cannot be written (%s)", path, error)
             else:
@@ -112,13 +113,3 @@ class KeptStatistics:
             self._meta.root,
         )
         return None
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

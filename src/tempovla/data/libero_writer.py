@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.files import Staging, full_disk_told
+from tempovla.data.files import STAGING_NAME, Staging, disk_errors_told
 from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
@@ -26,7 +26,9 @@ from tempovla.data.libero_layout import (
     part_path,
     task_of,
 )
-from tempovla.storage.json_files import plain_json, to_json_text
+from tempovla.storage.json_files import plain_json, to_json_text, visible
+from tempovla.storage.lock import FolderLock
+from tempovla.storage.strays import is_stray
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
@@ -66,7 +68,8 @@ class LiberoHdf5Writer:
         resume: add to the files in `folder` if there are any.
 
     Raises:
-        DatasetError: if `folder` is not empty and `resume` is not set, or its pictures were made in another way.
+        DatasetError: if another process writes there, `folder` is not empty and `resume` is not set, or its pictures
+            were made in another way.
     """
 
     def __init__(self, folder: str | Path, *, recording: Mapping[str, Any] | None = None, resume: bool = False) -> None:
@@ -74,12 +77,22 @@ class LiberoHdf5Writer:
         self.recording = plain_json(dict(recording or {}))  # as it will be read
         self._staging = Staging(self.folder)
         self._written: dict[str, set[int]] = {}
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not resume:
+        remedy = "let it end, or choose another folder"
+        self._lock = FolderLock(self.folder, "writes demonstrations", remedy=remedy, error=DatasetError)
+        try:
+            self._open(resume)
+        except (OSError, ValueError):
+            self._lock.release()
+            raise
+
+    def _open(self, resume: bool) -> None:
+        """Go on with what is there."""
+        if not resume and any(not is_stray(path.name) and path.name != STAGING_NAME for path in self.folder.iterdir()):
             raise DatasetError(
                 f"{self.folder}: not empty, and nothing is overwritten; give another folder, or resume it"
             )
         self._staging.clear()
-        for path in sorted(self.folder.glob("*.hdf5")):
+        for path in visible(self.folder.glob("*.hdf5")):
             self._take_over(path)
 
     def __enter__(self) -> LiberoHdf5Writer:
@@ -90,6 +103,7 @@ class LiberoHdf5Writer:
     ) -> None:
         if kind is None:
             self.close()
+        self._lock.release()
 
     def episodes_written(self, task: str) -> int:
         """How many episodes of a task are on the disk."""
@@ -125,7 +139,7 @@ class LiberoHdf5Writer:
         number = max(self._written.get(task, ()), default=-1) + 1
         path = part_path(self.folder, task, number)
         length = _validated_length(f"{path}: demo_{number}", steps, extras)
-        with self._full_disk_told(f"writing {path.name}"):
+        with self._disk_errors_told(f"writing {path.name}"):
             staged = self._staging.path(path.name)
             with h5py.File(staged, "w") as file:
                 data = file.create_group("data")
@@ -137,14 +151,23 @@ class LiberoHdf5Writer:
         return number
 
     def close(self) -> None:
-        """Join the episodes of every task in one file. Without it the files are readable all the same."""
-        for task in sorted(self._written):
-            parts = [part_path(self.folder, task, number) for number in sorted(self._written[task])]
-            parts = [path for path in parts if path.exists()]
-            if parts:
-                with self._full_disk_told(f"joining the episodes of {task}"):
-                    self._join(demo_path(self.folder, task), parts)
-        self._staging.clear()
+        """Join the episodes of every task in one file, and let others write there.
+
+        Without it the files are readable all the same.
+
+        Raises:
+            DatasetError: if the disk does not take them; all episodes are safe.
+        """
+        try:
+            for task in sorted(self._written):
+                parts = [part_path(self.folder, task, number) for number in sorted(self._written[task])]
+                parts = [path for path in parts if path.exists()]
+                if parts:
+                    with self._disk_errors_told(f"joining the episodes of {task}"):
+                        self._join(demo_path(self.folder, task), parts)
+            self._staging.clear()
+        finally:
+            self._lock.release()
 
     def _join(self, target: Path, parts: list[Path]) -> None:
         staged = self._staging.path(target.name)
@@ -177,8 +200,8 @@ class LiberoHdf5Writer:
             )
         self._written.setdefault(task_of(path), set()).update(numbers)
 
-    def _full_disk_told(self, doing: str) -> AbstractContextManager[None]:
-        return full_disk_told(self.folder, doing, "the episodes written", self._staging.clear)
+    def _disk_errors_told(self, doing: str) -> AbstractContextManager[None]:
+        return disk_errors_told(self.folder, doing, "the episodes written", self._staging.clear)
 
 
 def _task_attributes(instruction: str, extras: LiberoEpisodeExtras, recording: Mapping[str, Any]) -> dict[str, str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.parquet import first_line
+from tempovla.storage import whole
+from tempovla.storage.lock import holding, try_lock, unlock
+from tempovla.storage.strays import is_empty
 
 _MARK = "tempovla-convert"
-"""A file that says whose work in progress a folder is."""
+"""A file in a folder of earlier versions that says whose work in progress it is."""
 
 
 def check_target(source: Path, target: Path) -> None:
@@ -32,93 +33,64 @@ def check_target(source: Path, target: Path) -> None:
     for folder in (place, *place.parents):
         if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
             raise DatasetError(f"{target}: {folder} is no folder; give another one")
-    if place.is_dir() and any(place.iterdir()):
+    if not is_empty(place):
         raise DatasetError(f"{target}: not empty, and nothing is overwritten; give another folder")
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give a folder to write to; it becomes `target`, which does not exist or is empty, once all is written.
+    """Give an empty folder to write to; it becomes `target`, which does not exist or is empty, once all is written.
 
-    Until then it lies beside the target, hidden. What an earlier call that was killed left there is cleared; after an
+    Until then it lies beside the target, hidden. What an earlier call that was killed left there is removed; after an
     error nothing is left, neither this folder nor parents of the target that were missing.
 
     Raises:
-        DatasetError: if something else lies in the hidden folder, another process writes there, or the disk is full.
+        DatasetError: if another process writes there, or the disk does not take it.
     """
-    place = target.resolve()
-    staging = place.with_name(f".{place.name}.converting")
+    place = Path(os.path.realpath(target))
     try:
-        if staging.exists() and any(staging.iterdir()) and not (staging / _MARK).is_file():
-            raise DatasetError(f"{staging}: holds something that is no unfinished conversion; move it elsewhere")
-    except OSError as error:
-        raise DatasetError(f"{target}: could not be written ({error.strerror}); give another folder") from None
-    missing = [folder for folder in place.parents if not folder.exists()]
-    mark: TextIO | None = None
-    try:
-        mark = _claimed(staging, target)
-        written = staging / "dataset"
-        yield written
-        if place.exists():
-            place.rmdir()
-        written.rename(place)
-        shutil.rmtree(staging)
-    except BaseException as error:
-        if mark is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for folder in missing:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # of copytree
-            source, _, why = min(error.args[0], key=lambda one: len(str(one[0])))
+        with holding(target, "writes a dataset", remedy="let it end, or give another folder", error=DatasetError):
+            _remove_leftovers(place.with_name(f".{place.name}.converting"))
+            with whole.new_folder(target) as folder:
+                yield folder
+    except (OSError, DatasetError) as error:
+        cause = _disk_error(error)
+        if isinstance(cause, shutil.Error) and cause.args and isinstance(cause.args[0], list):  # of copytree
+            source, _, why = min(cause.args[0], key=lambda one: len(str(one[0])))
             raise DatasetError(
                 f"{source}: could not be copied ({why}); nothing is left behind, remove it, or repair it, and try again"
             ) from error
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        if cause is not None and not isinstance(cause, FileNotFoundError):
             raise DatasetError(
-                f"{target}: could not be written ({os.strerror(cause.errno) if cause.errno else first_line(cause)}); "
-                "nothing is left behind, make room there or give another folder"
+                f"{target}: could not be written ({cause.strerror or first_line(cause)}); nothing is left behind, "
+                "make room there or give another folder"
             ) from error
         raise
-    finally:
-        if mark is not None:
-            mark.close()
 
 
-def _claimed(staging: Path, target: Path) -> TextIO:
-    """Make the hidden folder anew; its mark, which is locked until it is closed, be it by a kill.
-
-    Raises:
-        DatasetError: if another process holds it.
-    """
-    busy = f"{target}: another process writes there now; let it end, or give another folder"
-    mark = staging / _MARK
-    if mark.is_file():
-        with mark.open(encoding="utf-8") as left:
-            if not _is_locked(left):
-                raise DatasetError(busy)
-            shutil.rmtree(staging, ignore_errors=True)
-    elif staging.is_dir():  # a kill came before the mark
-        staging.rmdir()
-    try:
-        staging.mkdir(parents=True)
-    except FileExistsError:
-        raise DatasetError(busy) from None
-    file = mark.open("w", encoding="utf-8")
-    _is_locked(file)
-    return file
+def _disk_error(error: BaseException) -> OSError | None:
+    """What the disk said first of all."""
+    found: OSError | None = None
+    cause: BaseException | None = error
+    while cause is not None:
+        found = cause if isinstance(cause, OSError) else found
+        cause = cause.__cause__
+    return found
 
 
-def _is_locked(file: TextIO) -> bool:
-    """Lock a file, unless another process holds it; a disk that knows no locks holds none."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed conversion of an earlier version left; a file in it says whose it is, and was locked."""
+    mark = folder / _MARK
+    if mark.is_file() and not folder.is_symlink():
+        descriptor = os.open(mark, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if try_lock(descriptor):
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            unlock(descriptor)
+    else:
+        with suppress(OSError):  # it is not empty, or missing
+            folder.rmdir()
 
 
 def _same(one: Path, other: Path) -> bool:

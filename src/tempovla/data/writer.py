@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from tempovla.data import video_encode, writer_meta
 from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
 from tempovla.data.errors import DatasetError
-from tempovla.data.files import full_disk_told
+from tempovla.data.files import STAGING_NAME, disk_errors_told
 from tempovla.data.image_codec import encode_png
 from tempovla.data.layout import BOOKKEEPING, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video_encode import VideoConfig
 from tempovla.storage.json_files import plain_json
+from tempovla.storage.lock import FolderLock, Lock
+from tempovla.storage.strays import is_empty, is_stray
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,11 @@ class DatasetWriter:
         entries: what entries of ``info.json`` say beyond `features`, by key; whole ones of columns that are not among
             these and that only `add_encoded` brings.
         resume: add to the dataset in `root` if there is one.
+        held: the lock of `root`, if the caller holds it for longer than this writer is there; see `held_dataset`.
 
     Raises:
-        DatasetError: if `root` is not empty and `resume` is not set, or what is there has other features or fps, or
-            pictures made in another way.
+        DatasetError: if another process writes there, `root` is not empty and `resume` is not set, or what is there has
+            other features or fps, or pictures made in another way.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class DatasetWriter:
         recording: Mapping[str, Any] | None = None,
         entries: Mapping[str, Mapping[str, Any]] | None = None,
         resume: bool = False,
+        held: Lock | None = None,
     ) -> None:
         self.root = Path(root)
         recording = plain_json(dict(recording or {}))  # as it will be read
@@ -100,10 +104,20 @@ class DatasetWriter:
         limits = self.config.data_files_size_in_mb, self.config.video_files_size_in_mb
         info = writer_meta.new_info(self.features, fps, robot_type, *limits, entries=entries or {})
         self._store = EpisodeStore(self.root, info)
-        if not (self.root.exists() and any(self.root.iterdir())):
-            with self._full_disk_told("creating the dataset"):
-                self._store.create()
-                self._store.set_recording(recording)
+        self._lock = held_dataset(self.root) if held is None else None
+        try:
+            with self._disk_errors_told("opening the dataset"):
+                self._open(recording, info, resume)
+        except (OSError, ValueError):
+            self._release()
+            raise
+
+    def _open(self, recording: Mapping[str, Any], info: Mapping[str, Any], resume: bool) -> None:
+        """Create the dataset, or go on with what is there."""
+        if is_unwritten(self.root):
+            self._store.discard_unfinished()
+            self._store.create()
+            self._store.set_recording(recording)
         elif resume:
             meta = load_meta(self.root)
             if meta.episodes:
@@ -111,7 +125,7 @@ class DatasetWriter:
                 self._refuse_other_recording(recording)
             self._store.resume(meta)
             if not meta.episodes:  # what a call left that failed before its first episode says nothing about this one
-                self._store.info = info
+                self._store.info = dict(info)
                 self._store.create()
                 self._store.set_recording(recording)
         else:
@@ -125,6 +139,17 @@ class DatasetWriter:
     ) -> None:
         if kind is None:
             self.close()
+        self._release()
+
+    def discard(self) -> None:
+        """Remove a dataset in which there is no episode."""
+        assert len(self) == 0, "there are episodes"
+        self._store.discard_all()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def __len__(self) -> int:
         return self._store.info["total_episodes"]
@@ -164,16 +189,25 @@ class DatasetWriter:
 
     def add_encoded(self, episode: EncodedEpisode) -> int:
         """Write an episode that is encoded already, and return its index; see `add_episode`."""
-        with self._full_disk_told(f"writing episode {len(self)}"):
+        with self._disk_errors_told(f"writing episode {len(self)}"):
             return self._store.append(episode)
 
     def close(self) -> None:
-        """Join the videos into few files. Without it the dataset is complete all the same."""
-        with self._full_disk_told("joining the videos"):
-            self._store.close()
+        """Join the videos into few files, and let others write there.
 
-    def _full_disk_told(self, doing: str) -> AbstractContextManager[None]:
-        return full_disk_told(self.root, doing, f"the {len(self)} episodes written", self._store.discard_unfinished)
+        Without it the dataset is complete all the same.
+
+        Raises:
+            DatasetError: if the disk does not take them; all episodes are safe.
+        """
+        try:
+            with self._disk_errors_told("joining the videos"):
+                self._store.close()
+        finally:
+            self._release()
+
+    def _disk_errors_told(self, doing: str) -> AbstractContextManager[None]:
+        return disk_errors_told(self.root, doing, f"the {len(self)} episodes written", self._store.discard_unfinished)
 
     def _refuse_other_layout(self, version: str, fps: float, features: Mapping[str, Feature]) -> None:
         if version != "v3.0":
@@ -212,6 +246,29 @@ class DatasetWriter:
                 step = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise DatasetError(f"{self.root}: {key!r} is not finite at step {step}: {values[step]}; repair it")
         return length
+
+
+def held_dataset(root: Path) -> Lock:
+    """A lock that keeps others from writing a dataset until it is released.
+
+    Raises:
+        DatasetError: naming who writes there now.
+    """
+    remedy = "let it end, or choose another folder"
+    return FolderLock(root, "writes a dataset", remedy=remedy, error=DatasetError)
+
+
+def is_unwritten(root: Path) -> bool:
+    """Whether a folder is missing, or holds nothing but strays and what a kill left before a dataset was there."""
+    try:
+        return all(is_stray(path.name) or path.name == STAGING_NAME or _is_bare(path) for path in root.iterdir())
+    except FileNotFoundError:
+        return True
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether it is the folder `meta`, without anything in it."""
+    return path.name == "meta" and path.is_dir() and is_empty(path)
 
 
 def number_column(values: NDArray[Any]) -> pa.Array:

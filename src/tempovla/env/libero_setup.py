@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.env.rendering import RenderingUnavailableError, select_backend
+from tempovla.storage.whole import write_text
 
 ASSETS_VARIABLE = "TEMPOVLA_LIBERO_ASSETS"
 INSTALL_COMMAND = (
@@ -138,9 +139,7 @@ def _own_config_folder() -> Path:
 def _write_atomically(path: Path, text: str) -> None:
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,10 @@ from tempovla.export.refusals import check_can_be_exported
 from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
 from tempovla.export.signature import camera_keys, image_shapes
 from tempovla.model.vla.registry import check_has_learned_to_act
+from tempovla.storage.lock import holding
+from tempovla.storage.whole import replace_folder, sync, working_folder
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import bundle_sha256, replace_folder
+from tempovla.timeline.bundle import bundle_sha256
 
 DEFAULT_NAME = "policy"
 
@@ -79,7 +78,9 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
         config: how; None takes the defaults.
 
     Raises:
-        ValueError: if the checkpoint is broken or cannot be exported, or the file differs too much.
+        ValueError: if the checkpoint is broken or cannot be exported, the file differs too much, or somebody else
+            writes it now.
+        NotWrittenError: if the disk does not take it.
         ModuleNotFoundError: if the extra `export` is not installed.
     """
     config = config or ExportConfig()
@@ -93,7 +94,7 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
     deployed = DeployedPolicy(bundle, shapes, config.noise).eval()
     check_can_be_exported(deployed, config.format, loops=chosen.loops)
     target = target_file(out, chosen)
-    with staging_folder(target) as staging:
+    with holding(target, "exports", remedy="let it end, or give another file"), working_folder(target) as staging:
         file = staging / target.name
         reference = Reference(bundle)
         said = _write(chosen, deployed, reference, file, config.format)
@@ -114,14 +115,26 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
             deployed.assets,
         )
         sidecar.save(sidecar_path(file))
-        # The file itself comes last: where it is, all is there.
-        for part in sorted(staging.iterdir(), key=lambda part: part == file):
-            there = target.with_name(part.name)
-            if part.is_dir():
-                replace_folder(part, there)
-            else:
-                part.replace(there)
+        _publish(staging, target)
     return Exported(target, differences, sidecar)
+
+
+def _publish(staging: Path, target: Path) -> None:
+    """Put a file and what goes beside it in place.
+
+    An older file goes first and the new one comes last: where a file is, all that belongs to it is there.
+    """
+    for part in staging.rglob("*"):
+        sync(part)
+    target.unlink(missing_ok=True)
+    sync(target.parent)
+    for part in sorted(staging.iterdir(), key=lambda part: part.name == target.name):
+        there = target.with_name(part.name)
+        if part.is_dir():
+            replace_folder(part, there)
+        else:
+            part.replace(there)
+    sync(target.parent)
 
 
 def _write(
@@ -181,16 +194,3 @@ def target_file(out: str | Path, chosen: ExportFormat) -> Path:
     if target.suffix != chosen.suffix:
         raise ValueError(f"out {str(out)!r} does not end in {chosen.suffix}, as files of this format do; rename it")
     return target
-
-
-@contextmanager
-def staging_folder(target: Path) -> Iterator[Path]:
-    """A folder beside the target for files in the making; gone in the end, whatever happens."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
-from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.data.writer import DatasetWriter, held_dataset, infer_features
 from tempovla.env.collect import CollectConfig, collect_episodes
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.expert import ActionNoise
@@ -16,6 +16,7 @@ from tempovla.env.memory import MemoryConfig
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.storage.json_files import read_json, write_json
+from tempovla.storage.lock import Lock
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def collect_dataset(
     so learns to recover from its own errors (DART, Laskey et al., 2017).
 
     Raises:
-        ValueError: for an unknown task, or if the folder holds something else.
+        ValueError: for an unknown task, or if the folder holds something else, or another process writes there.
     """
     asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed}
     return _collect(Path(root), asked, MetaWorldConfig(max_steps=MAX_STEPS), workers)
@@ -67,6 +68,18 @@ def _collect(
         workers: simulation processes.
         recording: what the dataset says of how it was recorded.
     """
+    with held_dataset(root) as lock:
+        return _collect_held(lock, root, asked, env_config, workers, recording)
+
+
+def _collect_held(
+    lock: Lock,
+    root: Path,
+    asked: dict[str, Any],
+    env_config: SimulatorConfig,
+    workers: int,
+    recording: Mapping[str, Any] | None,
+) -> LeRobotSource:
     collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
     tasks, episodes = asked["tasks"], asked["episodes"]
     done = episodes_done(root, asked)
@@ -87,7 +100,8 @@ def _collect(
             body = METAWORLD_SAWYER
             names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
             features = infer_features(demonstration.steps, names)
-            writer = DatasetWriter(root, features, body.rate_hz, robot_type=body.name, recording=recording, resume=True)
+            facts: dict[str, Any] = {"robot_type": body.name, "recording": recording}
+            writer = DatasetWriter(root, features, body.rate_hz, **facts, resume=True, held=lock)
             write_json(root / RECORD, asked)
         writer.add_episode(demonstration.steps, demonstration.instruction)
         if len(writer) % episodes == 0 or len(writer) == total:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -23,6 +24,7 @@ from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import pool, summarize
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import read_json, write_json
+from tempovla.storage.lock import FolderLock
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
@@ -117,12 +119,39 @@ def collect_libero(folder: str | Path, config: LiberoCollectConfig, *, workers: 
         What `expert_results` says.
 
     Raises:
-        ValueError: for an unknown suite or task, or if the folder holds something else.
+        ValueError: for an unknown suite or task, or if the folder holds something else or another process writes there.
     """
     folder = Path(folder)
-    tasks, per_task = config.task_names(), config.episodes_per_task
+    with FolderLock(folder, "collects demonstrations", remedy="let it end, or choose another folder"):
+        return _collect_held(folder, config, workers)
+
+
+def _collect_held(folder: Path, config: LiberoCollectConfig, workers: int) -> dict[str, Any]:
     record = _opened_record(folder, config)
-    hdf5 = LiberoHdf5Writer(folder / HDF5, recording=config.recording(), resume=True)
+    with LiberoHdf5Writer(folder / HDF5, recording=config.recording(), resume=True) as hdf5, ExitStack() as stack:
+        _collect_missing(folder, config, workers, record, hdf5, stack)
+    episodes = record["episodes"].items()
+    record["expert"] = expert_results(
+        {
+            task: SuccessRate(len(done), sum(episode["attempts"] for episode in done.values()))
+            for task, done in episodes
+        },
+        {task: [episode["steps"] for episode in done.values()] for task, done in episodes},
+    )
+    write_json(folder / RECORD, record)
+    return record["expert"]
+
+
+def _collect_missing(
+    folder: Path,
+    config: LiberoCollectConfig,
+    workers: int,
+    record: dict[str, Any],
+    hdf5: LiberoHdf5Writer,
+    stack: ExitStack,
+) -> None:
+    """Write the episodes that are missing in one of the formats; the stack closes the LeRobot dataset."""
+    tasks, per_task = config.task_names(), config.episodes_per_task
     lerobot_done = len(open_dataset(folder / LEROBOT)) if (folder / LEROBOT / "meta" / "info.json").exists() else 0
     hdf5_done = [hdf5.episodes_written(task) for task in tasks]
     skip = min(lerobot_done, _leading(hdf5_done, per_task))
@@ -139,7 +168,7 @@ def collect_libero(folder: str | Path, config: LiberoCollectConfig, *, workers: 
     with CountProgress("demonstrations", len(tasks) * per_task, done=skip) as progress:
         for index, demonstration in enumerate(episodes, start=skip):
             task, episode = demonstration.task, index % per_task
-            lerobot = lerobot or _lerobot_writer(folder / LEROBOT, demonstration, config)
+            lerobot = lerobot or stack.enter_context(_lerobot_writer(folder / LEROBOT, demonstration, config))
             record["episodes"][task][str(episode)] = {
                 "seed": demonstration.seed,
                 "init_state": demonstration.init_state,
@@ -153,18 +182,6 @@ def collect_libero(folder: str | Path, config: LiberoCollectConfig, *, workers: 
             if len(lerobot) <= index:
                 lerobot.add_episode(demonstration.steps, demonstration.instruction)
             progress.advance(now=task)
-    if lerobot is not None:
-        lerobot.close()
-    hdf5.close()
-    record["expert"] = expert_results(
-        {
-            task: SuccessRate(len(episodes), sum(episode["attempts"] for episode in episodes.values()))
-            for task, episodes in record["episodes"].items()
-        },
-        {task: [episode["steps"] for episode in episodes.values()] for task, episodes in record["episodes"].items()},
-    )
-    write_json(folder / RECORD, record)
-    return record["expert"]
 
 
 def measure_expert(config: LiberoCollectConfig, *, workers: int = 2) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.collect import MAX_STEPS, collect_dataset
 from tempovla.recipe.dataset_config import DataConfig
-from tempovla.recipe.films import film
+from tempovla.recipe.films import write_films
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stages import StageLog
 from tempovla.recipe.statevla import PHASE_NAMES, train_phase
@@ -37,6 +37,8 @@ from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import plain_json, write_json
+from tempovla.storage.lock import FolderLock
+from tempovla.storage.strays import is_empty
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
@@ -136,12 +138,28 @@ class Demo:
         self.evaluation = EvaluationConfig(
             episodes=config.evaluation_episodes, seed=config.seed, workers=config.workers
         )
-        self.out_dir.mkdir(parents=True, exist_ok=True)
-        self._check_same_config()
+        remedy = "let it end, or choose another folder"
+        self._lock = FolderLock(self.out_dir, "runs the demo", remedy=remedy)
+        try:
+            self._check_same_config()
+        except (OSError, ValueError):
+            self._lock.release()
+            raise
         self.stages = StageLog(self.out_dir / "stages.json")
 
     def run(self) -> Path:
-        """All stages; the report's path."""
+        """All stages; the report's path.
+
+        Raises:
+            ValueError: if a stage is refused something that it needs.
+            NotWrittenError: if the disk is full or read-only.
+        """
+        try:
+            return self._run()
+        finally:
+            self._lock.release()
+
+    def _run(self) -> Path:
         if not self.stages.is_done("collect"):
             with self.stages.stage("collect"):
                 self._collect()
@@ -166,7 +184,7 @@ class Demo:
         begun = (self.out_dir / "dataset" / "data").exists()  # a first call that made no demonstration blocks no other
         if begun and path.exists() and json.loads(path.read_text(encoding="utf-8")) != asked:
             raise ValueError(f"{self.out_dir}: holds a demo with other settings ({path}); choose another folder")
-        if not path.exists() and any(self.out_dir.iterdir()):
+        if not path.exists() and not is_empty(self.out_dir):
             raise ValueError(f"{self.out_dir}: not empty and no demo's folder; choose another folder")
         write_json(path, asked)
 
@@ -221,9 +239,7 @@ class Demo:
             chosen.setdefault((spec.task, success), index)
         again = [dataclasses.replace(specs[index], record=True) for index in sorted(chosen.values())]
         results = run_specs(self._controller("policy"), again, MetaWorldConfig(max_steps=MAX_STEPS), self.evaluation)
-        folder = self.out_dir / "rollouts"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / "index.json", [film(result, folder, METAWORLD_SAWYER) for result in results])
+        write_films(results, self.out_dir / "rollouts", METAWORLD_SAWYER)
 
     def _results(self) -> dict[str, Any]:
         rates = {name: self._rates(name) for name in ("policy", "blind", "wrong_instruction")}

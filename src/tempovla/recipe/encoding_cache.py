@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import uuid
+import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,11 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from tempovla import __version__
-from tempovla.data.files import Staging
 from tempovla.data.fingerprint import dataset_fingerprint, hash_json
 from tempovla.storage.json_files import to_json_text
 from tempovla.storage.paths import regular_file
+from tempovla.storage.tensors import disk_errors
+from tempovla.storage.whole import new_file
 from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -174,15 +176,20 @@ class EncodingCache:
             Whether they are on the disk.
         """
         facts = {"key": asdict(self.key), **about, "torch": torch.__version__}
-        staging = Staging(self.folder)
         try:
-            staged = staging.path(f"{uuid.uuid4().hex}.safetensors")
-            try:
+            self._remove_leftovers()
+            with new_file(self.path) as staged, disk_errors():
                 save_file(encodings._asdict(), staged, {_ENTRY: to_json_text(facts)})
-                staging.publish(staged, self.path)
-            finally:
-                staged.unlink(missing_ok=True)
         except (OSError, SafetensorError) as error:
             LOGGER.warning("cannot keep encodings in %s (%s); free some space, or make it writable", self.path, error)
             return False
         return True
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed writers of an earlier version left."""
+        folder = self.folder / ".writing"
+        for path in folder.glob("*.safetensors"):
+            if re.fullmatch(r"[0-9a-f]{32}", path.stem):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()

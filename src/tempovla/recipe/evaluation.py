@@ -108,7 +108,7 @@ def evaluate_checkpoint(
         "execution_horizon": config.execution_horizon,
         "versions": versions(),
     }
-    with _journal(outputs, follows_from | {"device": policy.device}) as journal:
+    with outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
         episodes, timing = _play(controller, specs, env_config, config, outputs, journal)
         rates = success_rates(episodes)
         results = {
@@ -122,9 +122,8 @@ def evaluate_checkpoint(
             "episodes": [episode.to_json() for episode in episodes],
         }
         if outputs.results is not None:
-            Path(outputs.results).parent.mkdir(parents=True, exist_ok=True)
-            write_json(Path(outputs.results), results)
             write_json(Path(outputs.results).with_suffix(TIMING_SUFFIX), timing)
+            write_json(Path(outputs.results), results)  # last: where it is, all is there
         if outputs.videos is not None:
             kind: FilmKind = "wrong_instruction" if wrong_instruction else "policy"
             film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers, kind)

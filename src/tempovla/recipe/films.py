@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -40,10 +40,27 @@ def film_episodes(
     workers: int,
     kind: FilmKind = "policy",
 ) -> None:
-    """Film one success and one failure of every task; `folder` then holds the videos and their index.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    again = replay(choose_episodes(results), env_config, workers)
-    write_json(folder / "index.json", [film(result, folder, body, kind) for result in again])
+    """Film one success and one failure of every task; `folder` then holds the videos and their index.json.
+
+    Raises:
+        NotWrittenError: if the disk does not take them.
+    """
+    write_films(replay(choose_episodes(results), env_config, workers), folder, body, kind)
+
+
+def write_films(results: Iterable[EpisodeResult], folder: Path, body: Embodiment, kind: FilmKind = "policy") -> None:
+    """Write the videos of recorded episodes and their index.json, which is never there with the videos of others.
+
+    Raises:
+        NotWrittenError: if the disk does not take them.
+    """
+    index = folder / "index.json"
+    entries: list[dict[str, Any]] = []
+    for result in results:
+        if not entries:
+            index.unlink(missing_ok=True)
+        entries.append(film(result, folder, body, kind))
+    write_json(index, entries)
 
 
 def film(result: EpisodeResult, folder: Path, body: Embodiment, kind: FilmKind = "policy") -> dict[str, Any]:

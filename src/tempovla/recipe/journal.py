@@ -13,8 +13,10 @@ from typing import Any, TextIO
 import numpy as np
 
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
-from tempovla.storage.json_files import json_number, parse_json, read_text, to_json_text
+from tempovla.storage.json_files import json_number, parse_json, to_json_text, whole_lines
+from tempovla.storage.problems import problems_of
 from tempovla.storage.said_by import said_by
+from tempovla.storage.whole import remove_leftovers, write_text
 from tempovla.timeline.config import config_from_json
 
 LOGGER = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class EpisodeJournal:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
+        remove_leftovers(path)
         self._head = f"{to_json_text(identity)}\n"
         first, *self._kept = _whole_lines(path) or [self._head]
         difference = _difference(path, first, self._head) if self._kept else None
@@ -68,22 +71,24 @@ class EpisodeJournal:
             LOGGER.info("%s: going on after %d episodes", path, len(self._kept))
 
     def add(self, result: EpisodeResult) -> None:
-        """Keep an episode; it is on the disk when this returns."""
+        """Keep an episode; it is on the disk when this returns.
+
+        Raises:
+            NotWrittenError: if the disk does not take it; those before are kept.
+        """
         self.episodes[result.spec] = result
         actions = None if result.actions is None else result.actions.tolist()
         figures = {name: getattr(result, name) for name in FIGURES}
-        file = self._opened()
-        file.write(to_json_text({"spec": asdict(result.spec), "actions": actions} | figures) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        with problems_of(self.path, then="and repeat the command, which goes on from there"):
+            file = self._opened()
+            file.write(to_json_text({"spec": asdict(result.spec), "actions": actions} | figures) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _opened(self) -> TextIO:
         """The file, without what a kill left half-written."""
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            part = self.path.with_name(f".{self.path.name}.part")
-            part.write_text("".join([self._head, *self._kept]), encoding="utf-8")
-            part.replace(self.path)
+            write_text(self.path, "".join([self._head, *self._kept]))
             self._file = self.path.open("a", encoding="utf-8")
         return self._file
 
@@ -103,8 +108,8 @@ class EpisodeJournal:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    text = read_text(path, remedy=_REMEDY) if path.exists() else ""
-    return [f"{line}\n" for line in text.split("\n")[:-1]]
+    """The lines of a file, without what a kill, or a power failure, leaves at its end."""
+    return [f"{line}\n" for line in whole_lines(path, remedy=_REMEDY)] if path.exists() else []
 
 
 def _difference(path: Path, kept: str, asked: str) -> str | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+
+from tempovla.storage.lock import FolderLock, holding
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,22 @@ class Outputs:
         for folder, what in ((self.recordings, "recordings"), (self.videos, "videos")):
             if folder is not None:
                 _check_folder(Path(folder), f"the {what}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others from writing results and videos to the same place; what is recorded is held by its recorder.
+
+        Raises:
+            ValueError: naming who writes there now.
+            NotWrittenError: if nothing can be written there.
+        """
+        with ExitStack() as stack:
+            if self.results is not None:
+                stack.enter_context(holding(Path(self.results), "evaluates", remedy="let it end, or give another file"))
+            if self.videos is not None:
+                remedy = "let it end, or give another folder"
+                stack.enter_context(FolderLock(Path(self.videos), "films episodes", remedy=remedy))
+            yield
 
 
 def _check_folder(folder: Path, what: str) -> None:

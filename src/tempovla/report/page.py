@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -16,6 +15,8 @@ from tempovla.report.markup import Markup, element, join
 from tempovla.report.results import headline, rates_section
 from tempovla.report.run import BaselineName, Results, read_clips, read_curves, read_results
 from tempovla.report.words import duration
+from tempovla.storage.lock import holding
+from tempovla.storage.whole import write_text
 
 PAGE_TITLE = "TempoVLA run report"
 
@@ -50,17 +51,14 @@ def write_report(
 
 
 def write_page(page: str, out: Path) -> Path:
-    """Write a page such that the file is at every moment the old or the new one; returns `out`."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a page such that the file is at every moment the old or the new one; returns `out`.
+
+    Raises:
+        ValueError: if somebody else writes it now.
+        NotWrittenError: if the disk does not take it.
+    """
+    with holding(out, "writes the report", remedy="let it end, or give another file"):
+        write_text(out, page)
     return out
 
 

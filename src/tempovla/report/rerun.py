@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.storage.whole import new_file
+
 APPLICATION = "tempovla"
 JPEG_QUALITY = 92
 
@@ -37,14 +39,14 @@ def write_rrd(
     Raises:
         ValueError: if the extra is missing, a stream is neither pictures nor numbers or differs in T, or names are not
             D.
+        NotWrittenError: if the disk does not take it.
     """
     rr = _load_rerun()
     labels = {key: _labels(key, values, names or {}) for key, values in episode.items() if not _is_pictures(values)}
     steps = _length(episode)
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
     recording = rr.RecordingStream(APPLICATION, recording_id=path.stem)
-    try:
+    with new_file(path) as part:
         recording.save(part, default_blueprint=_layout(episode, instruction))
         if instruction is not None:
             recording.log("instruction", rr.TextDocument(instruction), static=True)
@@ -60,9 +62,6 @@ def write_rrd(
                     recording.log(key, rr.Image(values[step]).compress(jpeg_quality=JPEG_QUALITY))
         recording.flush()
         recording.disconnect()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

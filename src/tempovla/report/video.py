@@ -10,6 +10,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.storage.whole import new_file
+
 
 def encode_mp4(frames: NDArray[np.uint8], path: Path | str, rate_hz: float, scale: int = 3, quality: int = 26) -> Path:
     """Write frames as an H.264 mp4 (yuv420p, index in front), enlarged so that small camera pictures look well.
@@ -23,25 +25,21 @@ def encode_mp4(frames: NDArray[np.uint8], path: Path | str, rate_hz: float, scal
 
     Raises:
         ValueError: if the frames are not (T, H, W, 3) uint8, or there are none.
+        NotWrittenError: if the disk does not take it.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
         raise ValueError(f"frames are {frames.dtype} {frames.shape}; encode_mp4 wants uint8 (T, H, W, 3) with T >= 1")
     path = Path(path)
     height, width = (scale * side // 2 * 2 for side in frames.shape[1:3])  # yuv420p needs even sides
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with av.open(part, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=Fraction(rate_hz).limit_denominator(1001))
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.thread_count = 1
-            stream.options = {"crf": str(quality), "preset": "medium", "tune": "animation"}
-            for frame in frames:
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-                container.mux(stream.encode(picture.reformat(width, height, "yuv420p", interpolation="LANCZOS")))
-            container.mux(stream.encode())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with new_file(path) as part, av.open(part, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate_hz).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.thread_count = 1
+        stream.options = {"crf": str(quality), "preset": "medium", "tune": "animation"}
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture.reformat(width, height, "yuv420p", interpolation="LANCZOS")))
+        container.mux(stream.encode())
     return path
 
 

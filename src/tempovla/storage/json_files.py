@@ -128,7 +128,10 @@ def read_text(
     Raises:
         ValueError: as `error`, if the file is missing, no file, too large, not UTF-8, or a pointer of git-lfs.
     """
-    data = read_bytes(path, remedy=remedy, error=error, most_bytes=most_bytes)
+    return _decoded(read_bytes(path, remedy=remedy, error=error, most_bytes=most_bytes), path, remedy, error)
+
+
+def _decoded(data: bytes, path: Path, remedy: str, error: type[ValueError]) -> str:
     if data.startswith(_LFS):
         raise error(lfs_problem(path))
     if data[:2] in _OTHER_MARKS:
@@ -230,19 +233,41 @@ def _finite(data: Any) -> Any:
 def read_log(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> list[tuple[str, dict[str, Any]]]:
     """The JSON objects of a file to which a line each was appended, with their lines as they are.
 
-    A last line without its newline is what a kill leaves, and is dropped.
-
     Raises:
         ValueError: as `error`, naming the file and the line, if one is no object.
     """
     entries = []
-    for number, line in enumerate(read_text(path, remedy=remedy, error=error).split("\n")[:-1], start=1):
+    for number, line in enumerate(whole_lines(path, remedy=remedy, error=error), start=1):
         where = f"{path}: line {number}:"
         data = parse_json(line, where, remedy=remedy, error=error)
         if not isinstance(data, dict):
             raise error(f"{where} holds {what_it_is(data)}, not an object; {remedy}")
         entries.append((line, data))
     return entries
+
+
+def whole_lines(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> list[str]:
+    """The lines of a file to which lines were appended, without what a kill or a power failure tore off at its end.
+
+    Raises:
+        ValueError: as `error`, if the file is missing or not UTF-8.
+    """
+    data = read_bytes(path, remedy=remedy, error=error, most_bytes=MOST_TEXT_BYTES)
+    return _decoded(data[: _whole_size(data)], path, remedy, error).split("\n")[:-1]
+
+
+def torn_bytes(path: Path) -> int:
+    """How much of a file's end is torn: a line without its newline, of a kill, or zeros, of a power failure."""
+    data = path.read_bytes()
+    return len(data) - _whole_size(data)
+
+
+def _whole_size(data: bytes) -> int:
+    size = len(data.rstrip(b"\0"))
+    size = data.rfind(b"\n", 0, size) + 1
+    while size and b"\0" in data[(start := data.rfind(b"\n", 0, size - 1) + 1) : size]:
+        size = start
+    return size
 
 
 def _refuse_halves(data: Any, text: str, where: str, error: type[ValueError]) -> None:

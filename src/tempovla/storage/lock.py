@@ -9,9 +9,14 @@ import os
 import socket
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+
+from tempovla.storage.problems import problems_of
+from tempovla.storage.strays import LOCK_NAME
 
 LOGGER = logging.getLogger(__name__)
 
@@ -20,10 +25,10 @@ _descriptors: set[int] = set()
 
 
 class Lock:
-    """A lock that this process holds until `release`, or until it ends in whatever way.
+    """A lock that this process holds until `release`, or until the object or the process ends in whatever way.
 
     Args:
-        path: the lock's file; it is made, says who holds it, and is removed at the release.
+        path: the lock's file; it is made, with missing folders, says who holds it, and is removed at the release.
         place: what is locked, for the message.
         doing: what its owner does there, such as "trains".
         remedy: what another process can do about it.
@@ -31,56 +36,74 @@ class Lock:
 
     Raises:
         ValueError: as `error`, if another process, or another part of this one, holds the lock; the message names it.
-        OSError: if the file cannot be made.
+        NotWrittenError: if the file cannot be made.
     """
 
     def __init__(
         self, path: Path, place: Path, doing: str, *, remedy: str, error: type[ValueError] = ValueError
     ) -> None:
         self.path = path
+        self._made = [folder for folder in path.parents if not folder.exists()]
         self._descriptor: int | None = None
-        while self._descriptor is None:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            if try_lock(descriptor) is False:
-                owner = _owner(descriptor)
-                unlock(descriptor)
-                raise error(f"{place}: {owner} there now; {remedy}")
-            if _still_there(descriptor, path):
-                self._descriptor = descriptor
-            else:  # its last owner removed it meanwhile
-                unlock(descriptor)
+        with problems_of(place):
+            while self._descriptor is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                except FileNotFoundError:  # its last owner removed the folder meanwhile
+                    continue
+                if try_lock(descriptor) is False:
+                    owner = _owner(descriptor)
+                    unlock(descriptor)
+                    raise error(f"{place}: {owner} there now; {remedy}")
+                if _still_there(descriptor, path):
+                    self._descriptor = descriptor
+                else:  # its last owner removed it meanwhile
+                    unlock(descriptor)
+        self._finalizer = weakref.finalize(self, _release, path, self._descriptor, self._made, os.getpid())
         words = {"process": os.getpid(), "host": socket.gethostname(), "doing": doing, "since": time.time()}
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, (json.dumps({**words, "command": Path(sys.argv[0]).name}) + "\n").encode(), 0)
+        with suppress(OSError):  # a full disk: it is locked all the same, and the second is not told by whom
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, (json.dumps({**words, "command": Path(sys.argv[0]).name}) + "\n").encode(), 0)
 
     def release(self) -> None:
-        """Let others write there; a second call does nothing."""
-        if self._descriptor is None:
-            return
-        with suppress(OSError):
-            if _still_there(self._descriptor, self.path):
-                self.path.unlink()
-        unlock(self._descriptor)
-        self._descriptor = None
+        """Let others write there, and remove folders that were made for the lock alone; a second call does nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class FolderLock(Lock):
+    """The lock of a folder that is written to: a file `.lock` in it, which no reader takes for content.
+
+    Missing folders are made; those in which nothing else was put are removed at the release.
+
+    Raises:
+        ValueError: as `error`, if somebody else writes there now.
+        NotWrittenError: if it is no folder, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, doing: str, *, remedy: str, error: type[ValueError] = ValueError) -> None:
+        super().__init__(folder / LOCK_NAME, folder, doing, remedy=remedy, error=error)
 
 
 @contextmanager
 def holding(target: Path, doing: str, *, remedy: str, error: type[ValueError] = ValueError) -> Iterator[None]:
     """Hold a file or folder that is to be written as a whole; its lock lies beside it, hidden.
 
-    Parents of the target that are missing are made.
-
     Raises:
         ValueError: as `error`, if somebody else writes it now.
-        OSError: if its folder cannot be written.
+        NotWrittenError: if its folder cannot be written.
     """
-    place = target.parent.resolve() / target.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(place.with_name(f".{place.name}.lock"), target, doing, remedy=remedy, error=error)
-    try:
+    place = Path(os.path.realpath(target))
+    with Lock(place.with_name(f".{place.name}.lock"), target, doing, remedy=remedy, error=error):
         yield
-    finally:
-        lock.release()
 
 
 def try_lock(descriptor: int) -> bool | None:
@@ -105,6 +128,20 @@ def unlock(descriptor: int) -> None:
     """Close an open file or folder, and with it its lock."""
     _descriptors.discard(descriptor)
     os.close(descriptor)
+
+
+def _release(path: Path, descriptor: int, made: list[Path], process: int) -> None:
+    if os.getpid() != process:  # a forked child has let go of it already
+        return
+    try:
+        with suppress(OSError):
+            if _still_there(descriptor, path):
+                os.unlink(path)
+    finally:
+        unlock(descriptor)
+    for folder in made:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _let_go_in_child() -> None:
@@ -135,4 +172,6 @@ def _owner(descriptor: int) -> str:
         return "another process writes"
     where = "" if host == socket.gethostname() else f" on {host}"
     age = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    if process == os.getpid() and not where:
+        return f"this process {doing} (for {age}, and its object is not closed)"
     return f"process {process}{where} {doing} (for {age})"

@@ -8,69 +8,52 @@ of a living one. Files of other names are never touched.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tempovla.storage.lock import try_lock, unlock
+from tempovla.storage.problems import NotWrittenError, problems_of
+from tempovla.storage.strays import LOCK_NAME, is_stray
+
+__all__ = ["NotWrittenError", "new_file", "new_folder", "problems_of"]
 
 _AT_FDCWD = -100
 _EXCHANGE = 2
-_REMEDIES = {
-    errno.ENOSPC: "free some space and try again",
-    errno.EDQUOT: "free some space and try again",
-    errno.EROFS: "choose another folder",
-    errno.EACCES: "choose another folder, or ask for the right to write there",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOTDIR: "choose another folder",
-}
-
-
-class NotWrittenError(OSError):
-    """A file or folder that could not be written: its path, the reason and the remedy, in one line."""
-
-    def __init__(self, target: Path, cause: OSError) -> None:
-        super().__init__(cause.errno, cause.strerror, str(target))
-        self._line = (
-            f"{target}: not written ({cause.strerror or cause}); "
-            f"{_REMEDIES.get(cause.errno or 0, 'choose another place')}"
-        )
-
-    def __str__(self) -> str:
-        return self._line
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
     """Give a path to write to; it becomes `target`, in place of an older file, once the block ends without an error.
 
-    The file is on the disk before it is seen. After an error nothing is left.
+    The file is on the disk before it is seen. After an error nothing is left. Where `target` is a link, what it leads
+    to is replaced.
 
     Raises:
         NotWrittenError: if it cannot be written.
     """
-    staged = _staging_path(target)
     descriptor = -1
-    try:
-        with problems_of(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(target)
+    with problems_of(target):
+        place = Path(os.path.realpath(target))
+        staged = _staging_path(place)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(place)
             descriptor = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try_lock(descriptor)
             yield staged
             sync(staged)
-            os.replace(staged, target)
-            sync(target.parent)
-    finally:
-        with suppress(OSError):
-            staged.unlink()
-        if descriptor >= 0:
-            unlock(descriptor)
+            os.replace(staged, place)
+            sync(place.parent)
+        finally:
+            with suppress(OSError):
+                staged.unlink()
+            if descriptor >= 0:
+                unlock(descriptor)
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -85,33 +68,80 @@ def write_text(target: Path, text: str) -> None:
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, keeps: Callable[[str], bool] = is_stray) -> Iterator[Path]:
     """Give an empty folder to write to; once the block ends without an error, it becomes `target`.
 
     It takes the place of an older one, and everything in it is on the disk before it is seen. After an error nothing is
-    left.
+    left, neither this folder nor parents of the target that were missing. Where `target` is a link, what it leads to is
+    replaced.
+
+    Args:
+        target: the folder.
+        keeps: whether an entry of the older folder, by its name, is to be in the new one as well.
 
     Raises:
         NotWrittenError: if it cannot be written.
     """
-    staged = _staging_path(target)
+    with working_folder(target) as staged:
+        place = Path(os.path.realpath(target))
+        restore(place)
+        yield staged
+        _carry_over(place, staged, keeps)
+        for path in [*staged.rglob("*"), staged]:
+            if not path.is_symlink():
+                sync(path)
+        replace_folder(staged, place)
+
+
+@contextmanager
+def working_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside a target, for files in the making, which is gone in the end, whatever happens.
+
+    Parents of the target that were missing are gone too, if nothing was put there.
+
+    Raises:
+        NotWrittenError: if it cannot be written.
+    """
     descriptor = -1
-    try:
-        with problems_of(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            restore(target)
-            remove_leftovers(target)
+    with problems_of(target):
+        place = Path(os.path.realpath(target))
+        staged = _staging_path(place)
+        missing = [folder for folder in place.parents if not folder.exists()]
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(place)
             staged.mkdir()
             descriptor = os.open(staged, os.O_RDONLY | os.O_CLOEXEC)
             try_lock(descriptor)
             yield staged
-            for path in [*staged.rglob("*"), staged]:
-                sync(path)
-            replace_folder(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-        if descriptor >= 0:
-            unlock(descriptor)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+            if descriptor >= 0:
+                unlock(descriptor)
+            for folder in missing:
+                with suppress(OSError):
+                    folder.rmdir()
+
+
+def _carry_over(old: Path, new: Path, keeps: Callable[[str], bool]) -> None:
+    """Have a new folder hold some of what an old one does, at no cost."""
+    if not old.is_dir():
+        return
+    for path in old.iterdir():
+        if not keeps(path.name) or path.name == LOCK_NAME or os.path.lexists(new / path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link_or_copy)
+        else:
+            _link_or_copy(str(path), str(new / path.name))
+
+
+def _link_or_copy(old: str, new: str) -> str:
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:  # a disk without hard links
+        shutil.copy2(old, new, follow_symlinks=False)
+    return new
 
 
 def replace_folder(finished: Path, target: Path) -> None:
@@ -125,8 +155,7 @@ def replace_folder(finished: Path, target: Path) -> None:
     elif _exchange(finished, target):
         shutil.rmtree(finished, ignore_errors=True)
     else:
-        retired = _retired(target)
-        shutil.rmtree(retired, ignore_errors=True)
+        retired = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
         target.rename(retired)
         finished.rename(target)
         shutil.rmtree(retired, ignore_errors=True)
@@ -135,39 +164,54 @@ def replace_folder(finished: Path, target: Path) -> None:
 
 def restore(target: Path) -> None:
     """Bring back a folder that a kill left between its two names; nothing happens if there is none."""
-    retired = _retired(target)
-    if retired.is_dir():
-        if os.path.lexists(target):
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                retired.rename(target)
+    retired = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{1,16}\.old")
+    for path in _siblings(target, retired):
+        if path.is_dir() and not path.is_symlink():
+            if os.path.lexists(target):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.rename(target)
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what dead writers of a target left in the making; that of living ones, and other files, stay."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{1,16}\.part")
-    with suppress(OSError):
-        for path in target.parent.iterdir():
-            if pattern.fullmatch(path.name) and not path.is_symlink() and _is_abandoned(path):
+    """Remove what dead writers of a target left in the making; that of living ones, and other files, stay.
+
+    Earlier versions wrote to `.NAME.part` and `.NAME.writing`, which are looked for as well.
+    """
+    pattern = re.compile(re.escape(f".{target.name}") + r"(\.[0-9a-f]{1,16}\.part|\.part|\.writing)")
+    for path in _siblings(target, pattern):
+        with suppress(OSError):
+            if not path.is_symlink() and _is_abandoned(path):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-@contextmanager
-def problems_of(target: Path) -> Iterator[None]:
-    """Have an error of the disk name what was to be written, not the hidden file beside it.
+def new_link(link: Path, target: Path) -> None:
+    """Have a link lead to a file or folder, in one step; a folder that is there, as in a copy, makes room for it.
 
-    Raises:
-        NotWrittenError: in place of any other OSError that says what is wrong with the disk.
+    The link is relative, so that both can be moved together.
     """
+    link.parent.mkdir(parents=True, exist_ok=True)
+    staged = link.with_name(f".{link.name}.link")
+    if staged.is_dir() and not staged.is_symlink():  # a kill came after the folder had made room
+        shutil.rmtree(staged)
+    else:
+        staged.unlink(missing_ok=True)
+    staged.symlink_to(os.path.relpath(target, link.parent))
+    if link.is_dir() and not link.is_symlink():
+        replace_folder(staged, link)
+    else:
+        os.replace(staged, link)
+        sync(link.parent)
+
+
+def _siblings(target: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """The entries beside a target whose names match."""
     try:
-        yield
-    except NotWrittenError:
-        raise
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise NotWrittenError(target, error) from error
+        names = os.listdir(target.parent)
+    except OSError:
+        return []
+    return [target.with_name(name) for name in sorted(names) if name[0] == "." and pattern.fullmatch(name)]
 
 
 def sync(path: Path) -> None:
@@ -181,10 +225,6 @@ def sync(path: Path) -> None:
 
 def _staging_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-
-
-def _retired(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
 
 
 def _is_abandoned(path: Path) -> bool:

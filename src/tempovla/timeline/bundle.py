@@ -8,18 +8,18 @@ with their hashes in ``bundle.json``. Nothing in it can execute code.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
 from tempovla.storage.said_by import said_by
+from tempovla.storage.strays import is_empty
+from tempovla.storage.tensors import save_tensors
+from tempovla.storage.whole import new_folder
 from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.task import Embodiment
 from tempovla.timeline.tensors import read_tensors
@@ -62,13 +62,20 @@ class Bundle:
 
         Raises:
             ValueError: if the folder holds something that is no bundle.
+            NotWrittenError: if the disk does not take it.
         """
         target = Path(folder)
-        if target.exists() and not (target / "bundle.json").is_file() and not _is_empty_folder(target):
+        if target.exists() and not (target / "bundle.json").is_file() and not (target.is_dir() and is_empty(target)):
             raise ValueError(f"{target}: holds something that is no bundle; give another folder")
-        staging = target.with_name(f".{target.name}.{os.getpid()}.part")
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+        with new_folder(target) as staged:
+            self.write(staged)
+
+    def write(self, folder: Path) -> None:
+        """Write the files into an empty folder.
+
+        Raises:
+            OSError: if the disk does not take them.
+        """
         meta = {
             "format_version": FORMAT_VERSION,
             "policy": self.policy,
@@ -78,13 +85,10 @@ class Bundle:
             "provenance": self.provenance,
         }
         if self.assets:
-            meta["assets"] = write_assets(staging / ASSETS, self.assets)
-        (staging / "bundle.json").write_text(to_json_text(meta, indent=2) + "\n", encoding="utf-8")
-        (staging / "transform.json").write_text(to_json_text(self.transform, indent=2) + "\n", encoding="utf-8")
-        # A clone each, as safetensors refuses tensors that share memory.
-        weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.weights.items()}
-        save_file(weights, staging / "weights.safetensors")
-        replace_folder(staging, target)
+            meta["assets"] = write_assets(folder / ASSETS, self.assets)
+        (folder / "bundle.json").write_text(to_json_text(meta, indent=2) + "\n", encoding="utf-8")
+        (folder / "transform.json").write_text(to_json_text(self.transform, indent=2) + "\n", encoding="utf-8")
+        save_tensors(self.weights, folder / "weights.safetensors")
 
     @classmethod
     def load(cls, folder: str | Path) -> Bundle:
@@ -154,17 +158,3 @@ def bundle_sha256(folder: str | Path) -> str:
         with (Path(folder) / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and next(path.iterdir(), None) is None
-
-
-def replace_folder(staging: Path, target: Path) -> None:
-    """Put a finished folder in the place of `target`, which is at every moment absent or complete."""
-    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
-    shutil.rmtree(retired, ignore_errors=True)
-    if target.exists():
-        target.rename(retired)
-    staging.rename(target)
-    shutil.rmtree(retired, ignore_errors=True)

@@ -6,29 +6,27 @@ resuming needs). Nothing in it can execute code.
 
 from __future__ import annotations
 
-import fcntl
-import logging
-import os
 import re
+import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
+from tempovla.storage.lock import Lock
+from tempovla.storage.problems import problems_of
+from tempovla.storage.strays import LOCK_NAME
+from tempovla.storage.tensors import save_tensors
+from tempovla.storage.whole import new_folder, new_link, remove_leftovers, restore
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle import replace_folder
 from tempovla.timeline.tensors import read_tensors
 
-LOGGER = logging.getLogger(__name__)
-
 FORMAT_VERSION = 1
-LOCK = ".lock"
 LATEST, BEST = "checkpoint_latest", "checkpoint_best"
 REMEDY = "resume from another checkpoint of the run"
 
@@ -92,87 +90,97 @@ class CheckpointFolder:
         self.run_dir = Path(run_dir)
         self.folder = self.run_dir / "checkpoints"
         self.keep_every = keep_every
+        self._lock: Lock | None = None
 
-    def hold(self) -> None:
-        """Make the folder, and keep other processes from writing there until this one ends in whatever way.
+    def hold(self, resume: str | Path | None = None) -> None:
+        """Make the folder, and keep others from writing there until `release`, or the end of this process.
+
+        What a killed process left half-written is removed, or brought back where it is the only copy.
+
+        Args:
+            resume: checkpoint that the run goes on from.
 
         Raises:
-            ValueError: if another process holds it.
+            ValueError: if another process, or another run in this one, holds it, or if it holds a run that `resume` is
+                not of.
+            NotWrittenError: if nothing can be written there.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
+        remedy = "let it end, or choose another folder"
+        self._lock = Lock(self.folder / LOCK_NAME, self.run_dir, "trains", remedy=remedy)
         try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise ValueError(
-                f"{self.run_dir}: another process trains there now; let it end, or choose another folder"
-            ) from None
-        except OSError as error:  # a disk that knows no locks
-            LOGGER.debug("%s cannot be locked (%s)", self.folder, error)
+            self.clean()
+            if (steps := self.steps()) and not (resume is not None and self.is_own(resume)):
+                raise ValueError(
+                    f"{self.run_dir}: holds a run with checkpoints up to step {max(steps)}; "
+                    f"resume from {self.run_dir / LATEST}, or choose another folder"
+                )
+        except (OSError, ValueError):
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let others write there."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written."""
-        for leftover in [*self.folder.glob(".*"), *self.run_dir.glob(".checkpoint_*.link")]:
-            if leftover.name != LOCK:
-                leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover)
+        """Remove what a killed process left half-written; of a checkpoint that it was replacing, the old one stays."""
+        for path in sorted(self.folder.glob(".step_*")):
+            if match := re.fullmatch(r"\.(step_\d+)\.[0-9a-f]+\.old", path.name):
+                restore(self.folder / match[1])
+            elif re.fullmatch(r"\.step_\d+\.old", path.name):  # an earlier version was dropping it
+                shutil.rmtree(path, ignore_errors=True)
+            elif match := re.fullmatch(r"\.(step_\d+)\.(?:[0-9a-f]+\.)?part", path.name):
+                remove_leftovers(self.folder / match[1])
+        for path in self.run_dir.glob(".checkpoint_*.link"):
+            path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+        latest, steps = self.run_dir / LATEST, self.steps()
+        if steps and not latest.exists():  # a kill came before the link, in an earlier version
+            new_link(latest, steps[max(steps)])
 
     def steps(self) -> dict[int, Path]:
         """Train step to folder, oldest first."""
         found = [(re.fullmatch(r"step_(\d+)", path.name), path) for path in sorted(self.folder.glob("step_*"))]
-        return {int(match[1]): path for match, path in found if match}
+        return {int(match[1]): path for match, path in found if match and path.is_dir()}
+
+    def is_own(self, checkpoint: str | Path) -> bool:
+        """Whether a checkpoint is of this run: one of its folders, a link to one, or the copy that a link became."""
+        parent = Path(checkpoint).resolve().parent
+        is_copy = parent == self.run_dir.resolve() and Path(checkpoint).name.startswith("checkpoint_")
+        return is_copy or parent == self.folder.resolve()
 
     def save(self, train_step: int, bundle: Bundle, checkpoint: Checkpoint, links: tuple[str, ...]) -> Path:
         """Write a checkpoint, point `links` and `checkpoint_latest` to it, and drop those that need not stay.
 
+        The first checkpoint of all is pointed to before it is there, so that none is ever without its link.
+
         Raises:
-            OSError: if it cannot be written, e.g. on a full disk; what was saved before is untouched.
+            NotWrittenError: if the disk does not take it; what was saved before is untouched.
         """
         target = self.folder / f"step_{train_step:08d}"
-        staging = self.folder / f".{target.name}.part"
-        try:
-            self._write(staging, bundle, checkpoint)
-        except (OSError, SafetensorError) as error:
-            self.clean()
-            raise OSError(
-                f"{target}: checkpoint not written ({error}); make room and resume from {self.run_dir / LATEST}"
-            ) from error
-        replace_folder(staging, target)
-        _sync(self.folder)
-        for link in (*links, LATEST):
-            self._point(link, target)
+        latest = self.run_dir / LATEST
+        then = f"and resume from {latest}" if latest.exists() else "and start again"
+        with problems_of(target, what="checkpoint not written", then=then):
+            if not latest.exists():
+                new_link(latest, target)
+            with new_folder(target) as staging:
+                bundle.write(staging)
+                save_tensors(checkpoint.tensors, staging / "training.safetensors")
+                record = {"format_version": FORMAT_VERSION, **checkpoint.record}
+                text = to_json_text(record, indent=2) + "\n"
+                (staging / "trainer.json").write_text(text, encoding="utf-8")
+            for link in (*links, LATEST):
+                new_link(self.run_dir / link, target)
         self._drop()
         return target
-
-    def _write(self, staging: Path, bundle: Bundle, checkpoint: Checkpoint) -> None:
-        bundle.save(staging)
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.tensors.items()}
-        save_file(tensors, staging / "training.safetensors")
-        record = {"format_version": FORMAT_VERSION, **checkpoint.record}
-        (staging / "trainer.json").write_text(to_json_text(record, indent=2) + "\n", encoding="utf-8")
-        for path in [*staging.rglob("*"), staging]:
-            _sync(path)
-
-    def _point(self, link: str, target: Path) -> None:
-        staging = self.run_dir / f".{link}.link"
-        staging.unlink(missing_ok=True)
-        staging.symlink_to(target.relative_to(self.run_dir))
-        os.replace(staging, self.run_dir / link)
-        _sync(self.run_dir)
 
     def _drop(self) -> None:
         linked = {path.resolve() for path in self.run_dir.glob("checkpoint_*")}
         for train_step, path in self.steps().items():
             stays = self.keep_every is not None and train_step % self.keep_every == 0
             if not stays and path.resolve() not in linked:
-                doomed = path.with_name(f".{path.name}.old")
-                path.rename(doomed)
-                shutil.rmtree(doomed)
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+                with suppress(OSError):  # it is tried again after the next checkpoint
+                    path.rename(doomed)
+                    shutil.rmtree(doomed)

@@ -14,6 +14,8 @@ import torch.distributed as dist
 import torch.distributed.nn  # its defaults keep the group that exists when it is first imported: none, here
 from torch import Tensor
 
+USERS_ERROR = 2
+"""Exit code of a process that a user's error ended."""
 _SESSIONS = itertools.count()
 
 
@@ -77,6 +79,35 @@ def average(values: Tensor) -> Tensor:
         add_up(values)
         values /= world_size()
     return values
+
+
+@contextmanager
+def ends_for_all() -> Iterator[None]:
+    """In the first process: do something while the others are in `follow_first`, which end where it fails."""
+    try:
+        yield
+    except (ValueError, OSError):
+        _tell(failed=True)
+        raise
+    _tell(failed=False)
+
+
+def follow_first() -> None:
+    """In another process: return once the first one is through its `ends_for_all`.
+
+    Raises:
+        SystemExit: with the exit code of a user's error, if it failed there; it alone says why.
+    """
+    if _tell(failed=False):
+        raise SystemExit(USERS_ERROR)
+
+
+def _tell(*, failed: bool) -> bool:
+    """Whether the first process failed."""
+    told = [failed]
+    if is_distributed():
+        dist.broadcast_object_list(told, src=0)
+    return told[0]
 
 
 def wait_for_all() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from tempovla.storage.json_files import json_number, read_log, to_json_text
+from tempovla.storage.json_files import json_number, read_log, to_json_text, torn_bytes
+from tempovla.storage.problems import problems_of
 from tempovla.storage.said_by import said_by
+from tempovla.storage.whole import remove_leftovers, write_text
 
+LOGGER = logging.getLogger(__name__)
 FILE_NAME = "metrics.jsonl"
 _REMEDY = "delete the line"
 
@@ -25,38 +28,50 @@ class MetricsLog:
     """
 
     def __init__(self, run_dir: str | Path, train_step: int) -> None:
-        """Open the log; lines beyond `train_step`, written before a kill, are dropped."""
+        """Open the log; lines beyond `train_step`, written before a kill, are dropped.
+
+        Raises:
+            ValueError: if a line before the last ones is damaged.
+            NotWrittenError: if it cannot be written.
+        """
         self.path = Path(run_dir) / FILE_NAME
-        if self.path.exists():
-            _drop_lines_beyond(self.path, train_step)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(Path(run_dir) / "tensorboard"), purge_step=train_step + 1)
+        remove_leftovers(self.path)
+        with problems_of(self.path, then="and resume from the last checkpoint"):
+            if self.path.exists():
+                _drop_lines_beyond(self.path, train_step)
+            self._file = self.path.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(Path(run_dir) / "tensorboard"), purge_step=train_step + 1)
 
     def write(self, train_step: int, phase: str, figures: Mapping[str, float]) -> None:
         """Append the line of one train step.
 
         Raises:
-            OSError: if it cannot be written, e.g. on a full disk.
+            NotWrittenError: if it cannot be written, e.g. on a full disk.
         """
         line = to_json_text({"train_step": train_step, "phase": phase, **figures})
-        try:
+        with problems_of(self.path, then="and resume from the last checkpoint"):
             self._file.write(f"{line}\n")
             self._file.flush()
             for name, value in figures.items():
                 self._board.add_scalar(f"{phase}/{name}", value, train_step)
-        except OSError as error:
-            raise OSError(
-                f"{self.path}: not written ({error}); make room and resume from the last checkpoint"
-            ) from error
 
     def close(self) -> None:
-        """Flush and close."""
-        self._file.close()
-        self._board.close()
+        """Flush and close.
+
+        Raises:
+            NotWrittenError: if the last figures cannot be written.
+        """
+        with problems_of(self.path, then="and resume from the last checkpoint"):
+            try:
+                self._file.close()
+            finally:
+                self._board.close()
 
 
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
-    """All complete lines of a run's `metrics.jsonl`, in order; none where there is no such file.
+    """All whole lines of a run's `metrics.jsonl`, in order; none where there is no such file.
+
+    What a kill or a power failure tore off at the end is passed over.
 
     Raises:
         ValueError: naming the file and the line, if one is no JSON object.
@@ -69,8 +84,10 @@ def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
 
 
 def _drop_lines_beyond(path: Path, train_step: int) -> None:
+    if torn := torn_bytes(path):
+        LOGGER.warning("%s: its last %d bytes are torn, as a kill leaves them, and are dropped", path, torn)
+    entries = read_metrics(path.parent)
     with said_by(path, remedy=_REMEDY):
-        kept = [line for line in read_metrics(path.parent) if line["train_step"] <= train_step]
-    staging = path.with_name(f".{path.name}.part")
-    staging.write_text("".join(to_json_text(line) + "\n" for line in kept), encoding="utf-8")
-    os.replace(staging, path)
+        kept = [entry for entry in entries if entry["train_step"] <= train_step]
+    if torn or len(kept) < len(entries):
+        write_text(path, "".join(to_json_text(entry) + "\n" for entry in kept))

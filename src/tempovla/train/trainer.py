@@ -113,8 +113,11 @@ def fit(
         torch.set_num_threads(config.num_threads)
     config = settle_precision(config, next(policy.parameters()).device, resume)
     trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase, watch)
-    trainer.start(resume, follows_length)
-    return trainer.run(prepare, validation)
+    try:
+        trainer.start(resume, follows_length)
+        return trainer.run(prepare, validation)
+    finally:
+        trainer.checkpoints.release()
 
 
 class Trainer:
@@ -152,19 +155,14 @@ class Trainer:
     def start(self, resume: str | Path | None, follows_length: Collection[str] = ()) -> None:
         """Begin anew, or take up a checkpoint."""
         check_extends(self.config, resume)
-        is_own = resume is not None and Path(resume).resolve().parent == self.checkpoints.folder.resolve()
-        if self.checkpoints.steps() and not is_own:
-            raise ValueError(
-                f"{self.run_dir}: holds a run with checkpoints up to step {max(self.checkpoints.steps())}; "
-                f"resume from {self.run_dir / LATEST}, or choose another folder"
-            )
+        if self.is_main:
+            with distributed.ends_for_all():
+                self.checkpoints.hold(resume)
+        else:
+            distributed.follow_first()
         if resume is not None:
             with said_by(resume, remedy=REMEDY):
                 self._load(Path(resume), follows_length)
-        if self.is_main:
-            self.checkpoints.hold()
-            self.checkpoints.clean()
-        distributed.wait_for_all()
 
     def _load(self, folder: Path, follows_length: Collection[str]) -> None:
         checkpoint = Checkpoint.load(folder)
@@ -378,8 +376,10 @@ class Trainer:
                 record["watch"] = dict(self.watch.state_dict())
             bundle = self.bundle(weights | average)
             bundle = replace(bundle, provenance={**bundle.provenance, "precision": self.config.precision})
-            self.checkpoints.save(self.train_step, bundle, Checkpoint(record, tensors), links)
-        distributed.wait_for_all()
+            with distributed.ends_for_all():
+                self.checkpoints.save(self.train_step, bundle, Checkpoint(record, tensors), links)
+        else:
+            distributed.follow_first()
 
 
 def _cpu_seconds() -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tempovla.storage.whole import new_file
 from tempovla.timeline.assets import asset_folder
 from tempovla.timeline.fingerprint import model_fingerprint
 from tempovla.timeline.hub import from_disk_alone, hub_may_be_asked
@@ -125,11 +126,8 @@ class TransformersTextEmbedder:
             ) from None
 
     def _keep(self, path: Path, value: NDArray[np.float32]) -> None:
-        self.cache_folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
+        with new_file(path) as staged, staged.open("wb") as file:
             np.save(file, value, allow_pickle=False)
-        part.replace(path)
 
     @cached_property
     def model(self) -> TextModel:

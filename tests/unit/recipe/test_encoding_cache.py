@@ -55,10 +55,12 @@ def test_a_kill_while_writing_leaves_nothing_that_is_read(tmp_path, monkeypatch)
         cache.write(ENCODINGS, {})
     assert cache.read(3, 2) is None
     monkeypatch.undo()
-    (tmp_path / ".writing" / "of_a_killed_one.safetensors").write_bytes(b"half a file")
+    (tmp_path / ".writing").mkdir()  # of an earlier version
+    (tmp_path / ".writing" / f"{'ab' * 16}.safetensors").write_bytes(b"half a file")
     assert cache.read(3, 2) is None
     cache.write(ENCODINGS, {})
     assert cache.read(3, 2) is not None
+    assert [path.name for path in tmp_path.iterdir()] == [cache.path.name]
 
 
 def test_a_damaged_file_and_one_of_something_else_are_refused(tmp_path):

@@ -97,7 +97,7 @@ def test_what_a_dead_writer_left_goes_and_a_living_ones_work_and_users_files_sta
     assert living.stdout is not None
     assert living.stdout.readline() == "writing\n"
     assert left not in names(tmp_path)
-    for own in (".a.part", ".a.notes.part", "a.1234.part", ".b.1234.part"):
+    for own in (".a.notes.part", ".a.old", "a.1234.part", ".b.1234.part"):
         (tmp_path / own).write_text("mine")
     before = names(tmp_path)
     assert len(before) == 5

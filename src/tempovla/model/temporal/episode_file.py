@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tempovla.model.temporal.episode import Part
+from tempovla.storage.json_files import to_json_text
+from tempovla.storage.tensors import disk_errors
+from tempovla.storage.whole import new_file
 
 HEADER = "episodic_memory"
 PARTS = ("obs", "action", "reward", "done")
@@ -35,22 +37,19 @@ class Sizes:
 
 
 def write(path: Path, sizes: Sizes, finished: Sequence[Part], recording: Part) -> None:
-    """Write a file as a whole, replacing an older one when it is on the disk."""
-    header = json.dumps({"sizes": asdict(sizes), "episodes": len(finished)})
+    """Write a file as a whole, replacing an older one when it is on the disk.
+
+    Raises:
+        NotWrittenError: if the disk does not take it.
+    """
+    header = to_json_text({"sizes": asdict(sizes), "episodes": len(finished)})
     arrays = {
         f"{index}.{name}": np.ascontiguousarray(array)
         for index, part in enumerate([*finished, recording])
         for name, array in part.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.writing")
-    try:
+    with new_file(path) as staged, disk_errors():
         save_file(arrays, staged, {HEADER: header})
-        with staged.open("rb") as file:
-            os.fsync(file.fileno())
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[Sizes, list[Part], Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,14 @@ from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticVLM
 from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
 from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.tensors import disk_errors
+from tempovla.storage.whole import new_folder
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.model_folder import safetensors_of
 
 REMEDY = "give the name or folder of an OpenVLA checkpoint, such as openvla/openvla-7b"
+
+_OWN_FILES = re.compile(r"config\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,11 @@ def read_checkpoint(
 
 
 def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVLM, max_shard_size: str) -> None:
-    """Write what `read_checkpoint` reads.
+    """Write what `read_checkpoint` reads, in place of an older one at once; other files in the folder stay.
 
     Raises:
         ValueError: if adapters have not been merged.
+        NotWrittenError: if the disk does not take it.
     """
     from huggingface_hub import save_torch_state_dict
 
@@ -125,10 +131,9 @@ def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVL
         "empty_token": config.empty_token,
         "norm_stats": dict(config.norm_stats),
     }
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "config.json").write_text(to_json_text(published, indent=2) + "\n", encoding="utf-8")
-    save_torch_state_dict(weights, target, max_shard_size=max_shard_size)
+    with new_folder(Path(folder), keeps=lambda name: _OWN_FILES.fullmatch(name) is None) as staged, disk_errors():
+        (staged / "config.json").write_text(to_json_text(published, indent=2) + "\n", encoding="utf-8")
+        save_torch_state_dict(weights, staged, max_shard_size=max_shard_size)
 
 
 def _featurizers(folder: Path, published: Mapping[str, Any]) -> tuple[PrismaticViTConfig, PrismaticViTConfig]:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tempovla.model.vla.weights import load_weights
 from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.tensors import save_tensors
+from tempovla.storage.whole import new_folder
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.model_folder import conversion_remedy
 
@@ -21,12 +23,14 @@ VLM_PARTS = ("vision", "projector", "language")
 
 
 def save_model(folder: str | Path, config: Any, weights: Mapping[str, Tensor]) -> None:
-    """Write config and weights of a model."""
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / CONFIG).write_text(to_json_text(config_to_json(config), indent=2) + "\n", encoding="utf-8")
-    # A clone each, as safetensors refuses tensors that share memory.
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, root / WEIGHTS)
+    """Write config and weights of a model, both in place of older ones at once; other files in the folder stay.
+
+    Raises:
+        NotWrittenError: if the disk does not take them.
+    """
+    with new_folder(Path(folder), keeps=lambda name: name not in (CONFIG, WEIGHTS)) as staged:
+        (staged / CONFIG).write_text(to_json_text(config_to_json(config), indent=2) + "\n", encoding="utf-8")
+        save_tensors(weights, staged / WEIGHTS)
 
 
 def read_config(folder: str | Path, config_class: type[Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json, to_json_text
+from tempovla.storage.lock import holding
+from tempovla.storage.tensors import disk_errors
+from tempovla.storage.whole import new_file
 from tempovla.timeline.model_folder import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
 
 NESTED = ("state_dict", "model", "module")
@@ -32,20 +36,27 @@ def convert_weights(folder: str | Path) -> list[Path]:
 
     Raises:
         ValueError: if there are no such weights, or safetensors already, or a file is missing, damaged or holds
-            something else than weights.
+            something else than weights, or another process converts them.
+        NotWrittenError: if the disk does not take them.
     """
     root = Path(folder)
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; give the folder of a transformers model with {PICKLE}")
+    with holding(root / WEIGHTS, "converts weights", remedy="let it end"):
+        return _converted(root)
+
+
+def _converted(root: Path) -> list[Path]:
     there = [name for name in (WEIGHTS, INDEX) if (root / name).exists()]
     if there:
         raise ValueError(f"{root / there[0]}: is there already, and needs no conversion; remove it to convert again")
     file_of = _parts(root)
     targets = dict(zip(file_of, _target_names(len(file_of)), strict=True))
-    staged: list[tuple[Path, Path]] = []
     weight_map: dict[str, str] = {}
     total_size = 0
-    try:
+    written = [root / name for name in targets.values()]
+    with ExitStack() as stack:
+        index_part = stack.enter_context(new_file(root / INDEX)) if len(file_of) > 1 else None  # in place last
         for source, names in file_of.items():
             weights = read_pickle(root / source)
             absent = sorted(names - weights.keys())
@@ -53,22 +64,16 @@ def convert_weights(folder: str | Path) -> list[Path]:
                 raise ValueError(
                     f"{root / source}: holds no weight {absent[0]!r}, but {PICKLE_INDEX} says so; copy the model again"
                 )
-            part = root / f".{targets[source]}.part"
-            staged.append((part, root / targets[source]))
-            save_file(dict(weights), part, metadata={"format": "pt"})
+            part = stack.enter_context(new_file(root / targets[source]))
+            with disk_errors():
+                save_file(dict(weights), part, metadata={"format": "pt"})
             weight_map |= dict.fromkeys(weights, targets[source])
             total_size += sum(value.numel() * value.element_size() for value in weights.values())
-        if len(file_of) > 1:
-            part = root / f".{INDEX}.part"
-            staged.append((part, root / INDEX))
+        if index_part is not None:
             index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
-            part.write_text(to_json_text(index, indent=2) + "\n", encoding="utf-8")
-        for part, target in staged:
-            part.replace(target)
-    finally:
-        for part, _ in staged:
-            part.unlink(missing_ok=True)
-    return [target for _, target in staged]
+            index_part.write_text(to_json_text(index, indent=2) + "\n", encoding="utf-8")
+            written.append(root / INDEX)
+    return written
 
 
 def read_pickle(path: Path) -> Mapping[str, Tensor]:

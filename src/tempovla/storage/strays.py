@@ -1,0 +1,28 @@
+"""Files that nobody means anything by: systems leave them in folders, and they neither count nor are removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LOCK_NAME = ".lock"
+"""Of the file that says who writes in a folder; see `lock.FolderLock`."""
+
+_NAMES = frozenset({LOCK_NAME, ".DS_Store", "Thumbs.db", "desktop.ini", ".directory", "lost+found"})
+_BEGINNINGS = ("._", ".nfs", ".fuse_hidden")
+
+
+def is_stray(name: str) -> bool:
+    """Whether a file of this name says nothing of what a folder holds."""
+    return name in _NAMES or name.startswith(_BEGINNINGS)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder is missing, or holds nothing but strays.
+
+    Raises:
+        OSError: if it is no folder, or may not be looked into.
+    """
+    try:
+        return all(is_stray(path.name) for path in folder.iterdir())
+    except FileNotFoundError:
+        return True
