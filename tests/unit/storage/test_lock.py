@@ -66,7 +66,7 @@ def test_a_damaged_lock_file_of_a_dead_owner_is_no_obstacle(tmp_path: Path) -> N
 
 
 def test_a_forked_child_does_not_hold_on_to_what_its_dead_parent_held(tmp_path: Path) -> None:
-    forks = HOLD.replace("time.sleep", "import os; child = os.fork(); os.write(1, b'%d\n' % child); time.sleep")
+    forks = HOLD.replace("time.sleep", "import os; child = os.fork(); os.write(1, b'%d\\n' % child); time.sleep")
     command = [sys.executable, "-c", forks, str(tmp_path / ".lock")]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
