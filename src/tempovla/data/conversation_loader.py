@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.conversations import Conversation
 from tempovla.data.errors import DatasetError
+from tempovla.data.identity import DataIdentity, evenly, files_of
 from tempovla.data.image_codec import decode_any_image
 from tempovla.data.loader import ResumableLoader
 from tempovla.data.sampler import MixtureSampler, SampleBatch
@@ -25,6 +28,9 @@ from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track
 from tempovla.transform.chat import ChatTokenizer
 from tempovla.transform.tokenize import PADDING
+
+SAMPLED_PICTURES = 2048
+"""How many pictures of a dataset of conversations are looked at when a run goes on."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,21 @@ class ConversationBatches:
         context = Context({}, now, (Task("", NO_BODY),) * count, torch.ones(count, dtype=torch.bool))
         return TimelineSample(context, future, batch.seed)
 
+    def identity(self) -> DataIdentity:
+        """Of the texts in ids, and of up to `SAMPLED_PICTURES` pictures, spread evenly."""
+        digest = hashlib.sha256()
+        for conversation in self.conversations:
+            digest.update(f"{len(conversation.ids)} {conversation.image is not None}:".encode())
+            digest.update(conversation.ids.tobytes())
+        facts = {"conversations": len(self.conversations), "texts": digest.hexdigest()}
+        pictures = sorted({conversation.image for conversation in self.conversations if conversation.image})
+        name = self.conversations[0].where.rpartition(":")[0]
+        chosen = [path for index in evenly(len(pictures), SAMPLED_PICTURES) if (path := pictures[index]).is_file()]
+        if not chosen:
+            return DataIdentity(name, facts)
+        root = Path(os.path.commonpath([path.parent for path in pictures]))
+        return DataIdentity(name, facts | {"pictures": len(pictures)}, files_of(root, chosen))
+
     def _picture(self, path: Path, where: str) -> NDArray[np.uint8]:
         square = self.cache.get(path)
         if square is None:
@@ -144,6 +165,7 @@ def conversation_loader(
         num_workers=num_workers,
         samples_per_epoch=samples,
         batches_per_epoch=math.ceil(samples / (batch_size * world_size)),
+        identities=lambda: [batches.identity()],
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_json
+from tempovla.data.identity import DataIdentity, identity_of
 from tempovla.data.joined_statistics import JoinedStatistics
 from tempovla.data.window import read_part, read_rows
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -131,12 +132,22 @@ class JoinedSource:
 
     def content_hash(self, keys: Collection[str]) -> str:
         """Of the source's streams that these keys are made of, and how; see `ContentHashing`."""
+        made, renamed, own = self._origins(keys)
+        content = content_hash(self.source, sorted(own))
+        return hash_json([content, made, renamed]) if made or renamed else content
+
+    def identity(self, keys: Collection[str]) -> DataIdentity:
+        """That of the source's streams that these keys are made of, and how."""
+        made, renamed, own = self._origins(keys)
+        return identity_of(self.source, sorted(own)).with_facts({"made of": {**renamed, **made}})
+
+    def _origins(self, keys: Collection[str]) -> tuple[dict[str, Any], dict[str, str], set[str]]:
+        """Of which parts streams are made, which are others under another name, and all that are read for them."""
         made = {key: [part.to_json() for part in self.joined[key]] for key in keys if key in self.joined}
         renamed = {key: self.renamed[key] for key in keys if key in self.renamed and key not in made}
         own = {key for key in keys if key not in made and key not in renamed}
         own |= {part.key for key in made for part in self.joined[key]} | {*renamed.values()}
-        content = content_hash(self.source, sorted(own))
-        return hash_json([content, made, renamed]) if made or renamed else content
+        return made, renamed, own
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ from tempovla.data.dataset_statistics import DatasetStatistics
 from tempovla.data.declared import is_flagged_depth, with_depth_unit
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
+from tempovla.data.identity import DataIdentity, evenly, files_of, stream_facts
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.tasks import KnownWords, RowTasks
@@ -31,6 +32,9 @@ from tempovla.timeline.task import Embodiment
 
 _NEEDED = ("timestamp", "episode_index")
 """Columns that training reads whatever the policy; besides, there are words, the state, the action and cameras."""
+
+_DESCRIPTIONS = ("info.json", "episodes.jsonl", "tasks.jsonl", "tasks.parquet", "modality.json")
+"""Files in ``meta/`` that decide what is read."""
 
 
 def open_dataset(
@@ -220,6 +224,33 @@ class LeRobotSource:
                 beside.update(hashlib.sha256(stored if isinstance(stored, bytes) else stored.tobytes()).digest())
         units = {key: depth.unit_m for key in sorted(keys) if (depth := self._feature(key).depth) is not None}
         return hash_json([places, beside.hexdigest(), *([units] if units else [])])
+
+    def identity(self, keys: Collection[str]) -> DataIdentity:
+        """Of the rows, of these cameras' videos, and of what ``meta/`` says but for statistics and notes.
+
+        Images that lie in files of their own are looked at in up to 64 episodes, at their beginnings and ends.
+
+        Raises:
+            OSError: if a file is gone.
+        """
+        meta, records = self.meta, self.meta.episodes
+        videos = [key for key in sorted(keys) if self._feature(key).dtype == "video"]
+        paths = {record.data_path for record in records} | {r.video(key).path for r in records for key in videos}
+        folder = meta.root / "meta"
+        paths |= {path for name in _DESCRIPTIONS if (path := folder / name).is_file()}
+        paths |= {*(folder / "episodes").glob("*/*.parquet")}
+        facts = stream_facts(self, keys) | {"default_instruction": meta.default_instruction}
+        depths = {key: self._feature(key).depth for key in sorted(keys)}
+        facts |= {"depth": {key: depth.unit_m for key, depth in depths.items() if depth is not None}}
+        images = [key for key in sorted(keys) if self._feature(key).dtype == "image"]
+        if images and (meta.root / "images").is_dir():
+            beside = hashlib.sha256()
+            for record, key in itertools.product([records[i] for i in evenly(len(records), 64)], images):
+                for step in evenly(record.length, 2):
+                    stored = self._columns.stored_picture(record, key, step)
+                    beside.update(stored if isinstance(stored, bytes) else stored.tobytes())
+            facts["images"] = beside.hexdigest()
+        return DataIdentity(self.name, facts, files_of(meta.root, paths))
 
     def task_at(self, episode: int) -> NDArray[np.int64]:
         """(length,) the `task_index` of each row, as the file has it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
+from tempovla.data.identity import DataIdentity, files_of, hash_of_arrays, stream_facts
 from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
 from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, LiberoImages
@@ -154,6 +156,17 @@ class LiberoHdf5Source:
         hashes = hash_files(demo.path for demo in self._demos)
         places = [[hashes[demo.path], demo.name] for demo in self._demos]
         return hash_json(places if self._images == "auto" else [self._images, places])
+
+    def identity(self, keys: Collection[str]) -> DataIdentity:
+        """Of the files, each with the numbers and words of its demonstrations, which are in memory."""
+        root = self.path.parent if self.path.is_file() else self.path
+        inside: dict[str, list[str]] = {}
+        for demo in self._demos:
+            words = [demo.name, demo.instruction, hash_of_arrays(demo.numbers)]
+            inside.setdefault(os.path.relpath(demo.path, root), []).append(hash_json(words))
+        digests = files_of(root, {demo.path for demo in self._demos})
+        files = {name: f"{digest}-{hash_json(inside.get(name))[:32]}" for name, digest in digests.items()}
+        return DataIdentity(self.name, stream_facts(self, keys) | {"data.libero_images": self._images}, files)
 
     def _require(self, key: str) -> None:
         if key not in self.streams:

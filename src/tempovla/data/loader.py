@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.identity import DataIdentity, data_record
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import MixtureSampler, SampleBatch
 from tempovla.data.window import read_rows
@@ -57,6 +58,7 @@ class ResumableLoader:
         num_workers: worker processes; 0 makes them in the process itself.
         samples_per_epoch: samples of one epoch, over all ranks.
         batches_per_epoch: batches of one epoch and rank.
+        identities: gives what the samples are read from, a dataset each.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ResumableLoader:
         num_workers: int,
         samples_per_epoch: int,
         batches_per_epoch: int,
+        identities: Callable[[], Sequence[DataIdentity]] = list,
     ) -> None:
         self._batches = _Batches(maker)
         self._sampler = sampler
@@ -74,6 +77,16 @@ class ResumableLoader:
         self._state = sampler.state_dict()
         self.samples_per_epoch = samples_per_epoch
         self.batches_per_epoch = batches_per_epoch
+        self._identities = identities
+
+    def data_identity(self) -> list[dict[str, Any]]:
+        """What the samples are read from, as plain JSON values; see `train.stream.KnowsItsData`."""
+        return data_record(self._identities())
+
+    def take_up_changed(self, state: Mapping[str, Any]) -> None:
+        """Go on after what a loader of other data has drawn, with the epoch of each dataset that follows."""
+        self._sampler.take_up_changed(dict(state))
+        self._state = self._sampler.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the order stands after the batches yielded so far; batches in the making do not count."""
@@ -164,6 +177,7 @@ class SampleLoader(ResumableLoader):
             num_workers=config.num_workers,
             samples_per_epoch=samples,
             batches_per_epoch=math.ceil(samples / (config.batch_size * world_size)),
+            identities=lambda: mixture.identities(keys),
         )
 
 

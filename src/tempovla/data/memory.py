@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tempovla.data import statistics
 from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
-from tempovla.data.fingerprint import content_hash, hash_arrays
+from tempovla.data.fingerprint import content_hash, hash_arrays, hash_json
+from tempovla.data.identity import DataIdentity, hash_of_arrays, identity_of, stream_facts
 from tempovla.data.joined import forms_of
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.parts import StreamPart
@@ -147,10 +148,18 @@ class MemorySource:
 
     def content_hash(self, keys: Collection[str]) -> str:
         """Of the arrays, and of which of their rows are read when; see `ContentHashing`."""
+        return hash_arrays(self._arrays(keys))
+
+    def identity(self, keys: Collection[str]) -> DataIdentity:
+        """Of the arrays and the words; there are no files."""
+        facts = {"words": hash_json(self._words), "contents": hash_of_arrays(self._arrays(keys))}
+        return DataIdentity(self.name, stream_facts(self, keys) | facts)
+
+    def _arrays(self, keys: Collection[str]) -> dict[str, NDArray]:
         arrays: dict[str, NDArray] = {"lengths": self._lengths}
         for part, table in {"values": self._values, "rows": self._rows, "fresh": self._fresh}.items():
             arrays |= {f"{part} {key}": table[key] for key in keys if key in table}
-        return hash_arrays(arrays)
+        return arrays
 
     def _require_episode(self, episode: int) -> None:
         if not 0 <= episode < len(self):
@@ -175,6 +184,7 @@ class StepSource(MemorySource):
         streams: what the streams hold: those of `source` as they are read, or others made from them.
         values: array (N, *F) by stream, over the N control steps of all episodes in order.
         valid: (N,) by stream.
+        made_from: streams of `source` that those are made from which it does not have.
     """
 
     def __init__(
@@ -183,11 +193,12 @@ class StepSource(MemorySource):
         streams: Mapping[str, StreamInfo],
         values: Mapping[str, NDArray],
         valid: Mapping[str, NDArray[np.bool_]],
+        made_from: Collection[str] = (),
     ) -> None:
         self.name, self.embodiment, self.statistics = source.name, source.embodiment, source.statistics
         self.recording = dict(source.recording)
         self.streams = dict(streams)
-        self._source, self._values = source, dict(values)
+        self._source, self._values, self._made_from = source, dict(values), tuple(made_from)
         self._infos = [source.episode(i) for i in range(len(source))]
         self._lengths = np.array([info.length for info in self._infos], dtype=np.int64)
         self._starts = np.cumsum(self._lengths) - self._lengths
@@ -203,6 +214,11 @@ class StepSource(MemorySource):
         if key in self._source.streams:
             return self._source.timestamps(episode, key)
         return super().timestamps(episode, key)
+
+    def identity(self, keys: Collection[str]) -> DataIdentity:
+        """That of the source, as far as it was read for these streams."""
+        own = {key for key in keys if key in self._source.streams}
+        return identity_of(self._source, own | {*self._made_from})
 
     def forms(self, key: str) -> tuple[tuple[StreamPart, ...], ...]:
         """Forms in which raw observations hold a stream that the source joined; see `Joining`."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.errors import DatasetError, unknown_stream
+from tempovla.data.identity import DataIdentity, identity_of
 from tempovla.data.memory import preload
 from tempovla.timeline.source import EpisodeSource
 from tempovla.timeline.window import Window
@@ -100,6 +101,10 @@ class Mixture:
                 if source.streams[key].kind == "action":
                     for episode in episodes.tolist():
                         source.read(episode, key, (0,))
+
+    def identities(self, keys: Collection[str]) -> list[DataIdentity]:
+        """What each source is read from."""
+        return [identity_of(source, self._keys(index, keys)) for index, source in enumerate(self.sources)]
 
     def preloaded(self, keys: Collection[str], max_bytes: int) -> Mixture:
         """The same samples, with the sources that fit held in memory; `max_bytes` is shared among them."""

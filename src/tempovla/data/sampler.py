@@ -85,6 +85,23 @@ class MixtureSampler:
                 )
         self._drawn = np.array(state["drawn"], dtype=np.int64)
 
+    def take_up_changed(self, state: dict[str, Any]) -> None:
+        """Go on where a sampler of other data was: each source begins the epoch after the one that it was in.
+
+        Raises:
+            ValueError: if that one had another number of sources or another seed.
+        """
+        if len(state["lengths"]) != len(self._lengths) or state["seed"] != self._seed:
+            raise ValueError(
+                f"sampler: {len(self._lengths)} datasets and seed {self._seed}, but {len(state['lengths'])} and "
+                f"{state['seed']} in the checkpoint; resume with as many and the same, or start a new run"
+            )
+        if tuple(state["lengths"]) == self._lengths:
+            self._drawn = np.array(state["drawn"], dtype=np.int64)
+            return
+        epochs = [-(-drawn // length) for drawn, length in zip(state["drawn"], state["lengths"], strict=True)]
+        self._drawn = np.array(epochs, dtype=np.int64) * np.array(self._lengths, dtype=np.int64)
+
     def __iter__(self) -> Iterator[SampleBatch]:
         while True:
             position = int(self._drawn.sum())

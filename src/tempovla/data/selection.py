@@ -16,6 +16,7 @@ from tempovla.data.byte_cache import ByteCache, Caching
 from tempovla.data.dataset_statistics import LazyStatistics
 from tempovla.data.errors import DatasetError, OutOfRangeError
 from tempovla.data.fingerprint import content_hash, hash_json
+from tempovla.data.identity import DataIdentity, identity_of
 from tempovla.data.window import read_part, read_rows
 from tempovla.data.words import episode_words
 from tempovla.timeline.parts import StreamPart
@@ -106,6 +107,11 @@ class Selection:
     def content_hash(self, keys: Collection[str]) -> str:
         """Of the source's contents and the choice; see `ContentHashing`."""
         return hash_json([content_hash(self._source, keys), self._episodes.tolist(), self._max_length])
+
+    def identity(self, keys: Collection[str]) -> DataIdentity:
+        """That of the source, and the choice."""
+        chosen = {"episodes": len(self), "chosen episodes": hash_json(self._episodes.tolist())}
+        return identity_of(self._source, keys).with_facts(chosen | {"data.max_len_data": self._max_length})
 
     @property
     def name(self) -> str:

@@ -97,6 +97,7 @@ def encode(
         },
         {ACTION_KEY: action, ENCODING_KEY: encodings.z},
         {ACTION_KEY: action_valid, ENCODING_KEY: encodings.valid},
+        [window.key for window in _observed(policy)],
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.storage.json_files import write_json
+from tempovla.train.cost import cpu_seconds
 
 LOGGER = logging.getLogger(__name__)
 
@@ -77,9 +77,3 @@ class StageLog:
 
     def _save(self) -> None:
         write_json(self.path, self.stages)
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and its ended children [s]."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system

@@ -15,10 +15,11 @@ RESUMABLE_CHANGES = frozenset(
         "parallel",
         "patience",
         "extend",
+        "accept_changed_data",
     }
 )
 """Fields that may differ when a run is resumed: they do not change what is learned in a step, but for rounding; and
-`extend`, which says what may differ besides."""
+`extend` and `accept_changed_data`, which say what may differ besides."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class TrainConfig:
         extend: what becomes of the learning rate where a checkpoint's run gets more steps than it was planned for:
             `continue` follows the cosine of the longer run from here on, as if it had been planned so; `restart` warms
             up again and follows a cosine of its own over the steps that are left. None refuses another length.
+        accept_changed_data: go on from a checkpoint though the dataset is not the one that it has learned from; which
+            data were learned from, and from which step on, is kept in the checkpoint.
     """
 
     num_epochs: int = 1000
@@ -76,6 +79,7 @@ class TrainConfig:
     parallel: Literal["ddp", "fsdp"] = "ddp"
     patience: int | None = None
     extend: Literal["continue", "restart"] | None = None
+    accept_changed_data: bool = False
 
     def __post_init__(self) -> None:
         counts = ("num_epochs", "train_steps", "batch_size", "gradient_accumulation", "log_interval")

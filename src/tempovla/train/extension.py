@@ -27,8 +27,12 @@ def without_length(identity: Mapping[str, Any], follows_length: Collection[str])
         identity: see `train.resume.run_identity`.
         follows_length: dotted names of other entries that are computed from the length.
     """
-    names = [name.split(".") for name in (*LENGTH, *follows_length)]
-    return _without(identity, names)
+    return without_entries(identity, (*LENGTH, *follows_length))
+
+
+def without_entries(identity: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The identity of a run without the entries of these dotted names."""
+    return _without(identity, [name.split(".") for name in names])
 
 
 def _without(entries: Mapping[str, Any], names: Collection[Collection[str]]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The protocol of a stream of batches."""
+"""The protocols of a stream of batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tempovla.timeline import TimelineSample
 
@@ -38,4 +38,23 @@ class BatchStream(Protocol):
 
         Raises:
             ValueError: if it was saved over another dataset, order or batch size.
+        """
+
+
+@runtime_checkable
+class KnowsItsData(Protocol):
+    """A stream that knows what its batches are read from, so that a run which goes on can tell whether that changed."""
+
+    def data_identity(self) -> list[dict[str, Any]]:
+        """A dataset each, as plain JSON values: `name`, for messages, `facts`, and `files`, digest by name.
+
+        Raises:
+            OSError: if a file is gone.
+        """
+
+    def take_up_changed(self, state: Mapping[str, Any]) -> None:
+        """Go to a position that was saved over other data, as near as may be.
+
+        Raises:
+            ValueError: if that cannot be.
         """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from tempovla.train.backward import LossGraph, backward
 from tempovla.train.calendar import Calendar
 from tempovla.train.checkpoint import BEST, LATEST, REMEDY, Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
+from tempovla.train.cost import cpu_seconds
+from tempovla.train.data_history import DataHistory, without_data
 from tempovla.train.ema import WeightEma
 from tempovla.train.extension import check_extends, is_extended, without_length
 from tempovla.train.finite import DivergedError, NonFiniteLossError, exploded_tensor, non_finite_figure
@@ -42,7 +44,7 @@ from tempovla.train.progress import TrainingProgress
 from tempovla.train.resume import check_resumable, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.seeding import seed_draws
-from tempovla.train.stream import BatchStream
+from tempovla.train.stream import BatchStream, KnowsItsData
 from tempovla.train.validation import validation_losses
 from tempovla.train.watch import Watch
 
@@ -148,9 +150,10 @@ class Trainer:
         self.total_steps = self.calendar.total_steps
         self.train_step = self.schedule_start = self.stale_validations = 0
         self.lowest_loss = math.inf
+        self.data = DataHistory(batches)
         self.interval = IntervalFigures()
         self.metrics: dict[str, float] = {}
-        self._cpu_base_s = -_cpu_seconds()
+        self._cpu_base_s = -cpu_seconds()
 
     def start(self, resume: str | Path | None, follows_length: Collection[str] = ()) -> None:
         """Begin anew, or take up a checkpoint."""
@@ -172,18 +175,24 @@ class Trainer:
         extended = is_extended(str(folder), record, self.config, self.total_steps)
         if extended:
             saved, current = (without_length(identity, follows_length) for identity in (saved, current))
+        if not self.data.reads_the_same(record):  # such as other cameras, which a setting says
+            check_resumable(str(folder), saved, current, weights, live)
+        is_changed = self.data.take_up(str(folder), record, self.config.accept_changed_data)
+        if is_changed:
+            saved, current = (without_data(identity, follows_length) for identity in (saved, current))
         check_resumable(str(folder), saved, current, weights, live)
         exploded = exploded_tensor(checkpoint.tensors)
         if exploded is not None:
             raise ValueError(f"{folder}: {exploded}; resume from an earlier checkpoint, or start a new run")
-        self.batches.load_state_dict(record["batches"])
+        self._take_position(record["batches"], is_changed)
         self.policy.load_state_dict({name: scattered(value, live[name]) for name, value in weights.items()})
         load_optimizer_tensors(self.optimizer, self.policy, checkpoint.part("optimizer"))
         if self.ema is not None:
             self.ema.load(checkpoint.part("average"))
         self.train_step = record["train_step"]
-        self.lowest_loss = math.inf if record["lowest_loss"] is None else record["lowest_loss"]
-        self.stale_validations = 0 if extended else record.get("stale_validations", 0)
+        has_best = record["lowest_loss"] is not None and not is_changed  # losses on other data are not comparable
+        self.lowest_loss = record["lowest_loss"] if has_best else math.inf
+        self.stale_validations = 0 if extended or is_changed else record.get("stale_validations", 0)
         restarts = extended and self.config.extend == "restart"
         self.schedule_start = self.train_step if restarts else record.get("schedule_start", 0)
         self.interval.sums, self.metrics = dict(record["interval"]), dict(record["metrics"])
@@ -191,6 +200,13 @@ class Trainer:
         if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
             self.watch.load_state_dict(record["watch"])
         LOGGER.info("%s: going on from step %d of %d (%s)", self.phase, self.train_step, self.total_steps, folder)
+
+    def _take_position(self, state: Mapping[str, Any], is_changed: bool) -> None:
+        """Go to the checkpoint's place in the order of the data, of changed ones to the beginning of an epoch."""
+        if is_changed and isinstance(self.batches, KnowsItsData):
+            self.batches.take_up_changed(state)
+        else:
+            self.batches.load_state_dict(state)
 
     def _identity(self) -> dict[str, object]:
         facts = {
@@ -247,7 +263,7 @@ class Trainer:
             self.metrics,
             (self.run_dir / LATEST).resolve(),
             best if best.exists() else None,
-            self._cpu_base_s + _cpu_seconds(),
+            self._cpu_base_s + cpu_seconds(),
         )
 
     def step(self, samples: list[TimelineSample], stop: StopRequest) -> bool:
@@ -328,7 +344,7 @@ class Trainer:
 
     def _interval_figures(self) -> dict[str, float]:
         """What is logged since it last was."""
-        lr, cpu_s = self.optimizer.param_groups[0]["lr"], self._cpu_base_s + _cpu_seconds()
+        lr, cpu_s = self.optimizer.param_groups[0]["lr"], self._cpu_base_s + cpu_seconds()
         return self.interval.take() | {"lr": lr, "cpu_s": cpu_s}
 
     def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
@@ -370,7 +386,8 @@ class Trainer:
                 "schedule_start": self.schedule_start,
                 "interval": self.interval.sums,
                 "metrics": self.metrics,
-                "cpu_seconds": self._cpu_base_s + _cpu_seconds(),
+                **self.data.to_json(),
+                "cpu_seconds": self._cpu_base_s + cpu_seconds(),
             }
             if self.watch is not None:
                 record["watch"] = dict(self.watch.state_dict())
@@ -380,9 +397,3 @@ class Trainer:
                 self.checkpoints.save(self.train_step, bundle, Checkpoint(record, tensors), links)
         else:
             distributed.follow_first()
-
-
-def _cpu_seconds() -> float:
-    """CPU time of this process and its ended children [s]."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system

@@ -1,0 +1,14 @@
+"""Where what can be computed again is kept for the next time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CACHE_VARIABLE = "TEMPOVLA_CACHE"
+"""Environment variable: the folder; by default `~/.cache/tempovla`."""
+
+
+def cache_folder() -> Path:
+    """The folder, which need not exist."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tempovla")

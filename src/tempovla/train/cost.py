@@ -1,0 +1,11 @@
+"""What a run costs."""
+
+from __future__ import annotations
+
+import os
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and its ended children [s]."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
