@@ -63,8 +63,8 @@ def extend(path: Path, random: Random) -> str:
 
 
 def grow(path: Path, random: Random) -> str:
-    os.truncate(path, 6 << 30)  # a hole, which takes no room
-    return "6 GB of zeros"
+    os.truncate(path, 1_500_000_000)  # a hole, which takes no room
+    return "1.5 GB of zeros"
 
 
 def remove(path: Path, random: Random) -> str:

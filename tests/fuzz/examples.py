@@ -239,7 +239,7 @@ EXAMPLES: dict[str, Example] = {
                 "1",
             ),
         ),
-        ("checkpoint/*", "checkpoint/**/*", "recipe.yaml"),
+        ("checkpoint/*", "checkpoint/**/*"),
     ),
     "exported": Example(
         _exported,

@@ -13,10 +13,11 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempovla import __version__
-from tempovla.storage.json_files import to_json_text
+from tempovla.storage.json_files import read_text, to_json_text
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -80,6 +81,7 @@ EXTRA_OF_MODULE = {
 }
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130
+MOST_CONFIG_BYTES = 16 << 20
 LONGEST_LINE = 1_500
 """Characters of an error: a file may say a megabyte where a name belongs."""
 
@@ -156,17 +158,38 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
 
     module = importlib.import_module(COMMANDS[name][0])
     parser = module.build(name, COMMANDS[name][1])
+    config = config_file(arguments)
+    if config is not None:
+        read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
     try:
         args = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise ValueError(f"{explain(str(error), parser, arguments)}; see `tempovla {name} --help`") from error
+    try:
+        given = parser.instantiate(args)
+    except ValueError as error:
+        keys = re.findall(r"([\w.]+)=", str(error))
+        if config is None or str(config) in str(error) or is_on_command_line(keys, arguments):
+            raise
+        raise ValueError(f"{config}: {error}") from error
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
     set_up_logging(debug, quiet=not is_main)
-    outcome = module.run(parser.instantiate(args))
+    outcome = module.run(given)
     as_json = getattr(args, "json", False) is True
     if is_main:
         write(to_json_text(outcome.data, indent=2) if as_json else outcome.text)
     return 0
+
+
+def config_file(arguments: Sequence[str]) -> Path | None:
+    """The config that a command line names, where there is such a file."""
+    found = re.search(r"--config[= ](\S+)", " ".join(arguments))
+    return Path(found[1]) if found and os.path.lexists(found[1]) else None
+
+
+def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:
+    """Whether one of these keys is given there, so that a complaint about it is not about the config."""
+    return any(key.rsplit(".", 1)[-1] in _underscored(word) for key in keys for word in arguments)
 
 
 def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> str:
@@ -179,9 +202,9 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     message = message.replace("Parser key ", "").rstrip(".")
     keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message)
     named = [_underscored(key) for groups in keys for key in groups if key]
-    config = re.search(r"--config[= ](\S+)", " ".join(arguments))
-    if config and not any(key.rsplit(".", 1)[-1] in _underscored(word) for key in named for word in arguments):
-        message = f"{config[1]}: {message}"
+    config = config_file(arguments)
+    if config and str(config) not in message and not is_on_command_line(named, arguments):
+        message = f"{config}: {message}"
     known = [option[2:] for option in parser._option_string_actions if option[:2] == "--"]
     options = {_underscored(option): option for option in known}
     for key in reversed(named):

@@ -14,10 +14,18 @@ from tempovla.data.availability import is_list, plain_type
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.column_values import BadColumnError, nested, numbers, plain_array
 from tempovla.data.errors import DatasetError
-from tempovla.data.image_codec import check_encoded, decode_depth, decode_image, metres, rgb_of_numbers
+from tempovla.data.image_codec import (
+    MOST_PICTURE_BYTES,
+    check_encoded,
+    decode_depth,
+    decode_image,
+    metres,
+    rgb_of_numbers,
+)
 from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.parquet import open_parquet, read_columns, read_present
 from tempovla.data.picture_scale import full_brightness
+from tempovla.storage.json_files import read_bytes
 
 _LONGEST_PATH = 200
 """Characters; file systems allow 255 bytes a name."""
@@ -209,7 +217,7 @@ class Columns:
         for folder in (self._meta.root, path.parent):
             for place in (folder / name, folder / name.replace("\\", "/")):
                 if place.is_file():
-                    return place.read_bytes()
+                    return read_bytes(place, remedy="copy it again", error=DatasetError, most_bytes=MOST_PICTURE_BYTES)
         raise DatasetError(
             f"{self._meta.root / name}: missing, though {path} row {row} refers to it; copy the dataset again"
         )

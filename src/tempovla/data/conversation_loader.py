@@ -18,9 +18,10 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.conversations import Conversation
 from tempovla.data.errors import DatasetError
 from tempovla.data.identity import DataIdentity, evenly, files_of
-from tempovla.data.image_codec import decode_any_image
+from tempovla.data.image_codec import MOST_PICTURE_BYTES, decode_any_image
 from tempovla.data.loader import ResumableLoader
 from tempovla.data.sampler import MixtureSampler, SampleBatch
+from tempovla.storage.json_files import read_bytes
 from tempovla.timeline.bodies import NO_BODY
 from tempovla.timeline.keys import CUT_KEY, LEARNED_KEY, PICTURE_KEY, TEXT_KEY
 from tempovla.timeline.sample import Context, TimelineSample
@@ -139,9 +140,9 @@ class ConversationBatches:
         square = self.cache.get(path)
         if square is None:
             try:
-                encoded = path.read_bytes()
-            except OSError as error:
-                raise DatasetError(f"{where}: image {path}: not readable ({error.strerror}); add it again") from None
+                encoded = read_bytes(path, remedy="add it again", most_bytes=MOST_PICTURE_BYTES)
+            except ValueError as error:
+                raise DatasetError(f"{where}: image {error}") from None
             square = self.fit(decode_any_image(encoded, f"{where}: image {path}"))
             self.cache.put(path, square)
         return square

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.layout import BOOKKEEPING, DatasetMeta, Depth, DepthCode, Feature
+from tempovla.data.layout import BOOKKEEPING, MOST_PIXELS, DatasetMeta, Depth, DepthCode, Feature
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 DEPTH_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
@@ -143,6 +143,8 @@ def _feature(key: str, entry: Any) -> Feature:
         raise ValueError(f"declares {key!r} as text, which no stream holds; encode it as numbers to read it")
     shape = _shape(key, entry)
     info, flagged = _picture_info(entry), is_flagged_depth(entry)
+    if math.prod(shape) > 3 * MOST_PIXELS:
+        raise ValueError(f"gives {key!r} the shape {list(shape)}, more than any camera or sensor has; correct it")
     if dtype in _PICTURE_DTYPES or dtype == "depth":
         if not flagged and dtype != "depth":
             axis = _channel_axis(shape, entry.get("names"), (1, 3))

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.layout import Depth, Feature
+from tempovla.data.layout import MOST_PIXELS, Depth, Feature
 
 _RGB_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr")
 """Pillow's names of what becomes RGB of 8 bits without loss; grey becomes equal channels, transparency is dropped."""
 _DEPTH_MODES = ("I;16", "I;16L", "I;16B", "I", "F")
 _BROKEN = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
+MOST_PICTURE_BYTES = 256 << 20
+"""Of an encoded picture; that is more than so many pixels take as they are."""
 _TOP_LEVEL = 4095
 """The brightest of 12 bits."""
 _PNG_START, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
@@ -35,22 +37,30 @@ def decode_image(encoded: bytes, shape: tuple[int, ...], where: str) -> NDArray[
     Raises:
         DatasetError: if it cannot be decoded, is not of the declared shape, or is no RGB or grey picture of 8 bits.
     """
-    image = decode_any_image(encoded, where)
+    image = decode_any_image(encoded, where, sides=shape[:2])
     _check_shape(image.shape, shape, where)
     return image
 
 
-def decode_any_image(encoded: bytes, where: str) -> NDArray[np.uint8]:
+def decode_any_image(encoded: bytes, where: str, sides: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
     """Encoded picture of any size to (H, W, 3) uint8 RGB, turned as its EXIF orientation says, as LeRobot reads it.
 
+    Args:
+        encoded: the file's bytes.
+        where: it lies, for messages.
+        sides: its height and width, in either order, if they are known; another picture is not decoded.
+
     Raises:
-        DatasetError: if it cannot be decoded, or is no RGB or grey picture of 8 bits.
+        DatasetError: if it cannot be decoded, has other sides or very many pixels, or is no RGB or grey picture of
+            8 bits.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of Pillow, about what transparency is dropped
             image = _open(encoded, where)
             _check_rgb(image, encoded, where)
+            if sides is not None and sorted(image.size) != sorted(sides):  # before memory is taken for its pixels
+                _check_shape((image.height, image.width, 3), (*sides, 3), where)
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except _BROKEN as error:
         raise _damaged(error, where) from None
@@ -65,6 +75,8 @@ def decode_depth(encoded: bytes, feature: Feature, where: str) -> NDArray[np.flo
     try:
         image = _open(encoded, where)
         _check_depth(image, where)
+        if sorted(image.size) != sorted(feature.shape[:2]):
+            _check_shape((image.height, image.width, 1), feature.shape, where)
         stored = np.array(ImageOps.exif_transpose(image))[..., None]
     except _BROKEN as error:
         raise _damaged(error, where) from None
@@ -185,12 +197,18 @@ def _open(encoded: bytes, where: str) -> Image.Image:
     if not isinstance(encoded, bytes):
         raise DatasetError(f"{where}: no picture but {type(encoded).__name__}; copy the dataset again")
     try:
-        return Image.open(io.BytesIO(encoded))
+        image = Image.open(io.BytesIO(encoded))
     except UnidentifiedImageError:
         raise DatasetError(
             f"{where}: damaged image ({len(encoded)} bytes that begin with {encoded[:8]!r}, as no PNG or JPEG does); "
             "store encoded pictures, or copy the dataset again"
         ) from None
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise DatasetError(
+            f"{where}: a picture of {height} x {width} pixels, and at most {MOST_PIXELS:,} are read; make it smaller"
+        )
+    return image
 
 
 def _check_rgb(image: Image.Image, encoded: bytes, where: str) -> None:

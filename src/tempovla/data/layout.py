@@ -15,6 +15,9 @@ from tempovla.storage.json_files import read_json
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every LeRobot dataset has and that its writer fills in by itself."""
 
+MOST_PIXELS = 50_000_000
+"""More than a picture of any robot's camera has; a small file may declare thousands of times as many."""
+
 VERSIONS = {(2, 0): "v2.1", (2, 1): "v2.1", (3, 0): "v3.0"}
 """Which layout of files a `codebase_version` means."""
 

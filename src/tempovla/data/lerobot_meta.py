@@ -20,7 +20,7 @@ from tempovla.data.layout import (
 )
 from tempovla.data.numbers import count
 from tempovla.data.numbers import number as finite_number
-from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.parquet import open_parquet, read_rows
 from tempovla.data.tasks import task_map, tasks_of_episode
 from tempovla.storage.json_files import read_json, read_json_lines, visible
 
@@ -183,7 +183,7 @@ def _tasks_v30(root: Path) -> dict[int, str] | None:
     if not path.is_file():
         return None
     number, words = _task_columns(path)
-    rows = read_columns(path, [number, words]).to_pylist()
+    rows = read_rows(path, [number, words])
     return task_map([(row[number], row[words]) for row in rows], path)
 
 
@@ -225,7 +225,7 @@ def _episodes_v30(
     for path in _episode_files(root):
         with open_parquet(path) as file:
             told = [name for name in ("tasks",) if name in file.schema_arrow.names]
-        table = read_columns(path, columns + told).to_pylist()
+        table = read_rows(path, columns + told)
         rows += [(f"{path}: row {number}", row) for number, row in enumerate(table)]
     records = []
     misplaced: dict[str, str] = {}

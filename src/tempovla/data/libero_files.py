@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.hdf5_bounds import refuse_unstored
 from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
@@ -29,6 +30,7 @@ from tempovla.data.libero_layout import (
 )
 from tempovla.data.words import has_words
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, parse_json, visible
+from tempovla.storage.paths import regular_file
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -227,6 +229,7 @@ def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:
     for demo in demos[:_LOOKED_AT]:
         states = data[demo.name].get("states")
         if isinstance(states, h5py.Dataset) and _are_states(states, demo.length):
+            refuse_unstored(f"{demo.path}: {demo.name}: states", states)
             simulated, observed = states[:, 1:8], demo.numbers[STATE_KEY][:, :7]
             with_row.append(np.abs(simulated[:-1] - observed[:-1]))
             with_next.append(np.abs(simulated[1:] - observed[:-1]))
@@ -246,8 +249,7 @@ def open_hdf5(path: Path) -> h5py.File:
     Raises:
         DatasetError: if there is none, or it is none of HDF5's or damaged.
     """
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file; copy the dataset again")
+    regular_file(path, remedy="copy the dataset again", error=DatasetError)
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
@@ -307,6 +309,7 @@ def _dataset(where: str, demo: h5py.Group, key: str) -> h5py.Dataset:
         )
     if dataset.shape is None:
         raise DatasetError(f"{where}: {key} is empty, not even of length 0; leave the file out, or record it again")
+    refuse_unstored(f"{where}: {key}", dataset)
     return dataset
 
 

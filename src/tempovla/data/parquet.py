@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempovla.data.errors import DatasetError
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem
+from tempovla.storage.paths import regular_file
+
+MOST_DENSE = 100
+"""How many bytes in memory one of a file may become."""
+_NOT_WORTH_A_LOOK_BYTES = 64 << 20
+_WIDEST_BYTES = 8
+_FEW_ROWS, _BATCH_ROWS = 100_000, 256
+_MOST_ROW_BYTES = 256 << 20
+"""Of a table that tells of episodes or tasks; a million episodes take less."""
 
 
 class MissingColumnError(DatasetError):
@@ -23,6 +33,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         DatasetError: if the file is missing or truncated.
     """
     try:
+        if path.exists():
+            regular_file(path, remedy="copy it again", error=DatasetError)
         return pq.ParquetFile(path)
     except FileNotFoundError:
         raise DatasetError(f"{path}: missing, though the metadata refer to it; copy the dataset again") from None
@@ -39,20 +51,91 @@ def read_columns(path: Path, columns: Sequence[str], row_groups: Sequence[int] |
         DatasetError: if the file is missing, truncated or lacks a column.
     """
     with open_parquet(path) as file:
-        missing = [key for key in columns if key not in file.schema_arrow.names]
-        if missing:
-            have = ", ".join(file.schema_arrow.names[:12])
-            raise MissingColumnError(
-                f"{path}: no column {missing[0]!r} (it has {have}); add it, or copy the dataset again"
-            )
-        for key in columns:
-            if file.schema_arrow.names.count(key) > 1:
-                raise DatasetError(several_columns(path, key, file.schema_arrow))
+        _refuse_missing(path, file.schema_arrow, columns)
         groups = range(file.num_row_groups) if row_groups is None else row_groups
+        _refuse_dense(path, file.metadata, columns, groups)
         try:
             return file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path}: damaged parquet file ({first_line(error)}); copy it again") from None
+            raise _damaged(path, error) from None
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a small table, such as that of the episodes, one mapping of columns each.
+
+    Raises:
+        DatasetError: if the file is missing, truncated, lacks a column, or has more rows or longer texts than a file of
+            its size tells of.
+    """
+    with open_parquet(path) as file:
+        _refuse_missing(path, file.schema_arrow, columns)
+        count, size = file.metadata.num_rows, path.stat().st_size
+        if count > max(_FEW_ROWS, size):
+            raise DatasetError(f"{path}: has {count:,} rows in {size:,} bytes, most of them equal; copy it again")
+        rows: list[dict[str, Any]] = []
+        taken = 0
+        try:
+            if count * _text_bytes(file.metadata) <= _NOT_WORTH_A_LOOK_BYTES:  # however often each text is repeated
+                return file.read(columns=list(columns), use_threads=False).to_pylist()
+            for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+                taken += sum(_bytes_as_rows(column) for column in batch.columns)
+                if taken > _MOST_ROW_BYTES:
+                    raise DatasetError(
+                        f"{path}: more than {_MOST_ROW_BYTES:,} bytes of text in {len(rows)} rows; shorten it, or copy "
+                        "the file again"
+                    )
+                rows += batch.to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise _damaged(path, error) from None
+        return rows
+
+
+def _text_bytes(footer: pq.FileMetaData) -> int:
+    """Of all texts in a file, those that many rows share counted once."""
+    groups = map(footer.row_group, range(footer.num_row_groups))
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.physical_type.endswith("BYTE_ARRAY"))
+
+
+def _bytes_as_rows(column: pa.Array) -> int:
+    """Memory that values take once each row has its own, also where the file stores one for many rows."""
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = column.flatten()
+    if pa.types.is_dictionary(column.type):
+        longest = column.dictionary.nbytes
+        return longest * len(column)
+    return column.nbytes
+
+
+def _refuse_missing(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+    missing = [key for key in columns if key not in schema.names]
+    if missing:
+        have = ", ".join(schema.names[:12])
+        raise MissingColumnError(f"{path}: no column {missing[0]!r} (it has {have}); add it, or copy the dataset again")
+    for key in columns:
+        if schema.names.count(key) > 1:
+            raise DatasetError(several_columns(path, key, schema))
+
+
+def _refuse_dense(path: Path, footer: pq.FileMetaData, columns: Collection[str], groups: Iterable[int]) -> None:
+    """Refuse equal values without end, which take a few bytes in a file and gigabytes in memory.
+
+    A recording is never that dull: all its columns together, not only one of them, would have to be so.
+    """
+    wanted = set(columns)
+    values = sum(
+        chunk.num_values
+        for group in groups
+        for chunk in map(footer.row_group(group).column, range(footer.num_columns))
+        if chunk.path_in_schema.split(".")[0] in wanted or chunk.path_in_schema in wanted
+    )
+    taken, size = values * _WIDEST_BYTES, path.stat().st_size
+    if taken > max(_NOT_WORTH_A_LOOK_BYTES, MOST_DENSE * size):
+        raise DatasetError(f"{path}: {values:,} values in a file of {size:,} bytes, most of them equal; copy it again")
+
+
+def _damaged(path: Path, error: BaseException) -> DatasetError:
+    return DatasetError(f"{path}: damaged parquet file ({first_line(error)}); copy it again")
 
 
 def read_present(path: Path, columns: Collection[str]) -> dict[str, pa.ChunkedArray]:
@@ -64,6 +147,7 @@ def read_present(path: Path, columns: Collection[str]) -> dict[str, pa.ChunkedAr
     with open_parquet(path) as file:
         names = file.schema_arrow.names
         present = [key for key in dict.fromkeys(columns) if names.count(key) == 1]
+        _refuse_dense(path, file.metadata, present, range(file.num_row_groups))
         try:
             table = file.read(columns=present, use_threads=False)
         except (pa.ArrowException, OSError):  # whoever reads a damaged one is told so

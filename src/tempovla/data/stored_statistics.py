@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta, Feature
-from tempovla.data.parquet import open_parquet, read_columns
+from tempovla.data.parquet import open_parquet, read_rows
 from tempovla.data.statistics import NAMES, Statistic, aggregate
 from tempovla.storage.json_files import read_json, read_json_lines
 
@@ -173,7 +173,7 @@ def _rows_v30(root: Path) -> list[tuple[int, Mapping[str, Any]]]:
     for path in sorted((root / "meta" / "episodes").glob("*/*.parquet")):
         with open_parquet(path) as file:
             columns = [name for name in file.schema_arrow.names if name.startswith("stats/") and name.count("/") > 1]
-        for row in read_columns(path, ["episode_index", *columns]).to_pylist():
+        for row in read_rows(path, ["episode_index", *columns]):
             index, entry = row.pop("episode_index"), dict[str, dict[str, Any]]()
             for column, value in row.items():
                 key, name = column.removeprefix("stats/").rsplit("/", 1)

@@ -18,7 +18,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.layout import DatasetMeta, EpisodeRecord
 from tempovla.data.numbers import whole_number
 from tempovla.data.parquet import MissingColumnError, single_value
-from tempovla.data.words import has_words
+from tempovla.data.words import LONGEST_WORDS, has_words
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,6 +40,11 @@ def task_map(entries: Iterable[tuple[Any, Any]], path: Path) -> dict[int, str]:
             raise DatasetError(f"{path}: entry {number} has task_index {given!r}; write a whole number")
         if words is not None and not isinstance(words, str):
             raise DatasetError(f"{path}: task {index} is {words!r}, not text; write the instruction there")
+        if words is not None and len(words) > LONGEST_WORDS:
+            raise DatasetError(
+                f"{path}: task {index} is a text of {len(words):,} characters, {words[:40]!r}...; shorten it to "
+                f"{LONGEST_WORDS:,} at the most"
+            )
         if tasks.get(index, words or "") != (words or ""):
             raise DatasetError(
                 f"{path}: task_index {index} stands for {tasks[index]!r} and for {words!r}; give one of them another "
@@ -59,6 +64,11 @@ def tasks_of_episode(given: Any, where: str) -> tuple[str | int, ...]:
     for item in given if isinstance(given, list) else [given]:
         index = whole_number(item) if not isinstance(item, str) else None
         if isinstance(item, str):
+            if len(item) > LONGEST_WORDS:
+                raise DatasetError(
+                    f"{where}: 'tasks' holds a text of {len(item):,} characters, {item[:40]!r}...; shorten it to "
+                    f"{LONGEST_WORDS:,} at the most"
+                )
             found.append(item)
         elif index is not None:
             found.append(index)

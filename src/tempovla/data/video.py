@@ -18,9 +18,11 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.layout import MOST_PIXELS
 from tempovla.data.parquet import first_line
 from tempovla.data.video_index import VideoIndex, build_index
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem
+from tempovla.storage.paths import regular_file
 
 JITTER = 0.1
 """How far a frame of a regular video may lie off its even place, in frame periods."""
@@ -44,6 +46,8 @@ class VideoFile:
 
     def __init__(self, path: Path, index: VideoIndex | None = None) -> None:
         self.path = path
+        if Path(path).exists():
+            regular_file(Path(path), remedy="copy the dataset again", error=DatasetError)
         try:
             self._open()
             self.index = index or build_index(path, self._container, self._stream)
@@ -177,6 +181,14 @@ class VideoFile:
     def _open(self) -> None:
         self._container = av.open(str(self.path))
         self._stream = _main_stream(self.path, self._container.streams.video)
+        if self._stream.codec_context is None:
+            raise DatasetError(f"{self.path}: its header names no codec that is known here; copy it again")
+        height, width = self.size
+        if height * width > MOST_PIXELS:
+            raise DatasetError(
+                f"{self.path}: declares frames of {height} x {width} pixels, and at most {MOST_PIXELS:,} are read; "
+                "encode it again, or copy it again"
+            )
         self._stream.codec_context.thread_count = 1  # more threads delay the first frame after every seek
         self._stream.codec_context.flags &= ~Flags.output_corrupt
 

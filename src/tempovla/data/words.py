@@ -7,6 +7,9 @@ import re
 from tempovla.data.errors import DatasetError
 from tempovla.timeline.source import EpisodeSource
 
+LONGEST_WORDS = 100_000
+"""Characters of an instruction, a hundred times what any model reads."""
+
 
 def words_told(source: EpisodeSource) -> list[str]:
     """All instructions that some control step carries out, in the order in which they occur."""

@@ -90,7 +90,12 @@ def lfs_problem(path: Path) -> str:
 
 
 def read_bytes(
-    path: Path, *, remedy: str, error: type[ValueError] = ValueError, most_bytes: int = MOST_TEXT_BYTES
+    path: Path,
+    *,
+    remedy: str,
+    error: type[ValueError] = ValueError,
+    most_bytes: int = MOST_TEXT_BYTES,
+    is_text: bool = False,
 ) -> bytes:
     """What is in a file.
 
@@ -99,6 +104,7 @@ def read_bytes(
         remedy: what to do if it is not readable.
         error: what to raise.
         most_bytes: refuse a file that is larger, before memory is taken for it.
+        is_text: refuse one that begins with zero bytes, which is what a crash of the machine leaves of a text.
 
     Raises:
         ValueError: as `error`, if there is no such file, or a pipe, a device or a folder in its place, or it is too
@@ -109,7 +115,10 @@ def read_bytes(
             size = os.fstat(file.fileno()).st_size
             if size > most_bytes:
                 raise error(f"{path}: has {size:,} bytes, where at most {most_bytes:,} make sense; {remedy}")
-            return file.read()
+            head = file.read(_HEAD_BYTES)
+            if is_text and b"\0" in head and head[:2] not in _OTHER_MARKS:
+                raise error(f"{path}: holds zero bytes, which no text has; {remedy}")
+            return head + file.read() if size > _HEAD_BYTES else head
     except OSError as problem:
         raise error(f"{path}: not readable ({problem.strerror}); {remedy}") from None
 
@@ -128,7 +137,8 @@ def read_text(
     Raises:
         ValueError: as `error`, if the file is missing, no file, too large, not UTF-8, or a pointer of git-lfs.
     """
-    return _decoded(read_bytes(path, remedy=remedy, error=error, most_bytes=most_bytes), path, remedy, error)
+    data = read_bytes(path, remedy=remedy, error=error, most_bytes=most_bytes, is_text=True)
+    return _decoded(data, path, remedy, error)
 
 
 def _decoded(data: bytes, path: Path, remedy: str, error: type[ValueError]) -> str:
@@ -136,8 +146,6 @@ def _decoded(data: bytes, path: Path, remedy: str, error: type[ValueError]) -> s
         raise error(lfs_problem(path))
     if data[:2] in _OTHER_MARKS:
         raise error(f"{path}: is {_OTHER_MARKS[data[:2]]}; save it as UTF-8, or {remedy}")
-    if b"\0" in data[:_HEAD_BYTES]:  # what a crash of the machine leaves, too
-        raise error(f"{path}: holds zero bytes, which no text has; {remedy}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:

@@ -124,5 +124,5 @@ def test_a_truncated_picture_is_named_with_its_line(tmp_path, workers, kind):
 def test_a_picture_that_went_away_is_named_with_its_line(tmp_path):
     made = batches(write_conversations(tmp_path))
     (tmp_path / "images" / "0.png").unlink()
-    with pytest.raises(DatasetError, match=r"conversations.jsonl:1: image .*0.png: not readable \(No such file"):
+    with pytest.raises(DatasetError, match=r"conversations.jsonl:1: image .*0.png: no such file; add it again"):
         made.make(chosen(0))

@@ -237,4 +237,4 @@ def test_a_mark_of_the_byte_order_may_stand_between_lines(tmp_path):
 def test_brackets_without_end_are_refused_in_one_line(tmp_path, name):
     root = write_v21(tmp_path / "a", Foreign())
     (root / "meta" / name).write_text('{"a":' * 100_000)
-    refused(root, r"not readable as JSON \(maximum recursion depth")
+    refused(root, r"not readable as JSON \(nested more than 100 deep")

@@ -146,9 +146,7 @@ def test_another_stage_or_dataset_cannot_be_gone_on_with(tmp_path, recipe):
     with pytest.raises(ValueError, match="phase was 'instruct', and is 'align' now"):
         train_vlm(recipe, "align", tmp_path / "align", resume=result.checkpoint)
     write_conversations(tmp_path / "data", count=12)
-    with pytest.raises(
-        ValueError, match=r"conversations.jsonl: 10.png is new, .*restore them, start a new run"
-    ):
+    with pytest.raises(ValueError, match=r"conversations.jsonl: 10.png is new, .*restore them, start a new run"):
         train_vlm(recipe, "instruct", tmp_path / "other", resume=result.checkpoint)
 
 
