@@ -13,8 +13,10 @@ import numpy as np
 
 from tempovla.data.fingerprint import hash_json
 from tempovla.data.layout import DatasetMeta
+from tempovla.data.plausibility import contradiction
 from tempovla.data.statistics import NAMES, Statistic
 from tempovla.data.stored_statistics import sound_entry
+from tempovla.storage.cache import cache_folder
 from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.storage.whole import write_text
 
@@ -36,9 +38,9 @@ class KeptStatistics:
 
     def __init__(self, meta: DatasetMeta) -> None:
         self._meta = meta
+        self._told: set[str] = set()
         place = hashlib.sha256(str(meta.root.resolve()).encode()).hexdigest()[:32]
-        cache = Path(os.environ.get("TEMPOVLA_CACHE") or Path.home() / ".cache" / "tempovla")
-        self.paths = (meta.root / "meta" / KEPT_NAME, cache / "statistics" / f"{place}.json")
+        self.paths = (meta.root / "meta" / KEPT_NAME, cache_folder() / "statistics" / f"{place}.json")
 
     def fingerprint(self) -> str:
         """64 hexadecimal digits that change when a data file or the episodes do.
@@ -73,17 +75,38 @@ class KeptStatistics:
             content = None
         streams = content.get("streams") if isinstance(content, Mapping) else None
         if not isinstance(content, Mapping) or not isinstance(streams, Mapping):
-            LOGGER.warning("%s: not readable, so that statistics are computed again; remove the file", path)
+            self._tell(f"{path}: not readable, so that statistics are computed again; remove the file")
             return {}
         if content.get("fingerprint") != fingerprint:
             return {}
         kept = {}
         for key, entry in streams.items():
             if key in self._meta.features:
-                sound = sound_entry(entry, self._meta.features[key])
-                if not isinstance(sound, str) and set(sound) == set(NAMES):
+                sound = self._sound(entry, key)
+                if isinstance(sound, str):
+                    self._tell(f"{path}: {key!r} {sound}, so that it is computed again")
+                else:
                     kept[key] = sound
         return kept
+
+    def _tell(self, line: str) -> None:
+        """Warn once."""
+        if line not in self._told:
+            LOGGER.warning(line)
+        self._told.add(line)
+
+    def _sound(self, entry: Any, key: str) -> Statistic | str:
+        """A stream's kept statistics, or what is wrong with them: they are those of all rows, or they are damaged."""
+        sound = sound_entry(entry, self._meta.features[key])
+        if isinstance(sound, str):
+            return sound
+        absent = [name for name in NAMES if name not in sound]
+        if absent:
+            return f"has no {absent[0]}"
+        rows = sum(record.length for record in self._meta.episodes)
+        if sound["count"].tolist() != [rows]:
+            return f"has count {sound['count'][0]:g}, but there are {rows} rows"
+        return contradiction(sound) or sound
 
     def keep(self, streams: Mapping[str, Mapping[str, Any]]) -> Path | None:
         """Keep statistics beside those that are kept already; returns the file, None where none can be written.

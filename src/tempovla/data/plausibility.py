@@ -153,6 +153,12 @@ def _episode_rows(
     return np.concatenate([read_part(source, part, np.array([episode]), steps).value[0] for part in parts], axis=-1)
 
 
+def contradiction(entry: Statistic) -> str | None:
+    """In words, what no values have of one stream's `min`, `max`, `mean`, `std` and percentiles; None if they may."""
+    doubt = _contradiction({name: value.reshape(-1) for name, value in entry.items()})
+    return None if doubt is None else f"{doubt.text} in dimension {doubt.dimension}"
+
+
 def _contradiction(flat: Statistic) -> _Doubt | None:
     """Statistics that no values have."""
     low, high, mean, std = (flat[name] for name in ("min", "max", "mean", "std"))

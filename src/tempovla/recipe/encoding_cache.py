@@ -143,12 +143,15 @@ class EncodingCache:
     def read(self, steps: int, width: int) -> Encodings | None:
         """What is there of a dataset of so many control steps, or None.
 
+        What is damaged, or of something else than its name says, is told in the log, and as good as not there: `write`
+        replaces it.
+
         Args:
             steps: N of the encodings.
             width: their D.
 
         Raises:
-            ValueError: if the file is damaged, or is of something else than its name says.
+            ValueError: if something lies there that is no file.
         """
         if not self.path.exists():
             return None
@@ -159,11 +162,20 @@ class EncodingCache:
                 encodings = Encodings(file.get_tensor("z"), file.get_tensor("valid"))
         except (SafetensorError, ValueError, OSError, RecursionError, TypeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{self.path}: damaged ({reason[:200]}); remove it") from None
-        shapes = (encodings.z.shape, encodings.valid.shape)
-        if not isinstance(about, dict) or about.get("key") != asdict(self.key) or shapes != ((steps, width), (steps,)):
-            raise ValueError(f"{self.path}: holds other encodings than its name says; remove it")
+            return self._useless(f"damaged ({reason[:200]})")
+        if not isinstance(about, dict) or about.get("key") != asdict(self.key):
+            return self._useless("holds other encodings than its name says")
+        found = [(array.dtype.name, array.shape) for array in encodings]
+        expected = [("float32", (steps, width)), ("bool", (steps,))]
+        if found != expected:
+            return self._useless(f"holds {found} instead of {expected}")
+        broken = encodings.valid & ~np.isfinite(encodings.z.sum(axis=1, dtype=np.float64))
+        if broken.any():
+            return self._useless(f"the encoding of step {int(np.argmax(broken))} is not finite")
         return encodings
+
+    def _useless(self, what: str) -> None:
+        LOGGER.warning("%s: %s; every observation is encoded again", self.path, what)
 
     def write(self, encodings: Encodings, about: Mapping[str, Any]) -> bool:
         """Keep encodings; where the disk does not let it, says so and goes on: they are in memory, too.

@@ -13,7 +13,7 @@ from torch import Tensor
 from tempovla.timeline import ActionChunk, Context, Statistics, Track, Tracks
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.sample import map_tracks
-from tempovla.transform.scaling import NormalizationMode, fit_scaling
+from tempovla.transform.scaling import LARGEST_STATISTIC, NormalizationMode, fit_scaling
 
 LOGGER = logging.getLogger(__name__)
 
@@ -112,8 +112,8 @@ class Normalize:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: if a stream has no offset or no scale, they differ in size or are no finite numbers, or a scale
-                is 0.
+            ValueError: naming stream and dimension, if a stream has no offset or no scale, they differ in size, are no
+                finite numbers or larger than any statistic, or a scale is not positive.
         """
         offset, scale = (
             {key: _vector(key, name, value) for key, value in data[name].items()} for name in ("offset", "scale")
@@ -121,8 +121,12 @@ class Normalize:
         for key in offset | scale:
             if key not in offset or key not in scale or offset[key].shape != scale[key].shape:
                 raise ValueError(f"normalisation of {key!r} has not one scale for every offset; copy the bundle again")
-            if not bool(scale[key].all()):
-                raise ValueError(f"normalisation of {key!r} divides by 0; copy the bundle again")
+            if not bool((scale[key] > 0).all()):
+                dimension = int((scale[key] <= 0).nonzero()[0])
+                raise ValueError(
+                    f"normalisation of {key!r} divides dimension {dimension} by {scale[key][dimension]:g}, which is "
+                    "not positive; copy the bundle again"
+                )
         return cls(offset, scale)
 
 
@@ -135,4 +139,11 @@ def _vector(key: str, name: str, values: Any) -> Tensor:
     if vector.dim() != 1 or not bool(vector.isfinite().all()):
         shown = repr(values)[:60]
         raise ValueError(f"normalisation of {key!r} has {name} {shown}, not a list of numbers; copy the bundle again")
+    beyond = (vector.abs() > LARGEST_STATISTIC).nonzero()
+    if len(beyond):
+        dimension = int(beyond[0])
+        raise ValueError(
+            f"normalisation of {key!r} has {name} {vector[dimension]:g} in dimension {dimension}, which no value has; "
+            "copy the bundle again"
+        )
     return vector

@@ -24,6 +24,11 @@ SPREAD_OF_MODE = {
     "quantile": "half range between the 1st and 99th percentile",
 }
 SMALLEST_SCALE = 1e-6
+LARGEST_STATISTIC = 1e18
+"""Beyond this nothing that was recorded lies, and squares in float32 are infinite."""
+ROUNDING = 5e-4
+"""Share of a value's magnitude by which a minimum may lie above the maximum: what is lost by computing in float32."""
+_RECOMPUTE = "compute those of a dataset with `tempovla data stats ROOT --recompute`"
 COARSE = 0.05
 """From which share of a dimension's spread on the steps of float32 are too coarse to tell its values apart."""
 
@@ -73,9 +78,11 @@ def fit_scaling(
         names: of the dimensions, for messages.
 
     Raises:
-        ValueError: if a statistic is missing or not finite, or `keep` names a dimension that there is not.
+        ValueError: if a statistic is missing, not finite or one that no values have (a negative standard deviation, a
+            minimum above the maximum), or `keep` names a dimension that there is not.
     """
     low, high = (_flat(key, statistics, name, mode) for name in STATISTICS_OF_MODE[mode])
+    _refuse_impossible(key, mode, low, high)
     beyond = [dimension for dimension in keep if not 0 <= dimension < len(low)]
     if beyond:
         raise ValueError(f"stream {key!r} has {len(low)} dimensions, but keep names {beyond}; correct keep")
@@ -111,6 +118,26 @@ def fit_scaling(
     return Scaling(np.where(kept, 0.0, centre), scale, tuple(notes))
 
 
+def _refuse_impossible(key: str, mode: NormalizationMode, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+    """Refuse statistics that no values have, by stream and dimension."""
+    names = STATISTICS_OF_MODE[mode]
+    if low.shape != high.shape:
+        raise ValueError(
+            f"stream {key!r}: {names[0]} has {len(low)} dimensions and {names[1]} has {len(high)}; {_RECOMPUTE}"
+        )
+    slack = ROUNDING * np.maximum(np.abs(low), np.abs(high)) if mode != "mean_std" else 0.0
+    checks = {
+        f"{names[0]} is {{0:.6g}}, beyond all that is recorded": np.abs(low) > LARGEST_STATISTIC,
+        f"{names[1]} is {{1:.6g}}, beyond all that is recorded": np.abs(high) > LARGEST_STATISTIC,
+        "std is {1:.6g}, which is negative": (high < 0) & (mode == "mean_std"),
+        f"{names[0]} is {{0:.6g}} and {names[1]} is {{1:.6g}}": (low > high + slack) & (mode != "mean_std"),
+    }
+    for text, wrong in checks.items():
+        if wrong.any():
+            d = int(np.argmax(wrong))
+            raise ValueError(f"stream {key!r}: of dimension {d} the {text.format(low[d], high[d])}; {_RECOMPUTE}")
+
+
 def _option(key: str) -> str:
     return "action_key" if key == ACTION_KEY else "state_key"
 
@@ -136,8 +163,5 @@ def _flat(
             "of a dataset with `tempovla data stats ROOT --recompute`, or choose another mode"
         ) from None
     if not np.isfinite(value).all():
-        raise ValueError(
-            f"stream {key!r}: statistic {name!r} is not finite, but {value.tolist()}; compute those of a dataset with "
-            "`tempovla data stats ROOT --recompute`"
-        )
+        raise ValueError(f"stream {key!r}: statistic {name!r} is not finite, but {value.tolist()}; {_RECOMPUTE}")
     return value

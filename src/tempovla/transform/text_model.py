@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tempovla.storage.cache import cache_folder
 from tempovla.storage.whole import new_file
 from tempovla.timeline.assets import asset_folder
 from tempovla.timeline.fingerprint import model_fingerprint
@@ -56,12 +57,11 @@ class TransformersTextEmbedder:
         self._kept: dict[str, Tensor] = {}
         if files and fingerprint is not None:
             self.fingerprint = fingerprint
-            values = load(files[EMBEDDINGS])["embeddings"]
-            self._kept = dict(zip(json.loads(files[SENTENCES]), values, strict=True))
+            self._kept = _kept_sentences(files)
         else:
             self.fingerprint = self._checked_fingerprint(fingerprint)
-        cache = Path(os.environ.get("TEMPOVLA_CACHE") or Path.home() / ".cache" / "tempovla")
-        self.cache_folder = cache / "sentences" / self.fingerprint
+        self.cache_folder = cache_folder() / "sentences" / self.fingerprint
+        self._dim: int | None = None
         self._dim = (next(iter(self._kept.values())) if self._kept else self._embed_one("size")).shape[0]
 
     def _checked_fingerprint(self, expected: str | None) -> str:
@@ -90,6 +90,7 @@ class TransformersTextEmbedder:
     @property
     def dim(self) -> int:
         """Size of one embedding."""
+        assert self._dim is not None, "set when this was made"
         return self._dim
 
     def embed(self, sentences: Sequence[str]) -> Tensor:
@@ -99,10 +100,17 @@ class TransformersTextEmbedder:
     def _embed_one(self, sentence: str) -> Tensor:
         if sentence in self._kept:
             return self._kept[sentence]
-        path = self.cache_folder / f"{hashlib.sha256(sentence.encode()).hexdigest()}.npy"
+        path = self._path(sentence)
         if path.exists():
-            return torch.from_numpy(np.load(path, allow_pickle=False))
+            found = _read_vector(path, self._dim)
+            if not isinstance(found, str):
+                return torch.from_numpy(found)
+            LOGGER.warning("%s: %s, so that %r is embedded again", path, found, sentence)
         value = self._model_for(sentence).embed([sentence])[0]
+        if self._dim is not None and value.shape != (self._dim,):
+            raise ValueError(
+                f"{self._path('size')}: holds {self._dim} numbers, but the model gives {len(value)}; remove the file"
+            )
         try:
             self._keep(path, value.numpy())
         except OSError as error:
@@ -110,6 +118,9 @@ class TransformersTextEmbedder:
                 "cannot keep sentence embeddings (%s); set TEMPOVLA_CACHE to a folder that can be written", error
             )
         return value
+
+    def _path(self, sentence: str) -> Path:
+        return self.cache_folder / f"{hashlib.sha256(sentence.encode()).hexdigest()}.npy"
 
     def _model_for(self, sentence: str) -> TextModel:
         """The model; what goes wrong with it is told with the sentence, where others are known without it."""
@@ -138,6 +149,40 @@ class TransformersTextEmbedder:
     def to_json(self) -> dict[str, Any]:
         """The config."""
         return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
+
+
+def _kept_sentences(files: Mapping[str, bytes]) -> dict[str, Tensor]:
+    """The sentences of a bundle and their embeddings.
+
+    Raises:
+        ValueError: if they are not one finite vector each, all of one size.
+    """
+    try:
+        sentences, values = json.loads(files[SENTENCES]), load(files[EMBEDDINGS])["embeddings"]
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise ValueError(f"embedded sentences are not readable ({error}); copy the bundle again") from None
+    if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+        raise ValueError(f"{SENTENCES} is not a list of sentences; copy the bundle again")
+    if values.dim() != 2 or len(values) != len(sentences) or values.dtype != torch.float32:
+        raise ValueError(
+            f"{EMBEDDINGS} holds {values.dtype} of shape {list(values.shape)} for {len(sentences)} sentences; copy the "
+            "bundle again"
+        )
+    broken = (~values.isfinite().all(dim=1)).nonzero()
+    if len(broken):
+        raise ValueError(f"{EMBEDDINGS}: that of {sentences[int(broken[0])]!r} is not finite; copy the bundle again")
+    return dict(zip(sentences, values, strict=True))
+
+
+def _read_vector(path: Path, dim: int | None) -> NDArray[np.float32] | str:
+    """A sentence's embedding (dim,), or what is wrong with the file; any size will do where none is known yet."""
+    try:
+        value = np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # mapped: a header cannot ask for memory
+    except (OSError, ValueError, EOFError) as error:
+        return f"not readable ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
+    if value.dtype != np.float32 or value.ndim != 1 or len(value) != (dim or len(value)) or not len(value):
+        return f"holds {value.dtype} of shape {list(value.shape)}" + (f" instead of [{dim}]" if dim else "")
+    return value if np.isfinite(value).all() else "is not finite"
 
 
 class TextModel:

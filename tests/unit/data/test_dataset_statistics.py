@@ -63,14 +63,14 @@ def test_a_changed_dataset_has_its_statistics_computed_again(tmp_path: Path) -> 
 def test_a_dataset_that_cannot_be_written_has_them_in_the_cache(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path / "cache"))
     root = write_v30(tmp_path / "set", BARE)
-    write = kept_statistics._write_whole
+    write = kept_statistics.write_text
 
     def refuse(path: Path, text: str) -> None:
         if path.is_relative_to(root):
             raise PermissionError(13, "Permission denied", str(path))
         write(path, text)
 
-    monkeypatch.setattr(kept_statistics, "_write_whole", refuse)
+    monkeypatch.setattr(kept_statistics, "write_text", refuse)
     found = open_dataset(root).statistics[ACTION]["mean"]
     assert not (root / "meta/tempovla_stats.json").exists()
     again = open_dataset(root).statistics
@@ -80,7 +80,7 @@ def test_a_dataset_that_cannot_be_written_has_them_in_the_cache(tmp_path: Path, 
 
 def test_where_nothing_can_be_written_a_warning_says_so(tmp_path: Path, monkeypatch, caplog) -> None:
     root = write_v30(tmp_path / "set", BARE)
-    monkeypatch.setattr(kept_statistics, "_write_whole", lambda path, text: (tmp_path / "no/where").write_text(text))
+    monkeypatch.setattr(kept_statistics, "write_text", lambda path, text: (tmp_path / "no/where").write_text(text))
     found = open_dataset(root).statistics[ACTION]["mean"]
     np.testing.assert_allclose(found, expected(BARE, BARE.action)["mean"])
     assert "set TEMPOVLA_CACHE to a folder that can be written" in caplog.text
@@ -108,6 +108,35 @@ def test_a_file_of_ours_that_was_edited_into_another_form_is_told_and_written_an
     assert set(json.loads(path.read_text())["streams"]) == {ACTION}
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"std": [0.5, -1.0]}, "'action' has std -1, which is negative in dimension 1"),
+        ({"min": [9.0, 0.0], "max": [1.0, 1.0]}, "'action' has min 9 above max 1 in dimension 0"),
+        ({"mean": [1e30, 0.0]}, "'action' has mean 1e+30 outside of min"),
+        ({"mean": [0.0]}, "'action' has mean of shape [1], but its values have [2]"),
+        ({"std": ["wide", 1.0]}, "'action' has std ['wide', 1.0], which is not numbers"),
+        ({"count": [3]}, "'action' has count 3, but there are"),
+        ({"q01": None}, "'action' has q01 of shape [], but its values have [2]"),
+    ],
+)
+def test_kept_statistics_that_no_rows_have_are_told_once_and_computed_again(
+    tmp_path: Path, caplog, change: dict[str, object], told: str
+) -> None:
+    root = write_v30(tmp_path / "set", BARE)
+    before = dict(open_dataset(root).statistics[ACTION])
+    edit_json(root / "meta/tempovla_stats.json", lambda kept: kept["streams"][ACTION].update(change))
+    again = open_dataset(root).statistics[ACTION]
+    assert all(np.array_equal(again[name], value) for name, value in before.items())
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert told in warnings[0]
+    assert warnings[0].endswith("so that it is computed again")
+    caplog.clear()
+    _ = open_dataset(root).statistics[ACTION]
+    assert not caplog.records
+
+
 def test_a_cache_below_a_file_is_no_cache(tmp_path: Path, monkeypatch, caplog) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path / "file"))
@@ -122,7 +151,10 @@ def test_kept_statistics_that_are_not_of_the_rows_any_more_are_found(tmp_path: P
     assert open_dataset(root).statistics.findings(needed) == []
     edit_json(
         root / "meta/tempovla_stats.json",
-        lambda kept: kept["streams"][ACTION].update(mean=[5.0, 5.0], min=[4.0, 4.0], q01=[4.0, 4.0], max=[6.0, 6.0]),
+        lambda kept: (
+            kept["streams"][ACTION].update(mean=[5.0, 5.0], std=[0.5, 0.5], min=[4.0, 4.0], max=[6.0, 6.0])
+            or kept["streams"][ACTION].update(dict.fromkeys(("q01", "q10", "q50", "q90", "q99"), [5.0, 5.0]))
+        ),
     )
     statistics_now = open_dataset(root).statistics
     (finding,) = statistics_now.findings(needed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.numpy import save_file
 from tests.unit.recipe.conftest import FRONT, STATE, WRIST, tiny_recipe
 from torch import nn
 
@@ -63,19 +65,28 @@ def test_a_kill_while_writing_leaves_nothing_that_is_read(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == [cache.path.name]
 
 
-def test_a_damaged_file_and_one_of_something_else_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("stored", "what"),
+    [
+        (b"half", r"damaged \(.*\)"),
+        ({"key": "other"}, "holds other encodings than its name says"),
+        ({"z": ENCODINGS.z[:2], "valid": ENCODINGS.valid[:2]}, r"holds \[\('float32', \(2, 2\)\), .* instead of"),
+        ({"z": ENCODINGS.z.astype(np.float64)}, r"holds \[\('float64', \(3, 2\)\), .* instead of"),
+        ({"z": np.float32([[0, 1], [2, np.nan], [np.inf, 0]])}, "the encoding of step 2 is not finite"),
+    ],
+)
+def test_a_damaged_file_and_one_of_something_else_are_told_and_made_again(tmp_path, caplog, stored, what):
     cache = EncodingCache(tmp_path, KEY)
-    cache.write(ENCODINGS, {})
-    whole = cache.path.read_bytes()
-    with pytest.raises(ValueError, match=r"holds other encodings than its name says; remove it"):
-        cache.read(4, 2)
-    other = EncodingCache(tmp_path, replace(KEY, encoder="other"))
-    other.path.write_bytes(whole)
-    with pytest.raises(ValueError, match=r"holds other encodings than its name says; remove it"):
-        other.read(3, 2)
-    cache.path.write_bytes(whole[:-3])
-    with pytest.raises(ValueError, match=r"safetensors: damaged \(.*\); remove it$"):
-        cache.read(3, 2)
+    if isinstance(stored, bytes):
+        cache.path.write_bytes(stored)
+    else:
+        facts = {"tempovla": json.dumps({"key": stored.pop("key", vars(KEY))})}
+        save_file(ENCODINGS._asdict() | stored, cache.path, facts)
+    assert cache.read(3, 2) is None
+    assert re.fullmatch(rf"{cache.path}: {what}.*; every observation is encoded again", caplog.messages[0])
+    assert cache.write(ENCODINGS, {})
+    assert cache.read(3, 2) is not None
+    assert len(caplog.messages) == 1
 
 
 def test_a_full_disk_is_told_and_stops_nothing(tmp_path, monkeypatch, caplog):

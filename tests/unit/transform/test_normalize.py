@@ -121,7 +121,16 @@ def test_json_round_trip_is_exact():
     [
         (lambda saved: saved["scale"].pop("action"), "'action' has not one scale for every offset"),
         (lambda saved: saved["scale"].update(action=[1.0]), "'action' has not one scale for every offset"),
-        (lambda saved: saved["scale"].update(action=[1.0, 0.0, 1.0]), "'action' divides by 0"),
+        (
+            lambda saved: saved["scale"].update(action=[1.0, 0.0, 1.0]),
+            "'action' divides dimension 1 by 0, which",
+        ),
+        (lambda saved: saved["scale"].update(action=[1.0, 1.0, -2.5]), "'action' divides dimension 2 by -2.5, which"),
+        (
+            lambda saved: saved["offset"].update(action=[1e30, 0.0, 0.0]),
+            r"'action' has offset 1e\+30 in dimension 0",
+        ),
+        (lambda saved: saved["scale"].update(action=[1.0, 1e30, 1.0]), r"'action' has scale 1e\+30 in dimension 1"),
         (
             lambda saved: saved["scale"].update(action=[1.0, float("nan"), 1.0]),
             "'action' has scale .1.0, nan, 1.0., not",

@@ -125,3 +125,22 @@ def test_what_never_varies_is_centred_without_a_word(value: float) -> None:
     scaling = fit_scaling("action", statistics, "mean_std")
     assert scaling.notes == ()
     assert scaling.offset[1] == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "told"),
+    [
+        ("mean_std", {"std": [1.0, -0.5]}, "of dimension 1 the std is -0.5, which is negative"),
+        ("mean_std", {"mean": [1e30, 0.0]}, r"of dimension 0 the mean is 1e\+30, beyond all that is recorded"),
+        ("mean_std", {"std": [1e30, 1.0]}, r"of dimension 0 the std is 1e\+30, beyond all that is recorded"),
+        ("min_max", {"min": [2.0, 0.0]}, "of dimension 0 the min is 2 and max is 1"),
+        ("quantile", {"q99": [1.0, -3.0]}, "of dimension 1 the q01 is -1 and q99 is -3"),
+        ("mean_std", {"mean": [0.0]}, "mean has 1 dimensions and std has 2"),
+    ],
+)
+def test_statistics_that_no_values_have_are_refused_by_stream_and_dimension(mode, change, told) -> None:
+    names = {"mean": 0.0, "std": 0.5, "min": -1.0, "max": 1.0, "q01": -1.0, "q99": 1.0}
+    statistics = {name: np.full(2, value) for name, value in names.items()}
+    statistics |= {name: np.array(value) for name, value in change.items()}
+    with pytest.raises(ValueError, match=f"stream 'action': {told}; compute .*--recompute`"):
+        fit_scaling("action", statistics, mode)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from tempovla.timeline.fingerprint import model_fingerprint
 from tempovla.transform.pipeline import TransformPipeline
@@ -217,6 +218,55 @@ def test_a_sentence_is_embedded_once_and_then_read_from_disk(tmp_path, cache, mo
     again = TransformersTextEmbedder(folder)
     assert torch.equal(again.embed(SENTENCES[::-1]), first.flip(0))
     assert again.dim == 16
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (b"", "not readable"),
+        (b"\x93NUMPY half", "not readable"),
+        (np.zeros(8, dtype=np.float32), "holds float32 of shape [8] instead of [16]"),
+        (np.zeros(16), "holds float64 of shape [16] instead of [16]"),
+        (np.full(16, np.nan, dtype=np.float32), "is not finite"),
+    ],
+)
+def test_a_broken_file_of_ours_is_told_and_embedded_again(tmp_path, cache, caplog, stored, told):
+    embedder = TransformersTextEmbedder(saved_bert(tmp_path))
+    expected = embedder.embed(SENTENCES)
+    path = embedder._path(SENTENCES[0])
+    if isinstance(stored, bytes):
+        path.write_bytes(stored)
+    else:
+        np.save(path, stored)
+    assert torch.equal(TransformersTextEmbedder(embedder.name_or_path).embed(SENTENCES), expected)
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: {told}")
+    assert message.endswith(f"so that {SENTENCES[0]!r} is embedded again")
+    assert np.array_equal(np.load(path), expected[0].numpy())
+
+
+def test_a_file_that_told_the_wrong_size_is_named(tmp_path, cache):
+    embedder = TransformersTextEmbedder(saved_bert(tmp_path))
+    np.save(embedder._path("size"), np.zeros(8, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"\.npy: holds 8 numbers, but the model gives 16; remove the file"):
+        TransformersTextEmbedder(embedder.name_or_path).embed(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("sentences", "values", "told"),
+    [
+        (["a"], torch.zeros(2, 4), r"embeddings.safetensors holds torch.float32 of shape \[2, 4\] for 1 sentences"),
+        (["a"], torch.zeros(1, 4, dtype=torch.float64), "holds torch.float64 of shape"),
+        (["a", "b"], torch.tensor([[0.0], [torch.inf]]), "embeddings.safetensors: that of 'b' is not finite"),
+        ({"a": 1}, torch.zeros(1, 4), "sentences.json is not a list of sentences"),
+        (None, torch.zeros(1, 4), "embedded sentences are not readable"),
+    ],
+)
+def test_kept_sentences_that_are_damaged_are_refused(sentences, values, told):
+    text = b"[" if sentences is None else json.dumps(sentences).encode()
+    files = {"sentences.json": text, "embeddings.safetensors": save({"embeddings": values})}
+    with pytest.raises(ValueError, match=rf"{told}.*; copy the bundle again"):
+        TransformersTextEmbedder("nowhere", "f" * 64, files)
 
 
 def test_another_model_in_the_same_folder_has_embeddings_of_its_own(tmp_path, cache):

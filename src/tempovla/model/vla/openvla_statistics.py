@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_REMEDY = "copy the checkpoint again"
+_LARGEST = 1e18
+"""Beyond this lies nothing that was recorded."""
+
 
 @dataclass(frozen=True)
 class ActionStatistics:
@@ -30,7 +34,7 @@ class ActionStatistics:
         """The statistics of one dataset of a checkpoint's `norm_stats`; the name may be left out where there is one.
 
         Raises:
-            ValueError: if there is no such dataset, or it has no quantiles of actions.
+            ValueError: if there is no such dataset, it has no quantiles of actions, or such as no actions have.
         """
         known = sorted(norm_stats)
         if unnorm_key is None and len(known) == 1:
@@ -43,8 +47,22 @@ class ActionStatistics:
         missing = [key for key in ("q01", "q99") if key not in action]
         if missing:
             raise ValueError(f"norm_stats of {unnorm_key!r} have no {missing} of actions; copy the checkpoint again")
-        low, high = torch.tensor(action["q01"]).float(), torch.tensor(action["q99"]).float()
-        return cls(low, high, torch.tensor(action.get("mask", [True] * len(low)), dtype=torch.bool))
+        where = f"norm_stats of {unnorm_key!r}"
+        low, high = (_numbers(action[key], f"{where}: {key}") for key in ("q01", "q99"))
+        given = action.get("mask", [True] * len(low))
+        if not isinstance(given, list) or not all(isinstance(scaled, bool) for scaled in given):
+            raise ValueError(f"{where}: mask is {_shown(given)}, not a list of true and false; {_REMEDY}")
+        if not len(low) == len(high) == len(given):
+            raise ValueError(
+                f"{where}: q01 has {len(low)} dimensions, q99 {len(high)} and mask {len(given)}, but they are of the "
+                f"same actions; {_REMEDY}"
+            )
+        mask = torch.tensor(given, dtype=torch.bool)
+        wrong = ((low > high) & mask).nonzero()
+        if len(wrong):
+            d = int(wrong[0])
+            raise ValueError(f"{where}: of dimension {d} q01 is {low[d]:g} and q99 is {high[d]:g}; {_REMEDY}")
+        return cls(low, high, mask)
 
     def to_json(self) -> dict[str, Any]:
         """One dataset's entry of `norm_stats`; `of` reads it."""
@@ -59,3 +77,23 @@ class ActionStatistics:
         """Actions (..., A) from [-1, 1] back in the robot's units."""
         low, high, mask = (x.to(actions.device) for x in (self.low, self.high, self.mask))
         return torch.where(mask, 0.5 * (actions + 1.0) * (high - low) + low, actions)
+
+
+def _numbers(values: Any, where: str) -> Tensor:
+    """(A,) float32.
+
+    Raises:
+        ValueError: if they are no list of numbers, or not finite.
+    """
+    listed = isinstance(values, list) and values and all(type(value) in (int, float) for value in values)
+    if not listed:
+        raise ValueError(f"{where} is {_shown(values)}, not a list of numbers; {_REMEDY}")
+    for dimension, value in enumerate(values):
+        if not abs(value) <= _LARGEST:
+            raise ValueError(f"{where} is {value:g} in dimension {dimension}, which no action has; {_REMEDY}")
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."

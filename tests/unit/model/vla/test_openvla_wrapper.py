@@ -281,3 +281,22 @@ def test_actions_of_another_size_are_refused():
         tiny_policy(action_dim=5).forward(observation([[BOS, 3]]))
     with pytest.raises(ValueError, match="action_dim=0 must be at least 1"):
         tiny_config(action_dim=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"q01": ["a", 0.0]}, r"q01 is \['a', 0.0\], not a list of numbers"),
+        ({"q99": None}, "q99 is None, not a list of numbers"),
+        ({"q99": [1.0, float("nan")]}, "q99 is nan in dimension 1, which no action has"),
+        ({"q01": [-1e30, 0.0]}, r"q01 is -1e\+30 in dimension 0, which no action has"),
+        ({"q01": [2.0, 0.0]}, "of dimension 0 q01 is 2 and q99 is 1"),
+        ({"q01": [0.0]}, "q01 has 1 dimensions, q99 2 and mask 2, but they are of the same actions"),
+        ({"mask": [True, 1]}, r"mask is \[True, 1\], not a list of true and false"),
+    ],
+)
+def test_published_statistics_that_no_actions_have_are_refused_by_dataset_and_dimension(change, told):
+    action = {"q01": [-1.0, 0.0], "q99": [1.0, 1.0], "mask": [True, False]}
+    assert ActionStatistics.of({"own": {"action": action}}).kept == (1,)
+    with pytest.raises(ValueError, match=f"norm_stats of 'own': {told}; copy the checkpoint again"):
+        ActionStatistics.of({"own": {"action": action | change}})
