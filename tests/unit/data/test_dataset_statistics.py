@@ -149,13 +149,9 @@ def test_kept_statistics_that_are_not_of_the_rows_any_more_are_found(tmp_path: P
     needed = {ACTION: ("mean", "std")}
     _ = open_dataset(root).statistics[ACTION]
     assert open_dataset(root).statistics.findings(needed) == []
-    edit_json(
-        root / "meta/tempovla_stats.json",
-        lambda kept: (
-            kept["streams"][ACTION].update(mean=[5.0, 5.0], std=[0.5, 0.5], min=[4.0, 4.0], max=[6.0, 6.0])
-            or kept["streams"][ACTION].update(dict.fromkeys(("q01", "q10", "q50", "q90", "q99"), [5.0, 5.0]))
-        ),
-    )
+    others = {"std": 0.5, "min": 4.0, "max": 6.0} | dict.fromkeys(("mean", "q01", "q10", "q50", "q90", "q99"), 5.0)
+    changed = {name: [value, value] for name, value in others.items()}
+    edit_json(root / "meta/tempovla_stats.json", lambda kept: kept["streams"][ACTION].update(changed))
     statistics_now = open_dataset(root).statistics
     (finding,) = statistics_now.findings(needed)
     assert finding.refused
