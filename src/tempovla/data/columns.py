@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.parquet import open_parquet, read_columns, read_present
 from tempovla.data.picture_scale import full_brightness
 from tempovla.storage.json_files import read_bytes
+from tempovla.storage.paths import inside
 
 _LONGEST_PATH = 200
 """Characters; file systems allow 255 bytes a name."""
@@ -215,9 +217,15 @@ class Columns:
                 "picture; store the bytes of a PNG or JPEG file"
             )
         for folder in (self._meta.root, path.parent):
-            for place in (folder / name, folder / name.replace("\\", "/")):
-                if place.is_file():
-                    return read_bytes(place, remedy="copy it again", error=DatasetError, most_bytes=MOST_PICTURE_BYTES)
+            for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
+                if not (folder / spelling).is_file():
+                    continue
+                relative = os.path.relpath(folder, self._meta.root)
+                named = spelling if relative == "." else f"{relative}/{spelling}"
+                said_by = f"{path} row {row} has a picture in"
+                remedy = "copy the picture into the dataset, and its path there into the row"
+                place = inside(self._meta.root, named, said_by=said_by, remedy=remedy, error=DatasetError)
+                return read_bytes(place, remedy="copy it again", error=DatasetError, most_bytes=MOST_PICTURE_BYTES)
         raise DatasetError(
             f"{self._meta.root / name}: missing, though {path} row {row} refers to it; copy the dataset again"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stored_statistics import episode_statistics
 from tempovla.data.writer import DatasetWriter, WriterConfig, infer_features
 from tempovla.storage.strays import LOCK_NAME
+from tempovla.storage.paths import Inside
 from tempovla.timeline.source import EpisodeSource
 
 LOGGER = logging.getLogger(__name__)
@@ -71,25 +72,34 @@ def convert(
             raise DatasetError(line)
     with new_folder(target) as folder:
         if opened.meta.version == "v3.0":
+            left_out = _left_out(opened.meta.root)
             shutil.copytree(
-                opened.meta.root, folder, ignore=_left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True
+                opened.meta.root, folder, ignore=left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True
             )
             _tell_units(opened.meta, folder)
             return len(opened)
         return _rewrite(opened, problems, folder, config or WriterConfig())
 
 
-def _left_out(folder: str, names: Sequence[str]) -> list[str]:
-    """Links to a folder that they lie in, as what they lead to is copied already; and what only a writer needs."""
-    place = Path(folder).resolve()
-    loops = [
-        name
-        for name in names
-        if Path(folder, name).is_symlink()
-        and Path(folder, name).is_dir()
-        and Path(folder, name).resolve() in (place, *place.parents)
-    ]
-    return [*loops, *(name for name in names if name in (LOCK_NAME, STAGING_NAME))]
+def _left_out(root: Path) -> Callable[[str, Sequence[str]], list[str]]:
+    """What a copy of a dataset leaves out: links to a folder that they lie in, as what they lead to is copied already;
+    and what only a writer needs.
+
+    A link that leads out of the dataset is not followed, but refused.
+    """
+    inside = Inside(root, DatasetError)
+
+    def left_out(folder: str, names: Sequence[str]) -> list[str]:
+        place = Path(folder).resolve()
+        found = [name for name in names if name in (LOCK_NAME, STAGING_NAME)]
+        for path in (Path(folder, name) for name in names if name not in found):
+            if path.is_symlink() and path.is_dir() and path.resolve() in (place, *place.parents):
+                found.append(path.name)
+            elif path.exists():
+                inside.check_links(path)
+        return found
+
+    return left_out
 
 
 def _tell_units(meta: DatasetMeta, folder: Path) -> None:

@@ -22,7 +22,9 @@ from tempovla.data.numbers import count
 from tempovla.data.numbers import number as finite_number
 from tempovla.data.parquet import open_parquet, read_rows
 from tempovla.data.tasks import task_map, tasks_of_episode
+from tempovla.data.templates import Templates
 from tempovla.storage.json_files import read_json, read_json_lines, visible
+from tempovla.storage.paths import Inside
 
 LOGGER = logging.getLogger(__name__)
 
@@ -118,18 +120,6 @@ def _in_order(entries: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, 
     return [ordered[index] for index in sorted(ordered)]
 
 
-def _path(root: Path, info: Mapping[str, Any], name: str, **place: Any) -> Path:
-    """The path that an entry of ``info.json`` makes of an episode's place."""
-    template = info[name]
-    try:
-        return root / template.format(**place)
-    except (AttributeError, KeyError, IndexError, ValueError, TypeError):
-        raise DatasetError(
-            f"{root / 'meta' / 'info.json'}: {name} is {template!r}, which gives no path from "
-            f"{', '.join(sorted(place))}; restore the file from the original dataset"
-        ) from None
-
-
 def _video_keys(features: Mapping[str, Feature]) -> list[str]:
     return [key for key, feature in features.items() if feature.dtype == "video"]
 
@@ -165,14 +155,14 @@ def _tasks_v21(root: Path) -> dict[int, str] | None:
 def _episodes_v21(root: Path, info: Mapping[str, Any], features: Mapping[str, Feature]) -> list[EpisodeRecord]:
     lines = _read_jsonl(root / "meta" / "episodes.jsonl", "episode_index", "length")
     records = []
+    templates = Templates(root, info)
     for where, line in _in_order(lines):
         index = line["episode_index"]
         place = {"episode_index": index, "episode_chunk": index // info["chunks_size"]}
         videos = {
-            key: VideoSpan(_path(root, info, "video_path", video_key=key, **place), 0.0)
-            for key in _video_keys(features)
+            key: VideoSpan(templates.path("video_path", video_key=key, **place), 0.0) for key in _video_keys(features)
         }
-        data_path = _path(root, info, "data_path", **place)
+        data_path = templates.path("data_path", **place)
         tasks = tasks_of_episode(line.get("tasks"), where)
         records.append(EpisodeRecord(index, line["length"], tasks, data_path, videos))
     return records
@@ -210,7 +200,11 @@ def _task_columns(path: Path) -> tuple[str, str]:
 
 
 def _episode_files(root: Path) -> list[Path]:
-    return visible((root / "meta" / "episodes").glob("*/*.parquet"))
+    files = visible((root / "meta" / "episodes").glob("*/*.parquet"))
+    inside = Inside(root, DatasetError)
+    for path in files:
+        inside.check_links(path)
+    return files
 
 
 def _episodes_v30(
@@ -228,15 +222,16 @@ def _episodes_v30(
         table = read_rows(path, columns + told)
         rows += [(f"{path}: row {number}", row) for number, row in enumerate(table)]
     records = []
+    templates = Templates(root, info)
     misplaced: dict[str, str] = {}
     for where, row in _in_order(rows)[: info["total_episodes"]]:  # a killed writer may have left more than it committed
         place = {name: count(row[f"data/{name}"], f"{where}: data/{name}") for name in ("chunk_index", "file_index")}
-        data_path = _path(root, info, "data_path", **place)
+        data_path = templates.path("data_path", **place)
         placed = [key for key in video_keys if all(row[f"videos/{key}/{name}"] is not None for name in _SPAN_CELLS)]
         videos = {}
         for key in placed:
             try:
-                videos[key] = _video_span(root, info, row, key, where)
+                videos[key] = _video_span(templates, row, key, where)
             except DatasetError as error:
                 misplaced.setdefault(key, str(error))
         tasks = tasks_of_episode(row.get("tasks"), where)
@@ -244,7 +239,7 @@ def _episodes_v30(
     return records, misplaced
 
 
-def _video_span(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], key: str, where: str) -> VideoSpan:
+def _video_span(templates: Templates, row: Mapping[str, Any], key: str, where: str) -> VideoSpan:
     cells = {name: row[f"videos/{key}/{name}"] for name in _SPAN_CELLS}
     names = ("chunk_index", "file_index")
     place = {name: count(cells[name], f"{where}: videos/{key}/{name}") for name in names}
@@ -253,4 +248,4 @@ def _video_span(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], key
         raise DatasetError(
             f"{where}: videos/{key}/from_timestamp is {cells['from_timestamp']!r}, not seconds; correct it"
         )
-    return VideoSpan(_path(root, info, "video_path", video_key=key, **place), start_s)
+    return VideoSpan(templates.path("video_path", video_key=key, **place), start_s)

@@ -28,6 +28,7 @@ from tempovla.data.libero_layout import (
     task_name,
     task_of,
 )
+from tempovla.data.libero_links import refuse_other_files
 from tempovla.data.words import has_words
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, parse_json, visible
 from tempovla.storage.paths import regular_file
@@ -166,6 +167,7 @@ def read_file(path: Path, images: LiberoImages = "auto") -> DemoFile:
     """All demonstrations of one file, in the order of their numbers."""
     with open_hdf5(path) as file:
         try:
+            refuse_other_files(path, file)
             return _read_opened(path, file, images)
         except DatasetError:
             raise
@@ -341,7 +343,7 @@ def _frames(where: str, path: Path, demo: h5py.Group, key: str, stored: LiberoIm
     if offset is not None and dataset.id.get_storage_size() == 0:  # never written: all black, and nowhere in the file
         offset = None
     if offset is not None:
-        path = Path(dataset.file.filename)  # another one behind an external link
+        path = Path(dataset.file.filename)  # another one of the folder behind an external link
         missing = offset + dataset.size - path.stat().st_size
         if missing > 0:
             raise DatasetError(f"{path}: cut off, {missing} bytes of {key} are missing; copy it again")

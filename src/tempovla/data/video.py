@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import MOST_PIXELS
 from tempovla.data.parquet import first_line
+from tempovla.data.video_encode import open_video
 from tempovla.data.video_index import VideoIndex, build_index
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem
 from tempovla.storage.paths import regular_file
@@ -49,6 +50,8 @@ class VideoFile:
         if Path(path).exists():
             regular_file(Path(path), remedy="copy the dataset again", error=DatasetError)
         try:
+            if path.exists():
+                regular_file(path, remedy="copy the dataset again", error=DatasetError)
             self._open()
             self.index = index or build_index(path, self._container, self._stream)
         except FileNotFoundError:
@@ -179,7 +182,7 @@ class VideoFile:
         yield self._restart
 
     def _open(self) -> None:
-        self._container = av.open(str(self.path))
+        self._container = open_video(self.path)
         self._stream = _main_stream(self.path, self._container.streams.video)
         if self._stream.codec_context is None:
             raise DatasetError(f"{self.path}: its header names no codec that is known here; copy it again")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 _MP4_CODECS = ("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "ffv1")
@@ -41,6 +42,10 @@ class VideoConfig:
         return options
 
 
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,h264,hevc,av1,obu,ivf,mjpeg,gif,nut"
+"""Of files that hold their frames themselves, by their names in FFmpeg."""
+
+
 def frame_rate(fps: float) -> Fraction:
     """The exact rate of a video, e.g. 30000/1001 for 29.97."""
     return Fraction(fps).limit_denominator(1001)
@@ -63,9 +68,18 @@ def encode(frames: NDArray[np.uint8], fps: float, config: VideoConfig) -> bytes:
     return buffer.getvalue()
 
 
+def open_video(path: Path) -> InputContainer:
+    """A video to read. FFmpeg takes lists of other files and of addresses for videos, too: those are not opened.
+
+    Raises:
+        av.FFmpegError: if there is none.
+    """
+    return av.open(f"file:{path}", options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
+
+
 def describe(path: Path) -> dict[str, Any]:
     """The ``info`` entry that LeRobot keeps for a camera."""
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         rate = stream.base_rate
         assert rate is not None
@@ -83,7 +97,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def signature(path: Path) -> tuple[Any, ...]:
     """What two files must agree in to be joined without encoding them again."""
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         return context.codec.canonical_name, context.extradata, stream.width, stream.height, stream.time_base
@@ -91,7 +105,7 @@ def signature(path: Path) -> tuple[Any, ...]:
 
 def is_joinable(path: Path) -> bool:
     """Whether `join` takes over every frame: the file has one video, of a codec for mp4, and tells decoding times."""
-    with av.open(str(path)) as source:
+    with open_video(path) as source:
         streams = source.streams.video
         if len(streams) != 1 or streams[0].codec_context.codec.canonical_name not in _MP4_CODECS:
             return False
@@ -111,7 +125,7 @@ def join(paths: Sequence[Path], frames: Sequence[int], fps: float, target: Path)
         stream = None
         done, last = 0, None
         for path, count in zip(paths, frames, strict=True):
-            with av.open(str(path)) as source:
+            with open_video(path) as source:
                 template = source.streams.video[0]
                 if stream is None:
                     stream = output.add_stream_from_template(template, opaque=True)

@@ -26,6 +26,7 @@ from tempovla.data.video_encode import VideoConfig
 from tempovla.storage.json_files import plain_json
 from tempovla.storage.lock import FolderLock, Lock
 from tempovla.storage.strays import is_empty, is_stray
+from tempovla.storage.paths import is_plain_name
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class DatasetWriter:
         self.root = Path(root)
         recording = plain_json(dict(recording or {}))  # as it will be read
         self.features = {key: feature for key, feature in features.items() if key not in BOOKKEEPING}
+        self._refuse_key_as_folder()
         self.fps = fps
         self.config = config or WriterConfig()
         limits = self.config.data_files_size_in_mb, self.config.video_files_size_in_mb
@@ -130,6 +132,15 @@ class DatasetWriter:
                 self._store.set_recording(recording)
         else:
             raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder, or resume it")
+
+    def _refuse_key_as_folder(self) -> None:
+        """A camera's videos lie in a folder of its name, which must be one below this dataset's."""
+        for key, feature in self.features.items():
+            if feature.dtype == "video" and not is_plain_name(key):
+                raise DatasetError(
+                    f"{self.root}: camera {key!r} gives its videos no folder; give it another name, such as "
+                    "observation.images.front"
+                )
 
     def __enter__(self) -> DatasetWriter:
         return self

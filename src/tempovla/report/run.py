@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from tempovla.report.labels import task_labels
 from tempovla.storage.json_files import parse_json, read_log, read_text, shown
+from tempovla.storage.paths import inside
 
 T = TypeVar("T")
 
@@ -210,6 +211,7 @@ def read_clips(run_dir: Path) -> list[Clip]:
     path = run_dir / "rollouts" / "index.json"
     if not path.is_file():
         return []
+    inside(run_dir, "rollouts/index.json", said_by="the run's", remedy="copy the folder again")
     entries = _load(path, list)
     return [_clip(_Reader(path, f"[{i}]", entry), path.parent) for i, entry in enumerate(entries)]
 
@@ -259,7 +261,12 @@ def _clip(data: _Reader, folder: Path) -> Clip:
     return Clip(
         task=data.get("task", str, required=True),
         success=data.get("success", bool, required=True),
-        path=folder / data.get("file", str, required=True),
+        path=inside(
+            folder,
+            data.get("file", str, required=True),
+            said_by=f"index.json: {data.key}.file",
+            remedy="name a video in the folder of index.json",
+        ),
         kind=kind,
         instruction=data.get("instruction", str),
         seed=data.get("seed", int),

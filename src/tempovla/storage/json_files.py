@@ -78,6 +78,8 @@ def visible(paths: Iterable[Path]) -> list[Path]:
 def is_lfs_pointer(path: Path) -> bool:
     """Whether git-lfs left a note of a file there instead of the file."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(len(_LFS)) == _LFS
     except OSError:

@@ -7,6 +7,7 @@ leads away. Every reader and every writer passes such a name through `inside` be
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +15,10 @@ LINKED_FOLDERS_VARIABLE = "TEMPOVLA_LINKED_FOLDERS"
 """Environment variable: folders, separated as in PATH, that links inside a dataset or checkpoint may lead to."""
 
 _LONGEST_NAME = 255
+_LONGEST_SHOWN = 200
+_PLAIN_FILE = re.compile(r"\w[\w.-]{,199}", re.ASCII).fullmatch
+_MOST_LINKS = 40
+"""That lead to one another; the system follows no more."""
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -40,16 +45,69 @@ def inside(root: Path, name: str, *, said_by: str, remedy: str, error: type[Valu
         ValueError: as `error`, if the name is absolute, holds `..`, a backslash, a control character or more than a
             file system can store, or if a link leads out of the folder.
     """
-    problem = _name_problem(name)
-    if problem:
-        raise error(f"{root}: {said_by} {name!r} {problem}; {remedy}")
-    path = root / name
-    if not _stays(root, path):
-        raise error(
-            f"{path}: a link that leads out of {root}, to {path.resolve()}; copy what it leads to into the folder, "
-            f"or name that place in {LINKED_FOLDERS_VARIABLE}"
-        )
-    return path
+    return Inside(root, error).path(name, said_by=said_by, remedy=remedy)
+
+
+class Inside:
+    """Paths in one folder, of many names; see `inside`, which is for one.
+
+    Args:
+        root: the folder that must not be left.
+        error: what to raise.
+    """
+
+    def __init__(self, root: Path, error: type[ValueError] = ValueError) -> None:
+        self.root, self._error = root, error
+        self._homes: list[str] | None = None
+        self._folders: dict[str, str] = {}
+        self._links: dict[str, frozenset[str]] = {}
+        self._sound: dict[str, frozenset[str]] = {}  # folders by name, with the names of the links in each
+
+    def path(self, name: str, said_by: str, remedy: str) -> Path:
+        """The path of a name; arguments and errors are those of `inside`."""
+        folder, _, last = name.rpartition("/")
+        if folder in self._sound and last not in self._sound[folder] and _PLAIN_FILE(last):  # most of a dataset's many
+            return self.root / name
+        problem = _name_problem(name)
+        if problem:
+            raise self._error(f"{self.root}: {said_by} {_shown(name)} {problem}; {remedy}")
+        path = self.root / name
+        self.check_links(path)
+        if folder and folder not in self._sound:
+            self.check_links(self.root / folder)
+            self._sound[folder] = self._links[self._folders[os.path.abspath(self.root / folder)]]
+        return path
+
+    def check_links(self, path: Path) -> None:
+        """Refuse a path in the folder, if a link on its way leads out.
+
+        Raises:
+            ValueError: as the class was told, naming the link and where it leads.
+        """
+        if self._homes is None:
+            home = os.path.realpath(self.root)
+            self._homes = [home, *_other_homes(home)]
+        place = self._resolved(os.path.abspath(path))
+        if not any(_within(place, home) for home in self._homes):
+            raise self._error(
+                f"{path}: a link that leads out of {self.root}, to {place}; copy what it leads to into the folder, or "
+                f"name that place in {LINKED_FOLDERS_VARIABLE}"
+            )
+
+    def _resolved(self, path: str, followed: int = 0) -> str:
+        """As `os.path.realpath`, which asks the disk for each part of each path; here folders are asked once."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        folder = self._folders[folder]
+        if folder not in self._links:
+            self._links[folder] = _links_in(folder)
+        if name not in self._links[folder] or followed == _MOST_LINKS:
+            return os.path.join(folder, name)
+        target = os.path.join(folder, os.readlink(os.path.join(folder, name)))
+        if os.path.basename(target) in ("", ".", ".."):
+            return os.path.realpath(target)
+        return self._resolved(target, followed + 1)
 
 
 def is_plain_name(name: str) -> bool:
@@ -93,11 +151,16 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
-def _stays(root: Path, path: Path) -> bool:
-    """Whether a path, its links followed, is inside the folder or where its links may lead."""
-    home = os.path.realpath(root)
-    place = os.path.realpath(path)
-    return any(_within(place, folder) for folder in (home, *_other_homes(home)))
+def _links_in(folder: str) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_symlink())
+    except OSError:  # no such folder, which whoever opens the file will tell
+        return frozenset()
+
+
+def _shown(name: str) -> str:
+    return repr(name) if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]!r}..."
 
 
 def _other_homes(home: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
 from tempovla.storage.json_files import read_bytes
+from tempovla.storage.paths import Inside
 
 Assets = Mapping[str, bytes]
 """Path, relative and with slashes, to content."""
@@ -84,11 +85,13 @@ def read_assets(folder: Path, hashes: Mapping[str, str], *, remedy: str) -> dict
         ValueError: naming the file and the remedy, if one is missing or is not the one that was written.
     """
     assets = {}
+    within = Inside(folder)
     for name, expected in hashes.items():
         if not is_asset(name):
             raise ValueError(f"{folder / name}: a bundle holds files of {', '.join(sorted(ASSET_ENDINGS))} only")
-        content = read_bytes(folder / name, remedy=remedy)
+        path = within.path(name, said_by="bundle.json: assets", remedy=remedy)
+        content = read_bytes(path, remedy=remedy)
         if hashlib.sha256(content).hexdigest() != expected:
-            raise ValueError(f"{folder / name}: is not the file that was saved; {remedy}")
+            raise ValueError(f"{path}: is not the file that was saved; {remedy}")
         assets[name] = content
     return assets

@@ -15,7 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json
-from tempovla.storage.paths import inside
+from tempovla.storage.paths import inside, regular_file
 from tempovla.timeline.hub import ASK_HUB_VARIABLE, hub_as_allowed, hub_may_be_asked
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -132,6 +132,7 @@ def _names(path: Path) -> set[str]:
     Raises:
         ValueError: if it is not readable.
     """
+    regular_file(path, remedy=AGAIN)
     if is_lfs_pointer(path):
         raise ValueError(lfs_problem(path))
     try:

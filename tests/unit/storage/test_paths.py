@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tempovla.storage.paths import LINKED_FOLDERS_VARIABLE, inside, is_plain_name, regular_file
+from tempovla.storage.paths import LINKED_FOLDERS_VARIABLE, Inside, inside, is_plain_name, regular_file
 
 
 def asked(root: Path, name: str) -> Path:
@@ -100,3 +100,43 @@ def test_only_files_are_opened(tmp_path: Path) -> None:
         regular_file(Path("/dev/zero"), remedy="copy it")
     with pytest.raises(ValueError, match="is a folder, not a file"):
         regular_file(tmp_path, remedy="copy it")
+
+
+def test_many_names_of_one_folder_are_held_to_the_same_rules(tmp_path: Path) -> None:
+    root, away = tmp_path / "data", tmp_path / "away"
+    (root / "chunk").mkdir(parents=True)
+    away.mkdir()
+    (root / "chunk" / "b").symlink_to(away / "secret")
+    (root / "chunk" / "c").symlink_to("a")
+    (root / "chunk" / "loop").symlink_to("loop")
+    (root / "out").symlink_to(away)
+    (root / "in").symlink_to("chunk")
+    within = Inside(root)
+
+    def ask(name: str) -> Path:
+        return within.path(name, "info.json: data_path", "repair it")
+
+    for _ in range(2):  # the second time, the folders are known
+        for name in ("chunk/a", "chunk/c", "chunk/new", "in/a", "in/c"):
+            assert ask(name) == root / name
+        for name in ("chunk/b", "out/a", "in/b", "out"):
+            with pytest.raises(ValueError, match="a link that leads out of"):
+                ask(name)
+        for name in ("chunk/../../away/secret", "chunk/..", "chunk/a\n", "chunk/" + "a" * 256):
+            with pytest.raises(ValueError, match="; repair it"):
+                ask(name)
+    assert ask("chunk/loop") == root / "chunk" / "loop"  # whoever opens it is told that it is one
+
+
+def test_links_of_links_are_followed_to_their_end(tmp_path: Path) -> None:
+    root, cache = tmp_path / "models" / "snapshots" / "abc", tmp_path / "models" / "blobs"
+    (root / "data").mkdir(parents=True)
+    cache.mkdir()
+    (cache / "123").write_text("x")
+    (cache / "456").symlink_to(tmp_path / "secret")
+    (root / "data" / "a").symlink_to("../../../blobs/123")
+    (root / "data" / "b").symlink_to("../../../blobs/456")
+    within = Inside(root)
+    assert within.path("data/a", "it", "repair it").read_text() == "x"
+    with pytest.raises(ValueError, match="a link that leads out of"):
+        within.path("data/b", "it", "repair it")
