@@ -24,8 +24,8 @@ from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stored_statistics import episode_statistics
 from tempovla.data.writer import DatasetWriter, WriterConfig, infer_features
-from tempovla.storage.strays import LOCK_NAME
 from tempovla.storage.paths import Inside
+from tempovla.storage.strays import LOCK_NAME
 from tempovla.timeline.source import EpisodeSource
 
 LOGGER = logging.getLogger(__name__)

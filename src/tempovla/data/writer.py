@@ -25,8 +25,8 @@ from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video_encode import VideoConfig
 from tempovla.storage.json_files import plain_json
 from tempovla.storage.lock import FolderLock, Lock
-from tempovla.storage.strays import is_empty, is_stray
 from tempovla.storage.paths import is_plain_name
+from tempovla.storage.strays import is_empty, is_stray
 
 
 @dataclass(frozen=True)
