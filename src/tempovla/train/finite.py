@@ -57,7 +57,8 @@ def exploded_tensor(tensors: Mapping[str, Tensor]) -> str | None:
     for name, value in floating.items():
         by_kind.setdefault((value.device, value.dtype), []).append(name)
     for names in by_kind.values():  # one transfer from the device for each kind
-        largest = torch.stack([torch.linalg.vector_norm(floating[name], math.inf).float() for name in names]).tolist()
+        ends = [torch.stack(torch.aminmax(floating[name])) for name in names]  # NaN is passed on
+        largest = torch.stack(ends).float().abs().amax(dim=1).tolist()
         for name, value in zip(names, largest, strict=True):
             if not value <= LARGEST:
                 part, _, own = name.partition("/")

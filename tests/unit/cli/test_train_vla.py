@@ -82,6 +82,28 @@ def test_it_trains_where_the_output_directory_says_and_resumes(tmp_path, tempovl
     assert (tmp_path / "run" / "checkpoint_latest" / "weights.safetensors").read_bytes() == whole
 
 
+def test_other_data_are_refused_with_an_option_that_works_and_a_run_that_diverges_has_its_exit_code(
+    tmp_path, tempovla, small_vla, dataset
+):
+    unclipped = [*small_vla, "--training.gradient_clip", ".inf", "--output-dir", tmp_path / "run"]
+    assert tempovla(*unclipped).code == 0
+    for file in tmp_path.glob("run/checkpoints/*/*.json"):
+        json.loads(file.read_text(), parse_constant=pytest.fail)
+    resumed = [*unclipped, "--checkpoint", tmp_path / "run" / "checkpoints" / "step_00000002"]
+    shutil.rmtree(dataset)
+    recordings.record(dataset, (12, 7, 9, 8))
+    answer = tempovla(*resumed)
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    assert f"from; {dataset}: data/chunk-000/file-000.parquet has changed, " in answer.err
+    option = answer.err.split(" by ")[-1].strip()
+    answer = tempovla(*resumed, f"--{option}")
+    assert answer.code == 0, answer.err
+    answer = tempovla(*small_vla, "--output-dir", tmp_path / "bad", "--training.learning_rate", "1e37")
+    assert answer.code == 3
+    assert "vla step " in answer.err.splitlines()[-1]
+
+
 def test_another_vision_language_model_is_taken_over(tmp_path, tempovla, small_vla):
     assert tempovla(*small_vla, "--output-dir", tmp_path / "first").code == 0
     start = ["--pretrained-vlm", tmp_path / "first" / "checkpoint_latest"]
