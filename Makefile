@@ -1,15 +1,17 @@
 # `make demo` and `make test` install what they need into .venv first; re-runs start at once.
 OUT ?= outputs/demo
 SEED ?= 0
+SECONDS ?= 600
 RUN := .venv/bin/
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format
+.PHONY: help demo test fuzz lint format
 
 help:
 	@echo "make demo [OUT=DIR] [SEED=N]  collect, train, evaluate and report in DIR (outputs/demo)"
 	@echo "make test                     lint, types, import contracts and all tests"
+	@echo "make fuzz [SECONDS=600]       damage files of every kind at random (SEED=N), and keep what fails in outputs/fuzz"
 	@echo "make lint                     the first three of these"
 	@echo "make format                   let ruff format and mend the code"
 
@@ -18,6 +20,9 @@ demo: .venv/installed
 
 test: lint
 	$(RUN)pytest -n 2 --dist worksteal
+
+fuzz: .venv/installed
+	$(RUN)python -m tests.fuzz --seconds "$(SECONDS)" --seed "$(SEED)" --failures outputs/fuzz
 
 lint: .venv/installed
 	$(RUN)ruff check .

@@ -173,7 +173,6 @@ def _encodings(folder: Path) -> None:
 
     encodings = Encodings(np.zeros((3, 2), np.float32), np.ones(3, bool))
     EncodingCache(folder, _encoding_key()).write(encodings, {})  # type: ignore[arg-type]
-    (folder / ".writing").rmdir()
 
 
 def _read_encodings(folder: Path) -> None:

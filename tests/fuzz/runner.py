@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -95,6 +96,9 @@ def build_examples(folder: Path, names: tuple[str, ...] = tuple(EXAMPLES)) -> Pa
                 EXAMPLES[name].build(folder / f".{name}")
                 (folder / f".{name}").rename(place)
                 code = 0
+            except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
+                traceback.print_exc()
+                sys.stderr.flush()
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
@@ -215,8 +219,6 @@ def _run_as_child(command: Command, folder: Path) -> None:
         sys.stderr.flush()
         (folder / "peak").write_text(str(_memory("VmHWM") - base))
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
-        import traceback
-
         traceback.print_exc()
         sys.stderr.flush()
     finally:

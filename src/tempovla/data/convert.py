@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tempovla.data.modality import MODALITY_PATH
 from tempovla.data.new_folder import check_target, new_folder
 from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
+from tempovla.data.statistics import Statistic
 from tempovla.data.stored_statistics import episode_statistics
 from tempovla.data.writer import DatasetWriter, WriterConfig, infer_features
 from tempovla.storage.paths import Inside
@@ -116,7 +117,7 @@ def _rewrite(source: LeRobotSource, problems: Collection[str], folder: Path, con
     if carrier.lost:
         reasons = "; ".join(f"{key} ({reason})" for key, reason in carrier.lost.items())
         LOGGER.warning("%s: %d columns are not converted: %s", meta.root, len(carrier.lost), reasons)
-    stored = episode_statistics(meta)
+    stored = alike(episode_statistics(meta))
     with DatasetWriter(
         folder,
         carrier.features,
@@ -131,6 +132,13 @@ def _rewrite(source: LeRobotSource, problems: Collection[str], folder: Path, con
     if (meta.root / MODALITY_PATH).is_file():
         shutil.copyfile(meta.root / MODALITY_PATH, folder / MODALITY_PATH)
     return len(meta.episodes)
+
+
+def alike(episodes: Sequence[Mapping[str, Statistic]]) -> list[dict[str, Statistic]]:
+    """The statistics of those streams that all episodes have, by the same names: a table has one set of columns."""
+    first = episodes[0]
+    keys = [key for key in first if all(stats.get(key, {}).keys() == first[key].keys() for stats in episodes)]
+    return [{key: stats[key] for key in keys} for stats in episodes]
 
 
 def _record(source: EpisodeSource, target: Path, config: WriterConfig | None) -> int:

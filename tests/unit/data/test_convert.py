@@ -1,5 +1,6 @@
 """A v2.1 dataset converted to v3.0 holds the same, and its videos are not encoded again."""
 
+import json
 import os
 import shutil
 from functools import partial
@@ -129,3 +130,13 @@ def test_what_lies_beside_a_dataset_does_not_keep_it_from_being_copied(tmp_path:
 def test_a_target_of_too_long_a_name_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"could not be written .*too long.*give another folder"):
         convert(write_v30(tmp_path / "old", Foreign()), tmp_path / ("x" * 250))
+
+
+def test_statistics_of_a_camera_that_only_some_episodes_have_are_computed_for_all(tmp_path: Path) -> None:
+    root = write_v21(tmp_path / "old", Foreign(lengths=(4, 3)))
+    path = root / "meta/episodes_stats.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1]["stats"][FRONT]["mean"] = "much"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert convert(root, tmp_path / "new") == 2
+    assert open_dataset(tmp_path / "new").statistics[FRONT]["count"].tolist() == [7]

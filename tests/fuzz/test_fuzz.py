@@ -1,0 +1,44 @@
+"""Damaged files of every kind are refused in one line that names them; `make fuzz` goes on for as long as is asked."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+from tests.fuzz.__main__ import cases
+from tests.fuzz.examples import EXAMPLES
+from tests.fuzz.runner import build_examples, preload, run_case, run_sound
+
+SEED, CASES, LONGEST_S = 20, 220, 60.0
+SOUND = {name: len(example.commands) for name, example in EXAMPLES.items() if name != "config"}  # which names no data
+SLOW = ("exported", "pretrained")
+"""Their examples take seconds to make: `make fuzz` damages them, and tests of their own rooms."""
+QUICK = [name for name in EXAMPLES if name not in SLOW]
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory) -> Path:
+    preload()
+    return build_examples(tmp_path_factory.mktemp("examples"), tuple(QUICK))
+
+
+def test_every_command_takes_the_sound_examples(tmp_path, examples):
+    for name in QUICK:
+        for command in range(SOUND.get(name, 0)):
+            verdict = run_sound(name, command, examples, tmp_path / "case")
+            assert not verdict.fault, f"{name} {command}: {verdict.fault}\n{verdict.output}"
+
+
+@pytest.mark.slow
+def test_damaged_files_are_refused_in_a_line_that_names_them(tmp_path, examples):
+    until = time.monotonic() + LONGEST_S
+    faults = []
+    for case in itertools.islice(cases(SEED, QUICK), CASES):
+        if time.monotonic() > until:
+            break
+        verdict = run_case(case, examples, tmp_path / "case")
+        if verdict.fault:
+            faults.append(f"{case.name}: {verdict.damaged}: {verdict.fault}")
+    assert not faults, "play one again with: python -m tests.fuzz --replay CASE\n" + "\n".join(faults)
