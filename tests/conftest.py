@@ -1,8 +1,11 @@
 """Fixtures for all tests."""
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read as torch is imported: threads without work must not spin
+
 import gc
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
