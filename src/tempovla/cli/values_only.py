@@ -27,7 +27,8 @@ def take_values_only(parser: jsonargparse.ArgumentParser) -> None:
     """Have a parser refuse values that would import a class or read another file, before anything is imported."""
     jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["tempovla"])
     jsonargparse.set_loader("yaml", load_yaml, (yaml.YAMLError,))
-    for action in parser._actions:
+    actions: list[Any] = parser._actions
+    for action in actions:
         if type(action).__name__ == "_ActionConfigLoad" and not isinstance(action._load_config, partial):
             action._load_config = partial(_load_group, action.dest, action._load_config)
 

@@ -97,9 +97,10 @@ def _check_payload(archive: TorchArchive, folder: str, part: str, name: str, pay
     if not isinstance(meta, dict):
         raise RefusedFileError(path, f"weight {name!r} has no shape")
     _check(path, meta, "tensor_meta")
-    sizes = [size.get("as_int") if isinstance(size, dict) else None for size in meta.get("sizes", ())]
-    if not all(isinstance(size, int) and size >= 0 for size in sizes):
-        raise RefusedFileError(path, f"weight {name!r} has the shape {sizes}")
+    said = [size.get("as_int") if isinstance(size, dict) else None for size in meta.get("sizes", ())]
+    sizes = [size for size in said if isinstance(size, int) and size >= 0]
+    if sizes != said:
+        raise RefusedFileError(path, f"weight {name!r} has the shape {said}")
     if archive.size(folder + stored) == 0 and math.prod(sizes) > 0:
         raise RefusedFileError(path, f"weight {name!r} of shape {sizes} has no bytes")
 
