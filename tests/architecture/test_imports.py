@@ -85,6 +85,11 @@ def test_every_module_has_a_docstring_that_says_what_it_is():
         assert path.read_text().startswith('"""'), f"{path} has no docstring"
 
 
+def test_json_is_written_by_the_storage_room_which_knows_no_infinity():
+    writing = re.compile(r"(write_\w+|\.write|attrs\[.*)\(.*json\.dumps|json\.dump\(")
+    assert [str(path) for path in SOURCE.rglob("*.py") if writing.search(path.read_text())] == []
+
+
 def test_files_stay_small():
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")}
     assert {str(path): length for path, length in lengths.items() if length > 400} == {}

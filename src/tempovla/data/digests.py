@@ -36,6 +36,8 @@ _END, _BLOCK, _BLOCKS = 16 << 10, 4 << 10, 14
 _THREADS, _AT_ONCE = 16, 32
 _READ = 8 << 20
 _DIGITS = 32
+ABSENT = "absent"
+"""In place of the digest of a file that is not there, or cannot be read."""
 _KEPT_FROM = 64
 """From how many files on digests are kept; fewer are read as fast."""
 _SETTLED_S = 2.0
@@ -46,11 +48,15 @@ Seen = list[int]
 
 
 def file_digest(path: Path) -> str:
-    """Size and 32 hexadecimal digits of a file.
+    """Size and 32 hexadecimal digits of a file, or `ABSENT`: a dataset may be there in part, as far as it is read."""
+    try:
+        return _digest(path)
+    except OSError as error:
+        LOGGER.debug("%s: not readable (%s)", path, error)
+        return ABSENT
 
-    Raises:
-        OSError: if it cannot be read.
-    """
+
+def _digest(path: Path) -> str:
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         digest = hashlib.sha256()
@@ -75,16 +81,13 @@ def file_digests(root: Path, files: Mapping[str, Path]) -> dict[str, str]:
     Args:
         root: the dataset's folder.
         files: path by name.
-
-    Raises:
-        OSError: if a file cannot be read.
     """
     if len(files) < _KEPT_FROM:
         return {name: file_digest(path) for name, path in files.items()}
     place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:_DIGITS]
     table = cache_folder() / "digests" / f"{place}.json"
     kept = _load(table)
-    seen = {name: _seen(path) for name, path in files.items()}
+    seen = {name: facts for name, path in files.items() if (facts := _seen(path)) is not None}
     found = {name: str(kept[name][-1]) for name, facts in seen.items() if name in kept and kept[name][:-1] == facts}
     missing = [name for name in files if name not in found]
     shares = [missing[start : start + _AT_ONCE] for start in range(0, len(missing), _AT_ONCE)]
@@ -127,8 +130,11 @@ def _numbers(path: Path) -> list[tuple[int, int]]:
     return spans
 
 
-def _seen(path: Path) -> Seen:
-    facts = path.stat()
+def _seen(path: Path) -> Seen | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev]
 
 

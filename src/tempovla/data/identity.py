@@ -67,7 +67,6 @@ def identity_of(source: EpisodeSource, keys: Collection[str]) -> DataIdentity:
 
     Raises:
         KeyError: if there is no such stream.
-        OSError: if a file is gone.
     """
     if isinstance(source, Identified):
         return source.identity(keys)
@@ -94,11 +93,7 @@ def stream_facts(source: EpisodeSource, keys: Collection[str]) -> dict[str, Any]
 
 
 def files_of(root: Path, paths: Collection[Path]) -> dict[str, str]:
-    """Digests of files by their names in a dataset's folder, of many of them by folder.
-
-    Raises:
-        OSError: if a file is gone.
-    """
+    """Digests of files by their names in a dataset's folder, of many of them by folder."""
     names = {os.path.relpath(path, root).replace(os.sep, "/"): path for path in sorted(set(paths))}
     digests = file_digests(root, names)
     if len(digests) <= LISTED_FILES:

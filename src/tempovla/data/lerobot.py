@@ -229,13 +229,12 @@ class LeRobotSource:
         """Of the rows, of these cameras' videos, and of what ``meta/`` says but for statistics and notes.
 
         Images that lie in files of their own are looked at in up to 64 episodes, at their beginnings and ends.
-
-        Raises:
-            OSError: if a file is gone.
         """
         meta, records = self.meta, self.meta.episodes
         videos = [key for key in sorted(keys) if self._feature(key).dtype == "video"]
-        paths = {record.data_path for record in records} | {r.video(key).path for r in records for key in videos}
+        paths = {record.data_path for record in records} | {
+            r.videos[key].path for r in records for key in videos if key in r.videos
+        }
         folder = meta.root / "meta"
         paths |= {path for name in _DESCRIPTIONS if (path := folder / name).is_file()}
         paths |= {*(folder / "episodes").glob("*/*.parquet")}

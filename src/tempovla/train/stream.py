@@ -46,11 +46,7 @@ class KnowsItsData(Protocol):
     """A stream that knows what its batches are read from, so that a run which goes on can tell whether that changed."""
 
     def data_identity(self) -> list[dict[str, Any]]:
-        """A dataset each, as plain JSON values: `name`, for messages, `facts`, and `files`, digest by name.
-
-        Raises:
-            OSError: if a file is gone.
-        """
+        """A dataset each, as plain JSON values: `name`, for messages, `facts`, and `files`, digest by name."""
 
     def take_up_changed(self, state: Mapping[str, Any]) -> None:
         """Go to a position that was saved over other data, as near as may be.

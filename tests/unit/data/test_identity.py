@@ -72,6 +72,14 @@ def test_a_replaced_video_a_changed_row_and_a_further_episode_are_named(tmp_path
     assert changed_files(tmp_path / "here", tmp_path / "more") >= {*data, name, "meta/info.json"}
 
 
+def test_a_dataset_that_is_there_in_part_may_be_trained_on_in_part(tmp_path):
+    root = write_v21(tmp_path / "data", Foreign())
+    before = identity_of(open_dataset(root), KEYS).files
+    (root / "data/chunk-000/episode_000001.parquet").unlink()
+    after = identity_of(open_dataset(root), KEYS).files
+    assert after == before | {"data/chunk-000/episode_000001.parquet": "absent"}
+
+
 def test_libero_files_count_with_their_numbers_and_words(tmp_path):
     libero_recordings.record(tmp_path / "here")
     shutil.copytree(tmp_path / "here", tmp_path / "there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from copy import deepcopy
 from dataclasses import replace
@@ -130,6 +131,17 @@ def test_settings_that_differ_are_told_before_the_streams_that_follow_from_them(
         run(tmp_path / "again", KnowingStream(other(facts=facts)), replace(CONFIG, learning_rate=0.1), checkpoint)
     with pytest.raises(ValueError, match=r"/there/pens: streams changed from .*\[2\].* to .*\[3\]"):
         run(tmp_path / "again", KnowingStream(other(facts=facts)), CONFIG, checkpoint)
+
+
+@pytest.mark.parametrize("data", ["x", [1], [{"name": "pens"}], None])
+def test_a_damaged_record_of_the_data_is_refused_in_one_line(tmp_path, checkpoint, data):
+    path = checkpoint / "trainer.json"
+    record = json.loads(path.read_text()) | {"data": data}
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="resume from another checkpoint") as caught:
+        run(tmp_path / "again", KnowingStream(DATA), resume=checkpoint)
+    assert str(checkpoint) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_that_knows_nothing_of_its_data_is_gone_on_from(tmp_path):
