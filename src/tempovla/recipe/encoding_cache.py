@@ -156,26 +156,29 @@ class EncodingCache:
         if not self.path.exists():
             return None
         regular_file(self.path, remedy="remove it")
+        found = self._read(steps, width)
+        if isinstance(found, str):
+            LOGGER.warning("%s: %s; every observation is encoded again", self.path, found)
+            return None
+        return found
+
+    def _read(self, steps: int, width: int) -> Encodings | str:
+        """The file's encodings, or what is wrong with it."""
         try:
             with safe_open(self.path, framework="numpy") as file:
                 about = json.loads((file.metadata() or {}).get(_ENTRY, "{}"))
                 encodings = Encodings(file.get_tensor("z"), file.get_tensor("valid"))
         except (SafetensorError, ValueError, OSError, RecursionError, TypeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            return self._useless(f"damaged ({reason[:200]})")
+            return f"damaged ({reason[:200]})"
         if not isinstance(about, dict) or about.get("key") != asdict(self.key):
-            return self._useless("holds other encodings than its name says")
+            return "holds other encodings than its name says"
         found = [(array.dtype.name, array.shape) for array in encodings]
         expected = [("float32", (steps, width)), ("bool", (steps,))]
         if found != expected:
-            return self._useless(f"holds {found} instead of {expected}")
+            return f"holds {found} instead of {expected}"
         broken = encodings.valid & ~np.isfinite(encodings.z.sum(axis=1, dtype=np.float64))
-        if broken.any():
-            return self._useless(f"the encoding of step {int(np.argmax(broken))} is not finite")
-        return encodings
-
-    def _useless(self, what: str) -> None:
-        LOGGER.warning("%s: %s; every observation is encoded again", self.path, what)
+        return f"the encoding of step {int(np.argmax(broken))} is not finite" if broken.any() else encodings
 
     def write(self, encodings: Encodings, about: Mapping[str, Any]) -> bool:
         """Keep encodings; where the disk does not let it, says so and goes on: they are in memory, too.
