@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.parquet import first_line
 from tempovla.storage import whole
 from tempovla.storage.lock import holding, try_lock, unlock
+from tempovla.storage.problems import NO_SPACE, error_number
 from tempovla.storage.strays import is_empty
 
 _MARK = "tempovla-convert"
@@ -55,15 +57,18 @@ def new_folder(target: Path) -> Iterator[Path]:
                 yield folder
     except (OSError, DatasetError) as error:
         cause = _disk_error(error)
-        if isinstance(cause, shutil.Error) and cause.args and isinstance(cause.args[0], list):  # of copytree
+        number = None if cause is None else error_number(cause)
+        of_target = number in (*NO_SPACE, errno.EROFS)
+        if isinstance(cause, shutil.Error) and isinstance(cause.args[0], list) and not of_target:  # of copytree
             source, _, why = min(cause.args[0], key=lambda one: len(str(one[0])))
             raise DatasetError(
                 f"{source}: could not be copied ({why}); nothing is left behind, remove it, or repair it, and try again"
             ) from error
         if cause is not None and not isinstance(cause, FileNotFoundError):
+            reason = os.strerror(number) if number else first_line(cause)
             raise DatasetError(
-                f"{target}: could not be written ({cause.strerror or first_line(cause)}); nothing is left behind, "
-                "make room there or give another folder"
+                f"{target}: could not be written ({reason}); nothing is left behind, make room there or give another "
+                "folder"
             ) from error
         raise
 
