@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,39 @@ def test_a_damaged_checkpoint_is_refused_by_file_and_remedy(tmp_path, name, dama
     with pytest.raises(ValueError, match=rf"step_00000001/{name}: .*resume from another checkpoint") as caught:
         Checkpoint.load(tmp_path / "checkpoint_latest")
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_was_copied_with_its_links_followed_goes_on(tmp_path):
+    folder = CheckpointFolder(tmp_path / "run")
+    save(folder, 1, "checkpoint_best")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    assert not (tmp_path / "copy/checkpoint_latest").is_symlink()
+    copy = CheckpointFolder(tmp_path / "copy")
+    copy.hold(tmp_path / "copy/checkpoint_latest")
+    save(copy, 2)
+    copy.release()
+    assert (tmp_path / "copy/checkpoint_latest").is_symlink()
+    names = ("checkpoint_latest", "checkpoint_best")
+    assert [Checkpoint.load(tmp_path / "copy" / name).record["train_step"] for name in names] == [2, 1]
+    assert not list((tmp_path / "copy").rglob(".*"))
+
+
+@pytest.mark.parametrize("name", [".step_00000003.0a1b.old", ".step_00000003.4711.old"])
+def test_a_checkpoint_that_a_kill_hid_comes_back_where_it_is_the_only_copy(tmp_path, name):
+    folder = CheckpointFolder(tmp_path)
+    path = save(folder, 3)
+    path.rename(folder.folder / name)
+    folder.hold(tmp_path / "checkpoint_latest")
+    assert Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"] == 3
+    folder.release()
+    assert [path.name for path in folder.folder.iterdir()] == ["step_00000003"]
+
+
+def test_a_checkpoint_that_no_link_leads_to_is_found(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    save(folder, 3)
+    (tmp_path / "checkpoint_latest").unlink()
+    with pytest.raises(ValueError, match=r"up to step 3; resume from .*/checkpoint_latest, or choose"):
+        folder.hold()
+    folder.hold(tmp_path / "checkpoint_latest")
+    assert Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"] == 3

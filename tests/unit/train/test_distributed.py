@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.processes import Nursery
 from tests.rounding import tolerance
 from tests.toy import LinearPolicy, toy_batch
 from tests.unit.train.session import CLIP, PAIR_STEPS, PARALLEL, PartlyIdlePolicy, train, train_idle
@@ -19,7 +20,7 @@ from tests.unit.train.test_interrupt import ROOT, wait_for_step
 
 from tempovla.objective import Objective
 from tempovla.timeline import Bundle
-from tempovla.train.checkpoint import Checkpoint
+from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.train.metrics import read_metrics
 
 SESSION = Path(__file__).with_name("session.py")
@@ -39,6 +40,19 @@ def pair(tmp_path_factory, nursery) -> Path:
     folder = tmp_path_factory.mktemp("pair")
     nursery.run(2, "tests.unit.train.session:train_pair", folder)
     return folder
+
+
+def test_of_processes_that_find_their_folder_held_one_says_so_and_all_end(tmp_path: Path, nursery: Nursery) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.hold()
+    nursery.start(2, "tests.unit.train.session:train_held", tmp_path)
+    codes, said = nursery.wait()
+    folder.release()
+    assert codes[0] == 2
+    assert codes[1] in (2, -signal.SIGTERM, -signal.SIGKILL)  # whoever started them ends the rest
+    assert said.count(f"process {os.getpid()} trains") == 1
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def assert_same_figures(alone: Path, together: Path, rel: float) -> list[dict[str, Any]]:

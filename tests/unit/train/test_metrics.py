@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tempovla.train.metrics import MetricsLog, read_metrics
 
 FIGURES = {"total": 1.0, "a": 0.5}
@@ -34,3 +36,26 @@ def test_tensorboard_gets_the_same_figures(tmp_path):
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in board.Scalars("p/a")] == [(2, 0.5)]
     assert [(event.step, event.value) for event in board.Scalars("p/total")] == [(2, 1.0)]
+
+
+@pytest.mark.parametrize("tail", [b'{"train_step": 8, "ph', b"\0" * 100, b"\0\0\0\0\n\0", '{"phase": "é'.encode()[:-1]])
+def test_a_torn_end_is_dropped_with_one_warning(tmp_path, caplog, tail):
+    log = MetricsLog(tmp_path, train_step=0)
+    for step in (2, 4):
+        log.write(step, "p", FIGURES)
+    log.close()
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    assert [entry["train_step"] for entry in read_metrics(tmp_path)] == [2, 4]
+    MetricsLog(tmp_path, train_step=4).close()
+    assert path.read_bytes() == whole
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: its last {len(tail)} bytes are torn, as a kill leaves them, and are dropped"
+    ]
+
+
+def test_a_damaged_line_in_the_middle_is_told(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"train_step": 1}\nhalf a li\n{"train_step": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl: line 2: .*delete the line"):
+        MetricsLog(tmp_path, train_step=4)
