@@ -189,7 +189,9 @@ def config_file(arguments: Sequence[str]) -> Path | None:
 
 def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:
     """Whether one of these keys is given there, so that a complaint about it is not about the config."""
-    return any(key.rsplit(".", 1)[-1] in _underscored(word) for key in keys for word in arguments)
+    options = {_underscored(word).partition("=")[0].lstrip("_") for word in arguments if word.startswith("--")}
+    given = {option.rsplit(".", 1)[-1] for option in options}
+    return any(_underscored(key).rsplit(".", 1)[-1] in given for key in keys)
 
 
 def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ class VideoFile:
             self.index = index or build_index(path, self._container, self._stream)
         except FileNotFoundError:
             raise DatasetError(f"{path}: missing, though the metadata refer to it; copy the dataset again") from None
-        except (av.FFmpegError, IndexError) as error:
+        except (av.FFmpegError, IndexError, UnicodeDecodeError) as error:  # the last from texts in its header
             if is_lfs_pointer(Path(path)):
                 raise DatasetError(lfs_problem(Path(path))) from None
             raise DatasetError(f"{path}: no complete video file ({first_line(error)}); copy it again") from None

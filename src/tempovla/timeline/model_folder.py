@@ -151,10 +151,12 @@ def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
+    # transformers checks few of the values that a config.json gives it: what a wrong one comes to is of any kind
+    of_values = (LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
     try:
         with hub_as_allowed():
             yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError, *of_values) as error:
         raise ValueError(
             f"{purpose} {name_or_path!r} does not load ({first_reason(error)}); {_remedy(name_or_path)}"
         ) from None

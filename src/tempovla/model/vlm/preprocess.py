@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -9,6 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tempovla.storage.json_files import shown
+
+LARGEST_SIDE = 4096
+"""Of a square that a vision model sees [px]; published ones see up to 1,536."""
 ResizePolicy = Literal["stretch", "pad", "crop"]
 
 
@@ -71,9 +76,11 @@ def processor_size(name_or_path: str, processor: Mapping[str, Any]) -> int:
         size = processor.get(key)
         if isinstance(size, Mapping):
             size = size.get("height", size.get("shortest_edge"))
-        if isinstance(size, int):
+        if isinstance(size, int) and 0 < size <= LARGEST_SIDE:
             return size
-    raise ValueError(f"vision model {name_or_path!r}: its image processor names no size; give one that does")
+    raise ValueError(
+        f"vision model {name_or_path!r}: its image processor names no size from 1 to {LARGEST_SIDE}; give one that does"
+    )
 
 
 def processor_scale(name_or_path: str, processor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -83,8 +90,19 @@ def processor_scale(name_or_path: str, processor: Mapping[str, Any]) -> tuple[tu
         ValueError: if they are not there.
     """
     try:
-        return tuple(processor["image_mean"]), tuple(processor["image_std"])
+        given = processor["image_mean"], processor["image_std"]
     except KeyError as error:
         raise ValueError(
             f"vision model {name_or_path!r}: its image processor has no {error.args[0]}; give one that has"
         ) from None
+    for name, values in zip(("image_mean", "image_std"), given, strict=True):
+        if not (isinstance(values, list | tuple) and len(values) == 3 and all(map(_is_finite, values))):
+            raise ValueError(
+                f"vision model {name_or_path!r}: its image processor has {name} {shown(values)}, not three numbers; "
+                "copy its preprocessor_config.json again"
+            )
+    return tuple(given[0]), tuple(given[1])
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

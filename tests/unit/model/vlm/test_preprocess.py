@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.tiny_models import image_processor, pictures, smooth_pictures
 
-from tempovla.model.vlm.preprocess import resize_square, unit_pixels
+from tempovla.model.vlm.preprocess import processor_scale, processor_size, resize_square, unit_pixels
 
 SHAPES = [(24, 24), (48, 64), (65, 47), (20, 17), (100, 31)]
 
@@ -55,3 +55,17 @@ def test_bytes_and_their_fractions_are_the_same_picture():
 def test_pictures_of_another_range_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
         unit_pixels(image)
+
+
+@pytest.mark.parametrize("mean", [[0.1, 0.2], [0.1, 0.2, "x"], [0.1, 0.2, float("nan")], "abc", None])
+def test_settings_that_are_no_scale_are_refused_by_name(mean):
+    with pytest.raises(ValueError, match=r"vision model 'm': .* has image_mean .*, not three numbers;"):
+        processor_scale("m", {"image_mean": mean, "image_std": [1, 1, 1]})
+    assert processor_scale("m", {"image_mean": [0, 0, 0], "image_std": [1, 0.5, 1]}) == ((0, 0, 0), (1, 0.5, 1))
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**9, "24", {"height": 10**9}])
+def test_a_size_that_no_model_sees_is_refused_by_name(size):
+    with pytest.raises(ValueError, match=r"vision model 'm': its image processor names no size from 1 to 4096;"):
+        processor_size("m", {"size": size})
+    assert processor_size("m", {"size": {"shortest_edge": 24}}) == 24
