@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("gymnasium")
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.writer import held_dataset
 from tempovla.env.collect import Demonstration
 from tempovla.env.memory import MemoryConfig
 from tempovla.recipe import collect
@@ -72,3 +73,14 @@ def test_an_interrupted_dataset_is_gone_on_with_as_it_is(tmp_path, demonstrated,
     assert (len(source), source.recording) == (3, RECORDING if told else {})
     with pytest.raises(ValueError, match="delay_steps was 6, and is 7 now"):
         collect_memory(tmp_path / "data", ["colour-cue"], 3, 0, MemoryConfig(cue_steps=3, delay_steps=7))
+
+
+def test_a_second_call_into_one_folder_is_told_who_is_there(tmp_path):
+    folder = tmp_path / "set"
+    with (
+        held_dataset(folder),
+        pytest.raises(DatasetError, match=r"set: this process writes .* choose another"),
+    ):
+        collect_dataset(folder, ["push-v3"], 1, 0)
+    assert len(collect_dataset(folder, ["push-v3"], 1, 0)) == 1
+    assert not (folder / ".lock").exists()

@@ -131,3 +131,37 @@ def test_a_place_under_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(whole.NotWrittenError, match=rf"^{tmp_path}/file/a: not written \(File exists\)"):
         whole.write_text(tmp_path / "file" / "a", "x")
+
+
+def test_what_the_user_put_into_a_folder_is_taken_over(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    for version in ("one", "two"):
+        with whole.new_folder(target, keeps=lambda name: name != "made") as staged:
+            (staged / "made").write_text(version)
+        (target / "README").write_text("mine")
+        (target / "own").mkdir(exist_ok=True)
+        (target / "own" / "x").write_text("mine")
+    with whole.new_folder(target, keeps=lambda name: name != "made") as staged:
+        (staged / "made").write_text("three")
+    assert (target / "made").read_text() == "three"
+    assert (target / "README").read_text() == (target / "own" / "x").read_text() == "mine"
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a").symlink_to(tmp_path / "disk" / "b")
+    for text in ("one", "two"):
+        with (whole.new_folder if kind == "folder" else whole.new_file)(tmp_path / "a") as staged:
+            (staged / "x" if kind == "folder" else staged).write_text(text)
+    assert (tmp_path / "a").is_symlink()
+    assert ((tmp_path / "disk" / "b" / "x") if kind == "folder" else tmp_path / "disk" / "b").read_text() == "two"
+    assert names(tmp_path / "disk") == ["b"]
+
+
+def test_what_earlier_versions_left_is_removed(tmp_path: Path) -> None:
+    for left in (".a.part", ".a.4711.part", ".a.writing"):
+        (tmp_path / left).write_text("half")
+    whole.write_text(tmp_path / "a", "whole")
+    assert names(tmp_path) == ["a"]
