@@ -163,10 +163,17 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
         read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
     try:
         args = parser.parse_args(arguments)
+        given = parser.instantiate(args)
     except argparse.ArgumentError as error:
         raise ValueError(f"{explain(str(error), parser, arguments)}; see `tempovla {name} --help`") from error
-    try:
-        given = parser.instantiate(args)
+    except TypeError as error:  # of the parser, at a value of which it expects that it is an object
+        if config is None:
+            raise
+        reason = one_line(error).rpartition(" argument after ** ")[2]
+        raise ValueError(
+            f"{config}: a value of another kind than its key has ({reason}); compare it with `tempovla {name} "
+            "--print_config`"
+        ) from error
     except ValueError as error:
         keys = re.findall(r"([\w.]+)=", str(error))
         if config is None or str(config) in str(error) or is_on_command_line(keys, arguments):

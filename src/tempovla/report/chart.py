@@ -93,6 +93,7 @@ def curve_panel(name: str, series: Sequence[Series]) -> Markup:
         return PLOT_LEFT + (PLOT_RIGHT - PLOT_LEFT) * step / last_step
 
     def y_of(value: float) -> float:
+        value = max(value, low) if log else value  # the rounding of a mean of values far apart may be below them all
         share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
         return PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * share
 

@@ -123,3 +123,34 @@ def test_a_plugin_is_imported_first_and_only_because_it_was_asked_for(tempovla, 
         "--plugin '../evil.py' is no name of a module; give one such as my_robot.policies"
     )
     assert fails("data", "--plugin") == "--plugin '' is no name of a module; give one such as my_robot.policies"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("training: {num_threads: -1}", "training.num_threads=-1 must be at least 1"),
+        ("model: {cameras: {a: {b: []}}}", "model.cameras"),
+        ("model: {vlm: {vision: 7}}", "another kind than its key has (must be a mapping, not int)"),
+    ],
+)
+def test_what_is_wrong_in_a_config_names_it(tmp_path, fails, text, told):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    message = fails("train", "vla", "--config", path, "--dataset", tmp_path)
+    assert message.startswith(f"{path}: ")
+    assert told in message
+
+
+def test_what_is_wrong_on_the_command_line_does_not_blame_the_config(tmp_path, fails):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("training: {batch_size: 2}")
+    message = fails("train", "vla", "--config", path, "--dataset", tmp_path, "--training.num_threads", "-1")
+    assert message.startswith("training.num_threads=-1 must be at least 1")
+
+
+def test_a_config_that_is_no_text_and_a_very_long_value_take_one_short_line(tmp_path, fails):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"training: \xff")
+    assert "recipe.yaml: line 1 is not UTF-8" in fails("train", "vla", "--config", path)
+    path.write_text(f"model: {{action_head: {'y' * 200_000}}}")
+    assert len(fails("train", "vla", "--config", path)) < 2_000
