@@ -154,6 +154,8 @@ def is_prefix(words: Sequence[str], name: str) -> bool:
 
 def run_command(name: str, arguments: list[str], debug: bool) -> int:
     """Parse a subcommand's arguments, run it, and write its outcome."""
+    import yaml
+
     from tempovla.cli.logs import set_up_logging
 
     module = importlib.import_module(COMMANDS[name][0])
@@ -166,7 +168,7 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
         given = parser.instantiate(args)
     except argparse.ArgumentError as error:
         raise ValueError(f"{explain(str(error), parser, arguments)}; see `tempovla {name} --help`") from error
-    except TypeError as error:  # of the parser, at a value of which it expects that it is an object
+    except (TypeError, yaml.YAMLError) as error:  # of the parser, at a value of which it expects that it is an object
         if config is None:
             raise
         reason = one_line(error).rpartition(" argument after ** ")[2]
