@@ -27,6 +27,7 @@ from tempovla.storage.json_files import plain_json
 from tempovla.storage.lock import FolderLock, Lock
 from tempovla.storage.paths import is_plain_name
 from tempovla.storage.strays import is_empty, is_stray
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class DatasetWriter:
             if feature.dtype == "video" and not is_plain_name(key):
                 raise DatasetError(
                     f"{self.root}: camera {key!r} gives its videos no folder; give it another name, such as "
-                    "observation.images.front"
+                    f"{IMAGE_KEY_PREFIX}front"
                 )
 
     def __enter__(self) -> DatasetWriter:
