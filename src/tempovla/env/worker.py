@@ -109,6 +109,7 @@ def search_path(needed: Iterable[Any]) -> list[str]:
 
     That folder is on the path of whatever `python -c` or `python -m` started, and may hold anybody's `metaworld.py`. It
     stays if PYTHONPATH names it, or if this package or one of the classes and functions that are `needed` lies in it.
+    What is needed and was found in another way, as pytest finds test modules, is looked for after all else.
     """
     try:
         here = os.path.realpath(os.getcwd())
@@ -116,20 +117,19 @@ def search_path(needed: Iterable[Any]) -> list[str]:
         here = ""
     named = [os.path.realpath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     modules = [sys.modules.get(getattr(thing, "__module__", "") or "") for thing in needed]
-    files = [
-        os.path.realpath(getattr(module, "__file__", None) or os.sep) for module in [*modules, sys.modules[__name__]]
-    ]
-    if here in named or any(_lies_in(file, here) for file in files):
-        return list(filter(None, sys.path))
-    return [place for place in sys.path if place and os.path.realpath(place) != here]
+    found = [module for module in [*modules, sys.modules[__name__]] if getattr(module, "__file__", None)]
+    roots = [_root(module) for module in found]
+    stays = here in named or here in roots
+    places = [place for place in sys.path if place and (stays or os.path.realpath(place) != here)]
+    known = {os.path.realpath(place) for place in places}
+    return places + [root for root in dict.fromkeys(roots) if root not in known]
 
 
-def _lies_in(file: str, folder: str) -> bool:
-    """Whether a module is found in a folder that is on the path: `folder/module.py` or `folder/package/...`."""
-    return file.startswith(os.path.join(folder, "")) and not any(
-        place and os.path.realpath(place) != folder and file.startswith(os.path.join(os.path.realpath(place), ""))
-        for place in sys.path
-    )
+def _root(module: Any) -> str:
+    """The folder in which a module's outermost package lies."""
+    file = os.path.realpath(module.__file__)
+    levels = module.__name__.count(".") + 1 + (os.path.basename(file) == "__init__.py")
+    return os.path.join(os.sep, *file.split(os.sep)[:-levels])
 
 
 def serve(file_descriptor: int) -> None:

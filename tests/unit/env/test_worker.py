@@ -143,13 +143,26 @@ def test_modules_in_the_current_folder_do_not_run_in_a_worker(tmp_path, way) -> 
 
 def test_the_current_folder_is_searched_only_if_it_is_asked_for_or_needed(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/elsewhere"])
+    others = [*filter(None, sys.path), "/elsewhere"]
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *others])
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    assert search_path([collections.Counter]) == ["/elsewhere"]
-    module = type(sys)("my_simulator")
-    module.__file__ = str(tmp_path / "my_simulator.py")
-    monkeypatch.setitem(sys.modules, "my_simulator", module)
-    mine = type("Mine", (), {"__module__": "my_simulator"})
-    assert search_path([mine]) == [str(tmp_path), "/elsewhere"]
+    assert search_path([collections.Counter])[: len(others)] == others
+    assert str(tmp_path) not in search_path([collections.Counter])
+    assert search_path([of_module("my_simulator", tmp_path / "my_simulator.py", monkeypatch)])[0] == str(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert search_path([collections.Counter]) == [str(tmp_path), "/elsewhere"]
+    assert search_path([collections.Counter])[: len(others) + 1] == [str(tmp_path), *others]
+
+
+def test_what_is_needed_and_lies_nowhere_on_the_path_is_looked_for_last(tmp_path, monkeypatch) -> None:
+    """As pytest finds test modules."""
+    for name, file in (("mine", "mine.py"), ("my.own", "my/own.py"), ("my.package", "my/package/__init__.py")):
+        needed = of_module(name, tmp_path / file, monkeypatch)
+        assert search_path([needed])[-1] == str(tmp_path)
+
+
+def of_module(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> type:
+    """A class of a module that was loaded from a file."""
+    module = type(sys)(name)
+    module.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, name, module)
+    return type("Mine", (), {"__module__": name})

@@ -201,7 +201,7 @@ def test_broken_input_leaves_the_old_report_alone(bare_run):
     out.write_text("the old report")
     (bare_run / "results.json").write_text("{")
 
-    with pytest.raises(ValueError, match=r"results\.json is not readable"):
+    with pytest.raises(ValueError, match=r"results\.json: not readable as JSON"):
         write_report(bare_run, out)
 
     assert out.read_text() == "the old report"
