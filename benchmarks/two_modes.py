@@ -91,13 +91,13 @@ def train(head: ActionHeadBase, steps: int, batch: int = 256, rate: float = 3e-3
         schedule.step()
 
 
-def measure(name: str, steps: int, count: int = 1000) -> Result:
-    """Build, train and sample one of `HEADS`."""
+def measure(name: str, steps: int, count: int = 1000, **training: Any) -> Result:
+    """Build, train and sample one of `HEADS`; `training` goes to `train`."""
     kind, options = HEADS[name]
     torch.manual_seed(0)
     head = build_action_head(kind, FEATURES, ACTION, HORIZON, options)
     started_s = time.process_time()
-    train(head, steps)
+    train(head, steps, **training)
     train_s = time.process_time() - started_s
     features, truth = draw(count, torch.Generator().manual_seed(1))
     head.eval()

@@ -58,9 +58,9 @@ PAIRS, KEY, CLASSES = 101, 16, 8
 class Recall(nn.Module):
     """Writes pairs of a key and a class, then asks for the class of one key."""
 
-    def __init__(self):
+    def __init__(self, slots):
         super().__init__()
-        self.memory = MemoryBuffer(MemoryConfig(32, 128, 16, 32, 2, 2))
+        self.memory = MemoryBuffer(MemoryConfig(32, slots, 16, 32, 2, 2))
         self.embed = nn.Linear(KEY + CLASSES, 32)
         self.classify = nn.Linear(32, CLASSES)
 
@@ -80,17 +80,19 @@ def pairs(rows, count, generator):
 
 @pytest.mark.slow
 def test_a_key_is_recalled_after_a_hundred_other_writes():
-    model, generator = seeded(Recall), torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(300):
-        keys, classes = pairs(32, 6, generator)
-        asked = torch.randint(6, (32,), generator=generator)
-        loss = F.cross_entropy(model(keys, classes, asked), classes[torch.arange(32), asked])
+    model, generator = seeded(lambda: Recall(slots=8)), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), 6e-3)
+    for _ in range(120):
+        keys, classes = pairs(128, 6, generator)
+        asked = torch.randint(6, (128,), generator=generator)
+        loss = F.cross_entropy(model(keys, classes, asked), classes[torch.arange(128), asked])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    large = Recall(slots=128)  # no weight is of a slot
+    large.load_state_dict(model.state_dict())
     keys, classes = pairs(256, PAIRS, generator)
     with torch.no_grad():
-        found = model(keys, classes, torch.zeros(256, dtype=torch.int64)).argmax(-1)
+        found = large(keys, classes, torch.zeros(256, dtype=torch.int64)).argmax(-1)
     accuracy = (found == classes[:, 0]).float().mean().item()
-    assert accuracy > 0.8  # chance is 0.125; 0.93 on one machine
+    assert accuracy > 0.8  # chance is 0.125; 0.90 to 0.97 for five seeds
