@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.rounding import smooth_steps
 from tests.tiny_models import VISION_SIZES
 from tests.unit.recipe.conftest import guide_recipe, tiny_recipe, vla_recipe
+from tests.unit.recipe.mixtures import mixed_recipe
 
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
@@ -19,6 +20,7 @@ from tempovla.train.trainer import FitResult
 
 VLA_KINDS = ("whole", "context", "lora")
 PARALLEL = ("ddp", "fsdp")
+STATEVLA_RUNS = (("guide", "ddp"), ("guide", "fsdp"), ("cached", "ddp"), ("tiny", "ddp"))
 
 
 @smooth_steps()
@@ -84,10 +86,23 @@ def train_vla_kind(
     return train_vla(recipe, out, resume=resume)
 
 
-def train_vlas(dataset: str, folder: str, batch_size: int) -> None:
-    """Every kind by DDP and by FSDP, and the last half of one again as `resumed`."""
+@smooth_steps()
+def train_mixture(root: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> None:
+    """A few steps on two bodies, whose datasets lie in `root`."""
+    train_vla(mixed_recipe(Path(root), batch_size=batch_size, train_steps=4, parallel=parallel), out)
+
+
+def train_pairs(folder: str, batch_size: int) -> None:
+    """All that two processes train, one run after the other: each kind by DDP and, where that differs, by FSDP.
+
+    The last half of a sharded VLA is trained again as `resumed`. The datasets lie in `folder`.
+    """
     out = Path(folder)
+    for kind, parallel in STATEVLA_RUNS:
+        train(kind, out / "dataset", out / f"{kind}_{parallel}", batch_size, parallel)
     for kind, parallel in itertools.product(VLA_KINDS, PARALLEL):
-        train_vla_kind(kind, dataset, out / f"{kind}_{parallel}", batch_size, parallel)
+        train_vla_kind(kind, out / "dataset", out / f"{kind}_{parallel}", batch_size, parallel)
     halfway = out / "whole_fsdp/checkpoints/step_00000002"
-    train_vla_kind("whole", dataset, out / "resumed", batch_size, "fsdp", halfway)
+    train_vla_kind("whole", out / "dataset", out / "resumed", batch_size, "fsdp", halfway)
+    for parallel in PARALLEL:
+        train_mixture(out, out / f"mixture_{parallel}", batch_size, parallel)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.rounding import tolerance
 from tests.unit.recipe.conftest import record
 from tests.unit.recipe.mixtures import LARGE, SMALL, record_body
-from tests.unit.recipe.session import PARALLEL, train, train_vla_kind
-from tests.unit.recipe.session_mixture import train as train_mixture
+from tests.unit.recipe.session import PARALLEL, STATEVLA_RUNS, train, train_mixture, train_vla_kind
 
 from tempovla.recipe.statevla import PHASE_NAMES
 from tempovla.timeline import Bundle
@@ -33,22 +34,58 @@ def assert_same_losses(one: Path, many: Path, steps: int, rel: float) -> None:
         assert [together[key] for key in losses] == pytest.approx([alone[key] for key in losses], rel=rel, abs=rel / 20)
 
 
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory, nursery) -> Path:
+    """All that two processes trained, and the datasets beside it."""
+    folder = tmp_path_factory.mktemp("pairs")
+    record(folder / "dataset")
+    for body in (SMALL, LARGE):
+        record_body(folder / body, body, noise=0.1)
+    nursery.run(2, f"{SESSION}train_pairs", folder, ROWS // 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(pairs, tmp_path_factory) -> Callable[..., Path]:
+    """Trains in this process with whole batches, once each; where."""
+    folder = tmp_path_factory.mktemp("alone")
+
+    @functools.cache
+    def trained(train: Callable[..., Any], kind: str) -> Path:
+        train(kind, pairs / "dataset", folder / kind, ROWS)
+        return folder / kind
+
+    return trained
+
+
+def assert_same_weights(one: Path, many: Path) -> None:
+    """The weights that two runs ended with are equal but for rounding."""
+    left, right = (Bundle.load(run / "checkpoint_latest").weights for run in (one, many))
+    torch.testing.assert_close(dict(right), dict(left), rtol=1e-4, atol=1e-5)
+
+
+def assert_same_phases(one: Path, many: Path) -> None:
+    """Both phases of two runs learned the same."""
+    for name in PHASE_NAMES.values():
+        assert_same_losses(one / name, many / name, steps=4, rel=tolerance())
+        assert_same_weights(one / name, many / name)
+        jepas = [Bundle.load(run / name / "checkpoint_latest").config["jepa"] for run in (one, many)]
+        assert jepas[0]["ema_steps"] == jepas[1]["ema_steps"] == 4
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "processes", "ways"),
-    [("guide", 2, PARALLEL), ("guide", 4, ("ddp",)), ("cached", 2, ("ddp",)), ("tiny", 2, ("ddp",))],
-)
-def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, dataset, nursery, kind, processes, ways):
-    for way in ways:
-        nursery.run(processes, f"{SESSION}train", kind, dataset, tmp_path / way, ROWS // processes, way)
-    train(kind, dataset, tmp_path / "one", ROWS)
-    for way, name in itertools.product(ways, PHASE_NAMES.values()):
-        assert_same_losses(tmp_path / "one" / name, tmp_path / way / name, steps=4, rel=tolerance())
-        bundles = [Bundle.load(tmp_path / run / name / "checkpoint_latest") for run in ("one", way)]
-        assert bundles[0].config["jepa"]["ema_steps"] == bundles[1].config["jepa"]["ema_steps"] == 4
-        torch.testing.assert_close(dict(bundles[1].weights), dict(bundles[0].weights), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(("kind", "parallel"), STATEVLA_RUNS)
+def test_two_processes_train_the_phases_of_one(pairs, alone, kind, parallel):
+    run = pairs / f"{kind}_{parallel}"
+    assert_same_phases(alone(train, kind), run)
     if kind == "cached":
-        assert_read_again(tmp_path / "ddp")
+        assert_read_again(run)
+
+
+@pytest.mark.slow
+def test_four_processes_train_the_phases_of_one(tmp_path, pairs, alone, nursery):
+    nursery.run(4, f"{SESSION}train", "guide", pairs / "dataset", tmp_path, ROWS // 4)
+    assert_same_phases(alone(train, "guide"), tmp_path)
 
 
 def assert_read_again(run: Path) -> None:
@@ -60,42 +97,28 @@ def assert_read_again(run: Path) -> None:
     assert all(torch.equal(again[name], weight) for name, weight in first.items())
 
 
-@pytest.fixture(scope="module")
-def vla_runs(tmp_path_factory, nursery) -> Path:
-    """VLAs that two processes trained, and the dataset beside them."""
-    folder = tmp_path_factory.mktemp("vla")
-    nursery.run(2, f"{SESSION}train_vlas", record(folder / "dataset"), folder, ROWS // 2)
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", PARALLEL)
 @pytest.mark.parametrize(("kind", "steps"), [("whole", 4), ("context", 2), ("lora", 2)])
-def test_two_processes_train_the_vla_of_one(tmp_path, vla_runs, parallel, kind, steps):
+def test_two_processes_train_the_vla_of_one(pairs, alone, parallel, kind, steps):
     """Actions beyond an episode's end are not valid, so the valid ones are spread unevenly."""
-    train_vla_kind(kind, vla_runs / "dataset", tmp_path, ROWS)
-    assert_same_losses(tmp_path, vla_runs / f"{kind}_{parallel}", steps, rel=tolerance())
-    one, two = (Bundle.load(run / "checkpoint_latest") for run in (tmp_path, vla_runs / f"{kind}_{parallel}"))
-    torch.testing.assert_close(dict(two.weights), dict(one.weights), rtol=1e-4, atol=1e-5)
+    one, two = alone(train_vla_kind, kind), pairs / f"{kind}_{parallel}"
+    assert_same_losses(one, two, steps, rel=tolerance())
+    assert_same_weights(one, two)
 
 
 @pytest.mark.slow
-def test_a_sharded_vla_resumes_bit_for_bit(vla_runs):
-    whole, resumed = (Checkpoint.load(vla_runs / run / "checkpoint_latest") for run in ("whole_fsdp", "resumed"))
+def test_a_sharded_vla_resumes_bit_for_bit(pairs):
+    whole, resumed = (Checkpoint.load(pairs / run / "checkpoint_latest") for run in ("whole_fsdp", "resumed"))
     assert resumed.record["train_step"] == 4
-    assert [line["train_step"] for line in read_metrics(vla_runs / "resumed")] == [3, 4]
+    assert [line["train_step"] for line in read_metrics(pairs / "resumed")] == [3, 4]
     assert all(torch.equal(resumed.tensors[name], value) for name, value in whole.tensors.items())
 
 
 @pytest.mark.slow
-def test_bodies_of_several_sizes_are_learned_alike_however_their_rows_are_spread(tmp_path, nursery):
+def test_bodies_of_several_sizes_are_learned_alike_however_their_rows_are_spread(pairs, tmp_path):
     """Rows of a smaller body have fewer valid entries: means must be over the whole batch."""
-    for body in (SMALL, LARGE):
-        record_body(tmp_path / body, body, noise=0.1)
+    train_mixture(pairs, tmp_path, ROWS)
     for parallel in PARALLEL:
-        nursery.run(2, f"{SESSION[:-1]}_mixture:train", tmp_path, tmp_path / parallel, ROWS // 2, parallel)
-    train_mixture(tmp_path, tmp_path / "one", ROWS)
-    for parallel in PARALLEL:
-        assert_same_losses(tmp_path / "one", tmp_path / parallel, steps=4, rel=tolerance())
-        one, two = (Bundle.load(tmp_path / run / "checkpoint_latest") for run in ("one", parallel))
-        torch.testing.assert_close(dict(two.weights), dict(one.weights), rtol=1e-4, atol=1e-5)
+        assert_same_losses(tmp_path, pairs / f"mixture_{parallel}", steps=4, rel=tolerance())
+        assert_same_weights(tmp_path, pairs / f"mixture_{parallel}")
