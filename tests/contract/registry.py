@@ -135,8 +135,12 @@ def smolvla(action_terms: tuple[str, ...] = ("action_loss",), **options: Any) ->
     return PolicyCase(lambda: smolvla_tiny.tiny_policy(**options), shapes, action_terms)
 
 
+SMALL_HEADS = {"flow_matching": {"hidden_dim": 16, "num_layers": 2, "num_heads": 2}}
+"""Options of heads that have millions of weights without them."""
+
+
 def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp", **options: Any) -> VLAConfig:
-    """Two cameras of 16 px, a Qwen2 of two layers."""
+    """Two cameras of 16 px, a Qwen2 of two layers; a head is as small as `SMALL_HEADS` says where nothing else does."""
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
     vlm = VLMConfig(
@@ -147,6 +151,8 @@ def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp",
         num_queries=2,
     )
     fields = {"robot_state_dim": 3, "action_dim": 4, "action_horizon": 5, "max_instruction_tokens": 6}
+    given = options.pop("action_head_options", {})
+    fields["action_head_options"] = {**given, head: {**SMALL_HEADS.get(head, {}), **given.get(head, {})}}
     return VLAConfig(vlm, action_head=head, cameras=(FRONT, WRIST), **fields | options)
 
 
