@@ -22,21 +22,24 @@ from tempovla.train.parallel import local, shard
 
 
 @smooth_steps()
-def two_steps(name: str, batches: int, sharded: bool) -> tuple[list[float], list[dict[str, torch.Tensor]]]:
-    """Totals and gradient norms of two optimiser steps; the clipped gradients of each, and the weights after them."""
+def two_steps(name: str, sharded: bool) -> tuple[list[float], list[dict[str, torch.Tensor]]]:
+    """Totals and gradient norms of two optimiser steps; the clipped gradients of each, and the weights after them.
+
+    The first step is over two batches, the second over one: whatever the first leaves behind, the second meets.
+    """
     case = POLICIES[name]
     policy = case.build()
     graph = LossGraph(policy.train(), Objective(), None)
     if sharded:
         shard(graph)
         assert all(isinstance(weight, DTensor) for weight in policy.parameters())
-    samples = [laws.with_gaps(random_sample(policy.windows(), case.shapes, seed=seed)) for seed in range(batches)]
+    samples = [laws.with_gaps(random_sample(policy.windows(), case.shapes, seed=seed)) for seed in range(3)]
     learning = trainable_parameters(policy)
     optimizer = build_optimizer(policy, TrainConfig(learning_rate=1e-2))
     figures, tensors = [], []
-    for step in (1, 2):
+    for step, batches in enumerate([samples[:2], samples[2:]], start=1):
         optimizer.zero_grad(set_to_none=True)
-        report = backward(graph, samples, torch.manual_seed)
+        report = backward(graph, batches, torch.manual_seed)
         figures += [report.total.item(), clip_gradients(list(learning.values()), 1.0).item()]
         tensors.append({key: local(weight.grad).clone() for key, weight in learning.items() if weight.grad is not None})
         optimizer.step()
@@ -44,11 +47,10 @@ def two_steps(name: str, batches: int, sharded: bool) -> tuple[list[float], list
     return figures, [*tensors, {key: local(value).detach() for key, value in policy.state_dict().items()}]
 
 
-@pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("name", sorted(POLICIES))
-def test_a_sharded_policy_learns_as_a_whole_one(alone_in_a_group, name, batches):
-    figures, (*gradients, weights) = two_steps(name, batches, sharded=True)
-    expected_figures, (*expected, expected_weights) = two_steps(name, batches, sharded=False)
+def test_a_sharded_policy_learns_as_a_whole_one(alone_in_a_group, name):
+    figures, (*gradients, weights) = two_steps(name, sharded=True)
+    expected_figures, (*expected, expected_weights) = two_steps(name, sharded=False)
     assert figures == pytest.approx(expected_figures, rel=tolerance())
     for found, wanted in zip(gradients, expected, strict=True):
         assert found.keys() == wanted.keys()

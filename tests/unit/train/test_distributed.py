@@ -163,7 +163,8 @@ assert "pt_gloo_runloop" not in threads, threads
 def test_no_thread_outlives_the_group_and_aborts_the_process_at_its_end(tmp_path):
     script = tmp_path / "group.py"
     script.write_text(GROUP)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=600)
+    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "tests"}  # as torchrun does
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, **told, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
