@@ -11,3 +11,8 @@ from tempovla.cli import main as command_line
 def main(arguments: list[str]) -> int:
     """Its exit code."""
     return command_line.main(arguments)
+
+
+def main_all(commands: list[list[str]]) -> int:
+    """One after the other, until one fails; its exit code."""
+    return next((code for code in map(main, commands) if code), 0)

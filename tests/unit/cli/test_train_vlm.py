@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -24,13 +25,17 @@ VLM = yaml.safe_load(SMALL)["model"]["vlm"]
 TRAINING = {"batch_size": 4, "train_steps": 4, "save_interval": 0, "save_interval_steps": 2, "keep_every": 2}
 
 
+def arguments_in(folder: Path) -> list[object]:
+    """Arguments that train a tiny model on ten pictures, but for the stage and --output-dir; files are in `folder`."""
+    path = write_conversations(folder / "captions")
+    recipe = {"data": {"train_split": 0.8, "validation_batches": 1}, "model": {"vlm": VLM}, "training": TRAINING}
+    (folder / "vlm.yaml").write_text(yaml.safe_dump(recipe))
+    return ["--config", folder / "vlm.yaml", "--dataset", path, "--image-root", path.parent]
+
+
 @pytest.fixture
 def small(tmp_path) -> list[object]:
-    """Arguments that train a tiny model on ten pictures, but for the stage and --output-dir."""
-    path = write_conversations(tmp_path / "captions")
-    recipe = {"data": {"train_split": 0.8, "validation_batches": 1}, "model": {"vlm": VLM}, "training": TRAINING}
-    (tmp_path / "vlm.yaml").write_text(yaml.safe_dump(recipe))
-    return ["--config", tmp_path / "vlm.yaml", "--dataset", path, "--image-root", path.parent]
+    return arguments_in(tmp_path)
 
 
 def test_both_stages_train_resume_and_a_policy_starts_from_them(tmp_path, tempovla, small, dataset):
@@ -113,23 +118,37 @@ def test_a_line_that_is_wrong_is_named(tmp_path, fails, small):
     assert message.startswith(f"{path}:2: 'image' 'gone.png' is no file in {tmp_path / 'captions'}; add it")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ddp", "fsdp", "fsdp-lora"])
-def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, tempovla, small, nursery, kind):
+KINDS = ["ddp", "fsdp"] + ["fsdp-lora"] * (importlib.util.find_spec("peft") is not None)
+
+
+def instruct(kind: str, run: Path, batch_size: int) -> list[str]:
+    """The command line of a kind, whose files lie beside the run's folder; batches are of one process."""
     settings = ["--training.log_interval", 1, "--training.weight_decay", 0, "--training.parallel", kind.split("-")[0]]
-    if kind == "fsdp-lora":
-        pytest.importorskip("peft")
-        settings += ["--model.lora.r", 2]
-    arguments = ["train", "instruct", *small, *settings, "--output-dir", tmp_path / "two", "--batch_size", 2]
-    nursery.run(2, "tests.unit.cli.session:main", list(map(str, arguments)))
+    settings += ["--model.lora.r", 2] if kind == "fsdp-lora" else []
+    command = ["train", "instruct", *arguments_in(run.parent), *settings, "--batch_size", batch_size]
+    return [str(word) for word in (*command, "--output-dir", run)]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory, nursery) -> Path:
+    """What two processes trained, by kind."""
+    folder = tmp_path_factory.mktemp("pairs")
+    nursery.run(2, "tests.unit.cli.session:main_all", [instruct(kind, folder / kind, 2) for kind in KINDS])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_processes_learn_what_one_does_with_the_batches_of_all(tmp_path, tempovla, pairs, kind):
     with smooth_steps():
-        assert tempovla("train", "instruct", *small, *settings, "--output-dir", tmp_path / "one").code == 0
-    one, two = (read_metrics(tmp_path / run) for run in ("one", "two"))
+        assert tempovla(*instruct(kind, tmp_path / "one", 4)).code == 0
+    runs = tmp_path / "one", pairs / kind
+    one, two = map(read_metrics, runs)
     for left, right in zip(one, two, strict=True):
         names = [name for name in ("total", "caption_loss", "token_accuracy", "texts_cut", "grad_norm") if name in left]
         assert len(names) == 5
         assert [right[name] for name in names] == pytest.approx(
             [left[name] for name in names], rel=tolerance(), abs=1e-5
         )
-    bundles = [Bundle.load(tmp_path / run / "checkpoint_latest") for run in ("one", "two")]
+    bundles = [Bundle.load(run / "checkpoint_latest") for run in runs]
     torch.testing.assert_close(dict(bundles[1].weights), dict(bundles[0].weights), rtol=1e-4, atol=1e-5)
