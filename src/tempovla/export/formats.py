@@ -170,7 +170,7 @@ def export_program(policy: DeployedPolicy, example: Sequence[Tensor]) -> torch.e
         program = torch.export.export(policy, tuple(example), dynamic_shapes=shapes, strict=False)
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
-            node.meta.pop("stack_trace", None)  # source code by node, with this machine's paths
+            node.meta.pop("stack_trace", None)  # of a torch that cannot do without, see `_quiet`
     return program
 
 
@@ -189,7 +189,13 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's exporters warn of their own insides, and of torchvision's operators."""
+    """Torch's exporters warn of their own insides, and of torchvision's operators.
+
+    They would also note for every node from which lines of source code it comes, with this machine's paths: that takes
+    a fifth of the time, and no file may hold it.
+    """
+    traced = getattr(torch.fx.config, "do_not_emit_stack_traces", False)
+    torch.fx.config.do_not_emit_stack_traces = True
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -199,5 +205,6 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        torch.fx.config.do_not_emit_stack_traces = traced
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded, tiny_vla_config
 from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny_models import VISION_SIZES, language_architecture
 
+from tempovla.export import formats
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
@@ -59,12 +62,12 @@ def pooled(projector: str, **options: int) -> dict[str, Any]:
 SMALL = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2}
 READ = {"token_dim": 4, "feature_dim": 8, "readout": "all_tokens"}
 BARE = {"robot_state_dim": None, "readout": "last", "has_gripper": False}
-ONE, TWO = {"action_horizon": 1}, {"action_horizon": 2}
-"""Steps of heads that write one number after the other: each number is a part of the graph of its own."""
+ONE, TWO = {"action_horizon": 1, "action_dim": 2}, {"action_horizon": 2}
+"""Actions of heads that write one number, or one step, after the other: each is a part of the graph of its own."""
 CASES: dict[str, PolicyCase] = {
     "mlp": case("mlp", READ, hidden_dim=8),
     "gaussian": case(
-        *("gaussian", {"readout": "mean"}, pooled("perceiver", num_latents=3)),
+        *("gaussian", {"readout": "mean"}, pooled("perceiver", num_latents=3, num_layers=1)),
         **{"num_modes": 2, "squash": True, "hidden_dim": 8},
     ),
     "diffusion": case(
@@ -109,19 +112,43 @@ def tiny_bundle(name: str, image: Any = None, provenance: Mapping[str, Any] | No
         for weight in policy.parameters():
             if not weight.any():
                 weight.normal_(std=0.2)
-    keep = (3,) if policy.config.has_gripper else ()
+    dims = {STATE: 3, ACTION: policy.config.action_dim}
+    keep = (dims[ACTION] - 1,) if policy.config.has_gripper else ()
     config = {STATE: NormalizationConfig(), ACTION: NormalizationConfig("mean_std", keep)}
-    statistics = {key: {"mean": np.array(mean), "std": np.array(std)} for key, (mean, std) in MOMENTS.items()}
+    statistics = {
+        key: {"mean": np.array(mean[: dims[key]]), "std": np.array(std[: dims[key]])}
+        for key, (mean, std) in MOMENTS.items()
+    }
     is_vla = "language" not in CASES[name].shapes
     words = TokenizeInstruction(WordTokenizer(16), 6) if is_vla else EmbedInstruction(HashedNgramEmbedder(12))
     pipeline = TransformPipeline([image or ResizeImages(16), Normalize.fit(statistics, config), words])
     known = {"instructions": INSTRUCTIONS, "image_shapes": IMAGE_SHAPES, **(provenance or {})}
     kind = "vla" if is_vla else "statevla"
     fields = config_to_json(policy.config)
-    return Bundle(kind, fields, policy.windows(), BODY, pipeline.to_json(), policy.state_dict(), known)
+    body = replace(BODY, action_dim=dims[ACTION])
+    return Bundle(kind, fields, policy.windows(), body, pipeline.to_json(), policy.state_dict(), known)
 
 
 def save(folder: Path, name: str, **options: Any) -> Path:
     """A checkpoint of a case in `folder / name`."""
     tiny_bundle(name, **options).save(folder / name)
     return folder / name
+
+
+GRAPHS: dict[str, Any] = {}
+"""What `torch.export` made of a case, which has the same weights each time."""
+
+
+@contextmanager
+def traced_once(name: str) -> Iterator[None]:
+    """Within it the case of this name is exported, for whichever format; its graph is traced for the first alone."""
+
+    def export_program(*given: Any) -> Any:
+        if name not in GRAPHS:
+            GRAPHS[name] = trace(*given)
+        return GRAPHS[name]
+
+    trace = formats.export_program
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "export_program", export_program)
+        yield

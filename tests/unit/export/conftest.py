@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.export.bundles import save
+from tests.unit.export.bundles import save, traced_once
 
 from tempovla.export.exporter import ExportConfig, Exported, export_checkpoint
 
@@ -21,7 +21,8 @@ def flow_onnx(tmp_path_factory, flow_checkpoint) -> Exported:
     """It as ONNX."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    return export_checkpoint(flow_checkpoint, tmp_path_factory.mktemp("onnx") / "flow.onnx")
+    with traced_once("flow_matching"):
+        return export_checkpoint(flow_checkpoint, tmp_path_factory.mktemp("onnx") / "flow.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tests import openvla_tiny
 from tests.contract.registry import WRIST, vla
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.unit.export import bundles
-from tests.unit.export.bundles import CASES, save, tiny_bundle
+from tests.unit.export.bundles import CASES, save, tiny_bundle, traced_once
 
 from tempovla.export import exporter, operators
 from tempovla.export.exported_policy import ExportedPolicy
@@ -61,14 +61,16 @@ def test_torchscript_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["flow_matching", "mamba"])
 def test_torch_export_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
-    check(export_checkpoint(save(tmp_path, name), tmp_path / "graph" / "policy.pt2", ExportConfig("torch-export")))
+    with traced_once(name):
+        check(export_checkpoint(save(tmp_path, name), tmp_path / "graph" / "policy.pt2", ExportConfig("torch-export")))
 
 
 @pytest.mark.slow
 def test_a_scan_over_time_is_one_node_of_onnx_however_long_it_is(tmp_path):
     onnx = pytest.importorskip("onnx")
     needs("mamba")
-    exported = export_checkpoint(save(tmp_path, "mamba"), tmp_path / "onnx" / "policy.onnx")
+    with traced_once("mamba"):
+        exported = export_checkpoint(save(tmp_path, "mamba"), tmp_path / "onnx" / "policy.onnx")
     check(exported)
     kinds = [node.op_type for node in onnx.load(exported.file).graph.node]
     policy = CASES["mamba"].build()
