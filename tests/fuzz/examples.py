@@ -9,42 +9,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import yaml
+import pyarrow as pa
 from tests import chats, libero_recordings
-from tests.foreign import FRONT, STATE, Foreign, edit_json, write_v21, write_v30
+from tests.foreign import FRONT, SIDE, STATE, Foreign, edit_json, encode_image, write_v21, write_v30
+from tests.fuzz import caches, policies
+from tests.fuzz.policies import run_command, write_recipe
+from tests.stored_columns import DEPTH, STRUCT
 
 Command = tuple[str, ...]
-
-MODEL = {
-    "vlm": {
-        "vision": {"model_name": "conv", "image_size": 16, "patch_size": 8, "output_dim": 8},
-        "language": {
-            "architecture": {
-                "model_type": "qwen2",
-                "vocab_size": 64,
-                "hidden_size": 16,
-                "intermediate_size": 16,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "num_key_value_heads": 2,
-                "max_position_embeddings": 64,
-            }
-        },
-        "readout": "all_tokens",
-    },
-    "token_dim": 4,
-    "feature_dim": 8,
-    "cameras": [FRONT],
-    "robot_state_dim": 3,
-    "action_dim": 2,
-    "has_gripper": False,
-    "action_horizon": 2,
-    "action_head": "mlp",
-}
-TRAINING = {"batch_size": 2, "train_steps": 1, "save_interval": 0, "save_interval_steps": 1, "num_threads": 1}
-RECIPE = {"data": {"validation_batches": 1, "num_workers": 0}, "model": MODEL, "training": TRAINING}
 
 
 @dataclass(frozen=True)
@@ -62,21 +37,6 @@ class Example:
     damaged: Sequence[str] = ("**/*",)
 
 
-def write_recipe(path: Path, **more: object) -> Path:
-    """A config that trains a tiny VLA for a step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(RECIPE | more))
-    return path
-
-
-def run_command(*words: object) -> None:
-    """Run a command that must succeed."""
-    from tempovla.cli.main import main
-
-    code = main([str(word) for word in words])
-    assert code == 0, words
-
-
 def _lerobot(version: str, storage: str) -> Callable[[Path], object]:
     def build(folder: Path) -> None:
         foreign = Foreign(lengths=(4, 3), storage=storage)
@@ -90,43 +50,26 @@ def _lerobot(version: str, storage: str) -> Callable[[Path], object]:
     return build
 
 
-def _trained(folder: Path) -> Path:
-    """A dataset, a config, and a run of one step."""
-    write_v30(folder / "dataset", Foreign(lengths=(4, 3), storage="image"))
-    config = write_recipe(folder / "recipe.yaml")
-    run = folder / "run"
-    run_command("train", "vla", "--config", config, "--dataset", folder / "dataset", "--output-dir", run)
-    checkpoint = run / "checkpoint_latest"
-    plain = folder / "checkpoint"
-    checkpoint.resolve().rename(plain)
-    for link in run.glob("checkpoint_*"):
-        link.unlink()
-    return plain
+def _depth(folder: Path) -> None:
+    """Depth in pictures of millimetres."""
+    entry = {"dtype": "image", "shape": [SIDE, SIDE, 1], "info": {"is_depth_map": True, "depth_unit": "mm"}}
+
+    def columns(usual: dict[str, Any], index: int, length: int) -> dict[str, Any]:
+        stored = [encode_image(np.full((SIDE, SIDE), 400 + step, np.uint16)) for step in range(length)]
+        return usual | {DEPTH: pa.array([{"bytes": data, "path": None} for data in stored], STRUCT)}
+
+    write_v30(folder, Foreign(lengths=(4, 3), storage="image", features={DEPTH: entry}, columns=columns))
 
 
-def _exported(folder: Path) -> None:
-    checkpoint = _trained(folder)
-    for form, name in (("torchscript", "policy.pt"), ("torch-export", "policy.pt2"), ("onnx", "policy.onnx")):
-        run_command("export", "--checkpoint", checkpoint, "--format", form, "--out", folder / name)
-
-
-def _pretrained(folder: Path) -> None:
-    from tests.tiny_models import save_language, save_vision
-
-    write_v30(folder / "dataset", Foreign(lengths=(4, 3), storage="image"))
-    save_vision(folder / "vision")
-    save_language(folder / "language")
-    write_recipe(folder / "recipe.yaml")
+def _tasks(folder: Path) -> None:
+    """As many instructions as datasets of chores have."""
+    words = {number: f"put thing {number} on the shelf" for number in range(300)}
+    write_v21(folder, Foreign(lengths=(4, 3), storage="image", tasks=words, task_of=lambda place, length: 150 * place))
 
 
 def _conversations(folder: Path) -> None:
     chats.write_conversations(folder, count=4)
-    recipe = {
-        "data": {"train_split": 0.5, "validation_batches": 1},
-        "model": {"vlm": MODEL["vlm"]},
-        "training": TRAINING,
-    }
-    (folder / "vlm.yaml").write_text(yaml.safe_dump(recipe))
+    policies.of_conversations(folder)
 
 
 def _report(folder: Path) -> None:
@@ -137,55 +80,16 @@ def _report(folder: Path) -> None:
     simulator = {"name": "metaworld", "suite": "mt1"}
     content = {"episodes": rows, "simulator": simulator, "execution_horizon": 4}
     (folder / "compare.json").write_text(json.dumps(content))
+    measured = json.loads((folder / "results.json").read_text())
+    timing = {key: measured.pop(key) for key in ("stages", "cpu_seconds", "wall_seconds", "machine", "date")}
+    (folder / "results.timing.json").write_text(json.dumps(timing))
+    for place in (folder, folder / "blind"):
+        (place / "results.json").write_text(json.dumps(measured))
     for place in folder.glob("*/phase2"):  # one phase is enough to read
         for file in place.iterdir():
             file.unlink()
         place.rmdir()
 
-
-def _journal(folder: Path) -> None:
-    from tempovla.recipe.journal import EpisodeJournal
-    from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
-
-    journal = EpisodeJournal(folder / "results.partial.jsonl", {"checkpoint": "abc", "simulator": {"cameras": "front"}})
-    for seed in range(3):
-        spec = EpisodeSpec("push-v3", seed, "push it", init_state=None)
-        actions = np.zeros((2, 2), np.float32)
-        journal.add(EpisodeResult(spec, "push it", True, 2, 0.5, actions, policy_calls=1, policy_s=0.25))
-    journal.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-
-
-def _read_journal(folder: Path) -> None:
-    from tempovla.recipe.journal import EpisodeJournal
-
-    identity = {"checkpoint": "abc", "simulator": {"cameras": "front"}}
-    EpisodeJournal(folder / "results.partial.jsonl", identity)
-
-
-def _encoding_key() -> object:
-    from tempovla.recipe.encoding_cache import EncodingKey
-
-    return EncodingKey("e" * 64, "d" * 64, "t" * 64, "float32", "0")
-
-
-def _encodings(folder: Path) -> None:
-    from tempovla.recipe.encoding_cache import EncodingCache, Encodings
-
-    encodings = Encodings(np.zeros((3, 2), np.float32), np.ones(3, bool))
-    EncodingCache(folder, _encoding_key()).write(encodings, {})  # type: ignore[arg-type]
-
-
-def _read_encodings(folder: Path) -> None:
-    from tempovla.recipe.encoding_cache import EncodingCache
-
-    EncodingCache(folder, _encoding_key()).read(3, 2)  # type: ignore[arg-type]
-
-
-FUNCTIONS: dict[str, Callable[[Path], object]] = {
-    "read_journal": _read_journal,
-    "read_encodings": _read_encodings,
-}
-"""What is read in the midst of long commands, by name; a command that begins with `call` runs one of them."""
 
 AT, SAMPLED = ("--episode", "1", "--frame", "2"), ("--out", "{out}/sample.npz")
 LOOK = (
@@ -199,6 +103,15 @@ LOOK = (
 
 FEW = ("--resamples", "100", "--stride", "1")
 NO_ARCHITECTURE = ("--model.vlm.language.architecture", "null", "--transform.tokenizer", "words")
+STATEVLA = (
+    *("--config", "{in}/statevla.yaml", "--data.data_directory", "{in}/dataset", "--out", "{out}/run"),
+    *("--data.encoding_cache", "{in}/encodings", "--transform.text_model", "{in}/text"),
+)
+REMEMBERING = (
+    *("--config", "{in}/remembering.yaml", "--dataset", "{in}/dataset", "--output-dir", "{out}/run"),
+    *("--data.encoding_cache", "{in}/encodings"),
+)
+CONVERTED = ("--gripper-open", "-1", "--out", "{out}/bundle")
 INSTRUCT = ("--image-root", "{in}", "--output-dir", "{out}/run")
 WITH_DATASET = ("--config", "{in}/recipe.yaml", "--dataset", "{in}/dataset", "--output-dir", "{out}/run")
 TRAIN = ("train", "vla", "--config", "{out}/recipe.yaml", "--dataset", "{in}", "--output-dir", "{out}/run")
@@ -208,6 +121,15 @@ EXAMPLES: dict[str, Example] = {
     "lerobot-v2.1-video": Example(_lerobot("v2.1", "video"), (*LOOK, TRAIN)),
     "lerobot-v3.0-video": Example(_lerobot("v3.0", "video"), (*LOOK, TRAIN)),
     "lerobot-v3.0-image": Example(_lerobot("v3.0", "image"), (*LOOK, TRAIN)),
+    "depth": Example(
+        _depth,
+        (
+            *LOOK[:3],
+            ("data", "sample", "{in}", *AT, "--window", f"{DEPTH}=-1,0", *SAMPLED),
+            LOOK[-1],
+        ),
+    ),
+    "tasks": Example(_tasks, LOOK, ("meta/tasks.jsonl", "meta/tasks.jsonl", "meta/episodes.jsonl")),
     "libero": Example(
         lambda folder: libero_recordings.record(folder, (6, 4)),
         (
@@ -219,7 +141,7 @@ EXAMPLES: dict[str, Example] = {
         ("*.hdf5",),
     ),
     "checkpoint": Example(
-        _trained,
+        policies.trained,
         (
             ("eval", "offline", "--checkpoint", "{in}/checkpoint", "--data", "{in}/dataset", "--split", "all"),
             ("train", "vla", *WITH_DATASET, "--checkpoint", "{in}/checkpoint"),
@@ -241,7 +163,7 @@ EXAMPLES: dict[str, Example] = {
         ("checkpoint/*", "checkpoint/**/*"),
     ),
     "exported": Example(
-        _exported,
+        policies.exported,
         tuple(
             ("eval", "offline", "--checkpoint", f"{{in}}/{name}", "--data", "{in}/dataset", "--split", "all")
             for name in ("policy.pt", "policy.pt2", "policy.onnx")
@@ -249,7 +171,7 @@ EXAMPLES: dict[str, Example] = {
         ("policy.*",),
     ),
     "pretrained": Example(
-        _pretrained,
+        policies.pretrained,
         (
             ("train", "vla", *WITH_DATASET, "--model.vlm.vision.model_name", "{in}/vision"),
             ("train", "vla", *WITH_DATASET, "--model.vlm.language.model_name", "{in}/language", *NO_ARCHITECTURE),
@@ -269,9 +191,40 @@ EXAMPLES: dict[str, Example] = {
         _report,
         (
             ("report", "{in}", "--out", "{out}/report.html"),
+            ("report", "{in}", "--out", "{out}/report.html", "--blind", "{in}/blind", "--curves", "{in}/train"),
             ("eval", "compare", "{in}/compare.json", "{in}/compare.json"),
         ),
     ),
-    "journal": Example(_journal, (("call", "read_journal", "{in}"),)),
-    "encodings": Example(_encodings, (("call", "read_encodings", "{in}"),)),
+    "journal": Example(caches.journal, (("call", "read_journal", "{in}"),)),
+    "encodings": Example(caches.encodings, (("call", "read_encodings", "{in}"),)),
+    "sentences": Example(
+        caches.sentences, (("call", "read_sentences", "{in}"),), ("cache/**/*", "text/*.json", "text/*.safetensors")
+    ),
+    "digests": Example(caches.digests, (("call", "read_digests", "{in}"),), ("table.json",)),
+    "stages": Example(caches.stages, (("call", "read_stages", "{in}"),)),
+    "statevla": Example(
+        policies.statevla,
+        (
+            ("eval", "offline", "--checkpoint", "{in}/phase2", "--data", "{in}/dataset", "--split", "all"),
+            ("train", "statevla", *STATEVLA, "--phase", "2", "--phase1_checkpoint", "{in}/phase1"),
+            ("train", "statevla", *STATEVLA, "--checkpoint", "{in}/phase2"),
+            ("export", "--checkpoint", "{in}/phase2", "--format", "torchscript", "--out", "{out}/policy.pt"),
+        ),
+        ("phase1/**/*", "phase2/**/*", "encodings/*"),
+    ),
+    "remembering": Example(
+        policies.remembering,
+        (
+            ("eval", "offline", "--checkpoint", "{in}/policy", "--data", "{in}/dataset", "--split", "all"),
+            ("diagnose", "memory", "--checkpoint", "{in}/policy", "--dataset", "{in}/dataset", *FEW),
+            ("train", "vla", *REMEMBERING, "--base-checkpoint", "{in}/checkpoint"),
+        ),
+        ("policy/**/*", "checkpoint/**/*", "encodings/*"),
+    ),
+    "openvla": Example(
+        policies.published_openvla,
+        (("convert", "openvla", "--pretrained", "{in}/published", "--camera", FRONT, *CONVERTED),),
+        ("published/*",),
+    ),
+    "pickled": Example(policies.pickled, (("convert", "weights", "{in}/whole"), ("convert", "weights", "{in}/parts"))),
 }

@@ -7,10 +7,12 @@ change of one action is always seen, and one of pictures wherever it moves anyth
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempovla.storage.cache import cache_folder
-from tempovla.storage.json_files import parse_json, to_json_text
+from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.storage.whole import write_text
 
 LOGGER = logging.getLogger(__name__)
@@ -57,8 +59,11 @@ def file_digest(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "not a file")
+        size = facts.st_size
         digest = hashlib.sha256()
         if size <= WHOLE_OF_NUMBERS.get(path.suffix, WHOLE_BYTES):
             digest.update(file.read())
@@ -70,6 +75,11 @@ def _digest(path: Path) -> str:
                 for place in range(start, start + length, _READ):
                     digest.update(os.pread(file.fileno(), min(_READ, start + length - place), place))
     return f"{size}-{digest.hexdigest()[:_DIGITS]}"
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def file_digests(root: Path, files: Mapping[str, Path]) -> dict[str, str]:
@@ -141,12 +151,12 @@ def _seen(path: Path) -> Seen | None:
 def _load(table: Path) -> dict[str, list[Any]]:
     """What was seen of each file on this machine, and its digest."""
     try:
-        content = parse_json(table.read_text(encoding="utf-8"), f"{table}:", remedy="it is made again")
-    except (OSError, ValueError) as error:
+        content = read_json(table, remedy="it is made again")
+    except ValueError as error:
         if table.exists():
             LOGGER.info("%s: not readable (%s), so that files are read again", table, error)
         return {}
-    files = content.get("files") if isinstance(content, dict) and content.get("machine") == _machine() else None
+    files = content.get("files") if content.get("machine") == _machine() else None
     if not isinstance(files, dict):
         return {}
     return {name: facts for name, facts in files.items() if isinstance(facts, list) and len(facts) == 6}

@@ -18,6 +18,7 @@ from tempovla.data.statistics import NAMES, Statistic
 from tempovla.data.stored_statistics import sound_entry
 from tempovla.storage.cache import cache_folder
 from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.paths import inside
 from tempovla.storage.whole import write_text
 
 LOGGER = logging.getLogger(__name__)
@@ -40,7 +41,11 @@ class KeptStatistics:
         self._meta = meta
         self._told: set[str] = set()
         place = hashlib.sha256(str(meta.root.resolve()).encode()).hexdigest()[:32]
-        self.paths = (meta.root / "meta" / KEPT_NAME, cache_folder() / "statistics" / f"{place}.json")
+        self.paths = [cache_folder() / "statistics" / f"{place}.json"]
+        try:
+            self.paths.insert(0, inside(meta.root, f"meta/{KEPT_NAME}", said_by=str(meta.root), remedy="remove it"))
+        except ValueError as error:  # a link, along which nothing may be read or written
+            self._tell(f"{error}; statistics are kept in {self.paths[0].parent}")
 
     def fingerprint(self) -> str:
         """64 hexadecimal digits that change when a data file or the episodes do.

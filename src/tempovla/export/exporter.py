@@ -19,6 +19,7 @@ from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
 from tempovla.export.signature import camera_keys, image_shapes
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.storage.lock import holding
+from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import replace_folder, sync, working_folder
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import bundle_sha256
@@ -90,7 +91,8 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
     chosen = FORMATS[config.format]
     blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
     cameras = [camera for camera in camera_keys(bundle) if camera not in blank]
-    shapes = image_shapes(bundle.provenance, tuple(cameras), config.image_shapes)
+    with said_by(checkpoint, remedy="copy the checkpoint again"):
+        shapes = image_shapes(bundle.provenance, tuple(cameras), config.image_shapes)
     deployed = DeployedPolicy(bundle, shapes, config.noise).eval()
     check_can_be_exported(deployed, config.format, loops=chosen.loops)
     target = target_file(out, chosen)

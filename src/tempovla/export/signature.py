@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
+from tempovla.data.layout import MOST_PIXELS
+from tempovla.storage.json_files import shown
 from tempovla.timeline import Bundle
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.transform.join import joins_of
@@ -67,6 +70,14 @@ def camera_keys(bundle: Bundle) -> tuple[str, ...]:
     return tuple(window.key for window in bundle.windows if window.key not in others)
 
 
+def _size(shape: Any, said_of: str) -> tuple[int, int]:
+    """Height and width of a shape that the checkpoint holds."""
+    size = shape[:2] if isinstance(shape, list) else []
+    if len(size) < 2 or not all(type(side) is int and side > 0 for side in size) or math.prod(size) > MOST_PIXELS:
+        raise ValueError(f"{said_of}: {shown(shape)} is no size of a picture; give --image_size HEIGHTxWIDTH")
+    return size[0], size[1]
+
+
 def image_shapes(
     provenance: Mapping[str, Any], cameras: tuple[str, ...], given: Mapping[str, tuple[int, int]] | None = None
 ) -> dict[str, tuple[int, int]]:
@@ -82,16 +93,17 @@ def image_shapes(
     """
     given = dict(given or {})
     recorded = provenance.get("image_shapes", {})
-    side = provenance.get("recording", {}).get("image_size")
+    recording = provenance.get("recording", {})
+    side = recording.get("image_size") if isinstance(recording, Mapping) else None
     shapes: dict[str, tuple[int, int]] = {}
     for camera in cameras:
         name = next((name for name in given if name and (camera == name or camera.endswith(f".{name}"))), "")
         if name in given:
             shapes[camera] = given[name]
-        elif camera in recorded:
-            shapes[camera] = (recorded[camera][0], recorded[camera][1])
-        elif isinstance(side, int):
-            shapes[camera] = (side, side)
+        elif isinstance(recorded, Mapping) and camera in recorded:
+            shapes[camera] = _size(recorded[camera], f"image_shapes of {camera!r}")
+        elif side is not None:
+            shapes[camera] = _size([side, side], "the recording's image_size")
         else:
             raise ValueError(
                 f"the checkpoint does not say how large the pictures of {camera!r} are; give --image_size HEIGHTxWIDTH"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,8 +35,9 @@ from tempovla.report.page import write_report
 from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.metrics import SuccessRate
-from tempovla.storage.json_files import plain_json, write_json
+from tempovla.storage.json_files import parse_json, plain_json, read_json, read_text, write_json
 from tempovla.storage.lock import FolderLock
+from tempovla.storage.said_by import said_by
 from tempovla.storage.strays import is_empty
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
@@ -182,7 +182,7 @@ class Demo:
         path = self.out_dir / "demo.json"
         asked = plain_json(dataclasses.asdict(self.config))
         begun = (self.out_dir / "dataset" / "data").exists()  # a first call that made no demonstration blocks no other
-        if begun and path.exists() and json.loads(path.read_text(encoding="utf-8")) != asked:
+        if begun and path.exists() and read_json(path, remedy="remove the folder") != asked:
             raise ValueError(f"{self.out_dir}: holds a demo with other settings ({path}); choose another folder")
         if not path.exists() and not is_empty(self.out_dir):
             raise ValueError(f"{self.out_dir}: not empty and no demo's folder; choose another folder")
@@ -228,7 +228,11 @@ class Demo:
         LOGGER.info("%s: %s", name, rates)
 
     def _episodes(self, name: str) -> list[dict[str, Any]]:
-        return json.loads((self.out_dir / f"evaluation_{name}.json").read_text(encoding="utf-8"))
+        path = self.out_dir / f"evaluation_{name}.json"
+        remedy = f"remove it, and evaluate_{name} from stages.json, to evaluate again"
+        found = parse_json(read_text(path, remedy=remedy), f"{path}:", remedy=remedy)
+        with said_by(path, remedy=remedy):
+            return [{"task": str(entry["task"]), "success": bool(entry["success"])} for entry in found]
 
     def _film(self) -> None:
         """Play one success and one failure of every task again, where there are, and film them."""

@@ -11,6 +11,7 @@ from tempovla.model.vla.openvla_statistics import ActionStatistics
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.recipe.openvla import assemble, prompt_transform
 from tempovla.recipe.openvla_config import OpenVLARecipe
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.config import config_to_json
@@ -42,7 +43,8 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
         raise ValueError(f"robot={robot!r} is unknown; choose from {sorted(ROBOTS)}")
     model, body, gripper_open = recipe.model, ROBOTS[robot], recipe.transform.gripper_open
     policy = OpenVLAWrapper.from_pretrained(model.pretrained, camera=model.cameras[0], dtype=model.dtype or "bfloat16")
-    statistics = ActionStatistics.of(policy.config.norm_stats, unnorm_key)
+    with said_by(model.pretrained, remedy="copy the checkpoint again"):
+        statistics = ActionStatistics.of(policy.config.norm_stats, unnorm_key)
     if len(statistics.mask) != body.action_dim:
         raise ValueError(
             f"{model.pretrained}: actions of {unnorm_key!r} have {len(statistics.mask)} dimensions, but those of "

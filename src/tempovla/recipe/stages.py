@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempovla.storage.json_files import write_json
+from tempovla.storage.json_files import read_json, write_json
+from tempovla.timeline.config import config_from_json
 from tempovla.train.cost import cpu_seconds
 
 LOGGER = logging.getLogger(__name__)
+
+
+_REMEDY = "remove the file, and the stages run again"
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What the file says of a stage."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    done: bool
+    running: bool
+    killed: bool
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    stages = read_json(path, remedy=_REMEDY)
+    try:
+        return {name: dataclasses.asdict(config_from_json(_Stage, entry, name)) for name, entry in stages.items()}
+    except ValueError as problem:
+        raise ValueError(f"{path}: {str(problem).split('; ')[0]}; {_REMEDY}") from None
 
 
 class StageLog:
@@ -22,11 +46,14 @@ class StageLog:
     Args:
         path: JSON file of stages: name to cpu_seconds, wall_seconds, done, running and killed. What a stage had spent
             when its process was killed cannot be known: it is not in the figures, and `killed` says so.
+
+    Raises:
+        ValueError: if the file is there and holds something else.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.stages: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.stages: dict[str, dict[str, Any]] = _read(path) if path.exists() else {}
         for stage in self.stages.values():
             stage["killed"] |= stage["running"]
         self._started_s = time.monotonic()

@@ -31,7 +31,7 @@ def new_file(target: Path) -> Iterator[Path]:
     """Give a path to write to; it becomes `target`, in place of an older file, once the block ends without an error.
 
     The file is on the disk before it is seen. After an error nothing is left. Where `target` is a link, what it leads
-    to is replaced.
+    to is replaced; a device or a pipe never is, though root could replace it.
 
     Raises:
         NotWrittenError: if it cannot be written.
@@ -39,6 +39,8 @@ def new_file(target: Path) -> Iterator[Path]:
     descriptor = -1
     with problems_of(target):
         place = Path(os.path.realpath(target))
+        if os.path.lexists(place) and not (place.is_file() or place.is_dir()):
+            raise NotWrittenError(target, OSError("is a device or a pipe, not a file"))
         staged = _staging_path(place)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

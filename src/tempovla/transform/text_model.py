@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from tempovla.storage.cache import cache_folder
+from tempovla.storage.json_files import parse_json
 from tempovla.storage.whole import new_file
 from tempovla.timeline.assets import asset_folder
 from tempovla.timeline.fingerprint import model_fingerprint
@@ -158,9 +159,10 @@ def _kept_sentences(files: Mapping[str, bytes]) -> dict[str, Tensor]:
         ValueError: if they are not one finite vector each, all of one size.
     """
     try:
-        sentences, values = json.loads(files[SENTENCES]), load(files[EMBEDDINGS])["embeddings"]
+        text, values = files[SENTENCES].decode(), load(files[EMBEDDINGS])["embeddings"]
     except (KeyError, ValueError, SafetensorError) as error:
         raise ValueError(f"embedded sentences are not readable ({error}); copy the bundle again") from None
+    sentences = parse_json(text, f"embedded sentences: {SENTENCES}", remedy="copy the bundle again")
     if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
         raise ValueError(f"{SENTENCES} is not a list of sentences; copy the bundle again")
     if values.dim() != 2 or len(values) != len(sentences) or values.dtype != torch.float32:
@@ -176,6 +178,8 @@ def _kept_sentences(files: Mapping[str, bytes]) -> dict[str, Tensor]:
 
 def _read_vector(path: Path, dim: int | None) -> NDArray[np.float32] | str:
     """A sentence's embedding (dim,), or what is wrong with the file; any size will do where none is known yet."""
+    if not path.is_file():  # a pipe would block
+        return "is no file"
     try:
         value = np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # mapped: a header cannot ask for memory
     except (OSError, ValueError, EOFError) as error:

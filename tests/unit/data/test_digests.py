@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tempovla.data import digests
-from tempovla.data.digests import WHOLE_BYTES, file_digest, file_digests
+from tempovla.data.digests import ABSENT, WHOLE_BYTES, file_digest, file_digests
 
 
 def flip(path: Path, place: int) -> None:
@@ -102,6 +102,22 @@ def test_a_file_that_was_changed_just_now_is_read_again(tmp_path, many, monkeypa
     file_digests(tmp_path / "dataset", many)
     (table,) = (tmp_path / "cache/digests").iterdir()
     assert json.loads(table.read_text())["files"] == {}
+
+
+def test_a_pipe_or_a_device_is_absent_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "zeros.mp4").symlink_to("/dev/zero")
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("pipe", "zeros", "folder"):
+        assert file_digest(tmp_path / f"{name}.mp4") == ABSENT
+
+
+def test_a_pipe_in_the_place_of_the_table_is_passed_by(tmp_path, many):
+    before = file_digests(tmp_path / "dataset", many)
+    (table,) = (tmp_path / "cache/digests").iterdir()
+    table.unlink()
+    os.mkfifo(table)
+    assert file_digests(tmp_path / "dataset", many) == before
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"machine": 1}', '{"files": {"7.bin": [1]}}', "\x00"])

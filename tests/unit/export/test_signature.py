@@ -42,6 +42,14 @@ def test_pictures_are_as_large_as_is_said_then_as_in_the_dataset_then_as_they_we
         image_shapes(dataset, CAMERAS, {"left": (5, 6)})
 
 
+@pytest.mark.parametrize(
+    "shape", [1e308, [24], "yy", [24, -32, 3], [True, 32, 3], [1.5, 32], [1_000_000, 1_000_000, 3], None]
+)
+def test_a_recorded_size_that_is_none_is_refused(shape):
+    with pytest.raises(ValueError, match=rf"image_shapes of '{FRONT}': .* is no size of a picture; give --image_size"):
+        image_shapes({"image_shapes": {FRONT: shape}}, (FRONT,))
+
+
 def test_a_spec_goes_through_json():
     spec = TensorSpec("action", (5, 4), "float32")
     assert spec.to_json() == {"name": "action", "shape": ["batch", 5, 4], "dtype": "float32"}

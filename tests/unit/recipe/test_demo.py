@@ -72,6 +72,15 @@ def test_the_blind_policy_differs_in_its_pictures_alone():
     assert (sighted.model, sighted.training, sighted.data) == (blind.model, blind.training, blind.data)
 
 
+@pytest.mark.parametrize("text", ["", "{", "3", "[3]", '[{"task": "push-v3"}]'])
+def test_a_damaged_evaluation_is_refused_with_its_name(tmp_path, text):
+    demo = Demo(DemoConfig(), tmp_path)
+    path = tmp_path / "evaluation_policy.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"{path}: .*; remove it, and evaluate_policy from stages.json"):
+        demo._episodes("policy")
+
+
 def test_a_folder_belongs_to_one_demo(tmp_path):
     Demo(DemoConfig(seed=3), tmp_path)
     Demo(DemoConfig(seed=1), tmp_path)  # the other has left nothing yet

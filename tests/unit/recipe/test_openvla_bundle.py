@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -107,3 +108,18 @@ def test_a_bundle_is_compared_with_demonstrations(tmp_path, published):
 def test_mistakes_are_named_in_one_line(tmp_path, published, key, robot, gripper_open, message):
     with pytest.raises(ValueError, match=message):
         openvla_bundle(a_recipe(tmp_path, gripper_open), key, robot)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("norm_stats", {"toto": {"action": {"q01": [0.0], "q99": [1.0, 1.0]}}}, "q01 has 1 dimensions, q99 2"),
+        ("norm_stats", {"toto": 3}, "AttributeError: 'int' object has no attribute 'get'"),
+        ("n_action_bins", "x", "TypeError"),
+    ],
+)
+def test_what_is_wrong_in_a_config_json_is_told_with_the_checkpoint(tmp_path, published, entry, value, message):
+    path = tmp_path / "published" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {entry: value}))
+    with pytest.raises(ValueError, match=rf"^{path.parent}.*({message}).*; "):
+        openvla_bundle(a_recipe(tmp_path), "toto", "toy")

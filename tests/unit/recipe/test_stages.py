@@ -36,6 +36,16 @@ def test_a_stage_is_done_once_it_ended_well(tmp_path, clock):
     assert log.as_list() == [{"name": "collect", "cpu_seconds": 4.0, "wall_seconds": 8.0}]
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 100_000, '{"train": 3}', '{"train": {"cpu_seconds": "x"}}', '{"train": {"done": true}}']
+)
+def test_a_damaged_file_is_refused_with_its_name(tmp_path, text):
+    path = tmp_path / "stages.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"{path}: .*; remove the file, and the stages run again"):
+        StageLog(path)
+
+
 def test_an_interrupted_stage_is_not_done_and_its_cost_adds_to_the_next_try(tmp_path, clock):
     path = tmp_path / "stages.json"
     with pytest.raises(KeyboardInterrupt):

@@ -127,6 +127,21 @@ def test_a_full_or_read_only_disk_is_one_line_with_the_target_and_the_remedy(
         assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe"])
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    pipe, target = tmp_path / "pipe", tmp_path / "target"
+    os.mkfifo(pipe)
+    if kind == "pipe":
+        target = pipe
+    else:
+        target.symlink_to(pipe)
+    before = target.stat()
+    with pytest.raises(whole.NotWrittenError, match=rf"^{target}: not written \(is a device or a pipe, not a file\)"):
+        whole.write_text(target, "text")
+    assert target.stat().st_mode == before.st_mode
+    assert target.stat().st_ino == before.st_ino
+
+
 def test_a_place_under_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(whole.NotWrittenError, match=rf"^{tmp_path}/file/a: not written \(File exists\)"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -245,6 +246,23 @@ def test_a_broken_file_of_ours_is_told_and_embedded_again(tmp_path, cache, caplo
     assert np.array_equal(np.load(path), expected[0].numpy())
 
 
+def test_a_pipe_in_the_place_of_a_file_of_ours_is_passed_by(tmp_path, caplog):
+    embedder = TransformersTextEmbedder(saved_bert(tmp_path))
+    expected = embedder.embed(SENTENCES)
+    path = embedder._path(SENTENCES[0])
+    path.unlink()
+    os.mkfifo(path)
+    assert torch.equal(embedder.embed(SENTENCES), expected)
+    assert "npy: is no file, so that" in caplog.text
+    assert f"cannot keep sentence embeddings ({path}: not written" in caplog.text
+
+
+def test_kept_sentences_that_are_nested_without_end_are_refused():
+    files = {"sentences.json": b"[" * 100_000, "embeddings.safetensors": save({"embeddings": torch.zeros(1, 4)})}
+    with pytest.raises(ValueError, match=r"sentences\.json not readable as JSON \(nested more than 100 deep\)"):
+        TransformersTextEmbedder("nowhere", "f" * 64, files)
+
+
 def test_a_file_that_told_the_wrong_size_is_named(tmp_path, cache):
     embedder = TransformersTextEmbedder(saved_bert(tmp_path))
     np.save(embedder._path("size"), np.zeros(8, dtype=np.float32))
@@ -259,7 +277,7 @@ def test_a_file_that_told_the_wrong_size_is_named(tmp_path, cache):
         (["a"], torch.zeros(1, 4, dtype=torch.float64), "holds torch.float64 of shape"),
         (["a", "b"], torch.tensor([[0.0], [torch.inf]]), "embeddings.safetensors: that of 'b' is not finite"),
         ({"a": 1}, torch.zeros(1, 4), "sentences.json is not a list of sentences"),
-        (None, torch.zeros(1, 4), "embedded sentences are not readable"),
+        (None, torch.zeros(1, 4), "embedded sentences: sentences.json not readable as JSON"),
     ],
 )
 def test_kept_sentences_that_are_damaged_are_refused(sentences, values, told):

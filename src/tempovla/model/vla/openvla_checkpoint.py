@@ -17,6 +17,7 @@ from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.prismatic import LLAMA_2_7B, PrismaticConfig, PrismaticVLM
 from tempovla.model.vlm.prismatic_vision import FEATURIZERS, PrismaticViTConfig
 from tempovla.storage.json_files import read_json, to_json_text
+from tempovla.storage.said_by import said_by
 from tempovla.storage.tensors import disk_errors
 from tempovla.storage.whole import new_folder
 from tempovla.timeline.config import config_from_json, config_to_json
@@ -95,15 +96,17 @@ def read_checkpoint(
     published = read_json(folder / "config.json", remedy=REMEDY)
     if published.get("model_type") != "openvla":
         raise ValueError(f"{folder}: model_type is {published.get('model_type')!r}, not 'openvla'; {REMEDY}")
-    vlm = PrismaticConfig(*_featurizers(folder, published), _language(published), dtype=dtype)
-    stats = dict(published.get("norm_stats") or {})
+    with said_by(folder / "config.json", remedy=REMEDY):
+        vlm = PrismaticConfig(*_featurizers(folder, published), _language(published), dtype=dtype)
+        stats = dict(published.get("norm_stats") or {})
     if (folder / "dataset_statistics.json").is_file():  # a fine-tuned checkpoint's own dataset
         stats |= read_json(folder / "dataset_statistics.json", remedy="copy the checkpoint again")
     names = {"n_action_bins": "num_bins", "pad_to_multiple_of": "padding_tokens"}
     names |= {"action_dim": "action_dim", "empty_token": "empty_token"}  # the published config has not got these
     sizes = {own: published[name] for name, own in names.items() if name in published}
     weights = StoredWeights(folder, safetensors_of(folder, "OpenVLA checkpoint"))
-    return OpenVLAConfig(vlm, camera, norm_stats=stats, **sizes), weights
+    with said_by(folder / "config.json", remedy=REMEDY):
+        return OpenVLAConfig(vlm, camera, norm_stats=stats, **sizes), weights
 
 
 def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVLM, max_shard_size: str) -> None:

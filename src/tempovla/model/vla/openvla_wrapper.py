@@ -24,6 +24,7 @@ from tempovla.model.vla.openvla_checkpoint import read_checkpoint, write_checkpo
 from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vla.openvla_statistics import ActionStatistics
 from tempovla.model.vlm.prismatic import PrismaticVLM
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, TOKENS_KEY
 
@@ -59,7 +60,7 @@ class OpenVLAWrapper(nn.Module):
             ValueError: if there is no such checkpoint, it is of another model, or it lacks a weight.
         """
         config, weights = read_checkpoint(name_or_path, camera=camera, dtype=dtype)
-        with torch.device("meta"):
+        with torch.device("meta"), said_by(name_or_path, remedy="copy the checkpoint again"):
             policy = cls(config)
         weights.load_into(policy.vlm)
         return policy.eval()

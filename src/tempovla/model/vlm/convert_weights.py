@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -47,7 +48,7 @@ def convert_weights(folder: str | Path) -> list[Path]:
 
 
 def _converted(root: Path) -> list[Path]:
-    there = [name for name in (WEIGHTS, INDEX) if (root / name).exists()]
+    there = [name for name in (WEIGHTS, INDEX) if os.path.lexists(root / name)]
     if there:
         raise ValueError(f"{root / there[0]}: is there already, and needs no conversion; remove it to convert again")
     file_of = _parts(root)

@@ -1,0 +1,176 @@
+"""Trained policies and models from elsewhere, as small as they come."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.foreign import FRONT, Foreign, write_v30
+from tests.fuzz.caches import cache_in, save_text_model
+
+MODEL = {
+    "vlm": {
+        "vision": {"model_name": "conv", "image_size": 16, "patch_size": 8, "output_dim": 8},
+        "language": {
+            "architecture": {
+                "model_type": "qwen2",
+                "vocab_size": 64,
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 64,
+            }
+        },
+        "readout": "all_tokens",
+    },
+    "token_dim": 4,
+    "feature_dim": 8,
+    "cameras": [FRONT],
+    "robot_state_dim": 3,
+    "action_dim": 2,
+    "has_gripper": False,
+    "action_horizon": 2,
+    "action_head": "mlp",
+}
+TRAINING = {"batch_size": 2, "train_steps": 1, "save_interval": 0, "save_interval_steps": 1, "num_threads": 1}
+RECIPE = {"data": {"validation_batches": 1, "num_workers": 0}, "model": MODEL, "training": TRAINING}
+
+
+def write_recipe(path: Path, **more: object) -> Path:
+    """A config that trains a tiny VLA for a step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(RECIPE | more))
+    return path
+
+
+def run_command(*words: object) -> None:
+    """Run a command that must succeed."""
+    from tempovla.cli.main import main
+
+    code = main([str(word) for word in words])
+    assert code == 0, words
+
+
+def dataset(folder: Path) -> Path:
+    """Two short episodes, in `folder / "dataset"`."""
+    return write_v30(folder / "dataset", Foreign(lengths=(4, 3), storage="image"))
+
+
+def trained(folder: Path) -> Path:
+    """A dataset, a config, and the checkpoint of a run of one step."""
+    config, run = write_recipe(folder / "recipe.yaml"), folder / "run"
+    run_command("train", "vla", "--config", config, "--dataset", dataset(folder), "--output-dir", run)
+    return keep_checkpoint(run, folder / "checkpoint")
+
+
+def keep_checkpoint(run: Path, place: Path) -> Path:
+    """Move the checkpoint of a run to `place`; links to it go."""
+    (run / "checkpoint_latest").resolve().rename(place)
+    for link in run.glob("checkpoint_*"):
+        link.unlink()
+    return place
+
+
+def exported(folder: Path) -> None:
+    checkpoint = trained(folder)
+    for form, name in (("torchscript", "policy.pt"), ("torch-export", "policy.pt2"), ("onnx", "policy.onnx")):
+        run_command("export", "--checkpoint", checkpoint, "--format", form, "--out", folder / name)
+
+
+def pretrained(folder: Path) -> None:
+    from tests.tiny_models import save_language, save_vision
+
+    dataset(folder)
+    save_vision(folder / "vision")
+    save_language(folder / "language")
+    write_recipe(folder / "recipe.yaml")
+
+
+STATEVLA: dict[str, Any] = {
+    "data": {"validation_batches": 1, "num_workers": 0},
+    "transform": {"shift_px": 0},
+    "model": {
+        "cameras": [FRONT],
+        "image_size": 16,
+        "embed_dim": 16,
+        "lang_emb_dim": 16,
+        "robot_state_dim": 3,
+        "encoder_type": "transformer",
+        "encoder_depth": 1,
+        "num_heads": 2,
+        "state_dim": 16,
+        "action_dim": 2,
+        "has_gripper": False,
+        "action_seq_len": 2,
+        "policy_type": "transformer",
+        "policy_layers": 1,
+        "policy_embed_dim": 16,
+        "freeze_encoder": True,
+    },
+    "training": TRAINING | {"phase1": {"temporal_predictor_hidden_dim": 16}, "phase2": {"cache_encodings": True}},
+}
+
+
+def statevla(folder: Path) -> None:
+    """Checkpoints of both phases, which keep the dataset's instructions, and the encodings that phase 2 learnt from."""
+    text_model = save_text_model(folder / "text")
+    recipe = STATEVLA | {"transform": STATEVLA["transform"] | {"text_model": str(text_model)}}
+    (folder / "statevla.yaml").write_text(yaml.safe_dump(recipe))
+    with cache_in(folder / "cache"):
+        run_command(
+            *("train", "statevla", "--config", folder / "statevla.yaml", "--data.data_directory", dataset(folder)),
+            *("--out", folder / "run", "--data.encoding_cache", folder / "encodings"),
+        )
+    for phase, name in (("phase1", "phase1_temporal_jepa"), ("phase2", "phase2_flow_matching")):
+        keep_checkpoint(folder / "run" / name, folder / phase)
+
+
+CONTEXT = {"temporal": {"encoder_type": "lstm", "hidden_dim": 4}, "stride": 1, "sequence_length": 2}
+
+
+def remembering(folder: Path) -> None:
+    """A policy that remembers, cloned from features that stay as they are, and the encodings it learnt from."""
+    base = trained(folder)
+    config = write_recipe(folder / "remembering.yaml", model=MODEL | {"context": CONTEXT | {"freeze_base": True}})
+    run_command(
+        *("train", "vla", "--config", config, "--dataset", folder / "dataset", "--base-checkpoint", base),
+        *("--output-dir", folder / "run2", "--data.encoding_cache", folder / "encodings"),
+    )
+    keep_checkpoint(folder / "run2", folder / "policy")
+
+
+def published_openvla(folder: Path) -> None:
+    """A tiny OpenVLA as it is published."""
+    from tests.openvla_tiny import save_published
+
+    stats = {"libero": {"action": {"q01": [-1.0] * 7, "q99": [1.0] * 7, "mask": [True] * 6 + [False]}}}
+    save_published(folder / "published", "open the drawer", norm_stats=stats, action_dim=7)
+
+
+def pickled(folder: Path) -> None:
+    """Weights in one pickle, and in two with an index."""
+    import torch
+
+    weights = {name: torch.ones(2, 2) for name in ("first", "second")}
+    for place in ("whole", "parts"):
+        (folder / place).mkdir(parents=True)
+    torch.save(weights, folder / "whole" / "pytorch_model.bin")
+    files = {name: f"pytorch_model-0000{place}-of-00002.bin" for place, name in enumerate(weights, 1)}
+    for name, file in files.items():
+        torch.save({name: weights[name]}, folder / "parts" / file)
+    index = {"metadata": {"total_size": 32}, "weight_map": files}
+    (folder / "parts" / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+def of_conversations(folder: Path) -> None:
+    """A config that trains a vision-language model on a folder of conversations."""
+    recipe = {
+        "data": {"train_split": 0.5, "validation_batches": 1},
+        "model": {"vlm": MODEL["vlm"]},
+        "training": TRAINING,
+    }
+    (folder / "vlm.yaml").write_text(yaml.safe_dump(recipe))
