@@ -5,6 +5,7 @@ Weights are read from safetensors files alone: a `pytorch_model.bin` is a pickle
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections import defaultdict
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json
+from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json, shown
 from tempovla.storage.paths import inside, regular_file
 from tempovla.timeline.hub import ASK_HUB_VARIABLE, hub_as_allowed, hub_may_be_asked
 
@@ -66,7 +67,12 @@ def check_tokenizer(folder: Path, remedy: str) -> None:
         )
     again = "copy the tokenizer again"
     for path in (folder / name for name in (FAST_TOKENIZER, "tokenizer_config.json") if (folder / name).is_file()):
-        missing = {"added_tokens", "model"} - read_json(path, remedy=again).keys()
+        told = read_json(path, remedy=again)
+        length = told.get("model_max_length")
+        is_length = (type(length) is int and length > 0) or (type(length) is float and 1e20 < length < math.inf)
+        if length is not None and not is_length:
+            raise ValueError(f"{path}: model_max_length is {shown(length)}, no number of tokens; {again}")
+        missing = {"added_tokens", "model"} - told.keys()
         if path.name == FAST_TOKENIZER and missing:
             raise ValueError(f"{path}: has no {min(missing)!r}, so it is no tokenizer; {again}")
 

@@ -111,3 +111,17 @@ def test_a_folder_without_a_tokenizer(tmp_path):
         check_tokenizer(tmp_path, "pray")
     (tmp_path / "spiece.model").write_bytes(b"")
     check_tokenizer(tmp_path, "pray")
+
+
+@pytest.mark.parametrize(
+    ("length", "is_one"),
+    [(512, True), (10**30, True), (1e30, True), (None, True), (0, False), (512.0, False), ("x", False), ([3], False)],
+)
+def test_a_length_of_texts_that_is_no_number_of_tokens_is_refused(tmp_path, length, is_one):
+    (tmp_path / "tokenizer.json").write_text('{"model": {}, "added_tokens": []}')
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": length}))
+    if is_one:
+        check_tokenizer(tmp_path, "pray")
+    else:
+        with pytest.raises(ValueError, match="model_max_length is .*, no number of tokens; copy"):
+            check_tokenizer(tmp_path, "pray")
