@@ -123,5 +123,5 @@ def test_a_length_of_texts_that_is_no_number_of_tokens_is_refused(tmp_path, leng
     if is_one:
         check_tokenizer(tmp_path, "pray")
     else:
-        with pytest.raises(ValueError, match="model_max_length is .*, no number of tokens; copy"):
+        with pytest.raises(ValueError, match=r"model_max_length is .*, no number of tokens; copy"):
             check_tokenizer(tmp_path, "pray")
