@@ -159,10 +159,14 @@ def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
 
     # transformers checks few of the values that a config.json gives it: what a wrong one comes to is of any kind
     of_values = (LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
+    of_files = (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError)
     try:
         with hub_as_allowed():
             yield
-    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError, *of_values) as error:
+    except Exception as error:
+        is_plain = type(error) is Exception  # tokenizers says nothing more precise of a damaged tokenizer.json
+        if not (is_plain or isinstance(error, of_files + of_values)):
+            raise
         raise ValueError(
             f"{purpose} {name_or_path!r} does not load ({first_reason(error)}); {_remedy(name_or_path)}"
         ) from None

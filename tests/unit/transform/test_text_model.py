@@ -155,6 +155,24 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("model", {"type": "Wonder"}, "does not load"),
+        ("added_tokens", [{"id": "first"}], "does not load"),
+        ("model", {"type": "WordLevel", "unk_token": "push", "vocab": {"push": 4000}}, "gives token 4000; copy"),
+    ],
+)
+def test_a_damaged_tokenizer_is_refused_in_one_line(tmp_path, field, value, said):
+    folder = saved_bert(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(ValueError, match=said) as error:
+        TransformersTextEmbedder(folder).embed(["push the button"])
+    assert str(error.value).startswith(f"text model '{folder}' ")
+    assert "\n" not in str(error.value)
+
+
 def test_weights_in_a_pickle_and_a_folder_without_a_tokenizer_are_refused(tmp_path):
     build_bert().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"holds no tokenizer \(.*\); copy its files there, or give another"):
