@@ -8,7 +8,7 @@ import sys
 
 
 def leave_out_current_folder() -> None:
-    """Take back that `python -m` looks for modules in the current folder first.
+    """Take back that `python -m` looks for modules in the current folder first, also for what is started.
 
     A folder that somebody else filled may hold a `torch.py` or `yaml.py`. What PYTHONPATH names stays, and so does the
     folder that this package itself lies in.
@@ -19,5 +19,8 @@ def leave_out_current_folder() -> None:
         return
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     first_is_here = not sys.flags.safe_path and sys.path[:1] in ([here], [""])
-    if first_is_here and os.path.realpath(here) != package:
+    if os.path.realpath(here) == package:
+        return
+    if first_is_here:
         del sys.path[0]
+    os.environ["PYTHONSAFEPATH"] = "1"  # glfw runs `python -c` where a simulator's package is loaded

@@ -37,9 +37,14 @@ class Worker:
     def __init__(self, factory: Callable[..., Any], *args: Any, file_descriptors: tuple[int, ...] = ()) -> None:
         self._connection, child_end = Pipe()
         # Where this process finds its packages, the child finds them too. A session of its own keeps Ctrl-C from it:
-        # the parent decides when it ends. With -P it does not look in the current folder.
+        # the parent decides when it ends. With -P it does not look in the current folder, nor does, by the variable,
+        # what it starts: glfw runs `python -c` when a simulator is made.
         places = search_path([factory, *map(type, args)])
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(places),
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _CHILD_COMMAND.format(connection=child_end.fileno())],
             pass_fds=(child_end.fileno(), *file_descriptors),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
 import os
 import socket
+import stat
 import sys
 import time
 import weakref
@@ -36,6 +38,7 @@ class Lock:
 
     Raises:
         ValueError: as `error`, if another process, or another part of this one, holds the lock; the message names it.
+            Also if something that is no file has its name, such as a link: what it leads to would be written over.
         NotWrittenError: if the file cannot be made.
     """
 
@@ -49,7 +52,7 @@ class Lock:
             while self._descriptor is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                    descriptor = _opened(path, error)
                 except FileNotFoundError:  # its last owner removed the folder meanwhile
                     continue
                 if try_lock(descriptor) is False:
@@ -62,6 +65,10 @@ class Lock:
                     unlock(descriptor)
         self._finalizer = weakref.finalize(self, _release, path, self._descriptor, self._made, os.getpid())
         words = {"process": os.getpid(), "host": socket.gethostname(), "doing": doing, "since": time.time()}
+        if (
+            os.fstat(self._descriptor).st_nlink > 1
+        ):  # another name of a file that may hold something: nothing is written
+            return
         with suppress(OSError):  # a full disk: it is locked all the same, and the second is not told by whom
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, (json.dumps({**words, "command": Path(sys.argv[0]).name}) + "\n").encode(), 0)
@@ -155,9 +162,25 @@ def _let_go_in_child() -> None:
 os.register_at_fork(after_in_child=_let_go_in_child)
 
 
+def _opened(path: Path, error: type[ValueError]) -> int:
+    """The descriptor of a lock's file, which is made if it is missing."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as problem:
+        if path.is_symlink():
+            raise error(f"{path}: is a link, which the file of a lock never is; remove it") from None
+        if problem.errno in (errno.EISDIR, errno.ENXIO):
+            raise error(f"{path}: is not a file, as that of a lock is; remove it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise error(f"{path}: is not a file, as that of a lock is; remove it")
+    return descriptor
+
+
 def _still_there(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
         return False
 

@@ -25,16 +25,20 @@ def test_modules_in_the_current_folder_do_not_run(tmp_path):
 
 def test_only_the_first_place_goes_and_only_if_it_is_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     for first in (str(tmp_path), ""):
         monkeypatch.setattr(sys, "path", [first, "/elsewhere", str(tmp_path)])
         leave_out_current_folder()
         assert sys.path == ["/elsewhere", str(tmp_path)]
     leave_out_current_folder()
     assert sys.path == ["/elsewhere", str(tmp_path)]
+    assert os.environ["PYTHONSAFEPATH"] == "1"  # for what is started from here
 
 
 def test_the_folder_of_this_package_stays(monkeypatch):
     monkeypatch.chdir(PACKAGE)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     monkeypatch.setattr(sys, "path", [str(PACKAGE)])
     leave_out_current_folder()
     assert sys.path == [str(PACKAGE)]
+    assert os.environ["PYTHONSAFEPATH"] == ""

@@ -110,6 +110,27 @@ def test_simulator_workers_load_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
+class StartsPython:
+    """As glfw does."""
+
+    def __init__(self) -> None:
+        self.code = subprocess.run([sys.executable, "-c", "import ctypes"], check=False).returncode
+
+    def returncode(self) -> int:
+        return self.code
+
+
+def test_modules_in_the_current_folder_do_not_run_in_what_a_worker_starts(tmp_path, monkeypatch) -> None:
+    (tmp_path / "ctypes.py").write_text("import os\nos.mkdir('ran')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    worker = Worker(StartsPython)
+    worker.send("returncode")
+    assert [worker.receive(), worker.receive()] == [None, 0]
+    worker.close()
+    assert not (tmp_path / "ran").exists()
+
+
 FROM_ELSEWHERE = """
 import collections
 from tempovla.env.worker import Worker

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,38 @@ def test_a_target_is_held_by_a_hidden_file_beside_it(tmp_path: Path) -> None:
         ):
             pass
     assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", ".rep.html.lock"])
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: Path, name: str) -> None:
+    victim, lock = tmp_path / "victim", tmp_path / name
+    victim.write_text("precious")
+    lock.symlink_to(victim)
+    with pytest.raises(ValueError, match=rf"^{lock}: is a link, which the file of a lock never is; remove it$"):
+        held(lock)
+    assert victim.read_text() == "precious"
+    victim.unlink()
+    with pytest.raises(ValueError, match="is a link"):
+        held(lock)
+    assert not victim.exists()
+    lock.unlink()
+    held(lock).release()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_lock_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / ".lock")
+    with pytest.raises(ValueError, match=r"\.lock: is not a file, as that of a lock is; remove it$"):
+        held(tmp_path / ".lock")
+    assert (tmp_path / ".lock").exists()
+
+
+def test_a_lock_that_is_another_name_of_a_file_is_held_without_writing(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    os.link(tmp_path / "victim", tmp_path / ".lock")
+    lock = held(tmp_path / ".lock")
+    with pytest.raises(ValueError, match=r"^data: another process writes there now"):
+        held(tmp_path / ".lock")
+    lock.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"]
+    assert (tmp_path / "victim").read_text() == "precious"
