@@ -69,8 +69,8 @@ def evaluate_offline(
         `gripper_accuracy` where the policy has a gripper; `episodes`, `samples`, and `steps`, which were compared.
 
     Raises:
-        ValueError: if the checkpoint is broken or of phase 1, the dataset is missing or does not fit it, or nothing
-            was held out.
+        ValueError: if the checkpoint is broken, of phase 1 or predicts actions that are not finite, the dataset is
+            missing or does not fit it, or nothing was held out.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
@@ -80,6 +80,11 @@ def evaluate_offline(
     transform = TransformPipeline.of(bundle)
     errors = _errors(opened.actor(), bundle.windows, transform, mixture, batch_size)
     mse, normalized = errors.squared.mean, errors.squared_normalized.mean
+    if not torch.isfinite(torch.cat([mse, normalized])).all():
+        raise ValueError(
+            f"{checkpoint}: predicts actions that are not finite numbers; give an earlier checkpoint of the run, or "
+            "train again with a lower training.learning_rate"
+        )
     has_gripper = _has_gripper(bundle, str(checkpoint))
     names = dimension_names(bundle.embodiment, has_gripper)
     return {

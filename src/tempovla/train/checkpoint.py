@@ -83,7 +83,9 @@ class Checkpoint:
 class CheckpointFolder:
     """The checkpoints of one run: `<run>/checkpoints/step_00001000`, and relative links to them in `<run>`.
 
-    Which ones stay: those that a link points to, and those at multiples of `keep_every` train steps.
+    Which ones stay: those that a link points to, those at multiples of `keep_every` train steps, and the newest one
+    that is known to be good, as the loss that its weights give is finite. The latest one is not known to be so before
+    the step after it.
     """
 
     def __init__(self, run_dir: str | Path, keep_every: int | None = None) -> None:
@@ -91,6 +93,28 @@ class CheckpointFolder:
         self.folder = self.run_dir / "checkpoints"
         self.keep_every = keep_every
         self._lock: Lock | None = None
+        self._proved_step = -1
+        self._unproved_step: int | None = None
+
+    def proved(self, train_step: int) -> None:
+        """Take note that the loss after so many train steps was finite; a checkpoint of then is good."""
+        self._proved_step = train_step
+        if train_step == self._unproved_step:
+            self._unproved_step = None
+            self._drop()
+
+    def good_step(self) -> int | None:
+        """Train step of the newest checkpoint that is known to be good; None without one."""
+        return max((step for step in self.steps() if step <= self._proved_step), default=None)
+
+    def what_is_left(self) -> str:
+        """What a run that has diverged can go on from, in words."""
+        good, steps = self.good_step(), self.steps()
+        if good is not None:
+            return f"the last good checkpoint is of step {good}; go on from {steps[good]}"
+        if steps:
+            return f"no checkpoint of {self.run_dir} is known to be good; start a new run in another folder"
+        return f"no checkpoint was saved here before; run {self.run_dir}"
 
     def hold(self, resume: str | Path | None = None) -> None:
         """Make the folder, and keep others from writing there until `release`, or the end of this process.
@@ -150,10 +174,19 @@ class CheckpointFolder:
         is_copy = parent == self.run_dir.resolve() and Path(checkpoint).name.startswith("checkpoint_")
         return is_copy or parent == self.folder.resolve()
 
-    def save(self, train_step: int, bundle: Bundle, checkpoint: Checkpoint, links: tuple[str, ...]) -> Path:
+    def save(
+        self, train_step: int, bundle: Bundle, checkpoint: Checkpoint, links: tuple[str, ...], is_last: bool = True
+    ) -> Path:
         """Write a checkpoint, point `links` and `checkpoint_latest` to it, and drop those that need not stay.
 
         The first checkpoint of all is pointed to before it is there, so that none is ever without its link.
+
+        Args:
+            train_step: steps done.
+            bundle: to deploy.
+            checkpoint: to resume from.
+            links: names that point to it.
+            is_last: whether no step follows that could prove it; else the good one before it stays until then.
 
         Raises:
             NotWrittenError: if the disk does not take it; what was saved before is untouched.
@@ -172,13 +205,15 @@ class CheckpointFolder:
                 (staging / "trainer.json").write_text(text, encoding="utf-8")
             for link in (*links, LATEST):
                 new_link(self.run_dir / link, target)
+        self._unproved_step = None if is_last else train_step
         self._drop()
         return target
 
     def _drop(self) -> None:
         linked = {path.resolve() for path in self.run_dir.glob("checkpoint_*")}
+        good = None if self._unproved_step is None else self.good_step()
         for train_step, path in self.steps().items():
-            stays = self.keep_every is not None and train_step % self.keep_every == 0
+            stays = train_step == good or (self.keep_every is not None and train_step % self.keep_every == 0)
             if not stays and path.resolve() not in linked:
                 doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
                 with suppress(OSError):  # it is tried again after the next checkpoint

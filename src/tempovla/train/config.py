@@ -16,10 +16,12 @@ RESUMABLE_CHANGES = frozenset(
         "patience",
         "extend",
         "accept_changed_data",
+        "learning_rate",
     }
 )
-"""Fields that may differ when a run is resumed: they do not change what is learned in a step, but for rounding; and
-`extend` and `accept_changed_data`, which say what may differ besides."""
+"""Fields that may differ when a run is resumed: they do not change what is learned in a step, but for rounding;
+`extend` and `accept_changed_data`, which say what may differ besides; and the learning rate, which a run that has
+diverged needs lower. The checkpoint remembers since when it is what it is."""
 
 
 @dataclass(frozen=True)

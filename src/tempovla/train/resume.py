@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from tempovla.timeline import Bundle
 from tempovla.train.config import RESUMABLE_CHANGES, TrainConfig
 from tempovla.train.extension import LENGTH
 
+LOGGER = logging.getLogger(__name__)
 _ABSENT = "absent"
 
 
@@ -58,6 +60,9 @@ def check_resumable(
         ValueError: naming the first difference.
     """
     before, now = dict(_flatten(saved)), dict(_flatten(current))
+    for key in list(before):  # of a version that allowed less
+        if key.startswith("training.") and key.removeprefix("training.") in RESUMABLE_CHANGES:
+            del before[key]
     for key in [*now, *before]:
         if before.get(key, _ABSENT) != now.get(key, _ABSENT):
             raise ValueError(
@@ -72,6 +77,23 @@ def check_resumable(
                 f"{where}: weight {name!r} was {shapes_before.get(name, _ABSENT)}, and is "
                 f"{shapes_now.get(name, _ABSENT)} now; resume with the same model, or start a new run"
             )
+
+
+def learning_rates(where: str, record: Mapping[str, Any], now: float) -> list[dict[str, float]]:
+    """The peak learning rate that a run has from each train step on.
+
+    Args:
+        where: the checkpoint, for the log.
+        record: of the checkpoint.
+        now: peak learning rate of the run that goes on from it.
+    """
+    first = {"train_step": 0, "learning_rate": record["identity"]["training"].get("learning_rate", now)}
+    rates = [dict(entry) for entry in record.get("learning_rates", [first])]
+    if rates[-1]["learning_rate"] != now:
+        train_step, before = record["train_step"], rates[-1]["learning_rate"]
+        LOGGER.warning("%s: training.learning_rate was %g, and is %g from step %d on", where, before, now, train_step)
+        rates.append({"train_step": train_step, "learning_rate": now})
+    return rates
 
 
 def _remedy(key: str) -> str:

@@ -41,7 +41,7 @@ from tempovla.train.optimizer import (
 from tempovla.train.parallel import gathered, parallel, scattered
 from tempovla.train.precision import autocast_dtype, settle_precision
 from tempovla.train.progress import TrainingProgress
-from tempovla.train.resume import check_resumable, run_identity
+from tempovla.train.resume import check_resumable, learning_rates, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.seeding import seed_draws
 from tempovla.train.stream import BatchStream, KnowsItsData
@@ -150,6 +150,7 @@ class Trainer:
         self.total_steps = self.calendar.total_steps
         self.train_step = self.schedule_start = self.stale_validations = 0
         self.lowest_loss = math.inf
+        self.learning_rates = [{"train_step": 0, "learning_rate": config.learning_rate}]
         self.data = DataHistory(batches)
         self.interval = IntervalFigures()
         self.metrics: dict[str, float] = {}
@@ -190,6 +191,8 @@ class Trainer:
         if self.ema is not None:
             self.ema.load(checkpoint.part("average"))
         self.train_step = record["train_step"]
+        self.checkpoints.proved(self.train_step - 1)  # the run has come so far
+        self.learning_rates = learning_rates(str(folder), record, self.config.learning_rate)
         has_best = record["lowest_loss"] is not None and not is_changed  # losses on other data are not comparable
         self.lowest_loss = record["lowest_loss"] if has_best else math.inf
         self.stale_validations = 0 if extended or is_changed else record.get("stale_validations", 0)
@@ -282,6 +285,7 @@ class Trainer:
         values = torch.stack([stopping, grad_norm, report.total.detach(), *report.terms.values()])
         stopped, norm, *losses = distributed.average(values).tolist()
         self._check_finite(dict(zip(names, losses, strict=True)) | {"grad_norm": norm}, self.train_step + 1)
+        self.checkpoints.proved(self.train_step)
         self.optimizer.step()
         self.train_step += 1
         self.policy.after_step(self.train_step)  # type: ignore[operator]
@@ -301,12 +305,9 @@ class Trainer:
             raise NonFiniteLossError(self._diverged(train_step, what))
 
     def _diverged(self, train_step: int, what: str) -> str:
-        """That a run has diverged, in a line that says what is left of it."""
-        good = max(self.checkpoints.steps(), default=None)
-        left = "no checkpoint was saved here before" if good is None else f"the last good checkpoint is of step {good}"
+        left, rate = self.checkpoints.what_is_left(), self.config.learning_rate
         return (
-            f"{self.phase} step {train_step}: {what}; check the data, or lower training.learning_rate="
-            f"{self.config.learning_rate} ({left}; run {self.run_dir})"
+            f"{self.phase} step {train_step}: {what}; check the data, or lower training.learning_rate={rate} ({left})"
         )
 
     def _losses(self) -> dict[str, float]:
@@ -384,6 +385,7 @@ class Trainer:
                 "lowest_loss": self.lowest_loss if math.isfinite(self.lowest_loss) else None,
                 "stale_validations": self.stale_validations,
                 "schedule_start": self.schedule_start,
+                "learning_rates": self.learning_rates,
                 "interval": self.interval.sums,
                 "metrics": self.metrics,
                 **self.data.to_json(),
@@ -394,6 +396,6 @@ class Trainer:
             bundle = self.bundle(weights | average)
             bundle = replace(bundle, provenance={**bundle.provenance, "precision": self.config.precision})
             with distributed.ends_for_all():
-                self.checkpoints.save(self.train_step, bundle, Checkpoint(record, tensors), links)
+                self.checkpoints.save(self.train_step, bundle, Checkpoint(record, tensors), links, is_last=self.is_over)
         else:
             distributed.follow_first()

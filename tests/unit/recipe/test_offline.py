@@ -66,6 +66,17 @@ def test_errors_are_those_of_the_held_out_steps(checkpoint, dataset, monkeypatch
     assert figures["gripper_accuracy"] == pytest.approx((wanted[:, 2] < 0).mean())
 
 
+def test_a_checkpoint_that_predicts_nan_is_refused(checkpoint, monkeypatch):
+    def nan(self, context, state):
+        return ActionChunk.of(torch.full((context.batch_size, 4, 3), torch.nan), range(4)), None
+
+    monkeypatch.setattr(Idle, "act", nan)
+    transform = TransformPipeline.from_json(Bundle.load(checkpoint).transform)
+    monkeypatch.setattr(Controller, "from_bundle", lambda bundle, device: Controller(Idle(), transform, bundle))
+    with pytest.raises(ValueError, match=r"checkpoint_latest: predicts actions that are not finite numbers; give an"):
+        evaluate_offline(checkpoint)
+
+
 def test_figures_repeat_whatever_the_batch(checkpoint):
     first, second = (evaluate_offline(checkpoint, batch_size=size) for size in (4, 9))
     assert first["dimensions"].keys() == second["dimensions"].keys()

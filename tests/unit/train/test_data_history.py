@@ -127,8 +127,8 @@ def test_accepting_changes_nothing_where_nothing_has_changed(tmp_path, checkpoin
 
 def test_settings_that_differ_are_told_before_the_streams_that_follow_from_them(tmp_path, checkpoint):
     facts = {**DATA["facts"], "streams": {"action": ["action", [3], "float32"]}}
-    with pytest.raises(ValueError, match=r"training.learning_rate was 0.0001, and is 0.1 now"):
-        run(tmp_path / "again", KnowingStream(other(facts=facts)), replace(CONFIG, learning_rate=0.1), checkpoint)
+    with pytest.raises(ValueError, match=r"training.weight_decay was 0.05, and is 0.1 now"):
+        run(tmp_path / "again", KnowingStream(other(facts=facts)), replace(CONFIG, weight_decay=0.1), checkpoint)
     with pytest.raises(ValueError, match=r"/there/pens: streams changed from .*\[2\].* to .*\[3\]"):
         run(tmp_path / "again", KnowingStream(other(facts=facts)), CONFIG, checkpoint)
 

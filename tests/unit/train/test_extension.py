@@ -99,8 +99,8 @@ def test_fewer_steps_are_refused(finished):
 
 
 def test_any_other_difference_is_refused_as_ever(finished):
-    with pytest.raises(ValueError, match=r"training\.learning_rate was 0\.0001, and is 0\.01 now"):
-        run(finished, 8, finished / "checkpoint_latest", extend="continue", learning_rate=0.01)
+    with pytest.raises(ValueError, match=r"training\.weight_decay was 0\.05, and is 0\.01 now"):
+        run(finished, 8, finished / "checkpoint_latest", extend="continue", weight_decay=0.01)
 
 
 def test_a_new_run_is_not_extended(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tests.toy import LinearPolicy, ToyStream
 
 from tempovla.timeline.bundle import Bundle
+from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.config import TrainConfig
 from tempovla.train.trainer import FitResult, fit
 
@@ -43,7 +45,7 @@ def checkpoint(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("options", "difference"),
     [
-        ({"config": replace(CONFIG, learning_rate=1e-3)}, "training.learning_rate was 0.0001, and is 0.001 now"),
+        ({"config": replace(CONFIG, weight_decay=0.1)}, "training.weight_decay was 0.05, and is 0.1 now"),
         ({"config": replace(CONFIG, train_steps=8)}, "training.train_steps was 4, and is 8 now"),
         ({"policy": LinearPolicy(code_dim=16)}, "model.code_dim was 8, and is 16 now"),
         ({"policy": MislabelledPolicy(code_dim=16)}, r"weight 'slow_weight' was \(8, 6\), and is \(16, 6\) now"),
@@ -63,6 +65,25 @@ def test_a_checkpoint_of_another_run_is_refused_by_its_first_difference(tmp_path
 def test_settings_that_do_not_change_what_is_learned_may_differ(tmp_path, checkpoint):
     config = replace(CONFIG, log_interval=1, save_interval_steps=3, keep_every=None)
     assert run(tmp_path / "resumed", config, resume=checkpoint).train_step == 4
+
+
+def test_a_lower_learning_rate_is_taken_and_remembered(tmp_path, checkpoint):
+    result = run(tmp_path / "resumed", replace(CONFIG, learning_rate=5e-5), resume=checkpoint)
+    assert Checkpoint.load(result.checkpoint).record["learning_rates"] == [
+        {"train_step": 0, "learning_rate": 1e-4},
+        {"train_step": 2, "learning_rate": 5e-5},
+    ]
+
+
+def test_a_checkpoint_of_before_the_learning_rate_might_change_is_resumed(tmp_path, checkpoint):
+    path = checkpoint / "trainer.json"
+    record = json.loads(path.read_text())
+    del record["learning_rates"]
+    record["identity"]["training"]["learning_rate"] = 2e-4
+    path.write_text(json.dumps(record))
+    result = run(tmp_path / "resumed", resume=checkpoint)
+    rates = [entry["learning_rate"] for entry in Checkpoint.load(result.checkpoint).record["learning_rates"]]
+    assert rates == [2e-4, 1e-4]
 
 
 def test_a_finished_run_resumes_to_its_own_end(tmp_path, checkpoint):

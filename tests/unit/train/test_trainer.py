@@ -126,6 +126,39 @@ def test_weights_that_exploded_are_not_saved(tmp_path, value, what):
         assert Checkpoint.load(tmp_path / name).record["train_step"] == 5
 
 
+class HugeFromStep(LinearPolicy):
+    """Its weights become so large after a step that they are finite, and the loss of the next step is not."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def after_step(self, train_step: int) -> None:
+        if train_step == self.step:
+            with torch.no_grad():
+                self.head.weight.fill_(1e25)
+
+
+def test_a_checkpoint_is_good_only_once_its_weights_gave_a_finite_loss(tmp_path):
+    config = replace(CONFIG, weight_ema_decay=None, save_interval_steps=1)
+    policy = HugeFromStep(3)
+    with pytest.raises(NonFiniteLossError) as caught:
+        fit(policy, ToyStream(), config, tmp_path, bundle=policy.bundle)
+    assert list(CheckpointFolder(tmp_path).steps()) == [2, 3]
+    good = tmp_path / "checkpoints/step_00000002"
+    assert f"(the last good checkpoint is of step 2; go on from {good})" in str(caught.value)
+    healthy, config = LinearPolicy(), replace(config, learning_rate=1e-4)
+    assert fit(healthy, ToyStream(), config, tmp_path, bundle=healthy.bundle, resume=good).train_step == 20
+    assert list(CheckpointFolder(tmp_path).steps()) == [20]
+
+
+def test_where_no_checkpoint_is_known_to_be_good_that_is_said(tmp_path):
+    config = replace(CONFIG, weight_ema_decay=None, save_interval_steps=1)
+    policy = HugeFromStep(1)
+    with pytest.raises(NonFiniteLossError, match=r"no checkpoint of .* is known to be good; start a new run"):
+        fit(policy, ToyStream(), config, tmp_path, bundle=policy.bundle)
+
+
 def test_a_gradient_that_is_not_clipped_is_saved_resumed_and_measured(tmp_path):
     config = replace(CONFIG, gradient_clip=math.inf, keep_every=5)
     whole = run(tmp_path / "whole", config)
@@ -168,7 +201,11 @@ def test_without_intervals_every_epoch_is_validated_and_saved(tmp_path):
     saved = []
     save = CheckpointFolder.save
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointFolder, "save", lambda self, step, *rest: (saved.append(step), save(self, step, *rest)))
+        patch.setattr(
+            CheckpointFolder,
+            "save",
+            lambda *given, **told: (saved.append(given[1]), save(*given, **told)),
+        )
         run(tmp_path, config)
     epochs = [6, 12, 18, 20]  # 6 batches an epoch, and the end
     assert saved == epochs
