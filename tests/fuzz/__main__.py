@@ -33,13 +33,14 @@ def cases(seed: int, names: list[str]):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="after the sound examples are made (60)")
+    parser.add_argument("--seed", type=int, default=0, help="of the cases (0)")
     parser.add_argument("--examples", default=",".join(EXAMPLES), help="names, with commas between")
     parser.add_argument("--kept-examples", type=Path, help="folder that keeps the sound examples for the next time")
     parser.add_argument("--failures", type=Path, default=Path("outputs/fuzz"), help="folder for what failed")
     parser.add_argument("--replay", metavar="CASE", help="play this case, or the file that a failure left")
     args = parser.parse_args()
+    args.failures = args.failures.resolve()  # cases run in folders of their own
     preload()
     names = args.examples.split(",")
     with tempfile.TemporaryDirectory() as temporary:

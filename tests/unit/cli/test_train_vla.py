@@ -96,8 +96,8 @@ def test_other_data_are_refused_with_an_option_that_works_and_a_run_that_diverge
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert f"from; {dataset}: data/chunk-000/file-000.parquet has changed, " in answer.err
-    option = answer.err.split(" by ")[-1].strip()
-    answer = tempovla(*resumed, f"--{option}")
+    option = answer.err.split(" by ")[-1].split()
+    answer = tempovla(*resumed, *option)
     assert answer.code == 0, answer.err
     answer = tempovla(*small_vla, "--output-dir", tmp_path / "bad", "--training.learning_rate", "1e37")
     assert answer.code == 3
