@@ -11,7 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tempovla.storage.json_files import shown
 from tempovla.timeline.noise import mix_seed, row_uniform
+
+MOST_DRAWN = 2**48
+"""More samples than any run draws; sums of so many stay whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class MixtureSampler:
                 raise ValueError(
                     f"sampler: {name} is {mine[name]}, but {state[name]} in the checkpoint; resume with what it had"
                 )
-        self._drawn = np.array(state["drawn"], dtype=np.int64)
+        self._drawn = _drawn_of(state["drawn"], len(self._lengths))
 
     def take_up_changed(self, state: dict[str, Any]) -> None:
         """Go on where a sampler of other data was: each source begins the epoch after the one that it was in.
@@ -96,10 +100,11 @@ class MixtureSampler:
                 f"sampler: {len(self._lengths)} datasets and seed {self._seed}, but {len(state['lengths'])} and "
                 f"{state['seed']} in the checkpoint; resume with as many and the same, or start a new run"
             )
+        drawn = _drawn_of(state["drawn"], len(self._lengths))
         if tuple(state["lengths"]) == self._lengths:
-            self._drawn = np.array(state["drawn"], dtype=np.int64)
+            self._drawn = drawn
             return
-        epochs = [-(-drawn // length) for drawn, length in zip(state["drawn"], state["lengths"], strict=True)]
+        epochs = [-(-count // length) for count, length in zip(drawn.tolist(), state["lengths"], strict=True)]
         self._drawn = np.array(epochs, dtype=np.int64) * np.array(self._lengths, dtype=np.int64)
 
     def __iter__(self) -> Iterator[SampleBatch]:
@@ -145,3 +150,18 @@ class MixtureSampler:
             generator = np.random.default_rng((self._seed, source, epoch))
             kept = self._orders[source] = epoch, generator.permutation(self._lengths[source])
         return kept[1]
+
+
+def _drawn_of(drawn: Any, sources: int) -> NDArray[np.int64]:
+    """(sources,) samples drawn of each source, as a state says.
+
+    Raises:
+        ValueError: if they are not as many counts.
+    """
+    counts = drawn if isinstance(drawn, list) else []
+    if len(counts) != sources or not all(type(count) is int and 0 <= count < MOST_DRAWN for count in counts):
+        raise ValueError(
+            f"sampler: drawn is {shown(drawn)}; it must be a list of {sources} counts of samples from 0 on; resume "
+            "from another checkpoint of the run"
+        )
+    return np.array(counts, dtype=np.int64)

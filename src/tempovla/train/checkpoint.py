@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
+from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.storage.lock import Lock
 from tempovla.storage.problems import problems_of
 from tempovla.storage.strays import LOCK_NAME
@@ -25,10 +25,10 @@ from tempovla.storage.tensors import save_tensors
 from tempovla.storage.whole import new_folder, new_link, remove_leftovers, restore
 from tempovla.timeline import Bundle
 from tempovla.timeline.tensors import read_tensors
+from tempovla.train.record import REMEDY, check_record
 
 FORMAT_VERSION = 1
 LATEST, BEST = "checkpoint_latest", "checkpoint_best"
-REMEDY = "resume from another checkpoint of the run"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Checkpoint:
         """`trainer.json` alone.
 
         Raises:
-            ValueError: naming the file and the remedy, if it is missing, truncated or of another format.
+            ValueError: naming the file and the remedy, if it is missing, truncated or of another format, or a value of
+                it is of another type than it has to be, or out of range.
         """
         path = Path(folder).resolve() / "trainer.json"
         record = read_json(path, remedy=REMEDY)
@@ -73,10 +74,7 @@ class Checkpoint:
                 f"{path}: format_version {record.get('format_version')!r} is not {FORMAT_VERSION}; "
                 "resume it with the version of tempovla that wrote it"
             )
-        kinds = {"identity": dict, "train_step": int, "batches": dict, "interval": dict, "metrics": dict}
-        for key, kind in kinds.items():
-            if key in record and not isinstance(record[key], kind):
-                raise ValueError(f"{path}: {key} is {shown(record[key])}, not {what_it_is(kind())}; {REMEDY}")
+        check_record(path, record)
         return record
 
 

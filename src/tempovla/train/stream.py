@@ -54,3 +54,15 @@ class KnowsItsData(Protocol):
         Raises:
             ValueError: if that cannot be.
         """
+
+
+def take_position(batches: BatchStream, state: Mapping[str, Any], is_changed: bool) -> None:
+    """Go to a checkpoint's place in the order of the data, of changed ones to the beginning of an epoch.
+
+    Raises:
+        ValueError: if there is no such place.
+    """
+    if is_changed and isinstance(batches, KnowsItsData):
+        batches.take_up_changed(state)
+    else:
+        batches.load_state_dict(state)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from tempovla.timeline import Bundle, TimelineSample
 from tempovla.train import distributed
 from tempovla.train.backward import LossGraph, backward
 from tempovla.train.calendar import Calendar
-from tempovla.train.checkpoint import BEST, LATEST, REMEDY, Checkpoint, CheckpointFolder
+from tempovla.train.checkpoint import BEST, LATEST, Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.cost import cpu_seconds
 from tempovla.train.data_history import DataHistory, without_data
@@ -41,10 +40,11 @@ from tempovla.train.optimizer import (
 from tempovla.train.parallel import gathered, parallel, scattered
 from tempovla.train.precision import autocast_dtype, settle_precision
 from tempovla.train.progress import TrainingProgress
+from tempovla.train.record import REMEDY
 from tempovla.train.resume import check_resumable, learning_rates, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.seeding import seed_draws
-from tempovla.train.stream import BatchStream, KnowsItsData
+from tempovla.train.stream import BatchStream, take_position
 from tempovla.train.validation import validation_losses
 from tempovla.train.watch import Watch
 
@@ -185,7 +185,8 @@ class Trainer:
         exploded = exploded_tensor(checkpoint.tensors)
         if exploded is not None:
             raise ValueError(f"{folder}: {exploded}; resume from an earlier checkpoint, or start a new run")
-        self._take_position(record["batches"], is_changed)
+        with said_by(folder / "trainer.json", remedy=REMEDY):
+            take_position(self.batches, record["batches"], is_changed)
         self.policy.load_state_dict({name: scattered(value, live[name]) for name, value in weights.items()})
         load_optimizer_tensors(self.optimizer, self.policy, checkpoint.part("optimizer"))
         if self.ema is not None:
@@ -203,13 +204,6 @@ class Trainer:
         if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
             self.watch.load_state_dict(record["watch"])
         LOGGER.info("%s: going on from step %d of %d (%s)", self.phase, self.train_step, self.total_steps, folder)
-
-    def _take_position(self, state: Mapping[str, Any], is_changed: bool) -> None:
-        """Go to the checkpoint's place in the order of the data, of changed ones to the beginning of an epoch."""
-        if is_changed and isinstance(self.batches, KnowsItsData):
-            self.batches.take_up_changed(state)
-        else:
-            self.batches.load_state_dict(state)
 
     def _identity(self) -> dict[str, object]:
         facts = {

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,23 @@ from tempovla.timeline import Bundle
 from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 
 
+def record_of(train_step: int) -> dict[str, Any]:
+    """What a run of 9 steps says after some of them."""
+    training = {"train_steps": 9, "num_epochs": 1, "gradient_accumulation": 1}
+    return {
+        "train_step": train_step,
+        "identity": {"training": training, "batches_per_epoch": 3},
+        "batches": {},
+        "lowest_loss": None,
+        "interval": {},
+        "metrics": {},
+        "cpu_seconds": 1.5,
+    }
+
+
 def save(folder: CheckpointFolder, train_step: int, *links: str, size: int = 4) -> Path:
     policy = LinearPolicy()
-    checkpoint = Checkpoint({"train_step": train_step}, {"weights/w": torch.full((size,), float(train_step))})
+    checkpoint = Checkpoint(record_of(train_step), {"weights/w": torch.full((size,), float(train_step))})
     return folder.save(train_step, policy.bundle(policy.state_dict()), checkpoint, links)
 
 
