@@ -16,6 +16,7 @@ from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.recipe.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.vla import train_vla
+from tempovla.recipe.vla_config import VLARecipe
 from tempovla.train.trainer import FitResult
 
 VLA_KINDS = ("whole", "context", "lora")
@@ -49,6 +50,16 @@ def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, para
         train_phase(recipe, 2, Path(out, "again"), phase1_checkpoint=start)
 
 
+def with_one_layer(recipe: VLARecipe) -> VLARecipe:
+    """The recipe of a language model and an action head of one layer: sharding takes its time by the weight."""
+    language = recipe.model.vlm.language
+    language = replace(language, architecture={**language.architecture, "num_hidden_layers": 1})
+    head = recipe.model.action_head
+    options = {head: {**recipe.model.action_head_options[head], "num_layers": 1}}
+    vlm = replace(recipe.model.vlm, language=language)
+    return replace(recipe, model=replace(recipe.model, vlm=vlm, action_head_options=options))
+
+
 @smooth_steps()
 def train_vla_kind(
     kind: str,
@@ -62,7 +73,7 @@ def train_vla_kind(
 
     `context` remembers, in windows that may begin before the episode does. An epoch is of four batches.
     """
-    recipe = vla_recipe(dataset)
+    recipe = vla_recipe(dataset) if kind == "whole" else with_one_layer(vla_recipe(dataset))
     settings = {
         "batch_size": batch_size,
         "train_steps": None,
