@@ -99,7 +99,7 @@ def tiny_recipe(dataset: str | Path) -> StateVLARecipe:
 def guide_recipe(dataset: str | Path) -> StateVLARecipe:
     """The parts of the guide's model and its settings, which are the defaults, at small sizes."""
     sizes = {"image_size": 16, "patch_size": 8, "embed_dim": 8, "lang_emb_dim": 8, "robot_state_dim": 3, "state_dim": 8}
-    depths = {"encoder_depth": 3, "action_dim": 3, "action_seq_len": 4, "policy_layers": 2, "policy_embed_dim": 8}
+    depths = {"encoder_depth": 2, "action_dim": 3, "action_seq_len": 4, "policy_layers": 1, "policy_embed_dim": 8}
     return StateVLARecipe(
         data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
         model=StateVLAConfig(cameras=(FRONT, WRIST), **sizes, **depths),
