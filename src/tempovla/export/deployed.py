@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -174,7 +175,10 @@ def check_bundle(bundle: Bundle) -> None:
         )
     unknown = [name for name in names if name not in KNOWN_TRANSFORMS]
     if unknown:
-        raise ValueError(f"transforms {unknown} cannot be exported; those that can are {sorted(KNOWN_TRANSFORMS)}")
+        raise ValueError(
+            f"{Path(bundle.origin) / 'transform.json'}: transforms {unknown} cannot be exported; those that can are "
+            f"{sorted(KNOWN_TRANSFORMS)}"
+        )
 
 
 class Resize(nn.Module):

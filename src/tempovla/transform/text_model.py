@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -182,7 +183,13 @@ def _read_vector(path: Path, dim: int | None) -> NDArray[np.float32] | str:
         return "is no file"
     try:
         value = np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # mapped: a header cannot ask for memory
-    except (OSError, ValueError, EOFError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+    ) as error:  # numpy reads headers as Python's literals
         return f"not readable ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
     if value.dtype != np.float32 or value.ndim != 1 or len(value) != (dim or len(value)) or not len(value):
         return f"holds {value.dtype} of shape {list(value.shape)}" + (f" instead of [{dim}]" if dim else "")

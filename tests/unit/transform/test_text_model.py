@@ -244,6 +244,8 @@ def test_a_sentence_is_embedded_once_and_then_read_from_disk(tmp_path, cache, mo
     [
         (b"", "not readable"),
         (b"\x93NUMPY half", "not readable"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4'\n", "not readable"),
+        (b"\x93NUMPY\x01\x00\x08\x00(((((((\n", "not readable"),
         (np.zeros(8, dtype=np.float32), "holds float32 of shape [8] instead of [16]"),
         (np.zeros(16), "holds float64 of shape [16] instead of [16]"),
         (np.full(16, np.nan, dtype=np.float32), "is not finite"),
