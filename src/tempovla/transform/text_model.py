@@ -189,7 +189,7 @@ def _read_vector(path: Path, dim: int | None) -> NDArray[np.float32] | str:
         EOFError,
         SyntaxError,
         TokenError,
-    ) as error:  # numpy reads headers as Python's literals
+    ) as error:  # headers are Python
         return f"not readable ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
     if value.dtype != np.float32 or value.ndim != 1 or len(value) != (dim or len(value)) or not len(value):
         return f"holds {value.dtype} of shape {list(value.shape)}" + (f" instead of [{dim}]" if dim else "")

@@ -47,7 +47,7 @@ def check(exported: exporter.Exported) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_onnx_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
-    """Numbers that follow from seeds do so by the same operations for all: `gaussian`, which draws both kinds, has them."""
+    """Numbers follow from seeds by the same operations for all heads: `gaussian`, which draws both kinds, has them."""
     needs(name)
     config = ExportConfig(noise="seed" if name == "gaussian" else "numbers")
     check(export_checkpoint(save(tmp_path, name), tmp_path / "onnx" / "policy.onnx", config))
