@@ -99,11 +99,10 @@ class TrainerRecord:
             value = self.interval.get(key)
             _check(f"interval.{key}", value, _is_finite(value) and value > 0, "greater than 0")
         if self.data is not None:
-            _check(
-                "data_history", self.data_history, bool(self.data_history), "a list that says what data is from when"
-            )
-        for name, history in (("data_history", self.data_history), ("learning_rates", self.learning_rates)):
-            steps = None if history is None else [entry.train_step for entry in history]
+            history = list(self.data_history or ())
+            _check("data_history", history, bool(history), "a list of which data were learned from, as there are data")
+        for name, entries in (("data_history", self.data_history), ("learning_rates", self.learning_rates)):
+            steps = None if entries is None else [entry.train_step for entry in entries]
             if steps is not None and name == "learning_rates":
                 _check(name, steps, bool(steps), "a list of at least one")
             in_order = steps is None or (steps == sorted(steps) and all(0 <= step <= done for step in steps))
@@ -123,7 +122,7 @@ def check_record(path: Path, record: Mapping[str, Any]) -> None:
     known = {entry.name for entry in fields(TrainerRecord)}
     try:
         config_from_json(TrainerRecord, {key: value for key, value in record.items() if key in known}, "record")
-    except ValueError as problem:
+    except (ValueError, OverflowError) as problem:
         raise ValueError(f"{path}: {str(problem).removeprefix('record.')}; {REMEDY}") from None
 
 

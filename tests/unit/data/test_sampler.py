@@ -57,6 +57,14 @@ def test_resuming_with_other_data_is_refused() -> None:
         sampler((11,)).load_state_dict(sampler((10,)).state_dict())
 
 
+@pytest.mark.parametrize("drawn", [[1, 2], [-1], [10**30], ["a"], [True], [1.5], 3, []])
+def test_counts_that_are_none_are_refused(drawn) -> None:
+    saved = sampler().state_dict() | {"drawn": drawn}
+    for take in (sampler().load_state_dict, sampler().take_up_changed):
+        with pytest.raises(ValueError, match=r"sampler: drawn is .*; it must be a list of 1 counts of samples from 0"):
+            take(saved)
+
+
 def test_weights_decide_how_often_a_source_is_drawn() -> None:
     drawn = np.concatenate([b.source for b in islice(sampler((1000, 10), (1.0, 3.0), 100), 100)])
     assert abs(drawn.mean() - 0.75) < 0.02

@@ -55,7 +55,8 @@ DATA = {"name": "pens", "facts": {}, "files": {}}
         ("train_step", True, "train_step is True; it must be a whole number"),
         ("train_step", 3.0, r"train_step is 3\.0; it must be a whole number"),
         ("lowest_loss", "x", "lowest_loss is 'x'; it must be a number"),
-        ("lowest_loss", "NaN", "lowest_loss is 'NaN'; it must be a number"),
+        ("lowest_loss", 10**400, "int too large to convert to float"),
+        ("lowest_loss", "NaN", "lowest_loss is nan; it must be a finite number"),
         ("schedule_start", "x", "schedule_start is 'x'; it must be a whole number"),
         ("schedule_start", -5, "schedule_start is -5; it must be from 0 to the 3 steps"),
         ("schedule_start", 10**20, "schedule_start is 10{20}; it must be a whole number"),
@@ -67,7 +68,7 @@ DATA = {"name": "pens", "facts": {}, "files": {}}
         ("learning_rates", [], r"learning_rates is \[\]; it must be a list of at least one"),
         ("learning_rates", [{"train_step": 0, "learning_rate": 0}], "learning_rates is 0; it must be greater than 0"),
         ("data", [{"name": "pens"}], r"data\[0\]: keys \['facts', 'files'\] of KnownDataset are missing"),
-        ("data", [DATA], "data_history is None; it must be a list"),
+        ("data", [DATA], r"data_history is \[\]; it must be a list"),
         ("identity", {}, "identity.training is None; it must be an object"),
         ("identity.training", 3, "identity.training is 3; it must be an object"),
         ("identity.training.train_steps", "x", "identity.training.train_steps is 'x'; it must be a whole number"),
@@ -85,7 +86,7 @@ def test_data_without_a_history_are_refused(folder, damage):
     damage("data", [DATA])
     record = json.loads((folder / "trainer.json").read_text()) | {"data_history": []}
     (folder / "trainer.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"trainer.json: data_history is \[\]; it must be a list that says"):
+    with pytest.raises(ValueError, match=r"trainer.json: data_history is \[\]; it must be a list of which"):
         Checkpoint.read_record(folder)
 
 
