@@ -20,12 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tempovla.data import video_encode, writer_meta
+from tempovla.data.errors import DatasetError
 from tempovla.data.files import Staging
 from tempovla.data.layout import RECORDING_PATH, DatasetMeta
 from tempovla.data.parquet import open_parquet
 from tempovla.data.statistics import Statistic, aggregate
 from tempovla.data.stored_statistics import episode_statistics_v30
 from tempovla.data.writer_meta import DATA_PATH, EPISODES_PATH, VIDEO_PATH, place
+from tempovla.storage.paths import Inside
 
 _EPISODES_PER_META_FILE = 256
 _MEGABYTE = 1 << 20
@@ -96,11 +98,13 @@ class EpisodeStore:
     def resume(self, meta: DatasetMeta) -> None:
         """Go on after the last episode that `meta` counts; remove what a killed writer left beyond it."""
         self._staging.clear()
+        inside = Inside(self.root, DatasetError)  # nothing is removed along a link that leads elsewhere
         self.info = dict(meta.info)
         self._tasks = dict(meta.tasks or {})
         episodes = len(meta.episodes)
         for folder in ("data", "meta/episodes"):
             for path in sorted((self.root / folder).glob("*/*.parquet")):
+                inside.check_links(path.parent)
                 self._discard_uncommitted(path, episodes)
         if episodes:
             self._stats = aggregate(episode_statistics_v30(self.root, episodes))
@@ -110,6 +114,7 @@ class EpisodeStore:
         for key in self._videos:
             for path in (self.root / "videos" / key).glob("*/*.mp4"):
                 if path not in used:
+                    inside.check_links(path.parent)
                     path.unlink()
             self._videos[key] = _OpenVideos(1 + _last_number(self.root / "videos" / key, "mp4"))
 

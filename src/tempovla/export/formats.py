@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -115,7 +116,9 @@ class TorchExportFormat:
     def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
         """Write the file."""
         with _quiet():
-            torch.export.save(export_program(policy, example), path)
+            whole = io.BytesIO()
+            torch.export.save(export_program(policy, example), whole)
+        path.write_bytes(whole.getbuffer())
         return {}
 
     def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
@@ -140,7 +143,9 @@ class TorchScriptFormat:
         """Write the file."""
         with _quiet(), torch.no_grad():
             traced = torch.jit.trace(policy, tuple(example), check_trace=False)  # other batches are checked later
-            torch.jit.save(torch.jit.freeze(traced), path)
+            whole = io.BytesIO()  # torch's own writer ends the process where the disk is full
+            torch.jit.save(torch.jit.freeze(traced), whole)
+        path.write_bytes(whole.getbuffer())
         return {}
 
     def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:

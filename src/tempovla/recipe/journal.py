@@ -14,6 +14,7 @@ import numpy as np
 
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.storage.json_files import json_number, parse_json, to_json_text, whole_lines
+from tempovla.storage.paths import written_in
 from tempovla.storage.problems import problems_of
 from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import remove_leftovers, write_text
@@ -50,11 +51,12 @@ class EpisodeJournal:
         identity: what episodes follow from beside their specs, as plain JSON values.
 
     Raises:
-        ValueError: if the file's episodes follow from something else, or are not readable.
+        ValueError: if the file's episodes follow from something else, or are not readable, or if it is a link that
+            leads to another folder.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        self.path = path
+        self.path = written_in(path.parent, path)
         remove_leftovers(path)
         self._head = f"{to_json_text(identity)}\n"
         first, *self._kept = _whole_lines(path) or [self._head]

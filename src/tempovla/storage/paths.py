@@ -48,6 +48,20 @@ def inside(root: Path, name: str, *, said_by: str, remedy: str, error: type[Valu
     return Inside(root, error).path(name, said_by=said_by, remedy=remedy)
 
 
+def written_in(root: Path, path: Path, error: type[ValueError] = ValueError) -> Path:
+    """A path in `root` that is written along, if no link leads it elsewhere.
+
+    What appears as a whole takes a link's place or tells first. This is for what is appended to or cut, and for folders
+    in which something is removed: there a link in a folder from elsewhere would have the user's own files changed.
+    Links within the folder, and to where `TEMPOVLA_LINKED_FOLDERS` allows it, such as another disk, are followed.
+
+    Raises:
+        ValueError: as `error`, naming the link and where it leads.
+    """
+    Inside(root, error).check_links(path)
+    return path
+
+
 class Inside:
     """Paths in one folder, of many names; see `inside`, which is for one.
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.storage.lock import Lock
+from tempovla.storage.paths import written_in
 from tempovla.storage.problems import problems_of
 from tempovla.storage.strays import LOCK_NAME
 from tempovla.storage.tensors import save_tensors
@@ -124,13 +125,15 @@ class CheckpointFolder:
 
         Raises:
             ValueError: if another process, or another run in this one, holds it, or if it holds a run that `resume` is
-                not of.
+                not of, or something of another kind where a checkpoint would be, or if it is a link to elsewhere.
             NotWrittenError: if nothing can be written there.
         """
+        written_in(self.run_dir, self.folder)
         remedy = "let it end, or choose another folder"
         self._lock = Lock(self.folder / LOCK_NAME, self.run_dir, "trains", remedy=remedy)
         try:
             self.clean()
+            self._check_names()
             if (steps := self.steps()) and not (resume is not None and self.is_own(resume)):
                 raise ValueError(
                     f"{self.run_dir}: holds a run with checkpoints up to step {max(steps)}; "
@@ -164,7 +167,14 @@ class CheckpointFolder:
     def steps(self) -> dict[int, Path]:
         """Train step to folder, oldest first."""
         found = [(re.fullmatch(r"step_(\d+)", path.name), path) for path in sorted(self.folder.glob("step_*"))]
-        return {int(match[1]): path for match, path in found if match and path.is_dir()}
+        return {int(match[1]): path for match, path in found if match and _is_checkpoint(path)}
+
+    def _check_names(self) -> None:
+        """Refuse what is no checkpoint where one would be written."""
+        for path in sorted(self.folder.glob("step_*")):
+            if re.fullmatch(r"step_\d{8,}", path.name) and not _is_checkpoint(path):
+                raise ValueError(f"{path}: is not a checkpoint, though it has the name of one; move it elsewhere")
+            written_in(self.run_dir, path)
 
     def is_own(self, checkpoint: str | Path) -> bool:
         """Whether a checkpoint is of this run: one of its folders, a link to one, or the copy that a link became."""
@@ -217,3 +227,10 @@ class CheckpointFolder:
                 with suppress(OSError):  # it is tried again after the next checkpoint
                     path.rename(doomed)
                     shutil.rmtree(doomed)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a folder is one that `save` wrote, whatever of it a copy left out; an empty one holds nothing to keep."""
+    return path.is_dir() and (
+        (path / "bundle.json").exists() or (path / "trainer.json").exists() or not any(path.iterdir())
+    )

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from tempovla.storage.json_files import json_number, read_log, to_json_text, torn_bytes
+from tempovla.storage.paths import written_in
 from tempovla.storage.problems import problems_of
 from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import remove_leftovers, write_text
+from tempovla.train.board import ScalarBoard
 
 LOGGER = logging.getLogger(__name__)
 FILE_NAME = "metrics.jsonl"
@@ -31,16 +31,17 @@ class MetricsLog:
         """Open the log; lines beyond `train_step`, written before a kill, are dropped.
 
         Raises:
-            ValueError: if a line before the last ones is damaged.
+            ValueError: if a line before the last ones is damaged, or if a link leads to another folder.
             NotWrittenError: if it cannot be written.
         """
-        self.path = Path(run_dir) / FILE_NAME
+        self.path = written_in(Path(run_dir), Path(run_dir) / FILE_NAME)
+        board = written_in(Path(run_dir), Path(run_dir) / "tensorboard")
         remove_leftovers(self.path)
         with problems_of(self.path, then="and resume from the last checkpoint"):
             if self.path.exists():
                 _drop_lines_beyond(self.path, train_step)
             self._file = self.path.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(Path(run_dir) / "tensorboard"), purge_step=train_step + 1)
+            self._board = ScalarBoard(board, purge_step=train_step + 1)
 
     def write(self, train_step: int, phase: str, figures: Mapping[str, float]) -> None:
         """Append the line of one train step.
@@ -52,8 +53,7 @@ class MetricsLog:
         with problems_of(self.path, then="and resume from the last checkpoint"):
             self._file.write(f"{line}\n")
             self._file.flush()
-            for name, value in figures.items():
-                self._board.add_scalar(f"{phase}/{name}", value, train_step)
+            self._board.add({f"{phase}/{name}": value for name, value in figures.items()}, train_step)
 
     def close(self) -> None:
         """Flush and close.

@@ -118,6 +118,19 @@ def test_resuming_appends(tmp_path: Path) -> None:
     np.testing.assert_allclose(source.statistics[STATE]["std"], whole.std(axis=0))
 
 
+def test_resuming_removes_nothing_along_a_link_to_elsewhere(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "set", FEATURES, FPS) as writer:
+        writer.add_episode(episode(0, 3), "push")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file-007.mp4").write_bytes(b"precious")
+    key = next(key for key, feature in FEATURES.items() if feature.dtype == "video")
+    (tmp_path / "set" / "videos" / key / "chunk-007").symlink_to(other)
+    with pytest.raises(ValueError, match=r"chunk-007.*: a link that leads out of"):
+        DatasetWriter(tmp_path / "set", FEATURES, FPS, resume=True)
+    assert (other / "file-007.mp4").read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize(
     ("fps", "features", "message"),
     [

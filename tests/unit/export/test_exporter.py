@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.contract.registry import WRIST, vla
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.unit.export import bundles
 from tests.unit.export.bundles import CASES, save, tiny_bundle, traced_once
+from torch.export import export
 
 from tempovla.export import exporter, operators
 from tempovla.export.exported_policy import ExportedPolicy
@@ -19,6 +23,9 @@ from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.export.formats import FORMATS, TorchScriptFormat
 from tempovla.model.action_head.base import ActionHeadBase
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
+from tempovla.storage.lock import holding
+from tempovla.storage.problems import NotWrittenError
+from tempovla.storage.whole import working_folder
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.config import config_to_json
 from tempovla.transform.blind import BlankImages
@@ -58,6 +65,32 @@ def test_torchscript_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
     if name == "diffusion":
         pytest.importorskip("diffusers")
     check(export_checkpoint(save(tmp_path, name), tmp_path / "script" / "policy.pt", SCRIPT))
+
+
+@contextmanager
+def full_disk():
+    """No file may exceed 4 kB, which is less than any graph takes."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("name", ["torchscript", "torch-export"])
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, monkeypatch, name):
+    class Doubles(torch.nn.Module):
+        def forward(self, x):
+            return x * torch.arange(2048.0)
+
+    monkeypatch.setattr("tempovla.export.formats.export_program", lambda policy, example: export(policy, (*example,)))
+    target, example = tmp_path / "policy", [torch.ones(1, 2048)]
+    told = pytest.raises(NotWrittenError, match=rf"^{target}: not written \(File too large\); free some space and try")
+    with told, full_disk(), holding(target, "exports", remedy="wait"), working_folder(target) as staging:
+        FORMATS[name].write(Doubles().eval(), example, staging / "policy")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -94,3 +94,16 @@ def test_what_is_no_journal_is_said_in_one_line(tmp_path):
     path.write_text((tmp_path / "good.jsonl").read_text() + '{"task": "push-v3"}\n')
     with pytest.raises(ValueError, match=r"line 3: not readable \(KeyError: 'spec'\); remove the file"):
         EpisodeJournal(path, WHO)
+
+
+def test_a_journal_that_is_a_link_to_elsewhere_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    interrupted(tmp_path / "victim", RESULT)
+    before = (tmp_path / "victim").read_text()
+    path = tmp_path / "out" / "results.partial.jsonl"
+    path.symlink_to("../victim")
+    with pytest.raises(
+        ValueError, match=r"results\.partial\.jsonl: a link that leads out of .*/out, to .*/victim; copy"
+    ):
+        EpisodeJournal(path, WHO)
+    assert (tmp_path / "victim").read_text() == before

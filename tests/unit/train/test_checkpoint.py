@@ -157,3 +157,55 @@ def test_a_checkpoint_that_no_link_leads_to_is_found(tmp_path):
         folder.hold()
     folder.hold(tmp_path / "checkpoint_latest")
     assert Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"] == 3
+
+
+def test_checkpoints_that_are_a_link_to_elsewhere_are_refused_unless_allowed(tmp_path, monkeypatch):
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    run.mkdir()
+    save(CheckpointFolder(tmp_path / "other"), 1)
+    (tmp_path / "other/checkpoints").rename(disk)
+    (run / "checkpoints").symlink_to(disk)
+    folder = CheckpointFolder(run)
+    with pytest.raises(
+        ValueError, match=r"run/checkpoints: a link that leads out of .*/run, to .*/disk; .*LINKED_FOLD"
+    ):
+        folder.hold()
+    assert [path.name for path in disk.iterdir()] == ["step_00000001"]
+    monkeypatch.setenv("TEMPOVLA_LINKED_FOLDERS", str(disk))
+    folder.hold(disk / "step_00000001")
+    save(folder, 2)
+    folder.release()
+    assert [path.name for path in disk.iterdir()] == ["step_00000002"]
+
+
+def test_a_checkpoint_that_is_a_link_to_elsewhere_is_refused(tmp_path):
+    save(CheckpointFolder(tmp_path / "other"), 2)
+    save(folder := CheckpointFolder(tmp_path / "run"), 1)
+    (folder.folder / "step_00000002").symlink_to("../../other/checkpoints/step_00000002")
+    with pytest.raises(ValueError, match=r"step_00000002: a link that leads out of .*/run, to"):
+        folder.hold(tmp_path / "run/checkpoint_latest")
+    assert not (folder.folder / ".lock").exists()
+
+
+def test_what_is_no_checkpoint_is_never_removed(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    save(folder, 3)
+    for name in ("step_1", "step_two", "step_0002"):
+        (folder.folder / name).mkdir()
+        (folder.folder / name / "notes.txt").write_text("mine")
+    (folder.folder / "step_4").write_text("mine")
+    folder.hold(tmp_path / "checkpoint_latest")
+    save(folder, 5)
+    folder.release()
+    assert list(folder.steps()) == [5]
+    kept = {"step_1/notes.txt", "step_two/notes.txt", "step_0002/notes.txt", "step_4"}
+    assert all((folder.folder / name).read_text() == "mine" for name in kept)
+
+
+def test_what_has_the_name_of_a_checkpoint_and_is_none_is_refused_before_training(tmp_path):
+    mine = tmp_path / "checkpoints/step_00000007"
+    mine.mkdir(parents=True)
+    (mine / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=rf"^{mine}: is not a checkpoint, though it has the name of one; move it"):
+        CheckpointFolder(tmp_path).hold()
+    assert (mine / "notes.txt").read_text() == "mine"

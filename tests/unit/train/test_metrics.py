@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+import threading
+
 import pytest
 
+from tempovla.storage.problems import NotWrittenError
 from tempovla.train.metrics import MetricsLog, read_metrics
 
 FIGURES = {"total": 1.0, "a": 0.5}
@@ -36,6 +41,46 @@ def test_tensorboard_gets_the_same_figures(tmp_path):
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in board.Scalars("p/a")] == [(2, 0.5)]
     assert [(event.step, event.value) for event in board.Scalars("p/total")] == [(2, 1.0)]
+
+
+def test_a_log_that_is_a_link_to_elsewhere_is_refused_and_what_it_leads_to_stays(tmp_path, monkeypatch):
+    run, other = tmp_path / "run", tmp_path / "another.jsonl"
+    run.mkdir()
+    text = '{"train_step": 1}\n{"train_step": 9}\n'
+    other.write_text(text)
+    (run / "metrics.jsonl").symlink_to(other)
+    with pytest.raises(ValueError, match=r"run/metrics\.jsonl: a link that leads out of .*, to .*another\.jsonl; copy"):
+        MetricsLog(run, train_step=1)
+    assert other.read_text() == text
+    monkeypatch.setenv("TEMPOVLA_LINKED_FOLDERS", str(tmp_path))
+    MetricsLog(run, train_step=1).close()
+    assert other.read_text() == '{"train_step": 1}\n'
+    monkeypatch.delenv("TEMPOVLA_LINKED_FOLDERS")
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").symlink_to("figures.jsonl")  # within the run
+    log = MetricsLog(run, train_step=0)
+    log.write(2, "p", FIGURES)
+    log.close()
+    assert read_metrics(run) == [line(2)]
+
+
+def test_a_full_disk_is_told_once_whatever_was_being_written(tmp_path, capfd):
+    log = MetricsLog(tmp_path, train_step=0)
+    before, name = resource.getrlimit(resource.RLIMIT_FSIZE), tmp_path / "metrics.jsonl"
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (120, before[1]))  # a line of the log fits, the events do not
+    try:
+        with pytest.raises(NotWrittenError) as error:
+            log.write(2, "p", FIGURES)
+        assert str(error.value).startswith(f"{name}: not written (File too large); free some space and resume from the")
+        with pytest.raises(NotWrittenError):
+            log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert capfd.readouterr() == ("", "")
+    assert read_metrics(tmp_path) == [line(2)]
+    assert threading.active_count() == 1
 
 
 @pytest.mark.parametrize("tail", [b'{"train_step": 8, "ph', b"\0" * 100, b"\0\0\0\0\n\0", '{"phase": "é'.encode()[:-1]])
