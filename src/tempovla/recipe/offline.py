@@ -76,6 +76,9 @@ def evaluate_offline(
         raise ValueError(f"batch_size={batch_size} must be at least 1")
     opened = open_policy(checkpoint, dataset_name)
     bundle = opened.bundle
+    if ACTION_KEY not in [window.key for window in bundle.windows]:
+        keys = [window.key for window in bundle.windows]
+        raise ValueError(f"{checkpoint}: its windows are of {keys}, none of {ACTION_KEY!r}; copy the checkpoint again")
     mixture = _samples(bundle, str(checkpoint), data, split)
     transform = TransformPipeline.of(bundle)
     errors = _errors(opened.actor(), bundle.windows, transform, mixture, batch_size)
@@ -192,10 +195,10 @@ def _predict(controller: Controller, sample: TimelineSample) -> tuple[Tensor, Te
 
     All are of the body's own dimensions.
     """
-    policy, transform = controller.policy, controller.transform
+    transform = controller.transform
     context, future = transform.forward(sample.context.to(controller.device), sample.future)
     state = controller.with_seeds(controller.initial_state(sample.batch_size), sample.seed.tolist())
-    chunk, _ = policy.act(context, state)
+    chunk, _ = controller.decide(context, state)
     target = chunk.with_value(future[ACTION_KEY].value[:, : chunk.length])
     unpad = TransformPipeline([step for step in transform.steps if isinstance(step, AlignStreams)]).inverse
     parts = (transform.inverse(chunk), unpad(chunk), unpad(target))

@@ -10,7 +10,7 @@ import torch
 
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
-from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
 
 
@@ -55,6 +55,7 @@ class Controller:
         self.transform = transform
         self.windows = transform.accepted_windows(bundle.windows)
         self.embodiment = bundle.embodiment
+        self.origin = bundle.origin
         self.device = device
 
     @classmethod
@@ -78,6 +79,23 @@ class Controller:
             return state
         return self.policy.with_seeds(state, torch.tensor(seeds, dtype=torch.int64, device=self.device))
 
+    def decide(self, prepared: Context, state: Any) -> tuple[ActionChunk, Any]:
+        """The policy's own chunk and next state, from what the transforms have prepared.
+
+        Raises:
+            ValueError: if the bundle's windows or transforms do not give what the policy reads, which damage can cause.
+        """
+        try:
+            return self.policy.act(prepared, state)
+        except KeyError as problem:
+            streams = (TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.policy.windows()))
+            if problem.args[0] not in streams and not str(problem.args[0]).startswith("no offset"):
+                raise
+            raise ValueError(
+                f"{self.origin or 'policy'}: windows in bundle.json and steps in transform.json do not give "
+                f"{problem.args[0]!r} as its policy reads it; copy the checkpoint again"
+            ) from problem
+
     @torch.inference_mode()
     def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:
         """Actions (B, H, A) in the robot's units from a raw context, and the next state.
@@ -92,5 +110,5 @@ class Controller:
         if missing:
             given = sorted({*context.now, *context.past})
             raise ValueError(f"the policy needs streams {missing}, but is given {given}; choose matching cameras")
-        chunk, state = self.policy.act(prepared, state)
+        chunk, state = self.decide(prepared, state)
         return self.transform.inverse(replace(chunk, task=prepared.task)), state

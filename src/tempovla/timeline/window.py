@@ -9,6 +9,9 @@ from typing import Any
 
 from tempovla.timeline.config import config_from_json
 
+FARTHEST = 100_000
+"""Control steps that a window in a file may reach from now: an hour at 25 Hz is fewer."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -47,9 +50,15 @@ class Window:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: if it is something else.
+            ValueError: if it is something else, or an offset is beyond `FARTHEST`.
         """
-        return config_from_json(cls, data, "window")
+        window = config_from_json(cls, data, "window")
+        for offset in (window.offsets[0], window.offsets[-1]):
+            if abs(offset) > FARTHEST:
+                raise ValueError(
+                    f"window {window.key!r} has offset {offset}; it must be within {FARTHEST:,} steps of now"
+                )
+        return window
 
 
 def _read_steps(part: str, rate_hz: float) -> Sequence[int]:

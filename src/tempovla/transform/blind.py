@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.transform.image import check_side
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class BlankImages:
 
     cameras: tuple[str, ...]
     size: int
+
+    def __post_init__(self) -> None:
+        check_side(self.size)
 
     def _blank(self, context: Context, track: Track | None) -> Track:
         offsets = track.offset.tolist() if track is not None else [0]

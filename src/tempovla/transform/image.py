@@ -14,6 +14,24 @@ from tempovla.timeline import ActionChunk, Context, Track, Tracks
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.timeline.sample import map_tracks
 
+LARGEST_SIDE = 8192
+"""Of a picture that a model sees [px]."""
+
+
+def check_side(size: object) -> None:
+    """Refuse a side of pictures that none has.
+
+    Raises:
+        ValueError: if it is no whole number from 1 to `LARGEST_SIDE`.
+    """
+    if not (isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE):
+        raise ValueError(f"size={size!r} of pictures must be a whole number from 1 to {LARGEST_SIDE:,} pixels")
+
+
+def _check_prefix(prefix: object) -> None:
+    if not isinstance(prefix, str):
+        raise ValueError(f"prefix={prefix!r} of streams of pictures must be text, such as {IMAGE_KEY_PREFIX}")
+
 
 def resize_frames(frames: Tensor, size: int) -> Tensor:
     """Resize uint8 frames (N, 3, H, W) to (N, 3, size, size), antialiased; a frame of that size is left untouched.
@@ -53,6 +71,11 @@ class ResizeImages:
 
     size: int | None
     prefix: str = IMAGE_KEY_PREFIX
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check_side(self.size)
+        _check_prefix(self.prefix)
 
     def _resize(self, key: str, track: Track) -> Track:
         if not (key.startswith(self.prefix) or track.holds_frames):
@@ -100,6 +123,7 @@ class CropImages:
     def __post_init__(self) -> None:
         if not 0 < self.area <= 1:
             raise ValueError(f"area={self.area} of a crop must lie in (0, 1]")
+        _check_prefix(self.prefix)
 
     def _crop(self, key: str, track: Track) -> Track:
         if not (key.startswith(self.prefix) or track.holds_frames):

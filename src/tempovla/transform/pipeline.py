@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from tempovla.storage.json_files import shown
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Task, Tracks, Transform, Window
 from tempovla.timeline.assets import Assets, assets_of, with_files
@@ -99,6 +101,8 @@ class TransformPipeline:
         """
         data = with_files(data, assets)
         with said_by("transforms", remedy="copy the bundle again"), from_disk_alone():
+            if not isinstance(data["steps"], list):
+                raise ValueError(f"steps is {shown(data['steps'])}; it must be a list of transforms")
             return cls([_step_from_json(**entry) for entry in data["steps"]])
 
     @classmethod
@@ -108,7 +112,9 @@ class TransformPipeline:
         Raises:
             ValueError: as `from_json`, naming the file.
         """
-        with said_by(bundle.origin or "transforms", remedy="copy the bundle again"):
+        folder = Path(bundle.origin)
+        where = folder / "transform.json" if bundle.origin and folder.is_dir() else bundle.origin or "transforms"
+        with said_by(where, remedy="copy the bundle again"):
             return cls.from_json(bundle.transform, bundle.assets)
 
 

@@ -30,6 +30,11 @@ LOGGER = logging.getLogger(__name__)
 PADDING = -1
 """Stands where an instruction has ended; no tokenizer has such an id."""
 
+LONGEST = 131_072
+"""Tokens of an instruction: more than a language model reads."""
+LARGEST_VOCABULARY = 1 << 24
+"""Ids of hashed words: more than languages have words."""
+
 INSTRUCTION = "{instruction}"
 """Where the instruction stands in a prompt."""
 
@@ -66,8 +71,8 @@ class WordTokenizer:
     """
 
     def __init__(self, vocab_size: int = 1024) -> None:
-        if vocab_size < 1:
-            raise ValueError(f"vocab_size={vocab_size} must be at least 1")
+        if not (type(vocab_size) is int and 1 <= vocab_size <= LARGEST_VOCABULARY):
+            raise ValueError(f"vocab_size={vocab_size!r} must be a whole number from 1 to {LARGEST_VOCABULARY:,}")
         self._vocab_size = vocab_size
 
     @property
@@ -281,8 +286,8 @@ class TokenizeInstruction:
     def __init__(
         self, tokenizer: Tokenizer, max_length: int = 32, prompt: str = INSTRUCTION, lowercase: bool = False
     ) -> None:
-        if max_length < 1:
-            raise ValueError(f"max_length={max_length} must be at least 1")
+        if not (type(max_length) is int and 1 <= max_length <= LONGEST):
+            raise ValueError(f"max_length={max_length!r} must be a whole number from 1 to {LONGEST:,} tokens")
         if INSTRUCTION not in prompt:
             raise ValueError(f"prompt={prompt!r} has no place for the instruction; write {INSTRUCTION} there")
         self.tokenizer = tokenizer

@@ -109,6 +109,19 @@ def test_a_missing_camera_is_named():
         controller.act(contexts(2, camera=False).context(), controller.initial_state(2))
 
 
+def test_a_bundle_that_lost_its_transforms_or_steps_of_a_window_is_refused():
+    whole = bundle()
+    controller = Controller.from_bundle(replace(whole, transform={"steps": whole.transform["steps"][:2]}))
+    with pytest.raises(ValueError, match=r"steps in transform\.json do not give 'language' as its policy reads"):
+        controller.act(contexts(2).context(), controller.initial_state(2))
+    controller = Controller.from_bundle(whole)
+    context = contexts(2).context()
+    track = context.now["observation.state"]
+    moved = replace(context, now=dict(context.now) | {"observation.state": replace(track, offset=track.offset - 7)})
+    with pytest.raises(ValueError, match=r"windows in bundle\.json .* do not give .*copy the checkpoint again"):
+        controller.act(moved, controller.initial_state(2))
+
+
 def test_a_blind_policy_needs_no_camera_and_ignores_one():
     controller = Controller.from_bundle(bundle(BlankImages((CAMERA,), 16)))
     without, _ = controller.act(contexts(2, camera=False).context(), controller.initial_state(2))

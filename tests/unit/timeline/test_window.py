@@ -77,3 +77,9 @@ def test_shift_moves_all_offsets():
 def test_json_round_trip():
     window = Window("a", (-1, 0))
     assert Window.from_json(window.to_json()) == window
+
+
+@pytest.mark.parametrize("offset", [10**12, -(10**6)])
+def test_offsets_out_of_a_file_reach_no_further_than_any_window(offset):
+    with pytest.raises(ValueError, match=rf"window 'action' has offset {offset}; it must be within 100,000 steps"):
+        Window.from_json({"key": "action", "offsets": [offset]})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tempovla.timeline import ActionChunk, Context, Embodiment, Task, TimelineSample, Track
+from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Task, TimelineSample, Track, Window
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.gripper import RemapGripper
@@ -121,3 +121,28 @@ def test_what_is_left_to_do_to_joined_rows():
     words = TokenizeInstruction(WordTokenizer(64), max_length=8)
     assert TransformPipeline([two_arms(), words]).joined.steps == (words,)
     assert TransformPipeline([words]).joined.steps == (words,)
+
+
+WORDS = {"kind": "words", "vocab_size": 64}
+TOKENS = {"name": "tokenize_instruction", "tokenizer": WORDS, "max_length": 8}
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ({}, r"steps is \{\}; it must be a list of transforms"),
+        ([{"name": "resize_images", "size": -1}], "size=-1 of pictures must be a whole number from 1 to 8,192"),
+        ([{"name": "resize_images", "size": 10**9}], "size=10{9} of pictures must be"),
+        ([{"name": "resize_images", "size": True}], "size=True of pictures must be"),
+        ([{"name": "resize_images", "size": 8, "prefix": 5}], "prefix=5 of streams of pictures must be text"),
+        ([{"name": "crop_images", "area": 0.5, "prefix": 5}], "prefix=5 of streams of pictures must be text"),
+        ([{"name": "blank_images", "cameras": [], "size": 20_000}], "size=20000 of pictures must be"),
+        ([TOKENS | {"max_length": 10**9}], "max_length=10{9} must be a whole number from 1 to 131,072"),
+        ([TOKENS | {"tokenizer": WORDS | {"vocab_size": 10**12}}], "vocab_size=10{12} must be a whole number from 1"),
+    ],
+)
+def test_values_that_no_transform_has_are_told_with_the_file(tmp_path, steps, told):
+    Bundle("toy", {}, (Window("action", (0,)),), ARM, {"steps": steps}, {}).save(tmp_path / "saved")
+    with pytest.raises(ValueError, match=rf"saved/transform.json: .*{told}") as caught:
+        TransformPipeline.of(Bundle.load(tmp_path / "saved"))
+    assert "\n" not in str(caught.value)

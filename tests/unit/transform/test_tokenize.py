@@ -132,7 +132,7 @@ def test_mistakes_are_named_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="tokenizer 'other' is unknown; choose words or transformers"):
         TokenizeInstruction.from_json({"tokenizer": {"kind": "other"}, "max_length": 3})
     for build in (lambda: WordTokenizer(0), lambda: TokenizeInstruction(WordTokenizer(), 0)):
-        with pytest.raises(ValueError, match=r"=0 must be at least 1"):
+        with pytest.raises(ValueError, match=r"=0 must be a whole number from 1 to"):
             build()
 
 
