@@ -151,9 +151,11 @@ def _told(
 
 
 def _journal(outputs: Outputs, identity: Mapping[str, Any]) -> AbstractContextManager[EpisodeJournal | None]:
-    """What keeps episodes until the results are written; None where a recording wants all episodes at once."""
-    if outputs.results is None or outputs.recordings is not None:
+    """What keeps episodes until the results are written; None where no results are."""
+    if outputs.results is None:
         return nullcontext()
+    if outputs.recordings is not None:
+        identity = {**identity, "recordings": str(Path(outputs.recordings).resolve())}
     return EpisodeJournal(Path(outputs.results).with_suffix(JOURNAL_SUFFIX), identity)
 
 
@@ -166,25 +168,28 @@ def _play(
     journal: EpisodeJournal | None,
 ) -> tuple[list[EpisodeResult], dict[str, Any]]:
     """The episodes, those that the journal lacks being played now; and what they cost."""
-    kept = {} if journal is None else {spec: journal.episodes[spec] for spec in specs if spec in journal.episodes}
-    waiting = [spec for spec in specs if spec not in kept]
     cpu_s, wall_s = cpu_seconds(), time.monotonic()
     with ExitStack() as stack:
         recorder = None
         if outputs.recordings is not None:
-            recorder = RolloutRecorder(outputs.recordings, controller.embodiment, _pictures(env_config))
+            specs = [replace(spec, record=True) for spec in specs]
+            earlier = [] if journal is None else list(journal.episodes.values())
+            recorder = RolloutRecorder(outputs.recordings, controller.embodiment, _pictures(env_config), earlier)
             stack.enter_context(recorder)
-            waiting = [replace(spec, record=True) for spec in waiting]
+            if journal is not None:
+                journal.keep_first(recorder.recorded)
+        kept = {} if journal is None else {spec: journal.episodes[spec] for spec in specs if spec in journal.episodes}
+        waiting = [spec for spec in specs if spec not in kept]
         progress = stack.enter_context(EvaluationProgress(len(specs), list(kept.values())))
 
         def on_end(result: EpisodeResult) -> EpisodeResult:
             progress.add(result)
-            if recorder is not None:
-                recorder.add(result)
-            result = replace(result, recording=None, final=None)  # on the disk now; all of them would fill the memory
+            small = replace(result, recording=None, final=None)  # all recordings would fill the memory
             if journal is not None:
-                journal.add(result)
-            return result
+                journal.add(small)
+            if recorder is not None:  # last: an episode counts where both have it, and a journal can be shortened
+                recorder.add(result)
+            return small
 
         played = iter(run_specs(controller, waiting, env_config, config, on_end) if waiting else [])
     episodes = [kept[spec] if spec in kept else next(played) for spec in specs]

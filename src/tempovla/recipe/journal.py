@@ -72,6 +72,12 @@ class EpisodeJournal:
         if self._kept:
             LOGGER.info("%s: going on after %d episodes", path, len(self._kept))
 
+    def keep_first(self, number: int) -> None:
+        """Take the later episodes back, before any is added: what they were recorded to lacks them."""
+        assert self._file is None
+        self._kept = self._kept[:number]
+        self.episodes = dict(list(self.episodes.items())[:number])
+
     def add(self, result: EpisodeResult) -> None:
         """Keep an episode; it is on the disk when this returns.
 

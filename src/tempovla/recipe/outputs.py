@@ -18,9 +18,8 @@ class Outputs:
 
     Attributes:
         results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not, and until
-            all is done a `.partial.jsonl` of the episodes so far, from which the same call goes on after a kill (but
-            not with `recordings`).
-        recordings: LeRobot v3.0 dataset of all episodes.
+            all is done a `.partial.jsonl` of the episodes so far, from which the same call goes on after a kill.
+        recordings: LeRobot v3.0 dataset of all episodes; without `results` it is not gone on with.
         videos: folder for a success and a failure of every task, with an index.json for the report.
     """
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.lerobot_meta import load_meta
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features, is_unwritten
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Embodiment
@@ -21,22 +22,43 @@ class RolloutRecorder:
         root: folder of the dataset.
         embodiment: the body that acts.
         recording: how the pictures are made, see `EpisodeSource.recording`.
+        earlier: episodes of a call that was interrupted, in the order in which they ended; where the folder holds the
+            first ones of these, it is gone on with, and `recorded` says how many it holds.
 
     Raises:
-        DatasetError: if the folder is not empty, or another process writes there.
+        DatasetError: if the folder holds anything else, or another process writes there.
     """
 
     def __init__(
-        self, root: str | Path, embodiment: Embodiment, recording: Mapping[str, Any] = MappingProxyType({})
+        self,
+        root: str | Path,
+        embodiment: Embodiment,
+        recording: Mapping[str, Any] = MappingProxyType({}),
+        earlier: Sequence[EpisodeResult] = (),
     ) -> None:
         self.root = Path(root)
         self._lock = held_dataset(self.root)
-        if not is_unwritten(self.root):  # known before hours of rollouts, not after the first
+        try:  # known before hours of rollouts, not after the first
+            self.recorded = 0 if is_unwritten(self.root) else self._recorded(earlier)
+        except ValueError:
             self._lock.release()
-            raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder")
+            raise
+        self._goes_on = bool(earlier)
         self.embodiment = embodiment
         self.recording = recording
         self._writer: DatasetWriter | None = None
+
+    def _recorded(self, earlier: Sequence[EpisodeResult]) -> int:
+        """How many of the earlier episodes are in the dataset, which holds no others."""
+        if not earlier:
+            raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder")
+        lengths = [record.length for record in load_meta(self.root).episodes]
+        if lengths != [result.steps for result in earlier[: len(lengths)]]:
+            raise DatasetError(
+                f"{self.root}: not empty, and its {len(lengths)} episodes are not those of the interrupted evaluation; "
+                "give another folder"
+            )
+        return len(lengths)
 
     def add(self, result: EpisodeResult) -> None:
         """Write an episode that was run with `record=True`.
@@ -56,6 +78,7 @@ class RolloutRecorder:
                 body.rate_hz,
                 robot_type=body.name,
                 recording=self.recording,
+                resume=self._goes_on,
                 held=self._lock,
             )
         self._writer.add_episode(steps, result.instruction)

@@ -27,6 +27,7 @@ from tempovla.recipe.evaluation import evaluate_checkpoint
 from tempovla.recipe.outputs import Outputs
 from tempovla.rollout.evaluate import EvaluationConfig
 from tempovla.rollout.metrics import wilson_interval
+from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import bundle_sha256
@@ -274,6 +275,48 @@ def test_a_killed_evaluation_goes_on_and_its_file_is_that_of_an_uninterrupted_on
     assert asked["specs"] == everything[7:]
     assert not partial.exists()
     assert json.loads((tmp_path / "killed" / "results.timing.json").read_text())["episodes_of_an_earlier_call"] == 7
+    assert gone_on_with == evaluate("whole")
+
+
+def test_a_killed_evaluation_that_records_goes_on_with_the_episodes_that_journal_and_dataset_have(
+    tmp_path, checkpoint, asked, monkeypatch
+):
+    def evaluate(name):
+        outputs = Outputs(results=tmp_path / name / "results.json", recordings=tmp_path / name / "rollouts")
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+        return (tmp_path / name / "results.json").read_bytes()
+
+    add = RolloutRecorder.add
+
+    def killed_before_third(recorder, result):
+        if recorder._writer is not None and len(recorder._writer) == 2:
+            raise KeyboardInterrupt
+        add(recorder, result)
+
+    monkeypatch.setattr(RolloutRecorder, "add", killed_before_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("killed")
+    partial = tmp_path / "killed" / "results.partial.jsonl"
+    assert len(partial.read_text().splitlines()) == 1 + 3  # the third is in the journal alone
+    monkeypatch.setattr(RolloutRecorder, "add", add)
+    everything = asked.pop("specs")
+    asked["killed_after"] = 4
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("killed")
+    assert asked["specs"] == everything[2:]
+    asked["killed_after"] = 9
+    with pytest.raises(ValueError, match=r"results\.partial\.jsonl: keeps episodes of another .*\(recordings was "):
+        evaluate_checkpoint(
+            checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(results=tmp_path / "killed" / "results.json")
+        )
+    gone_on_with = evaluate("killed")
+    assert asked["specs"] == everything[6:]
+    assert not partial.exists()
+    source = open_dataset(tmp_path / "killed" / "rollouts")
+    assert [source.episode(index).length for index in range(len(source))] == [3] * 8
+    assert [source.episode(index).instruction for index in (3, 4)] == [INSTRUCTIONS[task] for task in TASKS]
+    with pytest.raises(DatasetError, match="not empty, and nothing is overwritten"):
+        evaluate("killed")
     assert gone_on_with == evaluate("whole")
 
 

@@ -85,3 +85,19 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "rollouts" / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match="not empty, and nothing is overwritten"):
         RolloutRecorder(tmp_path / "rollouts", BODY)
+
+
+def test_a_dataset_of_an_interrupted_call_is_gone_on_with_and_another_is_not(tmp_path):
+    results = [result(1, 5), result(2, 3), result(3, 4)]
+    with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
+        recorder.add(results[0])
+    with pytest.raises(
+        DatasetError, match="not empty, and its 1 episodes are not those of the interrupted evaluation;"
+    ):
+        RolloutRecorder(tmp_path / "rollouts", BODY, earlier=results[1:])
+    with RolloutRecorder(tmp_path / "rollouts", BODY, earlier=results[:2]) as recorder:
+        assert recorder.recorded == 1
+        recorder.add(results[1])
+        recorder.add(results[2])
+    source = open_dataset(tmp_path / "rollouts")
+    assert [source.episode(index).length for index in range(len(source))] == [5, 3, 4]
