@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.storage.whole import new_file
+from tempovla.storage.whole import write_bytes
 
 APPLICATION = "tempovla"
 JPEG_QUALITY = 92
@@ -46,22 +46,23 @@ def write_rrd(
     steps = _length(episode)
     path = Path(path)
     recording = rr.RecordingStream(APPLICATION, recording_id=path.stem)
-    with new_file(path) as part:
-        recording.save(part, default_blueprint=_layout(episode, instruction))
-        if instruction is not None:
-            recording.log("instruction", rr.TextDocument(instruction), static=True)
-        for key, dimensions in labels.items():
-            recording.log(key, rr.SeriesLines(names=dimensions), static=True)
-        for step in range(steps):
-            recording.set_time("step", sequence=step)
-            recording.set_time("time", duration=step / rate_hz)
-            for key, values in episode.items():
-                if key in labels:
-                    recording.log(key, rr.Scalars(np.atleast_1d(values[step]).astype(np.float64)))
-                else:
-                    recording.log(key, rr.Image(values[step]).compress(jpeg_quality=JPEG_QUALITY))
-        recording.flush()
-        recording.disconnect()
+    stream = recording.binary_stream()  # rerun's own writer prints by itself where the disk is full
+    recording.send_blueprint(_layout(episode, instruction), make_active=False, make_default=True)
+    if instruction is not None:
+        recording.log("instruction", rr.TextDocument(instruction), static=True)
+    for key, dimensions in labels.items():
+        recording.log(key, rr.SeriesLines(names=dimensions), static=True)
+    for step in range(steps):
+        recording.set_time("step", sequence=step)
+        recording.set_time("time", duration=step / rate_hz)
+        for key, values in episode.items():
+            if key in labels:
+                recording.log(key, rr.Scalars(np.atleast_1d(values[step]).astype(np.float64)))
+            else:
+                recording.log(key, rr.Image(values[step]).compress(jpeg_quality=JPEG_QUALITY))
+    data = stream.read(flush=True)
+    recording.disconnect()
+    write_bytes(path, data)
     return path
 
 

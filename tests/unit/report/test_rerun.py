@@ -1,5 +1,7 @@
 """Episodes as rerun recordings, read back with rerun's own tool."""
 
+import resource
+import signal
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 
 from tempovla.report import rerun
 from tempovla.report.rerun import write_rrd
+from tempovla.storage.problems import NotWrittenError
 
 
 def episode(steps: int = 5) -> dict[str, np.ndarray]:
@@ -61,3 +64,16 @@ def test_missing_extra_is_one_line_with_the_remedy(tmp_path, monkeypatch):
         ValueError, match=r"rerun recordings need 'rerun'; install it with: pip install 'tempovla\[viz\]'"
     ):
         write_rrd(episode(), tmp_path / "episode.rrd", 10)
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, capfd):
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(NotWrittenError, match=r"a\.rrd: not written \(File too large\); free some space and"):
+            write_rrd({"state": np.zeros((2, 3))}, tmp_path / "a.rrd", 10.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
