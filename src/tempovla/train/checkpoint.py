@@ -57,7 +57,7 @@ class Checkpoint:
             ValueError: naming the file and the remedy, if one is missing, truncated or of another format.
         """
         root = Path(folder).resolve()
-        record = cls.read_record(root)
+        record = cls.read_record(folder)
         return cls(record, read_tensors(root / "training.safetensors", remedy=REMEDY))
 
     @staticmethod
@@ -68,6 +68,11 @@ class Checkpoint:
             ValueError: naming the file and the remedy, if it is missing, truncated or of another format, or a value of
                 it is of another type than it has to be, or out of range.
         """
+        if Path(folder).is_symlink() and not Path(folder).exists():
+            raise ValueError(
+                f"{folder}: points to a checkpoint that is not there, as its saving was cut off or it was removed; "
+                "resume from another one in checkpoints/ if there is one, or start the run anew without --checkpoint"
+            )
         path = Path(folder).resolve() / "trainer.json"
         record = read_json(path, remedy=REMEDY)
         if record.get("format_version") != FORMAT_VERSION:
@@ -88,6 +93,8 @@ class CheckpointFolder:
     """
 
     def __init__(self, run_dir: str | Path, keep_every: int | None = None) -> None:
+        if "\0" in str(run_dir):
+            raise ValueError(f"output directory {str(run_dir)!r} holds a zero byte, which no path has; choose another")
         self.run_dir = Path(run_dir)
         self.folder = self.run_dir / "checkpoints"
         self.keep_every = keep_every

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,12 @@ RESUMABLE_CHANGES = frozenset(
 """Fields that may differ when a run is resumed: they do not change what is learned in a step, but for rounding;
 `extend` and `accept_changed_data`, which say what may differ besides; and the learning rate, which a run that has
 diverged needs lower. The checkpoint remembers since when it is what it is."""
+
+MOST_ROWS = 1_000_000
+"""Of one batch; no memory holds more samples."""
+MOST_THREADS = 4096
+LARGEST_SEED = 2**63 - 1
+"""Seeds are whole numbers of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,14 @@ class TrainConfig:
         for name in ("learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"training.{name}={getattr(self, name)} must be greater than 0")
-        for name in ("weight_decay", "warmup_steps", "save_interval"):
+        for name in ("learning_rate", "weight_decay"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"training.{name}={getattr(self, name)} must be finite")
+        for name, most in (("batch_size", MOST_ROWS), ("num_threads", MOST_THREADS), ("seed", LARGEST_SEED)):
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise ValueError(f"training.{name}={value} must be at most {most:,}")
+        for name in ("weight_decay", "warmup_steps", "save_interval", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name}={getattr(self, name)} must not be negative")
         if not 0 <= self.learning_rate_floor <= 1:

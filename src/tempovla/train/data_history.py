@@ -86,6 +86,12 @@ class DataHistory:
         self._history.append({"train_step": train_step, "fingerprint": fingerprint(self._datasets)})
         return True
 
+    def take_statistics(self, where: str, train_step: int) -> None:
+        """Take note that the same data have other statistics from a train step on."""
+        LOGGER.warning("%s: going on from step %d with other statistics of the data", where, train_step)
+        entry = {"train_step": train_step, "fingerprint": fingerprint(self._datasets), "statistics": "changed"}
+        self._history.append(entry)
+
 
 def without_data(identity: Mapping[str, Any], follows_length: Collection[str]) -> dict[str, Any]:
     """The identity of a run without what follows from its data, the number of steps of an epoch among it."""

@@ -30,10 +30,11 @@ class KnownDataset:
 
 @dataclass(frozen=True)
 class DataSince:
-    """Which data were learned from, from a train step on."""
+    """Which data were learned from, from a train step on, and whether nothing but their statistics `changed` then."""
 
     train_step: int
     fingerprint: str
+    statistics: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class TrainerRecord:
                 _check(f"{name}.{key}", value, _is_finite(value), "a finite number")
         for key in _MEASURES if self.interval else ():
             value = self.interval.get(key)
-            _check(f"interval.{key}", value, _is_finite(value) and value > 0, "greater than 0")
+            _check(f"interval.{key}", value, value is not None and _is_finite(value) and value > 0, "greater than 0")
         if self.data is not None:
             history = list(self.data_history or ())
             _check("data_history", history, bool(history), "a list of which data were learned from, as there are data")

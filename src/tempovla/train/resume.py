@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,10 +13,13 @@ from torch import Tensor
 from tempovla.storage.json_files import plain_json
 from tempovla.timeline import Bundle
 from tempovla.train.config import RESUMABLE_CHANGES, TrainConfig
-from tempovla.train.extension import LENGTH
+from tempovla.train.data_history import FOLLOWS_DATA
+from tempovla.train.extension import LENGTH, without_entries
 
 LOGGER = logging.getLogger(__name__)
 _ABSENT = "absent"
+STATISTIC = re.compile(r"transform\.(.*\.)?(offset|scale)(\.|$)")
+"""Entries of an identity that normalisation takes from the statistics of the data."""
 
 
 def run_identity(config: TrainConfig, bundle: Bundle, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,11 +63,8 @@ def check_resumable(
     Raises:
         ValueError: naming the first difference.
     """
-    before, now = dict(_flatten(saved)), dict(_flatten(current))
-    for key in list(before):  # of a version that allowed less
-        if key.startswith("training.") and key.removeprefix("training.") in RESUMABLE_CHANGES:
-            del before[key]
-    for key in [*now, *before]:
+    before, now = dict(_flatten(_without_changes(saved))), dict(_flatten(current))
+    for key in sorted([*now, *before], key=lambda key: STATISTIC.match(key) is not None):  # settings first
         if before.get(key, _ABSENT) != now.get(key, _ABSENT):
             raise ValueError(
                 f"{where}: {key} was {before.get(key, _ABSENT)!r}, and is {now.get(key, _ABSENT)!r} now; "
@@ -77,6 +78,13 @@ def check_resumable(
                 f"{where}: weight {name!r} was {shapes_before.get(name, _ABSENT)}, and is "
                 f"{shapes_now.get(name, _ABSENT)} now; resume with the same model, or start a new run"
             )
+
+
+def only_statistics_differ(saved: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
+    """Whether two identities differ, and in nothing but statistics of the data and what follows from them."""
+    before, now = ({**dict(_flatten(_without_changes(identity)))} for identity in (saved, current))
+    keys = [key for key in {**before, **now} if before.get(key, _ABSENT) != now.get(key, _ABSENT)]
+    return any(map(STATISTIC.match, keys)) and all(STATISTIC.match(key) or key in FOLLOWS_DATA for key in keys)
 
 
 def learning_rates(where: str, record: Mapping[str, Any], now: float) -> list[dict[str, float]]:
@@ -96,8 +104,15 @@ def learning_rates(where: str, record: Mapping[str, Any], now: float) -> list[di
     return rates
 
 
+def _without_changes(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity without the settings that may differ; a version that allowed less has saved them."""
+    return without_entries(identity, [f"training.{name}" for name in RESUMABLE_CHANGES])
+
+
 def _remedy(key: str) -> str:
     """What else may be done about a difference."""
+    if STATISTIC.match(key):
+        return "; or go on with the statistics that the data have now by training.accept_changed_data=true"
     if key not in LENGTH:
         return ""
     return "; for another length, set training.extend=continue or restart, which say what becomes of the learning rate"

@@ -41,7 +41,7 @@ from tempovla.train.parallel import gathered, parallel, scattered
 from tempovla.train.precision import autocast_dtype, settle_precision
 from tempovla.train.progress import TrainingProgress
 from tempovla.train.record import REMEDY
-from tempovla.train.resume import check_resumable, learning_rates, run_identity
+from tempovla.train.resume import check_resumable, learning_rates, only_statistics_differ, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.seeding import seed_draws
 from tempovla.train.stream import BatchStream, take_position
@@ -179,7 +179,11 @@ class Trainer:
         if not self.data.reads_the_same(record):  # such as other cameras, which a setting says
             check_resumable(str(folder), saved, current, weights, live)
         is_changed = self.data.take_up(str(folder), record, self.config.accept_changed_data)
-        if is_changed:
+        is_other = is_changed
+        if not is_changed and self.config.accept_changed_data and only_statistics_differ(saved, current):
+            is_other = True
+            self.data.take_statistics(str(folder), record["train_step"])
+        if is_other:
             saved, current = (without_data(identity, follows_length) for identity in (saved, current))
         check_resumable(str(folder), saved, current, weights, live)
         exploded = exploded_tensor(checkpoint.tensors)
@@ -194,9 +198,9 @@ class Trainer:
         self.train_step = record["train_step"]
         self.checkpoints.proved(self.train_step - 1)  # the run has come so far
         self.learning_rates = learning_rates(str(folder), record, self.config.learning_rate)
-        has_best = record["lowest_loss"] is not None and not is_changed  # losses on other data are not comparable
+        has_best = record["lowest_loss"] is not None and not is_other  # losses on other data are not comparable
         self.lowest_loss = record["lowest_loss"] if has_best else math.inf
-        self.stale_validations = 0 if extended or is_changed else record.get("stale_validations", 0)
+        self.stale_validations = 0 if extended or is_other else record.get("stale_validations", 0)
         restarts = extended and self.config.extend == "restart"
         self.schedule_start = self.train_step if restarts else record.get("schedule_start", 0)
         self.interval.sums, self.metrics = dict(record["interval"]), dict(record["metrics"])

@@ -67,6 +67,42 @@ def test_settings_that_do_not_change_what_is_learned_may_differ(tmp_path, checkp
     assert run(tmp_path / "resumed", config, resume=checkpoint).train_step == 4
 
 
+class MeasuredPolicy(LinearPolicy):
+    """The same model behind a normalisation by a mean."""
+
+    def __init__(self, mean: float, **fields: float) -> None:
+        super().__init__()
+        self.step = {"name": "normalize", "offset": {"action": [mean]}, "scale": {"action": [1.0]}, **fields}
+
+    def bundle(self, weights) -> Bundle:
+        return replace(super().bundle(weights), transform={"steps": [self.step]})
+
+
+def test_other_statistics_are_refused_with_the_option_that_takes_them(tmp_path):
+    run(tmp_path / "run", policy=MeasuredPolicy(1.0))
+    saved = tmp_path / "run/checkpoints/step_00000002"
+    told = r"transform\.steps\.0\.offset\.action\.0 was 1\.0, and is 1\.5 now; .*by training\.accept_changed_data=true"
+    with pytest.raises(ValueError, match=told):
+        run(tmp_path / "refused", policy=MeasuredPolicy(1.5), resume=saved)
+    accepting = replace(CONFIG, accept_changed_data=True)
+    result = run(tmp_path / "taken", accepting, policy=MeasuredPolicy(1.5), resume=saved)
+    assert Bundle.load(result.checkpoint).transform["steps"][0]["offset"] == {"action": [1.5]}
+    with pytest.raises(ValueError, match=r"transform\.steps\.0\.mode was 'absent', and is 7 now"):
+        run(tmp_path / "other", accepting, policy=MeasuredPolicy(1.5, mode=7), resume=saved)
+
+
+def test_a_link_to_a_checkpoint_that_was_never_finished_says_to_start_anew(tmp_path):
+    (tmp_path / "checkpoint_latest").symlink_to("checkpoints/step_00000002")
+    with pytest.raises(ValueError, match=r"checkpoint_latest: points to .* or start the run anew without --checkpoint"):
+        run(tmp_path, resume=tmp_path / "checkpoint_latest")
+    assert run(tmp_path).train_step == 4
+
+
+def test_a_folder_with_a_zero_byte_is_refused():
+    with pytest.raises(ValueError, match=r"output directory 'a\\x00b' holds a zero byte"):
+        run(Path("a\0b"))
+
+
 def test_a_lower_learning_rate_is_taken_and_remembered(tmp_path, checkpoint):
     result = run(tmp_path / "resumed", replace(CONFIG, learning_rate=5e-5), resume=checkpoint)
     assert Checkpoint.load(result.checkpoint).record["learning_rates"] == [
