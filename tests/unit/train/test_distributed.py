@@ -48,8 +48,8 @@ def test_of_processes_that_find_their_folder_held_one_says_so_and_all_end(tmp_pa
     nursery.start(2, "tests.unit.train.session:train_held", tmp_path)
     codes, said = nursery.wait()
     folder.release()
-    assert codes[0] == 2
-    assert codes[1] in (2, -signal.SIGTERM, -signal.SIGKILL)  # whoever started them ends the rest
+    assert 2 in codes
+    assert set(codes) <= {2, -signal.SIGTERM, -signal.SIGKILL}  # whoever started them ends the rest
     assert said.count(f"process {os.getpid()} trains") == 1
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
