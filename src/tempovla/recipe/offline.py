@@ -15,7 +15,7 @@ from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.data.stream_keys import raw_state
-from tempovla.model.vla.registry import check_has_learned_to_act
+from tempovla.model.vla.registry import check_has_learned_to_act, check_is_policy
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.dataset import load_dataset, split_source
 from tempovla.recipe.dataset_config import MemberConfig
@@ -76,6 +76,7 @@ def evaluate_offline(
         raise ValueError(f"batch_size={batch_size} must be at least 1")
     opened = open_policy(checkpoint, dataset_name)
     bundle = opened.bundle
+    check_is_policy(bundle, str(checkpoint))
     if ACTION_KEY not in [window.key for window in bundle.windows]:
         keys = [window.key for window in bundle.windows]
         raise ValueError(f"{checkpoint}: its windows are of {keys}, none of {ACTION_KEY!r}; copy the checkpoint again")
