@@ -65,9 +65,7 @@ class Lock:
                     unlock(descriptor)
         self._finalizer = weakref.finalize(self, _release, path, self._descriptor, self._made, os.getpid())
         words = {"process": os.getpid(), "host": socket.gethostname(), "doing": doing, "since": time.time()}
-        if (
-            os.fstat(self._descriptor).st_nlink > 1
-        ):  # another name of a file that may hold something: nothing is written
+        if os.fstat(self._descriptor).st_nlink > 1:  # a second name of a file that may hold something
             return
         with suppress(OSError):  # a full disk: it is locked all the same, and the second is not told by whom
             os.ftruncate(self._descriptor, 0)

@@ -181,10 +181,7 @@ def _other_homes(home: str) -> list[str]:
     folders = [
         os.path.realpath(folder) for folder in os.environ.get(LINKED_FOLDERS_VARIABLE, "").split(os.pathsep) if folder
     ]
-    snapshot = Path(home)
-    for (
-        parent
-    ) in snapshot.parents:  # <cache>/datasets--owner--name/snapshots/<revision>[/...], links lead to ../../blobs
+    for parent in Path(home).parents:  # of <cache>/datasets--OWNER--NAME/snapshots/REVISION, which links to ../../blobs
         if parent.name == "snapshots" and (parent.parent / "blobs").is_dir():
             folders.append(str(parent.parent / "blobs"))
     return folders

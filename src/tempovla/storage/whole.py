@@ -20,8 +20,6 @@ from tempovla.storage.lock import try_lock, unlock
 from tempovla.storage.problems import NotWrittenError, problems_of
 from tempovla.storage.strays import LOCK_NAME, is_stray
 
-__all__ = ["NotWrittenError", "new_file", "new_folder", "problems_of"]
-
 _AT_FDCWD = -100
 _EXCHANGE = 2
 

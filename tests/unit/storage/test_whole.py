@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from tempovla.storage import whole
+from tempovla.storage.problems import NotWrittenError
 
 WRITE = """
 import os, sys
 from pathlib import Path
 from tempovla.storage import whole
+from tempovla.storage.problems import NotWrittenError
 target = Path(sys.argv[1])
 with (whole.new_folder if sys.argv[2] == "folder" else whole.new_file)(target) as staged:
     (staged / "a" if sys.argv[2] == "folder" else staged).write_text("half")
@@ -120,7 +122,7 @@ def test_a_full_or_read_only_disk_is_one_line_with_the_target_and_the_remedy(
         raise OSError(number, os.strerror(number), str(tmp_path / ".a.1234.part"))
 
     for make in (whole.new_file, whole.new_folder):
-        with pytest.raises(whole.NotWrittenError) as told, make(tmp_path / "a"):
+        with pytest.raises(NotWrittenError) as told, make(tmp_path / "a"):
             fail()
         assert str(told.value) == f"{tmp_path / 'a'}: not written ({os.strerror(number)}); {remedy}"
         assert told.value.errno == number
@@ -136,7 +138,7 @@ def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path, kind: str) -> None
     else:
         target.symlink_to(pipe)
     before = target.stat()
-    with pytest.raises(whole.NotWrittenError, match=rf"^{target}: not written \(is a device or a pipe, not a file\)"):
+    with pytest.raises(NotWrittenError, match=rf"^{target}: not written \(is a device or a pipe, not a file\)"):
         whole.write_text(target, "text")
     assert target.stat().st_mode == before.st_mode
     assert target.stat().st_ino == before.st_ino
@@ -144,7 +146,7 @@ def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path, kind: str) -> None
 
 def test_a_place_under_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(whole.NotWrittenError, match=rf"^{tmp_path}/file/a: not written \(File exists\)"):
+    with pytest.raises(NotWrittenError, match=rf"^{tmp_path}/file/a: not written \(File exists\)"):
         whole.write_text(tmp_path / "file" / "a", "x")
 
 
