@@ -82,6 +82,7 @@ EXTRA_OF_MODULE = {
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130
 MOST_CONFIG_BYTES = 16 << 20
+SETTING_TO_GIVE = re.compile(r"\b(set|or|and|with|by) (?=(?:data|transform|model|training)\.[\w.]+=)")
 LONGEST_LINE = 1_500
 """Characters of an error: a file may say a megabyte where a name belongs."""
 
@@ -94,11 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = without_plugins([argument for argument in arguments if argument != "--debug"])
         return dispatch(arguments, debug)
     except KeyboardInterrupt:
+        sys.stderr.write("tempovla: interrupted\n")
         return INTERRUPTED
     except (ValueError, OSError) as error:
         if debug:
             raise
-        return complain(one_line(error), getattr(error, "exit_code", 2))  # a `DivergedError` has one of its own
+        return complain(as_options(one_line(error)), getattr(error, "exit_code", 2))  # a `DivergedError` has one of its own
     except ModuleNotFoundError as error:
         if debug or error.name not in EXTRA_OF_MODULE:
             raise
@@ -271,6 +273,11 @@ def one_line(error: BaseException) -> str:
     line = " ".join(str(error).split()) or type(error).__name__
     half = LONGEST_LINE // 2
     return line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
+def as_options(line: str) -> str:
+    """A message whose remedies, such as `set model.freeze_encoder=true`, read as the options that they are here."""
+    return SETTING_TO_GIVE.sub(r"\1 --", line)
 
 
 def complain(message: str, code: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tempovla.timeline.model_folder import one_line_errors
+from tempovla.storage.json_files import MOST_TEXT_BYTES
+from tempovla.timeline.model_folder import AGAIN, one_line_errors
 
 PARTS = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
 """Endings of the files that a transformers model is made of: config, weights, tokenizer, image processor."""
@@ -17,13 +18,16 @@ def model_fingerprint(name_or_path: str) -> str:
     Of a local folder they are a hash of its files, of a name on a hub a hash of the commit that is at hand.
 
     Raises:
-        ValueError: if there is no such model.
+        ValueError: if there is no such model, or a text in it is too large to be one.
     """
     digest = hashlib.sha256()
     folder = Path(name_or_path)
     if folder.is_dir():
         for path in sorted(path for path in folder.iterdir() if path.suffix in PARTS and path.is_file()):
-            digest.update(f"{path.name}:{path.stat().st_size}:".encode())
+            size = path.stat().st_size
+            if path.suffix == ".json" and size > MOST_TEXT_BYTES:
+                raise ValueError(f"{path}: has {size:,} bytes, where at most {MOST_TEXT_BYTES:,} make sense; {AGAIN}")
+            digest.update(f"{path.name}:{size}:".encode())
             with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)

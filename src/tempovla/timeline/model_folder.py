@@ -9,9 +9,10 @@ import math
 import os
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -39,19 +40,37 @@ TOKENIZER_FILES = (
 )
 """One of these is in every tokenizer's folder."""
 AGAIN = "copy the model again"
+LAYERS, SIZES = ("layers", "n_layer", "depth"), ("_size", "_dim", "_heads", "_embeddings", "_channels", "n_embd")
+"""How the names of sizes end in a config.json; a model of as many layers or features as it says is built from them."""
+MOST_LAYERS, MOST_OF_A_SIZE = 1_000, 1 << 24
 
 
 def check_config(folder: Path, purpose: str) -> None:
-    """Refuse a folder without a readable config.json.
+    """Refuse a folder without a readable config.json, or with sizes that no model has, before anything is built.
 
     Args:
         folder: of the model.
         purpose: what the model is for, as messages name it, such as `vision model`.
 
     Raises:
-        ValueError: if there is none, or it is no JSON object.
+        ValueError: if there is none, it is no JSON object, or one of its sizes is beyond any model.
     """
-    read_json(folder / CONFIG, remedy=f"give the folder of a {purpose} as save_pretrained writes it")
+    path = folder / CONFIG
+    settings = read_json(path, remedy=f"give the folder of a {purpose} as save_pretrained writes it")
+    excess = excessive_size(settings)
+    if excess is not None:
+        raise ValueError(f"{path}: {excess}; {AGAIN}")
+
+
+def excessive_size(settings: Mapping[str, Any]) -> str | None:
+    """Which size in the settings of a transformers config is beyond any model, in words; None if none is."""
+    parts = [("", settings), *((f"{name}.", part) for name, part in settings.items() if isinstance(part, Mapping))]
+    for prefix, part in parts:
+        for name, value in part.items():
+            most = MOST_LAYERS if name.endswith(LAYERS) else MOST_OF_A_SIZE if name.endswith(SIZES) else None
+            if most is not None and type(value) in (int, float) and not value <= most:
+                return f"{prefix}{name} is {shown(value)}, where no model has over {most:,}"
+    return None
 
 
 def check_tokenizer(folder: Path, remedy: str) -> None:

@@ -80,7 +80,7 @@ class DataHistory:
         if not accept:
             raise ValueError(
                 f"{where}: the data are not those that the run has learned from; {what}; restore them, start a new "
-                "run, or go on with them as they are by --training.accept_changed_data true"
+                "run, or go on with them as they are by training.accept_changed_data=true"
             )
         LOGGER.warning("%s: going on from step %d with other data; %s", where, train_step, what)
         self._history.append({"train_step": train_step, "fingerprint": fingerprint(self._datasets)})

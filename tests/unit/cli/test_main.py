@@ -66,13 +66,13 @@ def test_errors_show_their_traceback_on_demand(tmp_path, monkeypatch):
         cli.main(["data", "inspect", str(tmp_path)])
 
 
-def test_ctrl_c_ends_quietly_with_code_130(monkeypatch, tempovla):
+def test_ctrl_c_ends_in_one_line_with_code_130(monkeypatch, tempovla):
     def stop(*_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run_command", stop)
     answer = tempovla("report", "x")
-    assert (answer.code, answer.out, answer.err) == (130, "", "")
+    assert (answer.code, answer.out, answer.err) == (130, "", "tempovla: interrupted\n")
 
 
 def test_a_missing_extra_is_named(monkeypatch, fails):
@@ -89,6 +89,14 @@ def test_an_error_of_many_lines_is_told_on_one(monkeypatch, fails):
 
     monkeypatch.setattr(cli, "run_command", break_down)
     assert fails("demo") == "first second"
+
+
+def test_settings_that_remedy_an_error_are_told_as_options(monkeypatch, fails):
+    def refuse(*_: object) -> int:
+        raise ValueError("model.cameras=[] is empty; set model.a.b=c, or model.d=e, and give transform.f")
+
+    monkeypatch.setattr(cli, "run_command", refuse)
+    assert fails("demo") == "model.cameras=[] is empty; set --model.a.b=c, or --model.d=e, and give transform.f"
 
 
 def test_training_that_diverged_ends_with_a_code_of_its_own(monkeypatch, tempovla):

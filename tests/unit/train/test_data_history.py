@@ -86,7 +86,7 @@ def test_other_data_are_refused_by_name_in_one_line(tmp_path, checkpoint, change
     text = str(caught.value)
     assert text.startswith(f"{checkpoint}: ")
     assert told in text
-    assert text.endswith("by --training.accept_changed_data true")
+    assert text.endswith("by training.accept_changed_data=true")
     assert "\n" not in text
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from tempovla.timeline.model_folder import check_config, first_reason, one_line_errors, safetensors_of
+from tempovla.timeline.model_folder import check_config, excessive_size, first_reason, one_line_errors, safetensors_of
 
 C = TypeVar("C", bound=Any)
 
@@ -59,6 +59,9 @@ def config_of(architecture: Mapping[str, Any], purpose: str) -> Any:
     with _architecture_errors(purpose):
         if model_type is None:
             raise ValueError("it has no model_type")
+        excess = excessive_size(settings)
+        if excess is not None:
+            raise ValueError(excess)
         return AutoConfig.for_model(model_type, **settings)
 
 
