@@ -100,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if debug:
             raise
-        return complain(as_options(one_line(error)), getattr(error, "exit_code", 2))  # a `DivergedError` has one of its own
+        code = getattr(error, "exit_code", 2)  # a `DivergedError` has one of its own
+        return complain(as_options(one_line(error)), code)
     except ModuleNotFoundError as error:
         if debug or error.name not in EXTRA_OF_MODULE:
             raise

@@ -56,9 +56,9 @@ def parse_features(info: Mapping[str, Any], path: Path) -> tuple[dict[str, Featu
     return features, left_out
 
 
-def names_problem(entry: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
+def names_problem(entry: Any, shape: tuple[int, ...]) -> str | None:
     """Why the names of the dimensions are not used, where there are some; None where nothing is wrong with them."""
-    names = entry.get("names")
+    names = entry.get("names") if isinstance(entry, Mapping) else None
     is_of_axes = len(shape) > 1 and isinstance(names, list) and len(names) == len(shape)
     if names is None or is_of_axes or parse_names(names, shape):
         return None

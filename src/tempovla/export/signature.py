@@ -50,7 +50,11 @@ class TensorSpec:
 
         Raises:
             KeyError: if the type is none of these.
+            ValueError: if the shape is no list of whole numbers behind the batch.
         """
+        shape = data["shape"]
+        if not isinstance(shape, list) or shape[:1] != ["batch"] or any(type(size) is not int for size in shape[1:]):
+            raise ValueError(f"shape of {shown(data['name'])} is {shown(shape)}, not a list of the batch and sizes")
         return cls(data["name"], tuple(data["shape"][1:]), {name: name for name in DTYPES}[data["dtype"]])
 
 

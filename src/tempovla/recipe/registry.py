@@ -8,6 +8,7 @@ from tempovla.recipe.openvla_config import OpenVLARecipe
 from tempovla.recipe.smolvla_config import SmolVLARecipe
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.recipe.vla_config import VLARecipe
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 
@@ -27,4 +28,5 @@ def recipe_of(bundle: Bundle, where: str) -> Any:
     """
     if bundle.policy not in RECIPE_REGISTRY or "recipe" not in bundle.provenance:
         raise ValueError(f"{where}: does not say what it was trained on; give a checkpoint of `tempovla train`")
-    return config_from_json(RECIPE_REGISTRY[bundle.policy], bundle.provenance["recipe"], f"{where}: recipe")
+    with said_by(where, remedy="copy the checkpoint again"):
+        return config_from_json(RECIPE_REGISTRY[bundle.policy], bundle.provenance["recipe"], f"{where}: recipe")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tempovla.storage.json_files import MOST_TEXT_BYTES
-from tempovla.timeline.model_folder import AGAIN, one_line_errors
+from tempovla.timeline.model_folder import check_text, one_line_errors
 
 PARTS = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
 """Endings of the files that a transformers model is made of: config, weights, tokenizer, image processor."""
@@ -24,10 +23,9 @@ def model_fingerprint(name_or_path: str) -> str:
     folder = Path(name_or_path)
     if folder.is_dir():
         for path in sorted(path for path in folder.iterdir() if path.suffix in PARTS and path.is_file()):
-            size = path.stat().st_size
-            if path.suffix == ".json" and size > MOST_TEXT_BYTES:
-                raise ValueError(f"{path}: has {size:,} bytes, where at most {MOST_TEXT_BYTES:,} make sense; {AGAIN}")
-            digest.update(f"{path.name}:{size}:".encode())
+            if path.suffix == ".json":
+                check_text(path)
+            digest.update(f"{path.name}:{path.stat().st_size}:".encode())
             with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)

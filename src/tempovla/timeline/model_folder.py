@@ -42,11 +42,14 @@ TOKENIZER_FILES = (
 AGAIN = "copy the model again"
 LAYERS, SIZES = ("layers", "n_layer", "depth"), ("_size", "_dim", "_heads", "_embeddings", "_channels", "n_embd")
 """How the names of sizes end in a config.json; a model of as many layers or features as it says is built from them."""
+MOST_TEXT_BYTES = 256 << 20
 MOST_LAYERS, MOST_OF_A_SIZE = 1_000, 1 << 24
 
 
 def check_config(folder: Path, purpose: str) -> None:
     """Refuse a folder without a readable config.json, or with sizes that no model has, before anything is built.
+
+    Texts of gigabytes, which transformers would read whole, are refused, too.
 
     Args:
         folder: of the model.
@@ -56,10 +59,23 @@ def check_config(folder: Path, purpose: str) -> None:
         ValueError: if there is none, it is no JSON object, or one of its sizes is beyond any model.
     """
     path = folder / CONFIG
+    for text in sorted(folder.glob("*.json")):
+        check_text(text)
     settings = read_json(path, remedy=f"give the folder of a {purpose} as save_pretrained writes it")
     excess = excessive_size(settings)
     if excess is not None:
         raise ValueError(f"{path}: {excess}; {AGAIN}")
+
+
+def check_text(path: Path) -> None:
+    """Refuse a text of a model that is larger than the largest tokenizers are.
+
+    Raises:
+        ValueError: if it is.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if size > MOST_TEXT_BYTES:
+        raise ValueError(f"{path}: has {size:,} bytes, where at most {MOST_TEXT_BYTES:,} make sense; {AGAIN}")
 
 
 def excessive_size(settings: Mapping[str, Any]) -> str | None:

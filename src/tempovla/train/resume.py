@@ -115,7 +115,10 @@ def _remedy(key: str) -> str:
         return "; or go on with the statistics that the data have now by training.accept_changed_data=true"
     if key not in LENGTH:
         return ""
-    return "; for another length, set training.extend=continue, or training.extend=restart, which say what becomes of the learning rate"
+    return (
+        "; for another length, set training.extend=continue, or training.extend=restart, which say what becomes of the "
+        "learning rate"
+    )
 
 
 def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tempovla.data.declared import parse_features, parse_names, parse_unit
+from tempovla.data.declared import names_problem, parse_features, parse_names, parse_unit
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import Depth, Feature
 
@@ -148,3 +148,8 @@ def test_units_of_depth() -> None:
     for text in ("inch", "", "0", "-1", "nan"):
         with pytest.raises(DatasetError, match="give m, cm, mm or"):
             parse_unit(text)
+
+
+@pytest.mark.parametrize("entry", [None, [], "float32"])
+def test_an_entry_that_is_none_has_no_names_to_complain_of(entry: Any) -> None:
+    assert names_problem(entry, (1,)) is None

@@ -55,3 +55,9 @@ def test_a_spec_goes_through_json():
     assert spec.to_json() == {"name": "action", "shape": ["batch", 5, 4], "dtype": "float32"}
     assert TensorSpec.from_json(spec.to_json()) == spec
     assert spec.torch_dtype is torch.float32
+
+
+@pytest.mark.parametrize("shape", ["batch", "%s", None, ["batch", "3"], [2, 3], []])
+def test_a_shape_that_is_no_list_of_the_batch_and_sizes_is_refused(shape):
+    with pytest.raises(ValueError, match="not a list of the batch and sizes"):
+        TensorSpec.from_json({"name": "x", "shape": shape, "dtype": "float32"})

@@ -14,6 +14,7 @@ from tempovla.data.split import split_episodes
 from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.recipe import offline
 from tempovla.recipe.offline import dimension_names, evaluate_offline
+from tempovla.recipe.registry import recipe_of
 from tempovla.recipe.statevla import train_phase
 from tempovla.rollout.controller import Controller
 from tempovla.timeline import ActionChunk, Bundle, Embodiment
@@ -126,3 +127,10 @@ def test_dimensions_have_names():
     assert dimension_names(LIBERO_PANDA, True) == (*offline.POSE_NAMES, "gripper")
     assert dimension_names(Embodiment("toy", 1, 2, 10.0, (), ("left", "right")), False) == ("left", "right")
     assert dimension_names(Embodiment("toy", 1, 2, 10.0), False) == ("action 0", "action 1")
+
+
+def test_a_recipe_that_no_training_had_is_refused_with_its_checkpoint(recipe, checkpoint):
+    bundle = Bundle.load(checkpoint)
+    bundle.provenance["recipe"]["data"]["train_split"] = -1.0
+    with pytest.raises(ValueError, match=r"there: .*data\.train_split=-1\.0 must lie in"):
+        recipe_of(bundle, "there")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from tempovla.timeline.model_folder import INDEX, check_tokenizer, safetensors_of
+from tempovla.timeline.fingerprint import model_fingerprint
+from tempovla.timeline.model_folder import INDEX, check_config, check_tokenizer, safetensors_of
 
 PARTS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
@@ -125,3 +127,33 @@ def test_a_length_of_texts_that_is_no_number_of_tokens_is_refused(tmp_path, leng
     else:
         with pytest.raises(ValueError, match=r"model_max_length is .*, no number of tokens; copy"):
             check_tokenizer(tmp_path, "pray")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"num_hidden_layers": 1e30}, "num_hidden_layers is 1e+30, where no model has over 1,000"),
+        ({"vision_config": {"hidden_size": 1 << 40}}, "vision_config.hidden_size is 1099511627776, where no model has"),
+        ({"depth": float("nan")}, "depth is nan, where no model has over 1,000"),
+    ],
+)
+def test_sizes_beyond_any_model_are_refused_before_one_is_built(tmp_path, settings, told):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'config.json'}: {told}")):
+        check_config(tmp_path, "vision model")
+
+
+def test_sizes_of_real_models_pass(tmp_path):
+    sizes = {"num_hidden_layers": 126, "hidden_size": 16_384, "max_position_embeddings": 10_485_760}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    check_config(tmp_path, "vision model")
+
+
+def test_a_text_of_gigabytes_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with (tmp_path / "preprocessor_config.json").open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json: has 3,221,225,472 bytes, where at most"):
+        check_config(tmp_path, "vision model")
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json: has 3,221,225,472 bytes, where at most"):
+        model_fingerprint(str(tmp_path))

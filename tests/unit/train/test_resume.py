@@ -81,9 +81,7 @@ class MeasuredPolicy(LinearPolicy):
 def test_other_statistics_are_refused_with_the_option_that_takes_them(tmp_path):
     run(tmp_path / "run", policy=MeasuredPolicy(1.0))
     saved = tmp_path / "run/checkpoints/step_00000002"
-    told = (
-        r"transform\.steps\.0\.offset\.action\.0 was 1\.0, and is 1\.5 now; .*by training\.accept_changed_data=true"
-    )
+    told = r"transform\.steps\.0\.offset\.action\.0 was 1\.0, and is 1\.5 now; .*by training\.accept_changed_data=true"
     with pytest.raises(ValueError, match=told):
         run(tmp_path / "refused", policy=MeasuredPolicy(1.5), resume=saved)
     accepting = replace(CONFIG, accept_changed_data=True)

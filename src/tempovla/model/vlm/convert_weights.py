@@ -118,7 +118,8 @@ def _parts(root: Path) -> dict[str, set[str]]:
     if not (root / PICKLE_INDEX).is_file():
         raise ValueError(f"{root}: holds neither {PICKLE} nor {PICKLE_INDEX}; give the folder of a transformers model")
     file_of = read_json(root / PICKLE_INDEX, remedy="copy the model again").get("weight_map")
-    if not isinstance(file_of, dict) or not file_of:
+    is_map = isinstance(file_of, dict) and all(isinstance(file, str) for file in file_of.values())
+    if not is_map or not file_of:
         raise ValueError(f"{root / PICKLE_INDEX}: has no weight_map; copy the model again")
     parts: dict[str, set[str]] = {file: set() for file in sorted(set(file_of.values()))}
     for name, file in file_of.items():

@@ -102,3 +102,8 @@ def test_safetensors_are_not_written_over(tmp_path):
     assert "model.safetensors: is there already, and needs no conversion; remove it to convert again" in refusal(
         tmp_path
     )
+
+
+def test_an_index_that_names_no_files_is_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": {"b": []}}}))
+    assert refusal(tmp_path).endswith("pytorch_model.bin.index.json: has no weight_map; copy the model again")
