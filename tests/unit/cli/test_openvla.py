@@ -64,7 +64,7 @@ def test_the_config_has_the_published_settings_and_adapters_can_be_left_out():
     [
         (["--pretrained", ""], "model.pretrained is empty"),
         (["--pretrained", "absent/none/here"], "'absent/none/here' does not load"),
-        (["--transform.gripper_open", "-1"], "needs a gripper; set model.has_gripper=true"),
+        (["--transform.gripper_open", "-1"], "needs a gripper; set --model.has_gripper=true"),
         (["--transform.max_prompt_tokens", "5"], "tokens with its prompt, more than max_length=5"),
     ],
 )

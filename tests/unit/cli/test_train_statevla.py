@@ -302,9 +302,9 @@ def test_one_of_several_processes_speaks(monkeypatch, tempovla, dataset):
 
 def test_data_that_do_not_fit_the_model_are_refused(small_statevla, fails):
     train = ["train", "statevla", *small_statevla]
-    assert "set model.robot_state_dim=3" in fails(*train, "--model.robot_state_dim", 4)
+    assert "set --model.robot_state_dim=3" in fails(*train, "--model.robot_state_dim", 4)
     assert "set model.cameras to some of" in fails(*train, "--model.cameras", "[observation.images.left]")
-    assert "set model.action_dim=2" in fails(*train, "--model.action_dim", 7)
+    assert "set --model.action_dim=2" in fails(*train, "--model.action_dim", 7)
     assert "model.image_tokenizer=pretrained needs model.vision_model" in fails(
         *train, "--image_tokenizer", "pretrained"
     )

@@ -137,7 +137,7 @@ def test_options_go_by_short_names_and_a_printed_config_reads_back(tmp_path, tem
         (["--model.action_head", "flow_match"], "action head 'flow_match' is unknown; did you mean 'flow_matching'?"),
         (["--model.action_head_options.mlp.hidden", "3"], "MLPActionHead has no option 'hidden'; did you mean"),
         (["--model.vlm.projector", "lin"], "lin"),
-        (["--model.robot_state_dim", "4"], "set model.robot_state_dim=3"),
+        (["--model.robot_state_dim", "4"], "set --model.robot_state_dim=3"),
         (["--model.max_instruction_tokens", "1"], "more than max_length=1; raise it"),
         (["--pretrained-vlm", "absent"], "absent: holds no model.safetensors or weights.safetensors"),
         (["--training.batchsize", "3"], "did you mean training.batch_size?"),
