@@ -47,7 +47,8 @@ from tempovla.storage.lock import holding
 from tempovla.storage.whole import working_folder
 from tempovla.timeline import Bundle
 from tempovla.timeline.bodies import LIBERO_PANDA
-from tempovla.train.checkpoint import LATEST, Checkpoint, CheckpointFolder
+from tempovla.timeline.bundle_path import LATEST
+from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.metrics import read_metrics
 from tempovla.train.trainer import fit

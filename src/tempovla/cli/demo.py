@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated, config_from_args, success_table
 from tempovla.recipe.demo import Demo, DemoConfig
+from tempovla.train.interrupt import TrainingInterrupted
 
 EXAMPLES = """
 tempovla demo
@@ -30,6 +31,10 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 def run(args: Namespace) -> Outcome:
     """Run the demo, or what is left of it."""
-    report = Demo(config_from_args(DemoConfig, args, tasks=tuple(comma_separated(args.tasks))), args.out).run()
+    demo = Demo(config_from_args(DemoConfig, args, tasks=tuple(comma_separated(args.tasks))), args.out)
+    try:
+        report = demo.run()
+    except (KeyboardInterrupt, TrainingInterrupted):
+        raise KeyboardInterrupt("the same command goes on from here") from None
     results = json.loads((Path(args.out) / "results.json").read_text(encoding="utf-8"))
     return Outcome("\n".join([*success_table(results), f"report: {report}"]), results)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tempovla import __version__
 from tempovla.storage.json_files import read_text, to_json_text
+from tempovla.train.interrupt import TrainingInterrupted
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -94,9 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = without_plugins([argument for argument in arguments if argument != "--debug"])
         return dispatch(arguments, debug)
-    except KeyboardInterrupt:
-        sys.stderr.write("tempovla: interrupted\n")
-        return INTERRUPTED
+    except TrainingInterrupted as stop:
+        return tell_interrupted(f"go on with --checkpoint {stop.checkpoint}")
+    except KeyboardInterrupt as stop:
+        return tell_interrupted(str(stop))
     except (ValueError, OSError) as error:
         if debug:
             raise
@@ -279,6 +281,12 @@ def one_line(error: BaseException) -> str:
 def as_options(line: str) -> str:
     """A message whose remedies, such as `set model.freeze_encoder=true`, read as the options that they are here."""
     return SETTING_TO_GIVE.sub(r"\1 --", line)
+
+
+def tell_interrupted(remedy: str) -> int:
+    """Write to stderr that the user stopped the command, and how it goes on where that is known; the exit code."""
+    sys.stderr.write(f"tempovla: interrupted; {remedy}\n" if remedy else "tempovla: interrupted\n")
+    return INTERRUPTED
 
 
 def complain(message: str, code: int) -> int:

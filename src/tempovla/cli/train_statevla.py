@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -9,8 +12,10 @@ from jsonargparse import ArgumentParser, Namespace
 from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
 from tempovla.cli.train_policy import training_figures
 from tempovla.recipe.dataset import load_dataset
-from tempovla.recipe.statevla import check_of_use, phase_of, reads_pictures, train_phase
+from tempovla.recipe.statevla import PHASE_NAMES, check_of_use, phase_of, reads_pictures, train_phase
 from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.storage.lock import FolderLock, check_free
+from tempovla.train.checkpoint import CheckpointFolder
 from tempovla.train.extension import check_extends
 
 EXAMPLES = """
@@ -59,6 +64,11 @@ def run(args: Namespace) -> Outcome:
         raise ValueError(
             f"--checkpoint {args.checkpoint} is a checkpoint of phase {resumed}, not of --phase {args.phase}"
         )
+    with _alone_in(Path(args.out)):
+        return _train(args, recipe, resumed)
+
+
+def _train(args: Namespace, recipe: StateVLARecipe, resumed: Literal[1, 2] | None) -> Outcome:
     phases: tuple[Literal[1, 2], ...] = (1, 2) if args.phase is None else (args.phase,)
     done: dict[str, Any] = {}
     left = [phase for phase in phases if resumed is None or phase >= resumed]
@@ -75,3 +85,17 @@ def run(args: Namespace) -> Outcome:
         done[f"phase{phase}"] = training_figures(result)
     lines = [f"{name}: {figures['train_step']} steps, {figures['checkpoint']}" for name, figures in done.items()]
     return Outcome("\n".join(lines), done)
+
+
+def _alone_in(out: Path) -> AbstractContextManager[object]:
+    """Hold the folder of the run until all phases are done; of the processes that torchrun started, the first holds it.
+
+    Raises:
+        ValueError: naming who trains there now, in this phase or another.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return nullcontext()
+    remedy = "let it end, or choose another folder with --out"
+    for name in PHASE_NAMES.values():  # which whoever trains without this command holds alone
+        check_free(CheckpointFolder(out / name).lock_path, out / name, remedy=remedy)
+    return FolderLock(out, "trains", remedy=remedy)

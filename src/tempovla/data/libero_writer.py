@@ -26,7 +26,7 @@ from tempovla.data.libero_layout import (
     part_path,
     task_of,
 )
-from tempovla.storage.json_files import plain_json, to_json_text, visible
+from tempovla.storage.json_files import parse_json, plain_json, to_json_text, visible
 from tempovla.storage.lock import FolderLock
 from tempovla.storage.strays import is_stray
 from tempovla.timeline.bodies import LIBERO_PANDA
@@ -189,10 +189,12 @@ class LiberoHdf5Writer:
     def _take_over(self, path: Path) -> None:
         try:
             with h5py.File(path, "r", locking=False) as file:
-                recording = json.loads(file["data"].attrs["env_args"]).get(RECORDING_ENTRY, {})
+                recording = parse_json(file["data"].attrs["env_args"], "env_args is", remedy="repair it")
+                recording = recording.get(RECORDING_ENTRY, {})
                 numbers = {number for name in file["data"] if (number := demo_number(name)) is not None}
-        except (OSError, AttributeError, KeyError, ValueError) as error:
-            raise DatasetError(f"{path}: not written here ({error}); give another folder") from None
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = str(error).partition("; ")[0]
+            raise DatasetError(f"{path}: not written here ({reason}); give another folder") from None
         if recording != self.recording:
             raise DatasetError(
                 f"{path}: was recorded with {json.dumps(recording)}, not {json.dumps(self.recording)}; give another "

@@ -182,8 +182,13 @@ class Demo:
         path = self.out_dir / "demo.json"
         asked = plain_json(dataclasses.asdict(self.config))
         begun = (self.out_dir / "dataset" / "data").exists()  # a first call that made no demonstration blocks no other
-        if begun and path.exists() and read_json(path, remedy="remove the folder") != asked:
-            raise ValueError(f"{self.out_dir}: holds a demo with other settings ({path}); choose another folder")
+        held = read_json(path, remedy="remove the folder") if begun and path.exists() else asked
+        for name in [name for name in asked if name not in held or held[name] != asked[name]][:1]:
+            before, now = (_option(name, settings.get(name, "unknown")) for settings in (held, asked))
+            raise ValueError(
+                f"{self.out_dir}: holds a demo that was begun with {before} ({path}), not {now}; give {before} to go "
+                "on with it, or another folder with --out"
+            )
         if not path.exists() and not is_empty(self.out_dir):
             raise ValueError(f"{self.out_dir}: not empty and no demo's folder; choose another folder")
         write_json(path, asked)
@@ -272,3 +277,8 @@ class Demo:
         return {
             task: SuccessRate.of([e["success"] for e in episodes if e["task"] == task]) for task in self.config.tasks
         }
+
+
+def _option(name: str, value: Any) -> str:
+    """A setting as `tempovla demo` takes it."""
+    return f"--{name} {','.join(map(str, value)) if isinstance(value, list) else value}"

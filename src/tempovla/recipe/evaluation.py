@@ -196,7 +196,7 @@ def _play(
     spent = {"cpu_seconds": round(cpu_seconds() - cpu_s, 2), "wall_seconds": round(time.monotonic() - wall_s, 2)}
     timing = _timing(episodes, config, str(controller.device)) | spent | {"episodes_of_an_earlier_call": len(kept)}
     latency = timing["policy_latency_ms"]["median"]
-    LOGGER.info("a decision took %.1f ms (median) for up to %d episodes", latency, config.num_envs)
+    LOGGER.info("a decision took %.1f ms (median), for up to %d episodes at once", latency, config.num_envs)
     return episodes, timing
 
 

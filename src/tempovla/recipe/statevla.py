@@ -172,7 +172,7 @@ def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: Trans
     """
     folder = Path(checkpoint)
     if not folder.exists():
-        there = sorted(path.name for path in folder.parent.glob("checkpoint_*"))
+        there = sorted(path.name for path in folder.parent.glob("checkpoint_*") if path.exists())
         remedy = f"give one of {', '.join(there)}" if there else "train phase 1 first, or give --phase1_checkpoint"
         raise ValueError(f"{folder}: no phase 1 checkpoint; {remedy}")
     bundle = Bundle.load(folder)

@@ -8,19 +8,27 @@ from pathlib import Path
 
 from tempovla.report.run import BaselineName, Rate, Results, TaskResult, plain_mean, read_results_file
 
+_WHOSE = {"blind": "blind policy", "wrong_instruction": "policy with the wrong instruction"}
 
-def with_baselines(results: Results, baselines: Mapping[BaselineName, Path]) -> Results:
+
+def with_baselines(results: Results, baselines: Mapping[BaselineName, Path], own: Path | None = None) -> Results:
     """The results with the rates of other evaluations of the same tasks as baselines, over any that they held.
 
     Args:
         results: of the policy.
         baselines: by name, the folder of an evaluation or its results.json.
+        own: the results.json of the policy, which is a baseline of nothing.
 
     Raises:
-        ValueError: naming the file, if it is no results.json, is of other tasks, or tells as wrong what is right.
+        ValueError: naming the file, if it is no results.json, is the policy's own, is of other tasks, or tells as wrong
+            what is right.
     """
     for name, path in baselines.items():
         file = path if path.suffix == ".json" and not path.is_dir() else path / "results.json"
+        if file.exists() and own is not None and own.exists() and file.samefile(own):
+            raise ValueError(
+                f"--{name} {path} is the evaluation that the report is about; give that of the {_WHOSE[name]}"
+            )
         results = _with_baseline(results, name, read_results_file(file), file)
     return results
 

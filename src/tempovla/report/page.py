@@ -42,10 +42,10 @@ def write_report(
         title: the heading, in place of that in results.json.
 
     Raises:
-        ValueError: if results.json is missing, or a file that is there is broken, a baseline is of other tasks, or a
-            folder of curves has none; naming file, key and remedy.
+        ValueError: if results.json is missing, or a file that is there is broken, a baseline is of other tasks or the
+            run itself, or a folder of curves has none; naming file, key and remedy.
     """
-    results = with_baselines(read_results(Path(run_dir)), baselines or {})
+    results = with_baselines(read_results(Path(run_dir)), baselines or {}, Path(run_dir) / "results.json")
     page = render(Path(run_dir), results if title is None else replace(results, title=title), curves)
     return write_page(page, Path(out))
 

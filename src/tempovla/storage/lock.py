@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from tempovla.storage.problems import problems_of
+from tempovla.storage.problems import NotWrittenError, problems_of
 from tempovla.storage.strays import LOCK_NAME
 
 LOGGER = logging.getLogger(__name__)
@@ -104,11 +104,35 @@ def holding(target: Path, doing: str, *, remedy: str, error: type[ValueError] = 
 
     Raises:
         ValueError: as `error`, if somebody else writes it now.
-        NotWrittenError: if its folder cannot be written.
+        NotWrittenError: if its folder cannot be written, or it is a device or a pipe, beside which no lock belongs.
     """
     place = Path(os.path.realpath(target))
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        raise NotWrittenError(target, OSError("is a device or a pipe, not a file"))
     with Lock(place.with_name(f".{place.name}.lock"), target, doing, remedy=remedy, error=error):
         yield
+
+
+def check_free(path: Path, place: Path, *, remedy: str) -> None:
+    """Refuse a place that somebody writes to now, without writing anything there.
+
+    Args:
+        path: the file of the lock, which need not exist.
+        place: what is locked, for the message.
+        remedy: what to do about it.
+
+    Raises:
+        ValueError: naming who holds the lock.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # nobody has made it; whoever makes it will tell what is wrong with the disk
+        return
+    try:
+        if try_lock(descriptor) is False:
+            raise ValueError(f"{place}: {_owner(descriptor)} there now; {remedy}")
+    finally:
+        unlock(descriptor)
 
 
 def try_lock(descriptor: int) -> bool | None:

@@ -21,6 +21,7 @@ from tempovla.storage.strays import is_empty
 from tempovla.storage.tensors import save_tensors
 from tempovla.storage.whole import new_folder
 from tempovla.timeline.assets import Assets, read_assets, write_assets
+from tempovla.timeline.bundle_path import check_path
 from tempovla.timeline.task import Embodiment
 from tempovla.timeline.tensors import read_tensors
 from tempovla.timeline.window import Window
@@ -125,6 +126,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     """
     if Path(folder).is_file():
         raise ValueError(f"{folder}: a file; give the folder that training saved")
+    check_path(folder)
     path = Path(folder) / "bundle.json"
     meta = read_json(path, remedy="give the folder that training saved")
     if meta.get("format_version") != FORMAT_VERSION:

@@ -6,6 +6,7 @@ resuming needs). Nothing in it can execute code.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -21,15 +22,15 @@ from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.storage.lock import Lock
 from tempovla.storage.paths import written_in
 from tempovla.storage.problems import problems_of
-from tempovla.storage.strays import LOCK_NAME
+from tempovla.storage.strays import LOCK_NAME, is_empty
 from tempovla.storage.tensors import save_tensors
 from tempovla.storage.whole import new_folder, new_link, remove_leftovers, restore
 from tempovla.timeline import Bundle
+from tempovla.timeline.bundle_path import LATEST, check_path
 from tempovla.timeline.tensors import read_tensors
 from tempovla.train.record import REMEDY, check_record
 
 FORMAT_VERSION = 1
-LATEST, BEST = "checkpoint_latest", "checkpoint_best"
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,7 @@ class Checkpoint:
             ValueError: naming the file and the remedy, if it is missing, truncated or of another format, or a value of
                 it is of another type than it has to be, or out of range.
         """
-        if Path(folder).is_symlink() and not Path(folder).exists():
-            raise ValueError(
-                f"{folder}: points to a checkpoint that is not there, as its saving was cut off or it was removed; "
-                "resume from another one in checkpoints/ if there is one, or start the run anew without --checkpoint"
-            )
+        check_path(folder)
         path = Path(folder).resolve() / "trainer.json"
         record = read_json(path, remedy=REMEDY)
         if record.get("format_version") != FORMAT_VERSION:
@@ -97,6 +94,7 @@ class CheckpointFolder:
             raise ValueError(f"output directory {str(run_dir)!r} holds a zero byte, which no path has; choose another")
         self.run_dir = Path(run_dir)
         self.folder = self.run_dir / "checkpoints"
+        self.lock_path = self.folder / LOCK_NAME
         self.keep_every = keep_every
         self._lock: Lock | None = None
         self._proved_step = -1
@@ -132,15 +130,16 @@ class CheckpointFolder:
 
         Raises:
             ValueError: if another process, or another run in this one, holds it, or if it holds a run that `resume` is
-                not of, or something of another kind where a checkpoint would be, or if it is a link to elsewhere.
+                not of, or if it or a checkpoint is a link to elsewhere.
             NotWrittenError: if nothing can be written there.
         """
         written_in(self.run_dir, self.folder)
         remedy = "let it end, or choose another folder"
-        self._lock = Lock(self.folder / LOCK_NAME, self.run_dir, "trains", remedy=remedy)
+        self._lock = Lock(self.lock_path, self.run_dir, "trains", remedy=remedy)
         try:
             self.clean()
-            self._check_names()
+            for path in sorted(self.folder.glob("step_*")):
+                written_in(self.run_dir, path)
             if (steps := self.steps()) and not (resume is not None and self.is_own(resume)):
                 raise ValueError(
                     f"{self.run_dir}: holds a run with checkpoints up to step {max(steps)}; "
@@ -176,13 +175,6 @@ class CheckpointFolder:
         found = [(re.fullmatch(r"step_(\d+)", path.name), path) for path in sorted(self.folder.glob("step_*"))]
         return {int(match[1]): path for match, path in found if match and _is_checkpoint(path)}
 
-    def _check_names(self) -> None:
-        """Refuse what is no checkpoint where one would be written."""
-        for path in sorted(self.folder.glob("step_*")):
-            if re.fullmatch(r"step_\d{8,}", path.name) and not _is_checkpoint(path):
-                raise ValueError(f"{path}: is not a checkpoint, though it has the name of one; move it elsewhere")
-            written_in(self.run_dir, path)
-
     def is_own(self, checkpoint: str | Path) -> bool:
         """Whether a checkpoint is of this run: one of its folders, a link to one, or the copy that a link became."""
         parent = Path(checkpoint).resolve().parent
@@ -204,10 +196,17 @@ class CheckpointFolder:
             is_last: whether no step follows that could prove it; else the good one before it stays until then.
 
         Raises:
+            ValueError: if something of another kind has the name of this checkpoint.
             NotWrittenError: if the disk does not take it; what was saved before is untouched.
         """
         target = self.folder / f"step_{train_step:08d}"
         latest = self.run_dir / LATEST
+        if os.path.lexists(target) and not _is_checkpoint(target) and not (target.is_dir() and is_empty(target)):
+            then = f"resume from {latest}" if latest.exists() else "start again"
+            raise ValueError(
+                f"{target}: is not a checkpoint, though it has the name of one, so that the checkpoint of step "
+                f"{train_step} was not written; move it elsewhere, and {then}"
+            )
         then = f"and resume from {latest}" if latest.exists() else "and start again"
         with problems_of(target, what="checkpoint not written", then=then):
             if not latest.exists():
@@ -237,7 +236,5 @@ class CheckpointFolder:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    """Whether a folder is one that `save` wrote, whatever of it a copy left out; an empty one holds nothing to keep."""
-    return path.is_dir() and (
-        (path / "bundle.json").exists() or (path / "trainer.json").exists() or not any(path.iterdir())
-    )
+    """Whether a folder is one that `save` wrote, whatever of it a copy left out."""
+    return (path / "bundle.json").exists() or (path / "trainer.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from types import FrameType, TracebackType
 
 EXIT_CODE = 130
@@ -10,10 +11,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingInterrupted(SystemExit):
-    """The run was asked to stop, and has saved a checkpoint; uncaught, it ends the process with code 130."""
+    """The run was asked to stop, and has saved a checkpoint; uncaught, it ends the process with code 130.
 
-    def __init__(self) -> None:
+    Args:
+        checkpoint: what the run can go on from.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
         super().__init__(EXIT_CODE)
+        self.checkpoint = checkpoint
 
 
 class StopRequest:

@@ -64,7 +64,7 @@ def check_resumable(
         ValueError: naming the first difference.
     """
     before, now = dict(_flatten(_without_changes(saved))), dict(_flatten(current))
-    for key in sorted([*now, *before], key=lambda key: STATISTIC.match(key) is not None):  # settings first
+    for key in sorted([*now, *before], key=_rank):
         if before.get(key, _ABSENT) != now.get(key, _ABSENT):
             raise ValueError(
                 f"{where}: {key} was {before.get(key, _ABSENT)!r}, and is {now.get(key, _ABSENT)!r} now; "
@@ -107,6 +107,13 @@ def learning_rates(where: str, record: Mapping[str, Any], now: float) -> list[di
 def _without_changes(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity without the settings that may differ; a version that allowed less has saved them."""
     return without_entries(identity, [f"training.{name}" for name in RESUMABLE_CHANGES])
+
+
+def _rank(key: str) -> int:
+    """Which differences to name before others: what a user sets before what follows from it, and statistics last."""
+    if key in ("phase", "processes") or key.startswith("training."):
+        return 0
+    return 2 if STATISTIC.match(key) else 1
 
 
 def _remedy(key: str) -> str:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from tempovla.objective import Objective
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle, TimelineSample
+from tempovla.timeline.bundle_path import BEST, LATEST
 from tempovla.train import distributed
 from tempovla.train.backward import LossGraph, backward
 from tempovla.train.calendar import Calendar
-from tempovla.train.checkpoint import BEST, LATEST, Checkpoint, CheckpointFolder
+from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.cost import cpu_seconds
 from tempovla.train.data_history import DataHistory, without_data
@@ -248,8 +249,8 @@ class Trainer:
                     self._after_step(log, validation, stopping)
                     if stopping:
                         latest = self.run_dir / LATEST
-                        LOGGER.warning("stopped at step %d; go on with --checkpoint %s", self.train_step, latest)
-                        raise TrainingInterrupted
+                        LOGGER.warning("stopped at step %d, which is saved as %s", self.train_step, latest)
+                        raise TrainingInterrupted(latest)
                 if self.train_step < self.total_steps:
                     LOGGER.info(
                         "%s: ended at step %d of %d, %d validations after the lowest loss",

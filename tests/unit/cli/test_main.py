@@ -6,11 +6,14 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tempovla.cli import main as cli
+from tempovla.recipe.demo import Demo
 from tempovla.train.finite import DivergedError
+from tempovla.train.interrupt import TrainingInterrupted
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -73,6 +76,19 @@ def test_ctrl_c_ends_in_one_line_with_code_130(monkeypatch, tempovla):
     monkeypatch.setattr(cli, "run_command", stop)
     answer = tempovla("report", "x")
     assert (answer.code, answer.out, answer.err) == (130, "", "tempovla: interrupted\n")
+
+
+def test_ctrl_c_tells_how_a_training_goes_on_and_how_a_demo_does(monkeypatch, tempovla, tmp_path):
+    def stop(*_: object) -> int:
+        raise TrainingInterrupted(Path("run/checkpoint_latest"))
+
+    monkeypatch.setattr(cli, "run_command", stop)
+    answer = tempovla("train", "vla")
+    assert (answer.code, answer.err) == (130, "tempovla: interrupted; go on with --checkpoint run/checkpoint_latest\n")
+    monkeypatch.undo()
+    monkeypatch.setattr(Demo, "run", stop)
+    answer = tempovla("demo", "--out", tmp_path)
+    assert (answer.code, answer.err) == (130, "tempovla: interrupted; the same command goes on from here\n")
 
 
 def test_a_missing_extra_is_named(monkeypatch, fails):

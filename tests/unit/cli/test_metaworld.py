@@ -84,7 +84,7 @@ def test_a_folder_with_something_else_is_no_demo(tmp_path, fails):
     assert "choose another folder" in fails("demo", "--out", tmp_path)
     (tmp_path / "demo.json").write_text("{}")
     (tmp_path / "dataset" / "data").mkdir(parents=True)  # without a demonstration, other settings would do no harm
-    assert "holds a demo with other settings" in fails("demo", "--out", tmp_path)
+    assert "holds a demo that was begun with --tasks unknown" in fails("demo", "--out", tmp_path)
 
 
 @pytest.mark.slow

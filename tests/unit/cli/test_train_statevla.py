@@ -26,7 +26,9 @@ from tempovla.recipe.statevla_config import (
     StateVLATraining,
     TransformConfig,
 )
+from tempovla.storage.lock import FolderLock
 from tempovla.timeline import Bundle
+from tempovla.train.checkpoint import CheckpointFolder
 from tempovla.train.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -326,6 +328,24 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, tempovla, fails, smal
     weights.write_bytes(weights.read_bytes()[:1000])
     assert f"{weights}: not readable" in fails(*other)
     assert "no such file" in fails(*train, "--out", out, "--checkpoint", tmp_path)
+
+
+def test_a_folder_in_which_somebody_trains_is_told_before_the_dataset_is_opened(tmp_path, fails):
+    train = ["train", "statevla", "--data.data_directory", tmp_path / "absent", "--out", tmp_path / "run"]
+    remedy = "there now; let it end, or choose another folder with --out"
+    with FolderLock(tmp_path / "run", "trains", remedy=""):
+        said = fails(*train)
+    assert said.startswith(f"{tmp_path / 'run'}: this process trains")
+    assert said.endswith(remedy)
+    for phase in PHASE_NAMES.values():
+        checkpoints = CheckpointFolder(tmp_path / "run" / phase)
+        checkpoints.hold()
+        said = fails(*train)
+        assert said.startswith(f"{tmp_path / 'run' / phase}: this process trains")
+        assert said.endswith(remedy)
+        checkpoints.release()
+    assert "absent" in fails(*train)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_phase_1_checkpoint_that_would_not_be_used_is_refused_before_anything_is_read(tmp_path, fails):

@@ -136,6 +136,11 @@ def test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
         LiberoHdf5Writer(tmp_path)
     with pytest.raises(DatasetError, match=r'recorded with {"rendering": "fast"}, not {"rendering": "exact"}'):
         LiberoHdf5Writer(tmp_path, recording={"rendering": "exact"}, resume=True)
+    with h5py.File(tmp_path / "deep_demo.hdf5", "w") as file:
+        file.create_group("data").attrs["env_args"] = "[" * 20_000
+    with pytest.raises(DatasetError, match=r"deep_demo\.hdf5: not written here \(env_args is not readable .* deep\)"):
+        LiberoHdf5Writer(tmp_path, recording={"rendering": "fast"}, resume=True)
+    (tmp_path / "deep_demo.hdf5").unlink()
     (tmp_path / "foreign_demo.hdf5").write_bytes(b"something else")
     with pytest.raises(DatasetError, match=r"foreign_demo\.hdf5: not written here"):
         LiberoHdf5Writer(tmp_path, recording={"rendering": "fast"}, resume=True)

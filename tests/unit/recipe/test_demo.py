@@ -86,8 +86,11 @@ def test_a_folder_belongs_to_one_demo(tmp_path):
     Demo(DemoConfig(seed=1), tmp_path)  # the other has left nothing yet
     (tmp_path / "dataset" / "data").mkdir(parents=True)
     Demo(DemoConfig(seed=1), tmp_path)
-    with pytest.raises(ValueError, match="holds a demo with other settings"):
+    told = r"begun with --seed 1 \(.*demo.json\), not --seed 2; give --seed 1 to go on with it, or another folder with"
+    with pytest.raises(ValueError, match=told):
         Demo(DemoConfig(seed=2), tmp_path)
+    with pytest.raises(ValueError, match=r"begun with --tasks button-press-.*,push-v3 .*, not --tasks push-v3; give"):
+        Demo(DemoConfig(tasks=("push-v3",), seed=1), tmp_path)
 
 
 @pytest.mark.parametrize(

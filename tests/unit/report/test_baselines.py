@@ -67,6 +67,16 @@ def test_an_evaluation_that_was_told_the_right_words_is_no_wrong_instruction(tmp
         with_baselines(policy, {"wrong_instruction": right})
 
 
+@pytest.mark.parametrize("name", ["blind", "wrong_instruction"])
+def test_the_run_itself_is_no_baseline_of_it(tmp_path, policy, name):
+    (tmp_path / "link").symlink_to("eval")
+    for path in (tmp_path / "eval", tmp_path / "eval/results.json", tmp_path / "link"):
+        with pytest.raises(
+            ValueError, match=rf"^--{name} {path} is the evaluation that the report is about; give that"
+        ):
+            with_baselines(policy, {name: path}, tmp_path / "eval/results.json")
+
+
 def test_what_is_no_results_json_is_refused(tmp_path, policy):
     with pytest.raises(ValueError, match=r"absent.json does not exist"):
         with_baselines(policy, {"blind": tmp_path / "absent.json"})

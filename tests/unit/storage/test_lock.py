@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tempovla.storage.lock import Lock, holding
+from tempovla.storage.lock import Lock, check_free, holding
+from tempovla.storage.problems import NotWrittenError
 
 HOLD = """
 import sys, time
@@ -114,6 +115,30 @@ def test_a_target_is_held_by_a_hidden_file_beside_it(tmp_path: Path) -> None:
         ):
             pass
     assert not target.parent.exists()
+
+
+def test_a_device_or_a_pipe_is_refused_and_no_lock_is_put_beside_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(
+            NotWrittenError, match=r"pipe: not written \(is a device or a pipe, not a file\); choose another"
+        ),
+        holding(tmp_path / "pipe", "evaluates", remedy="wait"),
+    ):
+        pass
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_whether_a_place_is_free_is_told_without_writing_there(tmp_path: Path) -> None:
+    path = tmp_path / "run" / ".lock"
+    check_free(path, tmp_path, remedy="wait")
+    assert os.listdir(tmp_path) == []
+    with held(path), pytest.raises(ValueError, match=rf"^{tmp_path}: this process trains .* there now; wait$"):
+        check_free(path, tmp_path, remedy="wait")
+    path.parent.mkdir()
+    path.write_text('{"process": 1}')  # of a dead owner
+    check_free(path, tmp_path, remedy="wait")
+    assert path.read_text() == '{"process": 1}'
 
 
 @pytest.mark.parametrize("name", [".lock", ".rep.html.lock"])

@@ -202,10 +202,33 @@ def test_what_is_no_checkpoint_is_never_removed(tmp_path):
     assert all((folder.folder / name).read_text() == "mine" for name in kept)
 
 
-def test_what_has_the_name_of_a_checkpoint_and_is_none_is_refused_before_training(tmp_path):
+@pytest.mark.parametrize("is_file", [True, False])
+def test_what_has_the_name_of_a_checkpoint_and_is_none_stops_that_step_alone(tmp_path, is_file):
     mine = tmp_path / "checkpoints/step_00000007"
-    mine.mkdir(parents=True)
-    (mine / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=rf"^{mine}: is not a checkpoint, though it has the name of one; move it"):
-        CheckpointFolder(tmp_path).hold()
-    assert (mine / "notes.txt").read_text() == "mine"
+    mine.parent.mkdir(parents=True)
+    notes = mine if is_file else mine / "notes.txt"
+    notes.parent.mkdir(exist_ok=True)
+    notes.write_text("mine")
+    folder = CheckpointFolder(tmp_path)
+    folder.hold()
+    assert folder.steps() == {}
+    save(folder, 3)
+    with pytest.raises(
+        ValueError, match=rf"^{mine}: is not a checkpoint, .* step 7 was not written; move it elsewhere"
+    ):
+        save(folder, 7)
+    save(folder, 8)
+    folder.release()
+    assert list(folder.steps()) == [8]
+    assert notes.read_text() == "mine"
+
+
+def test_an_empty_folder_with_the_name_of_a_checkpoint_is_nothing_to_resume_from(tmp_path):
+    empty = tmp_path / "checkpoints/step_00000007"
+    empty.mkdir(parents=True)
+    folder = CheckpointFolder(tmp_path)
+    folder.hold()
+    assert folder.steps() == {}
+    assert save(folder, 7) == empty
+    folder.release()
+    assert Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"] == 7

@@ -72,7 +72,7 @@ def test_an_interrupted_run_saves_exits_with_130_and_can_go_on(tmp_path, nursery
     codes, said = nursery.wait()
     assert codes == [130], said
     stopped = Checkpoint.load(tmp_path / "checkpoint_latest").record["train_step"]
-    assert f"stopped at step {stopped}; go on with --checkpoint {tmp_path}/checkpoint_latest" in said
+    assert f"stopped at step {stopped}, which is saved as {tmp_path}/checkpoint_latest" in said
     assert read_metrics(tmp_path)[-1]["train_step"] == stopped
     train(tmp_path, STEPS, tmp_path / "checkpoint_latest")
     train(tmp_path / "whole", STEPS)

@@ -51,6 +51,10 @@ def checkpoint(tmp_path) -> Path:
         ({"policy": MislabelledPolicy(code_dim=16)}, r"weight 'slow_weight' was \(8, 6\), and is \(16, 6\) now"),
         ({"policy": RetransformedPolicy()}, "transform.steps.0.offset was 'absent', and is 1.0 now"),
         ({"stream": ToyStream(samples=28)}, "samples_per_epoch was 24, and is 28 now"),
+        (
+            {"config": replace(CONFIG, batch_size=32), "stream": ToyStream(batch_size=12)},
+            "training.batch_size was 64, and is 32 now",
+        ),
         ({"phase": "action"}, "phase was 'train', and is 'action' now"),
     ],
 )
@@ -93,7 +97,9 @@ def test_other_statistics_are_refused_with_the_option_that_takes_them(tmp_path):
 
 def test_a_link_to_a_checkpoint_that_was_never_finished_says_to_start_anew(tmp_path):
     (tmp_path / "checkpoint_latest").symlink_to("checkpoints/step_00000002")
-    with pytest.raises(ValueError, match=r"checkpoint_latest: points to .* or start the run anew without --checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint_latest: is a link to .*, or start the run anew without --checkpoint"
+    ):
         run(tmp_path, resume=tmp_path / "checkpoint_latest")
     assert run(tmp_path).train_step == 4
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tempovla.model.temporal.episode import Part
-from tempovla.storage.json_files import to_json_text
+from tempovla.storage.json_files import parse_json, to_json_text
 from tempovla.storage.tensors import disk_errors
 from tempovla.storage.whole import new_file
 
@@ -62,11 +61,11 @@ def read(path: Path) -> tuple[Sizes, list[Part], Part]:
         raise ValueError(f"{path}: there is no such file; give one that EpisodicMemory.save wrote")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
+            header = parse_json((file.metadata() or {})[HEADER], "the header is", remedy="save the memory anew")
             sizes, count = Sizes(**header["sizes"]), int(header["episodes"])
             parts = [{name: file.get_tensor(f"{index}.{name}") for name in PARTS} for index in range(count + 1)]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].partition("; ")[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: no file of EpisodicMemory.save ({reason}); save the memory anew") from None
     _check(path, sizes, parts)
     return sizes, parts[:-1], parts[-1]

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from tempovla.model.temporal import episode_file
 from tempovla.model.temporal.memory_buffer import EpisodicMemory
@@ -199,6 +200,9 @@ def test_files_of_others_are_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"no file of EpisodicMemory\.save") as told:
         EpisodicMemory.load(path)
     assert "\n" not in str(told.value)
+    save_file({"0.obs": np.zeros(1)}, path, {episode_file.HEADER: "[" * 100_000})
+    with pytest.raises(ValueError, match=r"\.save \(the header is not readable as JSON \(nested more than"):
+        EpisodicMemory.load(path)
     sizes = episode_file.Sizes(7, 2, 4, 10, 512)
     episode_file.write(path, sizes, [], memory._now.episodes[0].transitions())
     with pytest.raises(ValueError, match=r"0\.obs is float32 \(5, 6\)"):
