@@ -27,7 +27,8 @@ from pathlib import Path
 import torch
 
 from tempovla.timeline import Bundle
-from tempovla.train.checkpoint import LATEST, Checkpoint, CheckpointFolder
+from tempovla.timeline.bundle_path import LATEST
+from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.metrics import read_metrics
 from tempovla.train.trainer import fit

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from tests import libero_recordings
+from tests import conversions, libero_recordings
 from tests.recordings import episode, record
 from tests.toy import ACTION, EMBODIMENT, STATE, WINDOWS, LinearPolicy, ToyStream
 
@@ -41,6 +41,7 @@ from tempovla.recipe.outputs import Outputs
 from tempovla.recipe.stages import StageLog
 from tempovla.report.page import write_page
 from tempovla.report.video import encode_mp4
+from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.storage.json_files import write_json
 from tempovla.storage.lock import holding
@@ -239,6 +240,28 @@ def read_evaluation(folder: Path) -> Any:
     return [spec.seed for spec in EpisodeJournal(journal, {"seed": 1}).episodes]
 
 
+def record_rollouts(folder: Path, version: int) -> None:
+    """As an evaluation does that keeps its results and its recordings."""
+    with EpisodeJournal(folder / "results.partial.jsonl", {"seed": 1}) as journal:
+        earlier = list(journal.episodes.values())
+        with RolloutRecorder(folder / "recorded", LIBERO_PANDA, {"by": "tests"}, earlier) as recorder:
+            journal.keep_first(recorder.recorded)
+            for result in results():
+                if result.spec not in journal.episodes:
+                    journal.add(replace(result, recording=None))
+                    recorder.add(result)
+
+
+def read_recorded(folder: Path) -> Any:
+    if not (folder / "recorded" / "meta" / "info.json").exists():
+        return []
+    source = open_dataset(folder / "recorded")
+    if not len(source):
+        return []
+    source.check()
+    return [source.read(index, ACTION, range(4)).value.tobytes() for index in range(len(source))]
+
+
 def film(folder: Path, version: int) -> None:
     films.write_films(results(version)[:2], folder / "films", LIBERO_PANDA)
 
@@ -347,8 +370,15 @@ WRITERS = {
         needs=source_dataset,
         once=True,
     ),
+    "convert v2.1": Writer(
+        conversions.convert_v21, read_converted, grows=True, needs=conversions.v21_dataset, once=True
+    ),
+    "convert openvla": Writer(
+        conversions.convert_openvla, conversions.read_openvla, needs=conversions.published_openvla
+    ),
     "export": Writer(export, read_export),
     "evaluation": Writer(evaluate, read_evaluation, grows=True),
+    "recordings": Writer(record_rollouts, read_recorded, grows=True, spreads=True),
     "films": Writer(film, read_films),
     "film": Writer(shaded, lambda folder: shade(folder / "film.mp4") if (folder / "film.mp4").exists() else None),
     "report": Writer(lambda folder, v: write_page(f"<p>{v}", folder / "r" / "report.html"), content("r/report.html")),

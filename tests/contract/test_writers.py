@@ -86,7 +86,7 @@ def test_they_are_killed_at_many_moments(tmp_path: Path) -> None:
     for name, writer in WRITERS.items():
         folder = prepared(writer, tmp_path / name)
         points += len(chosen(len(changes(folder, partial(writer.write, folder, 2)))))
-    assert points >= 200
+    assert points >= 250
 
 
 def told_by(write: Callable[[], object], folder: Path, number: int, code: int) -> str | None:

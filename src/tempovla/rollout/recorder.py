@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.layout import Feature
 from tempovla.data.lerobot_meta import load_meta
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features, is_unwritten
 from tempovla.rollout.runner import EpisodeResult
@@ -69,19 +70,20 @@ class RolloutRecorder:
         assert result.recording is not None, "the episode was not recorded"
         steps = dict(result.recording)
         if self._writer is None:
-            body = self.embodiment
-            names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
-            features = infer_features(steps, names)
-            self._writer = DatasetWriter(
-                self.root,
-                features,
-                body.rate_hz,
-                robot_type=body.name,
-                recording=self.recording,
-                resume=self._goes_on,
-                held=self._lock,
-            )
+            names = {STATE_KEY: self.embodiment.state_names, ACTION_KEY: self.embodiment.action_names}
+            self._writer = self._opened(infer_features(steps, names))
         self._writer.add_episode(steps, result.instruction)
+
+    def _opened(self, features: Mapping[str, Feature]) -> DatasetWriter:
+        return DatasetWriter(
+            self.root,
+            features,
+            self.embodiment.rate_hz,
+            robot_type=self.embodiment.name,
+            recording=self.recording,
+            resume=self._goes_on,
+            held=self._lock,
+        )
 
     def close(self) -> None:
         """Finish the dataset, and let others write there.
@@ -90,6 +92,8 @@ class RolloutRecorder:
             DatasetError: if the disk does not take it; all episodes are safe.
         """
         try:
+            if self._writer is None and self.recorded:  # nothing was left to record, but perhaps to finish
+                self._writer = self._opened(load_meta(self.root).features)
             if self._writer is not None:
                 self._writer.close()
         finally:
