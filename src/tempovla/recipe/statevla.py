@@ -37,6 +37,7 @@ from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.storage.json_files import plain_json
 from tempovla.timeline import Bundle, EpisodeSource, training_windows, window_ends
 from tempovla.timeline.bundle import read_meta
+from tempovla.timeline.bundle_path import check_path
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
@@ -171,6 +172,7 @@ def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: Trans
         ValueError: if there is no such checkpoint, or it is of phase 2 or of another model.
     """
     folder = Path(checkpoint)
+    check_path(folder)
     if not folder.exists():
         there = sorted(path.name for path in folder.parent.glob("checkpoint_*") if path.exists())
         remedy = f"give one of {', '.join(there)}" if there else "train phase 1 first, or give --phase1_checkpoint"

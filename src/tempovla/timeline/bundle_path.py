@@ -20,10 +20,7 @@ def check_path(folder: str | Path) -> None:
     if os.path.exists(path):
         return
     if path.is_symlink():
-        raise ValueError(
-            f"{path}: is a link to {os.readlink(path)}, which is not there; {_instead(path)}, or start the run anew "
-            "without --checkpoint"
-        )
+        raise ValueError(f"{path}: is a link to {os.readlink(path)}, which is not there; {_instead(path)}")
     latest = path.with_name(LATEST)
     if path.name == BEST and latest.exists():
         raise ValueError(
@@ -39,4 +36,6 @@ def _instead(link: Path) -> str:
     steps = {step: path for step, path in steps.items() if (path / "bundle.json").is_file()}
     if steps:
         return f"give {steps[max(steps)]}"
+    if there.is_dir():  # a kill came before the first one was written
+        return "start the run anew without --checkpoint, as it has no checkpoint"
     return "copy the run again with what its links lead to (`cp -rL`)"

@@ -96,9 +96,10 @@ def test_other_statistics_are_refused_with_the_option_that_takes_them(tmp_path):
 
 
 def test_a_link_to_a_checkpoint_that_was_never_finished_says_to_start_anew(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoint_latest").symlink_to("checkpoints/step_00000002")
     with pytest.raises(
-        ValueError, match=r"checkpoint_latest: is a link to .*, or start the run anew without --checkpoint"
+        ValueError, match=r"checkpoint_latest: is a link to .*; start the run anew without --checkpoint"
     ):
         run(tmp_path, resume=tmp_path / "checkpoint_latest")
     assert run(tmp_path).train_step == 4
