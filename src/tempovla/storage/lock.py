@@ -213,7 +213,7 @@ def _owner(descriptor: int) -> str:
         words = json.loads(os.pread(descriptor, 4096, 0))
         process, host, doing = int(words["process"]), str(words["host"]), str(words["doing"])
         minutes = max(0.0, time.time() - float(words["since"])) / 60
-    except (ValueError, KeyError, TypeError):  # it has just been made
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # it has just been made, or is damaged
         return "another process writes"
     where = "" if host == socket.gethostname() else f" on {host}"
     age = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"

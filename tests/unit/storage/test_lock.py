@@ -67,6 +67,14 @@ def test_a_damaged_lock_file_of_a_dead_owner_is_no_obstacle(tmp_path: Path) -> N
     held(tmp_path / ".lock").release()
 
 
+@pytest.mark.parametrize("text", ["", "[" * 5000, "[]", '{"process": 1e999, "host": "", "doing": "", "since": 0}'])
+def test_what_a_held_locks_file_says_in_no_words_is_told_without_a_name(tmp_path: Path, text: str) -> None:
+    with held(tmp_path / ".lock"):
+        (tmp_path / ".lock").write_text(text)
+        with pytest.raises(ValueError, match=r"^data: another process writes there now; let it end$"):
+            held(tmp_path / ".lock")
+
+
 def test_a_forked_child_does_not_hold_on_to_what_its_dead_parent_held(tmp_path: Path) -> None:
     forks = HOLD.replace("time.sleep", "import os; child = os.fork(); os.write(1, b'%d\\n' % child); time.sleep")
     command = [sys.executable, "-c", forks, str(tmp_path / ".lock")]
