@@ -1,13 +1,15 @@
-"""StateVLA on LIBERO-Object, small, as a user runs it: collect, both phases, offline and simulated evaluation."""
+"""StateVLA on LIBERO-Object, small, as a user runs it: collect, both phases, offline and simulated evaluation.
+
+All in one process, for simulators of their own processes are what the tests of the commands start.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.in_process import simulators_in_process
 from tests.unit.cli.conftest import logging_as_before  # noqa: F401  commands configure it
 
 from tempovla.cli.main import main
@@ -15,47 +17,40 @@ from tempovla.cli.main import main
 pytestmark = [pytest.mark.slow, pytest.mark.sim]
 
 TASKS = ("pick_up_the_butter_and_place_it_in_the_basket", "pick_up_the_milk_and_place_it_in_the_basket")
-TIMEOUT_S = 1200
 SMALL = {
-    "model.image_size": 64,
+    "model.image_size": 32,
     "model.embed_dim": 32,
     "model.encoder_depth": 2,
     "model.state_dim": 32,
     "model.policy_layers": 1,
     "model.policy_embed_dim": 32,
     "batch_size": 8,
-    "training.phase1.train_steps": 6,
-    "training.phase2.train_steps": 6,
+    "training.phase1.train_steps": 4,
+    "training.phase2.train_steps": 4,
     "training.num_threads": 1,
 }
 
 
 @pytest.fixture
 def tempovla(libero_assets, tmp_path, monkeypatch, capsys):
-    """Run a command in a folder of its own, and give back its standard output; by default in this process."""
+    """Run a command in a folder of its own, and give back its standard output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEMPOVLA_LIBERO_ASSETS", str(libero_assets))
 
-    def run(*words: object, apart: bool = False) -> str:
-        if apart:
-            command = [sys.executable, "-m", "tempovla.cli", *map(str, words)]
-            pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-            done = subprocess.run(command, timeout=TIMEOUT_S, **pipes)
-            assert done.returncode == 0, done.stderr
-            return done.stdout
+    def run(*words: object) -> str:
         code = main([str(word) for word in words])
         captured = capsys.readouterr()
         assert code == 0, captured.err
         return captured.out
 
-    return run
+    with simulators_in_process():
+        yield run
 
 
 def test_from_demonstrations_to_success_rates_by_the_command_line(tempovla, tmp_path):
     tempovla(
         *("collect", "libero", "--suite", "libero_object", "--tasks", ",".join(TASKS), "--episodes-per-task", 1),
-        *("--image-size", 64, "--rendering", "fast", "--seed", 1, "--workers", 2, "--out", "data"),
-        apart=True,
+        *("--image-size", 32, "--rendering", "fast", "--seed", 1, "--workers", 1, "--out", "data"),
     )
     assert sorted(path.name for path in (tmp_path / "data" / "hdf5").glob("*.hdf5")) == [
         f"{task}_demo.hdf5" for task in TASKS
@@ -75,7 +70,7 @@ def test_from_demonstrations_to_success_rates_by_the_command_line(tempovla, tmp_
     assert set(offline["dimensions"]) == {"x", "y", "z", "rx", "ry", "rz", "gripper"}
 
     evaluate = ("eval", "libero", "--checkpoint", checkpoint, "--suite", "libero_object", "--tasks", ",".join(TASKS))
-    tempovla(*evaluate, "--trials", 1, "--workers", 1, "--max_steps", 24, "--json", "a.json")
+    tempovla(*evaluate, "--trials", 1, "--workers", 1, "--max_steps", 12, "--json", "a.json")
     results = json.loads((tmp_path / "a.json").read_text())
     assert [trial["init_state"] for trial in results["episodes"]] == [0, 0]
     for block in results["tasks"].values():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.in_process import simulators_in_process
 from tests.toy_simulator import LineConfig
 
 pytestmark = pytest.mark.sim
@@ -11,8 +12,8 @@ pytestmark = pytest.mark.sim
 pytest.importorskip("metaworld")
 
 from tempovla.env.collect import CollectConfig, Demonstration, attempt_episodes, collect_episodes  # noqa: E402
-from tempovla.env.expert import ActionNoise  # noqa: E402
 from tempovla.env.metaworld import MetaWorldConfig  # noqa: E402
+from tempovla.env.seeding import episode_seed  # noqa: E402
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY  # noqa: E402
 
 SMALL = MetaWorldConfig(image_size=16, supersample=1, cameras=("corner2",), max_steps=150)
@@ -48,7 +49,8 @@ def test_steps_hold_observations_and_the_experts_binary_gripper_actions(demonstr
 
 
 def test_another_number_of_workers_gives_the_same(demonstrations: list[Demonstration]) -> None:
-    again = list(collect_episodes(TASKS, 2, seed=1, workers=1, env_config=SMALL))
+    with simulators_in_process():
+        again = list(collect_episodes(TASKS, 2, seed=1, workers=1, env_config=SMALL))
     for first, second in zip(again, demonstrations, strict=True):
         assert (first.seed, first.attempts) == (second.seed, second.attempts)
         np.testing.assert_equal(first.steps, second.steps)
@@ -77,13 +79,14 @@ def test_an_iterator_that_is_closed_early_ends_its_workers() -> None:
 
 
 def test_failed_attempts_are_counted_and_endless_failure_is_an_error() -> None:
-    noisy = CollectConfig(noise=ActionNoise(max_sigma=1.0), max_attempts=20)
-    found = list(collect_episodes(["push-v3"], 3, seed=0, workers=1, env_config=BLIND, config=noisy))
+    """On the line, where the start decides whether five steps are enough, and one is never."""
+    found = list(collect_episodes(["right"], 3, seed=0, workers=1, env_config=LineConfig(max_steps=5)))
     assert max(demonstration.attempts for demonstration in found) > 1
-    hopeless = MetaWorldConfig(render=False, max_steps=5)
-    thrice = CollectConfig(max_attempts=3)
-    with pytest.raises(ValueError, match=r"expert of push-v3 failed 3 times in a row; lower noise\.max_sigma"):
-        list(collect_episodes(["push-v3"], 1, seed=0, workers=1, env_config=hopeless, config=thrice))
+    tried = [episode_seed("collect", 0, "right", episode, found[episode].attempts - 1) for episode in range(3)]
+    assert [demonstration.seed for demonstration in found] == tried
+    hopeless, thrice = LineConfig(max_steps=1), CollectConfig(max_attempts=3)
+    with pytest.raises(ValueError, match=r"expert of right failed 3 times in a row; lower noise\.max_sigma"):
+        list(collect_episodes(["right"], 1, seed=0, workers=1, env_config=hopeless, config=thrice))
 
 
 def test_a_task_named_twice_is_refused_instead_of_demonstrated_twice_alike() -> None:

@@ -44,8 +44,12 @@ def test_flat_and_tall_objects_end_in_the_basket_within_130_steps(env: LiberoEnv
 
 
 @pytest.mark.slow
-def test_disturbed_attempts_succeed_on_every_task_but_for_one_in_five_at_most(env: LiberoEnv) -> None:
-    unsolved = [task for task in task_names("libero_object") if not attempt(env, task, seed=0)]
+def test_disturbed_attempts_succeed_on_every_task_but_for_one_in_five_at_most(
+    env: LiberoEnv, episode: ExpertEpisode
+) -> None:
+    """Of the tall object's task, the other tests have an attempt already."""
+    others = [task for task in task_names("libero_object") if task != TALL]
+    unsolved = [task for task in others if not attempt(env, task, seed=0)] + [TALL] * (not episode.success)
     assert len(unsolved) <= 2, unsolved
     still_unsolved = [task for task in unsolved if not attempt(env, task, seed=1)]
     assert not still_unsolved
@@ -53,7 +57,7 @@ def test_disturbed_attempts_succeed_on_every_task_but_for_one_in_five_at_most(en
 
 def attempt(env: LiberoEnv, task: str, seed: int) -> bool:
     """Whether a disturbed attempt succeeds."""
-    return rollout_expert(env, seed, task=task, noise=NOISE).success
+    return rollout_expert(env, seed, task=task, noise=NOISE, steps_after_success=0).success
 
 
 def test_actions_stay_inside_their_range_and_the_gripper_closes_and_opens_once(episode: ExpertEpisode) -> None:
@@ -94,16 +98,25 @@ def test_pushed_aside_the_hand_comes_back(env: LiberoEnv) -> None:
     assert wanted[1] < -0.2
 
 
-def test_replay_is_bit_for_bit_what_was_played(libero_assets: Path, env: LiberoEnv, episode: ExpertEpisode) -> None:
-    drawing = LiberoEnv(LiberoConfig(image_size=16, rendering="fast", terminate_on_success=False))
+def test_replay_is_bit_for_bit_what_was_played(libero_assets: Path, episode: ExpertEpisode) -> None:
+    """Drawn or not, whatever was played before: to the whole simulator's state, of which a policy sees a part."""
+    config = LiberoConfig(task=TALL, cameras=("agentview_rgb",), image_size=16, terminate_on_success=False)
+    drawing = StateTakingEnv(config)
     drawing.reset_state(seed=8)
+    for _ in range(5):
+        drawing.advance(np.full(7, 0.5))
     observations = replay(drawing, episode)
+    np.testing.assert_array_equal(drawing.taken, episode.simulator["states"])
     np.testing.assert_array_equal([observation[STATE_KEY] for observation in observations], episode.states)
     assert observations[0]["observation.images.agentview_rgb"].shape == (16, 16, 3)
-    env.reset_state(seed=episode.seed, task=episode.task)
-    for state, action in zip(episode.simulator["states"], episode.executed, strict=True):
-        np.testing.assert_array_equal(env.simulation.state, state)
-        env.advance(action)
+
+
+class StateTakingEnv(LiberoEnv):
+    """Takes the simulator's state down whenever it is looked at, and draws one picture in ten."""
+
+    def observe(self) -> dict[str, np.ndarray]:
+        self.taken = [*getattr(self, "taken", []), self.simulation.state]
+        return super().observe() if len(self.taken) % 10 == 1 else {STATE_KEY: self.state}
 
 
 def test_the_record_for_liberos_tools_names_the_hands_pose(env: LiberoEnv, episode: ExpertEpisode) -> None:

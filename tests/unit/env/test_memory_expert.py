@@ -1,5 +1,7 @@
 """Who knows the plan succeeds nearly always; who sees one frame succeeds by chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,10 +39,11 @@ def test_comes_down_a_cone() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", list(MEMORY_TASKS))
 def test_experts_succeed_disturbed_and_guesses_by_chance(task: str) -> None:
-    env = MemoryEnv(MemoryConfig(task=task, render=False, terminate_on_success=False))
+    short = MemoryConfig(task=task, render=False, cue_steps=2, delay_steps=2)  # nobody here needs to see or to wait
+    env = MemoryEnv(replace(short, terminate_on_success=False))
     solved = [rollout_expert(env, seed, noise=COLLECTED, binary_gripper=True).success for seed in range(20)]
     assert sum(solved) >= 19
-    env, count = MemoryEnv(MemoryConfig(task=task, render=False)), 60
+    env, count = MemoryEnv(short), 60
     chance = MEMORY_TASKS[task].chance
     lucky = sum(guess(env, task, seed) for seed in range(count))
     spread = np.sqrt(chance * (1 - chance) / count)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from tests.in_process import simulators_in_process
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.open import open_source
+from tempovla.env.collect import Demonstration, collect_episodes
 from tempovla.recipe import collect_libero as recipe
 from tempovla.recipe.collect_libero import LiberoCollectConfig, collect_libero, expert_results, measure_expert
 from tempovla.rollout.metrics import SuccessRate
@@ -76,10 +80,24 @@ def test_the_experts_figures_count_attempts_and_average_what_succeeded() -> None
 
 
 @pytest.fixture(scope="module")
-def collected(libero_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demonstrated() -> list[Demonstration]:
+    """What the collected episodes' writers were given."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def collected(libero_assets: Path, tmp_path_factory: pytest.TempPathFactory, demonstrated: list[Demonstration]) -> Path:
     """Two demonstrations, of a task each."""
+
+    def noted(*arguments: Any, **options: Any) -> Iterator[Demonstration]:
+        for demonstration in collect_episodes(*arguments, **options):
+            demonstrated.append(demonstration)
+            yield demonstration
+
     folder = tmp_path_factory.mktemp("libero")
-    collect_libero(folder, SMALL, workers=1)
+    with simulators_in_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "collect_episodes", noted)
+        collect_libero(folder, SMALL, workers=1)
     return folder
 
 
@@ -110,17 +128,21 @@ def test_both_formats_hold_the_same_episodes_and_liberos_tools_what_they_want(co
 @pytest.mark.sim
 @pytest.mark.slow
 def test_two_workers_and_a_kill_between_the_formats_change_nothing(
-    collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    collected: Path, demonstrated: list[Demonstration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The call that is killed is handed what the fixture's expert showed; the one that goes on simulates again."""
+
     def killed(*_: object) -> int:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
+        patch.setattr(recipe, "collect_episodes", lambda *_, **__: iter(demonstrated))
         patch.setattr(recipe.DatasetWriter, "add_episode", killed)
         with pytest.raises(KeyboardInterrupt):
             collect_libero(tmp_path, SMALL, workers=1)
     assert len(open_source(tmp_path / "hdf5")) == 1
-    results = collect_libero(tmp_path, SMALL, workers=2)
+    with simulators_in_process():
+        results = collect_libero(tmp_path, SMALL, workers=2)
     assert results == json.loads((collected / "collect.json").read_text())["expert"]
     for task in TASKS:
         name = f"hdf5/{task}_demo.hdf5"
@@ -135,7 +157,8 @@ def test_two_workers_and_a_kill_between_the_formats_change_nothing(
 @pytest.mark.slow
 def test_the_expert_is_measured_from_the_benchmarks_states_without_keeping_anything(libero_assets: Path) -> None:
     asked = replace(SMALL, tasks=TASKS[:1], episodes_per_task=2, noise=0.0, init_states="benchmark")
-    measured = measure_expert(asked, workers=1)
+    with simulators_in_process():
+        measured = measure_expert(asked, workers=1)
     assert measured["mean"]["success"] == 1
     assert measured["mean"]["episodes"] == 2
     assert 80 < measured["tasks"][TASKS[0]]["mean_steps"] < 130

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tests.in_process import simulators_in_process
 from tests.unit.rollout.scripted import ACTION, STATE, ScriptedPolicy
 
 from tempovla.timeline import ActionChunk
@@ -44,16 +46,18 @@ SPECS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def environments() -> Iterator[None]:
-    """Environments are used again by the next run, as starting their processes takes longer than the episodes."""
+    """Environments are used again by the next run, as making them takes longer than the episodes."""
     yield
     while OPEN:
         OPEN.popitem()[1].close()
 
 
 def opened(num_envs: int, workers: int = 1, config: MetaWorldConfig = BLIND) -> ShardedVectorEnv:
+    """Environments in several processes, or in this one where a single worker is asked for."""
     key = (num_envs, workers, config)
     if key not in OPEN:
-        OPEN[key] = ShardedVectorEnv(config, num_envs, workers)
+        with simulators_in_process() if workers == 1 else nullcontext():
+            OPEN[key] = ShardedVectorEnv(config, num_envs, workers)
     return OPEN[key]
 
 
@@ -236,7 +240,8 @@ def test_an_evaluation_is_the_same_episodes_for_everyone_and_counts_by_task():
     assert len({spec.seed for spec in specs}) == 4
     other = evaluation_specs(tasks, replace(config, seed=5))
     assert not {spec.seed for spec in specs} & {spec.seed for spec in other}
-    results = run_specs(ScriptedPolicy().controller(), specs, BLIND, config)
+    with simulators_in_process():
+        results = run_specs(ScriptedPolicy().controller(), specs, BLIND, config)
     assert [result.steps for result in results] == [8] * 4
     rates = success_rates(results)
     assert list(rates) == tasks
