@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tempovla.data.parquet import UNREADABLE
 from tempovla.storage.cache import cache_folder
 from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.storage.whole import write_text
@@ -126,15 +126,15 @@ def _numbers(path: Path) -> list[tuple[int, int]]:
     """Starts and lengths of the columns of numbers of a parquet file; none of one that is not readable as such."""
     try:
         meta = pq.read_metadata(path)
-    except (pa.ArrowException, OSError):
+        groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
+        chunks = [group.column(place) for group in groups for place in range(meta.num_columns)]
+        spans = [
+            (min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset))), chunk.total_compressed_size)
+            for chunk in chunks
+            if chunk.physical_type != "BYTE_ARRAY"
+        ]
+    except UNREADABLE:
         return []
-    spans = []
-    for group in range(meta.num_row_groups):
-        for column in range(meta.num_columns):
-            chunk = meta.row_group(group).column(column)
-            if chunk.physical_type != "BYTE_ARRAY":
-                start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)))
-                spans.append((start, chunk.total_compressed_size))
     if sum(length for _, length in spans) > NUMBER_BYTES:
         return [block for start, length in spans for block in _spread(start, start + length)]
     return spans

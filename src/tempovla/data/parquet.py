@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tempovla.data.errors import DatasetError
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem
 from tempovla.storage.paths import regular_file
 
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What Arrow raises at a damaged file; names that are no UTF-8 are the last."""
 MOST_DENSE = 100
 """How many bytes in memory one of a file may become."""
 _NOT_WORTH_A_LOOK_BYTES = 64 << 20
@@ -26,22 +29,28 @@ class MissingColumnError(DatasetError):
     """A file that lacks a column."""
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a file and read its footer.
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file and read its footer; what is read of it within the block, which reads nothing else, may be damaged.
 
     Raises:
-        DatasetError: if the file is missing or truncated.
+        DatasetError: if the file is missing, truncated or damaged.
     """
     try:
         if path.exists():
             regular_file(path, remedy="copy it again", error=DatasetError)
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
     except FileNotFoundError:
         raise DatasetError(f"{path}: missing, though the metadata refer to it; copy the dataset again") from None
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         if is_lfs_pointer(path):
             raise DatasetError(lfs_problem(path)) from None
         raise DatasetError(f"{path}: no complete parquet file ({first_line(error)}); copy it again") from None
+    with file:
+        try:
+            yield file
+        except UNREADABLE as error:
+            raise DatasetError(f"{path}: damaged parquet file ({first_line(error)}); copy it again") from None
 
 
 def read_columns(path: Path, columns: Sequence[str], row_groups: Sequence[int] | None = None) -> pa.Table:
@@ -54,10 +63,7 @@ def read_columns(path: Path, columns: Sequence[str], row_groups: Sequence[int] |
         _refuse_missing(path, file.schema_arrow, columns)
         groups = range(file.num_row_groups) if row_groups is None else row_groups
         _refuse_dense(path, file.metadata, columns, groups)
-        try:
-            return file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(path, error) from None
+        return file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -74,19 +80,16 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
             raise DatasetError(f"{path}: has {count:,} rows in {size:,} bytes, most of them equal; copy it again")
         rows: list[dict[str, Any]] = []
         taken = 0
-        try:
-            if count * _text_bytes(file.metadata) <= _NOT_WORTH_A_LOOK_BYTES:  # however often each text is repeated
-                return file.read(columns=list(columns), use_threads=False).to_pylist()
-            for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
-                taken += sum(_bytes_as_rows(column) for column in batch.columns)
-                if taken > _MOST_ROW_BYTES:
-                    raise DatasetError(
-                        f"{path}: more than {_MOST_ROW_BYTES:,} bytes of text in {len(rows)} rows; shorten it, or copy "
-                        "the file again"
-                    )
-                rows += batch.to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise _damaged(path, error) from None
+        if count * _text_bytes(file.metadata) <= _NOT_WORTH_A_LOOK_BYTES:  # however often each text is repeated
+            return file.read(columns=list(columns), use_threads=False).to_pylist()
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+            taken += sum(_bytes_as_rows(column) for column in batch.columns)
+            if taken > _MOST_ROW_BYTES:
+                raise DatasetError(
+                    f"{path}: more than {_MOST_ROW_BYTES:,} bytes of text in {len(rows)} rows; shorten it, or copy "
+                    "the file again"
+                )
+            rows += batch.to_pylist()
         return rows
 
 
@@ -134,10 +137,6 @@ def _refuse_dense(path: Path, footer: pq.FileMetaData, columns: Collection[str],
         raise DatasetError(f"{path}: {values:,} values in a file of {size:,} bytes, most of them equal; copy it again")
 
 
-def _damaged(path: Path, error: BaseException) -> DatasetError:
-    return DatasetError(f"{path}: damaged parquet file ({first_line(error)}); copy it again")
-
-
 def read_present(path: Path, columns: Collection[str]) -> dict[str, pa.ChunkedArray]:
     """Those of some columns that a file has, once each, by name; none where they cannot be read together.
 
@@ -150,7 +149,7 @@ def read_present(path: Path, columns: Collection[str]) -> dict[str, pa.ChunkedAr
         _refuse_dense(path, file.metadata, present, range(file.num_row_groups))
         try:
             table = file.read(columns=present, use_threads=False)
-        except (pa.ArrowException, OSError):  # whoever reads a damaged one is told so
+        except UNREADABLE:  # whoever reads a damaged one is told so
             return {}
     return {key: table.column(key) for key in present}
 

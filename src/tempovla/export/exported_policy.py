@@ -96,8 +96,9 @@ class ExportedPolicy:
             tensor = inputs[spec.name]
             if tuple(tensor.shape[1:]) != spec.shape or tensor.dtype != spec.torch_dtype:
                 raise ValueError(
-                    f"input {spec.name!r} is {tuple(tensor.shape)} {tensor.dtype}, but was exported as "
-                    f"(batch, {', '.join(map(str, spec.shape))}) {spec.dtype}; give it so, or export with another size"
+                    f"{self.sidecar.origin}: input {spec.name!r} is {tuple(tensor.shape)} {tensor.dtype}, but was "
+                    f"exported as (batch, {', '.join(map(str, spec.shape))}) {spec.dtype}; give it so, or export with "
+                    "another size"
                 )
             tensors.append(tensor.contiguous())
         return self._run(tensors)

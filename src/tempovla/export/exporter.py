@@ -87,11 +87,11 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
     config = config or ExportConfig()
     bundle = Bundle.load(checkpoint)
     check_has_learned_to_act(bundle, str(checkpoint))
-    check_bundle(bundle)
     chosen = FORMATS[config.format]
-    blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
-    cameras = [camera for camera in camera_keys(bundle) if camera not in blank]
     with said_by(checkpoint, remedy="copy the checkpoint again"):
+        check_bundle(bundle)
+        blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
+        cameras = [camera for camera in camera_keys(bundle) if camera not in blank]
         shapes = image_shapes(bundle.provenance, tuple(cameras), config.image_shapes)
     deployed = DeployedPolicy(bundle, shapes, config.noise).eval()
     check_can_be_exported(deployed, config.format, loops=chosen.loops)

@@ -14,6 +14,7 @@ from tempovla.storage.paths import regular_file
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.assets import Assets, read_assets, write_assets
+from tempovla.timeline.bundle import check_steps
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
@@ -131,10 +132,17 @@ class Sidecar:
                 read_assets(assets_path(file), data.get("assets", {}), remedy=f"copy it beside {file.name} again"),
                 str(file),
             )
-            assert sidecar.instruction is None or sidecar.instruction  # looks at every step
+            check_steps(path, sidecar.transform, remedy="copy it again")
+            _check_output(sidecar)
         if file_sha256(file) != sidecar.file_sha256:
             raise ValueError(f"{file}: is not the file that {path.name} describes; copy both again")
         return sidecar
+
+
+def _check_output(sidecar: Sidecar) -> None:
+    shape, size = sidecar.output.shape, sidecar.embodiment.action_dim
+    if len(shape) != 2 or min(shape) < 1 or shape[1] != size:
+        raise ValueError(f"outputs are {shape}, not actions of {size} numbers, as the embodiment has; copy it again")
 
 
 def _entry(data: Mapping[str, Any], key: str, kind: type[K]) -> K:

@@ -26,7 +26,7 @@ from tempovla.recipe.opened import open_policy
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.registry import recipe_of
 from tempovla.recipe.results import command, versions
-from tempovla.rollout.controller import Controller
+from tempovla.rollout.controller import Controller, first_decision
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.bundle import read_meta
 
@@ -108,7 +108,8 @@ def diagnose_memory(
     stride = controller.policy.frame_stride if isinstance(controller.policy, ContextPolicy) else config.stride
     demonstrations = Demonstrations(source, episodes, bundle.windows, controller.transform, stride, config.seed)
     instructions = [episode_words(source, episode) for episode in episodes]
-    decisions, conditions = _look(controller.policy, demonstrations, instructions, config)
+    with first_decision(bundle.origin):
+        decisions, conditions = _look(controller.policy, demonstrations, instructions, config)
     figures = figures_of(decisions, conditions, instructions, config)
     return {
         "title": f"Does history help {bundle.policy}?",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 
 from tempovla.model.vla.registry import load_policy
+from tempovla.storage.said_by import shown_error
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -38,6 +40,29 @@ class Actor(Protocol):
         """Actions (B, H, A) in the robot's units from a raw context, and the next state."""
 
 
+@contextmanager
+def first_decision(origin: str) -> Iterator[None]:
+    """Have the first decision of a policy name where it is from, if its shapes do not fit.
+
+    Training has seen that they do; a bundle whose windows or transforms are damaged lets them differ.
+
+    Args:
+        origin: the folder that the policy was read from; "" for one that was just made, whose errors stay as they are.
+
+    Raises:
+        ValueError: in one line.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as problem:
+        if not origin or origin in str(problem) or isinstance(problem, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            f"{origin}: its policy cannot take what its windows and transforms make of the observations "
+            f"({shown_error(problem)}); give them as in training, or copy the checkpoint again"
+        ) from problem
+
+
 class Controller:
     """Transform, act, transform back: what control shares with training is the very same object.
 
@@ -57,6 +82,7 @@ class Controller:
         self.embodiment = bundle.embodiment
         self.origin = bundle.origin
         self.device = device
+        self._has_decided = False
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu") -> Controller:
@@ -86,7 +112,12 @@ class Controller:
             ValueError: if the bundle's windows or transforms do not give what the policy reads, which damage can cause.
         """
         try:
-            return self.policy.act(prepared, state)
+            if self._has_decided:
+                return self.policy.act(prepared, state)
+            with first_decision(self.origin):
+                decided = self.policy.act(prepared, state)
+            self._has_decided = True
+            return decided
         except KeyError as problem:
             streams = (TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.policy.windows()))
             if problem.args[0] not in streams and not str(problem.args[0]).startswith("no offset"):

@@ -101,6 +101,7 @@ class Bundle:
         root = Path(folder)
         meta = read_meta(root)
         transform = read_json(root / "transform.json", remedy="copy the bundle again")
+        check_steps(root / "transform.json", transform, remedy="copy the bundle again")
         weights = read_tensors(root / "weights.safetensors", remedy="copy the bundle again")
         with said_by(root / "bundle.json", remedy="copy the bundle again"):
             windows = tuple(Window.from_json(window) for window in meta["windows"])
@@ -143,6 +144,20 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     datasets = meta["provenance"].get("datasets", {})
     _check_kinds(path, "provenance.datasets.", datasets, dict.fromkeys(datasets, dict))
     return meta
+
+
+def check_steps(path: Path, transform: Mapping[str, Any], *, remedy: str) -> None:
+    """Refuse transforms that are no list of objects with a name each.
+
+    Raises:
+        ValueError: naming the file, `path`, and the first that is none.
+    """
+    steps = transform.get("steps", [])
+    if not isinstance(steps, list):
+        raise ValueError(f"{path}: steps is {shown(steps)}, not a list of transforms; {remedy}")
+    for place, step in enumerate(steps):
+        if not isinstance(step, dict) or not isinstance(step.get("name"), str):
+            raise ValueError(f"{path}: steps[{place}] is {shown(step)}, not a transform with its name; {remedy}")
 
 
 def _check_kinds(path: Path, prefix: str, found: Mapping[str, Any], kinds: Mapping[str, type]) -> None:

@@ -42,6 +42,8 @@ TOKENIZER_FILES = (
 AGAIN = "copy the model again"
 LAYERS, SIZES = ("layers", "n_layer", "depth"), ("_size", "_dim", "_heads", "_embeddings", "_channels", "n_embd")
 """How the names of sizes end in a config.json; a model of as many layers or features as it says is built from them."""
+SHARES = ("dropout", "dropout_rate", "dropout_prob", "pdrop")
+"""How the names of probabilities end."""
 MOST_TEXT_BYTES = 256 << 20
 MOST_LAYERS, MOST_OF_A_SIZE = 1_000, 1 << 24
 
@@ -79,13 +81,21 @@ def check_text(path: Path) -> None:
 
 
 def excessive_size(settings: Mapping[str, Any]) -> str | None:
-    """Which size in the settings of a transformers config is beyond any model, in words; None if none is."""
-    parts = [("", settings), *((f"{name}.", part) for name, part in settings.items() if isinstance(part, Mapping))]
-    for prefix, part in parts:
-        for name, value in part.items():
-            most = MOST_LAYERS if name.endswith(LAYERS) else MOST_OF_A_SIZE if name.endswith(SIZES) else None
-            if most is not None and type(value) in (int, float) and not value <= most:
-                return f"{prefix}{name} is {shown(value)}, where no model has over {most:,}"
+    """Which size or probability in the settings of a transformers config no model has, in words; None if none is."""
+    waiting: list[tuple[str, Any]] = [("", settings)]
+    while waiting:
+        path, part = waiting.pop()
+        entries = part.items() if isinstance(part, Mapping) else enumerate(part)
+        for key, value in entries:
+            name = f"{path}.{key}" if path else str(key)
+            if isinstance(value, Mapping | list):
+                waiting.append((name, value))
+            elif type(value) in (int, float):
+                most = MOST_LAYERS if name.endswith(LAYERS) else MOST_OF_A_SIZE if name.endswith(SIZES) else None
+                if name.endswith(SHARES) and not 0 <= value <= 1:
+                    return f"{name} is {shown(value)}, no probability from 0 to 1"
+                if most is not None and not 0 <= value <= most:
+                    return f"{name} is {shown(value)}, where models have from 0 to {most:,}"
     return None
 
 
@@ -110,6 +120,21 @@ def check_tokenizer(folder: Path, remedy: str) -> None:
         missing = {"added_tokens", "model"} - told.keys()
         if path.name == FAST_TOKENIZER and missing:
             raise ValueError(f"{path}: has no {min(missing)!r}, so it is no tokenizer; {again}")
+        wrong = _no_token(told) if path.name == FAST_TOKENIZER else None
+        if wrong is not None:
+            raise ValueError(f"{path}: {wrong}; {again}")
+
+
+def _no_token(tokenizer: Mapping[str, Any]) -> str | None:
+    """Which number in a tokenizer.json is no token's, in words: memory is taken for as many as the highest says."""
+    model, added = tokenizer["model"], tokenizer["added_tokens"]
+    vocabulary = model.get("vocab") if isinstance(model, Mapping) else None
+    numbers = vocabulary.items() if isinstance(vocabulary, Mapping) else ()
+    told = [(entry.get("content"), entry.get("id")) for entry in added or () if isinstance(entry, Mapping)]
+    for content, number in (*numbers, *told):
+        if type(number) is not int or not 0 <= number <= MOST_OF_A_SIZE:
+            return f"token {shown(content)} has the number {shown(number)}, and none is outside 0 to {MOST_OF_A_SIZE:,}"
+    return None
 
 
 def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
@@ -198,9 +223,10 @@ def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
     try:
         with hub_as_allowed():
             yield
-    except Exception as error:
-        is_plain = type(error) is Exception  # tokenizers says nothing more precise of a damaged tokenizer.json
-        if not (is_plain or isinstance(error, of_files + of_values)):
+    except BaseException as error:
+        # tokenizers says nothing more precise of a damaged tokenizer.json than Exception, or panics in its Rust
+        is_of_tokenizers = type(error) is Exception or type(error).__name__ == "PanicException"
+        if not (is_of_tokenizers or isinstance(error, of_files + of_values)):
             raise
         raise ValueError(
             f"{purpose} {name_or_path!r} does not load ({first_reason(error)}); {_remedy(name_or_path)}"

@@ -37,9 +37,16 @@ class Embodiment:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: if it is something else.
+            ValueError: if it is something else, or names more or fewer dimensions than there are.
         """
-        return config_from_json(cls, data, "embodiment")
+        body = config_from_json(cls, data, "embodiment")
+        for kind, names, size in (
+            ("state", body.state_names, body.state_dim),
+            ("action", body.action_names, body.action_dim),
+        ):
+            if names and len(names) != size:
+                raise ValueError(f"embodiment.{kind}_names are {len(names)}, but embodiment.{kind}_dim={size}")
+        return body
 
 
 @dataclass(frozen=True)

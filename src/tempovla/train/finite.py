@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
+
+from tempovla.timeline.tensors import largest_beyond
 
 LARGEST = 1e30
 """Weights, averages and an optimiser's moments beyond this have exploded: their squares are infinite in float32."""
@@ -52,16 +53,9 @@ def exploded_tensor(tensors: Mapping[str, Tensor]) -> str | None:
     Args:
         tensors: by `<part>/<name>`, as in a checkpoint.
     """
-    floating = {name: value.detach() for name, value in tensors.items() if value.is_floating_point() and value.numel()}
-    by_kind: dict[tuple[torch.device, torch.dtype], list[str]] = {}
-    for name, value in floating.items():
-        by_kind.setdefault((value.device, value.dtype), []).append(name)
-    for names in by_kind.values():  # one transfer from the device for each kind
-        ends = [torch.stack(torch.aminmax(floating[name])) for name in names]  # NaN is passed on
-        largest = torch.stack(ends).float().abs().amax(dim=1).tolist()
-        for name, value in zip(names, largest, strict=True):
-            if not value <= LARGEST:
-                part, _, own = name.partition("/")
-                what = "holds values that are not finite" if not math.isfinite(value) else f"has grown to {value:.3g}"
-                return f"{_PARTS.get(part, part)} {own!r} {what}"
-    return None
+    found = largest_beyond(tensors, LARGEST)
+    if found is None:
+        return None
+    (part, _, own), value = found[0].partition("/"), found[1]
+    what = "holds values that are not finite" if not math.isfinite(value) else f"has grown to {value:.3g}"
+    return f"{_PARTS.get(part, part)} {own!r} {what}"

@@ -225,15 +225,21 @@ class TextModel:
 
     @torch.no_grad()
     def embed(self, sentences: Sequence[str]) -> Tensor:
-        """(N, dim) float32."""
-        tokens = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
-        highest, size = int(tokens["input_ids"].max()), self.model.get_input_embeddings().num_embeddings
+        """(N, dim) float32.
+
+        Raises:
+            ValueError: naming the model, if its tokenizer or its settings do not fit it.
+        """
+        with one_line_errors(self.name_or_path, "text model"):
+            tokens = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
+            highest, size = int(tokens["input_ids"].max()), self.model.get_input_embeddings().num_embeddings
         if highest >= size:
             raise ValueError(
                 f"text model {self.name_or_path!r} knows {size} tokens, but its tokenizer gives token {highest}; "
                 "copy the model and its tokenizer again"
             )
-        output = self.model(**tokens)
+        with one_line_errors(self.name_or_path, "text model"):
+            output = self.model(**tokens)
         if "text_embeds" in output:
             return output.text_embeds.float()
         mask = tokens["attention_mask"].bool()[..., None]

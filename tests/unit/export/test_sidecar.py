@@ -44,3 +44,15 @@ def test_a_file_that_is_another_or_has_no_sidecar_is_refused(copied):
         Sidecar.load(copied)
     with pytest.raises(ValueError, match=r"absent.pt: no such file; give one that `tempovla export` wrote"):
         Sidecar.load(copied.with_name("absent.pt"))
+
+
+@pytest.mark.parametrize("shape", [["batch", 4], ["batch", 4, 99], ["batch", 0, 2]])
+def test_outputs_that_are_no_actions_of_the_body_are_refused(copied, shape):
+    path = sidecar_path(copied)
+    said = json.loads(path.read_text())
+    said["outputs"][0]["shape"] = shape
+    path.write_text(json.dumps(said))
+    with pytest.raises(
+        ValueError, match=r"policy.pt.json: outputs are \(.*\), not actions of \d+ numbers, .*; copy it"
+    ):
+        Sidecar.load(copied)

@@ -151,3 +151,25 @@ def test_a_policy_in_a_context_says_its_stride_and_one_of_single_frames_has_none
     made = replace(bundle(), config=config_to_json(config), windows=policy.windows(), weights=policy.state_dict())
     assert Controller.from_bundle(made).frame_stride == 3
     assert Controller.from_bundle(bundle()).frame_stride is None
+
+
+def test_the_first_decision_of_a_saved_bundle_that_lost_a_transform_names_the_folder(tmp_path):
+    whole = bundle()
+    lost = replace(whole, transform={"steps": whole.transform["steps"][1:]})
+    lost.save(tmp_path / "lost")
+    context = contexts(2).context()
+    saved, made = Controller.from_bundle(Bundle.load(tmp_path / "lost")), Controller.from_bundle(lost)
+    with pytest.raises(ValueError, match=rf"^{tmp_path / 'lost'}: its policy cannot take .*copy the checkpoint again$"):
+        saved.act(context, saved.initial_state(2))
+    with pytest.raises(RuntimeError, match="channels"):
+        made.act(context, made.initial_state(2))
+
+
+def test_later_decisions_keep_their_own_errors(tmp_path):
+    bundle().save(tmp_path / "bundle")
+    controller = Controller.from_bundle(Bundle.load(tmp_path / "bundle"))
+    context = contexts(2).context()
+    controller.act(context, controller.initial_state(2))
+    controller.policy.act = lambda context, state: torch.zeros(2) + torch.zeros(3)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        controller.act(context, controller.initial_state(2))

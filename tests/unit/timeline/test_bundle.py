@@ -133,6 +133,10 @@ def edit(folder, **changes):
         ({"windows": [{"key": "action"}]}, "window: keys .'offsets'. of Window are missing"),
         ({"windows": [{"key": "action", "offsets": [1, 0]}]}, ".*must increase strictly"),
         ({"embodiment": {"name": "arm"}}, "embodiment: keys .* of Embodiment are missing"),
+        (
+            {"embodiment": BODY.to_json() | {"action_dim": 3}},
+            r"not readable \(embodiment.action_names are 4, but embodiment.action_dim=3",
+        ),
     ],
 )
 def test_contents_that_do_not_fit_are_named(folder, changes, message):

@@ -130,11 +130,28 @@ def test_a_length_of_texts_that_is_no_number_of_tokens_is_refused(tmp_path, leng
 
 
 @pytest.mark.parametrize(
+    ("model", "added", "told"),
+    [
+        ({"vocab": {"a": 0, "b": 10**9}}, [], "token 'b' has the number 1000000000, and none is outside 0 to"),
+        ({"vocab": {"a": -1}}, [], "token 'a' has the number -1, and"),
+        ({"vocab": {"a": 0}}, [{"content": "<s>", "id": 1e9}], "token '<s>' has the number 1000000000.0, and"),
+    ],
+)
+def test_numbers_that_no_token_has_are_refused_before_a_table_of_them_is_made(tmp_path, model, added, told):
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": added}))
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'tokenizer.json'}: {told}")):
+        check_tokenizer(tmp_path, "pray")
+
+
+@pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"num_hidden_layers": 1e30}, "num_hidden_layers is 1e+30, where no model has over 1,000"),
-        ({"vision_config": {"hidden_size": 1 << 40}}, "vision_config.hidden_size is 1099511627776, where no model has"),
-        ({"depth": float("nan")}, "depth is nan, where no model has over 1,000"),
+        ({"num_hidden_layers": 1e30}, "num_hidden_layers is 1e+30, where models have from 0 to 1,000"),
+        ({"vision_config": {"hidden_size": 1 << 40}}, "vision_config.hidden_size is 1099511627776, where models have"),
+        ({"depth": float("nan")}, "depth is nan, where models have from 0 to 1,000"),
+        ({"num_attention_heads": -2}, "num_attention_heads is -2, where models have from 0 to"),
+        ({"text_config": {"attention_dropout": 7}}, "text_config.attention_dropout is 7, no probability from 0 to 1"),
+        ({"towers": [{"depth": 2}, {"depth": 10**9}]}, "towers.1.depth is 1000000000, where models have"),
     ],
 )
 def test_sizes_beyond_any_model_are_refused_before_one_is_built(tmp_path, settings, told):

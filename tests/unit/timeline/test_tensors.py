@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tempovla.timeline.tensors import read_tensors
+from tempovla.timeline.tensors import MOST_LEARNED, check_learned, read_tensors
 
 
 def test_tensors_come_back(tmp_path):
@@ -40,3 +40,12 @@ def test_a_pipe_and_a_folder_are_not_opened(tmp_path):
         read_tensors(tmp_path / "pipe", remedy="copy it")
     with pytest.raises(ValueError, match="is a folder, not a file; copy it"):
         read_tensors(tmp_path, remedy="copy it")
+
+
+@pytest.mark.parametrize("number", [1e18, -1e18, float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_weights_that_no_training_gives_are_named(number, dtype):
+    sound = {"a": torch.full((3,), MOST_LEARNED / 2), "steps": torch.tensor(1 << 60), "empty": torch.zeros(0)}
+    check_learned(sound, "run")
+    with pytest.raises(ValueError, match=r"^run: weight 'b' holds -?(1e\+18|nan|inf), which no training gives; copy"):
+        check_learned(sound | {"b": torch.tensor([0.0, number], dtype=dtype)}, "run")

@@ -130,7 +130,7 @@ TOKENS = {"name": "tokenize_instruction", "tokenizer": WORDS, "max_length": 8}
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ({}, r"steps is \{\}; it must be a list of transforms"),
+        ({}, r"steps is \{\}, not a list of transforms"),
         ([{"name": "resize_images", "size": -1}], "size=-1 of pictures must be a whole number from 1 to 8,192"),
         ([{"name": "resize_images", "size": 10**9}], "size=10{9} of pictures must be"),
         ([{"name": "resize_images", "size": True}], "size=True of pictures must be"),

@@ -21,7 +21,8 @@ from tempovla.storage.said_by import said_by
 from tempovla.storage.tensors import disk_errors
 from tempovla.storage.whole import new_folder
 from tempovla.timeline.config import config_from_json, config_to_json
-from tempovla.timeline.model_folder import safetensors_of
+from tempovla.timeline.model_folder import excessive_size, safetensors_of
+from tempovla.timeline.tensors import check_learned
 
 REMEDY = "give the name or folder of an OpenVLA checkpoint, such as openvla/openvla-7b"
 
@@ -68,9 +69,11 @@ class StoredWeights:
                             f"{path}: weight {name!r} is {shape}, but config.json makes it {wanted}; "
                             "copy the checkpoint again"
                         )
-                return {name: stored.get_tensor(name).to(own[name].dtype) for name in names}
+                weights = {name: stored.get_tensor(name).to(own[name].dtype) for name in names}
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path}: not readable ({error}); copy the checkpoint again") from None
+        check_learned(weights, str(path))
+        return weights
 
 
 def check_names(own: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
@@ -96,6 +99,9 @@ def read_checkpoint(
     published = read_json(folder / "config.json", remedy=REMEDY)
     if published.get("model_type") != "openvla":
         raise ValueError(f"{folder}: model_type is {published.get('model_type')!r}, not 'openvla'; {REMEDY}")
+    excess = excessive_size(published)
+    if excess is not None:
+        raise ValueError(f"{folder / 'config.json'}: {excess}; {REMEDY}")
     with said_by(folder / "config.json", remedy=REMEDY):
         vlm = PrismaticConfig(*_featurizers(folder, published), _language(published), dtype=dtype)
         stats = dict(published.get("norm_stats") or {})

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from tempovla.timeline.tensors import check_learned
+
 RANDOM_FILLS = frozenset(
     {
         "erfinv_",
@@ -67,7 +69,7 @@ def load_weights(policy: nn.Module, weights: Mapping[str, Tensor], where: str) -
     """Load weights that must fit exactly; `where` they come from is for the message.
 
     Raises:
-        ValueError: naming the first weight that is missing, unknown or of another shape.
+        ValueError: naming the first weight that is missing, unknown, of another shape, or beyond what training gives.
     """
     own = policy.state_dict()
     for key in sorted({*own, *weights}):
@@ -80,4 +82,5 @@ def load_weights(policy: nn.Module, weights: Mapping[str, Tensor], where: str) -
                 f"{where}: weight {key!r} is {tuple(weights[key].shape)}, but {tuple(own[key].shape)} in the model; "
                 "give a checkpoint of this config"
             )
+    check_learned({name: weights[name] for name, _ in policy.named_parameters()}, where)
     policy.load_state_dict(weights)

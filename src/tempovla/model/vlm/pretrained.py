@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tempovla.timeline.model_folder import check_config, excessive_size, first_reason, one_line_errors, safetensors_of
+from tempovla.timeline.tensors import check_learned
 
 C = TypeVar("C", bound=Any)
 
@@ -133,6 +134,7 @@ def load_model(
     missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in may_lack))
     if missing:
         raise ValueError(f"{purpose} {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint")
+    check_learned({name: value for name, value in model.named_parameters() if name not in missing}, name_or_path)
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,11 @@ class VisionEncoderConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"vision.{name}={value} must be at least 1")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            least, told = (0.0, " above 0") if name == "std" else (-math.inf, "")
+            if value is not None and (len(value) != 3 or not all(least < number < math.inf for number in value)):
+                raise ValueError(f"vision.{name}={list(value)} must be three numbers{told}, one of each colour")
         if self.resize not in ("stretch", "pad", "crop"):
             raise ValueError(f"vision.resize={self.resize!r} is unknown; choose from stretch, pad, crop")
         if self.freeze and ENCODER_REGISTRY.get(self.model_name) in (ConvEncoder, PatchEncoder):

@@ -146,6 +146,19 @@ def test_an_architecture_builds_fresh_weights_that_learn():
     assert encoder.resolved_config.mean == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"mean": (0.5, 0.5)}, r"vision.mean=\[0.5, 0.5\] must be three numbers, one of each colour"),
+        ({"std": (0.5, 0.0, 0.5)}, r"vision.std=\[0.5, 0.0, 0.5\] must be three numbers above 0, one of each colour"),
+        ({"mean": (0.5, 0.5, float("nan"))}, "vision.mean=.*nan.* must be three numbers"),
+    ],
+)
+def test_scales_that_no_picture_has_are_refused(options, told):
+    with pytest.raises(ValueError, match=told):
+        VisionEncoderConfig("conv", **options)
+
+
 @pytest.mark.parametrize("name", ["conv", "patch"])
 def test_encoders_from_scratch_see_pixels_from_minus_one_to_one_and_learn(name):
     encoder = VisionEncoder(VisionEncoderConfig(name, image_size=32, patch_size=8, output_dim=12))
