@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from tests.kill_points import changes, kill_at, refused_from
+from tests.processes import Nursery
 from tests.writers import WRITERS, Writer
 
 from tempovla.recipe import films
@@ -23,13 +25,19 @@ STRAYS = (".DS_Store", "Thumbs.db", ".nfs000000000001", "notes of mine.txt")
 MOST_POINTS = 16
 
 
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path / "cache of tempovla"))
-    monkeypatch.setattr(films, "find_spec", lambda name: None)
-    torch.set_num_threads(1)
-    with warnings.catch_warnings():
+@contextmanager
+def quiet_writers(folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("TEMPOVLA_CACHE", str(folder / "cache of tempovla"))
+        patch.setattr(films, "find_spec", lambda name: None)
+        torch.set_num_threads(1)
         warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path: Path) -> Iterator[None]:
+    with quiet_writers(tmp_path):
         yield
 
 
@@ -60,17 +68,21 @@ def is_legal(writer: Writer, found: Any, old: Any, new: Any) -> bool:
     return found in (None, old, new)
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_killed_at_any_moment_it_is_absent_old_or_new_and_the_next_call_ends_well(name: str, tmp_path: Path) -> None:
-    writer = WRITERS[name]
-    whole = prepared(writer, tmp_path / "whole")
+def kill_at_any_moment(name: str, place: str) -> None:
+    """Called in the nursery: a fork of the tests' process, one a moment, costs five times as much."""
+    with quiet_writers(Path(place)):
+        check_kills(WRITERS[name], Path(place))
+
+
+def check_kills(writer: Writer, place: Path) -> None:
+    whole = prepared(writer, place / "whole")
     old = writer.read(whole)
     count = len(changes(whole, lambda: writer.write(whole, 2)))
     new, names = writer.read(whole), listing(writer, whole)
     assert new != old
-    template = prepared(writer, tmp_path / "template")
+    template = prepared(writer, place / "template")
     for number in chosen(count):
-        folder = tmp_path / str(number)
+        folder = place / str(number)
         shutil.copytree(template, folder, symlinks=True)
         assert kill_at(folder, lambda folder=folder: writer.write(folder, 2), number)
         found = writer.read(folder)
@@ -79,6 +91,13 @@ def test_killed_at_any_moment_it_is_absent_old_or_new_and_the_next_call_ends_wel
         assert writer.read(folder) == new, f"after a kill before change {number}"
         assert listing(writer, folder) == names, f"after a kill before change {number}"
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_killed_at_any_moment_it_is_absent_old_or_new_and_the_next_call_ends_well(
+    name: str, tmp_path: Path, nursery: Nursery
+) -> None:
+    nursery.run(1, f"{__name__}:kill_at_any_moment", name, tmp_path)
 
 
 def test_they_are_killed_at_many_moments(tmp_path: Path) -> None:
