@@ -230,9 +230,11 @@ def test_drawn_placements_may_begin_with_the_arm_as_scattered_as_in_the_fixed_st
     scattered = LiberoEnv(LiberoConfig(task=TASK, render=False, settle_steps=0, joint_noise_rad=0.02))
     joints, fixed = [], libero_suites.initial_states("libero_object", TASK)[:, 1:8]
     for seed in range(50):
-        still.reset_state(seed=seed)
         scattered.reset_state(seed=seed)
         joints.append(scattered.state[:7])
+        if seed % 10:
+            continue
+        still.reset_state(seed=seed)
         for name in still.simulation.object_names:
             np.testing.assert_array_equal(
                 still.simulation.object_pose(name)[0], scattered.simulation.object_pose(name)[0]
