@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.export.bundles import save, traced_once
+from tests.unit.export.bundles import save
 
 from tempovla.export.exporter import ExportConfig, Exported, export_checkpoint
 
@@ -17,15 +17,6 @@ def flow_checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def flow_onnx(tmp_path_factory, flow_checkpoint) -> Exported:
-    """It as ONNX."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    with traced_once("flow_matching"):
-        return export_checkpoint(flow_checkpoint, tmp_path_factory.mktemp("onnx") / "flow.onnx")
-
-
-@pytest.fixture(scope="session")
 def flow_script(tmp_path_factory, flow_checkpoint) -> Exported:
-    """It as TorchScript, which takes less time to make."""
+    """It as TorchScript."""
     return export_checkpoint(flow_checkpoint, tmp_path_factory.mktemp("script"), ExportConfig("torchscript"))

@@ -15,6 +15,8 @@ from tests.contract.registry import WRIST, vla
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.unit.export import bundles
 from tests.unit.export.bundles import CASES, save, tiny_bundle, traced_once
+from tests.unit.export.every_part import every_part
+from tests.unit.export.test_exported_policy import check_acts_alike
 from torch.export import export
 
 from tempovla.export import exporter, operators
@@ -32,8 +34,6 @@ from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 
 SCRIPT = ExportConfig("torchscript")
-OTHERS = [name for name in CASES if name not in ("mlp", "flow_matching", "mamba")]
-"""Those whose ONNX files no other test looks at."""
 
 
 def needs(name: str) -> None:
@@ -52,12 +52,11 @@ def check(exported: exporter.Exported) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OTHERS)
-def test_onnx_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
-    """Numbers follow from seeds by the same operations for all heads: `gaussian`, which draws both kinds, has them."""
-    needs(name)
-    config = ExportConfig(noise="seed" if name == "gaussian" else "numbers")
-    check(export_checkpoint(save(tmp_path, name), tmp_path / "onnx" / "policy.onnx", config))
+def test_onnx_gives_what_pytorch_gives_for_any_batch_whatever_the_parts(tmp_path):
+    needs("diffusion")
+    with every_part() as name:
+        config = ExportConfig(noise="numbers")
+        check(export_checkpoint(save(tmp_path, name), tmp_path / "onnx" / "policy.onnx", config))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "mamba"])
@@ -94,7 +93,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["flow_matching", "mamba"])
+@pytest.mark.parametrize("name", ["mlp", "mamba"])
 def test_torch_export_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
     with traced_once(name):
         check(export_checkpoint(save(tmp_path, name), tmp_path / "graph" / "policy.pt2", ExportConfig("torch-export")))
@@ -224,11 +223,14 @@ def test_a_policy_that_answers_nan_is_not_written(tmp_path, monkeypatch):
 def test_large_weights_go_into_a_second_file(tmp_path, monkeypatch):
     needs("mlp")
     monkeypatch.setattr("tempovla.export.formats.LARGEST_ONNX_FILE", 0)
-    exported = export_checkpoint(save(tmp_path, "mlp"), tmp_path / "onnx" / "policy.onnx")
+    checkpoint = save(tmp_path, "mlp")
+    with traced_once("mlp"):
+        exported = export_checkpoint(checkpoint, tmp_path / "onnx" / "policy.onnx")
     assert list(exported.differences) == [1, 2, 5]
     names = sorted(path.name for path in exported.file.parent.iterdir())
     assert names == ["policy.onnx", "policy.onnx.data", "policy.onnx.json"]
     assert ExportedPolicy(exported.file).sidecar.figures["difference"]["largest"] <= 1e-4
+    check_acts_alike(exported.file, checkpoint)
 
 
 class LookingHead(ActionHeadBase):
