@@ -66,7 +66,7 @@ def test_users_errors_are_one_line(tmp_path, checkpoint, bundle, fails, libero_a
     assert "the benchmark has 50 initial states, but 51 episodes are asked for" in fails(*evaluate, "--trials", 51)
     replace(bundle, provenance={"phase": 1}).save(checkpoint)
     assert "of phase 1 has not learned to act yet" in fails(*evaluate)
-    replace(bundle, embodiment=replace(LIBERO_PANDA, action_dim=4)).save(checkpoint)
+    replace(bundle, embodiment=replace(LIBERO_PANDA, action_dim=4, action_names=())).save(checkpoint)
     assert "with 9 state and 4 action dimensions, but LIBERO's has 9 and 7" in fails(*evaluate)
     assert f"{tmp_path / 'bundle.json'}: no such file" in fails("eval", "libero", "--checkpoint", tmp_path)
 
