@@ -107,6 +107,9 @@ STATEVLA = (
     *("--config", "{in}/statevla.yaml", "--data.data_directory", "{in}/dataset", "--out", "{out}/run"),
     *("--data.encoding_cache", "{in}/encodings", "--transform.text_model", "{in}/text"),
 )
+_FOLDERS = [{"data_directory": f"{{in}}/{name}", "name": name} for name in ("first", "second")]
+OF_BOTH = ("--config", "{in}/mixture.yaml", "--data.mixture", json.dumps(_FOLDERS))
+OF_FIRST = ("--checkpoint", "{in}/policy", "--dataset-name", "first")
 REMEMBERING = (
     *("--config", "{in}/remembering.yaml", "--dataset", "{in}/dataset", "--output-dir", "{out}/run"),
     *("--data.encoding_cache", "{in}/encodings"),
@@ -220,6 +223,15 @@ EXAMPLES: dict[str, Example] = {
             ("train", "vla", *REMEMBERING, "--base-checkpoint", "{in}/checkpoint"),
         ),
         ("policy/**/*", "checkpoint/**/*", "encodings/*"),
+    ),
+    "mixture": Example(
+        policies.of_two_datasets,
+        (
+            ("eval", "offline", *OF_FIRST, "--data", "{in}/first", "--split", "all"),
+            ("export", "--checkpoint", "{in}/policy", "--format", "torchscript", "--out", "{out}/policy.pt"),
+            ("train", "vla", *OF_BOTH, "--output-dir", "{out}/run", "--checkpoint", "{in}/policy"),
+        ),
+        ("policy/**/*",),
     ),
     "openvla": Example(
         policies.published_openvla,

@@ -143,6 +143,16 @@ def remembering(folder: Path) -> None:
     keep_checkpoint(folder / "run2", folder / "policy")
 
 
+def of_two_datasets(folder: Path) -> None:
+    """A policy that learned from two datasets."""
+    for name in ("first", "second"):
+        write_v30(folder / name, Foreign(lengths=(4, 3), storage="image"))
+    mixture = [{"data_directory": str(folder / name), "name": name} for name in ("first", "second")]
+    config = write_recipe(folder / "mixture.yaml", data=RECIPE["data"] | {"mixture": mixture})
+    run_command("train", "vla", "--config", config, "--output-dir", folder / "run")
+    keep_checkpoint(folder / "run", folder / "policy")
+
+
 def published_openvla(folder: Path) -> None:
     """A tiny OpenVLA as it is published."""
     from tests.openvla_tiny import save_published

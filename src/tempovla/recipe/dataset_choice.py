@@ -80,7 +80,9 @@ def choose_dataset(
                 "give a checkpoint trained on it"
             )
         recorded = [
-            name for name in fitting if datasets[name]["recording"].get("simulator") == simulator_name(env_config)
+            name
+            for name in fitting
+            if datasets[name].get("recording", {}).get("simulator") == simulator_name(env_config)
         ]
         fitting = recorded or fitting
     if len(fitting) > 1:

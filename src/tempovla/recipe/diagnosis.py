@@ -144,7 +144,7 @@ def _check_learned_from_one(checkpoint: str | Path) -> None:
 def _held_out(bundle: Bundle, recipe: Recipe, source: EpisodeSource) -> list[int] | None:
     """Which episodes training did not see; None where that is unknown."""
     facts = bundle.provenance
-    if facts.get("episodes") != len(source) or Path(facts["dataset"]).name != Path(source.name).name:
+    if facts.get("episodes") != len(source) or Path(facts.get("dataset", "")).name != Path(source.name).name:
         return None
     return split_episodes(len(source), round(1.0 - recipe.data.train_split, 9), recipe.training.seed)[1]
 

@@ -29,7 +29,18 @@ from tempovla.timeline.window import Window
 FORMAT_VERSION = 1
 ASSETS = "assets"
 _KINDS = {"policy": str, "config": dict, "windows": list, "embodiment": dict, "provenance": dict, "assets": dict}
-_PROVENANCE_KINDS = {"recipe": dict, "recording": dict, "datasets": dict, "image_shapes": dict, "instructions": list}
+_FACTS_KINDS = {
+    "dataset": str,
+    "dataset_name": str,
+    "episodes": int,
+    "has_gripper": bool,
+    "image_shapes": dict,
+    "instructions": list,
+    "raw_state_dim": int,
+    "recipe": dict,
+    "recording": dict,
+}
+"""Of what a policy learned from, as far as it is known."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +151,13 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: keys {missing} are missing; copy the bundle again")
     meta = {"provenance": {}, **meta}
     _check_kinds(path, "", meta, _KINDS)
-    _check_kinds(path, "provenance.", meta["provenance"], _PROVENANCE_KINDS)
+    _check_kinds(path, "provenance.", meta["provenance"], _FACTS_KINDS | {"datasets": dict})
     datasets = meta["provenance"].get("datasets", {})
     _check_kinds(path, "provenance.datasets.", datasets, dict.fromkeys(datasets, dict))
+    for name, facts in datasets.items():
+        _check_kinds(path, f"provenance.datasets.{name}.", {"recording": {}} | facts, _FACTS_KINDS)
+        with said_by(path, remedy="copy the bundle again"):
+            Embodiment.from_json(facts["embodiment"])
     return meta
 
 
@@ -163,8 +178,8 @@ def check_steps(path: Path, transform: Mapping[str, Any], *, remedy: str) -> Non
 def _check_kinds(path: Path, prefix: str, found: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
     """Refuse entries of another kind than others rely on; those that are not there are another matter."""
     for key, kind in kinds.items():
-        if key in found and not isinstance(found[key], kind):
-            expected = what_it_is(kind())
+        if key in found and (not isinstance(found[key], kind) or (kind is int and isinstance(found[key], bool))):
+            expected = {int: "a whole number", bool: "true or false"}.get(kind) or what_it_is(kind())
             raise ValueError(f"{path}: {prefix}{key} is {shown(found[key])}, not {expected}; copy the bundle again")
 
 

@@ -13,9 +13,18 @@ def bundle_for_dataset(bundle: Bundle, name: str) -> Bundle:
     """The bundle with windows, transforms, embodiment and provenance of one dataset: what acts for its body.
 
     It takes that body's observations as they are, and its actions have that body's dimensions and units.
+
+    Raises:
+        ValueError: if its transforms are damaged, or have none of that dataset.
     """
     pipeline = TransformPipeline.of(bundle)
-    view = next(step for step in pipeline.steps if isinstance(step, PerDataset)).views[name]
+    views = {name: view for step in pipeline.steps if isinstance(step, PerDataset) for name, view in step.views.items()}
+    if name not in views:
+        raise ValueError(
+            f"{bundle.origin or 'bundle'}: its transforms are of datasets {sorted(map(str, views))}, none is {name!r}; "
+            "copy the bundle again"
+        )
+    view = views[name]
     steps: list[Any] = []
     for step in pipeline.steps:
         steps += view.all_steps if isinstance(step, PerDataset) else [step]
