@@ -149,7 +149,7 @@ def test_exported_files_and_policies_of_several_datasets_are_refused(remembering
     with pytest.raises(ValueError, match=r"policy\.onnx: an exported file keeps no features"):
         diagnose_memory(tmp_path / "policy.onnx", dataset, CONFIG)
     bundle = Bundle.load(remembering_vla)
-    both = dict.fromkeys(("left", "right"), {"embodiment": bundle.embodiment.to_json()})
+    both = {name: {"embodiment": bundle.embodiment.to_json()} for name in ("left", "right")}
     mixed = replace(bundle, provenance={**bundle.provenance, "datasets": both})
     mixed.save(tmp_path / "mixed")
     with pytest.raises(ValueError, match=r"learned from several datasets \(left, right\); give a checkpoint of one"):
