@@ -40,7 +40,10 @@ def build(name: str, summary: str) -> ArgumentParser:
         help="steps of a stream relative to now: 0, -2,-1,0, 0:16 (end excluded) or -0.2s,0s; may be given repeatedly",
     )
     parser.add_argument(
-        "--out", required=True, metavar="FILE.npz", help="file with KEY (T, ...) and KEY.valid (T,) of every window"
+        "--out",
+        required=True,
+        metavar="FILE.npz",
+        help="file with KEY (T, ...), KEY.valid (T,) and KEY.offsets (T,) of every window",
     )
     add_depth_unit(parser)
     add_libero_images(parser)

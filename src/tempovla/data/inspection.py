@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.declared import names_problem
@@ -135,8 +136,9 @@ def sample_windows(
         libero_images: how pictures lie in LIBERO's files.
 
     Returns:
-        For each window ``KEY`` (T, ...), images uint8 (T, H, W, 3) RGB, depth float32 (T, H, W, 1) metres, and
-        ``KEY.valid`` (T,) bool, False where the value was clamped at an end of the episode.
+        For each window ``KEY`` (T, ...), images uint8 (T, H, W, 3) RGB, depth float32 (T, H, W, 1) metres,
+        ``KEY.valid`` (T,) bool, False where the value was clamped at an end of the episode, and ``KEY.offsets`` (T,)
+        int64, the control steps relative to now that were read.
 
     Raises:
         DatasetError: if there is no such dataset, episode, frame or stream.
@@ -149,4 +151,5 @@ def sample_windows(
         if window.key in arrays:
             raise DatasetError(f"window {window.key!r} is given twice; join its offsets, e.g. {window.key}=-1,0")
         arrays[window.key], arrays[f"{window.key}.valid"] = gather(source, episode, frame, window)
+        arrays[f"{window.key}.offsets"] = np.array(window.offsets, dtype=np.int64)
     return arrays

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tempovla.export.deployed import DeployedPolicy
+from tempovla.export.deployed import DeployedPolicy, StepT
 from tempovla.export.formats import Runner
 from tempovla.export.signature import DECISION, SEED, TensorSpec, vector_sizes
 from tempovla.model.vla.noise_state import NoiseState
@@ -16,6 +16,7 @@ from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, Context, Task, Track
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.timeline.noise import mix_seed, row_integers, row_normal
+from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.pipeline import TransformPipeline
 
@@ -57,8 +58,8 @@ class Reference:
 
     def in_units_of_the_model(self, difference: Tensor) -> Tensor:
         """A difference (B, H, A) of actions, as the model sees actions."""
-        for step in self.transform.steps:
-            if isinstance(step, Normalize) and ACTION_KEY in step.scale:
+        for step in self._all(Normalize):
+            if ACTION_KEY in step.scale:
                 difference = difference / step.scale[ACTION_KEY]
         return difference
 
@@ -86,11 +87,30 @@ class Reference:
         seed = mix_seed(row_seed, index)
         if spec.dtype == "uint8":
             return row_integers(seed, 0, 256, spec.shape).to(torch.uint8)
-        value = row_normal(seed, spec.shape)
-        for step in self.transform.steps:
-            if isinstance(step, Normalize) and spec.name in step.offset:
-                value = step.denormalized(spec.name, value)
+        return self._in_its_units(spec.name, row_normal(seed, spec.shape))
+
+    def _in_its_units(self, name: str, value: Tensor) -> Tensor:
+        """Values (B, D) of a raw stream as far apart as the dataset's.
+
+        Normalisation knows streams as they are joined: a dimension of a part has the statistics of its place in the
+        joined stream, and one that is not taken into it stays as it is.
+        """
+        joined = {key: forms[0] for step in self._all(JoinStreams) for key, forms in step.forms.items()}
+        for step in self._all(Normalize):
+            if name not in joined and name in step.offset:
+                value = step.denormalized(name, value)
+            for key in [key for key in joined if key in step.offset]:
+                widths = [part.width for part in joined[key]]
+                places = zip(joined[key], step.scale[key].split(widths), step.offset[key].split(widths), strict=True)
+                for part, scale, offset in places:
+                    if part.key == name:
+                        taken = slice(part.start, part.stop)
+                        value = value.clone()
+                        value[:, taken] = value[:, taken] * scale + offset
         return value
+
+    def _all(self, kind: type[StepT]) -> list[StepT]:
+        return [step for step in self.transform.steps if isinstance(step, kind)]
 
 
 def _as_recorded(value: Tensor) -> Tensor:

@@ -25,11 +25,13 @@ from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.registry import recipe_of
 from tempovla.rollout.controller import Actor, Controller
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
+from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.pipeline import TransformPipeline
 
-POSE_NAMES = ("x", "y", "z", "rx", "ry", "rz")
+LIBERO_NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
+"""Of an arm that is moved by its hand; those of LIBERO's body tell units, too, and are long."""
 
 
 class ChunkErrors:
@@ -90,7 +92,7 @@ def evaluate_offline(
             "train again with a lower training.learning_rate"
         )
     has_gripper = _has_gripper(bundle, str(checkpoint))
-    names = dimension_names(bundle.embodiment, has_gripper)
+    names = dimension_names(bundle.embodiment)
     return {
         "checkpoint": str(checkpoint),
         **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
@@ -118,12 +120,18 @@ def _has_gripper(bundle: Bundle, where: str) -> bool:
     return bool(recipe_of(bundle, where).model.has_gripper if told is None else told)
 
 
-def dimension_names(body: Embodiment, has_gripper: bool) -> tuple[str, ...]:
-    """x, y, z, rx, ry, rz, gripper for an arm that is moved by its hand; else the body's own names, or numbers."""
-    pose_dim = body.action_dim - int(has_gripper)
-    if has_gripper and pose_dim == len(POSE_NAMES):
-        return (*POSE_NAMES, "gripper")
-    return body.action_names or tuple(f"action {index}" for index in range(body.action_dim))
+def dimension_names(body: Embodiment) -> tuple[str, ...]:
+    """The body's own names of its action dimensions, LIBERO's in short; numbers where it names none.
+
+    Names that occur more than once are told apart by their numbers.
+    """
+    names = LIBERO_NAMES if body.action_names == LIBERO_PANDA.action_names else body.action_names
+    numbered = tuple(f"action {index}" for index in range(body.action_dim))
+    if not names:
+        return numbered
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({number})" for name, number in zip(names, numbered, strict=True)
+    )
 
 
 def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) -> Mixture:

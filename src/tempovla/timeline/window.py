@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from tempovla.timeline.config import config_from_json
 
 FARTHEST = 100_000
 """Control steps that a window in a file may reach from now: an hour at 25 Hz is fewer."""
+
+LARGEST_FRACTION = 0.1
+"""How far a time may be from a control step [steps]: times are written with few digits, as ``0.033s`` at 30 Hz."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,16 @@ class Window:
 
 def _read_steps(part: str, rate_hz: float) -> Sequence[int]:
     if part.endswith("s"):
-        return (round(float(part[:-1]) * rate_hz),)
+        steps = float(part[:-1]) * rate_hz
+        if abs(steps - round(steps)) > LARGEST_FRACTION:
+            raise _BetweenStepsError(part, steps)
+        return (round(steps),)
     bounds = [int(bound) for bound in part.split(":")]
     return bounds if len(bounds) == 1 else range(*bounds)
+
+
+class _BetweenStepsError(Exception):
+    """A time that is not that of a control step."""
 
 
 def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
@@ -73,16 +84,23 @@ def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
 
     Args:
         text: the offsets; ranges are `start:stop` or `start:stop:step` in control steps.
-        rate_hz: control rate that resolves seconds to the nearest step.
+        rate_hz: control rate that resolves seconds to steps.
 
     Raises:
-        ValueError: if the text is malformed, or in seconds without a rate.
+        ValueError: if the text is malformed, or in seconds without a rate, or a time lies between two steps.
     """
     parts = [part.strip() for part in text.split(",")]
     if rate_hz is None and any(part.endswith("s") for part in parts):
         raise ValueError(f"offsets {text!r} are in seconds, but no clock is known here; give integer control steps")
     try:
         offsets = [step for part in parts for step in _read_steps(part, rate_hz or 0.0)]
+    except _BetweenStepsError as between:
+        part, steps = between.args
+        before, after = math.floor(steps), math.ceil(steps)
+        raise ValueError(
+            f"offsets {text!r}: {part} is {steps:.3g} steps at {rate_hz:g} Hz, not a whole number of them; write "
+            f"{before} or {after}, which are {before / rate_hz:.3g} s and {after / rate_hz:.3g} s"
+        ) from None
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"offsets {text!r} are not readable; write 0, -2,-1,0, 0:16 or -0.2s,0s") from None
     if not offsets:

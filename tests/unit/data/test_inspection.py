@@ -43,7 +43,8 @@ def test_description_holds_what_was_recorded(dataset: Path) -> None:
 def test_windows_in_steps_and_in_seconds_are_the_same(dataset: Path) -> None:
     steps = sample_windows(dataset, 1, 3, [f"{ACTION}=-2,0,1", f"{FRONT}=-2,0", f"{WRIST}=0"])
     seconds = sample_windows(dataset, 1, 3, [f"{ACTION}=-0.2s,0s,0.1s", f"{FRONT}=-0.2s,0s", f"{WRIST}=0s"])
-    assert list(steps) == [ACTION, f"{ACTION}.valid", FRONT, f"{FRONT}.valid", WRIST, f"{WRIST}.valid"]
+    assert list(steps) == [f"{key}{part}" for key in (ACTION, FRONT, WRIST) for part in ("", ".valid", ".offsets")]
+    assert seconds[f"{ACTION}.offsets"].tolist() == [-2, 0, 1]
     for key, value in steps.items():
         np.testing.assert_array_equal(value, seconds[key])
     assert steps[FRONT].shape == (2, 32, 48, 3)
@@ -65,6 +66,7 @@ def test_windows_are_clamped_and_marked_at_the_ends(dataset: Path) -> None:
         (1, 0, ["actoin=0"], "no stream 'actoin'; did you mean action"),
         (1, 0, [f"{ACTION}=0", f"{ACTION}=1"], "given twice; join its offsets"),
         (1, 0, [f"{ACTION}=x"], "not readable"),
+        (1, 3, [f"{ACTION}=-0.15s"], "-0.15s is -1.5 steps at 10 Hz"),
     ],
 )
 def test_what_is_not_there_is_named_in_one_line(

@@ -12,7 +12,6 @@ from tests.unit.recipe.conftest import ACTION, record
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.split import split_episodes
 from tempovla.export.exporter import ExportConfig, export_checkpoint
-from tempovla.recipe import offline
 from tempovla.recipe.offline import dimension_names, evaluate_offline
 from tempovla.recipe.registry import recipe_of
 from tempovla.recipe.statevla import train_phase
@@ -123,10 +122,17 @@ def test_nothing_held_out_is_said(recipe, checkpoint, tmp_path):
         evaluate_offline(checkpoint, batch_size=0)
 
 
-def test_dimensions_have_names():
-    assert dimension_names(LIBERO_PANDA, True) == (*offline.POSE_NAMES, "gripper")
-    assert dimension_names(Embodiment("toy", 1, 2, 10.0, (), ("left", "right")), False) == ("left", "right")
-    assert dimension_names(Embodiment("toy", 1, 2, 10.0), False) == ("action 0", "action 1")
+def test_dimensions_have_the_names_that_the_body_gives_them():
+    joints = (*(f"joint {i}" for i in range(6)), "gripper")
+    assert dimension_names(Embodiment("arm", 6, 7, 10.0, (), joints)) == joints
+    assert dimension_names(Embodiment("arm", 6, 7, 10.0)) == tuple(f"action {index}" for index in range(7))
+    assert dimension_names(LIBERO_PANDA) == ("x", "y", "z", "rx", "ry", "rz", "gripper")
+    assert dimension_names(Embodiment("toy", 1, 2, 10.0, (), ("left", "right"))) == ("left", "right")
+    assert dimension_names(Embodiment("toy", 1, 3, 10.0, (), ("motor", "motor", "grip"))) == (
+        "motor (action 0)",
+        "motor (action 1)",
+        "grip",
+    )
 
 
 def test_a_recipe_that_no_training_had_is_refused_with_its_checkpoint(recipe, checkpoint):

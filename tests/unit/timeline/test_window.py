@@ -17,7 +17,7 @@ from tempovla.timeline import Window, parse_offsets, parse_window
         ("3,1,2", (1, 2, 3)),
         ("-0.2s,0s", (-2, 0)),
         ("0.7s", (7,)),
-        ("-1,0.26s", (-1, 3)),
+        ("-1,0.291s", (-1, 3)),
     ],
 )
 def test_offsets_are_read_in_steps_ranges_and_seconds(text, offsets):
@@ -40,9 +40,33 @@ def test_seconds_need_a_clock():
         parse_offsets("-0.2s,0s")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "-0.1s,0s",
+            r"-0.1s is -1.5 steps at 15 Hz, not a whole number of them; write -2 or -1, which are -0.133 s and",
+        ),
+        (
+            "-0.02s",
+            r"-0.02s is -0.3 steps at 15 Hz, not a whole number of them; write -1 or 0, which are -0.0667 s and 0 s",
+        ),
+        ("0:3,0.05s", r"0.05s is 0.75 steps at 15 Hz, not a whole number of them; write 0 or 1"),
+    ],
+)
+def test_a_time_between_two_steps_is_refused_with_both(text, told):
+    with pytest.raises(ValueError, match=told):
+        parse_offsets(text, rate_hz=15.0)
+
+
+def test_times_may_be_written_with_few_digits():
+    assert parse_offsets("-0.13s,-0.067s,0s", rate_hz=15.0) == (-2, -1, 0)
+    assert parse_offsets("-0.033s", rate_hz=30.0) == (-1,)
+
+
 def test_two_times_on_the_same_step_are_refused():
     with pytest.raises(ValueError, match="name the same step twice at 10 Hz; space them at least one step apart"):
-        parse_offsets("-0.02s,0s", rate_hz=10.0)
+        parse_offsets("-0.005s,0s", rate_hz=10.0)
     with pytest.raises(ValueError, match="name the same step twice;"):
         parse_offsets("0,0:2")
 
