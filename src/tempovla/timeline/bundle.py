@@ -136,8 +136,6 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: if the folder is none or no bundle, or its `bundle.json` is truncated or of another format.
     """
-    if Path(folder).is_file():
-        raise ValueError(f"{folder}: a file; give the folder that training saved")
     check_path(folder)
     path = Path(folder) / "bundle.json"
     meta = read_json(path, remedy="give the folder that training saved")

@@ -11,31 +11,57 @@ LATEST, BEST = "checkpoint_latest", "checkpoint_best"
 
 
 def check_path(folder: str | Path) -> None:
-    """Refuse the name of a checkpoint that a run has not, where the run shows what to give in its place.
+    """Refuse what is no checkpoint, where what lies around it shows what to give in its place.
 
     Raises:
-        ValueError: if `folder` is a link to nothing, or the best checkpoint of a run that has only a latest one.
+        ValueError: if `folder` is a file, a link to nothing, the folder of a run, or a name that its run has not.
     """
     path = Path(folder)
-    if os.path.exists(path):
-        return
-    if path.is_symlink():
+    if path.is_file():
+        raise ValueError(f"{path}: a file; give the folder that training saved")
+    if path.is_symlink() and not path.exists():
         raise ValueError(f"{path}: is a link to {os.readlink(path)}, which is not there; {_instead(path)}")
+    if path.is_dir():
+        holds = {"bundle.json", "trainer.json"} & set(os.listdir(path))
+        if not holds and (found := _checkpoints_in(path)):
+            raise ValueError(f"{path}: holds checkpoints, but is none itself; give {found}")
+        return
     latest = path.with_name(LATEST)
     if path.name == BEST and latest.exists():
         raise ValueError(
             f"{path}: no such checkpoint, as no episodes were held out (data.train_split=1) or none was validated on "
             f"yet; give {latest}"
         )
+    if found := _checkpoints_in(path.parent):
+        raise ValueError(f"{path}: no such checkpoint; give {found}")
+
+
+def _checkpoints_in(folder: Path) -> str:
+    """The checkpoints of a run, of each phase of a run, or the newest of a run's `checkpoints`, as words; "" if none."""
+    for pattern in (LATEST, f"*/{LATEST}"):
+        if latest := sorted(path for path in folder.glob(pattern) if _is_checkpoint(path)):
+            best = [path.with_name(BEST) for path in latest if _is_checkpoint(path.with_name(BEST))]
+            return " or ".join(map(str, [*latest, *best]))
+    steps = _steps_in(folder)
+    return str(steps[max(steps)]) if steps else ""
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / "bundle.json").is_file()
+
+
+def _steps_in(folder: Path) -> dict[int, Path]:
+    """The checkpoints in a run's `checkpoints`, by train step."""
+    found = [(path, re.fullmatch(r"step_(\d+)", path.name)) for path in folder.glob("step_*")]
+    return {int(match[1]): path for path, match in found if match and _is_checkpoint(path)}
 
 
 def _instead(link: Path) -> str:
-    """What to give in place of a link to nothing."""
+    """What to do about a link to nothing: a run's own is told from a copied one by its name, and what is beside it."""
     there = link.parent / "checkpoints"
-    steps = {int(found[1]): path for path in there.glob("step_*") if (found := re.fullmatch(r"step_(\d+)", path.name))}
-    steps = {step: path for step, path in steps.items() if (path / "bundle.json").is_file()}
-    if steps:
-        return f"give {steps[max(steps)]}"
-    if there.is_dir():  # a kill came before the first one was written
-        return "start the run anew without --checkpoint, as it has no checkpoint"
-    return "copy the run again with what its links lead to (`cp -rL`)"
+    if link.name in (LATEST, BEST) and there.is_dir():
+        if steps := _steps_in(there):
+            return f"give {steps[max(steps)]}"
+        if all(re.match(r"\.|step_\d+$", name) for name in os.listdir(there)):  # killed before the first was written
+            return "start the run anew without --checkpoint, as it has no checkpoint"
+    return "remove it, and copy the checkpoint or its run again with what links lead to (`cp -rL`)"
