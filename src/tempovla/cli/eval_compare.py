@@ -18,7 +18,7 @@ tempovla eval compare outputs/eval_a/results.json outputs/eval_b/results.json
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "A.json B.json [--json]", EXAMPLES)
-    parser.add_argument("first", metavar="A.json", help="what `tempovla eval ... --json` wrote")
+    parser.add_argument("first", metavar="A.json", help="what an evaluation in a simulator wrote with --json")
     parser.add_argument("second", metavar="B.json", help="the same of another checkpoint")
     add_json_flag(parser)
     return parser

@@ -20,7 +20,7 @@ tempovla report outputs/eval --curves outputs/run,outputs/run_blind --title "My 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "RUN_DIR --out FILE [options]", EXAMPLES)
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="folder that `tempovla demo` or `tempovla eval` wrote")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="folder of a demo, or of an evaluation in a simulator")
     parser.add_argument("--out", required=True, metavar="FILE", help="HTML file to write")
     parser.add_argument("--blind", metavar="PATH", help="evaluation of a blind policy: its folder or results.json")
     parser.add_argument("--wrong_instruction", metavar="PATH", help="the same of this policy told to do another task")

@@ -45,7 +45,7 @@ def numbers(column: pa.Array, shape: tuple[int, ...], dtype: str, part: slice | 
     if pa.types.is_null(values.type) and len(column):
         raise BadColumnError("holds null", np.arange(len(column)))
     if _without_ones(sizes) != _without_ones(shape) and sizes != (math.prod(shape),):
-        raise BadColumnError(f"holds values of shape {list(sizes)}, not the declared shape {list(shape)}")
+        raise BadColumnError(f"holds values of shape {list(sizes)}")
     size = math.prod(shape)
     if not is_number(values.type) and not pa.types.is_null(values.type):
         raise BadColumnError(f"holds {values.type}, not numbers")

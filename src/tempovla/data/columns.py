@@ -249,7 +249,7 @@ class Columns:
         row = first_row + int(rows[0])
         raise DatasetError(
             f"{path}: {key!r} has {bad[~np.isfinite(bad)][0]} in row {row}{self._episode_of(path, row)} "
-            f"({len(rows)} such rows); remove those episodes or repair the values"
+            f"({len(rows)} such row{'s' if len(rows) > 1 else ''}); remove those episodes or repair the values"
         )
 
     def _not_as_declared(

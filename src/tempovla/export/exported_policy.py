@@ -15,6 +15,7 @@ from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context
+from tempovla.timeline.given import check_now
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.join import joins_of
 from tempovla.transform.pipeline import TransformPipeline
@@ -97,19 +98,37 @@ class ExportedPolicy:
             if tuple(tensor.shape[1:]) != spec.shape or tensor.dtype != spec.torch_dtype:
                 raise ValueError(
                     f"{self.sidecar.origin}: input {spec.name!r} is {tuple(tensor.shape)} {tensor.dtype}, but was "
-                    f"exported as (batch, {', '.join(map(str, spec.shape))}) {spec.dtype}; give it so, or export with "
-                    "another size"
+                    f"exported as (batch, {', '.join(map(str, spec.shape))}) {spec.dtype}; give it so"
                 )
             tensors.append(tensor.contiguous())
         return self._run(tensors)
 
     def _observed(self, spec: TensorSpec, now: Mapping[str, Any], context: Context) -> Tensor:
-        if spec.name not in now:
-            given = sorted({*context.now, *context.past})
-            raise ValueError(f"the policy needs stream {spec.name!r}, but is given {given}; choose matching cameras")
+        if spec.name not in now or 0 not in now[spec.name].offset.tolist():
+            check_now(context, [spec.name])
         value, valid = now[spec.name].at(0)
         if not bool(valid.all()):
             raise ValueError(f"stream {spec.name!r} is not valid in every row; an exported policy needs all of them")
+        self._check_size(spec, value)
         if spec.dtype == "uint8":
             return value.permute(0, 3, 1, 2)
         return value if spec.name in (TOKENS_KEY, LANGUAGE_KEY) else value.float()
+
+    def _check_size(self, spec: TensorSpec, value: Tensor) -> None:
+        """Refuse values (B, *shape) of another shape, in words of the observation and not of the file's inputs."""
+        said = f"{self.sidecar.origin}: stream {spec.name!r}"
+        shape = tuple(value.shape[1:])
+        if spec.dtype == "uint8":
+            wanted = (*spec.shape[1:], spec.shape[0])
+            if shape != wanted or value.dtype != torch.uint8:
+                is_picture = len(shape) == 3 and shape[-1] == 3 and value.dtype == torch.uint8
+                other = f", or export with --image_size {shape[0]}x{shape[1]}" if is_picture else ""
+                raise ValueError(
+                    f"{said} has pictures {shape} {value.dtype}, but the file takes (height, width, RGB) = {wanted} "
+                    f"uint8; give them so{other}"
+                )
+        elif spec.name not in (TOKENS_KEY, LANGUAGE_KEY) and shape != spec.shape:
+            raise ValueError(
+                f"{said} is {shape}, but the file takes {spec.shape}; give the observations of the body that was "
+                "trained on"
+            )

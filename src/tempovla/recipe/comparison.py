@@ -12,7 +12,7 @@ from tempovla.storage.json_files import read_json
 from tempovla.storage.said_by import said_by
 from tempovla.timeline.config import config_from_json
 
-_REMEDY = "give a file that `tempovla eval ... --json FILE` wrote"
+_REMEDY = "give a file that `tempovla eval metaworld`, libero or memory wrote with --json FILE"
 _MUST_AGREE = ("name", "suite")
 
 EpisodeKey = tuple[str, int | None, int]

@@ -139,7 +139,10 @@ def read_results_file(path: Path) -> Results:
         ValueError: naming the file, the key and the remedy.
     """
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; pass the folder that `tempovla demo` or `tempovla eval` wrote")
+        raise ValueError(
+            f"{path} does not exist; pass the folder of `tempovla demo`, or of an evaluation in a simulator "
+            "(`tempovla eval metaworld`, libero or memory with --json FOLDER/results.json)"
+        )
     timing = path.with_suffix(".timing.json")  # what two runs of the same seeds do not share
     data = _Reader(path, "", _load(path) | (_load(timing) if timing.is_file() else {}))
     tasks_data = data.child("tasks")

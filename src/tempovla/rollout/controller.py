@@ -12,6 +12,7 @@ import torch
 from tempovla.model.vla.registry import load_policy
 from tempovla.storage.said_by import shown_error
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
+from tempovla.timeline.given import check_now, has_now, missing_streams
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
 
@@ -132,14 +133,19 @@ class Controller:
         """Actions (B, H, A) in the robot's units from a raw context, and the next state.
 
         Raises:
-            ValueError: if the observations lack a stream that the policy needs.
+            ValueError: if the observations lack a stream that the policy needs, or have one only of the past.
         """
         prepared = self.transform.forward_context(context.to(self.device))
-        present = {*prepared.now, *prepared.past}
-        wanted = self.policy.windows()  # in the policy's own names, as the prepared streams are
-        missing = [w.key for w in wanted if w.key not in present and min(w.offsets) <= 0 and w.key != ACTION_KEY]
-        if missing:
-            given = sorted({*context.now, *context.past})
-            raise ValueError(f"the policy needs streams {missing}, but is given {given}; choose matching cameras")
+        self._check_given(context, prepared)
         chunk, state = self.decide(prepared, state)
         return self.transform.inverse(replace(chunk, task=prepared.task)), state
+
+    def _check_given(self, context: Context, prepared: Context) -> None:
+        """Refuse what a policy that is whole cannot read; where the bundle is at fault, `decide` says so."""
+        present = {*prepared.now, *prepared.past}
+        wanted = [w for w in self.policy.windows() if w.key != ACTION_KEY]  # named as prepared ones are
+        if missing := [w.key for w in wanted if w.key not in present and min(w.offsets) <= 0]:
+            raise ValueError(missing_streams(missing, context))
+        if any(0 in w.offsets and not has_now(prepared, w.key) for w in wanted):
+            given = {*context.now, *context.past}
+            check_now(context, (w.key for w in self.windows if 0 in w.offsets and w.key in given))

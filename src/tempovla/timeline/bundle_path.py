@@ -37,7 +37,7 @@ def check_path(folder: str | Path) -> None:
 
 
 def _checkpoints_in(folder: Path) -> str:
-    """The checkpoints of a run, of each phase of a run, or the newest of a run's `checkpoints`, as words; "" if none."""
+    """The checkpoints of a run or of its phases, or the newest of a folder of them, as words; "" if none."""
     for pattern in (LATEST, f"*/{LATEST}"):
         if latest := sorted(path for path in folder.glob(pattern) if _is_checkpoint(path)):
             best = [path.with_name(BEST) for path in latest if _is_checkpoint(path.with_name(BEST))]

@@ -118,7 +118,7 @@ class CheckpointFolder:
             return f"the last good checkpoint is of step {good}; go on from {steps[good]}"
         if steps:
             return f"no checkpoint of {self.run_dir} is known to be good; start a new run in another folder"
-        return f"no checkpoint was saved here before; run {self.run_dir}"
+        return f"no checkpoint of {self.run_dir} was saved before; start it anew"
 
     def hold(self, resume: str | Path | None = None) -> None:
         """Make the folder, and keep others from writing there until `release`, or the end of this process.

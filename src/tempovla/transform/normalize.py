@@ -82,7 +82,7 @@ class Normalize:
         if value.shape[-1] != len(offset):
             raise ValueError(
                 f"stream {key!r} has {value.shape[-1]} dimensions, its statistics {len(offset)}; "
-                "use the dataset that the statistics were fitted on"
+                "give those of the body that was trained on"
             )
         return (value.float() - offset) / scale
 

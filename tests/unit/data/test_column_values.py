@@ -56,7 +56,7 @@ def test_numbers_that_are_stored_once_are_read_where_they_occur() -> None:
         ([True, None], (1,), "bool", 1, "holds null"),
         ([None, None], (1,), "float32", 0, "holds null"),
         ([[], []], (3,), "float32", 0, "empty lists"),
-        ([[1, 2]] * 2, (3,), "float32", None, r"of shape \[2\], not the declared shape \[3\]"),
+        ([[1, 2]] * 2, (3,), "float32", None, r"of shape \[2\]$"),
         ([[[1, 2]] * 3] * 2, (2, 3), "float32", None, r"of shape \[3, 2\]"),
         (["1", "2"], (1,), "float32", None, "holds string, not numbers"),
         ([{"x": 1.0}], (1,), "float32", None, "holds struct"),

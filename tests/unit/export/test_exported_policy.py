@@ -73,14 +73,26 @@ def test_observations_that_it_cannot_take_are_refused(flow_script):
         return str(error.value)
 
     small = Track.of(torch.zeros(3, 1, 16, 16, 3, dtype=torch.uint8), (0,))
-    assert f"input '{FRONT}' is (3, 3, 16, 16) torch.uint8, but was exported as (batch, 3, 21, 27)" in refusal(
-        FRONT, small
+    takes = (
+        f"stream '{FRONT}' has pictures %s, but the file takes (height, width, RGB) = (21, 27, 3) uint8; give them so"
     )
-    assert f"the policy needs stream '{WRIST}', but is given" in refusal(WRIST, None)
+    assert refusal(FRONT, small).endswith(f"{takes % '(16, 16, 3) torch.uint8'}, or export with --image_size 16x16")
+    turned = Track.of(torch.zeros(3, 1, 3, 21, 27, dtype=torch.uint8), (0,))
+    assert refusal(FRONT, turned).endswith(takes % "(3, 21, 27) torch.uint8")
+    seven = Track.of(torch.zeros(3, 1, 7), (0,))
+    assert f"stream '{STATE}' is (7,), but the file takes (" in refusal(STATE, seven)
+    assert f"the policy needs streams ['{WRIST}'], but is given" in refusal(WRIST, None)
+    earlier = replace(context.now[STATE], offset=torch.tensor([-1]))
+    assert f"reads stream '{STATE}' in the context's `now` at offset 0, but is given it in `now` at [-1]" in refusal(
+        STATE, earlier
+    )
     unseen = Track(context.now[STATE].value, torch.tensor([[True], [False], [True]]), torch.tensor([0]))
     assert f"stream '{STATE}' is not valid in every row" in refusal(STATE, unseen)
     with pytest.raises(ValueError, match=r"input 'observation.images.front' is missing"):
         policy.run({})
+    inputs = {spec.name: torch.zeros(3, *spec.shape, dtype=spec.torch_dtype) for spec in policy.sidecar.inputs}
+    with pytest.raises(ValueError, match=r"is \(3, 3, 16, 16\) torch.uint8, but was exported as .*; give it so$"):
+        policy.run(inputs | {FRONT: torch.zeros(3, 3, 16, 16, dtype=torch.uint8)})
 
 
 def test_a_file_that_takes_random_numbers_does_not_act_by_itself(tmp_path):

@@ -14,8 +14,9 @@ from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.rollout.context import ContextBuilder
 from tempovla.rollout.controller import Controller
-from tempovla.timeline import Bundle, Embodiment
+from tempovla.timeline import Bundle, Context, Embodiment
 from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import STATE_KEY
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
@@ -109,15 +110,30 @@ def test_a_missing_camera_is_named():
         controller.act(contexts(2, camera=False).context(), controller.initial_state(2))
 
 
+def moved_state(context: Context, part: str, offset: int) -> Context:
+    """The context with the state of now in this part of it, at this offset."""
+    now = dict(context.now)
+    state = now.pop(STATE_KEY)
+    tracks = {STATE_KEY: replace(state, offset=torch.tensor([offset]))}
+    return replace(context, **({"now": now, "past": tracks} if part == "past" else {"now": now | tracks}))
+
+
+@pytest.mark.parametrize(("part", "offset"), [("past", -1), ("past", 0), ("now", -1)])
+def test_a_stream_that_is_given_in_another_place_is_named_with_that_place(part, offset):
+    controller = Controller.from_bundle(bundle())
+    told = rf"reads stream 'observation.state' in .*`now` at offset 0, but is given it in `{part}` at \[{offset}\]; put"
+    with pytest.raises(ValueError, match=told):
+        controller.act(moved_state(contexts(2).context(), part, offset), controller.initial_state(2))
+
+
 def test_a_bundle_that_lost_its_transforms_or_steps_of_a_window_is_refused():
     whole = bundle()
     controller = Controller.from_bundle(replace(whole, transform={"steps": whole.transform["steps"][:2]}))
     with pytest.raises(ValueError, match=r"steps in transform\.json do not give 'language' as its policy reads"):
         controller.act(contexts(2).context(), controller.initial_state(2))
-    controller = Controller.from_bundle(whole)
-    context = contexts(2).context()
-    track = context.now["observation.state"]
-    moved = replace(context, now=dict(context.now) | {"observation.state": replace(track, offset=track.offset - 7)})
+    damaged = tuple(replace(w, offsets=(-7,)) if w.key == STATE_KEY else w for w in whole.windows)
+    controller = Controller.from_bundle(replace(whole, windows=damaged))
+    moved = moved_state(contexts(2).context(), "now", -7)
     with pytest.raises(ValueError, match=r"windows in bundle\.json .* do not give .*copy the checkpoint again"):
         controller.act(moved, controller.initial_state(2))
 
