@@ -15,6 +15,7 @@ from tempovla.export.signature import DECISION, SEED, TensorSpec
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context
+from tempovla.timeline.finite import check_finite
 from tempovla.timeline.given import check_now
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.join import joins_of
@@ -71,7 +72,7 @@ class ExportedPolicy:
         """Actions (B, H, A) in the robot's units from a raw context, and the next state.
 
         Raises:
-            ValueError: if the observations lack a stream, or one is of another size or not valid.
+            ValueError: if the observations lack a stream, or one is of another size, not valid or not finite.
         """
         for join in self._joins:
             context = join.under_own_names(context)
@@ -88,7 +89,7 @@ class ExportedPolicy:
         """Actions (B, H, A) in the robot's units of one tensor (B, ...) an input, by name.
 
         Raises:
-            ValueError: if one is missing, or of another shape or type.
+            ValueError: if one is missing, of another shape or type, or not finite.
         """
         tensors = []
         for spec in self.sidecar.inputs:
@@ -100,6 +101,7 @@ class ExportedPolicy:
                     f"{self.sidecar.origin}: input {spec.name!r} is {tuple(tensor.shape)} {tensor.dtype}, but was "
                     f"exported as (batch, {', '.join(map(str, spec.shape))}) {spec.dtype}; give it so"
                 )
+            check_finite(spec.name, tensor)
             tensors.append(tensor.contiguous())
         return self._run(tensors)
 

@@ -12,6 +12,7 @@ import torch
 from tempovla.model.vla.registry import load_policy
 from tempovla.storage.said_by import shown_error
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
+from tempovla.timeline.finite import check_finite
 from tempovla.timeline.given import check_now, has_now, missing_streams
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -133,7 +134,8 @@ class Controller:
         """Actions (B, H, A) in the robot's units from a raw context, and the next state.
 
         Raises:
-            ValueError: if the observations lack a stream that the policy needs, or have one only of the past.
+            ValueError: if the observations lack a stream that the policy needs, have one only of the past, or hold
+                a vector that is valid and not finite.
         """
         prepared = self.transform.forward_context(context.to(self.device))
         self._check_given(context, prepared)
@@ -149,3 +151,7 @@ class Controller:
         if any(0 in w.offsets and not has_now(prepared, w.key) for w in wanted):
             given = {*context.now, *context.past}
             check_now(context, (w.key for w in self.windows if 0 in w.offsets and w.key in given))
+        read = {window.key for window in self.policy.windows()}
+        for key, track in (*prepared.past.items(), *prepared.now.items()):
+            if key in read:
+                check_finite(key, track.value, track.valid)

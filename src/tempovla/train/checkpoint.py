@@ -6,6 +6,7 @@ resuming needs). Nothing in it can execute code.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ from tempovla.timeline.tensors import read_tensors
 from tempovla.train.record import REMEDY, check_record
 
 FORMAT_VERSION = 1
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,31 @@ class CheckpointFolder:
         except (OSError, ValueError):
             self.release()
             raise
+
+    def check_place(self, resume: str | Path, is_over: bool) -> None:
+        """Warn of a run that goes on in another folder, and refuse one that has nothing left to do there.
+
+        Args:
+            resume: checkpoint that the run goes on from.
+            is_over: whether no step is left.
+
+        Raises:
+            ValueError: if it would save nothing here.
+        """
+        if self.is_own(resume):
+            return
+        folder = Path(resume).resolve().parent
+        home = folder.parent if folder.name == self.folder.name else folder
+        if is_over:
+            raise ValueError(
+                f"{resume}: is of a run that has ended, so nothing would be saved in {self.run_dir}; go on in its own "
+                f"folder {home}, or give it more steps (training.train_steps and training.extend)"
+            )
+        LOGGER.warning(
+            "%s: what is learned from here on is saved in %s, and %s stays as it is; to go on there, give that folder "
+            "for the output",
+            *(resume, self.run_dir, home),
+        )
 
     def release(self) -> None:
         """Let others write there."""

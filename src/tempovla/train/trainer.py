@@ -208,6 +208,7 @@ class Trainer:
         self._cpu_base_s += record["cpu_seconds"]
         if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
             self.watch.load_state_dict(record["watch"])
+        self.checkpoints.check_place(folder, self.is_over)
         LOGGER.info("%s: going on from step %d of %d (%s)", self.phase, self.train_step, self.total_steps, folder)
 
     def _identity(self) -> dict[str, object]:
@@ -259,14 +260,9 @@ class Trainer:
         finally:
             if log is not None:
                 log.close()
-        best = (self.run_dir / BEST).resolve()
-        return FitResult(
-            self.train_step,
-            self.metrics,
-            (self.run_dir / LATEST).resolve(),
-            best if best.exists() else None,
-            self._cpu_base_s + cpu_seconds(),
-        )
+        latest, best = ((self.run_dir / name).resolve() for name in (LATEST, BEST))
+        cpu_s = self._cpu_base_s + cpu_seconds()
+        return FitResult(self.train_step, self.metrics, latest, best if best.exists() else None, cpu_s)
 
     def step(self, samples: list[TimelineSample], stop: StopRequest) -> bool:
         """One optimiser step; whether some process was asked to stop.

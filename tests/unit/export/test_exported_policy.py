@@ -88,6 +88,9 @@ def test_observations_that_it_cannot_take_are_refused(flow_script):
     )
     unseen = Track(context.now[STATE].value, torch.tensor([[True], [False], [True]]), torch.tensor([0]))
     assert f"stream '{STATE}' is not valid in every row" in refusal(STATE, unseen)
+    broken = context.now[STATE].value.clone()
+    broken[1, 0, 2] = torch.nan
+    assert f"row 1 has nan in dimension 2 of '{STATE}'; give finite numbers" in refusal(STATE, Track.of(broken, (0,)))
     with pytest.raises(ValueError, match=r"input 'observation.images.front' is missing"):
         policy.run({})
     inputs = {spec.name: torch.zeros(3, *spec.shape, dtype=spec.torch_dtype) for spec in policy.sidecar.inputs}

@@ -189,3 +189,18 @@ def test_later_decisions_keep_their_own_errors(tmp_path):
     controller.policy.act = lambda context, state: torch.zeros(2) + torch.zeros(3)
     with pytest.raises(RuntimeError, match="must match the size"):
         controller.act(context, controller.initial_state(2))
+
+
+def test_a_context_made_by_hand_with_nan_moves_nothing():
+    controller = Controller.from_bundle(bundle())
+    context = contexts(2).context()
+    state = context.now["observation.state"]
+    value = state.value.clone()
+    value[1, 0, 2] = torch.inf
+    now = {**context.now, "observation.state": state.with_value(value)}
+    with pytest.raises(ValueError, match=r"row 1 has inf in dimension 2 of 'observation.state'; give finite numbers"):
+        controller.act(replace(context, now=now), controller.initial_state(2))
+    now["unread"] = state.with_value(value)
+    now["observation.state"] = state
+    chunk, _ = controller.act(replace(context, now=now), controller.initial_state(2))
+    assert bool(chunk.value.isfinite().all())

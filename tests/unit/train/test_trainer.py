@@ -310,6 +310,21 @@ def test_patience_counts_on_over_a_stop_and_may_be_extended(tmp_path):
     assert extended.train_step == config.train_steps
 
 
+def test_a_run_that_goes_on_in_another_folder_says_so_and_one_that_has_ended_does_not_go_there(tmp_path, caplog):
+    config = replace(CONFIG, train_steps=4, save_interval_steps=2, keep_every=2)
+    whole = run(tmp_path / "whole", config)
+    with pytest.raises(
+        ValueError, match=r"step_00000004: is of a run that has ended, so nothing would be saved in "
+    ) as e:
+        run(tmp_path / "fresh", config, resume=whole.checkpoint)
+    assert f"go on in its own folder {tmp_path / 'whole'}, or give it more steps" in str(e.value)
+    assert not (tmp_path / "fresh").exists()
+    assert "stays as it is" not in caplog.text
+    assert run(tmp_path / "whole", config, resume=whole.checkpoint).checkpoint == whole.checkpoint
+    run(tmp_path / "fork", config, resume=tmp_path / "whole/checkpoints/step_00000002")
+    assert f"saved in {tmp_path / 'fork'}, and {tmp_path / 'whole'} stays as it is" in caplog.text
+
+
 def test_patience_without_validation_is_refused(tmp_path):
     policy = LinearPolicy()
     with pytest.raises(ValueError, match=r"training.patience=3 waits for a validation loss, .*; hold episodes out"):

@@ -1,0 +1,25 @@
+"""Vectors that are not finite are refused where they are valid, by row and dimension."""
+
+import pytest
+import torch
+
+from tempovla.timeline.finite import check_finite
+
+
+def test_the_first_row_and_dimension_are_named():
+    value = torch.zeros(3, 2, 4)
+    check_finite("state", value, torch.ones(3, 2, dtype=torch.bool))
+    value[1, 0, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"row 1 has nan in dimension 2 of 'state'; give finite numbers, or end the"):
+        check_finite("state", value, torch.ones(3, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="row 2 has -inf in dimension 0 of 'vector'"):
+        check_finite("vector", torch.tensor([[0.0], [1.0], [-torch.inf]]))
+    with pytest.raises(ValueError, match="row 0 has nan in dimension 0 of 'number'"):
+        check_finite("number", torch.tensor([[0.0, torch.nan]]), torch.tensor([[True, True]]))
+
+
+def test_what_is_not_valid_and_pictures_of_distances_may_hold_nan():
+    value = torch.full((1, 2, 3), torch.nan)
+    check_finite("state", value, torch.tensor([[False, False]]))
+    check_finite("depth", torch.full((1, 1, 4, 4, 1), torch.nan), torch.tensor([[True]]))
+    check_finite("pixels", torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
