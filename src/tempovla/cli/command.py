@@ -103,6 +103,13 @@ def add_short_names(parser: ArgumentParser) -> None:
             parser._option_string_actions[f"--{name}"] = parser._option_string_actions[option]
 
 
+def add_other_name(parser: ArgumentParser, name: str, option: str) -> None:
+    """Let an option be given by another name, too, which the help shows beside its own."""
+    action = parser._option_string_actions[option]
+    parser._option_string_actions[name] = action
+    action.option_strings = [*action.option_strings, name]
+
+
 def comma_separated(text: str) -> list[str]:
     """`a,b` as ["a", "b"], each of them once."""
     items = list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))

@@ -12,7 +12,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -216,6 +216,7 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
         r"Does not validate against any of the Union.*Given value: (.*)", _expected_union, message, flags=re.S
     )
     message = message.replace("Parser key ", "").rstrip(".")
+    message = re.sub(r"(?<=arguments are required: ).+", lambda found: _as_options(found[0], parser), message)
     keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message)
     named = [_underscored(key) for groups in keys for key in groups if key]
     config = config_file(arguments)
@@ -226,9 +227,22 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     for key in reversed(named):
         near = [option for option in options if option.endswith(f".{key}")]
         near = near or difflib.get_close_matches(".".join([*named[:-1], key]), options, n=1, cutoff=0.75)
+        near = near or _longer_or_shorter(key, options)
         if key not in options and near:
             return f"{message}; did you mean {' or '.join(options[option] for option in near)}?"
     return message
+
+
+def _longer_or_shorter(key: str, options: Iterable[str]) -> list[str]:
+    """Options such as `output_dir` for `out`, or `data` for `dataset`; none of a group."""
+    shared = [(option, *sorted((key, option), key=len)) for option in options if "." not in option]
+    return [option for option, short, long in shared if len(short) > 2 and long.startswith(short)][:1]
+
+
+def _as_options(names: str, parser: ArgumentParser) -> str:
+    """`root, episode` as `ROOT, --episode`: what is missing, as it is given."""
+    written = {action.dest: [*action.option_strings, action.metavar][0] for action in parser._actions}
+    return ", ".join(str(written.get(name) or name) for name in names.split(", "))
 
 
 def _expected_union(complaint: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tempovla.cli.command import ArgumentParser, Outcome, add_json_flag, add_short_names, build_parser
+from tempovla.cli.command import ArgumentParser, Outcome, add_json_flag, add_other_name, add_short_names, build_parser
 from tempovla.train.trainer import FitResult
 
 
@@ -26,7 +26,7 @@ def build_training_parser(
     add_json_flag(parser)
     parser.add_class_arguments(recipe_class, None)
     add_short_names(parser)
-    parser._option_string_actions["--dataset"] = parser._option_string_actions["--data.data_directory"]
+    add_other_name(parser, "--dataset", "--data.data_directory")
     return parser
 
 

@@ -215,14 +215,14 @@ def _linear_rewriting() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's exporters warn of their own insides, and of torchvision's operators.
+    """Torch's exporters warn of their own insides, and of torchvision's operators; transformers of losses that tracing meets.
 
     They would also note for every node from which lines of source code it comes, with this machine's paths: that takes
     a fifth of the time, and no file may hold it.
     """
     traced = getattr(torch.fx.config, "do_not_emit_stack_traces", False)
     torch.fx.config.do_not_emit_stack_traces = True
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "transformers")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

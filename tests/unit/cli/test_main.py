@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,23 @@ def test_a_misspelled_command_is_corrected(fails):
 
 
 def test_a_missing_argument_is_named(fails):
-    assert "required: episode, frame, window, out" in fails("data", "sample", "ROOT")
+    assert "required: --episode, --frame, --window, --out;" in fails("data", "sample", "ROOT")
+    assert "required: ROOT, --episode, --frame, --window, --out;" in fails("data", "sample")
+
+
+def test_an_option_that_other_commands_have_is_answered_with_this_ones(fails):
+    for command, given, meant in (
+        ("train vla", "--out", "output-dir"),
+        ("train statevla", "--output-dir", "out"),
+        ("eval offline", "--dataset", "data"),
+    ):
+        assert f"{given} x; did you mean {meant}?" in fails(*command.split(), "--checkpoint", "c", given, "x")
+
+
+def test_the_help_of_a_training_describes_the_dataset_by_its_short_name(tempovla):
+    assert re.search(
+        r"--data\.data_directory \w+, --dataset \w+\s+root of a LeRobot dataset", tempovla("train", "vla", "-h").out
+    )
 
 
 def test_errors_show_their_traceback_on_demand(tmp_path, monkeypatch):

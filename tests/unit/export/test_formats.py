@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from tempovla.export import formats
@@ -18,3 +20,11 @@ def test_no_rule_of_the_onnx_optimiser_looks_at_all_nodes_for_every_node():
     assert 0 < len(during) < len(before)
     assert all(rule._target_pattern.has_single_output_node for rule in during)
     assert rewriter._DEFAULT_REWRITE_RULES is before
+
+
+def test_while_a_policy_is_traced_transformers_says_nothing_of_losses():
+    logger = logging.getLogger("transformers.modeling_utils")
+    was = logger.isEnabledFor(logging.WARNING)
+    with formats._quiet():
+        assert not logger.isEnabledFor(logging.WARNING)
+    assert logger.isEnabledFor(logging.WARNING) == was
