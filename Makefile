@@ -1,4 +1,4 @@
-# `make demo` and `make test` install what they need into .venv first; re-runs start at once.
+# `make demo` and `make test` install what they need, as `make install` does, into .venv first; re-runs start at once.
 OUT ?= outputs/demo
 SEED ?= 0
 SECONDS ?= 600
@@ -6,14 +6,17 @@ RUN := .venv/bin/
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test fuzz lint format
+.PHONY: help install demo test fuzz lint format
 
 help:
+	@echo "make install                  install TempoVLA with all extras into .venv, which the others do first"
 	@echo "make demo [OUT=DIR] [SEED=N]  collect, train, evaluate and report in DIR (outputs/demo)"
 	@echo "make test                     lint, types, import contracts and all tests"
 	@echo "make fuzz [SECONDS=600]       damage files of every kind at random (SEED=N), and keep what fails in outputs/fuzz"
 	@echo "make lint                     the first three of these"
 	@echo "make format                   let ruff format and mend the code"
+
+install: .venv/installed
 
 demo: .venv/installed
 	@$(RUN)tempovla demo --out "$(OUT)" --seed "$(SEED)"

@@ -215,7 +215,7 @@ def _linear_rewriting() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's exporters warn of their own insides, and of torchvision's operators; transformers of losses that tracing meets.
+    """Torch's exporters warn of their own insides, and of torchvision's operators; transformers of losses.
 
     They would also note for every node from which lines of source code it comes, with this machine's paths: that takes
     a fifth of the time, and no file may hold it.
