@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import STAGING_NAME, Staging, disk_errors_told
+from tempovla.data.given import check_arrays, check_texts, numbers_given
 from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
@@ -130,15 +131,17 @@ class LiberoHdf5Writer:
             N of the episode's group ``demo_N``.
 
         Raises:
-            DatasetError: if a stream is missing, has another shape or is not finite, or if the disk is full; the
-                episodes written before are safe.
+            DatasetError: if a stream is missing, has another shape, is not finite or is beyond float32, as which it is
+                read, if the instruction is no text that readers take, or if the disk is full; the episodes written
+                before are safe.
         """
         extras = extras or LiberoEpisodeExtras()
-        if not task or "/" in task:
+        if not isinstance(task, str) or not task or "/" in task or not task.isprintable():
             raise DatasetError(f"{self.folder}: task {task!r} cannot be part of a file's name; rename it")
         number = max(self._written.get(task, ()), default=-1) + 1
         path = part_path(self.folder, task, number)
         length = _validated_length(f"{path}: demo_{number}", steps, extras)
+        check_texts(f"{path}: demo_{number}", [instruction])
         with self._disk_errors_told(f"writing {path.name}"):
             staged = self._staging.path(path.name)
             with h5py.File(staged, "w") as file:
@@ -281,18 +284,24 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
         )
     if EE_STATE_KEY in steps:
         shapes[EE_STATE_KEY] = (6,)
-    length = len(steps[ACTION_KEY])
+    check_arrays(where, steps)
+    length = len(steps[ACTION_KEY]) if steps[ACTION_KEY].ndim else 0
+    if length == 0:
+        raise DatasetError(f"{where}: the episode has no step; give arrays of at least one")
     for key, shape in shapes.items():
         values = steps[key]
         if shape is None and (values.dtype != np.uint8 or values.ndim != 4 or values.shape[-1] != 3):
             raise DatasetError(f"{where}: {key!r} is {values.dtype} {list(values.shape)}; give uint8 RGB (T, H, W, 3)")
         wanted = (length, *(values.shape[1:] if shape is None else shape))
-        if length == 0 or values.shape != wanted:
+        if values.shape != wanted:
             raise DatasetError(f"{where}: {key!r} has shape {list(values.shape)}, not {list(wanted)}; correct it")
-        if shape is not None and not np.isfinite(values).all():
-            step = int(np.argwhere(~np.isfinite(values))[0][0])
-            raise DatasetError(f"{where}: {key!r} is not finite at step {step}: {values[step]}; repair it")
+        if shape is not None:
+            numbers_given(where, key, values, "float32")  # as it will be read
     for name, rows in (("simulator states", extras.states), ("executed actions", extras.executed)):
-        if rows is not None and len(rows) != length:
-            raise DatasetError(f"{where}: {len(rows)} {name} for {length} steps; give one a step")
+        if rows is None:
+            continue
+        check_arrays(where, {name: rows})
+        if len(np.atleast_1d(rows)) != length:
+            raise DatasetError(f"{where}: {len(np.atleast_1d(rows))} {name} for {length} steps; give one a step")
+        numbers_given(where, name, rows, "float64")
     return length

@@ -15,9 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tempovla.data import video_encode, writer_meta
+from tempovla.data.declared import parse_features
 from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import STAGING_NAME, disk_errors_told
+from tempovla.data.given import check_arrays, check_texts, numbers_given, rate_given
 from tempovla.data.image_codec import encode_png
 from tempovla.data.layout import BOOKKEEPING, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
@@ -54,7 +56,11 @@ def infer_features(
     Args:
         frames: the arrays.
         names: of the dimensions, for the keys where they are known.
+
+    Raises:
+        DatasetError: if one of them is no array.
     """
+    check_arrays("an episode's arrays", frames)
     features = {}
     for key, values in frames.items():
         if values.dtype == np.uint8 and values.ndim == 4 and values.shape[-1] == 3:
@@ -81,8 +87,8 @@ class DatasetWriter:
         held: the lock of `root`, if the caller holds it for longer than this writer is there; see `held_dataset`.
 
     Raises:
-        DatasetError: if another process writes there, `root` is not empty and `resume` is not set, or what is there has
-            other features or fps, or pictures made in another way.
+        DatasetError: if another process writes there, `root` is not empty and `resume` is not set, what is there has
+            other features or fps, or pictures made in another way, or readers would not take the features or fps.
     """
 
     def __init__(
@@ -102,10 +108,11 @@ class DatasetWriter:
         recording = plain_json(dict(recording or {}))  # as it will be read
         self.features = {key: feature for key, feature in features.items() if key not in BOOKKEEPING}
         self._refuse_key_as_folder()
-        self.fps = fps
+        self.fps = fps = rate_given(str(self.root), fps)
         self.config = config or WriterConfig()
         limits = self.config.data_files_size_in_mb, self.config.video_files_size_in_mb
         info = writer_meta.new_info(self.features, fps, robot_type, *limits, entries=entries or {})
+        self._refuse_unreadable(info)
         self._store = EpisodeStore(self.root, info)
         self._lock = held_dataset(self.root) if held is None else None
         try:
@@ -143,6 +150,12 @@ class DatasetWriter:
                     f"{IMAGE_KEY_PREFIX}front"
                 )
 
+    def _refuse_unreadable(self, info: Mapping[str, Any]) -> None:
+        """What readers would leave out is not written."""
+        _, left_out = parse_features(info, self.root)
+        for key in self.features.keys() & left_out.keys():
+            raise DatasetError(left_out[key])
+
     def __enter__(self) -> DatasetWriter:
         return self
 
@@ -170,18 +183,20 @@ class DatasetWriter:
         """Write one episode; when this returns, it is on the disk.
 
         Args:
-            frames: array (T, *shape) of every feature; cameras (T, H, W, 3) uint8 RGB.
+            frames: array (T, *shape) of every feature, T at least 1; cameras (T, H, W, 3) uint8 RGB. Numbers of
+                another type than the feature's are taken where they are the same in it; floats may be rounded.
             task: the instruction, or one for every step.
 
         Returns:
             The episode's index.
 
         Raises:
-            DatasetError: if a feature is missing, has another shape or is not finite, or if the disk is full; the
-                episodes written before are safe.
+            DatasetError: if a feature is missing, has another shape, is not finite or does not fit its type, if an
+                instruction is no text that readers take, or if the disk is full; the episodes written before are safe.
         """
         length = self._validated_length(frames)
-        tasks = [task] * length if isinstance(task, str) else list(task)
+        tasks = list(task) if isinstance(task, Sequence) and not isinstance(task, str | bytes) else [task] * length
+        check_texts(str(self.root), tasks)
         if len(tasks) != length:
             raise DatasetError(f"{self.root}: {len(tasks)} tasks for an episode of {length} steps; give one a step")
         columns: dict[str, pa.Array] = {}
@@ -195,7 +210,8 @@ class DatasetWriter:
             elif feature.dtype == "image":
                 columns[key] = image_column([encode_png(image) for image in frames[key]])
             else:
-                values = np.asarray(frames[key], dtype=feature.dtype).reshape(length, *feature.shape)
+                values = numbers_given(str(self.root), key, frames[key], feature.dtype)
+                values = values.reshape(length, *feature.shape)
                 columns[key], stats[key] = number_column(values), of_values(values)
         return self.add_encoded(EncodedEpisode(columns, videos, stats, tasks))
 
@@ -246,17 +262,18 @@ class DatasetWriter:
         odd = sorted(set(frames) ^ set(self.features))
         if odd:
             raise DatasetError(f"{self.root}: {odd[0]!r} is in the episode or in the features, but not in both")
-        length = len(next(iter(frames.values())))
+        check_arrays(str(self.root), frames)
+        lengths = [len(values) for values in frames.values() if values.ndim]
+        length = lengths[0] if lengths else 0
+        if length == 0:
+            raise DatasetError(f"{self.root}: the episode has no step; give arrays of at least one")
         for key, feature in self.features.items():
             values, shape = frames[key], (length, *feature.shape)
             flat_scalar = feature.shape == (1,) and values.shape == (length,)
-            if length == 0 or (values.shape != shape and not flat_scalar):
+            if values.shape != shape and not flat_scalar:
                 raise DatasetError(f"{self.root}: {key!r} has shape {list(values.shape)}, not {list(shape)}")
             if feature.is_camera and values.dtype != np.uint8:
                 raise DatasetError(f"{self.root}: {key!r} is {values.dtype}; give uint8 RGB")
-            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                step = int(np.argwhere(~np.isfinite(values))[0][0])
-                raise DatasetError(f"{self.root}: {key!r} is not finite at step {step}: {values[step]}; repair it")
         return length
 
 

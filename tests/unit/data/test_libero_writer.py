@@ -118,6 +118,14 @@ def test_resumes_where_it_was(tmp_path: Path) -> None:
         (lambda frames: frames.update({STATE_KEY: frames[STATE_KEY][:9]}), r"has shape \[9, 9\], not \[12, 9\]"),
         (lambda frames: frames.update({AGENT: frames[AGENT] / 255.0}), "give uint8 RGB"),
         (lambda frames: frames[ACTION_KEY].__setitem__((4, 1), np.nan), "is not finite at step 4"),
+        (lambda frames: frames.update({ACTION_KEY: np.full((12, 7), 1e300)}), r"holds 1e\+300, which is no float32"),
+        (lambda frames: frames.update({STATE_KEY: np.full((12, 9), 2**24 + 1)}), "16777217, which is no float32"),
+        (lambda frames: frames.update({ACTION_KEY: np.full((12, 7), None)}), "is object, which holds no real numbers"),
+        (
+            lambda frames: frames.update({ACTION_KEY: frames[ACTION_KEY].tolist()}),
+            "is of type list; give a numpy array",
+        ),
+        (lambda frames: frames.update({key: rows[:0] for key, rows in frames.items()}), "the episode has no step"),
     ],
 )
 def test_refuses_what_is_no_episode(tmp_path: Path, change, needle: str) -> None:
@@ -128,6 +136,28 @@ def test_refuses_what_is_no_episode(tmp_path: Path, change, needle: str) -> None
         writer.add_episode(MILK, instruction(MILK), frames)
     assert f"{MILK}_demo.part-00000.hdf5: demo_0" in str(caught.value)
     assert writer.episodes_written(MILK) == 0
+
+
+@pytest.mark.parametrize("words", [None, "half \ud83d", "x" * 10**6])
+def test_instructions_that_no_reader_takes_are_refused_before_anything_is_written(tmp_path: Path, words) -> None:
+    with LiberoHdf5Writer(tmp_path) as writer:
+        with pytest.raises(DatasetError, match=r"demo_0: .*instruction"):
+            writer.add_episode(MILK, words, episode(0))
+        for task in ("", "a/b", "a\0b", None):
+            with pytest.raises(DatasetError, match="cannot be part of a file's name; rename it"):
+                writer.add_episode(task, "go", episode(0))
+        assert not list(tmp_path.glob("*.hdf5"))
+
+
+def test_simulator_states_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    with LiberoHdf5Writer(tmp_path) as writer:
+        for states, needle in (
+            (np.full((12, 4), np.nan), "not finite"),
+            ([[0.0]] * 12, "list"),
+            (1j * np.ones(12), "real"),
+        ):
+            with pytest.raises(DatasetError, match=f"'simulator states' is .*{needle}"):
+                writer.add_episode(MILK, "go", episode(0), replace(extras(12), states=states))
 
 
 def test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:

@@ -153,6 +153,10 @@ def test_resuming_with_another_layout_is_refused(
         ({ACTION: np.zeros((12, 3), np.float32)}, r"'action' has shape \[12, 3\], not \[12, 2\]"),
         ({FRONT: np.zeros((12, 32, 48, 3), np.float32)}, "give uint8 RGB"),
         ({"extra": np.zeros((12, 1))}, "'extra' is in the episode or in the features"),
+        ({ACTION: np.full((12, 2), 2**24 + 1)}, "'action' holds 16777217, which is no float32, at step 0"),
+        ({ACTION: np.full((12, 2), 1e300)}, r"'action' holds 1e\+300, which is no float32, at step 0"),
+        ({ACTION: [[0.0, 0.0]] * 12}, "'action' is of type list; give a numpy array"),
+        ({key: np.zeros((0, *feature.shape)) for key, feature in FEATURES.items()}, "the episode has no step"),
     ],
 )
 def test_bad_episodes_are_refused_and_leave_no_trace(
@@ -165,6 +169,29 @@ def test_bad_episodes_are_refused_and_leave_no_trace(
     writer.add_episode(episode(1), "go")
     writer.close()
     assert_equal_to(tmp_path, [episode(0), episode(1)])
+
+
+@pytest.mark.parametrize("words", [None, 7, b"go", ["go"] * 11 + [None], "half \ud83d", "x" * 10**6])
+def test_instructions_that_no_reader_takes_are_refused_before_anything_is_written(tmp_path: Path, words) -> None:
+    with DatasetWriter(tmp_path, FEATURES, FPS) as writer:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(DatasetError, match="instruction"):
+            writer.add_episode(episode(0), words)
+        assert sorted(tmp_path.rglob("*")) == before
+        assert len(writer) == 0
+
+
+def test_a_dataset_that_no_reader_opens_is_not_begun(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for fps in (0, -1, float("nan")):
+        with pytest.raises(DatasetError, match=f"set: fps is {fps}; it must be a positive number"):
+            DatasetWriter(root, FEATURES, fps)
+    times = infer_features({"since": np.zeros((5, 2), "M8[s]")})
+    with pytest.raises(DatasetError, match=r"set declares 'since' with dtype 'datetime64\[s\]', which no stream holds"):
+        DatasetWriter(root, times, FPS)
+    with pytest.raises(DatasetError, match="'since' is of type list; give a numpy array"):
+        infer_features({"since": [0.0]})
+    assert not root.exists()
 
 
 def test_statistics_cover_every_feature(tmp_path: Path) -> None:
