@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from tempovla.data.stream_keys import StreamKeys, check_vectors, hints
 from tempovla.data.window import gather
 from tempovla.data.words import check_words, words_told
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.timeline.source import StreamTable
-from tempovla.timeline.window import parse_window
+from tempovla.timeline.source import EpisodeSource, StreamTable
+from tempovla.timeline.window import Window, parse_window
+
+MOST_SAMPLE_BYTES = 1 << 30
+"""What the windows of one sample may hold in all [bytes]."""
 
 
 def inspect(
@@ -142,14 +146,37 @@ def sample_windows(
 
     Raises:
         DatasetError: if there is no such dataset, episode, frame or stream.
-        ValueError: if a window is not readable.
+        ValueError: if a window is not readable, or all of them hold more than `MOST_SAMPLE_BYTES`.
     """
     source = open_source(root, keys=keys, depth_unit=depth_unit, libero_images=libero_images)
-    arrays: dict[str, NDArray[Any]] = {}
+    parsed: dict[str, Window] = {}
     for text in windows:
         window = parse_window(text, source.rate_hz)
-        if window.key in arrays:
+        if window.key in parsed:
             raise DatasetError(f"window {window.key!r} is given twice; join its offsets, e.g. {window.key}=-1,0")
+        parsed[window.key] = window
+    _check_size(source, parsed.values())
+    arrays: dict[str, NDArray[Any]] = {}
+    for window in parsed.values():
         arrays[window.key], arrays[f"{window.key}.valid"] = gather(source, episode, frame, window)
         arrays[f"{window.key}.offsets"] = np.array(window.offsets, dtype=np.int64)
     return arrays
+
+
+def _check_size(source: EpisodeSource, windows: Iterable[Window]) -> None:
+    """Refuse windows that hold too much, before memory is taken for them; streams that there are not are passed over.
+
+    Raises:
+        DatasetError: naming the largest.
+    """
+    sizes = {
+        window.key: len(window.offsets) * math.prod(stream.shape) * np.dtype(stream.dtype).itemsize
+        for window in windows
+        if (stream := source.streams.get(window.key)) is not None
+    }
+    if sum(sizes.values()) > MOST_SAMPLE_BYTES:
+        key = max(sizes, key=lambda name: sizes[name])
+        raise DatasetError(
+            f"{source.name}: the windows hold {sum(sizes.values()) / 2**30:.3g} GiB, that of {key!r} the most of it, "
+            f"and a sample holds at most {MOST_SAMPLE_BYTES / 2**30:g} GiB; give fewer offsets"
+        )

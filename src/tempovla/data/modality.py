@@ -17,6 +17,9 @@ MODALITY_PATH = "meta/modality.json"
 _GROUPS = {"state": STATE_KEY, "action": ACTION_KEY, "video": None, "annotation": None}
 """What the file is divided into, and which stream a group's slices are of where they do not say it themselves."""
 
+_KNOWN = ("start", "end", "original_key", "rotation_type", "absolute", "dtype", "range")
+"""What an entry of a state or an action may say; all but the first three changes no value that is read."""
+
 
 @dataclass
 class Modality:
@@ -77,7 +80,14 @@ def _read_entry(
         found.left_out[key] = f"{path}: {key!r} is of stream {own!r}, which the dataset does not have; {remedy}"
         return
     if default is None or ("start" not in entry and "end" not in entry):
-        found.renamed[key] = own
+        unknown = [name for name in entry if name not in _KNOWN] if default is not None else []
+        if unknown:
+            found.left_out[key] = (
+                f"{path}: {key!r} has {unknown}, which is not known, and neither 'start' nor 'end'; an entry may have "
+                f"{list(_KNOWN)}; {remedy}"
+            )
+        else:
+            found.renamed[key] = own
         return
     shape = streams[own].shape
     start, stop = entry.get("start"), entry.get("end")

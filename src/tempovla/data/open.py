@@ -38,6 +38,8 @@ def open_source(
     Raises:
         DatasetError: if it is neither, or cannot be used as it is.
     """
+    if keys is not None and not isinstance(keys, StreamKeys):
+        raise DatasetError(f"keys is {keys!r}; give what StreamKeys.parse(state_key, action_key) returns")
     path = Path(path)
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")

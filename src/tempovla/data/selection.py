@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tempovla.data.dataset_statistics import LazyStatistics
 from tempovla.data.errors import DatasetError, OutOfRangeError
 from tempovla.data.fingerprint import content_hash, hash_json
 from tempovla.data.identity import DataIdentity, identity_of
-from tempovla.data.window import read_part, read_rows
+from tempovla.data.window import read_part, read_rows, step_numbers
 from tempovla.data.words import episode_words
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, StreamInfo
@@ -37,11 +38,13 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
             as invalid as what lies beyond an episode's end, and how much is lost is logged.
 
     Raises:
-        DatasetError: if a limit is not positive.
+        DatasetError: if a limit is not a positive whole number.
     """
     for name, limit in (("demos_per_task", demos_per_task), ("max_len_data", max_len_data)):
-        if limit is not None and limit < 1:
-            raise DatasetError(f"{name} is {limit}; it must be positive, or left out to keep everything")
+        if limit is not None and not _is_count(limit):
+            raise DatasetError(
+                f"{name} is {limit!r}; it must be positive and a whole number, or left out to keep everything"
+            )
     infos = [source.episode(i) for i in range(len(source))]
     seen: Counter[str] = Counter()
     chosen = []
@@ -63,6 +66,10 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
     if len(chosen) == len(infos) and not lost:
         return source
     return Selection(source, chosen, max_len_data)
+
+
+def _is_count(limit: Any) -> bool:
+    return isinstance(limit, Integral) and not isinstance(limit, bool) and limit >= 1
 
 
 def _tasks(source: EpisodeSource, infos: Sequence[EpisodeInfo]) -> list[str]:
@@ -166,7 +173,7 @@ class Selection:
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
         """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
         last = self.episode(episode).length - 1
-        asked = np.asarray(steps, dtype=np.int64)
+        asked = step_numbers(steps)
         value, valid = self._source.read(int(self._episodes[episode]), key, np.minimum(asked, last).tolist())
         return Reading(value, valid & (asked <= last))
 

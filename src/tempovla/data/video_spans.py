@@ -28,8 +28,9 @@ class DisagreementError(ValueError):
 class FilePlan:
     """Finds the frames of the episodes that lie in one file.
 
-    Where the file holds just as many frames as its episodes have rows, counting them tells whose each frame is, and
-    the times must merely agree. Elsewhere the times alone tell, and they must leave no doubt.
+    Where the file holds just as many frames as its episodes have rows, counting them tells whose each frame is. The
+    times must then merely agree, those of every episode of the file, as they tell the order of the episodes. Elsewhere
+    the times alone tell, and they must leave no doubt.
 
     Args:
         times_s: (N,) when the file shows its frames [s], increasing.
@@ -50,6 +51,7 @@ class FilePlan:
         if self._counted:
             self._first = np.cumsum(self._lengths) - self._lengths
             self._clocks = self._counted_clocks()
+            self._apart = self._worst_gap()
         else:
             self._first = self._nearest(self._starts_s)
             self._last = self._nearest(self._starts_s + (self._lengths - 1) / fps)
@@ -82,6 +84,19 @@ class FilePlan:
                 clocks.append(relative_s * stretch)
         return clocks
 
+    def _worst_gap(self) -> tuple[int, float]:
+        """Before which place a start is the furthest from the end of the span before it, and by how many periods.
+
+        Frames that are counted leave no gap between episodes and are nobody's twice. Starts that do are of no use to
+        tell the order of the episodes, not even where one of them happens to lie on a frame of the right number.
+        """
+        if len(self._first) < 2:
+            return 0, 0.0
+        gaps_s = [np.diff(self._starts_s) - np.diff(clock_s[self._first]) for clock_s in self._clocks]
+        off = np.abs(gaps_s).min(axis=0) * self._fps
+        worst = int(np.argmax(off))
+        return worst + 1, float(off[worst])
+
     def _by_count(self, place: int, recorded_s: Times) -> NDArray[np.int64]:
         start_s, length = self._starts_s[place], int(self._lengths[place])
         numbers = self._first[place] + np.arange(length)
@@ -89,6 +104,13 @@ class FilePlan:
             raise DisagreementError(
                 f"meta/ puts its start at {start_s:.4f} s, but of the file's {len(self._times_s)} frames its first is "
                 f"frame {numbers[0]}, shown at {self._times_s[numbers[0]]:.4f} s; correct from_timestamp"
+            )
+        after, off = self._apart
+        if off >= DRIFT:
+            raise DisagreementError(
+                f"meta/ puts the starts of two of its file's episodes at {self._starts_s[after - 1]:.4f} s and "
+                f"{self._starts_s[after]:.4f} s, though the first of these has {self._lengths[after - 1]} rows at fps "
+                f"{self._fps:g}, so that whose each frame is cannot be told; correct from_timestamp"
             )
         elapsed_s = [clock_s[numbers] - clock_s[numbers[0]] for clock_s in self._clocks]
         even_s = np.arange(length) / self._fps

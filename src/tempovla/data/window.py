@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,29 @@ from tempovla.data.errors import OutOfRangeError
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource, Reading
 from tempovla.timeline.window import Window
+
+
+def step_numbers(steps: Sequence[int]) -> NDArray[np.int64]:
+    """(T,) the control steps that somebody asks for.
+
+    Raises:
+        ValueError: if they are not whole numbers, which would be rounded without a word.
+    """
+    try:
+        asked = np.asarray(steps)
+    except ValueError:  # of lists of several lengths
+        asked = np.empty(0, object)
+    is_empty = asked.shape == (0,) and asked.dtype.kind == "f"  # what numpy makes of []
+    if asked.ndim != 1 or not (asked.dtype.kind == "i" or is_empty or _fits(asked)):
+        told = repr(steps)
+        told = told if len(told) <= 60 else f"{told[:60]}..."
+        raise ValueError(f"steps {told} are no whole numbers one after the other; give control steps, e.g. [0, 1]")
+    return asked.astype(np.int64)
+
+
+def _fits(asked: NDArray[Any]) -> bool:
+    """Whether these are unsigned numbers that have a place among the signed ones."""
+    return asked.dtype.kind == "u" and (asked.size == 0 or int(asked.max()) <= np.iinfo(np.int64).max)
 
 
 def gather(source: EpisodeSource, episode: int, now: int, window: Window) -> Reading:

@@ -6,12 +6,13 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from tempovla.timeline.config import config_from_json
 
 FARTHEST = 100_000
-"""Control steps that a window in a file may reach from now: an hour at 25 Hz is fewer."""
+"""Control steps that a window, as it is written or in a file, may reach from now: an hour at 25 Hz is fewer."""
 
 LARGEST_FRACTION = 0.1
 """How far a time may be from a control step [steps]: times are written with few digits, as ``0.033s`` at 30 Hz."""
@@ -68,15 +69,23 @@ class Window:
 def _read_steps(part: str, rate_hz: float) -> Sequence[int]:
     if part.endswith("s"):
         steps = float(part[:-1]) * rate_hz
+        if abs(steps) > FARTHEST and math.isfinite(steps):
+            raise _TooFarError(part)
         if abs(steps - round(steps)) > LARGEST_FRACTION:
             raise _BetweenStepsError(part, steps)
         return (round(steps),)
     bounds = [int(bound) for bound in part.split(":")]
+    if any(abs(bound) > FARTHEST for bound in bounds):
+        raise _TooFarError(part)
     return bounds if len(bounds) == 1 else range(*bounds)
 
 
 class _BetweenStepsError(Exception):
     """A time that is not that of a control step."""
+
+
+class _TooFarError(Exception):
+    """Offsets further from now than `FARTHEST`."""
 
 
 def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
@@ -87,8 +96,12 @@ def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
         rate_hz: control rate that resolves seconds to steps.
 
     Raises:
-        ValueError: if the text is malformed, or in seconds without a rate, or a time lies between two steps.
+        ValueError: if the text is malformed, or in seconds without a rate, a time lies between two steps, an offset is
+            beyond `FARTHEST`, or the rate is not a positive number.
     """
+    if rate_hz is not None and not _is_rate(rate_hz):
+        raise ValueError(f"rate_hz={rate_hz!r} is no rate; give a positive number of control steps a second")
+    rate_hz = None if rate_hz is None else float(rate_hz)
     parts = [part.strip() for part in text.split(",")]
     if rate_hz is None and any(part.endswith("s") for part in parts):
         raise ValueError(f"offsets {text!r} are in seconds, but no clock is known here; give integer control steps")
@@ -101,6 +114,11 @@ def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
             f"offsets {text!r}: {part} is {steps:.3g} steps at {rate_hz:g} Hz, not a whole number of them; write "
             f"{before} or {after}, which are {before / rate_hz:.3g} s and {after / rate_hz:.3g} s"
         ) from None
+    except _TooFarError as far:
+        raise ValueError(
+            f"offsets {_shortened(text)}: {_shortened(far.args[0])} reaches further from now than {FARTHEST:,} steps, "
+            "as far as a window may; give nearer ones"
+        ) from None
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"offsets {text!r} are not readable; write 0, -2,-1,0, 0:16 or -0.2s,0s") from None
     if not offsets:
@@ -109,6 +127,14 @@ def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
         rate = f" at {rate_hz:g} Hz" if rate_hz else ""
         raise ValueError(f"offsets {text!r} name the same step twice{rate}; space them at least one step apart")
     return tuple(sorted(offsets))
+
+
+def _is_rate(rate_hz: Any) -> bool:
+    return isinstance(rate_hz, Real) and not isinstance(rate_hz, bool) and 0 < rate_hz < math.inf
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 60 else f"{text[:40]!r}..."
 
 
 def parse_window(text: str, rate_hz: float | None = None) -> Window:

@@ -77,6 +77,12 @@ def test_what_is_not_there_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_sample_that_holds_too_much_is_refused_before_it_is_read(dataset: Path) -> None:
+    windows = [f"{ACTION}=0:3", f"{FRONT}=-100000:100000"]
+    with pytest.raises(DatasetError, match=rf"{FRONT!r} the most of it, and a sample holds at most 1 GiB"):
+        sample_windows(dataset, 1, 0, [*windows, f"{WRIST}=-100000:100000"])
+
+
 def test_inspecting_no_dataset_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a LeRobot dataset"):
         inspect(tmp_path)

@@ -67,6 +67,10 @@ def test_inspect_lists_them_and_convert_passes_them_on(dataset, tmp_path):
             {"start": 0, "end": 1, "original_key": "state"},
             "'state.arm' is of stream 'state', which the ",
         ),
+        (
+            {"indices": [2, 0]},
+            r"'state.arm' has \['indices'\], which is not known, .* an entry may have \['start', 'end'",
+        ),
         ([0, 2], r"'state.arm' is \[0, 2\], not an object"),
     ],
 )
@@ -76,6 +80,12 @@ def test_a_wrong_entry_is_refused_only_when_it_is_read(dataset, entry, message):
     assert source.read(0, "state.hand", [0]).value.shape == (1, 1)
     with pytest.raises(DatasetError, match=f"modality.json: {message}"):
         source.read(0, "state.arm", [0])
+
+
+def test_an_entry_without_bounds_is_the_whole_stream(dataset):
+    entry = {"rotation_type": None, "absolute": True, "dtype": "float32", "range": None}
+    write_json(dataset / "meta/modality.json", {"state": {"arm": entry}})
+    assert open_source(dataset).read(0, "state.arm", [0]).value.shape == (1, 3)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"state": []}'])

@@ -145,3 +145,16 @@ def test_a_single_file_is_opened(tmp_path: Path) -> None:
     source = open_source(tmp_path / f"{MILK}_demo.hdf5", demos_per_task=1)
     assert [source.episode(i).instruction for i in range(len(source))] == [instruction(MILK)]
     assert len(open_source(tmp_path / f"{SOUP}_demo.hdf5")) == 3
+
+
+@pytest.mark.parametrize("limit", [1.5, "2", True, 0, -1])
+def test_a_limit_is_a_positive_whole_number(tmp_path: Path, limit: object) -> None:
+    record(tmp_path, (3, 2))
+    for name in ("demos_per_task", "max_len_data"):
+        with pytest.raises(DatasetError, match=rf"{name} is {limit!r}; it must be positive and a whole number"):
+            open_source(tmp_path, **{name: limit})
+
+
+def test_keys_that_were_not_parsed_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"keys is 'state'; give what StreamKeys\.parse"):
+        open_source(tmp_path, keys="state")  # type: ignore[arg-type]

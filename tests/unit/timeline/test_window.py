@@ -64,6 +64,20 @@ def test_times_may_be_written_with_few_digits():
     assert parse_offsets("-0.033s", rate_hz=30.0) == (-1,)
 
 
+@pytest.mark.parametrize(
+    "text", ["0:99999999999", "0,1000000000000000000000000", "-100001", "0s,20000s", "0:10:99999999999", "1e300s"]
+)
+def test_offsets_reach_no_further_than_any_window_and_take_no_memory(text):
+    with pytest.raises(ValueError, match=r"reaches further from now than 100,000 steps, as far as a window may"):
+        parse_offsets(text, rate_hz=10.0)
+
+
+@pytest.mark.parametrize("rate_hz", [0, -5.0, float("nan"), float("inf"), "10", True])
+def test_a_rate_that_is_none_is_refused(rate_hz):
+    with pytest.raises(ValueError, match=rf"rate_hz={rate_hz!r} is no rate; give a positive number"):
+        parse_window("action=0.1s", rate_hz)
+
+
 def test_two_times_on_the_same_step_are_refused():
     with pytest.raises(ValueError, match="name the same step twice at 10 Hz; space them at least one step apart"):
         parse_offsets("-0.005s,0s", rate_hz=10.0)
