@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
 from tempovla.cli.eval_metaworld import add_dataset_argument
-from tempovla.recipe.offline import evaluate_offline
+from tempovla.recipe.offline import FIGURES, evaluate_offline
 
 EXAMPLES = """
 tempovla eval offline --checkpoint checkpoints/phase2_flow_matching/checkpoint_best
@@ -47,12 +47,18 @@ def run(args: Namespace) -> Outcome:
 
 
 def _table(figures: Mapping[str, Any]) -> list[str]:
-    rows = figures["dimensions"] | {"mean": {key: figures[key] for key in ("mse", "mse_normalized")}}
-    width = max(map(len, rows))
+    rows = [*figures["dimensions"].items(), *([("motion", figures["motion"])] if "motion" in figures else [])]
+    rows.append(("mean", figures))
+    width = max(len(name) for name, _ in rows)
     held_out = "held-out " if figures["split"] == "validation" else ""
     lines = [f"{figures['steps']} steps of {figures['samples']} chunks, {figures['episodes']} {held_out}episodes"]
-    lines.append(f"{'':<{width}}         MSE  normalised")
-    lines += [f"{name:<{width}}  {row['mse']:>10.6f}  {row['mse_normalized']:>10.6f}" for name, row in rows.items()]
+    lines.append("relative: 1 is the error of always answering the mean action, and below is better")
+    lines.append(f"{'':<{width}}         MSE  normalised    relative")
+    lines += [f"{name:<{width}}" + "".join(_cell(row[key]) for key in FIGURES) for name, row in rows]
     if "gripper_accuracy" in figures:
-        lines.append(f"gripper accuracy {figures['gripper_accuracy']:.1%}")
+        lines.append(f"gripper accuracy {figures['gripper_accuracy']:.1%}; motion is all but the gripper")
     return lines
+
+
+def _cell(figure: float | None) -> str:
+    return f"  {'-':>10}" if figure is None else f"  {figure:>10.6f}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.declared import names_problem
 from tempovla.data.errors import DatasetError
+from tempovla.data.gripper_values import gripper_hints
 from tempovla.data.joined import forms_of, recorded, recorded_parts
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.libero_layout import CAMERAS, LiberoImages
@@ -51,7 +52,8 @@ def inspect(
         ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
         ``features`` by key, each with ``dtype`` as it is stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and
         ``warnings`` (what is wrong with it that such a policy does not mind); ``left_out``, why columns that are
-        declared cannot be read; and ``hints``, which options say what the state or the action is called.
+        declared cannot be read; and ``hints``, which options say what the state or the action is called,
+        and what training says of a last action dimension that takes two values.
 
     Raises:
         DatasetError: if it is no dataset, or training on it would be refused: a file is missing or truncated,
@@ -112,7 +114,7 @@ def inspect(
             for key, stream in source.streams.items()
         },
         "left_out": dict(left_out),
-        "hints": hints(source),
+        "hints": [*hints(source), *gripper_hints(source)],
         "tasks": words_told(source),
         "recording": dict(source.recording),
     }

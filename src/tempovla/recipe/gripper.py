@@ -7,8 +7,8 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.data.gripper_values import GRIPPER, last_name, last_values
 from tempovla.timeline import EpisodeSource
-from tempovla.timeline.keys import ACTION_KEY
 
 LOGGER = logging.getLogger(__name__)
 
@@ -22,30 +22,12 @@ def gripper_problem(source: EpisodeSource) -> str | None:
     Every step of every episode must be -1 or +1. A gripper that only ever takes one of the two is one, too: the policy
     will answer that; a warning says so.
     """
-    values = _values(source)
-    name = f"the last dimension of {ACTION_KEY!r}"
-    names = source.streams[ACTION_KEY].names
-    if names:
-        name += f" ({names[-1]})"
-    if set(values.tolist()) <= {-1.0, 1.0}:
+    values, name = last_values(source, MOST_COUNTED), last_name(source)
+    if set(values.tolist()) <= GRIPPER:
         if len(values) == 1:
             LOGGER.warning("%s: %s is always %g; the policy's gripper will never move", source.name, name, values[0])
         return None
     return f"{name} {_told(values)}, so it is no gripper in {{-1, +1}}"
-
-
-def _values(source: EpisodeSource) -> NDArray[np.float64]:
-    """Sorted distinct values of the last action dimension; of more than `MOST_COUNTED`, some."""
-    found = np.empty(0)
-    for episode in range(len(source)):
-        length = source.episode(episode).length
-        if not length:
-            continue
-        values = source.read(episode, ACTION_KEY, range(length)).value.reshape(length, -1)[:, -1]
-        found = np.union1d(found, values.astype(np.float64))
-        if len(found) > MOST_COUNTED:
-            break
-    return found
 
 
 def _told(values: NDArray[np.float64]) -> str:

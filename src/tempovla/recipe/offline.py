@@ -30,6 +30,9 @@ from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.pipeline import TransformPipeline
 
+FIGURES = ("mse", "mse_normalized", "mse_relative")
+LARGEST_ROUNDING = 1e-12
+"""Variances below this share of the mean square are those of equal numbers."""
 LIBERO_NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
 """Of an arm that is moved by its hand; those of LIBERO's body tell units, too, and are long."""
 
@@ -40,11 +43,20 @@ class ChunkErrors:
     Attributes:
         squared: (A,) squared errors in the robot's units.
         squared_normalized: (A,) as the model sees actions.
+        wanted, wanted_squared: (A,) the demonstrated actions and their squares, in the robot's units.
         gripper_hits: () share of steps at which the last dimension has the right sign.
     """
 
     def __init__(self) -> None:
         self.squared, self.squared_normalized, self.gripper_hits = RunningMean(), RunningMean(), RunningMean()
+        self.wanted, self.wanted_squared = RunningMean(), RunningMean()
+
+    @property
+    def of_mean_action(self) -> Tensor:
+        """(A,) squared errors of always answering the mean of the demonstrated actions; 0 where they never vary."""
+        raw, mean = self.wanted_squared.mean, self.wanted.mean
+        variance = raw - mean.square()
+        return torch.where(variance > LARGEST_ROUNDING * raw, variance, 0.0)
 
 
 def evaluate_offline(
@@ -67,8 +79,10 @@ def evaluate_offline(
         batch_size: samples predicted at a time.
 
     Returns:
-        `dimensions`, by name `mse` in the robot's units and `mse_normalized`; their means `mse` and `mse_normalized`;
-        `gripper_accuracy` where the policy has a gripper; `episodes`, `samples`, and `steps`, which were compared.
+        `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse` over that
+        of always answering the mean of the demonstrated actions (None where they never vary); the means of the three
+        over all dimensions; where the policy has a gripper, `motion`, their means over the others, and
+        `gripper_accuracy`; `episodes`, `samples`, and `steps`, which were compared.
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or predicts actions that are not finite, the dataset is
@@ -92,7 +106,7 @@ def evaluate_offline(
             "train again with a lower training.learning_rate"
         )
     has_gripper = _has_gripper(bundle, str(checkpoint))
-    names = dimension_names(bundle.embodiment)
+    names, rows = dimension_names(bundle.embodiment), _rows(errors)
     return {
         "checkpoint": str(checkpoint),
         **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
@@ -100,13 +114,24 @@ def evaluate_offline(
         "episodes": len(np.unique(mixture.locate(0, np.arange(mixture.lengths[0]))[0])),
         "samples": sum(mixture.lengths),
         "steps": errors.squared.count,
-        "dimensions": {
-            name: {"mse": float(mse[index]), "mse_normalized": float(normalized[index])}
-            for index, name in enumerate(names)
-        },
-        "mse": float(mse.mean()),
-        "mse_normalized": float(normalized.mean()),
-    } | ({"gripper_accuracy": float(errors.gripper_hits.mean)} if has_gripper else {})
+        "dimensions": dict(zip(names, rows, strict=True)),
+        **_means(rows),
+    } | ({"motion": _means(rows[:-1]), "gripper_accuracy": float(errors.gripper_hits.mean)} if has_gripper else {})
+
+
+def _rows(errors: ChunkErrors) -> list[dict[str, float | None]]:
+    """The figures of each dimension."""
+    columns = (errors.squared.mean, errors.squared_normalized.mean, errors.of_mean_action)
+    return [
+        {"mse": mse, "mse_normalized": normalized, "mse_relative": mse / of_mean if of_mean else None}
+        for mse, normalized, of_mean in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """The mean of each figure over the dimensions that have it."""
+    found = {key: [row[key] for row in rows if row[key] is not None] for key in FIGURES}
+    return {key: sum(values) / len(values) if values else None for key, values in found.items()}  # type: ignore[arg-type]
 
 
 def _member(bundle: Bundle, recipe: Any) -> MemberConfig | None:
@@ -180,6 +205,8 @@ def _errors(
         valid, wanted = (part[:, : predicted.shape[1]] for part in (demonstrated.valid, demonstrated.value))
         errors.squared.add((predicted - wanted.double()).square(), valid)
         errors.squared_normalized.add((as_seen - target).square(), valid)
+        errors.wanted.add(wanted.double(), valid)
+        errors.wanted_squared.add(wanted.double().square(), valid)
         errors.gripper_hits.add((predicted[..., -1] > 0) == (wanted[..., -1] > 0), valid)
     return errors
 

@@ -12,7 +12,7 @@ from tests.unit.recipe.conftest import ACTION, record
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.split import split_episodes
 from tempovla.export.exporter import ExportConfig, export_checkpoint
-from tempovla.recipe.offline import dimension_names, evaluate_offline
+from tempovla.recipe.offline import ChunkErrors, dimension_names, evaluate_offline
 from tempovla.recipe.registry import recipe_of
 from tempovla.recipe.statevla import train_phase
 from tempovla.rollout.controller import Controller
@@ -62,7 +62,12 @@ def test_errors_are_those_of_the_held_out_steps(checkpoint, dataset, monkeypatch
     assert [row["mse"] for row in figures["dimensions"].values()] == pytest.approx(mse, rel=1e-5)
     normalized = np.square((wanted - mean) / std).mean(axis=0)
     assert [row["mse_normalized"] for row in figures["dimensions"].values()] == pytest.approx(normalized, rel=1e-5)
+    relative = mse / np.square(wanted - wanted.mean(axis=0)).mean(axis=0)
+    assert [row["mse_relative"] for row in figures["dimensions"].values()] == pytest.approx(relative, rel=1e-5)
     assert figures["mse"] == pytest.approx(mse.mean(), rel=1e-5)
+    assert figures["motion"] == pytest.approx(
+        {"mse": mse[:2].mean(), "mse_normalized": normalized[:2].mean(), "mse_relative": relative[:2].mean()}, rel=1e-5
+    )
     assert figures["gripper_accuracy"] == pytest.approx((wanted[:, 2] < 0).mean())
 
 
@@ -120,6 +125,15 @@ def test_nothing_held_out_is_said(recipe, checkpoint, tmp_path):
         evaluate_offline(tmp_path / "run" / "phase1_temporal_jepa" / "checkpoint_latest")
     with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
         evaluate_offline(checkpoint, batch_size=0)
+
+
+def test_an_action_that_never_varies_has_no_relative_error():
+    errors, valid = ChunkErrors(), torch.ones(3, dtype=torch.bool)
+    wanted = torch.tensor([[0.1, 1.0], [0.1, 2.0], [0.1, 3.0]], dtype=torch.float64)
+    errors.wanted.add(wanted, valid)
+    errors.wanted_squared.add(wanted.square(), valid)
+    assert errors.of_mean_action.tolist() == pytest.approx([0.0, 2 / 3])
+    assert errors.of_mean_action[0] == 0
 
 
 def test_dimensions_have_the_names_that_the_body_gives_them():

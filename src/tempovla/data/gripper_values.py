@@ -1,0 +1,47 @@
+"""The values of the last action dimension, which is where policies look for a gripper."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.source import EpisodeSource
+
+GRIPPER = {-1.0, 1.0}
+"""What a gripper takes that a policy learns as one of two classes."""
+
+
+def last_values(source: EpisodeSource, most: int) -> NDArray[np.float64]:
+    """Sorted distinct values of the last action dimension over all episodes; of more than `most`, some."""
+    found = np.empty(0)
+    for episode in range(len(source)):
+        length = source.episode(episode).length
+        if not length:
+            continue
+        values = source.read(episode, ACTION_KEY, range(length)).value.reshape(length, -1)[:, -1]
+        found = np.union1d(found, values.astype(np.float64))
+        if len(found) > most:
+            break
+    return found
+
+
+def last_name(source: EpisodeSource) -> str:
+    """What the last action dimension is called in messages."""
+    names = source.streams[ACTION_KEY].names
+    return f"the last dimension of {ACTION_KEY!r}" + (f" ({names[-1]})" if names else "")
+
+
+def gripper_hints(source: EpisodeSource) -> list[str]:
+    """What training would say of a last action dimension that takes two values, as a gripper does, but others."""
+    if ACTION_KEY not in source.streams or source.streams[ACTION_KEY].is_picture:
+        return []
+    values = last_values(source, most=len(GRIPPER))
+    if len(values) != len(GRIPPER) or set(values.tolist()) == GRIPPER:
+        return []
+    low, high = (f"{value:.6g}" for value in values)
+    return [
+        f"{last_name(source)} takes {low} and {high}; training takes it for a gripper, which must be -1 or +1, and "
+        "would refuse it; set --model.has_gripper=false to learn it like any other dimension, or write the dataset "
+        f"anew with -1 for {low} and +1 for {high}, which are then learned as two classes"
+    ]
