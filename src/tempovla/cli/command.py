@@ -101,6 +101,10 @@ def add_short_names(parser: ArgumentParser) -> None:
         name = option.rsplit(".", 1)[-1].lstrip("-")
         if "." in option and names[name] == 1:
             parser._option_string_actions[f"--{name}"] = parser._option_string_actions[option]
+    short = (
+        "an option may be given by the end of its name where no other ends so: --batch_size for --training.batch_size"
+    )
+    parser.description = f"{parser.description}\n{short}"
 
 
 def add_other_name(parser: ArgumentParser, name: str, option: str) -> None:

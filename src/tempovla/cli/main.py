@@ -219,6 +219,8 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     message = re.sub(r"(?<=arguments are required: ).+", lambda found: _as_options(found[0], parser), message)
     keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message)
     named = [_underscored(key) for groups in keys for key in groups if key]
+    if "--json" in arguments[:-1] and message == f"unrecognized arguments: {(file := _after(arguments, '--json'))}":
+        return f"{message}; --json takes no file here, but prints: write --json > {file}"
     config = config_file(arguments)
     if config and str(config) not in message and not is_on_command_line(named, arguments):
         message = f"{config}: {message}"
@@ -231,6 +233,11 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
         if key not in options and near:
             return f"{message}; did you mean {' or '.join(options[option] for option in near)}?"
     return message
+
+
+def _after(arguments: Sequence[str], option: str) -> str:
+    """The argument that follows an option."""
+    return arguments[list(arguments).index(option) + 1]
 
 
 def _longer_or_shorter(key: str, options: Iterable[str]) -> list[str]:

@@ -72,6 +72,11 @@ def test_an_option_that_other_commands_have_is_answered_with_this_ones(fails):
         assert f"{given} x; did you mean {meant}?" in fails(*command.split(), "--checkpoint", "c", given, "x")
 
 
+def test_a_file_after_a_json_that_prints_is_told_how_it_is_written(fails):
+    told = "unrecognized arguments: out.json; --json takes no file here, but prints: write --json > out.json"
+    assert told in fails("eval", "offline", "--checkpoint", "c", "--json", "out.json")
+
+
 def test_the_help_of_a_training_describes_the_dataset_by_its_short_name(tempovla):
     assert re.search(
         r"--data\.data_directory \w+, --dataset \w+\s+root of a LeRobot dataset", tempovla("train", "vla", "-h").out
@@ -195,3 +200,10 @@ def test_a_config_that_is_no_text_and_a_very_long_value_take_one_short_line(tmp_
     assert "recipe.yaml: line 1 is not UTF-8" in fails("train", "vla", "--config", path)
     path.write_text(f"model: {{action_head: {'y' * 200_000}}}")
     assert len(fails("train", "vla", "--config", path)) < 2_000
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name.startswith("train ")])
+def test_the_short_name_that_the_help_of_a_training_gives_as_an_example_is_one(name, tempovla):
+    assert "\nan option may be given by the end of its name" in tempovla(*name.split(), "--help").out
+    parser = importlib.import_module(cli.COMMANDS[name][0]).build(name, "")
+    assert parser.parse_args(["--batch_size", "7"]).training.batch_size == 7
