@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tempovla.data.libero_hdf5 import LiberoHdf5Source
 from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoEpisodeExtras, LiberoHdf5Writer
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -53,3 +54,18 @@ def record(
             recorded[task].append(episode(index, length, size))
             writer.add_episode(task, instruction(task), recorded[task][-1], extras(length, task))
     return [frames for task in sorted(tasks) for frames in recorded[task]]
+
+
+def assert_equal_to(source: LiberoHdf5Source, episodes: list[dict[str, np.ndarray]]) -> None:
+    assert [source.episode(i).length for i in range(len(source))] == [len(e[ACTION_KEY]) for e in episodes]
+    for i, frames in enumerate(episodes):
+        for key, expected in frames.items():
+            value, valid = source.read(i, key, range(len(expected)))
+            assert valid.all()
+            assert value.dtype == expected.dtype
+            np.testing.assert_array_equal(value, expected)
+
+
+def only_file(folder: Path) -> Path:
+    (path,) = folder.glob("*.hdf5")
+    return path

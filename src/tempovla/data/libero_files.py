@@ -12,8 +12,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.data.column_values import BadColumnError, lossless
 from tempovla.data.errors import DatasetError
 from tempovla.data.hdf5_bounds import refuse_unstored
+from tempovla.data.libero_late import observed_late, when_observed
 from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
@@ -38,11 +40,6 @@ LOGGER = logging.getLogger(__name__)
 
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 """What h5py raises when it comes to a damaged place of a file."""
-
-_LOOKED_AT = 5
-_PLAYED_BACK_RAD = 0.02
-"""LIBERO's observations come from playing the actions again, which may stray a little from the states of the first
-time; LIBERO itself warns from 0.01 on."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +101,10 @@ class DemoFile:
     """The demonstrations of a file.
 
     Attributes:
-        demos: in the order of their numbers.
+        demos: in the order of their numbers; those of one number, as ``demo_01`` and ``demo_1``, in that of the names.
         task: the benchmark's name of it; "" where it is not known.
         recording: how their pictures were made, where it says so.
-        observed_late: whether it has each observation in the row of the action before it, see `observed_late`.
+        observed_late: whether any of them has each observation in the row of the action before it.
     """
 
     demos: tuple[Demo, ...]
@@ -180,23 +177,26 @@ def _read_opened(path: Path, file: h5py.File, images: LiberoImages) -> DemoFile:
     if not isinstance(data, h5py.Group):
         there = sorted(map(str, file)) or "nothing"
         raise DatasetError(f"{path}: has no group 'data' but {there}, so it is none of LIBERO's; leave it out")
-    numbers = {number: name for name in data if (number := demo_number(str(name))) is not None}
-    if not numbers:
+    numbered = [(demo_number(str(name)), str(name)) for name in data]
+    names = [name for _, name in sorted(pair for pair in numbered if pair[0] is not None)]
+    if not names:
         raise DatasetError(f"{path}: has no demonstrations, groups data/demo_N; leave it out or copy it again")
     instruction = _instruction(path, data)
     stored = _stored(path, data) if images == "auto" else images
-    demos = [_read_demo(path, numbers[n], data[numbers[n]], instruction, stored) for n in sorted(numbers)]
-    late = observed_late(data, [demo for demo in demos if demo.length > 0])
-    demos = _without_empty(path, demos, least=2 if late else 1)
-    if late:
-        demos = [demo.with_next_actions() for demo in demos]
+    demos = _without_empty(path, [_read_demo(path, name, data[name], instruction, stored) for name in names])
+    seen = [when_observed(f"{d.path}: {d.name}", data[d.name], d.numbers[STATE_KEY][:, :7]) for d in demos]
+    late = observed_late(str(path), seen, [demo.name for demo in demos])
+    if "late" in seen and "in time" in seen:
+        LOGGER.info("%s: %d of %d demonstrations observe after acting, the others before", path, sum(late), len(demos))
+    pairs = zip(demos, late, strict=True)
+    demos = _without_empty(path, [demo.with_next_actions() if after else demo for demo, after in pairs])
     recording = _json_attribute(path, data, "env_args").get(RECORDING_ENTRY, {})
     if not isinstance(recording, dict):
         raise DatasetError(
             f"{path}: attribute 'env_args' has {RECORDING_ENTRY!r}: {recording!r}, not an object; repair or remove it"
         )
     task = task_name(path, _text(path, data, "bddl_file_name"))
-    return DemoFile(tuple(demos), task, recording, late)
+    return DemoFile(tuple(demos), task, recording, any(late))
 
 
 def _stored(path: Path, data: h5py.Group) -> LiberoImages:
@@ -210,39 +210,13 @@ def _stored(path: Path, data: h5py.Group) -> LiberoImages:
     return STORED_AS[convention]
 
 
-def _without_empty(path: Path, demos: Sequence[Demo], least: int) -> list[Demo]:
-    """Those of at least so many rows, that is of one step."""
-    empty = [demo.name for demo in demos if demo.length < least]
+def _without_empty(path: Path, demos: Sequence[Demo]) -> list[Demo]:
+    """Those that have a step."""
+    empty = [demo.name for demo in demos if not demo.length]
     if empty:
         shown = ", ".join(empty[:8]) + (", ..." if len(empty) > 8 else "")
         LOGGER.warning("%s: %d of %d demonstrations have no step, left out: %s", path, len(empty), len(demos), shown)
-    return [demo for demo in demos if demo.length >= least]
-
-
-def observed_late(data: h5py.Group, demos: Sequence[Demo]) -> bool:
-    """Whether rows hold what was observed after their action, as in LIBERO's own files.
-
-    ``scripts/create_dataset.py`` keeps of a step the simulator's state before its action, but the observation after
-    it, so that a policy trained on its rows would learn what was just done instead of what to do next. The joints
-    tell: those of row t are found again in the simulator's state, time first and then the joints, of row t or of
-    row t + 1. A few demonstrations are enough; without states nothing can be told, and rows are taken as they are.
-    """
-    with_row, with_next = [], []
-    for demo in demos[:_LOOKED_AT]:
-        states = data[demo.name].get("states")
-        if isinstance(states, h5py.Dataset) and _are_states(states, demo.length):
-            refuse_unstored(f"{demo.path}: {demo.name}: states", states)
-            simulated, observed = states[:, 1:8], demo.numbers[STATE_KEY][:, :7]
-            with_row.append(np.abs(simulated[:-1] - observed[:-1]))
-            with_next.append(np.abs(simulated[1:] - observed[:-1]))
-    if not any(len(part) for part in with_row):
-        return False
-    distance_rad, distance_to_next_rad = np.concatenate(with_row).mean(), np.concatenate(with_next).mean()
-    return bool(distance_to_next_rad < min(0.5 * distance_rad, _PLAYED_BACK_RAD))
-
-
-def _are_states(states: h5py.Dataset, length: int) -> bool:
-    return states.dtype.kind == "f" and states.ndim == 2 and states.shape[1] > 7 and len(states) == length
+    return [demo for demo in demos if demo.length]
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -322,8 +296,12 @@ def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
             f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {WIDTHS[key]} numbers a step are needed; "
             "leave out the file, or record it again"
         )
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
-        values = dataset[()].astype(np.float32)
+    try:
+        values = lossless(dataset[()].reshape(-1), "float32", WIDTHS[key]).reshape(dataset.shape)
+    except BadColumnError as error:
+        raise DatasetError(
+            f"{where}: {key} {error}, at step {error.row}; remove the demonstration or repair the values"
+        ) from None
     if not np.isfinite(values).all():
         step = int(np.argwhere(~np.isfinite(values))[0][0])
         raise DatasetError(
@@ -375,7 +353,10 @@ def _instruction(path: Path, data: h5py.Group) -> str:
             f"{path}: attribute 'problem_info' of 'data' has language_instruction {words!r}, no text; write the "
             "instruction there, or delete the attribute: the words are then taken from the file's name"
         )
-    return words.strip(' "') or instruction_of(path)
+    words = words.strip(" ")
+    if words.count('"') == 2 and words[0] == words[-1] == '"':  # around the whole, as some of LIBERO's tools have it
+        words = words[1:-1].strip(" ")
+    return words if words.strip(' "') else instruction_of(path)
 
 
 def _json_attribute(path: Path, data: h5py.Group, name: str) -> dict[str, Any]:

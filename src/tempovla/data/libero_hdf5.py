@@ -65,6 +65,7 @@ def open_libero(
 class LiberoHdf5Source:
     """An `EpisodeSource` over LIBERO's files: in the order of their names, and in each of ``demo_0``, ``demo_1``, ...
 
+    Names of one number, such as ``demo_01`` and ``demo_1``, are each a demonstration, in the order of the names.
     ``observation.state`` is joints (7) and fingers (2), ``observation.ee_state`` the hand's position and axis-angle
     where all demonstrations have them. Pictures are upright: the rows that the files have bottom first are turned
     round. The action of a step is the one that follows what is observed there, also in files that have it a row later.

@@ -137,6 +137,15 @@ def test_missing_numbers(path: Path, key: str) -> None:
     refused(path, "demo_2 has no ", key)
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype", "told"),
+    [(2**24 + 1, np.int64, "16777217"), (-(10**9) - 1, np.int32, "-1000000001"), (1e300, float, "1e+300")],
+)
+def test_numbers_that_float32_does_not_hold(path: Path, value: float, dtype: type, told: str) -> None:
+    edit(path, lambda data: replace(data["demo_1"], "obs/joint_states", lambda rows: np.full(rows.shape, value, dtype)))
+    refused(path, "demo_1: obs/joint_states holds ", told, "which is no float32, at step 0; remove the demonstration")
+
+
 def test_actions_that_are_not_finite(path: Path) -> None:
     edit(path, lambda data: data["demo_1/actions"].__setitem__((4, 2), np.nan))
     refused(path, "demo_1: actions has nan at step 4", "remove the demonstration or repair")

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from tests.foreign import Foreign, write_v21
-from tests.libero_recordings import AGENT, MILK, SOUP, WRIST, episode, instruction, record
+from tests.libero_recordings import AGENT, MILK, SOUP, WRIST, assert_equal_to, episode, instruction, only_file, record
 
 from tempovla.data import libero_frames
 from tempovla.data.byte_cache import ByteCache
@@ -27,21 +27,6 @@ from tempovla.data.statistics import of_values
 from tempovla.timeline import Window
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-
-
-def assert_equal_to(source: LiberoHdf5Source, episodes: list[dict[str, np.ndarray]]) -> None:
-    assert [source.episode(i).length for i in range(len(source))] == [len(e[ACTION_KEY]) for e in episodes]
-    for i, frames in enumerate(episodes):
-        for key, expected in frames.items():
-            value, valid = source.read(i, key, range(len(expected)))
-            assert valid.all()
-            assert value.dtype == expected.dtype
-            np.testing.assert_array_equal(value, expected)
-
-
-def only_file(folder: Path) -> Path:
-    (path,) = folder.glob("*.hdf5")
-    return path
 
 
 def test_what_was_recorded_is_read_in_the_order_of_files_and_numbers(tmp_path: Path) -> None:
@@ -245,40 +230,29 @@ def test_a_file_that_this_process_has_open_is_read(tmp_path: Path) -> None:
         assert_equal_to(open_libero(tmp_path), recorded)
 
 
-def set_states(path: Path, late: bool, drift: float = 0.0) -> None:
-    """States with the joints of each row's observation or, as LIBERO has them, of the one before it."""
-    with h5py.File(path, "a") as file:
-        for demo in file["data"].values():
-            joints = demo["obs/joint_states"][()]
-            if late:
-                joints = np.concatenate([joints[:1] - 0.5, joints[:-1]])
-            del demo["states"]
-            demo["states"] = np.pad(joints + drift, ((0, 0), (1, 12)))
-
-
-@pytest.mark.parametrize("drift", [0.0, 0.01])
-def test_an_observation_is_read_with_the_action_that_follows_it(tmp_path: Path, drift: float) -> None:
-    recorded = record(tmp_path, (9, 6), (MILK,))
-    set_states(only_file(tmp_path), late=False, drift=drift)
-    assert_equal_to(open_libero(tmp_path), recorded)
-    set_states(only_file(tmp_path), late=True, drift=drift)
-    actions = [frames.pop(ACTION_KEY) for frames in recorded]
-    later = [
-        {ACTION_KEY: action[1:], **{key: values[:-1] for key, values in frames.items()}}
-        for action, frames in zip(actions, recorded, strict=True)
-    ]
+def test_demonstrations_of_one_number_are_all_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    recorded = record(tmp_path, (4, 5, 6), (MILK,))
+    with h5py.File(only_file(tmp_path), "a") as file:
+        file["data"].move("demo_0", "demo_01")
     source = open_libero(tmp_path)
-    assert_equal_to(source, later)
-    assert source.read(0, AGENT, [7, 8]).valid.tolist() == [True, False]
+    assert [source.episode(i).origin.split(": ")[-1] for i in range(3)] == ["demo_01", "demo_1", "demo_2"]
+    assert_equal_to(source, recorded)
 
 
-def test_states_that_tell_nothing_change_nothing(tmp_path: Path) -> None:
-    recorded = record(tmp_path, (9, 6), (MILK,))
-    for states in (np.zeros((9, 20)), np.random.default_rng(0).normal(size=(9, 20)), np.zeros((9, 3)), np.zeros(4)):
-        with h5py.File(only_file(tmp_path), "a") as file:
-            del file["data/demo_0/states"]
-            file["data/demo_0/states"] = states
-        assert_equal_to(open_libero(tmp_path), recorded)
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ('say "hi"', 'say "hi"'),
+        ('"hi" is what to say', '"hi" is what to say'),
+        ('"hi" or "ho"', '"hi" or "ho"'),
+        (' "pick it up" ', "pick it up"),
+        ('""', instruction(MILK)),
+    ],
+)
+def test_only_a_pair_of_quotes_around_the_whole_instruction_is_left_out(tmp_path: Path, stored: str, told: str) -> None:
+    with LiberoHdf5Writer(tmp_path) as writer:
+        writer.add_episode(MILK, stored, episode(0, 3))
+    assert open_libero(tmp_path).episode(0).instruction == told
 
 
 def test_many_files_do_not_exhaust_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
