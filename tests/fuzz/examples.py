@@ -117,6 +117,8 @@ REMEMBERING = (
 CONVERTED = ("--gripper-open", "-1", "--out", "{out}/bundle")
 INSTRUCT = ("--image-root", "{in}", "--output-dir", "{out}/run")
 WITH_DATASET = ("--config", "{in}/recipe.yaml", "--dataset", "{in}/dataset", "--output-dir", "{out}/run")
+MORE_STEPS = ("--training.train_steps", "2", "--training.extend", "continue")
+"""For a run that has ended, which goes on in another folder."""
 TRAIN = ("train", "vla", "--config", "{out}/recipe.yaml", "--dataset", "{in}", "--output-dir", "{out}/run")
 
 EXAMPLES: dict[str, Example] = {
@@ -147,7 +149,7 @@ EXAMPLES: dict[str, Example] = {
         policies.trained,
         (
             ("eval", "offline", "--checkpoint", "{in}/checkpoint", "--data", "{in}/dataset", "--split", "all"),
-            ("train", "vla", *WITH_DATASET, "--checkpoint", "{in}/checkpoint"),
+            ("train", "vla", *WITH_DATASET, "--checkpoint", "{in}/checkpoint", *MORE_STEPS),
             ("train", "vla", *WITH_DATASET, "--base-checkpoint", "{in}/checkpoint"),
             ("export", "--checkpoint", "{in}/checkpoint", "--format", "torchscript", "--out", "{out}/policy.pt"),
             (
@@ -210,7 +212,7 @@ EXAMPLES: dict[str, Example] = {
         (
             ("eval", "offline", "--checkpoint", "{in}/phase2", "--data", "{in}/dataset", "--split", "all"),
             ("train", "statevla", *STATEVLA, "--phase", "2", "--phase1_checkpoint", "{in}/phase1"),
-            ("train", "statevla", *STATEVLA, "--checkpoint", "{in}/phase2"),
+            ("train", "statevla", *STATEVLA, "--checkpoint", "{in}/phase2", *MORE_STEPS),
             ("export", "--checkpoint", "{in}/phase2", "--format", "torchscript", "--out", "{out}/policy.pt"),
         ),
         ("phase1/**/*", "phase2/**/*", "encodings/*"),
@@ -229,7 +231,7 @@ EXAMPLES: dict[str, Example] = {
         (
             ("eval", "offline", *OF_FIRST, "--data", "{in}/first", "--split", "all"),
             ("export", "--checkpoint", "{in}/policy", "--format", "torchscript", "--out", "{out}/policy.pt"),
-            ("train", "vla", *OF_BOTH, "--output-dir", "{out}/run", "--checkpoint", "{in}/policy"),
+            ("train", "vla", *OF_BOTH, "--output-dir", "{out}/run", "--checkpoint", "{in}/policy", *MORE_STEPS),
         ),
         ("policy/**/*",),
     ),

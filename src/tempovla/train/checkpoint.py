@@ -163,18 +163,19 @@ class CheckpointFolder:
         """
         if self.is_own(resume):
             return
-        folder = Path(resume).resolve().parent
-        home = folder.parent if folder.name == self.folder.name else folder
+        home = _run_of(resume)
         if is_over:
+            there = "" if home is None else f"go on in its own folder {home}, or "
             raise ValueError(
-                f"{resume}: is of a run that has ended, so nothing would be saved in {self.run_dir}; go on in its own "
-                f"folder {home}, or give it more steps (training.train_steps and training.extend)"
+                f"{resume}: is of a run that has ended, so nothing would be saved in {self.run_dir}; {there}give it more "
+                "steps (training.train_steps and training.extend)"
             )
-        LOGGER.warning(
-            "%s: what is learned from here on is saved in %s, and %s stays as it is; to go on there, give that folder "
-            "for the output",
-            *(resume, self.run_dir, home),
-        )
+        if home is not None:
+            LOGGER.warning(
+                "%s: what is learned from here on is saved in %s, and %s stays as it is; to go on there, choose it as "
+                "the output directory",
+                *(resume, self.run_dir, home),
+            )
 
     def release(self) -> None:
         """Let others write there."""
@@ -260,6 +261,14 @@ class CheckpointFolder:
                 with suppress(OSError):  # it is tried again after the next checkpoint
                     path.rename(doomed)
                     shutil.rmtree(doomed)
+
+
+def _run_of(checkpoint: str | Path) -> Path | None:
+    """The folder of the run that a checkpoint lies in; None for one that was copied out of its run."""
+    path = Path(checkpoint).resolve()
+    if path.parent.name == "checkpoints":
+        return path.parent.parent
+    return path.parent if path.name.startswith("checkpoint_") else None
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,11 @@ def test_a_run_that_goes_on_in_another_folder_says_so_and_one_that_has_ended_doe
         run(tmp_path / "fresh", config, resume=whole.checkpoint)
     assert f"go on in its own folder {tmp_path / 'whole'}, or give it more steps" in str(e.value)
     assert not (tmp_path / "fresh").exists()
+    shutil.copytree(whole.checkpoint, tmp_path / "copied")
+    with pytest.raises(
+        ValueError, match=r"nothing would be saved in .*fresh; give it more steps \(training.train_steps"
+    ):
+        run(tmp_path / "fresh", config, resume=tmp_path / "copied")
     assert "stays as it is" not in caplog.text
     assert run(tmp_path / "whole", config, resume=whole.checkpoint).checkpoint == whole.checkpoint
     run(tmp_path / "fork", config, resume=tmp_path / "whole/checkpoints/step_00000002")
