@@ -26,6 +26,7 @@ from tempovla.recipe.opened import open_policy
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.registry import recipe_of
 from tempovla.recipe.results import command, versions
+from tempovla.recipe.same_body import check_same_body
 from tempovla.rollout.controller import Controller, first_decision
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.bundle import read_meta
@@ -100,6 +101,8 @@ def diagnose_memory(
         libero_images=recipe.data.libero_images,
     )
     check_fits(recipe.model, source)
+    reads_state = recipe.model.robot_state_dim is not None
+    check_same_body(str(checkpoint), bundle.embodiment, source, reads_state=reads_state)
     source = raw_state(source)  # observations are given as control gives them
     held_out = _held_out(bundle, recipe, source)
     episodes = choose_episodes(source, config, held_out)

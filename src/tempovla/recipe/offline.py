@@ -23,6 +23,7 @@ from tempovla.recipe.members import open_member
 from tempovla.recipe.opened import open_policy
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.registry import recipe_of
+from tempovla.recipe.same_body import check_same_body
 from tempovla.rollout.controller import Actor, Controller
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
 from tempovla.timeline.bodies import LIBERO_PANDA
@@ -86,7 +87,7 @@ def evaluate_offline(
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or predicts actions that are not finite, the dataset is
-            missing or does not fit it, or nothing was held out.
+            missing, does not fit it or is of another control rate or order of dimensions, or nothing was held out.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
@@ -174,6 +175,7 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     else:
         recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
         source = load_dataset(recipe)
+    check_same_body(where, bundle.embodiment, source, reads_state=recipe.model.robot_state_dim is not None)
     source = raw_state(source)  # observations are given as control gives them
     if split == "all":
         return Mixture([source])

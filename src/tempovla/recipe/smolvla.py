@@ -8,6 +8,7 @@ from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 from tempovla.recipe.cloning import clone_behavior
 from tempovla.recipe.dataset import observation_transforms, raw_observations
 from tempovla.recipe.language import WORDS, fitting_tokenizer
+from tempovla.recipe.same_body import warn_of_other_body
 from tempovla.recipe.smolvla_config import SmolVLARecipe
 from tempovla.timeline import EpisodeSource
 from tempovla.train.trainer import FitResult
@@ -59,10 +60,20 @@ def train_smolvla(
         recipe,
         out_dir,
         build_policy=lambda: build_policy(recipe, pretrained_policy),
-        build_transform=lambda policy, source: build_transform(recipe, policy, source),
+        build_transform=lambda policy, source: start_transform(
+            None if resume is not None else pretrained_policy, recipe, policy, source
+        ),
         resume=resume,
         source=source,
     )
+
+
+def start_transform(
+    pretrained_policy: str | Path | None, recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: EpisodeSource
+) -> TransformPipeline:
+    """`build_transform`, with a warning where what a run starts from learned to move another body."""
+    warn_of_other_body(pretrained_policy, source, reads_state=policy.config.robot_state_dim is not None)
+    return build_transform(recipe, policy, source)
 
 
 def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = None) -> SmolVLAWrapper:

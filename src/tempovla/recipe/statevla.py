@@ -33,6 +33,7 @@ from tempovla.recipe.dataset import (
     split_source,
 )
 from tempovla.recipe.encodings import encode, encoded_windows
+from tempovla.recipe.same_body import warn_of_other_body
 from tempovla.recipe.statevla_config import StateVLARecipe
 from tempovla.storage.json_files import plain_json
 from tempovla.timeline import Bundle, EpisodeSource, training_windows, window_ends
@@ -98,6 +99,7 @@ def train_phase(
         if phase == 2 and resume is None:
             start = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
             start_from_phase1(base, start, transform)
+            warn_of_other_body(start, source, reads_state=model_config.robot_state_dim is not None)
         data, windows = source, training_windows(policy)
         if phase == 2 and recipe.training.phase2.cache_encodings:
             if resume is not None:

@@ -14,6 +14,7 @@ from tempovla.recipe.dataset import observation_transforms, raw_observations
 from tempovla.recipe.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.members import DatasetMixture, load_demonstrations
 from tempovla.recipe.mixing import mixture_transform
+from tempovla.recipe.same_body import warn_of_other_body
 from tempovla.recipe.vla_config import VLARecipe
 from tempovla.recipe.vla_start import check_start, load_base, warn_of_other_transform
 from tempovla.timeline import EpisodeSource, Transform
@@ -54,6 +55,7 @@ def train_vla(
         if recipe.model.context is not None:
             raise ValueError("model.context learns from one dataset; give data.data_directory instead of data.mixture")
         recipe = replace(recipe, model=resolve_model(recipe.model, source))
+    warn_of_other_body(base_checkpoint, source, reads_state=recipe.model.robot_state_dim is not None)
     recipe = replace(recipe, model=with_reaching_clip(recipe.model, recipe.transform, source))
     return clone_behavior(
         "vla",

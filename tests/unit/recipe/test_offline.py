@@ -112,6 +112,13 @@ def test_a_moved_dataset_and_all_of_it(checkpoint, dataset, tmp_path):
     assert evaluate_offline(checkpoint, data=tmp_path / "other", split="all")["episodes"] == 5
 
 
+def test_demonstrations_of_another_rate_are_refused(checkpoint, tmp_path):
+    bundle = Bundle.load(checkpoint)
+    replace(bundle, embodiment=replace(bundle.embodiment, rate_hz=50.0)).save(tmp_path / "faster")
+    with pytest.raises(ValueError, match=r"dataset: is recorded at 10 Hz, but .*faster learned at 50 Hz"):
+        evaluate_offline(tmp_path / "faster")
+
+
 def test_nothing_held_out_is_said(recipe, checkpoint, tmp_path):
     bundle = Bundle.load(checkpoint)
     bundle.provenance["recipe"]["data"]["train_split"] = 1.0

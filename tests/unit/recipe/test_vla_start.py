@@ -84,6 +84,16 @@ def test_another_dataset_is_warned_of(tmp_path, recipe, base, caplog):
     with caplog.at_level(logging.WARNING):
         train_vla(recipe, tmp_path / "run", base_checkpoint=base)
     assert f"{base}: was trained behind other transforms" in caplog.text
+    assert "steps of another length" not in caplog.text
+
+
+def test_a_base_that_moved_another_body_is_warned_of(tmp_path, recipe, base, caplog):
+    bundle = Bundle.load(base)
+    replace(bundle, embodiment=replace(bundle.embodiment, rate_hz=50.0)).save(tmp_path / "faster")
+    recipe = replace(recipe, training=replace(recipe.training, train_steps=1))
+    with caplog.at_level(logging.WARNING):
+        train_vla(recipe, tmp_path / "run", base_checkpoint=tmp_path / "faster")
+    assert f"{tmp_path / 'faster'}: learned at 50 Hz, and" in caplog.text
 
 
 def test_a_base_of_another_size_is_refused_in_one_line(recipe, base):
