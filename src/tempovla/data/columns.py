@@ -23,7 +23,7 @@ from tempovla.data.image_codec import (
     metres,
     rgb_of_numbers,
 )
-from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
+from tempovla.data.layout import BOOKKEEPING, DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.parquet import open_parquet, read_columns, read_present
 from tempovla.data.picture_scale import full_brightness
 from tempovla.storage.json_files import read_bytes
@@ -257,6 +257,8 @@ class Columns:
     ) -> DatasetError:
         row = None if error.row is None else first_row + error.row
         where = "" if row is None else f" in row {row}{self._episode_of(path, row)}"
+        if key in BOOKKEEPING:  # times are read as float64, whatever is declared
+            feature = self._feature(key)
         return DatasetError(
             f"{path}: column {key!r} {error}{where}, but meta/info.json declares {feature.dtype} of shape "
             f"{list(feature.shape)}; correct the one that is wrong"

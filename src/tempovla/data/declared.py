@@ -14,6 +14,7 @@ import numpy as np
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import BOOKKEEPING, MOST_PIXELS, DatasetMeta, Depth, DepthCode, Feature
+from tempovla.data.numbers import number
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 DEPTH_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
@@ -217,17 +218,32 @@ def _depth(key: str, info: Mapping[str, Any]) -> Depth:
     scale = info.get("depth_scale")
     metres = None
     if unit is not None:
-        if not isinstance(unit, str) or _short(unit) not in DEPTH_UNITS:
-            raise ValueError(f"gives depth {key!r} the unit {unit!r}; give m, cm or mm")
-        metres = DEPTH_UNITS[_short(unit)]
+        metres = _metres(unit)
+        if metres is None:
+            raise ValueError(
+                f"gives depth {key!r} the unit {unit!r}; give m, cm, mm or the metres of one unit, such as 0.001"
+            )
     if scale is not None:  # as RealSense has it: metres of one unit; some others write its inverse
-        if not _is_number(scale) or not 0 < scale <= 1 or (metres is not None and not math.isclose(scale, metres)):
+        if not _is_number(scale) or not 0 < scale <= 1:
+            raise ValueError(
+                f"gives depth {key!r} depth_scale {scale!r}, which must be the metres of one unit, such as 0.001 for "
+                "millimetres; correct it"
+            )
+        if metres is not None and not math.isclose(scale, metres):
             raise ValueError(f"gives depth {key!r} depth_scale {scale!r} and depth_unit {unit!r}; give one of them")
         metres = float(scale)
     low, high = info.get("depth_min"), info.get("depth_max")
     if not all(bound is None or (_is_number(bound) and bound >= 0) for bound in (low, high)):
         raise ValueError(f"gives depth {key!r} the range {low!r} to {high!r}, not metres; correct it")
     return Depth(metres, low, high)
+
+
+def _metres(unit: Any) -> float | None:
+    """Metres of one unit, from its name or a number, which some write as a text; None if it is none of these."""
+    if isinstance(unit, str) and _short(unit) in DEPTH_UNITS:
+        return DEPTH_UNITS[_short(unit)]
+    metres = number(unit)
+    return metres if metres is not None and 0 < metres <= 1 else None
 
 
 def _short(unit: str) -> str:

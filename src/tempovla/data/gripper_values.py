@@ -32,6 +32,16 @@ def last_name(source: EpisodeSource) -> str:
     return f"the last dimension of {ACTION_KEY!r}" + (f" ({names[-1]})" if names else "")
 
 
+def shown(values: NDArray[np.float64]) -> list[str]:
+    """Distinct values, with as many digits as tell them apart, and from -1 and +1 where they are neither."""
+    for digits in (6, 9, 17):
+        texts = [f"{value:.{digits}g}" for value in values.tolist()]
+        taken = [float(text) in GRIPPER for text in texts]
+        if len(set(texts)) == len(texts) and taken == [value in GRIPPER for value in values.tolist()]:
+            break
+    return texts
+
+
 def gripper_hints(source: EpisodeSource) -> list[str]:
     """What training would say of a last action dimension that takes two values, as a gripper does, but others."""
     if ACTION_KEY not in source.streams or source.streams[ACTION_KEY].is_picture:
@@ -39,7 +49,7 @@ def gripper_hints(source: EpisodeSource) -> list[str]:
     values = last_values(source, most=len(GRIPPER))
     if len(values) != len(GRIPPER) or set(values.tolist()) == GRIPPER:
         return []
-    low, high = (f"{value:.6g}" for value in values)
+    low, high = shown(values)
     return [
         f"{last_name(source)} takes {low} and {high}; training takes it for a gripper, which must be -1 or +1, and "
         "would refuse it; set --model.has_gripper=false to learn it like any other dimension, or write the dataset "

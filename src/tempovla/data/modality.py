@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.data.joined import JoinedSource
+from tempovla.data.numbers import whole_number
 from tempovla.storage.json_files import read_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
@@ -90,12 +91,12 @@ def _read_entry(
             found.renamed[key] = own
         return
     shape = streams[own].shape
-    start, stop = entry.get("start"), entry.get("end")
     size = shape[0] if len(shape) == 1 else 1 if not shape else 0
-    whole_numbers = all(isinstance(bound, int) and not isinstance(bound, bool) for bound in (start, stop))
-    if not (whole_numbers and 0 <= start < stop <= size):  # type: ignore[operator]
+    start, stop = whole_number(entry.get("start")), whole_number(entry.get("end"))
+    if start is None or stop is None or not 0 <= start < stop <= size:
         found.left_out[key] = (
-            f"{path}: {key!r} is from {start!r} to {stop!r} of {own!r}, whose shape is {list(shape)}; {remedy}"
+            f"{path}: {key!r} is from {entry.get('start')!r} to {entry.get('end')!r} of {own!r}, whose shape is "
+            f"{list(shape)}; {remedy}"
         )
         return
-    found.slices[key] = (StreamPart(own, size, start, stop),)  # type: ignore[arg-type]
+    found.slices[key] = (StreamPart(own, size, start, stop),)

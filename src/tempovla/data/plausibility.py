@@ -75,10 +75,11 @@ def findings(
         flat = {name: value.reshape(-1) for name, value in entry.items()}
         flat |= {name: value[chosen] for name, value in flat.items() if name != "count"}
         names = tuple(needed[key])
-        dubious = [_contradiction(flat)]
-        if dubious[0] is None:
-            rows = _Sample.of(source, key, (parts or {}).get(key))
-            dubious = [check(flat, rows, names) for check in (_moments, _range)]
+        with np.errstate(over="ignore"):  # a range of 1e308 is found wrong when its double is infinite, too
+            dubious = [_contradiction(flat)]
+            if dubious[0] is None:
+                rows = _Sample.of(source, key, (parts or {}).get(key))
+                dubious = [check(flat, rows, names) for check in (_moments, _range)]
         doubts = sorted((doubt for doubt in dubious if doubt is not None), key=lambda doubt: not doubt.refused)
         if doubts:
             doubt = doubts[0]
@@ -155,7 +156,8 @@ def _episode_rows(
 
 def contradiction(entry: Statistic) -> str | None:
     """In words, what no values have of one stream's `min`, `max`, `mean`, `std` and percentiles; None if they may."""
-    doubt = _contradiction({name: value.reshape(-1) for name, value in entry.items()})
+    with np.errstate(over="ignore"):
+        doubt = _contradiction({name: value.reshape(-1) for name, value in entry.items()})
     return None if doubt is None else f"{doubt.text} in dimension {doubt.dimension}"
 
 

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data.gripper_values import GRIPPER, last_name, last_values
+from tempovla.data.gripper_values import GRIPPER, last_name, last_values, shown
 from tempovla.timeline import EpisodeSource
 
 LOGGER = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def gripper_problem(source: EpisodeSource) -> str | None:
 
 def _told(values: NDArray[np.float64]) -> str:
     if len(values) <= 4:
-        *others, last = (f"{value:.6g}" for value in values)
+        *others, last = shown(values)
         return f"takes {', '.join(others)} and {last}" if others else f"is always {last}"
     count = f"more than {MOST_COUNTED}" if len(values) > MOST_COUNTED else f"{len(values)}"
-    return f"takes {count} values between {values[0]:.6g} and {values[-1]:.6g}"
+    low, high = shown(values[[0, -1]])
+    return f"takes {count} values between {low} and {high}"

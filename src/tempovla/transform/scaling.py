@@ -90,8 +90,11 @@ def fit_scaling(
     kept = np.isin(np.arange(len(centre)), list(keep))
     reach, magnitude = spread, np.abs(centre) + spread
     if {"min", "max"} <= set(statistics):
-        least, most = (_flat(key, statistics, name, mode) for name in ("min", "max"))
-        reach, magnitude = (most - least) / 2, np.maximum(np.abs(least), np.abs(most))
+        ends = [_flat(key, statistics, name, mode) for name in ("min", "max")]
+        is_recorded = np.all([np.abs(end) <= LARGEST_STATISTIC for end in ends], axis=0)
+        least, most = (np.where(is_recorded, end, 0.0) for end in ends)  # ends that nothing has tell nothing
+        reach = np.where(is_recorded, (most - least) / 2, reach)
+        magnitude = np.where(is_recorded, np.maximum(np.abs(least), np.abs(most)), magnitude)
     smallest = SMALLEST_SCALE * np.maximum(1.0, np.abs(centre))
     constant = (reach < smallest) | ((spread < smallest) if mode != "quantile" else False)
     floor = _floor(spread, magnitude, ~constant & ~kept)
@@ -106,7 +109,7 @@ def fit_scaling(
             f"stream {key!r} dimension {d}{name} hardly varies: its {SPREAD_OF_MODE[mode]} is {spread[d]:.3g} around "
             f"{centre[d]:.4g}; it is divided by {scale[d]:.3g} instead, so that its noise is not blown up"
         )
-    step = np.spacing(np.minimum(magnitude, np.finfo(np.float32).max).astype(np.float32)).astype(np.float64)
+    step = np.spacing(magnitude.astype(np.float32)).astype(np.float64)
     coarse = ~kept & (reach > 0) & (spread > SMALLEST_SCALE) & (step > COARSE * spread)
     for d in np.flatnonzero(coarse).tolist():
         name = f" ({names[d]})" if d < len(names) else ""

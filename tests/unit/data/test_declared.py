@@ -112,6 +112,8 @@ MILLIMETRES = {"is_depth_map": True, "depth_unit": "mm", "depth_min": 0.1, "dept
         ("d", {"dtype": "uint16", "shape": [48, 64], "info": {"is_depth_map": True}}, "uint16", Depth()),
         ("observation.images.wrist_depth", {"dtype": "float32", "shape": [48, 64, 1]}, "float32", Depth()),
         ("observation.depth", {"dtype": "uint16", "shape": [48, 64], "info": {"depth_unit": "m"}}, "uint16", Depth(1)),
+        ("d", {"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": 0.001}}, "image", Depth(0.001)),
+        ("d", {"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": "0.001"}}, "image", Depth(0.001)),
     ],
 )
 def test_depth_is_known_by_what_is_declared_or_by_its_name(
@@ -128,8 +130,16 @@ def test_depth_is_known_by_what_is_declared_or_by_its_name(
             "without saying what its levels mean",
         ),
         ({"dtype": "image", "shape": [48, 64, 3], "info": {"is_depth_map": True}}, "depth has one channel"),
-        ({"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": "inch"}}, "the unit 'inch'"),
-        ({"dtype": "depth", "shape": [48, 64], "info": {"depth_scale": 1000}}, "depth_scale 1000"),
+        (
+            {"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": "inch"}},
+            "the unit 'inch'; give m, cm, mm or the metres",
+        ),
+        ({"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": 1000}}, "the unit 1000; give m, cm, mm or"),
+        ({"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": ["mm"]}}, "the unit ['mm']; give m, cm, mm or"),
+        (
+            {"dtype": "depth", "shape": [48, 64], "info": {"depth_scale": 1000}},
+            "depth_scale 1000, which must be the metres",
+        ),
         ({"dtype": "depth", "shape": [48, 64], "info": {"depth_unit": "m", "depth_scale": 0.001}}, "one of them"),
         ({"dtype": "depth", "shape": [48, 64], "info": {"depth_max": "far"}}, "the range"),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tempovla.data.gripper_values import gripper_hints, last_values
+from tempovla.data.gripper_values import gripper_hints, last_values, shown
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.timeline.source import StreamInfo
 from tempovla.timeline.task import Embodiment
@@ -26,6 +26,12 @@ def test_two_other_values_are_told_with_what_training_says_and_what_to_do() -> N
 @pytest.mark.parametrize("episodes", [([-1, 1], [1]), ([0, 0.5, 1],), ([1, 1],), ([0, 1], [2, 0])])
 def test_a_gripper_a_constant_and_a_number_are_not_hinted_at(episodes) -> None:
     assert gripper_hints(source_of(*episodes)) == []
+
+
+def test_a_value_that_is_nearly_one_is_told_with_the_digits_that_tell_it_from_one() -> None:
+    assert "takes -1 and 1.00000095; training" in gripper_hints(source_of([-1, 1 + 1e-6]))[0]
+    assert shown(np.array([-0.5, 0.1 + 0.2])) == ["-0.5", "0.3"]
+    assert shown(np.array([0.3, 0.1 + 0.2])) == ["0.29999999999999999", "0.30000000000000004"]
 
 
 def test_a_dataset_without_actions_is_not_asked() -> None:

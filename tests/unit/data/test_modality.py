@@ -61,7 +61,8 @@ def test_inspect_lists_them_and_convert_passes_them_on(dataset, tmp_path):
     ("entry", "message"),
     [
         ({"start": 1, "end": 4}, r"'state.arm' is from 1 to 4 of 'observation.state', whose shape is \[3\]; correct"),
-        ({"start": "0", "end": 1}, r"'state.arm' is from '0' to 1 of"),
+        ({"start": "none", "end": 1}, r"'state.arm' is from 'none' to 1 of"),
+        ({"start": 0.5, "end": True}, r"'state.arm' is from 0.5 to True of"),
         ({"start": 0}, r"'state.arm' is from 0 to None of"),
         (
             {"start": 0, "end": 1, "original_key": "state"},
@@ -80,6 +81,13 @@ def test_a_wrong_entry_is_refused_only_when_it_is_read(dataset, entry, message):
     assert source.read(0, "state.hand", [0]).value.shape == (1, 1)
     with pytest.raises(DatasetError, match=f"modality.json: {message}"):
         source.read(0, "state.arm", [0])
+
+
+@pytest.mark.parametrize(("start", "end"), [(1.0, 3.0), ("1", "3")])
+def test_bounds_are_whole_numbers_however_they_are_written(dataset, start, end):
+    write_json(dataset / "meta/modality.json", {"state": {"arm": {"start": start, "end": end}}})
+    source = open_source(dataset)
+    assert np.array_equal(source.read(0, "state.arm", [0]).value, source.read(0, STATE, [0]).value[:, 1:3])
 
 
 def test_an_entry_without_bounds_is_the_whole_stream(dataset):

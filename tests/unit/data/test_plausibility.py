@@ -63,6 +63,16 @@ def test_slightly_stale_statistics_are_no_more_than_a_warning(change) -> None:
     assert "dimension 0 (lift)" in finding.text
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("change", [{"max": [1e308, 1.0]}, {"min": [-1e308, -1.0], "max": [1e308, 1.0]}])
+def test_ends_that_nothing_has_are_told_by_their_dimension_alone(change) -> None:
+    for needed in (ALL, {ACTION: ("mean", "std")}):
+        (finding,) = told(EPISODES, change, needed)
+        assert "dimension 0 (lift) has min " in finding.text
+        assert "1e+308 in meta/" in finding.text
+        assert finding.refused == (needed is ALL)
+
+
 def test_doubts_about_what_is_not_used_are_no_more_than_a_warning() -> None:
     stale = {"min": [-80.0, -1.0], "max": [80.0, 1.0]}
     (finding,) = told(EPISODES, stale, {ACTION: ("mean", "std")})

@@ -28,6 +28,8 @@ def test_all_values_are_minus_one_or_one() -> None:
         ([np.linspace(-1, 1, 24)], "takes 24 values between -1 and 1,"),
         ([[0.0, 0.08]], "takes 0 and 0.08,"),
         ([[-1, 1, 0.999]], "takes -1, 0.999 and 1,"),
+        ([[-1, 1, -1 - 1e-6]], "takes -1.00000095, -1 and 1,"),
+        ([[1 + 1e-6]], "is always 1.00000095,"),
         ([[0, 0, 0]], "is always 0,"),
         ([np.linspace(-1, 1, MOST_COUNTED + 5)], f"takes more than {MOST_COUNTED} values between -1 and 1,"),
         ([[-1, 1]] * 50 + [[-1, 0.5]], "takes -1, 0.5 and 1,"),

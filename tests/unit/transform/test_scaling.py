@@ -119,6 +119,20 @@ def test_what_float32_hardly_tells_apart_is_named_and_stays_small(mode, column: 
     assert np.abs(seen).max() <= 1.0
 
 
+@pytest.mark.parametrize("mode", ["mean_std", "quantile"])
+@pytest.mark.parametrize("change", [{"max": 1e308}, {"min": -1e308, "max": 1e308}, {"min": -3e38}])
+@pytest.mark.filterwarnings("error")
+def test_ends_that_nothing_has_say_nothing_of_a_scale_that_does_not_come_from_them(mode, change) -> None:
+    statistics, names = described({"lift": MOVING, "grip": 0.1 * MOVING})
+    honest = fit_scaling("observation.state", statistics, mode, names=names)
+    for name, value in change.items():
+        statistics[name] = np.array([statistics[name][0], value])
+    scaling = fit_scaling("observation.state", statistics, mode, names=names)
+    assert scaling.notes == honest.notes == ()
+    np.testing.assert_array_equal(scaling.scale, honest.scale)
+    np.testing.assert_array_equal(scaling.offset, honest.offset)
+
+
 @pytest.mark.parametrize("value", [0.0, 3.3, 1e6, 1.7e9])
 def test_what_never_varies_is_centred_without_a_word(value: float) -> None:
     statistics, _ = described({"lift": MOVING, "fixed": np.full(1000, value)})
