@@ -51,8 +51,14 @@ class ContextBuilder:
         """Start an episode in one row with its first observation.
 
         Raises:
-            ValueError: if the observation holds a vector that is not finite.
+            ValueError: if the observation has no stream that the policy reads, or holds a vector that is not finite.
         """
+        wanted = sorted(key for key in self._offsets if key != ACTION_KEY)
+        if wanted and not any(key in observation for key in wanted):
+            raise ValueError(
+                f"the observation of row {row} has streams {sorted(observation)}, but the policy reads {wanted}; give "
+                "them under these names"
+            )
         self._refuse_non_finite(row, 0, observation)
         self._steps[row] = 0
         self._history[row] = {

@@ -175,6 +175,13 @@ def test_streams_that_are_not_observed_are_left_out():
     assert set(builder.context().now) == {STATE}
 
 
+def test_an_observation_whose_names_are_all_others_is_refused_with_them():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
+    told = r"row 0 has streams \['front', 'state'\], but the policy reads \['observation.images.front', "
+    with pytest.raises(ValueError, match=told):
+        builder.reset(0, "", {"state": observation(0)[STATE], "front": observation(0)[FRONT]})
+
+
 def test_a_stream_that_the_episode_began_with_is_not_shown_again_when_it_stays_away():
     builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
     builder.reset(0, "", observation(10))
