@@ -122,7 +122,7 @@ class Controller:
             return decided
         except KeyError as problem:
             streams = (TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.policy.windows()))
-            if problem.args[0] not in streams and not str(problem.args[0]).startswith("no offset"):
+            if problem.args[0] not in streams and not str(problem.args[0]).startswith(("no offset", "no stream")):
                 raise
             raise ValueError(
                 f"{self.origin or 'policy'}: windows in bundle.json and steps in transform.json do not give "

@@ -23,6 +23,10 @@ NESTED = ("state_dict", "model", "module")
 """Keys under which some training programs put the weights."""
 
 
+_OF_DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
+"""What torch's own unpickler raises at bytes that are none of it."""
+
+
 def convert_weights(folder: str | Path) -> list[Path]:
     """Write `model.safetensors` beside `pytorch_model.bin`, or a part for each of its parts, and their index.
 
@@ -87,7 +91,7 @@ def read_pickle(path: Path) -> Mapping[str, Tensor]:
         raise ValueError(lfs_problem(path))
     try:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (EOFError, pickle.UnpicklingError, *_OF_DAMAGE) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(
             f"{path}: not readable as weights alone ({reason[:160]}); copy it again, or have it saved as safetensors "

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tempovla.model.vlm.convert_weights import convert_weights
+from tempovla.model.vlm.convert_weights import convert_weights, read_pickle
 from tempovla.timeline.model_folder import safetensors_of
 
 A, B = torch.arange(6.0).reshape(2, 3), torch.tensor([1.5, -2.0], dtype=torch.bfloat16)
@@ -107,3 +107,20 @@ def test_safetensors_are_not_written_over(tmp_path):
 def test_an_index_that_names_no_files_is_refused(tmp_path):
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": {"b": []}}}))
     assert refusal(tmp_path).endswith("pytorch_model.bin.index.json: has no weight_map; copy the model again")
+
+
+def test_a_pickle_with_any_bit_flipped_is_read_or_refused_in_one_line(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"first": torch.ones(2), "second": torch.ones(2)}, path)
+    whole = path.read_bytes()
+    start = whole.index(b"ctorch._utils")
+    refused = 0
+    for place in range(start, start + 200):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        try:
+            read_pickle(path)
+        except ValueError as error:
+            refused += 1
+            said = str(error)
+            assert (said.startswith(f"{path}: "), said.count("\n")) == (True, 0)  # noqa: PT017
+    assert refused > 100
