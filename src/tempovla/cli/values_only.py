@@ -57,6 +57,8 @@ def load_yaml(text: str) -> Any:
             any config has.
     """
     try:
+        if len(text) > DEEPEST:  # shorter ones can be neither deep nor long
+            _check_events(text)
         if "&" in text and "*" in text:
             _check_size(yaml.compose(text, Loader=yaml.SafeLoader))
         value = _load_plain_yaml(text)
@@ -64,6 +66,18 @@ def load_yaml(text: str) -> Any:
         raise yaml.YAMLError(_TOO_DEEP) from None
     _check_depth(value)
     return value
+
+
+def _check_events(text: str) -> None:
+    """Refuse a text that is deep or long without end, which costs a parser its stack or memory, before it is built."""
+    depth = values = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        values += isinstance(event, yaml.ScalarEvent)
+        if depth > DEEPEST:
+            raise yaml.YAMLError(_TOO_DEEP)
+        if values > MOST_VALUES:
+            raise yaml.YAMLError(f"it holds more than {MOST_VALUES:,} values, as no config does; keep data in files")
 
 
 def _check_depth(value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tempovla.export.onnx_check import check_onnx
@@ -59,4 +60,47 @@ def test_weights_beside_the_file_are_read_and_damage_is_told(tmp_path):
     check_onnx(file)
     file.write_bytes(b"not protobuf at all")
     with pytest.raises(ValueError, match=r"policy.onnx: is no ONNX file, or a damaged one"):
+        check_onnx(file)
+
+
+def graph_of(path: Path, nodes: list, constants: dict[str, object], functions: list | None = None) -> Path:
+    """A model of some nodes on constants, its output that of the last."""
+    from onnx import numpy_helper
+
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    output = onnx.helper.make_tensor_value_info(nodes[-1].output[0], onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph(nodes, "g", [], [output], initializers)
+    path.write_bytes(onnx.helper.make_model(graph, functions=functions or []).SerializeToString())
+    return path
+
+
+def test_a_graph_that_repeats_without_a_bound_is_refused(tmp_path):
+    node = onnx.helper.make_node
+    body = onnx.helper.make_graph([node("Identity", ["c"], ["d"])], "b", [], [])
+    loop = node("Loop", ["trips", "go", "x"], ["y"], body=body)
+    file = graph_of(tmp_path / "loop.onnx", [loop], {"trips": 1 << 62, "go": True, "x": np.float32(0)})
+    with pytest.raises(ValueError, match=r"loop\.onnx: has a Loop .*, as no exported policy has; export"):
+        check_onnx(file)
+    twice = onnx.helper.make_function("d", "f", ["x"], ["y"], [node("Add", ["x", "x"], ["y"])], [])
+    file = graph_of(tmp_path / "f.onnx", [node("f", ["x"], ["y"], domain="d")], {"x": np.float32(0)}, [twice])
+    with pytest.raises(ValueError, match=r"f\.onnx: has functions of its own"):
+        check_onnx(file)
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "is_refused"),
+    [
+        ("ConstantOfShape", {"shape": [3_000_000_000]}, True),
+        ("ConstantOfShape", {"shape": [4, 8]}, False),
+        ("Expand", {"x": np.float32(0), "shape": [1 << 15, 1 << 15]}, True),
+        ("Tile", {"x": np.float32([0]), "repeats": [1 << 40]}, True),
+        ("Range", {"start": 0, "limit": 1 << 50, "delta": 1}, True),
+    ],
+)
+def test_tensors_without_a_bound_are_refused(tmp_path, operator, inputs, is_refused):
+    file = graph_of(tmp_path / "policy.onnx", [onnx.helper.make_node(operator, [*inputs], ["y"])], inputs)
+    if not is_refused:
+        check_onnx(file)
+        return
+    with pytest.raises(ValueError, match=rf"policy\.onnx: {operator} .* makes more than 268,435,456 numbers"):
         check_onnx(file)

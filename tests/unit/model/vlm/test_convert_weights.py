@@ -122,5 +122,5 @@ def test_a_pickle_with_any_bit_flipped_is_read_or_refused_in_one_line(tmp_path):
         except ValueError as error:
             refused += 1
             said = str(error)
-            assert (said.startswith(f"{path}: "), said.count("\n")) == (True, 0)  # noqa: PT017
+            assert (said.startswith(f"{path}: "), said.count("\n")) == (True, 0)
     assert refused > 100
