@@ -113,14 +113,17 @@ class Columns:
                     raise self._not_as_declared(error, path, key, feature, 0) from None
                 self._uneven.add(place)
             else:
+                self._refuse_short(path, key, len(column), stop)
                 if place not in self._finite:
                     self._finite[place] = _are_finite(column)
                 value = column[start:stop] if part is None else column[start:stop, part]
                 if not self._finite[place]:
                     self._refuse_non_finite(value, path, key, start)
                 return value
+        rows = self._uneven_rows(path, key)
+        self._refuse_short(path, key, len(rows), stop)
         try:
-            value = numbers(self._uneven_rows(path, key).slice(start, stop - start), feature.shape, feature.dtype, part)
+            value = numbers(rows.slice(start, stop - start), feature.shape, feature.dtype, part)
         except BadColumnError as error:
             raise self._not_as_declared(error, path, key, feature, start) from None
         self._refuse_non_finite(value, path, key, start)
@@ -172,6 +175,7 @@ class Columns:
         group = int(np.searchsorted(group_starts, row, side="right")) - 1
         place = row - int(group_starts[group])
         pictures = self._pictures(path, key, group)
+        self._refuse_short(path, key, int(group_starts[group]) + len(pictures), row + 1)
         if is_list(plain_type(pictures.type)):
             return self._numbers_of_picture(pictures.slice(place, 1), record, key, step)
         stored = pictures[place].as_py()
@@ -240,6 +244,14 @@ class Columns:
     def _episode_of(self, path: Path, row: int) -> str:
         runs = [(index, run) for index, found in self._runs.get(path, {}).items() for run in found]
         return next((f" (episode {index})" for index, (start, stop) in runs if start <= row < stop), "")
+
+    @staticmethod
+    def _refuse_short(path: Path, key: str, rows: int, wanted: int) -> None:
+        if rows < wanted:
+            raise DatasetError(
+                f"{path}: damaged, column {key!r} ends after {rows} rows, where 'episode_index' has at least {wanted}; "
+                "copy it again"
+            )
 
     def _refuse_non_finite(self, values: NDArray[Any], path: Path, key: str, first_row: int) -> None:
         if _are_finite(values):

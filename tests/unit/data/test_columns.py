@@ -12,6 +12,7 @@ import pytest
 from tests.foreign import ACTION, FRONT, SIDE, STATE, Foreign, edit_json, read_picture, write_v21, write_v30
 from tests.stored_columns import EXTRA, LENGTHS, Storage, rewrite, structs, told, with_column
 
+from tempovla.data.columns import Columns
 from tempovla.data.convert import convert
 from tempovla.data.errors import DatasetError, UnknownStreamError
 from tempovla.data.inspection import inspect, sample_windows
@@ -307,3 +308,20 @@ def test_a_state_of_several_axes_is_refused_with_a_declaration_that_works(tmp_pa
     edit_json(root / "meta/info.json", lambda info: info["features"][STATE].update(shape=[6]))
     inspect(root)
     np.testing.assert_array_equal(open_dataset(root).read(0, STATE, range(3)).value, foreign.state(0, 3))
+
+
+@pytest.mark.parametrize("key", ["timestamp", STATE, FRONT])
+def test_a_column_that_ends_before_its_episode_is_told_as_damage(tmp_path: Path, monkeypatch, key: str) -> None:
+    """As a flipped bit in a file's footer makes it."""
+    source = open_dataset(write_v21(tmp_path / "set", Foreign(lengths=(4,), storage="image")))
+    columns = Columns(source.meta, source.cache)
+    whole = Columns.stored if key != FRONT else Columns._pictures
+
+    def short(self: Columns, path: Path, name: str, *group: int) -> pa.Array:
+        found = whole(self, path, name, *group)
+        return found.slice(0, 3) if name == key else found
+
+    monkeypatch.setattr(Columns, whole.__name__, short)
+    record = source.meta.episodes[0]
+    with pytest.raises(DatasetError, match=rf"000000.parquet: damaged, column '{key}' ends after 3 rows, .*; copy it"):
+        columns.picture(record, key, 3) if key == FRONT else columns.values(record, key)

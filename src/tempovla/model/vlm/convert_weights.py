@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, read_json, to_json_text
 from tempovla.storage.lock import holding
+from tempovla.storage.paths import inside
 from tempovla.storage.tensors import disk_errors
 from tempovla.storage.whole import new_file
 from tempovla.timeline.model_folder import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
@@ -129,6 +130,7 @@ def _parts(root: Path) -> dict[str, set[str]]:
     for name, file in file_of.items():
         parts[file].add(name)
     for file in parts:
+        inside(root, file, said_by=f"{PICKLE_INDEX}: weight_map", remedy="copy the model again")
         if not (root / file).is_file():
             raise ValueError(f"{root / file}: no such file, but {PICKLE_INDEX} names it; copy the model again")
     return parts

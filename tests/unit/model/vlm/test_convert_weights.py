@@ -124,3 +124,12 @@ def test_a_pickle_with_any_bit_flipped_is_read_or_refused_in_one_line(tmp_path):
             said = str(error)
             assert (said.startswith(f"{path}: "), said.count("\n")) == (True, 0)
     assert refused > 100
+
+
+@pytest.mark.parametrize("name", ["../secret.bin", "/etc/passwd"])
+def test_an_index_that_names_a_file_elsewhere_is_refused_before_it_is_read(tmp_path, name):
+    torch.save({"a": A}, tmp_path / "secret.bin")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    assert f"pytorch_model.bin.index.json: weight_map '{name}'" in refusal(folder)
