@@ -167,8 +167,8 @@ class CheckpointFolder:
         if is_over:
             there = "" if home is None else f"go on in its own folder {home}, or "
             raise ValueError(
-                f"{resume}: is of a run that has ended, so nothing would be saved in {self.run_dir}; {there}give it more "
-                "steps (training.train_steps and training.extend)"
+                f"{resume}: is of a run that has ended, so nothing would be saved in {self.run_dir}; {there}give it "
+                "more steps (training.train_steps and training.extend)"
             )
         if home is not None:
             LOGGER.warning(
