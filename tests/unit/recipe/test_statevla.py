@@ -358,7 +358,9 @@ def test_other_mistakes_are_named(tmp_path, recipe):
         train_phase(recipe, 2, tmp_path / "run")
     train_phase(recipe, 1, tmp_path / "run")
     guides_own = tmp_path / "run" / PHASE_NAMES[1] / "checkpoint_latest.pt"
-    with pytest.raises(ValueError, match=r"latest\.pt: no phase 1 checkpoint; give one of .*checkpoint_latest$"):
+    with pytest.raises(
+        ValueError, match=r"latest\.pt: no such checkpoint; give .*checkpoint_latest or .*checkpoint_best$"
+    ):
         train_phase(recipe, 2, tmp_path / "run", phase1_checkpoint=guides_own)
     with pytest.raises(ValueError, match=r"checkpoint_latest: (lacks )?weight '[a-z_.0-9]+'"):
         train_phase(with_model(recipe, state_dim=16), 2, tmp_path / "run")
