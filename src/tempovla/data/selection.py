@@ -69,7 +69,7 @@ def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_dat
 
 
 def _is_count(limit: Any) -> bool:
-    return isinstance(limit, Integral) and not isinstance(limit, bool) and limit >= 1
+    return isinstance(limit, Integral) and not isinstance(limit, bool) and int(limit) >= 1
 
 
 def _tasks(source: EpisodeSource, infos: Sequence[EpisodeInfo]) -> list[str]:

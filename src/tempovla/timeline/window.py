@@ -130,7 +130,7 @@ def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
 
 
 def _is_rate(rate_hz: Any) -> bool:
-    return isinstance(rate_hz, Real) and not isinstance(rate_hz, bool) and 0 < rate_hz < math.inf
+    return isinstance(rate_hz, Real) and not isinstance(rate_hz, bool) and 0 < float(rate_hz) < math.inf
 
 
 def _shortened(text: str) -> str:
