@@ -7,6 +7,7 @@ Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import importlib
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempovla import __version__
+from tempovla.cli.config_files import config_files, config_to_blame
 from tempovla.storage.json_files import read_text, to_json_text
 from tempovla.train.interrupt import TrainingInterrupted
 
@@ -83,6 +85,10 @@ EXTRA_OF_MODULE = {
 HELP_FLAGS = ("-h", "--help")
 INTERRUPTED = 130
 MOST_CONFIG_BYTES = 16 << 20
+OF_AN_ENTRY = re.compile(
+    r"Problem with given class_path '(?P<path>tempovla[\w.]*)':\s*(?:Option '(?P<key>[^']*)' is not accepted\.?)?"
+)
+"""What a parser says of an entry of a list such as `data.mixture`: the class of its keys, which nobody gave."""
 SETTING_TO_GIVE = re.compile(r"\b(set|or|and|with|by) (?=(?:data|transform|model|training)\.[\w.]+=)")
 LONGEST_LINE = 1_500
 """Characters of an error: a file may say a megabyte where a name belongs."""
@@ -165,27 +171,37 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
 
     module = importlib.import_module(COMMANDS[name][0])
     parser = module.build(name, COMMANDS[name][1])
-    config = config_file(arguments)
-    if config is not None:
+    for config in config_files(arguments):
         read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
+
+    def complaint_of(fewer: list[str]) -> str | None:
+        try:
+            parser.instantiate(parser.parse_args(fewer))
+        except (argparse.ArgumentError, TypeError, yaml.YAMLError, ValueError) as other:
+            return str(other)
+        return None
+
     try:
         args = parser.parse_args(arguments)
         given = parser.instantiate(args)
     except argparse.ArgumentError as error:
-        raise ValueError(f"{explain(str(error), parser, arguments)}; see `tempovla {name} --help`") from error
+        blamed = config_to_blame(arguments, str(error), complaint_of)
+        raise ValueError(f"{explain(str(error), parser, arguments, blamed)}; see `tempovla {name} --help`") from error
     except (TypeError, yaml.YAMLError) as error:  # of the parser, at a value of which it expects that it is an object
-        if config is None:
+        blamed = config_to_blame(arguments, str(error), complaint_of)
+        if blamed is None:
             raise
         reason = one_line(error).rpartition(" argument after ** ")[2]
         raise ValueError(
-            f"{config}: a value of another kind than its key has ({reason}); compare it with `tempovla {name} "
+            f"{blamed}: a value of another kind than its key has ({reason}); compare it with `tempovla {name} "
             "--print_config`"
         ) from error
     except ValueError as error:
         keys = re.findall(r"([\w.]+)=", str(error))
-        if config is None or str(config) in str(error) or is_on_command_line(keys, arguments):
+        blamed = config_to_blame(arguments, str(error), complaint_of)
+        if blamed is None or str(blamed) in str(error) or is_on_command_line(keys, arguments):
             raise
-        raise ValueError(f"{config}: {error}") from error
+        raise ValueError(f"{blamed}: {error}") from error
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
     set_up_logging(debug, quiet=not is_main)
     outcome = module.run(given)
@@ -195,12 +211,6 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
     return 0
 
 
-def config_file(arguments: Sequence[str]) -> Path | None:
-    """The config that a command line names, where there is such a file."""
-    found = re.search(r"--config[= ](\S+)", " ".join(arguments))
-    return Path(found[1]) if found and os.path.lexists(found[1]) else None
-
-
 def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:
     """Whether one of these keys is given there, so that a complaint about it is not about the config."""
     options = {_underscored(word).partition("=")[0].lstrip("_") for word in arguments if word.startswith("--")}
@@ -208,8 +218,10 @@ def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:
     return any(_underscored(key).rsplit(".", 1)[-1] in given for key in keys)
 
 
-def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> str:
+def explain(message: str, parser: ArgumentParser, arguments: Sequence[str], config: Path | None) -> str:
     """A parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
+    message, of_entries = OF_AN_ENTRY.subn(_of_an_entry, message)
+    message = re.sub("Expected a dot import path string: ", "an entry of it is not keys and values, but ", message)
     message = re.sub(r"typing\.Literal\[([^]]*)\]", lambda found: _either(found[1]), message)
     message = re.sub(r"Expected a (<class ')?([^']+?)('>)?\. Got", r"expected \2, got", message)
     message = re.sub(
@@ -217,13 +229,14 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str]) -> s
     )
     message = message.replace("Parser key ", "").rstrip(".")
     message = re.sub(r"(?<=arguments are required: ).+", lambda found: _as_options(found[0], parser), message)
-    keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message)
+    keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message.partition(", got value: ")[0])
     named = [_underscored(key) for groups in keys for key in groups if key]
     if "--json" in arguments[:-1] and message == f"unrecognized arguments: {(file := _after(arguments, '--json'))}":
         return f"{message}; --json takes no file here, but prints: write --json > {file}"
-    config = config_file(arguments)
     if config and str(config) not in message and not is_on_command_line(named, arguments):
         message = f"{config}: {message}"
+    if of_entries:  # whose keys are no options
+        return message
     known = [option[2:] for option in parser._option_string_actions if option[:2] == "--"]
     options = {_underscored(option): option for option in known}
     for key in reversed(named):
@@ -257,6 +270,18 @@ def _expected_union(complaint: re.Match[str]) -> str:
     types = re.findall(r"Expected an? (<class ')?([^\n]+?)('>)?(?=\.?\s+- |\.?\s+Given)", complaint[0])
     names = ["null" if name == "NoneType" else name for _, name, _ in types]
     return f"expected {' or '.join(dict.fromkeys(names))}, got value: {complaint[1].rstrip('.')}"
+
+
+def _of_an_entry(complaint: re.Match[str]) -> str:
+    """A parser's complaint about an entry of a list of configs, with the keys that it may have."""
+    module, _, name = complaint["path"].rpartition(".")
+    known = [field.name for field in dataclasses.fields(getattr(importlib.import_module(module), name))]
+    key = complaint["key"]
+    if key is None:
+        return "of an entry of it: "
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it may have {', '.join(known)}"
+    return f"an entry of it has no key '{key}'; {hint}"
 
 
 def _either(values: str) -> str:

@@ -187,6 +187,41 @@ def test_what_is_wrong_in_a_config_names_it(tmp_path, fails, text, told):
     assert told in message
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("training: {num_threads: -1}", "training.num_threads=-1 must be at least 1"),
+        ("training: {batch_size: two}", '"training.batch_size": expected int, got value: two; see'),
+        ("model: {vlm: {vision: 7}}", "a value of another kind"),
+        ("training: \xff", "line 1 is not UTF-8"),
+    ],
+)
+def test_of_several_configs_the_one_that_is_wrong_is_named(tmp_path, fails, text, told):
+    good, wrong = tmp_path / "good.yaml", tmp_path / "wrong one.yaml"
+    good.write_text("training: {log_interval: 2}")
+    wrong.write_text(text, encoding="latin-1")
+    for configs in ((good, wrong), (wrong, good)):
+        given = [argument for path in configs for argument in ("--config", path)]
+        assert fails("train", "vla", *given, "--dataset", tmp_path).startswith(f"{wrong}: {told}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"path": "x"}, "an entry of it has no key 'path'; it may have data_directory, weight, "),
+        ({"data_directory": "x", "wieght": 2}, "an entry of it has no key 'wieght'; did you mean weight?; see"),
+        ({"data_directory": "x", "weight": "two"}, 'of an entry of it: "weight": expected float, got value: two; see'),
+        ("x", "an entry of it is not keys and values, but x"),
+    ],
+)
+def test_a_wrong_entry_of_a_mixture_is_told_without_classes(tmp_path, fails, entry, told):
+    message = fails("train", "vla", "--data.mixture", json.dumps([entry]))
+    assert message.startswith(f'"data.mixture": {told}')
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps({"data": {"mixture": [entry]}}))
+    assert fails("train", "vla", "--config", path) == f"{path}: {message}"
+
+
 def test_what_is_wrong_on_the_command_line_does_not_blame_the_config(tmp_path, fails):
     path = tmp_path / "recipe.yaml"
     path.write_text("training: {batch_size: 2}")

@@ -177,7 +177,7 @@ def test_a_mixture_is_trained_and_evaluated_by_dataset(tmp_path, tempovla, fails
     [
         ('{"weight": 1.0}', "data_directory"),
         ('{"data_directory": "a", "weight": -1.0}', "a has weight -1.0, which must be positive"),
-        ('{"data_directory": "a", "wight": 2.0}', "Option 'wight' is not accepted"),
+        ('{"data_directory": "a", "wight": 2.0}', "an entry of it has no key 'wight'; did you mean weight?"),
     ],
 )
 def test_mistakes_in_a_mixture_are_named_in_one_line(tmp_path, fails, small_vla, member, message):

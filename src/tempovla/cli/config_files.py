@@ -1,0 +1,55 @@
+"""The config files that a command line names, and which of them a complaint is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+OPTION = "--config"
+ANSWERED_AT_ONCE = ("--help", "-h", "--print_config", "--print-config")
+"""Options that end a command where they stand."""
+
+
+def config_files(arguments: Sequence[str]) -> list[Path]:
+    """The configs that are there, in the order in which they are given."""
+    return [Path(arguments[place].partition("=")[2] or arguments[place + 1]) for place in _places(arguments)]
+
+
+def config_to_blame(
+    arguments: Sequence[str], complaint: str, complaint_of: Callable[[list[str]], str | None]
+) -> Path | None:
+    """The config that a parser's complaint is about.
+
+    Later configs go before earlier ones, so it is the one without which, and without those behind it, the command line
+    would not be complained about so; None where it would be without any of them.
+
+    Args:
+        arguments: the command line.
+        complaint: what was said.
+        complaint_of: what is said of another command line; None where nothing is.
+    """
+    places, files = _places(arguments), config_files(arguments)
+    for count in range(len(files)):
+        dropped = {
+            index for place in places[count:] for index in ((place,) if "=" in arguments[place] else (place, place + 1))
+        }
+        kept = [
+            argument
+            for index, argument in enumerate(arguments)
+            if index not in dropped and argument.partition("=")[0] not in ANSWERED_AT_ONCE
+        ]
+        if complaint_of(kept) == complaint:
+            return files[count - 1] if count else None
+    return files[-1] if files else None
+
+
+def _places(arguments: Sequence[str]) -> list[int]:
+    found = []
+    for place, argument in enumerate(arguments):
+        option, equals, name = argument.partition("=")
+        if option == OPTION and not equals:
+            name = arguments[place + 1] if place + 1 < len(arguments) else ""
+        if option == OPTION and name and os.path.lexists(name):
+            found.append(place)
+    return found
