@@ -15,7 +15,7 @@ from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_json
 from tempovla.data.identity import DataIdentity, identity_of
 from tempovla.data.joined_statistics import JoinedStatistics
-from tempovla.data.window import read_part, read_rows, step_numbers
+from tempovla.data.window import episode_number, read_part, read_rows, step_numbers
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import (
@@ -212,7 +212,7 @@ class JoinedSource:
         self._require(key)
         if key not in self.joined:
             return self.source.read(episode, self.renamed.get(key, key), steps)
-        value, valid = self._join(key, self.joined[key], np.array([episode]), step_numbers(steps)[None])
+        value, valid = self._join(key, self.joined[key], episode_number(episode), step_numbers(steps)[None])
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:

@@ -25,7 +25,7 @@ from tempovla.data.layout import DatasetMeta, EpisodeRecord, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.tasks import KnownWords, RowTasks
 from tempovla.data.video_frames import VideoFrames
-from tempovla.data.window import step_numbers
+from tempovla.data.window import episode_number, step_numbers
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo, StreamKind, StreamTable
@@ -266,7 +266,7 @@ class LeRobotSource:
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
         """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
-        value, valid = self.read_many(key, np.array([episode]), step_numbers(steps)[None])
+        value, valid = self.read_many(key, episode_number(episode), step_numbers(steps)[None])
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:

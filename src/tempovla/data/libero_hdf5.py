@@ -20,7 +20,7 @@ from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
 from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, LiberoImages
 from tempovla.data.memory import MemoryEpisode, MemorySource
-from tempovla.data.window import step_numbers
+from tempovla.data.window import episode_number, step_numbers
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamTable
@@ -137,7 +137,7 @@ class LiberoHdf5Source:
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
         """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
         self.episode(episode)
-        value, valid = self.read_many(key, np.array([episode]), step_numbers(steps)[None])
+        value, valid = self.read_many(key, episode_number(episode), step_numbers(steps)[None])
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:

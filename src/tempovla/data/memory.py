@@ -15,7 +15,7 @@ from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_arrays, hash_json
 from tempovla.data.identity import DataIdentity, hash_of_arrays, identity_of, stream_facts
 from tempovla.data.joined import forms_of
-from tempovla.data.window import step_numbers
+from tempovla.data.window import episode_number, step_numbers
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
@@ -131,7 +131,7 @@ class MemorySource:
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
         """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
         self._require_episode(episode)
-        value, valid = self.read_many(key, np.array([episode]), step_numbers(steps)[None])
+        value, valid = self.read_many(key, episode_number(episode), step_numbers(steps)[None])
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:

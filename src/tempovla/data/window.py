@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,19 @@ def step_numbers(steps: Sequence[int]) -> NDArray[np.int64]:
     if asked.ndim != 1 or not (asked.dtype.kind == "i" or is_empty or _fits(asked)):
         told = repr(steps)
         told = told if len(told) <= 60 else f"{told[:60]}..."
-        raise ValueError(f"steps {told} are no whole numbers one after the other; give control steps, e.g. [0, 1]")
+        raise ValueError(f"steps {told} must be a list of whole numbers; give control steps, e.g. [0, 1]")
     return asked.astype(np.int64)
+
+
+def episode_number(episode: int) -> NDArray[np.int64]:
+    """(1,) the episode that somebody asks for.
+
+    Raises:
+        ValueError: if it is no whole number, which would be rounded without a word.
+    """
+    if not isinstance(episode, Integral) or isinstance(episode, bool):
+        raise ValueError(f"episode {episode!r} must be a whole number; episodes are counted from 0")
+    return np.array([episode])
 
 
 def _fits(asked: NDArray[Any]) -> bool:
