@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tempovla.recipe.members import DatasetMixture
+from tempovla.storage.said_by import said_by
 from tempovla.timeline import Embodiment, EpisodeSource
 from tempovla.timeline.bundle import read_meta
 
@@ -68,7 +69,8 @@ def warn_of_other_body(
     meta = read_meta(checkpoint)
     if meta["provenance"].get("datasets"):
         return
-    trained = Embodiment.from_json(meta["embodiment"])
+    with said_by(Path(checkpoint) / "bundle.json", remedy="copy the checkpoint again"):
+        trained = Embodiment.from_json(meta["embodiment"])
     for one in [member.source for member in source.members] if isinstance(source, DatasetMixture) else [source]:
         if _is_other_rate(trained, one.embodiment):
             LOGGER.warning(
