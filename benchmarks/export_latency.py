@@ -25,11 +25,11 @@ import numpy as np
 import torch
 
 from tempovla.cli.train_vla import build
+from tempovla.control.exported.signature import image_shapes
 from tempovla.export.comparison import Reference
 from tempovla.export.deployed import DeployedPolicy
 from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.export.formats import FORMATS
-from tempovla.export.signature import image_shapes
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.timeline import Bundle, Embodiment

@@ -30,9 +30,9 @@ from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.objective import Objective
-from tempovla.recipe.encodings import encode, encoded_windows
-from tempovla.recipe.statevla import build_transform
-from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.recipe.datasets.encodings import encode, encoded_windows
+from tempovla.recipe.systems.statevla import build_transform
+from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.timeline import Context, EpisodeSource, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.train.config import TrainConfig

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Controller
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
-from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Controller
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY

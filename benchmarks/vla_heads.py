@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Controller
 from tempovla.recipe.demo import EASY_TASKS, HARD_TASK
-from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Controller
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.timeline import Bundle
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY

@@ -34,9 +34,9 @@ from tempovla.data.byte_cache import ByteCache
 from tempovla.data.conversation_loader import ConversationBatches, conversation_loader, tokenize_conversations
 from tempovla.data.conversations import read_conversations
 from tempovla.model.vlm.caption_model import CaptionModel
-from tempovla.recipe.conversations import SquarePictures
-from tempovla.recipe.vlm import build_chat, build_model, train_vlm
-from tempovla.recipe.vlm_config import VLMRecipe
+from tempovla.recipe.systems.conversations import SquarePictures
+from tempovla.recipe.systems.vlm import build_chat, build_model, train_vlm
+from tempovla.recipe.systems.vlm_config import VLMRecipe
 from tempovla.timeline import Bundle, TimelineSample
 from tempovla.timeline.keys import PICTURE_KEY
 

@@ -10,8 +10,8 @@ from tests.foreign import Foreign, write_v21
 from tests.openvla_tiny import FRONT, save_published
 
 from tempovla.data.convert import convert
-from tempovla.recipe.openvla_bundle import ROBOTS, write_openvla_bundle
-from tempovla.recipe.openvla_config import OpenVLAModelConfig, OpenVLARecipe
+from tempovla.recipe.systems.openvla_bundle import ROBOTS, write_openvla_bundle
+from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe
 from tempovla.timeline import Bundle, Embodiment
 
 TOY = Embodiment("toy", state_dim=3, action_dim=3, rate_hz=10.0)

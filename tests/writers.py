@@ -19,6 +19,8 @@ from tests import conversions, libero_recordings
 from tests.recordings import episode, record
 from tests.toy import ACTION, EMBODIMENT, STATE, WINDOWS, LinearPolicy, ToyStream
 
+from tempovla.control.exported.sidecar import Sidecar, file_sha256, sidecar_path
+from tempovla.control.exported.signature import TensorSpec
 from tempovla.data.convert import convert
 from tempovla.data.kept_statistics import KeptStatistics
 from tempovla.data.layout import Feature
@@ -29,16 +31,14 @@ from tempovla.data.open import open_source
 from tempovla.data.statistics import of_values
 from tempovla.data.writer import DatasetWriter
 from tempovla.export.exporter import _publish
-from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
-from tempovla.export.signature import TensorSpec
 from tempovla.model.temporal import episode_file
-from tempovla.model.vla.saved import read_config, read_weights, save_model
+from tempovla.model.vla.pretrained_io import read_config, read_weights, save_model
 from tempovla.model.vlm.convert_weights import convert_weights
-from tempovla.recipe import films
-from tempovla.recipe.encoding_cache import EncodingCache, EncodingKey, Encodings
-from tempovla.recipe.journal import EpisodeJournal
-from tempovla.recipe.outputs import Outputs
-from tempovla.recipe.stages import StageLog
+from tempovla.recipe.datasets.encoding_cache import EncodingCache, EncodingKey, Encodings
+from tempovla.recipe.evaluation import videos
+from tempovla.recipe.evaluation.journal import EpisodeJournal
+from tempovla.recipe.evaluation.outputs import Outputs
+from tempovla.recipe.stage_log import StageLog
 from tempovla.report.page import write_page
 from tempovla.report.video import encode_mp4
 from tempovla.rollout.recorder import RolloutRecorder
@@ -263,7 +263,7 @@ def read_recorded(folder: Path) -> Any:
 
 
 def film(folder: Path, version: int) -> None:
-    films.write_films(results(version)[:2], folder / "films", LIBERO_PANDA)
+    videos.write_films(results(version)[:2], folder / "films", LIBERO_PANDA)
 
 
 def read_films(folder: Path) -> Any:

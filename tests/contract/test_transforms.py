@@ -8,11 +8,11 @@ from tests.contract.registry import TRANSFORMS
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
 
+from tempovla.control.context_builder import ContextBuilder
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
-from tempovla.rollout.context import ContextBuilder
 from tempovla.timeline import Transform, Window, laws
 
 WINDOWS = (

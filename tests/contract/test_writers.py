@@ -19,7 +19,7 @@ from tests.kill_points import changes, kill_at, refused_from
 from tests.processes import Nursery
 from tests.writers import WRITERS, Writer
 
-from tempovla.recipe import films
+from tempovla.recipe.evaluation import videos
 
 STRAYS = (".DS_Store", "Thumbs.db", ".nfs000000000001", "notes of mine.txt")
 MOST_POINTS = 16
@@ -29,7 +29,7 @@ MOST_POINTS = 16
 def quiet_writers(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setenv("TEMPOVLA_CACHE", str(folder / "cache of tempovla"))
-        patch.setattr(films, "find_spec", lambda name: None)
+        patch.setattr(videos, "find_spec", lambda name: None)
         torch.set_num_threads(1)
         warnings.simplefilter("ignore")
         yield

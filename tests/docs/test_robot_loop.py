@@ -11,9 +11,9 @@ from tests.contract.toys import FRONT, STATE
 from tests.docs.test_snippets import snippets
 from tests.unit.export.bundles import BODY, INSTRUCTIONS, save
 
-from tempovla.export.exported_policy import ExportedPolicy
+from tempovla.control.controller import Controller
+from tempovla.control.exported.policy import ExportedPolicy
 from tempovla.export.exporter import ExportConfig, export_checkpoint
-from tempovla.rollout.controller import Controller
 from tempovla.timeline import Bundle
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "train-on-your-robot.md"

@@ -15,7 +15,7 @@ from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_sizes import part_sizes
 from tempovla.model.vlm.smolvlm_config import SmolVLMBackboneConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
-from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.recipe.systems.statevla_config import StateVLARecipe
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "systems" / "statevla.md"
 SMOLVLA = PAGE.with_name("smolvla.md")

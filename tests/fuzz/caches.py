@@ -15,7 +15,7 @@ import numpy as np
 
 def journal(folder: Path) -> None:
     """The episodes of an evaluation that was stopped."""
-    from tempovla.recipe.journal import EpisodeJournal
+    from tempovla.recipe.evaluation.journal import EpisodeJournal
     from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 
     journal = EpisodeJournal(folder / "results.partial.jsonl", {"checkpoint": "abc", "simulator": {"cameras": "front"}})
@@ -28,21 +28,21 @@ def journal(folder: Path) -> None:
 
 def read_journal(folder: Path) -> None:
     """Go on with them."""
-    from tempovla.recipe.journal import EpisodeJournal
+    from tempovla.recipe.evaluation.journal import EpisodeJournal
 
     identity = {"checkpoint": "abc", "simulator": {"cameras": "front"}}
     EpisodeJournal(folder / "results.partial.jsonl", identity)
 
 
 def _encoding_key() -> object:
-    from tempovla.recipe.encoding_cache import EncodingKey
+    from tempovla.recipe.datasets.encoding_cache import EncodingKey
 
     return EncodingKey("e" * 64, "d" * 64, "t" * 64, "float32", "0")
 
 
 def encodings(folder: Path) -> None:
     """Encodings of three steps."""
-    from tempovla.recipe.encoding_cache import EncodingCache, Encodings
+    from tempovla.recipe.datasets.encoding_cache import EncodingCache, Encodings
 
     found = Encodings(np.zeros((3, 2), np.float32), np.ones(3, bool))
     EncodingCache(folder, _encoding_key()).write(found, {})  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def encodings(folder: Path) -> None:
 
 def read_encodings(folder: Path) -> None:
     """Read them."""
-    from tempovla.recipe.encoding_cache import EncodingCache
+    from tempovla.recipe.datasets.encoding_cache import EncodingCache
 
     EncodingCache(folder, _encoding_key()).read(3, 2)  # type: ignore[arg-type]
 
@@ -122,7 +122,7 @@ def read_digests(folder: Path) -> None:
 
 def stages(folder: Path) -> None:
     """What a demo that was stopped has done."""
-    from tempovla.recipe.stages import StageLog
+    from tempovla.recipe.stage_log import StageLog
 
     log = StageLog(folder / "stages.json")
     for name in ("collect", "train"):
@@ -132,7 +132,7 @@ def stages(folder: Path) -> None:
 
 def read_stages(folder: Path) -> None:
     """Go on with it."""
-    from tempovla.recipe.stages import StageLog
+    from tempovla.recipe.stage_log import StageLog
 
     log = StageLog(folder / "stages.json")
     with log.stage("train"):

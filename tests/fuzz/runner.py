@@ -79,11 +79,12 @@ class Verdict:
 def preload() -> None:
     """Import what commands import: it costs a forked process nothing then."""
     for name in (
-        *("tempovla.cli.main", "tempovla.export.exporter", "tempovla.recipe.offline", "tempovla.recipe.vla"),
-        *("tempovla.recipe.vlm", "tempovla.report.page", "torch._dynamo", "torch.utils.tensorboard"),
+        *("tempovla.cli.main", "tempovla.export.exporter", "tempovla.recipe.evaluation.offline"),
+        *("tempovla.recipe.systems.vla", "tempovla.recipe.systems.vlm", "tempovla.report.page"),
+        *("tempovla.recipe.systems.statevla", "tempovla.recipe.systems.openvla_bundle"),
+        *("tempovla.recipe.diagnosis.memory", "torch._dynamo", "torch.utils.tensorboard"),
         *("transformers.models.qwen2.modeling_qwen2", "tests.unit.report.conftest"),
         *("transformers.models.bert.modeling_bert", "tests.unit.transform.test_text_model", "tests.openvla_tiny"),
-        *("tempovla.recipe.statevla", "tempovla.recipe.diagnosis", "tempovla.recipe.openvla_bundle"),
         *(
             module
             for module, _ in COMMANDS.values()

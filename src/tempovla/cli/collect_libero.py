@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated
-from tempovla.recipe.collect_libero import LiberoCollectConfig, collect_libero, measure_expert
+from tempovla.recipe.collection.libero import LiberoCollectConfig, collect_libero, measure_expert
 
 EXAMPLES = """
 tempovla collect libero --episodes-per-task 50 --workers 2 --rendering fast --out outputs/libero_object

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated
 from tempovla.env.memory import MemoryConfig
 from tempovla.env.memory_tasks import MEMORY_TASKS
-from tempovla.recipe.collect import collect_memory
+from tempovla.recipe.collection.collect import collect_memory
 
 EXAMPLES = """
 tempovla collect memory --tasks colour-cue,hidden-goal --episodes 50 --out outputs/memory

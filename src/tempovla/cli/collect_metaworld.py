@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated
-from tempovla.recipe.collect import collect_dataset
+from tempovla.recipe.collection.collect import collect_dataset
 
 EXAMPLES = """
 tempovla collect metaworld --tasks drawer-open-v3,push-v3 --episodes 20 --out outputs/data

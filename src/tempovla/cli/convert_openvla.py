@@ -7,8 +7,8 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
-from tempovla.recipe.openvla_bundle import ROBOTS, write_openvla_bundle
-from tempovla.recipe.openvla_config import OpenVLAModelConfig, OpenVLARecipe, OpenVLATransformConfig
+from tempovla.recipe.systems.openvla_bundle import ROBOTS, write_openvla_bundle
+from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe, OpenVLATransformConfig
 
 EXAMPLES = """
 tempovla convert openvla --pretrained openvla/openvla-7b-finetuned-libero-object --unnorm-key libero_object \\

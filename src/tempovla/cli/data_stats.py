@@ -8,7 +8,7 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
-from tempovla.recipe.statistics import dataset_statistics
+from tempovla.recipe.datasets.statistics import dataset_statistics
 
 EXAMPLES = """
 tempovla data stats outputs/demo/dataset

@@ -9,9 +9,9 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, build_parser, config_from_args
-from tempovla.recipe.diagnosis import DiagnosisConfig, diagnose_memory
+from tempovla.recipe.diagnosis.memory import DiagnosisConfig, diagnose_memory
 from tempovla.report.diagnosis import condition_names, write_diagnosis
-from tempovla.report.words import change_of
+from tempovla.report.format_text import change_of
 from tempovla.storage.json_files import write_json
 
 EXAMPLES = """

@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
-from tempovla.recipe.comparison import compare_evaluations
+from tempovla.recipe.evaluation.comparison import compare_evaluations
 
 EXAMPLES = """
 tempovla eval compare outputs/eval_a/results.json outputs/eval_b/results.json

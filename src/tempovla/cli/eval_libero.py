@@ -11,7 +11,7 @@ from tempovla.cli.eval_metaworld import (
     add_output_arguments,
     outputs_from_args,
 )
-from tempovla.recipe.evaluation_libero import LiberoSuite, evaluate_libero
+from tempovla.recipe.evaluation.libero import LiberoSuite, evaluate_libero
 from tempovla.rollout.evaluate import EvaluationConfig
 
 EXAMPLES = """

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tempovla.cli.command import Outcome, build_parser, comma_separated, config_from_args, success_table
 from tempovla.cli.eval_metaworld import add_dataset_argument, add_output_arguments, outputs_from_args
 from tempovla.env.memory_tasks import MEMORY_TASKS
-from tempovla.recipe.evaluation_memory import MemorySpans, evaluate_memory
+from tempovla.recipe.evaluation.memory import MemorySpans, evaluate_memory
 from tempovla.rollout.evaluate import EvaluationConfig
 
 EXAMPLES = """

@@ -6,9 +6,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, build_parser, comma_separated, config_from_args, success_table
 from tempovla.env.metaworld import MetaWorldConfig
-from tempovla.recipe.collect import MAX_STEPS
-from tempovla.recipe.evaluation import evaluate_checkpoint
-from tempovla.recipe.outputs import Outputs
+from tempovla.recipe.collection.collect import MAX_STEPS
+from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
+from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.rollout.evaluate import EvaluationConfig
 
 EXAMPLES = """

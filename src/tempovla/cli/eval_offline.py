@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
 from tempovla.cli.eval_metaworld import add_dataset_argument
-from tempovla.recipe.offline import FIGURES, evaluate_offline
+from tempovla.recipe.evaluation.offline import FIGURES, evaluate_offline
 
 EXAMPLES = """
 tempovla eval offline --checkpoint checkpoints/phase2_flow_matching/checkpoint_best

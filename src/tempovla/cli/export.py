@@ -7,8 +7,8 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.control.exported.signature import parse_image_size
 from tempovla.export.exporter import ExportConfig, Exported, export_checkpoint
-from tempovla.export.signature import parse_image_size
 
 EXAMPLES = """
 tempovla export --checkpoint outputs/vla/checkpoint_latest --format onnx --out outputs/policy.onnx

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from tempovla.cli.command import ArgumentParser
 from tempovla.model.temporal.context_config import MEMORY_OPTIONS
 from tempovla.model.temporal.temporal_config import ENCODER_TYPES
-from tempovla.recipe.temporal_config import MEMORY_SIZE_OPTIONS
+from tempovla.recipe.systems.temporal_config import MEMORY_SIZE_OPTIONS
 
 FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "--use-temporal-encoder": ("temporal", {"action": "store_true", "help": "remember by a temporal encoder"}),

@@ -6,8 +6,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome
 from tempovla.cli.train_policy import build_training_parser, training_outcome
-from tempovla.recipe.openvla import train_openvla
-from tempovla.recipe.openvla_config import OpenVLARecipe
+from tempovla.recipe.systems.openvla import train_openvla
+from tempovla.recipe.systems.openvla_config import OpenVLARecipe
 
 EXAMPLES = """
 tempovla train openvla --config configs/openvla_lora.yaml --dataset outputs/libero --output-dir outputs/openvla \\

@@ -6,8 +6,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome
 from tempovla.cli.train_policy import build_training_parser, training_outcome
-from tempovla.recipe.smolvla import train_smolvla
-from tempovla.recipe.smolvla_config import SmolVLARecipe
+from tempovla.recipe.systems.smolvla import train_smolvla
+from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
 
 EXAMPLES = """
 tempovla train smolvla --config configs/smolvla_metaworld.yaml --dataset outputs/data --output-dir outputs/smolvla

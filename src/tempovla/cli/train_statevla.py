@@ -11,9 +11,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
 from tempovla.cli.train_policy import training_figures
-from tempovla.recipe.dataset import load_dataset
-from tempovla.recipe.statevla import PHASE_NAMES, check_of_use, phase_of, reads_pictures, train_phase
-from tempovla.recipe.statevla_config import StateVLARecipe
+from tempovla.recipe.datasets.dataset import load_dataset
+from tempovla.recipe.systems.statevla import PHASE_NAMES, check_of_use, phase_of, reads_pictures, train_phase
+from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.storage.lock import FolderLock, check_free
 from tempovla.train.checkpoint import CheckpointFolder
 from tempovla.train.extension import check_extends

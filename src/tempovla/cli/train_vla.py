@@ -7,8 +7,8 @@ from jsonargparse import Namespace
 from tempovla.cli.command import ArgumentParser, Outcome
 from tempovla.cli.temporal_flags import TemporalParser, add_temporal_flags
 from tempovla.cli.train_policy import build_training_parser, training_outcome
-from tempovla.recipe.vla import train_vla
-from tempovla.recipe.vla_config import VLARecipe
+from tempovla.recipe.systems.vla import train_vla
+from tempovla.recipe.systems.vla_config import VLARecipe
 
 EXAMPLES = """
 tempovla train vla --config configs/vla_metaworld.yaml --dataset outputs/data --output-dir outputs/vla

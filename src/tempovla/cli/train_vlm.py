@@ -6,8 +6,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.cli.command import Outcome, add_json_flag, add_short_names, build_parser
 from tempovla.cli.train_statevla import training_figures
-from tempovla.recipe.vlm import Stage, train_vlm
-from tempovla.recipe.vlm_config import VLMRecipe
+from tempovla.recipe.systems.vlm import Stage, train_vlm
+from tempovla.recipe.systems.vlm_config import VLMRecipe
 
 
 def build_vlm_parser(stage: Stage, name: str, summary: str, examples: str) -> ArgumentParser:

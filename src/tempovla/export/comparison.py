@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tempovla.control.exported.runners import Runner
+from tempovla.control.exported.signature import DECISION, SEED, TensorSpec, vector_sizes
 from tempovla.export.deployed import DeployedPolicy, StepT
-from tempovla.export.formats import Runner
-from tempovla.export.signature import DECISION, SEED, TensorSpec, vector_sizes
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, Context, Task, Track

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.export.signature import DECISION, SEED, TensorSpec, vector_sizes
+from tempovla.control.exported.signature import DECISION, SEED, TensorSpec, vector_sizes
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, StridedPolicy
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from tempovla import __version__
-from tempovla.export.archive import RefusedFileError
+from tempovla.control.exported.archive import RefusedFileError
+from tempovla.control.exported.runners import RUNNERS, Runner
+from tempovla.control.exported.sidecar import Sidecar, file_sha256, sidecar_path
+from tempovla.control.exported.signature import camera_keys, image_shapes
 from tempovla.export.comparison import EXAMPLE_ROWS, Reference, largest_differences
 from tempovla.export.deployed import DeployedPolicy, Noise, check_bundle
-from tempovla.export.formats import FORMATS, ExportFormat, Runner
+from tempovla.export.formats import FORMATS, ExportFormat
 from tempovla.export.refusals import check_can_be_exported
-from tempovla.export.sidecar import Sidecar, file_sha256, sidecar_path
-from tempovla.export.signature import camera_keys, image_shapes
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.storage.lock import holding
 from tempovla.storage.said_by import said_by
@@ -100,7 +101,7 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
         file = staging / target.name
         reference = Reference(bundle)
         said = _write(chosen, deployed, reference, file, config.format)
-        differences = largest_differences(reference, deployed, _loaded(chosen, deployed, file, config.format))
+        differences = largest_differences(reference, deployed, _loaded(deployed, file, config.format))
         _check_close(differences, config)
         sidecar = Sidecar(
             config.format,
@@ -153,9 +154,9 @@ def _write(
         ) from error
 
 
-def _loaded(chosen: ExportFormat, deployed: DeployedPolicy, file: Path, name: str) -> Runner:
+def _loaded(deployed: DeployedPolicy, file: Path, name: str) -> Runner:
     try:
-        return chosen.load(file, deployed.inputs)
+        return RUNNERS[name](file, deployed.inputs)
     except RefusedFileError as error:
         raise ValueError(f"this policy cannot be run as {name}: {error.what}; choose onnx") from error
 

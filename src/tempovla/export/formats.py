@@ -1,11 +1,11 @@
-"""The formats: how a policy becomes a file, and how the file is run again."""
+"""The formats: how a policy becomes a file. `tempovla.control.exported.runners` runs it again."""
 
 from __future__ import annotations
 
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,15 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tempovla.export.archive import RefusedFileError
+from tempovla.control.exported.runners import SUFFIXES
 from tempovla.export.deployed import DeployedPolicy
-from tempovla.export.graph_check import check_graph
-from tempovla.export.onnx_check import check_onnx
-from tempovla.export.script_check import check_script
-from tempovla.export.signature import TensorSpec
-
-Runner = Callable[[Sequence[Tensor]], Tensor]
-"""Runs a loaded file: one tensor an input, in order, to actions (B, H, A)."""
 
 LARGEST_ONNX_FILE = 1_800_000_000
 """Bytes of weights from which on they lie beside the ONNX file, which may not exceed 2 GiB itself."""
@@ -41,14 +34,11 @@ class ExportFormat(Protocol):
     def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
         """Write the file; what to say of it."""
 
-    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
-        """Load the file and say how it is run."""
-
 
 class OnnxFormat:
     """ONNX, by torch's exporter on top of `torch.export`; run by onnxruntime."""
 
-    suffix = ".onnx"
+    suffix = SUFFIXES["onnx"]
     loops = True
 
     def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
@@ -82,35 +72,11 @@ class OnnxFormat:
             "versions": {"onnx": onnx.__version__, "onnxscript": onnxscript.__version__},
         }
 
-    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
-        """A session on the CPU, with as many threads as torch.
-
-        Raises:
-            ValueError: if weights are said to lie outside the file's folder, or it is damaged.
-            ModuleNotFoundError: if the extra `export` is not installed.
-        """
-        import onnxruntime
-
-        check_onnx(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{path}: onnxruntime does not read it ({_first_line(error)}); export it again") from None
-        names = [spec.name for spec in inputs]
-
-        def run(tensors: Sequence[Tensor]) -> Tensor:
-            given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
-            return torch.from_numpy(session.run(None, given)[0])
-
-        return run
-
 
 class TorchExportFormat:
     """`torch.export`: a graph for torch itself, in Python or ahead of time compiled; needs no model code."""
 
-    suffix = ".pt2"
+    suffix = SUFFIXES["torch-export"]
     loops = True
 
     def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
@@ -121,22 +87,11 @@ class TorchExportFormat:
         path.write_bytes(whole.getbuffer())
         return {}
 
-    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
-        """The graph as a module.
-
-        Raises:
-            ValueError: if the file could run code, is damaged, or of a torch that writes other files.
-        """
-        check_graph(path)
-        with _quiet(), _readable(path):
-            module = torch.export.load(path).module()
-        return lambda tensors: module(*tensors)
-
 
 class TorchScriptFormat:
     """TorchScript by tracing, for runtimes in C++ that have nothing newer; torch deprecates it."""
 
-    suffix = ".pt"
+    suffix = SUFFIXES["torchscript"]
     loops = False
 
     def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
@@ -147,17 +102,6 @@ class TorchScriptFormat:
             torch.jit.save(torch.jit.freeze(traced), whole)
         path.write_bytes(whole.getbuffer())
         return {}
-
-    def load(self, path: Path, inputs: Sequence[TensorSpec]) -> Runner:
-        """The traced module.
-
-        Raises:
-            ValueError: if the file could run code, or is damaged.
-        """
-        check_script(path)
-        with _quiet(), _readable(path):
-            module = torch.jit.load(path, map_location="cpu")
-        return lambda tensors: module(*tensors)
 
 
 FORMATS: dict[str, ExportFormat] = {
@@ -177,19 +121,6 @@ def export_program(policy: DeployedPolicy, example: Sequence[Tensor]) -> torch.e
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             node.meta.pop("stack_trace", None)  # of a torch that cannot do without, see `_quiet`
     return program
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """What torch cannot read becomes one line that names the file."""
-    try:
-        yield
-    except (RuntimeError, AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise RefusedFileError(path, f"torch {torch.__version__} does not read it ({_first_line(error)})") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager

@@ -11,28 +11,28 @@ from typing import Any
 
 import torch
 
+from tempovla.control.controller import Controller
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
-from tempovla.recipe.collect import MAX_STEPS, collect_dataset
-from tempovla.recipe.dataset_config import DataConfig
-from tempovla.recipe.films import write_films
+from tempovla.recipe.collection.collect import MAX_STEPS, collect_dataset
+from tempovla.recipe.datasets.config import DataConfig
+from tempovla.recipe.evaluation.videos import write_films
+from tempovla.recipe.evaluation.wrong_instruction import other_tasks
 from tempovla.recipe.results import command, machine, pool, summarize, versions
-from tempovla.recipe.stages import StageLog
-from tempovla.recipe.statevla import PHASE_NAMES, train_phase
-from tempovla.recipe.statevla_config import (
+from tempovla.recipe.stage_log import StageLog
+from tempovla.recipe.systems.statevla import PHASE_NAMES, train_phase
+from tempovla.recipe.systems.statevla_config import (
     Phase1Config,
     Phase2Config,
     StateVLARecipe,
     StateVLATraining,
     TransformConfig,
 )
-from tempovla.recipe.wording import other_tasks
 from tempovla.report.page import write_report
-from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import parse_json, plain_json, read_json, read_text, write_json

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tempovla.report.format_text import told
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.run import Rate, Stage, TaskResult
-from tempovla.report.words import told
 
 Points = Sequence[tuple[float, float]]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.report.diagnosis_chart import Axis, Estimate, lengths_chart
+from tempovla.report.format_text import change_of, quoted
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.page import document, facts_column, write_page
-from tempovla.report.words import change_of, quoted
 
 CONDITION_NAMES = {
     "full": "full context",

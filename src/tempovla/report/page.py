@@ -10,11 +10,11 @@ from pathlib import Path
 from tempovla.report.baselines import with_baselines
 from tempovla.report.chart import stage_bar
 from tempovla.report.curves import curves_section
-from tempovla.report.films import films_section
+from tempovla.report.format_text import duration
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.results import headline, rates_section
 from tempovla.report.run import BaselineName, Results, read_clips, read_curves, read_results
-from tempovla.report.words import duration
+from tempovla.report.videos import films_section
 from tempovla.storage.lock import holding
 from tempovla.storage.whole import write_text
 

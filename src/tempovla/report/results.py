@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tempovla.report.chart import key, rate_axis, rate_row
+from tempovla.report.format_text import and_list, count, difference, dotted, duration, interval, percentage, quoted
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.run import BaselineName, Rate, Results, TaskResult
-from tempovla.report.words import and_list, count, difference, dotted, duration, interval, percentage, quoted
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tempovla.control.controller import Actor
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.vector import ShardedVectorEnv
-from tempovla.rollout.controller import Actor
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Actor
 from tempovla.env.vector import ChunkResult, ShardedVectorEnv
-from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Actor
 from tempovla.rollout.schedule import Schedule
 from tempovla.timeline import Window
 from tempovla.timeline.keys import ACTION_KEY

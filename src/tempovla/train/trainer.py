@@ -20,6 +20,7 @@ from tempovla.timeline.bundle_path import BEST, LATEST
 from tempovla.train import distributed
 from tempovla.train.backward import LossGraph, backward
 from tempovla.train.calendar import Calendar
+from tempovla.train.callback import Watch
 from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.train.config import TrainConfig
 from tempovla.train.cost import cpu_seconds
@@ -47,7 +48,6 @@ from tempovla.train.schedule import learning_rate_at
 from tempovla.train.seeding import seed_draws
 from tempovla.train.stream import BatchStream, take_position
 from tempovla.train.validation import validation_losses
-from tempovla.train.watch import Watch
 
 VALIDATION = "val_"
 LOGGER = logging.getLogger(__name__)

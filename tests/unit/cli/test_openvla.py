@@ -11,7 +11,7 @@ from tests.openvla_tiny import save_published
 
 from tempovla.cli.train_openvla import build
 from tempovla.model.vla.lora import LoRAConfig
-from tempovla.recipe.openvla_config import OpenVLARecipe
+from tempovla.recipe.systems.openvla_config import OpenVLARecipe
 from tempovla.timeline import Bundle
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "openvla_lora.yaml"

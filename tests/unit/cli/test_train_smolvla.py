@@ -10,8 +10,8 @@ from tests import recordings
 from tests.smolvla_tiny import tiny_policy
 
 from tempovla.cli.train_smolvla import build
-from tempovla.recipe.smolvla import build_policy
-from tempovla.recipe.smolvla_config import SmolVLARecipe
+from tempovla.recipe.systems.smolvla import build_policy
+from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
 from tempovla.timeline import Bundle
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "smolvla_metaworld.yaml"

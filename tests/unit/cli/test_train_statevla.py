@@ -18,8 +18,8 @@ from tests import libero_recordings
 from tempovla.cli.train_statevla import build
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
-from tempovla.recipe.statevla import PHASE_NAMES
-from tempovla.recipe.statevla_config import (
+from tempovla.recipe.systems.statevla import PHASE_NAMES
+from tempovla.recipe.systems.statevla_config import (
     Phase1Config,
     Phase2Config,
     StateVLARecipe,

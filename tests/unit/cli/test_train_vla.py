@@ -12,8 +12,8 @@ from tests import recordings
 
 from tempovla.cli.train_vla import build
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
-from tempovla.recipe.vla import build_policy
-from tempovla.recipe.vla_config import VLARecipe
+from tempovla.recipe.systems.vla import build_policy
+from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.timeline import Bundle
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "vla_metaworld.yaml"

@@ -14,8 +14,8 @@ from tests.rounding import smooth_steps, tolerance
 from tests.unit.cli.test_train_vla import SMALL
 
 from tempovla.cli.train_align import build
-from tempovla.recipe.vlm import build_model
-from tempovla.recipe.vlm_config import VLMRecipe
+from tempovla.recipe.systems.vlm import build_model
+from tempovla.recipe.systems.vlm_config import VLMRecipe
 from tempovla.timeline import Bundle
 from tempovla.train.metrics import read_metrics
 

@@ -14,7 +14,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.inspection import inspect
 from tempovla.data.open import open_source
 from tempovla.data.stream_keys import StreamKeys
-from tempovla.recipe.statistics import settle_statistics
+from tempovla.recipe.datasets.statistics import settle_statistics
 from tempovla.timeline.source import EpisodeSource
 
 LENGTHS = (6, 5)

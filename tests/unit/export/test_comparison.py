@@ -10,10 +10,10 @@ from tests.contract.registry import WRIST
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.unit.export.bundles import tiny_bundle
 
+from tempovla.control.exported.signature import vector_sizes
 from tempovla.export.comparison import Reference
 from tempovla.export.deployed import DeployedPolicy
 from tempovla.export.exporter import ExportConfig, export_checkpoint
-from tempovla.export.signature import vector_sizes
 from tempovla.timeline import Bundle
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.join import Form, JoinStreams

@@ -13,14 +13,16 @@ import torch
 from tests import openvla_tiny
 from tests.contract.registry import WRIST, vla
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.unit.control.exported.test_policy import check_acts_alike
 from tests.unit.export import bundles
 from tests.unit.export.bundles import CASES, save, tiny_bundle, traced_once
 from tests.unit.export.every_part import every_part
-from tests.unit.export.test_exported_policy import check_acts_alike
 from torch.export import export
 
-from tempovla.export import exporter, operators
-from tempovla.export.exported_policy import ExportedPolicy
+from tempovla.control.exported import operators
+from tempovla.control.exported.policy import ExportedPolicy
+from tempovla.control.exported.runners import RUNNERS, run_torchscript
+from tempovla.export import exporter
 from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.export.formats import FORMATS, TorchScriptFormat
 from tempovla.model.action_head.base import ActionHeadBase
@@ -168,12 +170,10 @@ def test_adapters_are_merged(tmp_path):
     check(export_checkpoint(tmp_path / "lora", tmp_path / "script", SCRIPT))
 
 
-class Shifted(TorchScriptFormat):
+def shifted(path, inputs):
     """Answers a little more than it should, for five rows."""
-
-    def load(self, path, inputs):
-        run = super().load(path, inputs)
-        return lambda tensors: run(tensors) + 2e-4 * (len(tensors[0]) == 5)
+    run = run_torchscript(path, inputs)
+    return lambda tensors: run(tensors) + 2e-4 * (len(tensors[0]) == 5)
 
 
 def test_a_file_that_differs_is_not_written_and_what_was_there_stays(tmp_path, monkeypatch):
@@ -181,7 +181,7 @@ def test_a_file_that_differs_is_not_written_and_what_was_there_stays(tmp_path, m
     out = tmp_path / "script" / "policy.pt"
     first = export_checkpoint(checkpoint, out, SCRIPT)
     before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
-    monkeypatch.setitem(FORMATS, "torchscript", Shifted())
+    monkeypatch.setitem(RUNNERS, "torchscript", shifted)
     with pytest.raises(ValueError, match=r"differs from PyTorch by 0.0067 of .* for 5 rows, more than tolerance"):
         export_checkpoint(checkpoint, tmp_path / "other" / "policy.pt", SCRIPT)
     assert not (tmp_path / "other").exists()
@@ -200,10 +200,11 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, broken):
                 raise KeyboardInterrupt
             return done
 
-        def load(self, path, inputs):
-            raise KeyboardInterrupt
+    def interrupted(path, inputs):
+        raise KeyboardInterrupt
 
     monkeypatch.setitem(FORMATS, "torchscript", Interrupted())
+    monkeypatch.setitem(RUNNERS, "torchscript", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_checkpoint(save(tmp_path, "mlp"), tmp_path / "script" / "policy.pt", SCRIPT)
     assert not (tmp_path / "script").exists()

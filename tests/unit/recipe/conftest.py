@@ -13,9 +13,9 @@ from tests.contract.registry import tiny_vla_config
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
-from tempovla.recipe.dataset_config import DataConfig
-from tempovla.recipe.statevla_config import Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining
-from tempovla.recipe.vla_config import VLARecipe, VLATraining, VLATransformConfig
+from tempovla.recipe.datasets.config import DataConfig
+from tempovla.recipe.systems.statevla_config import Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining
+from tempovla.recipe.systems.vla_config import VLARecipe, VLATraining, VLATransformConfig
 
 STATE, ACTION, FRONT, WRIST = "observation.state", "action", "observation.images.front", "observation.images.wrist"
 FEATURES = {

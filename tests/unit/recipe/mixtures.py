@@ -12,8 +12,8 @@ from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST
 
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
-from tempovla.recipe.dataset_config import DataConfig, MemberConfig
-from tempovla.recipe.vla_config import VLARecipe, VLATraining, VLATransformConfig
+from tempovla.recipe.datasets.config import DataConfig, MemberConfig
+from tempovla.recipe.systems.vla_config import VLARecipe, VLATraining, VLATransformConfig
 
 SIDE = "observation.images.side"
 SMALL, LARGE = "small", "large"

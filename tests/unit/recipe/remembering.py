@@ -15,7 +15,7 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.context_parts import Frames
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.features import Features
-from tempovla.recipe.diagnosis_frames import Demonstrations
+from tempovla.recipe.diagnosis.frames import Demonstrations
 from tempovla.timeline import ActionChunk, Embodiment
 from tempovla.timeline.source import StreamInfo
 from tempovla.transform.pipeline import TransformPipeline

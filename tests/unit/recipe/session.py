@@ -14,9 +14,9 @@ from tests.unit.recipe.mixtures import mixed_recipe
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
-from tempovla.recipe.statevla import PHASE_NAMES, train_phase
-from tempovla.recipe.vla import train_vla
-from tempovla.recipe.vla_config import VLARecipe
+from tempovla.recipe.systems.statevla import PHASE_NAMES, train_phase
+from tempovla.recipe.systems.vla import train_vla
+from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.train.trainer import FitResult
 
 VLA_KINDS = ("whole", "context", "lora")

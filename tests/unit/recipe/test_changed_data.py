@@ -12,8 +12,8 @@ from tests.unit.recipe.conftest import record, vla_recipe
 from tests.unit.recipe.mixtures import LARGE, SMALL, mixed_recipe, record_body
 
 from tempovla.data.writer_meta import tasks_table
-from tempovla.recipe.vla import train_vla
-from tempovla.recipe.vla_config import VLARecipe
+from tempovla.recipe.systems.vla import train_vla
+from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.train.checkpoint import Checkpoint
 
 TASKS = "meta/tasks.parquet"

@@ -14,7 +14,7 @@ from tests.unit.recipe.conftest import record
 from tests.unit.recipe.mixtures import LARGE, SMALL, record_body
 from tests.unit.recipe.session import PARALLEL, STATEVLA_RUNS, train, train_mixture, train_vla_kind
 
-from tempovla.recipe.statevla import PHASE_NAMES
+from tempovla.recipe.systems.statevla import PHASE_NAMES
 from tempovla.timeline import Bundle
 from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.metrics import read_metrics

@@ -10,22 +10,22 @@ import pytest
 import torch
 from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, tiny_recipe
 from tests.unit.recipe.mixtures import CAMERAS, DIMS, LARGE, SIDE, SMALL, member, mixed_recipe, pose, record_body
-from tests.unit.recipe.test_statevla import assert_same, logged
+from tests.unit.recipe.systems.test_statevla import assert_same, logged
 from torch import Tensor
 
+from tempovla.control.body_selection import load_bundle
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Controller
 from tempovla.data.loader import LoaderConfig, SampleLoader, collate
 from tempovla.data.sampler import SampleBatch
 from tempovla.objective import Objective
-from tempovla.recipe.dataset import preparation
-from tempovla.recipe.dataset_choice import load_bundle
-from tempovla.recipe.members import load_demonstrations
-from tempovla.recipe.mixing import mixed_batches
-from tempovla.recipe.offline import evaluate_offline
-from tempovla.recipe.statevla import train_phase
-from tempovla.recipe.vla import build_policy, build_transform, resolve_model, train_vla
-from tempovla.recipe.vla_config import VLARecipe
-from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Controller
+from tempovla.recipe.datasets.dataset import preparation
+from tempovla.recipe.datasets.members import load_demonstrations
+from tempovla.recipe.datasets.mixing import mixed_batches
+from tempovla.recipe.evaluation.offline import evaluate_offline
+from tempovla.recipe.systems.statevla import train_phase
+from tempovla.recipe.systems.vla import build_policy, build_transform, resolve_model, train_vla
+from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.timeline import ActionChunk, Bundle, TimelineSample, laws
 from tempovla.timeline.keys import dims_key
 from tempovla.transform.pipeline import TransformPipeline

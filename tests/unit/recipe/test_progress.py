@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from tempovla.recipe.progress import CountProgress, EvaluationProgress
+from tempovla.recipe.evaluation.progress import EvaluationProgress
+from tempovla.recipe.progress import CountProgress
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 
 

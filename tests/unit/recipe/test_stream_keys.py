@@ -9,24 +9,24 @@ import pytest
 import torch
 from tests.smolvla_tiny import tiny_config
 from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record, tiny_recipe, vla_recipe
-from tests.unit.recipe.test_statevla import assert_same
+from tests.unit.recipe.systems.test_statevla import assert_same
 
+from tempovla.control.body_selection import load_bundle
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Controller
+from tempovla.control.exported.signature import camera_keys
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.writer import DatasetWriter
 from tempovla.export.deployed import DeployedPolicy
-from tempovla.export.signature import camera_keys
-from tempovla.recipe.dataset_choice import load_bundle
-from tempovla.recipe.dataset_config import DataConfig, MemberConfig
-from tempovla.recipe.evaluation import check_acts_here
-from tempovla.recipe.offline import evaluate_offline
-from tempovla.recipe.smolvla import train_smolvla
-from tempovla.recipe.smolvla_config import SmolVLARecipe
-from tempovla.recipe.statevla import train_phase
-from tempovla.recipe.vla import train_vla
-from tempovla.recipe.vla_config import VLATraining
-from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Controller
+from tempovla.recipe.datasets.config import DataConfig, MemberConfig
+from tempovla.recipe.evaluation.closed_loop import check_acts_here
+from tempovla.recipe.evaluation.offline import evaluate_offline
+from tempovla.recipe.systems.smolvla import train_smolvla
+from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
+from tempovla.recipe.systems.statevla import train_phase
+from tempovla.recipe.systems.vla import train_vla
+from tempovla.recipe.systems.vla_config import VLATraining
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.parts import StreamPart

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from tempovla.cli.train_vla import build
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Controller
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.context_policy import ContextPolicy
-from tempovla.recipe.dataset_config import DataConfig
-from tempovla.recipe.vla import train_vla
-from tempovla.recipe.vla_config import VLARecipe
-from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Controller
+from tempovla.recipe.datasets.config import DataConfig
+from tempovla.recipe.systems.vla import train_vla
+from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 

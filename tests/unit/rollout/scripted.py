@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tempovla.control.controller import Controller
 from tempovla.env.embodiment import METAWORLD_SAWYER
-from tempovla.rollout.controller import Controller
 from tempovla.timeline import ActionChunk, Bundle, Context, Window
 from tempovla.transform.pipeline import TransformPipeline
 

@@ -12,9 +12,9 @@ pytest.importorskip("gymnasium")
 
 from tests.toy_simulator import LineConfig
 
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Controller
 from tempovla.env.vector import ShardedVectorEnv
-from tempovla.rollout.context import ContextBuilder
-from tempovla.rollout.controller import Controller
 from tempovla.rollout.evaluate import EvaluationConfig, run_specs
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner, choose_execution_horizon, chunk_length
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, StridedPolicy, Window

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.saved import read_config, read_weights, save_model
+from tempovla.model.vla.pretrained_io import read_config, read_weights, save_model
 from tempovla.model.vla.weights import load_weights
 from tempovla.timeline import ActionChunk, Window
 from tempovla.timeline.hub import from_disk_alone

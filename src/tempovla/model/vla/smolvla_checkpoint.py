@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tempovla.model.vla.saved import CONFIG, read_weights
+from tempovla.model.vla.pretrained_io import CONFIG, read_weights
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.weights import load_weights
 from tempovla.model.vlm.pretrained import architecture_of, read_config

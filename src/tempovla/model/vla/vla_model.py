@@ -18,7 +18,7 @@ from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.features import Features
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
-from tempovla.model.vla.saved import load_vlm_parts
+from tempovla.model.vla.pretrained_io import load_vlm_parts
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vlm.vlm_model import VLMModel
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track

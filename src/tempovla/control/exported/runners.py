@@ -1,0 +1,94 @@
+"""How an exported file is run: each format checked before it is loaded, then one tensor an input in, actions out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tempovla.control.exported.archive import RefusedFileError
+from tempovla.control.exported.graph_check import check_graph
+from tempovla.control.exported.onnx_check import check_onnx
+from tempovla.control.exported.script_check import check_script
+from tempovla.control.exported.signature import TensorSpec
+
+Runner = Callable[[Sequence[Tensor]], Tensor]
+"""Runs a loaded file: one tensor an input, in order, to actions (B, H, A)."""
+
+
+def run_onnx(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
+    """Open a session of onnxruntime on the CPU, with as many threads as torch.
+
+    Raises:
+        ValueError: if weights are said to lie outside the file's folder, or it is damaged.
+        ModuleNotFoundError: if the extra `export` is not installed.
+    """
+    import onnxruntime
+
+    check_onnx(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path}: onnxruntime does not read it ({_first_line(error)}); export it again") from None
+    names = [spec.name for spec in inputs]
+
+    def run(tensors: Sequence[Tensor]) -> Tensor:
+        given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        return torch.from_numpy(session.run(None, given)[0])
+
+    return run
+
+
+def run_torch_export(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
+    """Load the graph as a module.
+
+    Raises:
+        ValueError: if the file could run code, is damaged, or of a torch that writes other files.
+    """
+    check_graph(path)
+    with _readable(path):
+        module = torch.export.load(path).module()
+    return lambda tensors: module(*tensors)
+
+
+def run_torchscript(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
+    """Load the traced module.
+
+    Raises:
+        ValueError: if the file could run code, or is damaged.
+    """
+    check_script(path)
+    with _readable(path):
+        module = torch.jit.load(path, map_location="cpu")
+    return lambda tensors: module(*tensors)
+
+
+RUNNERS: dict[str, Callable[[Path, Sequence[TensorSpec]], Runner]] = {
+    "onnx": run_onnx,
+    "torchscript": run_torchscript,
+    "torch-export": run_torch_export,
+}
+"""What runs a file, by its format."""
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
+"""How the names of a format's files end."""
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Have what torch cannot read become one line that names the file, without torch's warnings of its own insides."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (RuntimeError, AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise RefusedFileError(path, f"torch {torch.__version__} does not read it ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,83 @@
+"""A trained policy as evaluations are given it: a checkpoint, or a file that `tempovla export` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tempovla.control import body_selection
+from tempovla.control.controller import Actor, Controller
+from tempovla.control.exported.policy import ExportedPolicy
+from tempovla.control.exported.runners import SUFFIXES
+from tempovla.control.exported.sidecar import Sidecar
+from tempovla.env.protocol import SimulatorConfig
+from tempovla.timeline import Bundle
+from tempovla.timeline.bundle import bundle_sha256
+
+
+@dataclass(frozen=True)
+class OpenedPolicy:
+    """What was found.
+
+    Attributes:
+        bundle: windows, embodiment and provenance; of an exported file without weights.
+        device: where it acts.
+        actor: makes what acts.
+        identity: what tells it from every other policy, for results.
+    """
+
+    bundle: Bundle
+    device: str
+    actor: Callable[[], Actor]
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_policy(
+    checkpoint: str | Path, dataset_name: str | None = None, env_config: SimulatorConfig | None = None
+) -> OpenedPolicy:
+    """Open a checkpoint, which acts where there is a GPU on it, or an exported file, which acts on the CPU.
+
+    Args:
+        checkpoint: the one or the other.
+        dataset_name: of a checkpoint that learned from several datasets, whose body it is to move.
+        env_config: the simulator that says so otherwise.
+
+    Raises:
+        ValueError: if it is neither, or the dataset is not told.
+    """
+    if not Path(checkpoint).exists() and Path(checkpoint).suffix in SUFFIXES.values():
+        raise ValueError(f"{checkpoint}: no such file; give one that `tempovla export` wrote")
+    if not Path(checkpoint).is_file():
+        bundle = body_selection.load_bundle(checkpoint, dataset_name, env_config)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        digest = {"checkpoint_sha256": bundle_sha256(checkpoint)}
+        return OpenedPolicy(bundle, device, lambda: Controller.from_bundle(bundle, device), digest)
+    sidecar = _sidecar(checkpoint, dataset_name)
+    identity: dict[str, Any] = {
+        "checkpoint_sha256": sidecar.checkpoint_sha256,
+        "exported": {"format": sidecar.format, "file_sha256": sidecar.file_sha256},
+    }
+    return OpenedPolicy(sidecar.bundle(), ExportedPolicy.device, lambda: ExportedPolicy(checkpoint), identity)
+
+
+def provenance_of(
+    checkpoint: str | Path, dataset_name: str | None = None, env_config: SimulatorConfig | None = None
+) -> Mapping[str, Any]:
+    """What a policy was trained on: `recording`, how its pictures were made, `instructions` and more, where known.
+
+    Raises:
+        ValueError: as `open_policy`.
+    """
+    if Path(checkpoint).is_file():
+        return _sidecar(checkpoint, dataset_name).provenance
+    return body_selection.provenance_of(checkpoint, dataset_name, env_config)
+
+
+def _sidecar(file: str | Path, dataset_name: str | None) -> Sidecar:
+    if dataset_name is not None:
+        raise ValueError(f"{file}: an exported file moves one body; leave out --dataset-name {dataset_name}")
+    return Sidecar.load(file)

@@ -1,0 +1,1 @@
+"""What training reads: one dataset or a mixture of several, checked, split, normalised and encoded."""

@@ -1,0 +1,267 @@
+"""What every recipe does with demonstrations: open, check that they fit the model, split, batch and prepare them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from tempovla import __version__
+from tempovla.data.errors import refuse_left_out
+from tempovla.data.joined import forms_of
+from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.memory import preload
+from tempovla.data.mixture import Mixture
+from tempovla.data.open import open_source
+from tempovla.data.split import split_episodes
+from tempovla.data.stream_keys import check_vectors, missing_streams
+from tempovla.data.words import check_words, words_told
+from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.datasets.gripper import gripper_problem
+from tempovla.recipe.datasets.statistics import needed_statistics, settle_statistics
+from tempovla.timeline import EpisodeSource, TimelineSample, Window
+from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.train import distributed
+from tempovla.train.config import TrainConfig
+from tempovla.transform.augment import RandomShift
+from tempovla.transform.blind import BlankImages
+from tempovla.transform.image import ResizeImages
+from tempovla.transform.join import JoinStreams
+from tempovla.transform.normalize import NormalizationConfig, Normalize
+from tempovla.transform.pipeline import TransformPipeline
+
+
+class Streams(Protocol):
+    """What a model's config says about the streams that it reads; a state of None dimensions is not read."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def robot_state_dim(self) -> int | None: ...  # noqa: D102
+    @property
+    def action_dim(self) -> int: ...  # noqa: D102
+    @property
+    def has_gripper(self) -> bool: ...  # noqa: D102
+
+
+class Recipe(Protocol):
+    """A dataclass of what a run is made of."""
+
+    @property
+    def data(self) -> DataConfig: ...  # noqa: D102
+    @property
+    def transform(self) -> ObservationConfig: ...  # noqa: D102
+    @property
+    def model(self) -> Streams: ...  # noqa: D102
+    @property
+    def training(self) -> TrainConfig: ...  # noqa: D102
+
+
+def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
+    """The recipe's dataset; where they fit, frames are decoded once and held for all training and validation.
+
+    Args:
+        recipe: the experiment.
+        decode: False leaves frames where they are, for training that reads them once or not at all.
+
+    Raises:
+        ValueError: if there is no dataset, it does not fit the model, or its statistics are not those of its rows.
+    """
+    data = recipe.data
+    if data.mixture:
+        names = [member.data_directory for member in data.mixture]
+        raise ValueError(f"data.mixture={names}: this recipe trains on one dataset; give data.data_directory instead")
+    if not data.data_directory:
+        raise ValueError("data.data_directory is empty; give the root of a LeRobot dataset or a folder of HDF5 files")
+    source = open_source(
+        data.data_directory,
+        data.demos_per_task,
+        data.max_len_data,
+        keys=data.stream_keys,
+        depth_unit=data.depth_unit,
+        default_instruction=data.default_instruction,
+        libero_images=data.libero_images,
+    )
+    check_fits(recipe.model, source)
+    settle_statistics(source, needed_statistics(recipe.transform, recipe.model))
+    return preload(source, stream_keys(recipe.model), data.preload_bytes) if decode else source
+
+
+def stream_keys(model: Streams) -> tuple[str, ...]:
+    """Keys of what a model reads and imitates."""
+    state = () if model.robot_state_dim is None else (STATE_KEY,)
+    return (*state, ACTION_KEY, *model.cameras)
+
+
+def check_fits(model: Streams, source: EpisodeSource) -> None:
+    """Refuse a dataset whose streams are not what the model reads, or whose steps are told nothing.
+
+    Raises:
+        ValueError: naming all streams that differ, and the settings with which the model fits; or the step.
+    """
+    refuse_left_out(source.streams, stream_keys(model), source.name)
+    check_words(source)
+    found, remedies = [], []
+    wanted = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
+    absent = [key for key, (_, size) in wanted.items() if size is not None and key not in source.streams]
+    if absent:
+        raise ValueError(missing_streams(source, absent))
+    check_vectors(source, [key for key, (_, size) in wanted.items() if size is not None])
+    for key, (name, size) in wanted.items():
+        if size is None:
+            continue
+        actual = source.streams[key].shape
+        if actual != (size,):
+            found.append(f"stream {key!r} has shape {actual}")
+            remedies.append(f"model.{name}={actual[0]}")
+    cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
+    missing = [camera for camera in model.cameras if camera not in cameras]
+    if missing:
+        found.append(f"has no camera {missing[0]!r}")
+        remedies.append(f"model.cameras to some of {cameras}")
+    problem = gripper_problem(source) if model.has_gripper else None
+    if problem is not None:
+        found.append(problem)
+        remedies.append("model.has_gripper=false")
+    if found:
+        raise ValueError(f"{source.name}: {', '.join(found)}; set {' and '.join(remedies)}")
+
+
+def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str) -> None:
+    """Refuse an episode in which no window lies whole: all that could be learned of it is its end.
+
+    Args:
+        source: the dataset, as it will be trained on.
+        windows: what the policy reads.
+        remedy: the settings that make the windows shorter.
+
+    Raises:
+        ValueError: naming the file, the episode, both lengths and the remedy.
+    """
+    offsets = [offset for window in windows for offset in window.offsets]
+    needed = max(offsets) - min(offsets) + 1
+    for index in range(len(source)):
+        info = source.episode(index)
+        if info.length < needed:
+            raise ValueError(
+                f"{info.origin or f'{source.name}: episode {index}'} has {info.length} steps, but a window needs "
+                f"{needed}; remove the episode, or lower {remedy} (data.max_len_data may have cut it)"
+            )
+
+
+Ends = Callable[[int], Sequence[int]]
+"""The control steps at which training windows end, of an episode of so many."""
+
+
+def split_source(source: EpisodeSource, recipe: Recipe, ends: Ends | None = None) -> tuple[Mixture, Mixture | None]:
+    """Training and validation episodes."""
+    held_out = round(1.0 - recipe.data.train_split, 9)
+    training, validation = split_episodes(len(source), held_out, recipe.training.seed)
+    parts = [Mixture([source], episodes=[part], ends=ends) if part else None for part in (training, validation)]
+    assert parts[0] is not None
+    return parts[0], parts[1]
+
+
+def build_batches(
+    source: EpisodeSource,
+    windows: Sequence[Window],
+    recipe: Recipe,
+    training: TrainConfig,
+    transform: TransformPipeline,
+    ends: Ends | None = None,
+) -> tuple[SampleLoader, FixedBatches | None]:
+    """Training batches, and those of the validation where episodes are held out; windows end at all steps or `ends`."""
+    mixture, held_out = split_source(source, recipe, ends)
+    validation = None if held_out is None else FixedBatches([held_out], windows, recipe, training, transform)
+    return build_loader(mixture, windows, recipe, training), validation
+
+
+def build_loader(mixture: Mixture, windows: Sequence[Window], recipe: Recipe, training: TrainConfig) -> SampleLoader:
+    """Batches of windows for this process."""
+    config = LoaderConfig(training.batch_size, recipe.data.num_workers, recipe.data.preload_bytes)
+    rank, ranks = distributed.rank(), distributed.world_size()
+    return SampleLoader(mixture, windows, config, seed=training.seed, rank=rank, world_size=ranks)
+
+
+class FixedBatches:
+    """The same few validation batches every time, `data.validation_batches` of each mixture, transformed once."""
+
+    def __init__(
+        self,
+        mixtures: Sequence[Mixture],
+        windows: Sequence[Window],
+        recipe: Recipe,
+        training: TrainConfig,
+        transform: TransformPipeline,
+    ) -> None:
+        self._batches = []
+        for mixture in mixtures:
+            loader = iter(build_loader(mixture, windows, recipe, training))
+            for _ in range(recipe.data.validation_batches):
+                self._batches.append(transform.joined.forward_sample(next(loader)))
+
+    def __iter__(self) -> Iterator[TimelineSample]:
+        return iter(self._batches)
+
+
+def preparation(
+    settings: ObservationConfig, transform: TransformPipeline
+) -> Callable[[TimelineSample], TimelineSample]:
+    """What happens to a training batch: the transforms, then the augmentation."""
+    augment = RandomShift(settings.applied_shift_px)
+    left = transform.joined
+    return lambda sample: augment(left.forward_sample(sample))
+
+
+def observation_transforms(
+    settings: ObservationConfig, model: Streams, image_size: int, source: EpisodeSource, *, resize: bool = True
+) -> tuple[ResizeImages | BlankImages, Normalize]:
+    """Pictures of the model's size, and states and actions normalised by the dataset's statistics.
+
+    Without `resize` pictures keep the shape that they have, for a model that pads or crops them itself.
+    """
+    streams = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
+    streams[ACTION_KEY] = action_config(model, settings)
+    names = {key: source.streams[key].names for key in streams}
+    pictures = (
+        BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size if resize else None)
+    )
+    return pictures, Normalize.fit(source.statistics, streams, names)
+
+
+def action_config(model: Streams, settings: ObservationConfig) -> NormalizationConfig:
+    """How actions are normalised: a gripper is left as it is."""
+    gripper = (model.action_dim - 1,) if model.has_gripper else ()
+    return NormalizationConfig(settings.action_normalization, keep=gripper)
+
+
+def raw_observations(model: Streams, source: EpisodeSource) -> tuple[JoinStreams, ...]:
+    """What makes the state of raw observations where the dataset calls it otherwise (`data.state_key`); else nothing.
+
+    It is the first of the transforms that a policy is saved with.
+    """
+    forms = () if model.robot_state_dim is None else forms_of(source, STATE_KEY)
+    return (JoinStreams({STATE_KEY: forms}),) if forms else ()
+
+
+def provenance(source: EpisodeSource, recipe: Recipe) -> dict[str, Any]:
+    """How a policy came to be, for its bundle."""
+    return dataset_facts(source) | run_facts(recipe)
+
+
+def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
+    """What a bundle says of a dataset."""
+    return {
+        "dataset": source.name,
+        "episodes": len(source),
+        "recording": dict(source.recording),
+        "image_shapes": {key: list(info.shape) for key, info in source.streams.items() if info.kind == "image"},
+        "instructions": sorted(words_told(source)),
+    }
+
+
+def run_facts(recipe: Recipe) -> dict[str, Any]:
+    """What a bundle says of what it was made with."""
+    return {"tempovla": __version__, "torch": torch.__version__, "recipe": config_to_json(recipe)}

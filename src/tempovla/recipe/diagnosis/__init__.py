@@ -1,0 +1,1 @@
+"""Why a policy does what it does: whether it uses its past."""

@@ -1,0 +1,114 @@
+"""What a policy does when its past is cut, shuffled, or somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tempovla.model.temporal.context_parts import Frames
+from tempovla.model.vla.context_policy import ContextPolicy
+from tempovla.model.vla.features import Features
+from tempovla.recipe.diagnosis.frames import Decisions, EncodedFrames
+
+
+@dataclass(frozen=True)
+class Past:
+    """Which frames each of N decisions looks at: the oldest first, its own last.
+
+    Attributes:
+        frame: (N, n) int64, numbers of decisions; they mean nothing where not valid.
+        valid: (N, n) bool; what is not valid comes first.
+    """
+
+    frame: Tensor
+    valid: Tensor
+
+
+def last_frames(decisions: Decisions, length: int | None = None) -> Past:
+    """The last `length` frames of the own episode, or all of them."""
+    count = decisions.longest if length is None else length
+    offset = torch.arange(1 - count, 1, device=decisions.number.device)
+    own = torch.arange(len(decisions.number), device=offset.device)[:, None]
+    return Past((own + offset).clamp(min=0), decisions.number[:, None] + offset >= 0)
+
+
+def shuffled(past: Past, seed: int) -> Past:
+    """The frames before the present one in a random order."""
+    random = torch.from_numpy(np.random.default_rng(seed).random(past.valid[:, :-1].shape)).to(past.frame.device)
+    order = random.masked_fill(~past.valid[:, :-1], -1.0).argsort(dim=1, stable=True)
+    return replace(past, frame=torch.cat([past.frame[:, :-1].gather(1, order), past.frame[:, -1:]], dim=1))
+
+
+def of_another(past: Past, decisions: Decisions, donors: Sequence[int]) -> Past:
+    """The frames before the present one from the beginning of another episode, as many as it has.
+
+    Args:
+        past: all frames of the own episode.
+        decisions: what they are numbers of.
+        donors: by episode, whose past it is given.
+    """
+    device = decisions.episode.device
+    lengths = torch.bincount(decisions.episode)
+    starts = lengths.cumsum(0) - lengths
+    donor = torch.tensor(list(donors), device=device)[decisions.episode]
+    available = torch.minimum(decisions.number, lengths[donor])[:, None]
+    offset = torch.arange(1 - past.frame.shape[1], 0, device=device)
+    frame = (starts[donor][:, None] + available + offset).clamp(min=0)
+    valid = available + offset >= 0
+    own = slice(-1, None)
+    return Past(torch.cat([frame, past.frame[:, own]], dim=1), torch.cat([valid, past.valid[:, own]], dim=1))
+
+
+def donors_of(instructions: Sequence[str], seed: int) -> list[int]:
+    """By episode another one, of the same instruction where there is one; each gives its past about once."""
+    random = np.random.default_rng(seed)
+    everyone = random.permutation(len(instructions)).tolist()
+    donors = [0] * len(instructions)
+    for episode, instruction in enumerate(instructions):
+        group = [other for other in everyone if instructions[other] == instruction]
+        ring = group if len(group) > 1 else everyone
+        donors[episode] = ring[(ring.index(episode) + 1) % len(ring)]
+    return donors
+
+
+@torch.inference_mode()
+def act_on(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, past: Past, batch_size: int) -> Tensor:
+    """The executed part of every chunk, (N, k, A) normalised, with a state built from nothing over `past`."""
+    policy_actions = torch.empty_like(decisions.target, dtype=torch.float32)
+    lengths = past.valid.sum(dim=1)
+    for rows in lengths.argsort(stable=True).split(batch_size):  # windows of a length together: little padding
+        width = int(lengths[rows].max())
+        frames = _frames(policy, decisions, encoded, Past(past.frame[rows, -width:], past.valid[rows, -width:]))
+        own = encoded.features
+        features = Features(own.tokens[rows], own.valid[rows]).plus(_read(policy, frames))
+        chunk = policy.base.actions_of(features, encoded.context.rows(rows.tolist()), decisions.seed[rows])
+        policy_actions[rows] = chunk.value[:, : policy.frame_stride].float()
+    return policy_actions
+
+
+def _frames(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, past: Past) -> Frames:
+    """What happened at these frames: what was done after a frame stays with it, whatever comes next."""
+    own = encoded.features
+    summary = own.summary[past.frame]
+    actions = summary.new_zeros(*past.frame.shape, policy.context.action_width)
+    done = torch.zeros_like(past.valid)
+    if policy.context.reads_actions:
+        before = past.frame[:, :-1]
+        done[:, 1:] = decisions.target_valid[before].all(dim=2) & past.valid[:, :-1]
+        actions[:, 1:] = decisions.target[before].flatten(2).to(actions.dtype)
+        actions = torch.where(done[..., None], actions, 0.0)
+    return Frames(summary, past.valid, actions, done)
+
+
+def _read(policy: ContextPolicy, frames: Frames) -> Tensor:
+    """What the parts say at the last frame, (B, D); read in pieces as long as those that were trained on."""
+    state = policy.context.initial_state(len(frames.valid))
+    said, size = None, policy.context.config.frames
+    for start in range(0, frames.valid.shape[1], size):
+        said, state = policy.context.run(frames.part(start, start + size), state)
+    assert said is not None
+    return said[:, -1]

@@ -1,0 +1,53 @@
+"""What the figures of a diagnosis say, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tempovla.report.format_text import change_of
+
+
+def verdict(figures: Mapping[str, Any], has_context: bool) -> list[str]:
+    """Some sentences; a change counts where its 95% interval leaves out 0."""
+    sentences = _of_the_past(figures["conditions"]) if has_context else ["The policy sees one frame: it has no past."]
+    return [*sentences, _of_copying(figures["copycat"])]
+
+
+def _of_the_past(conditions: Mapping[str, Any]) -> list[str]:
+    changes = {
+        name: change_of(block, conditions["full"]["error"]) for name, block in conditions.items() if name != "full"
+    }
+    signs = {name: _sign(block["difference_ci95"]) for name, block in conditions.items() if name != "full"}
+    told = f"without it the error changes by {changes['removed']}, with another episode's by {changes['another']}"
+    if signs["removed"] > 0 and signs["another"] > 0:
+        sentences = [f"The policy uses its past: {told}."]
+    elif signs["removed"] > 0:
+        sentences = [f"The policy uses its past, but any episode's does as well: {told}."]
+    elif signs["another"] > 0:
+        sentences = [f"The policy looks at its past, but gains nothing by it: {told}."]
+    elif signs["removed"] < 0:
+        sentences = [f"The past does harm: {told}."]
+    else:
+        sentences = [f"No sign that the past is used: {told}."]
+    matters = "matters" if signs["shuffled"] > 0 else "shows no effect"
+    return [*sentences, f"The order of the past {matters}: shuffled, the error changes by {changes['shuffled']}."]
+
+
+def _of_copying(copycat: Mapping[str, Any]) -> str:
+    expert, policy, excess = (copycat[name] for name in ("expert_r2", "policy_r2", "excess"))
+    if excess["value"] is None:
+        return "Copying cannot be judged: the actions of the expert or the policy do not vary."
+    told = f"R^2 {policy['value']:.2f} for the policy, {expert['value']:.2f} for the expert, excess {_span(excess)}"
+    if _sign(excess["ci95"]) > 0:
+        return f"The last action tells the policy's next one better than the expert's: {told}."
+    return f"No sign of copying: the last action tells the policy's next one no better than the expert's ({told})."
+
+
+def _sign(interval: list[float]) -> int:
+    return int(interval[0] > 0) - int(interval[1] < 0)
+
+
+def _span(block: Mapping[str, Any]) -> str:
+    low, high = block["ci95"]
+    return f"{block['value']:+.2f} [{low:+.2f}, {high:+.2f}]"

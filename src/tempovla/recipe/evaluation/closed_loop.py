@@ -1,0 +1,286 @@
+"""Evaluate a checkpoint in a simulator."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from tempovla.control.controller import Actor
+from tempovla.control.load_actor import open_policy
+from tempovla.env.protocol import LimitsChunks, SimulatorConfig
+from tempovla.env.registry import simulator_name
+from tempovla.model.vla.registry import check_has_learned_to_act
+from tempovla.recipe.evaluation.journal import EpisodeJournal
+from tempovla.recipe.evaluation.outputs import Outputs
+from tempovla.recipe.evaluation.progress import EvaluationProgress
+from tempovla.recipe.evaluation.videos import FilmKind, film_episodes
+from tempovla.recipe.evaluation.wrong_instruction import other_tasks
+from tempovla.recipe.results import command, machine, pool, summarize, versions
+from tempovla.recipe.stage_log import cpu_seconds
+from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
+from tempovla.rollout.recorder import RolloutRecorder
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon, chunk_length
+from tempovla.storage.json_files import write_json
+from tempovla.timeline import Bundle
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.transform.join import joins_of, raw_size
+
+LOGGER = logging.getLogger(__name__)
+
+InitStates = Literal["benchmark", "random"]
+TIMING_SUFFIX, JOURNAL_SUFFIX = ".timing.json", ".partial.jsonl"
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    env_config: SimulatorConfig,
+    tasks: Sequence[str],
+    config: EvaluationConfig,
+    *,
+    init_states: InitStates = "random",
+    instruction: str | None = None,
+    wrong_instruction: bool = False,
+    wording: Callable[[str], str] | None = None,
+    dataset_name: str | None = None,
+    outputs: Outputs | None = None,
+) -> dict[str, Any]:
+    """Run fresh episodes of each task, and count successes.
+
+    Args:
+        checkpoint: folder that training saved, or a file that was exported of it.
+        env_config: the simulator, and how its pictures are made; the cameras are the policy's.
+        tasks: the simulator's names.
+        config: how many episodes, and how.
+        init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` where the seed says.
+        instruction: what the policy is told in all tasks, in place of their own words.
+        wrong_instruction: tell the policy in each task the words of the next one, or of another of the simulator's
+            where one is evaluated alone; success is counted on the scene's own task all the same.
+        wording: a task's words; None takes the simulator's.
+        dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
+        outputs: what to write.
+
+    Returns:
+        What the seeds determine: `tasks`, `mean` and the rest of docs/systems/report.md's results.json, and `episodes`,
+        one by one.
+
+    Raises:
+        ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
+            fewer initial states than episodes, the folder for recordings is not empty, an instruction is given and to
+            be wrong, an output cannot be written, or the policy may not be asked every `config.execution_horizon`
+            steps.
+        WorkerDiedError: if a simulator crashed.
+    """
+    outputs = outputs or Outputs()
+    outputs.check()
+    if wrong_instruction and instruction is not None:
+        raise ValueError(f"instruction {instruction!r} and wrong_instruction exclude each other; give one of them")
+    for task in tasks:
+        env_config.check_task(task)
+        if init_states == "benchmark":
+            _check_init_states(env_config, task, config.episodes)
+    policy = open_policy(checkpoint, dataset_name, env_config)
+    bundle = policy.bundle
+    check_acts_here(bundle, str(checkpoint), env_config)
+    controller = policy.actor()
+    config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True  # the same seeds give the same results
+    cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
+    limit = config.max_steps or env_config.max_steps
+    env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
+    if instruction is None:
+        told = _told(env_config, tasks, wording or env_config.instruction, bundle.provenance, wrong_instruction)
+    else:
+        told = dict.fromkeys(tasks, instruction)
+    specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
+    follows_from = {
+        **policy.identity,
+        **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
+        "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
+        "execution_horizon": config.execution_horizon,
+        "versions": versions(),
+    }
+    with outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
+        episodes, timing = _play(controller, specs, env_config, config, outputs, journal)
+        rates = success_rates(episodes)
+        results = {
+            "title": f"{bundle.policy} on {env_config.title}",
+            "summary": _summary(env_config, len(tasks), config.episodes, init_states, wrong_instruction),
+            "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
+            "mean": summarize(pool(list(rates.values()))),
+            "seed": config.seed,
+            "checkpoint": str(checkpoint),
+            **follows_from,
+            "episodes": [episode.to_json() for episode in episodes],
+        }
+        if outputs.results is not None:
+            write_json(Path(outputs.results).with_suffix(TIMING_SUFFIX), timing)
+            write_json(Path(outputs.results), results)  # last: where it is, all is there
+        if outputs.videos is not None:
+            kind: FilmKind = "wrong_instruction" if wrong_instruction else "policy"
+            film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers, kind)
+    return results
+
+
+def _told(
+    env_config: SimulatorConfig,
+    tasks: Sequence[str],
+    wording: Callable[[str], str],
+    provenance: Mapping[str, Any],
+    wrong_instruction: bool,
+) -> dict[str, str]:
+    """By task, its words or another's; warns of those that the policy never heard, where its instructions are known."""
+    trained = provenance.get("instructions", ())
+    others = {task: task for task in tasks}
+    if wrong_instruction:
+        spare = sorted(env_config.task_names(), key=lambda task: wording(task) not in trained)  # what it knows, first
+        others = other_tasks(tasks, spare, wording)
+    told = {task: wording(other) for task, other in others.items()}
+    for words in dict.fromkeys(told.values()):
+        if trained and words not in trained:
+            LOGGER.warning("the policy was never told %r in training", words)
+    return told
+
+
+def _journal(outputs: Outputs, identity: Mapping[str, Any]) -> AbstractContextManager[EpisodeJournal | None]:
+    """What keeps episodes until the results are written; None where no results are."""
+    if outputs.results is None:
+        return nullcontext()
+    if outputs.recordings is not None:
+        identity = {**identity, "recordings": str(Path(outputs.recordings).resolve())}
+    return EpisodeJournal(Path(outputs.results).with_suffix(JOURNAL_SUFFIX), identity)
+
+
+def _play(
+    controller: Actor,
+    specs: list[EpisodeSpec],
+    env_config: SimulatorConfig,
+    config: EvaluationConfig,
+    outputs: Outputs,
+    journal: EpisodeJournal | None,
+) -> tuple[list[EpisodeResult], dict[str, Any]]:
+    """The episodes, those that the journal lacks being played now; and what they cost."""
+    cpu_s, wall_s = cpu_seconds(), time.monotonic()
+    with ExitStack() as stack:
+        recorder = None
+        if outputs.recordings is not None:
+            specs = [replace(spec, record=True) for spec in specs]
+            earlier = [] if journal is None else list(journal.episodes.values())
+            recorder = RolloutRecorder(outputs.recordings, controller.embodiment, _pictures(env_config), earlier)
+            stack.enter_context(recorder)
+            if journal is not None:
+                journal.keep_first(recorder.recorded)
+        kept = {} if journal is None else {spec: journal.episodes[spec] for spec in specs if spec in journal.episodes}
+        waiting = [spec for spec in specs if spec not in kept]
+        progress = stack.enter_context(EvaluationProgress(len(specs), list(kept.values())))
+
+        def on_end(result: EpisodeResult) -> EpisodeResult:
+            progress.add(result)
+            small = replace(result, recording=None, final=None)  # all recordings would fill the memory
+            if journal is not None:
+                journal.add(small)
+            if recorder is not None:  # last: an episode counts where both have it, and a journal can be shortened
+                recorder.add(result)
+            return small
+
+        played = iter(run_specs(controller, waiting, env_config, config, on_end) if waiting else [])
+    episodes = [kept[spec] if spec in kept else next(played) for spec in specs]
+    spent = {"cpu_seconds": round(cpu_seconds() - cpu_s, 2), "wall_seconds": round(time.monotonic() - wall_s, 2)}
+    timing = _timing(episodes, config, str(controller.device)) | spent | {"episodes_of_an_earlier_call": len(kept)}
+    latency = timing["policy_latency_ms"]["median"]
+    LOGGER.info("a decision took %.1f ms (median), for up to %d episodes at once", latency, config.num_envs)
+    return episodes, timing
+
+
+def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> None:
+    """Refuse a policy that was not made for the simulator's robot, or that has not learned to act yet.
+
+    Raises:
+        ValueError: naming the checkpoint and the remedy.
+    """
+    check_has_learned_to_act(bundle, where)
+    observation, action = env_config.spaces()
+    body, here = bundle.embodiment, (*(observation[STATE_KEY].shape or ()), *(action.shape or ()))
+    forms = [form for join in joins_of(bundle.transform) for form in join.forms.get(STATE_KEY, ())]
+    state_dim = raw_size(forms, STATE_KEY, body.state_dim)
+    if state_dim == 0 and all(window.key != STATE_KEY for window in bundle.windows):
+        state_dim = here[0]  # its dataset has none, and it reads none
+    if (state_dim, body.action_dim) != here:
+        raise ValueError(
+            f"{where}: made for {body.name or 'a robot'} with {state_dim} state and {body.action_dim} action "
+            f"dimensions, but {env_config.title}'s has {here[0]} and {here[1]}; give a checkpoint trained on it"
+        )
+
+
+def _execution_horizon(controller: Actor, env_config: SimulatorConfig, config: EvaluationConfig) -> int:
+    """What is executed of a chunk, which both the policy and the simulator have a say in."""
+    chunk = chunk_length(controller.windows)
+    chosen = choose_execution_horizon(config.execution_horizon, controller.frame_stride, chunk)
+    if isinstance(env_config, LimitsChunks):
+        env_config.check_execution_horizon(chosen)
+    return chosen
+
+
+def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) -> None:
+    count = env_config.init_state_count(task)
+    if episodes > count:
+        raise ValueError(
+            f"{task}: the benchmark has {count} initial states, but {episodes} episodes are asked for; run at most "
+            f"{count}, or draw initial states at random"
+        )
+
+
+def _summary(
+    env_config: SimulatorConfig, tasks: int, episodes: int, init_states: InitStates, wrong_instruction: bool
+) -> str:
+    """The evaluation in one sentence."""
+    start = "the benchmark's fixed initial states" if init_states == "benchmark" else "initial states drawn at random"
+    suite = getattr(env_config, "suite", env_config.title)
+    told = ", told to do another task" if wrong_instruction else ""
+    return f"{episodes} episodes of each of {tasks} tasks of {suite}, from {start}{told}."
+
+
+def _settings(env_config: SimulatorConfig) -> dict[str, Any]:
+    """What episodes depend on, beside the task."""
+    return {key: value for key, value in asdict(env_config).items() if key not in ("task", "assets")}
+
+
+def _pictures(env_config: SimulatorConfig) -> dict[str, Any]:
+    """How pictures are made, as a dataset's `recording` says it."""
+    no_pictures = ("cameras", "max_steps", "settle_steps", "joint_noise_rad", "terminate_on_success", "render")
+    settings = {key: value for key, value in _settings(env_config).items() if key not in no_pictures}
+    return {"simulator": simulator_name(env_config)} | settings
+
+
+def _timing(episodes: Sequence[EpisodeResult], config: EvaluationConfig, device: str) -> dict[str, Any]:
+    """What the seeds do not determine: where it ran, and how long decisions took."""
+    means_ms = [1e3 * episode.policy_s / max(episode.policy_calls, 1) for episode in episodes]
+    return {
+        "command": command(),
+        "machine": machine() | {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu"},
+        "num_envs": config.num_envs,
+        "workers": config.workers,
+        "policy_latency_ms": {
+            "mean": round(statistics.fmean(means_ms), 3),
+            "median": round(statistics.median(means_ms), 3),
+            "max": round(max(means_ms), 3),
+        },
+        "episodes": [
+            {
+                "task": episode.spec.task,
+                "seed": episode.spec.seed,
+                "init_state": episode.spec.init_state,
+                "policy_calls": episode.policy_calls,
+                "policy_latency_ms": round(mean_ms, 3),
+            }
+            for episode, mean_ms in zip(episodes, means_ms, strict=True)
+        ],
+    }

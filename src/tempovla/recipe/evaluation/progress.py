@@ -1,0 +1,37 @@
+"""How much of an evaluation is done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from tempovla.recipe.progress import CountProgress
+from tempovla.rollout.runner import EpisodeResult
+
+LOGGER = logging.getLogger(__name__)
+
+
+class EvaluationProgress(CountProgress):
+    """Counts episodes and successes; in a log there is a line for every episode.
+
+    Args:
+        total: how many there will be.
+        before: those that ended in an earlier call.
+    """
+
+    def __init__(self, total: int, before: Sequence[EpisodeResult] = ()) -> None:
+        super().__init__("episodes", total, done=len(before))
+        self.solved = sum(result.success for result in before)
+
+    def add(self, result: EpisodeResult) -> None:
+        """Report an episode that ended."""
+        self.solved += result.success
+        self.count(1, f"{self.solved} solved")
+        if self.on_terminal:
+            return
+        spec, outcome = result.spec, "success" if result.success else "failure"
+        start = "" if spec.init_state is None else f", initial state {spec.init_state}"
+        LOGGER.info(
+            "%d of %d: %s%s, seed %d: %s after %d steps",
+            *(self.done, self.total, spec.task, start, spec.seed, outcome, result.steps),
+        )

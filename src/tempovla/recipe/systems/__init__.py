@@ -1,0 +1,1 @@
+"""One module per trainable system: composes the rooms into its training."""

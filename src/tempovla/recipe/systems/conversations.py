@@ -1,0 +1,106 @@
+"""What is done with conversations before a model learns from them: read, tokenize, split, batch."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tempovla.data.byte_cache import ByteCache
+from tempovla.data.conversation_loader import (
+    ConversationBatches,
+    TokenizedConversation,
+    conversation_loader,
+    tokenize_conversations,
+)
+from tempovla.data.conversations import read_conversations
+from tempovla.data.loader import ResumableLoader
+from tempovla.data.split import split_episodes
+from tempovla.model.vlm.preprocess import ResizePolicy, resize_square, unit_pixels
+from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
+from tempovla.recipe.systems.vlm_config import ConversationDataConfig, VLMRecipe
+from tempovla.timeline import TimelineSample
+from tempovla.train import distributed
+from tempovla.transform.chat import ChatTokenizer
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SquarePictures:
+    """Makes a picture of any shape the square that the encoder would make of it, rounded to bytes.
+
+    Attributes:
+        size: side of the square [px].
+        policy: what becomes of other shapes.
+    """
+
+    size: int
+    policy: ResizePolicy
+
+    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 to (3, size, size) uint8."""
+        pixels = unit_pixels(torch.from_numpy(picture).movedim(-1, 0)[None])
+        square = resize_square(pixels, self.size, self.policy)[0]
+        return (square * 255.0).round().to(torch.uint8).numpy()
+
+
+def load_conversations(data: ConversationDataConfig, chat: ChatTokenizer) -> tuple[TokenizedConversation, ...]:
+    """The conversations in ids; says how many there are, and how many were too long.
+
+    Raises:
+        ValueError: if no file is named, or it is not as it should be.
+    """
+    if not data.dataset:
+        raise ValueError("data.dataset is empty; give a JSONL file of conversations (LLaVA's format)")
+    conversations = tokenize_conversations(read_conversations(data.dataset, data.image_root), chat)
+    cut = sum(conversation.is_cut for conversation in conversations)
+    LOGGER.info("%s: %d conversations", data.dataset, len(conversations))
+    if cut:
+        LOGGER.warning(
+            "%s: %d of %d conversations are longer than transform.max_text_tokens=%d and lose the end of an answer",
+            data.dataset,
+            cut,
+            len(conversations),
+            chat.max_length,
+        )
+    return conversations
+
+
+def split_by_picture(
+    conversations: tuple[TokenizedConversation, ...], train_split: float, seed: int
+) -> tuple[list[int], list[int]]:
+    """Training and validation conversations: those about one picture are on one side."""
+    groups: dict[object, list[int]] = {}
+    for index, conversation in enumerate(conversations):
+        groups.setdefault(conversation.image or index, []).append(index)
+    sides = split_episodes(len(groups), round(1.0 - train_split, 9), seed)
+    members = list(groups.values())
+    training, validation = (sorted(index for group in side for index in members[group]) for side in sides)
+    return training, validation
+
+
+def build_batches(
+    conversations: tuple[TokenizedConversation, ...], recipe: VLMRecipe, vision: VisionEncoderConfig
+) -> tuple[ResumableLoader, list[TimelineSample] | None]:
+    """Training batches of this process, and the fixed ones of the validation where pictures are held out."""
+    data, training = recipe.data, recipe.training
+    assert vision.image_size is not None
+    fit = SquarePictures(vision.image_size, vision.resize)
+
+    def loader(chosen: list[int], workers: int) -> ResumableLoader:
+        batches = ConversationBatches(conversations, chosen, fit, fit.size, ByteCache(data.cache_bytes))
+        rank, ranks = distributed.rank(), distributed.world_size()
+        return conversation_loader(
+            batches, training.batch_size, num_workers=workers, seed=training.seed, rank=rank, world_size=ranks
+        )
+
+    chosen, held_out = split_by_picture(conversations, data.train_split, data.split_seed)
+    validation = None
+    if held_out:
+        stream = iter(loader(held_out, 0))
+        validation = [next(stream) for _ in range(data.validation_batches)]
+    return loader(chosen, data.num_workers), validation

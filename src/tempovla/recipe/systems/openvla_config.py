@@ -1,0 +1,98 @@
+"""What a fine-tuning run of OpenVLA is made of: data, transforms, model and training, as one config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tempovla.model.vla.lora import LoRAConfig
+from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.systems.vla_config import VLATraining
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+from tempovla.transform.scaling import NormalizationMode
+
+
+@dataclass(frozen=True)
+class OpenVLATransformConfig(ObservationConfig):
+    """What happens to observations and actions before the model sees them.
+
+    Attributes:
+        action_normalization: as published, the 1st to 99th percentile become [-1, 1]; what lies beyond is taken for the
+            outermost word.
+        tokenizer: name or folder of a transformers tokenizer; None takes that beside the pretrained weights.
+        max_prompt_tokens: tokens of the longest instruction with its prompt; shorter ones are padded.
+        gripper_open: what opens the robot's gripper, -1 (LIBERO, Meta-World) or 1: the model then learns the published
+            words for it, 1 open and 0 closed. None leaves the gripper as it was recorded.
+        crop_area: share of the picture's area that is seen, its middle; 0.9 is what the authors' checkpoints of LIBERO,
+            trained on random crops, are evaluated with.
+    """
+
+    action_normalization: NormalizationMode = "quantile"
+    tokenizer: str | None = None
+    max_prompt_tokens: int = 64
+    gripper_open: float | None = None
+    crop_area: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_prompt_tokens < 1:
+            raise ValueError(f"transform.max_prompt_tokens={self.max_prompt_tokens} must be at least 1")
+        if not 0 < self.crop_area <= 1:
+            raise ValueError(f"transform.crop_area={self.crop_area} must lie in (0, 1]")
+        if self.gripper_open not in (None, -1.0, 1.0):
+            raise ValueError(f"transform.gripper_open={self.gripper_open} is neither -1 nor 1; give one, or null")
+
+
+@dataclass(frozen=True)
+class OpenVLAModelConfig:
+    """Which weights the run starts from, and what it learns to read and do; sizes are the checkpoint's.
+
+    Attributes:
+        pretrained: name on the hub, such as openvla/openvla-7b, or folder of a checkpoint in the published layout.
+        cameras: key of the one image stream that it sees.
+        action_dim: size of an action, gripper included; a word each.
+        has_gripper: the last action dimension is a binary gripper in {-1, +1}, which is not normalised.
+        dtype: of the pretrained weights; None takes bfloat16 beside adapters, and float32 where all weights learn, as
+            steps as small as those of fine-tuning would be lost in bfloat16's rounding.
+        lora: adapters beside all linear layers, which alone learn; None has all weights learn.
+    """
+
+    pretrained: str = ""
+    cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "front",)
+    action_dim: int = 7
+    has_gripper: bool = True
+    dtype: Literal["bfloat16", "float32"] | None = None
+    lora: LoRAConfig | None = field(default_factory=lambda: LoRAConfig(r=32, alpha=16.0))
+
+    def __post_init__(self) -> None:
+        if len(self.cameras) != 1:
+            raise ValueError(f"model.cameras={list(self.cameras)}: OpenVLA sees one picture; name one camera")
+        if self.action_dim < 1:
+            raise ValueError(f"model.action_dim={self.action_dim} must be at least 1")
+
+    @property
+    def robot_state_dim(self) -> None:
+        """None: the robot's state is not read."""
+        return None
+
+
+@dataclass(frozen=True)
+class OpenVLARecipe:
+    """All that a fine-tuning run is made of.
+
+    Attributes:
+        data: where demonstrations come from.
+        transform: what happens to them before the model sees them.
+        model: what it starts from.
+        training: how it is trained.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    transform: OpenVLATransformConfig = field(default_factory=OpenVLATransformConfig)
+    model: OpenVLAModelConfig = field(default_factory=OpenVLAModelConfig)
+    training: VLATraining = field(default_factory=VLATraining)
+
+    def __post_init__(self) -> None:
+        if self.transform.gripper_open is not None and not self.model.has_gripper:
+            raise ValueError(
+                f"transform.gripper_open={self.transform.gripper_open} needs a gripper; set model.has_gripper=true"
+            )

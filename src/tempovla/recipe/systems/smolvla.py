@@ -1,0 +1,113 @@
+"""Behaviour cloning of SmolVLA as a recipe: data, transforms, model, training, from one config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
+from tempovla.recipe.datasets.dataset import observation_transforms, raw_observations
+from tempovla.recipe.datasets.same_body import warn_of_other_body
+from tempovla.recipe.systems.cloning import clone_behavior
+from tempovla.recipe.systems.language import WORDS, fitting_tokenizer
+from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
+from tempovla.timeline import EpisodeSource
+from tempovla.train.trainer import FitResult
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.tokenize import INSTRUCTION, TokenizeInstruction, Tokenizer
+
+PROMPT = INSTRUCTION + "\n"
+"""An instruction ends with a line break, as LeRobot's; hashed words do not see it."""
+OF_THE_TASK = (
+    "cameras",
+    "robot_state_dim",
+    "action_dim",
+    "has_gripper",
+    "chunk_size",
+    "max_instruction_tokens",
+    "num_steps",
+    "draws",
+    "flow_time_alpha",
+    "train_state_proj",
+)
+"""What a recipe says of a pretrained policy, too."""
+LEARNING = ("freeze_vision_encoder", "train_expert_only")
+"""And this, unless it leaves it open."""
+
+
+def train_smolvla(
+    recipe: SmolVLARecipe,
+    out_dir: str | Path,
+    *,
+    pretrained_policy: str | Path | None = None,
+    resume: str | Path | None = None,
+    source: EpisodeSource | None = None,
+) -> FitResult:
+    """Train a SmolVLA in `out_dir`.
+
+    Args:
+        recipe: the experiment.
+        out_dir: folder of the run.
+        pretrained_policy: name or folder of a SmolVLA that the run starts from, LeRobot's or one that was saved here.
+        resume: checkpoint of this run to go on from.
+        source: the dataset, if it is loaded already.
+
+    Raises:
+        ValueError: if the dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
+            model.
+    """
+    return clone_behavior(
+        "smolvla",
+        recipe,
+        out_dir,
+        build_policy=lambda: build_policy(recipe, pretrained_policy),
+        build_transform=lambda policy, source: start_transform(
+            None if resume is not None else pretrained_policy, recipe, policy, source
+        ),
+        resume=resume,
+        source=source,
+    )
+
+
+def start_transform(
+    pretrained_policy: str | Path | None, recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: EpisodeSource
+) -> TransformPipeline:
+    """`build_transform`, with a warning where what a run starts from learned to move another body."""
+    warn_of_other_body(pretrained_policy, source, reads_state=policy.config.robot_state_dim is not None)
+    return build_transform(recipe, policy, source)
+
+
+def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = None) -> SmolVLAWrapper:
+    """The policy to train: of a pretrained one, streams and training are the recipe's, and sizes its own."""
+    if pretrained_policy is None:
+        policy = SmolVLAWrapper(recipe.model)
+    else:
+        fields = {name: getattr(recipe.model, name) for name in OF_THE_TASK}
+        learning = {name: getattr(recipe.model, name) for name in LEARNING}
+        fields |= {name: value for name, value in learning.items() if value is not None}
+        policy = SmolVLAWrapper.from_pretrained(pretrained_policy, **fields)
+        lora = recipe.model.lora
+        if lora is not None:
+            policy.enable_lora(lora.r, lora.alpha, lora.target_modules)
+    if recipe.training.recompute_activations:
+        policy.enable_gradient_checkpointing()
+    return policy
+
+
+def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: EpisodeSource) -> TransformPipeline:
+    """The transforms that training and control share, fitted to the dataset's statistics.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+    """
+    model, vlm = policy.config, policy.vlm
+    stretch = vlm.config.resize == "stretch"
+    shared = observation_transforms(recipe.transform, model, vlm.image_size, source, resize=stretch)
+    tokenizer = build_tokenizer(recipe, policy)
+    words = TokenizeInstruction(tokenizer, model.max_instruction_tokens, PROMPT)
+    return TransformPipeline([*raw_observations(model, source), *shared, words])
+
+
+def build_tokenizer(recipe: SmolVLARecipe, policy: SmolVLAWrapper) -> Tokenizer:
+    """The tokenizer that the recipe names, or else the one that goes with SmolVLM, hashed words with a fresh one."""
+    own = WORDS if recipe.model.vlm.architecture else policy.config.vlm.model_name
+    return fitting_tokenizer(recipe.transform.tokenizer or own, policy.vlm.vocab_size)

@@ -1,0 +1,121 @@
+"""What a StateVLA run is made of: data, transforms, model and training, as one config."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tempovla.model.vla.statevla_config import StateVLAConfig
+from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class TransformConfig(ObservationConfig):
+    """What happens to observations and actions before the model sees them.
+
+    Attributes:
+        text_model: name or folder of a transformers text model; None embeds instructions by hashed n-grams.
+    """
+
+    text_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Phase1Config:
+    """Phase 1: the temporal JEPA. None takes what `training` says for both phases.
+
+    Attributes:
+        num_epochs: passes over the data, unless `train_steps` is given.
+        train_steps: optimiser steps.
+        learning_rate: peak learning rate.
+        temporal_predictor_hidden_dim: width of the predictor.
+    """
+
+    num_epochs: int | None = None
+    train_steps: int | None = None
+    learning_rate: float | None = None
+    temporal_predictor_hidden_dim: int = 512
+
+
+@dataclass(frozen=True)
+class Phase2Config:
+    """Phase 2: flow matching. None takes what `training` says for both phases.
+
+    Attributes:
+        num_epochs: passes over the data, unless `train_steps` is given.
+        train_steps: optimiser steps.
+        learning_rate: peak learning rate.
+        cache_encodings: encode every observation once before the first step instead of once an epoch; for a frozen
+            encoder and pictures that are not shifted. Each takes 4 bytes a dimension of z in memory. Losses differ by
+            rounding, as a row's last bits may depend on its place in a batch. `data.encoding_cache` keeps them on disk.
+    """
+
+    num_epochs: int | None = None
+    train_steps: int | None = None
+    learning_rate: float | None = 5e-5
+    cache_encodings: bool = False
+
+
+@dataclass(frozen=True)
+class StateVLATraining(TrainConfig):
+    """Training of both phases, and what is different in each.
+
+    Attributes:
+        ema_momentum: of phase 1's target encoder, at the start.
+        ema_momentum_schedule: `cosine` rises to 1.0 over phase 1; `constant` stays.
+        recompute_activations: keep one array a layer for the backward pass and compute the others again: the same
+            result with a fraction of the memory, for a third more time.
+        phase1: the temporal JEPA.
+        phase2: flow matching.
+    """
+
+    ema_momentum: float = 0.996
+    ema_momentum_schedule: Literal["cosine", "constant"] = "cosine"
+    recompute_activations: bool = False
+    phase1: Phase1Config = field(default_factory=Phase1Config)
+    phase2: Phase2Config = field(default_factory=Phase2Config)
+
+    def of_phase(self, phase: Literal[1, 2]) -> TrainConfig:
+        """The settings of one phase."""
+        own = self.phase1 if phase == 1 else self.phase2
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        for name in ("num_epochs", "train_steps", "learning_rate"):
+            if getattr(own, name) is not None:
+                settings[name] = getattr(own, name)
+        return TrainConfig(**settings)
+
+
+@dataclass(frozen=True)
+class StateVLARecipe:
+    """All that a StateVLA run is made of.
+
+    Attributes:
+        data: where demonstrations come from.
+        transform: what happens to them before the model sees them.
+        model: its sizes and parts.
+        training: how both phases are trained.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    model: StateVLAConfig = field(default_factory=StateVLAConfig)
+    training: StateVLATraining = field(default_factory=StateVLATraining)
+
+    def __post_init__(self) -> None:
+        moving = {
+            "model.freeze_encoder=false": not self.model.freeze_encoder,
+            f"transform.shift_px={self.transform.shift_px}": self.transform.applied_shift_px > 0,
+        }
+        found = [setting for setting, holds in moving.items() if holds]
+        if self.data.encoding_cache is not None and not self.training.phase2.cache_encodings:
+            raise ValueError(
+                f"data.encoding_cache={self.data.encoding_cache} keeps what is encoded once; set "
+                "training.phase2.cache_encodings=true, too, or leave it out"
+            )
+        if self.training.phase2.cache_encodings and found:
+            raise ValueError(
+                f"training.phase2.cache_encodings=true with {found[0]}: encodings change from epoch to epoch; "
+                "set model.freeze_encoder=true and transform.shift_px=0, or leave the cache off"
+            )

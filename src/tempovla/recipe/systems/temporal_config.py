@@ -1,0 +1,136 @@
+"""Temporal training in a few numbers: what a policy remembers, and how it learns to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tempovla.model.temporal.context_config import MEMORY_OPTIONS, ContextConfig
+from tempovla.model.temporal.history_streams import HistoryEncoderConfig
+from tempovla.recipe.systems.vla_config import VLARecipe
+
+MEMORY_SIZE_OPTIONS = {"buffer": "memory_size", "hierarchical": "long_term_slots", "working": "memory_slots"}
+"""By the kind of a memory, its option that says how much it holds."""
+
+
+@dataclass(frozen=True)
+class TemporalTrainingConfig:
+    """A policy's temporal parts and their training, which `apply` puts into a recipe.
+
+    Attributes:
+        sequence_length: frames of a training window that are learned from.
+        burn_in: frames before these that are only read, without gradients.
+        bptt_length: frames after which gradients are cut inside a window; None for nowhere.
+        stride: control steps between two frames.
+        learning_rate, batch_size, num_epochs: of the training; a row of a batch is a window.
+        lambda_temporal: weight of the squared first differences of predicted chunks.
+        freeze_base: the features of a frame stay as they are.
+        num_heads: attention heads of all parts.
+        use_temporal_encoder: whether a temporal encoder is one of them.
+        temporal_encoder_type: transformer, lstm, gru, mamba or frames.
+        num_temporal_layers: its layers.
+        temporal_hidden_dim: its width.
+        use_history_encoder: whether a history encoder of features and actions is one of them.
+        history_length: frames that it looks back.
+        history_hidden_dim: its width.
+        use_memory: whether a memory is one of them.
+        memory_kind: buffer, working or hierarchical.
+        memory_size: slots of the memory; of a hierarchical one, those of the long term.
+    """
+
+    sequence_length: int = 32
+    burn_in: int = 0
+    bptt_length: int | None = None
+    stride: int = 4
+    learning_rate: float = 1e-4
+    batch_size: int = 32
+    num_epochs: int = 100
+    lambda_temporal: float = 0.1
+    freeze_base: bool = False
+    num_heads: int = 8
+    use_temporal_encoder: bool = True
+    temporal_encoder_type: str = "transformer"
+    num_temporal_layers: int = 4
+    temporal_hidden_dim: int = 512
+    use_history_encoder: bool = True
+    history_length: int = 16
+    history_hidden_dim: int = 512
+    use_memory: bool = True
+    memory_kind: str = "buffer"
+    memory_size: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.memory_kind not in MEMORY_OPTIONS:
+            raise ValueError(f"memory_kind={self.memory_kind!r} is unknown; choose from {', '.join(MEMORY_OPTIONS)}")
+        if not (self.use_temporal_encoder or self.use_history_encoder or self.use_memory):
+            raise ValueError("no temporal part is used; set use_temporal_encoder, use_history_encoder or use_memory")
+        check_reach(self.context())
+
+    def context(self) -> ContextConfig:
+        """What `model.context` says of it."""
+        temporal: dict[str, Any] = {
+            "encoder_type": self.temporal_encoder_type,
+            "num_layers": self.num_temporal_layers,
+            "hidden_dim": self.temporal_hidden_dim,
+            "num_heads": self.num_heads,
+        }
+        history: dict[str, Any] = {
+            "history_length": self.history_length,
+            "hidden_dim": self.history_hidden_dim,
+            "num_heads": self.num_heads,
+        }
+        memory: dict[str, Any] = {
+            "kind": self.memory_kind,
+            MEMORY_SIZE_OPTIONS[self.memory_kind]: self.memory_size,
+            "num_heads": self.num_heads,
+        }
+        return ContextConfig(
+            temporal if self.use_temporal_encoder else None,
+            history if self.use_history_encoder else None,
+            memory if self.use_memory else None,
+            stride=self.stride,
+            sequence_length=self.sequence_length,
+            burn_in=self.burn_in,
+            bptt_length=self.bptt_length,
+            freeze_base=self.freeze_base,
+        )
+
+    def apply(self, recipe: VLARecipe) -> VLARecipe:
+        """A recipe whose policy remembers, trained for so many epochs; all else is as it was.
+
+        Raises:
+            ValueError: if the model's head has no predicted chunk for `lambda_temporal`.
+        """
+        model = replace(recipe.model, context=self.context(), lambda_temporal=self.lambda_temporal)
+        training = replace(
+            recipe.training,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            num_epochs=self.num_epochs,
+            train_steps=None,
+        )
+        return replace(recipe, model=model, training=training)
+
+
+def check_reach(context: ContextConfig) -> None:
+    """Refuse a history of nothing, or one that reaches further back in control than training ever shows.
+
+    Raises:
+        ValueError: naming the lengths, and the remedy.
+    """
+    if context.history is None:
+        return
+    length, longest = history_length(context.history), context.frames - 1
+    if length < 1:
+        raise ValueError(f"history_length={length} must be at least 1; leave the history encoder out instead")
+    if length > longest:
+        raise ValueError(
+            f"history_length={length} is more than the {longest} frames before the last one of a training window; "
+            f"lower it, or raise sequence_length={context.sequence_length} or burn_in={context.burn_in}"
+        )
+
+
+def history_length(history: Mapping[str, Any]) -> int:
+    """Frames that a history encoder of these options looks back."""
+    return int(history.get("history_length", HistoryEncoderConfig.history_length))

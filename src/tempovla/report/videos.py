@@ -1,0 +1,94 @@
+"""Rollout videos inside the page, within its size."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import zip_longest
+from pathlib import Path
+
+from tempovla.report.format_text import dotted, quoted
+from tempovla.report.markup import Markup, element, join
+from tempovla.report.run import CLIP_KINDS, Clip
+
+VIDEO_BUDGET_BYTES = 5_600_000
+"""Of the encoded videos; base64 makes them a third larger, and the page stays under 8 MB."""
+
+
+def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
+    """A grid of videos, policy first, each with its instruction, its task's label and how it ended."""
+    heading = element("h2", "Rollouts")
+    if not clips:
+        words = "No rollout videos: the run holds no rollouts/index.json, or it is empty."
+        return element("section", heading, element("p", words, class_="missing"))
+    present = [clip for clip in clips if clip.path.is_file()]
+    shown = choose(present, VIDEO_BUDGET_BYTES)
+    absent = [clip.path.name for clip in clips if not clip.path.is_file()]
+    notes = ["Clips are picked to show every task and both endings; the rates above are the measure."]
+    if len(shown) < len(present):
+        notes.append(f"{len(shown)} of {len(present)} clips are shown, so that the page stays small.")
+    if absent:
+        notes.append(f"{len(absent)} of {len(clips)} indexed clips are not on disk, such as {absent[0]}.")
+    told, mistold = ([clip for clip in shown if clip.kind == kind] for kind in CLIP_KINDS)
+    groups = [
+        _group("Told what to do", "failed", told, labels),
+        _group("Told to do another of the tasks", "left the scene's own task undone", mistold, labels),
+    ]
+    heading = element("h2", "Rollouts", element("button", "Pause all", type="button", id="pause", hidden=True))
+    return element("section", heading, element("p", " ".join(notes), class_="note"), *groups, class_="films")
+
+
+def choose(clips: list[Clip], budget_bytes: int) -> list[Clip]:
+    """As many clips as fit, in turn from every task, kind and ending, so that none of these goes unseen; in the order
+    in which they came.
+    """
+    piles: dict[tuple[str, str, bool], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        piles[clip.task, clip.kind, clip.success].append(clip)
+    kept, spent = set(), 0
+    for turn in zip_longest(*piles.values()):
+        for clip in filter(None, turn):
+            size = clip.path.stat().st_size
+            if spent + size <= budget_bytes:
+                kept.add(clip.path)
+                spent += size
+    return [clip for clip in clips if clip.path in kept]
+
+
+def _group(title: str, failing: str, clips: list[Clip], labels: Mapping[str, str]) -> Markup | None:
+    if not clips:
+        return None
+    failed = sum(not clip.success for clip in clips)
+    told = f"{len(clips)} clip{'s' * (len(clips) != 1)}, of which {failed} {failing}"
+    return join(
+        element("h3", title, element("span", told)),
+        element("div", *[_film(clip, labels.get(clip.task, clip.task)) for clip in clips], class_="grid"),
+    )
+
+
+def _film(clip: Clip, label: str) -> Markup:
+    if clip.kind == "policy":
+        ending = "Done" if clip.success else "Failed"
+    else:
+        ending = "Did the scene's task" if clip.success else "Scene's task undone"
+    words = quoted(clip.instruction) if clip.instruction else "no instruction recorded"
+    facts = ["" if clip.seed is None else f"seed {clip.seed}", "" if clip.steps is None else f"{clip.steps} steps"]
+    video = element(
+        "video",
+        src=_data_uri(clip.path),
+        aria_label=f"{words}: {ending.lower()}",
+        muted=True,
+        loop=True,
+        playsinline=True,
+        preload="auto",
+    )
+    task = element("span", label, title=None if label == clip.task else clip.task)
+    caption = element("figcaption", element("b", words), task, element("span", dotted(facts)))
+    style = clip.kind.replace("_", "-") + (" success" if clip.success else " failure")
+    screen = element("div", video, element("span", ending, class_="badge"), class_="screen")
+    return element("figure", screen, caption, class_=f"film {style}")
+
+
+def _data_uri(path: Path) -> str:
+    return "data:video/mp4;base64," + b64encode(path.read_bytes()).decode("ascii")

@@ -1,0 +1,105 @@
+"""An exported file acts as its checkpoint does, decision after decision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.contract.registry import WRIST
+from tests.contract.toys import FRONT, STATE
+from tests.unit.export.bundles import BODY, INSTRUCTIONS, save
+
+from tempovla.control.controller import Controller
+from tempovla.control.exported.policy import ExportedPolicy
+from tempovla.export.exporter import ExportConfig, export_checkpoint
+from tempovla.timeline import Bundle, Context, Task, Track
+
+
+def raw_context(step: int, first: list[bool], rows: int = 3) -> Context:
+    generator = torch.Generator().manual_seed(step)
+    frames = {
+        key: torch.randint(0, 256, (rows, 1, *shape, 3), dtype=torch.uint8, generator=generator)
+        for key, shape in ((FRONT, (21, 27)), (WRIST, (32, 32)))
+    }
+    state = torch.randn(rows, 1, 3, generator=generator)
+    now = {key: Track.of(value, (0,)) for key, value in {**frames, STATE: state}.items()}
+    tasks = tuple(Task(INSTRUCTIONS[row % 2], BODY) for row in range(rows))
+    return Context({}, now, tasks, torch.tensor(first))
+
+
+def check_acts_alike(file, checkpoint) -> None:
+    exported, controller = ExportedPolicy(file), Controller.from_bundle(Bundle.load(checkpoint))
+    assert (exported.windows, exported.embodiment) == (controller.windows, controller.embodiment)
+    seeds = [3, 4, 5]
+    states = [actor.with_seeds(actor.initial_state(3), seeds) for actor in (exported, controller)]
+    for step, first in enumerate([[True] * 3, [False] * 3, [False, True, False]]):
+        context = raw_context(step, first)
+        (got, states[0]), (want, states[1]) = exported.act(context, states[0]), controller.act(context, states[1])
+        assert torch.equal(got.offset, want.offset)
+        torch.testing.assert_close(got.value, want.value, rtol=1e-4, atol=1e-3)
+
+
+def test_it_acts_as_the_controller_does(flow_script, flow_checkpoint):
+    check_acts_alike(flow_script.file, flow_checkpoint)
+
+
+@pytest.mark.slow
+def test_onnx_with_the_sampling_loop_inside_acts_as_the_controller_does(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    checkpoint = save(tmp_path, "statevla")
+    exported = export_checkpoint(checkpoint, tmp_path / "policy.onnx")
+    assert list(exported.differences) == [1, 2, 5]
+    assert max(exported.differences.values()) <= 1e-4
+    assert exported.sidecar.figures["opset"] >= 18
+    check_acts_alike(exported.file, checkpoint)
+
+
+def test_statevla_is_told_its_instruction_as_a_vector(tmp_path):
+    checkpoint = save(tmp_path, "statevla")
+    file = export_checkpoint(checkpoint, tmp_path / "script", ExportConfig("torchscript")).file
+    check_acts_alike(file, checkpoint)
+
+
+def test_observations_that_it_cannot_take_are_refused(flow_script):
+    policy = ExportedPolicy(flow_script.file)
+    state, context = policy.initial_state(3), raw_context(0, [True] * 3)
+
+    def refusal(key: str, track: Track | None) -> str:
+        now = {**context.now, key: track} if track is not None else {k: v for k, v in context.now.items() if k != key}
+        with pytest.raises(ValueError, match=r".+") as error:
+            policy.act(replace(context, now=now), state)
+        return str(error.value)
+
+    small = Track.of(torch.zeros(3, 1, 16, 16, 3, dtype=torch.uint8), (0,))
+    takes = (
+        f"stream '{FRONT}' has pictures %s, but the file takes (height, width, RGB) = (21, 27, 3) uint8; give them so"
+    )
+    assert refusal(FRONT, small).endswith(f"{takes % '(16, 16, 3) torch.uint8'}, or export with --image_size 16x16")
+    turned = Track.of(torch.zeros(3, 1, 3, 21, 27, dtype=torch.uint8), (0,))
+    assert refusal(FRONT, turned).endswith(takes % "(3, 21, 27) torch.uint8")
+    seven = Track.of(torch.zeros(3, 1, 7), (0,))
+    assert f"stream '{STATE}' is (7,), but the file takes (" in refusal(STATE, seven)
+    assert f"the policy needs streams ['{WRIST}'], but is given" in refusal(WRIST, None)
+    earlier = replace(context.now[STATE], offset=torch.tensor([-1]))
+    assert f"reads stream '{STATE}' in the context's `now` at offset 0, but is given it in `now` at [-1]" in refusal(
+        STATE, earlier
+    )
+    unseen = Track(context.now[STATE].value, torch.tensor([[True], [False], [True]]), torch.tensor([0]))
+    assert f"stream '{STATE}' is not valid in every row" in refusal(STATE, unseen)
+    broken = context.now[STATE].value.clone()
+    broken[1, 0, 2] = torch.nan
+    assert f"row 1 has nan in dimension 2 of '{STATE}'; give finite numbers" in refusal(STATE, Track.of(broken, (0,)))
+    with pytest.raises(ValueError, match=r"input 'observation.images.front' is missing"):
+        policy.run({})
+    inputs = {spec.name: torch.zeros(3, *spec.shape, dtype=spec.torch_dtype) for spec in policy.sidecar.inputs}
+    with pytest.raises(ValueError, match=r"is \(3, 3, 16, 16\) torch.uint8, but was exported as .*; give it so$"):
+        policy.run(inputs | {FRONT: torch.zeros(3, 3, 16, 16, dtype=torch.uint8)})
+
+
+def test_a_file_that_takes_random_numbers_does_not_act_by_itself(tmp_path):
+    config = ExportConfig("torchscript", noise="numbers")
+    exported = export_checkpoint(save(tmp_path, "gaussian"), tmp_path / "script", config)
+    with pytest.raises(ValueError, match=r"takes its random numbers as inputs, .* export it with --noise seed"):
+        ExportedPolicy(exported.file)

@@ -1,0 +1,74 @@
+"""Two result files, episode by episode."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tempovla.recipe.evaluation.comparison import compare_evaluations
+
+TASKS = ("milk", "soup")
+
+
+def write(
+    path: Path, solved: dict[str, str], *, suite: str = "libero_object", seed: int = 0, **settings: object
+) -> Path:
+    """A results.json whose episodes end as the words say: "+" solved, "-" not."""
+    episodes = [
+        {"task": task, "seed": seed + index, "init_state": index, "success": end == "+", "steps": 9}
+        for task, ends in solved.items()
+        for index, end in enumerate(ends)
+    ]
+    simulator = {"name": "libero", "suite": suite, "rendering": "fast"} | settings
+    path.write_text(json.dumps({"simulator": simulator, "execution_horizon": 6, "episodes": episodes}))
+    return path
+
+
+def test_episodes_are_paired_by_task_initial_state_and_seed(tmp_path):
+    first = write(tmp_path / "a.json", {"milk": "++--", "soup": "++++"})
+    second = write(tmp_path / "b.json", {"soup": "+++-", "milk": "++++"})
+    comparison = compare_evaluations(first, second)
+    milk, soup = (comparison["tasks"][task] for task in TASKS)
+    assert (milk["a"], milk["b"], milk["only_a"], milk["only_b"], milk["pairs"]) == (0.5, 1.0, 0, 2, 4)
+    assert (soup["difference"], soup["only_a"], soup["only_b"]) == (-0.25, 1, 0)
+    assert (comparison["all"]["both"], comparison["all"]["p_value"]) == (5, 1.0)
+    assert comparison["episodes"] == {"paired": 8, "a": 8, "b": 8}
+    assert comparison["remarks"] == []
+    assert comparison["verdict"].startswith("the difference means nothing yet: +12.5 points")
+
+
+def test_what_else_differs_is_said(tmp_path):
+    first = write(tmp_path / "a.json", {"milk": "++--"})
+    second = write(tmp_path / "b.json", {"milk": "++"}, rendering="exact")
+    assert compare_evaluations(first, second)["remarks"] == [
+        "rendering is fast in A and exact in B",
+        "2 episodes are in both files, of 4 in A and 2 in B",
+    ]
+
+
+def test_results_that_share_nothing_are_refused(tmp_path):
+    first = write(tmp_path / "a.json", {"milk": "++"})
+    with pytest.raises(ValueError, match=r"b\.json of libero_goal: no episodes to compare; give two of one suite"):
+        compare_evaluations(first, write(tmp_path / "b.json", {"milk": "++"}, suite="libero_goal"))
+    with pytest.raises(ValueError, match=r"share no episode .* evaluate both with the same --seed"):
+        compare_evaluations(first, write(tmp_path / "b.json", {"milk": "++"}, seed=50))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ('{"tasks": {}}', "holds no list of episodes"),
+        ('{"episodes": [{"task": "milk"}]}', r"episodes\[0\]: episode.seed is None; it must be"),
+        ('{"episodes": [{"task": "milk", "seed": 1, "success": 1}]}', r"success is 1; it must be true or false"),
+    ],
+)
+def test_files_that_are_no_evaluation_are_refused(tmp_path, text, message):
+    (tmp_path / "b.json").write_text(text)
+    first = write(tmp_path / "a.json", {"milk": "++"})
+    if "suite" not in text:
+        first.write_text(json.dumps({"episodes": json.loads(first.read_text())["episodes"]}))
+    with pytest.raises(ValueError, match=message):
+        compare_evaluations(first, tmp_path / "b.json")

@@ -1,0 +1,45 @@
+"""Numbers in words, never prettier than they are."""
+
+import pytest
+
+from tempovla.report.format_text import and_list, count, difference, duration, interval, percentage, told
+from tempovla.report.run import Rate
+
+
+@pytest.mark.parametrize(
+    ("success", "text"),
+    [(1.0, "100%"), (0.9996, "99.9%"), (0.925, "92.5%"), (0.65, "65%"), (0.0, "0%"), (2 / 3, "66.7%")],
+)
+def test_percentages(success, text):
+    assert percentage(Rate(success)) == text
+
+
+def test_intervals_are_shown_or_their_absence_is():
+    assert interval(Rate(0.95, 20, (0.764, 0.991))) == "76\u201399%"
+    assert interval(Rate(0.95, 20)) == "no interval given"
+    assert told(Rate(0.95, 20)) == "95%, no interval given, 19 of 20 episodes"
+
+
+def test_counts():
+    assert count(Rate(0.95, 20)) == "19 of 20 episodes"
+    assert count(Rate(0.93, 20)) == "20 episodes"
+    assert count(Rate(1.0, 1)) == "1 of 1 episode"
+    assert count(Rate(0.93)) == ""
+
+
+def test_differences_name_their_direction():
+    assert difference(Rate(0.55), Rate(0.925)) == "38 points lower"
+    assert difference(Rate(0.95), Rate(0.925)) == "2.5 points higher"
+    assert difference(Rate(0.5), Rate(0.5)) == "the same"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(41.7, "42 s"), (552, "9 min 12 s"), (3840, "1 h 4 min"), (59.8, "1 min 0 s")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_lists():
+    assert and_list(["a"]) == "a"
+    assert and_list(["a", "b", "c"]) == "a, b and c"
