@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tempovla.timeline import Context, Embodiment, Task, Track, Window
-from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX
 
 
 class ContextBuilder:
@@ -51,10 +51,12 @@ class ContextBuilder:
         """Start an episode in one row with its first observation.
 
         Raises:
-            ValueError: if the observation has no stream that the policy reads, or holds a vector that is not finite.
+            ValueError: if the observation has no stream under a name that any policy reads, or holds a vector that is
+                not finite.
         """
         wanted = sorted(key for key in self._offsets if key != ACTION_KEY)
-        if wanted and not any(key in observation for key in wanted):
+        names_a_stream = any(key in wanted or key.startswith(OBSERVATION_PREFIX) for key in observation)
+        if wanted and not names_a_stream:  # a blind policy reads no picture, though its windows have one
             raise ValueError(
                 f"the observation of row {row} has streams {sorted(observation)}, but the policy reads {wanted}; give "
                 "them under these names"

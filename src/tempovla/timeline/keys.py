@@ -3,9 +3,11 @@
 Nothing here imports torch: simulator workers load this module.
 """
 
-STATE_KEY = "observation.state"
+OBSERVATION_PREFIX = "observation."
+"""How the keys of all that is observed begin."""
+STATE_KEY = OBSERVATION_PREFIX + "state"
 ACTION_KEY = "action"
-IMAGE_KEY_PREFIX = "observation.images."
+IMAGE_KEY_PREFIX = OBSERVATION_PREFIX + "images."
 """What a camera's name follows in the key of its pictures."""
 
 LANGUAGE_KEY = "language"
