@@ -65,7 +65,9 @@ def test_a_policy_that_remembers_is_diagnosed(tmp_path, dataset, checkpoint, tem
     assert "Does history help vla?" in (tmp_path / "out" / "diagnosis.html").read_text()
     said = fails(*arguments, "--episodes", 1)
     assert "episodes=1 must be at least 2" in said
-    assert "holds checkpoints, but is none itself; give" in fails("diagnose", "memory", "--checkpoint", tmp_path, "--dataset", dataset)
+    assert "holds checkpoints, but is none itself; give" in fails(
+        "diagnose", "memory", "--checkpoint", tmp_path, "--dataset", dataset
+    )
 
 
 def test_a_policy_of_one_frame_is_told_that_it_has_no_length(tmp_path, dataset, small_statevla, tempovla):
