@@ -50,12 +50,14 @@ class TensorSpec:
 
         Raises:
             KeyError: if the type is none of these.
-            ValueError: if the shape is no list of whole numbers behind the batch.
+            ValueError: if the name is no text, or the shape no list of whole numbers behind the batch.
         """
-        shape = data["shape"]
+        shape, name = data["shape"], data["name"]
+        if not isinstance(name, str):
+            raise ValueError(f"name of an input or output is {shown(name)}, not a text")
         if not isinstance(shape, list) or shape[:1] != ["batch"] or any(type(size) is not int for size in shape[1:]):
-            raise ValueError(f"shape of {shown(data['name'])} is {shown(shape)}, not a list of the batch and sizes")
-        return cls(data["name"], tuple(data["shape"][1:]), {name: name for name in DTYPES}[data["dtype"]])
+            raise ValueError(f"shape of {shown(name)} is {shown(shape)}, not a list of the batch and sizes")
+        return cls(name, tuple(shape[1:]), {name: name for name in DTYPES}[data["dtype"]])
 
 
 def vector_sizes(bundle: Bundle) -> dict[str, int]:

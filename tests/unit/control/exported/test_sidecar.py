@@ -56,3 +56,15 @@ def test_outputs_that_are_no_actions_of_the_body_are_refused(copied, shape):
         ValueError, match=r"policy.pt.json: outputs are \(.*\), not actions of \d+ numbers, .*; copy it"
     ):
         Sidecar.load(copied)
+
+
+@pytest.mark.parametrize("name", [[[]], 5, None])
+def test_an_input_whose_name_is_no_text_is_refused(copied, name):
+    path = sidecar_path(copied)
+    said = json.loads(path.read_text())
+    said["inputs"][0]["name"] = name
+    path.write_text(json.dumps(said))
+    with pytest.raises(
+        ValueError, match=r"policy.pt.json: not readable \(name of an input or output is .*, not a text"
+    ):
+        Sidecar.load(copied)
