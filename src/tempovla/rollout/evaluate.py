@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tempovla.control.controller import Actor
+from tempovla.control.execution import check_temporal_ensemble
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.env.vector import ShardedVectorEnv
@@ -24,6 +25,9 @@ class EvaluationConfig:
         workers: processes that simulate them.
         execution_horizon: actions of a chunk that are executed before the policy is asked again; None is the policy's
             own stride, and 6 (or the whole chunk, where it is shorter) for policies that may be asked at any step.
+        temporal_ensemble: average what overlapping chunks say about a step, with weights exp(-m i), where i counts
+            from 0 for the oldest chunk and m is this number (0.01 in ACT); such a policy is asked at every step, unless
+            execution_horizon or its stride says otherwise; None executes the newest chunk alone.
         max_steps: control steps after which an episode counts as failed; None leaves it to the environment's config.
     """
 
@@ -33,8 +37,10 @@ class EvaluationConfig:
     workers: int = 2
     execution_horizon: int | None = None
     max_steps: int | None = None
+    temporal_ensemble: float | None = None
 
     def __post_init__(self) -> None:
+        check_temporal_ensemble(self.temporal_ensemble)
         for name in ("episodes", "num_envs", "workers", "execution_horizon", "max_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -79,7 +85,8 @@ def run_specs(
     env_config = replace(env_config, task=specs[0].task, max_steps=config.max_steps or env_config.max_steps)
     env = ShardedVectorEnv(env_config, min(config.num_envs, len(specs)), config.workers)
     try:
-        return RolloutRunner(controller, env, config.execution_horizon).run(specs, on_end)
+        runner = RolloutRunner(controller, env, config.execution_horizon, config.temporal_ensemble)
+        return runner.run(specs, on_end)
     finally:
         env.close()
 

@@ -8,52 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Actor
+from tempovla.control.execution import (
+    check_temporal_ensemble,
+    choose_execution_horizon,
+    chunk_length,
+    chunk_player,
+)
 from tempovla.env.vector import ChunkResult, ShardedVectorEnv
+from tempovla.model.action_head.action_chunker import ChunkPlayer
 from tempovla.rollout.schedule import Schedule
-from tempovla.timeline import Window
 from tempovla.timeline.keys import ACTION_KEY
-
-DEFAULT_EXECUTION_HORIZON = 6
-
-
-def chunk_length(windows: Sequence[Window]) -> int | None:
-    """How many actions a policy with these windows decides on at a time; None if they do not say so."""
-    return next((max(window.offsets) + 1 for window in windows if window.key == ACTION_KEY), None)
-
-
-def choose_execution_horizon(asked: int | None, frame_stride: int | None, chunk: int | None = None) -> int:
-    """How many actions of a chunk to execute: what is asked for, else the policy's stride, else 6 or the whole chunk.
-
-    Args:
-        asked: None leaves it to the policy.
-        frame_stride: of the policy; None if it may be asked again at any step.
-        chunk: how many actions the policy decides on at a time, see `chunk_length`; None if nobody knows.
-
-    Raises:
-        ValueError: if more actions are asked for than a chunk has, or another number than the only one that shows the
-            policy the frames it learned from.
-    """
-    if asked is not None and asked < 1:
-        raise ValueError(f"execution_horizon={asked} must be at least 1")
-    if frame_stride is not None:
-        if asked not in (None, frame_stride):
-            raise ValueError(
-                f"execution_horizon={asked} is not the policy's frame_stride={frame_stride}, the control steps between "
-                "the frames it learned from; leave execution_horizon out, or train with another stride"
-            )
-        return frame_stride
-    if asked is None:
-        return DEFAULT_EXECUTION_HORIZON if chunk is None else min(DEFAULT_EXECUTION_HORIZON, chunk)
-    if chunk is not None and asked > chunk:
-        raise ValueError(
-            f"execution_horizon={asked} exceeds the policy's chunk of {chunk}; give {chunk} at the most, or leave "
-            "execution_horizon out"
-        )
-    return asked
 
 
 @dataclass(frozen=True)
@@ -143,13 +112,25 @@ class RolloutRunner:
         env: the environments.
         execution_horizon: actions of a chunk that are executed before the policy is asked again; see
             `choose_execution_horizon` for None, and for what is refused.
+        temporal_ensemble: decay of the weights of older chunks, where each step is the weighted mean of what all
+            chunks say about it; None executes the newest chunk alone. See `check_temporal_ensemble`.
     """
 
-    def __init__(self, controller: Actor, env: ShardedVectorEnv, execution_horizon: int | None = None) -> None:
+    def __init__(
+        self,
+        controller: Actor,
+        env: ShardedVectorEnv,
+        execution_horizon: int | None = None,
+        temporal_ensemble: float | None = None,
+    ) -> None:
+        check_temporal_ensemble(temporal_ensemble)
         self.controller = controller
         self.env = env
-        chunk = chunk_length(controller.windows)
-        self.execution_horizon = choose_execution_horizon(execution_horizon, controller.frame_stride, chunk)
+        self.temporal_ensemble = temporal_ensemble
+        self.execution_horizon = choose_execution_horizon(
+            execution_horizon, controller.frame_stride, chunk_length(controller.windows), temporal_ensemble
+        )
+        self._player: ChunkPlayer | None = None
         self._builder = ContextBuilder(controller.windows, controller.embodiment, env.num_envs)
         self._rows: list[_Row | None] = []
 
@@ -166,6 +147,7 @@ class RolloutRunner:
         schedule = Schedule([spec.task for spec in specs], self.env.num_envs)
         results: dict[int, EpisodeResult] = {}
         self._rows = [None] * self.env.num_envs
+        self._player = None
         order = [-1] * self.env.num_envs
         state = self.controller.initial_state(self.env.num_envs)
         while schedule or any(self._rows):
@@ -183,7 +165,7 @@ class RolloutRunner:
                     f"execution_horizon={self.execution_horizon} exceeds the policy's chunk of {actions.shape[1]}; "
                     "set it to that at the most"
                 )
-            for ended in self._execute(actions[:, : self.execution_horizon]):
+            for ended in self._execute(self._until_next_decision(actions)):
                 finished = self._rows[ended]
                 assert finished is not None
                 results[order[ended]] = on_end(self._result(finished))
@@ -213,6 +195,8 @@ class RolloutRunner:
                 "init_state": [playing.get(row, filler).init_state for row in range(self.env.num_envs)],
             },
         )
+        if self._player is not None:
+            self._player.reset(torch.tensor([row in playing for row in range(self.env.num_envs)]))
         for row in playing:
             observation = {key: value[row].copy() for key, value in observations.items()}
             instruction = str(info["instruction"][row])
@@ -222,6 +206,17 @@ class RolloutRunner:
                 self._rows[row] = _Row(started[row], instruction, [observation])
             self._builder.reset(row, instruction, observation)
         return True
+
+    def _until_next_decision(self, chunk: NDArray) -> NDArray:
+        """The actions (N, K, A) to execute: the first ones of the chunk (N, H, A), or the mean with older chunks."""
+        if self.temporal_ensemble is None:
+            return chunk[:, : self.execution_horizon]
+        if self._player is None:
+            rows, size, width = chunk.shape
+            self._player = chunk_player(size, width, rows, self.execution_horizon, self.temporal_ensemble)
+        steps = [self._player.step(torch.from_numpy(chunk))]
+        steps += [self._player.step() for _ in range(self.execution_horizon - 1)]
+        return torch.stack(steps, dim=1).numpy()
 
     def _execute(self, actions: NDArray) -> list[int]:
         """Execute a chunk (N, K, A); the rows whose episodes ended."""

@@ -1,4 +1,4 @@
-"""Whether control is stepped one by one or by chunks, a policy sees the same; and who says how long chunks are."""
+"""Whether control is stepped one by one or by chunks, a policy sees the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
 from tempovla.env.vector import ShardedVectorEnv
 from tempovla.rollout.evaluate import EvaluationConfig, run_specs
-from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner, choose_execution_horizon, chunk_length
+from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, StridedPolicy, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -135,42 +135,3 @@ class Unstrided:
 def test_policies_without_a_stride_have_none(policy):
     bundle = Bundle("toy", {}, PAST_ACTIONS, BODY, {"steps": []}, {})
     assert Controller(policy, TransformPipeline([]), bundle).frame_stride is None
-
-
-@pytest.mark.parametrize(
-    ("asked", "stride", "chunk", "expected"),
-    [
-        (None, None, None, 6),
-        (3, None, None, 3),
-        (None, 4, 8, 4),
-        (4, 4, 8, 4),
-        (1, 1, 1, 1),
-        (None, None, 16, 6),
-        (None, None, 6, 6),
-        (None, None, 4, 4),
-        (None, None, 1, 1),
-        (4, None, 4, 4),
-    ],
-)
-def test_the_execution_horizon_is_what_is_asked_for_or_the_stride_or_six_or_a_shorter_chunk(
-    asked, stride, chunk, expected
-):
-    assert choose_execution_horizon(asked, stride, chunk) == expected
-
-
-def test_more_than_the_chunk_is_refused_where_it_is_asked_for():
-    with pytest.raises(ValueError, match=r"^execution_horizon=5 exceeds the policy's chunk of 4; give 4 at the most"):
-        choose_execution_horizon(5, None, 4)
-    with pytest.raises(ValueError, match=r"^execution_horizon=9 is not the policy's frame_stride=2"):
-        choose_execution_horizon(9, 2, 8)  # 8 would be refused too
-
-
-def test_a_chunk_is_as_long_as_the_future_of_its_window():
-    assert chunk_length([Window("observation.state", (0,)), Window("action", (0, 1, 2, 3))]) == 4
-    assert chunk_length([Window("action", (-2, -1, 0, 1))]) == 2
-    assert chunk_length([Window("observation.state", (0,))]) is None
-
-
-def test_no_actions_at_all_are_refused():
-    with pytest.raises(ValueError, match="execution_horizon=0 must be at least 1"):
-        choose_execution_horizon(0, None)

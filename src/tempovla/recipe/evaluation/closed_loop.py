@@ -106,6 +106,7 @@ def evaluate_checkpoint(
         **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
         "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
         "execution_horizon": config.execution_horizon,
+        **({} if config.temporal_ensemble is None else {"temporal_ensemble": config.temporal_ensemble}),
         "versions": versions(),
     }
     with outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
@@ -222,10 +223,10 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
 
 def _execution_horizon(controller: Actor, env_config: SimulatorConfig, config: EvaluationConfig) -> int:
     """What is executed of a chunk, which both the policy and the simulator have a say in."""
-    chunk = chunk_length(controller.windows)
-    chosen = choose_execution_horizon(config.execution_horizon, controller.frame_stride, chunk)
+    chunk, ensemble = chunk_length(controller.windows), config.temporal_ensemble
+    chosen = choose_execution_horizon(config.execution_horizon, controller.frame_stride, chunk, ensemble)
     if isinstance(env_config, LimitsChunks):
-        env_config.check_execution_horizon(chosen)
+        env_config.check_execution_horizon(chosen if ensemble is None else chunk or chosen)  # a mean plays whole chunks
     return chosen
 
 

@@ -108,7 +108,7 @@ def _remarks(
 ) -> list[str]:
     """What a reader of the comparison should know: settings that differ, episodes left out."""
     settings = [
-        simulator | {"execution_horizon": result.get("execution_horizon")}
+        simulator | {name: result.get(name) for name in ("execution_horizon", "temporal_ensemble")}
         for simulator, result in zip(simulators, results, strict=True)
     ]
     remarks = []
