@@ -1,1 +1,26 @@
-"""Models: tensors in, tensors and loss terms out; they know nothing of files, loggers or simulators."""
+"""Models: tensors in, tensors and loss terms out; they know nothing of files, loggers or simulators.
+
+The names of whole policies are offered here, and each is loaded when it is asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from tempovla.timeline.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
+    from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
+    from tempovla.model.vla.statevla import StateVLA
+    from tempovla.model.vla.vla_model import VLAModel
+
+__all__ = ["OpenVLAWrapper", "SmolVLAWrapper", "StateVLA", "VLAModel"]
+
+_MODULES = {
+    "vla.openvla_wrapper": ("OpenVLAWrapper",),
+    "vla.smolvla_wrapper": ("SmolVLAWrapper",),
+    "vla.statevla": ("StateVLA",),
+    "vla.vla_model": ("VLAModel",),
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _MODULES)

@@ -1,12 +1,13 @@
 """Packages that offer the names of their modules, and load each of these when it is first asked for."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """A package's `__getattr__`.
+    """Return the `__getattr__` of a package, and have `dir(package)` list the names before they are loaded.
 
     Args:
         package: its name.
@@ -19,4 +20,6 @@ def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{home[name]}"), name)
 
+    own = vars(sys.modules[package])
+    own["__dir__"] = lambda: sorted({*own, *home})
     return get

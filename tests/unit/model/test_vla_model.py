@@ -12,6 +12,7 @@ from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
 from torch import Tensor
 
+from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.vlm_model import VLMConfig
@@ -19,6 +20,7 @@ from tempovla.objective import Objective
 from tempovla.timeline import TimelineSample, Track
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ENCODING_KEY, TOKENS_KEY
+from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 SHAPES = POLICIES["vla-mlp"].shapes
 
@@ -79,6 +81,46 @@ def test_everything_that_it_reads_reaches_the_features(key):
     context = replace(sample.context, now={**sample.context.now, key: other.context.now[key]})
     before, after = policy.get_features(sample.context), policy.get_features(context)
     assert (before - after).abs().amax(dim=1).min() > 1e-5
+
+
+@pytest.mark.parametrize("options", [{}, METAWORLD], ids=["queries", "metaworld"])
+def test_features_of_pictures_words_and_state_are_those_of_a_context(options):
+    policy = build(**options).eval()
+    tokenizer = WordTokenizer(policy.vlm.language.vocab_size)
+    sample = sample_for(policy)
+    sentences = ["open the drawer", "push", "close it", "pick up the can now"]
+    now = {key: replace(track, valid=torch.ones_like(track.valid)) for key, track in sample.context.now.items()}
+    context, _ = TokenizeInstruction(tokenizer, 6).forward(
+        replace(sample.context, now=now, task=tuple(replace(sample.context.task[0], instruction=s) for s in sentences)),
+        {},
+    )
+    pictures = torch.stack([now[key].value[:, 0] for key in policy.config.cameras], dim=1)
+    state, ids = now[STATE].value[:, 0], context.now[TOKENS_KEY].value[:, 0]
+    policy.vlm.language.tokenizer = tokenizer
+    expected = policy.get_features(context)
+    assert torch.equal(policy.get_features(pictures, sentences, state), expected)
+    assert torch.equal(policy.get_features(pictures, ids, state), expected)
+    torch.testing.assert_close(policy.get_features(pictures, ids[:, :5], state), expected)
+    assert torch.equal(policy.get_features(pictures[:1], "open the drawer", state[:1]).argmax(), expected[0].argmax())
+
+
+def test_features_without_what_the_policy_reads_are_refused():
+    policy, pictures, ids = build(), torch.zeros(2, 2, 3, 16, 16), torch.ones(2, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="get_features: this policy reads the robot's state; give state"):
+        policy.get_features(pictures, ids)
+    with pytest.raises(ValueError, match="get_features: this policy reads no state; leave out state"):
+        build(robot_state_dim=None).get_features(pictures, ids, torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="get_features: text is missing; give an instruction for each picture"):
+        policy.get_features(pictures, state=torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("head", ACTION_HEAD_REGISTRY)
+def test_a_call_of_the_policys_head_on_features_returns_a_chunk(head):
+    policy = build(head)
+    features = policy.get_features(sample_for(policy).context)
+    chunk = policy.action_head(features)
+    assert chunk.shape == (4, 5, 4)
+    assert chunk.requires_grad
 
 
 def test_all_cameras_are_encoded_in_one_call(monkeypatch):

@@ -81,6 +81,10 @@ class ActionHeadBase(nn.Module):
         sizes = {"input_dim": input_dim, "action_dim": action_dim, cls.horizon_keyword: action_horizon}
         return cls(**sizes, **options)
 
+    def forward(self, features: Tensor, feature_valid: Tensor | None = None) -> Any:
+        """Return the chunk (B, H, A) that `sample` gives, or (B, A) where a chunk is one step."""
+        return one_step_or_chunk(self.sample(features, feature_valid=feature_valid))
+
     def loss_terms(
         self,
         features: Tensor,
@@ -209,6 +213,11 @@ def clean_chunk(where: str, actions: Tensor, valid: Tensor, horizon: int, action
         )
     full = (valid if valid.dim() == 3 else valid[..., None]).expand(actions.shape)
     return torch.where(full, actions.float(), 0.0), full
+
+
+def one_step_or_chunk(chunk: Tensor) -> Tensor:
+    """Return a chunk (B, H, A) as it is, or as (B, A) where it is one step."""
+    return chunk.squeeze(1) if chunk.dim() == 3 and chunk.shape[1] == 1 else chunk
 
 
 def mean_token(tokens: Tensor, valid: Tensor | None) -> Tensor:

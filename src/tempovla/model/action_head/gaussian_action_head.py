@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.model.action_head.base import DrawingActionHead, Generator, check_sizes
+from tempovla.model.action_head.base import DrawingActionHead, Generator, check_sizes, one_step_or_chunk
 from tempovla.model.action_head.mixture import MAX_LOG_STD, GaussianMixture, likelihood_term
 from tempovla.model.action_head.mlp_action_head import relu_mlp
 from tempovla.timeline import LossTerm
@@ -63,12 +64,31 @@ class GaussianMLPActionHead(DrawingActionHead):
         self.mean_head = nn.Linear(hidden_dim, entries)
         self.log_std_head = nn.Linear(hidden_dim, entries)
         self.mode_head = nn.Linear(hidden_dim, num_modes) if num_modes > 1 else None
+        self.answers_with_chunk = False
 
-    def forward(self, features: Tensor, feature_valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log_std (before squashing) of the likeliest mode: (B, H, A), or (B, A) with chunk_size=1."""
+    @classmethod
+    def build(cls, input_dim: int, action_dim: int, action_horizon: int, options: Mapping[str, Any]) -> Self:
+        """As the base; a call of the head that it builds, which is that of a policy, returns a chunk."""
+        head = super().build(input_dim, action_dim, action_horizon, options)
+        head.answers_with_chunk = True
+        return head
+
+    def forward(self, features: Tensor, feature_valid: Tensor | None = None) -> Any:
+        """Return what the Gaussian is, or what it draws.
+
+        A head that was made by its constructor returns mean and log_std (before squashing) of the likeliest mode, each
+        (B, H, A), or (B, A) with chunk_size=1. The head of a policy returns a chunk of that shape, as all other heads
+        do, drawn as `sample` draws it.
+        """
+        if self.answers_with_chunk:
+            return super().forward(features, feature_valid)
         mixture = self.distribution(features, feature_valid)
         mean, log_std = (self._chunk(x) for x in mixture.mode(mixture.logits.argmax(dim=-1)))
-        return (mean.squeeze(1), log_std.squeeze(1)) if self.action_horizon == 1 else (mean, log_std)
+        return one_step_or_chunk(mean), one_step_or_chunk(log_std)
+
+    def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
+        """As the base, but (B, A) with chunk_size=1, the shape of what `forward` returns."""
+        return one_step_or_chunk(super().sample(features, generator, feature_valid=feature_valid))
 
     def distribution(self, features: Tensor, feature_valid: Tensor | None = None) -> GaussianMixture:
         """The distribution (B,) over flat chunks (H A) before squashing, in float32."""
@@ -111,7 +131,9 @@ class GaussianMLPActionHead(DrawingActionHead):
     def log_prob(
         self, features: Tensor, actions: Tensor, valid: Tensor | None = None, feature_valid: Tensor | None = None
     ) -> Tensor:
-        """Log density (B,) of chunks (B, H, A), of their valid entries only."""
+        """Log density (B,) of chunks (B, H, A), or (B, A) with chunk_size=1, of their valid entries only."""
+        if self.action_horizon == 1 and actions.dim() == 2:
+            actions, valid = actions[:, None], None if valid is None else valid[:, None]
         if valid is None:
             valid = torch.ones_like(actions, dtype=torch.bool)
         return self._log_prob(features, actions, valid, feature_valid)[0]

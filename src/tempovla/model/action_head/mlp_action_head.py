@@ -41,11 +41,6 @@ class MLPActionHead(ActionHeadBase):
         output = nn.Linear(hidden_dim, chunk_size * action_dim)
         self.mlp = nn.Sequential(*relu_mlp(input_dim, hidden_dim, num_layers), output)
 
-    def forward(self, features: Tensor, feature_valid: Tensor | None = None) -> Tensor:
-        """Actions (B, H, A), or (B, A) with chunk_size=1, from features (B, D) or (B, L, D)."""
-        chunk = self._chunk(features, feature_valid)
-        return chunk.squeeze(1) if self.action_horizon == 1 else chunk
-
     def loss_terms(
         self,
         features: Tensor,

@@ -82,7 +82,7 @@ class TransformerActionHead(DrawingActionHead):
         self.start = nn.Parameter(0.02 * torch.randn(hidden_dim))
         self.decoder = Decoder(input_dim, hidden_dim, num_layers, num_heads, max_seq_len, causal=True)
 
-    def forward(self, features: Tensor, actions: Tensor, feature_valid: Tensor | None = None) -> Tensor:
+    def teacher_forced(self, features: Tensor, actions: Tensor, feature_valid: Tensor | None = None) -> Tensor:
         """The network's outputs (B, tokens, hidden_dim) for each token of actions (B, H, A), given those before it."""
         memory = self.decoder.remember(*self.as_tokens(features, feature_valid))
         return self._outputs(self.tokens.encode(actions), memory)
@@ -98,7 +98,7 @@ class TransformerActionHead(DrawingActionHead):
     ) -> dict[str, LossTerm]:
         """As the base; `input_noise` alone is random. Invalid actions are read as 0 by the steps after them."""
         clean, full = self.clean_actions(actions, valid)
-        hidden = self(features, self._disturbed(clean, full, generator), feature_valid)
+        hidden = self.teacher_forced(features, self._disturbed(clean, full, generator), feature_valid)
         return {"action_loss": self.tokens.loss_term(hidden, self.tokens.encode(clean), full)}
 
     def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.features import Features
+from tempovla.model.vla.instruction_ids import instruction_ids
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
 from tempovla.model.vla.pretrained_io import load_vlm_parts
@@ -203,9 +204,31 @@ class VLAModel(ChunkPolicy):
             parts.append(state.new_ones(state.shape[0], width) if dims is None else dims.to(state.dtype))
         return torch.cat(parts, dim=1)
 
-    def get_features(self, context: Context) -> Tensor:
-        """Features (B, hidden_dim) of a prepared context: the mean of what the action head looks at."""
-        return self.action_head.pooled(*self.encode(context))
+    def get_features(
+        self, images: Tensor | Context, text: str | Sequence[str] | Tensor | None = None, state: Tensor | None = None
+    ) -> Tensor:
+        """Features (B, hidden_dim): the mean of what the action head looks at.
+
+        Args:
+            images: (B, 3, H, W) of one camera or (B, V, 3, H, W) of V, uint8 [0, 255] or float [0, 1], of any H and W;
+                or a prepared context, which holds text and state as well.
+            text: one instruction for all rows or one for each, read by `vlm.language.tokenizer`; or their token ids
+                (B, L) int64, -1 where a shorter one has ended.
+            state: (B, robot_state_dim) normalised, where the policy reads it.
+
+        Raises:
+            ValueError: if text or state is missing, or does not fit.
+        """
+        if isinstance(images, Context):
+            return self.action_head.pooled(*self.encode(images))
+        pictures = images[:, None] if images.dim() == 4 else images
+        if (state is None) != (self.robot_state is None):
+            has = "reads the robot's state; give" if state is None else "reads no state; leave out"
+            raise ValueError(f"get_features: this policy {has} state")
+        if state is not None:
+            state = self._with_dims(state, {})
+        ids = instruction_ids(text, len(pictures), self.config.max_instruction_tokens, self.vlm.language)
+        return self.action_head.pooled(*self.read(pictures, ids, ids >= 0, state))
 
     def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
         """Loss terms of the action head and, with `cloning_weight`, `behavior_cloning`."""

@@ -20,6 +20,7 @@ from tempovla.model.vlm.pretrained import (
     fresh_model,
     let_layers_recompute,
     load_model,
+    load_tokenizer,
     read_config,
     recompute_layers,
     torch_dtype,
@@ -95,6 +96,7 @@ class LLMBackbone(nn.Module):
         decoder: the transformers model, without head; what LoRA adapts.
         resolved_config: the config with all that was read from the model filled in; an `LLMBackbone` built from it has
             the same weights by name and reads nothing.
+        tokenizer: the tokenizer that goes with the model, read when it is first asked for.
 
     Raises:
         ValueError: if the model does not load, is no causal language model or has no such layer.
@@ -112,6 +114,7 @@ class LLMBackbone(nn.Module):
         self._takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
         _keep_layers(self.decoder, config.layer, name)
         self._recompute, self._in_training = False, True
+        self._tokenizer: Any = None
         self.decoder.train(not config.freeze)
         if config.freeze:
             self.requires_grad_(False)
@@ -120,6 +123,28 @@ class LLMBackbone(nn.Module):
     def resolved_config(self) -> LLMBackboneConfig:
         """The config with architecture and dtype filled in."""
         return self.config
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer of `model_name`, or what was put in its place.
+
+        Anything with `encode(text)`, which returns a list of ids, may be put there, such as
+        `tempovla.transform.tokenize.WordTokenizer` for a model that was trained from scratch.
+
+        Raises:
+            ValueError: if `model_name` has no tokenizer.
+        """
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(LANGUAGE_MODELS.get(self.config.model_name, self.config.model_name))
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __dir__(self) -> list[str]:
+        """All names but `tokenizer`: when torch traces a module, it reads every attribute that is listed here."""
+        return [name for name in super().__dir__() if name != "tokenizer"]
 
     def train(self, mode: bool = True) -> LLMBackbone:
         """A frozen model stays in evaluation mode."""

@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from tempovla.timeline.model_folder import check_config, excessive_size, first_reason, one_line_errors, safetensors_of
+from tempovla.timeline.model_folder import (
+    check_config,
+    check_tokenizer,
+    excessive_size,
+    first_reason,
+    one_line_errors,
+    safetensors_of,
+)
 from tempovla.timeline.tensors import check_learned
 
 C = TypeVar("C", bound=Any)
@@ -136,6 +143,20 @@ def load_model(
         raise ValueError(f"{purpose} {name_or_path!r} lacks weights such as {missing[0]!r}; give a whole checkpoint")
     check_learned({name: value for name, value in model.named_parameters() if name not in missing}, name_or_path)
     return model
+
+
+def load_tokenizer(name_or_path: str) -> Any:
+    """The transformers tokenizer of a model.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    from transformers import AutoTokenizer
+
+    if Path(name_or_path).is_dir():
+        check_tokenizer(Path(name_or_path), "set the model's tokenizer")
+    with one_line_errors(name_or_path, "tokenizer"), _no_loading_report():
+        return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
 
 
 def local_folder(name_or_path: str, purpose: str) -> Path:

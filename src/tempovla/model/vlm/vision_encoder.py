@@ -115,7 +115,8 @@ class VisionEncoder(nn.Module):
 
     Args:
         config: what it is, or the name of the model.
-        fields: of the config, such as `freeze`, instead or beside.
+        output_dim, freeze: of the config, if given.
+        fields: further fields of the config, instead or beside.
 
     Attributes:
         num_tokens: tokens a picture.
@@ -127,8 +128,16 @@ class VisionEncoder(nn.Module):
         ValueError: if the model does not load or does not fit the config.
     """
 
-    def __init__(self, config: VisionEncoderConfig | str | None = None, **fields: Any) -> None:
+    def __init__(
+        self,
+        config: VisionEncoderConfig | str | None = None,
+        output_dim: int | None = None,
+        freeze: bool | None = None,
+        **fields: Any,
+    ) -> None:
         super().__init__()
+        given = {"output_dim": output_dim, "freeze": freeze}
+        fields |= {name: value for name, value in given.items() if value is not None}
         config = as_config(VisionEncoderConfig, config, fields)
         self.encoder: Any
         if config.model_name in ENCODER_REGISTRY:

@@ -116,7 +116,10 @@ def test_the_guides_shapes_with_one_step():
     model = GaussianMLPActionHead(8, 3)
     mean, log_std = model(FEATURES)
     assert mean.shape == log_std.shape == (6, 3)
-    assert model.sample(FEATURES).shape == (6, 1, 3)
+    assert model.sample(FEATURES).shape == (6, 3)
+    drawn = model.sample(FEATURES, torch.arange(6))
+    assert torch.equal(drawn, model.sample_with(FEATURES, model.random_numbers(torch.arange(6)))[:, 0])
+    assert torch.equal(model.log_prob(FEATURES, drawn), model.log_prob(FEATURES, drawn[:, None]))
 
 
 def test_what_does_not_fit_is_refused():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.unit.model.action_head.heads import ACTION, ATTEND_TO_TOKENS, CASES, FEATURES, HORIZON, build, random
 
+from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY, build_action_head
 from tempovla.objective import Objective
 
 SEEDS = torch.tensor([3, 1, 4, 15])
@@ -23,6 +24,21 @@ def test_a_chunk_of_float32_actions_a_row(case, shape):
     assert chunk.shape == (4, HORIZON, ACTION)
     assert chunk.dtype == torch.float32
     assert chunk.isfinite().all()
+
+
+@every_head
+def test_a_call_returns_the_chunk_that_is_sampled(case):
+    head, features = build(case), random(4, 6, FEATURES)
+    feature_valid = torch.tensor([True, True, True, True, False, False]).expand(4, 6)
+    torch.manual_seed(5)
+    chunk = head(features, feature_valid)
+    torch.manual_seed(5)
+    assert torch.equal(chunk, head.sample(features, feature_valid=feature_valid))
+
+
+@pytest.mark.parametrize("name", ACTION_HEAD_REGISTRY)
+def test_a_call_of_a_head_with_a_chunk_of_one_step_returns_that_step(name):
+    assert build_action_head(name, FEATURES, ACTION, 1)(random(4, FEATURES)).shape == (4, ACTION)
 
 
 def loss_and_gradients(case, actions, valid, features, **options):

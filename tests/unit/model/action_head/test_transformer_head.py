@@ -31,7 +31,7 @@ def test_sampling_with_the_cache_equals_running_all_tokens_again_for_each(option
     normal = row_normal(seeds, (head.num_tokens, 3))
     actions = torch.zeros(4, 5, 3)
     for index in range(head.num_tokens):
-        hidden = head(tokens, actions, feature_valid)[:, index : index + 1]
+        hidden = head.teacher_forced(tokens, actions, feature_valid)[:, index : index + 1]
         token = head.tokens.draw(hidden, uniform[:, index : index + 1], normal[:, index : index + 1])
         drawn = head.tokens.encode(actions)
         drawn[:, index] = token[:, 0]
@@ -43,12 +43,12 @@ def test_sampling_with_the_cache_equals_running_all_tokens_again_for_each(option
 @every_kind
 def test_no_token_sees_itself_or_a_later_one(options):
     head, actions = build(**options), 0.5 * random(2, 5, 3)
-    base = head(random(2, 8), actions)
+    base = head.teacher_forced(random(2, 8), actions)
     per_step = head.num_tokens // 5
     for step in range(5):
         changed = actions.clone()
         changed[:, step] = -changed[:, step] + 0.2
-        difference = (head(random(2, 8), changed) - base).abs().amax(dim=(0, 2))
+        difference = (head.teacher_forced(random(2, 8), changed) - base).abs().amax(dim=(0, 2))
         assert (difference[: step * per_step + 1] == 0).all()
         assert (difference[(step + 1) * per_step :] > 0).all()
 

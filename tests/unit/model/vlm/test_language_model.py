@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.chats import save_chat_tokenizer
 from tests.rounding import tolerance
 from tests.tiny_models import LANGUAGE_KINDS, language_architecture, language_model, save_language
 
 from tempovla.model.vlm.language_model import LANGUAGE_MODELS, LLMBackbone, LLMBackboneConfig
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.transform.tokenize import TransformersTokenizer, WordTokenizer
 
 
 def backbone(folder: str, **changes: Any) -> LLMBackbone:
@@ -43,6 +45,24 @@ def test_hidden_states_are_those_of_the_plain_call(tmp_path, kind, attention):
     assert output.valid.all()
     assert model.vocab_size == 60
     torch.testing.assert_close(output.hidden, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_tokenizer_is_read_from_the_models_folder_when_it_is_asked_for(tmp_path):
+    folder = save_language(tmp_path)
+    save_chat_tokenizer(tmp_path)
+    model = backbone(folder)
+    assert model.tokenizer.encode("put the can") == TransformersTokenizer(folder).encode("put the can")
+    assert model.tokenizer is model.tokenizer
+
+
+def test_a_model_without_a_tokenizer_says_so_and_takes_another(tmp_path):
+    model = backbone(save_language(tmp_path))
+    assert all(hasattr(model, name) for name in dir(model))  # so torch traces a module
+    with pytest.raises(ValueError, match=r"holds no tokenizer .* or set the model's tokenizer"):
+        _ = model.tokenizer
+    model.tokenizer = WordTokenizer(60)
+    assert model.tokenizer.encode("put") == WordTokenizer(60).encode("put")
+    assert "tokenizer" not in " ".join(model.state_dict())
 
 
 @pytest.mark.parametrize("kind", LANGUAGE_KINDS)

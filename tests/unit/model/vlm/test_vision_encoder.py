@@ -46,6 +46,12 @@ def test_tokens_are_those_of_transformers_on_its_own_image_processors_pictures(t
     torch.testing.assert_close(tokens, expected, rtol=0, atol=1e-5)
 
 
+def test_width_and_freezing_may_follow_the_name(tmp_path):
+    encoder = VisionEncoder(save_vision(tmp_path), 12, False)
+    assert encoder(pictures(2, 3, 24, 24)).shape == (2, 9, 12)
+    assert (encoder.config.output_dim, encoder.config.freeze) == (12, False)
+
+
 @pytest.mark.parametrize(("kind", "policy"), [("siglip", "stretch"), ("clip", "crop")])
 def test_pictures_of_another_shape_give_nearly_the_same_tokens_as_by_the_image_processor(tmp_path, kind, policy):
     folder = save_vision(tmp_path, kind)

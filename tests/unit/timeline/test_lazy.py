@@ -1,0 +1,41 @@
+"""Packages that load their modules when a name of them is asked for."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import tempovla
+
+LAZY = [
+    info.name
+    for info in pkgutil.walk_packages(tempovla.__path__, "tempovla.")
+    if info.ispkg and hasattr(import_module(info.name), "_MODULES")
+]
+
+
+def test_lazy_packages_are_found():
+    assert {"tempovla.model", "tempovla.model.vla", "tempovla.timeline"} <= set(LAZY)
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_dir_lists_every_name_and_what_the_package_has_anyway(name):
+    package = import_module(name)
+    assert {*package.__all__, "__all__", "__name__"} <= set(dir(package))
+    for offered in package.__all__:
+        assert getattr(package, offered) is not None
+
+
+def test_dir_loads_nothing():
+    script = "import sys, tempovla.model; print('VLAModel' in dir(tempovla.model), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
+def test_a_name_that_is_not_offered_is_no_attribute():
+    with pytest.raises(AttributeError, match=r"module 'tempovla\.model' has no attribute 'VLAModell'"):
+        _ = tempovla.model.VLAModell
