@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tempovla import __version__
 from tempovla.cli.config_files import config_files, config_to_blame
+from tempovla.storage.extras import install_command
 from tempovla.storage.json_files import read_text, to_json_text
 from tempovla.train.interrupt import TrainingInterrupted
 
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or error.name not in EXTRA_OF_MODULE:
             raise
         extra = EXTRA_OF_MODULE[error.name]
-        return complain(f"{error.name} is not installed; install it with `pip install 'tempovla[{extra}]'`", 2)
+        return complain(f"{error.name} is not installed; install it with `{install_command(extra)}`", 2)
 
 
 def without_plugins(arguments: list[str]) -> list[str]:

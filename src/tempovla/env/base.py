@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 
 from tempovla.env.protocol import Observation, SimulatorConfig, first_camera
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
+if TYPE_CHECKING or find_spec("gymnasium"):
+    from gymnasium import Env
+else:
 
-class TaskEnv(gymnasium.Env, ABC):
+    class Env:
+        """Lets simulators be listed without the extra `sim`; making one raises, as its spaces need gymnasium."""
+
+
+class TaskEnv(Env, ABC):
     """One task of a simulator at a time. Subclasses say how an episode starts, goes on, and is drawn.
 
     With `expert`, which they add, they are a `SimulatorEnv`.

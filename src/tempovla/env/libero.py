@@ -10,11 +10,9 @@ import copy
 import gc
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict
 
 from tempovla.env import libero_suites
 from tempovla.env.base import TaskEnv
@@ -24,6 +22,10 @@ from tempovla.env.libero_simulation import Simulation
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+
+if TYPE_CHECKING:
+    import gymnasium
+    from gymnasium.spaces import Box, Dict
 
 CONTROL_RATE_HZ = 20
 ACTION_DIMS = 7
@@ -89,6 +91,8 @@ class LiberoConfig:
 
     def spaces(self) -> tuple[Dict, Box]:
         """The spaces of each observation and of actions, the same for all tasks."""
+        from gymnasium.spaces import Box, Dict
+
         observations: dict[str, gymnasium.Space] = {STATE_KEY: Box(-np.inf, np.inf, (STATE_DIMS,), np.float32)}
         if self.render:
             image = Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)

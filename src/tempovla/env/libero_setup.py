@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.env.rendering import RenderingUnavailableError, select_backend
+from tempovla.storage.extras import install_command
 from tempovla.storage.whole import write_text
 
 ASSETS_VARIABLE = "TEMPOVLA_LIBERO_ASSETS"
-INSTALL_COMMAND = (
-    "pip install 'tempovla[libero]' && pip install --no-deps hf-libero==0.1.4 robosuite==1.4.0 bddl==1.0.1"
-)
+INSTALL_COMMAND = "pip install --no-deps hf-libero==0.1.4 robosuite==1.4.0 bddl==1.0.1"
+"""Follows the command that installs the extra `libero`."""
 DOWNLOAD_COMMAND = "hf download lerobot/libero-assets --repo-type dataset --local-dir ~/.cache/libero/assets"
 
 _PACKAGES = (
@@ -31,6 +31,10 @@ _PACKAGES = (
     *("easydict", "termcolor", "matplotlib", "future", "cloudpickle", "networkx"),
 )
 _CONFIG_VARIABLE = "LIBERO_CONFIG_PATH"
+
+
+def _install_all() -> str:
+    return f"{install_command('libero')} && {INSTALL_COMMAND}"
 
 
 class LiberoUnavailableError(ValueError):
@@ -46,11 +50,11 @@ def package_root() -> Path:
     """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise LiberoUnavailableError(f"LIBERO needs {', '.join(missing)}, not installed here; {INSTALL_COMMAND}")
+        raise LiberoUnavailableError(f"LIBERO needs {', '.join(missing)}, not installed here; {_install_all()}")
     spec = importlib.util.find_spec("libero")
     root = Path(next(iter(spec.submodule_search_locations or ())), "libero") if spec else Path()
     if not (root / "bddl_files").is_dir():
-        raise LiberoUnavailableError(f"the installed package libero has no {root / 'bddl_files'}; {INSTALL_COMMAND}")
+        raise LiberoUnavailableError(f"the installed package libero has no {root / 'bddl_files'}; {_install_all()}")
     return root
 
 

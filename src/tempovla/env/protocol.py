@@ -1,14 +1,16 @@
 """What collecting, evaluating and recording ask of any simulator; Meta-World and LIBERO are two that answer.
 
-Nothing here imports torch: simulator workers load this module.
+Nothing here imports torch, as simulator workers load this module, nor gymnasium, which a core installation lacks.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from gymnasium.spaces import Box, Dict
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Dict
 
 Observation = dict[str, np.ndarray]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict
 
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+
+if TYPE_CHECKING:
+    import gymnasium
+    from gymnasium.spaces import Box, Dict
 
 CONTROL_RATE_HZ = 80
 ACTION_DIMS = 4
@@ -55,6 +57,8 @@ class TabletopConfig:
 
     def spaces(self) -> tuple[Dict, Box]:
         """The spaces of each observation and of actions, the same for all tasks."""
+        from gymnasium.spaces import Box, Dict
+
         state = Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))
         observations: dict[str, gymnasium.Space] = {STATE_KEY: state}
         if self.render:

@@ -16,6 +16,8 @@ from typing import Any
 
 _CHILD_COMMAND = "from tempovla.env.worker import serve; serve({connection})"
 _END_TIMEOUT_S = 5.0
+PASSED_ON = (ValueError, ModuleNotFoundError)
+"""Errors that a worker survives and that its parent raises instead."""
 
 
 class WorkerDiedError(ChildProcessError):
@@ -79,13 +81,14 @@ class Worker:
 
         Raises:
             ValueError: what the object raised about its arguments.
+            ModuleNotFoundError: if the process lacks a package.
             WorkerDiedError: if the process is gone; its own words are on stderr.
         """
         try:
             answer = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
             raise self._died() from error
-        if isinstance(answer, ValueError):
+        if isinstance(answer, PASSED_ON):
             raise answer
         return answer
 
@@ -149,10 +152,10 @@ def serve(file_descriptor: int) -> None:
         function = request if target is None else getattr(target, request)
         try:
             answer = function(*args)
-        except ValueError as error:  # about the arguments, so the caller's; anything else ends this process
+        except PASSED_ON as error:  # the caller's to handle; anything else ends this process
             answer = error
         try:
-            if target is None and not isinstance(answer, ValueError):
+            if target is None and not isinstance(answer, PASSED_ON):
                 target, answer = answer, None
             connection.send(answer)
         except BrokenPipeError:

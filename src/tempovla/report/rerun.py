@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.storage.extras import install_command
 from tempovla.storage.whole import write_bytes
 
 APPLICATION = "tempovla"
@@ -70,9 +71,7 @@ def _load_rerun(name: str = "rerun") -> ModuleType:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f"rerun recordings need {error.name!r}; install it with: pip install 'tempovla[viz]'"
-        ) from None
+        raise ValueError(f"rerun recordings need {error.name!r}; install it with: {install_command('viz')}") from None
 
 
 def _layout(episode: Episode, instruction: str | None) -> Any:

@@ -9,7 +9,6 @@ from tempovla.control.controller import Actor
 from tempovla.control.execution import check_temporal_ensemble
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
-from tempovla.env.vector import ShardedVectorEnv
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
 
@@ -82,6 +81,8 @@ def run_specs(
     on_end: Callable[[EpisodeResult], EpisodeResult] = lambda result: result,
 ) -> list[EpisodeResult]:
     """Run episodes in environments made for them; see `RolloutRunner.run`."""
+    from tempovla.env.vector import ShardedVectorEnv  # needs the extra `sim`, as nothing else here does
+
     env_config = replace(env_config, task=specs[0].task, max_steps=config.max_steps or env_config.max_steps)
     env = ShardedVectorEnv(env_config, min(config.num_envs, len(specs)), config.workers)
     try:

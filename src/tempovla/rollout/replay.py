@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from tempovla.env.protocol import SimulatorConfig
-from tempovla.env.vector import ShardedVectorEnv
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline.keys import ACTION_KEY
 
@@ -26,6 +25,8 @@ def replay(results: Sequence[EpisodeResult], env_config: SimulatorConfig, worker
 
 
 def _replay_together(results: Sequence[EpisodeResult], env_config: SimulatorConfig) -> Iterator[EpisodeResult]:
+    from tempovla.env.vector import ShardedVectorEnv  # needs the extra `sim`, as nothing else here does
+
     specs = [result.spec for result in results]
     actions = [result.actions for result in results if result.actions is not None]
     assert len(actions) == len(results), "actions were not kept"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,10 +19,12 @@ from tempovla.control.execution import (
     chunk_length,
     chunk_player,
 )
-from tempovla.env.vector import ChunkResult, ShardedVectorEnv
 from tempovla.model.action_head.action_chunker import ChunkPlayer
 from tempovla.rollout.schedule import Schedule
 from tempovla.timeline.keys import ACTION_KEY
+
+if TYPE_CHECKING:
+    from tempovla.env.vector import ChunkResult, ShardedVectorEnv
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests import recordings
+from tests.tiny import statevla_arguments
 
 from tempovla.cli.main import main
 
@@ -75,28 +76,4 @@ def dataset(tmp_path) -> Path:
 @pytest.fixture
 def small_statevla(dataset) -> list[str]:
     """Arguments of `train statevla` that train on them within a second."""
-    settings = {
-        "data.data_directory": dataset,
-        "data.validation_batches": 1,
-        "transform.shift_px": 0,
-        "model.cameras": f"[{recordings.FRONT}]",
-        "model.image_size": 16,
-        "model.embed_dim": 16,
-        "model.lang_emb_dim": 16,
-        "model.robot_state_dim": 3,
-        "model.encoder_type": "transformer",
-        "model.encoder_depth": 1,
-        "model.num_heads": 2,
-        "model.state_dim": 16,
-        "model.action_dim": 2,
-        "model.has_gripper": "false",
-        "model.action_seq_len": 4,
-        "model.policy_type": "transformer",
-        "model.policy_layers": 1,
-        "model.policy_embed_dim": 16,
-        "training.batch_size": 4,
-        "training.train_steps": 4,
-        "training.save_interval": 0,
-        "training.phase1.temporal_predictor_hidden_dim": 16,
-    }
-    return [str(word) for key, value in settings.items() for word in (f"--{key}", value)]
+    return statevla_arguments(dataset)

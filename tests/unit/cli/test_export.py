@@ -8,6 +8,8 @@ import sys
 import pytest
 from tests.unit.export.bundles import save
 
+from tempovla.storage.extras import install_command
+
 
 @pytest.fixture
 def checkpoint(tmp_path):
@@ -54,5 +56,5 @@ def test_without_the_extra_it_says_how_to_install_it(tmp_path, fails, checkpoint
             pytest.importorskip(name)
     monkeypatch.setitem(sys.modules, missing, None)
     said = fails("export", "--checkpoint", checkpoint, "--out", tmp_path / "policy.onnx")
-    assert said == f"{missing} is not installed; install it with `pip install 'tempovla[export]'`"
+    assert said == f"{missing} is not installed; install it with `{install_command('export')}`"
     assert not (tmp_path / "policy.onnx").exists()

@@ -13,6 +13,7 @@ import pytest
 
 from tempovla.cli import main as cli
 from tempovla.recipe.demo import Demo
+from tempovla.storage.extras import install_command
 from tempovla.train.finite import DivergedError
 from tempovla.train.interrupt import TrainingInterrupted
 
@@ -118,7 +119,7 @@ def test_a_missing_extra_is_named(monkeypatch, fails):
         raise ModuleNotFoundError("No module named 'metaworld'", name="metaworld")
 
     monkeypatch.setattr(cli, "run_command", lacking)
-    assert fails("demo") == "metaworld is not installed; install it with `pip install 'tempovla[sim]'`"
+    assert fails("demo") == f"metaworld is not installed; install it with `{install_command('sim')}`"
 
 
 def test_an_error_of_many_lines_is_told_on_one(monkeypatch, fails):

@@ -78,7 +78,7 @@ def test_without_any_opengl_library_there_is_simulation_without_pictures(tmp_pat
 def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("bddl", "cv2") else found(name))
-    with pytest.raises(LiberoUnavailableError, match=r"needs bddl, cv2, .*pip install 'tempovla\[libero\]' && "):
+    with pytest.raises(LiberoUnavailableError, match=r"needs bddl, cv2, .*pip install -e .*\[libero\]'? && "):
         libero_setup.package_root.__wrapped__()
 
 

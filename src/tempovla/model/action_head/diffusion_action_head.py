@@ -18,6 +18,7 @@ from tempovla.model.action_head.base import (
 )
 from tempovla.model.action_head.decoder import TransformerDenoiser
 from tempovla.model.action_head.unet import ConditionalUnet1d
+from tempovla.storage.extras import install_command
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_integers, row_normal, row_seeds
 
@@ -187,6 +188,6 @@ def _schedulers() -> Any:
         import diffusers
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"the diffusion head needs {error.name!r}; install it with: pip install 'tempovla[diffusion]'"
+            f"the diffusion head needs {error.name!r}; install it with: {install_command('diffusion')}"
         ) from None
     return diffusers

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tempovla.model.temporal.episode import Episode
 from tempovla.model.temporal.step_search import best_steps, compare
+from tempovla.storage.extras import install_command
 
 Array = NDArray[np.float32]
 
@@ -38,7 +39,7 @@ def faiss_module() -> Any:
         import faiss
     except ImportError:
         raise ValueError(
-            "index='faiss' needs 'faiss'; install it with: pip install 'tempovla[faiss]', or choose index='exact'"
+            f"index='faiss' needs 'faiss'; install it with: {install_command('faiss')}, or choose index='exact'"
         ) from None
     return faiss
 

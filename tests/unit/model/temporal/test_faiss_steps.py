@@ -17,7 +17,7 @@ LENGTH, WIDTH = 60, 24
 @pytest.fixture
 def early(monkeypatch):
     """Fit an index to few steps, that a test need not record thousands."""
-    pytest.importorskip("faiss", reason="faiss-cpu is not installed: pip install 'tempovla[faiss]'")
+    pytest.importorskip("faiss", reason="faiss-cpu is not installed: pip install -e '.[faiss]'")
     monkeypatch.setattr(faiss_steps, "MIN_STEPS", 300)
 
 
@@ -111,7 +111,7 @@ def test_readers_go_on_while_another_thread_writes(early):
 
 def test_without_faiss_one_line_tells_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ValueError, match=r"needs 'faiss'; install it with: pip install 'tempovla\[faiss\]', or"):
+    with pytest.raises(ValueError, match=r"needs 'faiss'; install it with: pip install .*\[faiss\].*, or"):
         EpisodicMemory(6, 2, index="faiss")
 
 

@@ -1,0 +1,104 @@
+"""A wheel that is installed with its core dependencies alone trains and evaluates, and names what an extra adds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from tests import recordings
+from tests.core_installation import build_wheel, install, make_environment
+from tests.tiny import statevla_arguments
+
+pytestmark = pytest.mark.slow
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import tempovla
+from tempovla.cli.main import COMMANDS, main
+for info in pkgutil.walk_packages(tempovla.__path__, "tempovla."):
+    if not info.name.endswith("__main__"):
+        try:
+            importlib.import_module(info.name)
+        except ModuleNotFoundError as error:
+            print("missing:", info.name, error.name, file=sys.stderr)
+for name in COMMANDS:
+    try:
+        code = main([*name.split(), "--help"])
+    except SystemExit as end:
+        code = end.code
+    assert not code, name
+"""
+RUN_ALL = """
+import json, sys
+from tempovla.cli.main import main
+for line in json.loads(sys.stdin.read()):
+    print(f"\\ncode: {main(line.split())}")
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory) -> Path:
+    """Of an environment with the wheel and its core dependencies."""
+    python = make_environment(tmp_path_factory.mktemp("environment"))
+    install(python, wheel)
+    return python
+
+
+def run(python: Path, script: str, folder: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a script in a folder, without what this process tells Python to find."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    command = [str(python), "-c", script]
+    return subprocess.run(command, cwd=folder, env=environment, input=given, capture_output=True, text=True)
+
+
+def test_the_wheel_holds_what_the_package_reads_beside_its_modules(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {"tempovla/py.typed", "tempovla/report/style.css", "tempovla/report/play.js"}
+    assert expected <= names
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_all_modules_but_one_can_be_imported_and_every_command_shows_its_help(python, tmp_path):
+    done = run(python, IMPORT_ALL, tmp_path)
+    assert done.returncode == 0, done.stderr
+    missing = [line for line in done.stderr.splitlines() if line.startswith("missing:")]
+    assert missing == ["missing: tempovla.env.vector gymnasium"]
+    assert done.stdout.count("usage: tempovla ") > 20
+
+
+def test_it_trains_and_evaluates_and_names_what_needs_an_extra_in_one_line(python, tmp_path):
+    recordings.record(tmp_path / "dataset")
+    checkpoint = "run/phase2_flow_matching/checkpoint_latest"
+    training = [*statevla_arguments(Path("dataset")), "--training.train_steps", "2"]
+    simulator = "metaworld==3.1.1 mujoco==3.3.0 'gymnasium>=1.1'"
+    onnx = "'onnx>=1.18' 'onnxscript>=0.5' 'onnxruntime>=1.22'"
+    commands = {
+        "data inspect dataset": None,
+        "data sample dataset --episode 0 --frame 3 --window action=0:2 --out sample.npz": None,
+        "data stats dataset": None,
+        f"train statevla --out run {' '.join(training)}": None,
+        f"eval offline --checkpoint {checkpoint} --data dataset": None,
+        f"diagnose memory --checkpoint {checkpoint} --dataset dataset": None,
+        f"export --checkpoint {checkpoint} --format torchscript --out policy.pt": None,
+        f"export --checkpoint {checkpoint} --out policy.onnx": f"onnx {onnx}",
+        "collect metaworld --tasks reach-v3 --episodes 1 --out recorded": f"gymnasium {simulator}",
+        f"eval metaworld --checkpoint {checkpoint} --tasks reach-v3 --episodes 1": f"gymnasium {simulator}",
+    }
+    done = run(python, RUN_ALL, tmp_path, json.dumps(list(commands)))
+    assert done.returncode == 0, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith(("tempovla: error: ", "Traceback"))]
+    assert errors == [
+        f"tempovla: error: {missing[0]} is not installed; install it with `pip install {missing[2]}`"
+        for missing in (need.partition(" ") for need in commands.values() if need)
+    ]
+    codes = [int(line.removeprefix("code: ")) for line in done.stdout.splitlines() if line.startswith("code: ")]
+    assert codes == [2 if need else 0 for need in commands.values()]
