@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, ge
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_seeds
 
@@ -147,6 +148,7 @@ class ActionHeadBase(nn.Module):
                 f"{type(self).__name__}: features {tuple(features.shape)} must be (B, {self.input_dim}) or "
                 f"(B, tokens, {self.input_dim}); build the head with their size as input_dim"
             )
+        features = in_dtype_of(self, features)
         tokens = features if features.dim() == 3 else features[:, None]
         if feature_valid is not None and feature_valid.shape != tokens.shape[:2]:
             raise ValueError(

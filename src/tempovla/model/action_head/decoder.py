@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.embedding import sinusoidal_embedding
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.transformer import attend
@@ -160,7 +161,8 @@ class TransformerDenoiser(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, condition: Memory) -> Tensor:
         """(B, H, A) from actions (B, H, A) and time (B,) in [0, 1]."""
-        steps = self.action_in(x) + self.time(sinusoidal_embedding(time, self.hidden_dim))[:, None]
+        embedded = in_dtype_of(self, sinusoidal_embedding(time, self.hidden_dim))
+        steps = self.action_in(in_dtype_of(self, x)) + self.time(embedded)[:, None]
         return self.action_out(self.decoder(steps, condition))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.embedding import sinusoidal_embedding
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -59,8 +60,9 @@ class FlowMatchingPolicy(nn.Module):
 
     def velocity(self, x: Tensor, flow_time: Tensor, z: Tensor) -> Tensor:
         """Velocity (B, H, A) at x (B, H, A), flow time (B,) and state (B, state_dim)."""
-        time = self.flow_time(sinusoidal_embedding(flow_time, self.embed_dim))
-        tokens = torch.cat([torch.stack([time, self.state(z)], dim=1), self.action_in(x)], dim=1)
+        time, z, x = (in_dtype_of(self, value) for value in (sinusoidal_embedding(flow_time, self.embed_dim), z, x))
+        head = torch.stack([self.flow_time(time), self.state(z)], dim=1)
+        tokens = torch.cat([head, self.action_in(x)], dim=1)
         return self.velocity_out(self.backbone(tokens)[:, 2:])
 
     def training_pair(self, action: Tensor, noise: Tensor, flow_time: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.mlp import mlp
 
 
@@ -16,7 +17,7 @@ class GripperClassifier(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits (B, H) from z (B, state_dim)."""
-        return self.mlp(z)
+        return self.mlp(in_dtype_of(self, z))
 
 
 def gripper_target(action: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from tempovla.model.action_head.action_tokens import BinTokens, MixtureTokens
 from tempovla.model.action_head.base import DrawingActionHead, Generator, check_positive, check_sizes
 from tempovla.model.action_head.decoder import Decoder, KeyValue, Memory
 from tempovla.model.action_head.mixture import MAX_LOG_STD
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.timeline import LossTerm
 from tempovla.timeline.noise import row_normal, row_seeds, row_uniform
 
@@ -125,7 +126,7 @@ class TransformerActionHead(DrawingActionHead):
             now = slice(index, index + 1)
             draw = self.tokens.draw(hidden, uniform[:, now], normal[:, now])
             drawn.append(draw if own is None else self.tokens.without_padding(draw, own, index))
-            token = self.tokens.embed(drawn[-1])
+            token = self.tokens.embed(in_dtype_of(self, drawn[-1]))
         return self.tokens.decode(torch.cat(drawn, dim=1))
 
     def _disturbed(self, clean: Tensor, valid: Tensor, generator: Generator) -> Tensor:
@@ -137,6 +138,6 @@ class TransformerActionHead(DrawingActionHead):
         return torch.where(valid, clean + noise, 0.0)
 
     def _outputs(self, tokens: Tensor, memory: Memory) -> Tensor:
-        embedded = self.tokens.embed(tokens[:, :-1])
+        embedded = self.tokens.embed(in_dtype_of(self, tokens[:, :-1]))
         start = self.start.to(embedded.dtype).expand(tokens.shape[0], 1, -1)
         return self.decoder(torch.cat([start, embedded], dim=1), memory)

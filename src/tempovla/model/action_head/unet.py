@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tempovla.model.action_head.base import mean_token
 from tempovla.model.action_head.decoder import zero_linear
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.embedding import sinusoidal_embedding
 from tempovla.model.layers.mlp import mlp
 
@@ -78,8 +79,9 @@ class ConditionalUnet1d(nn.Module):
     def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:
         """(B, H, A) from actions (B, H, A) and time (B,) in [0, 1]."""
         steps = x.shape[1]
-        condition = torch.cat([self.time(sinusoidal_embedding(time, self.hidden_dim)), condition], dim=1)
-        hidden = F.pad(x.mT, (0, -steps % self.multiple))
+        embedded = in_dtype_of(self, sinusoidal_embedding(time, self.hidden_dim))
+        condition = torch.cat([self.time(embedded), condition], dim=1)
+        hidden = F.pad(in_dtype_of(self, x).mT, (0, -steps % self.multiple))
         skipped = []
         for level, shrink in zip(self.down, self.shrink, strict=False):  # the lowest level has nothing below it
             skipped.append(level(hidden, condition))

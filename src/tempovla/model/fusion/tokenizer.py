@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.vlm.image_tokenizer import build_image_tokenizer
 
@@ -56,5 +57,6 @@ class MultiModalTokenizer(nn.Module):
         tokens = self.image(torch.cat(seen if same else list(images)))
         pictures = tokens.unflatten(0, (len(images), -1)).expand(-1, batch, -1, -1)
         pictures = (pictures + self.camera[:, None, None]).transpose(0, 1).flatten(1, 2)
+        language, robot_state = in_dtype_of(self.language, language), in_dtype_of(self.robot_state, robot_state)
         head = torch.stack([self.language(language), self.robot_state(robot_state)], dim=1)
         return torch.cat([head, pictures, self.cls.to(pictures.dtype).expand(batch, 1, -1)], dim=1)

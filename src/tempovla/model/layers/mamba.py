@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.layers.causal_conv import causal_conv
+from tempovla.model.layers.dtype import in_dtype_of, sums_dtype
 from tempovla.model.layers.mixer_state import (
     MixerState,
     check_config,
@@ -103,7 +104,7 @@ class MambaMixer(nn.Module):
         config = self.config
         return MixerState(
             conv=self.A_log.new_zeros(batch, config.d_conv - 1, config.d_inner),
-            ssm=self.A_log.new_zeros(batch, config.d_state, config.d_inner),
+            ssm=self.A_log.new_zeros(batch, config.d_state, config.d_inner, dtype=sums_dtype(self.A_log.dtype)),
         )
 
     def forward(
@@ -132,7 +133,7 @@ class MambaMixer(nn.Module):
             delta = delta.masked_fill(mask_after(lengths, x.shape[1]).unsqueeze(2), 0.0)
         y, ssm = selective_scan(u, delta, -self.A_log.exp(), B, C, None if state is None else state.ssm)
         y = torch.addcmul(y, self.D, u) * F.silu(gate)
-        return self.out_proj(y), MixerState(conv, ssm)
+        return self.out_proj(in_dtype_of(self.out_proj, y)), MixerState(conv, ssm)
 
     def step(self, x: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         """Mix one step (batch, d_model) into the state."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.layers.causal_conv import causal_conv
+from tempovla.model.layers.dtype import in_dtype_of, sums_dtype
 from tempovla.model.layers.mixer_state import MixerState, check_config, init_step_bias, mask_after
 
 CHUNK_LENGTH = 64
@@ -154,7 +155,9 @@ class Mamba2Mixer(nn.Module):
         config = self.config
         return MixerState(
             conv=self.A_log.new_zeros(batch, config.d_conv - 1, self.conv1d.in_channels),
-            ssm=self.A_log.new_zeros(batch, config.heads, config.d_state, config.head_dim),
+            ssm=self.A_log.new_zeros(
+                batch, config.heads, config.d_state, config.head_dim, dtype=sums_dtype(self.A_log.dtype)
+            ),
         )
 
     def forward(
@@ -174,7 +177,7 @@ class Mamba2Mixer(nn.Module):
             dt = dt.masked_fill(mask_after(lengths, x.shape[1]).unsqueeze(2), 0.0)
         y, ssm = ssd(u, dt, -self.A_log.exp(), B, C, state.ssm)
         y = torch.addcmul(y, self.D.unsqueeze(1), u).flatten(-2)
-        return self.out_proj(self.norm(y * F.silu(gate))), MixerState(conv, ssm)
+        return self.out_proj(self.norm(in_dtype_of(self.norm, y * F.silu(gate)))), MixerState(conv, ssm)
 
     def step(self, x: Tensor, state: MixerState) -> tuple[Tensor, MixerState]:
         """Mix one step (batch, d_model) into the state."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tempovla.model.layers.dtype import sums_dtype
 from tempovla.model.temporal.episodic_memory import EpisodicMemory
 from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows, zero_rows
 from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
@@ -191,4 +192,5 @@ def free_least_used(usage: Tensor, free: Tensor) -> Tensor:
 
 def _unit(x: Tensor) -> Tensor:
     """Vectors of length 1; zeros stay zeros, with a finite gradient."""
-    return x / (x.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()
+    full = x.to(sums_dtype(x.dtype))  # float16 has no number as small as the one that is added
+    return (full / (full.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()).to(x.dtype)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import sums_dtype
+
 _PIECE = 64  # steps pooled at once: the scores of a piece are quadratic in its length
 _NOTHING = -1e30  # finite, so that gradients stay numbers
 
@@ -35,11 +37,12 @@ class RunningPool(nn.Module):
         Returns:
             Means up to each step (B, T, D), those after the last valid one like its; `log_weight` after it.
         """
+        dtype, mean = mean.dtype, mean.to(sums_dtype(mean.dtype))
         scores = self.score(hidden).squeeze(2).to(mean.dtype)
         if lengths is not None:
             late = torch.arange(hidden.shape[1], device=hidden.device) >= lengths.unsqueeze(1)
             scores = scores.masked_fill(late, _NOTHING)
-        before = log_weight.masked_fill(~seen, _NOTHING)
+        before = log_weight.to(mean.dtype).masked_fill(~seen, _NOTHING)
         pooled = []
         for part, score in zip(hidden.to(mean.dtype).split(_PIECE, 1), scores.split(_PIECE, 1), strict=True):
             values = torch.cat([mean.unsqueeze(1), part], dim=1)
@@ -49,4 +52,4 @@ class RunningPool(nn.Module):
             pooled.append(row.softmax(dim=2) @ values)
             mean, before = pooled[-1][:, -1], row[:, -1].logsumexp(dim=1)
         started = before > 0.5 * _NOTHING
-        return torch.cat(pooled, dim=1), before.masked_fill(~started, 0.0)
+        return torch.cat(pooled, dim=1).to(dtype), before.masked_fill(~started, 0.0).to(dtype)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.embedding import sinusoidal_embedding
 from tempovla.model.layers.grouped_attention import Rotary, grouped_attend, join_heads, rotate, split_heads
 from tempovla.model.layers.recompute import Recompute
@@ -163,7 +164,7 @@ class ActionExpert(Recompute):
         """
         batch, chunks, steps = x.shape[:3]
         time = sinusoidal_embedding(flow_time.flatten(), self.width, **self.periods)
-        action = self.action_in_proj(x).flatten(1, 2)
+        action = self.action_in_proj(in_dtype_of(self, x)).flatten(1, 2)
         time = time.to(action.dtype).unflatten(0, (batch, chunks)).repeat_interleave(steps, dim=1)
         hidden = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(torch.cat([action, time], dim=2))))
         hidden = hidden.to(self.norm.weight.dtype)  # what is added up layer by layer stays float32 under autocast

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from tempovla.model.action_head.base import clean_chunk, repeat_rows
 from tempovla.model.action_head.flow_matching import Velocity, integrate, velocity_pair
 from tempovla.model.fusion.state_encoder import AllTokensReadout
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
@@ -145,7 +146,8 @@ class SmolVLAWrapper(ChunkPolicy):
             hidden, cache = self.vlm.extend(tokens, torch.cat([there, words], dim=1))
         if self.state_proj is not None:
             state = observed_vector(context.now, STATE_KEY)
-            state = self.state_proj(F.pad(state, (0, self.config.max_state_dim - state.shape[-1])))
+            state = F.pad(state, (0, self.config.max_state_dim - state.shape[-1]))
+            state = self.state_proj(in_dtype_of(self.state_proj, state))
             known = all_observed(context.now, (STATE_KEY,))
             last, cache = self.vlm.extend(state[:, None], known[:, None], cache)
             hidden = torch.cat([hidden, last], dim=1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tempovla.model.action_head.registry import build_action_head
 from tempovla.model.fusion.state_encoder import AllTokensReadout
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
@@ -182,7 +183,8 @@ class VLAModel(ChunkPolicy):
         """
         extra = extra_mask = None
         if self.robot_state is not None:
-            extra = self.robot_state(state)[:, None]
+            assert state is not None, "a policy with robot_state_dim reads the state"
+            extra = self.robot_state(in_dtype_of(self.robot_state, state))[:, None]
             extra_mask = None if state_valid is None else state_valid[:, None]
         tokens, valid = self.vlm(pictures, ids, words, extra, image_mask=image_mask, extra_mask=extra_mask)
         if self.readout is None:

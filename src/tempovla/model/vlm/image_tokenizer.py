@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
+
 if TYPE_CHECKING:
     from tempovla.model.vlm.pretrained_vision import PretrainedImageTokenizer
 
@@ -38,7 +40,7 @@ class PatchImageTokenizer(nn.Module):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
-        return self.projection(pixels).flatten(2).transpose(1, 2) + self.position
+        return self.projection(in_dtype_of(self, pixels)).flatten(2).transpose(1, 2) + self.position
 
 
 class ConvImageTokenizer(nn.Module):
@@ -72,7 +74,7 @@ class ConvImageTokenizer(nn.Module):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = in_dtype_of(self, pixels).contiguous(memory_format=torch.channels_last)
         return self.stem(pixels).flatten(2).transpose(1, 2) + self.position
 
 

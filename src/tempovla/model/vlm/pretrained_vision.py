@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.vlm.preprocess import processor_scale, processor_size, resize_square, unit_pixels
 from tempovla.model.vlm.pretrained import read_image_processor
 from tempovla.model.vlm.pretrained_encoder import TransformersVision, vision_config
@@ -70,7 +71,7 @@ class PretrainedImageTokenizer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens (N, num_tokens, embed_dim)."""
-        return self.projection(self.vision(images))
+        return self.projection(in_dtype_of(self.projection, self.vision(images)))
 
 
 def _check_fingerprint(module: nn.Module, weights: Mapping[str, Any], prefix: str, *rest: Any) -> None:

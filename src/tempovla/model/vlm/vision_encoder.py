@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.vlm.image_tokenizer import ConvImageTokenizer, PatchImageTokenizer
 from tempovla.model.vlm.preprocess import ResizePolicy, processor_scale, processor_size, resize_square, unit_pixels
 from tempovla.model.vlm.pretrained import architecture_of, as_config, read_image_processor
@@ -190,7 +191,8 @@ class VisionEncoder(nn.Module):
         """
         if images.dim() not in (4, 5) or images.shape[-3] != 3:
             raise ValueError(f"images {tuple(images.shape)} are neither (B, 3, H, W) nor (B, V, 3, H, W)")
-        tokens = self.projection(self._encode(self.preprocess(images.flatten(0, -4))))
+        pixels = in_dtype_of(self.encoder, self.preprocess(images.flatten(0, -4)))
+        tokens = self.projection(in_dtype_of(self.projection, self._encode(pixels)))
         return tokens if images.dim() == 4 else tokens.unflatten(0, images.shape[:2])
 
     def preprocess(self, images: Tensor) -> Tensor:

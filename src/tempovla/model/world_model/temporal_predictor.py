@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.mlp import mlp
 
 
@@ -23,6 +24,7 @@ class TemporalPredictor(nn.Module):
 
     def forward(self, z: Tensor, action: Tensor) -> Tensor:
         """(B, state_dim) from z (B, state_dim) and the flattened actions (B, action_dim)."""
+        z, action = in_dtype_of(self, z), in_dtype_of(self, action)
         joined = torch.cat([self.state_projection(z), self.action_projection(action)], dim=-1)
         return z + self.delta(joined)
 
@@ -36,4 +38,4 @@ class InverseDynamics(nn.Module):
 
     def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
         """Flattened actions (B, action_dim) from two states (B, state_dim)."""
-        return self.mlp(torch.cat([z, z_next], dim=-1))
+        return self.mlp(in_dtype_of(self, torch.cat([z, z_next], dim=-1)))
