@@ -12,7 +12,7 @@ import torch
 from tempovla.model.vla.registry import load_policy
 from tempovla.storage.said_by import shown_error
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
-from tempovla.timeline.finite import check_finite
+from tempovla.timeline.finite import check_actions, check_finite
 from tempovla.timeline.given import check_now, has_now, missing_streams
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -135,12 +135,14 @@ class Controller:
 
         Raises:
             ValueError: if the observations lack a stream that the policy needs, have one only of the past, or hold
-                a vector that is valid and not finite.
+                a vector that is valid and not finite; or if the policy answers with actions that are not finite.
         """
         prepared = self.transform.forward_context(context.to(self.device))
         self._check_given(context, prepared)
         chunk, state = self.decide(prepared, state)
-        return self.transform.inverse(replace(chunk, task=prepared.task)), state
+        actions = self.transform.inverse(replace(chunk, task=prepared.task))
+        check_actions(actions.value, self.origin or "the policy")
+        return actions, state
 
     def _check_given(self, context: Context, prepared: Context) -> None:
         """Refuse what a policy that is whole cannot read; where the bundle is at fault, `decide` says so."""

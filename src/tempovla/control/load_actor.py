@@ -36,8 +36,16 @@ class OpenedPolicy:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
+def default_device() -> str:
+    """Where a checkpoint acts: on a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def open_policy(
-    checkpoint: str | Path, dataset_name: str | None = None, env_config: SimulatorConfig | None = None
+    checkpoint: str | Path,
+    dataset_name: str | None = None,
+    env_config: SimulatorConfig | None = None,
+    device: str | None = None,
 ) -> OpenedPolicy:
     """Open a checkpoint, which acts where there is a GPU on it, or an exported file, which acts on the CPU.
 
@@ -45,17 +53,20 @@ def open_policy(
         checkpoint: the one or the other.
         dataset_name: of a checkpoint that learned from several datasets, whose body it is to move.
         env_config: the simulator that says so otherwise.
+        device: where a checkpoint is to act instead; "cpu" or None for an exported file.
 
     Raises:
-        ValueError: if it is neither, or the dataset is not told.
+        ValueError: if it is neither, the dataset is not told, or an exported file is to act elsewhere.
     """
     if not Path(checkpoint).exists() and Path(checkpoint).suffix in SUFFIXES.values():
         raise ValueError(f"{checkpoint}: no such file; give one that `tempovla export` wrote")
     if not Path(checkpoint).is_file():
         bundle = body_selection.load_bundle(checkpoint, dataset_name, env_config)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = device or default_device()
         digest = {"checkpoint_sha256": bundle_sha256(checkpoint)}
-        return OpenedPolicy(bundle, device, lambda: Controller.from_bundle(bundle, device), digest)
+        return OpenedPolicy(bundle, place, lambda: Controller.from_bundle(bundle, place), digest)
+    if device not in (None, ExportedPolicy.device):
+        raise ValueError(f"{checkpoint}: an exported file acts on the CPU; leave out device={device!r}")
     sidecar = _sidecar(checkpoint, dataset_name)
     identity: dict[str, Any] = {
         "checkpoint_sha256": sidecar.checkpoint_sha256,

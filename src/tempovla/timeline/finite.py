@@ -1,4 +1,4 @@
-"""What a policy sees must be finite: a NaN that comes in would go out as a motion."""
+"""What a policy sees, and what it answers, must be finite: a NaN must never become a motion."""
 
 from __future__ import annotations
 
@@ -30,4 +30,23 @@ def check_finite(key: str, value: Tensor, valid: Tensor | None = None) -> None:
         raise ValueError(
             f"row {row} has {found:g} in dimension {dimension} of {key!r}; give finite numbers, or end the episode "
             "when a sensor fails"
+        )
+
+
+def check_actions(actions: Tensor, where: str) -> None:
+    """Refuse actions that are not finite before they reach a motor.
+
+    Args:
+        actions: (B, H, A), what a policy answers.
+        where: names the policy in the message, such as its folder.
+
+    Raises:
+        ValueError: naming row, step and dimension of the first one.
+    """
+    broken = ~actions.isfinite()
+    if bool(broken.any()):
+        row, step, dimension = broken.nonzero()[0].tolist()
+        raise ValueError(
+            f"{where}: answers {actions[row, step, dimension]:g} in dimension {dimension} at step {step} of the chunk "
+            f"of row {row}, which is no motion; give an earlier checkpoint of its training"
         )

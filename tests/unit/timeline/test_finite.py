@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tempovla.timeline.finite import check_finite
+from tempovla.timeline.finite import check_actions, check_finite
 
 
 def test_the_first_row_and_dimension_are_named():
@@ -23,3 +23,13 @@ def test_what_is_not_valid_and_pictures_of_distances_may_hold_nan():
     check_finite("state", value, torch.tensor([[False, False]]))
     check_finite("depth", torch.full((1, 1, 4, 4, 1), torch.nan), torch.tensor([[True]]))
     check_finite("pixels", torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+
+
+def test_actions_that_are_not_finite_are_named_with_their_step():
+    actions = torch.zeros(2, 3, 4)
+    check_actions(actions, "run")
+    actions[1, 2, 3] = -torch.inf
+    with pytest.raises(
+        ValueError, match=r"^run: answers -inf in dimension 3 at step 2 of the chunk of row 1, which is no"
+    ):
+        check_actions(actions, "run")

@@ -15,7 +15,7 @@ from tempovla.control.exported.signature import DECISION, SEED, TensorSpec
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context
-from tempovla.timeline.finite import check_finite
+from tempovla.timeline.finite import check_actions, check_finite
 from tempovla.timeline.given import check_now
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.join import joins_of
@@ -72,7 +72,8 @@ class ExportedPolicy:
         """Actions (B, H, A) in the robot's units from a raw context, and the next state.
 
         Raises:
-            ValueError: if the observations lack a stream, or one is of another size, not valid or not finite.
+            ValueError: if the observations lack a stream, or one is of another size, not valid or not finite; or if the
+                policy answers with actions that are not finite.
         """
         for join in self._joins:
             context = join.under_own_names(context)
@@ -83,6 +84,7 @@ class ExportedPolicy:
             if spec.name not in given:
                 given[spec.name] = self._observed(spec, now, context)
         actions = self.run(given)
+        check_actions(actions, self.sidecar.origin or "the policy")
         return ActionChunk.of(actions, range(actions.shape[1])), NoiseState(state.seed, decision + 1)
 
     def run(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,112 @@
+"""One loader for all that can act: checkpoints, exported files, folders of `save_pretrained` and names on the hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tempovla.control.controller import Controller
+from tempovla.control.load_actor import default_device, open_policy
+from tempovla.control.observations import Reads
+from tempovla.control.robot_policy import RobotPolicy
+from tempovla.model.vla.pretrained_io import CONFIG, WEIGHTS, read_config, read_weights
+from tempovla.model.vla.registry import POLICY_REGISTRY, check_has_learned_to_act
+from tempovla.timeline import Bundle
+from tempovla.timeline.bundle_path import check_path
+from tempovla.timeline.config import config_to_json
+from tempovla.transform.per_dataset import bundle_for_dataset
+from tempovla.transform.pipeline import TransformPipeline
+
+HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+BUNDLE = "bundle.json"
+HUB_FILES = (BUNDLE, "transform.json", "weights.safetensors", "assets/*", CONFIG, WEIGHTS)
+"""What is downloaded of a repository on the hub: data alone, no code."""
+
+
+def load(
+    source: str | Path,
+    *,
+    device: str | None = None,
+    dataset_name: str | None = None,
+    ensemble: float | None = None,
+    execution_horizon: int | None = None,
+    transforms_from: str | Path | None = None,
+    local_files_only: bool = True,
+) -> RobotPolicy:
+    """Load a trained policy that acts: `policy.step(observation)` returns the action of a control step.
+
+    Args:
+        source: a checkpoint of training, a file that `tempovla export` wrote, a folder that `save_pretrained` wrote, or
+            the name of a repository on the hub that holds one of these folders.
+        device: where it decides; None takes a GPU where there is one. Exported files decide on the CPU.
+        dataset_name: of a policy that learned from several datasets, the one whose body it is to move.
+        ensemble: decay of temporal ensembling; see `RobotPolicy`.
+        execution_horizon: control steps from one decision to the next; see `RobotPolicy`.
+        transforms_from: the checkpoint whose transforms and statistics go with a folder of `save_pretrained`, which
+            holds a model alone.
+        local_files_only: look for a name on the hub in the hub's cache alone; False downloads it.
+
+    Raises:
+        ValueError: in one line, if there is no such policy, it is damaged, it has not learned to act, it lacks its
+            transforms, or an option does not fit it.
+    """
+    place = _place(source, local_files_only)
+    if is_model_alone(place):
+        bundle = _with_transforms(place, transforms_from, dataset_name)
+        actor = Controller.from_bundle(bundle, device or default_device())
+    else:
+        if transforms_from is not None:
+            raise ValueError(f"{place}: has its own transforms; leave out transforms_from={str(transforms_from)!r}")
+        opened = open_policy(place, dataset_name, device=device)
+        bundle = opened.bundle
+        check_has_learned_to_act(bundle, str(place))
+        actor = opened.actor()  # type: ignore[assignment]
+    transform = actor.transform if isinstance(actor, Controller) else TransformPipeline.of(bundle)
+    reads = Reads.of(actor.windows, bundle.windows, transform, actor.embodiment)
+    return RobotPolicy(
+        actor, reads, execution_horizon=execution_horizon, ensemble=ensemble, provenance=bundle.provenance
+    )
+
+
+def is_model_alone(place: Path) -> bool:
+    """Whether a folder holds a model as `save_pretrained` writes it, without what a checkpoint has beside it."""
+    return not (place / BUNDLE).exists() and (place / CONFIG).is_file() and (place / WEIGHTS).is_file()
+
+
+def _place(source: str | Path, local_files_only: bool) -> Path:
+    """The file or folder that is meant; of a name on the hub, its snapshot in the hub's cache."""
+    place = Path(source)
+    if place.exists() or not HUB_NAME.fullmatch(str(source)):
+        return place
+    check_path(place)  # a misspelt checkpoint of a run is told with those that it has
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(source), local_files_only=local_files_only, allow_patterns=list(HUB_FILES)))
+    except LocalEntryNotFoundError:
+        remedy = "give local_files_only=False to download it" if local_files_only else "give a name that is on the hub"
+        raise ValueError(
+            f"{source}: no such file or folder here, and no such repository in the hub's cache; give a checkpoint, or "
+            f"{remedy}"
+        ) from None
+    except (HfHubHTTPError, HFValidationError, OSError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise ValueError(f"{source}: no such file or folder here, and the hub does not give it ({reason})") from None
+
+
+def _with_transforms(folder: Path, transforms_from: str | Path | None, dataset_name: str | None) -> Bundle:
+    """The model in a folder with the transforms, body and windows of the checkpoint that it was trained with."""
+    if transforms_from is None:
+        raise ValueError(
+            f"{folder}: holds a model without the transforms and statistics that it was trained with, so its actions "
+            "have no units; give transforms_from=CHECKPOINT, the checkpoint that it comes from"
+        )
+    bundle = Bundle.load(transforms_from)
+    check_has_learned_to_act(bundle, str(transforms_from))
+    if bundle.policy not in POLICY_REGISTRY:
+        raise ValueError(f"{transforms_from}: policy {bundle.policy!r} is unknown; choose {sorted(POLICY_REGISTRY)}")
+    config = read_config(folder, POLICY_REGISTRY[bundle.policy][1])
+    bundle = replace(bundle, config=config_to_json(config), weights=read_weights(folder), origin=str(folder))
+    return bundle if dataset_name is None else bundle_for_dataset(bundle, dataset_name)

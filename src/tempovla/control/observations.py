@@ -1,0 +1,207 @@
+"""Observations as users hold them, of one robot or of several, in numpy or torch, as rows that a policy is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tempovla.control.pictures import as_frames
+from tempovla.timeline import Embodiment, Window
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.transform.blind import BlankImages
+from tempovla.transform.join import JoinStreams
+from tempovla.transform.pipeline import PerDataset, TransformPipeline
+from tempovla.transform.text import EmbedInstruction
+from tempovla.transform.tokenize import TokenizeInstruction
+
+TASK_KEY = "task"
+"""Under which an observation holds the instruction."""
+PICTURE_AXES = 3
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a policy reads.
+
+    Attributes:
+        accepted: names under which streams may be given, all of them.
+        required: those that every observation must hold; parts of a joined stream are not among them.
+        embodiment: the body, whose state has a size.
+        instruction: whether the policy is told what to do.
+    """
+
+    accepted: frozenset[str]
+    required: tuple[str, ...]
+    embodiment: Embodiment
+    instruction: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        accepted: Sequence[Window],
+        windows: Sequence[Window],
+        transform: TransformPipeline,
+        embodiment: Embodiment,
+    ) -> Reads:
+        """What a policy behind a transform reads.
+
+        Args:
+            accepted: windows under every name that a stream may be given by.
+            windows: those of the bundle.
+            transform: what the observations go through.
+            embodiment: the body.
+        """
+        steps = _steps(transform)
+        spared = {
+            part.key
+            for step in steps
+            if isinstance(step, JoinStreams)
+            for forms in step.forms.values()
+            for form in forms
+            for part in form
+        }
+        spared |= {key for step in steps if isinstance(step, BlankImages) for key in step.cameras}
+        names = [window.key for window in windows if window.key != ACTION_KEY and min(window.offsets) <= 0]
+        return cls(
+            accepted=frozenset(window.key for window in accepted if window.key != ACTION_KEY),
+            required=tuple(name for name in names if name not in spared),
+            embodiment=embodiment,
+            instruction=any(isinstance(step, EmbedInstruction | TokenizeInstruction) for step in steps),
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An observation, row by row.
+
+    Attributes:
+        streams: of each robot, by name.
+        instructions: of each robot; None where the observation tells none.
+        is_batch: whether it was given as a batch, even of one.
+        device: of the tensors that it was given as; None if it was given as arrays.
+    """
+
+    streams: list[dict[str, NDArray]]
+    instructions: list[str] | None
+    is_batch: bool
+    device: torch.device | None
+
+    def answer(self, actions: NDArray[np.float32]) -> Any:
+        """Actions (B, ...) as the observation was given: one robot's without the first axis, tensors as tensors."""
+        chosen = (actions if self.is_batch else actions[0]).copy()
+        return chosen if self.device is None else torch.from_numpy(chosen).to(self.device)
+
+
+def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
+    """The rows of an observation; streams that the policy does not read are left out.
+
+    Vectors are (D,), pictures (H, W, 3) uint8 or (3, H, W) floats from 0 to 1; a batch has one more axis before these.
+    `task` holds the instruction, or a list of them.
+
+    Raises:
+        ValueError: in one line, if a stream is missing, has another size, is not finite, or is of one robot where
+            another is of several.
+    """
+    if not isinstance(observation, Mapping):
+        raise ValueError(f"the observation is a {type(observation).__name__}; give a mapping of names to arrays")
+    if missing := [key for key in reads.required if key not in observation]:
+        told = f", and {TASK_KEY!r}" if reads.instruction else ""
+        raise ValueError(
+            f"the observation lacks {missing}: it holds {sorted(map(str, observation))}, and the policy reads "
+            f"{sorted(reads.required)}{told}"
+        )
+    tensors = [value for key, value in observation.items() if key in reads.accepted and isinstance(value, torch.Tensor)]
+    arrays = {key: _array(key, value) for key, value in observation.items() if key in reads.accepted}
+    tasks = observation.get(TASK_KEY)
+    count = _rows_given(arrays, tasks)
+    batched = {key: value if count is not None else value[None] for key, value in arrays.items()}
+    for key, value in batched.items():
+        _check_vector(key, value, reads)
+    rows = [{key: value[row].copy() for key, value in batched.items()} for row in range(count or 1)]
+    return Rows(rows, _instructions(tasks, count), count is not None, tensors[0].device if tensors else None)
+
+
+def _steps(transform: TransformPipeline) -> list[Any]:
+    steps: list[Any] = []
+    for step in transform.steps:
+        steps += [s for view in step.views.values() for s in view.all_steps] if isinstance(step, PerDataset) else [step]
+    return steps
+
+
+def _array(key: str, value: Any) -> NDArray:
+    """A stream's value: pictures as uint8 (..., H, W, 3), vectors as float32."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = value.float() if value.dtype == torch.bfloat16 else value
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"the observation's {key!r} is {value!r:.60}; give an array of numbers")
+    if array.ndim > PICTURE_AXES + 1:
+        raise ValueError(f"the observation's {key!r} is {array.shape}; give one step of it, not a sequence of steps")
+    if array.ndim >= PICTURE_AXES:
+        return as_frames(key, array)
+    return np.atleast_1d(array).astype(np.float32)
+
+
+def _rows_given(arrays: Mapping[str, NDArray], tasks: Any) -> int | None:
+    """How many robots the observation is of; None for one without an axis of its own.
+
+    Raises:
+        ValueError: if its parts are of different numbers.
+    """
+    counts = {key: len(value) if value.ndim in (2, PICTURE_AXES + 1) else None for key, value in arrays.items()}
+    if isinstance(tasks, list | tuple):
+        counts[TASK_KEY] = len(tasks)
+    elif not counts:
+        return None
+    if len(set(counts.values())) > 1:
+        told = ", ".join(
+            f"{key!r} is of {'one robot' if n is None else f'a batch of {n}'}" for key, n in counts.items()
+        )
+        raise ValueError(
+            f"the observation does not tell how many robots it is of: {told}; give all with one batch size"
+        )
+    count = next(iter(counts.values()))
+    if count == 0:
+        raise ValueError("the observation is a batch of no robots; give at least one row")
+    return count
+
+
+def _check_vector(key: str, rows: NDArray, reads: Reads) -> None:
+    """Refuse vectors (B, D) that are not finite, and a state of another size than the body's."""
+    if rows.ndim != 2:
+        return
+    body = reads.embodiment
+    if key == STATE_KEY and key in reads.required and rows.shape[1] != body.state_dim:
+        raise ValueError(
+            f"the observation's {key!r} has {rows.shape[1]} dimensions, but the policy learned with "
+            f"{body.state_dim}, those of {body.name or 'its robot'}; give the observations of that body"
+        )
+    finite = np.isfinite(rows)
+    if not finite.all():
+        row, dimension = np.argwhere(~finite)[0]
+        where = f" of row {row}" if len(rows) > 1 else ""
+        raise ValueError(
+            f"the observation's {key!r} has {rows[row, dimension]} in dimension {dimension}{where}; give finite "
+            "numbers, or end the episode when a sensor fails"
+        )
+
+
+def _instructions(tasks: Any, count: int | None) -> list[str] | None:
+    """The instruction of each row."""
+    if tasks is None:
+        return None
+    told = list(tasks) if isinstance(tasks, list | tuple) else [tasks] * (count or 1)
+    if not all(isinstance(each, str) for each in told):
+        raise ValueError(
+            f"the observation's {TASK_KEY!r} is {tasks!r:.80}; give an instruction in words, or a list of them"
+        )
+    return told
