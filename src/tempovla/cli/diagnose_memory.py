@@ -63,6 +63,7 @@ def table(found: Mapping[str, Any]) -> list[str]:
     rows = [(condition_names(found)[name], block) for name, block in conditions.items()]
     if found["context"]:
         rows += [(_seen(block["frames"], found["longest"]), block) for block in found["lengths"]]
+    rows.append(("the mean action", found["mean_action"]))
     width = max(len(name) for name, _ in rows)
     against = "     against full context [95%]" if found["context"] else ""
     lines.append(f"{'':<{width}}   error  [95% interval]{against}")

@@ -17,6 +17,7 @@ CONDITION_NAMES = {
     "removed": "past removed",
     "another": "past of another episode",
 }
+MEAN_ACTION = "the mean action"
 ONE_FRAME = {"full": "one frame"}
 """The only condition of a policy without a context."""
 MEANINGS = {
@@ -101,6 +102,9 @@ def _conditions(found: Mapping[str, Any]) -> Markup:
     blocks, names = found["conditions"], condition_names(found)
     estimates = {name: _estimate(names[name], block) for name, block in blocks.items()}
     meanings = MEANINGS if found["context"] else {"full": "all that this policy sees, as in control"}
+    if "mean_action" in found:
+        estimates["mean_action"] = _estimate(MEAN_ACTION, found["mean_action"])
+        meanings = {**meanings, "mean_action": "always answering the mean of the demonstrated actions"}
     chart = _bars(estimates, meanings, Axis(list(estimates.values())))
     note = (
         "Mean absolute error of the actions that are executed until the next decision, against those demonstrated, as "
@@ -139,6 +143,8 @@ def _table(found: Mapping[str, Any]) -> Markup:
     rows = [(condition_names(found)[name], block) for name, block in found["conditions"].items()]
     if found["context"]:
         rows += [(_frames(block["frames"], found["longest"], "last "), block) for block in found["lengths"]]
+    if "mean_action" in found:
+        rows.append((MEAN_ACTION, found["mean_action"]))
     heads = ["Past", "Error", "95% interval", *(["Against full context", "95% interval"] if found["context"] else [])]
     body = []
     for name, block in rows:

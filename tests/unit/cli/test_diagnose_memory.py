@@ -53,9 +53,9 @@ def test_a_policy_that_remembers_is_diagnosed(tmp_path, dataset, checkpoint, tem
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
     assert lines[0].startswith("15 decisions of 3 episodes (1 held out in training), one every 2 control steps")
-    assert [line.split("  ")[0] for line in lines[3:11]] == [
+    assert [line.split("  ")[0] for line in lines[3:12]] == [
         *("full context", "past shuffled", "past removed", "past of another episode"),
-        *("last 1 frame", "last 2 frames", "last 4 frames", "all frames"),
+        *("last 1 frame", "last 2 frames", "last 4 frames", "all frames", "the mean action"),
     ]
     assert len(lines) < 25
     found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())

@@ -37,6 +37,7 @@ def found(context: bool = True) -> dict:
         "steps": 4000,
         "longest": 2,
         "conditions": conditions,
+        "mean_action": block(0.4321, 0.2321),
         "lengths": lengths if context else lengths[1:],
         "tasks": {task: {"episodes": 1, "conditions": conditions} for task in tasks},
         "copycat": {name: {"value": value, "ci95": [value - 0.05, value + 0.05]} for name, value in r2.items()}
@@ -50,7 +51,17 @@ def found(context: bool = True) -> dict:
 
 def test_every_figure_is_on_the_page():
     page = render_diagnosis(found())
-    for shown in ("+50.0%", "[+45.0%, +55.0%]", "0.2500", "1,234 decisions", "+0.12", "0.7300", "all (2)", "1 of 2"):
+    for shown in (
+        "+50.0%",
+        "[+45.0%, +55.0%]",
+        "0.2500",
+        "1,234 decisions",
+        "+0.12",
+        "0.7300",
+        "all (2)",
+        "1 of 2",
+        "0.4321",
+    ):
         assert shown in page
     assert "touch &lt;it&gt;" in page
     assert "No sign of copying (R\N{SUPERSCRIPT TWO})." in page

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tempovla.control.controller import Controller, first_decision
@@ -129,7 +130,7 @@ def diagnose_memory(
         "seed": config.seed,
         "resamples": config.resamples,
         **figures,
-        "verdict": verdict(figures, has_context),
+        "verdict": verdict(figures, has_context, len(episodes)),
         "device": opened.device,
         "versions": versions(),
         "command": command(),
@@ -239,6 +240,7 @@ def figures_of(
         "steps": int(valid.sum()),
         "longest": decisions.longest,
         "conditions": _compared(by_name, bootstrap),
+        "mean_action": _errors_of_mean_action(target, valid, episode, decisions.episodes).figures(bootstrap, full),
         "lengths": [
             {"frames": length} | errors(predicted).figures(bootstrap, full)
             for length, predicted in conditions.by_length
@@ -253,6 +255,14 @@ def figures_of(
             config.seed,
         ),
     }
+
+
+def _errors_of_mean_action(
+    target: NDArray[np.float32], valid: NDArray[np.bool_], episode: NDArray[np.int64], episodes: int
+) -> EpisodeErrors:
+    """Errors of always answering the mean of the demonstrated actions (N, k, A) where `valid` (N, k)."""
+    wanted = target.astype(np.float64)
+    return EpisodeErrors.of(np.abs(wanted - wanted[valid].mean(axis=0)), valid, episode, episodes)
 
 
 def _compared(by_name: Mapping[str, EpisodeErrors], bootstrap: Bootstrap) -> dict[str, Any]:

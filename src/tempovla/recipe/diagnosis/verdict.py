@@ -7,11 +7,38 @@ from typing import Any
 
 from tempovla.report.format_text import change_of
 
+FEWEST_EPISODES = 10
+"""From fewer, an interval over episodes says little."""
 
-def verdict(figures: Mapping[str, Any], has_context: bool) -> list[str]:
-    """Some sentences; a change counts where its 95% interval leaves out 0."""
-    sentences = _of_the_past(figures["conditions"]) if has_context else ["The policy sees one frame: it has no past."]
+
+def verdict(figures: Mapping[str, Any], has_context: bool, episodes: int) -> list[str]:
+    """Some sentences; a change counts where its 95% interval leaves out 0.
+
+    There is no verdict from fewer than `FEWEST_EPISODES`, nor on a policy that is further from the demonstrations than
+    their mean action: what it does with its past then says nothing about what it has learned.
+    """
+    one_frame = [] if has_context else ["The policy sees one frame: it has no past."]
+    withheld = _withheld(figures, episodes)
+    if withheld is not None:
+        return [*one_frame, withheld]
+    sentences = _of_the_past(figures["conditions"]) if has_context else one_frame
     return [*sentences, _of_copying(figures["copycat"])]
+
+
+def _withheld(figures: Mapping[str, Any], episodes: int) -> str | None:
+    """Why there is no verdict; None if there is one."""
+    if episodes < FEWEST_EPISODES:
+        return (
+            f"No verdict: {episodes} episodes are too few to tell a difference from chance; look at {FEWEST_EPISODES} "
+            "or more."
+        )
+    error, of_mean = figures["conditions"]["full"]["error"], figures["mean_action"]["error"]
+    if error > of_mean:
+        return (
+            f"No verdict: the policy's error, {error:.4f}, is above {of_mean:.4f}, that of always answering the mean "
+            "of the demonstrated actions; train it longer, or give demonstrations of its task."
+        )
+    return None
 
 
 def _of_the_past(conditions: Mapping[str, Any]) -> list[str]:

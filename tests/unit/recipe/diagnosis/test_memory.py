@@ -42,7 +42,9 @@ def test_who_copies_the_last_action_is_found_out():
     assert found["copycat"]["policy_r2"]["value"] == pytest.approx(1.0, abs=0.01)
     assert found["copycat"]["expert_r2"]["value"] < 0.2
     assert found["copycat"]["excess"]["ci95"][0] > 0.5
-    assert "tells the policy's next one better than the expert's" in verdict(found, True)[-1]
+    assert verdict(found, True, 10)[-1].startswith("No verdict: the policy's error, ")  # the mean would be nearer
+    judged = found | {"mean_action": {"error": 10.0}}
+    assert "tells the policy's next one better than the expert's" in verdict(judged, True, 10)[-1]
 
 
 def test_who_needs_the_first_frame_is_worse_without_it():
@@ -56,19 +58,19 @@ def test_who_needs_the_first_frame_is_worse_without_it():
     assert errors == sorted(errors, reverse=True)
     assert errors[0] == found["conditions"]["removed"]["error"]
     assert errors[-1] == 0.0
-    words = verdict(found, True)
+    words = verdict(found, True, 10)
     assert words[0].startswith("The policy uses its past: without it the error changes by +")
     assert words[1].startswith("The order of the past matters")
     assert found["tasks"]["task 0"]["episodes"] == found["tasks"]["task 1"]["episodes"] == 3
 
 
 def test_who_ignores_the_past_does_the_same_with_any():
-    source = remembering.episodes(lambda state, random: state + random.normal(size=state.shape))
+    source = remembering.episodes(lambda state, random: state + 0.5 * random.normal(size=state.shape))
     found = diagnosed(remembering.ignores_the_past(), source)
     errors = {block["error"] for block in [*found["conditions"].values(), *found["lengths"]]}
     assert len(errors) == 1
     assert all(block["difference_ci95"] == [0.0, 0.0] for block in found["lengths"])
-    assert verdict(found, True)[0].startswith("No sign that the past is used")
+    assert verdict(found, True, 10)[0].startswith("No sign that the past is used")
     steps = sum(source.episode(episode).length for episode in range(6))
     assert found["steps"] == steps
     assert found["decisions"] == sum((source.episode(episode).length + 1) // 2 for episode in range(6))
@@ -80,6 +82,16 @@ def test_errors_are_of_the_executed_part_where_there_is_a_demonstration():
     states = [source.read(episode, remembering.STATE, range(length)).value for episode, length in enumerate((5, 4))]
     held = [state[step // 2 * 2] for state in states for step in range(len(state))]
     assert found["conditions"]["full"]["error"] == pytest.approx(np.abs(held).mean(), rel=1e-6)
+
+
+def test_the_error_of_the_mean_action_is_that_of_one_answer_for_all():
+    source = remembering.episodes(lambda state, random: random.normal(size=state.shape), (5, 4))
+    found = diagnosed(remembering.ignores_the_past(), source)
+    actions = np.concatenate([source.read(e, remembering.ACTION, range(n)).value for e, n in enumerate((5, 4))])
+    expected = np.abs(actions - actions.mean(axis=0)).mean()
+    assert found["mean_action"]["error"] == pytest.approx(expected, rel=1e-5)
+    difference = found["mean_action"]["error"] - found["conditions"]["full"]["error"]
+    assert found["mean_action"]["difference"] == pytest.approx(difference)
 
 
 def test_lengths_double_up_to_all():
@@ -138,6 +150,7 @@ def test_a_policy_of_one_frame_has_no_length_to_sweep_but_is_judged_for_copying(
     assert [block["frames"] for block in found["lengths"]] == [1]
     assert found["copycat"]["policy_r2"]["value"] is not None
     assert found["verdict"][0] == "The policy sees one frame: it has no past."
+    assert found["verdict"][1].startswith("No verdict: 4 episodes are too few")
     with pytest.raises(ValueError, match="stride=5 exceeds the policy's chunk of 4 actions"):
         diagnose_memory(checkpoint, dataset, replace(CONFIG, stride=5))
     with pytest.raises(ValueError, match="of phase 1 has not learned to act yet"):
