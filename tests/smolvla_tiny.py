@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 from tempovla.model.vlm.smolvlm_config import SmolVLMBackboneConfig
+from tempovla.timeline import TimelineSample
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
 
 FRONT, WRIST = "observation.images.front", "observation.images.wrist"
+SHAPES = {STATE_KEY: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION_KEY: (4,), TOKENS_KEY: (6,)}
 VISION = {
     "hidden_size": 8,
     "intermediate_size": 12,
@@ -80,3 +84,8 @@ def save_smolvlm(folder: Path, kind: str = "smolvlm", seed: int = 0) -> str:
     """The folder, with a model in it."""
     smolvlm(kind, seed).save_pretrained(folder)
     return str(folder)
+
+
+def act(policy: SmolVLAWrapper, sample: TimelineSample, seed: int = 0) -> Tensor:
+    state = policy.with_seeds(policy.initial_state(sample.batch_size), torch.full((sample.batch_size,), seed))
+    return policy.act(sample.context, state)[0].value

@@ -20,6 +20,8 @@ LANGUAGE_SIZES = {
     "max_position_embeddings": 64,
 }
 LANGUAGE_KINDS = ("qwen2", "qwen3", "llama", "phi3")
+WORDS = ["[PAD]", "[UNK]", "[EOS]", "open", "close", "push", "the", "drawer", "button"]
+TEXT_SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 def vision_model(kind: str, size: int = 24) -> Any:
@@ -101,3 +103,20 @@ def smooth_pictures(height: int, width: int, count: int = 1) -> torch.Tensor:
     waves = [(rows / 3).sin() + (columns / 5).cos(), ((rows + columns) / 4).sin().sign(), (rows * columns / 99).sin()]
     one = torch.stack([128 + 40 * wave for wave in waves])
     return torch.stack([one + 5 * index for index in range(count)]).to(torch.uint8)
+
+
+def save_tokenizer(folder, *, pad=True):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A [EOS]", special_tokens=[("[EOS]", 2)])
+    special = {"unk_token": "[UNK]", "eos_token": "[EOS]", **({"pad_token": "[PAD]"} if pad else {})}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+
+
+def build_bert():
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig(vocab_size=len(WORDS), **TEXT_SIZES))

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from tests import libero_recordings, openvla_tiny, recordings, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
-from tests.contract.samples import EMBODIMENT, VOCABULARY
+from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
+from tests.tiny import guide_statevla_config, tiny_vla_config
 from torch import Tensor
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
@@ -30,12 +31,8 @@ from tempovla.model.temporal.memory_buffer import HierarchicalMemory, MemoryBuff
 from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig, TemporalState
 from tempovla.model.vla.context_policy import with_context
 from tempovla.model.vla.statevla import StateVLA
-from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
-from tempovla.model.vla.vla_config import VLAConfig
+from tempovla.model.vla.statevla_config import JepaConfig
 from tempovla.model.vla.vla_model import VLAModel
-from tempovla.model.vlm.language_model import LLMBackboneConfig
-from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
-from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
 from tempovla.timeline.keys import TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
@@ -70,29 +67,14 @@ class PolicyCase:
 
 def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> PolicyCase:
     """A tiny StateVLA with random weights."""
-    config = StateVLAConfig(
-        cameras=(FRONT, WRIST),
-        image_size=16,
-        patch_size=8,
-        embed_dim=16,
-        lang_emb_dim=12,
-        robot_state_dim=3,
-        encoder_depth=1,
-        num_heads=2,
-        state_dim=16,
-        action_dim=4,
-        action_seq_len=5,
-        policy_layers=1,
-        policy_embed_dim=16,
-        flow_steps=2,
-        jepa=JepaConfig(
-            prediction_horizon=2,
-            temporal_predictor_hidden_dim=16,
-            inverse_dynamics_weight=0.5,
-            behavior_cloning_weight=0.5,
-        ),
-        **options,
+    jepa = JepaConfig(
+        prediction_horizon=2,
+        temporal_predictor_hidden_dim=16,
+        inverse_dynamics_weight=0.5,
+        behavior_cloning_weight=0.5,
     )
+    widths = {"embed_dim": 16, "lang_emb_dim": 12, "state_dim": 16, "policy_embed_dim": 16}
+    config = guide_statevla_config(**widths, flow_steps=2, jepa=jepa, **options)
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), "language": (12,)}
     return PolicyCase(lambda: seeded(lambda: with_context(StateVLA(config, phase)).eval()), shapes, action_terms)
 
@@ -133,27 +115,6 @@ def smolvla(action_terms: tuple[str, ...] = ("action_loss",), **options: Any) ->
     """A tiny SmolVLA with random weights."""
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
     return PolicyCase(lambda: smolvla_tiny.tiny_policy(**options), shapes, action_terms)
-
-
-SMALL_HEADS = {"flow_matching": {"hidden_dim": 16, "num_layers": 2, "num_heads": 2}}
-"""Options of heads that have millions of weights without them."""
-
-
-def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp", **options: Any) -> VLAConfig:
-    """Two cameras of 16 px, a Qwen2 of two layers; a head is as small as `SMALL_HEADS` says where nothing else does."""
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
-    vlm = VLMConfig(
-        VisionEncoderConfig("conv", image_size=16, patch_size=8, output_dim=8),
-        LLMBackboneConfig(architecture={"model_type": "qwen2", **sizes, **heads}),
-        projector,
-        readout=readout,
-        num_queries=2,
-    )
-    fields = {"robot_state_dim": 3, "action_dim": 4, "action_horizon": 5, "max_instruction_tokens": 6}
-    given = options.pop("action_head_options", {})
-    fields["action_head_options"] = {**given, head: {**SMALL_HEADS.get(head, {}), **given.get(head, {})}}
-    return VLAConfig(vlm, action_head=head, cameras=(FRONT, WRIST), **fields | options)
 
 
 def bodies(head: str, **options: Any) -> PolicyCase:

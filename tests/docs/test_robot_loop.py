@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.contract.registry import WRIST
 from tests.contract.toys import FRONT, STATE
-from tests.docs.test_snippets import FENCE
+from tests.snippets import FENCE
 from tests.unit.export.bundles import BODY, INSTRUCTIONS, save
 
 import tempovla

@@ -6,31 +6,13 @@ simulator, with one marked ```python libero LIBERO and its assets.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
+from tests.snippets import marks, snippets
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```python[ ]*(?P<mark>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def snippets(page: Path) -> str:
-    """The code of a page on its own lines, so that errors point into the page."""
-    text = page.read_text()
-    kept = [""] * text.count("\n")
-    for fence in FENCE.finditer(text):
-        if fence["mark"] != "notest":
-            first = text[: fence.start("code")].count("\n")
-            lines = fence["code"].splitlines()
-            kept[first : first + len(lines)] = lines
-    return "\n".join(kept)
-
-
-def marks(page: Path) -> set[str]:
-    """What the blocks of a page are marked with."""
-    return {fence["mark"] for fence in FENCE.finditer(page.read_text())}
 
 
 @pytest.mark.parametrize(

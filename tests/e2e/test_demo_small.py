@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.conftest import logging_as_before  # noqa: F401  commands configure it
+from tests.command_line import logging_as_before  # noqa: F401  commands configure it
 
 from tempovla.cli.main import main
 from tempovla.recipe import demo

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.command_line import logging_as_before  # noqa: F401  commands configure it
 from tests.in_process import simulators_in_process
-from tests.unit.cli.conftest import logging_as_before  # noqa: F401  commands configure it
 
 from tempovla.cli.main import main
 

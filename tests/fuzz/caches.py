@@ -73,7 +73,7 @@ SENTENCES = ("open the drawer", "push the button")
 
 def save_text_model(folder: Path) -> Path:
     """A text model of two layers, with its tokenizer."""
-    from tests.unit.transform.test_text_model import build_bert, save_tokenizer
+    from tests.tiny_models import build_bert, save_tokenizer
 
     build_bert().save_pretrained(folder)
     save_tokenizer(folder)

@@ -73,7 +73,7 @@ def _conversations(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    from tests.unit.report.conftest import pictures, write_run
+    from tests.report_runs import pictures, write_run
 
     write_run(folder, clip=lambda seed: pictures(seed, frames=2))
     rows = [{"task": "push", "seed": seed, "init_state": None, "success": bool(seed % 2)} for seed in range(6)]

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from tests.foreign import FRONT, Foreign, write_v30
 from tests.fuzz.caches import cache_in, save_text_model
+from tests.tiny import statevla_model
 
 MODEL = {
     "vlm": {
@@ -93,24 +94,7 @@ def pretrained(folder: Path) -> None:
 STATEVLA: dict[str, Any] = {
     "data": {"validation_batches": 1, "num_workers": 0},
     "transform": {"shift_px": 0},
-    "model": {
-        "cameras": [FRONT],
-        "image_size": 16,
-        "embed_dim": 16,
-        "lang_emb_dim": 16,
-        "robot_state_dim": 3,
-        "encoder_type": "transformer",
-        "encoder_depth": 1,
-        "num_heads": 2,
-        "state_dim": 16,
-        "action_dim": 2,
-        "has_gripper": False,
-        "action_seq_len": 2,
-        "policy_type": "transformer",
-        "policy_layers": 1,
-        "policy_embed_dim": 16,
-        "freeze_encoder": True,
-    },
+    "model": statevla_model(action_seq_len=2, freeze_encoder=True),
     "training": TRAINING | {"phase1": {"temporal_predictor_hidden_dim": 16}, "phase2": {"cache_encodings": True}},
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests import recordings
+from tests.command_line import logging_as_before  # noqa: F401  a fixture of all tests here
 from tests.tiny import statevla_arguments
 
 from tempovla.cli.main import main
@@ -21,17 +21,6 @@ class Answer:
     code: int
     out: str
     err: str
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """Commands send messages to this test's stderr: take that back."""
-    package = logging.getLogger("tempovla")
-    handlers, levels = logging.root.handlers[:], (logging.root.level, package.level)
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(levels[0])
-    package.setLevel(levels[1])
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from tests.in_process import simulators_in_process
+from tests.tiny import tiny_statevla_config
 
 from tempovla.cli.command import comma_separated
 from tempovla.model.vla.statevla import StateVLA
-from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.timeline import Bundle
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.config import config_to_json
@@ -21,19 +21,8 @@ from tempovla.transform.image import ResizeImages
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 
-SMALL = StateVLAConfig(
-    cameras=("observation.images.agentview_rgb",),
-    image_size=16,
-    embed_dim=16,
-    lang_emb_dim=16,
-    encoder_type="transformer",
-    encoder_depth=1,
-    num_heads=2,
-    state_dim=16,
-    action_seq_len=8,
-    policy_type="transformer",
-    policy_layers=1,
-    policy_embed_dim=16,
+SMALL = tiny_statevla_config(
+    cameras=("observation.images.agentview_rgb",), lang_emb_dim=16, robot_state_dim=9, action_dim=7, action_seq_len=8
 )
 MILK, SOUP = (f"pick_up_the_{thing}_and_place_it_in_the_basket" for thing in ("milk", "alphabet_soup"))
 

@@ -7,31 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.tiny import tiny_statevla_config
 
 from tempovla.model.vla.statevla import StateVLA
-from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.config import config_to_json
 from tempovla.transform.pipeline import TransformPipeline
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "statevla_metaworld.yaml"
 SAWYER = Embodiment("metaworld_sawyer", 4, 4, 80.0)
-SMALL = StateVLAConfig(
-    cameras=("observation.images.corner2",),
-    image_size=16,
-    embed_dim=16,
-    lang_emb_dim=16,
-    robot_state_dim=4,
-    encoder_type="transformer",
-    encoder_depth=1,
-    num_heads=2,
-    state_dim=16,
-    action_dim=4,
-    action_seq_len=8,
-    policy_type="transformer",
-    policy_layers=1,
-    policy_embed_dim=16,
-)
+SMALL = tiny_statevla_config(cameras=("observation.images.corner2",), robot_state_dim=4, action_seq_len=8)
 
 
 @pytest.fixture

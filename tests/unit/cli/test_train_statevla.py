@@ -323,7 +323,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, tempovla, fails, smal
         *train, "--phase", 2, "--out", out, "--checkpoint", latest
     )
     other = [*train, "--phase", 2, "--out", tmp_path / "two", "--phase1_checkpoint", latest]
-    assert str(latest) in fails(*other, "--model.state_dim", 8)
+    assert str(latest) in fails(*other, "--model.state_dim", 16)
     weights = latest / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     assert f"{weights}: not readable" in fails(*other)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests import recordings
+from tests.tiny import VLA_YAML
 
 from tempovla.cli.train_vla import build
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
@@ -18,37 +19,11 @@ from tempovla.timeline import Bundle
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "vla_metaworld.yaml"
 
-SMALL = f"""
-data: {{validation_batches: 1}}
-model:
-  vlm:
-    vision: {{model_name: conv, image_size: 16, patch_size: 8, output_dim: 8}}
-    language:
-      architecture:
-        model_type: qwen2
-        vocab_size: 64
-        hidden_size: 16
-        intermediate_size: 16
-        num_hidden_layers: 1
-        num_attention_heads: 2
-        num_key_value_heads: 2
-        max_position_embeddings: 64
-    readout: all_tokens
-  token_dim: 4
-  feature_dim: 8
-  cameras: [{recordings.FRONT}]
-  robot_state_dim: 3
-  action_dim: 2
-  has_gripper: false
-  action_horizon: 4
-training: {{batch_size: 4, train_steps: 4, save_interval: 0, save_interval_steps: 2, keep_every: 2}}
-"""
-
 
 @pytest.fixture
 def small_vla(tmp_path, dataset) -> list[object]:
     """Arguments that train a tiny VLA within a second or two, but for --output-dir."""
-    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "small.yaml").write_text(VLA_YAML)
     return ["train", "vla", "--config", tmp_path / "small.yaml", "--dataset", dataset]
 
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 from tests.chats import item, write_conversations
 from tests.rounding import smooth_steps, tolerance
-from tests.unit.cli.test_train_vla import SMALL
+from tests.tiny import VLA_YAML
 
 from tempovla.cli.train_align import build
 from tempovla.recipe.systems.vlm import build_model
@@ -21,7 +21,7 @@ from tempovla.train.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"
-VLM = yaml.safe_load(SMALL)["model"]["vlm"]
+VLM = yaml.safe_load(VLA_YAML)["model"]["vlm"]
 TRAINING = {"batch_size": 4, "train_steps": 4, "save_interval": 0, "save_interval_steps": 2, "keep_every": 2}
 
 
@@ -54,7 +54,7 @@ def test_both_stages_train_resume_and_a_policy_starts_from_them(tmp_path, tempov
     assert "going on from step 2 of 4" in answer.err
     assert (tmp_path / "align" / "checkpoint_latest" / "weights.safetensors").read_bytes() == whole
 
-    (tmp_path / "vla.yaml").write_text(SMALL)
+    (tmp_path / "vla.yaml").write_text(VLA_YAML)
     start = ["--pretrained-vlm", tmp_path / "align" / "checkpoint_latest", "--model.vlm.language.freeze", "true"]
     policy = ["train", "vla", "--config", tmp_path / "vla.yaml", "--dataset", dataset, *start]
     answer = tempovla(*policy, "--output-dir", tmp_path / "vla")

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.tiny import tiny_statevla_config
 
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.context_policy import with_context
 from tempovla.model.vla.statevla import StateVLA
-from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.timeline import Bundle, Context, Embodiment
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import STATE_KEY
@@ -25,24 +25,7 @@ from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 
 BODY = Embodiment("toy", 3, 4, rate_hz=10.0)
 CAMERA = "observation.images.front"
-CONFIG = StateVLAConfig(
-    cameras=(CAMERA,),
-    image_size=16,
-    patch_size=8,
-    embed_dim=8,
-    lang_emb_dim=8,
-    robot_state_dim=3,
-    encoder_type="transformer",
-    encoder_depth=1,
-    num_heads=2,
-    readout="all_tokens",
-    state_dim=8,
-    action_dim=4,
-    action_seq_len=5,
-    policy_type="transformer",
-    policy_layers=1,
-    policy_embed_dim=8,
-)
+CONFIG = tiny_statevla_config(cameras=(CAMERA,))
 STATISTICS = {
     "observation.state": {"mean": np.full(3, 5.0), "std": np.full(3, 2.0)},
     "action": {"mean": np.array([10.0, 20.0, 30.0, 0.3]), "std": np.array([1.0, 0.0, 3.0, 0.9])},

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import WRIST, seeded, tiny_vla_config
+from tests.contract.registry import WRIST, seeded
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.tiny import tiny_vla_config
 
 from tempovla.control.load_actor import open_policy, provenance_of
 from tempovla.export.exporter import ExportConfig, Exported, export_checkpoint

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 from tests import libero_recordings
-from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record
+from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST, record
+from tests.small_sources import Plain, memory_source
 
 from tempovla.data import lerobot
 from tempovla.data.fingerprint import dataset_fingerprint, hash_arrays
@@ -16,24 +17,9 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.data.libero_hdf5 import open_libero
 from tempovla.data.memory import MemoryEpisode, MemorySource, preload
 from tempovla.data.selection import select
-from tempovla.timeline import Embodiment, EpisodeSource, StreamInfo
+from tempovla.timeline import Embodiment, StreamInfo
 
 KEYS = (STATE, FRONT, WRIST)
-
-
-def memory_source(name: str = "toy", instruction: str = "go", **changed: np.ndarray) -> MemorySource:
-    streams = {
-        STATE: StreamInfo("state", (2,), "float32", 10.0),
-        ACTION: StreamInfo("action", (1,), "float32", 10.0),
-        FRONT: StreamInfo("image", (2, 2, 3), "uint8", 10.0),
-    }
-    values = {
-        STATE: np.arange(8, dtype=np.float32).reshape(4, 2),
-        ACTION: np.zeros((4, 1), dtype=np.float32),
-        FRONT: np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3),
-    }
-    episode = MemoryEpisode(instruction, 4, values | changed)
-    return MemorySource(name, Embodiment("toy", 2, 1, 10.0), streams, [episode])
 
 
 def test_a_copy_elsewhere_has_the_same(tmp_path):
@@ -103,21 +89,6 @@ def test_when_a_slow_stream_was_read_counts():
         return MemorySource("toy", Embodiment("toy", 1, 0, 10.0), streams, [episode])
 
     assert dataset_fingerprint(source([0.0, 0.2]), [STATE]) != dataset_fingerprint(source([0.0, 0.1]), [STATE])
-
-
-class Plain:
-    """A source of one's own, which knows nothing of hashes."""
-
-    def __init__(self, source: EpisodeSource) -> None:
-        self.source = source
-
-    def __getattr__(self, name: str):
-        if name == "content_hash":
-            raise AttributeError(name)
-        return getattr(self.source, name)
-
-    def __len__(self) -> int:
-        return len(self.source)
 
 
 def test_a_source_that_knows_no_better_is_read():

@@ -11,7 +11,7 @@ import pytest
 from tests import libero_recordings
 from tests.foreign import FRONT, WRITERS, Foreign, edit_json, write_v21
 from tests.recordings import ACTION, STATE, WRIST, record
-from tests.unit.data.test_fingerprint import Plain, memory_source
+from tests.small_sources import Plain, memory_source
 
 from tempovla.data import identity
 from tempovla.data.identity import evenly, hash_of_arrays, identity_of

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded, tiny_vla_config
+from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded
 from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.tiny import tiny_vla_config
 from tests.tiny_models import VISION_SIZES, language_architecture
 
 from tempovla.export import formats

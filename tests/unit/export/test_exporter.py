@@ -13,7 +13,7 @@ import torch
 from tests import openvla_tiny
 from tests.contract.registry import WRIST, vla
 from tests.contract.toys import ACTION, FRONT, STATE
-from tests.unit.control.exported.test_policy import check_acts_alike
+from tests.exported import check_acts_alike
 from tests.unit.export import bundles
 from tests.unit.export.bundles import CASES, save, tiny_bundle, traced_once
 from tests.unit.export.every_part import every_part

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from tests.contract.samples import random_sample
+from tests.tiny import guide_statevla_config
 
 from tempovla.model.vla.registry import load_weights
 from tempovla.model.vla.statevla import StateVLA
@@ -99,21 +100,8 @@ def test_pictures_of_another_size_are_resized_to_the_models(tmp_path):
 
 
 def config(folder: str) -> StateVLAConfig:
-    return StateVLAConfig(
-        cameras=("observation.images.front",),
-        image_size=24,
-        image_tokenizer="pretrained",
-        vision_model=folder,
-        embed_dim=8,
-        lang_emb_dim=5,
-        robot_state_dim=3,
-        encoder_depth=1,
-        state_dim=8,
-        action_dim=4,
-        action_seq_len=5,
-        policy_layers=1,
-        policy_embed_dim=8,
-    )
+    vision = {"image_size": 24, "image_tokenizer": "pretrained", "vision_model": folder}
+    return guide_statevla_config(cameras=("observation.images.front",), lang_emb_dim=5, **vision)
 
 
 SHAPES = {"observation.state": (3,), "observation.images.front": (3, 24, 24), "action": (4,), "language": (5,)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.contract.registry import POLICIES, tiny_vla_config
+from tests.contract.registry import POLICIES
+from tests.tiny import tiny_vla_config
 from tests.tiny_models import VISION_SIZES
 from torch import nn
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from tests.contract.samples import random_contexts, random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.tiny import tiny_statevla_config
 from torch.nn import functional as F
 
 from tempovla.model.vla.statevla import StateVLA
-from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
+from tempovla.model.vla.statevla_config import JepaConfig
 from tempovla.objective import Objective
 from tempovla.timeline import LossTerm, TimelineSample, Track
 from tempovla.timeline.keys import ENCODING_KEY
@@ -21,25 +22,7 @@ from tempovla.timeline.noise import row_normal, row_uniform
 WRIST = "observation.images.wrist"
 LITERAL = JepaConfig(prediction_horizon=2, temporal_predictor_hidden_dim=8)
 IMPROVED = replace(LITERAL, regularize="state", inverse_dynamics_weight=0.5, behavior_cloning_weight=0.25)
-CONFIG = StateVLAConfig(
-    cameras=(FRONT, WRIST),
-    image_size=16,
-    patch_size=8,
-    embed_dim=8,
-    lang_emb_dim=5,
-    robot_state_dim=3,
-    encoder_type="transformer",
-    encoder_depth=1,
-    num_heads=2,
-    readout="all_tokens",
-    state_dim=8,
-    action_dim=4,
-    action_seq_len=5,
-    policy_type="transformer",
-    policy_layers=1,
-    policy_embed_dim=8,
-    jepa=LITERAL,
-)
+CONFIG = tiny_statevla_config(lang_emb_dim=5, jepa=LITERAL)
 SHAPES = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), "language": (5,)}
 
 

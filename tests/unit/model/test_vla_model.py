@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import METAWORLD, POLICIES, WRIST, seeded, tiny_vla_config
+from tests.contract.registry import METAWORLD, POLICIES, WRIST, seeded
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.tiny import tiny_vla_config
 from torch import Tensor
 
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.contract.registry import tiny_vla_config
-from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST
+from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST
+from tests.tiny import tiny_vla_config
 
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.rounding import smooth_steps
+from tests.tiny import guide_recipe, tiny_recipe, vla_recipe
 from tests.tiny_models import VISION_SIZES
-from tests.unit.recipe.conftest import guide_recipe, tiny_recipe, vla_recipe
 from tests.unit.recipe.mixtures import mixed_recipe
 
 from tempovla.model.temporal.context_config import ContextConfig

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.recipe.conftest import record, vla_recipe
+from tests.gripper_recordings import record
+from tests.tiny import vla_recipe
 from tests.unit.recipe.mixtures import LARGE, SMALL, mixed_recipe, record_body
 
 from tempovla.data.writer_meta import tasks_table

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.gripper_recordings import record
 from tests.rounding import tolerance
-from tests.unit.recipe.conftest import record
 from tests.unit.recipe.mixtures import LARGE, SMALL, record_body
 from tests.unit.recipe.session import PARALLEL, STATEVLA_RUNS, train, train_mixture, train_vla_kind
 

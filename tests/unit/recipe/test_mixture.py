@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, tiny_recipe
+from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST
+from tests.tiny import tiny_recipe
+from tests.trained import assert_same, logged
 from tests.unit.recipe.mixtures import CAMERAS, DIMS, LARGE, SIDE, SMALL, member, mixed_recipe, pose, record_body
-from tests.unit.recipe.systems.test_statevla import assert_same, logged
 from torch import Tensor
 
 from tempovla.control.body_selection import load_bundle

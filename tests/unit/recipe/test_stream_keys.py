@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST, record
 from tests.smolvla_tiny import tiny_config
-from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record, tiny_recipe, vla_recipe
-from tests.unit.recipe.systems.test_statevla import assert_same
+from tests.tiny import tiny_recipe, vla_recipe
+from tests.trained import assert_same
 
 from tempovla.control.body_selection import load_bundle
 from tempovla.control.context_builder import ContextBuilder

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.processes import Nursery
+from tests.processes import ROOT, Nursery
 from tests.rounding import tolerance
 from tests.toy import LinearPolicy, toy_batch
+from tests.training_steps import wait_for_step
 from tests.unit.train.session import CLIP, PAIR_STEPS, PARALLEL, PartlyIdlePolicy, train, train_idle
-from tests.unit.train.test_interrupt import ROOT, wait_for_step
 
 from tempovla.objective import Objective
 from tempovla.timeline import Bundle

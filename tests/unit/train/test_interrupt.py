@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.processes import Nursery
+from tests.training_steps import wait_for_step
 from tests.unit.train.session import train
 
 from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.interrupt import StopRequest
 from tempovla.train.metrics import read_metrics
 
-ROOT = Path(__file__).resolve().parents[3]
 STEPS = 60
 """Sessions to be broken off wait for it before they come to the end."""
 
@@ -28,13 +28,6 @@ def start_session(nursery: Nursery, run_dir: Path, slow_from: int | None) -> int
     resume = [latest] if latest.exists() else []
     (process,) = nursery.start(1, "tests.unit.train.session:train_alone", run_dir, STEPS, slow_from, *resume)
     return process
-
-
-def wait_for_step(run_dir: Path, train_step: int) -> None:
-    deadline_s = time.monotonic() + 600
-    while not (lines := read_metrics(run_dir)) or lines[-1]["train_step"] < train_step:
-        assert time.monotonic() < deadline_s, f"no step {train_step} in {run_dir}"
-        time.sleep(0.002)
 
 
 def assert_same_end(run_dir: Path, whole_dir: Path) -> None:

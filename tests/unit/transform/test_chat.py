@@ -6,7 +6,7 @@ import json
 
 import pytest
 from tests.chats import IDS, MEANING, save_chat_tokenizer
-from tests.unit.transform.test_text_model import WORDS, save_tokenizer
+from tests.tiny_models import WORDS, save_tokenizer
 
 from tempovla.transform.chat import ChatTokenizer, Turn
 from tempovla.transform.tokenize import TransformersTokenizer, WordTokenizer

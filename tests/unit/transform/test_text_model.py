@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
+from tests.tiny_models import TEXT_SIZES, WORDS, build_bert, save_tokenizer
 
 from tempovla.timeline.fingerprint import model_fingerprint
 from tempovla.transform.pipeline import TransformPipeline
@@ -16,7 +17,6 @@ from tempovla.transform.text import EmbedInstruction, embedder_from_json
 from tempovla.transform.text_model import TextModel, TransformersTextEmbedder
 
 SENTENCES = ["open the drawer", "close the drawer", "push the button", "drawer the open"]
-WORDS = ["[PAD]", "[UNK]", "[EOS]", "open", "close", "push", "the", "drawer", "button"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,26 +24,6 @@ def cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TEMPOVLA_CACHE", str(folder))
     return folder
-
-
-def save_tokenizer(folder, *, pad=True):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A [EOS]", special_tokens=[("[EOS]", 2)])
-    special = {"unk_token": "[UNK]", "eos_token": "[EOS]", **({"pad_token": "[PAD]"} if pad else {})}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
-
-
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-
-
-def build_bert():
-    from transformers import BertConfig, BertModel
-
-    return BertModel(BertConfig(vocab_size=len(WORDS), **SMALL))
 
 
 def build_bert_without_pooler():
@@ -56,8 +36,8 @@ def build_clip():
     from transformers import CLIPConfig, CLIPModel
 
     text = {"vocab_size": len(WORDS), "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0, "projection_dim": 12}
-    vision = {**SMALL, "image_size": 8, "patch_size": 4, "projection_dim": 12}
-    return CLIPModel(CLIPConfig(text_config={**SMALL, **text}, vision_config=vision, projection_dim=12))
+    vision = {**TEXT_SIZES, "image_size": 8, "patch_size": 4, "projection_dim": 12}
+    return CLIPModel(CLIPConfig(text_config={**TEXT_SIZES, **text}, vision_config=vision, projection_dim=12))
 
 
 def build_t5():

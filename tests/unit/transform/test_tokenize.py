@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.transform.test_text_model import WORDS, save_tokenizer
+from tests.tiny_models import WORDS, save_tokenizer
 
 from tempovla.timeline import Context, Embodiment, Task
 from tempovla.timeline.keys import TOKENS_KEY

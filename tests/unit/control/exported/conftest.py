@@ -1,5 +1,5 @@
 """Files that several tests look at, exported once."""
 
-from tests.unit.export.conftest import flow_checkpoint, flow_script
+from tests.exported import flow_checkpoint, flow_script
 
 __all__ = ["flow_checkpoint", "flow_script"]

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES, remembering, seeded, tiny_vla_config
+from tests.contract.registry import CONTEXTS, POLICIES, remembering, seeded
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.tiny import tiny_vla_config
 from torch import Tensor
 
 from tempovla.model.temporal.context_config import ContextConfig

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.contract.samples import random_sample
-from tests.smolvla_tiny import FRONT, WRIST, save_smolvlm, smolvlm, tiny_policy
-from tests.unit.model.vla.test_smolvla_wrapper import SHAPES, act
+from tests.smolvla_tiny import FRONT, SHAPES, WRIST, act, save_smolvlm, smolvlm, tiny_policy
 from torch import Tensor
 
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper

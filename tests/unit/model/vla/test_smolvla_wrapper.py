@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.contract.samples import random_sample
-from tests.smolvla_tiny import FRONT, WRIST, save_smolvlm, tiny_config, tiny_policy
+from tests.smolvla_tiny import FRONT, SHAPES, WRIST, act, save_smolvlm, tiny_config, tiny_policy
 from torch import Tensor
 
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
@@ -18,8 +18,6 @@ from tempovla.objective import Objective
 from tempovla.timeline import TimelineSample, Track
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.noise import row_uniform
-
-SHAPES = {STATE_KEY: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION_KEY: (4,), TOKENS_KEY: (6,)}
 
 
 def sample_for(policy: SmolVLAWrapper, seed: int = 0) -> TimelineSample:
@@ -34,11 +32,6 @@ def gradients(policy: SmolVLAWrapper, sample: TimelineSample) -> dict[str, Tenso
     policy.zero_grad()
     loss(policy, sample).backward()
     return {name: weight.grad.clone() for name, weight in policy.named_parameters() if weight.grad is not None}
-
-
-def act(policy: SmolVLAWrapper, sample: TimelineSample, seed: int = 0) -> Tensor:
-    state = policy.with_seeds(policy.initial_state(sample.batch_size), torch.full((sample.batch_size,), seed))
-    return policy.act(sample.context, state)[0].value
 
 
 def learn(policy: SmolVLAWrapper, steps: int = 2) -> set[str]:

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from tests.unit.recipe.conftest import FRONT, STATE, WRIST, tiny_recipe
+from tests.gripper_recordings import FRONT, STATE, WRIST
+from tests.tiny import tiny_recipe
 from torch import nn
 
 from tempovla.data.lerobot import open_dataset

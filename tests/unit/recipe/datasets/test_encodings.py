@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import METAWORLD, seeded, tiny_vla_config
+from tests.contract.registry import METAWORLD, seeded
+from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST
 from tests.rounding import smooth_steps, tolerance
-from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, guide_recipe, vla_recipe
+from tests.tiny import guide_recipe, tiny_vla_config, vla_recipe
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.loader import collate

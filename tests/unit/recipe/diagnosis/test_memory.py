@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.tiny import vla_recipe
 from tests.unit.recipe import remembering
-from tests.unit.recipe.conftest import vla_recipe
 
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.recipe.diagnosis.frames import decide, encode

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.recipe.conftest import tiny_recipe
+from tests.tiny import tiny_recipe
 
 pytest.importorskip("metaworld")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.unit.recipe.conftest import ACTION, record
+from tests.gripper_recordings import ACTION, record
 
 from tempovla.control.controller import Controller
 from tempovla.data.lerobot import open_dataset

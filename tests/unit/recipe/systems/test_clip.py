@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.contract.registry import tiny_vla_config
+from tests.tiny import tiny_vla_config
 
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.recipe.datasets.config import ObservationConfig

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.gripper_recordings import FRONT, WRIST, record
 from tests.openvla_tiny import save_published, save_tokenizer
-from tests.unit.recipe.conftest import FRONT, WRIST, record
-from tests.unit.recipe.systems.test_statevla import act, assert_same, logged
+from tests.trained import act, assert_same, logged
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.model.vla.lora import LoRAConfig

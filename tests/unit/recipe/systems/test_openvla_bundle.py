@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.gripper_recordings import record
 from tests.openvla_tiny import FRONT, save_published
-from tests.unit.recipe.conftest import record
 
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from tests.smolvla_tiny import architecture, save_smolvlm, tiny_config, tiny_policy
-from tests.unit.recipe.systems.test_statevla import act, assert_same, logged
-from tests.unit.transform.test_text_model import save_tokenizer
+from tests.tiny_models import save_tokenizer
+from tests.trained import act, assert_same, logged
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.model.vla.lora import LoRAConfig

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.gripper_recordings import ACTION, STATE, record
 from tests.rounding import smooth_steps
-from tests.unit.recipe.conftest import ACTION, FRONT, STATE, WRIST, record
-from tests.unit.transform.test_text_model import build_bert, save_tokenizer
+from tests.tiny_models import build_bert, save_tokenizer
+from tests.trained import act, assert_same, logged, observation
 from torch import Tensor
 
 from tempovla.control.context_builder import ContextBuilder
@@ -42,33 +43,8 @@ def with_training(recipe: StateVLARecipe, **options: Any) -> StateVLARecipe:
     return replace(recipe, training=replace(recipe.training, **options))
 
 
-def logged(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-
 def part(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key: value for key, value in weights.items() if key.startswith(f"{name}.")}
-
-
-def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert actual.keys() == expected.keys()
-    assert [key for key in expected if not torch.equal(actual[key], expected[key])] == []
-
-
-def observation(episode: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(episode)
-    frames = {FRONT: (24, 32, 3), WRIST: (16, 16, 3)}
-    pictures = {key: random.integers(0, 256, shape, dtype=np.uint8) for key, shape in frames.items()}
-    return {STATE: random.normal(size=3).astype(np.float32), **pictures}
-
-
-def act(bundle: Bundle, rows: int = 2, cameras: tuple[str, ...] = (FRONT, WRIST)) -> Tensor:
-    controller = Controller.from_bundle(bundle)
-    builder = ContextBuilder(bundle.windows, bundle.embodiment, rows)
-    for row in range(rows):
-        seen = observation(row)
-        builder.reset(row, f"task {row}", {key: seen[key] for key in (STATE, *cameras)})
-    return controller.act(builder.context(), controller.initial_state(rows))[0].value
 
 
 def test_a_text_models_embeddings_of_the_datasets_instructions_are_kept(tmp_path, recipe, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.recipe.conftest import vla_recipe
+from tests.tiny import vla_recipe
 
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.recipe import TemporalTrainingConfig

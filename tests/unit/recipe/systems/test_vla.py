@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.gripper_recordings import ACTION, FEATURES, FRONT, STATE, WRIST, record
 from tests.rounding import tolerance
-from tests.tiny_models import save_language, save_vision
-from tests.unit.recipe.conftest import ACTION, FEATURES, FRONT, STATE, WRIST, record, vla_recipe
-from tests.unit.recipe.systems.test_statevla import act, assert_same, logged
-from tests.unit.transform.test_text_model import save_tokenizer
+from tests.tiny import vla_recipe
+from tests.tiny_models import save_language, save_tokenizer, save_vision
+from tests.trained import act, assert_same, logged
 
 from tempovla.control.exported.policy import ExportedPolicy
 from tempovla.data.lerobot import open_dataset

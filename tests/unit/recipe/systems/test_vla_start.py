@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.recipe.conftest import record, vla_recipe
-from tests.unit.recipe.systems.test_statevla import assert_same
+from tests.gripper_recordings import record
+from tests.tiny import vla_recipe
+from tests.trained import assert_same
 
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.context_policy import base_weights

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from tests.chats import item, save_chat_tokenizer, write_conversations
-from tests.contract.registry import tiny_vla_config
+from tests.tiny import tiny_vla_config
 from tests.tiny_models import save_language, save_vision
-from tests.unit.recipe.systems.test_statevla import assert_same, logged
+from tests.trained import assert_same, logged
 
 from tempovla.data.errors import DatasetError
 from tempovla.model.vla.lora import LoRAConfig, MergedWeights, merge_lora
