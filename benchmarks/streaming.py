@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tempovla.model.temporal.temporal_config import ENCODER_TYPES
 from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
+from tempovla.model.temporal.temporal_registry import TEMPORAL_REGISTRY
 
 HISTORIES = (16, 64, 256, 1024)
 STEPS = 8  # timed together, for the clock's sake
@@ -59,7 +59,7 @@ def build(args: argparse.Namespace) -> dict[str, dict[int, Callable[[], None]]]:
     timed: dict[str, dict[int, Callable[[], None]]] = {}
     torch.manual_seed(0)
     steps = torch.randn(args.batch, max(HISTORIES), args.hidden_dim)
-    for kind in ENCODER_TYPES:
+    for kind in TEMPORAL_REGISTRY:
         encoder = TemporalEncoder(TemporalEncoderConfig(encoder_type=kind, **sizes, **options)).eval()
         timed[kind] = {history: Stream(encoder, steps[:, :history]) for history in HISTORIES}
         if kind == "transformer":

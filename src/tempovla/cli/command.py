@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 import jsonargparse
 from jsonargparse import DefaultHelpFormatter, Namespace
 
+from tempovla.cli.config_values import check_values, explain_values
 from tempovla.cli.values_only import imports_refused, take_values_only
 from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.stream_keys import StreamKeys
@@ -39,8 +40,14 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
         """As jsonargparse does, for either spelling; values are values, and import nothing."""
         take_values_only(self)
+        explain_values(self)
         with imports_refused():
             return self._parse_spelled(args, *more, **settings)
+
+    def instantiate(self, cfg: Namespace, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
+        """As jsonargparse does; what does not go together in a value that is a config is said in one line."""
+        check_values(self, cfg)
+        return super().instantiate(cfg, *more, **settings)
 
     def _parse_spelled(self, args: Sequence[str] | None, *more: Any, **settings: Any) -> Namespace:
         given = list(sys.argv[1:] if args is None else args)

@@ -5,33 +5,68 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints
 
 from jsonargparse import Namespace
 
 from tempovla.cli.command import ArgumentParser
-from tempovla.model.temporal.context_config import MEMORY_OPTIONS
-from tempovla.model.temporal.temporal_config import ENCODER_TYPES
-from tempovla.recipe.systems.temporal_config import MEMORY_SIZE_OPTIONS
-
-FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "--use-temporal-encoder": ("temporal", {"action": "store_true", "help": "remember by a temporal encoder"}),
-    "--temporal-encoder-type": ("temporal", {"choices": ENCODER_TYPES, "help": "its kind (default: transformer)"}),
-    "--num-temporal-layers": ("temporal", {"type": int, "metavar": "N", "help": "its layers (default: 4)"}),
-    "--use-history-encoder": (
-        "history",
-        {"action": "store_true", "help": "remember by a history encoder of features and actions"},
-    ),
-    "--history-length": ("history", {"type": int, "metavar": "N", "help": "frames that it looks back (default: 16)"}),
-    "--use-memory": ("memory", {"action": "store_true", "help": "remember by a memory"}),
-    "--memory-kind": ("memory", {"choices": tuple(MEMORY_OPTIONS), "help": "which one (default: buffer)"}),
-    "--memory-size": ("memory", {"type": int, "metavar": "N", "help": "its slots"}),
-    "--sequence-length": ("", {"type": int, "metavar": "N", "help": "frames of a training window (default: 32)"}),
-}
-"""By flag, the part that it is about, and what argparse knows of it."""
+from tempovla.model.temporal.context_config import ContextConfig
+from tempovla.model.temporal.history_streams import HistoryPartConfig
+from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
+from tempovla.model.temporal.temporal_config import TemporalPartConfig
+from tempovla.model.temporal.temporal_registry import TEMPORAL_REGISTRY
 
 PARTS = {"temporal": "--use-temporal-encoder", "history": "--use-history-encoder", "memory": "--use-memory"}
+"""By part of a context, the flag that chooses it."""
+DEFAULT_MEMORY = "buffer"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag for one option of a context.
+
+    Attributes:
+        part: of the context, to which the option belongs; empty for the context itself.
+        option: a field of the part's config class; `size` is the one that says how much a memory holds.
+        help: what it is.
+        choices: the values that it may have; None for whole numbers.
+    """
+
+    part: str
+    option: str
+    help: str
+    choices: tuple[str, ...] | None = None
+
+    def for_argparse(self) -> dict[str, Any]:
+        """The flag as argparse takes it, with the type and the default of the option."""
+        config = {"temporal": TemporalPartConfig, "history": HistoryPartConfig, "": ContextConfig}.get(self.part)
+        default: Any
+        if config is None:
+            default = DEFAULT_MEMORY if self.option == "kind" else None
+            hint: Any = str if self.option == "kind" else int
+        else:
+            default = next(field.default for field in fields(config) if field.name == self.option)
+            hint = get_type_hints(config)[self.option]
+        shown = self.help if default is None else f"{self.help} (default: {default})"
+        return {"help": shown, **({"choices": self.choices} if self.choices else {"type": hint, "metavar": "N"})}
+
+
+FLAGS: dict[str, Flag] = {
+    "--temporal-encoder-type": Flag("temporal", "encoder_type", "its kind", tuple(TEMPORAL_REGISTRY)),
+    "--num-temporal-layers": Flag("temporal", "num_layers", "its layers"),
+    "--history-length": Flag("history", "history_length", "frames that it looks back"),
+    "--memory-kind": Flag("memory", "kind", "which one", tuple(MEMORY_REGISTRY)),
+    "--memory-size": Flag("memory", "size", "its slots"),
+    "--sequence-length": Flag("", "sequence_length", "frames of a training window"),
+}
+"""The flags beside those of `PARTS`."""
+HELP_OF_PARTS = {
+    "temporal": "remember by a temporal encoder",
+    "history": "remember by a history encoder of features and actions",
+    "memory": "remember by a memory",
+}
 
 
 class TemporalParser(ArgumentParser):
@@ -47,13 +82,15 @@ class TemporalParser(ArgumentParser):
         Raises:
             ArgumentError: if a flag does not go with the others.
         """
+        if next(iter(PARTS.values())) not in self._option_string_actions:  # a parser of some part of the recipe
+            return super().parse_args(args, *more, **settings)
         given = list(sys.argv[1:] if args is None else args)
         flags, rest = split_flags([self.known_spelling(argument) for argument in given])
         if flags:
             quiet = [argument for argument in rest if argument.partition("=")[0] != "--print_config"]
             rest += written_out(flags, super().parse_args(quiet, *more, **settings).model.context)
         parsed = super().parse_args(rest, *more, **settings)
-        for flag in FLAGS:
+        for flag, _ in _options():
             if flag.lstrip("-").replace("-", "_") in parsed:
                 raise argparse.ArgumentError(
                     None, f"{flag} is for the command line; set model.context in a config file"
@@ -66,15 +103,15 @@ def add_temporal_flags(parser: ArgumentParser) -> None:
     group = parser.add_argument_group(
         "temporal training", "a shorter way to fill in model.context; see also --model.lambda_temporal"
     )
-    for flag, (_, options) in FLAGS.items():
-        group.add_argument(flag, **{**options, "default": argparse.SUPPRESS})
+    for flag, options in _options():
+        group.add_argument(flag, default=argparse.SUPPRESS, **options)
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The flags that are given, by name, and the other arguments in their order."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag, (_, options) in FLAGS.items():
-        parser.add_argument(flag, dest=flag, **{**options, "default": argparse.SUPPRESS})
+    for flag, options in _options():
+        parser.add_argument(flag, dest=flag, default=argparse.SUPPRESS, **options)
     known, rest = parser.parse_known_args(arguments)
     return vars(known), rest
 
@@ -90,29 +127,37 @@ def written_out(flags: dict[str, Any], context: Namespace | None) -> list[str]:
         ArgumentError: if a flag is about a part that is not there.
     """
     before: dict[str, Any] = {part: None if context is None else context[part] for part in PARTS}
-    chosen = {part for part, flag in PARTS.items() if flag in flags or before[part] is not None}
-    for flag in flags:
-        part = FLAGS[flag][0]
-        if part and part not in chosen:
-            raise argparse.ArgumentError(None, f"{flag} is of no use without {PARTS[part]}; give both, or none")
+    chosen = [part for part, flag in PARTS.items() if flag in flags or before[part] is not None]
+    for name, flag in FLAGS.items():
+        if name in flags and flag.part and flag.part not in chosen:
+            raise argparse.ArgumentError(None, f"{name} is of no use without {PARTS[flag.part]}; give both, or none")
     if not chosen:
         raise argparse.ArgumentError(
             None, f"{next(iter(flags))} is of no use without {', '.join(PARTS.values())}; give at least one of these"
         )
-    options: dict[str, dict[str, Any]] = {part: dict(before[part] or {}) for part in chosen}
-    for flag, part, option in (
-        ("--temporal-encoder-type", "temporal", "encoder_type"),
-        ("--num-temporal-layers", "temporal", "num_layers"),
-        ("--history-length", "history", "history_length"),
-    ):
-        if flag in flags:
-            options[part][option] = flags[flag]
-    if "memory" in options:
-        memory = options["memory"]
-        memory["kind"] = flags.get("--memory-kind", memory.get("kind", "buffer"))
-        if "--memory-size" in flags and memory["kind"] in MEMORY_SIZE_OPTIONS:
-            memory[MEMORY_SIZE_OPTIONS[memory["kind"]]] = flags["--memory-size"]
-    written = [f"--model.context.{part}={json.dumps(options[part])}" for part in PARTS if part in options]
+    written = []
+    for part in chosen:
+        options = {} if before[part] is None else before[part].as_dict()
+        given = {flag.option: flags[name] for name, flag in FLAGS.items() if name in flags and flag.part == part}
+        options = _memory_options(options, given) if part == "memory" else options | given
+        written.append(f"--model.context.{part}={json.dumps(options)}")
     if "--sequence-length" in flags:
         written.append(f"--model.context.sequence_length={flags['--sequence-length']}")
     return written
+
+
+def _options() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every flag as argparse takes it, those of a part together."""
+    for part, chooses in PARTS.items():
+        yield chooses, {"action": "store_true", "help": HELP_OF_PARTS[part]}
+        yield from ((name, flag.for_argparse()) for name, flag in FLAGS.items() if flag.part == part)
+    yield from ((name, flag.for_argparse()) for name, flag in FLAGS.items() if not flag.part)
+
+
+def _memory_options(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a memory; of one of another kind, those that this one has too stay as they were."""
+    kind = given.get("kind", before.get("kind", DEFAULT_MEMORY))
+    config = MEMORY_REGISTRY[kind][0]
+    known = {field.name for field in fields(config)}
+    options = {name: value for name, value in before.items() if name in known} | {"kind": kind}
+    return options | ({config.size_field: given["size"]} if "size" in given else {})

@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from tempovla.storage.json_files import json_number, shown
@@ -30,8 +31,17 @@ def _to_json(value: Any) -> Any:
     return value
 
 
-def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config") -> C:
+def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config", *, upgrade: bool = True) -> C:
     """Read what `config_to_json` wrote.
+
+    A class whose options an earlier version wrote in another way has a class method `upgraded_json`, from what is in a
+    file to what this version writes.
+
+    Args:
+        cls: class of the config.
+        data: its fields.
+        where: of what they are the fields, for messages.
+        upgrade: whether `data` may be of an earlier version; False reads what somebody writes now.
 
     Raises:
         ValueError: naming the key, if one is unknown to `cls`, a required one is missing, or a value is of another type
@@ -39,11 +49,16 @@ def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} is {shown(data)}; it must be an object")
+    upgraded = getattr(cls, "upgraded_json", None)
+    if upgrade and upgraded is not None:
+        data = upgraded(dict(data))
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(map(str, set(data) - set(fields)))
     if unknown:
-        raise ValueError(f"{where}: keys {unknown} are unknown to {cls.__name__}; it has {sorted(fields)}")
+        near = [] if len(unknown) > 1 else get_close_matches(unknown[0], fields, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"it has {sorted(fields)}"
+        raise ValueError(f"{where}: keys {unknown} are unknown to {cls.__name__}; {remedy}")
     required = [
         name
         for name, field in fields.items()
@@ -51,10 +66,19 @@ def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config
     ]
     if required:
         raise ValueError(f"{where}: keys {required} of {cls.__name__} are missing; add them")
-    return cls(**{name: _from_json(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+    return cls(**{name: _from_json(hints[name], value, f"{where}.{name}", upgrade) for name, value in data.items()})
 
 
-def _from_json(hint: Any, value: Any, where: str) -> Any:
+def value_from_json(cls: type[Any], field: str, value: Any, where: str) -> Any:
+    """One field of a config, as somebody writes it now.
+
+    Raises:
+        ValueError: as `config_from_json`.
+    """
+    return _from_json(typing.get_type_hints(cls)[field], value, where, upgrade=False)
+
+
+def _from_json(hint: Any, value: Any, where: str, upgrade: bool) -> Any:
     """The value as the type that a field is declared with.
 
     Raises:
@@ -62,15 +86,17 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
     """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _of_union(inner, value, where)
+        return _of_union(inner, value, where, upgrade)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):
-            return config_from_json(typing.cast(type, hint), value, where)
+            return config_from_json(typing.cast(type, hint), value, where, upgrade=upgrade)
     elif origin is tuple:
         if isinstance(value, list | tuple) and (inner[-1:] == (...,) or len(inner) == len(value)):
             kinds = [inner[0]] * len(value) if inner[-1:] == (...,) else inner
             items = zip(kinds, value, strict=True)
-            return tuple(_from_json(kind, item, f"{where}[{index}]") for index, (kind, item) in enumerate(items))
+            return tuple(
+                _from_json(kind, item, f"{where}[{index}]", upgrade) for index, (kind, item) in enumerate(items)
+            )
     elif origin is typing.Literal:
         if any(value == choice and type(value) is type(choice) for choice in inner):
             return value
@@ -80,17 +106,33 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
     raise ValueError(f"{where} is {shown(value)}; it must be {_in_words(hint)}")
 
 
-def _of_union(options: Sequence[Any], value: Any, where: str) -> Any:
-    """The value as the first of several types that it fits."""
+def _of_union(options: Sequence[Any], value: Any, where: str, upgrade: bool) -> Any:
+    """The value as the first of several types that it fits, or as the config whose `kind` it names."""
     if value is None and type(None) in options:
         return None
     others = [option for option in options if option is not type(None)]
+    kinds = {kind: option for option in others for kind in _kinds_of(option)}
+    if len(kinds) > 1 and isinstance(value, Mapping):
+        kind = value.get("kind")
+        if kind not in kinds:
+            near = get_close_matches(str(kind), kinds, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(kinds)}"
+            raise ValueError(f"{where}.kind={kind!r} is unknown; {remedy}")
+        return _from_json(kinds[kind], value, where, upgrade)
     for option in others[:-1]:
         try:
-            return _from_json(option, value, where)
+            return _from_json(option, value, where, upgrade)
         except ValueError:
             continue
-    return _from_json(others[-1], value, where)
+    return _from_json(others[-1], value, where, upgrade)
+
+
+def _kinds_of(option: Any) -> tuple[str, ...]:
+    """The names of a config among several that are told apart by their field `kind`, a Literal of text."""
+    if not dataclasses.is_dataclass(option):
+        return ()
+    hint = typing.get_type_hints(option).get("kind")
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tempovla.cli.temporal_flags import FLAGS
+from tempovla.cli.temporal_flags import FLAGS, PARTS
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 TRAIN = ["train", "vla", "--config", CONFIGS / "vla_metaworld.yaml"]
@@ -22,7 +22,7 @@ def printed(tempovla):
         answer = tempovla(*arguments, "--print_config")
         assert answer.code == 0, answer.err
         config = yaml.safe_load(answer.out)
-        assert not {flag.lstrip("-").replace("-", "_") for flag in FLAGS} & set(config)
+        assert not {flag.lstrip("-").replace("-", "_") for flag in (*FLAGS, *PARTS.values())} & set(config)
         return config["model"]
 
     return run
@@ -31,8 +31,8 @@ def printed(tempovla):
 def test_the_flags_of_the_reference_command_become_a_context(printed):
     flags = ["--use-temporal-encoder", "--temporal-encoder-type", "transformer", "--sequence-length", 32]
     context = printed(*TRAIN, *flags, "--use-history-encoder", "--history-length", 16)["context"]
-    assert context["temporal"] == {"encoder_type": "transformer"}
-    assert context["history"] == {"history_length": 16}
+    assert (context["temporal"]["encoder_type"], context["temporal"]["hidden_dim"]) == ("transformer", None)
+    assert (context["history"]["history_length"], context["history"]["hidden_dim"]) == (16, None)
     assert context["memory"] is None
     assert (context["sequence_length"], context["stride"]) == (32, 4)
 
@@ -51,13 +51,13 @@ def test_the_flags_of_the_reference_command_become_a_context(printed):
 )
 def test_a_memory_is_a_buffer_unless_told_otherwise_and_has_so_many_slots(printed, flags, memory):
     context = printed(*TRAIN, *flags)["context"]
-    assert context["memory"] == memory
+    assert context["memory"] | memory == context["memory"]
     assert context["temporal"] is context["history"] is None
 
 
 def test_layers_and_smoothness(printed):
     model = printed(*TRAIN, "--use-temporal-encoder", "--num-temporal-layers", 2, "--lambda-temporal", 0.2)
-    assert model["context"]["temporal"] == {"num_layers": 2}
+    assert model["context"]["temporal"]["num_layers"] == 2
     assert model["lambda_temporal"] == 0.2
 
 
@@ -67,7 +67,7 @@ def test_flags_go_on_top_of_what_a_config_says(printed):
     after = printed(*flags_first(flags))["context"]
     assert after["temporal"] == before["temporal"] | {"encoder_type": "gru"}
     assert after["history"] == before["history"] | {"history_length": 4}
-    assert after["memory"] == {"kind": "buffer"}
+    assert after["memory"]["kind"] == "buffer"
     assert after["sequence_length"] == 8
     assert after["stride"] == before["stride"]
 
@@ -81,8 +81,24 @@ def test_flags_go_with_the_options_that_they_do_not_name(printed):
     more = ["--model.context.stride", 2, "--model.context.temporal", "{hidden_dim: 64}"]
     more += ["--model.context.freeze_base", "true"]
     context = printed(*TRAIN, "--use_temporal_encoder", "--temporal_encoder_type", "lstm", *more)["context"]
-    assert context["temporal"] == {"hidden_dim": 64, "encoder_type": "lstm"}
+    assert (context["temporal"]["hidden_dim"], context["temporal"]["encoder_type"]) == (64, "lstm")
     assert (context["stride"], context["freeze_base"]) == (2, True)
+
+
+def test_single_options_are_given_by_their_dotted_names(printed, tmp_path):
+    (tmp_path / "mine.yaml").write_text("model: {context: {memory: {kind: working, memory_slots: 3}, stride: 2}}\n")
+    options = ["--model.context.temporal.hidden_dim", 64, "--model.context.temporal.encoder_type", "lstm"]
+    options += ["--model.context.memory.num_heads", 4]
+    context = printed(*TRAIN, "--config", tmp_path / "mine.yaml", *options)["context"]
+    assert (context["temporal"]["hidden_dim"], context["temporal"]["encoder_type"]) == (64, "lstm")
+    assert context["memory"] == {"kind": "working", "memory_slots": 3, "num_heads": 4, "hidden_dim": None}
+    assert context["stride"] == 2
+
+
+def test_a_memory_of_another_kind_keeps_what_both_kinds_have(printed):
+    memory = ["--model.context.memory", "{kind: working, memory_slots: 3, num_heads: 2}"]
+    after = printed(*TRAIN, *memory, "--memory-kind", "buffer", "--memory-size", 7)["context"]["memory"]
+    assert (after["kind"], after["num_heads"], after["memory_size"]) == ("buffer", 2, 7)
 
 
 def test_a_printed_config_reads_back_as_it_was(tmp_path, tempovla):

@@ -176,7 +176,8 @@ def test_a_policy_that_remembers_starts_from_one_that_does_not(tmp_path, tempovl
     before, after = (Bundle.load(tmp_path / run / "checkpoint_latest") for run in ("base", "run"))
     name = "vlm.language.decoder.layers.0.mlp.up_proj.weight"
     assert after.weights[f"base.{name}"].equal(before.weights[name])
-    assert after.config["context"]["temporal"] == {"encoder_type": "gru", "num_layers": 1}
+    saved = after.config["context"]["temporal"]
+    assert (saved["encoder_type"], saved["num_layers"], saved["hidden_dim"]) == ("gru", 1, None)
     assert "in the model; give a checkpoint of this config" in fails(
         *remember, "--base-checkpoint", tmp_path / "base" / "checkpoint_latest", "--model.feature_dim", 16
     )

@@ -147,7 +147,7 @@ def test_the_past_changes_what_is_done(trained):
 def test_the_driving_composition_looks_back_eight_frames_and_reads_no_state():
     recipe = read_recipe("driving_vla_with_temporal")
     context = recipe.model.context
-    assert (context.temporal["window"], context.stride, context.burn_in) == (8, 1, 7)
+    assert (context.temporal.window, context.stride, context.burn_in) == (8, 1, 7)
     assert context.history is None
     assert context.memory is None
     assert recipe.model.robot_state_dim is None
@@ -156,7 +156,7 @@ def test_the_driving_composition_looks_back_eight_frames_and_reads_no_state():
 
 def test_the_manipulation_composition_is_a_history_alone():
     context = read_recipe("manipulation_vla_with_history").model.context
-    assert context.history["history_length"] == 16
+    assert context.history.history_length == 16
     assert context.temporal is None
     assert context.memory is None
 

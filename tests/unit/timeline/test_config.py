@@ -39,7 +39,11 @@ def test_what_is_left_out_takes_its_default():
     [
         (
             {"size": 1, "sizes": 2},
-            r"statevla: keys \['sizes'\] are unknown to Whole; it has \['cameras', 'other', 'part', 'parts', ",
+            r"statevla: keys \['sizes'\] are unknown to Whole; did you mean 'size'\?",
+        ),
+        (
+            {"size": 1, "horizon": 2},
+            r"statevla: keys \['horizon'\] are unknown to Whole; it has \['cameras', 'other', 'part', 'parts', ",
         ),
         ({}, r"statevla: keys \['size'\] of Whole are missing; add them"),
         ({"size": 1, "part": {"w": 1}}, r"statevla.part: keys \['w'\] are unknown to Part"),

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
-from tempovla.model.temporal.history_streams import HistoryEncoderConfig
-from tempovla.model.temporal.memory_buffer import MemoryBuffer, MemoryConfig
-from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
-from tempovla.model.temporal.working_memory import WorkingMemory
-
-MEMORY_OPTIONS: dict[str, tuple[str, ...]] = {
-    "buffer": tuple(field.name for field in dataclasses.fields(MemoryConfig)),
-    "hierarchical": ("hidden_dim", "short_term_slots", "long_term_slots", "num_heads", "novelty_threshold"),
-    "working": ("hidden_dim", "memory_slots", "num_heads"),
-}
-"""The memories by name, and what can be said of each."""
+from tempovla.model.temporal.explicit_memory import ExplicitMemory
+from tempovla.model.temporal.hierarchical_memory import HierarchicalMemoryConfig
+from tempovla.model.temporal.history_streams import HistoryEncoderConfig, HistoryPartConfig
+from tempovla.model.temporal.memory_buffer import BufferMemoryConfig
+from tempovla.model.temporal.temporal_config import TemporalEncoderConfig, TemporalPartConfig
+from tempovla.model.temporal.working_memory import WorkingMemoryConfig
+from tempovla.timeline.config import value_from_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +20,14 @@ class ContextConfig:
     """What a policy knows of the past, beside what it sees now.
 
     At every frame the parts that are chosen look at the features of the frames so far, and what they say is added to
-    those of the present frame, before the action head looks at them.
+    those of the present frame, before the action head looks at them. A part may also be given as a mapping, as it
+    stands in a YAML file.
 
     Attributes:
-        temporal: options of a temporal encoder, such as `{encoder_type: lstm, hidden_dim: 256}`: the fields of
-            `TemporalEncoderConfig`, but for input_dim and output_dim, which are those of the features.
-        history: options of a history encoder of features and actions, such as `{history_length: 16}`: the fields of
-            `HistoryEncoderConfig`, but for obs_dim, action_dim and output_dim.
+        temporal: options of a temporal encoder, such as `{encoder_type: lstm, hidden_dim: 256}`.
+        history: options of a history encoder of features and actions, such as `{history_length: 16}`.
         memory: options of a memory, and which: `{kind: working, memory_slots: 32}`, `{kind: hierarchical}` or
-            `{kind: buffer}`; its hidden_dim is that of the features unless given.
+            `{kind: buffer}`.
         stride: control steps between two frames: what is seen in between is not looked at, and so many actions of a
             chunk are executed.
         sequence_length: frames of a training window that are learned from.
@@ -44,9 +37,9 @@ class ContextConfig:
             encoded once.
     """
 
-    temporal: Mapping[str, Any] | None = None
-    history: Mapping[str, Any] | None = None
-    memory: Mapping[str, Any] | None = None
+    temporal: TemporalPartConfig | None = None
+    history: HistoryPartConfig | None = None
+    memory: BufferMemoryConfig | HierarchicalMemoryConfig | WorkingMemoryConfig | None = None
     stride: int = 4
     sequence_length: int = 32
     burn_in: int = 0
@@ -60,16 +53,15 @@ class ContextConfig:
                 raise ValueError(f"context.{name}={value} must be at least {least}")
         if self.temporal is None and self.history is None and self.memory is None:
             raise ValueError("context has no part; give temporal, history or memory, or leave the context out")
-        fields = {"temporal": TemporalEncoderConfig, "history": HistoryEncoderConfig}
-        for name, config in fields.items():
-            sizes = ("input_dim", "output_dim", "obs_dim", "action_dim")
-            known = [field.name for field in dataclasses.fields(config) if field.name not in sizes]
-            _check_options(f"context.{name}", getattr(self, name), known)
-        if self.memory is not None:
-            kind = self.memory.get("kind")
-            if kind not in MEMORY_OPTIONS:
-                raise ValueError(f"context.memory.kind={kind!r} is unknown; choose from {', '.join(MEMORY_OPTIONS)}")
-            _check_options("context.memory", self.memory, ["kind", *MEMORY_OPTIONS[kind]])
+        for name in ("temporal", "history", "memory"):
+            given: Any = getattr(self, name)
+            if isinstance(given, Mapping):
+                object.__setattr__(self, name, value_from_json(ContextConfig, name, given, f"context.{name}"))
+            elif type(given) in (TemporalEncoderConfig, HistoryEncoderConfig):
+                raise ValueError(
+                    f"context.{name} is a {type(given).__name__}, but its sizes follow from the policy; give a "
+                    f"{name.capitalize()}PartConfig"
+                )
 
     @property
     def frames(self) -> int:
@@ -94,37 +86,12 @@ class ContextConfig:
 
     def temporal_config(self, feature_dim: int) -> TemporalEncoderConfig | None:
         """Of the temporal encoder; one call takes a whole window unless the options say otherwise."""
-        if self.temporal is None:
-            return None
-        defaults = {"max_seq_len": self.frames, "chunk_long_sequences": True}
-        return TemporalEncoderConfig(input_dim=feature_dim, output_dim=feature_dim, **defaults | dict(self.temporal))
+        return None if self.temporal is None else self.temporal.encoder_config(feature_dim, self.frames)
 
     def history_config(self, feature_dim: int, action_dim: int) -> HistoryEncoderConfig | None:
         """Of the history encoder; what is done between two frames counts as one action."""
-        if self.history is None:
-            return None
-        sizes: dict[str, Any] = {
-            "obs_dim": feature_dim,
-            "action_dim": self.stride * action_dim,
-            "output_dim": feature_dim,
-        }
-        return HistoryEncoderConfig(**sizes, **self.history)
+        return None if self.history is None else self.history.encoder_config(feature_dim, self.stride * action_dim)
 
-    def build_memory(self, feature_dim: int) -> WorkingMemory | HierarchicalMemory | MemoryBuffer | None:
+    def build_memory(self, feature_dim: int) -> ExplicitMemory[Any, Any] | None:
         """The memory."""
-        if self.memory is None:
-            return None
-        options = {"hidden_dim": feature_dim} | {name: value for name, value in self.memory.items() if name != "kind"}
-        if self.memory["kind"] == "working":
-            return WorkingMemory(**options)
-        if self.memory["kind"] == "hierarchical":
-            return HierarchicalMemory(**options)
-        return MemoryBuffer(MemoryConfig(**{"value_dim": options["hidden_dim"]} | options))
-
-
-def _check_options(where: str, options: Mapping[str, Any] | None, known: list[str]) -> None:
-    for name in options or {}:
-        if name not in known:
-            close = get_close_matches(str(name), known, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else f"choose from {known}"
-            raise ValueError(f"{where} has no option {name!r}; {remedy}")
+        return None if self.memory is None else self.memory.build(feature_dim)

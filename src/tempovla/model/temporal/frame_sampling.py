@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.temporal.sliding_attention import newest_entries
-from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 from tempovla.model.temporal.temporal_core import TemporalCore, TemporalState
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 
 
 @dataclass(frozen=True)

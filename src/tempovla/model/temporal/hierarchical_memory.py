@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import overload
+from typing import ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,44 @@ from torch import Tensor, nn
 from tempovla.model.temporal.consolidation import LongTerm, consolidate
 from tempovla.model.temporal.consolidation_sequence import consolidate_sequence
 from tempovla.model.temporal.explicit_memory import ExplicitMemory
+from tempovla.model.temporal.memory_part import MemoryPartConfig
 from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
 from tempovla.model.temporal.slot_attention import SlotAttention
 
 Reads = dict[str, Tensor]
 """`short_term`, `long_term` and `fused`, each like the query."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HierarchicalMemoryConfig(MemoryPartConfig):
+    """Options of a policy's hierarchical memory.
+
+    Attributes:
+        kind: hierarchical.
+        short_term_slots: last states that are kept as they are.
+        long_term_slots: entries of the long-term memory.
+        novelty_threshold: cosine distance, 0 to 2, above which a state is an entry of its own.
+    """
+
+    size_field: ClassVar[str] = "long_term_slots"
+    kind: Literal["hierarchical"] = "hierarchical"
+    short_term_slots: int = 32
+    long_term_slots: int = 256
+    novelty_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_novelty(self.novelty_threshold)
+
+    def build(self, feature_dim: int) -> HierarchicalMemory:
+        """The memory of a policy with `feature_dim` features."""
+        return HierarchicalMemory(
+            self.width(feature_dim),
+            self.short_term_slots,
+            self.long_term_slots,
+            self.num_heads,
+            self.novelty_threshold,
+        )
 
 
 @dataclass(frozen=True)
@@ -78,8 +111,7 @@ class HierarchicalMemory(ExplicitMemory[HierarchicalState, Reads]):
         super().__init__(hidden_dim)
         check_slots("short_term_slots", short_term_slots)
         check_slots("long_term_slots", long_term_slots)
-        if not 0 <= novelty_threshold <= 2:
-            raise ValueError(f"novelty_threshold={novelty_threshold} is no cosine distance; choose 0 to 2")
+        check_novelty(novelty_threshold)
         self.short_term_slots, self.long_term_slots = short_term_slots, long_term_slots
         self.novelty_threshold = novelty_threshold
         self.short_term = RingAttention(hidden_dim, short_term_slots, num_heads)
@@ -144,3 +176,9 @@ class HierarchicalMemory(ExplicitMemory[HierarchicalState, Reads]):
 
     def _map(self, read: Reads, shape: tuple[int, ...]) -> Reads:
         return {name: value.reshape(shape) for name, value in read.items()}
+
+
+def check_novelty(threshold: float) -> None:
+    """Raise ValueError unless the threshold is a cosine distance."""
+    if not 0 <= threshold <= 2:
+        raise ValueError(f"novelty_threshold={threshold} is no cosine distance; choose 0 to 2")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,11 @@ from tempovla.model.layers.mlp import mlp
 from tempovla.model.temporal.history_attention import HistoryBlock, StepMask
 
 
-@dataclass(frozen=True)
-class HistoryEncoderConfig:
-    """Sizes of the history encoders.
+@dataclass(frozen=True, kw_only=True)
+class HistoryCoreConfig:
+    """Options of a history encoder that do not depend on the features around it.
 
     Attributes:
-        obs_dim: size of a state, or of the feature of an observation.
-        action_dim: size of an action.
-        hidden_dim: width of the transformers.
-        output_dim: size of every encoding.
         history_length: the most steps that are encoded, and that are remembered online.
         num_layers: blocks of each transformer.
         num_heads: attention heads; they divide hidden_dim and output_dim.
@@ -29,10 +25,6 @@ class HistoryEncoderConfig:
         use_timestep_embedding: attention knows the age of each step; otherwise only what is in it, and that it is past.
     """
 
-    obs_dim: int = 768
-    action_dim: int = 7
-    hidden_dim: int = 512
-    output_dim: int = 768
     history_length: int = 16
     num_layers: int = 2
     num_heads: int = 8
@@ -42,7 +34,34 @@ class HistoryEncoderConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        for name in ("obs_dim", "action_dim", "hidden_dim", "output_dim", "history_length", "num_layers", "num_heads"):
+        kind = type(self).__name__
+        for name in ("history_length", "num_layers", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{kind}.{name}={getattr(self, name)} must be at least 1")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"{kind}.dropout={self.dropout} must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class HistoryEncoderConfig(HistoryCoreConfig):
+    """Sizes of the history encoders.
+
+    Attributes:
+        obs_dim: size of a state, or of the feature of an observation.
+        action_dim: size of an action.
+        hidden_dim: width of the transformers.
+        output_dim: size of every encoding.
+    """
+
+    obs_dim: int = 768
+    action_dim: int = 7
+    hidden_dim: int = 512
+    output_dim: int = 768
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        super().__post_init__()
+        for name in ("obs_dim", "action_dim", "hidden_dim", "output_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"HistoryEncoderConfig.{name}={getattr(self, name)} must be at least 1")
         for name in ("hidden_dim", "output_dim"):
@@ -51,13 +70,48 @@ class HistoryEncoderConfig:
                     f"HistoryEncoderConfig.{name}={getattr(self, name)} is not divisible by "
                     f"num_heads={self.num_heads}; choose heads that divide it"
                 )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"HistoryEncoderConfig.dropout={self.dropout} must be at least 0 and below 1")
 
     @property
     def max_age(self) -> int | None:
         """Number of ages that have an embedding."""
         return self.history_length if self.use_timestep_embedding else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryPartConfig(HistoryCoreConfig):
+    """Options of a policy's history encoder, whose other sizes follow from the policy.
+
+    Attributes:
+        hidden_dim: width of the transformers; None takes the width of the policy's features.
+    """
+
+    hidden_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        if self.history_length < 1:
+            raise ValueError(
+                f"history_length={self.history_length} must be at least 1; leave the history encoder out instead"
+            )
+        super().__post_init__()
+        if self.hidden_dim is not None:
+            HistoryEncoderConfig(hidden_dim=self.hidden_dim, output_dim=self.num_heads, num_heads=self.num_heads)
+
+    @classmethod
+    def upgraded_json(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Options as an earlier version wrote them, where an unset width meant 512."""
+        return {"hidden_dim": 512} | data
+
+    def encoder_config(self, feature_dim: int, action_dim: int) -> HistoryEncoderConfig:
+        """The encoder of a policy with `feature_dim` features, and `action_dim` numbers in an action of a step."""
+        options = {field.name: getattr(self, field.name) for field in fields(HistoryCoreConfig)}
+        return HistoryEncoderConfig(
+            obs_dim=feature_dim,
+            action_dim=action_dim,
+            hidden_dim=feature_dim if self.hidden_dim is None else self.hidden_dim,
+            output_dim=feature_dim,
+            **options,
+        )
 
 
 class EncodedHistory(NamedTuple):

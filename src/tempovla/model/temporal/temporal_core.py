@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.mixer_state import pack_valid, unpack_valid
-from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 
 T = TypeVar("T")
 

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from tempovla.model.temporal.frame_sampling import TemporalFrames
 from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
-from tempovla.model.temporal.temporal_core import TemporalCore, TemporalOutput, TemporalState
+from tempovla.model.temporal.temporal_core import TemporalOutput, TemporalState
 from tempovla.model.temporal.temporal_recurrent import TemporalGRU, TemporalLSTM, TemporalMamba
+from tempovla.model.temporal.temporal_registry import TEMPORAL_REGISTRY
 from tempovla.model.temporal.temporal_transformer import TemporalTransformer
 
 __all__ = [
@@ -23,14 +24,6 @@ __all__ = [
     "TemporalState",
     "TemporalTransformer",
 ]
-
-TEMPORAL_REGISTRY: dict[str, type[TemporalCore]] = {
-    "transformer": TemporalTransformer,
-    "lstm": TemporalLSTM,
-    "gru": TemporalGRU,
-    "mamba": TemporalMamba,
-    "frames": TemporalFrames,
-}
 
 
 class TemporalEncoder(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.mixer_state import mask_after
 from tempovla.model.temporal.running_pool import RunningPool
-from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 from tempovla.model.temporal.temporal_core import TemporalCore, TemporalState
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 
 
 @dataclass(frozen=True)

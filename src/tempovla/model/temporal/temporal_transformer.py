@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from tempovla.model.layers.grouped_attention import Rotary
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.temporal.sliding_attention import SlidingAttention, newest_entries, rotary_table, visible_keys
-from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 from tempovla.model.temporal.temporal_core import TemporalCore, TemporalState
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import overload
+from dataclasses import dataclass
+from typing import ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows
+from tempovla.model.temporal.memory_part import MemoryPartConfig
 from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkingMemoryConfig(MemoryPartConfig):
+    """Options of a policy's working memory.
+
+    Attributes:
+        kind: working.
+        memory_slots: number of slots.
+    """
+
+    size_field: ClassVar[str] = "memory_slots"
+    kind: Literal["working"] = "working"
+    memory_slots: int = 32
+
+    def build(self, feature_dim: int) -> WorkingMemory:
+        """The memory of a policy with `feature_dim` features."""
+        return WorkingMemory(self.width(feature_dim), self.memory_slots, self.num_heads)
 
 
 class WorkingMemory(ExplicitMemory[Ring, Tensor]):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tempovla.model.temporal.context_config import MEMORY_OPTIONS, ContextConfig
-from tempovla.model.temporal.history_streams import HistoryEncoderConfig
+from tempovla.model.temporal.context_config import ContextConfig
+from tempovla.model.temporal.history_streams import HistoryPartConfig
+from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
+from tempovla.model.temporal.temporal_config import TemporalPartConfig
 from tempovla.recipe.systems.vla_config import VLARecipe
-
-MEMORY_SIZE_OPTIONS = {"buffer": "memory_size", "hierarchical": "long_term_slots", "working": "memory_slots"}
-"""By the kind of a memory, its option that says how much it holds."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +26,14 @@ class TemporalTrainingConfig:
         freeze_base: the features of a frame stay as they are.
         num_heads: attention heads of all parts.
         use_temporal_encoder: whether a temporal encoder is one of them.
-        temporal_encoder_type: transformer, lstm, gru, mamba or frames.
+        temporal_encoder_type: its kind, a name in `TEMPORAL_REGISTRY`.
         num_temporal_layers: its layers.
-        temporal_hidden_dim: its width.
+        temporal_hidden_dim: its width; None takes the width of the policy's features.
         use_history_encoder: whether a history encoder of features and actions is one of them.
         history_length: frames that it looks back.
-        history_hidden_dim: its width.
+        history_hidden_dim: its width; None takes the width of the policy's features.
         use_memory: whether a memory is one of them.
-        memory_kind: buffer, working or hierarchical.
+        memory_kind: a name in `MEMORY_REGISTRY`.
         memory_size: slots of the memory; of a hierarchical one, those of the long term.
     """
 
@@ -52,43 +50,43 @@ class TemporalTrainingConfig:
     use_temporal_encoder: bool = True
     temporal_encoder_type: str = "transformer"
     num_temporal_layers: int = 4
-    temporal_hidden_dim: int = 512
+    temporal_hidden_dim: int | None = None
     use_history_encoder: bool = True
     history_length: int = 16
-    history_hidden_dim: int = 512
+    history_hidden_dim: int | None = 512
     use_memory: bool = True
     memory_kind: str = "buffer"
     memory_size: int = 1000
 
     def __post_init__(self) -> None:
-        if self.memory_kind not in MEMORY_OPTIONS:
-            raise ValueError(f"memory_kind={self.memory_kind!r} is unknown; choose from {', '.join(MEMORY_OPTIONS)}")
+        if self.memory_kind not in MEMORY_REGISTRY:
+            raise ValueError(f"memory_kind={self.memory_kind!r} is unknown; choose from {', '.join(MEMORY_REGISTRY)}")
         if not (self.use_temporal_encoder or self.use_history_encoder or self.use_memory):
             raise ValueError("no temporal part is used; set use_temporal_encoder, use_history_encoder or use_memory")
         check_reach(self.context())
 
     def context(self) -> ContextConfig:
         """What `model.context` says of it."""
-        temporal: dict[str, Any] = {
-            "encoder_type": self.temporal_encoder_type,
-            "num_layers": self.num_temporal_layers,
-            "hidden_dim": self.temporal_hidden_dim,
-            "num_heads": self.num_heads,
-        }
-        history: dict[str, Any] = {
-            "history_length": self.history_length,
-            "hidden_dim": self.history_hidden_dim,
-            "num_heads": self.num_heads,
-        }
-        memory: dict[str, Any] = {
-            "kind": self.memory_kind,
-            MEMORY_SIZE_OPTIONS[self.memory_kind]: self.memory_size,
-            "num_heads": self.num_heads,
-        }
+        temporal, history = None, None
+        memory: Any = None
+        if self.use_temporal_encoder:
+            temporal = TemporalPartConfig(
+                encoder_type=self.temporal_encoder_type,
+                num_layers=self.num_temporal_layers,
+                hidden_dim=self.temporal_hidden_dim,
+                num_heads=self.num_heads,
+            )
+        if self.use_history_encoder:
+            history = HistoryPartConfig(
+                history_length=self.history_length, hidden_dim=self.history_hidden_dim, num_heads=self.num_heads
+            )
+        if self.use_memory:
+            options = MEMORY_REGISTRY[self.memory_kind][0]
+            memory = options(**{options.size_field: self.memory_size, "num_heads": self.num_heads})
         return ContextConfig(
-            temporal if self.use_temporal_encoder else None,
-            history if self.use_history_encoder else None,
-            memory if self.use_memory else None,
+            temporal,
+            history,
+            memory,
             stride=self.stride,
             sequence_length=self.sequence_length,
             burn_in=self.burn_in,
@@ -121,16 +119,9 @@ def check_reach(context: ContextConfig) -> None:
     """
     if context.history is None:
         return
-    length, longest = history_length(context.history), context.frames - 1
-    if length < 1:
-        raise ValueError(f"history_length={length} must be at least 1; leave the history encoder out instead")
+    length, longest = context.history.history_length, context.frames - 1
     if length > longest:
         raise ValueError(
             f"history_length={length} is more than the {longest} frames before the last one of a training window; "
             f"lower it, or raise sequence_length={context.sequence_length} or burn_in={context.burn_in}"
         )
-
-
-def history_length(history: Mapping[str, Any]) -> int:
-    """Frames that a history encoder of these options looks back."""
-    return int(history.get("history_length", HistoryEncoderConfig.history_length))

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from tempovla.model.temporal import TemporalEncoder, TemporalEncoderConfig, TemporalLSTM, TemporalTransformer
-from tempovla.model.temporal.temporal_config import ENCODER_TYPES
+from tempovla.model.temporal.temporal_config import TemporalPartConfig
 from tempovla.model.temporal.temporal_encoder import TEMPORAL_REGISTRY
 from tempovla.timeline.laws.compare import largest_difference
 
 SMALL = {"input_dim": 6, "hidden_dim": 8, "output_dim": 5, "num_layers": 2, "num_heads": 2, "max_seq_len": 16}
 CASES = {
-    **{kind: {"encoder_type": kind} for kind in ENCODER_TYPES},
+    **{kind: {"encoder_type": kind} for kind in TEMPORAL_REGISTRY},
     "window": {"window": 3},
     "rotary": {"window": 4, "use_learned_pos_embed": False},
     "both-ways": {"use_causal_mask": False},
@@ -44,8 +44,8 @@ def assert_alike(actual, expected):
     assert difference is None or not difference.exceeds(1e-5), difference
 
 
-def test_every_type_of_the_config_has_a_core():
-    assert tuple(TEMPORAL_REGISTRY) == ENCODER_TYPES
+def test_every_core_has_the_name_that_it_is_registered_under():
+    assert {name: core.encoder_type for name, core in TEMPORAL_REGISTRY.items()} == {n: n for n in TEMPORAL_REGISTRY}
 
 
 def test_defaults_are_those_that_users_know():
@@ -305,7 +305,7 @@ def test_layers_computed_again_in_the_backward_pass_give_the_same_gradients():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder_type": "rnn"}, "encoder_type 'rnn' is unknown"),
+        ({"encoder_type": "rnn"}, "encoder_type='rnn' is unknown"),
         ({"hidden_dim": 9}, "hidden_dim=9 must be an even multiple of num_heads=2"),
         ({"window": 0}, "window=0 must be at least 1"),
         ({"num_layers": 0}, "num_layers=0 must be at least 1"),
@@ -344,6 +344,27 @@ def test_a_config_changes_only_by_a_copy():
     assert config.visible_steps == 64
 
 
+@pytest.mark.parametrize(("kind", "width"), [("transformer", 32), ("lstm", 24), ("mamba", 24)])
+def test_a_part_is_as_wide_as_the_features_or_as_the_heads_allow_unless_told_otherwise(kind, width):
+    part = TemporalPartConfig(encoder_type=kind)
+    assert part.encoder_config(24, 6).hidden_dim == width
+    assert dataclasses.replace(part, hidden_dim=48).encoder_config(24, 6).hidden_dim == 48
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder_type": "lstn"}, "encoder_type='lstn' is unknown; did you mean 'lstm'?"),
+        ({"hidden_dim": 20}, "hidden_dim=20 must be an even multiple of num_heads=8"),
+        ({"num_layers": 0}, "TemporalPartConfig.num_layers=0 must be at least 1"),
+        ({"max_seq_len": 0}, "max_seq_len=0 must be at least 1"),
+    ],
+)
+def test_options_of_a_part_that_cannot_be_built_are_refused_when_they_are_written(options, message):
+    with pytest.raises(ValueError, match=message):
+        TemporalPartConfig(**options)
+
+
 def cue_then_noise(batch):
     """Steps of noise, and in the first of them the sign that is asked for after the last."""
     cue = torch.randint(2, (batch, 1)) * 2.0 - 1.0
@@ -353,10 +374,11 @@ def cue_then_noise(batch):
     return x, cue
 
 
-@pytest.mark.parametrize("kind", ENCODER_TYPES)
+@pytest.mark.parametrize("kind", TEMPORAL_REGISTRY)
 def test_a_core_learns_to_recall_the_first_step_and_sampled_frames_that_miss_it_do_not(kind):
     torch.manual_seed(0)
-    encoder = TemporalEncoder(TemporalEncoderConfig(2, 16, 1, 1, 2, 16, 0.0, encoder_type=kind, frame_offsets=(-4, 0)))
+    options = {"num_layers": 1, "num_heads": 2, "dropout": 0.0, "encoder_type": kind, "frame_offsets": (-4, 0)}
+    encoder = TemporalEncoder(TemporalEncoderConfig(2, 16, 1, 16, **options))
     optimizer = torch.optim.Adam(encoder.parameters(), 1e-2)
     for _ in range(100):
         x, cue = cue_then_noise(32)

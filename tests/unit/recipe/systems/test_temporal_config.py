@@ -8,8 +8,9 @@ import pytest
 from tests.tiny import vla_recipe
 
 from tempovla.model.temporal.context_config import ContextConfig
+from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
 from tempovla.recipe import TemporalTrainingConfig
-from tempovla.recipe.systems.temporal_config import MEMORY_SIZE_OPTIONS, check_reach
+from tempovla.recipe.systems.temporal_config import check_reach
 from tempovla.recipe.systems.vla import build_policy
 
 SMALL = {"temporal_hidden_dim": 8, "history_hidden_dim": 8, "num_heads": 2, "num_temporal_layers": 1, "memory_size": 3}
@@ -37,7 +38,7 @@ def test_the_references_fields_have_its_defaults():
 def test_its_context_has_all_parts_with_their_sizes():
     context = TemporalTrainingConfig(stride=2, burn_in=3, bptt_length=8, freeze_base=True).context()
     assert context == ContextConfig(
-        {"encoder_type": "transformer", "num_layers": 4, "hidden_dim": 512, "num_heads": 8},
+        {"encoder_type": "transformer", "num_layers": 4, "num_heads": 8},
         {"history_length": 16, "hidden_dim": 512, "num_heads": 8},
         {"kind": "buffer", "memory_size": 1000, "num_heads": 8},
         stride=2,
@@ -55,7 +56,7 @@ def test_parts_are_used_or_not(part):
     assert [name for name in uses.values() if getattr(context, name) is not None] == [part]
 
 
-@pytest.mark.parametrize("kind", MEMORY_SIZE_OPTIONS)
+@pytest.mark.parametrize("kind", MEMORY_REGISTRY)
 def test_applied_to_a_recipe_it_gives_a_policy_that_remembers(kind):
     recipe = vla_recipe("absent")
     config = TemporalTrainingConfig(

@@ -1,0 +1,107 @@
+"""What is wrong with a value that is a config of its own, such as `model.context`, said in one line.
+
+The parser's own message lists every type that such a value may have, and why it is none of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any, cast, get_args
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from tempovla.cli.values_only import load_yaml
+from tempovla.timeline.config import config_from_json
+
+
+def explain_values(parser: ArgumentParser) -> None:
+    """Have a parser say in one line which key of such a value is unknown, or of another type."""
+    for action, config in _configs(parser):
+        if not hasattr(action._check_type, "__wrapped__"):
+            action._check_type = _explained(action._check_type, action.dest, config)
+
+
+def check_values(parser: ArgumentParser, args: Namespace) -> None:
+    """Refuse such values whose keys do not go together, which the parser only finds when it builds them.
+
+    Raises:
+        ValueError: in the words of the config.
+    """
+    for action, config in _configs(parser):
+        value = args.get(action.dest)
+        if isinstance(value, Namespace):
+            config_from_json(config, value.as_dict(), action.dest, upgrade=False)
+
+
+def _configs(parser: ArgumentParser) -> Iterator[tuple[Any, type[Any]]]:
+    """The options whose value is a config or null, and the class of that config."""
+    actions: list[Any] = parser._actions
+    for action in actions:
+        hint = action._typehint if type(action).__name__ == "ActionTypeHint" else None
+        kinds: list[Any] = [kind for kind in get_args(hint) if kind is not type(None)]
+        if len(kinds) == 1 and dataclasses.is_dataclass(kinds[0]):
+            yield action, cast(type[Any], kinds[0])
+
+
+def _explained(check: Callable[..., Any], dest: str, config: type[Any]) -> Callable[..., Any]:
+    """The check of an option's value, which says in the words of the config what it finds wrong.
+
+    What is given goes on top of what was given before, by a file or by an option, before it is checked: the parser
+    alone would choose among several configs by the last option, which need not name their `kind`.
+    """
+
+    @wraps(check)  # the parser looks at the signature
+    def explained(value: Any, *more: Any, **settings: Any) -> Any:
+        given = _as_mapping(value, (settings.get("cfg") or {}).get(dest))
+        if isinstance(value, Namespace) or (isinstance(given, Mapping) and "class_path" in given):
+            return check(value, *more, **settings)
+        try:
+            if isinstance(given, Mapping):
+                return check(given, *more, **{**settings, "cfg": None})
+            return check(value, *more, **settings)
+        except (TypeError, ValueError):
+            config_from_json(config, given, dest, upgrade=False)
+            raise
+
+    return explained
+
+
+def _as_mapping(value: Any, before: Any) -> Any:
+    """Keys and values that are given, on top of those that were given before; the value itself if it has no keys."""
+    known = _plain(before) if isinstance(before, Namespace) else {}
+    if hasattr(value, "key"):  # one option, such as `temporal.hidden_dim`
+        return _with(known, value.key.split("."), _loaded(value.val))
+    given = _loaded(value)
+    return {**known, **given} if isinstance(given, Mapping) else given
+
+
+def _with(known: Any, names: Sequence[str], value: Any) -> Any:
+    """Nested keys and values with one of them set; options of another `kind` are not kept."""
+    if not names:
+        return value
+    entries = dict(known) if isinstance(known, Mapping) else {}
+    if list(names) == ["kind"] and entries.get("kind") != value:
+        return {"kind": value}
+    return {**entries, names[0]: _with(entries.get(names[0]), names[1:], value)}
+
+
+def _plain(value: Any) -> Any:
+    """Values of a parser without the classes that it has found for them."""
+    if not isinstance(value, Namespace):
+        return value
+    entries = vars(value)
+    if "__subclasses_disabled__" in entries:
+        return _plain(entries["init_args"])
+    return {name: _plain(entry) for name, entry in entries.items()}
+
+
+def _loaded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return load_yaml(value)
+    except yaml.YAMLError:
+        return value
