@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests import recordings
-from tests.core_installation import build_wheel, install, make_environment
+from tests.core_installation import ROOT, build_wheel, install, make_environment
 from tests.tiny import statevla_arguments
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,11 @@ RUN_ALL = """
 import json, sys
 from tempovla.cli.main import main
 for line in json.loads(sys.stdin.read()):
-    print(f"\\ncode: {main(line.split())}")
+    try:
+        code = main(line.split())
+    except SystemExit as end:
+        code = end.code or 0
+    print(f"\\ncode: {code}")
 """
 
 
@@ -63,7 +67,9 @@ def run(python: Path, script: str, folder: Path, given: str = "") -> subprocess.
 def test_the_wheel_holds_what_the_package_reads_beside_its_modules(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {"tempovla/py.typed", "tempovla/report/style.css", "tempovla/report/play.js"}
-    assert expected <= names
+    configs = {f"tempovla/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
+    assert len(configs) > 10
+    assert expected | configs <= names
     assert not [name for name in names if name.startswith("tests/")]
 
 
@@ -82,6 +88,7 @@ def test_it_trains_and_evaluates_and_names_what_needs_an_extra_in_one_line(pytho
     simulator = "metaworld==3.1.1 mujoco==3.3.0 'gymnasium>=1.1'"
     onnx = "'onnx>=1.18' 'onnxscript>=0.5' 'onnxruntime>=1.22'"
     commands = {
+        "train vla --config vla_metaworld --print_config": None,
         "data inspect dataset": None,
         "data sample dataset --episode 0 --frame 3 --window action=0:2 --out sample.npz": None,
         "data stats dataset": None,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 import jsonargparse
 from jsonargparse import DefaultHelpFormatter, Namespace
 
+from tempovla.cli.config_files import with_packaged_configs
 from tempovla.cli.config_values import check_values, explain_values
 from tempovla.cli.values_only import imports_refused, take_values_only
 from tempovla.data.libero_layout import LiberoImages
@@ -52,7 +53,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     def _parse_spelled(self, args: Sequence[str] | None, *more: Any, **settings: Any) -> Namespace:
         given = list(sys.argv[1:] if args is None else args)
         end = given.index("--") if "--" in given else len(given)  # what follows is no option
-        return super().parse_args([*map(self.known_spelling, given[:end]), *given[end:]], *more, **settings)
+        options = with_packaged_configs([*map(self.known_spelling, given[:end])])
+        return super().parse_args([*options, *given[end:]], *more, **settings)
 
     def known_spelling(self, argument: str) -> str:
         """An argument such as `--image-size=64` with its option spelled as the parser knows it, and the value as it is.

@@ -1,14 +1,52 @@
-"""The config files that a command line names, and which of them a complaint is about."""
+"""The config files that a command line names, by path or by name, and which of them a complaint is about."""
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 OPTION = "--config"
+PACKAGED = Path(__file__).resolve().parents[1] / "configs"
+"""The folder of the configs that come with the package, each of which goes by its name, without `.yaml`."""
 ANSWERED_AT_ONCE = ("--help", "-h", "--print_config", "--print-config")
 """Options that end a command where they stand."""
+
+
+def with_packaged_configs(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which names of packaged configs, such as `vla_metaworld`, are paths.
+
+    A file in the current folder goes before a packaged config of the same name.
+
+    Raises:
+        ValueError: if a name is neither a file nor that of a packaged config.
+    """
+    found = list(arguments)
+    for place, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option == OPTION and equals:
+            found[place] = f"{OPTION}={_packaged_path(value)}"
+        elif option == OPTION and place + 1 < len(arguments):
+            found[place + 1] = _packaged_path(arguments[place + 1])
+    return found
+
+
+def _packaged_path(value: str) -> str:
+    """Return the path of a packaged config where its name is given, and anything else as it is."""
+    path = Path(value)
+    if not value or value.startswith("-") or os.path.lexists(value):
+        return value
+    names = sorted(config.stem for config in PACKAGED.glob("*.yaml"))
+    if path.stem in names and path.suffix in ("", ".yaml"):
+        if path.name == value:
+            return str(PACKAGED / f"{path.stem}.yaml")
+        raise ValueError(f"{OPTION} {value}: no such file; {OPTION} {path.stem} is the one that comes with TempoVLA")
+    if path.name != value or path.suffix:
+        return value
+    near = difflib.get_close_matches(value, names)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    raise ValueError(f"{OPTION} {value}: neither a file nor a config that comes with TempoVLA; {hint}")
 
 
 def config_files(arguments: Sequence[str]) -> list[Path]:

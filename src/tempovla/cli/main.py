@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempovla import __version__
-from tempovla.cli.config_files import config_files, config_to_blame
+from tempovla.cli.config_files import config_files, config_to_blame, with_packaged_configs
 from tempovla.storage.extras import install_command
 from tempovla.storage.json_files import read_text, to_json_text
 from tempovla.train.interrupt import TrainingInterrupted
@@ -170,6 +170,7 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
 
     from tempovla.cli.logs import set_up_logging
 
+    arguments = with_packaged_configs(arguments)
     module = importlib.import_module(COMMANDS[name][0])
     parser = module.build(name, COMMANDS[name][1])
     for config in config_files(arguments):

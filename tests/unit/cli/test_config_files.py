@@ -1,10 +1,10 @@
-"""Which config a complaint is about."""
+"""Configs go by their names, and a complaint is about one of them."""
 
 from __future__ import annotations
 
 import pytest
 
-from tempovla.cli.config_files import config_files, config_to_blame
+from tempovla.cli.config_files import PACKAGED, config_files, config_to_blame, with_packaged_configs
 
 
 @pytest.fixture
@@ -41,3 +41,40 @@ def test_the_first_that_is_wrong_is_blamed_and_none_for_the_command_line(folder)
     assert blamed({"--config=b c.yaml"}) == "b c.yaml"
     assert blamed({"a.yaml", "--config=b c.yaml"}) == "a.yaml"
     assert blamed({"--x"}) is None
+
+
+@pytest.mark.parametrize(
+    "form", [["--config", "vla_metaworld"], ["--config=vla_metaworld"], ["--config=vla_metaworld.yaml"]]
+)
+def test_a_packaged_config_goes_by_its_name(folder, form):
+    assert config_files(with_packaged_configs([*form, "--x", "1"])) == [PACKAGED / "vla_metaworld.yaml"]
+
+
+def test_a_file_goes_before_a_packaged_config_of_its_name(folder):
+    (folder / "vla_metaworld").touch()
+    assert with_packaged_configs(["--config", "vla_metaworld"]) == ["--config", "vla_metaworld"]
+
+
+def test_other_paths_and_a_missing_value_are_left_to_the_parser(folder):
+    for arguments in (GIVEN, ["--config"], ["--config", "--help"], ["--config", "absent/mine.yaml"], ["--config="]):
+        assert with_packaged_configs(arguments) == arguments
+
+
+def test_an_unknown_name_is_refused_with_near_ones_or_all(folder):
+    with pytest.raises(
+        ValueError, match=r"--config vla_metawrld: neither a file nor .*; did you mean vla_metaworld or"
+    ):
+        with_packaged_configs(["--config", "vla_metawrld"])
+    with pytest.raises(ValueError, match=r"there are driving_vla_with_temporal, .*, vlm_siglip_qwen2$"):
+        with_packaged_configs(["--config", "zzz"])
+
+
+def test_a_path_that_only_a_checkout_has_is_refused_with_the_name(folder):
+    with pytest.raises(ValueError, match=r"no such file; --config vla_metaworld is the one that comes with TempoVLA"):
+        with_packaged_configs(["--config", "configs/vla_metaworld.yaml"])
+
+
+def test_a_command_takes_a_packaged_config(tempovla, folder):
+    answer = tempovla("train", "vla", "--config", "vla_metaworld", "--print_config")
+    assert answer.code == 0
+    assert "action_head: flow_matching" in answer.out
