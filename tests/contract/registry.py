@@ -114,7 +114,9 @@ def openvla() -> PolicyCase:
 def smolvla(action_terms: tuple[str, ...] = ("action_loss",), **options: Any) -> PolicyCase:
     """A tiny SmolVLA with random weights."""
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
-    return PolicyCase(lambda: smolvla_tiny.tiny_policy(**options), shapes, action_terms)
+    return PolicyCase(
+        lambda: seeded(lambda: with_context(smolvla_tiny.tiny_policy(**options)).eval()), shapes, action_terms
+    )
 
 
 def bodies(head: str, **options: Any) -> PolicyCase:
@@ -139,6 +141,7 @@ POLICIES: dict[str, PolicyCase] = {
         cloning_weight=1.0,
         draws=2,
     ),
+    "smolvla-all": smolvla(train_expert_only=True, **remembering(**CONTEXTS["all"])),
     "statevla-representation": statevla(1, ("behavior_cloning",)),
     "statevla-representation-demo": statevla(1, ("behavior_cloning",), **DEMO),
     "statevla-policy": statevla(2, FLOW),

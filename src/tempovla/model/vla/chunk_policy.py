@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +10,17 @@ from torch import Tensor, nn
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.vla.lora import LoRAConfig, add_lora, merge_lora
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.pretrained_io import read_config, read_weights, save_model
-from tempovla.model.vla.weights import load_weights
+from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.timeline import ActionChunk, Window
-from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
-class ChunkPolicy(nn.Module):
+class ChunkPolicy(SavedPolicy):
     """Windows, noise, saving, adapters and gradient checkpointing.
 
-    A policy gives `config_class` and `language_model`, and sets `config`, which has `cameras`, `robot_state_dim`,
-    `has_gripper` and `lora`.
+    A policy gives `kind`, `config_class` and `language_model`, and sets `config`, which has `cameras`,
+    `robot_state_dim`, `has_gripper`, `lora` and `context`.
     """
-
-    config_class: ClassVar[type[Any]]
-    config: Any
 
     @property
     def language_model(self) -> nn.Module:
@@ -100,23 +93,3 @@ class ChunkPolicy(nn.Module):
         """Add the adapters to the language model's weights: the same outputs, without them."""
         merge_lora(self.language_model)
         self.config = replace(self.config, lora=None)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`."""
-        save_model(folder, self.config, self.state_dict())
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, **fields: Any) -> Self:
-        """Read what `save_pretrained` wrote, in evaluation mode.
-
-        Args:
-            folder: where it is.
-            fields: of the config, instead of what is saved.
-
-        Raises:
-            ValueError: if the folder is none of these, or its weights do not fit the config.
-        """
-        with from_disk_alone():  # what the folder's config names
-            model = cls(replace(read_config(folder, cls.config_class), **fields))
-        load_weights(model, read_weights(folder), str(folder))
-        return model.eval()

@@ -14,6 +14,7 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.context_parts import Frames
 from tempovla.model.vla.features import FeaturePolicy
 from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.wrapped_policy import WrappedPolicy
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
 from tempovla.timeline.frames import FrameIndex, actions_before, frame_actions, frame_context, frames_observed
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY
@@ -30,7 +31,7 @@ class ContextPolicyState:
     context: ContextState
 
 
-class ContextPolicy(nn.Module):
+class ContextPolicy(WrappedPolicy):
     """The policy: at every `stride`-th control step, features of what is seen now, and of what was seen before.
 
     Args:
@@ -45,7 +46,6 @@ class ContextPolicy(nn.Module):
         super().__init__()
         config.check_stride(base.horizon)
         self.base = base
-        self.config = replace(base.config, context=config)
         self.context = ContextModule(config, base.feature_dim, base.config.action_dim)
         if config.freeze_base:
             base.freeze_features()
@@ -165,6 +165,11 @@ def with_context(policy: Any) -> Any:
     """The policy itself, or in its context where its config has one."""
     config: ContextConfig | None = policy.config.context
     return policy if config is None else ContextPolicy(policy, config)
+
+
+def in_saved_context(policy: Any, weights: Mapping[str, Tensor]) -> Any:
+    """The policy itself, or in the context of its config where saved weights are those of a policy in one."""
+    return with_context(policy) if any(name.startswith("context.") for name in weights) else policy
 
 
 def base_of(policy: Any) -> Any:

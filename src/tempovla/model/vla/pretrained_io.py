@@ -14,33 +14,57 @@ from tempovla.model.vla.weights import load_weights
 from tempovla.storage.json_files import read_json, to_json_text
 from tempovla.storage.tensors import save_tensors
 from tempovla.storage.whole import new_folder
+from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.model_folder import conversion_remedy
 
-CONFIG, WEIGHTS, BUNDLE_WEIGHTS = "config.json", "model.safetensors", "weights.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+BUNDLE, BUNDLE_WEIGHTS = "bundle.json", "weights.safetensors"
+POLICY = "policy"
+"""Key of the name of a policy, in `config.json` as in `bundle.json`."""
 VLM_PARTS = ("vision", "projector", "language")
 """Parts of a vision-language model that are not made for acting, and so are worth taking over."""
 
 
-def save_model(folder: str | Path, config: Any, weights: Mapping[str, Tensor]) -> None:
-    """Write config and weights of a model, both in place of older ones at once; other files in the folder stay.
+def save_model(folder: str | Path, kind: str, config: Any, weights: Mapping[str, Tensor]) -> None:
+    """Write config and weights of a policy, both in place of older ones at once; other files in the folder stay.
+
+    Args:
+        folder: where.
+        kind: name in `POLICY_REGISTRY`, which `config.json` holds as `policy`.
+        config: of the policy.
+        weights: by name.
 
     Raises:
         NotWrittenError: if the disk does not take them.
     """
     with new_folder(Path(folder), keeps=lambda name: name not in (CONFIG, WEIGHTS)) as staged:
-        (staged / CONFIG).write_text(to_json_text(config_to_json(config), indent=2) + "\n", encoding="utf-8")
+        settings = {POLICY: kind, **config_to_json(config)}
+        (staged / CONFIG).write_text(to_json_text(settings, indent=2) + "\n", encoding="utf-8")
         save_tensors(weights, staged / WEIGHTS)
 
 
-def read_config(folder: str | Path, config_class: type[Any]) -> Any:
-    """The config that `save_model` wrote.
+def read_config(folder: str | Path, config_class: type[Any], kind: str | None = None) -> Any:
+    """The config that `save_model` wrote, or that of a checkpoint of training.
+
+    Args:
+        folder: where.
+        config_class: its class.
+        kind: the policy that it must be of, if it says which; None takes any.
 
     Raises:
-        ValueError: if there is none, or it is of another model.
+        ValueError: if there is none, or it is of another policy.
     """
-    path = Path(folder) / CONFIG
-    return config_from_json(config_class, read_json(path, remedy="give a folder that save_pretrained wrote"), str(path))
+    path, bundle = Path(folder) / CONFIG, Path(folder) / BUNDLE
+    if bundle.is_file() and not path.exists():
+        meta = read_meta(folder)
+        path, told, settings = bundle, meta[POLICY], meta["config"]
+    else:
+        settings = dict(read_json(path, remedy="give a folder that save_pretrained wrote"))
+        told = settings.pop(POLICY, None)
+    if kind is not None and told not in (None, kind):
+        raise ValueError(f"{path}: is of policy {told!r}, not {kind!r}; load it with the class of that policy")
+    return config_from_json(config_class, settings, str(path))
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor]:
@@ -62,12 +86,14 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
 
 
 def load_vlm_parts(vlm: nn.Module, folder: str | Path, parts: Sequence[str] = VLM_PARTS) -> None:
-    """Load vision encoder, projector and language model, or some of them, as part of a VLA or by themselves.
+    """Load vision encoder, projector and language model, or some of them.
+
+    They may be by themselves, part of a VLA, or part of a VLA in a context.
 
     Raises:
         ValueError: if one is missing or of another size.
     """
-    weights = {name.removeprefix("vlm."): value for name, value in read_weights(folder).items()}
+    weights = {name.removeprefix("base.").removeprefix("vlm."): value for name, value in read_weights(folder).items()}
     for part in parts:
         module = vlm.get_submodule(part)
         own = {name: value for name, value in weights.items() if name.startswith(f"{part}.")}

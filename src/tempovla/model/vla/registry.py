@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from tempovla.model.vla.context_policy import with_context
+from tempovla.model.vla.context_policy import in_saved_context
 from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
@@ -65,9 +65,7 @@ def load_policy(bundle: Bundle) -> Any:
     with said_by(bundle.origin or bundle.policy, remedy="copy the checkpoint again"):
         config = config_from_json(config_class, bundle.config, "config")
         with WeightsFollow(sum(weight.numel() for weight in bundle.weights.values())), from_disk_alone():
-            policy = policy_class(config)
-            if getattr(config, "context", None) is not None and bundle.provenance.get("phase") != 1:
-                policy = with_context(policy)
+            policy = in_saved_context(policy_class(config), bundle.weights)
     load_weights(policy, bundle.weights, bundle.origin or bundle.policy)
     return policy.eval()
 

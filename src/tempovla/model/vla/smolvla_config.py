@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.smolvlm_config import SmolVLMBackboneConfig
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
@@ -41,6 +42,7 @@ class SmolVLAConfig:
         cloning_token_dim, cloning_feature_dim: for that, every token is narrowed to so many dimensions, and all of them
             together go through an MLP of so many.
         lora: adapters in the language model, whose own weights then do not learn; None has none.
+        context: what it knows of the past, as one more token that the expert attends to; None sees the present alone.
     """
 
     vlm: SmolVLMBackboneConfig = field(default_factory=SmolVLMBackboneConfig)
@@ -67,6 +69,7 @@ class SmolVLAConfig:
     cloning_token_dim: int = 32
     cloning_feature_dim: int = 256
     lora: LoRAConfig | None = None
+    context: ContextConfig | None = None
 
     def __post_init__(self) -> None:
         counts = ("robot_state_dim", "action_dim", "chunk_size", "max_state_dim", "max_action_dim", "num_expert_layers")
@@ -75,6 +78,11 @@ class SmolVLAConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"model.{name}={value} must be at least 1")
+        if self.context is not None and self.context.freeze_base:
+            raise ValueError(
+                "model.context.freeze_base=true: what SmolVLA reads of a frame is too large to keep; set it to false, "
+                "and model.train_expert_only to true, which keeps the vision-language model as it is"
+            )
         for name in ("expert_width_multiplier", "flow_time_alpha", "min_period", "max_period"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be greater than 0")

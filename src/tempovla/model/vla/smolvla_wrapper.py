@@ -10,6 +10,7 @@ the instruction is read before the state, which it never sees, so that a frozen 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,10 +30,11 @@ from tempovla.model.vla.observation import all_observed, observed_vector, own_di
 from tempovla.model.vla.smolvla_checkpoint import is_lerobot, lerobot_config, load_lerobot
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.smolvla_expert import ActionExpert, ExpertMemory
+from tempovla.model.vla.smolvla_features import SmolVLAFeatures
 from tempovla.model.vla.weights import WeightsFollow
 from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.smolvlm import SmolVLMBackbone
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample
+from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track
 from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
 from tempovla.timeline.noise import row_normal, row_uniform
@@ -50,6 +52,7 @@ class SmolVLAWrapper(ChunkPolicy):
         ValueError: if the model does not load, or the parts do not fit.
     """
 
+    kind = "smolvla"
     config_class = SmolVLAConfig
     config: SmolVLAConfig
 
@@ -85,7 +88,7 @@ class SmolVLAWrapper(ChunkPolicy):
             self.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, vlm_model_name: str | None = None, **fields: Any) -> Self:
+    def from_pretrained(cls, folder: str | Path, *, vlm_model_name: str | None = None, **fields: Any) -> Any:
         """A policy in evaluation mode, from what `save_pretrained` wrote or a checkpoint of LeRobot's.
 
         Args:
@@ -131,55 +134,110 @@ class SmolVLAWrapper(ChunkPolicy):
             self.vlm.vision_model.eval()
         return self
 
-    def read(self, context: Context) -> tuple[ExpertMemory, Tensor, Tensor]:
-        """What the expert attends to; and what the language model gave (B, S, D), with its validity (B, S).
+    @property
+    def feature_dim(self) -> int:
+        """Width of what a context reads of a frame and adds to it: that of a token."""
+        return self.vlm.hidden_dim
 
-        Pictures and instruction see each other; the state sees them, but is not seen. What is not valid is left out.
-        """
+    def freeze_features(self) -> None:
+        """Leave only the expert to learn."""
+        self.vlm.requires_grad_(False)
+        if self.state_proj is not None:
+            self.state_proj.requires_grad_(False)
+
+    def features(self, context: Context) -> SmolVLAFeatures:
+        """What the language model makes of what is seen now."""
         pictures, seen = zip(*(context.now[key].at(0) for key in self.config.cameras), strict=True)
         ids, told = context.now[TOKENS_KEY].at(0)
         words = told[:, None] & (ids >= 0)
+        state = known = None
+        if self.state_proj is not None:
+            state, known = observed_vector(context.now, STATE_KEY), all_observed(context.now, (STATE_KEY,))
+        return self.read(pictures, torch.stack(seen, dim=1), ids, words, state, known)
+
+    def read(
+        self,
+        pictures: Sequence[Tensor],
+        seen: Tensor,
+        ids: Tensor,
+        words: Tensor,
+        state: Tensor | None,
+        known: Tensor | None,
+    ) -> SmolVLAFeatures:
+        """`features` of tensors alone.
+
+        Pictures and instruction see each other; the state sees them, but is not seen. What is not valid is left out.
+
+        Args:
+            pictures: (B, 3, H, W) uint8 or float [0, 1], one a camera.
+            seen: (B, V) bool, False where a camera gave no picture.
+            ids: (B, L) int64 token ids of the instruction.
+            words: (B, L) bool, True where there is a token.
+            state: (B, robot_state_dim) normalised, if it is read.
+            known: (B,) bool, False where there is no state.
+        """
         learns = any(weight.requires_grad for weight in self.vlm.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
-            tokens, there = self.vlm.embed_pictures(pictures, torch.stack(seen, dim=1))
+            tokens, there = self.vlm.embed_pictures(pictures, seen)
             tokens = torch.cat([tokens, self.vlm.embed_words(ids, words)], dim=1)
             hidden, cache = self.vlm.extend(tokens, torch.cat([there, words], dim=1))
         if self.state_proj is not None:
-            state = observed_vector(context.now, STATE_KEY)
+            assert state is not None
+            assert known is not None
             state = F.pad(state, (0, self.config.max_state_dim - state.shape[-1]))
             state = self.state_proj(in_dtype_of(self.state_proj, state))
-            known = all_observed(context.now, (STATE_KEY,))
             last, cache = self.vlm.extend(state[:, None], known[:, None], cache)
             hidden = torch.cat([hidden, last], dim=1)
-        return self.expert.remember(cache), hidden, cache.valid
+        return SmolVLAFeatures(hidden, cache)
+
+    def remember(self, features: SmolVLAFeatures) -> ExpertMemory:
+        """What the expert attends to: all that was read, and behind it what a context adds."""
+        cache = features.cache
+        if features.past is not None:
+            there = torch.ones_like(cache.valid[:, :1])
+            _, cache = self.vlm.extend(features.past[:, None], there, cache)
+        return self.expert.remember(cache)
 
     def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
         """`action_loss`, which is flow matching's, and, with `cloning_weight`, `behavior_cloning`."""
-        context, action, config = sample.context, sample.future[ACTION_KEY], self.config
-        memory, hidden, there = self.read(context)
+        context = sample.context
+        return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
+
+    def terms_of(self, features: SmolVLAFeatures, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
+        """`forward` behind the features of a context: action (B, H, A), seed (B,)."""
+        config, memory = self.config, self.remember(features)
         valid = supervised(context, action, self.observation_keys())
         clean, full = clean_chunk("SmolVLA", action.value, valid, config.chunk_size, config.action_dim)
         rows, draws = len(clean), config.draws
-        noise = row_normal(sample.seed, (draws, config.chunk_size, config.max_action_dim), stream=1).flatten(0, 1)
-        flow_time = draw_flow_time(row_uniform(sample.seed, (draws,), stream=2), config.flow_time_alpha).flatten()
+        noise = row_normal(seed, (draws, config.chunk_size, config.max_action_dim), stream=1).flatten(0, 1)
+        flow_time = draw_flow_time(row_uniform(seed, (draws,), stream=2), config.flow_time_alpha).flatten()
         padded, repeated = repeat_rows(draws, F.pad(clean, (0, config.max_action_dim - config.action_dim)), full)
         predicted, target = velocity_pair(self._velocity(memory, rows), padded, noise, flow_time)
         own = slice(config.action_dim)
         terms = {"action_loss": LossTerm(predicted[..., own], target[..., own], repeated)}
         if self.behavior_cloning is not None:
-            tokens = torch.where(there[..., None], hidden, 0.0).to(memory.layers[0][0].dtype)
+            there = features.cache.valid[..., None]
+            tokens = torch.where(there, features.hidden, 0.0).to(memory.layers[0][0].dtype)
             cloned = self.behavior_cloning(tokens).unflatten(1, clean.shape[1:])
             terms["behavior_cloning"] = LossTerm(cloned, clean, full, config.cloning_weight)
         return terms
 
-    @torch.no_grad()
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
         """A chunk of actions (B, H, A), normalised as in training; pictures and words are read once."""
         seed, state = state.decide(context.first)
-        memory, _, _ = self.read(context)
-        noise = row_normal(seed, (self.config.chunk_size, self.config.max_action_dim))
-        actions = self.sample_from(memory, noise, own_dims(context.now, ACTION_KEY))
-        return self.chunk_of(actions[..., : self.config.action_dim]), state
+        with torch.no_grad():
+            return self.actions_of(self.features(context), context, seed), state
+
+    @torch.no_grad()
+    def actions_of(self, features: SmolVLAFeatures, context: Context, seed: Tensor) -> ActionChunk:
+        """`act` behind the features of a context: seed (B,)."""
+        own, noise = own_dims(context.now, ACTION_KEY), self.random_numbers(seed)["normal"]
+        actions = self.sample_from(self.remember(features), noise, own)
+        return self.chunk_of(actions[..., : self.config.action_dim])
+
+    def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
+        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        return {"normal": row_normal(seed, (self.config.chunk_size, self.config.max_action_dim))}
 
     def sample_from(self, memory: ExpertMemory, noise: Tensor, own: Tensor | None = None) -> Tensor:
         """Actions (B, H, max_action_dim) from standard normal noise of that shape; zeros beyond the body's own.

@@ -23,6 +23,7 @@ from tempovla.model.layers.stacks import recomputed_layers
 from tempovla.model.vla.features import Features
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_pictures, observed_vector
+from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
@@ -51,13 +52,17 @@ NOT_OF_ENCODER = frozenset(
 """Settings that z does not depend on; for the vision model's name stands its fingerprint, a buffer of the encoder."""
 
 
-class StateVLA(nn.Module):
+class StateVLA(SavedPolicy):
     """The policy; `phase` chooses what `forward` trains.
 
     Args:
         config: sizes.
         phase: 1 for the temporal JEPA, 2 for the policy.
     """
+
+    kind = "statevla"
+    config_class = StateVLAConfig
+    config: StateVLAConfig
 
     def __init__(self, config: StateVLAConfig, phase: Literal[1, 2] = 2) -> None:
         super().__init__()
@@ -120,6 +125,10 @@ class StateVLA(nn.Module):
         for module in self.modules():
             if isinstance(module, Recompute):
                 module.recompute = on
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        self.recompute_activations(True)
 
     def shard_units(self) -> list[nn.Module]:
         """The layers of encoder, target encoder and policy, whose weights FSDP puts together one at a time."""

@@ -58,6 +58,7 @@ class VLAModel(ChunkPolicy):
         ValueError: if a part does not load, or the parts do not fit.
     """
 
+    kind = "vla"
     config_class = VLAConfig
     config: VLAConfig
 

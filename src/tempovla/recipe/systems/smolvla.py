@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 from tempovla.recipe.datasets.dataset import observation_transforms, raw_observations
 from tempovla.recipe.datasets.same_body import warn_of_other_body
 from tempovla.recipe.systems.cloning import clone_behavior
 from tempovla.recipe.systems.language import WORDS, fitting_tokenizer
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
+from tempovla.recipe.systems.temporal_config import check_reach
 from tempovla.timeline import EpisodeSource
 from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
@@ -28,6 +30,7 @@ OF_THE_TASK = (
     "draws",
     "flow_time_alpha",
     "train_state_proj",
+    "context",
 )
 """What a recipe says of a pretrained policy, too."""
 LEARNING = ("freeze_vision_encoder", "train_expert_only")
@@ -52,9 +55,12 @@ def train_smolvla(
         source: the dataset, if it is loaded already.
 
     Raises:
-        ValueError: if the dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
-            model.
+        ValueError: if the dataset or the tokenizer does not fit the model, a checkpoint is missing or of another model,
+            or the context reaches further than its training.
     """
+    if recipe.model.context is not None:
+        recipe.model.context.check_stride(recipe.model.chunk_size)
+        check_reach(recipe.model.context)
     return clone_behavior(
         "smolvla",
         recipe,
@@ -69,14 +75,17 @@ def train_smolvla(
 
 
 def start_transform(
-    pretrained_policy: str | Path | None, recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: EpisodeSource
+    pretrained_policy: str | Path | None,
+    recipe: SmolVLARecipe,
+    policy: SmolVLAWrapper | ContextPolicy,
+    source: EpisodeSource,
 ) -> TransformPipeline:
     """`build_transform`, with a warning where what a run starts from learned to move another body."""
     warn_of_other_body(pretrained_policy, source, reads_state=policy.config.robot_state_dim is not None)
-    return build_transform(recipe, policy, source)
+    return build_transform(recipe, base_of(policy), source)
 
 
-def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = None) -> SmolVLAWrapper:
+def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = None) -> SmolVLAWrapper | ContextPolicy:
     """The policy to train: of a pretrained one, streams and training are the recipe's, and sizes its own."""
     if pretrained_policy is None:
         policy = SmolVLAWrapper(recipe.model)
@@ -90,7 +99,7 @@ def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = N
             policy.enable_lora(lora.r, lora.alpha, lora.target_modules)
     if recipe.training.recompute_activations:
         policy.enable_gradient_checkpointing()
-    return policy
+    return policy if isinstance(policy, ContextPolicy) else with_context(policy)
 
 
 def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: EpisodeSource) -> TransformPipeline:

@@ -78,7 +78,7 @@ def test_a_gripper_is_open_or_closed_and_noise_follows_from_the_seed():
 def test_dimensions_beyond_the_bodys_own_go_to_zero_and_are_not_trained_on():
     policy = tiny_policy()
     sample = sample_for(policy)
-    memory, _, _ = policy.read(sample.context)
+    memory = policy.remember(policy.features(sample.context))
     actions = policy.sample_from(memory, torch.randn(4, 5, 6))
     torch.testing.assert_close(actions[..., 4:], torch.zeros(4, 5, 2), atol=1e-6, rtol=0)
     term = policy(sample)["action_loss"]
@@ -172,8 +172,9 @@ def test_what_is_pretrained_is_frozen_unless_asked_otherwise(tmp_path):
 
 def test_a_frozen_model_keeps_no_activations_of_pictures_and_words():
     policy = tiny_policy(train_expert_only=True).train()
-    memory, hidden, _ = policy.read(sample_for(policy).context)
-    assert hidden[:, -1].requires_grad  # the state's
+    features = policy.features(sample_for(policy).context)
+    memory = policy.remember(features)
+    assert features.hidden[:, -1].requires_grad  # the state's
     assert not policy.vlm.embed_words(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1).bool()).requires_grad
     assert memory.layers[1][0].requires_grad
 

@@ -13,7 +13,9 @@ from tests.tiny_models import save_tokenizer
 from tests.trained import act, assert_same, logged
 
 from tempovla.data.lerobot import open_dataset
+from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
+from tempovla.model.vla.registry import load_policy
 from tempovla.recipe.datasets.config import DataConfig
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.smolvla import build_policy, build_tokenizer, build_transform, train_smolvla
@@ -122,3 +124,25 @@ def test_hashed_words_are_as_many_as_the_language_model_knows(recipe):
     tokenizer = build_tokenizer(recipe, build_policy(recipe))
     assert isinstance(tokenizer, WordTokenizer)
     assert tokenizer.vocab_size == 16
+
+
+def test_it_learns_in_a_context_from_a_policy_without_one_and_acts_with_its_stride(tmp_path, recipe):
+    context = ContextConfig(history={"history_length": 2, "hidden_dim": 8}, stride=2, sequence_length=3)
+    before = tiny_policy(action_dim=3, vlm={"resize": "stretch"})
+    before.save_pretrained(tmp_path / "before")
+    recipe = steps(with_model(recipe, cloning_weight=0.0, context=context), 2)
+    done = train_smolvla(recipe, tmp_path / "run", pretrained_policy=tmp_path / "before")
+    policy = load_policy(Bundle.load(done.checkpoint))
+    assert policy.frame_stride == 2
+    assert policy.config.context == context
+    assert evaluate_offline(done.checkpoint)["mse"] > 0
+    again = train_smolvla(recipe, tmp_path / "again", pretrained_policy=tmp_path / "before")
+    assert_same(Bundle.load(again.checkpoint).weights, Bundle.load(done.checkpoint).weights)
+
+
+def test_a_context_that_does_not_fit_is_refused(recipe):
+    with pytest.raises(ValueError, match=r"model.context.freeze_base=true: what SmolVLA reads .*train_expert_only to"):
+        with_model(recipe, context=ContextConfig(history={}, freeze_base=True))
+    wide = with_model(recipe, context=ContextConfig(history={"history_length": 2}, stride=9, sequence_length=3))
+    with pytest.raises(ValueError, match="stride=9"):
+        train_smolvla(wide, "unused")
