@@ -12,6 +12,7 @@ from tempovla.report.run import BaselineName
 
 EXAMPLES = """
 tempovla report outputs/demo --out report.html
+tempovla report outputs/run --out report.html
 tempovla report outputs/eval --blind outputs/eval_blind --wrong_instruction outputs/eval_wrong --out report.html
 tempovla report outputs/eval --curves outputs/run,outputs/run_blind --title "My arm" --out report.html
 """
@@ -20,7 +21,9 @@ tempovla report outputs/eval --curves outputs/run,outputs/run_blind --title "My 
 def build(name: str, summary: str) -> ArgumentParser:
     """The parser."""
     parser = build_parser(name, summary, "RUN_DIR --out FILE [options]", EXAMPLES)
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="folder of a demo, or of an evaluation in a simulator")
+    parser.add_argument(
+        "run_dir", metavar="RUN_DIR", help="folder of a demo, an evaluation in a simulator, or a training run"
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="HTML file to write")
     parser.add_argument("--blind", metavar="PATH", help="evaluation of a blind policy: its folder or results.json")
     parser.add_argument("--wrong_instruction", metavar="PATH", help="the same of this policy told to do another task")

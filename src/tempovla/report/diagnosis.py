@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.report.diagnosis_chart import Axis, Estimate, lengths_chart
+from tempovla.report.document import document, facts_column, write_page
 from tempovla.report.format_text import change_of, quoted
 from tempovla.report.markup import Markup, element, join
-from tempovla.report.page import document, facts_column, write_page
 
 CONDITION_NAMES = {
     "full": "full context",
@@ -42,6 +42,12 @@ def render_diagnosis(found: Mapping[str, Any]) -> str:
     """The page as text."""
     sections = [_headline(found), _conditions(found), _lengths(found), _tasks(found), _copycat(found), _again(found)]
     return document(found["title"], element("main", *sections))
+
+
+def diagnosis_section(found: Mapping[str, Any]) -> Markup:
+    """The verdict and the conditions, as a part of another page."""
+    sentences = [element("p", line.replace("R^2", "R\N{SUPERSCRIPT TWO}"), class_="note") for line in found["verdict"]]
+    return element("section", element("h2", "Does it use its past?"), *sentences, *_conditions_of(found))
 
 
 def _headline(found: Mapping[str, Any]) -> Markup:
@@ -99,6 +105,12 @@ def _estimate(label: str, block: Mapping[str, Any], name: str = "error") -> Esti
 
 
 def _conditions(found: Mapping[str, Any]) -> Markup:
+    return element(
+        "section", element("h2", "With another past" if found["context"] else "Error"), *_conditions_of(found)
+    )
+
+
+def _conditions_of(found: Mapping[str, Any]) -> tuple[Markup, ...]:
     blocks, names = found["conditions"], condition_names(found)
     estimates = {name: _estimate(names[name], block) for name, block in blocks.items()}
     meanings = MEANINGS if found["context"] else {"full": "all that this policy sees, as in control"}
@@ -112,13 +124,7 @@ def _conditions(found: Mapping[str, Any]) -> Markup:
     )
     if found["context"]:
         note += " What counts are the differences, taken on the same frames: in the figures above, and in the table."
-    return element(
-        "section",
-        element("h2", "With another past" if found["context"] else "Error"),
-        element("p", note, class_="note"),
-        chart,
-        _table(found),
-    )
+    return element("p", note, class_="note"), chart, _table(found)
 
 
 def _bars(estimates: Mapping[str, Estimate], meanings: Mapping[str, str], axis: Axis) -> Markup:

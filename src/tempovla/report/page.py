@@ -10,13 +10,18 @@ from pathlib import Path
 from tempovla.report.baselines import with_baselines
 from tempovla.report.chart import stage_bar
 from tempovla.report.curves import curves_section
+from tempovla.report.diagnosis import diagnosis_section
+from tempovla.report.document import document, facts_column, write_page
+from tempovla.report.fields import load_json
 from tempovla.report.format_text import duration
 from tempovla.report.markup import Markup, element, join
+from tempovla.report.offline import FILE as OFFLINE_FILE
+from tempovla.report.offline import offline_section, read_offline
 from tempovla.report.results import headline, rates_section
 from tempovla.report.run import BaselineName, Results, read_clips, read_curves, read_results
+from tempovla.report.training import read_trained, training_headline
 from tempovla.report.videos import films_section
-from tempovla.storage.lock import holding
-from tempovla.storage.whole import write_text
+from tempovla.storage.said_by import said_by
 
 PAGE_TITLE = "TempoVLA run report"
 
@@ -31,8 +36,9 @@ def write_report(
 ) -> Path:
     """Write the report on RUN_DIR to `out`, replacing it in one step; returns `out`.
 
-    Reads results.json (required), every metrics.jsonl and rollouts/index.json with its videos; the page says in one
-    line which of them are missing. The page loads nothing from elsewhere.
+    Reads results.json, every metrics.jsonl, offline.json, diagnosis.json and rollouts/index.json with its videos. A run
+    that was not evaluated in a simulator has no results.json: its page shows curves, offline errors and the diagnosis.
+    The page says in one line what is missing, and loads nothing from elsewhere.
 
     Args:
         run_dir: what the report is about.
@@ -42,24 +48,23 @@ def write_report(
         title: the heading, in place of that in results.json.
 
     Raises:
-        ValueError: if results.json is missing, or a file that is there is broken, a baseline is of other tasks or the
-            run itself, or a folder of curves has none; naming file, key and remedy.
+        ValueError: if there is nothing to report, baselines are given without a results.json, a file that is there is
+            broken, a baseline is of other tasks or the run itself, or a folder of curves has none; naming file, key and
+            remedy.
     """
-    results = with_baselines(read_results(Path(run_dir)), baselines or {}, Path(run_dir) / "results.json")
-    page = render(Path(run_dir), results if title is None else replace(results, title=title), curves)
+    folder = Path(run_dir)
+    if is_training_alone(folder) and not baselines:
+        return write_page(render_training(folder, curves, title), Path(out))
+    results = with_baselines(read_results(folder), baselines or {}, folder / "results.json")
+    page = render(folder, results if title is None else replace(results, title=title), curves)
     return write_page(page, Path(out))
 
 
-def write_page(page: str, out: Path) -> Path:
-    """Write a page such that the file is at every moment the old or the new one; returns `out`.
-
-    Raises:
-        ValueError: if somebody else writes it now.
-        NotWrittenError: if the disk does not take it.
-    """
-    with holding(out, "writes the report", remedy="let it end, or give another file"):
-        write_text(out, page)
-    return out
+def is_training_alone(run_dir: Path) -> bool:
+    """Whether a folder holds a training run, or its offline evaluation, and no evaluation in a simulator."""
+    if (run_dir / "results.json").exists() or not run_dir.is_dir():
+        return False
+    return (run_dir / OFFLINE_FILE).is_file() or next(run_dir.rglob("metrics.jsonl"), None) is not None
 
 
 def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
@@ -68,6 +73,8 @@ def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
         "main",
         headline(results),
         rates_section(results),
+        _offline_if_there(run_dir),
+        _diagnosis_if_there(run_dir),
         curves_section(read_curves(run_dir, curves)),
         films_section(read_clips(run_dir), results.labels),
         time_section(results),
@@ -77,18 +84,39 @@ def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
     return document(results.title or PAGE_TITLE, body, element("script", Markup(script)))
 
 
-def document(title: str, *body: Markup) -> str:
-    """A page that loads nothing from elsewhere."""
-    style = files("tempovla.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("style", Markup(style)),
+def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | None = None) -> str:
+    """The page on a run that was not evaluated in a simulator. Raises what `write_report` raises."""
+    drawn, offline, trained = read_curves(run_dir, curves), read_offline(run_dir), read_trained(run_dir)
+    facts = element(
+        "div", facts_column("Run", trained.facts), facts_column("Versions", trained.versions), class_="facts"
     )
-    return join(Markup("<!doctype html>\n"), element("html", head, element("body", *body), lang="en"))
+    body = element(
+        "main",
+        training_headline(run_dir, drawn, offline, title),
+        offline_section(offline, run_dir),
+        _diagnosis_if_there(run_dir),
+        curves_section(drawn),
+        element("section", element("h2", "The run"), facts),
+    )
+    return document(title or PAGE_TITLE, body)
+
+
+def _offline_if_there(run_dir: Path) -> Markup | None:
+    offline = read_offline(run_dir)
+    return None if offline is None else offline_section(offline, run_dir)
+
+
+def _diagnosis_if_there(run_dir: Path) -> Markup | None:
+    """What `tempovla diagnose memory --output-dir RUN_DIR` left.
+
+    Raises:
+        ValueError: naming the file, if it is damaged.
+    """
+    path = run_dir / "diagnosis.json"
+    if not path.is_file():
+        return None
+    with said_by(path, remedy="run `tempovla diagnose memory` again"):
+        return diagnosis_section(load_json(path))
 
 
 def time_section(results: Results) -> Markup:
@@ -153,12 +181,3 @@ def provenance_section(results: Results, run_dir: Path) -> Markup:
             class_="facts",
         ),
     )
-
-
-def facts_column(title: str, facts: Mapping[str, str]) -> Markup:
-    """Names and values below a heading."""
-    if not facts:
-        listed = element("p", "Not recorded in results.json.", class_="missing")
-    else:
-        listed = element("dl", *[join(element("dt", name), element("dd", text)) for name, text in facts.items()])
-    return element("div", element("h3", title), listed)

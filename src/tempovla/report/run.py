@@ -5,27 +5,17 @@ The layout is described in docs/systems/report.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal
 
+from tempovla.report.fields import Reader, is_number, load_json
 from tempovla.report.labels import task_labels
-from tempovla.storage.json_files import parse_json, read_log, read_text, shown
+from tempovla.storage.json_files import read_log, shown
 from tempovla.storage.paths import inside
 
-T = TypeVar("T")
-
-JSON_KINDS: dict[type, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    str: "text",
-    list: "a list",
-    dict: "an object",
-}
-_REMEDY = "run the evaluation again"
 NOT_DRAWN = {"train_step", "phase", "cpu_s"}
 VALIDATION_PREFIX = "val_"
 CLIP_KINDS = ("policy", "wrong_instruction")
@@ -140,11 +130,11 @@ def read_results_file(path: Path) -> Results:
     """
     if not path.is_file():
         raise ValueError(
-            f"{path} does not exist; pass the folder of `tempovla demo`, or of an evaluation in a simulator "
-            "(`tempovla eval metaworld`, libero or memory with --json FOLDER/results.json)"
+            f"{path} does not exist; pass the folder of `tempovla demo`, of an evaluation in a simulator (`tempovla "
+            "eval metaworld`, libero or memory with --json FOLDER/results.json), or of a training run"
         )
     timing = path.with_suffix(".timing.json")  # what two runs of the same seeds do not share
-    data = _Reader(path, "", _load(path) | (_load(timing) if timing.is_file() else {}))
+    data = Reader(path, "", load_json(path) | (load_json(timing) if timing.is_file() else {}))
     tasks_data = data.child("tasks")
     if not tasks_data.value:
         raise data.error("tasks", "is empty; evaluate at least one task")
@@ -159,7 +149,7 @@ def read_results_file(path: Path) -> Results:
         mean=plain_mean(tasks) if mean_data is None else _task(mean_data, "mean"),
         cpu_seconds=data.seconds("cpu_seconds"),
         wall_seconds=data.seconds("wall_seconds"),
-        stages=tuple(_stage(_Reader(path, f"stages[{i}]", stage)) for i, stage in enumerate(stages)),
+        stages=tuple(_stage(Reader(path, f"stages[{i}]", stage)) for i, stage in enumerate(stages)),
         seed=data.get("seed", int),
         versions=data.texts("versions"),
         machine=data.texts("machine"),
@@ -215,12 +205,12 @@ def read_clips(run_dir: Path) -> list[Clip]:
     if not path.is_file():
         return []
     inside(run_dir, "rollouts/index.json", said_by="the run's", remedy="copy the folder again")
-    entries = _load(path, list)
-    return [_clip(_Reader(path, f"[{i}]", entry), path.parent) for i, entry in enumerate(entries)]
+    entries = load_json(path, list)
+    return [_clip(Reader(path, f"[{i}]", entry), path.parent) for i, entry in enumerate(entries)]
 
 
-def _task(data: _Reader, name: str, counted: bool = True) -> TaskResult:
-    policy = data.rate("success", "episodes", "ci95")
+def _task(data: Reader, name: str, counted: bool = True) -> TaskResult:
+    policy = read_rate(data, "success", "episodes", "ci95")
     if policy is None:
         raise data.error("success", "is missing; write it as a fraction between 0 and 1")
     if policy.episodes is None and name != "mean":
@@ -228,8 +218,8 @@ def _task(data: _Reader, name: str, counted: bool = True) -> TaskResult:
     return TaskResult(
         name=name,
         policy=policy,
-        blind=data.rate("blind", "blind_episodes", "blind_ci95"),
-        wrong_instruction=data.rate("wrong_instruction", "wrong_instruction_episodes", "wrong_instruction_ci95"),
+        blind=read_rate(data, "blind", "blind_episodes", "blind_ci95"),
+        wrong_instruction=read_rate(data, "wrong_instruction", "wrong_instruction_episodes", "wrong_instruction_ci95"),
         instruction=data.get("instruction", str),
         counted=counted,
     )
@@ -252,12 +242,12 @@ def plain_mean(tasks: tuple[TaskResult, ...]) -> TaskResult:
     return TaskResult("mean", policy, blind, wrong)
 
 
-def _stage(data: _Reader) -> Stage:
+def _stage(data: Reader) -> Stage:
     cpu_seconds, wall_seconds = (data.seconds(key, required=True) for key in ("cpu_seconds", "wall_seconds"))
     return Stage(data.get("name", str, required=True), cpu_seconds, wall_seconds)
 
 
-def _clip(data: _Reader, folder: Path) -> Clip:
+def _clip(data: Reader, folder: Path) -> Clip:
     kind = data.get("kind", str) or "policy"
     if kind not in CLIP_KINDS:
         raise data.error("kind", f"is {shown(kind)}; choose from {', '.join(CLIP_KINDS)}")
@@ -277,97 +267,28 @@ def _clip(data: _Reader, folder: Path) -> Clip:
     )
 
 
-def _metric_lines(path: Path) -> Iterator[_Reader]:
+def _metric_lines(path: Path) -> Iterator[Reader]:
     lines = read_log(path, remedy="delete the line")  # the last may be half-written
-    yield from (_Reader(path, f"line {number}", line) for number, (_, line) in enumerate(lines, start=1))
+    yield from (Reader(path, f"line {number}", line) for number, (_, line) in enumerate(lines, start=1))
 
 
-def _load(path: Path, kind: type = dict) -> Any:
-    text = read_text(path, remedy=_REMEDY)
-    value = parse_json(text, f"{path}:", remedy=_REMEDY)
-    if not isinstance(value, kind):
-        raise ValueError(f"{path} is not {JSON_KINDS[kind]}; write it as docs/systems/report.md describes")
-    return value
-
-
-class _Reader:
-    """A JSON object that knows its file and where in it it lies, for errors that name both."""
-
-    def __init__(self, path: Path, key: str, value: Any):
-        self.path, self.key, self.value = path, key, value
-        if not isinstance(value, dict):
-            raise ValueError(f"{path}: {key} is {shown(value)}; it must be an object")
-
-    def error(self, key: str, problem: str) -> ValueError:
-        return ValueError(f"{self.path}: {self._name(key)} {problem}")
-
-    def optional(self, key: str) -> _Reader | None:
-        return None if key not in self.value else self.child(key)
-
-    def child(self, key: str) -> _Reader:
-        if key not in self.value:
-            raise self.error(key, "is missing; run the evaluation again or add it")
-        return _Reader(self.path, self._name(key), self.value[key])
-
-    @overload
-    def get(self, key: str, kind: type[T], required: Literal[True]) -> T: ...
-    @overload
-    def get(self, key: str, kind: type[T]) -> T | None: ...
-    def get(self, key: str, kind: type[T], required: bool = False) -> T | None:
-        """The value under `key`, which must be of this kind; None where there is none and none is required."""
-        value = self.value.get(key)
-        if value is None and not required:
-            return None
-        if type(value) is not kind:
-            raise self.error(key, f"is {shown(value)}; it must be {JSON_KINDS[kind]}")
-        return value
-
-    def number(self, key: str) -> float:
-        value = self.value.get(key)
-        if not _is_number(value):
-            raise self.error(key, f"is {shown(value)}; it must be a finite number")
-        return value
-
-    @overload
-    def seconds(self, key: str, required: Literal[True]) -> float: ...
-    @overload
-    def seconds(self, key: str) -> float | None: ...
-    def seconds(self, key: str, required: bool = False) -> float | None:
-        value = self.value.get(key)
-        if value is None and not required:
-            return None
-        if not (_is_number(value) and value >= 0):
-            raise self.error(key, f"is {shown(value)}; it must be a number of seconds, at least 0")
-        return value
-
-    def texts(self, key: str) -> dict[str, str]:
-        data = self.optional(key)
-        return {} if data is None else {str(name): str(text) for name, text in data.value.items()}
-
-    def rate(self, key: str, episodes_key: str, ci95_key: str) -> Rate | None:
-        """The rate under `key`, or None where there is none."""
-        success = self.value.get(key)
-        if success is None:
-            return None
-        if not _is_fraction(success):
-            raise self.error(key, f"is {success!r}; it must be a fraction between 0 and 1")
-        episodes = self.value.get(episodes_key)
-        if episodes is not None and (type(episodes) is not int or episodes < 1):
-            raise self.error(episodes_key, f"is {episodes!r}; it must be a whole number of at least 1")
-        ci95 = self.value.get(ci95_key)
-        if ci95 is None:
-            return Rate(success, episodes)
-        if not (isinstance(ci95, list) and len(ci95) == 2 and all(map(_is_fraction, ci95)) and ci95[0] <= ci95[1]):
-            raise self.error(ci95_key, f"is {ci95!r}; it must be [low, high], fractions between 0 and 1")
-        return Rate(success, episodes, (ci95[0], ci95[1]))
-
-    def _name(self, key: str) -> str:
-        return f"{self.key}.{key}" if self.key else key
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def read_rate(data: Reader, key: str, episodes_key: str, ci95_key: str) -> Rate | None:
+    """The rate under `key`, or None where there is none."""
+    success = data.value.get(key)
+    if success is None:
+        return None
+    if not _is_fraction(success):
+        raise data.error(key, f"is {success!r}; it must be a fraction between 0 and 1")
+    episodes = data.value.get(episodes_key)
+    if episodes is not None and (type(episodes) is not int or episodes < 1):
+        raise data.error(episodes_key, f"is {episodes!r}; it must be a whole number of at least 1")
+    ci95 = data.value.get(ci95_key)
+    if ci95 is None:
+        return Rate(success, episodes)
+    if not (isinstance(ci95, list) and len(ci95) == 2 and all(map(_is_fraction, ci95)) and ci95[0] <= ci95[1]):
+        raise data.error(ci95_key, f"is {ci95!r}; it must be [low, high], fractions between 0 and 1")
+    return Rate(success, episodes, (ci95[0], ci95[1]))
 
 
 def _is_fraction(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1

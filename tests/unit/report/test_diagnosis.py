@@ -5,48 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from tests.unit.report.figures import found
 
 from tempovla.report.diagnosis import render_diagnosis, write_diagnosis
 from tempovla.report.diagnosis_chart import Axis, Estimate, lengths_chart
-
-
-def block(error: float, difference: float | None = None) -> dict:
-    figures = {"error": error, "ci95": [error - 0.02, error + 0.02]}
-    if difference is None:
-        return figures
-    return figures | {"difference": difference, "difference_ci95": [difference - 0.01, difference + 0.01]}
-
-
-def found(context: bool = True) -> dict:
-    conditions = {"full": block(0.2)}
-    if context:
-        conditions |= {"shuffled": block(0.25, 0.05), "removed": block(0.3, 0.1), "another": block(0.28, 0.08)}
-    tasks = ["touch <it>", "let go"] if context else ["let go"]
-    lengths = [{"frames": 1} | block(0.3, 0.1), {"frames": 2} | block(0.2, 0.0)]
-    r2 = {"expert_r2": 0.61, "policy_r2": 0.73, "excess": 0.12}
-    return {
-        "title": "Does history help vla?",
-        "checkpoint": "run/checkpoint",
-        "checkpoint_sha256": "0123456789abcdef" * 4,
-        "dataset": {"name": "data", "episodes": [0, 1], "held_out": 1, "recording": {}},
-        "context": context,
-        "stride": 4,
-        "seed": 0,
-        "resamples": 1000,
-        "decisions": 1234,
-        "steps": 4000,
-        "longest": 2,
-        "conditions": conditions,
-        "mean_action": block(0.4321, 0.2321),
-        "lengths": lengths if context else lengths[1:],
-        "tasks": {task: {"episodes": 1, "conditions": conditions} for task in tasks},
-        "copycat": {name: {"value": value, "ci95": [value - 0.05, value + 0.05]} for name, value in r2.items()}
-        | {"decisions": 1200, "folds": 2, "ridge": 0.001},
-        "verdict": ["The policy uses its past.", "No sign of copying (R^2)."],
-        "device": "cpu",
-        "versions": {"tempovla": "0"},
-        "command": "tempovla diagnose memory",
-    }
 
 
 def test_every_figure_is_on_the_page():

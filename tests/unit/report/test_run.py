@@ -101,7 +101,7 @@ def test_bad_values_are_one_line_with_file_and_key(bare_run, changes, words):
 
 def test_missing_and_broken_results_name_the_file_and_the_remedy(tmp_path):
     with pytest.raises(
-        ValueError, match=r"results.json does not exist; pass the folder of `tempovla demo`, or of an eval"
+        ValueError, match=r"results.json does not exist; pass the folder of `tempovla demo`, of an eval"
     ):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text('{"tasks": {')
