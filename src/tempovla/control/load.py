@@ -107,6 +107,6 @@ def _with_transforms(folder: Path, transforms_from: str | Path | None, dataset_n
     check_has_learned_to_act(bundle, str(transforms_from))
     if bundle.policy not in POLICY_REGISTRY:
         raise ValueError(f"{transforms_from}: policy {bundle.policy!r} is unknown; choose {sorted(POLICY_REGISTRY)}")
-    config = read_config(folder, POLICY_REGISTRY[bundle.policy][1])
+    config = read_config(folder, POLICY_REGISTRY[bundle.policy][1], bundle.policy)
     bundle = replace(bundle, config=config_to_json(config), weights=read_weights(folder), origin=str(folder))
     return bundle if dataset_name is None else bundle_for_dataset(bundle, dataset_name)

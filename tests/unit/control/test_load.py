@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import WRIST
+from tests.contract.registry import POLICIES, WRIST
 from tests.contract.toys import FRONT, STATE
 from tests.unit.export.bundles import BODY, INSTRUCTIONS, save, tiny_bundle
 
@@ -17,6 +17,7 @@ from tempovla.control.load import load
 from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle
+from tempovla.timeline.config import config_to_json
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,21 @@ def test_a_saved_model_needs_the_transforms_that_it_was_trained_with(checkpoint,
     np.testing.assert_array_equal(ours.act(observation()), load(checkpoint, device="cpu").act(observation()))
     with pytest.raises(ValueError, match="has its own transforms; leave out transforms_from="):
         load(checkpoint, transforms_from=checkpoint)
+
+
+def test_a_saved_model_with_a_memory_keeps_it(checkpoint, tmp_path):
+    policy = POLICIES["vla-mlp-lstm"].build()
+    fields, kept = config_to_json(policy.config), Bundle.load(checkpoint)
+    replace(kept, config=fields, windows=policy.windows(), weights=policy.state_dict()).save(tmp_path / "run")
+    load_policy(Bundle.load(tmp_path / "run")).save_pretrained(tmp_path / "model")
+    ours = load(tmp_path / "model", transforms_from=tmp_path / "run", device="cpu")
+    theirs = load(tmp_path / "run", device="cpu")
+    assert ours.frame_stride == 2
+    for step in range(5):
+        np.testing.assert_array_equal(ours.step(observation(step)), theirs.step(observation(step)))
+    load_policy(tiny_bundle("statevla")).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"is of policy 'statevla', not 'vla'"):
+        load(tmp_path / "other", transforms_from=checkpoint)
 
 
 @pytest.fixture
