@@ -40,7 +40,8 @@ class HistoryEncoder(nn.Module):
 
     Args:
         config: sizes; or instead of it
-        obs_dim, action_dim: sizes of an observation and an action,
+        obs_dim: size of an observation,
+        action_dim: size of an action,
         context_dim: output_dim and hidden_dim, and
         fields: further fields of `HistoryEncoderConfig`, e.g. `num_layers`.
 

@@ -84,7 +84,7 @@ class LanguageOutput(NamedTuple):
 
 
 class LLMBackbone(nn.Module):
-    """A causal language model over [vision and other tokens][text][suffix], whose hidden states are read.
+    """A causal language model over `[vision and other tokens][text][suffix]`, whose hidden states are read.
 
     Args:
         config: what it is, or the name of the model.

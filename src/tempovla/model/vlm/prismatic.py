@@ -110,7 +110,7 @@ class PrismaticVLM(nn.Module):
         return [*blocks, self.projector, self.language_model.model]
 
     def embed(self, images: Tensor, tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (B, 1 + N + L, D) of [bos][picture][words], and where they are valid (B, 1 + N + L).
+        """Embeddings (B, 1 + N + L, D) of `[bos][picture][words]`, and where they are valid (B, 1 + N + L).
 
         Args:
             images: (B, 3, H, W), uint8 [0, 255] or float [0, 1].

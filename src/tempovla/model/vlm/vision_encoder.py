@@ -116,7 +116,8 @@ class VisionEncoder(nn.Module):
 
     Args:
         config: what it is, or the name of the model.
-        output_dim, freeze: of the config, if given.
+        output_dim: replaces that of the config, if given.
+        freeze: replaces that of the config, if given.
         fields: further fields of the config, instead or beside.
 
     Attributes:

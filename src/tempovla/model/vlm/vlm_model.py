@@ -67,7 +67,7 @@ class VLMOutput(NamedTuple):
 
 
 class VLMModel(nn.Module):
-    """[vision tokens of every camera][extra tokens][text][queries] through a language model, and a read-out.
+    """`[vision tokens of every camera][extra tokens][text][queries]` through a language model, and a read-out.
 
     Attributes:
         vision, projector, language: the parts.

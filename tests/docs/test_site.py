@@ -1,0 +1,26 @@
+"""The site has a page for every public package; `make docs` finds pages and links that lead nowhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "tempovla"
+WITHOUT_PAGE = {"cli"}
+"""Used as commands, which help and pages explain."""
+
+
+def packages() -> set[str]:
+    """Rooms, and the floors of `model`."""
+    rooms = {path.parent.name for path in SOURCE.glob("*/__init__.py")} - WITHOUT_PAGE - {"model"}
+    floors = {f"model.{path.parent.name}" for path in (SOURCE / "model").glob("*/__init__.py")}
+    return {f"tempovla.{name}" for name in rooms | floors}
+
+
+def test_every_public_package_has_a_page_of_the_api_and_is_in_the_navigation():
+    pages = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md")}
+    shown = {name: path for path, text in pages.items() for name in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)}
+    assert packages() <= set(shown)
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [path.name for path in pages if f"- api/{path.name}\n" not in navigation] == []
