@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tempovla.cli.train_vla import build
+from tempovla.cli.train import build
 from tempovla.control.exported.signature import image_shapes
 from tempovla.export.comparison import Reference
 from tempovla.export.deployed import DeployedPolicy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -10,7 +11,8 @@ from tests.foreign import Foreign, write_v21
 from tests.openvla_tiny import FRONT, save_published
 
 from tempovla.data.convert import convert
-from tempovla.recipe.systems.openvla_bundle import ROBOTS, write_openvla_bundle
+from tempovla.env.registry import SIMULATOR_REGISTRY
+from tempovla.recipe.systems.openvla_bundle import write_openvla_bundle
 from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe
 from tempovla.timeline import Bundle, Embodiment
 
@@ -37,7 +39,7 @@ def published_openvla(folder: Path) -> None:
 
 def convert_openvla(folder: Path, version: int) -> None:
     recipe = OpenVLARecipe(model=OpenVLAModelConfig(str(folder / "published"), (FRONT,), dtype="float32"))
-    with mock.patch.dict(ROBOTS, toy=TOY):
+    with mock.patch.dict(SIMULATOR_REGISTRY, toy=(lambda: SimpleNamespace(embodiment=TOY), "a toy")):
         write_openvla_bundle(recipe, folder / "bundle", unnorm_key=f"version {version}", robot="toy")
 
 

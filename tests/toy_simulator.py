@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
+from tempovla.env.defaults import SimulatorDefaults
 from tempovla.env.protocol import Observation, checked_action
+from tempovla.timeline import Embodiment
 from tempovla.timeline.keys import STATE_KEY
 
 _PLACES = {"left": -1.0, "right": 1.0}
@@ -16,10 +18,11 @@ _REACH, _STEP = 0.05, 0.2
 
 
 @dataclass(frozen=True)
-class LineConfig:
+class LineConfig(SimulatorDefaults):
     """What is played."""
 
     title: ClassVar[str] = "Line"
+    embodiment: ClassVar[Embodiment] = Embodiment("hand", 1, 2, 10.0, ("place [m]",), ("way", "grip"))
 
     task: str = "left"
     cameras: tuple[str, ...] = ()

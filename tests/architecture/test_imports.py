@@ -46,7 +46,8 @@ def test_simulator_workers_load_no_torch():
 
 def test_what_only_several_processes_need_is_not_loaded_for_one():
     heavy = "{'torch.distributed.tensor', 'torch.distributed.fsdp'}"
-    script = f"import sys, tempovla.cli.train_vla, tempovla.cli.train_vlm; print(*{heavy} & set(sys.modules))"
+    modules = "tempovla.cli.train, tempovla.recipe.systems.vla, tempovla.recipe.systems.vlm"
+    script = f"import sys, {modules}; print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import tempovla
+from tempovla.recipe.systems.system import System
+from tempovla.timeline.lazy import loaded
 
 SOURCE = Path(tempovla.__file__).parent
 
@@ -32,10 +34,15 @@ def test_registries_are_found():
 
 
 @pytest.mark.parametrize(("module", "name"), list(registries()))
-def test_every_entry_is_a_class_under_a_plain_name(module, name):
+def test_every_entry_is_a_class_or_a_system_under_a_plain_name(module, name):
+    """One that is loaded when it is asked for is `module:name`, and stands beside what the help says of it."""
     entries = getattr(importlib.import_module(module), name)
     assert entries
     for key, value in entries.items():
         assert key.isidentifier()
-        for entry in value if isinstance(value, tuple) else (value,):
-            assert isinstance(entry, type)
+        parts = value if isinstance(value, tuple) else (value,)
+        if isinstance(parts[0], str):
+            assert parts[1]
+            parts = (loaded(parts[0]),)
+        for entry in parts:
+            assert isinstance(entry, type | System)

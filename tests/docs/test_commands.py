@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tempovla.cli.main import COMMANDS
+from tempovla.cli.main import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -26,7 +26,8 @@ def command_lines(text: str) -> list[str]:
 
 def documented() -> list[str]:
     pages = [line for page in PAGES for fence in FENCE.findall(page.read_text()) for line in command_lines(fence)]
-    examples = [command_lines(importlib.import_module(module).EXAMPLES) for module, _ in COMMANDS.values()]
+    parsers = [importlib.import_module(module).build(name, "") for name, (module, _) in commands().items()]
+    examples = [command_lines(parser.epilog) for parser in parsers]
     return sorted({*pages, *(line for lines in examples for line in lines)})
 
 
@@ -34,9 +35,9 @@ def documented() -> list[str]:
 def test_command_lines_parse(line, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = shlex.split(re.sub(r"\s+>.*$", "", line), comments=True)[1:]
-    name = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
+    name = next(name for name in commands() if words[: len(name.split())] == name.split())
     arguments = words[len(name.split()) :]
-    parser = importlib.import_module(COMMANDS[name][0]).build(name, COMMANDS[name][1])
+    parser = importlib.import_module(commands()[name][0]).build(name, commands()[name][1])
     if "--print_config" in arguments:
         with pytest.raises(SystemExit, match="0"):
             parser.parse_args(arguments)
@@ -47,7 +48,7 @@ def test_command_lines_parse(line, monkeypatch, capsys):
 
 def test_every_command_is_documented():
     pages = " ".join(page.read_text() for page in PAGES)
-    assert [name for name in COMMANDS if f"tempovla {name}" not in pages and name != "demo"] == []
+    assert [name for name in commands() if f"tempovla {name}" not in pages and name != "demo"] == []
     assert "make demo" in pages
 
 

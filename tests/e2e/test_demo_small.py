@@ -69,7 +69,7 @@ def test_an_interrupted_and_killed_demo_goes_on_and_leaves_results_and_a_report(
     assert signal_once_there(words(out), latest, signal.SIGKILL)[0] == -signal.SIGKILL
     assert not (out / "results.json").exists()
     episodes = {path: path.stat().st_mtime_ns for path in (out / "dataset" / "data").rglob("*.parquet")}
-    monkeypatch.setattr(demo, "MAX_STEPS", 30)
+    monkeypatch.setattr(demo, "DEMONSTRATION_STEPS", 30)
     assert main(words(out)) == 0
     told = capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (out / "dataset" / "data").rglob("*.parquet")} == episodes

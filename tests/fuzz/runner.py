@@ -23,8 +23,8 @@ from tests.fuzz.damage import damage
 from tests.fuzz.examples import EXAMPLES, Command
 from tests.fuzz.policies import write_recipe
 
-from tempovla.cli.main import COMMANDS, complain, main, one_line
-from tempovla.cli.train_statevla import build
+from tempovla.cli.main import commands, complain, main, one_line
+from tempovla.cli.train import build
 
 LONGEST_S = 20.0
 MOST_BYTES = 1 << 30
@@ -87,7 +87,7 @@ def preload() -> None:
         *("transformers.models.bert.modeling_bert", "tests.unit.transform.test_text_model", "tests.openvla_tiny"),
         *(
             module
-            for module, _ in COMMANDS.values()
+            for module, _ in commands().values()
             if module.rpartition(".")[2].startswith(("data", "train", "eval_off", "convert", "export", "diagnose"))
         ),
     ):

@@ -18,14 +18,14 @@ pytestmark = pytest.mark.slow
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import tempovla
-from tempovla.cli.main import COMMANDS, main
+from tempovla.cli.main import commands, main
 for info in pkgutil.walk_packages(tempovla.__path__, "tempovla."):
     if not info.name.endswith("__main__"):
         try:
             importlib.import_module(info.name)
         except ModuleNotFoundError as error:
             print("missing:", info.name, error.name, file=sys.stderr)
-for name in COMMANDS:
+for name in commands():
     try:
         code = main([*name.split(), "--help"])
     except SystemExit as end:

@@ -1,126 +1,37 @@
-"""What every subcommand shares: its parser, the types of its arguments, what it gives back."""
+"""What every subcommand shares: the options that mean the same everywhere, and what it gives back."""
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
+import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
-import jsonargparse
-from jsonargparse import DefaultHelpFormatter, Namespace
+from jsonargparse import Namespace
 
-from tempovla.cli.config_files import with_packaged_configs
-from tempovla.cli.config_values import check_values, explain_values
-from tempovla.cli.values_only import imports_refused, take_values_only
+from tempovla.cli.main import STDOUT
 from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.stream_keys import StreamKeys
+from tempovla.env.protocol import SimulatorConfig
+from tempovla.recipe.settings.parser import ArgumentParser, add_other_name
 
 C = TypeVar("C")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a subcommand found or did: in words for people, as plain JSON values with `--json`."""
+    """What a subcommand found or did.
+
+    Attributes:
+        text: in words for people.
+        data: as plain JSON values, for `--json`.
+        is_written: whether the subcommand has written them to the file that `--json` names itself.
+    """
 
     text: str
     data: Mapping[str, Any]
-
-
-class HelpFormatter(DefaultHelpFormatter):
-    """Help that leaves the examples at its end as they are."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "".join(indent + line for line in text.splitlines(keepends=True))
-
-
-class ArgumentParser(jsonargparse.ArgumentParser):
-    """A parser that knows every option with dashes and with underscores; help shows one spelling."""
-
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse does, for either spelling; values are values, and import nothing."""
-        take_values_only(self)
-        explain_values(self)
-        with imports_refused():
-            return self._parse_spelled(args, *more, **settings)
-
-    def instantiate(self, cfg: Namespace, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse does; what does not go together in a value that is a config is said in one line."""
-        check_values(self, cfg)
-        return super().instantiate(cfg, *more, **settings)
-
-    def _parse_spelled(self, args: Sequence[str] | None, *more: Any, **settings: Any) -> Namespace:
-        given = list(sys.argv[1:] if args is None else args)
-        end = given.index("--") if "--" in given else len(given)  # what follows is no option
-        options = with_packaged_configs([*map(self.known_spelling, given[:end])])
-        return super().parse_args([*options, *given[end:]], *more, **settings)
-
-    def known_spelling(self, argument: str) -> str:
-        """An argument such as `--image-size=64` with its option spelled as the parser knows it, and the value as it is.
-
-        Of `--options.some-key` it may know `--options` alone: the rest is the user's own key, and stays.
-        """
-        option, equals, value = argument.partition("=")
-        known = self._option_string_actions
-        if not option.startswith("--") or option in known:
-            return argument
-        spellings = {_underscored(name): name for name in known}
-        parts = option.split(".")
-        for length in range(len(parts), 0, -1):
-            name = spellings.get(_underscored(".".join(parts[:length])))
-            if name is not None:
-                return ".".join([name, *parts[length:]]) + equals + value
-        return argument
-
-
-def _underscored(option: str) -> str:
-    return option.replace("-", "_")
-
-
-def build_parser(
-    name: str, summary: str, usage: str, examples: str, kind: type[ArgumentParser] = ArgumentParser
-) -> ArgumentParser:
-    """A subcommand's parser, without arguments yet; it raises `argparse.ArgumentError` instead of exiting.
-
-    Args:
-        name: of the subcommand, e.g. `data inspect`.
-        summary: what it does, in a line.
-        usage: its arguments, as the first line of the help shows them.
-        examples: command lines that work, one a line.
-        kind: class of the parser.
-    """
-    listed = "".join(f"  {line}\n" for line in examples.strip().splitlines())
-    return kind(
-        prog=f"tempovla {name}",
-        usage=f"tempovla {name} {usage}",
-        description=summary,
-        epilog=f"examples:\n{listed}",
-        formatter_class=HelpFormatter,
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-
-
-def add_short_names(parser: ArgumentParser) -> None:
-    """Let an option such as `--training.batch_size` be given as `--batch_size` where no other ends in that name."""
-    options = [option for action in parser._actions for option in action.option_strings if option[:2] == "--"]
-    names = Counter(option.rsplit(".", 1)[-1].lstrip("-") for option in options)
-    for option in options:
-        name = option.rsplit(".", 1)[-1].lstrip("-")
-        if "." in option and names[name] == 1:
-            parser._option_string_actions[f"--{name}"] = parser._option_string_actions[option]
-    short = (
-        "an option may be given by the end of its name where no other ends so: --batch_size for --training.batch_size"
-    )
-    parser.description = f"{parser.description}\n{short}"
-
-
-def add_other_name(parser: ArgumentParser, name: str, option: str) -> None:
-    """Let an option be given by another name, too, which the help shows beside its own."""
-    action = parser._option_string_actions[option]
-    parser._option_string_actions[name] = action
-    action.option_strings = [*action.option_strings, name]
+    is_written: bool = False
 
 
 def comma_separated(text: str) -> list[str]:
@@ -131,7 +42,32 @@ def comma_separated(text: str) -> list[str]:
     return items
 
 
-def add_key_flags(parser: jsonargparse.ArgumentParser) -> None:
+def add_json_option(parser: ArgumentParser) -> None:
+    """Let a subcommand write its outcome as JSON, to a file or to stdout."""
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const=STDOUT,
+        metavar="FILE",
+        help="write the outcome as JSON for programs: to FILE, or to stdout where none is given",
+    )
+
+
+def add_out(parser: ArgumentParser, help: str, **settings: Any) -> None:
+    """Let a subcommand be told where to write, as `--out` or `--output-dir`."""
+    parser.add_argument("--out", metavar="DIR", help=help, **settings)
+    add_other_name(parser, "--output-dir", "--out")
+    parser.other_names |= {"output_dir": "out"}
+
+
+def add_dataset_name(parser: ArgumentParser) -> None:
+    """Let a user say whose body a policy moves that learned from several datasets."""
+    parser.add_argument(
+        "--dataset-name", metavar="NAME", help="of a policy of several datasets: whose body and statistics to take"
+    )
+
+
+def add_key_flags(parser: ArgumentParser) -> None:
     """Let a user say what a dataset calls its state and its action, as `data.state_key` does in training."""
     for option, what in (("--state_key", "state"), ("--action_key", "action")):
         parser.add_argument(
@@ -144,11 +80,6 @@ def add_key_flags(parser: jsonargparse.ArgumentParser) -> None:
 def stream_keys(args: Namespace) -> StreamKeys:
     """What `add_key_flags` was given."""
     return StreamKeys.parse(args.state_key, args.action_key, "--")
-
-
-def add_json_flag(parser: ArgumentParser) -> None:
-    """Let a subcommand print its outcome as JSON."""
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for programs")
 
 
 def add_libero_images(parser: ArgumentParser) -> None:
@@ -172,20 +103,24 @@ def add_depth_unit(parser: ArgumentParser) -> None:
     )
 
 
+def add_simulator_fields(
+    parser: ArgumentParser, config_class: type[SimulatorConfig], names: Sequence[str], otherwise: str
+) -> None:
+    """Let a subcommand be told values of some fields of a simulator's config; None is `otherwise`."""
+    hints, explained = get_type_hints(config_class), _explained(config_class)
+    for name in names:
+        help = f"{explained.get(name, name)}; {otherwise}"
+        parser.add_argument(f"--{name}", type=hints[name] | None, default=None, help=help)
+
+
+def _explained(config_class: type[Any]) -> dict[str, str]:
+    """By field, what the class's docstring says of it."""
+    text = inspect.getdoc(config_class) or ""
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
+    return {name: " ".join(words.split()).rstrip(".").replace("%", "%%") for name, words in entries}
+
+
 def config_from_args(config_class: type[C], args: Namespace, **given: Any) -> C:
     """A config whose fields are arguments of their own, or `given`."""
     own = {field.name: args[field.name] for field in fields(config_class) if field.name not in given}  # type: ignore[arg-type]
     return config_class(**own | given)
-
-
-def success_table(results: Mapping[str, Any]) -> list[str]:
-    """Success of every task, with its 95% interval, and of the baselines where there are."""
-    rows = {**results["tasks"], "mean": results["mean"]}
-    width = max(map(len, rows))
-    lines = []
-    for name, block in rows.items():
-        low, high = block["ci95"]
-        line = f"{name:<{width}}  {block['success']:>4.0%}  [{low:.0%}, {high:.0%}] of {block['episodes']}"
-        others = [f"{key.replace('_', ' ')} {block[key]:.0%}" for key in ("blind", "wrong_instruction") if key in block]
-        lines.append(", ".join([line, *others]))
-    return lines

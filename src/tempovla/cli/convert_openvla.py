@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_flag, build_parser
-from tempovla.recipe.systems.openvla_bundle import ROBOTS, write_openvla_bundle
+from tempovla.cli.command import Outcome, add_json_option
+from tempovla.env.registry import SIMULATOR_REGISTRY
+from tempovla.recipe.settings.parser import ArgumentParser, build_parser
+from tempovla.recipe.systems.openvla_bundle import write_openvla_bundle
 from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe, OpenVLATransformConfig
 
 EXAMPLES = """
@@ -23,7 +25,9 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("--pretrained", required=True, metavar="DIR", help="name on the hub, or folder")
     parser.add_argument("--unnorm-key", metavar="NAME", help="dataset of its norm_stats; may be left out if it is one")
     parser.add_argument("--camera", required=True, metavar="KEY", help="key of the image stream that it is to see")
-    parser.add_argument("--robot", default="libero", metavar="NAME", help=f"{' or '.join(ROBOTS)}: the body that acts")
+    parser.add_argument(
+        "--robot", default="libero", metavar="NAME", help=f"{' or '.join(SIMULATOR_REGISTRY)}: the body that acts"
+    )
     parser.add_argument(
         "--gripper-open",
         type=float,
@@ -37,11 +41,11 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("--tokenizer", metavar="DIR", help="name or folder, if it is not beside the weights")
     parser.add_argument("--dtype", type=Literal["bfloat16", "float32"], default="bfloat16", help="of the weights")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the bundle to write")
-    add_json_flag(parser)
+    add_json_option(parser)
     return parser
 
 
-def run(args: Namespace) -> Outcome:
+def run(name: str, args: Namespace) -> Outcome:
     """Convert the checkpoint."""
     recipe = OpenVLARecipe(
         transform=OpenVLATransformConfig(

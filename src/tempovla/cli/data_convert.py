@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_depth_unit, add_json_flag, add_libero_images, build_parser
+from tempovla.cli.command import Outcome, add_depth_unit, add_json_option, add_libero_images
 from tempovla.data.convert import convert
+from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 
 EXAMPLES = """
 tempovla data convert recordings/v21 recordings/v30
@@ -22,11 +23,11 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("target", metavar="DST", help="folder of the v3.0 dataset to write")
     add_depth_unit(parser)
     add_libero_images(parser)
-    add_json_flag(parser)
+    add_json_option(parser)
     return parser
 
 
-def run(args: Namespace) -> Outcome:
+def run(name: str, args: Namespace) -> Outcome:
     """Convert the dataset."""
     episodes = convert(args.source, args.target, depth_unit=args.depth_unit, libero_images=args.libero_images)
     return Outcome(f"{args.target}: {episodes} episodes", {"root": args.target, "episodes": episodes})

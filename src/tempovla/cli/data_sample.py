@@ -5,18 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tempovla.cli.command import (
-    Outcome,
-    add_depth_unit,
-    add_json_flag,
-    add_key_flags,
-    add_libero_images,
-    build_parser,
-    stream_keys,
-)
+from tempovla.cli.command import Outcome, add_depth_unit, add_json_option, add_key_flags, add_libero_images, stream_keys
 from tempovla.data.inspection import sample_windows
+from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.storage.whole import new_file
 
 EXAMPLES = """
@@ -48,11 +41,11 @@ def build(name: str, summary: str) -> ArgumentParser:
     add_depth_unit(parser)
     add_libero_images(parser)
     add_key_flags(parser)
-    add_json_flag(parser)
+    add_json_option(parser)
     return parser
 
 
-def run(args: Namespace) -> Outcome:
+def run(name: str, args: Namespace) -> Outcome:
     """Write the windows."""
     out = Path(args.out)
     if out.suffix != ".npz":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated, config_from_args, success_table
+from tempovla.cli.command import Outcome, add_json_option, comma_separated, config_from_args
 from tempovla.recipe.demo import Demo, DemoConfig
+from tempovla.recipe.settings.parser import ArgumentParser, build_parser
+from tempovla.report.tables import success_table
 from tempovla.train.interrupt import TrainingInterrupted
 
 EXAMPLES = """
@@ -25,11 +27,11 @@ def build(name: str, summary: str) -> ArgumentParser:
     tasks = ",".join(DemoConfig().tasks)
     parser.add_argument("--tasks", default=tasks, metavar="A,B", help="Meta-World tasks")
     parser.add_class_arguments(DemoConfig, skip={"tasks"})
-    add_json_flag(parser)
+    add_json_option(parser)
     return parser
 
 
-def run(args: Namespace) -> Outcome:
+def run(name: str, args: Namespace) -> Outcome:
     """Run the demo, or what is left of it."""
     demo = Demo(config_from_args(DemoConfig, args, tasks=tuple(comma_separated(args.tasks))), args.out)
     try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_flag, build_parser
+from tempovla.cli.command import Outcome, add_json_option
 from tempovla.control.exported.signature import parse_image_size
 from tempovla.export.exporter import ExportConfig, Exported, export_checkpoint
+from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 
 EXAMPLES = """
 tempovla export --checkpoint outputs/vla/checkpoint_latest --format onnx --out outputs/policy.onnx
@@ -43,11 +44,11 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="largest difference from PyTorch, in normalised actions"
     )
-    add_json_flag(parser)
+    add_json_option(parser)
     return parser
 
 
-def run(args: Namespace) -> Outcome:
+def run(name: str, args: Namespace) -> Outcome:
     """Export, and compare."""
     shapes = None if args.image_size is None else parse_image_size(args.image_size)
     config = ExportConfig(args.format, args.noise, args.tolerance, shapes)

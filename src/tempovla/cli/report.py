@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_flag, build_parser, comma_separated
+from tempovla.cli.command import Outcome, add_json_option, comma_separated
+from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.report.page import write_report
 from tempovla.report.run import BaselineName
 
@@ -31,11 +32,11 @@ def build(name: str, summary: str) -> ArgumentParser:
         "--curves", action="append", default=[], metavar="A,B", help="folders of training runs whose curves to add"
     )
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
-    add_json_flag(parser)
+    add_json_option(parser)
     return parser
 
 
-def run(args: Namespace) -> Outcome:
+def run(name: str, args: Namespace) -> Outcome:
     """Write the report."""
     given: dict[BaselineName, str | None] = {"blind": args.blind, "wrong_instruction": args.wrong_instruction}
     path = write_report(

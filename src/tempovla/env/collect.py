@@ -37,6 +37,10 @@ class CollectConfig:
     max_attempts: int = 50
     init_states: Literal["random", "benchmark"] = "random"
 
+    def __post_init__(self) -> None:
+        if self.init_states not in ("random", "benchmark"):
+            raise ValueError(f"init_states={self.init_states!r}; choose random or benchmark")
+
 
 @dataclass(frozen=True)
 class Demonstration:

@@ -29,6 +29,12 @@ class ActionNoise:
     correlation: float = 0.9
     rotation_share: float = 0.3
 
+    def __post_init__(self) -> None:
+        if not self.max_sigma >= 0:
+            raise ValueError(f"noise={self.max_sigma} must not be negative; 0 is none")
+        if not 0 <= self.correlation < 1:
+            raise ValueError(f"noise_correlation={self.correlation} must be at least 0 and less than 1")
+
 
 @dataclass(frozen=True)
 class ExpertEpisode:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import copy
 import gc
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from tempovla.env import libero_suites
 from tempovla.env.base import TaskEnv
+from tempovla.env.collect import CollectConfig
 from tempovla.env.decimate import Coarseness, decimate_meshes
-from tempovla.env.libero_expert import PickAndPlaceExpert
+from tempovla.env.defaults import InitStates, SimulatorDefaults
+from tempovla.env.expert import ActionNoise
+from tempovla.env.libero_expert import PickAndPlaceExpert, check_expert
 from tempovla.env.libero_simulation import Simulation
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import OffscreenRenderer, select_backend
@@ -27,7 +31,12 @@ if TYPE_CHECKING:
     import gymnasium
     from gymnasium.spaces import Box, Dict
 
+    from tempovla.timeline import Embodiment
+
 CONTROL_RATE_HZ = 20
+DEMONSTRATION_STEPS = 200
+"""Experts that take longer, as their disturbance had its way with them, are no example to follow."""
+
 ACTION_DIMS = 7
 STATE_DIMS = 9
 
@@ -38,7 +47,7 @@ _MAX_RENDERERS = 10  # one suite's tasks
 
 
 @dataclass(frozen=True)
-class LiberoConfig:
+class LiberoConfig(SimulatorDefaults):
     """What a `LiberoEnv` plays and shows, and when its episodes end.
 
     Attributes:
@@ -59,6 +68,11 @@ class LiberoConfig:
     """
 
     title: ClassVar[str] = "LIBERO"
+    recorded: ClassVar[tuple[str, ...]] = ("suite", "rendering", "image_size")
+    demonstrated: ClassVar[Mapping[str, Any]] = {"max_steps": DEMONSTRATION_STEPS, "joint_noise_rad": 0.02}
+    default_init_states: ClassVar[InitStates] = "benchmark"
+    tasks_are_fixed: ClassVar[bool] = False
+    example: ClassVar[str] = "--suite libero_object"
 
     suite: str = "libero_object"
     task: str = ""
@@ -84,6 +98,38 @@ class LiberoConfig:
             raise ValueError(f"joint_noise_rad={self.joint_noise_rad} must not be negative; 0 is none")
         if self.rendering not in ("exact", "fast"):
             raise ValueError(f"rendering={self.rendering!r}; choose exact or fast")
+
+    @classmethod
+    def from_recording(cls, recorded: Mapping[str, Any], simulator: str, **asked: Any) -> Self:
+        """As of every simulator, with the step limit of the suite."""
+        chosen = super().from_recording(recorded, simulator, **asked)
+        return replace(chosen, max_steps=libero_suites.STEP_LIMITS[chosen.suite])
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """LIBERO's arm."""
+        from tempovla.timeline.bodies import LIBERO_PANDA
+
+        return LIBERO_PANDA
+
+    def experts(self) -> CollectConfig:
+        """They are disturbed while they act; there are some for LIBERO-Object alone."""
+        check_expert(self.suite)
+        return CollectConfig(noise=ActionNoise(max_sigma=0.3, correlation=0.8), steps_after_success=10)
+
+    def words(self, task: str, trained: Sequence[str]) -> str:
+        """A task in the words that the policy was trained on; in the benchmark's where it was trained on others.
+
+        LIBERO words most tasks twice: in the benchmark's name, and in the BDDL file, whose words its own
+        demonstrations carry.
+        """
+        known = {words.casefold(): words for words in trained}
+        wordings = (self.instruction(task), libero_suites.problem_words(self.suite, task))
+        return next((known[words.casefold()] for words in wordings if words.casefold() in known), wordings[0])
+
+    def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
+        """All of the suite: that is what the benchmark counts."""
+        return self.task_names()
 
     def make(self) -> LiberoEnv:
         """An environment."""

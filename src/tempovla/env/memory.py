@@ -42,6 +42,9 @@ class MemoryConfig(TabletopConfig):
     """
 
     title: ClassVar[str] = "the memory benchmark"
+    recorded: ClassVar[tuple[str, ...]] = ("cue_steps", "delay_steps")
+    mismatch: ClassVar[str] = ": it is asked about moments that it has never seen"
+    example: ClassVar[str] = "--tasks colour-cue,hidden-goal"
 
     task: str = "colour-cue"
     cue_steps: int = 8

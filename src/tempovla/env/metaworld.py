@@ -6,6 +6,7 @@ Observations carry the keys of a LeRobot dataset: what is recorded from here and
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, ClassVar
@@ -18,6 +19,9 @@ from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import Marker, OffscreenRenderer, select_backend
 from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS, TabletopConfig
+
+DEMONSTRATION_STEPS = 200
+"""Experts that take longer, as their disturbance had its way with them, are no example to follow."""
 
 _UPSIDE_DOWN_CAMERAS = frozenset({"corner2"})
 _SIMULATOR_STEP_LIMIT = 2**31
@@ -33,6 +37,9 @@ class MetaWorldConfig(TabletopConfig):
     """
 
     title: ClassVar[str] = "Meta-World"
+    demonstrated: ClassVar[Mapping[str, Any]] = {"max_steps": DEMONSTRATION_STEPS}
+    evaluated: ClassVar[Mapping[str, Any]] = {"max_steps": DEMONSTRATION_STEPS}
+    example: ClassVar[str] = "--tasks drawer-open-v3,push-v3"
 
     task: str = "reach-v3"
     max_steps: int = 500

@@ -5,12 +5,16 @@ Nothing here imports torch, as simulator workers load this module, nor gymnasium
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Dict
+
+    from tempovla.env.collect import CollectConfig
+    from tempovla.timeline import Embodiment
 
 Observation = dict[str, np.ndarray]
 
@@ -115,6 +119,16 @@ class SimulatorConfig(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
     title: ClassVar[str]
     """The simulator's name for people."""
+    recorded: ClassVar[tuple[str, ...]]
+    demonstrated: ClassVar[Mapping[str, Any]]
+    default_init_states: ClassVar[Literal["benchmark", "random"]]
+    tasks_are_fixed: ClassVar[bool]
+    example: ClassVar[str]
+    """For these five and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The body that policies move, with its control rate."""
 
     @property
     def task(self) -> str:
@@ -157,6 +171,26 @@ class SimulatorConfig(Protocol):
 
     def init_state_count(self, task: str) -> int:
         """How many fixed initial states the benchmark has for a task; 0 if the seed alone draws them."""
+
+    @classmethod
+    def from_recording(cls, recorded: Mapping[str, Any], simulator: str, **asked: Any) -> Self:
+        """What is asked for, else what a dataset recorded, else the default."""
+
+    def recording(self, simulator: str) -> dict[str, Any]:
+        """What a dataset records of this."""
+
+    @classmethod
+    def for_experts(cls, **asked: Any) -> Self:
+        """What experts play in."""
+
+    def experts(self) -> CollectConfig:
+        """How experts demonstrate."""
+
+    def words(self, task: str, trained: Sequence[str]) -> str:
+        """What an evaluation tells a policy to do that was trained on these instructions."""
+
+    def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
+        """The tasks of an evaluation that names none."""
 
 
 @runtime_checkable

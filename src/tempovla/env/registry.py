@@ -1,24 +1,45 @@
-"""The simulators by name."""
+"""The simulators by name. A simulator's module is loaded when it is first asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-from tempovla.env.libero import LiberoConfig
-from tempovla.env.memory import MemoryConfig
-from tempovla.env.metaworld import MetaWorldConfig
-from tempovla.env.protocol import SimulatorConfig
+from tempovla.timeline.lazy import Lazy, loaded, names_it
 
-SIMULATORS: Mapping[str, type[SimulatorConfig]] = MappingProxyType(
-    {
-        "metaworld": MetaWorldConfig,
-        "libero": LiberoConfig,
-        "memory": MemoryConfig,
-    }
-)
+if TYPE_CHECKING:
+    from tempovla.env.protocol import SimulatorConfig
+
+SIMULATOR_REGISTRY: dict[str, tuple[Lazy[type[SimulatorConfig]], str]] = {
+    "libero": ("tempovla.env.libero:LiberoConfig", "LIBERO's manipulation suites"),
+    "memory": ("tempovla.env.memory:MemoryConfig", "the memory benchmark, whose tasks no single frame solves"),
+    "metaworld": ("tempovla.env.metaworld:MetaWorldConfig", "Meta-World's tabletop tasks"),
+}
+"""Name to the class of its config, or where that is found, and to what the simulator is called in the help."""
+
+
+def simulator_class(name: str) -> type[SimulatorConfig]:
+    """The class of a simulator's config.
+
+    Raises:
+        ValueError: if there is no such simulator, with the nearest name.
+    """
+    if name not in SIMULATOR_REGISTRY:
+        near = get_close_matches(name, SIMULATOR_REGISTRY, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(SIMULATOR_REGISTRY))}"
+        raise ValueError(f"simulator {name!r} is unknown; {hint}")
+    return loaded(SIMULATOR_REGISTRY[name][0])
 
 
 def simulator_name(config: SimulatorConfig) -> str:
-    """The name of a config's simulator."""
-    return next(name for name, config_class in SIMULATORS.items() if isinstance(config, config_class))
+    """The name of a config's simulator.
+
+    Raises:
+        ValueError: if its class is not registered.
+    """
+    for name, (entry, _) in SIMULATOR_REGISTRY.items():
+        if any(names_it(entry, base) for base in type(config).__mro__):
+            return name
+    raise ValueError(
+        f"{type(config).__name__} is not registered; add a line to SIMULATOR_REGISTRY in tempovla.env.registry"
+    )

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tempovla.env.collect import CollectConfig
+from tempovla.env.defaults import SimulatorDefaults
+from tempovla.env.expert import ActionNoise
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 if TYPE_CHECKING:
     import gymnasium
     from gymnasium.spaces import Box, Dict
+
+    from tempovla.timeline import Embodiment
 
 CONTROL_RATE_HZ = 80
 ACTION_DIMS = 4
@@ -22,7 +27,7 @@ _STATE_HIGH = (0.525, 1.025, 0.7, 1.0)
 
 
 @dataclass(frozen=True)
-class TabletopConfig:
+class TabletopConfig(SimulatorDefaults):
     """What the environments of this table show and when their episodes end; each has a config of its own.
 
     Attributes:
@@ -66,9 +71,16 @@ class TabletopConfig:
             observations |= {IMAGE_KEY_PREFIX + name: image for name in self.cameras}
         return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
 
-    def init_state_count(self, task: str) -> int:
-        """None are fixed: the seed draws them."""
-        return 0
+    @property
+    def embodiment(self) -> Embodiment:
+        """Meta-World's arm."""
+        from tempovla.env.embodiment import METAWORLD_SAWYER
+
+        return METAWORLD_SAWYER
+
+    def experts(self) -> CollectConfig:
+        """They are disturbed while they act, and close the gripper or open it."""
+        return CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
 
     def check_init_state(self, init_state: int | None) -> None:
         """Raise a ValueError if a fixed initial state is asked for, as there are none."""

@@ -15,10 +15,10 @@ from tempovla.control.controller import Controller
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.env.embodiment import METAWORLD_SAWYER
-from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.env.metaworld import DEMONSTRATION_STEPS, MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
-from tempovla.recipe.collection.collect import MAX_STEPS, collect_dataset
+from tempovla.recipe.collection.collect import Collection, collect_dataset
 from tempovla.recipe.datasets.config import DataConfig
 from tempovla.recipe.evaluation.videos import write_films
 from tempovla.recipe.evaluation.wrong_instruction import other_tasks
@@ -195,9 +195,8 @@ class Demo:
 
     def _collect(self) -> None:
         config = self.config
-        collect_dataset(
-            self.out_dir / "dataset", config.tasks, config.demonstrations, config.seed, workers=config.workers
-        )
+        collection = Collection(MetaWorldConfig.for_experts(), config.tasks, config.demonstrations, config.seed)
+        collect_dataset(self.out_dir / "dataset", collection, workers=config.workers)
 
     def _train(self, name: str, blind: bool) -> None:
         recipe = demo_recipe(self.config, blind=blind)
@@ -226,7 +225,7 @@ class Demo:
 
     def _evaluate(self, name: str) -> None:
         specs = evaluation_specs(self.config.tasks, self.evaluation, self._instructions(name))
-        env_config = MetaWorldConfig(render=name != "blind", max_steps=MAX_STEPS)
+        env_config = MetaWorldConfig(render=name != "blind", max_steps=DEMONSTRATION_STEPS)
         results = run_specs(self._controller(name), specs, env_config, self.evaluation)
         write_json(self.out_dir / f"evaluation_{name}.json", [result.to_json() for result in results])
         rates = {task: f"{rate.rate:.0%}" for task, rate in success_rates(results).items()}
@@ -247,7 +246,9 @@ class Demo:
         for index, (spec, success) in enumerate(zip(specs, outcomes, strict=True)):
             chosen.setdefault((spec.task, success), index)
         again = [dataclasses.replace(specs[index], record=True) for index in sorted(chosen.values())]
-        results = run_specs(self._controller("policy"), again, MetaWorldConfig(max_steps=MAX_STEPS), self.evaluation)
+        results = run_specs(
+            self._controller("policy"), again, MetaWorldConfig(max_steps=DEMONSTRATION_STEPS), self.evaluation
+        )
         write_films(results, self.out_dir / "rollouts", METAWORLD_SAWYER)
 
     def _results(self) -> dict[str, Any]:

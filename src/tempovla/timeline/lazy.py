@@ -3,7 +3,25 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, Union, cast
+
+T = TypeVar("T")
+
+Lazy = Union[T, str]  # noqa: UP007 - an alias of a type variable
+"""An object, or `module:name` where it is found when it is first asked for."""
+
+
+def loaded(entry: Lazy[T]) -> T:
+    """What an entry of a registry stands for."""
+    if not isinstance(entry, str):
+        return entry
+    module, _, name = entry.partition(":")
+    return cast(T, getattr(import_module(module), name))
+
+
+def names_it(entry: Lazy[Any], thing: type) -> bool:
+    """Whether an entry stands for this class; nothing is loaded to find out."""
+    return entry == f"{thing.__module__}:{thing.__qualname__}" if isinstance(entry, str) else entry is thing
 
 
 def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:

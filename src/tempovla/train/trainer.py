@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,6 +43,7 @@ from tempovla.train.parallel import gathered, parallel, scattered
 from tempovla.train.precision import autocast_dtype, settle_precision
 from tempovla.train.progress import TrainingProgress
 from tempovla.train.record import REMEDY
+from tempovla.train.result import FitResult
 from tempovla.train.resume import check_resumable, learning_rates, only_statistics_differ, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.seeding import seed_draws
@@ -51,25 +52,6 @@ from tempovla.train.validation import validation_losses
 
 VALIDATION = "val_"
 LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """How a run ended.
-
-    Attributes:
-        train_step: optimiser steps done, over all sessions of the run.
-        metrics: the last step's `total` and terms, and with validation `val_total` and so on.
-        checkpoint: folder of the last checkpoint, a loadable `Bundle`.
-        best_checkpoint: folder of the one with the lowest validation loss; None without validation.
-        cpu_seconds: CPU time of this process and its ended children, over all sessions [s].
-    """
-
-    train_step: int
-    metrics: Mapping[str, float]
-    checkpoint: Path
-    best_checkpoint: Path | None
-    cpu_seconds: float
 
 
 def fit(

@@ -6,13 +6,13 @@ import importlib
 
 import pytest
 
-from tempovla.cli.command import ArgumentParser, build_parser
-from tempovla.cli.main import COMMANDS
+from tempovla.cli.main import commands
+from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", commands())
 def test_every_option_of_every_command_is_known_with_dashes_and_with_underscores(name):
-    parser = importlib.import_module(COMMANDS[name][0]).build(name, COMMANDS[name][1])
+    parser = importlib.import_module(commands()[name][0]).build(name, commands()[name][1])
     actions = parser._option_string_actions
     for option in (option for option in actions if option.startswith("--")):
         for spelling in (option[2:].replace("_", "-"), option[2:].replace("-", "_")):
@@ -51,7 +51,7 @@ def test_help_shows_one_spelling_and_a_misspelled_option_is_unknown(tempovla, fa
 
 def test_a_bad_value_of_an_option_with_dashes_is_no_misspelling(fails):
     line = fails("collect", "libero", "--episodes_per_task", "many", "--dry_run")
-    assert line.startswith('"episodes_per_task": expected int, got value: many; see')
+    assert line.startswith('"episodes": expected int, got value: many; see')
 
 
 def spelled_parser() -> ArgumentParser:

@@ -49,7 +49,7 @@ def test_users_errors_are_one_line(tmp_path, checkpoint, bundle, fails, libero_a
         *evaluate, "--task_suite", "libero_objects"
     )
     assert "no task 'pick_up_the_milk' in libero_object" in fails(*evaluate, "--tasks", "pick_up_the_milk")
-    assert fails(*evaluate, "--num_trials", 0) == "--trials 0 must be at least 1"
+    assert fails(*evaluate, "--num_trials", 0) == "episodes=0 must be at least 1"
     both = ["--instruction", "open it", "--wrong-instruction", "true"]
     assert fails(*evaluate, *both) == "instruction 'open it' and wrong_instruction exclude each other; give one of them"
     assert "the benchmark has 50 initial states, but 51 episodes are asked for" in fails(*evaluate, "--trials", 51)

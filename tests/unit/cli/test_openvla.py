@@ -9,7 +9,7 @@ import pytest
 from tests import recordings
 from tests.openvla_tiny import save_published
 
-from tempovla.cli.train_openvla import build
+from tempovla.cli.train import build
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.recipe.systems.openvla_config import OpenVLARecipe
 from tempovla.timeline import Bundle

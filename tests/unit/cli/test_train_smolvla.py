@@ -9,7 +9,7 @@ import pytest
 from tests import recordings
 from tests.smolvla_tiny import tiny_policy
 
-from tempovla.cli.train_smolvla import build
+from tempovla.cli.train import build
 from tempovla.recipe.systems.smolvla import build_policy
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
 from tempovla.timeline import Bundle

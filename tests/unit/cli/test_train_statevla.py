@@ -15,7 +15,7 @@ import torch
 import yaml
 from tests import libero_recordings
 
-from tempovla.cli.train_statevla import build
+from tempovla.cli.train import build
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.demo import DemoConfig, demo_recipe
 from tempovla.recipe.systems.statevla import PHASE_NAMES

@@ -11,7 +11,7 @@ import yaml
 from tests import recordings
 from tests.tiny import VLA_YAML
 
-from tempovla.cli.train_vla import build
+from tempovla.cli.train import build
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.recipe.systems.vla import build_policy
 from tempovla.recipe.systems.vla_config import VLARecipe

@@ -13,7 +13,7 @@ from tests.chats import item, write_conversations
 from tests.rounding import smooth_steps, tolerance
 from tests.tiny import VLA_YAML
 
-from tempovla.cli.train_align import build
+from tempovla.cli.train import build
 from tempovla.recipe.systems.vlm import build_model
 from tempovla.recipe.systems.vlm_config import VLMRecipe
 from tempovla.timeline import Bundle

@@ -14,11 +14,11 @@ pytest.importorskip("metaworld")
 
 from tempovla.env.libero_setup import LiberoUnavailableError, package_root  # noqa: E402
 from tempovla.env.protocol import SimulatorConfig  # noqa: E402
-from tempovla.env.registry import SIMULATORS  # noqa: E402
+from tempovla.env.registry import SIMULATOR_REGISTRY, simulator_class, simulator_name  # noqa: E402
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY  # noqa: E402
 
 
-@pytest.fixture(params=sorted(SIMULATORS))
+@pytest.fixture(params=sorted(SIMULATOR_REGISTRY))
 def config(request: pytest.FixtureRequest) -> SimulatorConfig:
     if request.param == "libero":
         try:
@@ -26,7 +26,7 @@ def config(request: pytest.FixtureRequest) -> SimulatorConfig:
         except LiberoUnavailableError as error:
             pytest.skip(str(error))
         request.getfixturevalue("libero_assets")
-    return SIMULATORS[request.param]()
+    return simulator_class(request.param)()
 
 
 def test_tasks_have_words_and_others_are_refused(config: SimulatorConfig) -> None:
@@ -37,6 +37,28 @@ def test_tasks_have_words_and_others_are_refused(config: SimulatorConfig) -> Non
         assert config.instruction(task).islower()
     with pytest.raises(ValueError, match=r"no task|no Meta-World task"):
         config.check_task("dance")
+
+
+def test_a_config_knows_its_body_and_its_name(config: SimulatorConfig) -> None:
+    observations, actions = replace(config, render=False).spaces()
+    body = config.embodiment
+    assert (body.state_dim,) == observations[STATE_KEY].shape
+    assert (body.action_dim,) == actions.shape
+    assert simulator_class(simulator_name(config)) is type(config)
+
+
+def test_what_a_dataset_records_is_what_an_evaluation_takes(config: SimulatorConfig) -> None:
+    name = simulator_name(config)
+    recording = config.recording(name)
+    again = type(config).from_recording(recording, name)
+    assert {field: getattr(again, field) for field in config.recorded} == {
+        field: value for field, value in recording.items() if field != "simulator"
+    }
+
+
+def test_experts_play_in_what_is_asked_for(config: SimulatorConfig) -> None:
+    chosen = type(config).for_experts(max_steps=7, **dict.fromkeys(config.recorded))
+    assert chosen == replace(config, **{**config.demonstrated, "max_steps": 7})
 
 
 def test_configs_travel_to_workers(config: SimulatorConfig) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tempovla.cli.train_vla import build
+from tempovla.cli.train import build
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
 from tempovla.data.layout import Feature

@@ -1,37 +1,96 @@
-"""Demonstrations of scripted experts on Meta-World's arm as a LeRobot dataset."""
+"""Demonstrations of a simulator's scripted experts as a LeRobot dataset."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features
-from tempovla.env.collect import CollectConfig, collect_episodes
-from tempovla.env.embodiment import METAWORLD_SAWYER
+from tempovla.env.collect import CollectConfig, attempt_episodes, collect_episodes
+from tempovla.env.defaults import InitStates
 from tempovla.env.expert import ActionNoise
-from tempovla.env.memory import MemoryConfig
-from tempovla.env.metaworld import MetaWorldConfig
 from tempovla.env.protocol import SimulatorConfig
+from tempovla.env.registry import simulator_name
+from tempovla.recipe.progress import CountProgress
+from tempovla.recipe.results import pool, summarize
+from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import read_json, write_json
 from tempovla.storage.lock import Lock
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
 
-MAX_STEPS = 200
-"""Experts that take longer, as their disturbance had its way with them, are no example to follow."""
-
 RECORD = Path("meta") / "collect.json"
 """What was asked for, beside the dataset's own metadata: what goes on in a folder must be the same."""
 
 
-def collect_dataset(
-    root: str | Path, tasks: Sequence[str], episodes: int, seed: int, *, workers: int = 2
-) -> LeRobotSource:
-    """Write `episodes` demonstrations of each task, or those that an interrupted run of the same call left out.
+@dataclass(frozen=True)
+class Collection:
+    """Which demonstrations are asked for.
+
+    Attributes:
+        env_config: what experts play in, such as the `for_experts()` of a simulator's config.
+        tasks: names of its tasks.
+        episodes: demonstrations of each task.
+        seed: the same seed gives the same demonstrations.
+        experts: how experts demonstrate; None takes the simulator's own way.
+    """
+
+    env_config: SimulatorConfig
+    tasks: Sequence[str]
+    episodes: int
+    seed: int = 0
+    experts: CollectConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ValueError(f"episodes={self.episodes} must be at least 1")
+        self.behaviour  # noqa: B018  a simulator without experts says so before anything is written
+
+    @property
+    def behaviour(self) -> CollectConfig:
+        """How experts demonstrate."""
+        return self.experts or self.env_config.experts()
+
+    def asked(self) -> dict[str, Any]:
+        """What must be the same where an interrupted run goes on."""
+        own, usual = self.behaviour, self.env_config.experts()
+        settings = {name: getattr(self.env_config, name) for name in self.env_config.recorded}
+        noise = 0.0 if own.noise is None else own.noise.max_sigma
+        changed: dict[str, Any] = {"noise": noise} if own.noise != usual.noise else {}
+        changed |= {"init_states": own.init_states} if own.init_states != usual.init_states else {}
+        return {"tasks": list(self.tasks), "episodes": self.episodes, "seed": self.seed} | settings | changed
+
+
+def experts_of(
+    env_config: SimulatorConfig, noise: float | None = None, init_states: InitStates | None = None
+) -> CollectConfig:
+    """How a simulator's experts demonstrate.
+
+    Args:
+        env_config: the simulator.
+        noise: the largest standard deviation of the disturbance of what is executed, in units of the action; 0 is
+            none, and None the simulator's own.
+        init_states: "random" placements, drawn from the seed, or the "benchmark"'s own; None is the simulator's own.
+
+    Raises:
+        ValueError: if there are no experts, or the noise is negative.
+    """
+    usual = env_config.experts()
+    if init_states is not None:
+        usual = replace(usual, init_states=init_states)
+    if noise is None:
+        return usual
+    return replace(usual, noise=replace(usual.noise or ActionNoise(), max_sigma=noise) if noise else None)
+
+
+def collect_dataset(root: str | Path, collection: Collection, *, workers: int = 2) -> LeRobotSource:
+    """Write the demonstrations, or those that an interrupted run of the same call left out.
 
     Experts are disturbed while they act, and what is recorded is what they wanted to do: a policy that imitates them
     so learns to recover from its own errors (DART, Laskey et al., 2017).
@@ -39,72 +98,36 @@ def collect_dataset(
     Raises:
         ValueError: for an unknown task, or if the folder holds something else, or another process writes there.
     """
-    asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed}
-    return _collect(Path(root), asked, MetaWorldConfig(max_steps=MAX_STEPS), workers)
+    with held_dataset(Path(root)) as lock:
+        return _collect_held(lock, Path(root), collection, workers)
 
 
-def collect_memory(
-    root: str | Path, tasks: Sequence[str], episodes: int, seed: int, env_config: MemoryConfig, *, workers: int = 2
-) -> LeRobotSource:
-    """Like `collect_dataset`, of the memory benchmark; the dataset tells evaluations how long cues and delays are."""
-    held = {"cue_steps": env_config.cue_steps, "delay_steps": env_config.delay_steps}
-    asked = {"tasks": list(tasks), "episodes": episodes, "seed": seed} | held
-    return _collect(Path(root), asked, env_config, workers, {"simulator": "memory"} | held)
-
-
-def _collect(
-    root: Path,
-    asked: dict[str, Any],
-    env_config: SimulatorConfig,
-    workers: int,
-    recording: Mapping[str, Any] | None = None,
-) -> LeRobotSource:
-    """What `collect_dataset` says, in any environment of Meta-World's arm.
-
-    Args:
-        root: the folder.
-        asked: what must not change where an interrupted run is gone on with.
-        env_config: where experts play.
-        workers: simulation processes.
-        recording: what the dataset says of how it was recorded.
-    """
-    with held_dataset(root) as lock:
-        return _collect_held(lock, root, asked, env_config, workers, recording)
-
-
-def _collect_held(
-    lock: Lock,
-    root: Path,
-    asked: dict[str, Any],
-    env_config: SimulatorConfig,
-    workers: int,
-    recording: Mapping[str, Any] | None,
-) -> LeRobotSource:
-    collect = CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
-    tasks, episodes = asked["tasks"], asked["episodes"]
+def _collect_held(lock: Lock, root: Path, collection: Collection, workers: int) -> LeRobotSource:
+    asked, config = collection.asked(), collection.env_config
+    recording: Mapping[str, Any] = config.recording(simulator_name(config))
     done = episodes_done(root, asked)
-    total = len(tasks) * episodes
+    total = len(collection.tasks) * collection.episodes
     if done:
         recording = open_dataset(root).recording  # as `asked` is the same, so is this, unless nothing was said then
     writer: DatasetWriter | None = None
     for demonstration in collect_episodes(
-        tasks,
-        episodes,
-        asked["seed"],
+        collection.tasks,
+        collection.episodes,
+        collection.seed,
         workers=workers,
-        env_config=env_config,
-        config=collect,
+        env_config=config,
+        config=collection.behaviour,
         skip=done,
     ):
         if writer is None:
-            body = METAWORLD_SAWYER
+            body = config.embodiment
             names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
             features = infer_features(demonstration.steps, names)
             facts: dict[str, Any] = {"robot_type": body.name, "recording": recording}
             writer = DatasetWriter(root, features, body.rate_hz, **facts, resume=True, held=lock)
             write_json(root / RECORD, asked)
         writer.add_episode(demonstration.steps, demonstration.instruction)
-        if len(writer) % episodes == 0 or len(writer) == total:
+        if len(writer) % collection.episodes == 0 or len(writer) == total:
             LOGGER.info("%s: %d of %d demonstrations", demonstration.task, len(writer), total)
     if writer is not None:
         writer.close()
@@ -123,10 +146,52 @@ def episodes_done(root: Path, asked: dict[str, Any]) -> int:
     if not done:  # of a call that failed before its first episode
         return 0
     recorded = read_json(root / RECORD, remedy="choose another folder")
-    for key, value in asked.items():
-        if recorded.get(key) != value:
+    for key in {**asked, **recorded}:
+        before, now = (_shown(settings, key) for settings in (recorded, asked))
+        if before != now:
             raise ValueError(
-                f"{root / RECORD}: {key} was {recorded.get(key)}, and is {value} now; choose another folder, or repeat "
-                "the call that made it"
+                f"{root / RECORD}: {key} was {before}, and is {now} now; choose another folder, or repeat the call "
+                "that made it"
             )
     return done
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> Any:
+    return settings.get(key, "the simulator's own")
+
+
+def measure_experts(collection: Collection, *, workers: int = 2) -> dict[str, Any]:
+    """Let the experts play every episode once, without drawing or keeping anything; what `expert_results` says.
+
+    Raises:
+        ValueError: for an unknown task.
+    """
+    tasks, per_task = collection.tasks, collection.episodes
+    outcomes: dict[str, list[bool]] = {task: [] for task in tasks}
+    steps: dict[str, list[int]] = {task: [] for task in tasks}
+    attempts = attempt_episodes(
+        tasks,
+        per_task,
+        collection.seed,
+        workers=workers,
+        env_config=collection.env_config,
+        config=collection.behaviour,
+    )
+    with CountProgress("attempts", len(tasks) * per_task) as progress:
+        for attempt in attempts:
+            outcomes[attempt.task].append(attempt.success)
+            if attempt.success:
+                steps[attempt.task].append(attempt.steps)
+            progress.advance(now=attempt.task)
+    return expert_results({task: SuccessRate.of(successes) for task, successes in outcomes.items()}, steps)
+
+
+def expert_results(rates: Mapping[str, SuccessRate], steps: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Success of the expert's attempts and the mean length of its successful episodes, by task and together."""
+    blocks = {
+        task: summarize(rate) | {"mean_steps": round(mean(steps[task]), 1) if steps[task] else None}
+        for task, rate in rates.items()
+    }
+    every = [length for lengths in steps.values() for length in lengths]
+    together = summarize(pool(list(rates.values()))) | {"mean_steps": round(mean(every), 1) if every else None}
+    return {"tasks": blocks, "mean": together}

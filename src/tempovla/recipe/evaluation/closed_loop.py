@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from tempovla.control.controller import Actor
 from tempovla.control.load_actor import open_policy
+from tempovla.env.defaults import InitStates
 from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_has_learned_to_act
@@ -35,7 +36,6 @@ from tempovla.transform.join import joins_of, raw_size
 
 LOGGER = logging.getLogger(__name__)
 
-InitStates = Literal["benchmark", "random"]
 TIMING_SUFFIX, JOURNAL_SUFFIX = ".timing.json", ".partial.jsonl"
 
 
@@ -48,7 +48,6 @@ def evaluate_checkpoint(
     init_states: InitStates = "random",
     instruction: str | None = None,
     wrong_instruction: bool = False,
-    wording: Callable[[str], str] | None = None,
     dataset_name: str | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
@@ -63,7 +62,6 @@ def evaluate_checkpoint(
         instruction: what the policy is told in all tasks, in place of their own words.
         wrong_instruction: tell the policy in each task the words of the next one, or of another of the simulator's
             where one is evaluated alone; success is counted on the scene's own task all the same.
-        wording: a task's words; None takes the simulator's.
         dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
         outputs: what to write.
 
@@ -97,7 +95,7 @@ def evaluate_checkpoint(
     limit = config.max_steps or env_config.max_steps
     env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
     if instruction is None:
-        told = _told(env_config, tasks, wording or env_config.instruction, bundle.provenance, wrong_instruction)
+        told = _told(env_config, tasks, bundle.provenance, wrong_instruction)
     else:
         told = dict.fromkeys(tasks, instruction)
     specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
@@ -134,13 +132,16 @@ def evaluate_checkpoint(
 def _told(
     env_config: SimulatorConfig,
     tasks: Sequence[str],
-    wording: Callable[[str], str],
     provenance: Mapping[str, Any],
     wrong_instruction: bool,
 ) -> dict[str, str]:
     """By task, its words or another's; warns of those that the policy never heard, where its instructions are known."""
     trained = provenance.get("instructions", ())
     others = {task: task for task in tasks}
+
+    def wording(task: str) -> str:
+        return env_config.words(task, trained)
+
     if wrong_instruction:
         spare = sorted(env_config.task_names(), key=lambda task: wording(task) not in trained)  # what it knows, first
         others = other_tasks(tasks, spare, wording)

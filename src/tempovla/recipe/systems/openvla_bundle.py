@@ -6,25 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from tempovla import __version__
-from tempovla.env.embodiment import METAWORLD_SAWYER
+from tempovla.env.registry import SIMULATOR_REGISTRY, simulator_class
 from tempovla.model.vla.openvla_statistics import ActionStatistics
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.recipe.systems.openvla import assemble, prompt_transform
 from tempovla.recipe.systems.openvla_config import OpenVLARecipe
 from tempovla.storage.said_by import said_by
-from tempovla.timeline import Bundle, Embodiment
-from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.scaling import SMALLEST_SCALE
-
-ROBOTS: dict[str, Embodiment] = {
-    "libero": LIBERO_PANDA,
-    "metaworld": METAWORLD_SAWYER,
-}
-"""Bodies that a published model can be given, by their simulator's name."""
 
 
 def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) -> Bundle:
@@ -34,14 +27,14 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
         recipe: `model` names the checkpoint and the camera, `transform` the gripper and the prompt; what the
             checkpoint says of actions takes the place of the rest.
         unnorm_key: dataset of the checkpoint's `norm_stats` whose actions are meant; None where there is one.
-        robot: key of `ROBOTS`.
+        robot: name of the simulator whose body is to move.
 
     Raises:
         ValueError: if there is no such checkpoint, dataset, tokenizer or robot, or its actions are not the robot's.
     """
-    if robot not in ROBOTS:
-        raise ValueError(f"robot={robot!r} is unknown; choose from {sorted(ROBOTS)}")
-    model, body, gripper_open = recipe.model, ROBOTS[robot], recipe.transform.gripper_open
+    if robot not in SIMULATOR_REGISTRY:
+        raise ValueError(f"robot={robot!r} is unknown; choose from {sorted(SIMULATOR_REGISTRY)}")
+    model, body, gripper_open = recipe.model, simulator_class(robot)().embodiment, recipe.transform.gripper_open
     policy = OpenVLAWrapper.from_pretrained(model.pretrained, camera=model.cameras[0], dtype=model.dtype or "bfloat16")
     with said_by(model.pretrained, remedy="copy the checkpoint again"):
         statistics = ActionStatistics.of(policy.config.norm_stats, unnorm_key)

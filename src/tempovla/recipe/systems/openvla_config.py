@@ -7,6 +7,7 @@ from typing import Literal
 
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.systems.system import System
 from tempovla.recipe.systems.vla_config import VLATraining
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.transform.scaling import NormalizationMode
@@ -96,3 +97,17 @@ class OpenVLARecipe:
             raise ValueError(
                 f"transform.gripper_open={self.transform.gripper_open} needs a gripper; set model.has_gripper=true"
             )
+
+
+SYSTEM = System(
+    recipe=OpenVLARecipe,
+    train="tempovla.recipe.systems.openvla:train_openvla",
+    out="checkpoints/openvla",
+    examples="""
+tempovla train openvla --config configs/openvla_lora.yaml --dataset outputs/libero --out outputs/openvla \\
+    --pretrained openvla/openvla-7b
+tempovla train openvla --config configs/openvla_lora.yaml --dataset outputs/libero --out outputs/openvla \\
+    --pretrained checkpoints/openvla-7b --model.lora.r 8 --checkpoint outputs/openvla/checkpoint_latest
+tempovla train openvla --config configs/openvla_lora.yaml --batch_size 8 --print_config > mine.yaml
+""",
+)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.recipe.datasets.config import DataConfig
+from tempovla.recipe.systems.system import Option, System
 from tempovla.recipe.systems.vla_config import VLATraining, VLATransformConfig
 
 
@@ -24,3 +25,19 @@ class SmolVLARecipe:
     transform: VLATransformConfig = field(default_factory=VLATransformConfig)
     model: SmolVLAConfig = field(default_factory=SmolVLAConfig)
     training: VLATraining = field(default_factory=VLATraining)
+
+
+SYSTEM = System(
+    recipe=SmolVLARecipe,
+    train="tempovla.recipe.systems.smolvla:train_smolvla",
+    out="checkpoints/smolvla",
+    options=(Option("pretrained_policy", "SmolVLA to start from, by name or folder", metavar="NAME"),),
+    examples="""
+tempovla train smolvla --config configs/smolvla_metaworld.yaml --dataset outputs/data --out outputs/smolvla
+tempovla train smolvla --config configs/smolvla_metaworld.yaml --dataset outputs/data --out outputs/smolvla \\
+    --checkpoint outputs/smolvla/checkpoint_latest
+tempovla train smolvla --dataset outputs/data --out outputs/smolvla --pretrained-policy lerobot/smolvla_base \\
+    --model.cameras '[observation.images.front]' --model.robot_state_dim 6 --model.action_dim 6 \\
+    --model.has_gripper false --train_steps 20000
+""",
+)

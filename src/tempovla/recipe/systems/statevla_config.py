@@ -8,6 +8,7 @@ from typing import Literal
 
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.systems.system import Link, Option, System
 from tempovla.train.config import TrainConfig
 
 
@@ -119,3 +120,34 @@ class StateVLARecipe:
                 f"training.phase2.cache_encodings=true with {found[0]}: encodings change from epoch to epoch; "
                 "set model.freeze_encoder=true and transform.shift_px=0, or leave the cache off"
             )
+
+
+SYSTEM = System(
+    recipe=StateVLARecipe,
+    train="tempovla.recipe.systems.statevla_phases:train_statevla",
+    out="checkpoints",
+    options=(
+        Option("phase", "phase to train; without it, one after the other", Literal[1, 2], None),
+        Option(
+            "phase1_checkpoint",
+            "what --phase 2 starts from (by default, the latest of phase 1 in the folder)",
+            metavar="CKPT",
+        ),
+    ),
+    links=(
+        Link("training.ema_momentum", "model.jepa.ema_momentum"),
+        Link("training.ema_momentum_schedule", "model.jepa.ema_momentum_schedule"),
+        Link("training.phase1.temporal_predictor_hidden_dim", "model.jepa.temporal_predictor_hidden_dim"),
+        Link("training.phase1.train_steps", "model.jepa.ema_steps", lambda steps: steps or 1),
+    ),
+    examples="""
+tempovla train statevla --config configs/statevla_metaworld.yaml --dataset outputs/data --out outputs/run
+tempovla train statevla --config configs/statevla_libero_object.yaml --dataset ROOT --phase 1
+tempovla train statevla --config configs/statevla_libero_object.yaml --dataset ROOT --phase 2 \\
+    --phase1_checkpoint checkpoints/phase1_temporal_jepa/checkpoint_best
+tempovla train statevla --config configs/statevla_libero_object.yaml --dataset ROOT --phase 1 \\
+    --checkpoint checkpoints/phase1_temporal_jepa/checkpoint_latest
+tempovla train statevla --config configs/statevla_libero_object.yaml --batch_size 32 --print_config > mine.yaml
+torchrun --nproc_per_node=2 -m tempovla.cli train statevla --config configs/statevla_libero_object.yaml --phase 1
+""",
+)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.systems.system import Option, System
 from tempovla.train.config import TrainConfig
 
 
@@ -48,3 +49,31 @@ class VLARecipe:
     transform: VLATransformConfig = field(default_factory=VLATransformConfig)
     model: VLAConfig = field(default_factory=VLAConfig)
     training: VLATraining = field(default_factory=VLATraining)
+
+
+SYSTEM = System(
+    recipe=VLARecipe,
+    train="tempovla.recipe.systems.vla:train_vla",
+    out="checkpoints/vla",
+    options=(
+        Option("pretrained_vlm", "whose vision-language model the run starts from"),
+        Option(
+            "base_checkpoint",
+            "trained VLA, whose part that sees one frame the run starts from, action head included",
+            metavar="CKPT",
+        ),
+    ),
+    parser="tempovla.recipe.systems.temporal_flags:TemporalParser",
+    examples="""
+tempovla train vla --config configs/vla_metaworld.yaml --dataset outputs/data --out outputs/vla
+tempovla train vla --config configs/vla_metaworld.yaml --dataset outputs/data --out outputs/vla_mlp \\
+    --model.action_head mlp
+tempovla train vla --config configs/vla_metaworld.yaml --dataset outputs/data --out outputs/vla \\
+    --checkpoint outputs/vla/checkpoint_latest
+tempovla train vla --config configs/temporal_vla.yaml --dataset outputs/data --out outputs/temporal_vla \\
+    --base-checkpoint outputs/vla/checkpoint_latest
+tempovla train vla --config configs/vla_metaworld.yaml --dataset outputs/data --out outputs/lstm_vla \\
+    --use-temporal-encoder --temporal-encoder-type lstm --sequence-length 16
+tempovla train vla --config configs/vla_metaworld.yaml --batch_size 32 --print_config > mine.yaml
+""",
+)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -86,6 +86,16 @@ def train_vlm(
             phase=stage,
             resume=resume,
         )
+
+
+def train_align(recipe: VLMRecipe, out_dir: str | Path, **options: Any) -> FitResult:
+    """`train_vlm` in stage `align`."""
+    return train_vlm(recipe, "align", out_dir, **options)
+
+
+def train_instruct(recipe: VLMRecipe, out_dir: str | Path, **options: Any) -> FitResult:
+    """`train_vlm` in stage `instruct`."""
+    return train_vlm(recipe, "instruct", out_dir, **options)
 
 
 def check_stage(recipe: VLMRecipe, stage: Stage) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
+from tempovla.recipe.systems.system import Option, System
 from tempovla.recipe.systems.vla_config import VLATraining
 
 
@@ -101,3 +102,42 @@ class VLMRecipe:
     transform: ChatConfig = field(default_factory=ChatConfig)
     model: VLMTrainConfig = field(default_factory=VLMTrainConfig)
     training: VLMTraining = field(default_factory=VLMTraining)
+
+
+START = (
+    Option("pretrained_vlm", "whose vision-language model the run starts from"),
+    Option("new_projector", "start with a new projector all the same", bool),
+)
+
+ALIGN = System(
+    recipe=VLMRecipe,
+    train="tempovla.recipe.systems.vlm:train_align",
+    out="checkpoints/align",
+    options=START,
+    dataset="",
+    examples="""
+tempovla train align --config configs/vlm_siglip_qwen2.yaml --dataset captions.jsonl --image-root images \\
+    --out outputs/align
+tempovla train align --config configs/vlm_siglip_qwen2.yaml --dataset captions.jsonl --image-root images \\
+    --out outputs/align --checkpoint outputs/align/checkpoint_latest
+tempovla train align --config configs/vlm_align_tiny.yaml --dataset captions.jsonl --out outputs/align_tiny \\
+    --pretrained-vlm outputs/instruct_tiny/checkpoint_latest --new-projector
+tempovla train align --config configs/vlm_siglip_qwen2.yaml --batch_size 16 --print_config > mine.yaml
+""",
+)
+
+INSTRUCT = System(
+    recipe=VLMRecipe,
+    train="tempovla.recipe.systems.vlm:train_instruct",
+    out="checkpoints/instruct",
+    options=START,
+    dataset="",
+    examples="""
+tempovla train instruct --config configs/vlm_siglip_qwen2.yaml --dataset questions.jsonl --image-root images \\
+    --pretrained-vlm outputs/align/checkpoint_latest --out outputs/instruct --training.learning_rate 2e-5
+tempovla train instruct --config configs/vlm_siglip_qwen2.yaml --dataset questions.jsonl --image-root images \\
+    --pretrained-vlm outputs/align/checkpoint_latest --out outputs/instruct_lora --model.lora.r 64
+tempovla train instruct --config configs/vlm_align_tiny.yaml --dataset captions.jsonl --learn_vision true \\
+    --out outputs/instruct_tiny
+""",
+)

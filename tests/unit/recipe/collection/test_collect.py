@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from tests.toy_simulator import LineConfig
 
 pytest.importorskip("gymnasium")
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.lerobot import open_dataset
 from tempovla.data.writer import held_dataset
 from tempovla.env.collect import Demonstration
 from tempovla.env.memory import MemoryConfig
+from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.recipe.collection import collect
-from tempovla.recipe.collection.collect import collect_dataset, collect_memory
+from tempovla.recipe.collection.collect import Collection, collect_dataset, experts_of
+from tempovla.recipe.collection.registry import collect as collect_any
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 SHORT = MemoryConfig(cue_steps=3, delay_steps=6)
+
+
+def remembered(episodes: int) -> Collection:
+    """Demonstrations of the memory benchmark."""
+    return Collection(SHORT, ["colour-cue"], episodes)
+
+
+def pushed(episodes: int, seed: int) -> Collection:
+    """Demonstrations in Meta-World."""
+    return Collection(MetaWorldConfig.for_experts(), ["push-v3"], episodes, seed)
+
+
 RECORDING = {"simulator": "memory", "cue_steps": 3, "delay_steps": 6}
 
 
@@ -44,20 +63,20 @@ def test_a_call_that_fails_before_its_first_episode_blocks_no_other(tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(collect.DatasetWriter, "add_episode", fails)
         with pytest.raises(failure):
-            collect_memory(tmp_path / "data", ["colour-cue"], 3, 0, SHORT)
-    source = collect_dataset(tmp_path / "data", ["push-v3"], 2, 1)
+            collect_dataset(tmp_path / "data", remembered(3))
+    source = collect_dataset(tmp_path / "data", pushed(2, 1))
     assert (len(source), source.recording) == (2, {})
     with pytest.raises(ValueError, match="seed was 1, and is 2 now; choose another folder, or repeat the call"):
-        collect_dataset(tmp_path / "data", ["push-v3"], 2, 2)
+        collect_dataset(tmp_path / "data", pushed(2, 2))
 
 
 def test_a_memory_dataset_tells_how_long_cues_and_delays_are(tmp_path):
-    source = collect_memory(tmp_path / "data", ["colour-cue"], 2, 0, SHORT)
+    source = collect_dataset(tmp_path / "data", remembered(2))
     assert (len(source), source.recording) == (2, RECORDING)
 
 
 def test_metaworlds_datasets_have_nothing_of_the_kind_to_tell(tmp_path):
-    assert collect_dataset(tmp_path / "data", ["push-v3"], 1, 0).recording == {}
+    assert collect_dataset(tmp_path / "data", pushed(1, 0)).recording == {}
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -65,14 +84,14 @@ def test_an_interrupted_dataset_is_gone_on_with_as_it_is(tmp_path, demonstrated,
     """Also one from when datasets did not tell: what was asked for is the same, as meta/collect.json says."""
     demonstrated["most"] = 1
     with pytest.raises(KeyboardInterrupt):
-        collect_memory(tmp_path / "data", ["colour-cue"], 3, 0, SHORT)
+        collect_dataset(tmp_path / "data", remembered(3))
     if not told:
         (tmp_path / "data" / "meta" / "recording.json").unlink()
     demonstrated["most"] = 99
-    source = collect_memory(tmp_path / "data", ["colour-cue"], 3, 0, SHORT)
+    source = collect_dataset(tmp_path / "data", remembered(3))
     assert (len(source), source.recording) == (3, RECORDING if told else {})
     with pytest.raises(ValueError, match="delay_steps was 6, and is 7 now"):
-        collect_memory(tmp_path / "data", ["colour-cue"], 3, 0, MemoryConfig(cue_steps=3, delay_steps=7))
+        collect_dataset(tmp_path / "data", replace(remembered(3), env_config=MemoryConfig(cue_steps=3, delay_steps=7)))
 
 
 def test_a_second_call_into_one_folder_is_told_who_is_there(tmp_path):
@@ -81,6 +100,30 @@ def test_a_second_call_into_one_folder_is_told_who_is_there(tmp_path):
         held_dataset(folder),
         pytest.raises(DatasetError, match=r"set: this process writes .* choose another"),
     ):
-        collect_dataset(folder, ["push-v3"], 1, 0)
-    assert len(collect_dataset(folder, ["push-v3"], 1, 0)) == 1
+        collect_dataset(folder, pushed(1, 0))
+    assert len(collect_dataset(folder, pushed(1, 0))) == 1
     assert not (folder / ".lock").exists()
+
+
+def test_other_noise_or_initial_states_are_another_dataset(tmp_path):
+    """A folder from when neither could be chosen goes on as it is."""
+    louder = replace(pushed(1, 0), experts=experts_of(MetaWorldConfig(), noise=0.2))
+    collect_dataset(tmp_path / "loud", louder)
+    with pytest.raises(ValueError, match=r"noise was 0\.2, and is the simulator's own now"):
+        collect_dataset(tmp_path / "loud", pushed(1, 0))
+    collect_dataset(tmp_path / "usual", pushed(1, 0))
+    with pytest.raises(ValueError, match=r"noise was the simulator's own, and is 0\.2 now"):
+        collect_dataset(tmp_path / "usual", louder)
+
+
+def test_a_dataset_is_of_the_body_and_the_rate_of_its_simulator(tmp_path, monkeypatch):
+    monkeypatch.setitem(SIMULATOR_REGISTRY, "line", (LineConfig, "a line"))
+    found = collect_any(tmp_path / "data", Collection(LineConfig.for_experts(), ["left"], 1))
+    assert found == {"root": str(tmp_path / "data"), "episodes": 1, "frames": 5, "tasks": ["left"], "seed": 0}
+    body = open_dataset(tmp_path / "data").embodiment
+    assert (body.name, body.rate_hz) == ("hand", 10.0)
+
+
+def test_a_simulator_that_is_not_registered_is_named(tmp_path):
+    with pytest.raises(ValueError, match="LineConfig is not registered; add a line to SIMULATOR_REGISTRY"):
+        collect_any(tmp_path / "data", Collection(LineConfig(), ["left"], 1))

@@ -16,20 +16,47 @@ from tests.in_process import simulators_in_process
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.open import open_source
 from tempovla.env.collect import Demonstration, collect_episodes
+from tempovla.env.expert import ActionNoise
+from tempovla.env.libero import LiberoConfig
 from tempovla.recipe.collection import libero as recipe
-from tempovla.recipe.collection.libero import LiberoCollectConfig, collect_libero, expert_results, measure_expert
+from tempovla.recipe.collection.collect import Collection, expert_results, experts_of, measure_experts
+from tempovla.recipe.collection.libero import asked_for, collect_libero
 from tempovla.rollout.metrics import SuccessRate
 
 TASKS = tuple(f"pick_up_the_{name}_and_place_it_in_the_basket" for name in ("tomato_sauce", "orange_juice"))
-SMALL = LiberoCollectConfig(tasks=TASKS, episodes_per_task=1, seed=5, image_size=16, rendering="fast")
+SETTINGS = {"image_size": 16, "rendering": "fast"}
+
+
+def small(episodes: int = 1, noise: float | None = None, init_states: Any = None, **settings: Any) -> Collection:
+    """A demonstration of each of two tasks in small pictures."""
+    env_config = LiberoConfig.for_experts(**SETTINGS | settings)
+    return Collection(env_config, TASKS, episodes, 5, experts_of(env_config, noise, init_states))
+
+
+SMALL = small()
+
+
+def test_what_is_asked_for_is_kept_as_it_was_in_earlier_folders() -> None:
+    assert asked_for(SMALL) == {
+        "suite": "libero_object",
+        "tasks": list(TASKS),
+        "episodes_per_task": 1,
+        "seed": 5,
+        "image_size": 16,
+        "rendering": "fast",
+        "noise": 0.3,
+        "noise_correlation": 0.8,
+        "init_states": "random",
+        "joint_noise_rad": 0.02,
+    }
+    assert SMALL.env_config.max_steps == 200
 
 
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        ({"episodes_per_task": 0}, "episodes_per_task=0 must be at least 1"),
+        ({"episodes": 0}, "episodes=0 must be at least 1"),
         ({"noise": -0.1}, r"noise=-0\.1 must not be negative; 0 is none"),
-        ({"noise_correlation": 1.0}, r"noise_correlation=1\.0 must be at least 0 and less than 1"),
         ({"joint_noise_rad": -0.1}, r"joint_noise_rad=-0\.1 must not be negative; 0 is none"),
         ({"init_states": "fixed"}, "init_states='fixed'; choose random or benchmark"),
         ({"rendering": "ugly"}, "rendering='ugly'; choose exact or fast"),
@@ -38,10 +65,14 @@ SMALL = LiberoCollectConfig(tasks=TASKS, episodes_per_task=1, seed=5, image_size
         ({"image_size": 0}, "image_size=0 must be at least 1"),
     ],
 )
-def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path: Path, wrong: dict, complaint: str) -> None:
+def test_impossible_wishes_are_refused_before_anything_is_written(wrong: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        collect_libero(tmp_path / "data", replace(SMALL, **wrong))
-    assert not any(tmp_path.iterdir())
+        small(**wrong)
+
+
+def test_noise_that_would_never_end_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"noise_correlation=1\.0 must be at least 0 and less than 1"):
+        ActionNoise(correlation=1.0)
 
 
 def test_a_folder_with_other_demonstrations_is_left_alone(tmp_path: Path) -> None:
@@ -49,17 +80,17 @@ def test_a_folder_with_other_demonstrations_is_left_alone(tmp_path: Path) -> Non
     (tmp_path / "hdf5" / "push_demo.hdf5").write_bytes(b"")
     with pytest.raises(ValueError, match=r"collect\.json: no such file, but there are demonstrations"):
         collect_libero(tmp_path, SMALL)
-    (tmp_path / "collect.json").write_text(json.dumps({"asked": SMALL.to_json(), "episodes": {}}))
+    (tmp_path / "collect.json").write_text(json.dumps({"asked": asked_for(SMALL), "episodes": {}}))
     with pytest.raises(ValueError, match=r"collect\.json: noise was 0\.3, and is 0\.1 now; choose another folder"):
-        collect_libero(tmp_path, replace(SMALL, noise=0.1))
+        collect_libero(tmp_path, small(noise=0.1))
 
 
 def test_a_call_that_failed_before_its_first_episode_blocks_no_other(tmp_path: Path) -> None:
-    record = {"asked": SMALL.to_json(), "episodes": {TASKS[0]: {"0": {}}, TASKS[1]: {}}}
+    record = {"asked": asked_for(SMALL), "episodes": {TASKS[0]: {"0": {}}, TASKS[1]: {}}}
     (tmp_path / "collect.json").write_text(json.dumps(record))
     (tmp_path / "hdf5").mkdir()
     recipe.DatasetWriter(tmp_path / "lerobot", {}, 20.0)
-    begun = recipe._opened_record(tmp_path, replace(SMALL, noise=0.1))
+    begun = recipe._opened_record(tmp_path, small(noise=0.1))
     assert begun["asked"]["noise"] == 0.1
     assert begun["episodes"] == {task: {} for task in TASKS}
 
@@ -106,7 +137,7 @@ def collected(libero_assets: Path, tmp_path_factory: pytest.TempPathFactory, dem
 def test_both_formats_hold_the_same_episodes_and_liberos_tools_what_they_want(collected: Path) -> None:
     lerobot, hdf5 = open_dataset(collected / "lerobot"), open_source(collected / "hdf5")
     assert len(lerobot) == len(hdf5) == 2
-    assert lerobot.recording == hdf5.recording == SMALL.recording()
+    assert lerobot.recording == hdf5.recording == SMALL.env_config.recording("libero")
     assert lerobot.recording["rendering"] == "fast"
     spoken = {lerobot.episode(index).instruction: index for index in range(2)}
     for index in range(2):
@@ -156,9 +187,9 @@ def test_two_workers_and_a_kill_between_the_formats_change_nothing(
 @pytest.mark.sim
 @pytest.mark.slow
 def test_the_expert_is_measured_from_the_benchmarks_states_without_keeping_anything(libero_assets: Path) -> None:
-    asked = replace(SMALL, tasks=TASKS[:1], episodes_per_task=2, noise=0.0, init_states="benchmark")
+    asked = replace(small(2, noise=0.0, init_states="benchmark"), tasks=TASKS[:1])
     with simulators_in_process():
-        measured = measure_expert(asked, workers=1)
+        measured = measure_experts(asked, workers=1)
     assert measured["mean"]["success"] == 1
     assert measured["mean"]["episodes"] == 2
     assert 80 < measured["tasks"][TASKS[0]]["mean_steps"] < 130

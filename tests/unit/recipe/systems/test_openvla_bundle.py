@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from tests.openvla_tiny import FRONT, save_published
 
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
+from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.model.vla.openvla_config import openvla_prompt
 from tempovla.recipe.evaluation.offline import evaluate_offline
-from tempovla.recipe.systems.openvla_bundle import ROBOTS, openvla_bundle, write_openvla_bundle
+from tempovla.recipe.systems.openvla_bundle import openvla_bundle, write_openvla_bundle
 from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe, OpenVLATransformConfig
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.transform.tokenize import TransformersTokenizer
@@ -32,7 +34,7 @@ NORM_STATS = {
 
 @pytest.fixture(autouse=True)
 def toy_robot(monkeypatch) -> None:
-    monkeypatch.setitem(ROBOTS, "toy", TOY)
+    monkeypatch.setitem(SIMULATOR_REGISTRY, "toy", (lambda: SimpleNamespace(embodiment=TOY), "a toy"))
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_a_bundle_is_compared_with_demonstrations(tmp_path, published):
         ("bride", "toy", None, "unnorm_key='bride' is no dataset of this checkpoint's norm_stats; did you mean"),
         (None, "toy", None, r"unnorm_key=None is no dataset .*; choose one of \['bridge', 'toto'\]"),
         ("bridge", "libero", None, "'bridge' have 3 dimensions, but those of libero_panda 7; choose another"),
-        ("bridge", "ur5", None, r"robot='ur5' is unknown; choose from \['libero', 'metaworld', 'toy'\]"),
+        ("bridge", "ur5", None, r"robot='ur5' is unknown; choose from \['libero', 'memory', 'metaworld', 'toy'\]"),
         ("toto", "toy", -1.0, "last action dimension of 'toto' is normalised .*; leave gripper_open out"),
     ],
 )

@@ -11,12 +11,12 @@ from typing import Any, get_type_hints
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import ArgumentParser
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.history_streams import HistoryPartConfig
 from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
 from tempovla.model.temporal.temporal_config import TemporalPartConfig
 from tempovla.model.temporal.temporal_registry import TEMPORAL_REGISTRY
+from tempovla.recipe.settings.parser import ArgumentParser
 
 PARTS = {"temporal": "--use-temporal-encoder", "history": "--use-history-encoder", "memory": "--use-memory"}
 """By part of a context, the flag that chooses it."""
@@ -75,6 +75,10 @@ class TemporalParser(ArgumentParser):
     What `add_temporal_flags` lists is written out as `--model.context...` before anything is parsed, so that a printed
     config shows what the flags mean, and has no keys of their own.
     """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        add_temporal_flags(self)
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
         """As jsonargparse does, with the flags written out.

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tempovla.cli.temporal_flags import FLAGS, PARTS
+from tempovla.recipe.systems.temporal_flags import FLAGS, PARTS
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 TRAIN = ["train", "vla", "--config", CONFIGS / "vla_metaworld.yaml"]
 TEMPORAL = ["train", "vla", "--config", CONFIGS / "temporal_vla.yaml"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tempovla.cli.values_only import MOST_VALUES, load_yaml
+from tempovla.recipe.settings.values_only import MOST_VALUES, load_yaml
 
 REMEDY = "a config names no classes and no files of other values, and modules of your own come in with --plugin MODULE"
 

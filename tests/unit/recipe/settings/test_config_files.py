@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tempovla.cli.config_files import PACKAGED, config_files, config_to_blame, with_packaged_configs
+from tempovla.recipe.settings.config_files import PACKAGED, config_files, config_to_blame, with_packaged_configs
 
 
 @pytest.fixture

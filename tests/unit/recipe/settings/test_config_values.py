@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-TRAIN = ["train", "vla", "--config", Path(__file__).resolve().parents[3] / "configs" / "vla_metaworld.yaml"]
+TRAIN = ["train", "vla", "--config", Path(__file__).resolve().parents[4] / "configs" / "vla_metaworld.yaml"]
 CONTEXT = "--model.context"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 OPTION = "--config"
-PACKAGED = Path(__file__).resolve().parents[1] / "configs"
+PACKAGED = Path(__file__).resolve().parents[2] / "configs"
 """The folder of the configs that come with the package, each of which goes by its name, without `.yaml`."""
 ANSWERED_AT_ONCE = ("--help", "-h", "--print_config", "--print-config")
 """Options that end a command where they stand."""

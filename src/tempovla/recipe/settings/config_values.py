@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from tempovla.cli.values_only import load_yaml
+from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.timeline.config import config_from_json
 
 

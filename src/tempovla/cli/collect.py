@@ -1,0 +1,75 @@
+"""`tempovla collect SIMULATOR`: demonstrations of the scripted experts of every simulator in `SIMULATOR_REGISTRY`."""
+
+from __future__ import annotations
+
+from jsonargparse import Namespace
+
+from tempovla.cli.command import Outcome, add_json_option, add_out, add_simulator_fields, comma_separated
+from tempovla.env.registry import simulator_class
+from tempovla.recipe.collection.collect import Collection, experts_of, measure_experts
+from tempovla.recipe.collection.registry import collect
+from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, build_parser
+from tempovla.report.tables import attempts_table
+
+EXAMPLES = """
+tempovla {name} {example} --episodes 20 --out outputs/data
+tempovla {name} {example} --episodes 30 --noise 0 --dry-run
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    config_class = simulator_class(name.split()[-1])
+    examples = EXAMPLES.format(name=name, example=config_class.example)
+    parser = build_parser(name, summary, "[--tasks A,B] --episodes N --out DIR [options]", examples)
+    parser.add_argument("--tasks", metavar="A,B", help="names of tasks; by default all of them")
+    parser.add_argument("--episodes", type=int, required=True, metavar="N", help="demonstrations of each task")
+    add_other_name(parser, "--episodes-per-task", "--episodes")
+    add_out(parser, "folder to write, or to go on with", default="")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same demonstrations")
+    parser.add_argument("--workers", type=int, default=2, help="simulation processes")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        help="largest disturbance of what is executed, in units of the action; 0: none. Never of what is recorded",
+    )
+    parser.add_argument(
+        "--init-states",
+        choices=("benchmark", "random"),
+        help="random placements, so that evaluations begin from states never seen, or the benchmark's",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only measure how often the expert succeeds; needs no --out"
+    )
+    add_json_option(parser)
+    add_simulator_fields(parser, config_class, _fields(name), "by default the simulator's own")
+    if "joint_noise_rad" in _fields(name):
+        add_other_name(parser, "--joint-noise", "--joint_noise_rad")
+    return parser
+
+
+def _fields(name: str) -> tuple[str, ...]:
+    """Fields of the simulator's config that collecting may set."""
+    config_class = simulator_class(name.split()[-1])
+    return (*config_class.recorded, *(field for field in config_class.demonstrated if field != "max_steps"))
+
+
+def run(name: str, args: Namespace) -> Outcome:
+    """Record the demonstrations that the folder lacks."""
+    for option in ("episodes", "workers"):
+        if getattr(args, option) < 1:
+            raise ValueError(f"--{option} {getattr(args, option)} must be at least 1")
+    if not args.out and not args.dry_run:
+        raise ValueError("--out names no folder; give one, or --dry-run to write nothing")
+    env_config = simulator_class(name.split()[-1]).for_experts(**{field: args[field] for field in _fields(name)})
+    experts = experts_of(env_config, args.noise, args.init_states)
+    tasks = env_config.task_names() if args.tasks is None else comma_separated(args.tasks)
+    collection = Collection(env_config, tasks, args.episodes, args.seed, experts)
+    if args.dry_run:
+        measured = measure_experts(collection, workers=args.workers)
+        return Outcome("\n".join(attempts_table(measured)), measured)
+    found = collect(args.out, collection, workers=args.workers)
+    if "expert" not in found:
+        return Outcome(f"{args.out}: {found['episodes']} episodes, {found['frames']} frames", found)
+    head = f"{args.out}: {args.episodes} demonstrations of each of {len(tasks)} tasks"
+    return Outcome("\n".join([head, *attempts_table(found["expert"])]), found)

@@ -1,0 +1,83 @@
+"""`tempovla eval SIMULATOR`: every simulator that `SIMULATOR_REGISTRY` names."""
+
+from __future__ import annotations
+
+from jsonargparse import Namespace
+
+from tempovla.cli.command import (
+    STDOUT,
+    Outcome,
+    add_dataset_name,
+    add_json_option,
+    add_simulator_fields,
+    comma_separated,
+    config_from_args,
+)
+from tempovla.env.registry import simulator_class
+from tempovla.recipe.evaluation.outputs import Outputs
+from tempovla.recipe.evaluation.simulators import evaluate
+from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, build_parser
+from tempovla.report.tables import success_table
+from tempovla.rollout.evaluate import EvaluationConfig
+
+EXAMPLES = """
+tempovla {name} --checkpoint CKPT {example} --episodes 20
+tempovla {name} --checkpoint CKPT {example} --seed 1 --json outputs/eval/results.json --videos outputs/eval/rollouts
+tempovla {name} --checkpoint CKPT {example} --episodes 5 --record outputs/rollouts
+tempovla {name} --checkpoint CKPT {example} --wrong_instruction true --json outputs/eval_wrong/results.json
+"""
+
+
+def build(name: str, summary: str) -> ArgumentParser:
+    """The parser."""
+    config_class = simulator_class(name.split()[-1])
+    examples = EXAMPLES.format(name=name, example=config_class.example).replace("CKPT  ", "CKPT ")
+    parser = build_parser(name, summary, "--checkpoint DIR [--tasks A,B] [options]", examples)
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
+    parser.add_argument(
+        "--tasks", metavar="A,B", help="names of tasks; by default those that the policy learned, or the whole suite"
+    )
+    add_dataset_name(parser)
+    parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
+    parser.add_argument(
+        "--wrong_instruction",
+        type=bool,
+        default=False,
+        metavar="true|false",
+        help="tell it to do the next of the tasks, and count success on the scene's own: does it listen?",
+    )
+    parser.add_argument(
+        "--init_states",
+        choices=("benchmark", "random"),
+        default=config_class.default_init_states,
+        help="begin at the benchmark's fixed initial states 0, 1, ..., or at random ones that the seed draws",
+    )
+    add_simulator_fields(parser, config_class, config_class.recorded, "by default what the demonstrations had")
+    add_json_option(parser)
+    parser.add_argument("--record", metavar="DIR", help="LeRobot v3.0 dataset to write all episodes to")
+    parser.add_argument("--videos", metavar="DIR", help="folder for a success and a failure of every task")
+    parser.add_class_arguments(EvaluationConfig)
+    for other in ("--trials", "--num_trials"):
+        add_other_name(parser, other, "--episodes")
+    if "suite" in config_class.recorded:
+        add_other_name(parser, "--task_suite", "--suite")
+    return parser
+
+
+def run(name: str, args: Namespace) -> Outcome:
+    """Evaluate the checkpoint."""
+    simulator = name.split()[-1]
+    file = None if args.json in (None, STDOUT) else args.json
+    results = evaluate(
+        args.checkpoint,
+        simulator,
+        () if args.tasks is None else comma_separated(args.tasks),
+        config_from_args(EvaluationConfig, args),
+        settings={field: args[field] for field in simulator_class(simulator).recorded},
+        init_states=args.init_states,
+        instruction=args.instruction,
+        wrong_instruction=args.wrong_instruction,
+        dataset_name=args.dataset_name,
+        outputs=Outputs(results=file, recordings=args.record, videos=args.videos),
+    )
+    return Outcome("\n".join(success_table(results)), results, is_written=file is not None)

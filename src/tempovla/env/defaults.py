@@ -1,0 +1,112 @@
+"""What a simulator's config answers unless it says otherwise, so that a new simulator states only what is its own.
+
+Nothing here imports torch: simulator workers load this module.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, Self
+
+from tempovla.env.collect import CollectConfig
+
+LOGGER = logging.getLogger(__name__)
+
+InitStates = Literal["benchmark", "random"]
+
+
+class SimulatorDefaults:
+    """Base of the frozen dataclasses that are simulators' configs; see `SimulatorConfig` for what they must add."""
+
+    recorded: ClassVar[tuple[str, ...]] = ()
+    """Fields that change what a policy sees or is asked. A dataset records them, and evaluations take them from it."""
+
+    mismatch: ClassVar[str] = ""
+    """Ends the warning that one of these is not what the policy was trained on."""
+
+    demonstrated: ClassVar[Mapping[str, Any]] = {}
+    """Values of fields while experts demonstrate, where they are not the fields' defaults."""
+
+    evaluated: ClassVar[Mapping[str, Any]] = {}
+    """Values of fields while policies are evaluated, where they are not the fields' defaults."""
+
+    default_init_states: ClassVar[InitStates] = "random"
+    """Where the episodes of an evaluation begin unless it says so."""
+
+    tasks_are_fixed: ClassVar[bool] = True
+    """Whether all configs have the same tasks."""
+
+    example: ClassVar[str] = ""
+    """Options of an evaluation that the help shows as an example, such as `--tasks push-v3`."""
+
+    @classmethod
+    def from_recording(cls, recorded: Mapping[str, Any], simulator: str, **asked: Any) -> Self:
+        """What is asked for, else what a dataset recorded, else the default.
+
+        It warns where pictures or episodes are not, or may not be, those that a policy was trained on.
+
+        Args:
+            recorded: the dataset's `recording`; it counts if it was made in this simulator.
+            simulator: this simulator's name.
+            asked: values of the fields `recorded`; None leaves the choice to the recording.
+        """
+        known = recorded if recorded.get("simulator") == simulator else {}
+        defaults = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
+        chosen: dict[str, Any] = {}
+        for name in cls.recorded:
+            wanted, trained = asked.get(name), known.get(name)
+            chosen[name] = next(value for value in (wanted, trained, defaults[name]) if value is not None)
+            if trained is not None and chosen[name] != trained:
+                message = "%s is %s, but the policy was trained on %s%s"
+                LOGGER.warning(message, name, chosen[name], trained, cls.mismatch)
+            elif trained is None and wanted is None:
+                LOGGER.warning("the checkpoint does not know its demonstrations' %s; taking %s", name, chosen[name])
+        if chosen:
+            LOGGER.info(", ".join(f"{name} {value}" for name, value in chosen.items()))
+        return cls(**{**cls.evaluated, **chosen})
+
+    def recording(self, simulator: str) -> dict[str, Any]:
+        """What a dataset records of this; nothing where no field changes what policies see or are asked."""
+        own = {name: getattr(self, name) for name in self.recorded}
+        return {"simulator": simulator} | own if own else {}
+
+    @classmethod
+    def for_experts(cls, **asked: Any) -> Self:
+        """What experts play in: what is asked for, else `demonstrated`, else the default; None asks for nothing."""
+        return cls(**{**cls.demonstrated, **{name: value for name, value in asked.items() if value is not None}})
+
+    def experts(self) -> CollectConfig:
+        """How experts demonstrate unless somebody says otherwise.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return CollectConfig()
+
+    def words(self, task: str, trained: Sequence[str]) -> str:
+        """What an evaluation tells a policy to do.
+
+        Args:
+            task: the task's name.
+            trained: the instructions of the policy's demonstrations; empty where nobody knows.
+        """
+        return self.instruction(task)
+
+    def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
+        """The tasks of an evaluation that names none: those that the policy was trained on, or else all."""
+        known = tuple(task for task in self.task_names() if self.words(task, trained) in trained)
+        return known or self.task_names()
+
+    def init_state_count(self, task: str) -> int:
+        """How many fixed initial states the benchmark has for a task; here the seed draws all of them."""
+        return 0
+
+    def instruction(self, task: str) -> str:
+        """A task in words."""
+        raise NotImplementedError
+
+    def task_names(self) -> tuple[str, ...]:
+        """All tasks, in the benchmark's order."""
+        raise NotImplementedError

@@ -1,0 +1,67 @@
+"""Evaluate a checkpoint in a simulator by its name, as its demonstrations were recorded there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tempovla.control.load_actor import provenance_of
+from tempovla.env.defaults import InitStates
+from tempovla.env.registry import simulator_class
+from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
+from tempovla.recipe.evaluation.outputs import Outputs
+from tempovla.rollout.evaluate import EvaluationConfig
+
+
+def evaluate(
+    checkpoint: str | Path,
+    simulator: str,
+    tasks: Sequence[str] = (),
+    config: EvaluationConfig | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    init_states: InitStates | None = None,
+    instruction: str | None = None,
+    wrong_instruction: bool = False,
+    dataset_name: str | None = None,
+    outputs: Outputs | None = None,
+) -> dict[str, Any]:
+    """Run fresh episodes of each task in a simulator, and count successes.
+
+    Args:
+        checkpoint: folder that training saved, or a file that was exported of it.
+        simulator: a name in `SIMULATOR_REGISTRY`.
+        tasks: the simulator's names of tasks; none takes those that the policy was trained on, or the whole suite.
+        config: how many episodes, and how.
+        settings: values of the simulator's config that a dataset records, such as `rendering`; those that are left out
+            or None are what the checkpoint's demonstrations were recorded with.
+        init_states: where episodes begin; None is the simulator's own way.
+        instruction: as of `evaluate_checkpoint`, and so are the other arguments.
+        wrong_instruction: see there.
+        dataset_name: see there.
+        outputs: see there.
+
+    Returns:
+        What `evaluate_checkpoint` does.
+
+    Raises:
+        ValueError: for an unknown simulator or task, and as `evaluate_checkpoint` does.
+    """
+    config_class = simulator_class(simulator)
+    if config_class.tasks_are_fixed:
+        for task in tasks:
+            config_class().check_task(task)
+    provenance = provenance_of(checkpoint, dataset_name, config_class())
+    env_config = config_class.from_recording(provenance.get("recording", {}), simulator, **settings or {})
+    return evaluate_checkpoint(
+        checkpoint,
+        env_config,
+        tasks or env_config.default_tasks(provenance.get("instructions", ())),
+        config or EvaluationConfig(),
+        init_states=init_states or env_config.default_init_states,
+        instruction=instruction,
+        wrong_instruction=wrong_instruction,
+        dataset_name=dataset_name,
+        outputs=outputs,
+    )

@@ -1,0 +1,1 @@
+"""Settings as users write them, in YAML and on the command line, and the configs that they become."""

@@ -1,0 +1,143 @@
+"""Parsing settings, with errors in one line that name the config file, the key, and what it may have meant."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import importlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from jsonargparse import Namespace
+
+from tempovla.recipe.settings.config_files import config_files, config_to_blame, with_packaged_configs
+from tempovla.recipe.settings.parser import ArgumentParser
+from tempovla.storage.json_files import read_text
+
+MOST_CONFIG_BYTES = 16 << 20
+OF_AN_ENTRY = re.compile(
+    r"Problem with given class_path '(?P<path>tempovla[\w.]*)':\s*(?:Option '(?P<key>[^']*)' is not accepted\.?)?"
+)
+"""What a parser says of an entry of a list such as `data.mixture`: the class of its keys, which nobody gave."""
+
+
+def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
+    """What a command line and the config files that it names say, with configs built of it.
+
+    Args:
+        parser: of the command.
+        arguments: the command line behind the command's name.
+        name: of the command, e.g. `train vla`, for messages.
+
+    Raises:
+        ValueError: in one line, if something is misspelled, missing or of another type, or a config refuses a value.
+    """
+    arguments = with_packaged_configs(arguments)
+    for config in config_files(arguments):
+        read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
+
+    def complaint_of(fewer: list[str]) -> str | None:
+        try:
+            parser.instantiate(parser.parse_args(fewer))
+        except (argparse.ArgumentError, TypeError, yaml.YAMLError, ValueError) as other:
+            return str(other)
+        return None
+
+    try:
+        return parser.instantiate(parser.parse_args(arguments))
+    except argparse.ArgumentError as error:
+        blamed = config_to_blame(arguments, str(error), complaint_of)
+        raise ValueError(f"{explain(str(error), parser, arguments, blamed)}; see `tempovla {name} --help`") from error
+    except (TypeError, yaml.YAMLError) as error:  # of the parser, at a value of which it expects that it is an object
+        blamed = config_to_blame(arguments, str(error), complaint_of)
+        if blamed is None:
+            raise
+        reason = " ".join(str(error).split()).rpartition(" argument after ** ")[2]
+        raise ValueError(
+            f"{blamed}: a value of another kind than its key has ({reason}); compare it with `tempovla {name} "
+            "--print_config`"
+        ) from error
+    except ValueError as error:
+        keys = re.findall(r"([\w.]+)=", str(error))
+        blamed = config_to_blame(arguments, str(error), complaint_of)
+        if blamed is None or str(blamed) in str(error) or is_on_command_line(keys, arguments):
+            raise
+        raise ValueError(f"{blamed}: {error}") from error
+
+
+def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:
+    """Whether one of these keys is given there, so that a complaint about it is not about the config."""
+    options = {_underscored(word).partition("=")[0].lstrip("_") for word in arguments if word.startswith("--")}
+    given = {option.rsplit(".", 1)[-1] for option in options}
+    return any(_underscored(key).rsplit(".", 1)[-1] in given for key in keys)
+
+
+def explain(message: str, parser: ArgumentParser, arguments: Sequence[str], config: Path | None) -> str:
+    """A parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
+    message, of_entries = OF_AN_ENTRY.subn(_of_an_entry, message)
+    message = re.sub("Expected a dot import path string: ", "an entry of it is not keys and values, but ", message)
+    message = re.sub(r"typing\.Literal\[([^]]*)\]", lambda found: _either(found[1]), message)
+    message = re.sub(r"Expected a (<class ')?([^']+?)('>)?\. Got", r"expected \2, got", message)
+    message = re.sub(
+        r"Does not validate against any of the Union.*Given value: (.*)", _expected_union, message, flags=re.S
+    )
+    message = message.replace("Parser key ", "").rstrip(".")
+    message = re.sub(r"(?<=arguments are required: ).+", lambda found: _as_options(found[0], parser), message)
+    keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message.partition(", got value: ")[0])
+    named = [_underscored(key) for groups in keys for key in groups if key]
+    if config and str(config) not in message and not is_on_command_line(named, arguments):
+        message = f"{config}: {message}"
+    if of_entries:  # whose keys are no options
+        return message
+    known = [option[2:] for option in parser._option_string_actions if option[:2] == "--"]
+    options = {_underscored(option): option for option in known}
+    for key in reversed(named):
+        near = [option for option in options if option.endswith(f".{key}")]
+        near = near or difflib.get_close_matches(".".join([*named[:-1], key]), options, n=1, cutoff=0.75)
+        near = near or _longer_or_shorter(key, options)
+        if key not in options and near:
+            return f"{message}; did you mean {' or '.join(options[option] for option in near)}?"
+    return message
+
+
+def _longer_or_shorter(key: str, options: Iterable[str]) -> list[str]:
+    """Options such as `output_dir` for `out`, or `data` for `dataset`; none of a group."""
+    shared = [(option, *sorted((key, option), key=len)) for option in options if "." not in option]
+    return [option for option, short, long in shared if len(short) > 2 and long.startswith(short)][:1]
+
+
+def _as_options(names: str, parser: ArgumentParser) -> str:
+    """`root, episode` as `ROOT, --episode`: what is missing, as it is given."""
+    written = {action.dest: [*action.option_strings, action.metavar][0] for action in parser._actions}
+    return ", ".join(str(written.get(name) or name) for name in names.split(", "))
+
+
+def _expected_union(complaint: re.Match[str]) -> str:
+    """A parser's complaint about a value that may be of several types, without its list of failures."""
+    types = re.findall(r"Expected an? (<class ')?([^\n]+?)('>)?(?=\.?\s+- |\.?\s+Given)", complaint[0])
+    names = ["null" if name == "NoneType" else name for _, name, _ in types]
+    return f"expected {' or '.join(dict.fromkeys(names))}, got value: {complaint[1].rstrip('.')}"
+
+
+def _of_an_entry(complaint: re.Match[str]) -> str:
+    """A parser's complaint about an entry of a list of configs, with the keys that it may have."""
+    module, _, name = complaint["path"].rpartition(".")
+    known = [field.name for field in dataclasses.fields(getattr(importlib.import_module(module), name))]
+    key = complaint["key"]
+    if key is None:
+        return "of an entry of it: "
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it may have {', '.join(known)}"
+    return f"an entry of it has no key '{key}'; {hint}"
+
+
+def _either(values: str) -> str:
+    """`'a', 'b'` as `a or b`."""
+    return " or ".join(value.strip(" '") for value in values.split(","))
+
+
+def _underscored(option: str) -> str:
+    return option.replace("-", "_")

@@ -1,0 +1,129 @@
+"""What commands print for people: tables of success, errors, comparisons and diagnoses, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tempovla.report.diagnosis import condition_names
+from tempovla.report.format_text import change_of
+
+NARROW = 48
+"""Characters of an instruction in a table."""
+OFFLINE_FIGURES = ("mse", "mse_normalized", "mse_relative")
+
+
+def success_table(results: Mapping[str, Any]) -> list[str]:
+    """Success of every task, with its 95% interval, and of the baselines where there are."""
+    rows = {**results["tasks"], "mean": results["mean"]}
+    width = max(map(len, rows))
+    lines = []
+    for name, block in rows.items():
+        low, high = block["ci95"]
+        line = f"{name:<{width}}  {block['success']:>4.0%}  [{low:.0%}, {high:.0%}] of {block['episodes']}"
+        others = [f"{key.replace('_', ' ')} {block[key]:.0%}" for key in ("blind", "wrong_instruction") if key in block]
+        lines.append(", ".join([line, *others]))
+    return lines
+
+
+def attempts_table(results: dict[str, Any]) -> list[str]:
+    """Success of the expert's attempts with its 95% interval, and how long the successful ones were."""
+    rows = {**results["tasks"], "all": results["mean"]}
+    width = max(map(len, rows))
+    lines = ["the expert's attempts:"]
+    for name, block in rows.items():
+        low, high = block["ci95"]
+        length = "" if block["mean_steps"] is None else f", {block['mean_steps']:.0f} steps"
+        lines.append(
+            f"{name:<{width}}  {block['success']:>4.0%}  [{low:.0%}, {high:.0%}] of {block['episodes']}{length}"
+        )
+    return lines
+
+
+def offline_table(figures: Mapping[str, Any]) -> list[str]:
+    """Errors of a policy's actions against demonstrations, by dimension."""
+    rows = [*figures["dimensions"].items(), *([("motion", figures["motion"])] if "motion" in figures else [])]
+    rows.append(("mean", figures))
+    width = max(len(name) for name, _ in rows)
+    held_out = "held-out " if figures["split"] == "validation" else ""
+    lines = [f"{figures['steps']} steps of {figures['samples']} chunks, {figures['episodes']} {held_out}episodes"]
+    lines.append("relative: 1 is the error of always answering the mean action, and below is better")
+    lines.append(f"{'':<{width}}         MSE  normalised    relative")
+    lines += [f"{name:<{width}}" + "".join(_cell(row[key]) for key in OFFLINE_FIGURES) for name, row in rows]
+    if "gripper_accuracy" in figures:
+        lines.append(f"gripper accuracy {figures['gripper_accuracy']:.1%}; motion is all but the gripper")
+    return lines
+
+
+def _cell(figure: float | None) -> str:
+    return f"  {'-':>10}" if figure is None else f"  {figure:>10.6f}"
+
+
+def comparison_table(comparison: Mapping[str, Any]) -> list[str]:
+    """Two evaluations side by side, by task, with the verdict."""
+    rows = comparison["tasks"] | {"all": comparison["all"]}
+    width = max(map(len, rows))
+    lines = [f"A: {comparison['a']}", f"B: {comparison['b']}"]
+    lines.append(f"{'':<{width}}     A     B  B - A [95%] points     only A  only B  p")
+    for name, row in rows.items():
+        low, high = row["ci95"]
+        difference = f"{100 * row['difference']:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+        counts = f"{row['only_a']:>6}  {row['only_b']:>6}  {row['p_value']:.2g}"
+        lines.append(f"{name:<{width}}  {row['a']:>4.0%}  {row['b']:>4.0%}  {difference:<22} {counts}")
+    return [*lines, *(f"note: {remark}" for remark in comparison["remarks"]), comparison["verdict"]]
+
+
+def diagnosis_table(found: Mapping[str, Any]) -> list[str]:
+    """What a diagnosis found, on one screen."""
+    dataset, conditions = found["dataset"], found["conditions"]
+    known = "" if dataset["held_out"] is None else f" ({dataset['held_out']} held out in training)"
+    lines = [
+        f"{found['decisions']} decisions of {len(dataset['episodes'])} episodes{known}, one every {found['stride']} "
+        "control steps",
+        "mean absolute error of what is executed, normalised",
+    ]
+    full = conditions["full"]["error"]
+    rows = [(condition_names(found)[name], block) for name, block in conditions.items()]
+    if found["context"]:
+        rows += [(_seen(block["frames"], found["longest"]), block) for block in found["lengths"]]
+    rows.append(("the mean action", found["mean_action"]))
+    width = max(len(name) for name, _ in rows)
+    against = "     against full context [95%]" if found["context"] else ""
+    lines.append(f"{'':<{width}}   error  [95% interval]{against}")
+    lines += [_row(name, width, block, full) for name, block in rows]
+    if not found["context"]:
+        lines.append("a policy without a context: one frame is all it sees, so no length is swept")
+    if len(found["tasks"]) > 1:
+        lines += ["", *_tasks(found["tasks"])]
+    lines += ["", _copycat(found["copycat"]), *found["verdict"]]
+    return lines
+
+
+def _seen(frames: int, longest: int) -> str:
+    return "all frames" if frames == longest else f"last {frames} frame{'s' * (frames > 1)}"
+
+
+def _row(name: str, width: int, block: Mapping[str, Any], full: float) -> str:
+    low, high = block["ci95"]
+    line = f"{name:<{width}}  {block['error']:.4f}  [{low:.4f}, {high:.4f}]"
+    return line if "difference" not in block else f"{line}  {change_of(block, full)}"
+
+
+def _tasks(tasks: Mapping[str, Any]) -> list[str]:
+    names = list(next(iter(tasks.values()))["conditions"])
+    shown = [task if len(task) <= NARROW else f"{task[: NARROW - 3]}..." for task in tasks]
+    width = max(map(len, shown))
+    lines = [f"{'error by instruction':<{width}}  {'  '.join(f'{name:>8}' for name in names)}  episodes"]
+    for task, block in zip(shown, tasks.values(), strict=True):
+        errors = "  ".join(f"{block['conditions'][name]['error']:>8.4f}" for name in names)
+        lines.append(f"{task:<{width}}  {errors}  {block['episodes']:>8}")
+    return lines
+
+
+def _copycat(block: Mapping[str, Any]) -> str:
+    parts = []
+    for name, words in (("expert_r2", "expert"), ("policy_r2", "policy"), ("excess", "excess")):
+        value, interval = block[name]["value"], block[name]["ci95"]
+        told = "unknown" if value is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+        parts.append(f"{words} {told}")
+    return f"R^2 of the next action told by the last alone: {', '.join(parts)}"
