@@ -44,6 +44,8 @@ LAYERS, SIZES = ("layers", "n_layer", "depth"), ("_size", "_dim", "_heads", "_em
 """How the names of sizes end in a config.json; a model of as many layers or features as it says is built from them."""
 SHARES = ("dropout", "dropout_rate", "dropout_prob", "pdrop")
 """How the names of probabilities end."""
+POSITIVE = ("rope_theta", "norm_eps", "norm_epsilon")
+"""Ends of the names of settings with which a model gives no number unless they are positive."""
 MOST_TEXT_BYTES = 256 << 20
 MOST_LAYERS, MOST_OF_A_SIZE = 1_000, 1 << 24
 
@@ -81,7 +83,7 @@ def check_text(path: Path) -> None:
 
 
 def excessive_size(settings: Mapping[str, Any]) -> str | None:
-    """Which size or probability in the settings of a transformers config no model has, in words; None if none is."""
+    """Which number in the settings of a transformers config no model has, in words; None where all are usual."""
     waiting: list[tuple[str, Any]] = [("", settings)]
     while waiting:
         path, part = waiting.pop()
@@ -94,6 +96,8 @@ def excessive_size(settings: Mapping[str, Any]) -> str | None:
                 most = MOST_LAYERS if name.endswith(LAYERS) else MOST_OF_A_SIZE if name.endswith(SIZES) else None
                 if name.endswith(SHARES) and not 0 <= value <= 1:
                     return f"{name} is {shown(value)}, no probability from 0 to 1"
+                if name.endswith(POSITIVE) and not 0 < value < math.inf:
+                    return f"{name} is {shown(value)}, where models have a positive number"
                 if most is not None and not 0 <= value <= most:
                     return f"{name} is {shown(value)}, where models have from 0 to {most:,}"
     return None

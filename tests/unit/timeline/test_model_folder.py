@@ -151,6 +151,11 @@ def test_numbers_that_no_token_has_are_refused_before_a_table_of_them_is_made(tm
         ({"depth": float("nan")}, "depth is nan, where models have from 0 to 1,000"),
         ({"num_attention_heads": -2}, "num_attention_heads is -2, where models have from 0 to"),
         ({"text_config": {"attention_dropout": 7}}, "text_config.attention_dropout is 7, no probability from 0 to 1"),
+        (
+            {"rope_parameters": {"rope_theta": -1e4}},
+            "rope_parameters.rope_theta is -10000.0, where models have a positive",
+        ),
+        ({"rms_norm_eps": 0}, "rms_norm_eps is 0, where models have a positive number"),
         ({"towers": [{"depth": 2}, {"depth": 10**9}]}, "towers.1.depth is 1000000000, where models have"),
     ],
 )
