@@ -1,1 +1,1 @@
-"""A trained policy as something that acts: controllers, contexts of live observations, files that were exported."""
+"""Trained policies that act: the loader, controllers, contexts of live observations, exported files."""

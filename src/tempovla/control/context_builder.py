@@ -1,4 +1,4 @@
-"""From live observations to the context that a policy was trained on."""
+"""Builds, from live observations, the context that a policy was trained on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX
 
 
 class ContextBuilder:
-    """Remembers, row by row, what the windows of a policy still need of the past, and no more.
+    """Keeps for every row as much of the past as the windows of a policy reach back to.
 
-    Steps before an episode's start repeat its first observation and are invalid, as in a dataset; so are past actions
-    that were never taken.
+    As in a dataset, steps before an episode's start repeat its first observation and are invalid. Past actions that
+    were never taken are invalid, too.
 
     Args:
-        windows: of the policy; offsets of the future are not its business and are ignored.
+        windows: of the policy; their offsets in the future are ignored.
         embodiment: the body that acts.
         num_rows: environments in parallel.
     """
@@ -40,7 +40,7 @@ class ContextBuilder:
 
     @property
     def needs_every_step(self) -> bool:
-        """Whether windows reach into past observations, so that none may be skipped; past actions are known anyway."""
+        """Whether the windows reach into past observations, so that every step must be added by itself."""
         return any(min(offsets) < 0 for key, offsets in self._offsets.items() if key != ACTION_KEY)
 
     def has_row(self, row: int) -> bool:
@@ -73,7 +73,7 @@ class ContextBuilder:
         self._started[row] = True
 
     def instruct(self, row: int, instruction: str) -> None:
-        """Tell one row, in the middle of its episode, what to do from now on; what it has seen is kept.
+        """Change the instruction of one row in the middle of its episode, and keep what the row has seen.
 
         Raises:
             ValueError: if no episode was started in the row.
@@ -83,7 +83,7 @@ class ContextBuilder:
         self._instructions[row] = instruction
 
     def add(self, row: int, actions: NDArray, observation: Mapping[str, NDArray]) -> None:
-        """The steps of one row since the last call: the actions taken (n, A), and the observation after the last.
+        """Add the steps of one row since the last call: the actions taken (n, A), and the observation after them.
 
         Raises:
             ValueError: if there are no steps, observations in between were left out that the windows need, or the
@@ -126,7 +126,7 @@ class ContextBuilder:
             )
 
     def context(self) -> Context:
-        """What all rows see now."""
+        """Return what all rows see now."""
         past: dict[str, Track] = {}
         now: dict[str, Track] = {}
         for key, offsets in self._offsets.items():
@@ -153,5 +153,5 @@ class ContextBuilder:
 
 
 def _newest(key: str) -> int:
-    """Offset of the newest step that a policy may see: the action at offset 0 is still to be chosen."""
+    """Return the offset of the newest step that a policy may see: the action at offset 0 is still to be chosen."""
     return -1 if key == ACTION_KEY else 0

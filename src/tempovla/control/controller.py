@@ -19,37 +19,37 @@ from tempovla.transform.pipeline import TransformPipeline
 
 
 class Actor(Protocol):
-    """What a rollout asks: a `Controller`, or an exported policy."""
+    """The interface of what acts: a `Controller` or an exported policy."""
 
     windows: tuple[Window, ...]
     embodiment: Embodiment
 
     @property
     def device(self) -> torch.device | str:
-        """Where decisions are made."""
+        """The device on which decisions are made."""
 
     @property
     def frame_stride(self) -> int | None:
-        """Control steps from one decision to the next, where only one number will do; see `StridedPolicy`."""
+        """Control steps from one decision to the next; None if any number will do. See `StridedPolicy`."""
 
     def initial_state(self, batch_size: int) -> Any:
-        """State of rows that have seen nothing."""
+        """Return the state of rows that have seen nothing."""
 
     def with_seeds(self, state: Any, seeds: Sequence[int]) -> Any:
-        """The state with the noise of every row drawn from its seed, where the policy draws any."""
+        """Return the state with the noise of every row drawn from its seed; without noise, the same state."""
 
     def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:
-        """Actions (B, H, A) in the robot's units from a raw context, and the next state."""
+        """Return actions (B, H, A) in the robot's units for a raw context, and the next state."""
 
 
 @contextmanager
 def first_decision(origin: str) -> Iterator[None]:
-    """Have the first decision of a policy name where it is from, if its shapes do not fit.
+    """Turn errors of a policy's first decision into one line that names the folder the policy was read from.
 
-    Training has seen that they do; a bundle whose windows or transforms are damaged lets them differ.
+    Shapes fitted in training; they differ if the windows or transforms of the bundle are damaged.
 
     Args:
-        origin: the folder that the policy was read from; "" for one that was just made, whose errors stay as they are.
+        origin: the folder; "" for a policy that was just made, whose errors stay as they are.
 
     Raises:
         ValueError: in one line.
@@ -66,13 +66,13 @@ def first_decision(origin: str) -> Iterator[None]:
 
 
 class Controller:
-    """Transform, act, transform back: what control shares with training is the very same object.
+    """Transforms observations, lets the policy act, and transforms its actions back, with the transforms of training.
 
     Args:
         policy: a trained policy, in evaluation mode.
         transform: the transforms it was trained behind.
-        bundle: where windows and embodiment come from.
-        device: where the policy is, and the transforms are done.
+        bundle: holds windows and embodiment.
+        device: of the policy, on which the transforms are computed, too.
     """
 
     def __init__(
@@ -88,27 +88,27 @@ class Controller:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu") -> Controller:
-        """Build policy and transforms from what training saved."""
+        """Build the policy and its transforms from a bundle of training."""
         transform = TransformPipeline.of(bundle)
         return cls(load_policy(bundle).to(device), transform, bundle, device)
 
     @property
     def frame_stride(self) -> int | None:
-        """Control steps from one decision to the next, where only one number will do; see `StridedPolicy`."""
+        """Control steps from one decision to the next; None if any number will do. See `StridedPolicy`."""
         return self.policy.frame_stride if isinstance(self.policy, StridedPolicy) else None
 
     def initial_state(self, batch_size: int) -> Any:
-        """State of rows that have seen nothing."""
+        """Return the state of rows that have seen nothing."""
         return self.policy.initial_state(batch_size)
 
     def with_seeds(self, state: Any, seeds: Sequence[int]) -> Any:
-        """The state with the noise of every row drawn from its seed, where the policy draws any."""
+        """Return the state with the noise of every row drawn from its seed; without noise, the same state."""
         if not isinstance(self.policy, NoisyPolicy):
             return state
         return self.policy.with_seeds(state, torch.tensor(seeds, dtype=torch.int64, device=self.device))
 
     def decide(self, prepared: Context, state: Any) -> tuple[ActionChunk, Any]:
-        """The policy's own chunk and next state, from what the transforms have prepared.
+        """Return the policy's own chunk, before it is transformed back, and the next state.
 
         Raises:
             ValueError: if the bundle's windows or transforms do not give what the policy reads, which damage can cause.
@@ -131,7 +131,7 @@ class Controller:
 
     @torch.inference_mode()
     def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:
-        """Actions (B, H, A) in the robot's units from a raw context, and the next state.
+        """Return actions (B, H, A) in the robot's units for a raw context, and the next state.
 
         Raises:
             ValueError: if the observations lack a stream that the policy needs, have one only of the past, or hold
@@ -145,7 +145,7 @@ class Controller:
         return actions, state
 
     def _check_given(self, context: Context, prepared: Context) -> None:
-        """Refuse what a policy that is whole cannot read; where the bundle is at fault, `decide` says so."""
+        """Refuse observations that the policy cannot read; `decide` tells where the bundle is at fault."""
         present = {*prepared.now, *prepared.past}
         wanted = [w for w in self.policy.windows() if w.key != ACTION_KEY]  # named as prepared ones are
         if missing := [w.key for w in wanted if w.key not in present and min(w.offsets) <= 0]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from tempovla.control.controller import Controller
+import torch
+
+from tempovla.control.controller import Actor, Controller
 from tempovla.control.load_actor import default_device, open_policy
 from tempovla.control.observations import Reads
 from tempovla.control.robot_policy import RobotPolicy
@@ -20,6 +23,7 @@ from tempovla.transform.pipeline import TransformPipeline
 
 HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 BUNDLE = "bundle.json"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HUB_FILES = (BUNDLE, "transform.json", "weights.safetensors", "assets/*", CONFIG, WEIGHTS)
 """What is downloaded of a repository on the hub: data alone, no code."""
 
@@ -28,6 +32,7 @@ def load(
     source: str | Path,
     *,
     device: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     dataset_name: str | None = None,
     ensemble: float | None = None,
     execution_horizon: int | None = None,
@@ -40,6 +45,7 @@ def load(
         source: a checkpoint of training, a file that `tempovla export` wrote, a folder that `save_pretrained` wrote, or
             the name of a repository on the hub that holds one of these folders.
         device: where it decides; None takes a GPU where there is one. Exported files decide on the CPU.
+        dtype: type of the weights and of the arithmetic; None leaves them as they were saved. Not of exported files.
         dataset_name: of a policy that learned from several datasets, the one whose body it is to move.
         ensemble: decay of temporal ensembling; see `RobotPolicy`.
         execution_horizon: control steps from one decision to the next; see `RobotPolicy`.
@@ -54,19 +60,34 @@ def load(
     place = _place(source, local_files_only)
     if is_model_alone(place):
         bundle = _with_transforms(place, transforms_from, dataset_name)
-        actor = Controller.from_bundle(bundle, device or default_device())
+        actor: Actor = Controller.from_bundle(bundle, device or default_device())
     else:
         if transforms_from is not None:
             raise ValueError(f"{place}: has its own transforms; leave out transforms_from={str(transforms_from)!r}")
         opened = open_policy(place, dataset_name, device=device)
         bundle = opened.bundle
         check_has_learned_to_act(bundle, str(place))
-        actor = opened.actor()  # type: ignore[assignment]
+        actor = opened.actor()
+    if dtype is not None:
+        _convert(actor, dtype, str(place))
     transform = actor.transform if isinstance(actor, Controller) else TransformPipeline.of(bundle)
     reads = Reads.of(actor.windows, bundle.windows, transform, actor.embodiment)
     return RobotPolicy(
         actor, reads, execution_horizon=execution_horizon, ensemble=ensemble, provenance=bundle.provenance
     )
+
+
+def _convert(actor: Actor, dtype: str, where: str) -> None:
+    """Give the weights another type.
+
+    Raises:
+        ValueError: if there is no such type, or the weights are those of an exported file.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} is none of {', '.join(DTYPES)}")
+    if not isinstance(actor, Controller):
+        raise ValueError(f"{where}: an exported file keeps the type of its weights; leave out dtype={dtype!r}")
+    actor.policy.to(DTYPES[dtype])  # type: ignore[attr-defined]
 
 
 def is_model_alone(place: Path) -> bool:

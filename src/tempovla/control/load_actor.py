@@ -1,4 +1,4 @@
-"""A trained policy as evaluations are given it: a checkpoint, or a file that `tempovla export` wrote."""
+"""Opens what evaluations are given: a checkpoint, or a file that `tempovla export` wrote."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tempovla.timeline.bundle import bundle_sha256
 
 @dataclass(frozen=True)
 class OpenedPolicy:
-    """What was found.
+    """A policy that was opened, and what is known about it.
 
     Attributes:
-        bundle: windows, embodiment and provenance; of an exported file without weights.
-        device: where it acts.
-        actor: makes what acts.
-        identity: what tells it from every other policy, for results.
+        bundle: windows, embodiment and provenance; that of an exported file holds no weights.
+        device: on which it acts.
+        actor: builds what acts.
+        identity: hashes that tell it from every other policy, for results.
     """
 
     bundle: Bundle
@@ -37,7 +37,7 @@ class OpenedPolicy:
 
 
 def default_device() -> str:
-    """Where a checkpoint acts: on a GPU where there is one."""
+    """Return the device on which a checkpoint acts: a GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -47,16 +47,16 @@ def open_policy(
     env_config: SimulatorConfig | None = None,
     device: str | None = None,
 ) -> OpenedPolicy:
-    """Open a checkpoint, which acts where there is a GPU on it, or an exported file, which acts on the CPU.
+    """Open a checkpoint, which acts on a GPU where there is one, or an exported file, which acts on the CPU.
 
     Args:
-        checkpoint: the one or the other.
-        dataset_name: of a checkpoint that learned from several datasets, whose body it is to move.
-        env_config: the simulator that says so otherwise.
+        checkpoint: folder of the checkpoint, or the file.
+        dataset_name: the dataset whose body it is to move, if the checkpoint learned from several.
+        env_config: the simulator from which the dataset follows where it is not named.
         device: where a checkpoint is to act instead; "cpu" or None for an exported file.
 
     Raises:
-        ValueError: if it is neither, the dataset is not told, or an exported file is to act elsewhere.
+        ValueError: if it is neither, the dataset cannot be told, or an exported file is to act on another device.
     """
     if not Path(checkpoint).exists() and Path(checkpoint).suffix in SUFFIXES.values():
         raise ValueError(f"{checkpoint}: no such file; give one that `tempovla export` wrote")
@@ -78,7 +78,7 @@ def open_policy(
 def provenance_of(
     checkpoint: str | Path, dataset_name: str | None = None, env_config: SimulatorConfig | None = None
 ) -> Mapping[str, Any]:
-    """What a policy was trained on: `recording`, how its pictures were made, `instructions` and more, where known.
+    """Return what is known of a policy's training: `recording` (how its pictures were made), `instructions` and more.
 
     Raises:
         ValueError: as `open_policy`.

@@ -1,4 +1,4 @@
-"""Other evaluations put beside the policy's as its baselines."""
+"""Puts other evaluations beside that of the policy, as its baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WHOSE = {"blind": "blind policy", "wrong_instruction": "policy with the wrong i
 
 
 def with_baselines(results: Results, baselines: Mapping[BaselineName, Path], own: Path | None = None) -> Results:
-    """The results with the rates of other evaluations of the same tasks as baselines, over any that they held.
+    """Return the results with the rates of other evaluations of the same tasks as baselines, in place of any they held.
 
     Args:
         results: of the policy.
@@ -20,8 +20,8 @@ def with_baselines(results: Results, baselines: Mapping[BaselineName, Path], own
         own: the results.json of the policy, which is a baseline of nothing.
 
     Raises:
-        ValueError: naming the file, if it is no results.json, is the policy's own, is of other tasks, or tells as wrong
-            what is right.
+        ValueError: naming the file, if it is no results.json, is the policy's own, is of other tasks, or gave the
+            policy the right instruction where a wrong one is claimed.
     """
     for name, path in baselines.items():
         file = path if path.suffix == ".json" and not path.is_dir() else path / "results.json"

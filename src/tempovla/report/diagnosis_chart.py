@@ -23,18 +23,18 @@ class Estimate:
 
 
 class Axis:
-    """Round numbers that cover some estimates and 0, from left to right."""
+    """An axis of round numbers, from left to right, that covers some estimates and 0."""
 
     def __init__(self, estimates: Sequence[Estimate]) -> None:
         ends = [end for each in estimates for end in (each.low, each.value, each.high)]
         self.ticks = linear_ticks(min(0.0, *ends), max(0.0, *ends))
 
     def share(self, value: float) -> float:
-        """Where a value lies, between 0 and 1."""
+        """Return the place of a value on the axis, between 0 and 1."""
         return (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
 
     def labels(self) -> Markup:
-        """Below a column of bars."""
+        """Return the labels below a column of bars."""
         texts = [
             element("text", number(tick), x=percent(self.share(tick)), y=13, text_anchor="middle")
             for tick in self.ticks
@@ -42,7 +42,7 @@ class Axis:
         return element("svg", *texts, class_="rates axis", height=18, aria_hidden="true")
 
     def bar(self, estimate: Estimate, style: str) -> Markup:
-        """A bar from 0, and its interval."""
+        """Return a bar from 0 with its interval."""
         grid = [
             element(
                 "line", x1=percent(self.share(tick)), x2=percent(self.share(tick)), y1="0", y2="100%", class_="grid"
@@ -60,7 +60,7 @@ class Axis:
 
 
 def spoken(estimate: Estimate) -> str:
-    """For screen readers and tooltips."""
+    """Return an estimate in words, for screen readers and tooltips."""
     return f"{estimate.label}: {number(estimate.value)}, 95% interval {number(estimate.low)} to {number(estimate.high)}"
 
 

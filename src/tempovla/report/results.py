@@ -163,7 +163,7 @@ def _task_label(task: TaskResult, results: Results) -> Markup:
 
 
 def _named(kind: str, name: str, results: Results, **attributes: str) -> Markup:
-    """An element with the task's label, and with its name where that is another."""
+    """Return an element with the task's label, and with its name as a tooltip where the two differ."""
     label = results.labels[name]
     return element(kind, label, title=None if label == name else name, **attributes)
 

@@ -53,7 +53,7 @@ class TaskResult:
     """Whether the mean counts this task."""
 
     def baseline(self, name: BaselineName) -> Rate | None:
-        """A baseline's rate, where it was measured."""
+        """Return the rate of a baseline; None where it was not measured."""
         return self.blind if name == "blind" else self.wrong_instruction
 
 
@@ -90,7 +90,7 @@ class Results:
 
     @property
     def baselines(self) -> list[BaselineName]:
-        """Those measured on any task."""
+        """The baselines that were measured on any task."""
         return [name for name in BASELINE_NAMES if any(task.baseline(name) for task in (*self.tasks, self.mean))]
 
 
@@ -161,10 +161,10 @@ def read_results_file(path: Path) -> Results:
 
 
 def read_curves(run_dir: Path, more: Sequence[Path] = ()) -> list[Curve]:
-    """Read every metrics.jsonl below the run, and below more folders, whose names then begin those of their runs.
+    """Read every metrics.jsonl below the run, and below more folders, whose names become the first part of run names.
 
-    Its folder, without the phase at the end, names the run. A last line without its newline is what a killed run
-    leaves, and is dropped.
+    The folder of a file, without the phase at its end, names the run. A last line without its newline, which a killed
+    run leaves, is dropped.
 
     Raises:
         ValueError: naming the file and the line, or a folder of `more` without any.

@@ -1,1 +1,1 @@
-"""Closed-loop evaluation: contexts from live observations, action chunks, many environments at once, honest figures."""
+"""Closed-loop evaluation of policies in many environments at once, and success rates with their uncertainty."""

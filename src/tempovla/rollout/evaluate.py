@@ -53,11 +53,11 @@ def evaluation_specs(
     *,
     fixed_states: bool = False,
 ) -> list[EpisodeSpec]:
-    """The episodes of an evaluation, task by task: the same for every policy that is evaluated with this seed.
+    """Return the episodes of an evaluation, task by task; they are the same for every policy with this seed.
 
     Args:
-        tasks: names.
-        config: how many, and from which seed.
+        tasks: names of the tasks.
+        config: number of episodes and seed.
         instructions: by task, what the policy is told instead of the task's own instruction.
         fixed_states: begin episode i at the benchmark's i-th initial state, instead of one that the seed draws.
     """
@@ -80,7 +80,7 @@ def run_specs(
     config: EvaluationConfig,
     on_end: Callable[[EpisodeResult], EpisodeResult] = lambda result: result,
 ) -> list[EpisodeResult]:
-    """Run episodes in environments made for them; see `RolloutRunner.run`."""
+    """Make environments, run the episodes in them, and return the results; see `RolloutRunner.run`."""
     from tempovla.env.vector import ShardedVectorEnv  # needs the extra `sim`, as nothing else here does
 
     env_config = replace(env_config, task=specs[0].task, max_steps=config.max_steps or env_config.max_steps)
@@ -93,6 +93,6 @@ def run_specs(
 
 
 def success_rates(results: Sequence[EpisodeResult]) -> dict[str, SuccessRate]:
-    """Success rate of every task."""
+    """Return the success rate of every task."""
     tasks = dict.fromkeys(result.spec.task for result in results)
     return {task: SuccessRate.of([r.success for r in results if r.spec.task == task]) for task in tasks}

@@ -10,7 +10,7 @@ Z_95 = 1.959963984540054
 
 
 def wilson_interval(successes: int, episodes: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a success probability (Wilson, 1927); 95% for the default z.
+    """Return Wilson's score interval of a success probability (Wilson, 1927), of 95% for the default z.
 
     Raises:
         ValueError: if there are no episodes, or more successes than episodes.
@@ -28,14 +28,14 @@ def wilson_interval(successes: int, episodes: int, z: float = Z_95) -> tuple[flo
 
 @dataclass(frozen=True)
 class SuccessRate:
-    """Successes out of episodes."""
+    """How many of some episodes succeeded."""
 
     successes: int
     episodes: int
 
     @classmethod
     def of(cls, outcomes: Sequence[bool]) -> SuccessRate:
-        """Count outcomes."""
+        """Count the successes among some outcomes."""
         return cls(sum(outcomes), len(outcomes))
 
     @property

@@ -41,27 +41,27 @@ class PairedOutcomes:
 
     @property
     def pairs(self) -> int:
-        """Episodes that both played."""
+        """How many episodes both policies played."""
         return self.both + self.only_first + self.only_second + self.neither
 
     @property
     def first(self) -> SuccessRate:
-        """Of the first policy."""
+        """The success rate of the first policy."""
         return SuccessRate(self.both + self.only_first, self.pairs)
 
     @property
     def second(self) -> SuccessRate:
-        """Of the second policy."""
+        """The success rate of the second policy."""
         return SuccessRate(self.both + self.only_second, self.pairs)
 
     @property
     def difference(self) -> float:
-        """Success rate of the second less that of the first."""
+        """The success rate of the second policy minus that of the first."""
         return (self.only_second - self.only_first) / self.pairs
 
     @property
     def p_value(self) -> float:
-        """McNemar's exact test, two-sided: how likely equally good policies differ at least this much.
+        """The p-value of McNemar's exact two-sided test: how likely equally good policies differ at least this much.
 
         Under that hypothesis each episode that one policy alone solved is a toss of a fair coin (McNemar, 1947).
         """
@@ -73,7 +73,7 @@ class PairedOutcomes:
     def interval(self) -> tuple[float, float]:
         """95% interval of the difference (Newcombe, 1998, Statistics in Medicine 17:2635, method 10).
 
-        Wilson's intervals of the two rates, combined as their correlation over the pairs says.
+        It combines Wilson's intervals of the two rates according to their correlation over the pairs.
         """
         first, second, difference = self.first.rate, self.second.rate, self.difference
         low_1, high_1 = wilson_interval(self.first.successes, self.pairs)
@@ -84,7 +84,7 @@ class PairedOutcomes:
 
     @property
     def _correlation(self) -> float:
-        """Phi of the table, brought nearer to 0 where it is positive, as Newcombe does."""
+        """The coefficient phi of the table, brought nearer to 0 where it is positive, as Newcombe does."""
         solved, failed = self.both + self.only_first, self.only_second + self.neither
         solved_2, failed_2 = self.both + self.only_second, self.only_first + self.neither
         scale = math.sqrt(solved * failed * solved_2 * failed_2)
@@ -104,7 +104,7 @@ def _combine(a: float, b: float, correlation: float) -> float:
 
 
 def verdict(outcomes: PairedOutcomes) -> str:
-    """Whether the difference means anything, in words."""
+    """Say in words whether the difference means anything."""
     low, high = outcomes.interval
     points = f"{100 * outcomes.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
     discordant = outcomes.only_first + outcomes.only_second

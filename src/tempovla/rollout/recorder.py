@@ -23,8 +23,8 @@ class RolloutRecorder:
         root: folder of the dataset.
         embodiment: the body that acts.
         recording: how the pictures are made, see `EpisodeSource.recording`.
-        earlier: episodes of a call that was interrupted, in the order in which they ended; where the folder holds the
-            first ones of these, it is gone on with, and `recorded` says how many it holds.
+        earlier: episodes of a call that was interrupted, in the order in which they ended. If the folder holds the
+            first ones of these, recording goes on behind them, and `recorded` says how many it holds.
 
     Raises:
         DatasetError: if the folder holds anything else, or another process writes there.
@@ -50,7 +50,7 @@ class RolloutRecorder:
         self._writer: DatasetWriter | None = None
 
     def _recorded(self, earlier: Sequence[EpisodeResult]) -> int:
-        """How many of the earlier episodes are in the dataset, which holds no others."""
+        """Return how many of the earlier episodes are in the dataset, which must hold no others."""
         if not earlier:
             raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder")
         lengths = [record.length for record in load_meta(self.root).episodes]
@@ -86,7 +86,7 @@ class RolloutRecorder:
         )
 
     def close(self) -> None:
-        """Finish the dataset, and let others write there.
+        """Finish the dataset, and release its folder for others.
 
         Raises:
             DatasetError: if the disk does not take it; all episodes are safe.

@@ -1,4 +1,4 @@
-"""Episodes played again from their actions, to be looked at: the same states, without asking the policy."""
+"""Plays episodes again from their actions, for recording: the states are the same, and no policy is asked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tempovla.timeline.keys import ACTION_KEY
 
 
 def replay(results: Sequence[EpisodeResult], env_config: SimulatorConfig, workers: int) -> Iterator[EpisodeResult]:
-    """Yield the results with recordings, in order; `workers` of them are played and in memory at a time.
+    """Yield the results with their recordings, in order; at most `workers` of them are in memory at a time.
 
     Args:
         results: of episodes whose actions were kept.

@@ -1,4 +1,4 @@
-"""Run many episodes, many at once, and say how they ended."""
+"""Runs episodes in many environments at once, and returns how they ended."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class EpisodeResult:
         total_reward: sum of the simulator's rewards.
         actions: (T, A) float32, what was executed.
         policy_calls: decisions of the policy in the episode.
-        policy_s: time that they took [s], each of them for all rows that were playing.
-        recording: if asked for, every stream (T, ...), the observation before each of the T actions, and the actions;
-            with the final observation under `final`.
+        policy_s: time that these took [s]; each decision was made for all rows together.
+        recording: every stream (T, ...) before each of the T actions, and the actions; None if it was not asked for.
+        final: the observation after the last action, by stream; None without a recording.
     """
 
     spec: EpisodeSpec
@@ -75,7 +75,7 @@ class EpisodeResult:
     policy_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The figures that follow from the seeds alone; what time it took is not among them."""
+        """Return the figures that follow from the seeds alone, which leaves out the time that it took."""
         return {
             "task": self.spec.task,
             "seed": self.spec.seed,
@@ -103,11 +103,11 @@ class _Row:
 
 
 class RolloutRunner:
-    """Evaluates a controller in a vector environment, one batched policy call for all rows.
+    """Evaluates a controller in a vector environment with one batched decision for all rows.
 
-    All rows decide together, every `execution_horizon` steps; a row whose episode has ended takes the next one. What an
-    episode gives does not depend on which row it ran in, nor, but for the rounding of batched arithmetic, on how many
-    there are.
+    All rows decide together, every `execution_horizon` steps, and a row whose episode has ended takes the next one. The
+    result of an episode does not depend on the row that it ran in, nor on the number of rows, except for the rounding
+    of batched arithmetic.
 
     Args:
         controller: the policy behind its transforms.
@@ -139,11 +139,11 @@ class RolloutRunner:
     def run(
         self, episodes: Iterable[EpisodeSpec], on_end: Callable[[EpisodeResult], EpisodeResult] = lambda result: result
     ) -> list[EpisodeResult]:
-        """Run all episodes; results in the order asked for.
+        """Run all episodes, and return their results in the given order.
 
         Args:
             episodes: what to run.
-            on_end: is given each result as its episode ends, and gives what to keep of it, e.g. not the recording.
+            on_end: called with each result as its episode ends; what it returns is kept, e.g. without the recording.
         """
         specs = list(episodes)
         schedule = Schedule([spec.task for spec in specs], self.env.num_envs)
@@ -175,9 +175,9 @@ class RolloutRunner:
         return [results[index] for index in range(len(specs))]
 
     def _fill(self, specs: Sequence[EpisodeSpec], schedule: Schedule, order: list[int]) -> bool:
-        """Give waiting episodes to idle rows, and say whether there were any.
+        """Give waiting episodes to idle rows, and return whether there were any.
 
-        Rows that never had one repeat an episode that nobody counts.
+        Rows that never had an episode repeat one that is not counted.
         """
         started: dict[int, EpisodeSpec] = {}
         for row in range(self.env.num_envs):
@@ -210,7 +210,7 @@ class RolloutRunner:
         return True
 
     def _until_next_decision(self, chunk: NDArray) -> NDArray:
-        """The actions (N, K, A) to execute: the first ones of the chunk (N, H, A), or the mean with older chunks."""
+        """Return the actions (N, K, A) to execute: the chunk's (N, H, A) first ones, or means with older chunks."""
         if self.temporal_ensemble is None:
             return chunk[:, : self.execution_horizon]
         if self._player is None:
@@ -221,7 +221,7 @@ class RolloutRunner:
         return torch.stack(steps, dim=1).numpy()
 
     def _execute(self, actions: NDArray) -> list[int]:
-        """Execute a chunk (N, K, A); the rows whose episodes ended."""
+        """Execute a chunk (N, K, A), and return the rows whose episodes ended."""
         stride = 1 if self._builder.needs_every_step else actions.shape[1]
         ended: set[int] = set()
         for start in range(0, actions.shape[1], stride):

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 
 class Schedule:
-    """Hands out episodes such that a row seldom changes its task, which costs simulators a new model.
+    """Hands out episodes so that a row seldom changes its task, since another task needs another simulator model.
 
-    Rows are spread evenly over the episodes in the order asked for, so that rows of one task stand together, and share
-    a worker's graphics memory. A row whose task has no episodes left helps where most are waiting.
+    Rows are spread evenly over the episodes in the given order, so that rows of one task are neighbours and share a
+    worker's graphics memory. A row whose task has no episodes left takes those of the task with most of them waiting.
 
     Args:
-        tasks: of every episode.
-        num_rows: rows that play.
+        tasks: the task of every episode.
+        num_rows: number of rows.
     """
 
     def __init__(self, tasks: Sequence[str], num_rows: int) -> None:
@@ -24,7 +24,7 @@ class Schedule:
         self._task_of_row = [tasks[row * len(tasks) // num_rows] for row in range(num_rows if tasks else 0)]
 
     def take(self, row: int) -> int | None:
-        """The next episode of a row, or None if nothing is left."""
+        """Return the next episode of a row, or None if none is left."""
         if not self._waiting:
             return None
         task = self._task_of_row[row]

@@ -51,6 +51,17 @@ def test_a_checkpoint_acts_in_the_robots_units_through_the_front_door(checkpoint
     np.testing.assert_allclose(rows, np.stack([chunk, chunk]), rtol=1e-4, atol=1e-4)
 
 
+def test_weights_of_half_the_size_act_nearly_alike(checkpoint):
+    whole, half = load(checkpoint, device="cpu"), load(checkpoint, device="cpu", dtype="bfloat16")
+    assert {weight.dtype for weight in half.actor.policy.parameters()} == {torch.bfloat16}
+    expected, actual = whole.act(observation()), half.act(observation())
+    assert actual.dtype == np.float32
+    scale = np.abs(expected).max()
+    assert 0 < np.abs(actual - expected)[..., :-1].max() < 16 * torch.finfo(torch.bfloat16).eps * scale
+    with pytest.raises(ValueError, match="dtype='int8' is none of float32, bfloat16, float16"):
+        load(checkpoint, dtype="int8")
+
+
 def test_an_exported_file_gives_what_its_checkpoint_gives(checkpoint, tmp_path):
     file = export_checkpoint(checkpoint, tmp_path / "policy.pt", ExportConfig("torchscript")).file
     ours, theirs = load(file), load(checkpoint, device="cpu")
@@ -59,6 +70,8 @@ def test_an_exported_file_gives_what_its_checkpoint_gives(checkpoint, tmp_path):
     assert ours.provenance == theirs.provenance
     with pytest.raises(ValueError, match="an exported file acts on the CPU; leave out device='cuda'"):
         load(file, device="cuda")
+    with pytest.raises(ValueError, match="keeps the type of its weights; leave out dtype='float32'"):
+        load(file, dtype="float32")
 
 
 def test_a_saved_model_needs_the_transforms_that_it_was_trained_with(checkpoint, tmp_path):
@@ -109,6 +122,21 @@ def test_a_name_on_the_hub_is_looked_for_in_its_cache_alone(hub_cache, checkpoin
     told = r"^lab/doors: no such file or folder here, .* hub's cache; give a checkpoint, or give local_files_only=False"
     with pytest.raises(ValueError, match=told):
         load("lab/doors")
+
+
+def test_a_name_is_downloaded_only_if_that_is_allowed_and_without_code(hub_cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def snapshot_download(name, **options):
+        asked.append((name, options["local_files_only"], options["allow_patterns"]))
+        return str(hub_cache / "models--lab--drawers" / "snapshots" / ("0" * 40))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    load("lab/drawers", device="cpu")
+    load("lab/drawers", device="cpu", local_files_only=False)
+    assert [(name, local) for name, local, _ in asked] == [("lab/drawers", True), ("lab/drawers", False)]
+    assert all(name.endswith((".json", ".safetensors", "assets/*")) for name in asked[1][2])
 
 
 def test_a_misspelt_checkpoint_is_told_with_those_of_its_run(checkpoint, tmp_path, monkeypatch):

@@ -14,6 +14,8 @@ pytest.importorskip("gymnasium")
 from tests.toy_simulator import LineConfig
 
 from tempovla.control.controller import Controller
+from tempovla.control.observations import Reads
+from tempovla.control.robot_policy import RobotPolicy
 from tempovla.rollout.evaluate import EvaluationConfig, run_specs
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Window
@@ -83,6 +85,21 @@ def test_an_episode_has_nothing_of_the_one_before_it_in_its_row_or_of_its_neighb
         for ours, expected in zip(together, alone, strict=True):
             assert ours.to_json() == expected.to_json()
             np.testing.assert_allclose(ours.actions, expected.actions, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("horizon", "decay"), [(1, 0.3), (3, 0.3), (3, None)])
+def test_an_evaluation_plays_what_a_control_loop_plays(horizon, decay):
+    (result,) = run(Swinging(), SPECS[:1], 1, execution_horizon=horizon, temporal_ensemble=decay)
+    controller = Controller(Swinging(), TransformPipeline([]), Bundle("toy", {}, WINDOWS, BODY, {"steps": []}, {}))
+    reads = Reads(frozenset({STATE_KEY}), (STATE_KEY,), BODY)
+    policy = RobotPolicy(controller, reads, execution_horizon=horizon, ensemble=decay)
+    env = LineConfig().make()
+    observation, _ = env.reset(seed=SPECS[0].seed, options={"task": SPECS[0].task})
+    for action in result.actions:
+        ours = policy.step({**observation, "task": env.instruction})
+        np.testing.assert_array_equal(ours, action)
+        env.advance(ours)
+        observation = env.observe()
 
 
 def test_without_it_the_newest_chunk_alone_is_executed_to_the_bit():

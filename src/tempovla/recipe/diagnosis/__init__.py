@@ -1,1 +1,1 @@
-"""Why a policy does what it does: whether it uses its past."""
+"""Diagnoses of trained policies: whether they use their past."""

@@ -17,7 +17,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Episodes drawn with replacement, as a dataset of other demonstrations might have come (Efron, 1979).
+    """Resamples of the episodes, drawn with replacement (Efron, 1979).
 
     Attributes:
         weights: (R, E), how often each of E episodes is in each of R resamples.
@@ -27,24 +27,24 @@ class Bootstrap:
 
     @classmethod
     def draw(cls, episodes: int, resamples: int, seed: int) -> Bootstrap:
-        """As many episodes as there are, `resamples` times."""
+        """Draw `resamples` times as many episodes as there are."""
         random = np.random.default_rng(seed)
         drawn = random.multinomial(episodes, np.full(episodes, 1 / episodes), size=resamples)
         return cls(drawn.astype(np.float64))
 
     def interval(self, value: Array) -> list[float]:
-        """95% percentile interval of a statistic (R,) of the resamples."""
+        """Return the 95% percentile interval of a statistic (R,) of the resamples."""
         low, high = np.percentile(value, (2.5, 97.5))
         return [float(low), float(high)]
 
 
 @dataclass(frozen=True)
 class EpisodeErrors:
-    """Absolute errors, by episode.
+    """Absolute errors of each episode.
 
     Attributes:
-        total: (E,) summed over steps and dimensions.
-        count: (E,) how many they are.
+        total: (E,) their sums over steps and dimensions.
+        count: (E,) how many were summed.
     """
 
     total: Array
@@ -52,26 +52,26 @@ class EpisodeErrors:
 
     @classmethod
     def of(cls, absolute: Array, valid: NDArray[np.bool_], episode: NDArray[np.int64], episodes: int) -> EpisodeErrors:
-        """Of errors (N, k, A) where `valid` (N, k), of decisions of `episode` (N,)."""
+        """Sum errors (N, k, A) where `valid` (N, k) is True, by the `episode` (N,) of the decision."""
         total = np.bincount(episode, np.where(valid[..., None], absolute, 0.0).sum(axis=(1, 2)), episodes)
         count = np.bincount(episode, valid.sum(axis=1) * float(absolute.shape[2]), episodes)
         return cls(total.astype(np.float64), count.astype(np.float64))
 
     def chosen(self, rows: NDArray[np.int64]) -> EpisodeErrors:
-        """Those of some episodes."""
+        """Return the errors of some episodes."""
         return EpisodeErrors(self.total[rows], self.count[rows])
 
     @property
     def mean(self) -> float:
-        """Over all steps."""
+        """The mean over all steps."""
         return float(self.total.sum() / self.count.sum())
 
     def means(self, bootstrap: Bootstrap) -> Array:
-        """(R,) of the resamples."""
+        """Return the means (R,) of the resamples."""
         return (bootstrap.weights @ self.total) / (bootstrap.weights @ self.count)
 
     def figures(self, bootstrap: Bootstrap, reference: EpisodeErrors | None = None) -> dict[str, Any]:
-        """`error` and `ci95`; beside another's errors on the same steps also `difference` and `difference_ci95`."""
+        """Return `error` and `ci95`, and with a reference on the same steps `difference` and `difference_ci95`."""
         means = self.means(bootstrap)
         figures = {"error": self.mean, "ci95": bootstrap.interval(means)}
         if reference is None:
@@ -84,13 +84,13 @@ class EpisodeErrors:
 
 @dataclass(frozen=True)
 class Explained:
-    """Predictions of held-out episodes, by episode and dimension; all (E, A).
+    """Sums over predictions of held-out episodes, by episode and dimension, each (E, A).
 
     Attributes:
-        count: predictions.
-        total: sums of what was to be predicted.
-        squares: sums of its squares.
-        residual: sums of squared errors.
+        count: number of predictions.
+        total: sum of what was to be predicted.
+        squares: sum of its squares.
+        residual: sum of the squared errors.
     """
 
     count: Array
@@ -99,9 +99,9 @@ class Explained:
     residual: Array
 
     def r2(self, weights: Array | None = None) -> Array:
-        """R^2 (R,) of resamples (R, E), or () of all: the share of the variance of all dimensions that is explained.
+        """Return R^2, the explained share of the variance over all dimensions: (R,) of resamples (R, E), or () of all.
 
-        Negative where the mean alone would have been nearer; not a number where nothing varies.
+        It is negative where the mean alone would have been nearer, and NaN where nothing varies.
         """
         parts = (self.count, self.total, self.squares, self.residual)
         count, total, squares, residual = (part.sum(axis=0) if weights is None else weights @ part for part in parts)
@@ -111,7 +111,7 @@ class Explained:
 
 
 def explained_by(x: Array, y: Array, episode: NDArray[np.int64], episodes: int, seed: int) -> Explained:
-    """How well a ridge regression on x (N, D) predicts y (N, A) of episodes that it was not fitted on.
+    """Measure how well a ridge regression on x (N, D) predicts y (N, A) of episodes that it was not fitted on.
 
     Every episode is held out once, in one of at most `FOLDS` parts.
     """
@@ -136,23 +136,23 @@ def explained_by(x: Array, y: Array, episode: NDArray[np.int64], episodes: int, 
 def copycat(
     last: Array, expert: Array, policy: Array, episode: NDArray[np.int64], bootstrap: Bootstrap, seed: int
 ) -> dict[str, Any]:
-    """How well the last action tells the next one: the expert's, and the policy's.
+    """Measure how well the last action predicts the next one of the expert, and that of the policy.
 
-    A policy that has learned to repeat what was done, not why, is told better by it than the expert whom it imitates
-    (de Haan et al., 2019, "Causal confusion in imitation learning"; Wen et al., 2020, "Fighting copycat agents in
-    behavioral cloning from observation histories").
+    The next action of a policy that repeats what was done, without knowing why, is predicted better than that of the
+    expert whom it imitates (de Haan et al., 2019, "Causal confusion in imitation learning"; Wen et al., 2020, "Fighting
+    copycat agents in behavioral cloning from observation histories").
 
     Args:
-        last: (N, A) actions before the decisions.
+        last: (N, A) the actions before the decisions.
         expert: (N, A) the actions that followed.
-        policy: (N, A) those that the policy chose.
-        episode: (N,) of the decisions.
-        bootstrap: over all episodes.
-        seed: of the parts that are held out.
+        policy: (N, A) the actions that the policy chose.
+        episode: (N,) the episode of each decision.
+        bootstrap: resamples of all episodes.
+        seed: from which the parts that are held out are drawn.
 
     Returns:
-        `expert_r2`, `policy_r2`, and `excess`, the second less the first, each with `value` and `ci95`, which are None
-        where the actions do not vary; `decisions`, which were predicted.
+        `expert_r2`, `policy_r2` and `excess` (the second minus the first), each with `value` and `ci95`, which are None
+        where the actions do not vary; and `decisions`, the number of predictions.
     """
     episodes = bootstrap.weights.shape[1]
     by_whom = {"expert_r2": expert, "policy_r2": policy}

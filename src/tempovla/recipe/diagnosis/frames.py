@@ -1,4 +1,4 @@
-"""Demonstrations as the decisions that control would take in them, each observation encoded once."""
+"""The decisions that control would take in demonstrations, with each observation encoded once."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Decisions:
     Actions are as the policy sees them, normalised.
 
     Attributes:
-        episode: (N,) int64, which of the episodes, counted from 0.
-        number: (N,) int64, decisions of the same episode before this one.
-        seed: (N,) int64, of the noise that control would draw.
-        target: (N, k, A), what was demonstrated until the next decision.
+        episode: (N,) int64, the episode, counted from 0.
+        number: (N,) int64, how many decisions of the same episode came before.
+        seed: (N,) int64, the seed of the noise that control would draw.
+        target: (N, k, A), the demonstrated actions until the next decision.
         target_valid: (N, k) bool.
         last: (N, A), the action before the decision, as recorded.
         last_valid: (N,) bool.
@@ -50,26 +50,26 @@ class Decisions:
 
     @property
     def episodes(self) -> int:
-        """How many episodes."""
+        """Number of episodes."""
         return int(self.episode.max()) + 1
 
     @property
     def longest(self) -> int:
-        """Decisions of the longest episode."""
+        """Number of decisions of the longest episode."""
         return int(self.number.max()) + 1
 
     @classmethod
     def join(cls, parts: Sequence[Decisions]) -> Decisions:
-        """The decisions of several, one after the other."""
+        """Join the decisions of several batches, one after the other."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
 class EncodedFrames:
-    """What a policy with a context makes of each observation alone.
+    """What a policy with a context computes from each observation alone.
 
     Attributes:
-        features: of N frames.
+        features: features of N frames.
         context: N rows without their pictures.
     """
 
@@ -84,10 +84,10 @@ class Demonstrations:
     Attributes:
         source: the dataset.
         episodes: their numbers in it, increasing.
-        windows: what the policy wants to see, in the dataset's names.
-        transform: what it was trained behind.
+        windows: what the policy wants to see, under the dataset's names.
+        transform: the transforms that it was trained behind.
         stride: control steps between two decisions.
-        seed: of the noise.
+        seed: from which the policy's noise follows.
     """
 
     source: EpisodeSource
@@ -98,7 +98,7 @@ class Demonstrations:
     seed: int
 
     def batches(self, device: torch.device | str, batch_size: int) -> Iterator[tuple[Context, Decisions]]:
-        """Every decision once, in order: what the policy sees, prepared, and what was done."""
+        """Yield every decision once, in order: what the policy sees, transformed, and what was demonstrated."""
         mixture = Mixture([self.source], episodes=[self.episodes], ends=lambda length: range(0, length, self.stride))
         windows, (total,) = self._windows(), mixture.lengths
         with CountProgress("frames", total) as progress:
@@ -123,7 +123,7 @@ class Demonstrations:
 
 @torch.inference_mode()
 def encode(demonstrations: Demonstrations, policy: ContextPolicy, batch_size: int) -> tuple[Decisions, EncodedFrames]:
-    """Features of every frame, from which any context can be built without looking at pictures again.
+    """Return the features of every frame, from which any context can be built without encoding pictures again.
 
     Raises:
         ValueError: if there is a frame at which nothing was observed.
@@ -149,7 +149,7 @@ def encode(demonstrations: Demonstrations, policy: ContextPolicy, batch_size: in
 
 @torch.inference_mode()
 def decide(demonstrations: Demonstrations, policy: Any, batch_size: int) -> tuple[Decisions, Tensor]:
-    """What a policy that remembers nothing does at every decision: (N, k, A), normalised.
+    """Return the actions (N, k, A), normalised, of a policy that remembers nothing, at every decision.
 
     Raises:
         ValueError: if its chunks are shorter than the stride.

@@ -1,4 +1,4 @@
-"""Does history help? A policy on recorded demonstrations, with its past cut, shuffled, and somebody else's."""
+"""Does history help? Runs a policy on demonstrations with its past cut, shuffled, or taken from another episode."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from tempovla.timeline.bundle import read_meta
 
 @dataclass(frozen=True)
 class DiagnosisConfig:
-    """How a policy is looked at.
+    """How a policy is diagnosed.
 
     Attributes:
-        episodes: how many demonstrations, as many of each instruction as there are; those that training held out first.
-        stride: control steps between two decisions, of a policy without a context; one with a context has its own.
-        seed: of the choice of episodes, the policy's noise, the orders, the other episodes and the bootstrap.
-        resamples: of the bootstrap.
-        batch_size: frames encoded, and decisions taken, at a time.
+        episodes: how many demonstrations are used, spread over the instructions; those that training held out go first.
+        stride: control steps between two decisions of a policy without a context; one with a context has its own.
+        seed: determines the choice of episodes, the policy's noise, the orders, the other episodes and the bootstrap.
+        resamples: number of resamples of the bootstrap.
+        batch_size: how many frames are encoded, and decisions taken, at a time.
     """
 
     episodes: int = 40
@@ -59,11 +59,11 @@ class DiagnosisConfig:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the policy did, (N, k, A) each.
+    """The actions of the policy, (N, k, A), with every kind of past.
 
     Attributes:
-        by_name: `full` first.
-        by_length: frames seen, and what the policy did then; the last is all.
+        by_name: by the name of the condition, `full` first.
+        by_length: number of frames seen, and the actions then; the last one saw all frames.
     """
 
     by_name: Mapping[str, Tensor]
@@ -73,19 +73,19 @@ class Conditions:
 def diagnose_memory(
     checkpoint: str | Path, dataset: str | Path, config: DiagnosisConfig | None = None
 ) -> dict[str, Any]:
-    """Step a policy through demonstrations as control would, and see what becomes of its actions without their past.
+    """Step a policy through demonstrations as control would, and compare its actions with those without their past.
 
     Args:
         checkpoint: folder that training saved.
         dataset: demonstrations, in any format that training reads.
-        config: how.
+        config: how; None takes the defaults.
 
     Returns:
-        What docs/systems/diagnosis.md says of `diagnosis.json`.
+        The figures that docs/systems/diagnosis.md lists under `diagnosis.json`.
 
     Raises:
-        ValueError: if the checkpoint is broken, of phase 1, of several datasets or an exported file, or the dataset is
-            none, has fewer than two episodes or does not fit.
+        ValueError: if the checkpoint is broken, of phase 1, of several datasets or an exported file, or if the dataset
+            cannot be read, has fewer than two episodes or does not fit.
     """
     config = config or DiagnosisConfig()
     if Path(checkpoint).is_file():
@@ -146,7 +146,7 @@ def _check_learned_from_one(checkpoint: str | Path) -> None:
 
 
 def _held_out(bundle: Bundle, recipe: Recipe, source: EpisodeSource) -> list[int] | None:
-    """Which episodes training did not see; None where that is unknown."""
+    """Return the episodes that training did not see; None where that is unknown."""
     facts = bundle.provenance
     if facts.get("episodes") != len(source) or Path(facts.get("dataset", "")).name != Path(source.name).name:
         return None
@@ -154,10 +154,10 @@ def _held_out(bundle: Bundle, recipe: Recipe, source: EpisodeSource) -> list[int
 
 
 def choose_episodes(source: EpisodeSource, config: DiagnosisConfig, held_out: list[int] | None) -> tuple[int, ...]:
-    """Some at random, as many of each instruction as can be, first of all those that were held out.
+    """Choose episodes at random, spread over the instructions, those that were held out first.
 
     Raises:
-        ValueError: if the dataset has but one.
+        ValueError: if the dataset has only one.
     """
     if len(source) < 2:
         raise ValueError(f"{source.name}: has {len(source)} episodes; at least 2 are needed to compare pasts")
@@ -172,7 +172,7 @@ def choose_episodes(source: EpisodeSource, config: DiagnosisConfig, held_out: li
 
 
 def context_lengths(longest: int) -> list[int]:
-    """1, 2, 4, ... frames below the longest episode's, and that."""
+    """Return 1, 2, 4, ... frames up to the number of the longest episode, which is the last."""
     return [*(2**power for power in range(longest.bit_length()) if 2**power < longest), longest]
 
 
@@ -193,7 +193,7 @@ def conditions_of(
     instructions: list[str],
     config: DiagnosisConfig,
 ) -> Conditions:
-    """What a policy does with every kind of past; `instructions` by episode."""
+    """Return the actions of a policy with every kind of past; `instructions` has one entry an episode."""
     everything = last_frames(decisions)
     donors = donors_of(instructions, config.seed)
     lengths = context_lengths(decisions.longest)
@@ -214,7 +214,7 @@ def conditions_of(
 def figures_of(
     decisions: Decisions, conditions: Conditions, instructions: list[str], config: DiagnosisConfig
 ) -> dict[str, Any]:
-    """Errors by condition, length and instruction, and the copycat score; `instructions` by episode."""
+    """Return errors by condition, length and instruction (one an episode), and the copycat score."""
     episode, target, valid, last_valid, last = (
         tensor.cpu().numpy()
         for tensor in (
@@ -260,7 +260,7 @@ def figures_of(
 def _errors_of_mean_action(
     target: NDArray[np.float32], valid: NDArray[np.bool_], episode: NDArray[np.int64], episodes: int
 ) -> EpisodeErrors:
-    """Errors of always answering the mean of the demonstrated actions (N, k, A) where `valid` (N, k)."""
+    """Return the errors of always answering the mean of the demonstrated actions (N, k, A) where `valid` (N, k)."""
     wanted = target.astype(np.float64)
     return EpisodeErrors.of(np.abs(wanted - wanted[valid].mean(axis=0)), valid, episode, episodes)
 
@@ -273,7 +273,7 @@ def _compared(by_name: Mapping[str, EpisodeErrors], bootstrap: Bootstrap) -> dic
 def _by_task(
     by_name: Mapping[str, EpisodeErrors], instructions: list[str], config: DiagnosisConfig
 ) -> dict[str, dict[str, Any]]:
-    """The same of each instruction's episodes alone."""
+    """Compare the conditions on the episodes of each instruction."""
     tasks = {}
     for task in sorted({*instructions}):
         rows = np.flatnonzero(np.array(instructions) == task)

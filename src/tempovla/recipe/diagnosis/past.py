@@ -1,4 +1,4 @@
-"""What a policy does when its past is cut, shuffled, or somebody else's."""
+"""The actions of a policy whose past is cut, shuffled, or taken from another episode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tempovla.recipe.diagnosis.frames import Decisions, EncodedFrames
 
 @dataclass(frozen=True)
 class Past:
-    """Which frames each of N decisions looks at: the oldest first, its own last.
+    """The frames that each of N decisions looks at: the oldest first, the present one last.
 
     Attributes:
         frame: (N, n) int64, numbers of decisions; they mean nothing where not valid.
@@ -29,7 +29,7 @@ class Past:
 
 
 def last_frames(decisions: Decisions, length: int | None = None) -> Past:
-    """The last `length` frames of the own episode, or all of them."""
+    """Return the last `length` frames of the same episode, or all of them."""
     count = decisions.longest if length is None else length
     offset = torch.arange(1 - count, 1, device=decisions.number.device)
     own = torch.arange(len(decisions.number), device=offset.device)[:, None]
@@ -37,19 +37,19 @@ def last_frames(decisions: Decisions, length: int | None = None) -> Past:
 
 
 def shuffled(past: Past, seed: int) -> Past:
-    """The frames before the present one in a random order."""
+    """Return the frames before the present one in a random order."""
     random = torch.from_numpy(np.random.default_rng(seed).random(past.valid[:, :-1].shape)).to(past.frame.device)
     order = random.masked_fill(~past.valid[:, :-1], -1.0).argsort(dim=1, stable=True)
     return replace(past, frame=torch.cat([past.frame[:, :-1].gather(1, order), past.frame[:, -1:]], dim=1))
 
 
 def of_another(past: Past, decisions: Decisions, donors: Sequence[int]) -> Past:
-    """The frames before the present one from the beginning of another episode, as many as it has.
+    """Replace the frames before the present one by as many from the beginning of another episode, or all that it has.
 
     Args:
-        past: all frames of the own episode.
-        decisions: what they are numbers of.
-        donors: by episode, whose past it is given.
+        past: all frames of the same episode.
+        decisions: the decisions that `past` numbers.
+        donors: for every episode, the one whose past it is given.
     """
     device = decisions.episode.device
     lengths = torch.bincount(decisions.episode)
@@ -64,7 +64,7 @@ def of_another(past: Past, decisions: Decisions, donors: Sequence[int]) -> Past:
 
 
 def donors_of(instructions: Sequence[str], seed: int) -> list[int]:
-    """By episode another one, of the same instruction where there is one; each gives its past about once."""
+    """Choose for every episode another one, of the same instruction where there is one; each about once."""
     random = np.random.default_rng(seed)
     everyone = random.permutation(len(instructions)).tolist()
     donors = [0] * len(instructions)
@@ -77,7 +77,7 @@ def donors_of(instructions: Sequence[str], seed: int) -> list[int]:
 
 @torch.inference_mode()
 def act_on(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, past: Past, batch_size: int) -> Tensor:
-    """The executed part of every chunk, (N, k, A) normalised, with a state built from nothing over `past`."""
+    """Return the executed part of every chunk, (N, k, A) normalised, with a state built from nothing over `past`."""
     policy_actions = torch.empty_like(decisions.target, dtype=torch.float32)
     lengths = past.valid.sum(dim=1)
     for rows in lengths.argsort(stable=True).split(batch_size):  # windows of a length together: little padding
@@ -91,7 +91,7 @@ def act_on(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, 
 
 
 def _frames(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, past: Past) -> Frames:
-    """What happened at these frames: what was done after a frame stays with it, whatever comes next."""
+    """Return what happened at these frames; what was done after a frame stays with it, whatever comes next."""
     own = encoded.features
     summary = own.summary[past.frame]
     actions = summary.new_zeros(*past.frame.shape, policy.context.action_width)
@@ -105,7 +105,7 @@ def _frames(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames,
 
 
 def _read(policy: ContextPolicy, frames: Frames) -> Tensor:
-    """What the parts say at the last frame, (B, D); read in pieces as long as those that were trained on."""
+    """Return what the context adds at the last frame, (B, D), read in pieces as long as those that were trained on."""
     state = policy.context.initial_state(len(frames.valid))
     said, size = None, policy.context.config.frames
     for start in range(0, frames.valid.shape[1], size):

@@ -1,4 +1,4 @@
-"""What the figures of a diagnosis say, in words."""
+"""Puts the figures of a diagnosis into words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FEWEST_EPISODES = 10
 
 
 def verdict(figures: Mapping[str, Any], has_context: bool, episodes: int) -> list[str]:
-    """Some sentences; a change counts where its 95% interval leaves out 0.
+    """Return some sentences; a change counts where its 95% interval leaves out 0.
 
     There is no verdict from fewer than `FEWEST_EPISODES`, nor on a policy that is further from the demonstrations than
     their mean action: what it does with its past then says nothing about what it has learned.
@@ -26,7 +26,7 @@ def verdict(figures: Mapping[str, Any], has_context: bool, episodes: int) -> lis
 
 
 def _withheld(figures: Mapping[str, Any], episodes: int) -> str | None:
-    """Why there is no verdict; None if there is one."""
+    """Return why there is no verdict; None if there is one."""
     if episodes < FEWEST_EPISODES:
         return (
             f"No verdict: {episodes} episodes are too few to tell a difference from chance; look at {FEWEST_EPISODES} "
