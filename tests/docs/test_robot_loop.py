@@ -1,9 +1,10 @@
-"""The loops of docs/how-to/run-on-a-robot.md and examples/robot.py act, with a checkpoint and with an exported file."""
+"""The loops of the README, of run-on-a-robot.md and of examples/robot.py act, with a checkpoint and an exported file."""
 
 from __future__ import annotations
 
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,31 @@ def exported(checkpoint) -> Path:
     return export_checkpoint(checkpoint, checkpoint.with_suffix(".pt"), ExportConfig("torchscript")).file
 
 
-def test_every_block_of_the_page_runs_as_it_stands(checkpoint, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def run_page(checkpoint, tmp_path, monkeypatch) -> Callable[[Path], Robot]:
+    """Run every block of a page as it stands, where its checkpoint is; the robot that the page moved."""
     (tmp_path / "outputs" / "run").mkdir(parents=True)
     (tmp_path / "outputs" / "run" / "checkpoint_latest").symlink_to(checkpoint)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    robot = Robot()
-    blocks = [fence["code"] for fence in FENCE.finditer(PAGE.read_text())]
-    exec(compile("\n".join(blocks), PAGE, "exec"), {"__name__": "snippet", "robot": robot})
+
+    def run(page: Path) -> Robot:
+        robot = Robot()
+        blocks = [fence["code"] for fence in FENCE.finditer(page.read_text())]
+        exec(compile("\n".join(blocks), page, "exec"), {"__name__": "snippet", "robot": robot})
+        return robot
+
+    return run
+
+
+def test_the_readme_acts(run_page):
+    robot = run_page(ROOT / "README.md")
+    assert len(robot.actions) == 12
+    assert all(action.shape == (BODY.action_dim,) and np.isfinite(action).all() for action in robot.actions)
+
+
+def test_every_block_of_the_page_runs_as_it_stands(run_page, capsys):
+    robot = run_page(PAGE)
     assert len(robot.actions) == 12 + 5
     assert all(action.shape == (BODY.action_dim,) and np.isfinite(action).all() for action in robot.actions)
     assert capsys.readouterr().out.startswith("3 decisions of ")  # 12 steps in chunks of 5
