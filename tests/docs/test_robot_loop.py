@@ -1,4 +1,4 @@
-"""The loops of the README, of run-on-a-robot.md and of examples/robot.py act, with a checkpoint and an exported file."""
+"""The loops of README, run-on-a-robot.md and examples/robot.py act, with a checkpoint and with an exported file."""
 
 from __future__ import annotations
 
