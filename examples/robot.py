@@ -37,14 +37,15 @@ class Robot:
 
 
 def run_episode(policy: RobotPolicy, robot: Robot, task: str, steps: int) -> None:
-    """Act for so many control steps, at the rate of the demonstrations."""
+    """Act for so many control steps, at the rate of the demonstrations; late steps are not hurried to catch up."""
     policy.reset()
     period_s = 1 / policy.embodiment.rate_hz
     due_s = time.perf_counter()
     for _ in range(steps):
         robot.move(policy.step({**robot.observe(), "task": task}))
-        due_s += period_s
-        time.sleep(max(0.0, due_s - time.perf_counter()))
+        now_s = time.perf_counter()
+        due_s = max(due_s + period_s, now_s)
+        time.sleep(due_s - now_s)
     print(policy.timing)
 
 

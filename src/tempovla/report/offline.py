@@ -88,7 +88,7 @@ def offline_section(offline: Offline | None, run_dir: Path) -> Markup:
     heading = element("h2", "Error of the actions")
     if offline is None:
         words = (
-            f"No offline errors: {FILE} is not in the folder. `tempovla eval offline --checkpoint CHECKPOINT --json > "
+            f"No offline errors: {FILE} is not in the folder. `tempovla eval offline --checkpoint CHECKPOINT --json "
             f"{run_dir / FILE}` writes it."
         )
         return element("section", heading, element("p", words, class_="missing"))
