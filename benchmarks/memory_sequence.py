@@ -24,10 +24,14 @@ from torch import Tensor, nn
 
 from tempovla.model.temporal.explicit_memory import ExplicitMemory
 from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
+from tempovla.model.temporal.memory_buffer import MemoryBuffer, MemoryConfig
 from tempovla.model.temporal.working_memory import WorkingMemory
 
 Build = Callable[[], ExplicitMemory[Any, Any]]
 CASES: list[tuple[str, Build, int, int, bool]] = [  # memory, batch, steps, whether the state is full
+    ("buffer, 1000 slots", lambda: MemoryBuffer(MemoryConfig(256, value_dim=256)), 16, 37, False),
+    ("buffer, 1000 slots", lambda: MemoryBuffer(MemoryConfig(256, value_dim=256)), 16, 148, False),
+    ("working, 32 slots", lambda: WorkingMemory(256, 32), 16, 37, False),
     ("working, 40 slots", lambda: WorkingMemory(216, 40), 32, 37, False),
     ("working, 40 slots", lambda: WorkingMemory(216, 40), 32, 37, True),
     ("hierarchical, 8 + 32", lambda: HierarchicalMemory(192, 8, 32), 32, 37, False),

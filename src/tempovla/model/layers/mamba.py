@@ -25,6 +25,7 @@ from tempovla.model.layers.mixer_state import (
     unpack_valid,
 )
 from tempovla.model.layers.recompute import Recompute
+from tempovla.model.layers.row_state import RowState
 from tempovla.model.layers.selective_scan import selective_scan
 
 if TYPE_CHECKING:
@@ -158,14 +159,10 @@ class MambaBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class MambaState:
+class MambaState(RowState):
     """All that a stack remembers: the state of each block."""
 
     blocks: tuple[MixerState, ...]
-
-    def reset(self, rows: Tensor) -> MambaState:
-        """The same state with the rows where `rows` (batch,) bool is True as new."""
-        return MambaState(tuple(block.reset(rows) for block in self.blocks))
 
 
 class Mamba(Recompute):

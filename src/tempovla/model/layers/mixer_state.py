@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tempovla.model.layers.row_state import RowState
+
 
 @dataclass(frozen=True)
-class MixerState:
+class MixerState(RowState):
     """All that one mixer remembers, in float32 (float64 for a float64 model), whatever autocast says.
 
     Attributes:
@@ -21,14 +23,6 @@ class MixerState:
 
     conv: Tensor
     ssm: Tensor
-
-    def reset(self, rows: Tensor) -> MixerState:
-        """The same state with the rows where `rows` (batch,) bool is True as new."""
-        return MixerState(*(_zero_rows(x, rows) for x in (self.conv, self.ssm)))
-
-
-def _zero_rows(x: Tensor, rows: Tensor) -> Tensor:
-    return x.masked_fill(rows.view(-1, *[1] * (x.ndim - 1)), 0.0)
 
 
 def pack_valid(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tempovla.model.temporal.explicit_memory import zero_rows
+from tempovla.model.layers.row_state import RowState
 
 MAX_WEIGHT = 1000
 
 
 @dataclass(frozen=True)
-class LongTerm:
+class LongTerm(RowState):
     """Entries of a long-term memory of L slots.
 
     Attributes:
@@ -36,10 +36,6 @@ class LongTerm:
 
     entries: Tensor
     weight: Tensor
-
-    def reset(self, rows: Tensor) -> LongTerm:
-        """The memory with the rows where `rows` (B,) bool is True as new."""
-        return LongTerm(zero_rows(self.entries, rows), zero_rows(self.weight, rows))
 
     @property
     def filled(self) -> Tensor:

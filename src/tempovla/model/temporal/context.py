@@ -9,26 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.context_parts import Frames, HistoryPart, MemoryPart, TemporalPart
 from tempovla.model.temporal.history_encoder import HistoryEncoder
-from tempovla.model.temporal.temporal_core import map_tensors
 from tempovla.model.temporal.temporal_encoder import TemporalEncoder
 
 
 @dataclass(frozen=True)
-class ContextState:
-    """All that the parts remember, in their order. States are values: a step makes a new one, the old one stays."""
+class ContextState(RowState):
+    """All that the parts remember, in their order."""
 
     parts: tuple[Any, ...]
-
-    def reset(self, rows: Tensor) -> ContextState:
-        """The same state with the rows where `rows` (B,) bool is True as new."""
-        return ContextState(tuple(part.reset(rows) for part in self.parts))
-
-    def detach(self) -> ContextState:
-        """The same state without its past for gradients."""
-        return map_tensors(self, torch.Tensor.detach)
 
 
 class ContextModule(nn.Module):

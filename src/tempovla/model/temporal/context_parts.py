@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.explicit_memory import ExplicitMemory
 from tempovla.model.temporal.history_encoder import HistoryEncoder
 from tempovla.model.temporal.history_state import HistoryState
@@ -64,7 +65,7 @@ class TemporalPart(nn.Module):
 
 
 @dataclass(frozen=True)
-class PendingHistory:
+class PendingHistory(RowState):
     """A history, and the newest frame, whose action is not known yet.
 
     Attributes:
@@ -76,12 +77,6 @@ class PendingHistory:
     history: HistoryState
     features: Tensor
     waiting: Tensor
-
-    def reset(self, rows: Tensor) -> PendingHistory:
-        """The same with the rows where `rows` (B,) bool is True as new."""
-        return PendingHistory(
-            self.history.reset(rows), self.features.masked_fill(rows[:, None], 0.0), self.waiting & ~rows
-        )
 
 
 class HistoryPart(nn.Module):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.sliding_attention import newest_entries
 from tempovla.model.temporal.temporal_core import TemporalCore, TemporalState
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FrameState:
+class FrameState(RowState):
     """The newest valid steps of every row, as far back as the oldest sample, oldest first.
 
     Attributes:

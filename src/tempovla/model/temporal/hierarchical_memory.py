@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, overload
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.consolidation import LongTerm, consolidate
 from tempovla.model.temporal.consolidation_sequence import consolidate_sequence
 from tempovla.model.temporal.explicit_memory import ExplicitMemory
 from tempovla.model.temporal.memory_part import MemoryPartConfig
+from tempovla.model.temporal.object_style import TwoLevelMemoryObject
 from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
 from tempovla.model.temporal.slot_attention import SlotAttention
 
@@ -52,7 +54,7 @@ class HierarchicalMemoryConfig(MemoryPartConfig):
 
 
 @dataclass(frozen=True)
-class HierarchicalState:
+class HierarchicalState(RowState):
     """All that a hierarchical memory remembers.
 
     Attributes:
@@ -86,7 +88,7 @@ class HierarchicalState:
         return self.of(self.short.reset(rows), self.long.reset(rows) if reset_long_term else self.long)
 
 
-class HierarchicalMemory(ExplicitMemory[HierarchicalState, Reads]):
+class HierarchicalMemory(TwoLevelMemoryObject[HierarchicalState, Reads], ExplicitMemory[HierarchicalState, Reads]):
     """A short-term memory of the last states, and a long-term one of what leaves it (`consolidation` has the rule).
 
     Args:
@@ -126,23 +128,6 @@ class HierarchicalMemory(ExplicitMemory[HierarchicalState, Reads]):
             ring, LongTerm(weights.new_zeros(batch, long, self.hidden_dim), weights.new_zeros(batch, long))
         )
 
-    @overload
-    def update(self, new_state: Tensor, /) -> None: ...
-    @overload
-    def update(
-        self, state: HierarchicalState, new_state: Tensor, /, valid: Tensor | None = None
-    ) -> HierarchicalState: ...
-    def update(self, *args, **kwargs):
-        """Another name of `write`."""
-        return self.write(*args, **kwargs)
-
-    def reset(self, reset_long_term: bool = False, *, rows: Tensor | None = None) -> None:
-        """Forget the held short-term memory, and the long-term one if asked; with `rows` (B,) bool, only of these."""
-        if self.held is not None:
-            if rows is None:
-                rows = torch.ones_like(self.held.count, dtype=torch.bool)
-            self.held = self.held.reset(rows, reset_long_term)
-
     def _write(self, state: HierarchicalState, content: Tensor, valid: Tensor) -> HierarchicalState:
         leaving, full = state.short.target()
         long = consolidate(state.long, leaving, valid & full, self.novelty_threshold)
@@ -173,9 +158,6 @@ class HierarchicalMemory(ExplicitMemory[HierarchicalState, Reads]):
 
     def _output(self, read: Reads) -> Tensor:
         return read["fused"]
-
-    def _map(self, read: Reads, shape: tuple[int, ...]) -> Reads:
-        return {name: value.reshape(shape) for name, value in read.items()}
 
 
 def check_novelty(threshold: float) -> None:

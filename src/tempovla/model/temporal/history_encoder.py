@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.temporal.history_attention import AgedAttention, StepMask
-from tempovla.model.temporal.history_state import HistoryRecorder, HistoryState
+from tempovla.model.temporal.history_state import HistoryState
 from tempovla.model.temporal.history_streams import (
     ActionHistoryEncoder,
     HistoryEncoderConfig,
@@ -19,6 +19,7 @@ from tempovla.model.temporal.history_streams import (
     clean,
     newest,
 )
+from tempovla.model.temporal.object_style import HistoryObject, HistoryPolicyObject, HistoryRecorder
 
 __all__ = [
     "ActionHistoryEncoder",
@@ -32,7 +33,7 @@ LENGTH_GROUPS = 8
 """Into how many batches the windows of a sequence are sorted by length."""
 
 
-class HistoryEncoder(nn.Module):
+class HistoryEncoder(HistoryObject):
     """Encodes the last states and actions: a transformer over each, cross-attention of one to the other, and an MLP.
 
     A step is a state and the action taken there. Everything is causal, and counts time backwards over the valid steps:
@@ -187,42 +188,8 @@ class HistoryEncoder(nn.Module):
             parts.append(self.context(*(x[rows, first:] for x in (states, actions, valid))))
         return torch.cat(parts)[order.argsort()]
 
-    def add_transition(self, state: Any, action: Any) -> None:
-        """Remember a step of one environment, (obs_dim,) and (action_dim,), or of a batch, each (B, ...).
 
-        Raises:
-            ValueError: if the sizes do not fit, or the number of rows changes without a reset.
-        """
-        self.recorder.add(state, action)
-
-    def get_history(
-        self, device: torch.device | str | None = None, *, with_valid: bool = False
-    ) -> tuple[Tensor, ...] | tuple[None, ...]:
-        """What is remembered, as `forward` takes it: states (B, T, obs_dim) and actions (B, T, action_dim).
-
-        One environment is B = 1. T is the steps of the longest row. Nones, if nothing is remembered.
-
-        Args:
-            device: where to.
-            with_valid: also give valid (B, T), for rows of different lengths: after single ones were reset.
-
-        Raises:
-            ValueError: if the rows are of different lengths, and it is not asked for their validity.
-        """
-        found = self.recorder.tensors(device)
-        if found is None:
-            return (None, None, None) if with_valid else (None, None)
-        if not with_valid and not bool(found[2].all()):
-            lengths = found[2].sum(dim=1).tolist()
-            raise ValueError(f"rows remember {lengths} steps; ask get_history(with_valid=True) for which there are")
-        return found if with_valid else found[:2]
-
-    def reset(self, rows: Tensor | None = None) -> None:
-        """Forget what `add_transition` remembered, or only the rows where `rows` (B,) bool is True."""
-        self.recorder.reset(rows)
-
-
-class HistoryAwarePolicy(nn.Module):
+class HistoryAwarePolicy(HistoryPolicyObject):
     """Adds an encoding of the last steps to the features that a policy maps to actions.
 
     Args:
@@ -233,6 +200,8 @@ class HistoryAwarePolicy(nn.Module):
         history_length: steps that it remembers.
         options: further fields of `HistoryEncoderConfig`, e.g. `num_layers`.
     """
+
+    history_encoder: HistoryEncoder
 
     def __init__(
         self,
@@ -324,11 +293,3 @@ class HistoryAwarePolicy(nn.Module):
         else:
             action = self.base_policy(features)
         return action[0] if single else action
-
-    def update_history(self, state: Any, action: Any) -> None:
-        """Remember the action (action_dim,) taken in a state (obs_dim,), or those of a batch, each (B, ...)."""
-        self.history_encoder.add_transition(state, action)
-
-    def reset_history(self, rows: Tensor | None = None) -> None:
-        """Forget everything, or only the rows where `rows` (B,) bool is True: their episodes start anew."""
-        self.history_encoder.reset(rows)

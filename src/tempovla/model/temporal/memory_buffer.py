@@ -6,15 +6,16 @@ A free slot is found by usage as in the Differentiable Neural Computer (Graves e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.layers.dtype import sums_dtype
+from tempovla.model.layers.row_state import RowState, choose_rows, map_tensors, zero_rows
 from tempovla.model.temporal.episodic_memory import EpisodicMemory
-from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows, zero_rows
+from tempovla.model.temporal.explicit_memory import ExplicitMemory
 from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
 from tempovla.model.temporal.memory_part import MemoryPartConfig
 from tempovla.model.temporal.ring import check_slots
@@ -23,6 +24,9 @@ from tempovla.model.temporal.temporal_config import width_for
 from tempovla.model.temporal.working_memory import WorkingMemory
 
 __all__ = ["BufferState", "EpisodicMemory", "HierarchicalMemory", "MemoryBuffer", "MemoryConfig", "WorkingMemory"]
+
+SLOTS_AT_ONCE = 16
+"""Slots by which a sequence grows the part of the memory that it works on."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class BufferMemoryConfig(MemoryPartConfig):
 
 
 @dataclass(frozen=True)
-class BufferState:
+class BufferState(RowState):
     """All that a memory buffer remembers.
 
     Attributes:
@@ -106,9 +110,36 @@ class BufferState:
     strength: Tensor
     usage: Tensor
 
-    def reset(self, rows: Tensor) -> BufferState:
-        """The state with the rows where `rows` (B,) bool is True as new."""
-        return BufferState(*(zero_rows(x, rows) for x in (self.keys, self.values, self.strength, self.usage)))
+    @property
+    def size(self) -> int:
+        """Number of slots N."""
+        return self.strength.shape[1]
+
+    def first_unused(self) -> int:
+        """The place from which on every slot is as new in all rows; waits for the device."""
+        touched = ((self.strength > 0) | (self.usage > 0)).any(dim=0)
+        return int((touched * torch.arange(1, self.size + 1, device=touched.device)).max())
+
+    def resized(self, slots: int) -> BufferState:
+        """The first slots, or all and empty ones behind them."""
+        if slots <= self.size:
+            return map_tensors(lambda x: x[:, :slots], self)
+        missing = slots - self.size
+        return map_tensors(lambda x: torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], dim=1), self)
+
+
+class _Writes(NamedTuple):
+    """What a step writes, or a sequence of steps: gates (write, allocate, free), sharpness of the key, and the rest."""
+
+    gates: Tensor
+    sharpness: Tensor
+    key: Tensor
+    value: Tensor
+    erase: Tensor
+
+    def steps(self) -> list[_Writes]:
+        """Those of each step of a sequence."""
+        return [_Writes(*step) for step in zip(*(x.unbind(1) for x in self), strict=True)]
 
 
 class MemoryBuffer(ExplicitMemory[BufferState, Tensor]):
@@ -161,36 +192,84 @@ class MemoryBuffer(ExplicitMemory[BufferState, Tensor]):
         )
 
     def _write(self, state: BufferState, content: Tensor, valid: Tensor) -> BufferState:
+        writes = self._writes(content)
+        return self._put(state, writes, self._address(state, writes.key[:, None], writes.sharpness), valid)
+
+    def _writes(self, content: Tensor) -> _Writes:
+        """What is to be written of contents (..., H)."""
         x = self.norm(content)
         gates = self.gates(x)
-        write, allocate, free = gates[:, :3].sigmoid().split(1, dim=1)
+        return _Writes(
+            gates[..., :3].sigmoid(),
+            1 + F.softplus(gates[..., 3:]),
+            self.write_key(x),
+            self.write_value(x),
+            self.erase(x).sigmoid(),
+        )
+
+    def _put(self, state: BufferState, writes: _Writes, address: tuple[Tensor, Tensor], valid: Tensor) -> BufferState:
+        """The state after a step's writes, whose keys are found at `address` (B, 1, N) and (B, 1)."""
+        write, allocate, free = writes.gates.split(1, dim=1)
         write = zero_rows(write, ~valid)  # nothing is written, to the bit
-        key, value, erase = self.write_key(x), self.write_value(x), self.erase(x).sigmoid()
-        alike, unknown = self._address(state, key[:, None], 1 + F.softplus(gates[:, 3:]))
+        alike, unknown = address
         usage = free_least_used(state.usage * (1 - 1 / self.config.memory_size), free)
         usage = choose_rows(valid, usage, state.usage)
         allocated = write * (allocate + (1 - allocate) * unknown) * allocation(usage)
         found = write * (1 - allocate) * alike[:, 0]
         weight = allocated + found
-        kept = torch.baddbmm(1 - allocated[..., None], found[..., None], erase[:, None], alpha=-1)
+        kept = torch.baddbmm(1 - allocated[..., None], found[..., None], writes.erase[:, None], alpha=-1)
         return BufferState(
-            torch.baddbmm(state.keys * (1 - weight[..., None]), weight[..., None], key[:, None]),
-            torch.baddbmm(state.values * kept, weight[..., None], value[:, None]),
+            torch.baddbmm(state.keys * (1 - weight[..., None]), weight[..., None], writes.key[:, None]),
+            torch.baddbmm(state.values * kept, weight[..., None], writes.value[:, None]),
             state.strength + weight - state.strength * weight,
             usage + weight - usage * weight,
         )
 
+    def _sequence(self, state: BufferState, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, BufferState]:
+        """All projections and the joining of all reads at once; only slots are written and found step by step.
+
+        Slots are taken from the first on: those behind are as new until then, and are left out. A write takes the first
+        free slot, and its gradient reaches the next one.
+        """
+        steps, size, used = x.shape[1], state.size, state.first_unused()
+        asked = self.norm(x)
+        writes, (read_keys, read_sharpness) = self._writes(x), self._reads(asked)
+        # A step reads from the slots in which the next one looks for its key: both are looked up at once.
+        next_key, next_sharpness = (F.pad(part[:, 1:], (0, 0, 0, 1)) for part in (writes.key, writes.sharpness))
+        keys = torch.cat([read_keys, next_key[:, :, None]], dim=2).unbind(1)
+        sharpness = torch.cat([read_sharpness, next_sharpness], dim=2).unbind(1)
+        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        if lengths is not None:
+            valid = torch.arange(steps, device=x.device) < lengths[:, None]
+        found = []
+        for step, write in enumerate(writes.steps()):
+            if step % SLOTS_AT_ONCE == 0:
+                state = state.resized(min(size, used + step + SLOTS_AT_ONCE + 1))
+                address = self._address(state, write.key[:, None], write.sharpness)
+            state = self._put(state, write, address, valid[:, step])
+            weight, unknown = self._address(state, keys[step], sharpness[step])
+            address = weight[:, -1:], unknown[:, -1:]
+            found.append(weight[:, :-1] @ state.values + unknown[:, :-1, None] * self.null_value)
+        return self._join(asked, torch.stack(found, dim=1)), state.resized(size)
+
     def _read(self, state: BufferState, query: Tensor) -> Tensor:
-        heads = self.config.num_read_heads
         x = self.norm(query)
-        keys = self.read_keys(x).unflatten(2, (heads, -1)).flatten(1, 2)
-        sharpness = 1 + F.softplus(self.read_sharpness(x)).flatten(1, 2)
-        weight, unknown = self._address(state, keys, sharpness)
-        null = self.null_value.repeat(query.shape[1], 1)
-        found = (weight @ state.values + unknown[..., None] * null).unflatten(1, (-1, heads)).flatten(0, 1)
-        seen = torch.ones(found.shape[:2], dtype=torch.bool, device=found.device)
-        joined = self.join(self.read_query(x).flatten(0, 1)[:, None], found, seen)
-        return self.out(joined[:, 0]).unflatten(0, (len(query), -1))
+        keys, sharpness = self._reads(x)
+        weight, unknown = self._address(state, keys.flatten(1, 2), sharpness.flatten(1, 2))
+        found = weight @ state.values + unknown[..., None] * self.null_value.repeat(query.shape[1], 1)
+        return self._join(x, found.unflatten(1, sharpness.shape[1:]))
+
+    def _reads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys (B, T, R, K) and sharpness (B, T, R) of the read heads, of normalised queries (B, T, H)."""
+        keys = self.read_keys(x).unflatten(2, (self.config.num_read_heads, -1))
+        return keys, 1 + F.softplus(self.read_sharpness(x))
+
+    def _join(self, x: Tensor, found: Tensor) -> Tensor:
+        """The output (B, T, H) for normalised queries (B, T, H), of what the heads found (B, T, R, V)."""
+        values = found.flatten(0, 1)
+        seen = torch.ones(values.shape[:2], dtype=torch.bool, device=found.device)
+        joined = self.join(self.read_query(x).flatten(0, 1)[:, None], values, seen)
+        return self.out(joined[:, 0]).unflatten(0, x.shape[:2])
 
     def _address(self, state: BufferState, keys: Tensor, sharpness: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (B, M, N) of slots and (B, M) of the null, for keys (B, M, K) and sharpness (B, M)."""
@@ -204,12 +283,6 @@ class MemoryBuffer(ExplicitMemory[BufferState, Tensor]):
         weight = strength * (scores - top).clamp(max=0.0).exp()
         weight = weight / weight.sum(dim=-1, keepdim=True)
         return weight[..., :-1], weight[..., -1]
-
-    def _output(self, read: Tensor) -> Tensor:
-        return read
-
-    def _map(self, read: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return read.reshape(shape)
 
 
 def allocation(usage: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.model.temporal.explicit_memory import choose_rows, take_vectors, zero_rows
+from tempovla.model.layers.row_state import RowState, choose_rows
+from tempovla.model.temporal.explicit_memory import take_vectors
 from tempovla.model.temporal.slot_attention import SlotAttention
 
 MIN_BLOCK = 32
@@ -16,7 +17,7 @@ MIN_BLOCK = 32
 
 
 @dataclass(frozen=True)
-class Ring:
+class Ring(RowState):
     """The last vectors that were pushed, in a ring of S slots.
 
     Attributes:
@@ -28,10 +29,6 @@ class Ring:
     slots: Tensor
     next_slot: Tensor
     count: Tensor
-
-    def reset(self, rows: Tensor) -> Ring:
-        """The ring with the rows where `rows` (B,) bool is True as new."""
-        return Ring(*(zero_rows(x, rows) for x in (self.slots, self.next_slot, self.count)))
 
     @property
     def filled(self) -> Tensor:

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.mixer_state import pack_valid, unpack_valid
+from tempovla.model.layers.row_state import RowState
 
 if TYPE_CHECKING:
     from tempovla.model.temporal.temporal_config import TemporalEncoderConfig
 
-T = TypeVar("T")
-
-
-def map_tensors(value: T, change: Callable[[Tensor], Tensor]) -> T:
-    """A value of nested dataclasses and tuples with every tensor changed."""
-    if isinstance(value, Tensor):
-        return change(value)  # type: ignore[return-value]
-    if isinstance(value, tuple):
-        return tuple(map_tensors(item, change) for item in value)  # type: ignore[return-value]
-    names = [field.name for field in dataclasses.fields(value)]  # type: ignore[arg-type]
-    return type(value)(**{name: map_tensors(getattr(value, name), change) for name in names})
-
-
-def zero_rows(value: Tensor, rows: Tensor) -> Tensor:
-    """A tensor (B, ...) with zeros in the rows where `rows` (B,) bool is True."""
-    return value.masked_fill(rows.view(-1, *[1] * (value.dim() - 1)), 0)
-
 
 @dataclass(frozen=True)
-class TemporalState:
-    """All that an encoder remembers, for every row. States are values: a step makes a new one, the old one stays.
-
-    All entries are zero at the start, rows come first.
+class TemporalState(RowState):
+    """All that an encoder remembers, for every row.
 
     Attributes:
         core: the core's own part.
@@ -50,18 +30,6 @@ class TemporalState:
     hidden: Tensor
     pooled: Tensor
     seen: Tensor
-
-    def reset(self, rows: Tensor) -> TemporalState:
-        """The same state with the rows where `rows` (B,) bool is True as new."""
-        return map_tensors(self, lambda tensor: zero_rows(tensor, rows))
-
-    def detach(self) -> TemporalState:
-        """The same state without its past for gradients (truncated backpropagation through time)."""
-        return map_tensors(self, torch.Tensor.detach)
-
-    def to(self, device: torch.device | str) -> TemporalState:
-        """The same state on another device."""
-        return map_tensors(self, lambda tensor: tensor.to(device))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.mixer_state import mask_after
+from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.running_pool import RunningPool
 from tempovla.model.temporal.temporal_core import TemporalCore, TemporalState
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RecurrentState:
+class RecurrentState(RowState):
     """What a recurrent core remembers.
 
     Attributes:

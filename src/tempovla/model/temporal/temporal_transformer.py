@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.grouped_attention import Rotary
 from tempovla.model.layers.recompute import Recompute
+from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.sliding_attention import SlidingAttention, newest_entries, rotary_table, visible_keys
 from tempovla.model.temporal.temporal_core import TemporalCore, TemporalState
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WindowState:
+class WindowState(RowState):
     """The newest W - 1 valid steps of every row, oldest first; zeros where there are none. W is the window.
 
     Attributes:

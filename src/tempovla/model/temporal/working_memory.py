@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, overload
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.temporal.explicit_memory import ExplicitMemory, choose_rows
+from tempovla.model.layers.row_state import choose_rows
+from tempovla.model.temporal.explicit_memory import ExplicitMemory
 from tempovla.model.temporal.memory_part import MemoryPartConfig
+from tempovla.model.temporal.object_style import GatedMemoryObject
 from tempovla.model.temporal.ring import Ring, RingAttention, check_slots, empty_ring
 
 
@@ -31,7 +33,7 @@ class WorkingMemoryConfig(MemoryPartConfig):
         return WorkingMemory(self.width(feature_dim), self.memory_slots, self.num_heads)
 
 
-class WorkingMemory(ExplicitMemory[Ring, Tensor]):
+class WorkingMemory(GatedMemoryObject[Ring], ExplicitMemory[Ring, Tensor]):
     """Fixed slots for the current task's context.
 
     Slots are filled one after the other, then again from the oldest. An empty slot takes the new state whole; a filled
@@ -60,25 +62,15 @@ class WorkingMemory(ExplicitMemory[Ring, Tensor]):
         """The state of `batch` rows that have seen nothing."""
         return empty_ring(self.write_gate.weight, batch, self.memory_slots, self.hidden_dim)
 
-    @overload
-    def update(self, new_state: Tensor, /) -> None: ...
-    @overload
-    def update(self, state: Ring, new_state: Tensor, /, valid: Tensor | None = None) -> Ring: ...
-    def update(self, *args, **kwargs):
-        """Another name of `write`."""
-        return self.write(*args, **kwargs)
+    def gated_update(self, state: Ring, current: Tensor) -> Tensor:
+        """Mix the current state (B, hidden_dim) with what the memory recalls of it: g * current + (1 - g) * read.
 
-    @overload
-    def get_gated_update(self, current_state: Tensor, /) -> Tensor: ...
-    @overload
-    def get_gated_update(self, state: Ring, current_state: Tensor, /) -> Tensor: ...
-    def get_gated_update(self, *args):
-        """Mix the current state with what it recalls: g * current + (1 - g) * read, with a learned gate g.
-
-        Takes what `read` takes, changes nothing, and returns a tensor like the query.
+        The gate g is learned. Takes what `read_from` takes, changes nothing, and returns a tensor like the query.
         """
-        current = args[-1]
-        recalled = self.read(*args)
+        return self.mixed(current, self.read_from(state, current))
+
+    def mixed(self, current: Tensor, recalled: Tensor) -> Tensor:
+        """G * current + (1 - g) * recalled, with the learned gate g."""
         gate = torch.sigmoid(self.output_gate(torch.cat([current.to(recalled.dtype), recalled], dim=-1)))
         return gate * current + (1 - gate) * recalled
 
@@ -106,9 +98,3 @@ class WorkingMemory(ExplicitMemory[Ring, Tensor]):
 
     def _read(self, state: Ring, query: Tensor) -> Tensor:
         return self.attention(query, state)
-
-    def _output(self, read: Tensor) -> Tensor:
-        return read
-
-    def _map(self, read: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return read.reshape(shape)

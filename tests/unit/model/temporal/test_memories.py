@@ -51,7 +51,7 @@ def test_invalid_steps_are_as_if_they_were_not_there(memory):
 
 def test_a_row_that_is_not_valid_keeps_its_state_to_the_bit(memory):
     _, state = memory(sequence())
-    after = memory.write(state, sequence()[:, 0], torch.tensor([True, False, True, False]))
+    after = memory.write_to(state, sequence()[:, 0], torch.tensor([True, False, True, False]))
     for name, value in vars(after).items():
         assert torch.equal(value[1::2], vars(state)[name][1::2])
     assert not same(vars(after), vars(state))
@@ -70,7 +70,7 @@ def test_rows_that_reset_at_different_times_are_as_if_alone(memory):
 
 def test_an_empty_memory_reads_as_what_was_learned_for_it(memory):
     state = memory.initial_state(4)
-    read = output(memory.read(state, sequence()[:, 0]))
+    read = output(memory.read_from(state, sequence()[:, 0]))
     assert read.isfinite().all()
     read.square().sum().backward()
     nulls = [weight.grad for name, weight in memory.named_parameters() if name.endswith(("null", "null_value"))]
@@ -81,7 +81,7 @@ def test_an_empty_memory_reads_as_what_was_learned_for_it(memory):
 @pytest.mark.parametrize("kind", ["working", "hierarchical"])
 def test_an_empty_memory_gives_every_query_the_same(kind):
     memory = seeded(BUILDS[kind])
-    read = memory.read(memory.initial_state(4), sequence()[:, 0])
+    read = memory.read_from(memory.initial_state(4), sequence()[:, 0])
     for part in read.values() if isinstance(read, dict) else [read]:
         if not isinstance(read, dict) or part is not read["fused"]:
             assert same(part[:1].expand(4, -1), part)
@@ -94,8 +94,8 @@ def test_gradients_through_writes_and_a_read_are_the_numerical_ones(memory):
     def run(contents, query):
         state = memory.initial_state(2)
         for content in contents.unbind(1):
-            state = memory.write(state, content)
-        return output(memory.read(state, query))
+            state = memory.write_to(state, content)
+        return output(memory.read_from(state, query))
 
     assert torch.autograd.gradcheck(run, (x[:, :6], x[:, 6]), fast_mode=True)
     first = torch.autograd.grad(run(x[:, :6], x[:, 6]).sum(), x)[0][:, 0]
@@ -115,8 +115,8 @@ def test_one_memory_is_shared_by_a_batch_of_queries(memory):
     memory.write(content)
     read = output(memory.read(query))
     assert read.shape == (4, 8)
-    state = memory.write(memory.initial_state(4), content.expand(4, -1))
-    assert same(output(memory.read(state, query)), read, 1e-5)
+    state = memory.write_to(memory.initial_state(4), content.expand(4, -1))
+    assert same(output(memory.read_from(state, query)), read, 1e-5)
     assert same(output(memory.read(query[0])), read[0], 1e-5)
     assert output(memory.read(query[None])).shape == (1, 4, 8)
 
@@ -125,9 +125,9 @@ def test_a_held_state_is_the_explicit_one(memory):
     x, state = sequence(), memory.initial_state(4)
     for step in range(6):
         memory.write(x[:, step])
-        state = memory.write(state, x[:, step])
+        state = memory.write_to(state, x[:, step])
     assert same(memory.held, state, 0.0)
-    assert same(memory.read(x[:, 6]), memory.read(state, x[:, 6]), 0.0)
+    assert same(memory.read(x[:, 6]), memory.read_from(state, x[:, 6]), 0.0)
     memory.detach()
     assert not any(value.requires_grad for value in vars(memory.held).values())
     rows = torch.tensor([True, False, False, True])
@@ -156,13 +156,13 @@ def test_under_autocast_the_state_keeps_full_precision(memory):
 def test_what_does_not_fit_is_told_in_one_line(memory):
     state = memory.initial_state(4)
     with pytest.raises(ValueError, match=r"content has shape \(4, 7\); give .* hidden_dim=8"):
-        memory.write(state, torch.ones(4, 7))
+        memory.write_to(state, torch.ones(4, 7))
     with pytest.raises(ValueError, match="content has 3 rows, the memory 4"):
-        memory.write(state, torch.ones(3, 8))
+        memory.write_to(state, torch.ones(3, 8))
     with pytest.raises(ValueError, match=r"query has shape \(3, 8\); this memory of 4 rows takes \(4, 8\)"):
-        memory.read(state, torch.ones(3, 8))
+        memory.read_from(state, torch.ones(3, 8))
     with pytest.raises(ValueError, match=r"valid has shape \(4, 1\)"):
-        memory.write(state, torch.ones(4, 8), torch.ones(4, 1, dtype=torch.bool))
+        memory.write_to(state, torch.ones(4, 8), torch.ones(4, 1, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(

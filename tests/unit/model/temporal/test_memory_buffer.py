@@ -68,9 +68,9 @@ class Recall(nn.Module):
         contents = self.embed(torch.cat([keys, F.one_hot(classes, CLASSES)], dim=-1))
         state = self.memory.initial_state(len(keys))
         for content in contents.unbind(1):
-            state = self.memory.write(state, content)
+            state = self.memory.write_to(state, content)
         query = self.embed(F.pad(keys[torch.arange(len(keys)), asked], (0, CLASSES)))
-        return self.classify(self.memory.read(state, query))
+        return self.classify(self.memory.read_from(state, query))
 
 
 def pairs(rows, count, generator):

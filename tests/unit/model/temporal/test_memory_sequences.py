@@ -11,6 +11,7 @@ from tempovla.model.temporal import ring
 from tempovla.model.temporal.consolidation import LongTerm, consolidate
 from tempovla.model.temporal.consolidation_sequence import consolidate_sequence
 from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
+from tempovla.model.temporal.memory_buffer import MemoryBuffer, MemoryConfig
 from tempovla.model.temporal.working_memory import WorkingMemory
 
 DIM = 8
@@ -35,6 +36,8 @@ def random_case(kind, seed, dtype):
     slots, rows = choose.randint(1, 6), choose.randint(1, 4)
     if kind == "working":
         memory = WorkingMemory(DIM, slots, 2)
+    elif kind == "buffer":
+        memory = MemoryBuffer(MemoryConfig(DIM, choose.choice([3, 8, 64]), 4, 8, 2, 2))
     else:
         memory = HierarchicalMemory(DIM, slots, choose.randint(1, 8), 2, choose.choice([0.1, 0.5, 0.9]))
     memory = memory.to(dtype)
@@ -53,12 +56,15 @@ def filled_vectors(state):
     """What a state holds that can carry a gradient, zeros where nothing is."""
     if hasattr(state, "entries"):
         return [state.slots * state.short.filled[..., None], state.entries * state.long.filled[..., None]]
+    if hasattr(state, "strength"):
+        filled = (state.strength > 0)[..., None]
+        return [state.keys * filled, state.values * filled, state.strength, state.usage]
     return [state.slots * state.filled[..., None]]
 
 
 def results(run, memory, x, state, valid):
     """Outputs and the state at the end; gradients of both, by inputs, the carried state and all weights in use."""
-    vectors = {name: value for name, value in vars(state).items() if name in ("slots", "entries")}
+    vectors = {name: value for name, value in vars(state).items() if name in ("slots", "entries", "keys", "values")}
     leaves = {name: value.clone().requires_grad_() for name, value in ({"x": x} | vectors).items()}
     carried = type(state)(**(vars(state) | {name: leaves[name] for name in vectors}))
     output, end = run(memory, leaves["x"], carried, valid)
@@ -73,7 +79,7 @@ def results(run, memory, x, state, valid):
     return {"output": output, **vars(end)}, dict(zip(leaves, gradients, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["working", "hierarchical"])
+@pytest.mark.parametrize("kind", ["buffer", "working", "hierarchical"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["64", "32"])
 def test_a_sequence_at_once_is_equal_to_its_steps(kind, dtype, tolerance, monkeypatch):
     monkeypatch.setattr(ring, "MIN_BLOCK", 3)  # several blocks in a short sequence

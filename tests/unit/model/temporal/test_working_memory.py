@@ -38,7 +38,7 @@ def test_the_gated_update_mixes_the_state_with_what_it_recalls():
     memory.update(torch.randn(3, 4))
     x = torch.randn(3, 4)
     assert torch.allclose(memory.get_gated_update(x), (x + memory.read(x)) / 2)
-    assert torch.equal(memory.get_gated_update(memory.held, x), memory.get_gated_update(x))
+    assert torch.equal(memory.gated_update(memory.held, x), memory.get_gated_update(x))
 
 
 def test_slot_attention_is_multi_head_attention_with_a_null_in_front():
