@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
+from dot_plot import draw_rates
 from tempovla.env.memory_tasks import MEMORY_TASKS
 from tempovla.recipe.demo import EASY_TASKS
 from tempovla.rollout.metrics import SuccessRate
@@ -185,30 +185,9 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
 
 
 def draw(rows: dict[str, dict[str, Any]], path: str) -> None:
-    """Success of every task, a group of bars a context, with chance; and the loss while learning."""
-    from matplotlib import pyplot as plt
-
-    figure, (bars, curves) = plt.subplots(2, 1, figsize=(9.0, 7.0), layout="constrained")
-    width = 0.8 / len(rows)
-    for index, (name, row) in enumerate(rows.items()):
-        places = np.arange(len(MEMORY_TASKS)) + (index - (len(rows) - 1) / 2) * width
-        rates = [row["by_task"][task] for task in MEMORY_TASKS]
-        heights = np.array([100 * rate["success"] for rate in rates])
-        bounds = np.array([[100 * end for end in rate["ci95"]] for rate in rates]).T
-        bars.bar(places, heights, width, label=name)
-        bars.errorbar(
-            places, heights, np.abs(bounds - heights), fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5
-        )
-        steps, losses = zip(*row["curve"], strict=True)
-        curves.plot(steps, losses, label=name, linewidth=1.2)
-    for index, task in enumerate(MEMORY_TASKS.values()):
-        chance = bars.hlines(100 * task.chance, index - 0.42, index + 0.42, "black", "dashed", linewidth=1)
-    chance.set_label("chance of one frame")
-    bars.set_xticks(range(len(MEMORY_TASKS)), list(MEMORY_TASKS))
-    bars.set(ylabel="success [%]", ylim=(0, 105))
-    bars.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.22), frameon=False, fontsize=8)
-    curves.set(xlabel="training step", ylabel="action loss", ylim=(0.1, 0.3))
-    figure.savefig(path, dpi=110)
+    """Success of each context by task, beside the chance of one frame."""
+    chance = {name: task.chance for name, task in MEMORY_TASKS.items()}
+    draw_rates({name: row["by_task"] for name, row in rows.items()}, path, baselines=["no history"], chance=chance)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dot_plot import draw_rates
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
 from tempovla.recipe.demo import EASY_TASKS, HARD_TASK
@@ -155,21 +156,9 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
 
 
 def draw(rows: dict[str, dict[str, Any]], path: str) -> None:
-    """Success of every task, a group of bars a head."""
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(9.0, 3.6), layout="constrained")
-    width = 0.8 / len(rows)
-    for index, (name, row) in enumerate(rows.items()):
-        groups = {**row["by_task"], "the first four": row["easy"]["success"]}
-        places = np.arange(len(groups)) + (index - (len(rows) - 1) / 2) * width
-        axis.bar(places, [100 * rate for rate in groups.values()], width, label=name)
-        low, high = (100 * np.array(row["easy"]["ci95"]) - 100 * row["easy"]["success"]).tolist()
-        axis.errorbar(places[-1], 100 * row["easy"]["success"], [[-low], [high]], color="black", capsize=2)
-        axis.set_xticks(range(len(groups)), [task.removesuffix("-v3") for task in groups])
-    axis.set(ylabel="success [%]", ylim=(0, 105))
-    axis.legend(ncols=len(rows), loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    """Success of each head on the mean of the easy tasks and on push, beside blind policies."""
+    shown = {name: {"mean of the first four": row["easy"], "push": row["push"]} for name, row in rows.items()}
+    draw_rates(shown, path, baselines=[name for name in rows if name.endswith(", blind")])
 
 
 def main() -> None:
