@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -42,6 +43,14 @@ class ContextBuilder:
     def needs_every_step(self) -> bool:
         """Whether the windows reach into past observations, so that every step must be added by itself."""
         return any(min(offsets) < 0 for key, offsets in self._offsets.items() if key != ACTION_KEY)
+
+    def copy(self) -> ContextBuilder:
+        """Return a builder with the same past, whose rows go on independently of this one's."""
+        other = copy(self)
+        other._history = [{key: seen.copy() for key, seen in row.items()} for row in self._history]
+        other._instructions, other._steps = self._instructions.copy(), self._steps.copy()
+        other._first, other._started = self._first.copy(), self._started.copy()
+        return other
 
     def has_row(self, row: int) -> bool:
         """Whether an episode was ever started in the row."""

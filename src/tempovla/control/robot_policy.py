@@ -154,7 +154,7 @@ class RobotPolicy:
             observation: arrays or tensors by name, and the instruction under `task`: a vector (D,), a picture (H, W, 3)
                 uint8 or (3, H, W) floats from 0 to 1; with one more axis in front for a batch.
             executed: (n, A), or (B, n, A), the actions done since the last call; None: the first `execution_horizon`
-                ones of the last chunk.
+                ones of the last chunk, or its first one where the policy's windows reach into past observations.
 
         Raises:
             ValueError: if the observation cannot be used, the actions come out other than finite, or the policy's
@@ -167,9 +167,9 @@ class RobotPolicy:
         given = self._begin(observation, "act")
         done = self._executed(executed, given)
         self._stopwatch.called(0 if done is None else done.shape[1])
-        self._observe(given, done)
-        everyone = np.ones(len(given.streams), dtype=bool)
-        self._chunk = self._decide(everyone)
+        builder = self._observed(given, done)
+        self._chunk, state = self._decide(builder, np.ones(len(given.streams), dtype=bool))
+        self._go_on(builder, state, "act")
         return given.answer(self._chunk)
 
     def step(self, observation: Mapping[str, Any]) -> Any:
@@ -185,16 +185,15 @@ class RobotPolicy:
         """
         given = self._begin(observation, "step")
         self._stopwatch.called(1)
-        self._observe(given, None if self._last is None else self._last[:, None])
-        due = np.ones(len(given.streams), dtype=bool)
-        if self._player is not None:
-            due = self._player.needs_chunk.numpy()
-        chunk = self._decide(due) if due.any() else None
+        builder = self._observed(given, None if self._last is None else self._last[:, None])
+        due = np.ones(len(given.streams), dtype=bool) if self._player is None else self._player.needs_chunk.numpy()
+        chunk, state = self._decide(builder, due) if due.any() else (None, self._state)
         if self._player is None:
             assert chunk is not None
             rows, size, width = chunk.shape
             self._player = chunk_player(size, width, rows, self.execution_horizon, self.ensemble)
         self._last = self._player.step(None if chunk is None else torch.from_numpy(chunk)).numpy()
+        self._go_on(builder, state, "step")
         return given.answer(self._last)
 
     def _forget(self) -> None:
@@ -227,7 +226,7 @@ class RobotPolicy:
             state = self.actor.with_seeds(self.actor.initial_state(rows), self._row_seeds(rows))
             self._builder = ContextBuilder(self.actor.windows, self.actor.embodiment, rows)
             self._state, self._is_new = state, np.ones(rows, dtype=bool)
-        self._tasks, self._is_batch, self._method = told, given.is_batch, method
+        self._tasks, self._is_batch = told, given.is_batch
         return given
 
     def _told(self, given: Rows, observation: Mapping[str, Any]) -> list[str]:
@@ -280,10 +279,10 @@ class RobotPolicy:
         check_finite("executed", torch.from_numpy(done), torch.ones(done.shape[:2], dtype=torch.bool))
         return done
 
-    def _observe(self, given: Rows, done: Actions | None) -> None:
-        """Add what was done, and what is seen now, to every row; begin the episodes of new rows."""
-        builder, told = self._builder, self._tasks
-        assert builder is not None
+    def _observed(self, given: Rows, done: Actions | None) -> ContextBuilder:
+        """What was done, and what is seen now, added to a copy of every row's past; new rows begin their episodes."""
+        assert self._builder is not None
+        builder, told = self._builder.copy(), self._tasks
         assert told is not None
         for row, seen in enumerate(given.streams):
             if self._is_new[row]:
@@ -292,14 +291,17 @@ class RobotPolicy:
                 assert done is not None
                 builder.instruct(row, told[row])
                 builder.add(row, done[row], seen)
-        self._is_new[:] = False
+        return builder
 
-    def _decide(self, due: NDArray[np.bool_]) -> Actions:
-        """Chunks (B, H, A) of a decision that counts for the rows in which one is due."""
-        assert self._builder is not None
+    def _decide(self, builder: ContextBuilder, due: NDArray[np.bool_]) -> tuple[Actions, Any]:
+        """Chunks (B, H, A), and the state after a decision that counts for the rows in which one is due."""
         with self._stopwatch.decision():
-            chunk, after = self.actor.act(self._builder.context(), self._state)
+            chunk, after = self.actor.act(builder.context(), self._state)
             actions = chunk.value.float().cpu().numpy()
         check_actions(chunk.value, "the policy")
-        self._state = after if due.all() else take_rows(torch.from_numpy(due), after, self._state)
-        return actions
+        return actions, after if due.all() else take_rows(torch.from_numpy(due), after, self._state)
+
+    def _go_on(self, builder: ContextBuilder, state: Any, method: str) -> None:
+        """Keep what a call has led to; a call that failed before leaves the episode as it was."""
+        self._builder, self._state, self._method = builder, state, method
+        self._is_new[:] = False

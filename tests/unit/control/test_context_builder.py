@@ -267,3 +267,17 @@ def test_only_vectors_that_the_policy_reads_must_be_finite():
     seen = observation(3) | {depth: np.full((2, 2, 1), np.nan, np.float32), "observation.unused": np.array([np.nan])}
     builder.reset(0, "", seen)
     assert shown(builder.context(), STATE) == ([3], [True])
+
+
+def test_a_copy_goes_on_by_itself():
+    builder = ContextBuilder(WINDOWS, BODY, num_rows=2)
+    for row in range(2):
+        builder.reset(row, "open it", observation(10 + row))
+    other = builder.copy()
+    other.add(0, action(1)[None], observation(20))
+    other.instruct(1, "close it")
+    assert shown(other.context(), STATE) == ([10, 10, 20], [False, True, True])
+    assert shown(builder.context(), STATE) == ([10, 10, 10], [False, False, True])
+    assert [builder.context().first.tolist(), other.context().first.tolist()] == [[True, True], [False, True]]
+    assert [task.instruction for task in builder.context().task] == ["open it", "open it"]
+    assert [task.instruction for task in other.context().task] == ["open it", "close it"]

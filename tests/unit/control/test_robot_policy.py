@@ -222,6 +222,19 @@ def test_actions_that_are_not_finite_are_refused():
         policy.step({STATE: seen(1)})
 
 
+@pytest.mark.parametrize("broken_at", [1, 3])
+@pytest.mark.parametrize("wanted", [WINDOWS, PAST_STATES])
+def test_a_decision_that_fails_leaves_the_episode_as_it_was(wanted, broken_at):
+    policy, actions = made(Counting(wanted, broken_at=broken_at), execution_horizon=2), []
+    for step in range(7):
+        observation = {STATE: seen(step), "task": "open"}
+        if len(actions) == 2 * (broken_at - 1):
+            with pytest.raises(ValueError, match="answers nan"):
+                policy.step(observation)
+        actions.append(policy.step(observation))
+    np.testing.assert_array_equal(np.stack(actions), by_hand(Counting(wanted), 2, 7))
+
+
 def test_decisions_and_steps_are_timed():
     policy = made(Counting(), execution_horizon=2)
     assert policy.timing.decisions == 0
