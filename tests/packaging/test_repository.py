@@ -22,6 +22,11 @@ def test_the_citation_names_this_version_and_licence():
     assert citation["license"] == PROJECT["license"]
 
 
+def test_the_page_on_installing_explains_every_extra():
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(PROJECT["optional-dependencies"])
+
+
 def test_hooks_run_the_ruff_that_lint_runs():
     pinned = set((ROOT / "constraints.txt").read_text(encoding="utf-8").split())
     wanted = {package for hook in HOOKS for package in hook["additional_dependencies"] if package.startswith("ruff")}

@@ -22,7 +22,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     system = find_system(name.split()[-1])
     kind = ArgumentParser if system.parser is None else loaded(system.parser)
     parser = build_parser(name, summary, USAGE, system.examples, kind)
-    parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of any of the keys below")
+    parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of any of the keys below, or the name of a packaged one")
     add_out(parser, "folder of the run", default=system.out)
     parser.add_argument("--checkpoint", metavar="CKPT", help="checkpoint of this run to go on from")
     for option in system.options:
