@@ -22,7 +22,8 @@ def build(name: str, summary: str) -> ArgumentParser:
     system = find_system(name.split()[-1])
     kind = ArgumentParser if system.parser is None else loaded(system.parser)
     parser = build_parser(name, summary, USAGE, system.examples, kind)
-    parser.add_argument("--config", action="config", metavar="FILE", help="YAML file of any of the keys below, or the name of a packaged one")
+    about_config = "YAML file of any of the keys below, or the name of a packaged one"
+    parser.add_argument("--config", action="config", metavar="FILE", help=about_config)
     add_out(parser, "folder of the run", default=system.out)
     parser.add_argument("--checkpoint", metavar="CKPT", help="checkpoint of this run to go on from")
     for option in system.options:
