@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import numpy as np
 
-from tempovla.model.temporal.memory_buffer import EpisodicMemory
+from tempovla.data.episodic import EpisodicMemory
 
 ACTION_DIM = 7
 LATENTS = 16

@@ -22,10 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.temporal.explicit_memory import ExplicitMemory
-from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
-from tempovla.model.temporal.memory_buffer import MemoryBuffer, MemoryConfig
-from tempovla.model.temporal.working_memory import WorkingMemory
+from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
+from tempovla.model.temporal.memory.explicit import ExplicitMemory
+from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory
+from tempovla.model.temporal.memory.working import WorkingMemory
 
 Build = Callable[[], ExplicitMemory[Any, Any]]
 CASES: list[tuple[str, Build, int, int, bool]] = [  # memory, batch, steps, whether the state is full

@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
-from tempovla.model.temporal.temporal_registry import TEMPORAL_REGISTRY
+from tempovla.model.temporal.core.encoder import TemporalEncoder, TemporalEncoderConfig
+from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
 
 HISTORIES = (16, 64, 256, 1024)
 STEPS = 8  # timed together, for the clock's sake

@@ -22,6 +22,7 @@ from tests.toy import ACTION, EMBODIMENT, STATE, WINDOWS, LinearPolicy, ToyStrea
 from tempovla.control.exported.sidecar import Sidecar, file_sha256, sidecar_path
 from tempovla.control.exported.signature import TensorSpec
 from tempovla.data.convert import convert
+from tempovla.data.episodic import episode_file
 from tempovla.data.kept_statistics import KeptStatistics
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
@@ -31,7 +32,6 @@ from tempovla.data.open import open_source
 from tempovla.data.statistics import of_values
 from tempovla.data.writer import DatasetWriter
 from tempovla.export.exporter import _publish
-from tempovla.model.temporal import episode_file
 from tempovla.model.vla.pretrained_io import read_config, read_weights, save_model
 from tempovla.model.vlm.convert_weights import convert_weights
 from tempovla.recipe.datasets.encoding_cache import EncodingCache, EncodingKey, Encodings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tempovla.model.temporal.history_encoder import HistoryEncoder
-from tempovla.model.temporal.history_state import HistoryState
+from tempovla.model.temporal.history.encoder import HistoryEncoder
+from tempovla.model.temporal.history.state import HistoryState
 
 
 class HistoryMemory:

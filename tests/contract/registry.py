@@ -25,10 +25,16 @@ from tempovla.data.selection import select
 from tempovla.data.stream_keys import StreamKeys, with_keys
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
+from tempovla.model.temporal import (
+    HierarchicalMemory,
+    TemporalEncoder,
+    TemporalEncoderConfig,
+    TemporalState,
+    WorkingMemory,
+)
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.history_encoder import HistoryEncoder
-from tempovla.model.temporal.memory_buffer import HierarchicalMemory, MemoryBuffer, MemoryConfig, WorkingMemory
-from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig, TemporalState
+from tempovla.model.temporal.history.encoder import HistoryEncoder
+from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
 from tempovla.model.vla.context_policy import with_context
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig

@@ -2,7 +2,7 @@
 
 from tests.contract.registry import MEMORIES, POLICIES, TRANSFORMS, EncoderMemory
 
-from tempovla.model.temporal.temporal_encoder import TEMPORAL_REGISTRY
+from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, TransformPipeline
 

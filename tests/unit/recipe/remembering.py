@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.data.memory import MemoryEpisode, MemorySource
+from tempovla.model.temporal.context import Frames
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.context_parts import Frames
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.features import Features
 from tempovla.recipe.diagnosis.frames import Demonstrations

@@ -1,35 +1,31 @@
 """Time inside a policy: encoders of what was seen and done, and memories, with the state passed explicitly.
 
-Each name is loaded when it is asked for.
+Each name is loaded when it is asked for. `EpisodicMemory` is in `tempovla.data.episodic`, but given from here, too.
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tempovla.model.temporal.context import ContextModule, ContextState
     from tempovla.model.temporal.context_config import ContextConfig
-    from tempovla.model.temporal.episodic_memory import EpisodicMemory
-    from tempovla.model.temporal.frame_sampling import TemporalFrames
-    from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory, HierarchicalMemoryConfig
-    from tempovla.model.temporal.history_encoder import (
-        ActionHistoryEncoder,
-        HistoryAwarePolicy,
-        HistoryEncoder,
-        HistoryEncoderConfig,
-        StateHistoryEncoder,
-    )
-    from tempovla.model.temporal.history_state import HistoryState
-    from tempovla.model.temporal.history_streams import HistoryPartConfig
-    from tempovla.model.temporal.memory_buffer import BufferMemoryConfig, MemoryBuffer, MemoryConfig
-    from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
-    from tempovla.model.temporal.temporal_config import TemporalPartConfig
-    from tempovla.model.temporal.temporal_core import TemporalOutput, TemporalState
-    from tempovla.model.temporal.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
-    from tempovla.model.temporal.temporal_recurrent import TemporalGRU, TemporalLSTM, TemporalMamba
-    from tempovla.model.temporal.temporal_registry import TEMPORAL_REGISTRY
-    from tempovla.model.temporal.temporal_transformer import TemporalTransformer
-    from tempovla.model.temporal.working_memory import WorkingMemory, WorkingMemoryConfig
+    from tempovla.model.temporal.core.base import TemporalOutput, TemporalState
+    from tempovla.model.temporal.core.config import TemporalEncoderConfig, TemporalPartConfig
+    from tempovla.model.temporal.core.encoder import TemporalEncoder
+    from tempovla.model.temporal.core.frames import TemporalFrames
+    from tempovla.model.temporal.core.recurrent import TemporalGRU, TemporalLSTM, TemporalMamba
+    from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
+    from tempovla.model.temporal.core.transformer import TemporalTransformer
+    from tempovla.model.temporal.history.config import HistoryEncoderConfig, HistoryPartConfig
+    from tempovla.model.temporal.history.encoder import HistoryAwarePolicy, HistoryEncoder
+    from tempovla.model.temporal.history.state import HistoryState
+    from tempovla.model.temporal.history.streams import ActionHistoryEncoder, StateHistoryEncoder
+    from tempovla.model.temporal.memory.buffer import BufferMemoryConfig, MemoryBuffer, MemoryConfig
+    from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory, HierarchicalMemoryConfig
+    from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
+    from tempovla.model.temporal.memory.working import WorkingMemory, WorkingMemoryConfig
 
 __all__ = [
     "MEMORY_REGISTRY",
@@ -37,7 +33,8 @@ __all__ = [
     "ActionHistoryEncoder",
     "BufferMemoryConfig",
     "ContextConfig",
-    "EpisodicMemory",
+    "ContextModule",
+    "ContextState",
     "HierarchicalMemory",
     "HierarchicalMemoryConfig",
     "HistoryAwarePolicy",
@@ -63,49 +60,30 @@ __all__ = [
 ]
 
 _MODULES = {
+    "context": ("ContextModule", "ContextState"),
     "context_config": ("ContextConfig",),
-    "episodic_memory": ("EpisodicMemory",),
-    "frame_sampling": ("TemporalFrames",),
-    "hierarchical_memory": (
-        "HierarchicalMemory",
-        "HierarchicalMemoryConfig",
-    ),
-    "history_encoder": (
-        "ActionHistoryEncoder",
-        "HistoryAwarePolicy",
-        "HistoryEncoder",
-        "HistoryEncoderConfig",
-        "StateHistoryEncoder",
-    ),
-    "history_state": ("HistoryState",),
-    "history_streams": ("HistoryPartConfig",),
-    "memory_buffer": (
-        "BufferMemoryConfig",
-        "MemoryBuffer",
-        "MemoryConfig",
-    ),
-    "memory_registry": ("MEMORY_REGISTRY",),
-    "temporal_config": ("TemporalPartConfig",),
-    "temporal_core": (
-        "TemporalOutput",
-        "TemporalState",
-    ),
-    "temporal_encoder": (
-        "TemporalEncoder",
-        "TemporalEncoderConfig",
-    ),
-    "temporal_recurrent": (
-        "TemporalGRU",
-        "TemporalLSTM",
-        "TemporalMamba",
-    ),
-    "temporal_registry": ("TEMPORAL_REGISTRY",),
-    "temporal_transformer": ("TemporalTransformer",),
-    "working_memory": (
-        "WorkingMemory",
-        "WorkingMemoryConfig",
-    ),
+    "core.base": ("TemporalOutput", "TemporalState"),
+    "core.config": ("TemporalEncoderConfig", "TemporalPartConfig"),
+    "core.encoder": ("TemporalEncoder",),
+    "core.frames": ("TemporalFrames",),
+    "core.recurrent": ("TemporalGRU", "TemporalLSTM", "TemporalMamba"),
+    "core.registry": ("TEMPORAL_REGISTRY",),
+    "core.transformer": ("TemporalTransformer",),
+    "history.config": ("HistoryEncoderConfig", "HistoryPartConfig"),
+    "history.encoder": ("HistoryAwarePolicy", "HistoryEncoder"),
+    "history.state": ("HistoryState",),
+    "history.streams": ("ActionHistoryEncoder", "StateHistoryEncoder"),
+    "memory.buffer": ("BufferMemoryConfig", "MemoryBuffer", "MemoryConfig"),
+    "memory.hierarchical": ("HierarchicalMemory", "HierarchicalMemoryConfig"),
+    "memory.registry": ("MEMORY_REGISTRY",),
+    "memory.working": ("WorkingMemory", "WorkingMemoryConfig"),
 }
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_names(__name__, _MODULES)
+    _offered = lazy_names(__name__, _MODULES)
+
+    def __getattr__(name: str) -> Any:
+        """A name that the package offers, or one that has moved."""
+        if name == "EpisodicMemory":
+            return import_module("tempovla.data.episodic").EpisodicMemory
+        return _offered(name)

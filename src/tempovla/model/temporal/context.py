@@ -4,16 +4,129 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.context_parts import Frames, HistoryPart, MemoryPart, TemporalPart
-from tempovla.model.temporal.history_encoder import HistoryEncoder
-from tempovla.model.temporal.temporal_encoder import TemporalEncoder
+from tempovla.model.temporal.core.encoder import TemporalEncoder
+from tempovla.model.temporal.history.encoder import HistoryEncoder
+from tempovla.model.temporal.history.state import HistoryState
+from tempovla.model.temporal.memory.explicit import ExplicitMemory
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What happened at the frames of a sequence.
+
+    Attributes:
+        features: (B, T, D); means nothing where `valid` is False.
+        valid: (B, T) bool, whether there was a frame.
+        actions: (B, T, stride * A), what was done between the frame before and this one; 0 where not valid.
+        action_valid: (B, T) bool.
+    """
+
+    features: Tensor
+    valid: Tensor
+    actions: Tensor
+    action_valid: Tensor
+
+    def part(self, start: int, stop: int) -> Frames:
+        """The frames from `start` to `stop`."""
+        return Frames(*(x[:, start:stop] for x in (self.features, self.valid, self.actions, self.action_valid)))
+
+
+class ContextPart(Protocol):
+    """A part: a pure function of an explicit state, whose `reset(rows)` makes rows as new."""
+
+    def initial_state(self, batch: int) -> Any:
+        """The state of `batch` rows that have seen nothing."""
+
+    def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
+        """What the past says at each frame (B, T, D), and the state after the last; invalid frames are skipped."""
+
+
+class TemporalPart(nn.Module):
+    """What a temporal encoder says of the newest frame, and what it has gathered so far: both, added."""
+
+    def __init__(self, encoder: TemporalEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def initial_state(self, batch: int) -> Any:
+        """As the encoder's."""
+        return self.encoder.initial_state(batch)
+
+    def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
+        """As `ContextPart`."""
+        valid = None if bool(frames.valid.all()) else frames.valid
+        output, state = self.encoder.run(frames.features, state, valid)
+        return output.hidden + output.aggregated, state
+
+
+@dataclass(frozen=True)
+class PendingHistory(RowState):
+    """A history, and the newest frame, whose action is not known yet.
+
+    Attributes:
+        history: the steps before.
+        features: (B, D) of the newest frame.
+        waiting: (B,) bool, whether there is one.
+    """
+
+    history: HistoryState
+    features: Tensor
+    waiting: Tensor
+
+
+class HistoryPart(nn.Module):
+    """What a history encoder says of the last frames, and of what was done after each of them."""
+
+    def __init__(self, encoder: HistoryEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def initial_state(self, batch: int) -> PendingHistory:
+        """Nothing seen, nothing done."""
+        history = self.encoder.initial_state(batch)
+        return PendingHistory(history, history.states[:, 0], torch.zeros_like(history.valid[:, 0]))
+
+    def run(self, frames: Frames, state: PendingHistory) -> tuple[Tensor, PendingHistory]:
+        """As `ContextPart`; frames that are not valid come first, as before an episode's start."""
+        features = torch.where(frames.valid[..., None], frames.features, 0.0).to(state.features.dtype)
+        before = torch.cat([state.features[:, None], features[:, :-1]], dim=1)
+        done = frames.action_valid & torch.cat([state.waiting[:, None], frames.valid[:, :-1]], dim=1)
+        encoding, history = self.encoder.sequence(before, frames.actions, state.history, done)
+        return encoding, PendingHistory(history, features[:, -1], frames.valid[:, -1])
+
+
+class MemoryPart(nn.Module):
+    """What a memory gives when it is asked with the present frame, having taken that in.
+
+    Args:
+        memory: of `hidden_dim` features.
+        feature_dim: features D of the policy.
+    """
+
+    def __init__(self, memory: ExplicitMemory[Any, Any], feature_dim: int) -> None:
+        super().__init__()
+        width = memory.hidden_dim
+        self.input_proj = nn.Sequential(nn.Linear(feature_dim, width), nn.LayerNorm(width))
+        self.memory = memory
+        self.output_proj = nn.Linear(width, feature_dim)
+
+    def initial_state(self, batch: int) -> Any:
+        """As the memory's."""
+        return self.memory.initial_state(batch)
+
+    def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
+        """As `ContextPart`."""
+        valid = None if bool(frames.valid.all()) else frames.valid
+        features = frames.features if valid is None else torch.where(valid[..., None], frames.features, 0.0)
+        recalled, state = self.memory(self.input_proj(features), state, valid)
+        return self.output_proj(recalled), state
 
 
 @dataclass(frozen=True)

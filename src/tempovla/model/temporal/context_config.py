@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tempovla.model.temporal.explicit_memory import ExplicitMemory
-from tempovla.model.temporal.hierarchical_memory import HierarchicalMemoryConfig
-from tempovla.model.temporal.history_streams import HistoryEncoderConfig, HistoryPartConfig
-from tempovla.model.temporal.memory_buffer import BufferMemoryConfig
-from tempovla.model.temporal.temporal_config import TemporalEncoderConfig, TemporalPartConfig
-from tempovla.model.temporal.working_memory import WorkingMemoryConfig
+from tempovla.model.temporal.core.config import TemporalEncoderConfig, TemporalPartConfig
+from tempovla.model.temporal.history.config import HistoryEncoderConfig, HistoryPartConfig
+from tempovla.model.temporal.memory.buffer import BufferMemoryConfig
+from tempovla.model.temporal.memory.explicit import ExplicitMemory
+from tempovla.model.temporal.memory.hierarchical import HierarchicalMemoryConfig
+from tempovla.model.temporal.memory.working import WorkingMemoryConfig
 from tempovla.timeline.config import value_from_json
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import RowState
-from tempovla.model.temporal.history_state import HistoryState
+from tempovla.model.temporal.history.state import HistoryState
 
 S = TypeVar("S", bound=RowState)
 R = TypeVar("R")

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.temporal.context import ContextModule, ContextState
+from tempovla.model.temporal.context import ContextModule, ContextState, Frames
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.context_parts import Frames
 from tempovla.model.vla.features import FeaturePolicy
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.wrapped_policy import WrappedPolicy

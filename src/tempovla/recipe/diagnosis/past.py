@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tempovla.model.temporal.context_parts import Frames
+from tempovla.model.temporal.context import Frames
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.features import Features
 from tempovla.recipe.diagnosis.frames import Decisions, EncodedFrames

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.history_streams import HistoryPartConfig
-from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
-from tempovla.model.temporal.temporal_config import TemporalPartConfig
+from tempovla.model.temporal.core.config import TemporalPartConfig
+from tempovla.model.temporal.history.config import HistoryPartConfig
+from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
 from tempovla.recipe.systems.vla_config import VLARecipe
 
 

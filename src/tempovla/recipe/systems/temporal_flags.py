@@ -12,10 +12,10 @@ from typing import Any, get_type_hints
 from jsonargparse import Namespace
 
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.history_streams import HistoryPartConfig
-from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
-from tempovla.model.temporal.temporal_config import TemporalPartConfig
-from tempovla.model.temporal.temporal_registry import TEMPORAL_REGISTRY
+from tempovla.model.temporal.core.config import TemporalPartConfig
+from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
+from tempovla.model.temporal.history.config import HistoryPartConfig
+from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
 from tempovla.recipe.settings.parser import ArgumentParser
 
 PARTS = {"temporal": "--use-temporal-encoder", "history": "--use-history-encoder", "memory": "--use-memory"}

@@ -9,9 +9,8 @@ import torch
 from tests.contract.registry import CONTEXTS, seeded
 from torch import Tensor
 
-from tempovla.model.temporal.context import ContextModule
+from tempovla.model.temporal.context import ContextModule, Frames
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.context_parts import Frames
 
 ROWS, LENGTH, WIDTH, ACTION, STRIDE = 3, 6, 8, 2, 2
 KINDS = sorted(CONTEXTS)

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.hierarchical_memory import HierarchicalMemory
-from tempovla.model.temporal.memory_buffer import MemoryBuffer
-from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
-from tempovla.model.temporal.temporal_config import TemporalEncoderConfig, TemporalPartConfig
-from tempovla.model.temporal.working_memory import WorkingMemory
+from tempovla.model.temporal.core.config import TemporalEncoderConfig, TemporalPartConfig
+from tempovla.model.temporal.memory.buffer import MemoryBuffer
+from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory
+from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
+from tempovla.model.temporal.memory.working import WorkingMemory
 from tempovla.timeline.config import config_from_json, config_to_json
 
 LSTM = {"encoder_type": "lstm"}

@@ -8,7 +8,7 @@ import pytest
 from tests.tiny import vla_recipe
 
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.memory_registry import MEMORY_REGISTRY
+from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
 from tempovla.recipe import TemporalTrainingConfig
 from tempovla.recipe.systems.temporal_config import check_reach
 from tempovla.recipe.systems.vla import build_policy

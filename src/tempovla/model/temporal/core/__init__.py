@@ -1,0 +1,1 @@
+"""Temporal cores, and the encoder that chooses one."""

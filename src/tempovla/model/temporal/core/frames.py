@@ -1,0 +1,65 @@
+"""Frame sampling: a few past steps side by side through an MLP; the baseline that a memory must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.layers.row_state import RowState
+from tempovla.model.temporal.core.base import TemporalCore, TemporalState, newest_entries
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.core.config import TemporalEncoderConfig
+
+
+@dataclass(frozen=True)
+class FrameState(RowState):
+    """The newest valid steps of every row, as far back as the oldest sample, oldest first.
+
+    Attributes:
+        frames: (B, A, hidden_dim), zeros where there are none.
+        count: (B,) int64, how many are filled.
+    """
+
+    frames: Tensor
+    count: Tensor
+
+
+class TemporalFrames(TemporalCore):
+    """The valid steps at `frame_offsets`, a learned vector where the row had not begun, and an MLP over all of them.
+
+    It has no memory beyond its samples, so `aggregated` is the last hidden state.
+    """
+
+    encoder_type = "frames"
+
+    def __init__(self, config: TemporalEncoderConfig) -> None:
+        super().__init__(config)
+        dim = config.hidden_dim
+        self.ages = [-offset for offset in config.frame_offsets]
+        self.missing = nn.Parameter(0.02 * torch.randn(dim))
+        layers: list[nn.Module] = []
+        for index in range(config.num_layers):
+            inputs = len(self.ages) * dim if index == 0 else dim
+            layers += [nn.Linear(inputs, dim), nn.GELU(), nn.Dropout(config.dropout)]
+        self.mlp = nn.Sequential(*layers, nn.LayerNorm(dim))
+
+    def initial_core(self, batch: int) -> FrameState:
+        """No frames."""
+        frames = self.no_hidden.new_zeros(batch, max(self.ages), self.config.hidden_dim)
+        return FrameState(frames, torch.zeros(batch, dtype=torch.int64, device=frames.device))
+
+    def mix(self, x: Tensor, state: TemporalState | None, lengths: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+        """As in `TemporalCore`."""
+        before: FrameState = self.initial_core(len(x)) if state is None else state.core
+        size, length = before.frames.shape[1], x.shape[1]
+        place = torch.arange(-size, length, device=x.device)
+        begun = (place >= -before.count.unsqueeze(1)).unsqueeze(2)
+        frames = torch.where(begun, torch.cat([before.frames.to(x.dtype), x], dim=1), self.missing.to(x.dtype))
+        hidden = self.mlp(torch.cat([frames[:, size - age : size - age + length] for age in self.ages], dim=2))
+        added = torch.full_like(before.count, length) if lengths is None else lengths
+        count = (before.count + added).clamp(max=size)
+        return hidden, hidden, FrameState(newest_entries(before.frames, x, lengths), count)

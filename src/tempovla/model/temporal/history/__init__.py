@@ -1,0 +1,1 @@
+"""Encoders of what was seen and done in the last steps."""

@@ -1,0 +1,1 @@
+"""Memories of vectors: buffer, working, hierarchical."""
