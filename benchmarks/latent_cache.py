@@ -30,6 +30,7 @@ from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.objective import Objective
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.datasets.encodings import encode, encoded_windows
 from tempovla.recipe.systems.statevla import build_transform
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
@@ -154,7 +155,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = record(Path(folder, "dataset"))
         policy = StateVLA(MODEL)
-        transform = build_transform(StateVLARecipe(model=MODEL), MODEL, source)
+        transform = build_transform(StateVLARecipe(model=MODEL), MODEL, DatasetMixture.of_one(source, MODEL))
         encoded: list[EpisodeSource] = []
         cache = str(Path(folder, "encodings"))
         once_s, again_s = (

@@ -94,7 +94,7 @@ def pretrained(folder: Path) -> None:
 STATEVLA: dict[str, Any] = {
     "data": {"validation_batches": 1, "num_workers": 0},
     "transform": {"shift_px": 0},
-    "model": statevla_model(action_seq_len=2, freeze_encoder=True),
+    "model": statevla_model(action_seq_len=2, freeze_encoder=True, lang_emb_dim=16),
     "training": TRAINING | {"phase1": {"temporal_predictor_hidden_dim": 16}, "phase2": {"cache_encodings": True}},
 }
 

@@ -21,8 +21,7 @@ from tempovla.data.loader import LoaderConfig, SampleLoader, collate
 from tempovla.data.sampler import SampleBatch
 from tempovla.objective import Objective
 from tempovla.recipe.datasets.dataset import preparation
-from tempovla.recipe.datasets.members import load_demonstrations
-from tempovla.recipe.datasets.mixing import mixed_batches
+from tempovla.recipe.datasets.dataset_mixture import load_demonstrations
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.statevla import train_phase
 from tempovla.recipe.systems.vla import build_policy, build_transform, resolve_model, train_vla
@@ -50,9 +49,7 @@ class Prepared:
         self.policy = build_policy(self.recipe).eval()
         self.transform = build_transform(self.recipe, self.policy, self.source)
         windows = self.policy.windows()
-        self.loader, self.validation = mixed_batches(
-            self.source, windows, self.recipe, self.recipe.training, self.transform
-        )
+        self.loader, self.validation = self.source.batches(windows, self.recipe, self.recipe.training, self.transform)
         self.prepare = preparation(self.recipe.transform, self.transform)
 
     def sample(self) -> TimelineSample:

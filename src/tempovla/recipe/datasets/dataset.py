@@ -164,20 +164,6 @@ def split_source(source: EpisodeSource, recipe: Recipe, ends: Ends | None = None
     return parts[0], parts[1]
 
 
-def build_batches(
-    source: EpisodeSource,
-    windows: Sequence[Window],
-    recipe: Recipe,
-    training: TrainConfig,
-    transform: TransformPipeline,
-    ends: Ends | None = None,
-) -> tuple[SampleLoader, FixedBatches | None]:
-    """Training batches, and those of the validation where episodes are held out; windows end at all steps or `ends`."""
-    mixture, held_out = split_source(source, recipe, ends)
-    validation = None if held_out is None else FixedBatches([held_out], windows, recipe, training, transform)
-    return build_loader(mixture, windows, recipe, training), validation
-
-
 def build_loader(mixture: Mixture, windows: Sequence[Window], recipe: Recipe, training: TrainConfig) -> SampleLoader:
     """Batches of windows for this process."""
     config = LoaderConfig(training.batch_size, recipe.data.num_workers, recipe.data.preload_bytes)
@@ -244,11 +230,6 @@ def raw_observations(model: Streams, source: EpisodeSource) -> tuple[JoinStreams
     """
     forms = () if model.robot_state_dim is None else forms_of(source, STATE_KEY)
     return (JoinStreams({STATE_KEY: forms}),) if forms else ()
-
-
-def provenance(source: EpisodeSource, recipe: Recipe) -> dict[str, Any]:
-    """How a policy came to be, for its bundle."""
-    return dataset_facts(source) | run_facts(recipe)
 
 
 def dataset_facts(source: EpisodeSource) -> dict[str, Any]:

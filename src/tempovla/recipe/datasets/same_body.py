@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from tempovla.recipe.datasets.members import DatasetMixture
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import Embodiment, EpisodeSource
 from tempovla.timeline.bundle import read_meta
@@ -51,9 +51,7 @@ def check_same_body(where: str, trained: Embodiment, source: EpisodeSource, *, r
         )
 
 
-def warn_of_other_body(
-    checkpoint: str | Path | None, source: EpisodeSource | DatasetMixture, *, reads_state: bool
-) -> None:
+def warn_of_other_body(checkpoint: str | Path | None, data: DatasetMixture, *, reads_state: bool) -> None:
     """Warn where training starts from a policy of another control rate, or one whose dimensions have other names.
 
     That may be meant: the policy then learns the new body.
@@ -61,7 +59,7 @@ def warn_of_other_body(
     Args:
         checkpoint: bundle that training starts from; None, and what is no bundle or learned from several bodies, say
             nothing.
-        source: what it will learn from.
+        data: what it will learn from.
         reads_state: whether it reads the state.
     """
     if checkpoint is None or not (Path(checkpoint) / "bundle.json").is_file():
@@ -71,7 +69,7 @@ def warn_of_other_body(
         return
     with said_by(Path(checkpoint) / "bundle.json", remedy="copy the checkpoint again"):
         trained = Embodiment.from_json(meta["embodiment"])
-    for one in [member.source for member in source.members] if isinstance(source, DatasetMixture) else [source]:
+    for one in (member.source for member in data.members):
         if _is_other_rate(trained, one.embodiment):
             LOGGER.warning(
                 "%s: learned at %g Hz, and %s is recorded at %g Hz: what it knows is of steps of another length",

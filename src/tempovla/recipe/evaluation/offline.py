@@ -21,7 +21,7 @@ from tempovla.model.vla.registry import check_has_learned_to_act, check_is_polic
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.datasets.config import MemberConfig
 from tempovla.recipe.datasets.dataset import load_dataset, split_source
-from tempovla.recipe.datasets.members import open_member
+from tempovla.recipe.datasets.dataset_mixture import open_member
 from tempovla.recipe.datasets.same_body import check_same_body
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.systems.registry import recipe_of

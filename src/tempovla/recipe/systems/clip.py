@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from tempovla.model.action_head.transformer_action_head import DEFAULT_BIN_RANGE
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.recipe.datasets.config import ObservationConfig
 from tempovla.recipe.datasets.dataset import Streams, action_config
-from tempovla.recipe.datasets.members import DatasetMixture
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.scaling import fit_scaling
@@ -23,9 +23,7 @@ from tempovla.transform.scaling import fit_scaling
 LOGGER = logging.getLogger(__name__)
 
 
-def with_reaching_clip(
-    model: VLAConfig, settings: ObservationConfig, source: EpisodeSource | DatasetMixture
-) -> VLAConfig:
+def with_reaching_clip(model: VLAConfig, settings: ObservationConfig, data: DatasetMixture) -> VLAConfig:
     """The model with a diffusion head whose clip reaches every demonstrated action; a warning says what it took.
 
     A limit that was chosen stays as it is, and a warning says what lies beyond it: a clip that was given, the bins of a
@@ -34,11 +32,7 @@ def with_reaching_clip(
     limit, remedy = _limit(model)
     if limit is None:
         return model
-    parts: Sequence[tuple[EpisodeSource, Streams]] = (
-        [(member.source, member.streams(model)) for member in source.members]
-        if isinstance(source, DatasetMixture)
-        else [(source, model)]
-    )
+    parts = [(member.source, member.streams(model)) for member in data.members]
     reach, found = max((_furthest(part, streams, settings) for part, streams in parts), key=lambda each: each[0])
     if reach <= limit * (1 + 1e-6):
         return model

@@ -9,8 +9,9 @@ import torch
 from tempovla.model.vla.openvla_config import OPENVLA_PROMPT
 from tempovla.model.vla.openvla_statistics import ActionStatistics
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
-from tempovla.recipe.datasets.dataset import load_dataset, observation_transforms
-from tempovla.recipe.systems.cloning import clone_behavior
+from tempovla.recipe.datasets.dataset import observation_transforms
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
+from tempovla.recipe.systems.job import Imitation, check_encoding_cache
 from tempovla.recipe.systems.openvla_config import OpenVLARecipe
 from tempovla.timeline import EpisodeSource, Transform
 from tempovla.timeline.keys import ACTION_KEY
@@ -27,7 +28,7 @@ def train_openvla(
     out_dir: str | Path,
     *,
     resume: str | Path | None = None,
-    source: EpisodeSource | None = None,
+    source: EpisodeSource | DatasetMixture | None = None,
 ) -> FitResult:
     """Fine-tune OpenVLA in `out_dir`.
 
@@ -43,16 +44,14 @@ def train_openvla(
     """
     if not recipe.model.pretrained:
         raise ValueError("model.pretrained is empty; give the name or folder of an OpenVLA checkpoint")
-    dataset = load_dataset(recipe) if source is None else source
-    return clone_behavior(
+    check_encoding_cache("openvla", recipe)
+    data = one_dataset(source, recipe)
+    imitation = Imitation(
         "openvla",
-        recipe,
-        out_dir,
-        build_policy=lambda: build_policy(recipe, dataset),
-        build_transform=lambda policy, source: build_transform(recipe, policy, source),
-        resume=resume,
-        source=dataset,
+        lambda: build_policy(recipe, data.only),
+        lambda policy, data: build_transform(recipe, policy, data.only),
     )
+    return imitation.train(recipe, data, out_dir, resume=resume)
 
 
 def build_policy(recipe: OpenVLARecipe, source: EpisodeSource) -> OpenVLAWrapper:

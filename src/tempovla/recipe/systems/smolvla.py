@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
-from tempovla.recipe.datasets.dataset import observation_transforms, raw_observations
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
 from tempovla.recipe.datasets.same_body import warn_of_other_body
-from tempovla.recipe.systems.cloning import clone_behavior
+from tempovla.recipe.systems.job import Imitation, check_encoding_cache, encodes_once
 from tempovla.recipe.systems.language import WORDS, fitting_tokenizer
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
 from tempovla.recipe.systems.temporal_config import check_reach
@@ -34,7 +34,7 @@ OF_THE_TASK = (
 )
 """What a recipe says of a pretrained policy, too."""
 LEARNING = ("freeze_vision_encoder", "train_expert_only")
-"""And this, unless it leaves it open."""
+"""What a recipe says of it unless it leaves it open."""
 
 
 def train_smolvla(
@@ -43,7 +43,7 @@ def train_smolvla(
     *,
     pretrained_policy: str | Path | None = None,
     resume: str | Path | None = None,
-    source: EpisodeSource | None = None,
+    source: EpisodeSource | DatasetMixture | None = None,
 ) -> FitResult:
     """Train a SmolVLA in `out_dir`.
 
@@ -61,28 +61,27 @@ def train_smolvla(
     if recipe.model.context is not None:
         recipe.model.context.check_stride(recipe.model.chunk_size)
         check_reach(recipe.model.context)
-    return clone_behavior(
+    check_encoding_cache("smolvla", recipe)
+    data = one_dataset(source, recipe, decode=not encodes_once(recipe.model))
+    start = None if resume is not None else pretrained_policy
+    imitation = Imitation(
         "smolvla",
-        recipe,
-        out_dir,
-        build_policy=lambda: build_policy(recipe, pretrained_policy),
-        build_transform=lambda policy, source: start_transform(
-            None if resume is not None else pretrained_policy, recipe, policy, source
-        ),
-        resume=resume,
-        source=source,
+        lambda: build_policy(recipe, pretrained_policy),
+        lambda policy, data: start_transform(start, recipe, policy, data),
+        encodes_once=encodes_once(recipe.model),
     )
+    return imitation.train(recipe, data, out_dir, resume=resume)
 
 
 def start_transform(
     pretrained_policy: str | Path | None,
     recipe: SmolVLARecipe,
     policy: SmolVLAWrapper | ContextPolicy,
-    source: EpisodeSource,
+    data: DatasetMixture,
 ) -> TransformPipeline:
     """`build_transform`, with a warning where what a run starts from learned to move another body."""
-    warn_of_other_body(pretrained_policy, source, reads_state=policy.config.robot_state_dim is not None)
-    return build_transform(recipe, base_of(policy), source)
+    warn_of_other_body(pretrained_policy, data, reads_state=policy.config.robot_state_dim is not None)
+    return build_transform(recipe, base_of(policy), data)
 
 
 def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = None) -> SmolVLAWrapper | ContextPolicy:
@@ -102,7 +101,7 @@ def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = N
     return policy if isinstance(policy, ContextPolicy) else with_context(policy)
 
 
-def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: EpisodeSource) -> TransformPipeline:
+def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, data: DatasetMixture) -> TransformPipeline:
     """The transforms that training and control share, fitted to the dataset's statistics.
 
     Raises:
@@ -110,10 +109,10 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, source: Episo
     """
     model, vlm = policy.config, policy.vlm
     stretch = vlm.config.resize == "stretch"
-    shared = observation_transforms(recipe.transform, model, vlm.image_size, source, resize=stretch)
+    shared = data.observation_steps(recipe.transform, model, policy.windows(), vlm.image_size, resize=stretch)
     tokenizer = build_tokenizer(recipe, policy)
     words = TokenizeInstruction(tokenizer, model.max_instruction_tokens, PROMPT)
-    return TransformPipeline([*raw_observations(model, source), *shared, words])
+    return TransformPipeline([*shared, words])
 
 
 def build_tokenizer(recipe: SmolVLARecipe, policy: SmolVLAWrapper) -> Tokenizer:

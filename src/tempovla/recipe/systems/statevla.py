@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from tempovla.data.loader import SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.data.words import words_told
 from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
@@ -20,30 +16,19 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
 from tempovla.model.vla.weights import load_weights
 from tempovla.objective import Objective
-from tempovla.recipe.datasets.dataset import (
-    build_batches,
-    check_fits,
-    check_lengths,
-    load_dataset,
-    observation_transforms,
-    preparation,
-    provenance,
-    raw_observations,
-    split_source,
-)
-from tempovla.recipe.datasets.encodings import encode, encoded_windows
+from tempovla.recipe.datasets.dataset import check_lengths, split_source
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
 from tempovla.recipe.datasets.same_body import warn_of_other_body
 from tempovla.recipe.systems.collapse import CollapseAlarm
+from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.storage.json_files import plain_json
-from tempovla.timeline import Bundle, EpisodeSource, training_windows, window_ends
+from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.bundle_path import check_path
-from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
-from tempovla.train.precision import settle_precision
-from tempovla.train.trainer import FitResult, fit
+from tempovla.train.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.text_model import TransformersTextEmbedder
@@ -62,7 +47,7 @@ def train_phase(
     *,
     phase1_checkpoint: str | Path | None = None,
     resume: str | Path | None = None,
-    source: EpisodeSource | None = None,
+    source: EpisodeSource | DatasetMixture | None = None,
 ) -> FitResult:
     """Train one phase into `out_dir`/phase1_temporal_jepa or `out_dir`/phase2_flow_matching.
 
@@ -79,49 +64,38 @@ def train_phase(
     """
     check_of_use(phase1_checkpoint, phase, resume)
     out_dir = Path(out_dir)
-    if source is None:
-        source = load_dataset(recipe, decode=reads_pictures(recipe, (phase,)))
-    else:
-        check_fits(recipe.model, source)
-    with distributed.process_group() as device:
-        training = recipe.training.of_phase(phase)
-        if resume is None:
-            training = dataclasses.replace(training, extend=None)  # is of the phase that goes on
-        training = settle_precision(training, device, resume)
-        model_config = resolve_model(recipe, split_source(source, recipe)[0], training)
-        torch.manual_seed(training.seed)
-        base = StateVLA(model_config, phase)
+    data = one_dataset(source, recipe, decode=reads_pictures(recipe, (phase,)))
+    training = recipe.training.of_phase(phase)
+    if resume is None:
+        training = dataclasses.replace(training, extend=None)  # is of the phase that goes on
+
+    def build_policy() -> StateVLA | ContextPolicy:
+        base = StateVLA(resolve_model(recipe, split_source(data.only, recipe)[0], training), phase)
         base.recompute_activations(recipe.training.recompute_activations)
-        policy = (with_context(base) if phase == 2 else base).to(device)
-        check_lengths(source, policy.windows(), "model.action_seq_len and model.jepa.prediction_horizon")
-        LOGGER.info("%s\n%s", PHASE_NAMES[phase], size_table(base))
-        transform = build_transform(recipe, model_config, source)
+        return with_context(base) if phase == 2 else base
+
+    def start(policy: StateVLA | ContextPolicy, data: DatasetMixture) -> TransformPipeline:
+        check_lengths(data.only, policy.windows(), "model.action_seq_len and model.jepa.prediction_horizon")
+        LOGGER.info("%s\n%s", PHASE_NAMES[phase], size_table(base_of(policy)))
+        transform = build_transform(recipe, base_of(policy).config, data)
         if phase == 2 and resume is None:
-            start = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
-            start_from_phase1(base, start, transform)
-            warn_of_other_body(start, source, reads_state=model_config.robot_state_dim is not None)
-        data, windows = source, training_windows(policy)
-        if phase == 2 and recipe.training.phase2.cache_encodings:
-            if resume is not None:
-                load_weights(policy, Bundle.load(resume).weights, str(resume))
-            shift_px = recipe.transform.applied_shift_px
-            data = encode(source, base, transform, training, folder=recipe.data.encoding_cache, shift_px=shift_px)
-            windows = encoded_windows(windows)
-        loader, validation = build_batches(data, windows, recipe, training, transform, window_ends(policy))
-        return fit(
-            policy,
-            loader,
-            training,
-            out_dir / PHASE_NAMES[phase],
-            bundle=lambda weights: make_bundle(model_config, policy, transform, source, weights, recipe),
-            prepare=preparation(recipe.transform, transform),
-            validation=validation,
-            objective=Objective(SUMS),
-            watch=build_alarm(phase, training, loader),
-            phase=PHASE_NAMES[phase],
-            resume=resume,
-            follows_length=("model.jepa.ema_steps",),
-        )
+            checkpoint = phase1_checkpoint or out_dir / PHASE_NAMES[1] / "checkpoint_latest"
+            start_from_phase1(base_of(policy), checkpoint, transform)
+            warn_of_other_body(checkpoint, data, reads_state=recipe.model.robot_state_dim is not None)
+        return transform
+
+    imitation = Imitation(
+        "statevla",
+        build_policy,
+        start,
+        PHASE_NAMES[phase],
+        encodes_once=phase == 2 and recipe.training.phase2.cache_encodings,
+        facts={"phase": phase},
+        objective=Objective(SUMS),
+        callback=lambda batches_per_epoch: build_alarm(phase, training, batches_per_epoch),
+        follows_length=("model.jepa.ema_steps",),
+    )
+    return imitation.train(recipe, data, out_dir / PHASE_NAMES[phase], training=training, resume=resume)
 
 
 def reads_pictures(recipe: StateVLARecipe, phases: Collection[int]) -> bool:
@@ -129,10 +103,10 @@ def reads_pictures(recipe: StateVLARecipe, phases: Collection[int]) -> bool:
     return 1 in phases or not recipe.training.phase2.cache_encodings
 
 
-def build_alarm(phase: Literal[1, 2], training: TrainConfig, loader: SampleLoader) -> CollapseAlarm:
+def build_alarm(phase: Literal[1, 2], training: TrainConfig, batches_per_epoch: int) -> CollapseAlarm:
     """What warns of a collapse of z in this run."""
     rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
-    return CollapseAlarm(phase, training.total_steps(loader.batches_per_epoch), rows)
+    return CollapseAlarm(phase, training.total_steps(batches_per_epoch), rows)
 
 
 def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfig) -> StateVLAConfig:
@@ -206,35 +180,14 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
     return phase
 
 
-def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, source: EpisodeSource) -> TransformPipeline:
+def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, data: DatasetMixture) -> TransformPipeline:
     """The transforms that training and control share, fitted to the dataset's statistics."""
     text = recipe.transform.text_model
     embedder: HashedNgramEmbedder | TransformersTextEmbedder = HashedNgramEmbedder(model.lang_emb_dim)
     if text is not None:
         embedder = TransformersTextEmbedder(text)
-        embedder.keep(sorted(words_told(source)))  # the model's weights are too many for every checkpoint
+        embedder.keep(sorted(words_told(data.only)))  # the model's weights are too many for every checkpoint
     if embedder.dim != model.lang_emb_dim:
         raise ValueError(f"transform.text_model={text} embeds in {embedder.dim}; set model.lang_emb_dim={embedder.dim}")
-    shared = observation_transforms(recipe.transform, model, model.image_size, source)
-    return TransformPipeline([*raw_observations(model, source), *shared, EmbedInstruction(embedder)])
-
-
-def make_bundle(
-    config: StateVLAConfig,
-    policy: StateVLA | ContextPolicy,
-    transform: TransformPipeline,
-    source: EpisodeSource,
-    weights: Mapping[str, Tensor],
-    recipe: StateVLARecipe,
-) -> Bundle:
-    """What to deploy."""
-    return Bundle(
-        "statevla",
-        config_to_json(config),
-        transform.own_windows(policy.windows()),
-        source.embodiment,
-        transform.to_json(),
-        weights,
-        provenance(source, recipe) | {"phase": base_of(policy).phase},
-        transform.assets(),
-    )
+    shared = data.observation_steps(recipe.transform, model, (), model.image_size)
+    return TransformPipeline([*shared, EmbedInstruction(embedder)])

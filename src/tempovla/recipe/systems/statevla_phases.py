@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
-from tempovla.recipe.datasets.dataset import load_dataset
+from tempovla.recipe.datasets.dataset_mixture import one_dataset
 from tempovla.recipe.systems.statevla import PHASE_NAMES, check_of_use, phase_of, reads_pictures, train_phase
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.storage.lock import FolderLock, check_free
@@ -50,7 +50,7 @@ def train_statevla(
     phases: tuple[Phase, ...] = (1, 2) if phase is None else (phase,)
     left = [each for each in phases if resumed is None or each >= resumed]
     with _alone_in(Path(out_dir)):
-        source = load_dataset(recipe, decode=reads_pictures(recipe, left))
+        data = one_dataset(None, recipe, decode=reads_pictures(recipe, left))
         return {
             f"phase{each}": train_phase(
                 recipe,
@@ -58,7 +58,7 @@ def train_statevla(
                 out_dir,
                 phase1_checkpoint=phase1_checkpoint,
                 resume=resume if each == resumed else None,
-                source=source,
+                source=data,
             )
             for each in left
         }

@@ -8,12 +8,10 @@ from pathlib import Path
 from tempovla.model.vla.context_policy import ContextPolicy, base_of, with_context
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
-from tempovla.recipe.datasets.dataset import observation_transforms, raw_observations
-from tempovla.recipe.datasets.members import DatasetMixture, load_demonstrations
-from tempovla.recipe.datasets.mixing import mixture_transform
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
 from tempovla.recipe.datasets.same_body import warn_of_other_body
 from tempovla.recipe.systems.clip import with_reaching_clip
-from tempovla.recipe.systems.cloning import clone_behavior, encodes_once
+from tempovla.recipe.systems.job import Imitation, check_encoding_cache, encodes_once
 from tempovla.recipe.systems.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.recipe.systems.vla_start import check_start, load_base, warn_of_other_transform
@@ -50,24 +48,21 @@ def train_vla(
     check_start(recipe, pretrained_vlm, base_checkpoint, resume)
     if resume is not None:
         pretrained_vlm = base_checkpoint = None  # its weights have learned on since
-    source = load_demonstrations(recipe, decode=not encodes_once(recipe.model)) if source is None else source
-    if isinstance(source, DatasetMixture):
+    check_encoding_cache("vla", recipe)
+    data = as_mixture(source, recipe, decode=not encodes_once(recipe.model))
+    if not data.is_one:
         if recipe.model.context is not None:
             raise ValueError("model.context learns from one dataset; give data.data_directory instead of data.mixture")
-        recipe = replace(recipe, model=resolve_model(recipe.model, source))
-    warn_of_other_body(base_checkpoint, source, reads_state=recipe.model.robot_state_dim is not None)
-    recipe = replace(recipe, model=with_reaching_clip(recipe.model, recipe.transform, source))
-    return clone_behavior(
+        recipe = replace(recipe, model=resolve_model(recipe.model, data))
+    warn_of_other_body(base_checkpoint, data, reads_state=recipe.model.robot_state_dim is not None)
+    recipe = replace(recipe, model=with_reaching_clip(recipe.model, recipe.transform, data))
+    imitation = Imitation(
         "vla",
-        recipe,
-        out_dir,
-        build_policy=lambda: build_policy(recipe, pretrained_vlm, base_checkpoint),
-        build_transform=lambda policy, source: warn_of_other_transform(
-            base_checkpoint, build_transform(recipe, policy, source)
-        ),
-        resume=resume,
-        source=source,
+        lambda: build_policy(recipe, pretrained_vlm, base_checkpoint),
+        lambda policy, data: warn_of_other_transform(base_checkpoint, build_transform(recipe, policy, data)),
+        encodes_once=encodes_once(recipe.model),
     )
+    return imitation.train(recipe, data, out_dir, resume=resume)
 
 
 def resolve_model(model: VLAConfig, mixture: DatasetMixture) -> VLAConfig:
@@ -111,9 +106,7 @@ def build_policy(
     return with_context(policy)
 
 
-def build_transform(
-    recipe: VLARecipe, policy: VLAModel | ContextPolicy, source: EpisodeSource | DatasetMixture
-) -> TransformPipeline:
+def build_transform(recipe: VLARecipe, policy: VLAModel | ContextPolicy, data: DatasetMixture) -> TransformPipeline:
     """The transforms that training and control share, fitted to the statistics of the dataset, or of each.
 
     Raises:
@@ -121,16 +114,14 @@ def build_transform(
             to be padded or cropped differ in shape.
     """
     base = base_of(policy)
-    shared = observation_steps(recipe, base, source)
+    shared = observation_steps(recipe, base, data)
     language = base.vlm.language
     tokenizer = choose_tokenizer(recipe.transform.tokenizer, recipe.model.vlm.language, language.vocab_size)
     words = TokenizeInstruction(tokenizer, base.config.max_instruction_tokens)
     return TransformPipeline([*shared, words])
 
 
-def observation_steps(
-    recipe: VLARecipe, policy: VLAModel, source: EpisodeSource | DatasetMixture
-) -> tuple[Transform, ...]:
+def observation_steps(recipe: VLARecipe, policy: VLAModel, data: DatasetMixture) -> tuple[Transform, ...]:
     """What happens to pictures, states and actions.
 
     Raises:
@@ -139,15 +130,10 @@ def observation_steps(
     model, vision = policy.config, policy.config.vlm.vision
     assert vision.image_size is not None
     stretched = vision.resize == "stretch"
-    if isinstance(source, DatasetMixture):
-        views = mixture_transform(
-            recipe.transform, model, policy.windows(), source, vision.image_size, resize=stretched
-        )
-        return (views,)
-    shapes = {camera: source.streams[camera].shape for camera in model.cameras}
-    if not stretched and len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"vision.resize={vision.resize} needs cameras of one shape, not {shapes}; set vision.resize=stretch"
-        )
-    steps = observation_transforms(recipe.transform, model, vision.image_size, source, resize=stretched)
-    return (*raw_observations(model, source), *steps)
+    if data.is_one and not stretched:
+        shapes = {camera: data.only.streams[camera].shape for camera in model.cameras}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(
+                f"vision.resize={vision.resize} needs cameras of one shape, not {shapes}; set vision.resize=stretch"
+            )
+    return data.observation_steps(recipe.transform, model, policy.windows(), vision.image_size, resize=stretched)

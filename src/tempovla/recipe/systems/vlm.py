@@ -23,13 +23,14 @@ from tempovla.model.vla.pretrained_io import VLM_PARTS, load_vlm_parts
 from tempovla.model.vla.registry import VLM
 from tempovla.model.vlm.caption_model import CaptionModel, VLMPart
 from tempovla.recipe.systems.conversations import build_batches, load_conversations
+from tempovla.recipe.systems.job import TrainJob
 from tempovla.recipe.systems.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.systems.vlm_config import VLMRecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.bodies import NO_BODY
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
-from tempovla.train.trainer import FitResult, fit
+from tempovla.train.result import FitResult
 from tempovla.transform.chat import ChatTokenizer
 
 Stage = Literal["align", "instruct"]
@@ -76,16 +77,14 @@ def train_vlm(
         loader, validation = build_batches(conversations, recipe, model.vlm.config.vision)
         if training.recompute_activations:
             model.vlm.recompute_activations(True)
-        return fit(
+        job = TrainJob(
             model,
             loader,
-            training,
-            out_dir,
-            bundle=lambda weights: make_bundle(model, chat, weights, recipe, stage, len(conversations)),
+            lambda weights: make_bundle(model, chat, weights, recipe, stage, len(conversations)),
             validation=validation,
             phase=stage,
-            resume=resume,
         )
+        return job.run(training, out_dir, resume)
 
 
 def train_align(recipe: VLMRecipe, out_dir: str | Path, **options: Any) -> FitResult:

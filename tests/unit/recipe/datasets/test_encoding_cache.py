@@ -21,6 +21,7 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.datasets import encoding_cache
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.datasets.encoding_cache import EncodingCache, EncodingKey, Encodings, encoder_hash, encoding_key
 from tempovla.recipe.systems.statevla import build_transform
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
@@ -114,7 +115,7 @@ def key_of(recipe: StateVLARecipe, dataset: Path, model: StateVLAConfig | None =
     for weight in policy.encoder.parameters():  # whatever else draws numbers when the policy is built
         nn.init.normal_(weight, generator=torch.Generator().manual_seed(seed))
     source = open_dataset(dataset)
-    transform = build_transform(recipe, policy.config, source)
+    transform = build_transform(recipe, policy.config, DatasetMixture.of_one(source, recipe.model))
     keys = (STATE, FRONT, WRIST)
     return encoding_key(source, keys, policy.encoder_parts(), policy.encoder_config(), transform, "float32")
 

@@ -24,6 +24,7 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.objective import Objective
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.datasets.encodings import encode, encoded_windows
 from tempovla.recipe.systems import vla
 from tempovla.recipe.systems.statevla import PHASE_NAMES, build_transform, train_phase
@@ -130,7 +131,9 @@ def test_an_encoding_is_valid_where_all_observations_are(recipe):
     source = MemorySource("toy", body, streams, [episode(5, [0, 1, 2, 3, 4]), episode(6, [0, 1, 5])])
     policy = StateVLA(recipe.model)
     training = recipe.training.of_phase(2)
-    encoded = encode(source, policy, build_transform(recipe, recipe.model, source), training)
+    encoded = encode(
+        source, policy, build_transform(recipe, recipe.model, DatasetMixture.of_one(source, recipe.model)), training
+    )
     assert [window.key for window in encoded_windows(policy.windows())] == [ENCODING_KEY, ACTION]
     assert encoded.read(0, ENCODING_KEY, range(-1, 6)).valid.tolist() == [False, True, True, True, True, True, False]
     z, valid = encoded.read(1, ENCODING_KEY, range(6))
@@ -182,7 +185,7 @@ def test_a_later_run_reads_the_disk_and_no_picture_and_learns_the_same_to_the_bi
 def test_another_encoder_or_dataset_is_encoded_anew(tmp_path, recipe, dataset, monkeypatch):
     folder = tmp_path / "encodings"
     source = open_dataset(dataset)
-    transform = build_transform(recipe, recipe.model, source)
+    transform = build_transform(recipe, recipe.model, DatasetMixture.of_one(source, recipe.model))
     training = recipe.training.of_phase(2)
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -222,7 +225,10 @@ def test_contexts_of_any_length_share_the_encodings_and_learn_what_they_learn_fr
 
 def test_what_learns_or_moves_is_not_encoded_once(recipe, dataset):
     source = open_dataset(dataset)
-    arguments = (build_transform(recipe, recipe.model, source), recipe.training.of_phase(2))
+    arguments = (
+        build_transform(recipe, recipe.model, DatasetMixture.of_one(source, recipe.model)),
+        recipe.training.of_phase(2),
+    )
     trained_on = StateVLA(replace(recipe.model, freeze_encoder=False))
     with pytest.raises(ValueError, match=r"encoder\.\S+ learns, but .* freeze the encoder"):
         encode(source, trained_on, *arguments)
@@ -257,7 +263,7 @@ def frozen_vla(**options: Any) -> VLAModel:
 
 def test_a_vla_learns_from_its_encodings_what_it_learns_from_pictures(tmp_path, dataset, monkeypatch):
     policy, recipe, source = frozen_vla(**METAWORLD), vla_recipe(dataset), open_dataset(dataset)
-    transform = vla.build_transform(recipe, policy, source)
+    transform = vla.build_transform(recipe, policy, DatasetMixture.of_one(source, recipe.model))
     training = replace(recipe.training, batch_size=6)
     encoded = encode(source, policy, transform, training, folder=str(tmp_path / "encodings"))
     assert policy.training  # as it was before
@@ -280,7 +286,12 @@ def test_a_vla_learns_from_its_encodings_what_it_learns_from_pictures(tmp_path, 
 def test_a_vla_with_several_tokens_is_told_what_to_set(dataset):
     policy, recipe, source = frozen_vla(), vla_recipe(dataset), open_dataset(dataset)
     with pytest.raises(ValueError, match=r"token_dim=null gives the action head 2 tokens; .* set model.token_dim"):
-        encode(source, policy, vla.build_transform(recipe, policy, source), recipe.training)
+        encode(
+            source,
+            policy,
+            vla.build_transform(recipe, policy, DatasetMixture.of_one(source, recipe.model)),
+            recipe.training,
+        )
 
 
 def test_weights_to_resume_from_must_fit_before_anything_is_encoded(tmp_path, recipe):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, Member
 from tempovla.recipe.datasets.same_body import check_same_body, warn_of_other_body
 from tempovla.timeline import Bundle, Embodiment
 
@@ -24,6 +25,16 @@ def source(**changes) -> SimpleNamespace:
 def test_the_same_body_is_taken_without_a_word(changes, caplog):
     check_same_body("policy", BODY, source(**changes), reads_state=True)
     assert not caplog.records
+
+
+def mixture_of(source: SimpleNamespace) -> DatasetMixture:
+    """A dataset alone."""
+    return DatasetMixture((Member("data", source, 1.0, {}, False),), is_one=True)
+
+
+def alone(**changes) -> DatasetMixture:
+    """A dataset of a changed body alone."""
+    return mixture_of(source(**changes))
 
 
 @pytest.mark.parametrize(
@@ -59,12 +70,12 @@ def test_other_names_are_warned_of_with_both(caplog):
 def test_a_start_from_another_body_is_warned_of(tmp_path, caplog):
     Bundle("vla", {}, (), BODY, {"steps": []}, {}).save(tmp_path / "base")
     with caplog.at_level(logging.WARNING):
-        warn_of_other_body(None, source(rate_hz=50.0), reads_state=True)
-        warn_of_other_body(tmp_path, source(rate_hz=50.0), reads_state=True)
-        warn_of_other_body(tmp_path / "base", source(), reads_state=True)
+        warn_of_other_body(None, alone(rate_hz=50.0), reads_state=True)
+        warn_of_other_body(tmp_path, alone(rate_hz=50.0), reads_state=True)
+        warn_of_other_body(tmp_path / "base", alone(), reads_state=True)
         assert not caplog.records
         other = SimpleNamespace(name="data", embodiment=replace(BODY, rate_hz=50.0, action_names=("right", "left")))
-        warn_of_other_body(tmp_path / "base", other, reads_state=True)
+        warn_of_other_body(tmp_path / "base", mixture_of(other), reads_state=True)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "base: learned at 10 Hz, and data is recorded at 50 Hz" in caplog.text
     assert "the action that it learned are ['left', 'right'], and those of data are ['right', 'left']" in caplog.text

@@ -18,7 +18,8 @@ from tempovla.model.vla.openvla_config import OPENVLA_PROMPT, openvla_prompt
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.model.vla.registry import load_policy
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.datasets.dataset import build_batches, load_dataset
+from tempovla.recipe.datasets.dataset import load_dataset
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.openvla import build_policy, build_transform, train_openvla
 from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe, OpenVLATransformConfig
@@ -81,7 +82,9 @@ def a_batch(recipe: OpenVLARecipe) -> tuple[OpenVLAWrapper, TransformPipeline, A
     source = load_dataset(recipe)
     policy = build_policy(recipe, source)
     transform = build_transform(recipe, policy, source)
-    loader, _ = build_batches(source, policy.windows(), recipe, recipe.training, transform)
+    loader, _ = DatasetMixture.of_one(source, recipe.model).batches(
+        policy.windows(), recipe, recipe.training, transform
+    )
     return policy, transform, next(iter(loader))
 
 

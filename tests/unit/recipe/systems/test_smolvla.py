@@ -17,6 +17,7 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.registry import load_policy
 from tempovla.recipe.datasets.config import DataConfig
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.smolvla import build_policy, build_tokenizer, build_transform, train_smolvla
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
@@ -117,7 +118,7 @@ def test_tokens_beyond_the_vocabulary_are_named(tmp_path, recipe):
     recipe = with_model(recipe, vlm=replace(recipe.model.vlm, architecture=architecture(vocab_size=2)))
     source, policy = open_dataset(recipe.data.data_directory), build_policy(recipe)
     with pytest.raises(ValueError, match=r"has \d+ ids, but the language model knows 2; choose the tokenizer"):
-        build_transform(recipe, policy, source)
+        build_transform(recipe, policy, DatasetMixture.of_one(source, recipe.model))
 
 
 def test_hashed_words_are_as_many_as_the_language_model_knows(recipe):

@@ -27,7 +27,8 @@ from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.mixture import Mixture
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.datasets.dataset import check_fits, load_dataset, provenance
+from tempovla.recipe.datasets.dataset import check_fits, load_dataset
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
 from tempovla.recipe.systems import statevla
 from tempovla.recipe.systems.statevla import PHASE_NAMES, build_transform, phase_of, resolve_model, train_phase
 from tempovla.recipe.systems.statevla_config import Phase1Config, StateVLARecipe, StateVLATraining
@@ -53,7 +54,7 @@ def test_a_text_models_embeddings_of_the_datasets_instructions_are_kept(tmp_path
     save_tokenizer(tmp_path / "bert")
     recipe = replace(recipe, transform=replace(recipe.transform, text_model=str(tmp_path / "bert")))
     recipe = with_model(recipe, lang_emb_dim=16)
-    transform = build_transform(recipe, recipe.model, load_dataset(recipe))
+    transform = build_transform(recipe, recipe.model, DatasetMixture.of_one(load_dataset(recipe), recipe.model))
     kept = {name.split("/")[1]: content for name, content in transform.assets().items()}
     assert json.loads(kept["sentences.json"]) == ["task 0", "task 1"]
     assert kept.keys() == {"sentences.json", "embeddings.safetensors"}
@@ -243,11 +244,14 @@ def test_frames_are_decoded_once_for_both_phases_and_validation(tmp_path, recipe
 
 def test_the_gripper_is_not_normalised_and_the_pose_is(recipe):
     source = open_dataset(recipe.data.data_directory)
-    (normalize,) = (step for step in build_transform(recipe, recipe.model, source).steps if hasattr(step, "scale"))
+    data = DatasetMixture.of_one(source, recipe.model)
+    (normalize,) = (step for step in build_transform(recipe, recipe.model, data).steps if hasattr(step, "scale"))
     assert (normalize.offset[ACTION][2], normalize.scale[ACTION][2]) == (0.0, 1.0)
     mean = torch.tensor(source.statistics[ACTION]["mean"][:2], dtype=torch.float32)
     torch.testing.assert_close(normalize.offset[ACTION][:2], mean)
-    whole = build_transform(recipe, replace(recipe.model, has_gripper=False), source)
+    whole = build_transform(
+        recipe, replace(recipe.model, has_gripper=False), DatasetMixture.of_one(source, recipe.model)
+    )
     assert next(step for step in whole.steps if hasattr(step, "scale")).offset[ACTION][2] != 0.0
 
 
@@ -303,7 +307,7 @@ def test_a_dataset_whose_steps_are_told_nothing_is_refused_or_told_a_default(rec
     with pytest.raises(ValueError, match=r"episode 1 has no instruction at step 0 \(' '; 2 of 4 episodes have such"):
         load_dataset(recipe)
     told = replace(recipe, data=replace(recipe.data, default_instruction="do something"))
-    facts = provenance(load_dataset(told), told)
+    facts = as_mixture(None, told).provenance(told)
     assert facts["instructions"] == ["do something", "task 0"]
     assert facts["recipe"]["data"]["default_instruction"] == "do something"
     with pytest.raises(ValueError, match=r"data.default_instruction='\.\.\.' holds no word"):

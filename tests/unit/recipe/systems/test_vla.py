@@ -25,7 +25,8 @@ from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.objective import Objective
-from tempovla.recipe.datasets.dataset import build_batches, load_dataset
+from tempovla.recipe.datasets.dataset import load_dataset
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.vla import build_policy, build_transform, train_vla
 from tempovla.recipe.systems.vla_config import VLARecipe
@@ -102,10 +103,9 @@ def test_the_best_checkpoint_has_the_averaged_weights_of_the_lowest_validation_l
     assert_same(bundle.weights, saved.part("weights") | saved.part("average"))
     policy = VLAModel(recipe.model).eval()
     policy.load_state_dict(dict(bundle.weights))
-    source = load_dataset(recipe)
-    _, validation = build_batches(
-        source, policy.windows(), recipe, recipe.training, build_transform(recipe, policy, source)
-    )
+    data = DatasetMixture.of_one(load_dataset(recipe), recipe.model)
+    transform = build_transform(recipe, policy, data)
+    _, validation = data.batches(policy.windows(), recipe, recipe.training, transform)
     with torch.no_grad():
         totals = [Objective()(policy(sample)).total.item() for sample in validation]
     assert losses[best] == pytest.approx(sum(totals) / len(totals), rel=1e-5)
@@ -176,8 +176,10 @@ def test_pictures_that_the_encoder_pads_keep_their_shape(tmp_path, recipe):
     recipe = with_model(recipe, cameras=(FRONT,))
     source = load_dataset(recipe)
     policy = VLAModel(recipe.model)
-    transform = build_transform(recipe, policy, source)
-    loader, _ = build_batches(source, policy.windows(), recipe, recipe.training, transform)
+    transform = build_transform(recipe, policy, DatasetMixture.of_one(source, recipe.model))
+    loader, _ = DatasetMixture.of_one(source, recipe.model).batches(
+        policy.windows(), recipe, recipe.training, transform
+    )
     sample = next(iter(loader))
     seen = transform.forward_sample(sample).context.now[FRONT].value
     assert seen.shape == (4, 1, 3, 24, 32)
@@ -188,14 +190,14 @@ def test_pictures_that_the_encoder_pads_keep_their_shape(tmp_path, recipe):
 def test_without_a_state_it_is_neither_read_nor_normalised(recipe):
     recipe = with_model(recipe, robot_state_dim=None)
     source = load_dataset(recipe)
-    transform = build_transform(recipe, VLAModel(recipe.model), source)
+    transform = build_transform(recipe, VLAModel(recipe.model), DatasetMixture.of_one(source, recipe.model))
     assert set(transform.steps[1].scale) == {"action"}
 
 
 def test_the_tokenizer_is_that_of_a_pretrained_language_model_and_else_hashed_words(tmp_path, recipe):
     source = load_dataset(recipe)
     policy = VLAModel(recipe.model)
-    *_, words = build_transform(recipe, policy, source).steps
+    *_, words = build_transform(recipe, policy, DatasetMixture.of_one(source, recipe.model)).steps
     assert isinstance(words, TokenizeInstruction)
     assert isinstance(words.tokenizer, WordTokenizer)
     assert (words.tokenizer.vocab_size, words.max_length) == (16, 6)
@@ -205,7 +207,7 @@ def test_the_tokenizer_is_that_of_a_pretrained_language_model_and_else_hashed_wo
     recipe = with_model(recipe, vlm=replace(recipe.model.vlm, language=language))
     policy = build_policy(recipe)
     assert policy.vlm.language.decoder.dtype == torch.float32
-    *_, own = build_transform(recipe, policy, source).steps
+    *_, own = build_transform(recipe, policy, DatasetMixture.of_one(source, recipe.model)).steps
     assert isinstance(own.tokenizer, TransformersTokenizer)
     assert own.tokenizer.name_or_path == str(tmp_path / "language")
 

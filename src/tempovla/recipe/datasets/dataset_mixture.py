@@ -1,0 +1,366 @@
+"""What a policy learns from: one dataset or several, opened, checked against the model, split and batched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from tempovla.data.errors import refuse_left_out
+from tempovla.data.joined import forms_of
+from tempovla.data.loader import SampleLoader
+from tempovla.data.memory import preload
+from tempovla.data.mixture import Mixture
+from tempovla.data.open import open_source
+from tempovla.data.split import split_episodes
+from tempovla.data.stream_keys import missing_streams
+from tempovla.data.words import check_words
+from tempovla.recipe.datasets.config import MemberConfig, ObservationConfig
+from tempovla.recipe.datasets.dataset import (
+    Ends,
+    FixedBatches,
+    Recipe,
+    Streams,
+    build_loader,
+    check_fits,
+    dataset_facts,
+    load_dataset,
+    observation_transforms,
+    raw_observations,
+    run_facts,
+    stream_keys,
+)
+from tempovla.recipe.datasets.gripper import gripper_problem
+from tempovla.recipe.datasets.statistics import needed_statistics, settle_statistics
+from tempovla.timeline import Embodiment, EpisodeSource, Transform, Window
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.train.config import TrainConfig
+from tempovla.transform.align import AlignStreams, MissingStream, Padding
+from tempovla.transform.join import JoinStreams, raw_size
+from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dataset of a mixture.
+
+    Attributes:
+        name: what evaluation calls it.
+        source: its episodes.
+        weight: how often it is drawn from, relative to the others.
+        cameras: its own key of every camera of the model, None for those that it does not have.
+        has_gripper: whether its last action dimension is the model's gripper.
+    """
+
+    name: str
+    source: EpisodeSource
+    weight: float
+    cameras: Mapping[str, str | None]
+    has_gripper: bool
+
+    def dim(self, key: str) -> int:
+        """Size of the vectors of one stream."""
+        return self.source.streams[key].shape[0]
+
+    @property
+    def own_cameras(self) -> tuple[str, ...]:
+        """Its own keys of the cameras that it has."""
+        return tuple(own for own in self.cameras.values() if own is not None)
+
+    def streams(self, model: Streams) -> MemberStreams:
+        """Of what a model reads, what is here, in the dataset's own names and sizes."""
+        state_dim = None if model.robot_state_dim is None else self.dim(STATE_KEY)
+        return MemberStreams(self.own_cameras, state_dim, self.dim(ACTION_KEY), self.has_gripper)
+
+
+@dataclass(frozen=True)
+class MemberStreams:
+    """A dataset's `Streams`."""
+
+    cameras: tuple[str, ...]
+    robot_state_dim: int | None
+    action_dim: int
+    has_gripper: bool
+
+
+@dataclass(frozen=True)
+class DatasetMixture:
+    """Datasets to train one policy on; one dataset alone is a mixture of one.
+
+    Attributes:
+        members: the datasets.
+        is_one: whether there is one dataset in the model's own names and sizes, so that its rows need no view.
+    """
+
+    members: tuple[Member, ...]
+    is_one: bool = False
+
+    @classmethod
+    def of_one(cls, source: EpisodeSource, model: Streams) -> DatasetMixture:
+        """A dataset alone, which fits the model; see `check_fits`."""
+        cameras = {camera: camera for camera in model.cameras}
+        return cls((Member(source.name, source, 1.0, cameras, model.has_gripper),), is_one=True)
+
+    @property
+    def only(self) -> EpisodeSource:
+        """The dataset of a mixture of one."""
+        assert self.is_one
+        return self.members[0].source
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The body; of several datasets one as large as the largest, as each dataset's own is with its view."""
+        if self.is_one:
+            return self.only.embodiment
+        bodies = [member.source.embodiment for member in self.members]
+        return Embodiment(
+            " + ".join(dict.fromkeys(body.name for body in bodies)),
+            max(body.state_dim for body in bodies),
+            max(body.action_dim for body in bodies),
+            max(body.rate_hz for body in bodies),
+        )
+
+    @property
+    def missing_cameras(self) -> tuple[str, ...]:
+        """The model's cameras that some dataset does not have."""
+        cameras = self.members[0].cameras
+        return tuple(key for key in cameras if any(member.cameras[key] is None for member in self.members))
+
+    def widths(self, model: Streams) -> dict[str, int]:
+        """Dimensions in the model, by key, of the vectors that are smaller in some dataset."""
+        sizes = {STATE_KEY: model.robot_state_dim, ACTION_KEY: model.action_dim}
+        return {
+            key: size
+            for key, size in sizes.items()
+            if size is not None and any(member.dim(key) < size for member in self.members)
+        }
+
+    def observation_steps(
+        self,
+        settings: ObservationConfig,
+        model: Streams,
+        windows: Sequence[Window],
+        image_size: int,
+        *,
+        resize: bool = True,
+    ) -> tuple[Transform, ...]:
+        """What happens to pictures, states and actions before the model sees them.
+
+        Each dataset is normalised by its own statistics; of several, every row takes the form of the model: its cameras
+        and its sizes. Without `resize` pictures keep their shape, which must then be one.
+
+        Raises:
+            ValueError: if pictures of several datasets differ in shape, and are not resized.
+        """
+        if self.is_one:
+            steps = observation_transforms(settings, model, image_size, self.only, resize=resize)
+            return (*raw_observations(model, self.only), *steps)
+        shape = (3, image_size, image_size)
+        if not (resize or settings.blind):
+            (height, width, _), *others = {
+                member.source.streams[key].shape for member in self.members for key in member.own_cameras
+            }
+            if others:
+                raise ValueError(
+                    f"data.mixture: pictures of {[height, width]} and of {list(others[0][:2])} px make no batch unless "
+                    "they are resized; set vision.resize=stretch"
+                )
+            shape = (3, height, width)
+        offsets = {window.key: window.offsets for window in windows}
+        views = {}
+        for member in self.members:
+            own = member.streams(model)
+            steps = observation_transforms(settings, own, image_size, member.source, resize=resize)
+            padding = {
+                key: Padding.of(member.dim(key), width, gripper=key == ACTION_KEY and member.has_gripper)
+                for key, width in self.widths(model).items()
+            }
+            names = {own: key for key, own in member.cameras.items() if own is not None and own != key}
+            missing = {key: MissingStream(shape, offsets[key]) for key, own in member.cameras.items() if own is None}
+            align = AlignStreams(names, missing, padding)
+            join = next(iter(raw_observations(own, member.source)), JoinStreams())
+            views[member.name] = DatasetView(member.source.embodiment, TransformPipeline(steps), align, join)
+        return (PerDataset(views),)
+
+    def batches(
+        self,
+        windows: Sequence[Window],
+        recipe: Recipe,
+        training: TrainConfig,
+        transform: TransformPipeline,
+        ends: Ends | None = None,
+        encoded: EpisodeSource | None = None,
+    ) -> tuple[SampleLoader, FixedBatches | None]:
+        """Training batches, drawn by weight; and equally many to validate on each dataset where episodes are held out.
+
+        Each dataset is split by itself, as it would be alone.
+
+        Args:
+            windows: what a sample holds.
+            recipe: the experiment.
+            training: how it is trained.
+            transform: what happens to observations, for the validation batches.
+            ends: the control steps at which windows end; all by default.
+            encoded: what takes the place of the dataset of a mixture of one, such as its encodings.
+        """
+        sources = [member.source for member in self.members] if encoded is None else [encoded]
+        views = (
+            None if self.is_one else next(dict(step.views) for step in transform.steps if isinstance(step, PerDataset))
+        )
+        weights = None if self.is_one else [member.weight for member in self.members]
+        held_out = round(1.0 - recipe.data.train_split, 9)
+        splits = [split_episodes(len(source), held_out, training.seed) for source in sources]
+        together = Mixture(sources, weights, [chosen for chosen, _ in splits], views, ends)
+        validation = [
+            Mixture([source], None, [episodes], None if views is None else {member.name: views[member.name]}, ends)
+            for member, source, (_, episodes) in zip(self.members, sources, splits, strict=True)
+            if episodes
+        ]
+        fixed = FixedBatches(validation, windows, recipe, training, transform) if validation else None
+        return build_loader(together, windows, recipe, training), fixed
+
+    def provenance(self, recipe: Recipe) -> dict[str, Any]:
+        """How a policy came to be, for its bundle; of several datasets, what is known of each is under `datasets`."""
+        if self.is_one:
+            return dataset_facts(self.only) | run_facts(recipe)
+        datasets = {
+            member.name: dataset_facts(member.source)
+            | {"embodiment": member.source.embodiment.to_json(), "has_gripper": member.has_gripper}
+            | _raw_state(member.source)
+            for member in self.members
+        }
+        facts = {
+            "dataset": ", ".join(member.source.name for member in self.members),
+            "episodes": sum(len(member.source) for member in self.members),
+            "instructions": sorted({words for facts in datasets.values() for words in facts["instructions"]}),
+            "datasets": datasets,
+        }
+        return facts | run_facts(recipe)
+
+
+def _raw_state(source: EpisodeSource) -> dict[str, int]:
+    """How many dimensions a raw observation of the state has, where the policy reads others."""
+    dim = source.embodiment.state_dim
+    raw = raw_size(forms_of(source, STATE_KEY), STATE_KEY, dim)
+    return {} if raw == dim else {"raw_state_dim": raw}
+
+
+def load_demonstrations(recipe: Recipe, *, decode: bool = True) -> DatasetMixture:
+    """The recipe's dataset or datasets; where frames fit into memory, they are decoded once and held.
+
+    Args:
+        recipe: the experiment.
+        decode: False leaves the frames of one dataset where they are, for training that reads them once or not at all.
+
+    Raises:
+        ValueError: if there is none, or one does not fit the model.
+    """
+    if not recipe.data.mixture:
+        return DatasetMixture.of_one(load_dataset(recipe, decode=decode), recipe.model)
+    members = [open_member(config, recipe) for config in recipe.data.mixture]
+    share = recipe.data.preload_bytes // len(members)
+    return DatasetMixture(
+        tuple(
+            replace(member, source=preload(member.source, stream_keys(member.streams(recipe.model)), share))
+            for member in members
+        )
+    )
+
+
+def as_mixture(source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *, decode: bool = True) -> DatasetMixture:
+    """What is given, or else what the recipe names; see `load_demonstrations`.
+
+    Raises:
+        ValueError: if it does not fit the model.
+    """
+    if source is None:
+        return load_demonstrations(recipe, decode=decode)
+    if isinstance(source, DatasetMixture):
+        return source
+    check_fits(recipe.model, source)
+    return DatasetMixture.of_one(source, recipe.model)
+
+
+def one_dataset(
+    source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *, decode: bool = True
+) -> DatasetMixture:
+    """What is given, or else the recipe's one dataset, for systems that learn from no more.
+
+    Raises:
+        ValueError: if there is none or several, or it does not fit the model.
+    """
+    if source is None:
+        return DatasetMixture.of_one(load_dataset(recipe, decode=decode), recipe.model)
+    return as_mixture(source, recipe)
+
+
+def open_member(config: MemberConfig, recipe: Recipe) -> Member:
+    """One dataset of a mixture, checked against the model.
+
+    Raises:
+        ValueError: if it is none, or does not fit.
+    """
+    data, model = recipe.data, recipe.model
+    source = open_source(
+        config.data_directory,
+        data.demos_per_task,
+        data.max_len_data,
+        keys=config.stream_keys,
+        default_instruction=data.default_instruction,
+        libero_images=config.libero_images,
+    )
+    check_words(source)
+    if config.has_gripper and not model.has_gripper:
+        raise ValueError(f"data.mixture: {config.key} has_gripper, but the model has none; set model.has_gripper=true")
+    has_gripper = model.has_gripper and config.has_gripper is not False
+    member = Member(config.key, source, config.weight, _cameras(config, source, model), has_gripper)
+    sizes = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
+    read = [key for key, (_, size) in sizes.items() if size is not None]
+    refuse_left_out(source.streams, read, source.name)
+    absent = [key for key in read if key not in source.streams]
+    if absent:
+        raise ValueError(missing_streams(source, absent, in_mixture=True))
+    for key, (name, size) in sizes.items():
+        if size is None:
+            continue
+        room = size - int(key == ACTION_KEY and model.has_gripper and not has_gripper)
+        if member.dim(key) > room:
+            beside = "" if room == size else " beside the gripper"
+            raise ValueError(
+                f"{source.name}: stream {key!r} has {member.dim(key)} dimensions, more than the model's "
+                f"{room}{beside}; set model.{name}={member.dim(key) + size - room}"
+            )
+    problem = gripper_problem(source) if has_gripper else None
+    if problem is not None:
+        raise ValueError(f"{source.name}: {problem}; set has_gripper: false of it in data.mixture")
+    settle_statistics(source, needed_statistics(recipe.transform, model))
+    return member
+
+
+def _cameras(config: MemberConfig, source: EpisodeSource, model: Streams) -> dict[str, str | None]:
+    """The dataset's own key of every camera of the model.
+
+    Raises:
+        ValueError: if a camera is unknown on either side, or stands for two.
+    """
+    for key in config.cameras:
+        if key not in model.cameras:
+            near = get_close_matches(key, model.cameras, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the model has {list(model.cameras)}"
+            raise ValueError(f"data.mixture: {config.key}: cameras names {key!r}, which is none of the model's; {hint}")
+    cameras = {key: config.cameras.get(key, key) for key in model.cameras}
+    refuse_left_out(source.streams, [own for own in cameras.values() if own is not None], source.name)
+    known = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
+    for key, own in cameras.items():
+        if own is not None and own not in known:
+            raise ValueError(
+                f"{source.name}: has no camera {own!r}; set cameras: {{{key}: ...}} of it in data.mixture to one of "
+                f"{known}, or to null if it has no such camera"
+            )
+    used = [own for own in cameras.values() if own is not None]
+    if not used:
+        raise ValueError(f"{source.name}: has none of the model's cameras; map one of {known} in data.mixture")
+    if len(set(used)) < len(used):
+        raise ValueError(f"{source.name}: cameras in data.mixture name one of {used} twice; set the other to null")
+    return cameras

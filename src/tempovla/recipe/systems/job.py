@@ -1,0 +1,186 @@
+"""How all systems train: a job says what is trained on what, and imitation of demonstrations makes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.vla.context_policy import base_of
+from tempovla.model.vla.weights import load_weights
+from tempovla.objective import Objective
+from tempovla.recipe.datasets.dataset import Recipe, preparation
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
+from tempovla.recipe.datasets.encodings import encode, encoded_windows
+from tempovla.timeline import Bundle, TimelineSample, training_windows, window_ends
+from tempovla.timeline.config import config_to_json
+from tempovla.train import distributed
+from tempovla.train.callback import Watch
+from tempovla.train.config import TrainConfig
+from tempovla.train.precision import settle_precision
+from tempovla.train.result import FitResult
+from tempovla.train.stream import BatchStream
+from tempovla.train.trainer import fit
+from tempovla.transform.pipeline import TransformPipeline
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One run of training, whatever the system: what `fit` is told beside how long and how fast.
+
+    Attributes:
+        policy: what learns; see `fit` for all of these.
+        batches: training data as the dataset gives it.
+        bundle: what is deployed, from the weights.
+        prepare: transforms and augmentation of a training batch.
+        validation: prepared batches.
+        objective: reduces the policy's loss terms.
+        callback: told the train step and its figures.
+        phase: name of the training phase in metrics and messages.
+        follows_length: entries of the run's identity that its length decides.
+    """
+
+    policy: nn.Module
+    batches: BatchStream
+    bundle: Callable[[Mapping[str, Tensor]], Bundle]
+    prepare: Callable[[TimelineSample], TimelineSample] = lambda sample: sample
+    validation: Iterable[TimelineSample] | None = None
+    objective: Objective = field(default_factory=Objective)
+    callback: Watch | None = None
+    phase: str = "train"
+    follows_length: Collection[str] = ()
+
+    def run(self, training: TrainConfig, out_dir: str | Path, resume: str | Path | None = None) -> FitResult:
+        """Train to the end of the schedule in `out_dir`; see `fit` for what is raised."""
+        return fit(
+            self.policy,
+            self.batches,
+            training,
+            out_dir,
+            bundle=self.bundle,
+            prepare=self.prepare,
+            validation=self.validation,
+            objective=self.objective,
+            watch=self.callback,
+            phase=self.phase,
+            resume=resume,
+            follows_length=self.follows_length,
+        )
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """How a policy is made to imitate demonstrations: what differs between systems.
+
+    Attributes:
+        kind: name of the policy in `POLICY_REGISTRY`.
+        build_policy: gives the policy to train; torch's seed is the run's.
+        build_transform: gives the transforms that training and control share, of the policy and its datasets.
+        phase: name of the training phase; None is the kind.
+        encodes_once: whether observations are encoded once before the first step, by what does not learn.
+        facts: what the bundle says of the training beside its data and recipe.
+        objective: reduces the policy's loss terms.
+        callback: makes what is told the figures of each step, of the batches that make an epoch.
+        follows_length: entries of the run's identity that its length decides.
+    """
+
+    kind: str
+    build_policy: Callable[[], Any]
+    build_transform: Callable[[Any, DatasetMixture], TransformPipeline]
+    phase: str | None = None
+    encodes_once: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    objective: Objective = field(default_factory=Objective)
+    callback: Callable[[int], Watch] | None = None
+    follows_length: Collection[str] = ()
+
+    def train(
+        self,
+        recipe: Recipe,
+        data: DatasetMixture,
+        out_dir: str | Path,
+        *,
+        training: TrainConfig | None = None,
+        resume: str | Path | None = None,
+    ) -> FitResult:
+        """Train in `out_dir`.
+
+        Args:
+            recipe: the experiment.
+            data: what is imitated, checked against the model.
+            out_dir: folder of the run.
+            training: how it is trained; None is as the recipe says.
+            resume: checkpoint of this run to go on from.
+
+        Raises:
+            ValueError: if the dataset does not fit the policy, or a checkpoint is missing or of another model.
+        """
+        with distributed.process_group() as device:
+            training = settle_precision(training or recipe.training, device, resume)
+            torch.manual_seed(training.seed)
+            policy = self.build_policy().to(device)
+            transform = self.build_transform(policy, data)
+            windows, encoded = training_windows(policy), None
+            if self.encodes_once:
+                if resume is not None:
+                    load_weights(policy, Bundle.load(resume).weights, str(resume))
+                folder, shift_px = recipe.data.encoding_cache, recipe.transform.applied_shift_px
+                encoded = encode(data.only, base_of(policy), transform, training, folder=folder, shift_px=shift_px)
+                windows = encoded_windows(windows)
+            batches, validation = data.batches(windows, recipe, training, transform, window_ends(policy), encoded)
+            job = TrainJob(
+                policy,
+                batches,
+                lambda weights: self.bundle(policy, transform, data, weights, recipe),
+                preparation(recipe.transform, transform),
+                validation,
+                self.objective,
+                None if self.callback is None else self.callback(batches.batches_per_epoch),
+                self.phase or self.kind,
+                self.follows_length,
+            )
+            return job.run(training, out_dir, resume)
+
+    def bundle(
+        self,
+        policy: Any,
+        transform: TransformPipeline,
+        data: DatasetMixture,
+        weights: Mapping[str, Tensor],
+        recipe: Recipe,
+    ) -> Bundle:
+        """Build the bundle to deploy."""
+        return Bundle(
+            self.kind,
+            config_to_json(policy.config),
+            transform.own_windows(policy.windows()),
+            data.embodiment,
+            transform.to_json(),
+            weights,
+            data.provenance(recipe) | dict(self.facts),
+            transform.assets(),
+        )
+
+
+def encodes_once(model: Any) -> bool:
+    """Whether a model's config says that a context learns on features that stay as they are."""
+    context = getattr(model, "context", None)
+    return context is not None and context.freeze_base
+
+
+def check_encoding_cache(kind: str, recipe: Recipe) -> None:
+    """Refuse a folder for encodings where every epoch encodes anew.
+
+    Raises:
+        ValueError: naming the folder and the remedy.
+    """
+    folder = recipe.data.encoding_cache
+    if folder is not None and not encodes_once(recipe.model):
+        raise ValueError(
+            f"data.encoding_cache={folder}: {kind} encodes anew in every epoch; leave it out, or let a context learn "
+            "on features that stay, with model.context.freeze_base=true"
+        )
