@@ -6,7 +6,9 @@ simulator, with one marked ```python libero LIBERO and its assets.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tests.snippets import marks, snippets
@@ -30,7 +32,9 @@ def test_python_in_the_docs_runs(page, tmp_path, monkeypatch, request):
     if "libero" in marks(page):
         request.getfixturevalue("libero_assets")
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippets(page), page, "exec"), {"__name__": "snippet"})
+    module = ModuleType("snippet")  # where dataclasses look for the names in their annotations
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(snippets(page), page, "exec"), vars(module))
 
 
 def test_blocks_keep_their_lines_and_marked_ones_are_left_out(tmp_path):

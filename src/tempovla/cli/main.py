@@ -108,6 +108,9 @@ def without_plugins(arguments: list[str]) -> list[str]:
             raise ValueError(
                 f"--plugin {name}: {one_line(error)}; install it, or name its folder in PYTHONPATH"
             ) from error
+        from tempovla.recipe.settings.values_only import trust
+
+        trust(name)
     return others
 
 

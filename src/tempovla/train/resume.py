@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from tempovla.storage.json_files import plain_json
 from tempovla.timeline import Bundle
+from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.train.config import RESUMABLE_CHANGES, TrainConfig
 from tempovla.train.data_history import FOLLOWS_DATA
 from tempovla.train.extension import LENGTH, without_entries
@@ -42,6 +44,25 @@ def run_identity(config: TrainConfig, bundle: Bundle, facts: Mapping[str, Any]) 
     }
     plain: dict[str, Any] = plain_json(identity)
     return plain
+
+
+def as_written_now(saved: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """A saved identity whose model's config has the keys that this version writes.
+
+    Args:
+        saved: identity of the run that wrote a checkpoint, by this version or an earlier one.
+        config: the model's config now, whose class knows what an earlier version meant; None if it has none.
+
+    Returns:
+        The identity; as it was saved if its config is none of that class.
+    """
+    if dataclasses.is_dataclass(config):
+        try:
+            model = config_to_json(config_from_json(type(config), saved["model"], "model"))
+        except (KeyError, ValueError):  # the comparison of both configs names what is wrong
+            return dict(saved)
+        return {**saved, "model": plain_json(model)}
+    return dict(saved)
 
 
 def check_resumable(

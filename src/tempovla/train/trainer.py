@@ -44,7 +44,7 @@ from tempovla.train.precision import autocast_dtype, settle_precision
 from tempovla.train.progress import TrainingProgress
 from tempovla.train.record import REMEDY
 from tempovla.train.result import FitResult
-from tempovla.train.resume import check_resumable, learning_rates, only_statistics_differ, run_identity
+from tempovla.train.resume import as_written_now, check_resumable, learning_rates, only_statistics_differ, run_identity
 from tempovla.train.schedule import learning_rate_at
 from tempovla.train.seeding import seed_draws
 from tempovla.train.stream import BatchStream, take_position
@@ -155,7 +155,8 @@ class Trainer:
         checkpoint = Checkpoint.load(folder)
         record, weights = checkpoint.record, checkpoint.part("weights")
         live = self.policy.state_dict()
-        saved, current = record["identity"], self._identity()
+        current = self._identity()
+        saved = as_written_now(record["identity"], getattr(self.policy, "config", None))
         extended = is_extended(str(folder), record, self.config, self.total_steps)
         if extended:
             saved, current = (without_length(identity, follows_length) for identity in (saved, current))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from tests.toy import LinearPolicy, ToyStream
 from tempovla.timeline.bundle import Bundle
 from tempovla.train.checkpoint import Checkpoint
 from tempovla.train.config import TrainConfig
+from tempovla.train.resume import as_written_now
 from tempovla.train.trainer import FitResult, fit
 
 CONFIG = TrainConfig(train_steps=4, save_interval=0, save_interval_steps=2, keep_every=2, num_threads=1)
@@ -146,3 +147,28 @@ def test_a_run_does_not_overwrite_another(tmp_path, checkpoint):
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere/trainer.json: no such file; resume from another checkpoint"):
         run(tmp_path / "run", resume=tmp_path / "nowhere")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A config that has got a key since."""
+
+    width: int = 8
+    depth: int = 2
+
+    @classmethod
+    def upgraded_json(cls, data):
+        return {"depth": 1} | data
+
+
+def test_a_config_of_an_earlier_version_has_the_keys_of_this_one_and_what_they_meant_then():
+    assert as_written_now({"model": {"width": 4}, "phase": "x"}, Sizes()) == {
+        "model": {"width": 4, "depth": 1},
+        "phase": "x",
+    }
+
+
+@pytest.mark.parametrize("saved", [{"model": {"wide": 4}}, {"model": None}, {}])
+def test_what_is_no_such_config_stays_as_it_was_saved(saved):
+    assert as_written_now(saved, Sizes()) == saved
+    assert as_written_now({"model": {"width": 4}}, None) == {"model": {"width": 4}}

@@ -10,8 +10,8 @@ from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tempovla.model.temporal.context import ContextModule, ContextState
-    from tempovla.model.temporal.context_config import ContextConfig
-    from tempovla.model.temporal.core.base import TemporalOutput, TemporalState
+    from tempovla.model.temporal.context_config import ContextConfig, register_memory
+    from tempovla.model.temporal.core.base import TemporalCore, TemporalOutput, TemporalState
     from tempovla.model.temporal.core.config import TemporalEncoderConfig, TemporalPartConfig
     from tempovla.model.temporal.core.encoder import TemporalEncoder
     from tempovla.model.temporal.core.frames import TemporalFrames
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tempovla.model.temporal.history.state import HistoryState
     from tempovla.model.temporal.history.streams import ActionHistoryEncoder, StateHistoryEncoder
     from tempovla.model.temporal.memory.buffer import BufferMemoryConfig, MemoryBuffer, MemoryConfig
+    from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
     from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory, HierarchicalMemoryConfig
     from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
     from tempovla.model.temporal.memory.working import WorkingMemory, WorkingMemoryConfig
@@ -35,6 +36,7 @@ __all__ = [
     "ContextConfig",
     "ContextModule",
     "ContextState",
+    "ExplicitMemory",
     "HierarchicalMemory",
     "HierarchicalMemoryConfig",
     "HistoryAwarePolicy",
@@ -44,7 +46,9 @@ __all__ = [
     "HistoryState",
     "MemoryBuffer",
     "MemoryConfig",
+    "MemoryPartConfig",
     "StateHistoryEncoder",
+    "TemporalCore",
     "TemporalEncoder",
     "TemporalEncoderConfig",
     "TemporalFrames",
@@ -57,12 +61,13 @@ __all__ = [
     "TemporalTransformer",
     "WorkingMemory",
     "WorkingMemoryConfig",
+    "register_memory",
 ]
 
 _MODULES = {
     "context": ("ContextModule", "ContextState"),
-    "context_config": ("ContextConfig",),
-    "core.base": ("TemporalOutput", "TemporalState"),
+    "context_config": ("ContextConfig", "register_memory"),
+    "core.base": ("TemporalCore", "TemporalOutput", "TemporalState"),
     "core.config": ("TemporalEncoderConfig", "TemporalPartConfig"),
     "core.encoder": ("TemporalEncoder",),
     "core.frames": ("TemporalFrames",),
@@ -74,6 +79,7 @@ _MODULES = {
     "history.state": ("HistoryState",),
     "history.streams": ("ActionHistoryEncoder", "StateHistoryEncoder"),
     "memory.buffer": ("BufferMemoryConfig", "MemoryBuffer", "MemoryConfig"),
+    "memory.explicit": ("ExplicitMemory", "MemoryPartConfig"),
     "memory.hierarchical": ("HierarchicalMemory", "HierarchicalMemoryConfig"),
     "memory.registry": ("MEMORY_REGISTRY",),
     "memory.working": ("WorkingMemory", "WorkingMemoryConfig"),

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Union
 
 from tempovla.model.temporal.core.config import TemporalEncoderConfig, TemporalPartConfig
 from tempovla.model.temporal.history.config import HistoryEncoderConfig, HistoryPartConfig
 from tempovla.model.temporal.memory.buffer import BufferMemoryConfig
-from tempovla.model.temporal.memory.explicit import ExplicitMemory
+from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
 from tempovla.model.temporal.memory.hierarchical import HierarchicalMemoryConfig
+from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
 from tempovla.model.temporal.memory.working import WorkingMemoryConfig
 from tempovla.timeline.config import value_from_json
+
+MemoryOptions = BufferMemoryConfig | HierarchicalMemoryConfig | WorkingMemoryConfig
+"""The options of a memory, told apart by `kind`; `register_memory` adds to them."""
+
+
+def register_memory(options: type[MemoryPartConfig], memory: type[ExplicitMemory]) -> None:
+    """Let configs and the command line name a memory of your own.
+
+    Args:
+        options: a frozen dataclass with a field `kind: Literal["name"] = "name"`, whose `build` gives the memory.
+        memory: the class that it builds.
+
+    Raises:
+        ValueError: if it has no such field, or another memory has its name.
+    """
+    kind = getattr(options, "kind", None)
+    if not isinstance(kind, str) or not kind.isidentifier():
+        raise ValueError(f"{options.__name__}.kind={kind!r} is no name; give it a field kind: Literal['mine'] = 'mine'")
+    before = MEMORY_REGISTRY.get(kind, (options, memory))[0]
+    if before.__qualname__ != options.__qualname__:  # the same class may be defined anew, as in a notebook
+        raise ValueError(f"{before.__name__} is registered as {kind!r} already; choose another name")
+    MEMORY_REGISTRY[kind] = (options, memory)
+    every: Any = Union[tuple(known for known, _ in MEMORY_REGISTRY.values())]  # noqa: UP007 - of a list
+    globals()["MemoryOptions"] = every  # what the types of a context are read from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +64,7 @@ class ContextConfig:
 
     temporal: TemporalPartConfig | None = None
     history: HistoryPartConfig | None = None
-    memory: BufferMemoryConfig | HierarchicalMemoryConfig | WorkingMemoryConfig | None = None
+    memory: MemoryOptions | None = None
     stride: int = 4
     sequence_length: int = 32
     burn_in: int = 0

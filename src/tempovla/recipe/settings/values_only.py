@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,15 +18,26 @@ MOST_VALUES = 100_000
 DEEPEST = 50
 """Lists and mappings in one another."""
 
+_TRUSTED = ["tempovla"]
+"""Packages whose config classes a parser may use."""
 _TOO_DEEP = f"it is nested deeper than {DEEPEST} levels, as no config is; write it flat"
 _REMEDY = "a config names no classes and no files of other values, and modules of your own come in with --plugin MODULE"
 
 _load_plain_yaml = jsonargparse.get_loader("yaml")
 
 
+def trust(module: str) -> None:
+    """Let parsers use the config classes of the package of a plugin, which the user has named."""
+    package = module.partition(".")[0]
+    if package not in _TRUSTED:
+        _TRUSTED.append(package)
+    # Parsers remember the options of config classes, to which the plugin may have added some.
+    getattr(sys.modules.get("jsonargparse._typehints"), "_cached_class_parsers", {}).clear()
+
+
 def take_values_only(parser: jsonargparse.ArgumentParser) -> None:
     """Have a parser refuse values that would import a class or read another file, before anything is imported."""
-    jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["tempovla"])
+    jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=_TRUSTED)
     jsonargparse.set_loader("yaml", load_yaml, (yaml.YAMLError,))
     actions: list[Any] = parser._actions
     for action in actions:

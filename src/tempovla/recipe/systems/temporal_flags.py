@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
@@ -31,13 +31,13 @@ class Flag:
         part: of the context, to which the option belongs; empty for the context itself.
         option: a field of the part's config class; `size` is the one that says how much a memory holds.
         help: what it is.
-        choices: the values that it may have; None for whole numbers.
+        registry: whose names it may have; None for whole numbers.
     """
 
     part: str
     option: str
     help: str
-    choices: tuple[str, ...] | None = None
+    registry: Mapping[str, Any] | None = None
 
     def for_argparse(self) -> dict[str, Any]:
         """The flag as argparse takes it, with the type and the default of the option."""
@@ -50,14 +50,16 @@ class Flag:
             default = next(field.default for field in fields(config) if field.name == self.option)
             hint = get_type_hints(config)[self.option]
         shown = self.help if default is None else f"{self.help} (default: {default})"
-        return {"help": shown, **({"choices": self.choices} if self.choices else {"type": hint, "metavar": "N"})}
+        if self.registry is not None:
+            return {"help": shown, "choices": tuple(self.registry)}
+        return {"help": shown, "type": hint, "metavar": "N"}
 
 
 FLAGS: dict[str, Flag] = {
-    "--temporal-encoder-type": Flag("temporal", "encoder_type", "its kind", tuple(TEMPORAL_REGISTRY)),
+    "--temporal-encoder-type": Flag("temporal", "encoder_type", "its kind", TEMPORAL_REGISTRY),
     "--num-temporal-layers": Flag("temporal", "num_layers", "its layers"),
     "--history-length": Flag("history", "history_length", "frames that it looks back"),
-    "--memory-kind": Flag("memory", "kind", "which one", tuple(MEMORY_REGISTRY)),
+    "--memory-kind": Flag("memory", "kind", "which one", MEMORY_REGISTRY),
     "--memory-size": Flag("memory", "size", "its slots"),
     "--sequence-length": Flag("", "sequence_length", "frames of a training window"),
 }
