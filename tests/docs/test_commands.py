@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def command_lines(text: str) -> list[str]:
     return [f"tempovla {call[1].strip()}" for call in calls if call]
 
 
+@cache
 def documented() -> list[str]:
     pages = [line for page in PAGES for fence in FENCE.findall(page.read_text()) for line in command_lines(fence)]
     parsers = [importlib.import_module(module).build(name, "") for name, (module, _) in commands().items()]
@@ -31,9 +33,20 @@ def documented() -> list[str]:
     return sorted({*pages, *(line for lines in examples for line in lines)})
 
 
+@pytest.fixture
+def written_configs(tmp_path, monkeypatch) -> None:
+    """A folder with our configs and, empty, those that `tempovla init` writes on our pages."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for line in documented():
+        written = re.search(r"^tempovla init .*--out (\S+)", line)
+        if written:
+            (tmp_path / written[1]).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("written_configs")
 @pytest.mark.parametrize("line", documented())
-def test_command_lines_parse(line, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
+def test_command_lines_parse(line, capsys):
     words = shlex.split(re.sub(r"\s+>.*$", "", line), comments=True)[1:]
     name = next(name for name in commands() if words[: len(name.split())] == name.split())
     arguments = words[len(name.split()) :]

@@ -23,6 +23,7 @@ from tempovla.train.interrupt import TrainingInterrupted
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tempovla.cli.demo", "collect, train, evaluate beside baselines and report, on Meta-World"),
+    "init": ("tempovla.cli.init", "write the config with which a policy is trained on a dataset of your own"),
     "data inspect": ("tempovla.cli.data_inspect", "say what a dataset holds, LeRobot's or LIBERO's"),
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
     "data stats": ("tempovla.cli.data_stats", "show what a dataset is normalised by, check it, or compute it anew"),
@@ -122,7 +123,7 @@ def commands() -> dict[str, tuple[str, str]]:
     for name, (_, title) in SIMULATOR_REGISTRY.items():
         found[f"collect {name}"] = ("tempovla.cli.collect", f"record demonstrations of the scripted experts of {title}")
         found[f"eval {name}"] = ("tempovla.cli.eval_simulator", f"run a trained policy in {title}, and count successes")
-    order = ("demo", "collect", "data", "convert", "train", "diagnose", "eval", "export", "report")
+    order = ("demo", "init", "collect", "data", "convert", "train", "diagnose", "eval", "export", "report")
     places = {word: place for place, word in enumerate(order)}
     return dict(sorted(found.items(), key=lambda entry: places.get(entry[0].split()[0], len(order))))
 

@@ -67,6 +67,15 @@ def inspect(
         libero_images=libero_images,
         default_instruction=default_instruction,
     )
+    return inspect_source(source)
+
+
+def inspect_source(source: EpisodeSource) -> dict[str, Any]:
+    """Return what `inspect` does, of a dataset that is open already.
+
+    Raises:
+        DatasetError: as `inspect` does.
+    """
     files = recorded(source)
     warnings: dict[str, list[str]] = {}
     left_out: Mapping[str, str] = {}

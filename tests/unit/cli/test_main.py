@@ -56,7 +56,7 @@ def test_a_misspelled_command_is_corrected(fails):
     assert fails("data", "inspct", "x") == "no command 'data inspct'; did you mean inspect?"
     assert (
         fails("xyz")
-        == "no command 'xyz'; choose from demo, collect, data, convert, train, diagnose, eval, export, report"
+        == "no command 'xyz'; choose from demo, init, collect, data, convert, train, diagnose, eval, export, report"
     )
 
 
