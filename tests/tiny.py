@@ -108,12 +108,14 @@ SMALL_HEADS = {"flow_matching": {"hidden_dim": 16, "num_layers": 2, "num_heads":
 """Options of heads that have millions of weights without them."""
 
 
-def tiny_vla_config(head: str, readout: str = "queries", projector: str = "mlp", **options: Any) -> VLAConfig:
+def tiny_vla_config(
+    head: str, readout: str = "queries", projector: str = "mlp", vision: str = "conv", **options: Any
+) -> VLAConfig:
     """Two cameras of 16 px, a Qwen2 of two layers; a head is as small as `SMALL_HEADS` says where nothing else does."""
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
     vlm = VLMConfig(
-        VisionEncoderConfig("conv", image_size=16, patch_size=8, output_dim=8),
+        VisionEncoderConfig(vision, image_size=16, patch_size=8, output_dim=8),
         LLMBackboneConfig(architecture={"model_type": "qwen2", **sizes, **heads}),
         projector,
         readout=readout,

@@ -169,6 +169,9 @@ POLICIES: dict[str, PolicyCase] = {
     "statevla-policy-demo-working": statevla(
         2, FLOW, freeze_encoder=False, **DEMO, **remembering(**CONTEXTS["working"], burn_in=0)
     ),
+    "vla-patches": vla("mlp", ("action_loss",), {"vision": "patch"}),
+    "vla-attention-pooling": vla("mlp", ("action_loss",), {"projector": "attention_pooling"}),
+    "vla-perceiver": vla("mlp", ("action_loss",), {"projector": "perceiver"}),
     "vla-bodies": bodies("mlp"),
     "vla-bodies-flow-matching": bodies("flow_matching", num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
     "vla-no-state": vla("mlp", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),

@@ -19,6 +19,7 @@ from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
 from tempovla.storage.extras import install_command
 from tempovla.storage.json_files import to_json_text, write_json
+from tempovla.timeline.plugins import use_plugin
 from tempovla.train.interrupt import TrainingInterrupted
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -97,21 +98,13 @@ def without_plugins(arguments: list[str]) -> list[str]:
     others, waiting = [], iter(arguments)
     for argument in waiting:
         option, equals, name = argument.partition("=")
-        if option != "--plugin":
+        if option == "--plugin":
+            try:
+                use_plugin(name if equals else next(waiting, ""))
+            except ValueError as error:
+                raise ValueError(f"--{error}") from error
+        else:
             others.append(argument)
-            continue
-        name = name if equals else next(waiting, "")
-        if not all(part.isidentifier() for part in name.split(".")):
-            raise ValueError(f"--plugin {name!r} is no name of a module; give one such as my_robot.policies")
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ValueError(
-                f"--plugin {name}: {one_line(error)}; install it, or name its folder in PYTHONPATH"
-            ) from error
-        from tempovla.recipe.settings.values_only import trust
-
-        trust(name)
     return others
 
 

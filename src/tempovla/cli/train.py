@@ -12,6 +12,7 @@ from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, add_
 from tempovla.recipe.systems.registry import find_system
 from tempovla.recipe.train import PARTS, train
 from tempovla.timeline.lazy import loaded
+from tempovla.timeline.plugins import plugins_in_use, require_plugins
 from tempovla.train.result import FitResult
 
 USAGE = "--config FILE --dataset ROOT --out DIR [--KEY VALUE ...]"
@@ -33,6 +34,13 @@ def build(name: str, summary: str) -> ArgumentParser:
         else:
             parser.add_argument(spelled, type=option.type, metavar=option.metavar, help=option.help)
     add_json_option(parser)
+    parser.add_argument(
+        "--plugins",
+        type=list[str],
+        default=list(plugins_in_use()),
+        metavar="[MODULE,...]",
+        help="plugins that a config file needs; they are imported if they are trusted, see --plugin",
+    )
     parser.add_class_arguments(system.recipe, None)
     for link in system.links:
         parser.link_arguments(link.source, link.target, compute_fn=link.compute)
@@ -44,6 +52,7 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 def run(name: str, args: Namespace) -> Outcome:
     """Train."""
+    require_plugins(args.plugins, "--plugins")
     system = find_system(name.split()[-1])
     recipe = system.recipe(**{part: args[part] for part in PARTS})
     options = {option.name: args[option.name] for option in system.options}

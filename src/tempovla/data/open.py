@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.lerobot import open_dataset
-from tempovla.data.libero_hdf5 import open_libero
+from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions
 from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.modality import with_modality
 from tempovla.data.selection import select
@@ -24,7 +23,7 @@ def open_source(
     default_instruction: str = "",
     libero_images: LiberoImages = "auto",
 ) -> EpisodeSource:
-    """Open a LeRobot dataset or LIBERO's demonstrations; which of them it is, the files tell.
+    """Open a dataset of any format in `FORMAT_REGISTRY`; which of them it is, the files tell.
 
     Args:
         path: the folder that holds ``meta/``, or ``<task>_demo.hdf5`` files or the folder that holds them.
@@ -43,19 +42,13 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")
-    if (path / "meta").is_dir():
-        if libero_images != "auto":
-            raise DatasetError(
-                f"{path}: is a LeRobot dataset, but libero_images={libero_images} is for LIBERO's HDF5; leave it out"
-            )
-        source: EpisodeSource = open_dataset(path, depth_unit=depth_unit, default_instruction=default_instruction)
-    elif path.is_file() or next(path.glob("*.hdf5"), None) or next(path.glob("*/*.hdf5"), None):
-        source = open_libero(path, default_instruction=default_instruction, images=libero_images)
-    else:
+    form = next((form for form in reversed(FORMAT_REGISTRY.values()) if form.recognises(path)), None)
+    if form is None:
         raise DatasetError(
             f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5; give the folder "
             "that holds the one or the other"
         )
+    source = form.open(path, OpenOptions(depth_unit, default_instruction, libero_images))
     if len(source) == 0:
         raise DatasetError(f"{path}: holds no episode with any step; record some, or give another dataset")
     source = with_modality(select(source, demos_per_task, max_len_data), path)

@@ -22,6 +22,7 @@ from tempovla.storage.tensors import save_tensors
 from tempovla.storage.whole import new_folder
 from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.bundle_path import check_path
+from tempovla.timeline.plugins import require_plugins
 from tempovla.timeline.task import Embodiment
 from tempovla.timeline.tensors import read_tensors
 from tempovla.timeline.window import Window
@@ -36,6 +37,7 @@ _FACTS_KINDS = {
     "has_gripper": bool,
     "image_shapes": dict,
     "instructions": list,
+    "plugins": list,
     "raw_state_dim": int,
     "recipe": dict,
     "recording": dict,
@@ -150,6 +152,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     meta = {"provenance": {}, **meta}
     _check_kinds(path, "", meta, _KINDS)
     _check_kinds(path, "provenance.", meta["provenance"], _FACTS_KINDS | {"datasets": dict})
+    require_plugins(map(str, meta["provenance"].get("plugins", ())), str(path))
     datasets = meta["provenance"].get("datasets", {})
     _check_kinds(path, "provenance.datasets.", datasets, dict.fromkeys(datasets, dict))
     for name, facts in datasets.items():

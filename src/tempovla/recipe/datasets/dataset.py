@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -23,6 +24,8 @@ from tempovla.recipe.datasets.statistics import needed_statistics, settle_statis
 from tempovla.timeline import EpisodeSource, TimelineSample, Window
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.plugins import plugins_in_use
+from tempovla.timeline.streams import StreamSpec
 from tempovla.train import distributed
 from tempovla.train.config import TrainConfig
 from tempovla.transform.augment import RandomShift
@@ -33,17 +36,64 @@ from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 
 
-class Streams(Protocol):
-    """What a model's config says about the streams that it reads; a state of None dimensions is not read."""
+@dataclass(frozen=True)
+class Streams:
+    """The streams that a model reads and imitates.
 
-    @property
-    def cameras(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def robot_state_dim(self) -> int | None: ...  # noqa: D102
-    @property
-    def action_dim(self) -> int: ...  # noqa: D102
-    @property
-    def has_gripper(self) -> bool: ...  # noqa: D102
+    Attributes:
+        cameras: keys of the image streams.
+        robot_state_dim: dimensions of the state; None where it is not read.
+        action_dim: dimensions of an action.
+        has_gripper: whether the last of these is a binary gripper in {-1, +1}.
+    """
+
+    cameras: tuple[str, ...]
+    robot_state_dim: int | None
+    action_dim: int
+    has_gripper: bool
+
+    @classmethod
+    def of(cls, model: Any) -> Streams:
+        """What a model's config says: by a method `streams`, or by fields that are called as those above.
+
+        Raises:
+            ValueError: if it does not say how many dimensions an action has.
+        """
+        if isinstance(model, Streams):
+            return model
+        if hasattr(model, "streams"):
+            return cls.of_specs(model.streams())
+        if not hasattr(model, "action_dim"):
+            raise ValueError(
+                f"{type(model).__name__} says nothing of an action; give it a method streams() that returns a "
+                "StreamSpec by key, or a field action_dim"
+            )
+        return cls(
+            getattr(model, "cameras", ()),
+            getattr(model, "robot_state_dim", None),
+            model.action_dim,
+            getattr(model, "has_gripper", False),
+        )
+
+    @classmethod
+    def of_specs(cls, specs: Mapping[str, StreamSpec]) -> Streams:
+        """What a policy's own specifications say.
+
+        Raises:
+            ValueError: if there is no action, or the state or the action is of no size.
+        """
+        for key in (STATE_KEY, ACTION_KEY):
+            if (key == ACTION_KEY or key in specs) and (key not in specs or not specs[key].shape):
+                raise ValueError(f"streams() gives no shape of {key!r}; give a StreamSpec with one")
+        sizes = {key: specs[key].shape for key in (STATE_KEY, ACTION_KEY) if key in specs}
+        state, action = sizes.get(STATE_KEY), sizes[ACTION_KEY]
+        assert action is not None
+        return cls(
+            tuple(key for key, spec in specs.items() if spec.kind == "image"),
+            None if state is None else state[0],
+            action[0],
+            specs[ACTION_KEY].has_gripper,
+        )
 
 
 class Recipe(Protocol):
@@ -54,7 +104,7 @@ class Recipe(Protocol):
     @property
     def transform(self) -> ObservationConfig: ...  # noqa: D102
     @property
-    def model(self) -> Streams: ...  # noqa: D102
+    def model(self) -> Any: ...  # noqa: D102
     @property
     def training(self) -> TrainConfig: ...  # noqa: D102
 
@@ -85,8 +135,10 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         libero_images=data.libero_images,
     )
     check_fits(recipe.model, source)
-    settle_statistics(source, needed_statistics(recipe.transform, recipe.model))
-    return preload(source, stream_keys(recipe.model), data.preload_bytes) if decode else source
+    settle_statistics(
+        source, needed_statistics(recipe.transform, recipe.model, Streams.of(recipe.model).robot_state_dim is not None)
+    )
+    return preload(source, stream_keys(Streams.of(recipe.model)), data.preload_bytes) if decode else source
 
 
 def stream_keys(model: Streams) -> tuple[str, ...]:
@@ -95,12 +147,13 @@ def stream_keys(model: Streams) -> tuple[str, ...]:
     return (*state, ACTION_KEY, *model.cameras)
 
 
-def check_fits(model: Streams, source: EpisodeSource) -> None:
+def check_fits(config: Any, source: EpisodeSource) -> None:
     """Refuse a dataset whose streams are not what the model reads, or whose steps are told nothing.
 
     Raises:
         ValueError: naming all streams that differ, and the settings with which the model fits; or the step.
     """
+    model = Streams.of(config)
     refuse_left_out(source.streams, stream_keys(model), source.name)
     check_words(source)
     found, remedies = [], []
@@ -202,12 +255,13 @@ def preparation(
 
 
 def observation_transforms(
-    settings: ObservationConfig, model: Streams, image_size: int, source: EpisodeSource, *, resize: bool = True
+    settings: ObservationConfig, config: Any, image_size: int, source: EpisodeSource, *, resize: bool = True
 ) -> tuple[ResizeImages | BlankImages, Normalize]:
     """Pictures of the model's size, and states and actions normalised by the dataset's statistics.
 
     Without `resize` pictures keep the shape that they have, for a model that pads or crops them itself.
     """
+    model = Streams.of(config)
     streams = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
     streams[ACTION_KEY] = action_config(model, settings)
     names = {key: source.streams[key].names for key in streams}
@@ -223,12 +277,12 @@ def action_config(model: Streams, settings: ObservationConfig) -> NormalizationC
     return NormalizationConfig(settings.action_normalization, keep=gripper)
 
 
-def raw_observations(model: Streams, source: EpisodeSource) -> tuple[JoinStreams, ...]:
+def raw_observations(config: Any, source: EpisodeSource) -> tuple[JoinStreams, ...]:
     """What makes the state of raw observations where the dataset calls it otherwise (`data.state_key`); else nothing.
 
     It is the first of the transforms that a policy is saved with.
     """
-    forms = () if model.robot_state_dim is None else forms_of(source, STATE_KEY)
+    forms = () if Streams.of(config).robot_state_dim is None else forms_of(source, STATE_KEY)
     return (JoinStreams({STATE_KEY: forms}),) if forms else ()
 
 
@@ -245,4 +299,5 @@ def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
 
 def run_facts(recipe: Recipe) -> dict[str, Any]:
     """What a bundle says of what it was made with."""
-    return {"tempovla": __version__, "torch": torch.__version__, "recipe": config_to_json(recipe)}
+    plugins = {"plugins": list(plugins_in_use())} if plugins_in_use() else {}
+    return {"tempovla": __version__, "torch": torch.__version__, "recipe": config_to_json(recipe)} | plugins

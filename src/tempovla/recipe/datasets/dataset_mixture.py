@@ -68,20 +68,10 @@ class Member:
         """Its own keys of the cameras that it has."""
         return tuple(own for own in self.cameras.values() if own is not None)
 
-    def streams(self, model: Streams) -> MemberStreams:
+    def streams(self, config: Any) -> Streams:
         """Of what a model reads, what is here, in the dataset's own names and sizes."""
-        state_dim = None if model.robot_state_dim is None else self.dim(STATE_KEY)
-        return MemberStreams(self.own_cameras, state_dim, self.dim(ACTION_KEY), self.has_gripper)
-
-
-@dataclass(frozen=True)
-class MemberStreams:
-    """A dataset's `Streams`."""
-
-    cameras: tuple[str, ...]
-    robot_state_dim: int | None
-    action_dim: int
-    has_gripper: bool
+        state_dim = None if Streams.of(config).robot_state_dim is None else self.dim(STATE_KEY)
+        return Streams(self.own_cameras, state_dim, self.dim(ACTION_KEY), self.has_gripper)
 
 
 @dataclass(frozen=True)
@@ -97,8 +87,9 @@ class DatasetMixture:
     is_one: bool = False
 
     @classmethod
-    def of_one(cls, source: EpisodeSource, model: Streams) -> DatasetMixture:
-        """A dataset alone, which fits the model; see `check_fits`."""
+    def of_one(cls, source: EpisodeSource, config: Any) -> DatasetMixture:
+        """A dataset alone, which fits the model of a config; see `check_fits`."""
+        model = Streams.of(config)
         cameras = {camera: camera for camera in model.cameras}
         return cls((Member(source.name, source, 1.0, cameras, model.has_gripper),), is_one=True)
 
@@ -127,8 +118,9 @@ class DatasetMixture:
         cameras = self.members[0].cameras
         return tuple(key for key in cameras if any(member.cameras[key] is None for member in self.members))
 
-    def widths(self, model: Streams) -> dict[str, int]:
+    def widths(self, config: Any) -> dict[str, int]:
         """Dimensions in the model, by key, of the vectors that are smaller in some dataset."""
+        model = Streams.of(config)
         sizes = {STATE_KEY: model.robot_state_dim, ACTION_KEY: model.action_dim}
         return {
             key: size
@@ -139,7 +131,7 @@ class DatasetMixture:
     def observation_steps(
         self,
         settings: ObservationConfig,
-        model: Streams,
+        config: Any,
         windows: Sequence[Window],
         image_size: int,
         *,
@@ -153,6 +145,7 @@ class DatasetMixture:
         Raises:
             ValueError: if pictures of several datasets differ in shape, and are not resized.
         """
+        model = Streams.of(config)
         if self.is_one:
             steps = observation_transforms(settings, model, image_size, self.only, resize=resize)
             return (*raw_observations(model, self.only), *steps)
@@ -301,7 +294,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     Raises:
         ValueError: if it is none, or does not fit.
     """
-    data, model = recipe.data, recipe.model
+    data, model = recipe.data, Streams.of(recipe.model)
     source = open_source(
         config.data_directory,
         data.demos_per_task,
@@ -334,7 +327,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     problem = gripper_problem(source) if has_gripper else None
     if problem is not None:
         raise ValueError(f"{source.name}: {problem}; set has_gripper: false of it in data.mixture")
-    settle_statistics(source, needed_statistics(recipe.transform, model))
+    settle_statistics(source, needed_statistics(recipe.transform, recipe.model, model.robot_state_dim is not None))
     return member
 
 

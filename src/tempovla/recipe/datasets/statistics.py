@@ -28,12 +28,12 @@ LIMITED_HEADS = ("diffusion", "transformer", "gaussian")
 """Action heads that may not reach every action; see `with_reaching_clip`."""
 
 
-def needed_statistics(settings: ObservationConfig, model: Any) -> dict[str, tuple[str, ...]]:
+def needed_statistics(settings: ObservationConfig, config: Any, reads_state: bool) -> dict[str, tuple[str, ...]]:
     """Names of the statistics, by stream, that a model's normalisation needs, and its action head's limit."""
     names: dict[str, tuple[str, ...]] = {ACTION_KEY: STATISTICS_OF_MODE[settings.action_normalization]}
-    if getattr(model, "action_head", None) in LIMITED_HEADS:
+    if getattr(config, "action_head", None) in LIMITED_HEADS:
         names[ACTION_KEY] = (*names[ACTION_KEY], "min", "max")
-    if model.robot_state_dim is not None:
+    if reads_state:
         names[STATE_KEY] = STATISTICS_OF_MODE[settings.state_normalization]
     return names
 

@@ -20,7 +20,7 @@ from tempovla.data.stream_keys import raw_state
 from tempovla.data.words import episode_words
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.registry import check_has_learned_to_act
-from tempovla.recipe.datasets.dataset import Recipe, check_fits
+from tempovla.recipe.datasets.dataset import Recipe, Streams, check_fits
 from tempovla.recipe.datasets.same_body import check_same_body
 from tempovla.recipe.diagnosis.figures import Bootstrap, EpisodeErrors, copycat
 from tempovla.recipe.diagnosis.frames import Decisions, Demonstrations, EncodedFrames, decide, encode
@@ -102,7 +102,7 @@ def diagnose_memory(
         libero_images=recipe.data.libero_images,
     )
     check_fits(recipe.model, source)
-    reads_state = recipe.model.robot_state_dim is not None
+    reads_state = Streams.of(recipe.model).robot_state_dim is not None
     check_same_body(str(checkpoint), bundle.embodiment, source, reads_state=reads_state)
     source = raw_state(source)  # observations are given as control gives them
     held_out = _held_out(bundle, recipe, source)

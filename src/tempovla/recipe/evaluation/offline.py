@@ -20,7 +20,7 @@ from tempovla.data.stream_keys import raw_state
 from tempovla.model.vla.registry import check_has_learned_to_act, check_is_policy
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.datasets.config import MemberConfig
-from tempovla.recipe.datasets.dataset import load_dataset, split_source
+from tempovla.recipe.datasets.dataset import Streams, load_dataset, split_source
 from tempovla.recipe.datasets.dataset_mixture import open_member
 from tempovla.recipe.datasets.same_body import check_same_body
 from tempovla.recipe.progress import CountProgress
@@ -143,7 +143,7 @@ def _member(bundle: Bundle, recipe: Any) -> MemberConfig | None:
 
 def _has_gripper(bundle: Bundle, where: str) -> bool:
     told = bundle.provenance.get("has_gripper", bundle.config.get("has_gripper"))  # an exported file has no config
-    return bool(recipe_of(bundle, where).model.has_gripper if told is None else told)
+    return bool(Streams.of(recipe_of(bundle, where).model).has_gripper if told is None else told)
 
 
 def dimension_names(body: Embodiment) -> tuple[str, ...]:
@@ -175,7 +175,7 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     else:
         recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
         source = load_dataset(recipe)
-    check_same_body(where, bundle.embodiment, source, reads_state=recipe.model.robot_state_dim is not None)
+    check_same_body(where, bundle.embodiment, source, reads_state=Streams.of(recipe.model).robot_state_dim is not None)
     source = raw_state(source)  # observations are given as control gives them
     if split == "all":
         return Mixture([source])

@@ -15,9 +15,13 @@ from jsonargparse import Namespace
 
 from tempovla.recipe.settings.config_files import config_files, config_to_blame, with_packaged_configs
 from tempovla.recipe.settings.parser import ArgumentParser
+from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.storage.json_files import read_text
+from tempovla.timeline.plugins import require_plugins
 
 MOST_CONFIG_BYTES = 16 << 20
+PLUGINS = "plugins"
+"""The key of a config file for the plugins that it needs."""
 OF_AN_ENTRY = re.compile(
     r"Problem with given class_path '(?P<path>tempovla[\w.]*)':\s*(?:Option '(?P<key>[^']*)' is not accepted\.?)?"
 )
@@ -37,7 +41,8 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
     """
     arguments = with_packaged_configs(arguments)
     for config in config_files(arguments):
-        read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
+        text = read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
+        require_plugins(_plugins_of(text), str(config))
 
     def complaint_of(fewer: list[str]) -> str | None:
         try:
@@ -66,6 +71,18 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         if blamed is None or str(blamed) in str(error) or is_on_command_line(keys, arguments):
             raise
         raise ValueError(f"{blamed}: {error}") from error
+
+
+def _plugins_of(text: str) -> list[str]:
+    """The plugins that a config file names; none where it is no sound file, of which the parser will complain."""
+    if PLUGINS not in text:
+        return []
+    try:
+        settings = load_yaml(text)
+    except yaml.YAMLError:
+        return []
+    named = settings.get(PLUGINS) if isinstance(settings, dict) else None
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
 
 def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:

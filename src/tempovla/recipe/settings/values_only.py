@@ -13,31 +13,34 @@ from typing import Any
 import jsonargparse
 import yaml
 
+from tempovla.timeline.plugins import plugins_in_use
+
 MOST_VALUES = 100_000
 """Values of a config, those that an alias repeats counted each time."""
 DEEPEST = 50
 """Lists and mappings in one another."""
 
 _TRUSTED = ["tempovla"]
-"""Packages whose config classes a parser may use."""
+"""Packages whose config classes a parser may use, as of its last call."""
 _TOO_DEEP = f"it is nested deeper than {DEEPEST} levels, as no config is; write it flat"
 _REMEDY = "a config names no classes and no files of other values, and modules of your own come in with --plugin MODULE"
 
 _load_plain_yaml = jsonargparse.get_loader("yaml")
 
 
-def trust(module: str) -> None:
-    """Let parsers use the config classes of the package of a plugin, which the user has named."""
-    package = module.partition(".")[0]
-    if package not in _TRUSTED:
-        _TRUSTED.append(package)
-    # Parsers remember the options of config classes, to which the plugin may have added some.
-    getattr(sys.modules.get("jsonargparse._typehints"), "_cached_class_parsers", {}).clear()
+def _trusted() -> list[str]:
+    """Packages whose config classes a parser may use: this one, and those of plugins in use."""
+    packages = ["tempovla", *dict.fromkeys(name.partition(".")[0] for name in plugins_in_use())]
+    if packages != _TRUSTED:
+        _TRUSTED[:] = packages
+        # Parsers remember the options of config classes, to which a plugin may have added some.
+        getattr(sys.modules.get("jsonargparse._typehints"), "_cached_class_parsers", {}).clear()
+    return _TRUSTED
 
 
 def take_values_only(parser: jsonargparse.ArgumentParser) -> None:
     """Have a parser refuse values that would import a class or read another file, before anything is imported."""
-    jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=_TRUSTED)
+    jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=_trusted())
     jsonargparse.set_loader("yaml", load_yaml, (yaml.YAMLError,))
     actions: list[Any] = parser._actions
     for action in actions:

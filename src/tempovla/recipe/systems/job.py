@@ -14,9 +14,9 @@ from tempovla.model.vla.context_policy import base_of
 from tempovla.model.vla.weights import load_weights
 from tempovla.objective import Objective
 from tempovla.recipe.datasets.dataset import Recipe, preparation
-from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
 from tempovla.recipe.datasets.encodings import encode, encoded_windows
-from tempovla.timeline import Bundle, TimelineSample, training_windows, window_ends
+from tempovla.timeline import Bundle, EpisodeSource, TimelineSample, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.train import distributed
 from tempovla.train.callback import Watch
@@ -79,7 +79,8 @@ class Imitation:
     Attributes:
         kind: name of the policy in `POLICY_REGISTRY`.
         build_policy: gives the policy to train; torch's seed is the run's.
-        build_transform: gives the transforms that training and control share, of the policy and its datasets.
+        build_transform: gives the transforms that training and control share, of the policy and its datasets; None is
+            `plain_transform`.
         phase: name of the training phase; None is the kind.
         encodes_once: whether observations are encoded once before the first step, by what does not learn.
         facts: what the bundle says of the training beside its data and recipe.
@@ -90,7 +91,7 @@ class Imitation:
 
     kind: str
     build_policy: Callable[[], Any]
-    build_transform: Callable[[Any, DatasetMixture], TransformPipeline]
+    build_transform: Callable[[Any, DatasetMixture], TransformPipeline] | None = None
     phase: str | None = None
     encodes_once: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -123,7 +124,8 @@ class Imitation:
             training = settle_precision(training or recipe.training, device, resume)
             torch.manual_seed(training.seed)
             policy = self.build_policy().to(device)
-            transform = self.build_transform(policy, data)
+            build = self.build_transform or (lambda policy, data: plain_transform(recipe, policy, data))
+            transform = build(policy, data)
             windows, encoded = training_windows(policy), None
             if self.encodes_once:
                 if resume is not None:
@@ -164,6 +166,38 @@ class Imitation:
             data.provenance(recipe) | dict(self.facts),
             transform.assets(),
         )
+
+
+def imitate(
+    kind: str,
+    recipe: Recipe,
+    out_dir: str | Path,
+    build_policy: Callable[[], Any],
+    *,
+    resume: str | Path | None = None,
+    source: EpisodeSource | DatasetMixture | None = None,
+) -> FitResult:
+    """Train a policy that reads pictures, states and no words to imitate the recipe's dataset, in `out_dir`.
+
+    Args:
+        kind: name of the policy in `POLICY_REGISTRY`.
+        recipe: the experiment.
+        out_dir: folder of the run.
+        build_policy: gives the policy to train; torch's seed is the run's.
+        resume: checkpoint of this run to go on from.
+        source: the dataset, if it is loaded already.
+
+    Raises:
+        ValueError: if the dataset does not fit the model, or a checkpoint is missing or of another model.
+    """
+    return Imitation(kind, build_policy).train(recipe, one_dataset(source, recipe), out_dir, resume=resume)
+
+
+def plain_transform(recipe: Recipe, policy: Any, data: DatasetMixture) -> TransformPipeline:
+    """Pictures of the model's `image_size`, if its config has one, and normalised states and actions."""
+    size = getattr(recipe.model, "image_size", None)
+    steps = data.observation_steps(recipe.transform, recipe.model, policy.windows(), size or 1, resize=size is not None)
+    return TransformPipeline(list(steps))
 
 
 def encodes_once(model: Any) -> bool:

@@ -1,0 +1,75 @@
+"""Plugins: modules of users that add to the registries as they are imported.
+
+Importing a module runs its code, so a file alone never causes it. A config or a checkpoint may say which plugins it
+needs; they are imported if the user trusts them: named with `--plugin` or in the environment variable
+`TEMPOVLA_PLUGINS`, or declared by an installed package under the entry point group `tempovla.plugins`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+VARIABLE = "TEMPOVLA_PLUGINS"
+"""Names of trusted plugins, with commas between."""
+GROUP = "tempovla.plugins"
+"""The group of entry points in which an installed package declares its plugins: `anything = "my_robot.policies"`."""
+
+_in_use: dict[str, None] = {}
+
+
+def use_plugin(name: str) -> None:
+    """Import a plugin, because the user says so.
+
+    Raises:
+        ValueError: if the name is none, or there is no such module.
+    """
+    if not name or not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"plugin {name!r} is no name of a module; give one such as my_robot.policies")
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"plugin {name}: {reason}; install it, or name its folder in PYTHONPATH") from error
+    _in_use[name] = None
+
+
+def plugins_in_use() -> tuple[str, ...]:
+    """The plugins that were imported so far, in order; what is made with them needs them."""
+    return tuple(_in_use)
+
+
+def require_plugins(names: Iterable[str], where: str) -> None:
+    """Import the plugins that a config or a checkpoint needs, if the user trusts them.
+
+    Args:
+        names: of modules.
+        where: the file that names them, for messages.
+
+    Raises:
+        ValueError: naming the plugin that is not trusted or not there, and the remedy.
+    """
+    missing = [name for name in names if name not in _in_use]
+    if not missing:
+        return
+    trusted = _trusted()
+    for name in missing:
+        if name not in trusted and name not in sys.modules:
+            raise ValueError(
+                f"{where}: needs the plugin {name!r}, whose code runs when it is imported; if you trust it, give "
+                f"--plugin {name}, or name it in {VARIABLE}"
+            )
+    for name in missing:
+        try:
+            use_plugin(name)
+        except ValueError as error:
+            raise ValueError(f"{where}: needs the {error}") from error
+
+
+def _trusted() -> set[str]:
+    """Plugins that the environment or an installed package names."""
+    declared = {entry.module for entry in entry_points(group=GROUP)}
+    return declared | {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}

@@ -1,0 +1,28 @@
+"""What a policy reads and predicts, stream by stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tempovla.timeline.source import StreamKind
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """One stream of a policy.
+
+    Attributes:
+        kind: `image`, `state` or `action`.
+        shape: of one value; None where any will do, as for pictures that are resized.
+        optional: whether a dataset or a robot may lack it.
+        has_gripper: of an action, whether its last dimension is a binary gripper in {-1, +1}, which is not normalised.
+    """
+
+    kind: StreamKind
+    shape: tuple[int, ...] | None = None
+    optional: bool = False
+    has_gripper: bool = False
+
+    def __post_init__(self) -> None:
+        if self.has_gripper and self.kind != "action":
+            raise ValueError(f"a stream of kind {self.kind!r} has no gripper; only an action has one")
