@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from jsonargparse import Namespace
 
@@ -17,6 +17,7 @@ from tempovla.env.protocol import SimulatorConfig
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name
 
 C = TypeVar("C")
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,13 @@ def add_out(parser: ArgumentParser, help: str, **settings: Any) -> None:
     parser.add_argument("--out", metavar="DIR", help=help, **settings)
     add_other_name(parser, "--output-dir", "--out")
     parser.other_names |= {"output_dir": "out"}
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """Let a user say where a policy learns or acts."""
+    parser.add_argument(
+        "--device", type=Device | None, default=None, help="cpu or cuda; without it, CUDA where there is a device"
+    )
 
 
 def add_dataset_name(parser: ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_option, add_out, config_from_args
+from tempovla.cli.command import Outcome, add_device, add_json_option, add_out, config_from_args
 from tempovla.recipe.diagnosis.memory import DiagnosisConfig, diagnose_memory
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.report.diagnosis import write_diagnosis
@@ -24,6 +24,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "--checkpoint DIR --dataset DIR [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
     parser.add_argument("--dataset", required=True, metavar="DIR", help="demonstrations to step it through")
+    add_device(parser)
     add_json_option(parser)
     add_out(parser, "folder for all figures, diagnosis.json, and a page, diagnosis.html")
     parser.add_class_arguments(DiagnosisConfig)
@@ -32,7 +33,8 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 def run(name: str, args: Namespace) -> Outcome:
     """Diagnose the checkpoint."""
-    found = diagnose_memory(args.checkpoint, args.dataset, config_from_args(DiagnosisConfig, args))
+    config = config_from_args(DiagnosisConfig, args)
+    found = diagnose_memory(args.checkpoint, args.dataset, config, device=args.device)
     lines = diagnosis_table(found)
     if args.out is not None:
         folder = Path(args.out)

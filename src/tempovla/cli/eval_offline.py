@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_dataset_name, add_json_option
+from tempovla.cli.command import Outcome, add_dataset_name, add_device, add_json_option
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, build_parser
 from tempovla.report.tables import offline_table
@@ -31,6 +31,7 @@ def build(name: str, summary: str) -> ArgumentParser:
         help="the episodes that training held out, or all",
     )
     parser.add_argument("--batch_size", type=int, default=64, help="samples predicted at a time")
+    add_device(parser)
     add_json_option(parser)
     return parser
 
@@ -43,5 +44,6 @@ def run(name: str, args: Namespace) -> Outcome:
         dataset_name=args.dataset_name,
         split=args.split,
         batch_size=args.batch_size,
+        device=args.device,
     )
     return Outcome("\n".join(offline_table(figures)), figures)

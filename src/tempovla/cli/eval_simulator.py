@@ -8,6 +8,7 @@ from tempovla.cli.command import (
     STDOUT,
     Outcome,
     add_dataset_name,
+    add_device,
     add_json_option,
     add_simulator_fields,
     comma_separated,
@@ -38,6 +39,7 @@ def build(name: str, summary: str) -> ArgumentParser:
         "--tasks", metavar="A,B", help="names of tasks; by default those that the policy learned, or the whole suite"
     )
     add_dataset_name(parser)
+    add_device(parser)
     parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
     parser.add_argument(
         "--wrong_instruction",
@@ -78,6 +80,7 @@ def run(name: str, args: Namespace) -> Outcome:
         instruction=args.instruction,
         wrong_instruction=args.wrong_instruction,
         dataset_name=args.dataset_name,
+        device=args.device,
         outputs=Outputs(results=file, recordings=args.record, videos=args.videos),
     )
     return Outcome("\n".join(success_table(results)), results, is_written=file is not None)

@@ -6,10 +6,11 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_option
+from tempovla.cli.command import Outcome, add_device, add_json_option
 from tempovla.control.exported.signature import parse_image_size
 from tempovla.export.exporter import ExportConfig, Exported, export_checkpoint
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
+from tempovla.timeline.device import choose_device
 
 EXAMPLES = """
 tempovla export --checkpoint outputs/vla/checkpoint_latest --format onnx --out outputs/policy.onnx
@@ -44,12 +45,15 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="largest difference from PyTorch, in normalised actions"
     )
+    add_device(parser)
     add_json_option(parser)
     return parser
 
 
 def run(name: str, args: Namespace) -> Outcome:
     """Export, and compare."""
+    if choose_device(args.device or "cpu") != "cpu":
+        raise ValueError("--device cuda: a policy is exported and compared on the CPU; leave it out, or give cpu")
     shapes = None if args.image_size is None else parse_image_size(args.image_size)
     config = ExportConfig(args.format, args.noise, args.tolerance, shapes)
     exported = export_checkpoint(args.checkpoint, args.out, config)

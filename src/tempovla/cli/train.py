@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_option, add_out
+from tempovla.cli.command import Outcome, add_device, add_json_option, add_out
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, add_short_names, build_parser
 from tempovla.recipe.systems.registry import find_system
 from tempovla.recipe.train import PARTS, train
@@ -33,6 +33,7 @@ def build(name: str, summary: str) -> ArgumentParser:
             parser.add_argument(spelled, action="store_true", help=option.help)
         else:
             parser.add_argument(spelled, type=option.type, metavar=option.metavar, help=option.help)
+    add_device(parser)
     add_json_option(parser)
     parser.add_argument(
         "--plugins",
@@ -56,7 +57,7 @@ def run(name: str, args: Namespace) -> Outcome:
     system = find_system(name.split()[-1])
     recipe = system.recipe(**{part: args[part] for part in PARTS})
     options = {option.name: args[option.name] for option in system.options}
-    result = train(recipe, args.out, system=name.split()[-1], resume=args.checkpoint, **options)
+    result = train(recipe, args.out, system=name.split()[-1], resume=args.checkpoint, device=args.device, **options)
     if isinstance(result, FitResult):
         return Outcome(_line(result), _figures(result))
     lines = [f"{part}: {_line(each)}" for part, each in result.items()]

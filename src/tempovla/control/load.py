@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from tempovla.control.controller import Actor, Controller
-from tempovla.control.load_actor import default_device, open_policy
+from tempovla.control.load_actor import open_policy
 from tempovla.control.observations import Reads
 from tempovla.control.robot_policy import RobotPolicy
 from tempovla.model.vla.pretrained_io import CONFIG, WEIGHTS, read_config, read_weights
@@ -18,6 +18,7 @@ from tempovla.model.vla.registry import POLICY_REGISTRY, check_has_learned_to_ac
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle_path import check_path
 from tempovla.timeline.config import config_to_json
+from tempovla.timeline.device import choose_device
 from tempovla.transform.per_dataset import bundle_for_dataset
 from tempovla.transform.pipeline import TransformPipeline
 
@@ -60,7 +61,7 @@ def load(
     place = _place(source, local_files_only)
     if is_model_alone(place):
         bundle = _with_transforms(place, transforms_from, dataset_name)
-        actor: Actor = Controller.from_bundle(bundle, device or default_device())
+        actor: Actor = Controller.from_bundle(bundle, choose_device(device))
     else:
         if transforms_from is not None:
             raise ValueError(f"{place}: has its own transforms; leave out transforms_from={str(transforms_from)!r}")

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tempovla.control import body_selection
 from tempovla.control.controller import Actor, Controller
 from tempovla.control.exported.policy import ExportedPolicy
@@ -17,6 +15,7 @@ from tempovla.control.exported.sidecar import Sidecar
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import bundle_sha256
+from tempovla.timeline.device import choose_device
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,6 @@ class OpenedPolicy:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
-def default_device() -> str:
-    """Return the device on which a checkpoint acts: a GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def open_policy(
     checkpoint: str | Path,
     dataset_name: str | None = None,
@@ -56,17 +50,18 @@ def open_policy(
         device: where a checkpoint is to act instead; "cpu" or None for an exported file.
 
     Raises:
-        ValueError: if it is neither, the dataset cannot be told, or an exported file is to act on another device.
+        ValueError: if it is neither, the dataset cannot be told, an exported file is to act on another device, or there
+            is no CUDA device where one is asked for.
     """
     if not Path(checkpoint).exists() and Path(checkpoint).suffix in SUFFIXES.values():
         raise ValueError(f"{checkpoint}: no such file; give one that `tempovla export` wrote")
     if not Path(checkpoint).is_file():
         bundle = body_selection.load_bundle(checkpoint, dataset_name, env_config)
-        place = device or default_device()
+        place = choose_device(device)
         digest = {"checkpoint_sha256": bundle_sha256(checkpoint)}
         return OpenedPolicy(bundle, place, lambda: Controller.from_bundle(bundle, place), digest)
     if device not in (None, ExportedPolicy.device):
-        raise ValueError(f"{checkpoint}: an exported file acts on the CPU; leave out device={device!r}")
+        raise ValueError(f"{checkpoint}: an exported file acts on the CPU; leave out device {device}, or give cpu")
     sidecar = _sidecar(checkpoint, dataset_name)
     identity: dict[str, Any] = {
         "checkpoint_sha256": sidecar.checkpoint_sha256,

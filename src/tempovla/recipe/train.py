@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.recipe.systems.registry import find_system, name_of
+from tempovla.timeline.device import on_device
 from tempovla.timeline.lazy import loaded
 from tempovla.train.result import FitResult
 
@@ -20,6 +21,7 @@ def train(
     *,
     system: str | None = None,
     resume: str | Path | None = None,
+    device: str | None = None,
     **options: Any,
 ) -> FitResult | Mapping[str, FitResult]:
     """Train a system.
@@ -29,6 +31,7 @@ def train(
         out: folder of the run; None takes the system's own.
         system: name in `SYSTEM_REGISTRY`; None finds it by the recipe's type.
         resume: checkpoint of this run to go on from.
+        device: `cpu` or `cuda`; None takes CUDA where there is one.
         options: what the system may be told beside its recipe, such as `base_checkpoint` of a VLA; those that are None
             or False are as good as left out.
 
@@ -36,7 +39,8 @@ def train(
         How the run ended; for a system of several phases, by their names.
 
     Raises:
-        ValueError: for an unknown system or option, and as the system's own training does.
+        ValueError: for an unknown system or option, for CUDA where there is none, and as the system's own training
+            does.
     """
     name = system or name_of(recipe)
     found = find_system(name)
@@ -47,4 +51,5 @@ def train(
     if unknown:
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     given = {option: value for option, value in options.items() if value is not None and value is not False}
-    return loaded(found.train)(recipe, found.out if out is None else out, resume=resume, **given)
+    with on_device(device):
+        return loaded(found.train)(recipe, found.out if out is None else out, resume=resume, **given)

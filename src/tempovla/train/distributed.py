@@ -14,6 +14,8 @@ import torch.distributed as dist
 import torch.distributed.nn  # its defaults keep the group that exists when it is first imported: none, here
 from torch import Tensor
 
+from tempovla.timeline.device import choose_device
+
 USERS_ERROR = 2
 """Exit code of a process that a user's error ended."""
 _SESSIONS = itertools.count()
@@ -39,9 +41,12 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
     """Join the processes that torchrun started, if it did, and give the device of this one; part again at the end.
 
     Args:
-        device: `cpu` or `cuda`; None takes CUDA where there is one. CUDA talks through nccl, the CPU through gloo.
+        device: `cpu` or `cuda`; see `choose_device`. CUDA talks through nccl, the CPU through gloo.
+
+    Raises:
+        ValueError: if CUDA is asked for where there is none.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = choose_device(device)
     local = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
     if local.type == "cuda":
         torch.cuda.set_device(local)

@@ -74,6 +74,8 @@ def test_options_mean_the_same_in_every_command(name):
     assert "--json" in options
     if name.split()[0] in ("train", "collect", "diagnose"):
         assert {"--out", "--output-dir"} <= options
+    if name.split()[0] in ("train", "diagnose", "eval", "export") and name != "eval compare":
+        assert "--device" in options
     if name.split()[0] in ("train", "diagnose") or name == "eval offline":
         assert "--dataset" in options
     if name.split()[0] == "eval" and name != "eval compare":

@@ -68,7 +68,7 @@ def test_an_exported_file_gives_what_its_checkpoint_gives(checkpoint, tmp_path):
     for step in range(7):
         np.testing.assert_allclose(ours.step(observation(step)), theirs.step(observation(step)), rtol=1e-3, atol=1e-3)
     assert ours.provenance == theirs.provenance
-    with pytest.raises(ValueError, match="an exported file acts on the CPU; leave out device='cuda'"):
+    with pytest.raises(ValueError, match="an exported file acts on the CPU; leave out device cuda, or give cpu"):
         load(file, device="cuda")
     with pytest.raises(ValueError, match="keeps the type of its weights; leave out dtype='float32'"):
         load(file, dtype="float32")

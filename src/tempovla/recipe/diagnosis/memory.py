@@ -71,7 +71,7 @@ class Conditions:
 
 
 def diagnose_memory(
-    checkpoint: str | Path, dataset: str | Path, config: DiagnosisConfig | None = None
+    checkpoint: str | Path, dataset: str | Path, config: DiagnosisConfig | None = None, *, device: str | None = None
 ) -> dict[str, Any]:
     """Step a policy through demonstrations as control would, and compare its actions with those without their past.
 
@@ -79,19 +79,20 @@ def diagnose_memory(
         checkpoint: folder that training saved.
         dataset: demonstrations, in any format that training reads.
         config: how; None takes the defaults.
+        device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one.
 
     Returns:
         The figures that docs/systems/diagnosis.md lists under `diagnosis.json`.
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1, of several datasets or an exported file, or if the dataset
-            cannot be read, has fewer than two episodes or does not fit.
+            cannot be read, has fewer than two episodes or does not fit, or there is no such device.
     """
     config = config or DiagnosisConfig()
     if Path(checkpoint).is_file():
         raise ValueError(f"{checkpoint}: an exported file keeps no features; give the checkpoint that it was made of")
     _check_learned_from_one(checkpoint)
-    opened = open_policy(checkpoint)
+    opened = open_policy(checkpoint, device=device)
     bundle = opened.bundle
     check_has_learned_to_act(bundle, str(checkpoint))
     recipe = recipe_of(bundle, str(checkpoint))

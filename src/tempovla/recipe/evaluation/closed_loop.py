@@ -49,6 +49,7 @@ def evaluate_checkpoint(
     instruction: str | None = None,
     wrong_instruction: bool = False,
     dataset_name: str | None = None,
+    device: str | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes.
@@ -63,6 +64,7 @@ def evaluate_checkpoint(
         wrong_instruction: tell the policy in each task the words of the next one, or of another of the simulator's
             where one is evaluated alone; success is counted on the scene's own task all the same.
         dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
+        device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one. Exported files decide on the CPU.
         outputs: what to write.
 
     Returns:
@@ -72,8 +74,8 @@ def evaluate_checkpoint(
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
             fewer initial states than episodes, the folder for recordings is not empty, an instruction is given and to
-            be wrong, an output cannot be written, or the policy may not be asked every `config.execution_horizon`
-            steps.
+            be wrong, an output cannot be written, the policy may not be asked every `config.execution_horizon` steps,
+            or there is no such device.
         WorkerDiedError: if a simulator crashed.
     """
     outputs = outputs or Outputs()
@@ -84,7 +86,7 @@ def evaluate_checkpoint(
         env_config.check_task(task)
         if init_states == "benchmark":
             _check_init_states(env_config, task, config.episodes)
-    policy = open_policy(checkpoint, dataset_name, env_config)
+    policy = open_policy(checkpoint, dataset_name, env_config, device)
     bundle = policy.bundle
     check_acts_here(bundle, str(checkpoint), env_config)
     controller = policy.actor()

@@ -67,6 +67,7 @@ def evaluate_offline(
     dataset_name: str | None = None,
     split: Literal["validation", "all"] = "validation",
     batch_size: int = 64,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Predict the action chunk at every step of the episodes, and compare it with the demonstrated one.
 
@@ -78,6 +79,7 @@ def evaluate_offline(
         dataset_name: which of the datasets, of a policy that learned from several.
         split: `validation` takes the episodes that the checkpoint's own recipe held out, `all` every one.
         batch_size: samples predicted at a time.
+        device: where it predicts, `cpu` or `cuda`; None takes CUDA where there is one.
 
     Returns:
         `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse` over that
@@ -87,11 +89,12 @@ def evaluate_offline(
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or predicts actions that are not finite, the dataset is
-            missing, does not fit it or is of another control rate or order of dimensions, or nothing was held out.
+            missing, does not fit it or is of another control rate or order of dimensions, nothing was held out, or
+            there is no such device.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    opened = open_policy(checkpoint, dataset_name)
+    opened = open_policy(checkpoint, dataset_name, device=device)
     bundle = opened.bundle
     check_is_policy(bundle, str(checkpoint))
     if ACTION_KEY not in [window.key for window in bundle.windows]:

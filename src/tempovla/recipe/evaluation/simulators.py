@@ -25,6 +25,7 @@ def evaluate(
     instruction: str | None = None,
     wrong_instruction: bool = False,
     dataset_name: str | None = None,
+    device: str | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task in a simulator, and count successes.
@@ -40,6 +41,7 @@ def evaluate(
         instruction: as of `evaluate_checkpoint`, and so are the other arguments.
         wrong_instruction: see there.
         dataset_name: see there.
+        device: see there.
         outputs: see there.
 
     Returns:
@@ -63,5 +65,6 @@ def evaluate(
         instruction=instruction,
         wrong_instruction=wrong_instruction,
         dataset_name=dataset_name,
+        device=device,
         outputs=outputs,
     )

@@ -1,0 +1,46 @@
+"""Where a policy learns or acts: on a CUDA device where there is one, unless somebody says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+
+_CHOSEN: ContextVar[str | None] = ContextVar("device", default=None)
+
+
+def choose_device(device: str | None = None) -> str:
+    """Return the device to use: the one that is given, else that of `on_device`, else CUDA where there is one.
+
+    Args:
+        device: `cpu` or `cuda`, or any other device that torch knows; None leaves it open.
+
+    Raises:
+        ValueError: if it is a CUDA device and torch sees none.
+    """
+    device = device or _CHOSEN.get()
+    has_cuda = torch.cuda.is_available()
+    if device is None:
+        return "cuda" if has_cuda else "cpu"
+    if device.partition(":")[0] == "cuda" and not has_cuda:
+        raise ValueError(f"device {device}: torch sees no CUDA device on this machine; leave it out, or give cpu")
+    return device
+
+
+@contextmanager
+def on_device(device: str | None) -> Iterator[None]:
+    """Give `choose_device` another default inside the block; None leaves it as it is.
+
+    Raises:
+        ValueError: as `choose_device`.
+    """
+    if device is None:
+        yield
+        return
+    token = _CHOSEN.set(choose_device(device))
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
