@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from tempovla.timeline.noise import mix_seed
 
 _FRAME_STREAM = 0x4652
 
+P = TypeVar("P", bound=FeaturePolicy)
+
 
 @dataclass(frozen=True)
 class ContextPolicyState:
@@ -30,7 +32,7 @@ class ContextPolicyState:
     context: ContextState
 
 
-class ContextPolicy(WrappedPolicy):
+class ContextPolicy(WrappedPolicy, Generic[P]):
     """The policy: at every `stride`-th control step, features of what is seen now, and of what was seen before.
 
     Args:
@@ -41,10 +43,10 @@ class ContextPolicy(WrappedPolicy):
         ValueError: if the stride exceeds the chunk of actions, or a part does not fit the features.
     """
 
-    def __init__(self, base: FeaturePolicy, config: ContextConfig) -> None:
+    def __init__(self, base: P, config: ContextConfig) -> None:
         super().__init__()
         config.check_stride(base.horizon)
-        self.base = base
+        self.base: P = base
         self.context = ContextModule(config, base.feature_dim, base.config.action_dim)
         if config.freeze_base:
             base.freeze_features()
@@ -160,7 +162,7 @@ def _at_least_one(chosen: Tensor) -> Tensor:
     return newest
 
 
-def with_context(policy: Any) -> Any:
+def with_context(policy: P) -> P | ContextPolicy[P]:
     """The policy itself, or in its context where its config has one."""
     config: ContextConfig | None = policy.config.context
     return policy if config is None else ContextPolicy(policy, config)
@@ -171,7 +173,7 @@ def in_saved_context(policy: Any, weights: Mapping[str, Tensor]) -> Any:
     return with_context(policy) if any(name.startswith("context.") for name in weights) else policy
 
 
-def base_of(policy: Any) -> Any:
+def base_of(policy: P | ContextPolicy[P]) -> P:
     """The policy of one frame inside a context, or the policy itself."""
     return policy.base if isinstance(policy, ContextPolicy) else policy
 
