@@ -1,6 +1,7 @@
 """Time inside a policy: encoders of what was seen and done, and memories, with the state passed explicitly.
 
-Each name is loaded when it is asked for. `EpisodicMemory` is in `tempovla.data.episodic`, but given from here, too.
+Each name is loaded when it is first used. `EpisodicMemory` lives in `tempovla.data.episodic` and can also be imported
+from here.
 """
 
 from importlib import import_module
@@ -89,7 +90,7 @@ if not TYPE_CHECKING:
     _offered = lazy_names(__name__, _MODULES)
 
     def __getattr__(name: str) -> Any:
-        """A name that the package offers, or one that has moved."""
+        """Return a name of this package, or one that has moved out of it."""
         if name == "EpisodicMemory":
             return import_module("tempovla.data.episodic").EpisodicMemory
         return _offered(name)

@@ -1,4 +1,7 @@
-"""What a policy knows of the past: temporal encoder, history encoder and memory side by side, their state explicit."""
+"""What a policy knows of the past: a temporal encoder, a history encoder and a memory side by side.
+
+Their state is explicit: it is passed in and returned.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ class Frames:
     """What happened at the frames of a sequence.
 
     Attributes:
-        features: (B, T, D); means nothing where `valid` is False.
+        features: (B, T, D); the values where `valid` is False are ignored.
         valid: (B, T) bool, whether there was a frame.
-        actions: (B, T, stride * A), what was done between the frame before and this one; 0 where not valid.
-        action_valid: (B, T) bool.
+        actions: (B, T, stride * A), the actions executed between the previous frame and this one; 0 where not valid.
+        action_valid: (B, T) bool, whether these actions are known.
     """
 
     features: Tensor
@@ -34,33 +37,33 @@ class Frames:
     action_valid: Tensor
 
     def part(self, start: int, stop: int) -> Frames:
-        """The frames from `start` to `stop`."""
+        """Return the frames from `start` up to `stop`, which is not included."""
         return Frames(*(x[:, start:stop] for x in (self.features, self.valid, self.actions, self.action_valid)))
 
 
 class ContextPart(Protocol):
-    """A part: a pure function of an explicit state, whose `reset(rows)` makes rows as new."""
+    """One part of a context: a pure function of an explicit state."""
 
     def initial_state(self, batch: int) -> Any:
         """The state of `batch` rows that have seen nothing."""
 
     def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
-        """What the past says at each frame (B, T, D), and the state after the last; invalid frames are skipped."""
+        """Return the part's features (B, T, D) and the state after the last frame; invalid frames are skipped."""
 
 
 class TemporalPart(nn.Module):
-    """What a temporal encoder says of the newest frame, and what it has gathered so far: both, added."""
+    """The sum of a temporal encoder's output for the newest frame and of what it has pooled over all frames so far."""
 
     def __init__(self, encoder: TemporalEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def initial_state(self, batch: int) -> Any:
-        """As the encoder's."""
+        """Return the encoder's initial state."""
         return self.encoder.initial_state(batch)
 
     def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
-        """As `ContextPart`."""
+        """Run the encoder; see `ContextPart.run`."""
         valid = None if bool(frames.valid.all()) else frames.valid
         output, state = self.encoder.run(frames.features, state, valid)
         return output.hidden + output.aggregated, state
@@ -68,12 +71,12 @@ class TemporalPart(nn.Module):
 
 @dataclass(frozen=True)
 class PendingHistory(RowState):
-    """A history, and the newest frame, whose action is not known yet.
+    """A history, and the newest frame, which waits for the actions that follow it.
 
     Attributes:
-        history: the steps before.
+        history: the steps whose actions are known.
         features: (B, D) of the newest frame.
-        waiting: (B,) bool, whether there is one.
+        waiting: (B,) bool, whether there is such a frame.
     """
 
     history: HistoryState
@@ -82,19 +85,19 @@ class PendingHistory(RowState):
 
 
 class HistoryPart(nn.Module):
-    """What a history encoder says of the last frames, and of what was done after each of them."""
+    """The encoding of the last frames and of the actions that followed each of them."""
 
     def __init__(self, encoder: HistoryEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def initial_state(self, batch: int) -> PendingHistory:
-        """Nothing seen, nothing done."""
+        """Return a history without steps."""
         history = self.encoder.initial_state(batch)
         return PendingHistory(history, history.states[:, 0], torch.zeros_like(history.valid[:, 0]))
 
     def run(self, frames: Frames, state: PendingHistory) -> tuple[Tensor, PendingHistory]:
-        """As `ContextPart`; frames that are not valid come first, as before an episode's start."""
+        """Run the encoder; see `ContextPart.run`. Invalid frames come first, as before an episode's start."""
         features = torch.where(frames.valid[..., None], frames.features, 0.0).to(state.features.dtype)
         before = torch.cat([state.features[:, None], features[:, :-1]], dim=1)
         done = frames.action_valid & torch.cat([state.waiting[:, None], frames.valid[:, :-1]], dim=1)
@@ -103,10 +106,10 @@ class HistoryPart(nn.Module):
 
 
 class MemoryPart(nn.Module):
-    """What a memory gives when it is asked with the present frame, having taken that in.
+    """A memory that takes in each frame, and is then read with it.
 
     Args:
-        memory: of `hidden_dim` features.
+        memory: a memory of any width.
         feature_dim: features D of the policy.
     """
 
@@ -118,11 +121,11 @@ class MemoryPart(nn.Module):
         self.output_proj = nn.Linear(width, feature_dim)
 
     def initial_state(self, batch: int) -> Any:
-        """As the memory's."""
+        """Return the memory's initial state."""
         return self.memory.initial_state(batch)
 
     def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
-        """As `ContextPart`."""
+        """Write and read each frame; see `ContextPart.run`."""
         valid = None if bool(frames.valid.all()) else frames.valid
         features = frames.features if valid is None else torch.where(valid[..., None], frames.features, 0.0)
         recalled, state = self.memory(self.input_proj(features), state, valid)
@@ -131,16 +134,16 @@ class MemoryPart(nn.Module):
 
 @dataclass(frozen=True)
 class ContextState(RowState):
-    """All that the parts remember, in their order."""
+    """The states of the parts, in their order."""
 
     parts: tuple[Any, ...]
 
 
 class ContextModule(nn.Module):
-    """Adds to the features of a frame what its past says.
+    """Computes what is added to the features of a frame because of the frames before it.
 
     Args:
-        config: which parts, and how they are trained.
+        config: which parts there are, and how they are trained.
         feature_dim: features D of a frame.
         action_dim: dimensions A of an action.
     """
@@ -161,7 +164,7 @@ class ContextModule(nn.Module):
 
     @property
     def reads_actions(self) -> bool:
-        """Whether what was done between two frames is looked at."""
+        """Whether a part reads the actions executed between two frames."""
         return "history" in self.parts
 
     def initial_state(self, batch: int) -> ContextState:
@@ -169,14 +172,14 @@ class ContextModule(nn.Module):
         return ContextState(tuple(part.initial_state(batch) for part in self.parts.values()))
 
     def run(self, frames: Frames, state: ContextState) -> tuple[Tensor, ContextState]:
-        """Go on with a sequence.
+        """Continue with a sequence of frames.
 
         Args:
-            frames: T of them; those that are not valid come before the first valid one of a row.
-            state: of `initial_state`, or of the call before.
+            frames: T frames; invalid ones come before the first valid one of a row.
+            state: the result of `initial_state` or of the previous call.
 
         Returns:
-            What the parts say together, (B, T, D), and the state after the last frame.
+            The sum of the parts' features (B, T, D), and the state after the last frame.
         """
         total: Tensor | None = None
         after = []
@@ -188,9 +191,10 @@ class ContextModule(nn.Module):
         return total, dataclasses.replace(state, parts=tuple(after))
 
     def learn(self, frames: Frames) -> Tensor:
-        """What the parts say at the frames of a training window, (B, T, D), from nothing.
+        """Return the sum of the parts' features (B, T, D) at the frames of a training window.
 
-        The first `burn_in` frames are read without gradients, those after are cut every `bptt_length`.
+        The window starts from empty states. The first `burn_in` frames are read without gradients. After them,
+        gradients are cut every `bptt_length` frames.
         """
         config, length = self.config, frames.valid.shape[1]
         state, pieces = self.initial_state(len(frames.valid)), []

@@ -42,24 +42,23 @@ def register_memory(options: type[MemoryPartConfig], memory: type[ExplicitMemory
 
 @dataclasses.dataclass(frozen=True)
 class ContextConfig:
-    """What a policy knows of the past, beside what it sees now.
+    """What a policy knows of the past, besides what it sees now.
 
-    At every frame the parts that are chosen look at the features of the frames so far, and what they say is added to
-    those of the present frame, before the action head looks at them. A part may also be given as a mapping, as it
-    stands in a YAML file.
+    At every frame, each part reads the features of all frames so far. Its output is added to the features of the
+    present frame before these reach the action head. A part may also be given as a mapping, as in a YAML file.
 
     Attributes:
         temporal: options of a temporal encoder, such as `{encoder_type: lstm, hidden_dim: 256}`.
         history: options of a history encoder of features and actions, such as `{history_length: 16}`.
-        memory: options of a memory, and which: `{kind: working, memory_slots: 32}`, `{kind: hierarchical}` or
-            `{kind: buffer}`.
-        stride: control steps between two frames: what is seen in between is not looked at, and so many actions of a
-            chunk are executed.
+        memory: options of a memory, whose `kind` says which one: `{kind: working, memory_slots: 32}`,
+            `{kind: hierarchical}` or `{kind: buffer}`.
+        stride: control steps between two frames. Observations in between are not used, and this many actions of a chunk
+            are executed.
         sequence_length: frames of a training window that are learned from.
-        burn_in: frames before these that are only read, without gradients, so that the states are warm.
-        bptt_length: frames after which gradients are cut inside a window; None for nowhere.
-        freeze_base: the features stay as they are: only the parts named here and the action head learn, and frames are
-            encoded once.
+        burn_in: frames before these, which only bring the states up to date; nothing is learned from them.
+        bptt_length: number of frames after which gradients are cut inside a window; None never cuts them.
+        freeze_base: whether the features stay as they are. Then only the parts named here and the action head learn,
+            and every frame is encoded once.
     """
 
     temporal: TemporalPartConfig | None = None
@@ -90,12 +89,12 @@ class ContextConfig:
 
     @property
     def frames(self) -> int:
-        """Frames of a training window."""
+        """Number of frames of a training window."""
         return self.burn_in + self.sequence_length
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Where they are: control steps relative to now."""
+        """The frames' places in control steps relative to now."""
         return tuple(range(-(self.frames - 1) * self.stride, 1, self.stride))
 
     def check_stride(self, action_horizon: int) -> None:
@@ -110,13 +109,13 @@ class ContextConfig:
             )
 
     def temporal_config(self, feature_dim: int) -> TemporalEncoderConfig | None:
-        """Of the temporal encoder; one call takes a whole window unless the options say otherwise."""
+        """Return the config of the temporal encoder; one call takes a whole window unless the options say otherwise."""
         return None if self.temporal is None else self.temporal.encoder_config(feature_dim, self.frames)
 
     def history_config(self, feature_dim: int, action_dim: int) -> HistoryEncoderConfig | None:
-        """Of the history encoder; what is done between two frames counts as one action."""
+        """Return the config of the history encoder; all actions between two frames count as one."""
         return None if self.history is None else self.history.encoder_config(feature_dim, self.stride * action_dim)
 
     def build_memory(self, feature_dim: int) -> ExplicitMemory[Any, Any] | None:
-        """The memory."""
+        """Return the memory."""
         return None if self.memory is None else self.memory.build(feature_dim)

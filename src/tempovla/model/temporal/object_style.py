@@ -1,4 +1,4 @@
-"""The object style: what a module remembers is held inside it, and methods change it.
+"""The object style: a module holds what it remembers, and its methods change that.
 
 Everything here wraps pure functions of an explicit state, which are what policies use. An object serves one
 environment, or one batch of them, at a time. What it holds is no part of its weights, and does not move with
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 def reshaped(read: R, shape: tuple[int, ...]) -> R:
-    """What a read gives, a tensor or several by name, in another shape."""
+    """Return a read, which is a tensor or several tensors by name, in another shape."""
     if isinstance(read, Tensor):
         return read.reshape(shape)  # type: ignore[return-value]
     assert isinstance(read, dict)
@@ -39,15 +39,15 @@ class MemoryObject(Generic[S, R]):
     held: S | None = None
 
     def initial_state(self, batch: int) -> S:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the state of `batch` rows that have seen nothing."""
         raise NotImplementedError
 
     def write_to(self, state: S, content: Tensor, valid: Tensor | None = None) -> S:
-        """The pure function behind `write`."""
+        """Return the state after a write; this is the pure function behind `write`."""
         raise NotImplementedError
 
     def read_from(self, state: S, query: Tensor) -> R:
-        """The pure function behind `read`."""
+        """Return what a state holds for queries; this is the pure function behind `read`."""
         raise NotImplementedError
 
     def write(self, content: Tensor, *, valid: Tensor | None = None) -> None:
@@ -72,8 +72,8 @@ class MemoryObject(Generic[S, R]):
         """Read the held state, which does not change.
 
         Args:
-            query: (B, hidden_dim), or (B, Q, hidden_dim) for several queries a row. Of a state of one row also
-                (hidden_dim,) and (N, hidden_dim): all N ask the one memory.
+            query: (B, hidden_dim), or (B, Q, hidden_dim) for several queries a row. From a state of one row also
+                (hidden_dim,) and (N, hidden_dim), where all N queries ask the one memory.
 
         Raises:
             ValueError: if shapes do not fit the memory.
@@ -96,16 +96,16 @@ class GatedMemoryObject(MemoryObject[S, Tensor]):
     """A memory whose reads can be mixed with what is asked."""
 
     def mixed(self, current: Tensor, recalled: Tensor) -> Tensor:
-        """The mixture of a query and what was read with it."""
+        """Return the mixture of a query and what was read with it."""
         raise NotImplementedError
 
     def get_gated_update(self, current_state: Tensor) -> Tensor:
-        """Mix the current state with what the held memory recalls of it; takes what `read` takes."""
+        """Mix the current state with what the held memory recalls of it. It takes the queries that `read` takes."""
         return self.mixed(current_state, self.read(current_state))
 
 
 class TwoLevelMemoryObject(MemoryObject[S, R]):
-    """A memory whose `reset` keeps what it holds for long."""
+    """A memory whose `reset` keeps its long-term memory unless asked otherwise."""
 
     def reset(self, reset_long_term: bool = False, *, rows: Tensor | None = None) -> None:
         """Forget the held short-term memory, and the long-term one if asked; with `rows` (B,) bool, only of these."""
@@ -154,7 +154,10 @@ class HistoryRecorder:
         self.state = before.push(*rows)
 
     def tensors(self, device: torch.device | str | None = None) -> tuple[Tensor, Tensor, Tensor] | None:
-        """States (B, T, obs_dim), actions (B, T, action_dim) and valid (B, T), T of the longest row; None if empty."""
+        """Return states (B, T, obs_dim), actions (B, T, action_dim) and valid (B, T), or None if there is no step.
+
+        T is the number of steps of the longest row.
+        """
         longest = 0 if self.state is None else int(self.state.valid.sum(dim=1).max())
         if self.state is None or not longest:
             return None
@@ -189,16 +192,16 @@ class HistoryObject(nn.Module):
     def get_history(
         self, device: torch.device | str | None = None, *, with_valid: bool = False
     ) -> tuple[Tensor, ...] | tuple[None, ...]:
-        """What is remembered, as `forward` takes it: states (B, T, obs_dim) and actions (B, T, action_dim).
+        """Return what is remembered, as `forward` takes it: states (B, T, obs_dim) and actions (B, T, action_dim).
 
-        One environment is B = 1. T is the steps of the longest row. Nones, if nothing is remembered.
+        For one environment B is 1. T is the number of steps of the longest row. All are None if there is no step.
 
         Args:
-            device: where to.
+            device: where the tensors are needed.
             with_valid: also give valid (B, T), for rows of different lengths: after single ones were reset.
 
         Raises:
-            ValueError: if the rows are of different lengths, and it is not asked for their validity.
+            ValueError: if rows have different lengths, and `with_valid` is False.
         """
         found = self.recorder.tensors(device)
         if found is None:

@@ -26,18 +26,18 @@ P = TypeVar("P", bound=FeaturePolicy)
 
 @dataclass(frozen=True)
 class ContextPolicyState:
-    """Where the noise comes from, and what the past says."""
+    """The source of the noise, and the state of the context."""
 
     noise: NoiseState
     context: ContextState
 
 
 class ContextPolicy(WrappedPolicy, Generic[P]):
-    """The policy: at every `stride`-th control step, features of what is seen now, and of what was seen before.
+    """A policy that acts at every `stride`-th control step on the features of that frame and of the frames before.
 
     Args:
-        base: gives features and has the action head.
-        config: parts, stride and training windows.
+        base: a policy of one frame, which computes features and has the action head.
+        config: the parts of the context, the stride and the training windows.
 
     Raises:
         ValueError: if the stride exceeds the chunk of actions, or a part does not fit the features.
@@ -67,35 +67,35 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         return next(self.parameters()).device
 
     def windows(self) -> tuple[Window, ...]:
-        """Observations now; the actions since the last frame where the history is read; the actions from now on."""
+        """Return the windows for acting: observations now, and actions from now on or from the last frame on."""
         first = -self.frame_stride if self.context.reads_actions else 0
         actions = Window(ACTION_KEY, tuple(range(first, self.horizon)))
         return (*(Window(key, (0,)) for key in self.base.observation_keys()), actions)
 
     def training_windows(self) -> tuple[Window, ...]:
-        """Observations at the frames of a sequence; the actions from before the first one on."""
+        """Return the windows for training: observations at the frames of a sequence, and the actions around them."""
         offsets = self.context.config.offsets
         first = offsets[0] - (self.frame_stride if self.context.reads_actions else 0)
         actions = Window(ACTION_KEY, tuple(range(first, self.horizon)))
         return (*(Window(key, offsets) for key in self.base.observation_keys()), actions)
 
     def window_ends(self, length: int) -> list[int]:
-        """Windows that hold every control step once among the frames learned from."""
+        """Return the ends of windows which together learn from every control step once."""
         config = self.context.config
         reach = config.stride * config.sequence_length
         last = [length - 1 - phase for phase in range(config.stride)]
         return sorted(step for end in last for step in range(end, -1, -reach))
 
     def initial_state(self, batch_size: int) -> ContextPolicyState:
-        """Rows that have seen nothing and drawn nothing."""
+        """Return the state of rows that have seen nothing and drawn no noise."""
         return ContextPolicyState(NoiseState.initial(batch_size, self.device), self.context.initial_state(batch_size))
 
     def with_seeds(self, state: ContextPolicyState, seed: Tensor) -> ContextPolicyState:
-        """The state with every row's noise drawn from its seed (B,)."""
+        """Return the state with every row's noise drawn from its seed (B,)."""
         return replace(state, noise=state.noise.with_seeds(seed))
 
     def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
-        """Loss terms of the head, at all frames learned from."""
+        """Return the loss terms of the head at all frames that are learned from."""
         config, batch = self.context.config, sample.batch_size
         observed = frames_observed(sample.context, self._observed_keys(sample.context), config.offsets)
         warm = torch.arange(config.frames, device=observed.device) < config.burn_in
@@ -111,7 +111,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         return self.base.terms_of(features.plus(learned.gather(past)), context, action, seed)
 
     def act(self, context: Context, state: ContextPolicyState) -> tuple[ActionChunk, ContextPolicyState]:
-        """A chunk of actions (B, H, A), normalised as in training; `frame_stride` of them are to be executed."""
+        """Return a chunk of actions (B, H, A), normalised as in training; `frame_stride` of them are to be executed."""
         seed, noise = state.noise.decide(context.first)
         observed = frames_observed(context, self._observed_keys(context), (0,))
         now = replace(context, past={})
@@ -123,11 +123,11 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         return chunk, ContextPolicyState(noise, after)
 
     def after_step(self, train_step: int) -> None:
-        """What the base does between steps."""
+        """Do what the base policy does between steps."""
         self.base.after_step(train_step)
 
     def shard_units(self) -> list[nn.Module]:
-        """The base's blocks, whose weights FSDP puts together one at a time."""
+        """Return the base's blocks, whose weights FSDP gathers one at a time."""
         return self.base.shard_units()
 
     def _observed_keys(self, context: Context) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
 
     @torch.no_grad()
     def _warm(self, context: Context, chosen: Tensor) -> Tensor:
-        """Summaries (B, T, D) of frames that are only read, zeros elsewhere."""
+        """Return the summaries (B, T, D) of frames that are only read, and zeros elsewhere."""
         index = FrameIndex.where(_at_least_one(chosen), self.context.config.offsets)
         summary = index.scatter(self.base.features(frame_context(context, index)).summary, len(chosen))
         return torch.where(chosen[..., None], summary, 0.0)
@@ -151,7 +151,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
 
 
 def _at_least_one(chosen: Tensor) -> Tensor:
-    """The frames (B, T) to encode: one that counts for nothing where no row of a batch has any.
+    """Return the frames (B, T) to encode; if no row has any, one frame, whose result is not used.
 
     An encoder takes no empty batch, and where processes share its weights (FSDP), all of them have to call it.
     """
@@ -163,22 +163,22 @@ def _at_least_one(chosen: Tensor) -> Tensor:
 
 
 def with_context(policy: P) -> P | ContextPolicy[P]:
-    """The policy itself, or in its context where its config has one."""
+    """Return the policy itself, or a `ContextPolicy` around it if its config has a context."""
     config: ContextConfig | None = policy.config.context
     return policy if config is None else ContextPolicy(policy, config)
 
 
 def in_saved_context(policy: Any, weights: Mapping[str, Tensor]) -> Any:
-    """The policy itself, or in the context of its config where saved weights are those of a policy in one."""
+    """Return the policy itself, or one in the context of its config if the saved weights belong to such a policy."""
     return with_context(policy) if any(name.startswith("context.") for name in weights) else policy
 
 
 def base_of(policy: P | ContextPolicy[P]) -> P:
-    """The policy of one frame inside a context, or the policy itself."""
+    """Return the policy of one frame inside a context, or the policy itself."""
     return policy.base if isinstance(policy, ContextPolicy) else policy
 
 
 def base_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a policy of one frame, from those of such a policy or of one in a context."""
+    """Return the weights of a policy of one frame, from its own weights or those of a policy in a context."""
     inside = {name.removeprefix("base."): value for name, value in weights.items() if name.startswith("base.")}
     return inside or dict(weights)

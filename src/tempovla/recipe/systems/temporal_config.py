@@ -1,4 +1,4 @@
-"""Temporal training in a few numbers: what a policy remembers, and how it learns to."""
+"""Temporal training in a few numbers: what a policy remembers, and how it is trained to."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from tempovla.recipe.systems.vla_config import VLARecipe
 
 @dataclass(frozen=True)
 class TemporalTrainingConfig:
-    """A policy's temporal parts and their training, which `apply` puts into a recipe.
+    """The temporal parts of a policy and their training, which `apply` puts into a recipe.
 
     Attributes:
         sequence_length: frames of a training window that are learned from.
         burn_in: frames before these that are only read, without gradients.
-        bptt_length: frames after which gradients are cut inside a window; None for nowhere.
+        bptt_length: number of frames after which gradients are cut inside a window; None never cuts them.
         stride: control steps between two frames.
-        learning_rate, batch_size, num_epochs: of the training; a row of a batch is a window.
+        learning_rate, batch_size, num_epochs: settings of the training; a row of a batch is a window.
         lambda_temporal: weight of the squared first differences of predicted chunks.
-        freeze_base: the features of a frame stay as they are.
+        freeze_base: whether the features of a frame stay as they are.
         num_heads: attention heads of all parts.
-        use_temporal_encoder: whether a temporal encoder is one of them.
+        use_temporal_encoder: whether there is a temporal encoder.
         temporal_encoder_type: its kind, a name in `TEMPORAL_REGISTRY`.
         num_temporal_layers: its layers.
         temporal_hidden_dim: its width; None takes the width of the policy's features.
-        use_history_encoder: whether a history encoder of features and actions is one of them.
-        history_length: frames that it looks back.
+        use_history_encoder: whether there is a history encoder of features and actions.
+        history_length: number of frames that it looks back.
         history_hidden_dim: its width; None takes the width of the policy's features.
-        use_memory: whether a memory is one of them.
+        use_memory: whether there is a memory.
         memory_kind: a name in `MEMORY_REGISTRY`.
-        memory_size: slots of the memory; of a hierarchical one, those of the long term.
+        memory_size: slots of the memory; for a hierarchical one, those of its long-term memory.
     """
 
     sequence_length: int = 32
@@ -66,7 +66,7 @@ class TemporalTrainingConfig:
         check_reach(self.context())
 
     def context(self) -> ContextConfig:
-        """What `model.context` says of it."""
+        """Return the context that these settings describe."""
         temporal, history = None, None
         memory: Any = None
         if self.use_temporal_encoder:
@@ -95,7 +95,7 @@ class TemporalTrainingConfig:
         )
 
     def apply(self, recipe: VLARecipe) -> VLARecipe:
-        """A recipe whose policy remembers, trained for so many epochs; all else is as it was.
+        """Return the recipe with these temporal parts and this training; everything else stays as it was.
 
         Raises:
             ValueError: if the model's head has no predicted chunk for `lambda_temporal`.

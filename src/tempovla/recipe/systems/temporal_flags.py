@@ -30,8 +30,8 @@ class Flag:
     Attributes:
         part: of the context, to which the option belongs; empty for the context itself.
         option: a field of the part's config class; `size` is the one that says how much a memory holds.
-        help: what it is.
-        registry: whose names it may have; None for whole numbers.
+        help: what the help says about it.
+        registry: the names that it may have; None for a whole number.
     """
 
     part: str
@@ -40,7 +40,7 @@ class Flag:
     registry: Mapping[str, Any] | None = None
 
     def for_argparse(self) -> dict[str, Any]:
-        """The flag as argparse takes it, with the type and the default of the option."""
+        """Return the settings of the flag for argparse, with the type and the default of the option."""
         config = {"temporal": TemporalPartConfig, "history": HistoryPartConfig, "": ContextConfig}.get(self.part)
         default: Any
         if config is None:
@@ -74,8 +74,8 @@ HELP_OF_PARTS = {
 class TemporalParser(ArgumentParser):
     """A parser of a recipe whose model may have a context, with short flags for it.
 
-    What `add_temporal_flags` lists is written out as `--model.context...` before anything is parsed, so that a printed
-    config shows what the flags mean, and has no keys of their own.
+    The flags of `add_temporal_flags` are replaced by `--model.context...` before anything is parsed. So a printed
+    config shows what they mean, and has no keys for the flags themselves.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -83,7 +83,7 @@ class TemporalParser(ArgumentParser):
         add_temporal_flags(self)
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse does, with the flags written out.
+        """Parse as jsonargparse does, with the flags replaced.
 
         Raises:
             ArgumentError: if a flag does not go with the others.
@@ -105,7 +105,7 @@ class TemporalParser(ArgumentParser):
 
 
 def add_temporal_flags(parser: ArgumentParser) -> None:
-    """List the flags in the help."""
+    """Add the flags to the help."""
     group = parser.add_argument_group(
         "temporal training", "a shorter way to fill in model.context; see also --model.lambda_temporal"
     )
@@ -114,7 +114,7 @@ def add_temporal_flags(parser: ArgumentParser) -> None:
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The flags that are given, by name, and the other arguments in their order."""
+    """Return the given flags by name, and the other arguments in their order."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag, options in _options():
         parser.add_argument(flag, dest=flag, default=argparse.SUPPRESS, **options)
@@ -123,14 +123,14 @@ def split_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def written_out(flags: dict[str, Any], context: Namespace | None) -> list[str]:
-    """The arguments that the flags stand for.
+    """Return the arguments that the flags stand for.
 
     Args:
-        flags: as of `split_flags`.
+        flags: the flags that `split_flags` found.
         context: `model.context` without them.
 
     Raises:
-        ArgumentError: if a flag is about a part that is not there.
+        ArgumentError: if a flag is about a part that the context does not have.
     """
     before: dict[str, Any] = {part: None if context is None else context[part] for part in PARTS}
     chosen = [part for part, flag in PARTS.items() if flag in flags or before[part] is not None]
@@ -153,7 +153,7 @@ def written_out(flags: dict[str, Any], context: Namespace | None) -> list[str]:
 
 
 def _options() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every flag as argparse takes it, those of a part together."""
+    """Yield every flag as argparse takes it; the flags of a part come together."""
     for part, chooses in PARTS.items():
         yield chooses, {"action": "store_true", "help": HELP_OF_PARTS[part]}
         yield from ((name, flag.for_argparse()) for name, flag in FLAGS.items() if flag.part == part)
@@ -161,7 +161,7 @@ def _options() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _memory_options(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The options of a memory; of one of another kind, those that this one has too stay as they were."""
+    """Return the options of a memory; if its kind changes, only the options that both kinds have are kept."""
     kind = given.get("kind", before.get("kind", DEFAULT_MEMORY))
     config = MEMORY_REGISTRY[kind][0]
     known = {field.name for field in fields(config)}

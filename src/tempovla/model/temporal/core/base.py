@@ -1,4 +1,4 @@
-"""What all temporal cores share: explicit states, skipping of invalid steps, outputs, calls too long for one piece."""
+"""What all temporal cores share: explicit states, skipping of invalid steps, outputs, and cutting of long calls."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TemporalState(RowState):
-    """All that an encoder remembers, for every row.
+    """All that an encoder remembers of every row.
 
     Attributes:
-        core: the core's own part.
+        core: the core's own state.
         hidden: (B, hidden_dim) the core's output at the last valid step.
         pooled: (B, hidden_dim) the pooled outputs up to there.
         seen: (B,) bool, whether there was a valid step.
@@ -34,7 +34,7 @@ class TemporalState(RowState):
 
 @dataclass(frozen=True)
 class TemporalOutput:
-    """What an encoder says at every step.
+    """The outputs of an encoder at every step.
 
     Attributes:
         hidden: (B, T, output_dim); zero at invalid steps.
@@ -42,7 +42,7 @@ class TemporalOutput:
             the one before it.
         last: (B, output_dim) `hidden` of the newest valid step, earlier calls included.
 
-    Rows that have seen nothing valid have learned vectors in `aggregated` and `last`.
+    Rows without any valid step so far have learned vectors in `aggregated` and `last`.
     """
 
     hidden: Tensor
@@ -51,7 +51,7 @@ class TemporalOutput:
 
 
 def valid_steps(mask: Tensor, x: Tensor) -> Tensor:
-    """A padding mask (B, T) of bool or of 0 and 1 as bool.
+    """Return a padding mask (B, T), given as bool or as 0 and 1, as bool.
 
     Raises:
         ValueError: if it does not fit `x` (B, T, F), or holds other numbers.
@@ -66,7 +66,7 @@ def valid_steps(mask: Tensor, x: Tensor) -> Tensor:
 
 
 def newest_entries(before: Tensor, new: Tensor, lengths: Tensor | None) -> Tensor:
-    """The last W entries once the valid ones of `new` (B, T, D) have come after `before` (B, W, D), oldest first.
+    """Return the last W entries, oldest first, of `before` followed by the valid ones of `new`.
 
     Args:
         before: (B, W, D).
@@ -83,7 +83,7 @@ def newest_entries(before: Tensor, new: Tensor, lengths: Tensor | None) -> Tenso
 
 
 class TemporalCore(nn.Module):
-    """Base of the cores. A subclass gives `initial_core` and `mix`, over sequences whose valid steps come first."""
+    """Base of the cores. A subclass defines `initial_core` and `mix`, over sequences whose valid steps come first."""
 
     encoder_type = ""
 
@@ -99,7 +99,7 @@ class TemporalCore(nn.Module):
         self.no_aggregated = nn.Parameter(0.02 * torch.randn(config.output_dim))
 
     def initial_core(self, batch: int) -> Any:
-        """The core's part of the state of rows that have seen nothing: zeros."""
+        """Return the core's state for rows that have seen nothing, which is all zeros."""
         raise NotImplementedError
 
     def mix(self, x: Tensor, state: TemporalState | None, lengths: Tensor | None) -> tuple[Tensor, Tensor, Any]:
@@ -111,13 +111,13 @@ class TemporalCore(nn.Module):
             lengths: (B,) number of valid steps, which come first; None means all.
 
         Returns:
-            Hidden (B, T, hidden_dim), pooled up to each step (B, T, hidden_dim), the core's part of the state after
-            the last valid step; of the first two, what lies behind a row's length means nothing.
+            Hidden states (B, T, hidden_dim), their pooled values up to each step (B, T, hidden_dim), and the core's
+            state after the last valid step. Values behind a row's length are ignored.
         """
         raise NotImplementedError
 
     def initial_state(self, batch: int) -> TemporalState:
-        """The state of rows that have seen nothing.
+        """Return the state of rows that have seen nothing.
 
         Raises:
             ValueError: if the core is not causal.
@@ -130,16 +130,16 @@ class TemporalCore(nn.Module):
         return TemporalState(self.initial_core(batch), zeros, zeros, seen)
 
     def init_hidden(self, batch_size: int, device: torch.device | str | None = None) -> TemporalState:
-        """`initial_state` on a device; None means that of the weights."""
+        """Return `initial_state` on a device; None means the device of the weights."""
         state = self.initial_state(batch_size)
         return state if device is None else state.to(device)
 
     def run(self, x: Tensor, state: TemporalState, valid: Tensor | None = None) -> tuple[TemporalOutput, TemporalState]:
-        """Go on with a sequence.
+        """Continue with a sequence.
 
         Args:
             x: (B, T, input_dim).
-            state: of `initial_state`, or of the call before.
+            state: the result of `initial_state` or of the previous call.
             valid: (B, T) bool or 0 and 1, None means all. Invalid steps are skipped, wherever they are.
 
         Returns:
@@ -153,7 +153,7 @@ class TemporalCore(nn.Module):
     def step(
         self, x: Tensor, state: TemporalState, valid: Tensor | None = None
     ) -> tuple[TemporalOutput, TemporalState]:
-        """Go on by one step.
+        """Continue with one step.
 
         Args:
             x: (B, input_dim).
@@ -167,13 +167,13 @@ class TemporalCore(nn.Module):
         return TemporalOutput(output.hidden[:, 0], output.aggregated[:, 0], output.last), state
 
     def forward(self, observations: Tensor, attention_mask: Tensor | None = None, return_sequence: bool = True) -> Any:
-        """As `encode`; the LSTM's differs."""
+        """Call `encode`; the LSTM has another signature."""
         return self.encode(observations, attention_mask, return_sequence)
 
     def encode(
         self, observations: Tensor, attention_mask: Tensor | None = None, return_sequence: bool = True
     ) -> dict[str, Tensor]:
-        """Encode whole sequences, from nothing.
+        """Encode whole sequences, each from its beginning.
 
         Args:
             observations: (B, T, input_dim).
@@ -183,7 +183,7 @@ class TemporalCore(nn.Module):
         Returns:
             `hidden_states` (B, T, output_dim), zero at padding; `last_hidden_state` (B, output_dim) at the newest
             valid step; `aggregated` (B, output_dim), a learned softmax pooling of the hidden states that the core sees
-            from there. A row with no valid step has learned vectors.
+            from there. A row without a valid step has learned vectors.
 
         Raises:
             ValueError: as `run`.
@@ -193,7 +193,7 @@ class TemporalCore(nn.Module):
         return outputs | {"last_hidden_state": output.last, "aggregated": output.aggregated[:, -1]}
 
     def get_last_hidden_state(self, observations: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """(B, output_dim) of the newest valid step; arguments as in `encode`."""
+        """Return the output (B, output_dim) at the newest valid step; the arguments are those of `encode`."""
         return self._encode(observations, None, attention_mask)[0].last
 
     def _encode(

@@ -1,4 +1,4 @@
-"""Sizes and options of the temporal encoders, on their own and as a part of a policy."""
+"""Sizes and options of the temporal encoders, for use on their own and in a policy."""
 
 from __future__ import annotations
 
@@ -117,11 +117,11 @@ class TemporalPartConfig(TemporalCoreConfig):
 
     @classmethod
     def upgraded_json(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Options as an earlier version wrote them, where an unset width meant 512."""
+        """Return options of an earlier version, in which an unset width meant 512, as this version writes them."""
         return {"hidden_dim": 512} | data
 
     def encoder_config(self, feature_dim: int, frames: int) -> TemporalEncoderConfig:
-        """The encoder of a policy with `feature_dim` features and training windows of so many frames."""
+        """Return the config of the encoder in a policy with this many features and frames of a training window."""
         multiple = 2 * self.num_heads if self.encoder_type == "transformer" else 1
         options = {field.name: getattr(self, field.name) for field in fields(TemporalCoreConfig)}
         return TemporalEncoderConfig(
@@ -135,7 +135,7 @@ class TemporalPartConfig(TemporalCoreConfig):
 
 
 def width_for(feature_dim: int, multiple: int) -> int:
-    """The smallest multiple that is at least `feature_dim`."""
+    """Return the smallest multiple of `multiple` that is at least `feature_dim`."""
     return -(-feature_dim // multiple) * multiple
 
 

@@ -11,7 +11,7 @@ from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
 
 
 class TemporalEncoder(nn.Module):
-    """The core that `config.encoder_type` names; whole sequences by calling it, streams by `step` and `run`."""
+    """The core that `config.encoder_type` names. Call it with whole sequences; use `step` and `run` for streams."""
 
     def __init__(self, config: TemporalEncoderConfig) -> None:
         super().__init__()
@@ -21,27 +21,27 @@ class TemporalEncoder(nn.Module):
     def forward(
         self, observations: Tensor, attention_mask: Tensor | None = None, return_sequence: bool = True
     ) -> dict[str, Tensor]:
-        """As `TemporalCore.encode`, for every core."""
+        """Encode whole sequences; see `TemporalCore.encode`."""
         return self.core.encode(observations, attention_mask, return_sequence)
 
     def get_last_hidden_state(self, observations: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """(B, output_dim) of the newest valid step; arguments as in `forward`."""
+        """Return the output (B, output_dim) at the newest valid step; the arguments are those of `forward`."""
         return self.core.get_last_hidden_state(observations, attention_mask)
 
     def initial_state(self, batch: int) -> TemporalState:
-        """As `TemporalCore.initial_state`."""
+        """Return the state of rows that have seen nothing."""
         return self.core.initial_state(batch)
 
     def init_hidden(self, batch_size: int, device: torch.device | str | None = None) -> TemporalState:
-        """As `TemporalCore.init_hidden`."""
+        """Return `initial_state` on a device; None means the device of the weights."""
         return self.core.init_hidden(batch_size, device)
 
     def run(self, x: Tensor, state: TemporalState, valid: Tensor | None = None) -> tuple[TemporalOutput, TemporalState]:
-        """As `TemporalCore.run`."""
+        """Continue with a sequence; see `TemporalCore.run`."""
         return self.core.run(x, state, valid)
 
     def step(
         self, x: Tensor, state: TemporalState, valid: Tensor | None = None
     ) -> tuple[TemporalOutput, TemporalState]:
-        """As `TemporalCore.step`."""
+        """Continue with one step; see `TemporalCore.step`."""
         return self.core.step(x, state, valid)

@@ -1,4 +1,4 @@
-"""Frame sampling: a few past steps side by side through an MLP; the baseline that a memory must beat."""
+"""Frame sampling: an MLP over a few past steps. It is the baseline that a memory must beat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FrameState(RowState):
     """The newest valid steps of every row, as far back as the oldest sample, oldest first.
 
     Attributes:
-        frames: (B, A, hidden_dim), zeros where there are none.
+        frames: (B, A, hidden_dim), zeros where there is none.
         count: (B,) int64, how many are filled.
     """
 
@@ -29,7 +29,7 @@ class FrameState(RowState):
 
 
 class TemporalFrames(TemporalCore):
-    """The valid steps at `frame_offsets`, a learned vector where the row had not begun, and an MLP over all of them.
+    """An MLP over the valid steps at `frame_offsets`, with a learned vector for those before the row began.
 
     It has no memory beyond its samples, so `aggregated` is the last hidden state.
     """
@@ -48,12 +48,12 @@ class TemporalFrames(TemporalCore):
         self.mlp = nn.Sequential(*layers, nn.LayerNorm(dim))
 
     def initial_core(self, batch: int) -> FrameState:
-        """No frames."""
+        """Return a state without frames."""
         frames = self.no_hidden.new_zeros(batch, max(self.ages), self.config.hidden_dim)
         return FrameState(frames, torch.zeros(batch, dtype=torch.int64, device=frames.device))
 
     def mix(self, x: Tensor, state: TemporalState | None, lengths: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """As in `TemporalCore`."""
+        """Run the core; see `TemporalCore.mix`."""
         before: FrameState = self.initial_core(len(x)) if state is None else state.core
         size, length = before.frames.shape[1], x.shape[1]
         place = torch.arange(-size, length, device=x.device)

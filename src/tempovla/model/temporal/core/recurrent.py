@@ -1,4 +1,4 @@
-"""Recurrent cores: LSTM, GRU and Mamba; a state of fixed size carries all that has been."""
+"""Recurrent cores (LSTM, GRU and Mamba), which carry the past in a state of fixed size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _NOTHING = -1e30  # finite, so that gradients stay numbers
 class RunningPool(nn.Module):
     """A learned score for every step, and the mean of the steps so far weighted by the softmax of their scores.
 
-    What has been is one entry, with the logarithm of its total weight as its score (Milakov and Gimelshein, 2018).
+    All earlier steps count as one entry, whose score is the logarithm of their total weight (Milakov and Gimelshein,
+    2018).
     """
 
     def __init__(self, dim: int) -> None:
@@ -42,13 +43,14 @@ class RunningPool(nn.Module):
 
         Args:
             hidden: (B, T, D).
-            mean: (B, D) what has been pooled before.
-            log_weight: (B,) logarithm of its total weight.
+            mean: (B, D), the mean of the steps before.
+            log_weight: (B,), the logarithm of their total weight.
             seen: (B,) bool, whether there was anything before.
             lengths: (B,) valid steps, which come first; None means all.
 
         Returns:
-            Means up to each step (B, T, D), those after the last valid one like its; `log_weight` after it.
+            The means up to each step (B, T, D), which stay the same after the last valid one, and `log_weight` after
+            that step.
         """
         dtype, mean = mean.dtype, mean.to(sums_dtype(mean.dtype))
         scores = self.score(hidden).squeeze(2).to(mean.dtype)
@@ -70,11 +72,11 @@ class RunningPool(nn.Module):
 
 @dataclass(frozen=True)
 class RecurrentState(RowState):
-    """What a recurrent core remembers.
+    """The state of a recurrent core.
 
     Attributes:
-        layers: of its layers; tensors with the rows first.
-        log_weight: (B,) logarithm of the weight of all that has been pooled.
+        layers: the states of its layers; rows come first in their tensors.
+        log_weight: (B,), the logarithm of the total weight of all pooled steps.
     """
 
     layers: Any
@@ -82,7 +84,7 @@ class RecurrentState(RowState):
 
 
 class RecurrentCore(TemporalCore):
-    """Base of the recurrent cores: `aggregated` pools all valid steps since the row began."""
+    """Base of the recurrent cores, whose `aggregated` pools all valid steps since the row began."""
 
     def __init__(self, config: TemporalEncoderConfig) -> None:
         super().__init__(config)
@@ -90,19 +92,19 @@ class RecurrentCore(TemporalCore):
         self.pool = RunningPool(config.hidden_dim)
 
     def initial_layers(self, batch: int) -> Any:
-        """State of the layers before anything."""
+        """Return the state of the layers before the first step."""
         raise NotImplementedError
 
     def recur(self, x: Tensor, layers: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
-        """Outputs (B, T, hidden_dim) and the state of the layers after the last valid step."""
+        """Return outputs (B, T, hidden_dim), and the state of the layers after the last valid step."""
         raise NotImplementedError
 
     def initial_core(self, batch: int) -> RecurrentState:
-        """Zeros."""
+        """Return zeros."""
         return RecurrentState(self.initial_layers(batch), self.no_hidden.new_zeros(batch))
 
     def mix(self, x: Tensor, state: TemporalState | None, lengths: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """As in `TemporalCore`."""
+        """Run the core; see `TemporalCore.mix`."""
         state = self.initial_state(len(x)) if state is None else state
         hidden, layers = self.recur(x, state.core.layers, lengths)
         hidden = self.output_norm(hidden)
@@ -111,7 +113,7 @@ class RecurrentCore(TemporalCore):
 
 
 class _TorchRecurrent(RecurrentCore):
-    """torch's recurrent layers, in the precision of their weights under autocast, too."""
+    """torch's recurrent layers, which keep the precision of their weights under autocast."""
 
     kind: type[nn.LSTM] | type[nn.GRU]
     cell: Callable[..., Any]
@@ -125,12 +127,12 @@ class _TorchRecurrent(RecurrentCore):
         )
 
     def initial_layers(self, batch: int) -> tuple[Tensor, ...]:
-        """(B, num_layers, hidden_dim) each: the output and, of an LSTM, the cell."""
+        """Return the outputs and, for an LSTM, the cells, each (B, num_layers, hidden_dim)."""
         shape = (batch, self.config.num_layers, self.config.hidden_dim)
         return tuple(self.no_hidden.new_zeros(shape) for _ in range(self.carried))
 
     def recur(self, x: Tensor, layers: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, Any]:
-        """As in `RecurrentCore`."""
+        """Run the layers; see `RecurrentCore.recur`."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.no_hidden.dtype)
             y, after = self._one_step(x, layers) if x.shape[1] == 1 else self._many_steps(x, layers, lengths)
@@ -153,7 +155,7 @@ class _TorchRecurrent(RecurrentCore):
         return y, tuple(part.transpose(0, 1) for part in (after if isinstance(after, tuple) else (after,)))
 
     def _one_step(self, x: Tensor, layers: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The same by single cells: on a CPU torch's layers spend most of a short call on preparing their weights."""
+        """Run single cells: on a CPU, torch's layers spend most of a short call on preparing their weights."""
         y, states = x[:, 0], []
         for index, weights in enumerate(self.layers.all_weights):
             y = F.dropout(y, self.layers.dropout, self.training) if index else y
@@ -178,11 +180,11 @@ class TemporalLSTM(_TorchRecurrent):
     def forward(  # type: ignore[override]
         self, observations: Tensor, hidden_state: TemporalState | None = None, attention_mask: Tensor | None = None
     ) -> tuple[Tensor, TemporalState]:
-        """Encode sequences, going on from a state.
+        """Encode sequences that continue from a state.
 
         Args:
             observations: (B, T, input_dim).
-            hidden_state: of `init_hidden` or the call before; None means nothing before.
+            hidden_state: the result of `init_hidden` or of the previous call; None means that nothing came before.
             attention_mask: (B, T) bool or 0 and 1; None means all valid.
 
         Returns:
@@ -202,7 +204,7 @@ class TemporalGRU(_TorchRecurrent):
 
 
 class TemporalMamba(RecurrentCore):
-    """Mamba (Gu and Dao, 2023), the blocks that StateVLA uses; without dropout, as its authors."""
+    """Mamba (Gu and Dao, 2023), with the blocks that StateVLA uses. Like its authors' version, it has no dropout."""
 
     encoder_type = "mamba"
 
@@ -212,9 +214,9 @@ class TemporalMamba(RecurrentCore):
         self.layers = Mamba(sizes)
 
     def initial_layers(self, batch: int) -> Any:
-        """As `Mamba.initial_state`."""
+        """Return the initial states of the blocks."""
         return self.layers.initial_state(batch)
 
     def recur(self, x: Tensor, layers: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
-        """As in `RecurrentCore`."""
+        """Run the layers; see `RecurrentCore.recur`."""
         return self.layers(x, layers, None if lengths is None else ~mask_after(lengths, x.shape[1]))

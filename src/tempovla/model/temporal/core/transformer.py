@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def visible_keys(
     length: int, size: int, window: int, count: Tensor | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """What `length` new steps see of `size` kept steps and of each other, causally.
+    """Return what `length` new steps see, causally, of `size` kept steps and of each other.
 
     Args:
         length: T.
@@ -142,7 +142,7 @@ class TemporalBlock(nn.Module):
     def forward(
         self, x: Tensor, kept: tuple[Tensor, Tensor] | None, age: Tensor, seen: Tensor, rotary: Rotary | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `SlidingAttention`."""
+        """Mix the steps; see `SlidingAttention.forward`."""
         mixed, key, value = self.attention(self.attention_norm(x), kept, age, seen, rotary)
         x = x + self.drop(mixed)
         return x + self.drop(self.ffn(self.ffn_norm(x))), key, value
@@ -171,13 +171,13 @@ class TemporalTransformer(TemporalCore, Recompute):
             self.register_buffer("rotary_table", table, persistent=False)
 
     def initial_core(self, batch: int) -> WindowState:
-        """Empty windows."""
+        """Return empty windows."""
         zeros = self.no_hidden.new_zeros(batch, self.config.visible_steps - 1, self.config.hidden_dim)
         layers = (zeros,) * self.config.num_layers
         return WindowState(layers, layers, zeros, torch.zeros(batch, dtype=torch.int64, device=zeros.device))
 
     def mix(self, x: Tensor, state: TemporalState | None, lengths: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """As in `TemporalCore`; the state that comes back is empty if the core is not causal."""
+        """Run the core; see `TemporalCore.mix`. The returned state is empty if the core is not causal."""
         config, length = self.config, x.shape[1]
         before: WindowState | None = None if state is None else state.core
         if config.use_causal_mask:

@@ -1,4 +1,4 @@
-"""Sizes and options of the history encoders, on their own and as a part of a policy."""
+"""Sizes and options of the history encoders, for use on their own and in a policy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class HistoryCoreConfig:
     """Options of a history encoder that do not depend on the features around it.
 
     Attributes:
-        history_length: the most steps that are encoded, and that are remembered online.
+        history_length: the largest number of steps that are encoded and remembered.
         num_layers: blocks of each transformer.
         num_heads: attention heads; they divide hidden_dim and output_dim.
         dropout: probability in attention, feed-forward layers and residuals, in training.
         use_action_embedding: actions enter through a learned MLP; otherwise through one linear map.
-        use_timestep_embedding: attention knows the age of each step; otherwise only what is in it, and that it is past.
+        use_timestep_embedding: attention reads the age of each step; otherwise only the contents of past steps.
     """
 
     history_length: int = 16
@@ -93,11 +93,11 @@ class HistoryPartConfig(HistoryCoreConfig):
 
     @classmethod
     def upgraded_json(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Options as an earlier version wrote them, where an unset width meant 512."""
+        """Return options of an earlier version, in which an unset width meant 512, as this version writes them."""
         return {"hidden_dim": 512} | data
 
     def encoder_config(self, feature_dim: int, action_dim: int) -> HistoryEncoderConfig:
-        """The encoder of a policy with `feature_dim` features, and `action_dim` numbers in an action of a step."""
+        """Return the config of the encoder in a policy with this many features and numbers in an action."""
         options = {field.name: getattr(self, field.name) for field in fields(HistoryCoreConfig)}
         return HistoryEncoderConfig(
             obs_dim=feature_dim,

@@ -1,4 +1,4 @@
-"""Encoders of what was seen and done in the last steps, and a policy that acts upon it."""
+"""An encoder of the last states and actions, and a policy that uses it."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class HistoryEncoder(HistoryObject):
         Args:
             states: (B, T, obs_dim), T at most history_length; T = 0 is an empty history.
             actions: (B, T, action_dim), or (B, T - 1, action_dim) if none was taken yet in the newest state.
-            valid: (B, T) bool, which steps there were; None for all. In the others there may be anything, even NaN.
-            action_valid: bool, one for each action, which of the actions of these steps are known; None for all.
+            valid: (B, T) bool, which steps exist; None means all. The others may hold anything, even NaN.
+            action_valid: a bool for each action, whether it is known; None means that all are.
 
         Returns:
-            `state_encoding`, `action_encoding` and `fused` (B, output_dim), of the newest valid step, learned nulls
-            where there is none; `state_sequence` and `cross_attended` (B, T, output_dim), step t knowing the steps up
-            to t, its own action included in `cross_attended`; 0 at invalid steps.
+            `state_encoding`, `action_encoding` and `fused` (B, output_dim) of the newest valid step, which are learned
+            nulls where there is none. `state_sequence` and `cross_attended` (B, T, output_dim), in which step t knows
+            the states up to t, and `cross_attended` also the actions up to t; both are 0 at invalid steps.
 
         Raises:
             ValueError: if the shapes do not fit, or there are more than history_length steps.
@@ -116,37 +116,37 @@ class HistoryEncoder(HistoryObject):
     def context(
         self, observations: Tensor, actions: Tensor, valid: Tensor | None = None, action_valid: Tensor | None = None
     ) -> Tensor:
-        """The fused encoding (B, output_dim) alone, of arguments as `forward` takes."""
+        """Return the fused encoding (B, output_dim) alone; the arguments are those of `forward`."""
         return self(observations, actions, valid, action_valid)["fused"]
 
     def initial_state(self, batch: int) -> HistoryState:
-        """The history of `batch` rows that have seen nothing."""
+        """Return the history of `batch` rows that have seen nothing."""
         config, like = self.config, self.null_cross
         sizes = (config.history_length, config.obs_dim, config.action_dim)
         return HistoryState.init(batch, *sizes, device=like.device, dtype=like.dtype)
 
     def encode(self, history: HistoryState) -> dict[str, Tensor]:
-        """As `forward`, of an explicit history."""
+        """Encode an explicit history; see `forward`."""
         return self(history.states, history.actions, history.valid)
 
     def step(self, state: Tensor, action: Tensor, history: HistoryState) -> tuple[Tensor, HistoryState]:
-        """Push a step (B, obs_dim), (B, action_dim): the fused encoding (B, output_dim) with it, and the history."""
+        """Push a step (B, obs_dim), (B, action_dim), and return the fused encoding (B, output_dim) and the history."""
         history = history.push(state, action)
         return self.encode(history)["fused"], history
 
     def sequence(
         self, states: Tensor, actions: Tensor, history: HistoryState, valid: Tensor | None = None
     ) -> tuple[Tensor, HistoryState]:
-        """What `step` gives at every step of a sequence of any length, at once.
+        """Return what `step` gives at every step of a sequence of any length, computed at once.
 
-        Costs T windows of history_length steps, less what lies before the first valid one. The encoding at t knows the
-        action taken at t: to learn that action, take the encoding at t - 1.
+        This costs T windows of history_length steps, without what lies before the first valid one. The encoding at t
+        knows the action taken at t. To learn that action, take the encoding at t - 1.
 
         Args:
             states: (B, T, obs_dim).
             actions: (B, T, action_dim).
-            history: before the first step.
-            valid: (B, T) bool; a step without one is padding, and takes the place of a step in the windows.
+            history: the history before the first step.
+            valid: (B, T) bool. An invalid step is padding, but takes the place of a step in the windows.
 
         Returns:
             The fused encodings (B, T, output_dim), and the history after the last step.
@@ -220,11 +220,11 @@ class HistoryAwarePolicy(HistoryPolicyObject):
         self.project = nn.Linear(history_dim, obs_dim)
 
     def initial_state(self, batch: int) -> HistoryState:
-        """The history of `batch` rows that have seen nothing, to be passed to `forward` and pushed to."""
+        """Return the history of `batch` rows that have seen nothing. Pass it to `forward`, and push steps to it."""
         return self.history_encoder.initial_state(batch)
 
     def features(self, observation: Tensor, history: HistoryState) -> Tensor:
-        """What the base policy sees, (B, obs_dim), of observations (B, obs_dim): those plus the history's encoding.
+        """Return what the base policy sees (B, obs_dim): observations (B, obs_dim) plus the history's encoding.
 
         A head learns from them: `head.loss_terms(policy.features(observation, history), actions, valid)`.
         """
@@ -238,12 +238,12 @@ class HistoryAwarePolicy(HistoryPolicyObject):
     def sequence_features(
         self, observations: Tensor, actions: Tensor, history: HistoryState, valid: Tensor | None = None
     ) -> tuple[Tensor, HistoryState]:
-        """What `features` gives at every step of a sequence, at once: each knows the actions before it, not its own.
+        """Return what `features` gives at every step of a sequence; each step knows only the actions before it.
 
         Args:
             observations: (B, T, obs_dim).
             actions: (B, T, action_dim), taken there.
-            history: before the first step.
+            history: the history before the first step.
             valid: (B, T) bool, False for padding at an episode's start, whose features say nothing; None for all.
 
         Returns:
@@ -260,16 +260,16 @@ class HistoryAwarePolicy(HistoryPolicyObject):
         history: HistoryState | None = None,
         generator: torch.Generator | Tensor | None = None,
     ) -> Tensor:
-        """The action for an observation.
+        """Return the action for an observation.
 
         Args:
             observation: (B, obs_dim), or (obs_dim,) of one environment.
-            history: of the steps before; None for what `update_history` remembered.
+            history: the steps before; None uses what `update_history` remembered.
             generator: where an action head's noise comes from: seeds (B,) of the rows, or a generator.
 
         Returns:
-            What the base policy answers: (B, action_dim), chunks (B, H, action_dim) of a head with H > 1; without B
-            for one environment.
+            The base policy's actions (B, action_dim), or chunks (B, H, action_dim) of a head with H > 1; without B for
+            one environment.
 
         Raises:
             ValueError: if the observation's rows are not those of the history.

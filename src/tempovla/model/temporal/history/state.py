@@ -1,4 +1,4 @@
-"""The last steps of a batch of episodes: a value that is never changed."""
+"""The last steps of a batch of episodes, as a value that is never changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempovla.model.layers.row_state import RowState
 
 @dataclass(frozen=True)
 class HistoryState(RowState):
-    """The last H states and the actions taken there, newest last; a row with fewer is padded on the left.
+    """The last H states and the actions taken in them, newest last. A row with fewer steps is padded on the left.
 
     Attributes:
         states: (B, H, obs_dim), 0 where there was no step.
@@ -35,7 +35,7 @@ class HistoryState(RowState):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> HistoryState:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the history of `batch` rows that have seen nothing."""
         return cls(
             torch.zeros(batch, history_length, obs_dim, device=device, dtype=dtype),
             torch.zeros(batch, history_length, action_dim, device=device, dtype=dtype),
@@ -43,7 +43,7 @@ class HistoryState(RowState):
         )
 
     def push(self, state: Tensor, action: Tensor) -> HistoryState:
-        """The history with one more step of every row; the oldest one is forgotten. Gradients pass through.
+        """Return the history with one more step in every row, without the oldest one. Gradients pass through.
 
         Args:
             state: (B, obs_dim).

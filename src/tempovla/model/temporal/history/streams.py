@@ -1,6 +1,6 @@
 """Encoders of one stream of a history, its states or its actions.
 
-Their attention is causal, and knows how old each step is and whether there is one.
+Their attention is causal. It reads how old each step is, and skips steps that do not exist.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class AgedAttention(nn.Module):
 
     The score of a key is that of its content plus that of a learned embedding of its age seen from the query (Shaw et
     al., 2018, "Self-attention with relative position representations", equation 4, each head its own): so the result
-    is the same wherever the steps lie. The null is always there to be seen: a query without any step attends to it.
+    is the same wherever the steps lie. A query without any step attends to the null, which is always visible.
 
     Args:
         dim: width D.
         num_heads: attention heads.
-        max_age: ages are below it; None for no embeddings of ages.
+        max_age: number of ages that have an embedding; None leaves embeddings out.
         dropout: probability of leaving out an attention weight.
     """
 
@@ -100,11 +100,11 @@ class HistoryBlock(nn.Module):
 
 
 class EncodedHistory(NamedTuple):
-    """What became of one stream of a history.
+    """The encoding of one stream of a history.
 
     Attributes:
         encoding: (B, output_dim) of the newest valid step; a learned null where there is none.
-        sequence: (B, T, output_dim) of each step, which knows this and the earlier ones; 0 where invalid.
+        sequence: (B, T, output_dim) of each step, computed from it and the earlier ones; 0 where invalid.
     """
 
     encoding: Tensor
@@ -115,7 +115,7 @@ class StreamEncoder(nn.Module):
     """A causal transformer over the steps of one stream.
 
     Args:
-        entry: from a step's values to hidden_dim.
+        entry: maps a step's values to hidden_dim features.
         config: sizes.
     """
 
@@ -158,7 +158,7 @@ class StateHistoryEncoder(StreamEncoder):
         self.obs_dim = config.obs_dim
 
     def forward(self, states: Tensor, valid: Tensor | None = None) -> EncodedHistory:
-        """Encode states (B, T, obs_dim), of which there are those where `valid` (B, T): all, if it is None.
+        """Encode states (B, T, obs_dim), which exist where `valid` (B, T) is True; None means everywhere.
 
         Raises:
             ValueError: if the shapes do not fit, or there are more than history_length steps.
@@ -180,9 +180,9 @@ class ActionHistoryEncoder(StreamEncoder):
         self.action_dim = config.action_dim
 
     def forward(self, actions: Tensor, valid: Tensor | None = None, steps: Tensor | None = None) -> EncodedHistory:
-        """Encode actions (B, T, action_dim), known where `valid` (B, T): all, if it is None.
+        """Encode actions (B, T, action_dim), which are known where `valid` (B, T) is True; None means everywhere.
 
-        `steps` (B, T), as `valid` if None, tells steps without a known action, which take time, from padding.
+        `steps` (B, T) tells steps whose action is unknown, which take time, from padding; None means `valid`.
 
         Raises:
             ValueError: if the shapes do not fit, or there are more than history_length steps.
@@ -193,12 +193,12 @@ class ActionHistoryEncoder(StreamEncoder):
 
 
 def clean(values: Tensor, valid: Tensor) -> Tensor:
-    """Values (B, T, F) with 0 where `valid` (B, T) is False, whatever was there."""
+    """Return values (B, T, F) with 0 where `valid` (B, T) is False, whatever was there."""
     return torch.where(valid[..., None], values, 0.0)
 
 
 def newest(sequence: Tensor, valid: Tensor, null: Tensor) -> Tensor:
-    """The last valid step (B, D) of a sequence (B, T, D), `null` (D,) for rows without one."""
+    """Return the last valid step (B, D) of a sequence (B, T, D), and `null` (D,) for rows without one."""
     nulls = null.expand(len(sequence), 1, -1).to(sequence.dtype)
     if not valid.shape[1]:
         return nulls[:, 0]
@@ -207,7 +207,7 @@ def newest(sequence: Tensor, valid: Tensor, null: Tensor) -> Tensor:
 
 
 def checked(name: str, values: Tensor, size: int, valid: Tensor | None) -> Tensor:
-    """The validity (B, T) of values (B, T, size): all, if it is None.
+    """Return the validity (B, T) of values (B, T, size); None means that all are valid.
 
     Raises:
         ValueError: if either has another shape.

@@ -54,7 +54,7 @@ class MemoryConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BufferMemoryConfig(MemoryPartConfig):
-    """Options of a policy's memory buffer; those without an explanation are as `MemoryConfig` has them.
+    """Options of a policy's memory buffer; see `MemoryConfig`.
 
     Attributes:
         kind: buffer.
@@ -94,8 +94,8 @@ class BufferState(RowState):
     Attributes:
         keys: (B, N, K).
         values: (B, N, V).
-        strength: (B, N) in [0, 1], how much of a slot was ever written; 0 is an empty slot, which no read sees.
-        usage: (B, N) in [0, 1], how much a slot is in use; fades with every write, so the oldest are free first.
+        strength: (B, N) in [0, 1], how much of a slot was ever written; an empty slot has 0, and no read sees it.
+        usage: (B, N) in [0, 1], how much a slot is in use; it fades with every write, so old slots are free first.
     """
 
     keys: Tensor
@@ -109,12 +109,12 @@ class BufferState(RowState):
         return self.strength.shape[1]
 
     def first_unused(self) -> int:
-        """The place from which on every slot is as new in all rows; waits for the device."""
+        """Return the place from which on all slots are new in all rows. This waits for the device."""
         touched = ((self.strength > 0) | (self.usage > 0)).any(dim=0)
         return int((touched * torch.arange(1, self.size + 1, device=touched.device)).max())
 
     def resized(self, slots: int) -> BufferState:
-        """The first slots, or all and empty ones behind them."""
+        """Return the state with this many slots: the first ones, or all of them followed by empty ones."""
         if slots <= self.size:
             return map_tensors(lambda x: x[:, :slots], self)
         missing = slots - self.size
@@ -131,7 +131,7 @@ class _Writes(NamedTuple):
     erase: Tensor
 
     def steps(self) -> list[_Writes]:
-        """Those of each step of a sequence."""
+        """Return the writes of each step of a sequence."""
         return [_Writes(*step) for step in zip(*(x.unbind(1) for x in self), strict=True)]
 
 
@@ -189,7 +189,7 @@ class MemoryBuffer(ExplicitMemory[BufferState, Tensor]):
         return self._put(state, writes, self._address(state, writes.key[:, None], writes.sharpness), valid)
 
     def _writes(self, content: Tensor) -> _Writes:
-        """What is to be written of contents (..., H)."""
+        """Return what contents (..., H) write."""
         x = self.norm(content)
         gates = self.gates(x)
         return _Writes(
@@ -201,7 +201,7 @@ class MemoryBuffer(ExplicitMemory[BufferState, Tensor]):
         )
 
     def _put(self, state: BufferState, writes: _Writes, address: tuple[Tensor, Tensor], valid: Tensor) -> BufferState:
-        """The state after a step's writes, whose keys are found at `address` (B, 1, N) and (B, 1)."""
+        """Return the state after a step's writes, whose keys are found at `address` (B, 1, N) and (B, 1)."""
         write, allocate, free = writes.gates.split(1, dim=1)
         write = zero_rows(write, ~valid)  # nothing is written, to the bit
         alike, unknown = address
@@ -219,10 +219,10 @@ class MemoryBuffer(ExplicitMemory[BufferState, Tensor]):
         )
 
     def _sequence(self, state: BufferState, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, BufferState]:
-        """All projections and the joining of all reads at once; only slots are written and found step by step.
+        """Compute all projections and the joining of all reads at once; only slots are written and found by steps.
 
-        Slots are taken from the first on: those behind are as new until then, and are left out. A write takes the first
-        free slot, and its gradient reaches the next one.
+        Slots are taken from the first one on. Slots that no write can have reached yet are all zeros and are left out:
+        a write takes the first free slot, and its gradient reaches the one after it.
         """
         steps, size, used = x.shape[1], state.size, state.first_unused()
         asked = self.norm(x)

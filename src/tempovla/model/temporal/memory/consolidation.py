@@ -32,7 +32,7 @@ class LongTerm(RowState):
     """Entries of a long-term memory of L slots.
 
     Attributes:
-        entries: (B, L, D), zeros where nothing is.
+        entries: (B, L, D), zeros where there is none.
         weight: (B, L) in the dtype of the entries: how many vectors each is the mean of, 0 where nothing is.
     """
 
@@ -46,7 +46,7 @@ class LongTerm(RowState):
 
 
 def consolidate(memory: LongTerm, x: Tensor, valid: Tensor, novelty_threshold: float) -> LongTerm:
-    """The memory after taking in x (B, D) in the rows where `valid` (B,) is True, by the rule of this module."""
+    """Return the memory after it took in x (B, D), by the rule of this module, where `valid` (B,) is True."""
     rows, size = torch.arange(len(x), device=x.device), memory.weight.shape[1]
     with torch.no_grad():
         likeness = _likeness(x[:, None], memory.entries)[:, 0]
@@ -64,7 +64,7 @@ def consolidate(memory: LongTerm, x: Tensor, valid: Tensor, novelty_threshold: f
 
 
 def choose(likeness: Tensor, weight: Tensor, novelty_threshold: float) -> tuple[Tensor, Tensor]:
-    """Where a vector goes.
+    """Decide where a vector goes.
 
     Args:
         likeness: (B, L) of the vector to each entry.
@@ -82,7 +82,7 @@ def choose(likeness: Tensor, weight: Tensor, novelty_threshold: float) -> tuple[
 
 
 def merge(entry: Tensor, weight: Tensor, added: Tensor, added_weight: Tensor | float) -> tuple[Tensor, Tensor]:
-    """The mean of entries (B, D) and vectors (B, D) by their weights (B,), and its weight (B,)."""
+    """Return the mean of entries (B, D) and vectors (B, D) by their weights (B,), and the weight (B,) of the mean."""
     total = weight + added_weight
     return entry + (added_weight / total)[:, None] * (added - entry), total.clamp(max=MAX_WEIGHT)
 
@@ -114,7 +114,7 @@ def _most_alike(entries: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 def consolidate_sequence(
     memory: LongTerm, x: Tensor, valid: Tensor, novelty_threshold: float
 ) -> tuple[Tensor, Tensor, LongTerm]:
-    """What `consolidate` makes of T vectors one after the other.
+    """Return what `consolidate` makes of T vectors, one after the other.
 
     Args:
         memory: before the first step.

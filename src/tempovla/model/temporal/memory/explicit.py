@@ -2,7 +2,7 @@
 
 A memory's own class defines how rows are written and read. From that follow here `write_to(state, content)`,
 `read_from(state, query)`, and running over sequences: a step is a write, then a read with the same input. A class may
-replace `_sequence` by what gives the same for all steps at once. The calls on a state that the memory holds itself are
+replace `_sequence` by a version that computes all steps at once. The calls on a state that the memory holds itself are
 in `object_style`.
 """
 
@@ -49,13 +49,13 @@ class MemoryPartConfig:
             )
 
     def width(self, feature_dim: int) -> int:
-        """`hidden_dim` as a number."""
+        """Return `hidden_dim` as a number."""
         if self.hidden_dim is not None:
             return self.hidden_dim
         return width_for(feature_dim, self.num_heads) if self.divided_field == "hidden_dim" else feature_dim
 
     def build(self, feature_dim: int) -> ExplicitMemory[Any, Any]:
-        """The memory of a policy with `feature_dim` features."""
+        """Return the memory of a policy with `feature_dim` features."""
         raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ R = TypeVar("R")
 
 
 def take_vectors(x: Tensor, index: Tensor) -> Tensor:
-    """The vectors (B, M, D) of x (B, N, D) at the places `index` (B, M) of each row."""
+    """Return the vectors (B, M, D) of x (B, N, D) at the places `index` (B, M) of each row."""
     starts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (starts + index).flatten()).unflatten(0, index.shape)
 
@@ -82,26 +82,26 @@ class ExplicitMemory(MemoryObject[S, R], nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, batch: int) -> S:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the state of `batch` rows that have seen nothing."""
 
     @abstractmethod
     def _write(self, state: S, content: Tensor, valid: Tensor) -> S:
-        """The state after content (B, H), in the rows where `valid` (B,) is True; what is not valid is zero."""
+        """Return the state after content (B, H) in the rows where `valid` (B,) is True; other rows of it are zero."""
 
     @abstractmethod
     def _read(self, state: S, query: Tensor) -> R:
-        """What queries (B, Q, H) find: tensors (B, Q, H)."""
+        """Return what queries (B, Q, H) find, as tensors (B, Q, H)."""
 
     def _output(self, read: R) -> Tensor:
-        """The tensor that `forward` gives, of a read."""
+        """Return the tensor of a read that `forward` returns."""
         assert isinstance(read, Tensor)
         return read
 
     def write_to(self, state: S, content: Tensor, valid: Tensor | None = None) -> S:
-        """The state after a write.
+        """Return the state after a write.
 
         Args:
-            state: what came before.
+            state: the state before.
             content: (B, hidden_dim), one vector for each row.
             valid: (B,) bool, None means all. Other rows neither write nor change, whatever their values.
 
@@ -129,14 +129,14 @@ class ExplicitMemory(MemoryObject[S, R], nn.Module, ABC):
             return self._write(state, zero_rows(content, ~valid), valid)
 
     def read_from(self, state: S, query: Tensor) -> R:
-        """What a state holds for queries. Reading changes nothing.
+        """Return what a state holds for queries. Reading changes nothing.
 
         Args:
             state: what to read.
             query: (B, hidden_dim), or (B, Q, hidden_dim) for several queries a row.
 
         Returns:
-            Tensors like `query`. An empty memory gives what it learned to give for that, never NaN.
+            Tensors like `query`. An empty memory returns what it learned for this case, never NaN.
 
         Raises:
             ValueError: if shapes do not fit the memory.
@@ -193,7 +193,7 @@ class ExplicitMemory(MemoryObject[S, R], nn.Module, ABC):
         return torch.stack(outputs, dim=1), state
 
     def step(self, x: Tensor, state: S, valid: Tensor | None = None) -> tuple[Tensor, S]:
-        """One step of `forward`: x (B, hidden_dim), valid (B,) bool or None."""
+        """Run one step of `forward`: x (B, hidden_dim), valid (B,) bool or None."""
         if valid is not None:
             x = zero_rows(x, ~valid)
         state = self.write_to(state, x, valid)

@@ -1,4 +1,4 @@
-"""Two memories: what was seen last, and what of the rest was worth an entry."""
+"""A short-term memory of what was seen last, and a long-term memory of what was novel in the rest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HierarchicalMemoryConfig(MemoryPartConfig):
         check_novelty(self.novelty_threshold)
 
     def build(self, feature_dim: int) -> HierarchicalMemory:
-        """The memory of a policy with `feature_dim` features."""
+        """Return the memory of a policy with `feature_dim` features."""
         return HierarchicalMemory(
             self.width(feature_dim),
             self.short_term_slots,
@@ -67,7 +67,7 @@ class HierarchicalState(RowState):
 
     @classmethod
     def of(cls, short: Ring, long: LongTerm) -> HierarchicalState:
-        """The state of both."""
+        """Return the state of both."""
         return cls(short.slots, short.next_slot, short.count, long.entries, long.weight)
 
     @property
@@ -81,12 +81,12 @@ class HierarchicalState(RowState):
         return LongTerm(self.entries, self.weight)
 
     def reset(self, rows: Tensor, reset_long_term: bool = True) -> HierarchicalState:
-        """The state with the rows where `rows` (B,) bool is True as new, or only the short-term memory of these."""
+        """Return the state with the rows where `rows` (B,) bool is True as new, or only their short-term memory."""
         return self.of(self.short.reset(rows), self.long.reset(rows) if reset_long_term else self.long)
 
 
 class HierarchicalMemory(TwoLevelMemoryObject[HierarchicalState, Reads], ExplicitMemory[HierarchicalState, Reads]):
-    """A short-term memory of the last states, and a long-term one of what leaves it (`consolidation` has the rule).
+    """A short-term memory of the last states, and a long-term one of what leaves it by the rule of `consolidation`.
 
     Args:
         hidden_dim: features H.
@@ -118,7 +118,7 @@ class HierarchicalMemory(TwoLevelMemoryObject[HierarchicalState, Reads], Explici
         self.fusion_gate = nn.Linear(3 * hidden_dim, hidden_dim)
 
     def initial_state(self, batch: int) -> HierarchicalState:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the state of `batch` rows that have seen nothing."""
         weights, long = self.fusion_gate.weight, self.long_term_slots
         ring = empty_ring(weights, batch, self.short_term_slots, self.hidden_dim)
         return HierarchicalState.of(
@@ -133,7 +133,7 @@ class HierarchicalMemory(TwoLevelMemoryObject[HierarchicalState, Reads], Explici
     def _sequence(
         self, state: HierarchicalState, x: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, HierarchicalState]:
-        """All reads at once; only the choices of consolidation are made step by step."""
+        """Compute all reads at once; only the choices of consolidation are made step by step."""
         steps = x.shape[1]
         vectors = torch.cat([state.short.in_order(), x], dim=1)
         leaves = state.short.full_at(0, steps)

@@ -63,7 +63,7 @@ class SlotAttention(nn.Module):
         return self.mixed((weights @ values).transpose(1, 2).flatten(2))
 
     def asked(self, query: Tensor) -> Tensor:
-        """What queries (..., D) ask keys for, scaled."""
+        """Return queries (..., D) projected and scaled, to be compared with keys."""
         return self.query(query) / (query.shape[-1] // self.num_heads) ** 0.5
 
     def projected(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,9 +84,9 @@ class Ring(RowState):
     """The last vectors that were pushed, in a ring of S slots.
 
     Attributes:
-        slots: (B, S, D), zeros where nothing is.
-        next_slot: (B,) int64, the slot that is written next.
-        count: (B,) int64, slots that are filled; these are the first ones.
+        slots: (B, S, D), zeros where they are empty.
+        next_slot: (B,) int64, the slot to be written next.
+        count: (B,) int64, number of filled slots, which are the first ones.
     """
 
     slots: Tensor
@@ -105,12 +105,12 @@ class Ring(RowState):
         return (self.next_slot[:, None] - 1 - torch.arange(size, device=self.slots.device)) % size
 
     def target(self) -> tuple[Tensor, Tensor]:
-        """What is in the next slot (B, D), zeros if nothing, and whether something is (B,)."""
+        """Return the content of the next slot (B, D), zeros if it is empty, and whether it is filled (B,)."""
         rows = torch.arange(len(self.slots), device=self.slots.device)
         return self.slots[rows, self.next_slot], self.count == self.slots.shape[1]
 
     def push(self, content: Tensor, valid: Tensor) -> Ring:
-        """The ring with content (B, D) in the next slot, in the rows where `valid` (B,) is True."""
+        """Return the ring with content (B, D) in the next slot, in the rows where `valid` (B,) is True."""
         size = self.slots.shape[1]
         here = (torch.arange(size, device=self.slots.device) == self.next_slot[:, None]) & valid[:, None]
         return Ring(
@@ -120,11 +120,11 @@ class Ring(RowState):
         )
 
     def in_order(self) -> Tensor:
-        """The slots (B, S, D) from the one that is written next to the one that was written last."""
+        """Return the slots (B, S, D), from the one to be written next to the one that was written last."""
         return self._rolled(self.slots, self.next_slot)
 
     def empty_in_all(self) -> int:
-        """Slots that are empty in every row; waits for the device."""
+        """Return the number of slots that are empty in every row. This waits for the device."""
         return self.slots.shape[1] - int(self.count.max())
 
     def full_at(self, start: int, steps: int) -> Tensor:
@@ -133,7 +133,7 @@ class Ring(RowState):
         return step >= self.slots.shape[1] - self.count[:, None]
 
     def after(self, vectors: Tensor, lengths: Tensor | None) -> Ring:
-        """The ring after a sequence.
+        """Return the ring after a sequence.
 
         Args:
             vectors: (B, S + T, D), `in_order()` and what was pushed at each of T steps.
@@ -152,13 +152,13 @@ class Ring(RowState):
 
 
 def empty_ring(like: Tensor, batch: int, slots: int, dim: int) -> Ring:
-    """A ring in which nothing is, in the dtype and on the device of `like`."""
+    """Return an empty ring in the dtype and on the device of `like`."""
     nothing = torch.zeros(batch, dtype=torch.int64, device=like.device)
     return Ring(like.new_zeros(batch, slots, dim), nothing, nothing)
 
 
 def check_slots(name: str, slots: int) -> None:
-    """Raise ValueError unless there is a slot at least."""
+    """Raise ValueError unless there is at least one slot."""
     if slots < 1:
         raise ValueError(f"{name}={slots} must be at least 1")
 
@@ -172,11 +172,11 @@ class RingAttention(nn.Module):
         self.age = nn.Parameter(0.02 * torch.randn(slots, dim))
 
     def forward(self, query: Tensor, ring: Ring) -> Tensor:
-        """(B, Q, D) from queries (B, Q, D)."""
+        """Return what queries (B, Q, D) find (B, Q, D)."""
         return self.attention(query, ring.slots + self.age[ring.ages], ring.filled)
 
     def sequence(self, query: Tensor, vectors: Tensor, before: Ring) -> Tensor:
-        """Reads (B, T, D) of T steps, each of the S vectors that are the newest then.
+        """Return the reads (B, T, D) of T steps, each from the S vectors that are the newest at that step.
 
         Each vector is projected once, as a slot and its age are added: q (k + a) = q k + q a. Steps are taken in
         blocks, as in local attention; in a block the scores of all pairs are a band of S for each step.

@@ -28,7 +28,7 @@ class WorkingMemoryConfig(MemoryPartConfig):
     memory_slots: int = 32
 
     def build(self, feature_dim: int) -> WorkingMemory:
-        """The memory of a policy with `feature_dim` features."""
+        """Return the memory of a policy with `feature_dim` features."""
         return WorkingMemory(self.width(feature_dim), self.memory_slots, self.num_heads)
 
 
@@ -58,7 +58,7 @@ class WorkingMemory(GatedMemoryObject[Ring], ExplicitMemory[Ring, Tensor]):
         nn.init.constant_(self.write_gate.bias, 3.0)
 
     def initial_state(self, batch: int) -> Ring:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the state of `batch` rows that have seen nothing."""
         return empty_ring(self.write_gate.weight, batch, self.memory_slots, self.hidden_dim)
 
     def gated_update(self, state: Ring, current: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class WorkingMemory(GatedMemoryObject[Ring], ExplicitMemory[Ring, Tensor]):
         return self.mixed(current, self.read_from(state, current))
 
     def mixed(self, current: Tensor, recalled: Tensor) -> Tensor:
-        """G * current + (1 - g) * recalled, with the learned gate g."""
+        """Return g * current + (1 - g) * recalled, with the learned gate g."""
         gate = torch.sigmoid(self.output_gate(torch.cat([current.to(recalled.dtype), recalled], dim=-1)))
         return gate * current + (1 - gate) * recalled
 
@@ -78,12 +78,12 @@ class WorkingMemory(GatedMemoryObject[Ring], ExplicitMemory[Ring, Tensor]):
         return state.push(choose_rows(full, self._mix(content, old), content), valid)
 
     def _mix(self, content: Tensor, old: Tensor) -> Tensor:
-        """What full slots hold after a write: both (..., H)."""
+        """Return what full slots hold after a write; both arguments are (..., H)."""
         gate = torch.sigmoid(self.write_gate(torch.cat([content, old], dim=-1)))
         return gate * content + (1 - gate) * old
 
     def _sequence(self, state: Ring, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Ring]:
-        """All reads at once, and the writes in blocks: a slot is written every `memory_slots` steps."""
+        """Compute all reads at once, and the writes in blocks, as a slot is written every `memory_slots` steps."""
         empty = state.empty_in_all()
         written = [state.in_order(), x[:, :empty]]
         # A gate that nothing passes still gets a gradient, of zeros: a distributed step waits for every weight.
