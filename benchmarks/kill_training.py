@@ -28,10 +28,10 @@ import torch
 
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle_path import LATEST
-from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
-from tempovla.train.config import TrainConfig
-from tempovla.train.metrics import read_metrics
-from tempovla.train.trainer import fit
+from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
+from tempovla.training.config import TrainConfig
+from tempovla.training.metrics import read_metrics
+from tempovla.training.trainer import fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.toy import LinearPolicy, ToyStream

@@ -36,7 +36,7 @@ from tempovla.recipe.systems.statevla import build_transform
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.timeline import Context, EpisodeSource, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, IMAGE_KEY_PREFIX, STATE_KEY
-from tempovla.train.config import TrainConfig
+from tempovla.training.config import TrainConfig
 from tempovla.transform.pipeline import TransformPipeline
 
 CAMERAS = (IMAGE_KEY_PREFIX + "front", IMAGE_KEY_PREFIX + "wrist")

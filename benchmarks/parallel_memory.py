@@ -33,12 +33,12 @@ from tempovla.model.vlm.vlm_model import VLMConfig
 from tempovla.objective import Objective
 from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track
 from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, TOKENS_KEY
-from tempovla.train import distributed
-from tempovla.train.backward import LossGraph, backward
-from tempovla.train.config import TrainConfig
-from tempovla.train.ema import WeightEma
-from tempovla.train.optimizer import build_optimizer, clip_gradients, trainable_parameters
-from tempovla.train.parallel import local, parallel
+from tempovla.training import distributed
+from tempovla.training.backward import LossGraph, backward
+from tempovla.training.config import TrainConfig
+from tempovla.training.ema import WeightEma
+from tempovla.training.optimizer import build_optimizer, clip_gradients, trainable_parameters
+from tempovla.training.parallel import local, parallel
 
 CAMERA = IMAGE_KEY_PREFIX + "front"
 VISION = {

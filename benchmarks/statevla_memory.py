@@ -28,9 +28,9 @@ from tempovla.objective import Objective
 from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, STATE_KEY
 from tempovla.timeline.sample import split_tracks
-from tempovla.train.backward import LossGraph, backward
-from tempovla.train.config import TrainConfig
-from tempovla.train.optimizer import build_optimizer
+from tempovla.training.backward import LossGraph, backward
+from tempovla.training.config import TrainConfig
+from tempovla.training.optimizer import build_optimizer
 
 GUIDE_GB = {32: 10, 64: 16, 128: 24, 256: 40}
 CPU_BATCHES = (8, 16)

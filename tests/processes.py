@@ -25,7 +25,7 @@ LATEST_S = 600
 """What is not done by then never will be: it is some seconds' work, on a machine with much else to do."""
 IMPORTED = (
     *("torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict", "torch._dynamo", "tempovla.cli.main"),
-    *("tests.unit.recipe.session", "tests.unit.train.session"),
+    *("tests.unit.recipe.session", "tests.unit.training.session"),
     *("transformers.models.qwen2.modeling_qwen2", "transformers.models.siglip.modeling_siglip"),
 )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from tempovla.train import optimizer
+from tempovla.training import optimizer
 
 
 def tolerance(dtype: torch.dtype = torch.float32, roundings: int = 1000) -> float:

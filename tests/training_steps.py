@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tempovla.train.metrics import read_metrics
+from tempovla.training.metrics import read_metrics
 
 
 def wait_for_step(run_dir: Path, train_step: int) -> None:

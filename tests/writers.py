@@ -49,10 +49,10 @@ from tempovla.storage.whole import working_folder
 from tempovla.timeline import Bundle
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.bundle_path import LATEST
-from tempovla.train.checkpoint import Checkpoint, CheckpointFolder
-from tempovla.train.config import TrainConfig
-from tempovla.train.metrics import read_metrics
-from tempovla.train.trainer import fit
+from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
+from tempovla.training.config import TrainConfig
+from tempovla.training.metrics import read_metrics
+from tempovla.training.trainer import fit
 from tempovla.transform.text_model import TransformersTextEmbedder
 
 EPISODES = 3

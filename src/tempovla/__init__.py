@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tempovla.control.load import load
     from tempovla.data.open import open_source as open_dataset
+    from tempovla.recipe.evaluation.simulators import evaluate
+    from tempovla.recipe.train import train
 
 __version__ = "0.1.0"
 
-__all__ = ["load", "open_dataset"]
+__all__ = ["evaluate", "load", "open_dataset", "train"]
 
 _HOMES = {
+    "evaluate": ("tempovla.recipe.evaluation.simulators", "evaluate"),
     "load": ("tempovla.control.load", "load"),
     "open_dataset": ("tempovla.data.open", "open_source"),
+    "train": ("tempovla.recipe.train", "train"),
 }
 """Name to the module that it is in, and what it is called there."""
 

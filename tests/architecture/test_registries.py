@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tempovla
-from tempovla.recipe.systems.system import System
+from tempovla.recipe.settings.system import System
 from tempovla.timeline.lazy import loaded
 
 SOURCE = Path(tempovla.__file__).parent

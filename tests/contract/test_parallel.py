@@ -15,10 +15,10 @@ from torch.distributed.tensor import DTensor
 
 from tempovla.objective import Objective
 from tempovla.timeline import laws
-from tempovla.train.backward import LossGraph, backward
-from tempovla.train.config import TrainConfig
-from tempovla.train.optimizer import build_optimizer, clip_gradients, trainable_parameters
-from tempovla.train.parallel import local, shard
+from tempovla.training.backward import LossGraph, backward
+from tempovla.training.config import TrainConfig
+from tempovla.training.optimizer import build_optimizer, clip_gradients, trainable_parameters
+from tempovla.training.parallel import local, shard
 
 
 @smooth_steps()

@@ -18,9 +18,9 @@ from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.timeline import Bundle, laws, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
-from tempovla.train.checkpoint import Checkpoint
-from tempovla.train.config import TrainConfig
-from tempovla.train.trainer import fit
+from tempovla.training.checkpoint import Checkpoint
+from tempovla.training.config import TrainConfig
+from tempovla.training.trainer import fit
 from tempovla.transform.augment import RandomShift
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize

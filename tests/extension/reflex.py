@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.settings.system import System
 from tempovla.recipe.systems.job import imitate
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
-from tempovla.recipe.systems.system import System
 from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
 from tempovla.timeline.streams import StreamSpec
-from tempovla.train.config import TrainConfig
+from tempovla.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

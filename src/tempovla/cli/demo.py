@@ -11,7 +11,7 @@ from tempovla.cli.command import Outcome, add_json_option, comma_separated, conf
 from tempovla.recipe.demo import Demo, DemoConfig
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.report.tables import success_table
-from tempovla.train.interrupt import TrainingInterrupted
+from tempovla.training.interrupt import TrainingInterrupted
 
 EXAMPLES = """
 tempovla demo

@@ -20,7 +20,7 @@ from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
 from tempovla.storage.extras import install_command
 from tempovla.storage.json_files import to_json_text, write_json
 from tempovla.timeline.plugins import use_plugin
-from tempovla.train.interrupt import TrainingInterrupted
+from tempovla.training.interrupt import TrainingInterrupted
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tempovla.cli.demo", "collect, train, evaluate beside baselines and report, on Meta-World"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from tempovla.train.progress import ProgressBar
+from tempovla.training.progress import ProgressBar
 
 LOGGER = logging.getLogger(__name__)
 

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tempovla.recipe.systems.registry import find_system, name_of
+from tempovla.recipe.settings.recipe_parser import read_recipe
+from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system, name_of
 from tempovla.timeline.device import on_device
 from tempovla.timeline.lazy import loaded
-from tempovla.train.result import FitResult
-
-PARTS = ("data", "transform", "model", "training")
-"""Fields of every recipe."""
+from tempovla.training.result import FitResult
 
 
 def train(
@@ -20,6 +18,8 @@ def train(
     out: str | Path | None = None,
     *,
     system: str | None = None,
+    dataset: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
     device: str | None = None,
     **options: Any,
@@ -27,9 +27,13 @@ def train(
     """Train a system.
 
     Args:
-        recipe: what the run is made of, such as a `VLARecipe`.
+        recipe: what the run is made of: a recipe such as a `VLARecipe`, a YAML file, or the name of a config that comes
+            with the package, such as `vla_metaworld`.
         out: folder of the run; None takes the system's own.
-        system: name in `SYSTEM_REGISTRY`; None finds it by the recipe's type.
+        system: name in `SYSTEM_REGISTRY`; None finds it by the recipe's type, or by the file's name where that begins
+            with a system's.
+        dataset: root of the dataset, instead of the recipe's.
+        settings: keys of the recipe with other values, e.g. `{"training.batch_size": 8}`; for a YAML file alone.
         resume: checkpoint of this run to go on from.
         device: `cpu` or `cuda`; None takes CUDA where there is one.
         options: what the system may be told beside its recipe, such as `base_checkpoint` of a VLA; those that are None
@@ -39,17 +43,39 @@ def train(
         How the run ended; for a system of several phases, by their names.
 
     Raises:
-        ValueError: for an unknown system or option, for CUDA where there is none, and as the system's own training
+        ValueError: for an unknown system, option or key, for CUDA where there is none, and as the system's own training
             does.
     """
-    name = system or name_of(recipe)
-    found = find_system(name)
+    if isinstance(recipe, str | Path):
+        name = system or _system_of(Path(recipe))
+        found = find_system(name)
+        given = dict(settings or {})
+        if dataset is not None:
+            given["dataset"] = str(dataset)
+        recipe = read_recipe(name, found, recipe, given)
+    elif settings or dataset is not None:
+        raise ValueError("settings and dataset are for a YAML file; change the recipe itself with dataclasses.replace")
+    else:
+        name = system or name_of(recipe)
+        found = find_system(name)
     if not isinstance(recipe, found.recipe):
         raise ValueError(f"{name} is trained from a {found.recipe.__name__}, not from a {type(recipe).__name__}")
     known = [option.name for option in found.options]
     unknown = [option for option in options if option not in known]
     if unknown:
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    given = {option: value for option, value in options.items() if value is not None and value is not False}
+    chosen = {option: value for option, value in options.items() if value is not None and value is not False}
     with on_device(device):
-        return loaded(found.train)(recipe, found.out if out is None else out, resume=resume, **given)
+        return loaded(found.train)(recipe, found.out if out is None else out, resume=resume, **chosen)
+
+
+def _system_of(config: Path) -> str:
+    """The system whose name a config's begins with, such as `vla` of `vla_metaworld.yaml`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    first = config.stem.partition("_")[0]
+    if first in SYSTEM_REGISTRY:
+        return first
+    raise ValueError(f"{config}: does not say what it trains; give system, one of {', '.join(sorted(SYSTEM_REGISTRY))}")

@@ -15,8 +15,8 @@ import yaml
 from tempovla.cli import main as cli
 from tempovla.recipe.demo import Demo
 from tempovla.storage.extras import install_command
-from tempovla.train.finite import DivergedError
-from tempovla.train.interrupt import TrainingInterrupted
+from tempovla.training.finite import DivergedError
+from tempovla.training.interrupt import TrainingInterrupted
 
 
 @pytest.mark.parametrize("name", cli.commands())

@@ -28,8 +28,8 @@ from tempovla.recipe.systems.statevla_config import (
 )
 from tempovla.storage.lock import FolderLock
 from tempovla.timeline import Bundle
-from tempovla.train.checkpoint import CheckpointFolder
-from tempovla.train.metrics import read_metrics
+from tempovla.training.checkpoint import CheckpointFolder
+from tempovla.training.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"

@@ -17,7 +17,7 @@ from tempovla.cli.train import build
 from tempovla.recipe.systems.vlm import build_model
 from tempovla.recipe.systems.vlm_config import VLMRecipe
 from tempovla.timeline import Bundle
-from tempovla.train.metrics import read_metrics
+from tempovla.training.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"

@@ -17,7 +17,7 @@ from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.recipe.systems.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.systems.vla import train_vla
 from tempovla.recipe.systems.vla_config import VLARecipe
-from tempovla.train.trainer import FitResult
+from tempovla.training.trainer import FitResult
 
 VLA_KINDS = ("whole", "context", "lora")
 PARALLEL = ("ddp", "fsdp")

@@ -15,7 +15,7 @@ from tests.unit.recipe.mixtures import LARGE, SMALL, mixed_recipe, record_body
 from tempovla.data.writer_meta import tasks_table
 from tempovla.recipe.systems.vla import train_vla
 from tempovla.recipe.systems.vla_config import VLARecipe
-from tempovla.train.checkpoint import Checkpoint
+from tempovla.training.checkpoint import Checkpoint
 
 TASKS = "meta/tasks.parquet"
 

@@ -16,8 +16,8 @@ from tests.unit.recipe.session import PARALLEL, STATEVLA_RUNS, train, train_mixt
 
 from tempovla.recipe.systems.statevla import PHASE_NAMES
 from tempovla.timeline import Bundle
-from tempovla.train.checkpoint import Checkpoint
-from tempovla.train.metrics import read_metrics
+from tempovla.training.checkpoint import Checkpoint
+from tempovla.training.metrics import read_metrics
 
 SESSION = "tests.unit.recipe.session:"
 ROWS = 8

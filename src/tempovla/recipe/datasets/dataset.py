@@ -26,8 +26,8 @@ from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.plugins import plugins_in_use
 from tempovla.timeline.streams import StreamSpec
-from tempovla.train import distributed
-from tempovla.train.config import TrainConfig
+from tempovla.training import distributed
+from tempovla.training.config import TrainConfig
 from tempovla.transform.augment import RandomShift
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages

@@ -35,7 +35,7 @@ from tempovla.recipe.datasets.gripper import gripper_problem
 from tempovla.recipe.datasets.statistics import needed_statistics, settle_statistics
 from tempovla.timeline import Embodiment, EpisodeSource, Transform, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.train.config import TrainConfig
+from tempovla.training.config import TrainConfig
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
 from tempovla.transform.join import JoinStreams, raw_size
 from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline

@@ -20,9 +20,9 @@ from tempovla.recipe.progress import CountProgress
 from tempovla.timeline import Context, EpisodeSource, Window
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY
 from tempovla.timeline.source import StreamInfo
-from tempovla.train import distributed
-from tempovla.train.config import TrainConfig
-from tempovla.train.precision import autocast_dtype
+from tempovla.training import distributed
+from tempovla.training.config import TrainConfig
+from tempovla.training.precision import autocast_dtype
 from tempovla.transform.pipeline import TransformPipeline
 
 LOGGER = logging.getLogger(__name__)

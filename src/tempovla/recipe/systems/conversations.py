@@ -23,7 +23,7 @@ from tempovla.model.vlm.preprocess import ResizePolicy, resize_square, unit_pixe
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.recipe.systems.vlm_config import ConversationDataConfig, VLMRecipe
 from tempovla.timeline import TimelineSample
-from tempovla.train import distributed
+from tempovla.training import distributed
 from tempovla.transform.chat import ChatTokenizer
 
 LOGGER = logging.getLogger(__name__)

@@ -18,13 +18,13 @@ from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
 from tempovla.recipe.datasets.encodings import encode, encoded_windows
 from tempovla.timeline import Bundle, EpisodeSource, TimelineSample, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
-from tempovla.train import distributed
-from tempovla.train.callback import Watch
-from tempovla.train.config import TrainConfig
-from tempovla.train.precision import settle_precision
-from tempovla.train.result import FitResult
-from tempovla.train.stream import BatchStream
-from tempovla.train.trainer import fit
+from tempovla.training import distributed
+from tempovla.training.callback import Watch
+from tempovla.training.config import TrainConfig
+from tempovla.training.precision import settle_precision
+from tempovla.training.result import FitResult
+from tempovla.training.stream import BatchStream
+from tempovla.training.trainer import fit
 from tempovla.transform.pipeline import TransformPipeline
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
-from tempovla.recipe.systems.system import System
+from tempovla.recipe.settings.system import System
 from tempovla.recipe.systems.vla_config import VLATraining
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.transform.scaling import NormalizationMode

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from tempovla.recipe.systems.system import System
+from tempovla.recipe.settings.system import System
 from tempovla.storage.said_by import said_by
 from tempovla.timeline.config import config_from_json
 from tempovla.timeline.lazy import Lazy, loaded

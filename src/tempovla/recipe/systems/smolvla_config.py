@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.systems.system import Option, System
+from tempovla.recipe.settings.system import Option, System
 from tempovla.recipe.systems.vla_config import VLATraining, VLATransformConfig
 
 

@@ -26,9 +26,9 @@ from tempovla.storage.json_files import plain_json
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.bundle_path import check_path
-from tempovla.train import distributed
-from tempovla.train.config import TrainConfig
-from tempovla.train.trainer import FitResult
+from tempovla.training import distributed
+from tempovla.training.config import TrainConfig
+from tempovla.training.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.text_model import TransformersTextEmbedder

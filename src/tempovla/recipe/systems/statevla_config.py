@@ -8,8 +8,8 @@ from typing import Literal
 
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
-from tempovla.recipe.systems.system import Link, Option, System
-from tempovla.train.config import TrainConfig
+from tempovla.recipe.settings.system import Link, Option, System
+from tempovla.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

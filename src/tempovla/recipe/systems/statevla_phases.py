@@ -11,9 +11,9 @@ from tempovla.recipe.datasets.dataset_mixture import one_dataset
 from tempovla.recipe.systems.statevla import PHASE_NAMES, check_of_use, phase_of, reads_pictures, train_phase
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.storage.lock import FolderLock, check_free
-from tempovla.train.checkpoint import CheckpointFolder
-from tempovla.train.extension import check_extends
-from tempovla.train.result import FitResult
+from tempovla.training.checkpoint import CheckpointFolder
+from tempovla.training.extension import check_extends
+from tempovla.training.result import FitResult
 
 Phase = Literal[1, 2]
 

@@ -16,7 +16,7 @@ from tempovla.recipe.systems.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.recipe.systems.vla_start import check_start, load_base, warn_of_other_transform
 from tempovla.timeline import EpisodeSource, Transform
-from tempovla.train.trainer import FitResult
+from tempovla.training.trainer import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction
 

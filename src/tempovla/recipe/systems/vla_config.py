@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
-from tempovla.recipe.systems.system import Option, System
-from tempovla.train.config import TrainConfig
+from tempovla.recipe.settings.system import Option, System
+from tempovla.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

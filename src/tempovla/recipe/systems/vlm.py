@@ -29,8 +29,8 @@ from tempovla.recipe.systems.vlm_config import VLMRecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.bodies import NO_BODY
 from tempovla.timeline.config import config_to_json
-from tempovla.train import distributed
-from tempovla.train.result import FitResult
+from tempovla.training import distributed
+from tempovla.training.result import FitResult
 from tempovla.transform.chat import ChatTokenizer
 
 Stage = Literal["align", "instruct"]

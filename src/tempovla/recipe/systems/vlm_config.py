@@ -7,7 +7,7 @@ from typing import Literal
 
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vlm.vlm_model import VLMConfig
-from tempovla.recipe.systems.system import Option, System
+from tempovla.recipe.settings.system import Option, System
 from tempovla.recipe.systems.vla_config import VLATraining
 
 

@@ -32,8 +32,8 @@ from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.recipe.systems.vla import train_vla
 from tempovla.timeline import Bundle, Embodiment, StreamInfo, Window
 from tempovla.timeline.keys import ENCODING_KEY
-from tempovla.train.metrics import read_metrics
-from tempovla.train.trainer import FitResult
+from tempovla.training.metrics import read_metrics
+from tempovla.training.trainer import FitResult
 
 
 def cached(recipe: StateVLARecipe, on: bool = True) -> StateVLARecipe:

@@ -12,7 +12,7 @@ from tempovla.objective.regularizer import std, variance
 from tempovla.recipe.systems import collapse
 from tempovla.recipe.systems.collapse import CollapseAlarm
 from tempovla.recipe.systems.statevla import PHASE_NAMES, train_phase
-from tempovla.train.checkpoint import Checkpoint
+from tempovla.training.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tempovla.recipe.systems import statevla
 from tempovla.recipe.systems.statevla import PHASE_NAMES, build_transform, phase_of, resolve_model, train_phase
 from tempovla.recipe.systems.statevla_config import Phase1Config, StateVLARecipe, StateVLATraining
 from tempovla.timeline import Bundle, EpisodeSource
-from tempovla.train.config import TrainConfig
+from tempovla.training.config import TrainConfig
 
 
 def with_model(recipe: StateVLARecipe, **options: Any) -> StateVLARecipe:

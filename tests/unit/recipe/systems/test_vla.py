@@ -32,7 +32,7 @@ from tempovla.recipe.systems.vla import build_policy, build_transform, train_vla
 from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import bundle_sha256
-from tempovla.train.checkpoint import Checkpoint
+from tempovla.training.checkpoint import Checkpoint
 from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
 
 

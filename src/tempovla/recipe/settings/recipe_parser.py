@@ -1,0 +1,75 @@
+"""The parser of a recipe: every key as an option, and YAML files of any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from tempovla.recipe.settings.complaints import parse
+from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, add_short_names, build_parser
+from tempovla.recipe.settings.system import System
+from tempovla.timeline.lazy import loaded
+from tempovla.timeline.plugins import plugins_in_use, require_plugins
+
+PARTS = ("data", "transform", "model", "training")
+"""Fields of every recipe."""
+
+
+def start_recipe_parser(name: str, summary: str, usage: str, system: System) -> ArgumentParser:
+    """A parser of `--config` and `--plugins`, to which further options may be added before `add_recipe`."""
+    kind = ArgumentParser if system.parser is None else loaded(system.parser)
+    parser = build_parser(name, summary, usage, system.examples, kind)
+    about_config = "YAML file of any of the keys below, or the name of a packaged one"
+    parser.add_argument("--config", action="config", metavar="FILE", help=about_config)
+    parser.add_argument(
+        "--plugins",
+        type=list[str],
+        default=list(plugins_in_use()),
+        metavar="[MODULE,...]",
+        help="plugins that a config file needs; they are imported if they are trusted, see --plugin",
+    )
+    return parser
+
+
+def add_recipe(parser: ArgumentParser, system: System) -> ArgumentParser:
+    """Add every key of the system's recipe, and its short names."""
+    parser.add_class_arguments(system.recipe, None)
+    for link in system.links:
+        parser.link_arguments(link.source, link.target, compute_fn=link.compute)
+    add_short_names(parser)
+    if system.dataset:
+        add_other_name(parser, "--dataset", f"--{system.dataset}")
+    return parser
+
+
+def recipe_of_arguments(system: System, arguments: Namespace) -> Any:
+    """The recipe that parsed arguments describe."""
+    require_plugins(arguments.plugins, "--plugins")
+    return system.recipe(**{part: arguments[part] for part in PARTS})
+
+
+def read_recipe(name: str, system: System, config: str | Path | None, settings: Mapping[str, Any]) -> Any:
+    """A system's recipe from a YAML file, by its path or its name, and settings that go before it.
+
+    Args:
+        name: of the system.
+        system: the system.
+        config: a file, or the name of a config that comes with the package, such as `vla_metaworld`; None for none.
+        settings: by key, e.g. `training.batch_size`, or by the end of a key where no other ends so.
+
+    Raises:
+        ValueError: in one line, for a file that is not there, and a key or a value that does not fit.
+    """
+    parser = add_recipe(start_recipe_parser(f"train {name}", "", "", system), system)
+    written = [f"--{key}={_as_yaml(value)}" for key, value in settings.items()]
+    arguments = [*([] if config is None else ["--config", str(config)]), *written]
+    return recipe_of_arguments(system, parse(parser, arguments, f"train {name}"))
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as it is written on a command line."""
+    return str(value) if isinstance(value, str | Path) else json.dumps(value)

@@ -1,0 +1,93 @@
+"""Figures of a run: `metrics.jsonl` for the report, TensorBoard for the eye."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tempovla.storage.json_files import json_number, read_log, to_json_text, torn_bytes
+from tempovla.storage.paths import written_in
+from tempovla.storage.problems import problems_of
+from tempovla.storage.said_by import said_by
+from tempovla.storage.whole import remove_leftovers, write_text
+from tempovla.training.board import ScalarBoard
+
+LOGGER = logging.getLogger(__name__)
+FILE_NAME = "metrics.jsonl"
+_REMEDY = "delete the line"
+
+
+class MetricsLog:
+    """Append-only figures of one run, one JSON object a train step, and the same in TensorBoard.
+
+    A line holds `train_step`, `phase` and, every `log_interval` steps, means since the line before: `total`, every
+    term under its name (unweighted) and `grad_norm`; with the last step's `lr`, the throughput `samples_per_s` and the
+    CPU time so far `cpu_s`. At a validation it holds `val_total` and `val_<term>`.
+    """
+
+    def __init__(self, run_dir: str | Path, train_step: int) -> None:
+        """Open the log; lines beyond `train_step`, written before a kill, are dropped.
+
+        Raises:
+            ValueError: if a line before the last ones is damaged, or if a link leads to another folder.
+            NotWrittenError: if it cannot be written.
+        """
+        self.path = written_in(Path(run_dir), Path(run_dir) / FILE_NAME)
+        board = written_in(Path(run_dir), Path(run_dir) / "tensorboard")
+        remove_leftovers(self.path)
+        with problems_of(self.path, then="and resume from the last checkpoint"):
+            if self.path.exists():
+                _drop_lines_beyond(self.path, train_step)
+            self._file = self.path.open("a", encoding="utf-8")
+            self._board = ScalarBoard(board, purge_step=train_step + 1)
+
+    def write(self, train_step: int, phase: str, figures: Mapping[str, float]) -> None:
+        """Append the line of one train step.
+
+        Raises:
+            NotWrittenError: if it cannot be written, e.g. on a full disk.
+        """
+        line = to_json_text({"train_step": train_step, "phase": phase, **figures})
+        with problems_of(self.path, then="and resume from the last checkpoint"):
+            self._file.write(f"{line}\n")
+            self._file.flush()
+            self._board.add({f"{phase}/{name}": value for name, value in figures.items()}, train_step)
+
+    def close(self) -> None:
+        """Flush and close.
+
+        Raises:
+            NotWrittenError: if the last figures cannot be written.
+        """
+        with problems_of(self.path, then="and resume from the last checkpoint"):
+            try:
+                self._file.close()
+            finally:
+                self._board.close()
+
+
+def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's `metrics.jsonl`, in order; none where there is no such file.
+
+    What a kill or a power failure tore off at the end is passed over.
+
+    Raises:
+        ValueError: naming the file and the line, if one is no JSON object.
+    """
+    path = Path(run_dir) / FILE_NAME
+    if not path.exists():
+        return []
+    lines = read_log(path, remedy=_REMEDY)
+    return [{name: json_number(value) for name, value in line.items()} for _, line in lines]
+
+
+def _drop_lines_beyond(path: Path, train_step: int) -> None:
+    if torn := torn_bytes(path):
+        LOGGER.warning("%s: its last %d bytes are torn, as a kill leaves them, and are dropped", path, torn)
+    entries = read_metrics(path.parent)
+    with said_by(path, remedy=_REMEDY):
+        kept = [entry for entry in entries if entry["train_step"] <= train_step]
+    if torn or len(kept) < len(entries):
+        write_text(path, "".join(to_json_text(entry) + "\n" for entry in kept))

@@ -1,0 +1,67 @@
+"""Training from Python: recipes, config files and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests import recordings, tiny
+
+import tempovla
+from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
+from tempovla.timeline import Bundle
+from tempovla.training.result import FitResult
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    recordings.record(tmp_path / "dataset")
+    return tmp_path / "dataset"
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "vla_of_mine.yaml").write_text(tiny.VLA_YAML)
+    return tmp_path / "vla_of_mine.yaml"
+
+
+def test_a_config_file_trains_as_on_the_command_line(tmp_path, config, dataset):
+    settings = {"training.train_steps": 2, "model.cameras": ["observation.images.front"], "batch_size": 2}
+    result = tempovla.train(config, tmp_path / "run", dataset=dataset, settings=settings)
+    assert isinstance(result, FitResult)
+    assert result.train_step == 2
+    recipe = Bundle.load(result.checkpoint).provenance["recipe"]
+    assert (recipe["training"]["batch_size"], recipe["data"]["data_directory"]) == (2, str(dataset))
+    resumed = tempovla.train(
+        config, tmp_path / "run", system="vla", dataset=dataset, settings=settings, resume=result.checkpoint
+    )
+    assert resumed.train_step == 2
+
+
+def test_a_recipe_finds_its_system_and_one_of_two_phases_returns_both(tmp_path):
+    from tests.gripper_recordings import record
+
+    results = tempovla.train(tiny.tiny_recipe(record(tmp_path / "dataset")), tmp_path / "run")
+    assert {phase: result.train_step for phase, result in results.items()} == {"phase1": 6, "phase2": 6}
+    policy = tempovla.load(results["phase2"].checkpoint)
+    assert policy.embodiment.action_dim == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("vla_metawrld",), {}, "vla_metawrld: neither a file nor .* did you mean vla_metaworld"),
+        (("mine.yaml",), {}, "mine.yaml: does not say what it trains; give system, one of align, instruct, "),
+        (("vla_metaworld",), {"settings": {"batch_sise": 2}}, "batch_sise.*; did you mean batch_size"),
+        (("vla_metaworld",), {"phase": 2}, "vla has no option 'phase'; it has pretrained_vlm, base_checkpoint"),
+        ((SmolVLARecipe(),), {"system": "vla"}, "vla is trained from a VLARecipe, not from a SmolVLARecipe"),
+        ((SmolVLARecipe(),), {"dataset": "x"}, "settings and dataset are for a YAML file"),
+        ((json,), {}, "module is no recipe of a registered system; add the system to SYSTEM_REGISTRY"),
+        (("vla_metaworld",), {"system": "vlaa"}, "system 'vlaa' is unknown; did you mean vla"),
+    ],
+)
+def test_what_cannot_be_trained_is_named_in_one_line(arguments, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message) as caught:
+        tempovla.train(*arguments, **options)
+    assert "\n" not in str(caught.value)
