@@ -7,8 +7,8 @@ import torch
 
 from tempovla.cli.main import commands
 from tempovla.timeline.device import choose_device
-from tempovla.train import distributed
-from tempovla.train.result import FitResult
+from tempovla.training import distributed
+from tempovla.training.result import FitResult
 
 WITH_DEVICE = [
     name for name in commands() if name.split()[0] in ("train", "diagnose", "eval", "export") and name != "eval compare"
