@@ -1,4 +1,4 @@
-"""Temporal training in a few numbers: the reference's fields and defaults, and the recipe that they give."""
+"""Temporal training in a few numbers: its fields and defaults, and the recipe that they give."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tempovla.recipe.systems.vla import build_policy
 SMALL = {"temporal_hidden_dim": 8, "history_hidden_dim": 8, "num_heads": 2, "num_temporal_layers": 1, "memory_size": 3}
 
 
-def test_the_references_fields_have_its_defaults():
+def test_the_fields_have_the_documented_defaults():
     config = TemporalTrainingConfig()
     fields = {
         "sequence_length": 32,
