@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import importlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -15,6 +15,7 @@ from jsonargparse import Namespace
 
 from tempovla.recipe.settings.config_files import config_files, config_to_blame, with_packaged_configs
 from tempovla.recipe.settings.parser import ArgumentParser
+from tempovla.recipe.settings.suggestions import known_options, missing_position, suggest
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.storage.json_files import read_text
 from tempovla.timeline.plugins import require_plugins
@@ -26,6 +27,9 @@ OF_AN_ENTRY = re.compile(
     r"Problem with given class_path '(?P<path>tempovla[\w.]*)':\s*(?:Option '(?P<key>[^']*)' is not accepted\.?)?"
 )
 """What a parser says of an entry of a list such as `data.mixture`: the class of its keys, which nobody gave."""
+
+OF_ONE_VALUE = re.compile(r"\"([\w.]+)\": expected [\w ]+, got value: NestedArg\(key=('[^']*'), val=.*\)", re.DOTALL)
+"""What a parser says of an option such as `--dataset.repo_id`, whose first part takes a value of another kind."""
 
 
 def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
@@ -102,28 +106,45 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str], conf
         r"Does not validate against any of the Union.*Given value: (.*)", _expected_union, message, flags=re.S
     )
     message = message.replace("Parser key ", "").rstrip(".")
+    message = OF_ONE_VALUE.sub(r'"\1": is one value and has no key \2; give the value itself', message)
     message = re.sub(r"(?<=arguments are required: ).+", lambda found: _as_options(found[0], parser), message)
-    keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", message.partition(", got value: ")[0])
-    named = [_underscored(key) for groups in keys for key in groups if key]
-    if config and str(config) not in message and not is_on_command_line(named, arguments):
+    named = _keys_in(message)
+    in_config = config is not None and not is_on_command_line(named, arguments)
+    if in_config and str(config) not in message:
         message = f"{config}: {message}"
     if of_entries:  # whose keys are no options
         return message
-    known = [option[2:] for option in parser._option_string_actions if option[:2] == "--"]
-    options = {_underscored(option): option for option in known}
-    for key in reversed(named):
-        near = [option for option in options if option.endswith(f".{key}")]
-        near = near or difflib.get_close_matches(".".join([*named[:-1], key]), options, n=1, cutoff=0.75)
-        near = near or _longer_or_shorter(key, options)
-        if key not in options and near:
-            return f"{message}; did you mean {' or '.join(options[option] for option in near)}?"
+    if message.startswith("unrecognized arguments: "):
+        return _with_hints(message, named, parser)
+    known = known_options(parser, in_config=in_config)
+    for place in reversed(range(len(named))):
+        key = named[place]
+        near = suggest(key, named[:-1], parser, in_config=in_config) if key not in known or key == "data" else []
+        if near:
+            return f"{message}; did you mean {' or '.join(near)}?"
     return message
 
 
-def _longer_or_shorter(key: str, options: Iterable[str]) -> list[str]:
-    """Options such as `output_dir` for `out`, or `data` for `dataset`; none of a group."""
-    shared = [(option, *sorted((key, option), key=len)) for option in options if "." not in option]
-    return [option for option, short, long in shared if len(short) > 2 and long.startswith(short)][:1]
+def _keys_in(message: str) -> list[str]:
+    """The options and keys that a complaint names, with underscores."""
+    said = message.partition(", got value: ")[0].partition('": is ')[0] + '"'
+    keys = re.findall(r"--([\w.-]+)|'([\w.]+)'|\"([\w.]+)\"", said)
+    return [_underscored(key) for groups in keys for key in groups if key]
+
+
+def _with_hints(message: str, unknown: Sequence[str], parser: ArgumentParser) -> str:
+    """A complaint about unknown options, with what each of them may have meant."""
+    hints = {}
+    for key in unknown:
+        position = missing_position(key, parser)
+        near = suggest(key, (), parser, in_config=False)
+        if position is not None:
+            hints[key] = f"give {position} without --{key}"
+        elif near:
+            hints[key] = f"did you mean {' or '.join(near)}"
+    if len(hints) < 2:
+        return "; ".join([message, *hints.values()]) + ("?" if "did you mean" in "".join(hints.values()) else "")
+    return "; ".join([message, *(f"for --{key}, {hint}?" if "did" in hint else hint for key, hint in hints.items())])
 
 
 def _as_options(names: str, parser: ArgumentParser) -> str:

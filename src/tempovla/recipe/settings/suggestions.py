@@ -1,0 +1,147 @@
+"""What an unknown option or key may have meant: the same setting by the name that it has in this command.
+
+Commands and other codebases call one setting by several names: the steps of a training are `train_steps` here, and
+`steps` or `max_steps` elsewhere. A user who knows one of the names is answered with this command's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+
+from jsonargparse import ArgumentParser
+
+ONE_SETTING: tuple[tuple[str, ...], ...] = (
+    (
+        "train_steps",
+        "max_steps",
+        "num_steps",
+        "steps",
+        "num_train_steps",
+        "max_train_steps",
+        "total_steps",
+        "phase1_steps",
+    ),
+    ("learning_rate", "lr", "max_lr", "peak_lr", "optimizer_lr"),
+    ("num_epochs", "epochs", "n_epochs", "max_epochs"),
+    ("batch_size", "bs", "batch", "train_batch_size", "per_device_train_batch_size"),
+    ("tasks", "task", "task_name", "task_id", "task_ids", "env_name"),
+    ("suite", "task_suite", "task_suite_name"),
+    (
+        *("episodes", "demos_per_task", "num_episodes", "n_episodes", "num_demos", "n_demos", "episodes_per_task"),
+        *("trials", "num_trials", "n_trials", "num_trials_per_task", "num_rollouts", "n_rollouts", "eval_episodes"),
+        *("demonstrations", "evaluation_episodes"),
+    ),
+    ("out", "json", "output_dir", "output", "outputs", "output_path", "save_dir", "run_dir", "logdir", "results"),
+    (
+        *("dataset", "data_directory", "data", "dataset_path", "dataset_dir", "data_dir", "data_path", "root"),
+        *("dataset_root", "source", "repo_id"),
+    ),
+    (
+        *("checkpoint", "ckpt", "checkpoint_path", "ckpt_path", "checkpoint_dir", "resume", "policy", "policy_path"),
+        *("policy.path", "model", "model_path", "pretrained_path", "weights"),
+    ),
+    ("workers", "num_workers", "n_workers", "num_envs", "n_envs"),
+    ("videos", "video", "video_dir", "render", "record_video"),
+    ("record", "recordings", "record_dir"),
+    (
+        *("action_horizon", "chunk_size", "action_seq_len", "horizon", "chunk", "chunk_length", "n_action_steps"),
+        *("pred_horizon", "execution_horizon", "action_chunk_size", "num_open_loop_steps"),
+    ),
+    ("temporal_ensemble", "ensemble", "temporal_agg", "temporal_ensemble_coeff"),
+    ("robot_state_dim", "state_dim", "proprio_dim"),
+    ("device", "gpu", "gpus", "cuda"),
+    ("seed", "random_seed", "env_seed"),
+    ("save_interval_steps", "save_freq", "save_every", "save_steps", "checkpoint_interval"),
+    ("validation_interval", "eval_freq", "eval_interval", "val_interval", "eval_every", "eval_steps"),
+    ("log_interval", "log_freq", "log_every", "logging_steps"),
+    ("num_threads", "threads", "n_threads"),
+    ("train_split", "split", "val_split", "validation_split", "val_ratio"),
+    ("cameras", "camera", "camera_names", "image_keys"),
+    ("instruction", "question", "prompt", "text", "language_instruction"),
+    ("image", "images", "picture"),
+    ("image_size", "resolution", "img_size", "image_resolution"),
+    ("gradient_accumulation", "grad_accum", "accumulate_grad_batches", "gradient_accumulation_steps"),
+    ("gradient_clip", "grad_clip", "max_grad_norm", "grad_clip_norm"),
+    ("weight_ema_decay", "ema", "ema_decay"),
+    ("precision", "dtype", "mixed_precision", "bf16", "fp16", "amp"),
+    ("warmup_steps", "warmup", "lr_warmup_steps", "num_warmup_steps"),
+    ("max_instruction_tokens", "max_token_len", "tokenizer_max_length"),
+)
+"""Names of one setting, in commands of this package and elsewhere."""
+BOTH_OF = {
+    "phase1_steps": ("phase1_steps", "phase2_steps"),
+    "evaluation_episodes": ("demonstrations", "evaluation_episodes"),
+}
+"""What is one setting elsewhere, and two of the demo."""
+
+
+def suggest(key: str, group: Sequence[str], parser: ArgumentParser, *, in_config: bool) -> list[str]:
+    """Return the options that an unknown one may have meant, as they are spelled; none where nothing is like it.
+
+    Args:
+        key: the unknown option or key, with underscores.
+        group: of a key in a config file, the names of the groups around it.
+        parser: of the command.
+        in_config: whether the key is one of a config file, where options have their full names alone.
+    """
+    known = known_options(parser, in_config=in_config)
+    groups = {option.rpartition(".")[0] for option in known}
+    single = [option for option in known if option not in groups]
+    path = ".".join([*group, key])
+    found = [option for option in known if option.endswith(f".{key}")]
+    found = found or _same_setting(path, _of_one_name(parser, {option: known[option] for option in single}))
+    found = found or difflib.get_close_matches(path, single, n=1, cutoff=0.75)
+    return [known[option] for option in found or _longer_or_shorter(key, known)]
+
+
+def known_options(parser: ArgumentParser, *, in_config: bool) -> dict[str, str]:
+    """Return the options of a command, with underscores, and how they are spelled; in a config by full names alone."""
+    actions = parser._option_string_actions
+    spelled = [option[2:] for option in actions if option.startswith("--")]
+    if in_config:
+        spelled = [option for option in spelled if actions[f"--{option}"].option_strings[0] == f"--{option}"]
+    return {option.replace("-", "_"): option for option in spelled}
+
+
+def _of_one_name(parser: ArgumentParser, known: Mapping[str, str]) -> list[str]:
+    """The options without the other names of those that have a short one of their own."""
+    own = {option: parser._option_string_actions[f"--{spelled}"].option_strings[0] for option, spelled in known.items()}
+    return [option for option, spelled in known.items() if "." in own[option] or own[option] == f"--{spelled}"]
+
+
+def _same_setting(key: str, known: Iterable[str]) -> list[str]:
+    """The options by which this command calls the same setting."""
+    prefix, _, name = key.rpartition(".")
+    settings = [setting for setting in ONE_SETTING if key in setting or name in setting]
+    names = {other for setting in settings for other in setting} - {key}
+    found = [option for option in known if option.rpartition(".")[2] in names]
+    nearer = [option for option in found if option.rpartition(".")[0] == prefix]
+    inside = [option for option in found if option.startswith(f"{prefix}.")]
+    best = _nearest(name, nearer or inside or found)
+    return [option for other in best for option in BOTH_OF.get(other, (other,))]
+
+
+def missing_position(key: str, parser: ArgumentParser) -> str | None:
+    """Return the argument of this command that needs no option's name and is the same setting; None without one."""
+    names = {other for setting in ONE_SETTING if key in setting for other in setting}
+    for action in parser._actions:
+        if not action.option_strings and (action.dest == key or action.dest in names):
+            return str(action.metavar or action.dest)
+    return None
+
+
+def _nearest(name: str, options: Sequence[str]) -> list[str]:
+    """Those of the options whose last name is most like this one."""
+    last = {option: option.rpartition(".")[2] for option in options}
+    if not last:
+        return []
+    likeness = {other: difflib.SequenceMatcher(None, name, other).ratio() for other in last.values()}
+    best = max(likeness.values())
+    return [option for option, other in last.items() if likeness[other] == best]
+
+
+def _longer_or_shorter(key: str, known: Mapping[str, str]) -> list[str]:
+    """Options such as `output_dir` for `out`; none of a group."""
+    shared = [(option, *sorted((key, option), key=len)) for option in known if "." not in option]
+    return [option for option, short, long in shared if len(short) > 2 and long.startswith(short)][:1]
