@@ -28,7 +28,7 @@ OF_AN_ENTRY = re.compile(
 )
 """What a parser says of an entry of a list such as `data.mixture`: the class of its keys, which nobody gave."""
 
-OF_ONE_VALUE = re.compile(r"\"([\w.]+)\": expected [\w ]+, got value: NestedArg\(key=('[^']*'), val=.*\)", re.DOTALL)
+OF_ONE_VALUE = re.compile(r"\"([\w.]+)\":\s+expected [\w ]+, got value: NestedArg\(key=('[^']*'), val=.*\)", re.DOTALL)
 """What a parser says of an option such as `--dataset.repo_id`, whose first part takes a value of another kind."""
 
 
