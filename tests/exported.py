@@ -28,11 +28,11 @@ def flow_script(tmp_path_factory, flow_checkpoint) -> Exported:
     return export_checkpoint(flow_checkpoint, tmp_path_factory.mktemp("script"), ExportConfig("torchscript"))
 
 
-def raw_context(step: int, first: list[bool], rows: int = 3) -> Context:
+def raw_context(step: int, first: list[bool], rows: int = 3, front: tuple[int, int] = (21, 27)) -> Context:
     generator = torch.Generator().manual_seed(step)
     frames = {
         key: torch.randint(0, 256, (rows, 1, *shape, 3), dtype=torch.uint8, generator=generator)
-        for key, shape in ((FRONT, (21, 27)), (WRIST, (32, 32)))
+        for key, shape in ((FRONT, front), (WRIST, (32, 32)))
     }
     state = torch.randn(rows, 1, 3, generator=generator)
     now = {key: Track.of(value, (0,)) for key, value in {**frames, STATE: state}.items()}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tempovla.control.exported.runners import Runner
-from tempovla.control.exported.signature import DECISION, SEED, TensorSpec, vector_sizes
+from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec, vector_sizes
 from tempovla.export.deployed import DeployedPolicy, StepT
+from tempovla.model.temporal.context import ContextState
+from tempovla.model.vla.context_policy import ContextPolicy, ContextPolicyState
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, Context, Task, Track
@@ -23,6 +25,11 @@ from tempovla.transform.pipeline import TransformPipeline
 BATCH_SIZES = (1, 2, 5)
 """What is compared: none of them is the size that was traced."""
 EXAMPLE_ROWS = 3
+MEMORY_STEPS = 8
+"""Decisions of a policy that remembers that are compared, one after the other, with rows that begin anew."""
+MOST_HALFWAY = 0.01
+"""Share of the pixels of resized pictures that may be rounded to another level than by the transforms. Of random
+pictures of 480 x 640 or 100 x 160 pixels it is below 0.0001."""
 INSTRUCTION = "go"
 """Told where a checkpoint does not say what it was trained on."""
 
@@ -33,12 +40,12 @@ class Observations:
 
     Attributes:
         context: for the transforms and the policy.
-        state: the policy's, whose noise is that of `tensors`.
+        noise: of the policy's state, which is that of `tensors`.
         tensors: one an input.
     """
 
     context: Context
-    state: NoiseState
+    noise: NoiseState
     tensors: tuple[Tensor, ...]
 
 
@@ -51,10 +58,34 @@ class Reference:
         self.transform = TransformPipeline.of(bundle)
 
     @torch.inference_mode()
-    def act(self, observations: Observations) -> Tensor:
-        """Actions (B, H, A) in the robot's units."""
-        prepared = self.transform.forward_context(observations.context)
-        return self.transform.inverse(self.policy.act(prepared, observations.state)[0]).value
+    def act(
+        self,
+        observations: Observations,
+        pictures: Mapping[str, Tensor] | None = None,
+        memory: ContextState | None = None,
+    ) -> tuple[Tensor, ContextState | None]:
+        """Actions (B, H, A) in the robot's units, and what is remembered after them.
+
+        Args:
+            observations: of now.
+            pictures: by camera, what the deployed policy makes of them, which the policy looks at in place of what the
+                transforms make of them; see `check_pictures`.
+            memory: what a policy in a context remembers; None means nothing.
+
+        Raises:
+            ValueError: if these pictures are not those of the transforms.
+        """
+        prepared, state = self.transform.forward_context(observations.context), observations.noise
+        if pictures:
+            check_pictures(prepared, pictures)
+            seen = {camera: Track.of(picture[:, None], (0,)) for camera, picture in pictures.items()}
+            prepared = replace(prepared, now={**prepared.now, **seen})
+        if not isinstance(self.policy, ContextPolicy):
+            return self.transform.inverse(self.policy.act(prepared, state)[0]).value, None
+        if memory is None:
+            memory = self.policy.initial_state(prepared.batch_size).context
+        chunk, after = self.policy.act(prepared, ContextPolicyState(state, memory))
+        return self.transform.inverse(chunk).value, after.context
 
     def in_units_of_the_model(self, difference: Tensor) -> Tensor:
         """A difference (B, H, A) of actions, as the model sees actions."""
@@ -63,20 +94,46 @@ class Reference:
                 difference = difference / step.scale[ACTION_KEY]
         return difference
 
-    def observe(self, deployed: DeployedPolicy, rows: int, seed: int) -> Observations:
-        """Rows that follow from the seed: noise for pictures, states as far apart as the dataset's."""
+    def observe(
+        self,
+        deployed: DeployedPolicy,
+        rows: int,
+        seed: int,
+        first: Tensor | None = None,
+        memory: Sequence[Tensor] | None = None,
+    ) -> Observations:
+        """Rows that follow from the seed: noise for pictures, states and past actions as far apart as the dataset's.
+
+        Args:
+            deployed: whose inputs they are for.
+            rows: how many.
+            seed: of what is made up.
+            first: (rows,) bool, whose episode begins; None means none.
+            memory: what the deployed policy remembers; None means nothing.
+        """
+        first = torch.zeros(rows, dtype=torch.bool) if first is None else first
         row_seed = mix_seed(torch.arange(rows), seed)
         tasks = tuple(Task(words, self.bundle.embodiment) for words in self._instructions(rows))
         noise = NoiseState(row_seed, torch.arange(rows))
-        raw = {spec.name: self._raw(spec, row_seed, index) for index, spec in enumerate(deployed.inputs)}
+        remembered = [spec.rows(rows) for spec in deployed.memory] if memory is None else memory
+        given = {spec.input.name: tensor for spec, tensor in zip(deployed.memory, remembered, strict=True)}
+        given[FIRST] = first
+        made = [(index, spec) for index, spec in enumerate(deployed.inputs) if spec.name not in given]
+        raw = {spec.name: self._raw(spec, row_seed, index) for index, spec in made}
         observed = {*vector_sizes(self.bundle), *deployed.cameras}
         now = {key: Track.of(_as_recorded(value)[:, None], (0,)) for key, value in raw.items() if key in observed}
-        context = Context({}, now, tasks, first=torch.zeros(rows, dtype=torch.bool))
+        past = {}
+        if EXECUTED in raw:
+            stride = raw[EXECUTED].shape[1]
+            valid = ~first[:, None].expand(-1, stride)
+            past[ACTION_KEY] = Track.of(raw[EXECUTED], range(-stride, 0), valid)
+        context = Context(past, now, tasks, first)
         prepared = self.transform.forward_context(context)
-        given = raw | {SEED: noise.seed, DECISION: noise.decision}
+        decision = torch.where(first, 0, noise.decision)
+        given |= raw | {SEED: noise.seed, DECISION: decision}
         given |= {key: prepared.now[key].at(0)[0] for key in (TOKENS_KEY, LANGUAGE_KEY) if key in prepared.now}
         if deployed.noise == "numbers":
-            given |= self.policy.random_numbers(mix_seed(noise.seed, noise.decision))
+            given |= self.policy.random_numbers(mix_seed(noise.seed, decision))
         return Observations(context, noise, tuple(given[spec.name] for spec in deployed.inputs))
 
     def _instructions(self, rows: int) -> list[str]:
@@ -87,7 +144,7 @@ class Reference:
         seed = mix_seed(row_seed, index)
         if spec.dtype == "uint8":
             return row_integers(seed, 0, 256, spec.shape).to(torch.uint8)
-        return self._in_its_units(spec.name, row_normal(seed, spec.shape))
+        return self._in_its_units(ACTION_KEY if spec.name == EXECUTED else spec.name, row_normal(seed, spec.shape))
 
     def _in_its_units(self, name: str, value: Tensor) -> Tensor:
         """Values (B, D) of a raw stream as far apart as the dataset's.
@@ -118,13 +175,44 @@ def _as_recorded(value: Tensor) -> Tensor:
     return value.permute(0, 2, 3, 1) if value.dtype == torch.uint8 else value
 
 
+def check_pictures(prepared: Context, pictures: Mapping[str, Tensor]) -> None:
+    """Refuse resized pictures that differ from those of the transforms by more than rounding.
+
+    Both compute the same weighted means of pixels, and round them to whole levels. Where a mean lies halfway between
+    two levels, the last bit of a sum decides, which differs between ways of summing. A policy sees the difference of
+    one level in 255, so that actions can be compared to the last digits only for the very same pictures.
+
+    Raises:
+        ValueError: naming the camera.
+    """
+    for camera, picture in pictures.items():
+        levels = (prepared.now[camera].at(0)[0].int() - picture.int()).abs()
+        if int(levels.max()) > 1 or float((levels > 0).float().mean()) > MOST_HALFWAY:
+            raise ValueError(
+                f"the pictures of {camera!r} that the exported policy makes differ from those of the transforms by up "
+                f"to {int(levels.max())} levels; nothing was written, give --image_size as large as in the dataset"
+            )
+
+
 def largest_differences(
     reference: Reference, deployed: DeployedPolicy, run: Runner, batch_sizes: Sequence[int] = BATCH_SIZES
 ) -> dict[int, float]:
-    """By batch size, the largest difference of an action, as the model sees actions; NaN if one is not finite."""
-    differences = {}
-    for rows in batch_sizes:
-        observations = reference.observe(deployed, rows, seed=rows)
-        difference = reference.in_units_of_the_model(run(observations.tensors) - reference.act(observations)).abs()
-        differences[rows] = float("nan") if bool(difference.isnan().any()) else float(difference.max())
-    return differences
+    """By batch size, the largest difference of an action, as the model sees actions; NaN if one is not finite.
+
+    A policy that remembers is followed over some decisions, each with what it remembers of those before.
+    """
+    return {rows: _largest_difference(reference, deployed, run, rows) for rows in batch_sizes}
+
+
+def _largest_difference(reference: Reference, deployed: DeployedPolicy, run: Runner, rows: int) -> float:
+    remembered, memory, largest = None, None, 0.0
+    for step in range(MEMORY_STEPS if deployed.memory else 1):
+        first = torch.arange(rows) == step - 3 if step else torch.full((rows,), bool(deployed.memory))
+        observations = reference.observe(deployed, rows, rows + 1000 * step, first, remembered)
+        actions, *remembered = run(observations.tensors)
+        expected, memory = reference.act(observations, deployed.pictures(observations.tensors), memory)
+        difference = reference.in_units_of_the_model(actions - expected).abs()
+        if bool(difference.isnan().any()):
+            return float("nan")
+        largest = max(largest, float(difference.max()))
+    return largest

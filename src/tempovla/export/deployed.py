@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.control.exported.signature import DECISION, SEED, TensorSpec, vector_sizes
+from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec, vector_sizes
+from tempovla.export.memory_tensors import memory_specs, memory_state, named_tensors
+from tempovla.model.vla.context_policy import ContextPolicy, base_of
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, StridedPolicy
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
@@ -36,6 +38,9 @@ KNOWN_TRANSFORMS = (
 )
 """Names of the transforms that are part of the graph, or come before it."""
 
+EXPORTABLE = "'smolvla', 'statevla' and 'vla'"
+"""Policies that can be exported, as messages name them."""
+
 StepT = TypeVar("StepT")
 
 
@@ -46,8 +51,11 @@ class Exportable(Protocol):
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
         """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
 
-    def decide(self, observation: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> Tensor:
-        """Normalised actions (B, H, A) of prepared observations by key, all valid, and random numbers."""
+    def features_of(self, observation: Mapping[str, Tensor]) -> Any:
+        """What the action head looks at, of prepared observations by key, all valid."""
+
+    def actions_from(self, features: Any, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Normalised actions (B, H, A) of these features and random numbers."""
 
 
 class DeployedPolicy(nn.Module):
@@ -60,9 +68,11 @@ class DeployedPolicy(nn.Module):
 
     Attributes:
         inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, the robot's state in its own units
-            and under the dataset's own names, the instruction as the model reads it, and what the noise comes from, if
-            there is any.
+            and under the dataset's own names, the instruction as the model reads it, what the noise comes from, if
+            there is any, and of a policy that remembers `first`, `executed_actions` and its memory.
         output: actions (B, H, A) in the robot's units.
+        memory: what goes from a decision to the next; the graph's further outputs.
+        frame_stride: control steps from one decision to the next, where only one number will do.
         assets: files that the transforms need, such as a tokenizer's.
 
     Raises:
@@ -82,9 +92,15 @@ class DeployedPolicy(nn.Module):
             _resizing(shape, [step.size for step in self._all(ResizeImages)]) for shape in image_shapes.values()
         )
         self.numbers = self.policy.random_numbers(torch.zeros(1, dtype=torch.int64))
-        self.inputs = (*self._observed(bundle, image_shapes), *self._random())
-        horizon = next(len(window.offsets) for window in bundle.windows if window.key == ACTION_KEY)
-        self.output = TensorSpec(ACTION_KEY, (horizon, bundle.embodiment.action_dim), "float32")
+        self.remembers = isinstance(self.policy, ContextPolicy)
+        self.nothing = self.policy.context.initial_state(1) if self.remembers else None
+        self.memory = memory_specs(self.policy) if self.remembers else ()
+        self.frame_stride = self.policy.frame_stride if self.remembers else None
+        action_dim = bundle.embodiment.action_dim
+        self.inputs = (*self._observed(bundle, image_shapes), *self._random(), *self._remembered(action_dim))
+        offsets = next(window.offsets for window in bundle.windows if window.key == ACTION_KEY)
+        horizon = sum(offset >= 0 for offset in offsets)
+        self.output = TensorSpec(ACTION_KEY, (horizon, action_dim), "float32")
 
     def _observed(self, bundle: Bundle, image_shapes: Mapping[str, tuple[int, int]]) -> list[TensorSpec]:
         specs = [TensorSpec(camera, (3, *shape), "uint8") for camera, shape in image_shapes.items()]
@@ -103,21 +119,42 @@ class DeployedPolicy(nn.Module):
             for name, number in self.numbers.items()
         ]
 
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """Actions (B, H, A) in the robot's units, of one tensor an input."""
+    def _remembered(self, action_dim: int) -> list[TensorSpec]:
+        if not self.remembers:
+            return []
+        reads = self.policy.context.reads_actions
+        executed = [TensorSpec(EXECUTED, (self.policy.frame_stride, action_dim), "float32")] if reads else []
+        return [*executed, TensorSpec(FIRST, (), "bool"), *(spec.input for spec in self.memory)]
+
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Actions (B, H, A) in the robot's units, of one tensor an input; and what is to be remembered, if anything."""
         given = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
         batch = tensors[0].shape[0]
         seen = dict(given)
         for join in self._all(JoinStreams):
             for key, (own, *_) in join.forms.items():
                 seen[key] = join_values([given[part.key] for part in own], own)
-        for camera, resize in zip(self.cameras, self.resize, strict=True):
-            seen[camera] = resize(given[camera])
+        seen |= self.pictures(tensors)
         for camera, size in self.blank.items():
             seen[camera] = torch.zeros(1, 3, size, size, dtype=torch.uint8).expand(batch, -1, -1, -1)
+        if EXECUTED in given:
+            seen[ACTION_KEY] = given[EXECUTED]
         for step in self._all(Normalize):
             seen |= {key: step.normalized(key, value) for key, value in seen.items() if key in step.offset}
-        actions = self.policy.decide(seen, self._numbers(given))
+        numbers = self._numbers(given)
+        if not self.remembers:
+            return self._in_units(self.policy.actions_from(self.policy.features_of(seen), numbers))
+        assert self.nothing is not None
+        memory = memory_state(self.nothing, [given[spec.input.name] for spec in self.memory])
+        actions, after = self.policy.decide(seen, numbers, given[FIRST], memory)
+        return (self._in_units(actions), *(tensor for _, tensor in named_tensors(self.policy, after)))
+
+    def pictures(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """By camera, the pictures (B, 3, S, S) uint8 that the policy looks at, of one tensor an input."""
+        given = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
+        return {camera: resize(given[camera]) for camera, resize in zip(self.cameras, self.resize, strict=True)}
+
+    def _in_units(self, actions: Tensor) -> Tensor:
         for step in self._all(Normalize):
             actions = step.denormalized(ACTION_KEY, actions) if ACTION_KEY in step.offset else actions
         return actions
@@ -138,19 +175,20 @@ def exportable_policy(bundle: Bundle) -> Any:
         ValueError: if it cannot be exported, saying why and what can.
     """
     policy = load_policy(bundle).float()
-    if isinstance(policy, StridedPolicy) and policy.frame_stride is not None:
+    base = base_of(policy)
+    if policy is base and isinstance(policy, StridedPolicy) and policy.frame_stride is not None:
         raise ValueError(
             f"policy {bundle.policy!r} cannot be exported: it sees one frame in {policy.frame_stride} control steps "
-            "and remembers those before, and a graph remembers nothing; train one without"
+            "and remembers those before in a way of its own; give it a model.context instead"
         )
-    if not isinstance(policy, Exportable):
+    if not isinstance(base, Exportable):
         raise ValueError(
-            f"policy {bundle.policy!r} cannot be exported: {type(policy).__name__} has no random_numbers and decide; "
-            "policies 'vla' and 'statevla' have"
+            f"policy {bundle.policy!r} cannot be exported: {type(base).__name__} has no features_of, actions_from and "
+            f"random_numbers; policies {EXPORTABLE} have"
         )
     if getattr(getattr(policy, "config", None), "lora", None) is not None:
-        policy.merge_lora()  # type: ignore[attr-defined]
-    return policy.requires_grad_(False)  # type: ignore[attr-defined]
+        policy.merge_lora()
+    return policy.requires_grad_(False)
 
 
 def check_bundle(bundle: Bundle) -> None:
@@ -162,7 +200,7 @@ def check_bundle(bundle: Bundle) -> None:
     if bundle.policy == "openvla":
         raise ValueError(
             "policy 'openvla' cannot be exported: it writes its actions word by word with a language model that keeps "
-            "keys and values; policies 'vla' and 'statevla' can"
+            f"keys and values; policies {EXPORTABLE} can"
         )
     seen = [window for window in bundle.windows if window.key != ACTION_KEY]
     past = sorted({window.key for window in seen if min(window.offsets) < 0})

@@ -12,7 +12,7 @@ import torch
 from tempovla import __version__
 from tempovla.control.exported.archive import RefusedFileError
 from tempovla.control.exported.runners import RUNNERS, Runner
-from tempovla.control.exported.sidecar import Sidecar, file_sha256, sidecar_path
+from tempovla.control.exported.sidecar import INSTRUCTION_STEPS, Sidecar, file_sha256, sidecar_path
 from tempovla.control.exported.signature import camera_keys, image_shapes
 from tempovla.export.comparison import EXAMPLE_ROWS, Reference, largest_differences
 from tempovla.export.deployed import DeployedPolicy, Noise, check_bundle
@@ -22,8 +22,9 @@ from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.storage.lock import holding
 from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import replace_folder, sync, working_folder
-from tempovla.timeline import Bundle
+from tempovla.timeline import Bundle, Context, Task
 from tempovla.timeline.bundle import bundle_sha256
+from tempovla.transform.pipeline import TransformPipeline
 
 DEFAULT_NAME = "policy"
 
@@ -114,12 +115,32 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
             bundle.provenance,
             bundle_sha256(checkpoint),
             file_sha256(file),
-            _figures(differences, config, said),
+            _figures(differences, config, said) | encoded_instructions(bundle),
             deployed.assets,
+            deployed.memory,
+            deployed.frame_stride,
         )
         sidecar.save(sidecar_path(file))
         _publish(staging, target)
     return Exported(target, differences, sidecar)
+
+
+def encoded_instructions(bundle: Bundle) -> dict[str, dict[str, list[float]]]:
+    """What the graph takes for each instruction that the policy was trained on, for readers without this package.
+
+    Returns:
+        Under `encoded_instructions`, by instruction, its token ids (L,) or its embedding (E,); nothing where no
+        instruction is read or known.
+    """
+    steps = [step for step in bundle.transform["steps"] if step["name"] in INSTRUCTION_STEPS]
+    sentences = list(dict.fromkeys(bundle.provenance.get("instructions") or []))
+    if not steps or not sentences:
+        return {}
+    tasks = tuple(Task(sentence, bundle.embodiment) for sentence in sentences)
+    context = Context({}, {}, tasks, torch.zeros(len(tasks), dtype=torch.bool))
+    now = TransformPipeline.from_json({"steps": steps[:1]}, bundle.assets).forward_context(context).now
+    (track,) = now.values()
+    return {"encoded_instructions": dict(zip(sentences, track.at(0)[0].tolist(), strict=True))}
 
 
 def _publish(staging: Path, target: Path) -> None:

@@ -56,7 +56,7 @@ class OnnxFormat:
             converted = torch.onnx.export(
                 program,
                 input_names=[spec.name for spec in policy.inputs],
-                output_names=[policy.output.name],
+                output_names=[policy.output.name, *(spec.output.name for spec in policy.memory)],
                 dynamo=True,
                 verbose=False,
             )

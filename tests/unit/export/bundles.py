@@ -18,6 +18,7 @@ from tests.tiny import tiny_vla_config
 from tests.tiny_models import VISION_SIZES, language_architecture
 
 from tempovla.export import formats
+from tempovla.model.vla.context_policy import base_of
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
@@ -124,7 +125,7 @@ def tiny_bundle(name: str, image: Any = None, provenance: Mapping[str, Any] | No
     words = TokenizeInstruction(WordTokenizer(16), 6) if is_vla else EmbedInstruction(HashedNgramEmbedder(12))
     pipeline = TransformPipeline([image or ResizeImages(16), Normalize.fit(statistics, config), words])
     known = {"instructions": INSTRUCTIONS, "image_shapes": IMAGE_SHAPES, **(provenance or {})}
-    kind = "vla" if is_vla else "statevla"
+    kind = base_of(policy).kind
     fields = config_to_json(policy.config)
     body = replace(BODY, action_dim=dims[ACTION])
     return Bundle(kind, fields, policy.windows(), body, pipeline.to_json(), policy.state_dict(), known)

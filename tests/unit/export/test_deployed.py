@@ -26,7 +26,7 @@ def test_it_acts_as_the_policy_behind_its_transforms_does(name, noise):
     deployed = DeployedPolicy(bundle, even, noise).eval()
     reference = Reference(bundle)
     with torch.no_grad():
-        differences = largest_differences(reference, deployed, lambda tensors: deployed(*tensors))
+        differences = largest_differences(reference, deployed, lambda tensors: (deployed(*tensors),))
     assert max(differences.values()) <= tolerance(roundings=100)
 
 

@@ -34,6 +34,8 @@ from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.config import config_to_json
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
+from tempovla.transform.text import HashedNgramEmbedder
+from tempovla.transform.tokenize import WordTokenizer
 
 SCRIPT = ExportConfig("torchscript")
 
@@ -151,6 +153,42 @@ def test_pictures_of_another_size_and_those_that_the_model_pads_itself(tmp_path)
     check(export_checkpoint(checkpoint, tmp_path / "own", same))
 
 
+@pytest.mark.parametrize("shape", [(480, 640), (100, 160)])
+def test_pictures_of_any_size_are_compared_behind_their_resizing(tmp_path, shape):
+    """Where the mean of pixels lies halfway between two levels, two ways of summing round it to one or the other."""
+    config = ExportConfig("torchscript", image_shapes={"": shape})
+    exported = export_checkpoint(save(tmp_path, "flow_matching"), tmp_path / "script", config)
+    assert max(exported.differences.values()) <= 1e-5
+
+
+def test_pictures_that_are_resized_otherwise_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempovla.export.deployed._bilinear", lambda side, size: torch.full((size, side), 1 / side))
+    with pytest.raises(
+        ValueError, match=r"pictures of '.*front' that the exported policy makes differ .* by up to \d+"
+    ):
+        export_checkpoint(save(tmp_path, "mlp"), tmp_path / "script", SCRIPT)
+    assert not (tmp_path / "script").exists()
+
+
+@pytest.mark.parametrize(("name", "length"), [("mlp", 6), ("statevla", 12)])
+def test_the_sidecar_holds_the_instructions_of_training_as_the_graph_takes_them(tmp_path, name, length):
+    exported = export_checkpoint(save(tmp_path, name), tmp_path / "script", SCRIPT)
+    said = json.loads((exported.file.parent / f"{exported.file.name}.json").read_text())["encoded_instructions"]
+    assert list(said) == bundles.INSTRUCTIONS
+    assert [len(numbers) for numbers in said.values()] == [length] * 2
+    if name == "mlp":
+        assert said["open the drawer"] == [*WordTokenizer(16).encode("open the drawer"), -1, -1, -1]
+    else:
+        assert torch.equal(
+            torch.tensor(said["push the red button"]), HashedNgramEmbedder(12).embed(["push the red button"])[0]
+        )
+
+
+def test_a_checkpoint_that_knows_no_instruction_tells_none(tmp_path):
+    exported = export_checkpoint(save(tmp_path, "mlp", provenance={"instructions": []}), tmp_path / "script", SCRIPT)
+    assert "encoded_instructions" not in exported.sidecar.figures
+
+
 def test_an_operator_that_files_may_not_have_is_told_at_the_export(tmp_path, monkeypatch):
     monkeypatch.setattr(operators, "TENSOR_OPERATORS", operators.TENSOR_OPERATORS - {"gelu"})
     message = "cannot be run as torchscript: its code calls 'torch.gelu', which is not arithmetic; choose onnx"
@@ -173,7 +211,7 @@ def test_adapters_are_merged(tmp_path):
 def shifted(path, inputs):
     """Answers a little more than it should, for five rows."""
     run = run_torchscript(path, inputs)
-    return lambda tensors: run(tensors) + 2e-4 * (len(tensors[0]) == 5)
+    return lambda tensors: (run(tensors)[0] + 2e-4 * (len(tensors[0]) == 5),)
 
 
 def test_a_file_that_differs_is_not_written_and_what_was_there_stays(tmp_path, monkeypatch):
@@ -273,7 +311,7 @@ def test_what_cannot_be_exported_is_refused_and_what_can_is_named(tmp_path, monk
     out = tmp_path / "out"
     said = refusal(openvla(tmp_path), out)  # before the sizes of its pictures, which are not known, are asked for
     assert "policy 'openvla' cannot be exported: it writes its actions word by word" in said
-    assert "policies 'vla' and 'statevla' can" in said
+    assert "policies 'smolvla', 'statevla' and 'vla' can" in said
     said = refusal(save(tmp_path, "mamba"), out)
     assert "Mamba layers cannot be exported as torchscript" in said
     assert "choose onnx or torch-export" in said

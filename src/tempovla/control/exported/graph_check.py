@@ -29,6 +29,7 @@ _MEMBERS = re.compile(
 )
 _NOTHING = re.compile(r"(?!)")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*|", re.ASCII)
+_EQUATION = re.compile(r"[a-z]+(,[a-z]+)*->[a-z]*")
 _PLAIN_NAME = re.compile(r"([A-Za-z_]\w*)?", re.ASCII)
 _STATED = re.compile(r"[\w.,;@<>\[\]() -]*", re.ASCII)
 """Where a node comes from, which torch keeps as text."""
@@ -154,6 +155,11 @@ def _is_plain_name(text: str) -> bool:
     return _PLAIN_NAME.fullmatch(text) is not None
 
 
+def _is_equation(text: str) -> bool:
+    """Of `einsum`, such as `bqhd,hdf->bhqf`; or a name."""
+    return _is_name(text) or _EQUATION.fullmatch(text) is not None
+
+
 def _is_stated(text: str) -> bool:
     return _STATED.fullmatch(text) is not None
 
@@ -240,6 +246,8 @@ def _is_guard(text: str) -> bool:
 
 _FORMS: Mapping[str, Callable[[str], bool]] = {
     "target": graph_may_call,
+    "as_string": _is_equation,
+    "as_float": {"Infinity", "-Infinity"}.__contains__,
     "expr_str": _is_size,
     "guards_code": _is_guard,
     "in_spec": _is_tree,

@@ -9,25 +9,26 @@ from __future__ import annotations
 TENSOR_OPERATORS = frozenset(
     """
     __and__ __lshift__ __or__ __rshift__ __xor__ _assert_tensor_metadata _convolution _convolution_mode
-    _upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact2d upsample_nearest2d
-    abs acos acosh adaptive_avg_pool1d adaptive_avg_pool2d add add_ addbmm addcdiv addcmul addmm addmv alias all amax
-    amin aminmax any arange argmax argmin argsort asin asinh atan atan2 atanh avg_pool1d avg_pool2d avg_pool3d
-    baddbmm batch_norm bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm
-    broadcast_to bucketize cat ceil celu chunk clamp clamp_ clamp_max clamp_min clone concat constant_pad_nd contiguous
-    conv1d conv2d conv3d conv_transpose1d conv_transpose2d copysign cos cosh cross cummax cummin cumprod cumsum detach
-    detach_ diagonal diff div div_ dot dropout einsum elu embedding empty_like eq erf erfc erfinv exp exp2 expand
-    expand_as expm1 eye fill fill_ flatten flip floor floor_divide fmod frac full full_like gather ge gelu glu
-    group_norm gt hardsigmoid hardswish hardtanh hypot index index_add index_select instance_norm isfinite
-    isinf isnan item layer_norm le leaky_relu lerp lift_fresh_copy linear linspace log log10 log1p log2 log_sigmoid
-    log_softmax logaddexp logical_and logical_not logical_or logical_xor logsumexp lt mH mT masked_fill masked_select
-    matmul max max_pool1d max_pool2d maximum mean meshgrid min minimum mish mm movedim mul mul_ multiply mv narrow
-    nan_to_num ne neg new_empty new_full new_ones new_zeros nonzero norm numpy_T one_hot ones ones_like outer pad
-    permute pixel_shuffle pixel_unshuffle pow prelu prod ravel reciprocal reflection_pad1d reflection_pad2d relu relu6
-    remainder repeat repeat_interleave replication_pad1d replication_pad2d reshape rms_norm roll round round_ rsqrt rsub
-    scalar_tensor scaled_dot_product_attention scatter scatter_add searchsorted select select_scatter selu sgn sigmoid
-    sign silu sin sinh slice slice_scatter softmax softplus sort split split_with_sizes sqrt square squeeze
-    stack std sub sub_ sum sym_numel sym_size sym_storage_offset sym_stride t take_along_dim tan tanh tensor_split tile
-    to topk transpose tril triu true_divide trunc type_as unbind unflatten unfold unsqueeze upsample_bicubic2d
+    _upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact2d upsample_nearest2d abs acos acosh
+    adaptive_avg_pool1d adaptive_avg_pool2d add add_ addbmm addcdiv addcmul addmm addmv alias all amax amin aminmax
+    any arange argmax argmin argsort asin asinh atan atan2 atanh avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm
+    bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to bucketize
+    cat ceil celu chunk clamp clamp_ clamp_max clamp_min clone concat constant_pad_nd contiguous conv1d conv2d
+    conv3d conv_transpose1d conv_transpose2d copysign cos cosh cross cummax cummin cumprod cumsum detach detach_
+    diagonal diff div div_ dot dropout einsum elu embedding empty_like eq erf erfc erfinv exp exp2 expand expand_as
+    expm1 eye fill fill_ flatten flip floor floor_divide fmod frac full full_like gather ge gelu glu group_norm
+    gru_cell gt hardsigmoid hardswish hardtanh hypot index index_add index_put index_select instance_norm isfinite
+    isinf isnan item layer_norm le leaky_relu lerp lift_fresh_copy linalg_vector_norm linear linspace log log10
+    log1p log2 log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logical_xor logsumexp lstm_cell
+    lt mH mT masked_fill masked_select matmul max max_pool1d max_pool2d maximum mean meshgrid min minimum mish mm
+    movedim mul mul_ multiply mv narrow nan_to_num ne neg new_empty new_full new_ones new_zeros nonzero norm numpy_T
+    one_hot ones ones_like outer pad permute pixel_shuffle pixel_unshuffle pow prelu prod ravel reciprocal
+    reflection_pad1d reflection_pad2d relu relu6 remainder repeat repeat_interleave replication_pad1d
+    replication_pad2d reshape rms_norm roll round round_ rsqrt rsub scalar_tensor scaled_dot_product_attention
+    scatter scatter_add searchsorted select select_scatter selu sgn sigmoid sigmoid_ sign silu sin sinh slice
+    slice_scatter softmax softplus sort split split_with_sizes sqrt square squeeze stack std sub sub_ sum sym_numel
+    sym_size sym_storage_offset sym_stride t take_along_dim tan tanh tanh_ tensor_split tile to topk transpose tril
+    triu true_divide trunc type_as unbind unflatten unfold unsafe_chunk unsqueeze upsample_bicubic2d
     upsample_bilinear2d var var_mean view view_as where xlogy zeros zeros_like
     """.split()  # noqa: SIM905 - a list of strings would take a page
 )

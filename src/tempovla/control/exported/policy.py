@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tempovla.control.exported.memory import ExportedState
 from tempovla.control.exported.runners import RUNNERS
 from tempovla.control.exported.sidecar import Sidecar, sidecar_path
-from tempovla.control.exported.signature import DECISION, SEED, TensorSpec
+from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context
 from tempovla.timeline.finite import check_actions, check_finite
 from tempovla.timeline.given import check_now
-from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.join import joins_of
 from tempovla.transform.pipeline import TransformPipeline
 
@@ -33,7 +35,7 @@ class ExportedPolicy:
         windows: on raw observations, under every name that they may be given by.
         embodiment: as in a bundle.
         device: the CPU.
-        frame_stride: none, as nothing is remembered from one decision to the next.
+        frame_stride: control steps from one decision to the next; None where nothing is remembered.
 
     Raises:
         ValueError: if the file is missing, is not what the sidecar describes, or takes random numbers as inputs.
@@ -41,7 +43,6 @@ class ExportedPolicy:
     """
 
     device = "cpu"
-    frame_stride = None
 
     def __init__(self, file: str | Path) -> None:
         self.sidecar = Sidecar.load(file)
@@ -58,17 +59,19 @@ class ExportedPolicy:
             self._instruction = TransformPipeline.from_json(
                 {"steps": [] if instruction is None else [instruction]}, self.sidecar.assets
             )
+        self.frame_stride = self.sidecar.frame_stride
         self._run = RUNNERS[self.sidecar.format](Path(file), self.sidecar.inputs)
 
-    def initial_state(self, batch_size: int) -> NoiseState:
+    def initial_state(self, batch_size: int) -> ExportedState:
         """State of rows that have seen nothing."""
-        return NoiseState.initial(batch_size, torch.device(self.device))
+        noise = NoiseState.initial(batch_size, torch.device(self.device))
+        return ExportedState(noise, tuple(spec.rows(batch_size) for spec in self.sidecar.memory))
 
-    def with_seeds(self, state: NoiseState, seeds: Sequence[int]) -> NoiseState:
+    def with_seeds(self, state: ExportedState, seeds: Sequence[int]) -> ExportedState:
         """The state with the noise of every row drawn from its seed."""
-        return state.with_seeds(torch.tensor(seeds, dtype=torch.int64))
+        return replace(state, noise=state.noise.with_seeds(torch.tensor(seeds, dtype=torch.int64)))
 
-    def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
+    def act(self, context: Context, state: ExportedState) -> tuple[ActionChunk, ExportedState]:
         """Actions (B, H, A) in the robot's units from a raw context, and the next state.
 
         Raises:
@@ -78,17 +81,24 @@ class ExportedPolicy:
         for join in self._joins:
             context = join.under_own_names(context)
         now = self._instruction.forward_context(context).now
-        decision = torch.where(context.first, 0, state.decision)
-        given = {SEED: state.seed, DECISION: decision}
+        seed, decision = state.noise.seed, torch.where(context.first, 0, state.noise.decision)
+        given = {SEED: seed, DECISION: decision, FIRST: context.first.cpu()}
+        given |= {spec.input.name: tensor for spec, tensor in zip(self.sidecar.memory, state.memory, strict=True)}
         for spec in self.sidecar.inputs:
-            if spec.name not in given:
+            if spec.name == EXECUTED:
+                given[EXECUTED] = self._executed(spec, context)
+            elif spec.name not in given:
                 given[spec.name] = self._observed(spec, now, context)
-        actions = self.run(given)
+        actions, *memory = self.run(given)
         check_actions(actions, self.sidecar.origin or "the policy")
-        return ActionChunk.of(actions, range(actions.shape[1])), NoiseState(state.seed, decision + 1)
+        chunk = ActionChunk.of(actions, range(actions.shape[1]))
+        return chunk, ExportedState(NoiseState(seed, decision + 1), tuple(memory))
 
-    def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Actions (B, H, A) in the robot's units of one tensor (B, ...) an input, by name.
+    def run(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """What the file computes of one tensor (B, ...) an input, by name.
+
+        Returns:
+            Actions (B, H, A) in the robot's units, and what is to be remembered, in the order of `sidecar.memory`.
 
         Raises:
             ValueError: if one is missing, of another shape or type, or not finite.
@@ -106,6 +116,22 @@ class ExportedPolicy:
             check_finite(spec.name, tensor)
             tensors.append(tensor.contiguous())
         return self._run(tensors)
+
+    def _executed(self, spec: TensorSpec, context: Context) -> Tensor:
+        """What was done since the last decision (B, stride, A), zeros in rows whose episode begins."""
+        track = context.past.get(ACTION_KEY)
+        steps = spec.shape[0]
+        if track is None or not set(range(-steps, 0)) <= set(track.offset.tolist()):
+            raise ValueError(
+                f"the policy reads the {steps} actions before its decision; give them in the context's past"
+            )
+        track = track.select((track.offset >= -steps) & (track.offset < 0))
+        done = track.valid.all(dim=1)
+        if not bool((done | context.first).all()):
+            raise ValueError(
+                f"the last {steps} actions are not all valid in a row whose episode goes on; give all of them"
+            )
+        return torch.where((done & ~context.first)[:, None, None], track.value.float(), 0.0)
 
     def _observed(self, spec: TensorSpec, now: Mapping[str, Any], context: Context) -> Tensor:
         if spec.name not in now or 0 not in now[spec.name].offset.tolist():

@@ -1,4 +1,4 @@
-"""How an exported file is run: each format checked before it is loaded, then one tensor an input in, actions out."""
+"""How an exported file is run: each format checked before it is loaded, then one tensor an input in, outputs out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tempovla.control.exported.onnx_check import check_onnx
 from tempovla.control.exported.script_check import check_script
 from tempovla.control.exported.signature import TensorSpec
 
-Runner = Callable[[Sequence[Tensor]], Tensor]
-"""Runs a loaded file: one tensor an input, in order, to actions (B, H, A)."""
+Runner = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
+"""Runs a loaded file: one tensor an input, in order, to actions (B, H, A) and what is to be remembered."""
 
 
 def run_onnx(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
@@ -38,9 +38,9 @@ def run_onnx(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
         raise ValueError(f"{path}: onnxruntime does not read it ({_first_line(error)}); export it again") from None
     names = [spec.name for spec in inputs]
 
-    def run(tensors: Sequence[Tensor]) -> Tensor:
+    def run(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
-        return torch.from_numpy(session.run(None, given)[0])
+        return tuple(torch.from_numpy(output) for output in session.run(None, given))
 
     return run
 
@@ -54,7 +54,7 @@ def run_torch_export(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
     check_graph(path)
     with _readable(path):
         module = torch.export.load(path).module()
-    return lambda tensors: module(*tensors)
+    return lambda tensors: _as_tuple(module(*tensors))
 
 
 def run_torchscript(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
@@ -66,7 +66,7 @@ def run_torchscript(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
     check_script(path)
     with _readable(path):
         module = torch.jit.load(path, map_location="cpu")
-    return lambda tensors: module(*tensors)
+    return lambda tensors: _as_tuple(module(*tensors))
 
 
 RUNNERS: dict[str, Callable[[Path, Sequence[TensorSpec]], Runner]] = {
@@ -77,6 +77,10 @@ RUNNERS: dict[str, Callable[[Path, Sequence[TensorSpec]], Runner]] = {
 """What runs a file, by its format."""
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 """How the names of a format's files end."""
+
+
+def _as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
 @contextmanager

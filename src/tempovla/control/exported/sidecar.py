@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tempovla.control.exported.signature import DECISION, SEED, TensorSpec
+from tempovla.control.exported.memory import MemorySpec
+from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec
 from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
 from tempovla.storage.paths import regular_file
 from tempovla.storage.said_by import said_by
@@ -18,6 +19,8 @@ from tempovla.timeline.bundle import check_steps
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
+INSTRUCTION_STEPS = ("tokenize_instruction", "embed_instruction")
+"""Names of the transforms that make numbers of an instruction; these alone are not part of the graph."""
 ASSETS_SUFFIX = ".assets"
 K = TypeVar("K")
 
@@ -37,6 +40,8 @@ class Sidecar:
         file_sha256: of the file.
         figures: the largest difference from PyTorch by batch size, opset, nodes, versions.
         assets: files that the instruction's transform needs, in `<file>.assets`.
+        memory: tensors that go from a decision to the next, in the order of the graph's further outputs.
+        frame_stride: control steps from a decision to the next, of a policy that remembers; else None.
         origin: the exported file, for messages; "" for one that was just made.
     """
 
@@ -52,18 +57,20 @@ class Sidecar:
     file_sha256: str
     figures: Mapping[str, Any]
     assets: Assets = field(default_factory=dict)
+    memory: tuple[MemorySpec, ...] = ()
+    frame_stride: int | None = None
     origin: str = field(default="", compare=False)
 
     @property
     def instruction(self) -> dict[str, Any] | None:
         """The transform that makes tokens or a vector of an instruction: its name, and tokenizer or embedder."""
-        names = ("tokenize_instruction", "embed_instruction")
-        return next((dict(step) for step in self.transform["steps"] if step["name"] in names), None)
+        return next((dict(step) for step in self.transform["steps"] if step["name"] in INSTRUCTION_STEPS), None)
 
     @property
     def draws_from_seed(self) -> bool:
-        """Whether every input is an observation or a seed: no random numbers are asked for."""
-        known = {SEED, DECISION, TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.windows)}
+        """Whether every input is an observation, a seed or remembered: no random numbers are asked for."""
+        remembered = {FIRST, EXECUTED, *(spec.input.name for spec in self.memory)}
+        known = {SEED, DECISION, TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.windows), *remembered}
         return all(spec.name in known for spec in self.inputs)
 
     def bundle(self) -> Bundle:
@@ -86,7 +93,7 @@ class Sidecar:
             "format_version": FORMAT_VERSION,
             "format": self.format,
             "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [self.output.to_json()],
+            "outputs": [self.output.to_json(), *(spec.output.to_json() for spec in self.memory)],
             "instruction": self.instruction,
             **self.figures,
             "policy": self.policy,
@@ -97,6 +104,9 @@ class Sidecar:
             "checkpoint_sha256": self.checkpoint_sha256,
             "file_sha256": self.file_sha256,
         }
+        if self.memory:
+            data["state"] = [spec.to_json() for spec in self.memory]
+            data["frame_stride"] = self.frame_stride
         if self.assets:
             data["assets"] = write_assets(path.with_suffix(ASSETS_SUFFIX), self.assets)
         path.write_text(to_json_text(data, indent=2) + "\n", encoding="utf-8")
@@ -117,9 +127,11 @@ class Sidecar:
                 f"{path}: format_version {data.get('format_version')!r} is not {FORMAT_VERSION}; export again"
             )
         with said_by(path, remedy="copy it again"):
+            inputs = tuple(TensorSpec.from_json(spec) for spec in data["inputs"])
+            by_name = {spec.name: spec for spec in inputs}
             sidecar = cls(
                 _entry(data, "format", str),
-                tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
+                inputs,
                 TensorSpec.from_json(data["outputs"][0]),
                 _entry(data, "policy", str),
                 tuple(Window.from_json(window) for window in data["windows"]),
@@ -130,10 +142,13 @@ class Sidecar:
                 _entry(data, "file_sha256", str),
                 data,
                 read_assets(assets_path(file), data.get("assets", {}), remedy=f"copy it beside {file.name} again"),
+                tuple(MemorySpec.from_json(spec, by_name) for spec in data.get("state", [])),
+                data.get("frame_stride"),
                 str(file),
             )
             check_steps(path, sidecar.transform, remedy="copy it again")
             _check_output(sidecar)
+            _check_stride(sidecar)
         if file_sha256(file) != sidecar.file_sha256:
             raise ValueError(f"{file}: is not the file that {path.name} describes; copy both again")
         return sidecar
@@ -143,6 +158,12 @@ def _check_output(sidecar: Sidecar) -> None:
     shape, size = sidecar.output.shape, sidecar.embodiment.action_dim
     if len(shape) != 2 or min(shape) < 1 or shape[1] != size:
         raise ValueError(f"outputs are {shape}, not actions of {size} numbers, as the embodiment has; copy it again")
+
+
+def _check_stride(sidecar: Sidecar) -> None:
+    stride = sidecar.frame_stride
+    if sidecar.memory and (type(stride) is not int or stride < 1):
+        raise ValueError(f"frame_stride is {shown(stride)}, not a number of control steps; copy it again")
 
 
 def _entry(data: Mapping[str, Any], key: str, kind: type[K]) -> K:

@@ -19,4 +19,4 @@ def in_dtype_of(module: nn.Module, x: Tensor) -> Tensor:
 
 def sums_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which sums over many steps are kept: float32, or better where the numbers are."""
-    return torch.promote_types(dtype, torch.float32)
+    return dtype if dtype.itemsize >= 4 else torch.float32

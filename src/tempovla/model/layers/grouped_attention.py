@@ -40,7 +40,7 @@ def grouped_attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
     """
     if not fused_is_slow(query):
         return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, enable_gqa=query.shape[1] != key.shape[1]
+            query, key, value, attn_mask=mask, enable_gqa=bool(query.shape[1] != key.shape[1])
         )
     times = query.shape[1] // key.shape[1]
     if times > 1:

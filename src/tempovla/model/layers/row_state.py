@@ -31,7 +31,8 @@ def map_tensors(change: Callable[..., Tensor], value: T, *others: T) -> T:
 
 def zero_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x` (B, ...) with zeros in the rows where `rows` (B,) bool is True."""
-    return x.masked_fill(rows.view(-1, *[1] * (x.ndim - 1)), 0)
+    rows = rows.view(-1, *[1] * (x.ndim - 1))
+    return x & ~rows if x.dtype == torch.bool else x.masked_fill(rows, 0)  # onnxruntime fills no bools
 
 
 def choose_rows(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class RowState:
     @property
     def batch_size(self) -> int:
         """Number of rows B."""
-        return len(_first_tensor(self))
+        return _first_tensor(self).shape[0]
 
     def reset(self, rows: Tensor) -> Self:
         """The state with the rows where `rows` (B,) bool is True as new.

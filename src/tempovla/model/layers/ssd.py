@@ -46,7 +46,7 @@ def ssd(
     dtype = torch.float64 if dt.dtype == torch.float64 else torch.float32
     x, dt, A, B, C = (value.to(dtype) for value in (x, dt, A, B, C))
     if initial_state is None:
-        state = x.new_zeros(len(x), x.shape[2], B.shape[2], x.shape[3])
+        state = x.new_zeros(x.shape[0], x.shape[2], B.shape[2], x.shape[3])
     else:
         state = initial_state.to(dtype)
     outputs = [x[:, :0]]
@@ -166,7 +166,7 @@ class Mamba2Mixer(nn.Module):
         """Mix a sequence; arguments and results as in `MambaMixer.forward`."""
         config = self.config
         if state is None:
-            state = self.initial_state(len(x))
+            state = self.initial_state(x.shape[0])
         sizes = [config.d_inner, self.conv1d.in_channels, config.heads]
         gate, convolved, dt = self.in_proj(x).split(sizes, dim=-1)
         convolved, conv = causal_conv(self.conv1d, convolved, state.conv, lengths)

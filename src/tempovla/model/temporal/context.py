@@ -29,16 +29,26 @@ class Frames:
         valid: (B, T) bool, whether there was a frame.
         actions: (B, T, stride * A), the actions executed between the previous frame and this one; 0 where not valid.
         action_valid: (B, T) bool, whether these actions are known.
+        complete: whether it is known beforehand that every frame is valid, so that nothing needs to look.
     """
 
     features: Tensor
     valid: Tensor
     actions: Tensor
     action_valid: Tensor
+    complete: bool = False
+
+    @property
+    def gaps(self) -> Tensor | None:
+        """Return `valid`, or None where every frame is valid."""
+        return None if self.complete or bool(self.valid.all()) else self.valid
 
     def part(self, start: int, stop: int) -> Frames:
         """Return the frames from `start` up to `stop`, which is not included."""
-        return Frames(*(x[:, start:stop] for x in (self.features, self.valid, self.actions, self.action_valid)))
+        features, valid, actions, done = (
+            x[:, start:stop] for x in (self.features, self.valid, self.actions, self.action_valid)
+        )
+        return Frames(features, valid, actions, done, self.complete)
 
 
 class ContextPart(Protocol):
@@ -64,8 +74,7 @@ class TemporalPart(nn.Module):
 
     def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
         """Run the encoder; see `ContextPart.run`."""
-        valid = None if bool(frames.valid.all()) else frames.valid
-        output, state = self.encoder.run(frames.features, state, valid)
+        output, state = self.encoder.run(frames.features, state, frames.gaps)
         return output.hidden + output.aggregated, state
 
 
@@ -126,7 +135,7 @@ class MemoryPart(nn.Module):
 
     def run(self, frames: Frames, state: Any) -> tuple[Tensor, Any]:
         """Write and read each frame; see `ContextPart.run`."""
-        valid = None if bool(frames.valid.all()) else frames.valid
+        valid = frames.gaps
         features = frames.features if valid is None else torch.where(valid[..., None], frames.features, 0.0)
         recalled, state = self.memory(self.input_proj(features), state, valid)
         return self.output_proj(recalled), state

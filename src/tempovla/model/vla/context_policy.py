@@ -122,6 +122,40 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         chunk = self.base.actions_of(features.plus(past[:, 0]), now, seed)
         return chunk, ContextPolicyState(noise, after)
 
+    def decide(
+        self,
+        observation: Mapping[str, Tensor],
+        numbers: Mapping[str, Tensor],
+        first: Tensor,
+        state: ContextState,
+    ) -> tuple[Tensor, ContextState]:
+        """`act` on tensors alone, all of them valid, as an exported graph runs it.
+
+        Args:
+            observation: what is seen now, by key and prepared as in training, (B, ...); under the key of actions those
+                that were executed since the last decision (B, stride, A), of any value where `first` is True.
+            numbers: what `random_numbers` gives.
+            first: (B,) bool, rows whose episode begins.
+            state: of `context.initial_state`, or of the decision before.
+
+        Returns:
+            Actions (B, H, A), normalised, and the next state.
+        """
+        features, context = self.base.features_of(observation), self.context
+        summary = features.summary
+        done = ~first[:, None]
+        if context.reads_actions:
+            actions = torch.where(done, observation[ACTION_KEY].flatten(1), 0.0)[:, None]
+        else:
+            actions, done = summary.new_zeros(first.shape[0], 1, context.action_width), torch.zeros_like(done)
+        there = torch.ones_like(done)
+        said, after = context.run(Frames(summary[:, None], there, actions, done, complete=True), state.reset(first))
+        return self.base.actions_from(features.plus(said[:, 0]), numbers), after
+
+    def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
+        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        return self.base.random_numbers(seed)
+
     def after_step(self, train_step: int) -> None:
         """Do what the base policy does between steps."""
         self.base.after_step(train_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +63,15 @@ class FeaturePolicy(Protocol):
 
     def actions_of(self, features: Features, context: Context, seed: Tensor) -> ActionChunk:
         """A chunk of actions (B, H, A), noise drawn from seed (B,) int64."""
+
+    def features_of(self, observation: Mapping[str, Tensor]) -> Any:
+        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
+
+    def actions_from(self, features: Any, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+
+    def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
+        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
 
     def freeze_features(self) -> None:
         """Let nothing learn on which features depend."""

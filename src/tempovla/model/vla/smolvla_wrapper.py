@@ -10,7 +10,7 @@ the instruction is read before the state, which it never sees, so that a frozen 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -235,6 +235,18 @@ class SmolVLAWrapper(ChunkPolicy):
         actions = self.sample_from(self.remember(features), noise, own)
         return self.chunk_of(actions[..., : self.config.action_dim])
 
+    def features_of(self, observation: Mapping[str, Tensor]) -> SmolVLAFeatures:
+        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
+        pictures, ids = [observation[key] for key in self.config.cameras], observation[TOKENS_KEY]
+        there = torch.ones_like(ids[:, :1], dtype=torch.bool)
+        state = None if self.state_proj is None else observation[STATE_KEY]
+        return self.read(pictures, there.expand(-1, len(pictures)), ids, ids >= 0, state, there[:, 0])
+
+    def actions_from(self, features: SmolVLAFeatures, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        actions = self.sample_from(self.remember(features), numbers["normal"])
+        return self.with_gripper(actions[..., : self.config.action_dim])
+
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
         """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.chunk_size, self.config.max_action_dim))}
@@ -247,8 +259,8 @@ class SmolVLAWrapper(ChunkPolicy):
             noise: where it begins.
             own: (B, action_dim) bool, dimensions that a body has, where not all bodies have all.
         """
-        config, velocity = self.config, self._velocity(memory, len(noise))
-        own = noise.new_ones(len(noise), config.action_dim, dtype=torch.bool) if own is None else own
+        config, velocity = self.config, self._velocity(memory, noise.shape[0])
+        own = noise.new_ones(noise.shape[0], config.action_dim, dtype=torch.bool) if own is None else own
         learned = F.pad(own, (0, config.max_action_dim - config.action_dim))[:, None]
         return integrate(lambda x, time: torch.where(learned, velocity(x, time), noise), noise, config.num_steps)
 

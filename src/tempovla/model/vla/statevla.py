@@ -222,18 +222,15 @@ class StateVLA(SavedPolicy):
         """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.action_seq_len, self.config.pose_dim))}
 
-    def decide(self, observation: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> Tensor:
-        """`act` on tensors alone, all of them valid, as an exported graph runs it.
-
-        Args:
-            observation: what is seen now, by key and prepared as in training, (B, ...).
-            numbers: what `random_numbers` gives.
-
-        Returns:
-            Actions (B, H, A), normalised.
-        """
+    def features_of(self, observation: Mapping[str, Tensor]) -> Features:
+        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
         pictures = [observation[key] for key in self.config.cameras]
-        return self._actions(self.encoder(observation[LANGUAGE_KEY], observation[STATE_KEY], pictures), numbers)
+        z = self.encoder(observation[LANGUAGE_KEY], observation[STATE_KEY], pictures)
+        return Features(z[:, None], torch.ones_like(z[:, :1], dtype=torch.bool))
+
+    def actions_from(self, features: Features, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        return self._actions(features.tokens[:, 0], numbers)
 
     def after_step(self, train_step: int) -> None:
         """Phase 1: move the target encoder."""

@@ -275,20 +275,16 @@ class VLAModel(ChunkPolicy):
         """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
         return self.action_head.random_numbers(seed)
 
-    def decide(self, observation: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> Tensor:
-        """`act` on tensors alone, all of them valid, as an exported graph runs it.
-
-        Args:
-            observation: what is seen now, by key and prepared as in training, (B, ...).
-            numbers: what `random_numbers` gives.
-
-        Returns:
-            Actions (B, H, A), normalised.
-        """
+    def features_of(self, observation: Mapping[str, Tensor]) -> Features:
+        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
         pictures = torch.stack([observation[key] for key in self.config.cameras], dim=1)
         ids = observation[TOKENS_KEY]
         state = None if self.robot_state is None else self._with_dims(observation[STATE_KEY], {})
-        return self.with_gripper(self._actions(*self.read(pictures, ids, ids >= 0, state), numbers, None))
+        return Features(*self.read(pictures, ids, ids >= 0, state))
+
+    def actions_from(self, features: Features, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        return self.with_gripper(self._actions(features.tokens, features.valid, numbers, None))
 
     def shard_units(self) -> list[nn.Module]:
         """The blocks of vision, projector, language model and head, whose weights FSDP puts together one at a time."""

@@ -94,7 +94,7 @@ def test_arithmetic_is_read_and_runs(tmp_path):
     file = tmp_path / "policy.pt"
     torch.jit.save(torch.jit.script(Adds()), file)
     run = RUNNERS["torchscript"](file, ())
-    assert torch.equal(run((torch.zeros(2),)), torch.full((2,), 2.0))
+    assert torch.equal(run((torch.zeros(2),))[0], torch.full((2,), 2.0))
 
 
 def test_every_operator_that_is_let_pass_is_one_of_torch():

@@ -204,7 +204,7 @@ class TemporalCore(nn.Module):
             raise ValueError(
                 f"observations {tuple(x.shape)} must be (B, T, input_dim) with T >= 1 and input_dim={config.input_dim}"
             )
-        if state is not None and len(state.seen) != len(x):
+        if state is not None and state.seen.shape[0] != x.shape[0]:
             raise ValueError(
                 f"state of {len(state.seen)} rows does not fit {len(x)} rows of observations; make one anew"
             )

@@ -54,7 +54,7 @@ class TemporalFrames(TemporalCore):
 
     def mix(self, x: Tensor, state: TemporalState | None, lengths: Tensor | None) -> tuple[Tensor, Tensor, Any]:
         """Run the core; see `TemporalCore.mix`."""
-        before: FrameState = self.initial_core(len(x)) if state is None else state.core
+        before: FrameState = self.initial_core(x.shape[0]) if state is None else state.core
         size, length = before.frames.shape[1], x.shape[1]
         place = torch.arange(-size, length, device=x.device)
         begun = (place >= -before.count.unsqueeze(1)).unsqueeze(2)

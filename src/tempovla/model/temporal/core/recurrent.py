@@ -105,7 +105,7 @@ class RecurrentCore(TemporalCore):
 
     def mix(self, x: Tensor, state: TemporalState | None, lengths: Tensor | None) -> tuple[Tensor, Tensor, Any]:
         """Run the core; see `TemporalCore.mix`."""
-        state = self.initial_state(len(x)) if state is None else state
+        state = self.initial_state(x.shape[0]) if state is None else state
         hidden, layers = self.recur(x, state.core.layers, lengths)
         hidden = self.output_norm(hidden)
         pooled, log_weight = self.pool(hidden, state.pooled, state.core.log_weight, state.seen, lengths)

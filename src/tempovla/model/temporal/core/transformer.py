@@ -225,7 +225,7 @@ class TemporalTransformer(TemporalCore, Recompute):
         hidden: Tensor,
         lengths: Tensor | None,
     ) -> WindowState:
-        before = self.initial_core(len(hidden)) if before is None else before
+        before = self.initial_core(hidden.shape[0]) if before is None else before
         added = torch.full_like(before.count, hidden.shape[1]) if lengths is None else lengths
         return WindowState(
             tuple(newest_entries(old, new, lengths) for old, new in zip(before.keys, keys, strict=True)),

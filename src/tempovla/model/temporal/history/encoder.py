@@ -92,12 +92,12 @@ class HistoryEncoder(HistoryObject):
         steps = checked("states", states, self.config.obs_dim, valid)
         known = checked("actions", actions, self.config.action_dim, action_valid)
         missing = states.shape[1] - actions.shape[1]
-        if len(actions) != len(states) or missing not in (0, 1):
+        if actions.shape[0] != states.shape[0] or missing not in (0, 1):
             raise ValueError(
                 f"actions {tuple(actions.shape)} must be one a step of states {tuple(states.shape)}, or one fewer"
             )
-        actions = torch.cat([actions, actions.new_zeros(len(actions), missing, actions.shape[2])], dim=1)
-        known = torch.cat([known, known.new_zeros(len(known), missing)], dim=1) & steps
+        actions = torch.cat([actions, actions.new_zeros(actions.shape[0], missing, actions.shape[2])], dim=1)
+        known = torch.cat([known, known.new_zeros(known.shape[0], missing)], dim=1) & steps
         state = self.state_encoder(states, steps)
         action = self.action_encoder(actions, known, steps)
         cross = self.cross_attention(
@@ -152,7 +152,7 @@ class HistoryEncoder(HistoryObject):
             The fused encodings (B, T, output_dim), and the history after the last step.
         """
         length, steps = self.config.history_length, checked("states", states, self.config.obs_dim, valid)
-        if actions.shape != (*states.shape[:2], self.config.action_dim) or len(states) != len(history.valid):
+        if actions.shape != (*states.shape[:2], self.config.action_dim) or states.shape[0] != history.valid.shape[0]:
             raise ValueError(
                 f"states {tuple(states.shape)}, actions {tuple(actions.shape)} and a history of {len(history.valid)} "
                 "rows must have the same rows, and the first two the same steps"
@@ -171,6 +171,8 @@ class HistoryEncoder(HistoryObject):
 
         Most windows near an episode's start are padding, which takes as long as steps do and changes nothing.
         """
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # a graph cannot choose lengths
+            return self.context(states, actions, valid)
         steps = torch.arange(valid.shape[1], 0, -1, device=valid.device)
         length = torch.where(valid, steps, 0).amax(dim=1)  # from the first valid step to the newest one
         order = length.argsort()
@@ -228,7 +230,7 @@ class HistoryAwarePolicy(HistoryPolicyObject):
 
         A head learns from them: `head.loss_terms(policy.features(observation, history), actions, valid)`.
         """
-        if observation.shape != (len(history.valid), self.history_encoder.config.obs_dim):
+        if observation.shape != (history.valid.shape[0], self.history_encoder.config.obs_dim):
             raise ValueError(
                 f"observation {tuple(observation.shape)} must be ({len(history.valid)}, "
                 f"{self.history_encoder.config.obs_dim}), a row for each of the history; reset_history() to change rows"
@@ -277,7 +279,7 @@ class HistoryAwarePolicy(HistoryPolicyObject):
         single = observation.dim() == 1
         rows = observation[None] if single else observation
         if history is None:
-            history = self.history_encoder.recorder.state or self.initial_state(len(rows))
+            history = self.history_encoder.recorder.state or self.initial_state(rows.shape[0])
         features = self.features(rows, history.to(rows.device))
         sample: Callable[..., Tensor] | None = getattr(self.base_policy, "sample", None)
         if sample is not None:

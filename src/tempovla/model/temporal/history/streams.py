@@ -199,11 +199,12 @@ def clean(values: Tensor, valid: Tensor) -> Tensor:
 
 def newest(sequence: Tensor, valid: Tensor, null: Tensor) -> Tensor:
     """Return the last valid step (B, D) of a sequence (B, T, D), and `null` (D,) for rows without one."""
-    nulls = null.expand(len(sequence), 1, -1).to(sequence.dtype)
+    nulls = null.expand(sequence.shape[0], 1, -1).to(sequence.dtype)
     if not valid.shape[1]:
         return nulls[:, 0]
     place = (valid * torch.arange(1, valid.shape[1] + 1, device=valid.device)).amax(dim=1)
-    return torch.cat([nulls, sequence], dim=1).take_along_dim(place[:, None, None], dim=1)[:, 0]
+    place = place[:, None, None].expand(-1, 1, sequence.shape[2])
+    return torch.cat([nulls, sequence], dim=1).gather(1, place)[:, 0]
 
 
 def checked(name: str, values: Tensor, size: int, valid: Tensor | None) -> Tensor:

@@ -118,7 +118,7 @@ class BufferState(RowState):
         if slots <= self.size:
             return map_tensors(lambda x: x[:, :slots], self)
         missing = slots - self.size
-        return map_tensors(lambda x: torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], dim=1), self)
+        return map_tensors(lambda x: torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], dim=1), self)
 
 
 class _Writes(NamedTuple):
@@ -283,6 +283,11 @@ def allocation(usage: Tensor) -> Tensor:
 
     Of equally used slots the first comes first.
     """
+    if torch.compiler.is_exporting():  # ONNX has neither a stable sort nor a cumulative product
+        place = torch.arange(usage.shape[1], device=usage.device)
+        mine, other = usage[:, :, None], usage[:, None]
+        comes_before = (other < mine) | ((other == mine) & (place < place[:, None]))
+        return (1 - usage) * torch.where(comes_before, other, 1.0).prod(dim=2)
     ordered, order = usage.sort(dim=1, stable=True)
     before = torch.cat([torch.ones_like(ordered[:, :1]), ordered[:, :-1]], dim=1).cumprod(dim=1)
     return ((1 - ordered) * before).gather(1, order.argsort(dim=1))
@@ -297,4 +302,7 @@ def free_least_used(usage: Tensor, free: Tensor) -> Tensor:
 def _unit(x: Tensor) -> Tensor:
     """Vectors of length 1; zeros stay zeros, with a finite gradient."""
     full = x.to(sums_dtype(x.dtype))  # float16 has no number as small as the one that is added
-    return (full / (full.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()).to(x.dtype)
+    squares = full.square().sum(dim=-1, keepdim=True)
+    # In a graph that is exported, the optimiser of ONNX takes so small a summand for none.
+    squares = squares.clamp(min=1e-12) if torch.compiler.is_exporting() else squares + 1e-12
+    return (full / squares.sqrt()).to(x.dtype)

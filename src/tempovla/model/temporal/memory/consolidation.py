@@ -47,12 +47,13 @@ class LongTerm(RowState):
 
 def consolidate(memory: LongTerm, x: Tensor, valid: Tensor, novelty_threshold: float) -> LongTerm:
     """Return the memory after it took in x (B, D), by the rule of this module, where `valid` (B,) is True."""
-    rows, size = torch.arange(len(x), device=x.device), memory.weight.shape[1]
+    rows, size = torch.arange(x.shape[0], device=x.device), memory.weight.shape[1]
     with torch.no_grad():
         likeness = _likeness(x[:, None], memory.entries)[:, 0]
         into, crowded = choose(likeness, memory.weight, novelty_threshold)
         crowded = crowded & valid
-    if not bool(crowded.any()):
+    in_graph = torch.compiler.is_exporting() or torch.jit.is_tracing()  # which cannot choose
+    if not in_graph and not bool(crowded.any()):
         return _put(memory, valid, into, *merge(memory.entries[rows, into], memory.weight[rows, into], x, 1.0))
     first, second = _most_alike(memory.entries, x)
     into, moves = torch.where(crowded, first, into), crowded & (second < size)
@@ -89,7 +90,7 @@ def merge(entry: Tensor, weight: Tensor, added: Tensor, added_weight: Tensor | f
 
 def _put(memory: LongTerm, rows: Tensor, index: Tensor, entry: Tensor, weight: Tensor) -> LongTerm:
     """The memory with the entry at `index` (B,) replaced in the rows where `rows` (B,) is True."""
-    at = (torch.arange(len(rows), device=rows.device), index)
+    at = (torch.arange(rows.shape[0], device=rows.device), index)
     entry = torch.where(rows[:, None], entry, memory.entries[at])
     return LongTerm(
         memory.entries.index_put(at, entry), memory.weight.index_put(at, torch.where(rows, weight, memory.weight[at]))
@@ -134,7 +135,7 @@ def consolidate_sequence(
         for index, step in enumerate(steps.tolist()):
             course.take_in(index, valid[:, step], novelty_threshold)
     versions = _Combination.apply(*course.versions(), torch.cat([first, taken], dim=1))
-    nothing = x.new_zeros(len(x), 1, x.shape[2])
+    nothing = x.new_zeros(x.shape[0], 1, x.shape[2])
     vectors = torch.cat([nothing, first, versions, *([taken] if course.moved else [])], dim=1)
     held = torch.stack(course.held, dim=1)
     seen = torch.zeros(*held.shape[:2], vectors.shape[1], dtype=torch.bool, device=x.device).scatter_(2, held, True)

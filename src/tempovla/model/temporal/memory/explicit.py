@@ -65,7 +65,7 @@ R = TypeVar("R")
 
 def take_vectors(x: Tensor, index: Tensor) -> Tensor:
     """Return the vectors (B, M, D) of x (B, N, D) at the places `index` (B, M) of each row."""
-    starts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    starts = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (starts + index).flatten()).unflatten(0, index.shape)
 
 
@@ -115,7 +115,7 @@ class ExplicitMemory(MemoryObject[S, R], nn.Module, ABC):
             )
         content = content.to(next(self.parameters()).dtype)
         batch = state.batch_size
-        if len(content) != batch:
+        if content.shape[0] != batch:
             raise ValueError(
                 f"content has {len(content)} rows, the memory {batch}; give one row for each, or reset the memory first"
             )
@@ -142,7 +142,7 @@ class ExplicitMemory(MemoryObject[S, R], nn.Module, ABC):
             ValueError: if shapes do not fit the memory.
         """
         batch = state.batch_size
-        if query.ndim not in (2, 3) or query.shape[-1] != self.hidden_dim or len(query) != batch:
+        if query.ndim not in (2, 3) or query.shape[-1] != self.hidden_dim or query.shape[0] != batch:
             raise ValueError(
                 f"query has shape {tuple(query.shape)}; this memory of {batch} rows takes ({batch}, {self.hidden_dim}) "
                 f"or ({batch}, queries, {self.hidden_dim})"
@@ -166,7 +166,7 @@ class ExplicitMemory(MemoryObject[S, R], nn.Module, ABC):
         Raises:
             ValueError: if shapes do not fit the memory.
         """
-        state = self.initial_state(len(x)) if state is None else state
+        state = self.initial_state(x.shape[0]) if state is None else state
         self._check_sequence(x, state, valid)
         if x.shape[1] == 1:
             output, state = self.step(x[:, 0], state, None if valid is None else valid[:, 0])
@@ -202,7 +202,7 @@ class ExplicitMemory(MemoryObject[S, R], nn.Module, ABC):
 
     def _check_sequence(self, x: Tensor, state: S, valid: Tensor | None) -> None:
         batch = state.batch_size
-        if x.ndim != 3 or len(x) != batch or x.shape[1] == 0 or x.shape[2] != self.hidden_dim:
+        if x.ndim != 3 or x.shape[0] != batch or x.shape[1] == 0 or x.shape[2] != self.hidden_dim:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; a sequence for this memory of {batch} rows is ({batch}, steps, "
                 f"{self.hidden_dim}), of one step at least"

@@ -42,8 +42,8 @@ class SlotAttention(nn.Module):
     def forward(self, query: Tensor, slots: Tensor, filled: Tensor) -> Tensor:
         """(B, Q, D) from queries (B, Q, D) and slots (B, S, D), finite, of which `filled` (B, S) bool are seen."""
         heads = self.num_heads
-        seen = torch.cat([self.null.expand(len(slots), -1, -1), slots], dim=1)
-        mask = torch.cat([filled.new_ones(len(slots), 1), filled], dim=1)[:, None, None]
+        seen = torch.cat([self.null.expand(slots.shape[0], -1, -1), slots], dim=1)
+        mask = torch.cat([filled.new_ones(slots.shape[0], 1), filled], dim=1)[:, None, None]
         asked = self.query(query).unflatten(2, (heads, -1))
         key = self.key.weight.unflatten(0, (heads, -1))
         asked = torch.einsum("bqhd,hdf->bhqf", asked, key) / asked.shape[-1] ** 0.5
@@ -56,7 +56,7 @@ class SlotAttention(nn.Module):
         """(B, T, D) from queries (B, T, D) and vectors (B, N, D), of which `seen` (B, T, N) bool are seen by each."""
         split = (self.num_heads, -1)
         asked = self.asked(query).unflatten(2, split).transpose(1, 2)
-        vectors = torch.cat([self.null.expand(len(query), -1, -1), vectors], dim=1)
+        vectors = torch.cat([self.null.expand(query.shape[0], -1, -1), vectors], dim=1)
         keys, values = (x.unflatten(2, split).transpose(1, 2) for x in self.projected(vectors))
         hidden = F.pad(~seen, (1, 0))[:, None]
         weights = (asked @ keys.mT).masked_fill(hidden, float("-inf")).softmax(dim=-1)
@@ -106,7 +106,7 @@ class Ring(RowState):
 
     def target(self) -> tuple[Tensor, Tensor]:
         """Return the content of the next slot (B, D), zeros if it is empty, and whether it is filled (B,)."""
-        rows = torch.arange(len(self.slots), device=self.slots.device)
+        rows = torch.arange(self.slots.shape[0], device=self.slots.device)
         return self.slots[rows, self.next_slot], self.count == self.slots.shape[1]
 
     def push(self, content: Tensor, valid: Tensor) -> Ring:

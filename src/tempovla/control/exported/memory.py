@@ -1,0 +1,65 @@
+"""What an exported policy remembers: tensors that its graph takes and gives back, as values outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tempovla.control.exported.signature import TensorSpec
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.storage.json_files import shown
+
+NEXT = "next_"
+"""What the name of an output of the graph begins with, of the tensor that is the input of the next decision."""
+
+
+@dataclass(frozen=True)
+class MemorySpec:
+    """One tensor that goes from a decision to the next.
+
+    Attributes:
+        input: of the graph; its output has `NEXT` in front of the name.
+        initial: every number of a row that has seen nothing.
+    """
+
+    input: TensorSpec
+    initial: float = 0
+
+    @property
+    def output(self) -> TensorSpec:
+        """Of the graph."""
+        return replace(self.input, name=NEXT + self.input.name)
+
+    def rows(self, batch: int) -> Tensor:
+        """Of rows (batch, ...) that have seen nothing."""
+        return torch.full((batch, *self.input.shape), self.initial, dtype=self.input.torch_dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready form; `from_json` reads it back."""
+        return {"input": self.input.name, "output": self.output.name, "initial": self.initial}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], inputs: Mapping[str, TensorSpec]) -> MemorySpec:
+        """Read what `to_json` wrote, for a graph with these inputs.
+
+        Raises:
+            ValueError: if there is no such input, or `initial` is no number.
+        """
+        name, initial = data["input"], data["initial"]
+        if name not in inputs:
+            raise ValueError(f"state names {shown(name)}, which is no input")
+        if type(initial) not in (int, float):
+            raise ValueError(f"initial of state {shown(name)} is {shown(initial)}, not a number")
+        return cls(inputs[name], initial)
+
+
+@dataclass(frozen=True)
+class ExportedState:
+    """Where the noise comes from, and what is remembered, in the order of the sidecar."""
+
+    noise: NoiseState
+    memory: tuple[Tensor, ...]

@@ -1,0 +1,180 @@
+"""Policies that remember, exported: what they remember goes in and out of the graph, row by row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.contract.registry import CONTEXTS, POLICIES, remembering, statevla, vla
+from tests.contract.toys import ACTION
+from tests.exported import raw_context
+from tests.unit.export import bundles
+from tests.unit.export.bundles import IMAGE_SHAPES, MOMENTS, save, tiny_bundle, traced_once
+
+from tempovla.control.controller import Controller
+from tempovla.control.exported.memory import NEXT
+from tempovla.control.exported.policy import ExportedPolicy
+from tempovla.export.comparison import Reference, largest_differences
+from tempovla.export.deployed import DeployedPolicy
+from tempovla.export.exporter import ExportConfig, export_checkpoint
+from tempovla.export.memory_tensors import memory_specs, memory_state, named_tensors
+from tempovla.timeline import Bundle, Track
+
+PLAIN = {"has_gripper": False}
+TOGETHER = {
+    "mamba, history and buffer": CONTEXTS["mamba"] | CONTEXTS["history"] | CONTEXTS["buffer"],
+    "transformer and hierarchical": CONTEXTS["transformer"] | CONTEXTS["hierarchical"],
+}
+CASES = {
+    **{kind: vla("mlp", (), remembering(**parts) | PLAIN) for kind, parts in {**CONTEXTS, **TOGETHER}.items()},
+    "flow": vla("flow_matching", (), remembering(**CONTEXTS["all"]) | PLAIN, num_steps=2),
+    "statevla": statevla(
+        2, (), encoder_type="transformer", policy_type="transformer", **remembering(**CONTEXTS["all"])
+    ),
+    "smolvla": POLICIES["smolvla-all"],
+}
+SIZE = (32, 32)
+"""Of all pictures, halved by the transforms: the very same arithmetic in the file."""
+SCRIPT, STRIDE, ROWS = ExportConfig("torchscript", image_shapes={"": SIZE}), 2, 3
+SHAPES = {key: (shape[0], shape[1]) for key, shape in IMAGE_SHAPES.items()}
+
+
+@pytest.fixture(autouse=True)
+def cases(monkeypatch):
+    for name, case in CASES.items():
+        monkeypatch.setitem(bundles.CASES, name, case)
+
+
+def largest_difference(file, checkpoint, steps: int = 50) -> float:
+    """Of a normalised action, over decisions of three rows that begin anew at different times."""
+    actors = [ExportedPolicy(file), Controller.from_bundle(Bundle.load(checkpoint))]
+    assert [actor.frame_stride for actor in actors] == [STRIDE, STRIDE]
+    assert actors[0].windows == actors[1].windows
+    states = [actor.with_seeds(actor.initial_state(ROWS), [3, 4, 5]) for actor in actors]
+    scale, largest = torch.tensor(MOMENTS[ACTION][1]), 0.0
+    done = torch.zeros(ROWS, STRIDE, 4)
+    for step in range(steps):
+        first = [step % (7 + 4 * row) == 0 for row in range(ROWS)]
+        taken = ~torch.tensor(first)[:, None].expand(ROWS, STRIDE)
+        past = {ACTION: Track.of(done, range(-STRIDE, 0), taken)}
+        context = replace(raw_context(step, first, front=SIZE), past=past)
+        chunks = []
+        for place, actor in enumerate(actors):
+            chunk, states[place] = actor.act(context, states[place])
+            chunks.append(chunk.value)
+        largest = max(largest, float(((chunks[0] - chunks[1]) / scale).abs().max()))
+        done = chunks[1][:, :STRIDE]
+    return largest
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "mamba" not in name])
+def test_a_file_gives_what_pytorch_gives_over_50_decisions_with_rows_that_begin_anew(tmp_path, name):
+    checkpoint = save(tmp_path, name)
+    exported = export_checkpoint(checkpoint, tmp_path / "script", SCRIPT)
+    assert list(exported.differences) == [1, 2, 5]
+    assert largest_difference(exported.file, checkpoint) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOGETHER)
+def test_so_do_the_files_of_onnx_and_torch_export(tmp_path, name):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    checkpoint = save(tmp_path, name)
+    with traced_once(name):
+        for kind in ("torch-export", "onnx"):
+            exported = export_checkpoint(checkpoint, tmp_path / kind, replace(SCRIPT, format=kind))
+            assert largest_difference(exported.file, checkpoint) <= 1e-5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_module_that_is_exported_remembers_as_the_policy_does(name):
+    bundle = tiny_bundle(name)
+    deployed, reference = DeployedPolicy(bundle, SHAPES).eval(), Reference(bundle)
+    with torch.no_grad():
+        differences = largest_differences(reference, deployed, lambda tensors: deployed(*tensors), (2, 5))
+    assert max(differences.values()) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["lstm", "working", "all"])
+def test_what_is_remembered_matters_until_a_row_begins_anew(name):
+    bundle = tiny_bundle(name)
+    deployed, reference = DeployedPolicy(bundle, SHAPES).eval(), Reference(bundle)
+    with torch.no_grad():
+        _, *memory = deployed(*reference.observe(deployed, 2, seed=1, first=torch.tensor([True, True])).tensors)
+        begins = torch.tensor([False, True])
+        fresh, known = (
+            deployed(*reference.observe(deployed, 2, 0, begins, given).tensors)[0] for given in (None, memory)
+        )
+    assert (fresh[0] - known[0]).abs().max() > 1e-4
+    assert torch.equal(fresh[1], known[1])
+
+
+def test_the_sidecar_names_what_is_remembered_and_how_it_begins(tmp_path):
+    exported = export_checkpoint(save(tmp_path, "all"), tmp_path / "script", SCRIPT)
+    said = json.loads((exported.file.parent / f"{exported.file.name}.json").read_text())
+    assert said["frame_stride"] == STRIDE
+    inputs, outputs = ([spec["name"] for spec in said[key]] for key in ("inputs", "outputs"))
+    assert inputs[4:6] == ["executed_actions", "first"]
+    assert outputs[0] == ACTION
+    remembered = [entry["input"] for entry in said["state"]]
+    assert inputs[6:] == remembered
+    assert outputs[1:] == [entry["output"] for entry in said["state"]] == [NEXT + name for name in remembered]
+    assert {entry["initial"] for entry in said["state"]} == {0}
+    assert {"state.temporal.hidden", "state.history.waiting"} <= set(remembered)
+    assert {name.split(".")[1] for name in remembered} == {"temporal", "history", "memory"}
+
+
+def test_a_policy_that_reads_no_history_asks_for_no_actions(tmp_path):
+    exported = export_checkpoint(save(tmp_path, "gru"), tmp_path / "script", SCRIPT)
+    names = [spec.name for spec in exported.sidecar.inputs]
+    assert "executed_actions" not in names
+    assert "first" in names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda said: said["state"][0].update(input="state.none"), "state names 'state.none', which is no input"),
+        (lambda said: said["state"][0].update(initial="0"), "initial of state '.*' is '0', not a number"),
+        (lambda said: said.update(frame_stride=None), "frame_stride is None, not a number of control steps"),
+    ],
+)
+def test_a_sidecar_that_does_not_fit_is_refused(tmp_path, change, message):
+    exported = export_checkpoint(save(tmp_path, "gru"), tmp_path / "script", SCRIPT)
+    path = exported.file.parent / f"{exported.file.name}.json"
+    said = json.loads(path.read_text())
+    change(said)
+    path.write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=message):
+        ExportedPolicy(exported.file)
+
+
+def test_actions_that_the_policy_reads_must_be_given(tmp_path):
+    exported = export_checkpoint(save(tmp_path, "history"), tmp_path / "script", SCRIPT)
+    policy = ExportedPolicy(exported.file)
+    context, state = raw_context(0, [True, False, False], front=SIZE), policy.initial_state(ROWS)
+    with pytest.raises(ValueError, match="the policy reads the 2 actions before its decision; give them in"):
+        policy.act(context, state)
+    unknown = Track.of(torch.zeros(ROWS, STRIDE, 4), range(-STRIDE, 0), torch.zeros(ROWS, STRIDE, dtype=torch.bool))
+    with pytest.raises(ValueError, match="the last 2 actions are not all valid in a row whose episode goes on"):
+        policy.act(replace(context, past={ACTION: unknown}), state)
+    begins = replace(context, past={ACTION: unknown}, first=torch.ones(ROWS, dtype=torch.bool))
+    assert policy.act(begins, state)[0].value.shape == (ROWS, 5, 4)
+
+
+def test_mamba_is_refused_where_its_scan_cannot_be_a_loop(tmp_path):
+    with pytest.raises(ValueError, match="a policy with Mamba layers cannot be exported as torchscript"):
+        export_checkpoint(save(tmp_path, "mamba"), tmp_path / "script", SCRIPT)
+
+
+def test_tensors_with_names_are_the_state_again():
+    policy = CASES["all"].build()
+    state = policy.context.initial_state(2)
+    tensors = [tensor + index for index, (_, tensor) in enumerate(named_tensors(policy, state))]
+    again = memory_state(state, tensors)
+    found = named_tensors(policy, again)
+    assert [name for name, _ in found] == [spec.input.name for spec in memory_specs(policy)]
+    assert all(torch.equal(tensor, given) for (_, tensor), given in zip(found, tensors, strict=True))
