@@ -108,6 +108,13 @@ SMALL_HEADS = {"flow_matching": {"hidden_dim": 16, "num_layers": 2, "num_heads":
 """Options of heads that have millions of weights without them."""
 
 
+SMALL_PROJECTORS: dict[str, dict[str, Any]] = {
+    "attention_pooling": {"num_queries": 2, "num_heads": 2},
+    "perceiver": {"num_latents": 2, "num_layers": 1, "num_heads": 2},
+}
+"""Options of projectors that give the language model more tokens without them than it has room for."""
+
+
 def tiny_vla_config(
     head: str, readout: str = "queries", projector: str = "mlp", vision: str = "conv", **options: Any
 ) -> VLAConfig:
@@ -118,6 +125,7 @@ def tiny_vla_config(
         VisionEncoderConfig(vision, image_size=16, patch_size=8, output_dim=8),
         LLMBackboneConfig(architecture={"model_type": "qwen2", **sizes, **heads}),
         projector,
+        SMALL_PROJECTORS.get(projector, {}),
         readout=readout,
         num_queries=2,
     )

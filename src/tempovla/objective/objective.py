@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from tempovla.objective.reduce import gather_rows, mask_out, masked_mean
 from tempovla.objective.regularizer import covariance, std, variance
-from tempovla.timeline.policy import LossKind, LossTerm
+from tempovla.objective.weights import WeightSchedule
+from tempovla.timeline.policy import LossKind, LossTerm, Metric, Progress
 
 ELEMENTWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": lambda prediction, target: (prediction - target).square(),
@@ -36,21 +37,36 @@ class Objective:
 
     Args:
         sums: figures to report beside the terms, by name: the sum of these terms, of those that there are.
+        schedules: by name of a term, the factor of its weight at each step.
     """
 
-    def __init__(self, sums: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        sums: Mapping[str, Sequence[str]] | None = None,
+        schedules: Mapping[str, WeightSchedule] | None = None,
+    ) -> None:
         self.sums = sums or {}
+        self.schedules = schedules or {}
 
-    def __call__(self, terms: Mapping[str, LossTerm]) -> LossReport:
-        """Weigh and add the terms.
+    def __call__(self, terms: Mapping[str, LossTerm | Metric], progress: Progress | None = None) -> LossReport:
+        """Weigh and add the terms; metrics are reduced alike, and are no part of the total.
+
+        Args:
+            terms: what a policy returned.
+            progress: how far training has come, for schedules of weights.
 
         Raises:
-            ValueError: if there are no terms, or a term's kind, target or shapes do not fit.
+            ValueError: if there are no terms, a term's kind, target or shapes do not fit, or a schedule is of no term.
         """
         if not terms:
             raise ValueError("the policy returned no loss terms; return at least one from forward()")
+        unknown = [name for name in self.schedules if not isinstance(terms.get(name), LossTerm)]
+        if unknown:
+            known = sorted(name for name, term in terms.items() if isinstance(term, LossTerm))
+            raise ValueError(f"training.loss_weights names {unknown[0]!r}; the policy's loss terms are {known}")
         values = {name: reduce_term(name, term) for name, term in terms.items()}
-        weighted = [terms[name].weight * value for name, value in values.items() if terms[name].weight]
+        weights = {name: self._weight(name, term, progress) for name, term in terms.items()}
+        weighted = [weights[name] * value for name, value in values.items() if weights[name]]
         if not weighted:
             raise ValueError(f"all loss terms {sorted(terms)} have weight 0; give at least one a weight")
         total = torch.stack(weighted).sum()
@@ -61,8 +77,20 @@ class Objective:
                 figures[name] = torch.stack(present).sum()
         return LossReport(total, figures)
 
+    def _weight(self, name: str, term: LossTerm | Metric, progress: Progress | None) -> float:
+        """The factor of a term in the total."""
+        if isinstance(term, Metric):
+            return 0.0
+        schedule = self.schedules.get(name)
+        return term.weight if schedule is None or progress is None else term.weight * schedule.at(progress.train_step)
 
-def reduce_term(name: str, term: LossTerm) -> Tensor:
+
+def with_weights(objective: Objective, schedules: Mapping[str, WeightSchedule]) -> Objective:
+    """The objective with these schedules of weights, beside its own."""
+    return Objective(objective.sums, {**objective.schedules, **schedules}) if schedules else objective
+
+
+def reduce_term(name: str, term: LossTerm | Metric) -> Tensor:
     """The unweighted scalar value of one term, computed in float32 or better."""
     prediction = term.prediction if term.prediction.dtype == torch.float64 else term.prediction.float()
     if term.kind in BATCHWISE:
@@ -87,7 +115,7 @@ def reduce_term(name: str, term: LossTerm) -> Tensor:
     return masked_mean(ELEMENTWISE[term.kind](clean_prediction, clean_target), term.valid)
 
 
-def _cross_entropy(name: str, term: LossTerm, logits: Tensor) -> Tensor:
+def _cross_entropy(name: str, term: LossTerm | Metric, logits: Tensor) -> Tensor:
     """Cross entropy (B, ...) of logits (B, ..., K), with class 0 for the target where invalid."""
     if term.target is None or term.target.shape != logits.shape[:-1] or term.target.dtype != torch.int64:
         kind = "" if term.target is None else f" ({term.target.dtype})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
@@ -52,7 +52,7 @@ class LossTerm:
             and `std` look at the prediction's distribution over the batch).
         valid: bool, a prefix of the prediction's shape (`cross_entropy`: of the target's), e.g. (B,), (B, T) or
             (B, T, A); absent supervision is False.
-        weight: factor in the total; 0 logs the term without training on it.
+        weight: factor in the total. What is logged and never trained on is a `Metric`.
         kind: name of the elementwise loss or batch regulariser in `tempovla.objective`.
     """
 
@@ -69,6 +69,45 @@ class LossTerm:
         return cls(difference, torch.zeros_like(difference), valid[:, 1:] & valid[:, :-1], weight)
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A figure that is logged beside the loss and never trained on, before any reduction.
+
+    Attributes:
+        prediction: as of a `LossTerm`; no gradient flows through it.
+        target: as of a `LossTerm`.
+        valid: as of a `LossTerm`.
+        kind: how it is reduced; `mean` is the masked mean of `prediction` itself.
+    """
+
+    prediction: Tensor
+    target: Tensor | None
+    valid: Tensor
+    kind: LossKind = "mean"
+
+
+LossTerms = Mapping[str, LossTerm | Metric]
+"""What a policy's `forward` returns, by name; at least one is a `LossTerm`."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come, so that schedules are pure functions of it and survive a resume.
+
+    Attributes:
+        train_step: number of the optimiser step, from 0.
+        total_steps: of the whole run.
+    """
+
+    train_step: int
+    total_steps: int
+
+    @property
+    def fraction(self) -> float:
+        """From 0 at the first step to 1 at the end."""
+        return min(1.0, self.train_step / max(1, self.total_steps))
+
+
 S = TypeVar("S")
 
 
@@ -81,8 +120,8 @@ class Policy(Protocol[S]):
     def initial_state(self, batch_size: int) -> S:
         """State of `batch_size` rows that have seen nothing."""
 
-    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
-        """Loss terms of a batch."""
+    def forward(self, sample: TimelineSample) -> LossTerms:
+        """Loss terms and metrics of a batch."""
 
     def act(self, context: Context, state: S) -> tuple[ActionChunk, S]:
         """Actions from now on. Rows where `context.first` is True start from a fresh state.
@@ -92,6 +131,13 @@ class Policy(Protocol[S]):
 
     def after_step(self, train_step: int) -> None:
         """Called after each optimiser step, e.g. to move an EMA target."""
+
+
+class ScheduledPolicy(Protocol):
+    """A policy with a schedule inside: its `forward` takes how far training has come as a second argument."""
+
+    def forward(self, sample: TimelineSample, progress: Progress) -> LossTerms:
+        """Loss terms and metrics of a batch at this point of the training."""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -11,9 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tempovla.objective import LossReport, Objective
-from tempovla.timeline import LossTerm, TimelineSample
-
-LossTerms = dict[str, LossTerm]
+from tempovla.timeline import LossTerm, LossTerms, Metric, Progress, TimelineSample
 
 
 class LossGraph(nn.Module):
@@ -25,6 +24,7 @@ class LossGraph(nn.Module):
     Attributes:
         keep_casts: whether autocast's copy of a weight is kept for the next layer that uses it; it would outlive the
             weight that FSDP drops.
+        progress: how far training has come, for schedules of weights and in policies whose `forward` takes it.
     """
 
     def __init__(self, policy: nn.Module, objective: Objective, autocast_dtype: torch.dtype | None) -> None:
@@ -33,6 +33,8 @@ class LossGraph(nn.Module):
         self.objective = objective
         self.autocast_dtype = autocast_dtype
         self.keep_casts = True
+        self.progress = Progress(0, 1)
+        self._tells_progress = "progress" in inspect.signature(policy.forward).parameters
 
     def terms(self, sample: TimelineSample) -> LossTerms:
         """The policy's loss terms."""
@@ -41,13 +43,14 @@ class LossGraph(nn.Module):
     def _terms(self, sample: TimelineSample) -> LossTerms:
         device, dtype = sample.seed.device.type, self.autocast_dtype
         with torch.autocast(device, dtype, enabled=dtype is not None, cache_enabled=self.keep_casts):
-            return self.policy(sample)
+            terms: LossTerms = self.policy(sample, self.progress) if self._tells_progress else self.policy(sample)
+            return terms
 
     def forward(self, sample: TimelineSample, cotangents: Mapping[str, Tensor] | None = None) -> LossReport:
         """The loss of a batch; or, given the loss's gradients at the predictions, a total that has them, too."""
         terms = self._terms(sample)
         if cotangents is None:
-            return self.objective(terms)
+            return self.objective(terms, self.progress)
         products = [(_differentiable(terms)[name] * gradient).sum() for name, gradient in cotangents.items()]
         return LossReport(torch.stack(products).sum(), {})
 
@@ -77,7 +80,7 @@ def backward(graph: nn.Module, samples: Sequence[TimelineSample], seed: Callable
         for index, sample in enumerate(samples):
             seed(index)
             cached.append(inner.terms(sample))
-    report, cotangents = _loss_gradients(inner.objective, cached)
+    report, cotangents = _loss_gradients(inner, cached)
     for index, sample in enumerate(samples):
         last = index == len(samples) - 1
         hold: AbstractContextManager[None] = graph.no_sync() if parallel and not last else nullcontext()  # type: ignore[operator]
@@ -87,18 +90,19 @@ def backward(graph: nn.Module, samples: Sequence[TimelineSample], seed: Callable
     return report
 
 
-def _differentiable(terms: Mapping[str, LossTerm]) -> dict[str, Tensor]:
-    """Predictions and targets by name: a gradient may flow through either."""
-    tensors = {name: term.prediction for name, term in terms.items()}
-    targets = {f"{name}/target": term.target for name, term in terms.items() if term.target is not None}
+def _differentiable(terms: Mapping[str, LossTerm | Metric]) -> dict[str, Tensor]:
+    """Predictions and targets of loss terms by name: a gradient may flow through either."""
+    trained = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
+    tensors = {name: term.prediction for name, term in trained.items()}
+    targets = {f"{name}/target": term.target for name, term in trained.items() if term.target is not None}
     return tensors | {name: target for name, target in targets.items() if target.is_floating_point()}
 
 
-def _loss_gradients(objective: Objective, batches: Sequence[LossTerms]) -> tuple[LossReport, list[dict[str, Tensor]]]:
+def _loss_gradients(graph: LossGraph, batches: Sequence[LossTerms]) -> tuple[LossReport, list[dict[str, Tensor]]]:
     """The loss of all batches as one, and its gradients at each batch's predictions and targets."""
     joined = {name: _join([terms[name] for terms in batches]) for name in batches[0]}
     leaves = {name: tensor.requires_grad_() for name, tensor in _differentiable(joined).items()}
-    report = objective(joined)
+    report = graph.objective(joined, graph.progress)
     report.total.backward()
     rows = [[len(tensor) for tensor in _differentiable(terms).values()] for terms in batches]
     cotangents: list[dict[str, Tensor]] = [{} for _ in batches]
@@ -110,7 +114,7 @@ def _loss_gradients(objective: Objective, batches: Sequence[LossTerms]) -> tuple
     return report, cotangents
 
 
-def _join(terms: Sequence[LossTerm]) -> LossTerm:
+def _join(terms: Sequence[LossTerm | Metric]) -> LossTerm | Metric:
     first = terms[0]
     target = None if first.target is None else torch.cat([term.target for term in terms])  # type: ignore[misc]
     prediction, valid = torch.cat([term.prediction for term in terms]), torch.cat([term.valid for term in terms])

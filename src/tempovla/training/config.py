@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+from tempovla.objective.weights import WeightSchedule
 
 RESUMABLE_CHANGES = frozenset(
     {
@@ -29,6 +32,29 @@ MOST_ROWS = 1_000_000
 MOST_THREADS = 4096
 LARGEST_SEED = 2**63 - 1
 """Seeds are whole numbers of 64 bits."""
+
+
+@dataclass(frozen=True)
+class ParameterGroupConfig:
+    """How one part of a policy is trained, where it is another way than the rest; None is as the rest.
+
+    Attributes:
+        learning_rate: peak learning rate; its schedule is that of the others.
+        weight_decay: AdamW's decoupled decay of matrices.
+        gradient_clip: largest norm of the part's own gradient, which then does not count in that of the rest.
+    """
+
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    gradient_clip: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("learning_rate", "greater than 0"), ("gradient_clip", "greater than 0")):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"training.parameter_groups: {name}={value} must be {least}")
+        if self.weight_decay is not None and not self.weight_decay >= 0:
+            raise ValueError(f"training.parameter_groups: weight_decay={self.weight_decay} must not be negative")
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,9 @@ class TrainConfig:
         extend: what becomes of the learning rate where a checkpoint's run gets more steps than it was planned for:
             `continue` follows the cosine of the longer run from here on, as if it had been planned so; `restart` warms
             up again and follows a cosine of its own over the steps that are left. None refuses another length.
+        parameter_groups: by the name of a module in the policy, such as `vlm` or `vlm.vision`, how its parameters are
+            trained where it is another way than the rest.
+        loss_weights: by the name of a loss term, how its weight changes in the course of training.
         accept_changed_data: go on from a checkpoint though the dataset is not the one that it has learned from; which
             data were learned from, and from which step on, is kept in the checkpoint.
     """
@@ -89,6 +118,8 @@ class TrainConfig:
     patience: int | None = None
     extend: Literal["continue", "restart"] | None = None
     accept_changed_data: bool = False
+    parameter_groups: Mapping[str, ParameterGroupConfig] = field(default_factory=dict)
+    loss_weights: Mapping[str, WeightSchedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = ("num_epochs", "train_steps", "batch_size", "gradient_accumulation", "log_interval")

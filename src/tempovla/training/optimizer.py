@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from tempovla.training.config import TrainConfig
+from tempovla.training.config import ParameterGroupConfig, TrainConfig
 from tempovla.training.parallel import is_sharded, scattered
 
 
@@ -18,29 +19,91 @@ def trainable_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def build_optimizer(policy: nn.Module, config: TrainConfig) -> AdamW:
-    """AdamW over the trainable parameters.
+    """AdamW over the trainable parameters, those of `config.parameter_groups` in groups of their own.
 
     Weight decay applies to parameters of two dimensions or more that are not marked with `_no_weight_decay = True`:
-    biases, norms and the likes of Mamba's A_log have none.
+    biases, norms and the likes of Mamba's A_log have none. Each group's `scale` is its learning rate in units of
+    `config.learning_rate`.
 
     Raises:
-        ValueError: if the policy has no trainable parameter.
+        ValueError: if the policy has no trainable parameter, or a group has none.
     """
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for parameter in trainable_parameters(policy).values():
-        marked = getattr(parameter, "_no_weight_decay", False)
-        (plain if marked or parameter.dim() < 2 else decayed).append(parameter)
-    if not decayed and not plain:
+    groups: list[dict[str, Any]] = []
+    for name, parameters in parameters_by_group(policy, config).items():
+        own = config.parameter_groups.get(name, ParameterGroupConfig())
+        decay = config.weight_decay if own.weight_decay is None else own.weight_decay
+        scale = 1.0 if own.learning_rate is None else own.learning_rate / config.learning_rate
+        decayed = [parameter for parameter in parameters if _decays(parameter)]
+        plain = [parameter for parameter in parameters if not _decays(parameter)]
+        groups += [
+            {"params": decayed, "weight_decay": decay, "scale": scale},
+            {"params": plain, "weight_decay": 0.0, "scale": scale},
+        ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
         raise ValueError("the policy has no parameter with requires_grad=True; unfreeze what is to be trained")
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
+    return AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def parameters_by_group(policy: nn.Module, config: TrainConfig) -> dict[str, list[nn.Parameter]]:
+    """The trainable parameters by name of their group; those of none are under "".
+
+    A parameter is of the group whose name is part of its own, in whole words between dots: `vlm` has `base.vlm.weight`.
+    Of several, it is of the longest.
+
+    Raises:
+        ValueError: if a group has no trainable parameter.
+    """
+    found: dict[str, list[nn.Parameter]] = {"": [], **{name: [] for name in config.parameter_groups}}
+    trainable = trainable_parameters(policy)
+    for name, parameter in trainable.items():
+        fitting = [group for group in config.parameter_groups if f".{group}." in f".{name}."]
+        found[max(fitting, key=len, default="")].append(parameter)
+    empty = next((name for name, parameters in found.items() if name and not parameters), None)
+    if empty is not None:
+        parts = sorted({name.partition(".")[0] for name in trainable})
+        raise ValueError(
+            f"training.parameter_groups: {empty!r} is no module with parameters that learn; the policy's are {parts} "
+            "and what is inside these"
+        )
+    return found
+
+
+def _decays(parameter: nn.Parameter) -> bool:
+    return parameter.dim() >= 2 and not getattr(parameter, "_no_weight_decay", False)
 
 
 def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
-    """Use this learning rate in the next step."""
+    """Use this learning rate in the next step, times the scale of each group."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["scale"]
+
+
+class GradientClip:
+    """Scales gradients down to a largest norm: that of each group with a clip of its own, and that of all the others.
+
+    Args:
+        policy: whose gradients these are.
+        config: the clips.
+    """
+
+    def __init__(self, policy: nn.Module, config: TrainConfig) -> None:
+        rest: list[nn.Parameter] = []
+        self._groups: list[tuple[list[nn.Parameter], float]] = []
+        for name, parameters in parameters_by_group(policy, config).items():
+            own = config.parameter_groups[name].gradient_clip if name else None
+            if own is None:
+                rest += parameters
+            else:
+                self._groups.append((parameters, own))
+        if rest:
+            order = {id(parameter): place for place, parameter in enumerate(policy.parameters())}
+            self._groups.insert(0, (sorted(rest, key=lambda each: order[id(each)]), config.gradient_clip))
+
+    def __call__(self) -> Tensor:
+        """Clip; the norm (scalar) that all gradients together had."""
+        norms = [clip_gradients(parameters, clip) for parameters, clip in self._groups]
+        return norms[0] if len(norms) == 1 else torch.stack(norms).norm()
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:

@@ -33,6 +33,9 @@ def run_identity(config: TrainConfig, bundle: Bundle, facts: Mapping[str, Any]) 
         facts: further facts, such as the size of an epoch.
     """
     training = {name: value for name, value in asdict(config).items() if name not in RESUMABLE_CHANGES}
+    for name in ("parameter_groups", "loss_weights"):  # which runs of earlier versions know nothing of
+        if not training[name]:
+            del training[name]
     identity = {
         **facts,
         "training": training,

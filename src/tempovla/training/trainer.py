@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tempovla.objective import Objective
+from tempovla.objective import Objective, with_weights
 from tempovla.storage.said_by import said_by
-from tempovla.timeline import Bundle, TimelineSample
+from tempovla.timeline import Bundle, Progress, TimelineSample
 from tempovla.timeline.bundle_path import BEST, LATEST
 from tempovla.training import distributed
 from tempovla.training.backward import LossGraph, backward
@@ -32,8 +32,8 @@ from tempovla.training.interrupt import StopRequest, TrainingInterrupted
 from tempovla.training.interval import IntervalFigures
 from tempovla.training.metrics import MetricsLog
 from tempovla.training.optimizer import (
+    GradientClip,
     build_optimizer,
-    clip_gradients,
     load_optimizer_tensors,
     optimizer_tensors,
     set_learning_rate,
@@ -129,10 +129,10 @@ class Trainer:
         self.bundle, self.watch = bundle, watch
         self.run_dir = Path(run_dir)
         self.checkpoints = CheckpointFolder(run_dir, config.keep_every)
-        self.loss = LossGraph(policy, objective, autocast_dtype(config))
+        self.loss = LossGraph(policy, with_weights(objective, config.loss_weights), autocast_dtype(config))
         self.graph = parallel(self.loss, config)
         self.parameters = list(trainable_parameters(policy).values())
-        self.optimizer = build_optimizer(policy, config)
+        self.optimizer, self.clip = build_optimizer(policy, config), GradientClip(policy, config)
         self.device, self.is_main = self.parameters[0].device, distributed.rank() == 0
         self.ema = None if config.weight_ema_decay is None else WeightEma(policy, config.weight_ema_decay)
         self.calendar = Calendar(config, batches.batches_per_epoch)
@@ -262,8 +262,9 @@ class Trainer:
         rate = learning_rate_at(self.train_step, self.total_steps, self.config, self.schedule_start)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
+        self.loss.progress = Progress(self.train_step, self.total_steps)
         report = backward(self.graph, samples, self._seed)
-        grad_norm = clip_gradients(self.parameters, self.config.gradient_clip)
+        grad_norm = self.clip()
         stopping = torch.tensor(float(stop.requested), device=self.device)
         names = ["total", *report.terms]
         values = torch.stack([stopping, grad_norm, report.total.detach(), *report.terms.values()])

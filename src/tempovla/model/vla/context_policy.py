@@ -14,7 +14,7 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.features import FeaturePolicy
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.wrapped_policy import WrappedPolicy
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
+from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Window
 from tempovla.timeline.frames import FrameIndex, actions_before, frame_actions, frame_context, frames_observed
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY
 from tempovla.timeline.noise import mix_seed
@@ -94,7 +94,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         """Return the state with every row's noise drawn from its seed (B,)."""
         return replace(state, noise=state.noise.with_seeds(seed))
 
-    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def forward(self, sample: TimelineSample) -> LossTerms:
         """Return the loss terms of the head at all frames that are learned from."""
         config, batch = self.context.config, sample.batch_size
         observed = frames_observed(sample.context, self._observed_keys(sample.context), config.offsets)

@@ -25,7 +25,7 @@ from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vla.openvla_statistics import ActionStatistics
 from tempovla.model.vlm.prismatic import PrismaticVLM
 from tempovla.storage.said_by import said_by
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Window
+from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, TOKENS_KEY
 
 
@@ -132,7 +132,7 @@ class OpenVLAWrapper(nn.Module):
         """None: every decision follows from the picture and the instruction alone."""
         return None
 
-    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def forward(self, sample: TimelineSample) -> LossTerms:
         """The cross-entropy of the action's words, and what the likeliest words are off by, which is not trained on."""
         action = sample.future[ACTION_KEY]
         if action.value.shape[-1] != self.config.action_dim:
@@ -150,7 +150,7 @@ class OpenVLAWrapper(nn.Module):
         likeliest = logits[..., tail].argmax(dim=-1) + self.action_tokens.first_token
         return {
             "action_loss": LossTerm(logits, target, valid, kind="cross_entropy"),
-            "action_l1": LossTerm(self.action_tokens.decode(likeliest), wanted, valid, weight=0.0, kind="l1"),
+            "action_l1": Metric(self.action_tokens.decode(likeliest), wanted, valid, "l1"),
         }
 
     @torch.no_grad()

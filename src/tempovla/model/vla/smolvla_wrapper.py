@@ -34,7 +34,7 @@ from tempovla.model.vla.smolvla_features import SmolVLAFeatures
 from tempovla.model.vla.weights import WeightsFollow
 from tempovla.model.vlm.pretrained import local_folder
 from tempovla.model.vlm.smolvlm import SmolVLMBackbone
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track
+from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, TimelineSample, Track
 from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
 from tempovla.timeline.noise import row_normal, row_uniform
@@ -198,12 +198,12 @@ class SmolVLAWrapper(ChunkPolicy):
             _, cache = self.vlm.extend(features.past[:, None], there, cache)
         return self.expert.remember(cache)
 
-    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def forward(self, sample: TimelineSample) -> LossTerms:
         """`action_loss`, which is flow matching's, and, with `cloning_weight`, `behavior_cloning`."""
         context = sample.context
         return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
 
-    def terms_of(self, features: SmolVLAFeatures, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
+    def terms_of(self, features: SmolVLAFeatures, context: Context, action: Track, seed: Tensor) -> LossTerms:
         """`forward` behind the features of a context: action (B, H, A), seed (B,)."""
         config, memory = self.config, self.remember(features)
         valid = supervised(context, action, self.observation_keys())

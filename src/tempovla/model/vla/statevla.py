@@ -27,7 +27,7 @@ from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track, Window
+from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, TimelineSample, Track, Window
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, LANGUAGE_KEY, STATE_KEY
 from tempovla.timeline.noise import row_normal, row_uniform
@@ -156,7 +156,7 @@ class StateVLA(SavedPolicy):
         """Where the weights live."""
         return next(self.parameters()).device
 
-    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def forward(self, sample: TimelineSample) -> LossTerms:
         """Loss terms of the current phase."""
         return self._jepa_terms(sample) if self.phase == 1 else self._policy_terms(sample)
 
@@ -252,7 +252,7 @@ class StateVLA(SavedPolicy):
         """(B,) True where state and all pictures are valid at one offset."""
         return all_observed(tracks, (STATE_KEY, *self.config.cameras), offset)
 
-    def _jepa_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def _jepa_terms(self, sample: TimelineSample) -> LossTerms:
         jepa, context = self.config.jepa, sample.context
         horizon = jepa.prediction_horizon
         action = sample.future[ACTION_KEY]
@@ -264,9 +264,9 @@ class StateVLA(SavedPolicy):
         valid = observed & self._observed(sample.future, horizon) & done_valid
         predicted = self.temporal_predictor(z, torch.where(done_valid[:, None], done, 0.0))
         regularized, rows = (z, observed) if jepa.regularize == "state" else (predicted, valid)
-        terms = {
+        terms: dict[str, LossTerm | Metric] = {
             "jepa_mse": LossTerm(predicted, z_future, valid),
-            "jepa_persistence": LossTerm(z.detach(), z_future, valid, weight=0.0),
+            "jepa_persistence": Metric(z.detach(), z_future, valid, "mse"),
             "jepa_variance": LossTerm(regularized, None, rows, jepa.variance_weight, "variance"),
             "jepa_covariance": LossTerm(regularized, None, rows, jepa.covariance_weight, "covariance"),
             "z_std": spread_term(z, observed),
@@ -285,11 +285,11 @@ class StateVLA(SavedPolicy):
         cloned = self.behavior_cloning(z).unflatten(1, (length, self.config.action_dim))
         return LossTerm(cloned, action.value[:, :length], action.valid[:, :length] & observed[:, None], weight)
 
-    def _policy_terms(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def _policy_terms(self, sample: TimelineSample) -> LossTerms:
         context = sample.context
         return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
 
-    def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
+    def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> LossTerms:
         """Loss terms of phase 2 behind the features of a context: action (B, H, A), seed (B,)."""
         config, z = self.config, features.tokens[:, 0]
         observed = context.now[ENCODING_KEY].at(0)[1] if ENCODING_KEY in context.now else self._observed(context.now, 0)
@@ -302,7 +302,10 @@ class StateVLA(SavedPolicy):
         noise = row_normal(seed, shape, stream=1).flatten(0, 1)
         flow_time = row_uniform(seed, (draws,), stream=2).flatten()
         velocity, target = self.flow_policy.training_pair(pose, noise, flow_time, z_many)
-        terms = {"pos_rot_loss": LossTerm(velocity, target, pose_valid), "z_std": spread_term(z, observed)}
+        terms: dict[str, LossTerm | Metric] = {
+            "pos_rot_loss": LossTerm(velocity, target, pose_valid),
+            "z_std": spread_term(z, observed),
+        }
         if self.clones_in_phase2:
             terms["behavior_cloning"] = self._cloning_term(z, observed, action, config.cloning_weight)
         if self.gripper is not None:
@@ -310,9 +313,9 @@ class StateVLA(SavedPolicy):
         return terms
 
 
-def spread_term(z: Tensor, valid: Tensor) -> LossTerm:
+def spread_term(z: Tensor, valid: Tensor) -> Metric:
     """How much z differs between observations: logged, not trained on; near 0 the representation has collapsed."""
-    return LossTerm(z.detach(), None, valid, weight=0.0, kind="std")
+    return Metric(z.detach(), None, valid, "std")
 
 
 def build_state_encoder(config: StateVLAConfig) -> StateEncoder:

@@ -23,7 +23,7 @@ from tempovla.model.vla.observation import all_observed, observed_vector, own_di
 from tempovla.model.vla.pretrained_io import load_vlm_parts
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vlm.vlm_model import VLMModel
-from tempovla.timeline import ActionChunk, Context, LossTerm, TimelineSample, Track
+from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, TimelineSample, Track
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, STATE_KEY, TOKENS_KEY
 
@@ -233,12 +233,12 @@ class VLAModel(ChunkPolicy):
         ids = instruction_ids(text, len(pictures), self.config.max_instruction_tokens, self.vlm.language)
         return self.action_head.pooled(*self.read(pictures, ids, ids >= 0, state))
 
-    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def forward(self, sample: TimelineSample) -> LossTerms:
         """Loss terms of the action head and, with `cloning_weight`, `behavior_cloning`."""
         context = sample.context
         return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
 
-    def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
+    def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> LossTerms:
         """`forward` behind the features of a context: action (B, H, A), seed (B,)."""
         tokens, tokens_valid = features.tokens, features.valid
         valid = supervised(context, action, self._required(context))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vlm.vlm_model import VLMConfig, VLMModel
-from tempovla.timeline import LossTerm, TimelineSample, Window
+from tempovla.timeline import LossTerm, LossTerms, Metric, TimelineSample, Window
 from tempovla.timeline.keys import CUT_KEY, LEARNED_KEY, PICTURE_KEY, TEXT_KEY
 
 VLMPart = Literal["vision", "projector", "language"]
@@ -81,7 +81,7 @@ class CaptionModel(nn.Module):
         asked = (learned & known[:, None] & words)[:, 1:]  # the token at i + 1 is predicted at i
         return self.vlm.language.logits(hidden[:, :-1][asked]), ids[:, 1:][asked], asked.nonzero()[:, 0]
 
-    def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
+    def forward(self, sample: TimelineSample) -> LossTerms:
         """`caption_loss`, the cross entropy a token; and for the log `token_accuracy` and the share of `texts_cut`.
 
         Predictions are gathered from where there is something to predict, so all of the terms' entries are valid.
@@ -92,8 +92,8 @@ class CaptionModel(nn.Module):
         cut, known = sample.future[CUT_KEY].at(0)
         return {
             "caption_loss": LossTerm(logits, tokens, valid, kind="cross_entropy"),
-            "token_accuracy": LossTerm(hits, None, valid, weight=0.0, kind="mean"),
-            "texts_cut": LossTerm(cut.float(), None, known, weight=0.0, kind="mean"),
+            "token_accuracy": Metric(hits, None, valid),
+            "texts_cut": Metric(cut.float(), None, known),
         }
 
     def after_step(self, train_step: int) -> None:

@@ -14,7 +14,7 @@ from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.laws.compare import Difference, not_finite
 from tempovla.timeline.laws.perturb import FILLS, fill_invalid, has_gaps, scramble
 from tempovla.timeline.laws.violation import TOLERANCE, LawViolation, expect_equal
-from tempovla.timeline.policy import LossTerm, Policy
+from tempovla.timeline.policy import LossTerm, LossTerms, Metric, Policy
 from tempovla.timeline.sample import Context, TimelineSample
 
 S = TypeVar("S")
@@ -165,7 +165,7 @@ def _run(policy: Policy[S], contexts: Sequence[Context]) -> list[Tensor]:
     return actions
 
 
-def _where_valid(term: LossTerm) -> LossTerm:
+def _where_valid(term: LossTerm | Metric) -> LossTerm | Metric:
     """The term with zeros in place of what the objective masks out."""
     target = None if term.target is None else _zero_where_invalid(term.target, term.valid)
     return replace(term, prediction=_zero_where_invalid(term.prediction, term.valid), target=target)
@@ -175,7 +175,7 @@ def _zero_where_invalid(value: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid.reshape(valid.shape + (1,) * (value.dim() - valid.dim())), value, 0)
 
 
-def _gradients(policy: object, terms: dict[str, LossTerm]) -> dict[str, Tensor]:
+def _gradients(policy: object, terms: LossTerms) -> dict[str, Tensor]:
     """Gradients of some smooth function of all terms; none where the policy has no parameters."""
     if not isinstance(policy, nn.Module):
         return {}
