@@ -107,6 +107,12 @@ def guide_recipe(dataset: str | Path) -> StateVLARecipe:
 SMALL_HEADS = {"flow_matching": {"hidden_dim": 16, "num_layers": 2, "num_heads": 2}}
 """Options of heads that have millions of weights without them."""
 
+SMALL_PROJECTORS = {
+    "attention_pooling": {"num_queries": 3, "num_heads": 2},
+    "perceiver": {"num_latents": 3, "num_heads": 2},
+}
+"""Options of projectors that give more tokens without them than a tiny language model takes."""
+
 
 SMALL_PROJECTORS: dict[str, dict[str, Any]] = {
     "attention_pooling": {"num_queries": 2, "num_heads": 2},
