@@ -13,6 +13,7 @@ import pytest
 
 import tempovla
 from tempovla import timeline
+from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(tempovla.__file__).parent
@@ -50,6 +51,44 @@ def test_what_only_several_processes_need_is_not_loaded_for_one():
     script = f"import sys, {modules}; print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+HELP = "from tempovla.cli.main import main\ntry: main({arguments!r})\nexcept SystemExit: pass"
+OWN = "import sys; print('loaded', *(name for name in sys.modules if name.partition('.')[0] in ('tempovla', 'torch')))"
+
+
+def loaded_by(script: str) -> set[str]:
+    """The modules of TempoVLA and of torch that are loaded after a script."""
+    command = [sys.executable, "-c", f"{script}\n{OWN}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("system", SYSTEM_REGISTRY)
+def test_the_help_of_a_training_loads_neither_torch_nor_a_simulator(system):
+    names = loaded_by(HELP.format(arguments=["train", system, "--help"]))
+    assert "torch" not in names
+    assert rooms_of(names).isdisjoint({"env", "rollout", "report", "export", "control"})
+    assert len(names) < 120
+
+
+def test_trainings_load_no_simulator_and_nothing_that_evaluates_or_deploys():
+    script = """from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system
+from tempovla.timeline.lazy import loaded
+import tempovla.cli.train
+for name in SYSTEM_REGISTRY: loaded(find_system(name).train)"""
+    assert rooms_of(loaded_by(script)).isdisjoint({"env", "rollout", "report", "export", "control"})
+
+
+def test_the_training_of_one_system_loads_few_modules():
+    names = loaded_by("import tempovla.cli.train, tempovla.recipe.systems.statevla_phases")
+    own = {name for name in names if name.startswith("tempovla.")}
+    assert rooms_of(own).isdisjoint({"env", "rollout", "report", "export", "control"})
+    assert len(own) < 205
+
+
+def rooms_of(names: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("tempovla.")}
 
 
 def test_the_contract_gives_each_of_its_types_when_asked_and_says_what_it_lacks():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tempovla.recipe.settings.system import System
 from tempovla.timeline.lazy import loaded
 
 SOURCE = Path(tempovla.__file__).parent
+PLACE = re.compile(r"tempovla[\w.]*:\w+")
 
 
 def registries() -> Iterator[tuple[str, str]]:
@@ -25,7 +27,11 @@ def registries() -> Iterator[tuple[str, str]]:
             for node in ast.parse(module.read_text()).body:
                 target = node.target if isinstance(node, ast.AnnAssign) else None
                 if isinstance(target, ast.Name) and target.id.endswith("_REGISTRY"):
-                    assert isinstance(node.value, ast.Dict), f"{info.name}.{target.id} is not a literal dict"
+                    value = node.value
+                    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+                        assert value.func.id == "LazyRegistry"
+                        value = value.args[0]
+                    assert isinstance(value, ast.Dict), f"{info.name}.{target.id} is not a literal dict"
                     yield info.name, target.id
 
 
@@ -35,14 +41,13 @@ def test_registries_are_found():
 
 @pytest.mark.parametrize(("module", "name"), list(registries()))
 def test_every_entry_is_a_class_or_a_system_under_a_plain_name(module, name):
-    """One that is loaded when it is asked for is `module:name`, and stands beside what the help says of it."""
+    """An entry that is loaded when it is asked for is `module:name`; the help's words about it may stand beside it."""
     entries = getattr(importlib.import_module(module), name)
     assert entries
     for key, value in entries.items():
         assert key.isidentifier()
         parts = value if isinstance(value, tuple) else (value,)
-        if isinstance(parts[0], str):
-            assert parts[1]
-            parts = (loaded(parts[0]),)
-        for entry in parts:
-            assert isinstance(entry, type | System)
+        assert all(parts)
+        for place, entry in enumerate(parts):
+            is_text = isinstance(entry, str) and place > 0 and not PLACE.fullmatch(entry)
+            assert is_text or isinstance(loaded(entry), type | System)

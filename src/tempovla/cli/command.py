@@ -6,15 +6,16 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 from jsonargparse import Namespace
 
 from tempovla.cli.main import STDOUT
-from tempovla.data.libero_layout import LiberoImages
-from tempovla.data.stream_keys import StreamKeys
-from tempovla.env.protocol import SimulatorConfig
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name
+
+if TYPE_CHECKING:
+    from tempovla.data.stream_keys import StreamKeys
+    from tempovla.env.protocol import SimulatorConfig
 
 C = TypeVar("C")
 Device = Literal["cpu", "cuda"]
@@ -87,11 +88,15 @@ def add_key_flags(parser: ArgumentParser) -> None:
 
 def stream_keys(args: Namespace) -> StreamKeys:
     """What `add_key_flags` was given."""
+    from tempovla.data.stream_keys import StreamKeys
+
     return StreamKeys.parse(args.state_key, args.action_key, "--")
 
 
 def add_libero_images(parser: ArgumentParser) -> None:
     """Let a subcommand be told how pictures lie in LIBERO's files, as `data.libero_images` does in training."""
+    from tempovla.data.libero_layout import LiberoImages
+
     parser.add_argument(
         "--libero-images",
         dest="libero_images",

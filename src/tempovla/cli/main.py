@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tempovla import __version__
-from tempovla.env.registry import SIMULATOR_REGISTRY
-from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
 from tempovla.storage.extras import install_command
 from tempovla.storage.json_files import to_json_text, write_json
 from tempovla.timeline.plugins import use_plugin
@@ -58,6 +56,8 @@ EXTRA_OF_MODULE = {
     "onnxruntime": "export",
 }
 HELP_FLAGS = ("-h", "--help")
+VERBS_OF_SIMULATORS = ("collect", "eval")
+"""First words of the subcommands that every registered simulator has."""
 INTERRUPTED = 130
 STDOUT = "-"
 """What `--json` without a file stands for."""
@@ -108,14 +108,27 @@ def without_plugins(arguments: list[str]) -> list[str]:
     return others
 
 
-def commands() -> dict[str, tuple[str, str]]:
-    """All subcommands in the order of the help, those of registered systems and simulators included."""
+def commands(verb: str = "") -> dict[str, tuple[str, str]]:
+    """All subcommands in the order of the help, those of registered systems and simulators included.
+
+    Args:
+        verb: the first word of a subcommand. Registries that add no subcommand with this word are left out, and not
+            even imported; any other word leaves nothing out.
+    """
     found = dict(COMMANDS)
-    for name, (_, summary) in SYSTEM_REGISTRY.items():
-        found[f"train {name}"] = ("tempovla.cli.train", summary)
-    for name, (_, title) in SIMULATOR_REGISTRY.items():
-        found[f"collect {name}"] = ("tempovla.cli.collect", f"record demonstrations of the scripted experts of {title}")
-        found[f"eval {name}"] = ("tempovla.cli.eval_simulator", f"run a trained policy in {title}, and count successes")
+    if verb not in VERBS_OF_SIMULATORS:
+        from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
+
+        for name, (_, summary) in SYSTEM_REGISTRY.items():
+            found[f"train {name}"] = ("tempovla.cli.train", summary)
+    if verb != "train":
+        from tempovla.env.registry import SIMULATOR_REGISTRY
+
+        for name, (_, title) in SIMULATOR_REGISTRY.items():
+            about = f"record demonstrations of the scripted experts of {title}"
+            found[f"collect {name}"] = ("tempovla.cli.collect", about)
+            about = f"run a trained policy in {title}, and count successes"
+            found[f"eval {name}"] = ("tempovla.cli.eval_simulator", about)
     order = ("demo", "init", "collect", "data", "convert", "train", "diagnose", "eval", "export", "report")
     places = {word: place for place, word in enumerate(order)}
     return dict(sorted(found.items(), key=lambda entry: places.get(entry[0].split()[0], len(order))))
@@ -127,7 +140,7 @@ def dispatch(arguments: list[str], debug: bool) -> int:
         write(f"tempovla {__version__}")
         return 0
     words = 0
-    known = commands()
+    known = commands(arguments[0] if arguments else "")
     while words < len(arguments) and any(is_prefix(arguments[: words + 1], name) for name in known):
         words += 1
     name, rest = " ".join(arguments[:words]), arguments[words:]
@@ -149,7 +162,7 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
     from tempovla.cli.logs import set_up_logging
     from tempovla.recipe.settings.complaints import parse
 
-    module_name, summary = commands()[name]
+    module_name, summary = commands(name.split()[0])[name]
     module = importlib.import_module(module_name)
     given = parse(module.build(name, summary), arguments, name)
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks

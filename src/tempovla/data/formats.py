@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.lerobot import open_dataset
-from tempovla.data.libero_hdf5 import open_libero
 from tempovla.data.libero_layout import LiberoImages
 from tempovla.timeline.source import EpisodeSource
 
@@ -60,6 +58,8 @@ class LeRobotFormat:
                 f"{path}: is a LeRobot dataset, but libero_images={options.libero_images} is for LIBERO's HDF5; leave "
                 "it out"
             )
+        from tempovla.data.lerobot import open_dataset
+
         return open_dataset(path, depth_unit=options.depth_unit, default_instruction=options.default_instruction)
 
 
@@ -74,6 +74,8 @@ class LiberoFormat:
     @staticmethod
     def open(path: Path, options: OpenOptions) -> EpisodeSource:
         """Open the demonstrations; see `open_libero`."""
+        from tempovla.data.libero_hdf5 import open_libero
+
         return open_libero(path, default_instruction=options.default_instruction, images=options.libero_images)
 
 

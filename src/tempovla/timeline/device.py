@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import torch
-
 _CHOSEN: ContextVar[str | None] = ContextVar("device", default=None)
 
 
@@ -20,6 +18,8 @@ def choose_device(device: str | None = None) -> str:
     Raises:
         ValueError: if it is a CUDA device and torch sees none.
     """
+    import torch  # only here: the command line shows help without waiting for torch
+
     device = device or _CHOSEN.get()
     has_cuda = torch.cuda.is_available()
     if device is None:

@@ -1,7 +1,7 @@
 """Packages that offer the names of their modules, and load each of these when it is first asked for."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from importlib import import_module
 from typing import Any, TypeVar, Union, cast
 
@@ -22,6 +22,37 @@ def loaded(entry: Lazy[T]) -> T:
 def names_it(entry: Lazy[Any], thing: type) -> bool:
     """Whether an entry stands for this class; nothing is loaded to find out."""
     return entry == f"{thing.__module__}:{thing.__qualname__}" if isinstance(entry, str) else entry is thing
+
+
+class LazyRegistry(MutableMapping[str, T]):
+    """A registry whose entries are loaded when they are first asked for; its names are known without that.
+
+    Args:
+        entries: by name, an object or `module:name`.
+    """
+
+    def __init__(self, entries: Mapping[str, Lazy[T]]) -> None:
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> T:
+        entry = loaded(self._entries[name])
+        self._entries[name] = entry
+        return entry
+
+    def __setitem__(self, name: str, entry: Lazy[T]) -> None:
+        self._entries[name] = entry
+
+    def __delitem__(self, name: str) -> None:
+        del self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:

@@ -10,6 +10,7 @@ from importlib import import_module
 import pytest
 
 import tempovla
+from tempovla.timeline.lazy import LazyRegistry
 
 LAZY = [
     info.name
@@ -39,3 +40,18 @@ def test_dir_loads_nothing():
 def test_a_name_that_is_not_offered_is_no_attribute():
     with pytest.raises(AttributeError, match=r"module 'tempovla\.model' has no attribute 'VLAModell'"):
         _ = tempovla.model.VLAModell
+
+
+def test_a_registry_loads_an_entry_when_it_is_first_asked_for():
+    registry = LazyRegistry({"counter": "collections:Counter", "gone": "tempovla.no_such_module:Thing"})
+    assert "gone" in registry
+    assert "other" not in registry
+    assert list(registry) == ["counter", "gone"]
+    assert registry["counter"].__name__ == "Counter"
+    with pytest.raises(ModuleNotFoundError):
+        registry["gone"]
+    registry["gone"] = int
+    assert dict(registry)["gone"] is int
+    del registry["gone"]
+    assert len(registry) == 1
+    assert registry.get("gone") is None

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tempovla.model.action_head.base import ActionHeadBase, nearest
-from tempovla.model.action_head.diffusion_action_head import DiffusionActionHead
-from tempovla.model.action_head.flow_matching_action_head import FlowMatchingActionHead
-from tempovla.model.action_head.gaussian_action_head import GaussianMLPActionHead
-from tempovla.model.action_head.mlp_action_head import MLPActionHead
-from tempovla.model.action_head.transformer_action_head import TransformerActionHead
+from tempovla.timeline.lazy import LazyRegistry
 
-ACTION_HEAD_REGISTRY: dict[str, type[ActionHeadBase]] = {
-    "mlp": MLPActionHead,
-    "gaussian": GaussianMLPActionHead,
-    "diffusion": DiffusionActionHead,
-    "flow_matching": FlowMatchingActionHead,
-    "transformer": TransformerActionHead,
-}
+if TYPE_CHECKING:
+    from tempovla.model.action_head.base import ActionHeadBase
+
+ACTION_HEAD_REGISTRY: LazyRegistry[type[ActionHeadBase]] = LazyRegistry(
+    {
+        "mlp": "tempovla.model.action_head.mlp_action_head:MLPActionHead",
+        "gaussian": "tempovla.model.action_head.gaussian_action_head:GaussianMLPActionHead",
+        "diffusion": "tempovla.model.action_head.diffusion_action_head:DiffusionActionHead",
+        "flow_matching": "tempovla.model.action_head.flow_matching_action_head:FlowMatchingActionHead",
+        "transformer": "tempovla.model.action_head.transformer_action_head:TransformerActionHead",
+    }
+)
+"""Name to class; a module is loaded when its head is first asked for, so that help and configs need no torch."""
 
 
 def build_action_head(
@@ -37,5 +38,7 @@ def build_action_head(
         ValueError: if the name or an option is unknown, naming the nearest one, or if an option does not fit.
     """
     if name not in ACTION_HEAD_REGISTRY:
+        from tempovla.model.action_head.base import nearest
+
         raise ValueError(f"action head {name!r} is unknown{nearest(name, sorted(ACTION_HEAD_REGISTRY))}")
     return ACTION_HEAD_REGISTRY[name].build(input_dim, action_dim, action_horizon, options or {})

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from tempovla.model.temporal.history.encoder import HistoryAwarePolicy, HistoryEncoder
     from tempovla.model.temporal.history.state import HistoryState
     from tempovla.model.temporal.history.streams import ActionHistoryEncoder, StateHistoryEncoder
-    from tempovla.model.temporal.memory.buffer import BufferMemoryConfig, MemoryBuffer, MemoryConfig
-    from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
-    from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory, HierarchicalMemoryConfig
+    from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
+    from tempovla.model.temporal.memory.config import (
+        BufferMemoryConfig,
+        HierarchicalMemoryConfig,
+        MemoryPartConfig,
+        WorkingMemoryConfig,
+    )
+    from tempovla.model.temporal.memory.explicit import ExplicitMemory
+    from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory
     from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
-    from tempovla.model.temporal.memory.working import WorkingMemory, WorkingMemoryConfig
+    from tempovla.model.temporal.memory.working import WorkingMemory
 
 __all__ = [
     "MEMORY_REGISTRY",
@@ -79,11 +85,17 @@ _MODULES = {
     "history.encoder": ("HistoryAwarePolicy", "HistoryEncoder"),
     "history.state": ("HistoryState",),
     "history.streams": ("ActionHistoryEncoder", "StateHistoryEncoder"),
-    "memory.buffer": ("BufferMemoryConfig", "MemoryBuffer", "MemoryConfig"),
-    "memory.explicit": ("ExplicitMemory", "MemoryPartConfig"),
-    "memory.hierarchical": ("HierarchicalMemory", "HierarchicalMemoryConfig"),
+    "memory.config": (
+        "BufferMemoryConfig",
+        "HierarchicalMemoryConfig",
+        "MemoryPartConfig",
+        "WorkingMemoryConfig",
+    ),
+    "memory.buffer": ("MemoryBuffer", "MemoryConfig"),
+    "memory.explicit": ("ExplicitMemory",),
+    "memory.hierarchical": ("HierarchicalMemory",),
     "memory.registry": ("MEMORY_REGISTRY",),
-    "memory.working": ("WorkingMemory", "WorkingMemoryConfig"),
+    "memory.working": ("WorkingMemory",),
 }
 
 if not TYPE_CHECKING:

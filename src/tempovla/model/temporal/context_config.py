@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from tempovla.model.temporal.core.config import TemporalEncoderConfig, TemporalPartConfig
 from tempovla.model.temporal.history.config import HistoryEncoderConfig, HistoryPartConfig
-from tempovla.model.temporal.memory.buffer import BufferMemoryConfig
-from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
-from tempovla.model.temporal.memory.hierarchical import HierarchicalMemoryConfig
+from tempovla.model.temporal.memory.config import (
+    BufferMemoryConfig,
+    HierarchicalMemoryConfig,
+    MemoryPartConfig,
+    WorkingMemoryConfig,
+)
 from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
-from tempovla.model.temporal.memory.working import WorkingMemoryConfig
 from tempovla.timeline.config import value_from_json
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.memory.explicit import ExplicitMemory
 
 MemoryOptions = BufferMemoryConfig | HierarchicalMemoryConfig | WorkingMemoryConfig
 """The options of a memory, told apart by `kind`; `register_memory` adds to them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tempovla.model.vla.lora import LoRAConfig
+    from tempovla.model.vla.lora_config import LoRAConfig
     from tempovla.model.vla.openvla_config import OpenVLAConfig
     from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
     from tempovla.model.vla.registry import POLICY_REGISTRY, load_policy
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "lora": ("LoRAConfig",),
+    "lora_config": ("LoRAConfig",),
     "openvla_config": ("OpenVLAConfig",),
     "openvla_wrapper": ("OpenVLAWrapper",),
     "registry": (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tempovla.model.vla.lora import LoRAConfig
+from tempovla.model.vla.lora_config import LoRAConfig
 from tempovla.model.vlm.prismatic import PrismaticConfig
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.vla.lora import LoRAConfig
+from tempovla.model.vla.lora_config import LoRAConfig
 from tempovla.model.vlm.smolvlm_config import SmolVLMBackboneConfig
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 

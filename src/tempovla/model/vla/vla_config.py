@@ -8,10 +8,8 @@ from typing import Any, Self
 
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.vla.lora import LoRAConfig
-from tempovla.model.vlm.language_model import LLMBackboneConfig
-from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
-from tempovla.model.vlm.vlm_model import VLMConfig
+from tempovla.model.vla.lora_config import LoRAConfig
+from tempovla.model.vlm.config import LLMBackboneConfig, VisionEncoderConfig, VLMConfig
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 
@@ -85,8 +83,9 @@ class VLAConfig:
             if name not in ACTION_HEAD_REGISTRY:
                 known = sorted(ACTION_HEAD_REGISTRY)
                 raise ValueError(f"model.action_head_options.{name}: no such action head; choose from {known}")
-        if self.action_head in ACTION_HEAD_REGISTRY:
-            ACTION_HEAD_REGISTRY[self.action_head].check_options(self.action_head_options.get(self.action_head, {}))
+        options = self.action_head_options.get(self.action_head)
+        if options and self.action_head in ACTION_HEAD_REGISTRY:
+            ACTION_HEAD_REGISTRY[self.action_head].check_options(options)
         for name in ("cloning_weight", "lambda_temporal"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} must not be negative")

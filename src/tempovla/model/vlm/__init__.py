@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tempovla.model.vlm.language_model import LANGUAGE_MODELS, LanguageOutput, LLMBackbone, LLMBackboneConfig
-    from tempovla.model.vlm.vision_encoder import ENCODER_REGISTRY, VISION_MODELS, VisionEncoder, VisionEncoderConfig
+    from tempovla.model.vlm.config import LLMBackboneConfig, VisionEncoderConfig, VLMConfig
+    from tempovla.model.vlm.language_model import LANGUAGE_MODELS, LanguageOutput, LLMBackbone
+    from tempovla.model.vlm.vision_encoder import ENCODER_REGISTRY, VISION_MODELS, VisionEncoder
     from tempovla.model.vlm.vision_projector import (
         PROJECTOR_REGISTRY,
         AttentionPoolingProjector,
         MLPProjector,
         PerceiverProjector,
     )
-    from tempovla.model.vlm.vlm_model import VLMConfig, VLMModel, VLMOutput
+    from tempovla.model.vlm.vlm_model import VLMModel, VLMOutput
 
 __all__ = [
     "ENCODER_REGISTRY",
@@ -37,17 +38,20 @@ __all__ = [
 ]
 
 _MODULES = {
+    "config": (
+        "LLMBackboneConfig",
+        "VLMConfig",
+        "VisionEncoderConfig",
+    ),
     "language_model": (
         "LANGUAGE_MODELS",
         "LanguageOutput",
         "LLMBackbone",
-        "LLMBackboneConfig",
     ),
     "vision_encoder": (
         "ENCODER_REGISTRY",
         "VISION_MODELS",
         "VisionEncoder",
-        "VisionEncoderConfig",
     ),
     "vision_projector": (
         "PROJECTOR_REGISTRY",
@@ -56,7 +60,6 @@ _MODULES = {
         "PerceiverProjector",
     ),
     "vlm_model": (
-        "VLMConfig",
         "VLMModel",
         "VLMOutput",
     ),

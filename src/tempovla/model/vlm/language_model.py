@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tempovla.model.vlm.config import LLMBackboneConfig
 from tempovla.model.vlm.lm_attention import AUTO, register_auto_attention
 from tempovla.model.vlm.pretrained import (
     architecture_of,
@@ -40,40 +39,6 @@ LANGUAGE_MODELS = {
 """Short names of models on the Hugging Face hub; any other causal language model that transformers reads will do."""
 
 PURPOSE = "language model"
-
-
-@dataclass(frozen=True)
-class LLMBackboneConfig:
-    """A causal language model that gives hidden states.
-
-    Attributes:
-        model_name: a key of `LANGUAGE_MODELS`, another name on the hub, or a local folder.
-        dtype: of the weights; None takes bfloat16 for pretrained weights and float32 for fresh ones, which would not
-            learn well in bfloat16 (autocast is for the trainer).
-        attention: `sdpa` is torch's fused attention and `eager` the model's own; `auto` is fused, but for training on a
-            CPU in bfloat16, where the plain formula is several times faster.
-        freeze: the weights do not learn; gradients still reach what is put in.
-        layer: hidden states that are read: -1 are the model's output, k (or k - depth - 1) what the first k layers
-            give, without the final norm. Layers above are dropped.
-        lm_head: keep the head that predicts words, for `logits`.
-        architecture: transformers' config as plain values, with its `model_type`. Given, the model is built from it
-            with fresh weights and nothing is read from `model_name`, as when weights are loaded later.
-    """
-
-    model_name: str = "Qwen/Qwen2-1.5B"
-    dtype: Literal["bfloat16", "float32"] | None = None
-    attention: Literal["auto", "sdpa", "eager"] = "auto"
-    freeze: bool = False
-    layer: int = -1
-    lm_head: bool = False
-    architecture: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (("dtype", ("bfloat16", "float32", None)), ("attention", ("auto", "sdpa", "eager"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"language.{name}={getattr(self, name)!r} is unknown; choose from {list(known)}")
-        if self.lm_head and self.layer != -1:
-            raise ValueError(f"language.layer={self.layer} has no head that predicts words; set lm_head=False")
 
 
 class LanguageOutput(NamedTuple):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tempovla.model.vlm.config import ResizePolicy
 from tempovla.storage.json_files import shown
 
 LARGEST_SIDE = 4096
 """Of a square that a vision model sees [px]; published ones see up to 1,536."""
-ResizePolicy = Literal["stretch", "pad", "crop"]
 
 
 def unit_pixels(images: Tensor) -> Tensor:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.vlm.config import VisionEncoderConfig
 from tempovla.model.vlm.image_tokenizer import ConvImageTokenizer, PatchImageTokenizer
-from tempovla.model.vlm.preprocess import ResizePolicy, processor_scale, processor_size, resize_square, unit_pixels
+from tempovla.model.vlm.preprocess import processor_scale, processor_size, resize_square, unit_pixels
 from tempovla.model.vlm.pretrained import architecture_of, as_config, read_image_processor
 from tempovla.model.vlm.pretrained_encoder import TransformersVision, vision_config
 
@@ -28,55 +26,6 @@ VISION_MODELS = {
 """Short names of models on the Hugging Face hub; any other name or folder that AutoModel reads will do."""
 
 HALF = (0.5, 0.5, 0.5)
-
-
-@dataclass(frozen=True)
-class VisionEncoderConfig:
-    """A vision encoder.
-
-    Attributes:
-        model_name: a key of `ENCODER_REGISTRY` (`conv` and `patch` train from scratch) or `VISION_MODELS`, another name
-            on the hub, or a local folder.
-        image_size: side of the square that the encoder sees [px]; None takes what the model was made for, and 224 where
-            nothing says.
-        output_dim: width of a token. Of a pretrained model a learned linear layer gives it, where it is not its own
-            width; None takes that, and 256 for those from scratch.
-        freeze: the encoder's weights do not learn. None freezes pretrained ones.
-        resize: how pictures of another shape become a square: `stretch`, `pad` with grey or `crop` the centre.
-        patch_size: side of a patch of an encoder from scratch [px].
-        layer: hidden layer of a pretrained model that is read: -1 its output, -2 what goes into its last layer.
-        mean, std: what pixels in [0, 1] are scaled by, a channel; None takes the image processor's, or 0.5.
-        architecture: transformers' config as plain values, with its `model_type`. Given, the model is built from it
-            with fresh weights and nothing is read from `model_name`, as when weights are loaded later.
-    """
-
-    model_name: str = "siglip-base"
-    image_size: int | None = None
-    output_dim: int | None = None
-    freeze: bool | None = None
-    resize: ResizePolicy = "stretch"
-    patch_size: int = 16
-    layer: int = -1
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    architecture: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("image_size", "output_dim", "patch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"vision.{name}={value} must be at least 1")
-        for name in ("mean", "std"):
-            value = getattr(self, name)
-            least, told = (0.0, " above 0") if name == "std" else (-math.inf, "")
-            if value is not None and (len(value) != 3 or not all(least < number < math.inf for number in value)):
-                raise ValueError(f"vision.{name}={list(value)} must be three numbers{told}, one of each colour")
-        if self.resize not in ("stretch", "pad", "crop"):
-            raise ValueError(f"vision.resize={self.resize!r} is unknown; choose from stretch, pad, crop")
-        if self.freeze and ENCODER_REGISTRY.get(self.model_name) in (ConvEncoder, PatchEncoder):
-            raise ValueError(
-                f"vision.model_name={self.model_name} has no pretrained weights to freeze; set freeze=False"
-            )
 
 
 class ConvEncoder(ConvImageTokenizer):

@@ -3,52 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.vlm.language_model import LanguageOutput, LLMBackbone, LLMBackboneConfig
-from tempovla.model.vlm.vision_encoder import VisionEncoder, VisionEncoderConfig
+from tempovla.model.vlm.config import VLMConfig
+from tempovla.model.vlm.language_model import LanguageOutput, LLMBackbone
+from tempovla.model.vlm.vision_encoder import VisionEncoder
 from tempovla.model.vlm.vision_projector import build_projector
-
-Readout = Literal["queries", "last", "mean", "all_tokens"]
-
-
-@dataclass(frozen=True)
-class VLMConfig:
-    """A vision-language model that is read for acting.
-
-    Attributes:
-        vision: the vision encoder.
-        language: the language model.
-        projector: name in `PROJECTOR_REGISTRY`.
-        projector_options: its options, such as `num_queries`.
-        num_cameras: pictures an observation; of several, each gets a learned embedding.
-        readout: what is read of the hidden states: those of learned `queries` behind the text, of the `last` valid
-            token, the `mean` over valid tokens, or `all_tokens`.
-        num_queries: learned queries of the read-out `queries`.
-        readout_dim: width of the features; None takes the language model's.
-    """
-
-    vision: VisionEncoderConfig = field(default_factory=VisionEncoderConfig)
-    language: LLMBackboneConfig = field(default_factory=LLMBackboneConfig)
-    projector: str = "mlp"
-    projector_options: Mapping[str, Any] = field(default_factory=dict)
-    num_cameras: int = 1
-    readout: Readout = "queries"
-    num_queries: int = 8
-    readout_dim: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.readout not in ("queries", "last", "mean", "all_tokens"):
-            raise ValueError(f"readout={self.readout!r} is unknown; choose from queries, last, mean, all_tokens")
-        for name in ("num_cameras", "num_queries", "readout_dim"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
 
 
 class VLMOutput(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tempovla.model.vla.lora import LoRAConfig
+from tempovla.model.vla.lora_config import LoRAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
 from tempovla.recipe.settings.system import System
 from tempovla.recipe.systems.vla_config import VLATraining

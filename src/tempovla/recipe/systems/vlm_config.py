@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tempovla.model.vla.lora import LoRAConfig
-from tempovla.model.vlm.vlm_model import VLMConfig
+from tempovla.model.vla.lora_config import LoRAConfig
+from tempovla.model.vlm.config import VLMConfig
 from tempovla.recipe.settings.system import Option, System
 from tempovla.recipe.systems.vla_config import VLATraining
 

@@ -13,6 +13,7 @@ from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory
 from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
 from tempovla.model.temporal.memory.working import WorkingMemory
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.timeline.lazy import loaded
 
 LSTM = {"encoder_type": "lstm"}
 
@@ -131,5 +132,5 @@ def test_every_kind_of_a_memory_is_one_of_the_options_of_a_context():
         part = ContextConfig(memory={"kind": kind}).memory
         assert type(part) is options
         assert part.kind == kind
-        assert type(part.build(16)) is memory
+        assert type(part.build(16)) is loaded(memory)
         assert options.size_field in vars(part)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from tempovla.model.temporal.core.base import TemporalCore
-from tempovla.model.temporal.core.frames import TemporalFrames
-from tempovla.model.temporal.core.recurrent import TemporalGRU, TemporalLSTM, TemporalMamba
-from tempovla.model.temporal.core.transformer import TemporalTransformer
+from typing import TYPE_CHECKING
 
-TEMPORAL_REGISTRY: dict[str, type[TemporalCore]] = {
-    "transformer": TemporalTransformer,
-    "lstm": TemporalLSTM,
-    "gru": TemporalGRU,
-    "mamba": TemporalMamba,
-    "frames": TemporalFrames,
-}
-"""What `encoder_type` may name."""
+from tempovla.timeline.lazy import LazyRegistry
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.core.base import TemporalCore
+
+TEMPORAL_REGISTRY: LazyRegistry[type[TemporalCore]] = LazyRegistry(
+    {
+        "transformer": "tempovla.model.temporal.core.transformer:TemporalTransformer",
+        "lstm": "tempovla.model.temporal.core.recurrent:TemporalLSTM",
+        "gru": "tempovla.model.temporal.core.recurrent:TemporalGRU",
+        "mamba": "tempovla.model.temporal.core.recurrent:TemporalMamba",
+        "frames": "tempovla.model.temporal.core.frames:TemporalFrames",
+    }
+)
+"""What `encoder_type` may name. A core's module is loaded when the core is first asked for."""

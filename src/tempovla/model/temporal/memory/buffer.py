@@ -6,7 +6,7 @@ A free slot is found by usage as in the Differentiable Neural Computer (Graves e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from tempovla.model.layers.dtype import sums_dtype
 from tempovla.model.layers.row_state import RowState, choose_rows, map_tensors, zero_rows
-from tempovla.model.temporal.core.config import width_for
-from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
+from tempovla.model.temporal.memory.explicit import ExplicitMemory
 from tempovla.model.temporal.memory.slots import SlotAttention, check_slots
 
 SLOTS_AT_ONCE = 16
@@ -50,41 +49,6 @@ class MemoryConfig:
                 f"MemoryConfig.value_dim={self.value_dim} is not divisible by num_heads={self.num_heads}; "
                 "choose heads that divide it"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BufferMemoryConfig(MemoryPartConfig):
-    """Options of a policy's memory buffer; see `MemoryConfig`.
-
-    Attributes:
-        kind: buffer.
-        memory_size: slots N.
-        key_dim: features K by which a slot is found.
-        value_dim: features V that a slot holds; None takes hidden_dim, rounded up to a multiple of num_heads.
-        num_read_heads: read heads R.
-    """
-
-    size_field: ClassVar[str] = "memory_size"
-    divided_field: ClassVar[str] = "value_dim"
-    kind: Literal["buffer"] = "buffer"
-    memory_size: int = 1000
-    key_dim: int = 64
-    value_dim: int | None = None
-    num_read_heads: int = 4
-
-    def build(self, feature_dim: int) -> MemoryBuffer:
-        """The memory of a policy with `feature_dim` features."""
-        width = self.width(feature_dim)
-        return MemoryBuffer(
-            MemoryConfig(
-                hidden_dim=width,
-                memory_size=self.memory_size,
-                key_dim=self.key_dim,
-                value_dim=width_for(width, self.num_heads) if self.value_dim is None else self.value_dim,
-                num_heads=self.num_heads,
-                num_read_heads=self.num_read_heads,
-            )
-        )
 
 
 @dataclass(frozen=True)

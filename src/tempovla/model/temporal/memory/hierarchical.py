@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import RowState
+from tempovla.model.temporal.memory.config import check_novelty
 from tempovla.model.temporal.memory.consolidation import LongTerm, consolidate, consolidate_sequence
-from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
+from tempovla.model.temporal.memory.explicit import ExplicitMemory
 from tempovla.model.temporal.memory.slots import Ring, RingAttention, SlotAttention, check_slots, empty_ring
 from tempovla.model.temporal.object_style import TwoLevelMemoryObject
 
 Reads = dict[str, Tensor]
 """`short_term`, `long_term` and `fused`, each like the query."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HierarchicalMemoryConfig(MemoryPartConfig):
-    """Options of a policy's hierarchical memory.
-
-    Attributes:
-        kind: hierarchical.
-        short_term_slots: last states that are kept as they are.
-        long_term_slots: entries of the long-term memory.
-        novelty_threshold: cosine distance, 0 to 2, above which a state is an entry of its own.
-    """
-
-    size_field: ClassVar[str] = "long_term_slots"
-    kind: Literal["hierarchical"] = "hierarchical"
-    short_term_slots: int = 32
-    long_term_slots: int = 256
-    novelty_threshold: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_novelty(self.novelty_threshold)
-
-    def build(self, feature_dim: int) -> HierarchicalMemory:
-        """Return the memory of a policy with `feature_dim` features."""
-        return HierarchicalMemory(
-            self.width(feature_dim),
-            self.short_term_slots,
-            self.long_term_slots,
-            self.num_heads,
-            self.novelty_threshold,
-        )
 
 
 @dataclass(frozen=True)
@@ -155,9 +123,3 @@ class HierarchicalMemory(TwoLevelMemoryObject[HierarchicalState, Reads], Explici
 
     def _output(self, read: Reads) -> Tensor:
         return read["fused"]
-
-
-def check_novelty(threshold: float) -> None:
-    """Raise ValueError unless the threshold is a cosine distance."""
-    if not 0 <= threshold <= 2:
-        raise ValueError(f"novelty_threshold={threshold} is no cosine distance; choose 0 to 2")

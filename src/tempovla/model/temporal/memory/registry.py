@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from tempovla.model.temporal.memory.buffer import BufferMemoryConfig, MemoryBuffer
-from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
-from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory, HierarchicalMemoryConfig
-from tempovla.model.temporal.memory.working import WorkingMemory, WorkingMemoryConfig
+from typing import TYPE_CHECKING
 
-MEMORY_REGISTRY: dict[str, tuple[type[MemoryPartConfig], type[ExplicitMemory]]] = {
-    "buffer": (BufferMemoryConfig, MemoryBuffer),
-    "hierarchical": (HierarchicalMemoryConfig, HierarchicalMemory),
-    "working": (WorkingMemoryConfig, WorkingMemory),
+from tempovla.model.temporal.memory.config import (
+    BufferMemoryConfig,
+    HierarchicalMemoryConfig,
+    MemoryPartConfig,
+    WorkingMemoryConfig,
+)
+from tempovla.timeline.lazy import Lazy
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.memory.explicit import ExplicitMemory
+
+MEMORY_REGISTRY: dict[str, tuple[type[MemoryPartConfig], Lazy[type[ExplicitMemory]]]] = {
+    "buffer": (BufferMemoryConfig, "tempovla.model.temporal.memory.buffer:MemoryBuffer"),
+    "hierarchical": (HierarchicalMemoryConfig, "tempovla.model.temporal.memory.hierarchical:HierarchicalMemory"),
+    "working": (WorkingMemoryConfig, "tempovla.model.temporal.memory.working:WorkingMemory"),
 }
-"""By kind, the class of the options and that of the memory which they build."""
+"""By kind, the class of the options and that of the memory which they build, or where that is found."""

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
-
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import choose_rows
-from tempovla.model.temporal.memory.explicit import ExplicitMemory, MemoryPartConfig
+from tempovla.model.temporal.memory.explicit import ExplicitMemory
 from tempovla.model.temporal.memory.slots import Ring, RingAttention, check_slots, empty_ring
 from tempovla.model.temporal.object_style import GatedMemoryObject
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkingMemoryConfig(MemoryPartConfig):
-    """Options of a policy's working memory.
-
-    Attributes:
-        kind: working.
-        memory_slots: number of slots.
-    """
-
-    size_field: ClassVar[str] = "memory_slots"
-    kind: Literal["working"] = "working"
-    memory_slots: int = 32
-
-    def build(self, feature_dim: int) -> WorkingMemory:
-        """Return the memory of a policy with `feature_dim` features."""
-        return WorkingMemory(self.width(feature_dim), self.memory_slots, self.num_heads)
 
 
 class WorkingMemory(GatedMemoryObject[Ring], ExplicitMemory[Ring, Tensor]):
