@@ -24,6 +24,7 @@ from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import replace_folder, sync, working_folder
 from tempovla.timeline import Bundle, Context, Task
 from tempovla.timeline.bundle import bundle_sha256
+from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
 
 DEFAULT_NAME = "policy"
@@ -167,6 +168,13 @@ def _write(
     example = reference.observe(deployed, EXAMPLE_ROWS, seed=0).tensors
     try:
         return chosen.write(deployed, example, file)
+    except KeyError as error:
+        if error.args[0] not in (TOKENS_KEY, LANGUAGE_KEY):
+            raise
+        raise ValueError(
+            f"{reference.bundle.origin}: steps in transform.json do not give {error.args[0]!r}, which its policy "
+            "reads; copy the checkpoint again"
+        ) from error
     except RuntimeError as error:  # of torch's exporters: an operator or a way of programming that they do not know
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ValueError(

@@ -344,6 +344,16 @@ def test_mistakes_are_named_in_one_line(tmp_path):
         ExportConfig(noise="inside")
 
 
+@pytest.mark.parametrize("name", ["mlp", "statevla"])
+def test_a_checkpoint_whose_transforms_have_lost_the_words_is_named(tmp_path, name):
+    file = save(tmp_path, name) / "transform.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"steps": kept["steps"][:-1]}))
+    message = refusal(file.parent, tmp_path / "out")
+    assert message.startswith(f"{file.parent}: ")
+    assert message.endswith("which its policy reads; copy the checkpoint again")
+
+
 def test_the_sidecar_says_all_that_is_needed(flow_script):
     said = json.loads((flow_script.file.parent / f"{flow_script.file.name}.json").read_text())
     assert flow_script.file.name == "policy.pt"

@@ -56,6 +56,9 @@ class ExportedPolicy:
             self.windows = TransformPipeline(self._joins).accepted_windows(self.sidecar.windows)
             self.embodiment = self.sidecar.embodiment
             instruction = self.sidecar.instruction
+            words = next((name for name in names if name in (TOKENS_KEY, LANGUAGE_KEY)), None)
+            if words is not None and instruction is None:
+                raise ValueError(f"no step of its transforms gives {words!r}, which the file takes")
             self._instruction = TransformPipeline.from_json(
                 {"steps": [] if instruction is None else [instruction]}, self.sidecar.assets
             )

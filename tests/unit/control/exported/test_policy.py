@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,17 @@ def test_observations_that_it_cannot_take_are_refused(flow_script):
     inputs = {spec.name: torch.zeros(3, *spec.shape, dtype=spec.torch_dtype) for spec in policy.sidecar.inputs}
     with pytest.raises(ValueError, match=r"is \(3, 3, 16, 16\) torch.uint8, but was exported as .*; give it so$"):
         policy.run(inputs | {FRONT: torch.zeros(3, 3, 16, 16, dtype=torch.uint8)})
+
+
+def test_a_sidecar_without_the_step_for_words_is_named(flow_script, tmp_path):
+    for name in (flow_script.file.name, f"{flow_script.file.name}.json"):
+        (tmp_path / name).write_bytes((flow_script.file.parent / name).read_bytes())
+    sidecar = tmp_path / f"{flow_script.file.name}.json"
+    said = json.loads(sidecar.read_text())
+    said["transform"]["steps"] = [step for step in said["transform"]["steps"] if "instruction" not in step["name"]]
+    sidecar.write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=r"policy.pt.json: not readable .no step of its transforms gives 'instruction_tokens'"):
+        ExportedPolicy(tmp_path / flow_script.file.name)
 
 
 def test_a_file_that_takes_random_numbers_does_not_act_by_itself(tmp_path):
