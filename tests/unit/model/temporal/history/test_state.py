@@ -1,8 +1,7 @@
-"""What is remembered of the last steps: as a value, and by an object, for one environment and for many."""
+"""The last steps as a value, for one environment and for many."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -114,84 +113,3 @@ def test_a_sequence_wants_an_action_for_every_step_and_a_history_of_its_rows():
     for actions, rows in ((torch.zeros(2, 6, 2), 2), (torch.zeros(2, 7, 2), 3)):
         with pytest.raises(ValueError, match="must have the same rows"):
             model.sequence(torch.zeros(2, 7, 4), actions, model.initial_state(rows))
-
-
-def test_one_environment_is_tracked_by_its_vectors():
-    model = encoder()
-    assert model.get_history("cpu") == (None, None)
-    for index, (state, action) in enumerate(pairs(5, rows=1)):
-        model.add_transition(state[0].numpy().astype(np.float64) if index % 2 else state[0], action[0])
-        states, actions = model.get_history(torch.device("cpu"))
-        expected = torch.arange(max(0, index - LENGTH + 1), index + 1) + 1.0
-        assert torch.equal(states, expected[None, :, None].expand(1, -1, 4))
-        assert torch.equal(actions, -expected[None, :, None].expand(1, -1, 2))
-    assert model(states, actions)["fused"].shape == (1, 8)
-    model.reset()
-    assert model.get_history() == (None, None)
-
-
-def test_the_object_remembers_what_the_value_does():
-    model = encoder()
-    history = model.initial_state(2)
-    for index, pair in enumerate(pairs(6)):
-        rows = torch.tensor([index == 2, index == 4])
-        history = history.reset(rows).push(*pair)
-        model.reset(rows)
-        model.add_transition(*pair)
-    states, actions, valid = model.get_history(with_valid=True)
-    assert valid.tolist() == [[True, True, True], [False, True, True]]
-    with torch.no_grad():
-        expected = model.encode(history)
-        for name, value in model(states, actions, valid).items():
-            torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5)
-
-
-def test_rows_of_different_lengths_are_not_handed_out_without_their_validity():
-    model = encoder()
-    for pair in pairs(2):
-        model.add_transition(*pair)
-    assert model.get_history()[0].shape == (2, 2, 4)
-    model.reset(torch.tensor([True, False]))
-    with pytest.raises(ValueError, match=r"rows remember \[0, 2\] steps; ask get_history\(with_valid=True\)"):
-        model.get_history()
-    model.reset(torch.tensor([False, True]))
-    assert model.get_history() == (None, None)
-    assert model.get_history(with_valid=True) == (None, None, None)
-
-
-def test_what_is_remembered_is_neither_weights_nor_graph():
-    model = encoder()
-    names = set(model.state_dict())
-    model.add_transition(torch.ones(4, requires_grad=True), torch.ones(2))
-    assert not model.get_history()[0].requires_grad
-    assert set(model.state_dict()) == names
-
-
-def test_what_is_remembered_does_not_follow_later_changes_of_the_callers_arrays():
-    model, state = encoder(), np.ones(4, np.float32)
-    model.add_transition(state, np.ones(2, np.float32))
-    state[:] = 5.0
-    assert torch.equal(model.get_history()[0], torch.ones(1, 1, 4))
-
-
-@pytest.mark.parametrize(
-    ("shapes", "message"),
-    [
-        (((3,), (2,)), r"state: state and action \(3,\) and \(2,\) must both be"),
-        (((4,), (1, 2)), r"action: state and action \(4,\) and \(1, 2\) must both be"),
-        (((2, 4), (2, 2)), r"a step of 2 rows does not follow a history of 1; reset\(\) it first"),
-    ],
-)
-def test_steps_that_do_not_fit_are_refused(shapes, message):
-    model = encoder()
-    model.add_transition(torch.zeros(4), torch.zeros(2))
-    with pytest.raises(ValueError, match=message):
-        model.add_transition(*map(torch.zeros, shapes))
-
-
-def test_a_refused_first_step_leaves_nothing_behind():
-    model = encoder()
-    with pytest.raises(ValueError, match=r"action \(3, 2\) must be \(2, 2\)"):
-        model.add_transition(torch.zeros(2, 4), torch.zeros(3, 2))
-    assert model.get_history() == (None, None)
-    model.add_transition(torch.zeros(3, 4), torch.zeros(3, 2))

@@ -110,41 +110,6 @@ def test_zeros_are_written_and_read_with_finite_gradients(memory):
     assert x.grad.isfinite().all()
 
 
-def test_one_memory_is_shared_by_a_batch_of_queries(memory):
-    content, query = sequence()[0, 0], sequence()[:, 1]
-    memory.write(content)
-    read = output(memory.read(query))
-    assert read.shape == (4, 8)
-    state = memory.write_to(memory.initial_state(4), content.expand(4, -1))
-    assert same(output(memory.read_from(state, query)), read, 1e-5)
-    assert same(output(memory.read(query[0])), read[0], 1e-5)
-    assert output(memory.read(query[None])).shape == (1, 4, 8)
-
-
-def test_a_held_state_is_the_explicit_one(memory):
-    x, state = sequence(), memory.initial_state(4)
-    for step in range(6):
-        memory.write(x[:, step])
-        state = memory.write_to(state, x[:, step])
-    assert same(memory.held, state, 0.0)
-    assert same(memory.read(x[:, 6]), memory.read_from(state, x[:, 6]), 0.0)
-    memory.detach()
-    assert not any(value.requires_grad for value in vars(memory.held).values())
-    rows = torch.tensor([True, False, False, True])
-    memory.reset(**{"reset_long_term": True} if isinstance(memory, HierarchicalMemory) else {}, rows=rows)
-    assert same(memory.held, state.reset(rows), 0.0)
-    assert not any("held" in name for name in memory.state_dict())
-
-
-def test_reset_forgets(memory):
-    empty = memory.read(sequence()[0])
-    for step in range(5):
-        memory.write(sequence()[0, step])
-    assert not same(memory.read(sequence()[0]), empty)
-    memory.reset(**{"reset_long_term": True} if isinstance(memory, HierarchicalMemory) else {})
-    assert same(memory.read(sequence()[0]), empty)
-
-
 def test_under_autocast_the_state_keeps_full_precision(memory):
     with torch.autocast("cpu", torch.bfloat16):
         y, state = memory(sequence())
