@@ -9,18 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tempovla.control.controller import Controller
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
-from tempovla.env.embodiment import METAWORLD_SAWYER
 from tempovla.env.metaworld import DEMONSTRATION_STEPS, MetaWorldConfig
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.recipe.collection.collect import Collection, collect_dataset
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.evaluation.videos import write_films
+from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
+from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.evaluation.wrong_instruction import other_tasks
 from tempovla.recipe.results import command, machine, pool, summarize, versions
 from tempovla.recipe.stage_log import StageLog
@@ -33,13 +30,13 @@ from tempovla.recipe.systems.statevla_config import (
     TransformConfig,
 )
 from tempovla.report.page import write_report
-from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
+from tempovla.rollout.evaluate import EvaluationConfig
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import parse_json, plain_json, read_json, read_text, write_json
 from tempovla.storage.lock import FolderLock
 from tempovla.storage.said_by import said_by
 from tempovla.storage.strays import is_empty
-from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 LOGGER = logging.getLogger(__name__)
@@ -135,9 +132,7 @@ class Demo:
     def __init__(self, config: DemoConfig, out_dir: str | Path) -> None:
         self.config = config
         self.out_dir = Path(out_dir)
-        self.evaluation = EvaluationConfig(
-            episodes=config.evaluation_episodes, seed=config.seed, workers=config.workers
-        )
+        self.videos = self.out_dir / "rollouts"
         remedy = "let it end, or choose another folder"
         self._lock = FolderLock(self.out_dir, "runs the demo", remedy=remedy)
         try:
@@ -171,9 +166,9 @@ class Demo:
             if not self.stages.is_done(f"evaluate_{name}"):
                 with self.stages.stage(f"evaluate_{name}"):
                     self._evaluate(name)
-        if not self.stages.is_done("film"):
-            with self.stages.stage("film"):
-                self._film()
+        if not (self.stages.is_done("film") or (self.videos / "index.json").exists()):
+            with self.stages.stage("film"):  # an earlier version was stopped between evaluating and filming
+                self._evaluate("policy")
         self.stages.add_rest("start up")
         write_json(self.out_dir / "results.json", self._results())
         return write_report(self.out_dir, self.out_dir / "report.html")
@@ -211,11 +206,6 @@ class Demo:
         source = open_dataset(self.out_dir / "dataset")
         return preload(source, source.streams, recipe.data.preload_bytes)
 
-    def _controller(self, name: str) -> Controller:
-        run = "train_blind" if name == "blind" else "train"
-        torch.set_num_threads(1)
-        return Controller.from_bundle(Bundle.load(self.out_dir / run / PHASE_NAMES[2] / "checkpoint_latest"))
-
     def _instructions(self, name: str) -> dict[str, str]:
         tasks = self.config.tasks
         if name != "wrong_instruction":
@@ -224,11 +214,19 @@ class Demo:
         return {task: INSTRUCTIONS[other] for task, other in others.items()}
 
     def _evaluate(self, name: str) -> None:
-        specs = evaluation_specs(self.config.tasks, self.evaluation, self._instructions(name))
-        env_config = MetaWorldConfig(render=name != "blind", max_steps=DEMONSTRATION_STEPS)
-        results = run_specs(self._controller(name), specs, env_config, self.evaluation)
-        write_json(self.out_dir / f"evaluation_{name}.json", [result.to_json() for result in results])
-        rates = {task: f"{rate.rate:.0%}" for task, rate in success_rates(results).items()}
+        """Evaluate a policy, or a baseline, as `tempovla eval` does; the policy's episodes are filmed, too."""
+        run = "train_blind" if name == "blind" else "train"
+        results = evaluate_checkpoint(
+            self.out_dir / run / PHASE_NAMES[2] / "checkpoint_latest",
+            MetaWorldConfig(max_steps=DEMONSTRATION_STEPS),
+            self.config.tasks,
+            EvaluationConfig(self.config.evaluation_episodes, self.config.seed, workers=self.config.workers),
+            instruction=self._instructions(name),
+            device="cpu",
+            outputs=Outputs(videos=self.videos if name == "policy" else None),
+        )
+        write_json(self.out_dir / f"evaluation_{name}.json", results["episodes"])
+        rates = {task: f"{block['success']:.0%}" for task, block in results["tasks"].items()}
         LOGGER.info("%s: %s", name, rates)
 
     def _episodes(self, name: str) -> list[dict[str, Any]]:
@@ -237,19 +235,6 @@ class Demo:
         found = parse_json(read_text(path, remedy=remedy), f"{path}:", remedy=remedy)
         with said_by(path, remedy=remedy):
             return [{"task": str(entry["task"]), "success": bool(entry["success"])} for entry in found]
-
-    def _film(self) -> None:
-        """Play one success and one failure of every task again, where there are, and film them."""
-        specs = evaluation_specs(self.config.tasks, self.evaluation)
-        outcomes = [episode["success"] for episode in self._episodes("policy")]
-        chosen: dict[tuple[str, bool], int] = {}
-        for index, (spec, success) in enumerate(zip(specs, outcomes, strict=True)):
-            chosen.setdefault((spec.task, success), index)
-        again = [dataclasses.replace(specs[index], record=True) for index in sorted(chosen.values())]
-        results = run_specs(
-            self._controller("policy"), again, MetaWorldConfig(max_steps=DEMONSTRATION_STEPS), self.evaluation
-        )
-        write_films(results, self.out_dir / "rollouts", METAWORLD_SAWYER)
 
     def _results(self) -> dict[str, Any]:
         rates = {name: self._rates(name) for name in ("policy", "blind", "wrong_instruction")}

@@ -8,9 +8,12 @@ import pytest
 
 pytest.importorskip("metaworld")
 
+from tempovla.env.metaworld import DEMONSTRATION_STEPS
 from tempovla.env.metaworld_tasks import INSTRUCTIONS
+from tempovla.recipe import demo as demo_module
 from tempovla.recipe.demo import EASY_TASKS, HARD_TASK, Demo, DemoConfig, demo_recipe
 from tempovla.report.page import write_report
+from tempovla.rollout.evaluate import EvaluationConfig
 from tempovla.rollout.metrics import wilson_interval
 
 SUCCESSES = {"policy": 9, "blind": 4, "wrong_instruction": 1}
@@ -64,6 +67,45 @@ def test_the_wrong_instruction_is_always_another_tasks(tmp_path):
         if len(tasks) > 1:
             assert set(told.values()) == {INSTRUCTIONS[task] for task in tasks}
         assert demo._instructions("policy") == demo._instructions("blind") == {}
+
+
+def test_it_evaluates_as_eval_does_and_films_the_policy(tmp_path, monkeypatch):
+    asked = []
+
+    def evaluate_checkpoint(checkpoint, env_config, tasks, config, **options):
+        asked.append((checkpoint.parts[-3], env_config.max_steps, tasks, config, options))
+        episodes = [{"task": task, "success": True} for task in tasks]
+        return {"tasks": {task: {"success": 1.0} for task in tasks}, "episodes": episodes}
+
+    monkeypatch.setattr(demo_module, "evaluate_checkpoint", evaluate_checkpoint)
+    demo = Demo(DemoConfig(tasks=EASY_TASKS[:2], evaluation_episodes=3, seed=5, workers=1), tmp_path)
+    for name in ("policy", "wrong_instruction", "blind"):
+        demo._evaluate(name)
+        assert [episode["task"] for episode in demo._episodes(name)] == [*EASY_TASKS[:2]]
+    assert [call[0] for call in asked] == ["train", "train", "train_blind"]
+    assert {call[1:4] for call in asked} == {
+        (DEMONSTRATION_STEPS, EASY_TASKS[:2], EvaluationConfig(episodes=3, seed=5, workers=1))
+    }
+    assert [call[4]["outputs"].videos for call in asked] == [tmp_path / "rollouts", None, None]
+    assert [call[4]["instruction"] for call in asked] == [{}, demo._instructions("wrong_instruction"), {}]
+    assert {call[4]["device"] for call in asked} == {"cpu"}
+
+
+@pytest.mark.parametrize(("stopped_before", "films"), [("film", 1), ("the end", 0)])
+def test_a_demo_of_an_earlier_version_that_was_stopped_before_it_filmed_films(
+    tmp_path, monkeypatch, stopped_before, films
+):
+    """It had a stage of its own for that."""
+    demo = evaluated(Demo(DemoConfig(), tmp_path))
+    stages = ["collect", "train", "train_blind", "evaluate_policy", "evaluate_wrong_instruction", "evaluate_blind"]
+    for name in [*stages, *(["film"] if stopped_before == "the end" else [])]:
+        if not demo.stages.is_done(name):
+            with demo.stages.stage(name):
+                pass
+    evaluations = []
+    monkeypatch.setattr(demo, "_evaluate", evaluations.append)
+    demo.run()
+    assert evaluations == ["policy"] * films
 
 
 def test_the_blind_policy_differs_in_its_pictures_alone():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def evaluate_checkpoint(
     config: EvaluationConfig,
     *,
     init_states: InitStates = "random",
-    instruction: str | None = None,
+    instruction: str | Mapping[str, str] | None = None,
     wrong_instruction: bool = False,
     dataset_name: str | None = None,
     device: str | None = None,
@@ -60,7 +60,7 @@ def evaluate_checkpoint(
         tasks: the simulator's names.
         config: how many episodes, and how.
         init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` where the seed says.
-        instruction: what the policy is told in all tasks, in place of their own words.
+        instruction: what the policy is told in all tasks, or by task, in place of their own words.
         wrong_instruction: tell the policy in each task the words of the next one, or of another of the simulator's
             where one is evaluated alone; success is counted on the scene's own task all the same.
         dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
@@ -91,15 +91,16 @@ def evaluate_checkpoint(
     check_acts_here(bundle, str(checkpoint), env_config)
     controller = policy.actor()
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
-    torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True  # the same seeds give the same results
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
     limit = config.max_steps or env_config.max_steps
     env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
     if instruction is None:
         told = _told(env_config, tasks, bundle.provenance, wrong_instruction)
-    else:
+    elif isinstance(instruction, str):
         told = dict.fromkeys(tasks, instruction)
+    else:
+        told = _told(env_config, [task for task in tasks if task not in instruction], bundle.provenance, False)
+        told = {task: instruction.get(task, told.get(task, "")) for task in tasks}
     specs = evaluation_specs(tasks, config, told, fixed_states=init_states == "benchmark")
     follows_from = {
         **policy.identity,
@@ -109,8 +110,9 @@ def evaluate_checkpoint(
         **({} if config.temporal_ensemble is None else {"temporal_ensemble": config.temporal_ensemble}),
         "versions": versions(),
     }
-    with outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
-        episodes, timing = _play(controller, specs, env_config, config, outputs, journal)
+    with repeatable(), outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
+        played_in = env_config if _needs_pictures(bundle, outputs) else _without_pictures(env_config)
+        episodes, timing = _play(controller, specs, played_in, config, outputs, journal)
         rates = success_rates(episodes)
         results = {
             "title": f"{bundle.policy} on {env_config.title}",
@@ -129,6 +131,31 @@ def evaluate_checkpoint(
             kind: FilmKind = "wrong_instruction" if wrong_instruction else "policy"
             film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers, kind)
     return results
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let torch compute so that the same seeds give the same results: in one thread, by deterministic kernels."""
+    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = deterministic
+
+
+def _needs_pictures(bundle: Bundle, outputs: Outputs) -> bool:
+    """Whether pictures are seen by the policy, which may blank them all, or are recorded."""
+    blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
+    seen = [window.key for window in bundle.windows if window.key.startswith(IMAGE_KEY_PREFIX)]
+    return outputs.recordings is not None or not blank.issuperset(seen)
+
+
+def _without_pictures(env_config: SimulatorConfig) -> SimulatorConfig:
+    """The simulator without its pictures, where its config can leave them out: drawing takes most of the time."""
+    return replace(env_config, render=False) if "render" in env_config.__dataclass_fields__ else env_config
 
 
 def _told(

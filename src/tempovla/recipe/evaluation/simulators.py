@@ -22,7 +22,7 @@ def evaluate(
     *,
     settings: Mapping[str, Any] | None = None,
     init_states: InitStates | None = None,
-    instruction: str | None = None,
+    instruction: str | Mapping[str, str] | None = None,
     wrong_instruction: bool = False,
     dataset_name: str | None = None,
     device: str | None = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.tiny import tiny_recipe
 
 pytest.importorskip("metaworld")
@@ -99,6 +100,38 @@ def test_an_instruction_is_told_and_reported_in_place_of_the_tasks_own(checkpoin
     results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, instruction=instruction)
     assert {spec.instruction for spec in asked["specs"]} == {instruction}
     assert {block["instruction"] for block in results["tasks"].values()} == {instruction}
+
+
+def test_an_instruction_by_task_leaves_the_other_tasks_their_own(checkpoint, asked):
+    results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, instruction={"push-v3": "pull"})
+    told = {"push-v3": "pull", "reach-v3": INSTRUCTIONS["reach-v3"]}
+    assert {(spec.task, spec.instruction) for spec in asked["specs"]} == {*told.items()}
+    assert {task: block["instruction"] for task, block in results["tasks"].items()} == told
+
+
+def test_a_blind_policy_needs_no_pictures_and_its_results_say_the_same(tmp_path, checkpoint, asked):
+    sighted = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG)
+    assert asked["env_config"].render
+    blank = {"name": "blank_images", "cameras": [*CAMERAS], "size": 16}
+    replace(Bundle.load(checkpoint), transform={"steps": [blank]}).save(checkpoint)
+    blind = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG)
+    assert not asked["env_config"].render
+    assert blind == sighted | {"checkpoint_sha256": bundle_sha256(checkpoint)}
+    evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(recordings=tmp_path / "rollouts"))
+    assert asked["env_config"].render  # what is recorded is drawn
+
+
+def test_threads_are_as_before_after_an_evaluation(checkpoint, asked):
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        asked["killed_after"] = 0
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG)
+        assert torch.get_num_threads() == before + 1
+        assert not torch.backends.cudnn.deterministic
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_wrong_instruction_is_told_and_reported_and_success_counted_on_the_scenes_own_task(
