@@ -1,4 +1,4 @@
-"""One episode in arrays: as it is recorded, and finished."""
+"""One episode in arrays, while it is recorded and when it is finished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Part = dict[str, NDArray]
 
 @dataclass(frozen=True)
 class OpenEpisode:
-    """An episode that is being recorded: room for all of its steps, of which the first ones are there.
+    """An episode that is being recorded: arrays with room for all of its steps, of which the first ones are filled.
 
     Attributes:
         obs: (L, obs_dim) float32.
@@ -33,7 +33,7 @@ class OpenEpisode:
 
     @classmethod
     def empty(cls, length: int, obs_dim: int, action_dim: int) -> Self:
-        """Room for `length` steps; the system gives memory as steps come."""
+        """Return arrays for `length` steps; the system provides their memory as steps are written."""
         return cls(
             np.empty((length, obs_dim), np.float32),
             np.empty((length, action_dim), np.float32),
@@ -43,20 +43,20 @@ class OpenEpisode:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the room."""
+        """Bytes of the arrays."""
         return sum(array.nbytes for array in vars(self).values())
 
     def put(self, index: int, *values: Array | float | bool) -> None:
-        """Set a step; steps that are there are never set again."""
+        """Write a step. A step is never written twice."""
         for array, value in zip(vars(self).values(), values, strict=True):
             array[index] = value
 
     def transitions(self, length: int) -> Part:
-        """Views of the first `length` steps."""
+        """Return views of the first `length` steps."""
         return {name: array[:length] for name, array in vars(self).items()}
 
     def finished(self, length: int) -> Part:
-        """The first `length` steps in arrays that have no more room."""
+        """Return the first `length` steps in arrays of that length."""
         full = length == len(self.reward)
         return {name: array if full else array[:length].copy() for name, array in vars(self).items()}
 
@@ -70,10 +70,10 @@ class Episode:
         action: (T, action_dim) float32.
         reward: (T,) float32.
         done: (T,) bool.
-        keys: (T, K) float32, by what its steps are compared: `obs` itself, or an encoder's features.
+        keys: (T, K) float32, by which its steps are compared: `obs` itself, or an encoder's features.
         inverse_norms: (T,) float32, 1 / length of each key, 0 for a key of zeros.
-        direction: (K,) float32, mean of the keys at length 1.
-        bounds: of the similarity of its steps to any query; None where they would not help.
+        direction: (K,) float32, the mean of the keys after each is scaled to length 1.
+        bounds: bounds of the similarity of its steps to any query; None where they would not help.
     """
 
     obs: Array
@@ -87,7 +87,7 @@ class Episode:
 
     @classmethod
     def of(cls, part: Part, keys: Array) -> Self:
-        """The episode of arrays that nobody changes any more."""
+        """Return the episode of arrays that are not changed any more."""
         norms = np.linalg.norm(keys, axis=1)
         inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
         direction = (inverse @ keys) / np.float32(len(keys))
@@ -103,7 +103,7 @@ class Episode:
         return sum({id(array): array.nbytes for array in self._arrays()}.values())
 
     def transitions(self) -> Part:
-        """Its steps."""
+        """Return its steps."""
         return {name: getattr(self, name) for name in ("obs", "action", "reward", "done")}
 
     def _arrays(self) -> list[NDArray]:

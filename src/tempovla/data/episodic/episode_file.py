@@ -21,7 +21,7 @@ PARTS = ("obs", "action", "reward", "done")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an episodic memory was made with, as its arguments explain it."""
+    """The sizes of an episodic memory; its arguments explain them."""
 
     obs_dim: int
     action_dim: int
@@ -36,7 +36,7 @@ class Sizes:
 
 
 def write(path: Path, sizes: Sizes, finished: Sequence[Part], recording: Part) -> None:
-    """Write a file as a whole, replacing an older one when it is on the disk.
+    """Write a whole file, which replaces an older one once it is on the disk.
 
     Raises:
         NotWrittenError: if the disk does not take it.
@@ -52,7 +52,7 @@ def write(path: Path, sizes: Sizes, finished: Sequence[Part], recording: Part) -
 
 
 def read(path: Path) -> tuple[Sizes, list[Part], Part]:
-    """What `write` wrote: sizes, finished episodes, and the one that is being recorded.
+    """Read what `write` wrote: the sizes, the finished episodes, and the one that is being recorded.
 
     Raises:
         ValueError: if there is no such file or something else is in it.

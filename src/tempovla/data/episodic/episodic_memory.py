@@ -1,4 +1,4 @@
-"""Whole episodes in memory, found by likeness: a store, with no gradient and no weights."""
+"""A store of whole episodes that finds those most like a query. It has no weights and no gradients."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Encoder = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Retrieved:
-    """An episode that was found.
+    """An episode that a search found.
 
     Attributes:
-        episode: its arrays; they are read-only and stay as they are when the memory drops the episode.
+        episode: its arrays, which are read-only and stay as they are when the memory drops the episode.
         similarity: to the query, -1 to 1.
-        step: the step that was most alike when steps were compared, else None.
+        step: the most similar step if steps were compared, otherwise None.
     """
 
     episode: Episode
@@ -41,9 +41,9 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """What a reader sees: finished episodes, oldest first, and how much of the open one there is.
+    """What a reader sees: the finished episodes, oldest first, and how much of the open one is recorded.
 
-    Beside them how many were ever finished, and the index of their steps, if there is one.
+    It also has the number of episodes ever finished, and the index of their steps, if there is one.
     """
 
     episodes: tuple[Episode, ...]
@@ -54,10 +54,10 @@ class _Snapshot:
 
 
 class EpisodicMemory:
-    """The last episodes.
+    """Keeps the last episodes.
 
-    Finished episodes are immutable, and every change puts a new snapshot in place of the last: readers in other threads
-    see one state or the next, without waiting. Writers wait for each other.
+    Finished episodes are immutable, and every change replaces the last snapshot by a new one: readers in other threads
+    see one or the other, without waiting. Writers wait for each other.
 
     Capacity is exact: at most `max_episodes` finished episodes (another one drops the oldest) and the one that is
     being recorded, each of at most `max_episode_length` steps. A longer episode is stored in several: it is closed at
@@ -96,24 +96,24 @@ class EpisodicMemory:
         self._now = _Snapshot((), self._new_episode(), 0)
 
     def __len__(self) -> int:
-        """Finished episodes."""
+        """Return the number of finished episodes."""
         return len(self._now.episodes)
 
     @property
     def num_steps(self) -> int:
-        """Steps of all episodes, the one that is being recorded included."""
+        """Number of steps of all episodes, including the one that is being recorded."""
         now = self._now
         return sum(len(episode.reward) for episode in now.episodes) + now.length
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays and indexes; of those of the episode that is being recorded all that they may need."""
+        """Bytes of all arrays and indexes. The episode that is being recorded counts with all the room it may need."""
         now = self._now
         indexed = now.steps.nbytes if now.steps else 0
         return sum(episode.nbytes for episode in now.episodes) + now.open.nbytes + indexed
 
     def add_transition(self, obs: Vector, action: Vector, reward: float, done: bool) -> None:
-        """Record a step: what was seen (obs_dim,), what was done then (action_dim,), and what came of it.
+        """Record a step: the observation (obs_dim,), the action taken then (action_dim,), and their result.
 
         Raises:
             ValueError: if shapes do not fit or an observation is not finite.
@@ -127,7 +127,7 @@ class EpisodicMemory:
             self._now = self._closed(now) if done or now.length == self.sizes.max_episode_length else now
 
     def end_episode(self) -> None:
-        """Finish the episode that is being recorded, as after a time limit; nothing if it has no step."""
+        """Finish the episode that is being recorded, as after a time limit. Nothing happens if it has no step."""
         with self._writing:
             self._now = self._closed(self._now) if self._now.length else self._now
 
@@ -139,11 +139,11 @@ class EpisodicMemory:
     def retrieve_similar(
         self, query: Vector, k: int = 5, match: Literal["episode", "step"] = "episode"
     ) -> list[Retrieved] | list[list[Retrieved]]:
-        """The finished episodes that are most like a query; found exactly, unless steps are compared through faiss.
+        """Return the finished episodes that are most like a query, exactly unless steps are compared through faiss.
 
         Args:
             query: (obs_dim,), or (B, obs_dim) for several; given to the encoder, if there is one, like observations.
-            k: how many at most.
+            k: the largest number of episodes to return.
             match: an episode's similarity is the mean of the cosine similarities of its steps to the query ("episode",
                 from one cached vector an episode), or that of its most similar step ("step").
 

@@ -48,8 +48,9 @@ def faiss_module() -> Any:
 class FaissSteps:
     """Steps of some episodes in an inverted file: principal components, one byte each, in cells of which some are read.
 
-    It is never changed; `following` gives another one, so readers in other threads need not wait. A step's number is
-    that of its episode, counted from the first that was ever finished, times the most steps of one, plus its own.
+    It is never changed: `following` returns another one, so readers in other threads need not wait. The number of a
+    step is that of its episode, counted from the first that was ever finished, times the largest number of steps of an
+    episode, plus its place in the episode.
 
     Attributes:
         index: the index of faiss.
@@ -67,7 +68,7 @@ class FaissSteps:
     def following(cls, last: Self | None, episodes: Sequence[Episode], finished: int, span: int) -> Self | None:
         """The index of the stored episodes, given that of those before the newest one came.
 
-        It is fitted anew when all episodes by which it was are gone, or when there are many more steps.
+        It is fitted again when all episodes that it was fitted to are gone, or when there are many more steps.
 
         Args:
             last: the index before; None if there was none.
@@ -110,9 +111,9 @@ class FaissSteps:
     def best_steps(
         self, episodes: Sequence[Episode], finished: int, queries: Array, k: int
     ) -> tuple[Array, NDArray[np.int64]]:
-        """As `step_search.best_steps`, but among the steps that the index finds; their similarities are exact.
+        """Do what `step_search.best_steps` does, among the steps that the index finds; similarities are exact.
 
-        Where these are of fewer episodes than there are to be found, the search is exact.
+        If these belong to fewer episodes than are wanted, the search is exact.
         """
         similarity = np.full((len(queries), len(episodes)), -np.inf, np.float32)
         steps = np.zeros(similarity.shape, np.int64)

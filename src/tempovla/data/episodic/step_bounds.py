@@ -1,4 +1,4 @@
-"""How alike the steps of an episode can be to a query at most, from a few numbers a step."""
+"""Upper bounds of how similar the steps of an episode can be to a query, from a few numbers per step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StepBounds:
 
     @classmethod
     def of(cls, keys: Array, inverse_norms: Array) -> Self | None:
-        """Of keys (T, K) and 1 / their lengths (T,); None where bounds would not help: noise, or very few steps."""
+        """Return the bounds of keys (T, K) and 1 / their lengths (T,); None for noise or very few steps."""
         steps, width = keys.shape
         rank = min(MAX_RANK, steps, width, int((MAX_SHARE * steps * width - steps) / (steps + width)))
         if rank < 1:
@@ -61,7 +61,7 @@ class StepBounds:
         return sum(array.nbytes for array in vars(self).values())
 
     def upper(self, queries: Array) -> Array:
-        """What no step's cosine similarity, as computed in float32, exceeds.
+        """Return bounds that no step's cosine similarity, computed in float32, exceeds.
 
         Args:
             queries: (B, K) of length 1 (or 0).

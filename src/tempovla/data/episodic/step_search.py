@@ -1,4 +1,4 @@
-"""The most similar step of every episode that can be among the best ones, exactly."""
+"""Exact search for the most similar step of every episode that can be among the best ones."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GATHERED_SHARE = 0.25
 
 
 def best_steps(episodes: Sequence[Episode], queries: Array, k: int) -> tuple[Array, NDArray[np.int64]]:
-    """Each episode's greatest cosine similarity to a query, and the first step that has it.
+    """Return each episode's greatest cosine similarity to a query, and the first step that has it.
 
-    Episodes that cannot be among the `k` best of a query, nor tie with one, are not looked at.
+    Episodes that can neither be among the `k` best of a query nor tie with one are skipped.
 
     Args:
         episodes: E finished ones.
         queries: (B, K) of length 1 (or 0).
-        k: how many are asked for.
+        k: the number of episodes that are wanted.
 
     Returns:
         Similarity (B, E), minus infinity where it was not needed, and steps (B, E).
@@ -43,7 +43,9 @@ def best_steps(episodes: Sequence[Episode], queries: Array, k: int) -> tuple[Arr
 
 
 def compare(episode: Episode, query: Array, rows: NDArray[np.int64] | None = None) -> tuple[np.float32, int]:
-    """Greatest similarity to a query (K,) among some rows of an episode, in ascending order, and its first row.
+    """Return the greatest similarity to a query (K,) among some rows of an episode, and the first row that has it.
+
+    The rows are in ascending order; None means all.
 
     A row's similarity is the same number to the last bit, whichever rows it is computed with.
     """
