@@ -359,7 +359,7 @@ def source_dataset(folder: Path) -> None:
 
 WRITERS = {
     "bundle": Writer(lambda folder, version: toy_bundle(version).save(folder / "bundle"), read_bundle),
-    "model": Writer(lambda folder, v: save_model(folder / "model", TinyConfig(v), weights(v)), read_model),
+    "model": Writer(lambda folder, v: save_model(folder / "model", "tiny", TinyConfig(v), weights(v)), read_model),
     "training": Writer(train, read_run, grows=True),
     "dataset": Writer(write_dataset, read_dataset, grows=True, spreads=True),
     "libero": Writer(write_libero, read_libero, grows=True),
