@@ -1,56 +1,5 @@
 """Random samples and successive contexts, as wide as a policy's windows ask."""
 
-from __future__ import annotations
+from tempovla.timeline.laws.samples import EMBODIMENT, VOCABULARY, Shapes, random_contexts, random_sample, random_track
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
-import torch
-
-from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track, Window
-from tempovla.timeline.keys import TOKENS_KEY, dims_key
-from tempovla.timeline.noise import row_integers, row_normal, row_uniform
-from tempovla.timeline.sample import split_tracks
-from tempovla.transform.tokenize import PADDING
-
-EMBODIMENT = Embodiment("toy", state_dim=3, action_dim=2, rate_hz=10.0)
-VOCABULARY = 16
-"""Ids of tokens lie below it."""
-DATASETS = ("left", "right")
-INSTRUCTIONS = ("open the drawer", "push the button", "close the window")
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -> Track:
-    """Pictures (3 dims) are bytes, token ids whole numbers, `.dims` bools, the rest is normal; all valid."""
-    size = (rows, len(window.offsets), *shape)
-    row_seed = torch.arange(rows) + 1000 * seed
-    if window.key == TOKENS_KEY:
-        return Track.of(row_integers(row_seed, PADDING, VOCABULARY, size[1:]), window.offsets)
-    if window.key.endswith(dims_key("")):
-        return Track.of(row_uniform(row_seed, size[1:]) < 0.5, window.offsets)
-    if len(shape) == 3:
-        return Track.of((row_uniform(row_seed, size[1:]) * 256).to(torch.uint8), window.offsets)
-    return Track.of(row_normal(row_seed, size[1:]), window.offsets)
-
-
-def random_sample(windows: Sequence[Window], shapes: Shapes, *, rows: int = 4, seed: int = 0) -> TimelineSample:
-    """A batch, all valid, with streams of these shapes; shapes without a window give a track at offset 0."""
-    keys = [window.key for window in windows]
-    windows = [*windows, *(Window(key, (0,)) for key in shapes if key not in keys)]
-    tracks = {
-        window.key: random_track(window, shapes[window.key], rows, seed * 100 + index)
-        for index, window in enumerate(windows)
-    }
-    past, now, future = split_tracks(tracks)
-    names = [(INSTRUCTIONS[row % len(INSTRUCTIONS)], DATASETS[row % len(DATASETS)]) for row in range(rows)]
-    task = tuple(Task(instruction, EMBODIMENT, dataset) for instruction, dataset in names)
-    context = Context(past, now, task, first=torch.ones(rows, dtype=torch.bool))
-    return TimelineSample(context, future, seed=torch.arange(rows) + 7)
-
-
-def random_contexts(windows: Sequence[Window], shapes: Shapes, *, steps: int = 6, rows: int = 4) -> list[Context]:
-    """Successive contexts; the first step starts all rows."""
-    contexts = [random_sample(windows, shapes, rows=rows, seed=seed).context for seed in range(steps)]
-    return [replace(context, first=torch.full((rows,), step == 0)) for step, context in enumerate(contexts)]
+__all__ = ["EMBODIMENT", "VOCABULARY", "Shapes", "random_contexts", "random_sample", "random_track"]

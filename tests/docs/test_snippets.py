@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.registries import registries_as_before
 from tests.snippets import marks, snippets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,8 @@ def test_python_in_the_docs_runs(page, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     module = ModuleType("snippet")  # where dataclasses look for the names in their annotations
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(snippets(page), page, "exec"), vars(module))
+    with registries_as_before():
+        exec(compile(snippets(page), page, "exec"), vars(module))
 
 
 def test_blocks_keep_their_lines_and_marked_ones_are_left_out(tmp_path):

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests import recordings
-
-HERE = Path(__file__).parent
+from tests.extension.pages import Page
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A folder with the module, and a dataset in another."""
     (tmp_path / "mine").mkdir()
-    shutil.copy(HERE / "reflex.py", tmp_path / "mine" / "my_reflex.py")
+    Page("add-a-policy").write(tmp_path / "mine")
     recordings.record(tmp_path / "dataset")
     return tmp_path
 
@@ -39,7 +37,7 @@ def tempovla(folder: Path, *words: object, **environment: str) -> subprocess.Com
 @pytest.mark.slow
 def test_a_policy_of_a_plugin_trains_goes_on_and_is_evaluated(folder):
     train = ["train", "reflex", "--dataset", folder / "dataset", "--out", "run", "--save_interval_steps", 2]
-    train += ["--train_steps", 4, "--batch_size", 4, "--data.train_split", 0.7, "--validation_batches", 1]
+    train += ["--model.state_dim", 3, "--model.action_dim", 2, "--train_steps", 4, "--batch_size", 4, "--data.train_split", 0.7, "--validation_batches", 1]
     done = tempovla(folder, "--plugin", "my_reflex", *train, "--json", "run.json")
     assert done.returncode == 0, done.stderr
     figures = json.loads((folder / "run.json").read_text())

@@ -84,3 +84,8 @@ FORMAT_REGISTRY: dict[str, type[DatasetFormat]] = {
     "lerobot": LeRobotFormat,
 }
 """Formats by name; the last entry that recognises a dataset opens it, so that a format of one's own goes first."""
+
+
+def format_name(path: Path) -> str | None:
+    """The name of the format of a file or folder that exists; None if no format recognises it."""
+    return next((name for name, form in reversed(FORMAT_REGISTRY.items()) if form.recognises(path)), None)

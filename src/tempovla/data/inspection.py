@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.declared import names_problem
 from tempovla.data.errors import DatasetError
+from tempovla.data.formats import format_name
 from tempovla.data.gripper_values import gripper_hints
 from tempovla.data.joined import forms_of, recorded, recorded_parts
 from tempovla.data.lerobot import LeRobotSource
@@ -48,8 +49,9 @@ def inspect(
         default_instruction: what steps are told that the dataset tells nothing.
 
     Returns:
-        ``format`` (``v2.1``, ``v3.0`` or ``libero-hdf5``), ``robot_type``, ``fps``, ``episodes``, ``frames``,
-        ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made, where known), and
+        ``format`` (``v2.1``, ``v3.0``, ``libero-hdf5`` or a name in `FORMAT_REGISTRY`), ``robot_type``, ``fps``,
+        ``episodes``, ``frames``, ``tasks`` (all that the rows are told), ``recording`` (how the pictures were made,
+        where known), and
         ``features`` by key, each with ``dtype`` as it is stored, ``kind`` (see `StreamInfo`), ``shape``, ``names`` and
         ``warnings`` (what is wrong with it that such a policy does not mind); ``left_out``, why columns that are
         declared cannot be read; and ``hints``, which options say what the state or the action is called,
@@ -67,7 +69,9 @@ def inspect(
         libero_images=libero_images,
         default_instruction=default_instruction,
     )
-    return inspect_source(source)
+    facts = inspect_source(source)
+    name = format_name(Path(root))
+    return facts if name in ("lerobot", "libero_hdf5") else facts | {"format": name}
 
 
 def inspect_source(source: EpisodeSource) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions
+from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions, format_name
 from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.modality import with_modality
 from tempovla.data.selection import select
@@ -42,13 +42,15 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")
-    form = next((form for form in reversed(FORMAT_REGISTRY.values()) if form.recognises(path)), None)
-    if form is None:
+    name = format_name(path)
+    if name is None:
+        own = [other for other in FORMAT_REGISTRY if other not in ("lerobot", "libero_hdf5")]
+        others = f", nor of the format {' or '.join(own)}" if own else ""
         raise DatasetError(
-            f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5; give the folder "
-            "that holds the one or the other"
+            f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5{others}; give "
+            "the folder that holds the one or the other"
         )
-    source = form.open(path, OpenOptions(depth_unit, default_instruction, libero_images))
+    source = FORMAT_REGISTRY[name].open(path, OpenOptions(depth_unit, default_instruction, libero_images))
     if len(source) == 0:
         raise DatasetError(f"{path}: holds no episode with any step; record some, or give another dataset")
     source = with_modality(select(source, demos_per_task, max_len_data), path)

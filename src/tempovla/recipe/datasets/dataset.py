@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 
 from tempovla import __version__
-from tempovla.data.errors import refuse_left_out
+from tempovla.data.errors import refuse_left_out, unknown_stream
 from tempovla.data.joined import forms_of
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.memory import preload
@@ -45,12 +45,14 @@ class Streams:
         robot_state_dim: dimensions of the state; None where it is not read.
         action_dim: dimensions of an action.
         has_gripper: whether the last of these is a binary gripper in {-1, +1}.
+        vectors: dimensions of further vectors that are read beside the state, by key, such as those of a force sensor.
     """
 
     cameras: tuple[str, ...]
     robot_state_dim: int | None
     action_dim: int
     has_gripper: bool
+    vectors: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Any) -> Streams:
@@ -80,9 +82,10 @@ class Streams:
         """What a policy's own specifications say.
 
         Raises:
-            ValueError: if there is no action, or the state or the action is of no size.
+            ValueError: if there is no action, or a vector is of no size.
         """
-        for key in (STATE_KEY, ACTION_KEY):
+        vectors = {key: spec for key, spec in specs.items() if spec.kind == "state" and key != STATE_KEY}
+        for key in (STATE_KEY, ACTION_KEY, *vectors):
             if (key == ACTION_KEY or key in specs) and (key not in specs or not specs[key].shape):
                 raise ValueError(f"streams() gives no shape of {key!r}; give a StreamSpec with one")
         sizes = {key: specs[key].shape for key in (STATE_KEY, ACTION_KEY) if key in specs}
@@ -93,6 +96,7 @@ class Streams:
             None if state is None else state[0],
             action[0],
             specs[ACTION_KEY].has_gripper,
+            {key: spec.shape[0] for key, spec in vectors.items() if spec.shape},
         )
 
 
@@ -135,16 +139,21 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         libero_images=data.libero_images,
     )
     check_fits(recipe.model, source)
-    settle_statistics(
-        source, needed_statistics(recipe.transform, recipe.model, Streams.of(recipe.model).robot_state_dim is not None)
-    )
+    settle(source, recipe)
     return preload(source, stream_keys(Streams.of(recipe.model)), data.preload_bytes) if decode else source
+
+
+def settle(source: EpisodeSource, recipe: Recipe) -> None:
+    """Compute and check the statistics that a recipe normalises by; see `settle_statistics`."""
+    model = Streams.of(recipe.model)
+    reads_state = model.robot_state_dim is not None
+    settle_statistics(source, needed_statistics(recipe.transform, recipe.model, reads_state, model.vectors))
 
 
 def stream_keys(model: Streams) -> tuple[str, ...]:
     """Keys of what a model reads and imitates."""
     state = () if model.robot_state_dim is None else (STATE_KEY,)
-    return (*state, ACTION_KEY, *model.cameras)
+    return (*state, *model.vectors, ACTION_KEY, *model.cameras)
 
 
 def check_fits(config: Any, source: EpisodeSource) -> None:
@@ -168,7 +177,10 @@ def check_fits(config: Any, source: EpisodeSource) -> None:
         actual = source.streams[key].shape
         if actual != (size,):
             found.append(f"stream {key!r} has shape {actual}")
-            remedies.append(f"model.{name}={actual[0]}")
+            own = f"the shape of {key!r} in {type(config).__name__}.streams() to {actual}"
+            remedies.append(own if hasattr(config, "streams") else f"model.{name}={actual[0]}")
+    for key, size in model.vectors.items():
+        check_vector(key, size, source)
     cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
     missing = [camera for camera in model.cameras if camera not in cameras]
     if missing:
@@ -180,6 +192,22 @@ def check_fits(config: Any, source: EpisodeSource) -> None:
         remedies.append("model.has_gripper=false")
     if found:
         raise ValueError(f"{source.name}: {', '.join(found)}; set {' and '.join(remedies)}")
+
+
+def check_vector(key: str, size: int, source: EpisodeSource) -> None:
+    """Refuse a dataset that lacks a vector which is read beside the state, or has it in another size.
+
+    Raises:
+        ValueError: naming the stream.
+    """
+    if key not in source.streams:
+        raise unknown_stream(key, source.streams, source.name)
+    actual = source.streams[key].shape
+    if actual != (size,):
+        raise ValueError(
+            f"{source.name}: stream {key!r} has shape {actual}, but the model reads {(size,)}; set its shape in "
+            "streams() to the dataset's"
+        )
 
 
 def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str) -> None:
@@ -263,6 +291,7 @@ def observation_transforms(
     """
     model = Streams.of(config)
     streams = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
+    streams |= dict.fromkeys(model.vectors, NormalizationConfig(settings.state_normalization))
     streams[ACTION_KEY] = action_config(model, settings)
     names = {key: source.streams[key].names for key in streams}
     pictures = (

@@ -24,15 +24,16 @@ from tempovla.recipe.datasets.dataset import (
     Streams,
     build_loader,
     check_fits,
+    check_vector,
     dataset_facts,
     load_dataset,
     observation_transforms,
     raw_observations,
     run_facts,
+    settle,
     stream_keys,
 )
 from tempovla.recipe.datasets.gripper import gripper_problem
-from tempovla.recipe.datasets.statistics import needed_statistics, settle_statistics
 from tempovla.timeline import Embodiment, EpisodeSource, Transform, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.training.config import TrainConfig
@@ -70,8 +71,9 @@ class Member:
 
     def streams(self, config: Any) -> Streams:
         """Of what a model reads, what is here, in the dataset's own names and sizes."""
-        state_dim = None if Streams.of(config).robot_state_dim is None else self.dim(STATE_KEY)
-        return Streams(self.own_cameras, state_dim, self.dim(ACTION_KEY), self.has_gripper)
+        model = Streams.of(config)
+        state_dim = None if model.robot_state_dim is None else self.dim(STATE_KEY)
+        return Streams(self.own_cameras, state_dim, self.dim(ACTION_KEY), self.has_gripper, model.vectors)
 
 
 @dataclass(frozen=True)
@@ -324,10 +326,12 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
                 f"{source.name}: stream {key!r} has {member.dim(key)} dimensions, more than the model's "
                 f"{room}{beside}; set model.{name}={member.dim(key) + size - room}"
             )
+    for key, size in model.vectors.items():
+        check_vector(key, size, source)
     problem = gripper_problem(source) if has_gripper else None
     if problem is not None:
         raise ValueError(f"{source.name}: {problem}; set has_gripper: false of it in data.mixture")
-    settle_statistics(source, needed_statistics(recipe.transform, recipe.model, model.robot_state_dim is not None))
+    settle(source, recipe)
     return member
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,22 @@ LIMITED_HEADS = ("diffusion", "transformer", "gaussian")
 """Action heads that may not reach every action; see `with_reaching_clip`."""
 
 
-def needed_statistics(settings: ObservationConfig, config: Any, reads_state: bool) -> dict[str, tuple[str, ...]]:
-    """Names of the statistics, by stream, that a model's normalisation needs, and its action head's limit."""
+def needed_statistics(
+    settings: ObservationConfig, config: Any, reads_state: bool, vectors: Iterable[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Names of the statistics, by stream, that a model's normalisation needs, and its action head's limit.
+
+    Args:
+        settings: how streams are normalised.
+        config: the model's.
+        reads_state: whether it reads the state.
+        vectors: keys of the vectors that it reads beside the state.
+    """
     names: dict[str, tuple[str, ...]] = {ACTION_KEY: STATISTICS_OF_MODE[settings.action_normalization]}
     if getattr(config, "action_head", None) in LIMITED_HEADS:
         names[ACTION_KEY] = (*names[ACTION_KEY], "min", "max")
-    if reads_state:
-        names[STATE_KEY] = STATISTICS_OF_MODE[settings.state_normalization]
+    for key in (*([STATE_KEY] if reads_state else []), *vectors):
+        names[key] = STATISTICS_OF_MODE[settings.state_normalization]
     return names
 
 

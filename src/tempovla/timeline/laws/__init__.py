@@ -30,6 +30,7 @@ from tempovla.timeline.laws.policy import (
     check_row_independence,
 )
 from tempovla.timeline.laws.resume import check_resume
+from tempovla.timeline.laws.samples import random_contexts, random_sample
 from tempovla.timeline.laws.source import WindowReader, WordReader, check_instructions, check_shift, source_reader
 from tempovla.timeline.laws.transform import check_inverse, check_parity
 from tempovla.timeline.laws.violation import LawViolation, expect_equal
@@ -54,6 +55,8 @@ __all__ = [
     "check_state_reset",
     "check_streaming_equals_batch",
     "expect_equal",
+    "random_contexts",
+    "random_sample",
     "source_reader",
     "with_gaps",
 ]

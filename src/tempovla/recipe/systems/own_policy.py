@@ -1,0 +1,79 @@
+"""A policy of a user's own, made known by one call: training, evaluation and the command line follow from its class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, is_dataclass, make_dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from tempovla.model.vla.registry import POLICY_REGISTRY
+from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.systems.job import imitate
+from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
+from tempovla.recipe.systems.system import System
+from tempovla.train.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImitationRecipe:
+    """What a run of imitation is made of beside the model, which `register_policy` adds as the field `model`.
+
+    Attributes:
+        data: where demonstrations come from.
+        transform: what happens to states, actions and pictures before the model sees them.
+        training: how long and how fast the policy learns.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    transform: ObservationConfig = field(default_factory=ObservationConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+
+def register_policy(name: str, policy: type[nn.Module], config: type[Any], summary: str) -> type[ImitationRecipe]:
+    """Let `tempovla train NAME`, every evaluation and `tempovla.load` know a policy of your own.
+
+    The policy learns by imitation of one dataset. It reads pictures and vectors, and no instruction.
+
+    Args:
+        name: what the command line and checkpoints call it.
+        policy: its class, which is built as `policy(config)`.
+        config: a frozen dataclass of its options. Its method `streams()` returns a `StreamSpec` by key: what the policy
+            reads and imitates.
+        summary: what `tempovla --help` says of its training, in a few words.
+
+    Returns:
+        The class of its recipe, with which `tempovla.recipe.train.train` trains it from Python.
+
+    Raises:
+        ValueError: if the name is none or belongs to another policy, or the config is no dataclass.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"{policy.__name__}: {name!r} is no name; give letters, digits and underscores")
+    if not is_dataclass(config):
+        raise ValueError(
+            f"{policy.__name__}: {config.__name__} is no dataclass; decorate it with @dataclass(frozen=True)"
+        )
+    before = POLICY_REGISTRY[name][0] if name in POLICY_REGISTRY else policy
+    if (name in SYSTEM_REGISTRY and name not in POLICY_REGISTRY) or before.__qualname__ != policy.__qualname__:
+        raise ValueError(f"{policy.__name__}: the name {name!r} is taken already; choose another one")
+    model = ("model", config, field(default_factory=config))
+    recipe = make_dataclass(
+        f"{policy.__name__}Recipe",
+        [model],
+        bases=(ImitationRecipe,),
+        namespace={"__doc__": f"What a run of {policy.__name__} is made of.", "__module__": policy.__module__},
+        frozen=True,
+        kw_only=True,
+    )
+    example = f"tempovla train {name} --dataset outputs/data --out outputs/{name}"
+    POLICY_REGISTRY[name] = (policy, config)
+    SYSTEM_REGISTRY[name] = (System(recipe, partial(_train, name), f"outputs/{name}", example), summary)
+    return recipe
+
+
+def _train(name: str, recipe: Any, out_dir: Any, **options: Any) -> Any:
+    """Build the registered policy from its config, and let it imitate."""
+    policy = POLICY_REGISTRY[name][0]
+    return imitate(name, recipe, out_dir, lambda: policy(recipe.model), **options)

@@ -1,0 +1,83 @@
+"""Which registered components no case of the laws reaches, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tests.contract.registry import MEMORIES, POLICIES, SOURCES, TRANSFORMS, EncoderMemory
+
+from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions
+from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
+from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
+from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
+from tempovla.model.vla.context_policy import base_of
+from tempovla.model.vla.registry import POLICY_REGISTRY
+from tempovla.model.vlm.vision_encoder import ENCODER_REGISTRY
+from tempovla.model.vlm.vision_projector import PROJECTOR_REGISTRY
+from tempovla.timeline.lazy import Lazy, loaded
+from tempovla.transform.pipeline import TRANSFORM_REGISTRY
+
+
+def _missing(registered: Iterable[Lazy[type]], covered: Iterable[type]) -> list[str]:
+    """Names of the classes of this package that are registered and not covered."""
+    own = {each for each in map(loaded, registered) if each.__module__.startswith("tempovla.")}
+    return sorted(each.__name__ for each in own - set(covered))
+
+
+def _policies() -> list[str]:
+    return _missing((policy for policy, _ in POLICY_REGISTRY.values()), {type(c.build()) for c in POLICIES.values()})
+
+
+def _transforms() -> list[str]:
+    built = [build() for build in TRANSFORMS.values()]
+    steps = {type(step) for transform in built for step in getattr(transform, "steps", (transform,))}
+    return _missing(TRANSFORM_REGISTRY.values(), steps)
+
+
+def _cores() -> list[str]:
+    built = [case.build() for case in MEMORIES.values()]
+    cores = {type(memory.encoder.core) for memory in built if isinstance(memory, EncoderMemory)}
+    return _missing(TEMPORAL_REGISTRY.values(), cores)
+
+
+def _parts(attribute: str) -> set[type]:
+    """Classes of one part, named with dots, of all policies under the laws that have it."""
+    found = set()
+    for case in POLICIES.values():
+        part = base_of(case.build())
+        for name in attribute.split("."):
+            part = getattr(part, name, None)
+        found.add(type(part))
+    return found
+
+
+def _memories() -> list[str]:
+    return _missing((memory for _, memory in MEMORY_REGISTRY.values()), {type(c.build()) for c in MEMORIES.values()})
+
+
+UNCOVERED: dict[str, Callable[[], list[str]]] = {
+    "policies": _policies,
+    "transforms": _transforms,
+    "temporal cores": _cores,
+    "action heads": lambda: _missing(ACTION_HEAD_REGISTRY.values(), _parts("action_head")),
+    "vision encoders": lambda: _missing(ENCODER_REGISTRY.values(), _parts("vlm.vision.encoder")),
+    "vision projectors": lambda: _missing(PROJECTOR_REGISTRY.values(), _parts("vlm.projector")),
+    "memories": _memories,
+}
+"""By kind, what gives the names of the registered classes without a case."""
+
+
+def uncovered_formats(folder: Path) -> list[str]:
+    """Names of the formats of datasets without a case; those with one must recognise and open its dataset."""
+    opened = {type(case.build(folder / name)) for name, case in SOURCES.items()}
+    missing = []
+    for name, form in FORMAT_REGISTRY.items():
+        case = SOURCES.get(name.replace("_", "-"))
+        if case is None:
+            missing.append(name)
+            continue
+        case.build(folder / f"of {name}")
+        assert form.recognises(folder / f"of {name}")
+        assert type(form.open(folder / f"of {name}", OpenOptions())) in opened
+    return missing
