@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,9 @@ from tests.registries import registries_as_before
 
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
+from tempovla.timeline import plugins
 
 __all__ = ["fails", "logging_as_before", "tempovla"]
-
-BRIEFLY = ["--train_steps", "2", "--batch_size", "2", "--validation_batches", "1"]
-"""Options of a training that is not to take long."""
 
 
 @pytest.fixture
@@ -32,6 +30,16 @@ def folder(tmp_path, monkeypatch) -> Iterator[Path]:
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def forget(folder) -> Callable[[str], None]:
+    """Have this process know a plugin no more."""
+
+    def forgotten(name: str) -> None:
+        del plugins._in_use[name], sys.modules[name]
+
+    return forgotten
 
 
 @pytest.fixture

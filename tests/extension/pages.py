@@ -16,6 +16,8 @@ from tests.command_line import Answer
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 FENCE = re.compile(r"^```(?P<kind>python|bash)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`(\w+\.py)`:\s*$")
+BRIEFLY = ["--train_steps", "2", "--batch_size", "2", "--validation_batches", "1"]
+"""Options of a training that is not to take long."""
 LONGEST_BLOCK = 60
 """Lines of a block on a page."""
 

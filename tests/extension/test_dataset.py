@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.extension.conftest import BRIEFLY
-from tests.extension.pages import Page
+from tests.extension.pages import BRIEFLY, Page
 
 PAGE = Page("add-a-dataset")
 

@@ -8,8 +8,7 @@ import pytest
 
 pytest.importorskip("gymnasium")
 
-from tests.extension.conftest import BRIEFLY
-from tests.extension.pages import Page
+from tests.extension.pages import BRIEFLY, Page
 from tests.in_process import simulators_in_process
 
 from tempovla.cli.main import help_text
@@ -48,4 +47,4 @@ def test_the_command_line_collects_trains_and_evaluates(folder, tempovla):
 def test_processes_that_simulate_find_the_module(folder, tempovla):
     PAGE.write(folder)
     answer = tempovla("--plugin", "my_point", "collect", "point", "--episodes", "3", "--dry-run", "--json")
-    assert json.loads(answer.out)["mean"]["success_rate"] == 1.0
+    assert json.loads(answer.out)["mean"]["success"] == 1.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import yaml
-from tests.extension.conftest import BRIEFLY
-from tests.extension.pages import Page, imported
+from tests.extension.pages import BRIEFLY, Page, imported
 
 import tempovla as package
 from tempovla.model.temporal import context_config

@@ -8,8 +8,7 @@ import re
 import numpy as np
 import pytest
 from tests import recordings
-from tests.extension.conftest import BRIEFLY
-from tests.extension.pages import Page, imported
+from tests.extension.pages import BRIEFLY, Page, imported
 
 import tempovla as package
 from tempovla.cli.main import help_text
@@ -42,7 +41,8 @@ def test_a_dataset_of_other_sizes_is_refused_with_the_place_to_change(folder, fa
     message = fails("--plugin", "my_reflex", "train", "reflex", "--dataset", "data")
     assert message == (
         "data: stream 'observation.state' has shape (3,), stream 'action' has shape (2,); set the shape of "
-        "'observation.state' in ReflexConfig.streams() to (3,) and the shape of 'action' in ReflexConfig.streams() to (2,)"
+        "'observation.state' in ReflexConfig.streams() to (3,) and the shape of 'action' in ReflexConfig.streams() to "
+        "(2,)"
     )
 
 

@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.extension.conftest import BRIEFLY
-from tests.extension.pages import FENCE, Page
+from tests.extension.pages import BRIEFLY, FENCE, Page
 
 import tempovla as package
 from tempovla.data.lerobot import open_dataset

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tests.extension.conftest import BRIEFLY
-from tests.extension.pages import Page
+from tests.extension.pages import BRIEFLY, Page
 
 import tempovla as package
 from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY

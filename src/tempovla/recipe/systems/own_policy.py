@@ -10,10 +10,10 @@ from torch import nn
 
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.settings.system import System
 from tempovla.recipe.systems.job import imitate
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
-from tempovla.recipe.systems.system import System
-from tempovla.train.config import TrainConfig
+from tempovla.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def register_policy(name: str, policy: type[nn.Module], config: type[Any], summa
         summary: what `tempovla --help` says of its training, in a few words.
 
     Returns:
-        The class of its recipe, with which `tempovla.recipe.train.train` trains it from Python.
+        The class of its recipe, with which `tempovla.train` trains it from Python.
 
     Raises:
         ValueError: if the name is none or belongs to another policy, or the config is no dataclass.
