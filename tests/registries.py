@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
 from tempovla.timeline import plugins
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY
 
-TABLES: tuple[dict[str, Any], ...] = (
+TABLES: tuple[MutableMapping[str, Any], ...] = (
     ACTION_HEAD_REGISTRY,
     ENCODER_REGISTRY,
     FORMAT_REGISTRY,
