@@ -11,19 +11,23 @@ from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tempovla.timeline.bundle import Bundle
+    from tempovla.timeline.capabilities import (
+        EncodingPolicy,
+        NoisyPolicy,
+        ScheduledPolicy,
+        SequencePolicy,
+        ShardedPolicy,
+        StridedPolicy,
+        training_windows,
+        window_ends,
+    )
     from tempovla.timeline.policy import (
         ActionChunk,
         LossTerm,
         LossTerms,
         Metric,
-        NoisyPolicy,
         Policy,
         Progress,
-        ScheduledPolicy,
-        SequencePolicy,
-        StridedPolicy,
-        training_windows,
-        window_ends,
     )
     from tempovla.timeline.sample import Context, TimelineSample
     from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
@@ -37,6 +41,7 @@ __all__ = [
     "Bundle",
     "Context",
     "Embodiment",
+    "EncodingPolicy",
     "EpisodeInfo",
     "EpisodeSource",
     "LossTerm",
@@ -48,6 +53,7 @@ __all__ = [
     "Reading",
     "ScheduledPolicy",
     "SequencePolicy",
+    "ShardedPolicy",
     "Statistics",
     "StreamInfo",
     "StridedPolicy",
@@ -65,19 +71,23 @@ __all__ = [
 
 _MODULES = {
     "bundle": ("Bundle",),
+    "capabilities": (
+        "EncodingPolicy",
+        "NoisyPolicy",
+        "ScheduledPolicy",
+        "SequencePolicy",
+        "ShardedPolicy",
+        "StridedPolicy",
+        "training_windows",
+        "window_ends",
+    ),
     "policy": (
         "ActionChunk",
         "LossTerm",
         "LossTerms",
         "Metric",
-        "NoisyPolicy",
         "Policy",
         "Progress",
-        "ScheduledPolicy",
-        "SequencePolicy",
-        "StridedPolicy",
-        "training_windows",
-        "window_ends",
     ),
     "sample": ("Context", "TimelineSample"),
     "source": ("EpisodeInfo", "EpisodeSource", "Reading", "Statistics", "StreamInfo"),

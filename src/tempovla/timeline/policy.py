@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -131,54 +131,3 @@ class Policy(Protocol[S]):
 
     def after_step(self, train_step: int) -> None:
         """Called after each optimiser step, e.g. to move an EMA target."""
-
-
-class ScheduledPolicy(Protocol):
-    """A policy with a schedule inside: its `forward` takes how far training has come as a second argument."""
-
-    def forward(self, sample: TimelineSample, progress: Progress) -> LossTerms:
-        """Loss terms and metrics of a batch at this point of the training."""
-
-
-@runtime_checkable
-class NoisyPolicy(Protocol[S]):
-    """A policy whose actions depend on noise, which follows from a seed in its state."""
-
-    def with_seeds(self, state: S, seed: Tensor) -> S:
-        """The state with the noise of every row drawn from `seed` (B,) int64 from now on, and nothing else changed."""
-
-
-@runtime_checkable
-class SequencePolicy(Protocol):
-    """A policy that learns from sequences: its training windows reach further back than those that it acts on.
-
-    What it saw before, its state knows when it acts.
-    """
-
-    def training_windows(self) -> tuple[Window, ...]:
-        """What a training sample holds."""
-
-    def window_ends(self, length: int) -> list[int]:
-        """Increasing control steps at which the training windows of an episode of so many end."""
-
-
-def training_windows(policy: Policy[Any]) -> tuple[Window, ...]:
-    """What a training sample of any policy holds."""
-    return policy.training_windows() if isinstance(policy, SequencePolicy) else policy.windows()
-
-
-def window_ends(policy: Policy[Any]) -> Callable[[int], list[int]] | None:
-    """Where the training windows of a policy end, of an episode of so many steps; None: at every one."""
-    return policy.window_ends if isinstance(policy, SequencePolicy) else None
-
-
-@runtime_checkable
-class StridedPolicy(Protocol):
-    """A policy that sees one frame in so many control steps, and must be asked at no other rate.
-
-    Being one says only that the attribute is there: it may be None in a policy that can be asked at any step.
-    """
-
-    @property
-    def frame_stride(self) -> int | None:
-        """Control steps between two frames that the policy sees, in training as in control."""

@@ -11,7 +11,7 @@ import functools
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tempovla.objective import LossReport
+from tempovla.timeline import ShardedPolicy
 from tempovla.training import distributed
 from tempovla.training.backward import LossGraph
 from tempovla.training.config import TrainConfig
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 LOGGER = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Shardable(Protocol):
-    """A policy that says of which modules FSDP puts the weights together one at a time; else it does so at once."""
-
-    def shard_units(self) -> Sequence[nn.Module]:
-        """Modules, such as transformer blocks, whose weights are used in calls of them alone, and by nothing else."""
 
 
 def parallel(graph: LossGraph, config: TrainConfig) -> nn.Module:
@@ -132,7 +125,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _units(graph: LossGraph) -> list[nn.Module]:
     """Innermost first, as `fully_shard` wants them."""
     policy = graph.policy
-    if not isinstance(policy, Shardable):
+    if not isinstance(policy, ShardedPolicy):
         LOGGER.warning(
             "FSDP: %s has no shard_units(), so its weights are put together all at once in each pass",
             type(policy).__name__,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tempovla.data.loader import collate
 from tempovla.data.memory import StepSource
@@ -17,7 +16,7 @@ from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.recipe.datasets.encoding_cache import EncodingCache, Encodings, encoding_key
 from tempovla.recipe.progress import CountProgress
-from tempovla.timeline import Context, EpisodeSource, Window
+from tempovla.timeline import EncodingPolicy, EpisodeSource, Window
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY
 from tempovla.timeline.source import StreamInfo
 from tempovla.training import distributed
@@ -28,37 +27,9 @@ from tempovla.transform.pipeline import TransformPipeline
 LOGGER = logging.getLogger(__name__)
 
 
-class StepEncoder(Protocol):
-    """A policy that gives one vector a control step, and reads `ENCODING_KEY` instead where there is one."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights live."""
-
-    @property
-    def feature_dim(self) -> int:
-        """Size D of the vector."""
-
-    def windows(self) -> tuple[Window, ...]:
-        """What it reads."""
-
-    def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
-        """The vector (B, D), and (B,) whether every observation that it needs was valid.
-
-        Raises:
-            ValueError: if it is not one vector.
-        """
-
-    def encoder_parts(self) -> Mapping[str, nn.Module]:
-        """By name, what the vector comes from: none of the action head, and nothing that follows the vector."""
-
-    def encoder_config(self) -> Mapping[str, Any]:
-        """What of its config the vector may depend on, as JSON."""
-
-
 def encode(
     source: EpisodeSource,
-    policy: StepEncoder,
+    policy: EncodingPolicy,
     transform: TransformPipeline,
     training: TrainConfig,
     *,
@@ -107,7 +78,7 @@ def encoded_windows(windows: Sequence[Window]) -> tuple[Window, ...]:
     return (Window(ENCODING_KEY, tuple(sorted(offsets))), *(window for window in windows if window.key == ACTION_KEY))
 
 
-def _refuse_what_moves(policy: StepEncoder, shift_px: int) -> None:
+def _refuse_what_moves(policy: EncodingPolicy, shift_px: int) -> None:
     """Raise where an encoding of now is not that of the next epoch."""
     if shift_px > 0:
         raise ValueError(
@@ -120,7 +91,11 @@ def _refuse_what_moves(policy: StepEncoder, shift_px: int) -> None:
 
 
 def _read_or_encode(
-    source: EpisodeSource, policy: StepEncoder, transform: TransformPipeline, training: TrainConfig, folder: str | None
+    source: EpisodeSource,
+    policy: EncodingPolicy,
+    transform: TransformPipeline,
+    training: TrainConfig,
+    folder: str | None,
 ) -> Encodings:
     """Encodings of all control steps, from disk if every process finds them there; says where they came from."""
     cache = None
@@ -154,12 +129,14 @@ def _size(encodings: Encodings) -> str:
     return f"{steps} encodings of {width} numbers ({(encodings.z.nbytes + encodings.valid.nbytes) / 1e6:.1f} MB)"
 
 
-def _observed(policy: StepEncoder) -> list[Window]:
+def _observed(policy: EncodingPolicy) -> list[Window]:
     return [window for window in policy.windows() if window.key != ACTION_KEY]
 
 
 @torch.no_grad()
-def _encode_steps(mixture: Mixture, policy: StepEncoder, transform: TransformPipeline, training: TrainConfig) -> Tensor:
+def _encode_steps(
+    mixture: Mixture, policy: EncodingPolicy, transform: TransformPipeline, training: TrainConfig
+) -> Tensor:
     """(N, D + 1) float32: z of every control step, and 1 where it is valid, else 0."""
     (steps,), size, low = mixture.lengths, training.batch_size, autocast_dtype(training)
     windows = _observed(policy)
@@ -181,7 +158,7 @@ def _encode_steps(mixture: Mixture, policy: StepEncoder, transform: TransformPip
 
 
 @contextmanager
-def _evaluating(policy: StepEncoder) -> Iterator[None]:
+def _evaluating(policy: EncodingPolicy) -> Iterator[None]:
     """The encoder in evaluation mode, and each part of it back in its own mode afterwards."""
     modules = [module for part in policy.encoder_parts().values() for module in part.modules()]
     modes = [module.training for module in modules]

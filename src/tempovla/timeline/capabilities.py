@@ -1,0 +1,106 @@
+"""What a policy may be able to do beside what every `Policy` does, each ability as a protocol.
+
+Code that needs an ability asks for it with `isinstance` and no other way; a policy has it by having the members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.timeline.policy import LossTerms, Policy, Progress
+from tempovla.timeline.sample import Context, TimelineSample
+from tempovla.timeline.window import Window
+
+S = TypeVar("S")
+
+
+class ScheduledPolicy(Protocol):
+    """A policy with a schedule inside: its `forward` takes how far training has come as a second argument."""
+
+    def forward(self, sample: TimelineSample, progress: Progress) -> LossTerms:
+        """Loss terms and metrics of a batch at this point of the training."""
+
+
+@runtime_checkable
+class NoisyPolicy(Protocol[S]):
+    """A policy whose actions depend on noise, which follows from a seed in its state."""
+
+    def with_seeds(self, state: S, seed: Tensor) -> S:
+        """The state with the noise of every row drawn from `seed` (B,) int64 from now on, and nothing else changed."""
+
+
+@runtime_checkable
+class SequencePolicy(Protocol):
+    """A policy that learns from sequences: its training windows reach further back than those that it acts on.
+
+    What it saw before, its state knows when it acts.
+    """
+
+    def training_windows(self) -> tuple[Window, ...]:
+        """What a training sample holds."""
+
+    def window_ends(self, length: int) -> list[int]:
+        """Increasing control steps at which the training windows of an episode of so many end."""
+
+
+def training_windows(policy: Policy[Any]) -> tuple[Window, ...]:
+    """What a training sample of any policy holds."""
+    return policy.training_windows() if isinstance(policy, SequencePolicy) else policy.windows()
+
+
+def window_ends(policy: Policy[Any]) -> Callable[[int], list[int]] | None:
+    """Where the training windows of a policy end, of an episode of so many steps; None: at every one."""
+    return policy.window_ends if isinstance(policy, SequencePolicy) else None
+
+
+@runtime_checkable
+class StridedPolicy(Protocol):
+    """A policy that sees one frame in so many control steps, and must be asked at no other rate.
+
+    Being one says only that the attribute is there: it may be None in a policy that can be asked at any step.
+    """
+
+    @property
+    def frame_stride(self) -> int | None:
+        """Control steps between two frames that the policy sees, in training as in control."""
+
+
+@runtime_checkable
+class EncodingPolicy(Protocol):
+    """A policy that gives one vector a control step, and reads `ENCODING_KEY` instead where there is one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights live."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Size D of the vector."""
+
+    def windows(self) -> tuple[Window, ...]:
+        """What it reads."""
+
+    def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
+        """The vector (B, D), and (B,) whether every observation that it needs was valid.
+
+        Raises:
+            ValueError: if it is not one vector.
+        """
+
+    def encoder_parts(self) -> Mapping[str, nn.Module]:
+        """By name, what the vector comes from: none of the action head, and nothing that follows the vector."""
+
+    def encoder_config(self) -> Mapping[str, Any]:
+        """What of its config the vector may depend on, as JSON."""
+
+
+@runtime_checkable
+class ShardedPolicy(Protocol):
+    """A policy that names the blocks whose weights FSDP puts together one at a time."""
+
+    def shard_units(self) -> list[nn.Module]:
+        """The blocks, none inside another."""
