@@ -103,4 +103,4 @@ class ShardedPolicy(Protocol):
     """A policy that names the blocks whose weights FSDP puts together one at a time."""
 
     def shard_units(self) -> list[nn.Module]:
-        """The blocks, none inside another."""
+        """Modules, such as transformer blocks, whose weights are used in calls of them alone, and by nothing else."""
