@@ -51,6 +51,13 @@ class Page:
                 self.files[current] += ("\n\n" if self.files[current] else "") + fence["code"]
 
     @property
+    def usage(self) -> str:
+        """The block that loads what was trained."""
+        blocks = [fence["code"] for fence in FENCE.finditer(self.text) if fence["kind"] == "python"]
+        (found,) = [code for code in blocks if "tempovla.load(" in code]
+        return found
+
+    @property
     def commands(self) -> list[list[str]]:
         """Words of every command line, without `tempovla`."""
         blocks = "".join(fence["code"] for fence in FENCE.finditer(self.text) if fence["kind"] == "bash")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.extension.pages import BRIEFLY, Page, imported
 
-import tempovla as package
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.timeline.bundle import Bundle
 from tempovla.timeline.laws import LawViolation
@@ -39,7 +40,9 @@ def test_the_command_line_trains_and_evaluates_it_and_python_loads_it(tabletop, 
     bundle = Bundle.load("outputs/linear/checkpoint_latest")
     assert bundle.provenance["plugins"] == ["my_head"]
     assert bundle.config["action_head_options"]["linear"] == {"scale": 0.5}
-    policy = package.load("outputs/linear/checkpoint_latest")
+    scope: dict[str, Any] = {}
+    exec(PAGE.usage, scope)
+    policy = scope["policy"]
     assert type(policy.actor.policy.action_head).__name__ == "LinearHead"
     pictures = {f"observation.images.{name}": np.zeros((16, 16, 3), np.uint8) for name in ("corner2", "gripperPOV")}
     action = policy.step({"observation.state": np.zeros(4, np.float32), **pictures, "task": "task 0"})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 from tests import recordings
 from tests.extension.pages import BRIEFLY, Page, imported
 
-import tempovla as package
 from tempovla.cli.main import help_text
 from tempovla.recipe.systems.own_policy import register_policy
 
@@ -28,7 +28,9 @@ def test_the_command_line_trains_and_evaluates_it_and_python_loads_it(tabletop, 
     assert re.search(r"^  train reflex +train a linear policy$", help_text(""), re.MULTILINE)
     assert "2 steps" in trained.out
     assert "action 0" in evaluated.out
-    policy = package.load("outputs/reflex/checkpoint_latest")
+    scope: dict[str, Any] = {}
+    exec(PAGE.usage, scope)
+    policy = scope["policy"]
     assert policy.action_horizon == 8
     assert policy.step({"observation.state": np.zeros(4, np.float32)}).shape == (4,)
     longer = ["--train_steps", "3", "--training.extend", "continue", "--checkpoint", "outputs/reflex/checkpoint_latest"]

@@ -55,6 +55,8 @@ EXTRA_OF_MODULE = {
     "onnxscript": "export",
     "onnxruntime": "export",
 }
+EXTENSIBLE = ("collect", "eval", "train")
+"""Groups of subcommands to which plugins add."""
 HELP_FLAGS = ("-h", "--help")
 VERBS_OF_SIMULATORS = ("collect", "eval")
 """First words of the subcommands that every registered simulator has."""
@@ -200,7 +202,8 @@ def unknown_command(group: str, word: str) -> str:
     known = dict.fromkeys(name.split()[len(group.split())] for name in commands() if is_prefix(group.split(), name))
     near = difflib.get_close_matches(word, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
-    return f"no command {f'{group} {word}'.strip()!r}; {hint}"
+    own = ", or name the module that adds it with --plugin" if group in EXTENSIBLE and not near else ""
+    return f"no command {f'{group} {word}'.strip()!r}; {hint}{own}"
 
 
 def one_line(error: BaseException) -> str:

@@ -8,9 +8,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar, Literal, Self
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
 
 from tempovla.env.collect import CollectConfig
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Dict
 
 LOGGER = logging.getLogger(__name__)
 
@@ -102,6 +109,29 @@ class SimulatorDefaults:
     def init_state_count(self, task: str) -> int:
         """How many fixed initial states the benchmark has for a task; here the seed draws all of them."""
         return 0
+
+    def spaces(self) -> tuple[Dict, Box]:
+        """The spaces of each observation and of actions: the body's sizes, and a picture a camera if there are any.
+
+        Pictures are squares of `image_size` pixels.
+        """
+        from gymnasium.spaces import Box, Dict
+
+        config: Any = self
+        body = config.embodiment
+        shown: dict[str, Any] = {STATE_KEY: Box(-np.inf, np.inf, (body.state_dim,), np.float32)}
+        if config.render and config.cameras:
+            picture = Box(0, 255, (config.image_size, config.image_size, 3), np.uint8)
+            shown |= {IMAGE_KEY_PREFIX + camera: picture for camera in config.cameras}
+        return Dict(shown), Box(-1, 1, (body.action_dim,), np.float32)
+
+    def check_task(self, task: str) -> None:
+        """Raise a ValueError that names the nearest task, or all, unless this is one."""
+        known = self.task_names()
+        if task not in known:
+            near = get_close_matches(task, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+            raise ValueError(f"task: no task {task!r}; {hint}")
 
     def instruction(self, task: str) -> str:
         """A task in words."""

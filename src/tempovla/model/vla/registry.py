@@ -59,7 +59,8 @@ def load_policy(bundle: Bundle) -> Any:
     check_is_policy(bundle, where)
     if bundle.policy not in POLICY_REGISTRY:
         raise ValueError(
-            f"{where}: policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}; copy it again"
+            f"{where}: policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}; name the "
+            "module that registers it with --plugin, or copy the checkpoint again"
         )
     policy_class, config_class = POLICY_REGISTRY[bundle.policy]
     with said_by(bundle.origin or bundle.policy, remedy="copy the checkpoint again"):
