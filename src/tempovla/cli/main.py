@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "eval offline": ("tempovla.cli.eval_offline", "compare a trained policy's actions with held-out demonstrations"),
     "export": ("tempovla.cli.export", "write a trained policy to an ONNX, TorchScript or torch.export file"),
+    "ask": ("tempovla.cli.ask", "ask a vision-language model that was taught about pictures"),
     "report": ("tempovla.cli.report", "write the HTML report of a run"),
 }
 """Subcommand to its module, which has `build(name, summary)` and `run(name, args)`, and to its summary. `commands` adds
@@ -131,7 +132,7 @@ def commands(verb: str = "") -> dict[str, tuple[str, str]]:
             found[f"collect {name}"] = ("tempovla.cli.collect", about)
             about = f"run a trained policy in {title}, and count successes"
             found[f"eval {name}"] = ("tempovla.cli.eval_simulator", about)
-    order = ("demo", "init", "collect", "data", "convert", "train", "diagnose", "eval", "export", "report")
+    order = ("demo", "init", "collect", "data", "convert", "train", "diagnose", "eval", "ask", "export", "report")
     places = {word: place for place, word in enumerate(order)}
     return dict(sorted(found.items(), key=lambda entry: places.get(entry[0].split()[0], len(order))))
 

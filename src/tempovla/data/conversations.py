@@ -67,6 +67,58 @@ def read_conversations(path: str | Path, image_root: str | Path | None = None) -
     return conversations
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked.
+
+    Attributes:
+        turns: perhaps the system's and earlier ones, the last one the user's.
+        image: file of the picture that it is about; None for none.
+        where: file and line, for messages; "" where it comes from no file.
+    """
+
+    turns: tuple[Turn, ...]
+    image: Path | None = None
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        """The last thing that is said."""
+        return self.turns[-1].text
+
+
+def read_questions(path: str | Path, image_root: str | Path | None = None) -> list[Question]:
+    """Return all questions of a file.
+
+    Args:
+        path: a file of JSON objects, one a line or in one array. Each has `question` (or `text`) and may have `image`;
+            or it is a conversation as `read_conversations` reads it, of which the first question is asked.
+        image_root: folder that the paths of images are relative to; None takes the file's own.
+
+    Raises:
+        DatasetError: of one line that names file, line or item, and key.
+    """
+    file = Path(path)
+    root = file.parent if image_root is None else Path(image_root)
+    questions = [_question(item, where, root) for where, item in _items(file)]
+    if not questions:
+        raise DatasetError(f'{file}: holds no question; write objects such as {{"image": ..., "question": ...}}')
+    return questions
+
+
+def _question(item: Any, where: str, root: Path) -> Question:
+    if isinstance(item, dict) and "conversations" in item:
+        conversation = _conversation(item, where, root)
+        speakers = [turn.speaker for turn in conversation.turns]
+        return Question(conversation.turns[: speakers.index("assistant")], conversation.image, where)
+    if not isinstance(item, dict):
+        raise DatasetError(f"{where}: holds a {type(item).__name__}, not an object; write one with 'question'")
+    text = item.get("question", item.get("text"))
+    if not isinstance(text, str) or not text.replace(IMAGE_TAG, "").strip():
+        raise DatasetError(f"{where}: key 'question' is {_short(text)}; write what is asked, in words")
+    return Question((Turn("user", text.replace(IMAGE_TAG, "").strip()),), _image(item, where, root), where)
+
+
 def _items(file: Path) -> Iterator[tuple[str, Any]]:
     """Where each item is, and what it is."""
     text = read_text(

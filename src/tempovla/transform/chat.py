@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from tempovla.timeline.assets import assets_of
-from tempovla.transform.tokenize import Tokenizer, TransformersTokenizer, tokenizer_from_json
+from tempovla.transform.tokenize import LONGEST, Tokenizer, TransformersTokenizer, tokenizer_from_json
 
 Speaker = Literal["system", "user", "assistant"]
+PROBE = "a"
+"""An answer that shows where answers begin, and what ends them."""
 
 
 class Turn(NamedTuple):
@@ -77,6 +79,17 @@ class ChatTokenizer:
         end = _last(learned)
         kept = min(end, _last(learned[: self.max_length]))
         return ChatTokens(ids[:kept], learned[:kept], kept < end)
+
+    def prompt(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+        """Return the ids of turns that end with a question, up to where the answer begins, and the ids that end it.
+
+        Raises:
+            ValueError: if the template does not go with the turns.
+        """
+        answer = Turn("assistant", PROBE)
+        ids, learned, _ = ChatTokenizer(self.tokenizer, LONGEST, self.template).encode([*turns, answer])
+        begin = len(learned) - learned[::-1].index(False)
+        return ids[:begin], ids[begin + len(self.tokenizer.encode_piece(PROBE)) :]
 
     def _plain(self, turns: Sequence[Turn]) -> Iterator[tuple[list[int], bool]]:
         """Ids piece by piece, and whether they are learned."""

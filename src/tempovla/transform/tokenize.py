@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -96,12 +96,17 @@ class WordTokenizer:
 
     def encode(self, sentence: str) -> list[int]:
         """One id a word."""
-        digests = [hashlib.blake2b(word.encode(), digest_size=8) for word in re.findall(r"\w+", sentence.lower())]
+        digests = [hashlib.blake2b(word.encode(), digest_size=8) for word in words_of(sentence)]
         return [int.from_bytes(digest.digest(), "big") % self._vocab_size for digest in digests]
 
     def to_json(self) -> dict[str, Any]:
         """The config."""
         return {"kind": "words", "vocab_size": self._vocab_size}
+
+
+def words_of(sentence: str) -> list[str]:
+    """Return the words of a sentence as `WordTokenizer` tells them apart, in small letters."""
+    return re.findall(r"\w+", sentence.lower())
 
 
 class TransformersTokenizer:
@@ -200,6 +205,10 @@ class TransformersTokenizer:
     def encode_piece(self, text: str) -> list[int]:
         """The ids of a text, of which special tokens are only those that it names."""
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that ids stand for, without special tokens."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     def render(self, messages: list[dict[str, str]], template: str, *, prompt: bool) -> str:
         """A conversation by a Jinja template, with what asks for the next answer at its end for a `prompt`.

@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.chats import item, write_conversations
 
-from tempovla.data.conversations import read_conversations
+from tempovla.data.conversations import read_conversations, read_questions
 from tempovla.data.errors import DatasetError
 from tempovla.transform.chat import Turn
 
@@ -123,3 +123,33 @@ def test_an_absent_file_or_folder_is_named(tmp_path):
         read_conversations(tmp_path / "none.jsonl")
     with pytest.raises(DatasetError, match="nowhere: no such folder; give the one that holds the images"):
         read_conversations(write_conversations(tmp_path), tmp_path / "nowhere")
+
+
+def test_questions_of_a_file_are_those_of_its_conversations_or_its_own(tmp_path):
+    path = write_conversations(tmp_path)
+    assert [question.text for question in read_questions(path)] == ["what is it"] * 10
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text('{"text": "<image>\\nwhy"}\n{"question": "who", "image": "images/1.png"}\n')
+    why, who = read_questions(mixed)
+    assert (why.text, why.image, why.where) == ("why", None, f"{mixed}:1")
+    assert (who.text, who.image) == ("who", tmp_path / "images" / "1.png")
+    images = tmp_path / "images"
+    (images / "elsewhere.jsonl").write_text('{"question": "who", "image": "1.png"}')
+    assert read_questions(images / "elsewhere.jsonl", images)[0].image == images / "1.png"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "holds no question; write objects such as"),
+        ("3", ":1: holds a int, not an object; write one with 'question'"),
+        ('{"image": "images/1.png"}', ":1: key 'question' is None; write what is asked, in words"),
+        ('{"question": "<image>"}', ":1: key 'question' is '<image>'; write what is asked, in words"),
+        ('{"question": "who", "image": "none.png"}', ":1: 'image' 'none.png' is no file in"),
+    ],
+)
+def test_what_is_no_question_is_named(tmp_path, line, message):
+    (tmp_path / "q.jsonl").write_text(line + "\n")
+    with pytest.raises(DatasetError, match=r"q\.jsonl") as refused:
+        read_questions(tmp_path / "q.jsonl")
+    assert message in str(refused.value)

@@ -37,6 +37,19 @@ def test_hashed_words_get_the_plain_template():
     assert not tokens.is_cut
 
 
+def test_a_prompt_ends_where_the_answer_begins(tmp_path):
+    """With the ids that end an answer; earlier answers are part of it."""
+    plain = ChatTokenizer.of(WordTokenizer(4096))
+    assert plain.prompt(ONE[:1]) == (hashed("user", "what", "is", "it", "assistant"), hashed("end_of_turn"))
+    own = chat(tmp_path, max_length=8)
+    for turns in (TWO[:1], TWO[:3]):
+        prompt, end = own.prompt(turns)
+        whole = chat(tmp_path).encode([*turns, Turn("assistant", "a red square")]).ids
+        assert prompt == whole[: len(prompt)]
+        assert [MEANING[token] for token in whole[len(prompt) :]] == ["a", "red", "square", "</turn>"]
+        assert [MEANING[token] for token in end] == ["</turn>"]
+
+
 def test_every_answer_of_several_turns_is_learned_and_no_question():
     tokens = ChatTokenizer.of(WordTokenizer(4096)).encode((Turn("system", "be short"), *TWO))
     assert tokens.ids == hashed(

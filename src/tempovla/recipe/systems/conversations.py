@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from tempovla.recipe.systems.vlm_config import ConversationDataConfig, VLMRecipe
 from tempovla.timeline import TimelineSample
 from tempovla.training import distributed
 from tempovla.transform.chat import ChatTokenizer
+from tempovla.transform.tokenize import Tokenizer, WordTokenizer, words_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -68,6 +70,24 @@ def load_conversations(data: ConversationDataConfig, chat: ChatTokenizer) -> tup
             chat.max_length,
         )
     return conversations
+
+
+def answer_words(data: ConversationDataConfig, tokenizer: Tokenizer) -> list[str]:
+    """Return the words of all answers, from which hashed ids are read back when the model is asked.
+
+    Of several words with one id the most frequent one is returned; a tokenizer that reads its own ids needs none.
+    """
+    if not isinstance(tokenizer, WordTokenizer):
+        return []
+    found: Counter[str] = Counter()
+    for conversation in read_conversations(data.dataset, data.image_root):
+        for turn in conversation.turns:
+            if turn.speaker == "assistant":
+                found.update(words_of(turn.text))
+    by_id: dict[int, str] = {}
+    for word, _ in found.most_common():
+        by_id.setdefault(tokenizer.encode(word)[0], word)
+    return list(by_id.values())
 
 
 def split_by_picture(

@@ -7,7 +7,7 @@ trains projector and language model (visual instruction tuning; Liu et al., 2023
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,7 +22,7 @@ from tempovla.model.vla.lora import MergedWeights, add_lora
 from tempovla.model.vla.pretrained_io import VLM_PARTS, load_vlm_parts
 from tempovla.model.vla.registry import VLM
 from tempovla.model.vlm.caption_model import CaptionModel, VLMPart
-from tempovla.recipe.systems.conversations import build_batches, load_conversations
+from tempovla.recipe.systems.conversations import answer_words, build_batches, load_conversations
 from tempovla.recipe.systems.job import TrainJob
 from tempovla.recipe.systems.language import choose_tokenizer, held_to_learn
 from tempovla.recipe.systems.vlm_config import VLMRecipe
@@ -74,13 +74,14 @@ def train_vlm(
         chat = build_chat(recipe, model)
         conversations = load_conversations(recipe.data, chat)
         check_length(model, conversations)
+        words = answer_words(recipe.data, chat.tokenizer)
         loader, validation = build_batches(conversations, recipe, model.vlm.config.vision)
         if training.recompute_activations:
             model.vlm.recompute_activations(True)
         job = TrainJob(
             model,
             loader,
-            lambda weights: make_bundle(model, chat, weights, recipe, stage, len(conversations)),
+            lambda weights: make_bundle(model, chat, weights, recipe, stage, len(conversations), words),
             validation=validation,
             phase=stage,
         )
@@ -178,11 +179,12 @@ def make_bundle(
     recipe: VLMRecipe,
     stage: Stage,
     conversations: int,
+    words: Sequence[str] = (),
 ) -> Bundle:
     """What a policy starts from: weights with adapters added to them, and how they came to be."""
     config = replace(recipe.model, vlm=model.vlm.resolved_config)
     vision = model.vlm.resolved_config.vision
-    transform = {"chat": chat.to_json(), "image_size": vision.image_size, "resize": vision.resize}
+    transform = {"chat": chat.to_json(), "image_size": vision.image_size, "resize": vision.resize, "words": list(words)}
     provenance = {
         "stage": stage,
         "dataset": recipe.data.dataset,
