@@ -30,8 +30,8 @@ from tempovla.timeline import Bundle
 from tempovla.timeline.bundle_path import LATEST
 from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.training.config import TrainConfig
+from tempovla.training.fit import fit
 from tempovla.training.metrics import read_metrics
-from tempovla.training.trainer import fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.toy import LinearPolicy, ToyStream

@@ -1,4 +1,4 @@
-"""Memory and speed of a training step of StateVLA with the guide's sizes.
+"""Memory and speed of a training step of StateVLA with its original sizes, which are the defaults.
 
     python benchmarks/statevla_memory.py [--batches 32,64,128,256] [--phases 1,2] [--json FILE]
 
@@ -32,7 +32,7 @@ from tempovla.training.backward import LossGraph, backward
 from tempovla.training.config import TrainConfig
 from tempovla.training.optimizer import build_optimizer
 
-GUIDE_GB = {32: 10, 64: 16, 128: 24, 256: 40}
+PUBLISHED_GB = {32: 10, 64: 16, 128: 24, 256: 40}
 CPU_BATCHES = (8, 16)
 GB = 1e9
 
@@ -153,7 +153,7 @@ def main() -> None:
     print(f"{machine}, torch {torch.__version__}")
     report: dict[str, object] = {"machine": machine, "torch": torch.__version__}
     print(f"{'GB at batch':34}" + "".join(f"{batch:>9}" for batch in batches) + "   speed")
-    print(f"{'the guide says':34}" + "".join(f"{GUIDE_GB.get(batch, '-'):>9}" for batch in batches))
+    print(f"{'the original recipe states':34}" + "".join(f"{PUBLISHED_GB.get(batch, '-'):>9}" for batch in batches))
     for setting in settings([int(phase) for phase in args.phases.split(",")], args.precisions.split(",")):
         if has_gpu:
             figures = {str(batch): cuda_figures(setting, batch) for batch in batches}

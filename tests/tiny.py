@@ -40,10 +40,10 @@ STATEVLA_PARTS = {"encoder_type": "transformer", "policy_type": "transformer", "
 
 def tiny_statevla_config(**options: Any) -> StateVLAConfig:
     """A StateVLA of two cameras with `STATEVLA_PARTS`."""
-    return guide_statevla_config(**STATEVLA_PARTS | options)
+    return default_statevla_config(**STATEVLA_PARTS | options)
 
 
-def guide_statevla_config(**options: Any) -> StateVLAConfig:
+def default_statevla_config(**options: Any) -> StateVLAConfig:
     """The same sizes with the parts that StateVLA has by default."""
     return StateVLAConfig(**{"cameras": (FRONT, WRIST)} | STATEVLA_SIZES | options)
 
@@ -93,11 +93,11 @@ def tiny_recipe(dataset: str | Path) -> StateVLARecipe:
     )
 
 
-def guide_recipe(dataset: str | Path) -> StateVLARecipe:
-    """The parts of the guide's model and its settings, which are the defaults, at small sizes."""
+def original_recipe(dataset: str | Path) -> StateVLARecipe:
+    """The parts and settings of the original StateVLA, which are the defaults, at small sizes."""
     return StateVLARecipe(
         data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
-        model=guide_statevla_config(encoder_depth=2, action_dim=3, action_seq_len=4),
+        model=default_statevla_config(encoder_depth=2, action_dim=3, action_seq_len=4),
         training=StateVLATraining(
             batch_size=4, learning_rate=1e-3, log_interval=1, num_threads=1, recompute_activations=True
         ),

@@ -51,8 +51,8 @@ from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.bundle_path import LATEST
 from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.training.config import TrainConfig
+from tempovla.training.fit import fit
 from tempovla.training.metrics import read_metrics
-from tempovla.training.trainer import fit
 from tempovla.transform.text_model import TransformersTextEmbedder
 
 EPISODES = 3

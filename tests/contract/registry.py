@@ -15,7 +15,7 @@ from tests import libero_recordings, openvla_tiny, recordings, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
 from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
-from tests.tiny import guide_statevla_config, tiny_vla_config
+from tests.tiny import default_statevla_config, tiny_vla_config
 from torch import Tensor
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
@@ -80,7 +80,7 @@ def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> Polic
         behavior_cloning_weight=0.5,
     )
     widths = {"embed_dim": 16, "lang_emb_dim": 12, "state_dim": 16, "policy_embed_dim": 16}
-    config = guide_statevla_config(**widths, flow_steps=2, jepa=jepa, **options)
+    config = default_statevla_config(**widths, flow_steps=2, jepa=jepa, **options)
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), "language": (12,)}
     return PolicyCase(lambda: seeded(lambda: with_context(StateVLA(config, phase)).eval()), shapes, action_terms)
 

@@ -20,7 +20,7 @@ from tempovla.timeline import Bundle, laws, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.config import TrainConfig
-from tempovla.training.trainer import fit
+from tempovla.training.fit import fit
 from tempovla.transform.augment import RandomShift
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize

@@ -37,7 +37,7 @@ def sizes(recipe: StateVLARecipe) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("column", "recipe"), [(2, StateVLARecipe()), (3, demo_recipe(DemoConfig()))], ids=["guide", "demo"]
+    ("column", "recipe"), [(2, StateVLARecipe()), (3, demo_recipe(DemoConfig()))], ids=["original", "demo"]
 )
 def test_the_table_of_sizes_is_true(column, recipe):
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\|.*\|$", PAGE.read_text(), re.M)]

@@ -12,8 +12,8 @@ import torch
 from tempovla.model.vla.registry import load_policy
 from tempovla.storage.said_by import shown_error
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
+from tempovla.timeline.context_check import check_now, has_now, missing_streams
 from tempovla.timeline.finite import check_actions, check_finite
-from tempovla.timeline.given import check_now, has_now, missing_streams
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
 

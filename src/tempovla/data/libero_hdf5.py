@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,8 @@ class LiberoHdf5Source:
 
     def with_cache(self, cache: ByteCache) -> LiberoHdf5Source:
         """The same source with another cache and open files of its own."""
-        other = LiberoHdf5Source.__new__(LiberoHdf5Source)
-        vars(other).update(vars(self), cache=cache, _reader=FrameReader(cache))
+        other = copy(self)
+        other.cache, other._reader = cache, FrameReader(cache)
         return other
 
     @property

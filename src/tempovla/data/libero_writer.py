@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import STAGING_NAME, Staging, disk_errors_told
-from tempovla.data.given import check_arrays, check_texts, numbers_given
 from tempovla.data.libero_layout import (
     CAMERAS,
     EE_STATE_KEY,
@@ -27,6 +26,7 @@ from tempovla.data.libero_layout import (
     part_path,
     task_of,
 )
+from tempovla.data.writer_checks import check_arrays, check_texts, numbers_given
 from tempovla.storage.json_files import parse_json, plain_json, to_json_text, visible
 from tempovla.storage.lock import FolderLock
 from tempovla.storage.strays import is_stray

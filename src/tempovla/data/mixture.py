@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +127,6 @@ class Mixture:
         return self._with([own(source) for source in self.sources])
 
     def _with(self, sources: Sequence[EpisodeSource]) -> Mixture:
-        other = Mixture.__new__(Mixture)
-        other.__dict__.update(self.__dict__, sources=tuple(sources))
+        other = copy(self)
+        other.sources = tuple(sources)
         return other

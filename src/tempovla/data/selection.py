@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
@@ -107,8 +108,8 @@ class Selection:
     def with_cache(self, cache: ByteCache) -> Selection:
         """The same selection of the source with another cache."""
         source = self._source.with_cache(cache) if isinstance(self._source, Caching) else self._source
-        other = Selection.__new__(Selection)
-        vars(other).update(vars(self), _source=source)
+        other = copy(self)
+        other._source = source
         return other
 
     def content_hash(self, keys: Collection[str]) -> str:

@@ -19,12 +19,12 @@ from tempovla.data.declared import parse_features
 from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import STAGING_NAME, disk_errors_told
-from tempovla.data.given import check_arrays, check_texts, numbers_given, rate_given
 from tempovla.data.image_codec import encode_png
 from tempovla.data.layout import BOOKKEEPING, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video_encode import VideoConfig
+from tempovla.data.writer_checks import check_arrays, check_texts, numbers_given, rate_given
 from tempovla.storage.json_files import plain_json
 from tempovla.storage.lock import FolderLock, Lock
 from tempovla.storage.paths import is_plain_name

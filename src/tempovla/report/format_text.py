@@ -47,7 +47,7 @@ def told(rate: Rate) -> str:
 
 
 def difference(rate: Rate, reference: Rate) -> str:
-    """'38 points lower' than the reference, or higher, or the same."""
+    """Return the difference in words: '38 points lower' than `reference`, or higher, or the same."""
     points = 100 * (rate.success - reference.success)
     if abs(points) < 0.05:
         return "the same"

@@ -1,4 +1,4 @@
-"""The protocol of what looks at a run's figures."""
+"""The protocol of an object that receives the figures of a run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 
-class Watch(Protocol):
-    """Told the figures of every step that is logged, in the main process; what it remembers goes into checkpoints."""
+class Callback(Protocol):
+    """Receives the figures of every logged step, in the main process; checkpoints save its state."""
 
     def __call__(self, train_step: int, figures: Mapping[str, float]) -> None:
-        """Look at the figures of one logged step."""
+        """Receive the figures of one logged step."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """What it remembers, as plain JSON values."""
+        """Return the state as plain JSON values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Remember what was saved."""
+        """Take up a saved state."""

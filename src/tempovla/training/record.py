@@ -65,7 +65,7 @@ class TrainerRecord:
         cpu_seconds: CPU time so far [s].
         data: the datasets.
         data_history: which data were learned from.
-        watch: state of who watches.
+        watch: state of the run's callback.
     """
 
     train_step: int

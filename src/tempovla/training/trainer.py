@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: the state of a run, and what one step, one validation and one checkpoint do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +21,14 @@ from tempovla.timeline.bundle_path import BEST, LATEST
 from tempovla.training import distributed
 from tempovla.training.backward import LossGraph, backward
 from tempovla.training.calendar import Calendar
-from tempovla.training.callback import Watch
+from tempovla.training.callback import Callback
 from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.training.config import TrainConfig
 from tempovla.training.cost import cpu_seconds
-from tempovla.training.data_history import DataHistory, without_data
+from tempovla.training.data_history import DataHistory
+from tempovla.training.divergence import DivergedError, NonFiniteLossError, exploded_tensor, non_finite_figure
 from tempovla.training.ema import WeightEma
-from tempovla.training.extension import check_extends, is_extended, without_length
-from tempovla.training.finite import DivergedError, NonFiniteLossError, exploded_tensor, non_finite_figure
+from tempovla.training.extension import check_extends
 from tempovla.training.interrupt import StopRequest, TrainingInterrupted
 from tempovla.training.interval import IntervalFigures
 from tempovla.training.metrics import MetricsLog
@@ -40,17 +41,12 @@ from tempovla.training.optimizer import (
     trainable_parameters,
 )
 from tempovla.training.parallel import gathered, parallel, scattered
-from tempovla.training.precision import autocast_dtype, settle_precision
+from tempovla.training.precision import autocast_dtype
 from tempovla.training.progress import TrainingProgress
 from tempovla.training.record import REMEDY
 from tempovla.training.result import FitResult
-from tempovla.training.resume import (
-    as_written_now,
-    check_resumable,
-    learning_rates,
-    only_statistics_differ,
-    run_identity,
-)
+from tempovla.training.resume import learning_rates, run_identity
+from tempovla.training.resumption import RunNow, compare_runs
 from tempovla.training.schedule import learning_rate_at
 from tempovla.training.seeding import seed_draws
 from tempovla.training.stream import BatchStream, take_position
@@ -58,57 +54,6 @@ from tempovla.training.validation import validation_losses
 
 VALIDATION = "val_"
 LOGGER = logging.getLogger(__name__)
-
-
-def fit(
-    policy: nn.Module,
-    batches: BatchStream,
-    config: TrainConfig,
-    run_dir: str | Path,
-    *,
-    bundle: Callable[[Mapping[str, Tensor]], Bundle],
-    prepare: Callable[[TimelineSample], TimelineSample] = lambda sample: sample,
-    validation: Iterable[TimelineSample] | None = None,
-    objective: Objective | None = None,
-    watch: Watch | None = None,
-    phase: str = "train",
-    resume: str | Path | None = None,
-    follows_length: Collection[str] = (),
-) -> FitResult:
-    """Train a policy to the end of its schedule, with checkpoints and metrics in `run_dir`.
-
-    Everything random in a step follows from (`config.seed`, train step, process), so that a resumed run repeats the
-    uninterrupted one bit for bit on the CPU in float32.
-
-    Args:
-        policy: satisfies `timeline.Policy`; its parameters with `requires_grad` are trained, on the device they are on.
-        batches: training data as the dataset gives it.
-        config: how to train.
-        run_dir: folder of the run.
-        bundle: what to deploy, from the weights (their average where there is one).
-        prepare: transforms and augmentation of a training batch, on the policy's device.
-        validation: prepared batches, gone through at each validation; equally many in every process.
-        objective: reduces the policy's loss terms.
-        watch: told the train step and its figures whenever these are logged; its state is saved with checkpoints.
-        phase: name of the training phase in metrics and messages.
-        resume: checkpoint folder, or link to one, of the same run to go on from.
-        follows_length: entries of a run's identity that its length decides; they may differ under `config.extend`.
-
-    Raises:
-        ValueError: if `run_dir` holds a run already, or `resume` is damaged or of another policy, config or dataset.
-        NonFiniteLossError: if a loss or figure, of training or validation, becomes NaN or infinite.
-        DivergedError: if weights or the optimiser's statistics do so; the last checkpoint is intact in either case.
-        TrainingInterrupted: after SIGINT or SIGTERM, once a checkpoint is saved.
-    """
-    if config.num_threads is not None:
-        torch.set_num_threads(config.num_threads)
-    config = settle_precision(config, next(policy.parameters()).device, resume)
-    trainer = Trainer(policy, batches, config, run_dir, bundle, objective or Objective(), phase, watch)
-    try:
-        trainer.start(resume, follows_length)
-        return trainer.run(prepare, validation)
-    finally:
-        trainer.checkpoints.release()
 
 
 class Trainer:
@@ -123,10 +68,10 @@ class Trainer:
         bundle: Callable[[Mapping[str, Tensor]], Bundle],
         objective: Objective,
         phase: str,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> None:
         self.policy, self.batches, self.config, self.phase = policy, batches, config, phase
-        self.bundle, self.watch = bundle, watch
+        self.bundle, self.callback = bundle, callback
         self.run_dir = Path(run_dir)
         self.checkpoints = CheckpointFolder(run_dir, config.keep_every)
         self.loss = LossGraph(policy, with_weights(objective, config.loss_weights), autocast_dtype(config))
@@ -161,26 +106,14 @@ class Trainer:
         checkpoint = Checkpoint.load(folder)
         record, weights = checkpoint.record, checkpoint.part("weights")
         live = self.policy.state_dict()
-        current = self._identity()
-        saved = as_written_now(record["identity"], getattr(self.policy, "config", None))
-        extended = is_extended(str(folder), record, self.config, self.total_steps)
-        if extended:
-            saved, current = (without_length(identity, follows_length) for identity in (saved, current))
-        if not self.data.reads_the_same(record):  # such as other cameras, which a setting says
-            check_resumable(str(folder), saved, current, weights, live)
-        is_changed = self.data.take_up(str(folder), record, self.config.accept_changed_data)
-        is_other = is_changed
-        if not is_changed and self.config.accept_changed_data and only_statistics_differ(saved, current):
-            is_other = True
-            self.data.take_statistics(str(folder), record["train_step"])
-        if is_other:
-            saved, current = (without_data(identity, follows_length) for identity in (saved, current))
-        check_resumable(str(folder), saved, current, weights, live)
+        model = getattr(self.policy, "config", None)
+        now = RunNow(self._identity(), live, model, self.config, self.total_steps, follows_length, self.data)
+        changes = compare_runs(str(folder), checkpoint, now)
         exploded = exploded_tensor(checkpoint.tensors)
         if exploded is not None:
             raise ValueError(f"{folder}: {exploded}; resume from an earlier checkpoint, or start a new run")
         with said_by(folder / "trainer.json", remedy=REMEDY):
-            take_position(self.batches, record["batches"], is_changed)
+            take_position(self.batches, record["batches"], changes.has_other_data)
         self.policy.load_state_dict({name: scattered(value, live[name]) for name, value in weights.items()})
         load_optimizer_tensors(self.optimizer, self.policy, checkpoint.part("optimizer"))
         if self.ema is not None:
@@ -188,15 +121,16 @@ class Trainer:
         self.train_step = record["train_step"]
         self.checkpoints.proved(self.train_step - 1)  # the run has come so far
         self.learning_rates = learning_rates(str(folder), record, self.config.learning_rate)
-        has_best = record["lowest_loss"] is not None and not is_other  # losses on other data are not comparable
+        has_best = record["lowest_loss"] is not None and not changes.has_other_losses
         self.lowest_loss = record["lowest_loss"] if has_best else math.inf
-        self.stale_validations = 0 if extended or is_other else record.get("stale_validations", 0)
-        restarts = extended and self.config.extend == "restart"
+        starts_over = changes.is_extended or changes.has_other_losses
+        self.stale_validations = 0 if starts_over else record.get("stale_validations", 0)
+        restarts = changes.is_extended and self.config.extend == "restart"
         self.schedule_start = self.train_step if restarts else record.get("schedule_start", 0)
         self.interval.sums, self.metrics = dict(record["interval"]), dict(record["metrics"])
         self._cpu_base_s += record["cpu_seconds"]
-        if self.watch is not None and "watch" in record:  # checkpoints of before watches had a state lack it
-            self.watch.load_state_dict(record["watch"])
+        if self.callback is not None and "watch" in record:  # earlier versions saved none
+            self.callback.load_state_dict(record["watch"])
         self.checkpoints.check_place(folder, self.is_over)
         LOGGER.info("%s: going on from step %d of %d (%s)", self.phase, self.train_step, self.total_steps, folder)
 
@@ -314,8 +248,8 @@ class Trainer:
         figures = (self._interval_figures() if self.calendar.logs(self.train_step) or last else {}) | losses
         if log is not None and figures:
             log.write(self.train_step, self.phase, figures)
-            if self.watch is not None:
-                self.watch(self.train_step, figures)
+            if self.callback is not None:
+                self.callback(self.train_step, figures)
         epoch = self.calendar.epoch_to_save(self.train_step)
         if epoch is not None:
             links.append(f"checkpoint_epoch_{epoch}")
@@ -348,6 +282,23 @@ class Trainer:
         self.metrics |= losses
         return losses
 
+    def _record(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside tensors, as JSON values."""
+        record = {
+            "train_step": self.train_step,
+            "identity": self._identity(),
+            "batches": dict(self.batches.state_dict()),
+            "lowest_loss": self.lowest_loss if math.isfinite(self.lowest_loss) else None,
+            "stale_validations": self.stale_validations,
+            "schedule_start": self.schedule_start,
+            "learning_rates": self.learning_rates,
+            "interval": self.interval.sums,
+            "metrics": self.metrics,
+            **self.data.to_json(),
+            "cpu_seconds": self._cpu_base_s + cpu_seconds(),
+        }
+        return record if self.callback is None else record | {"watch": dict(self.callback.state_dict())}
+
     def save(self, links: tuple[str, ...]) -> None:
         """Write a checkpoint, and point `links` and `checkpoint_latest` to it.
 
@@ -363,21 +314,7 @@ class Trainer:
         if distributed.add_up(torch.tensor(float(exploded is not None), device=self.device)) > 0:
             raise DivergedError(self._diverged(self.train_step, exploded or "a weight of another process has exploded"))
         if self.is_main:
-            record = {
-                "train_step": self.train_step,
-                "identity": self._identity(),
-                "batches": dict(self.batches.state_dict()),
-                "lowest_loss": self.lowest_loss if math.isfinite(self.lowest_loss) else None,
-                "stale_validations": self.stale_validations,
-                "schedule_start": self.schedule_start,
-                "learning_rates": self.learning_rates,
-                "interval": self.interval.sums,
-                "metrics": self.metrics,
-                **self.data.to_json(),
-                "cpu_seconds": self._cpu_base_s + cpu_seconds(),
-            }
-            if self.watch is not None:
-                record["watch"] = dict(self.watch.state_dict())
+            record = self._record()
             bundle = self.bundle(weights | average)
             bundle = replace(bundle, provenance={**bundle.provenance, "precision": self.config.precision})
             with distributed.ends_for_all():

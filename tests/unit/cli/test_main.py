@@ -15,7 +15,7 @@ import yaml
 from tempovla.cli import main as cli
 from tempovla.recipe.demo import Demo
 from tempovla.storage.extras import install_command
-from tempovla.training.finite import DivergedError
+from tempovla.training.divergence import DivergedError
 from tempovla.training.interrupt import TrainingInterrupted
 
 

@@ -52,7 +52,7 @@ def test_the_metaworld_config_is_the_demos_recipe():
     assert as_users_set_it(read_recipe("statevla_metaworld.yaml")) == as_users_set_it(demo_recipe(DemoConfig()))
 
 
-GUIDE = {
+ORIGINAL_KEYS = {
     "data": {"data_directory", "demos_per_task", "max_len_data", "train_split"},
     "model": {
         *("image_size", "patch_size", "embed_dim", "lang_emb_dim", "robot_state_dim", "encoder_depth", "d_state"),
@@ -63,18 +63,18 @@ GUIDE = {
         *("save_interval", "log_interval", "phase1", "phase2"),
     },
 }
-"""Keys of the guide's configuration."""
+"""Keys of the original configuration."""
 
 
-def test_the_libero_config_is_the_guides_key_for_key():
+def test_the_libero_config_has_the_keys_of_the_original():
     config = yaml.safe_load((CONFIGS / "statevla_libero_object.yaml").read_text())
-    assert {section: set(keys) for section, keys in config.items()} == GUIDE
+    assert {section: set(keys) for section, keys in config.items()} == ORIGINAL_KEYS
     assert set(config["training"]["phase1"]) == {"num_epochs", "learning_rate", "temporal_predictor_hidden_dim"}
     assert set(config["training"]["phase2"]) == {"num_epochs", "learning_rate"}
 
 
 def test_all_but_the_schedule_of_the_libero_config_is_default():
-    """What the guide says is what one gets without saying anything."""
+    """Without any setting the model is the original one."""
     recipe = read_recipe("statevla_libero_object.yaml")
     assert recipe.model == as_users_set_it(recipe).model == StateVLAConfig()
     assert recipe.transform == TransformConfig()
@@ -212,7 +212,7 @@ def libero(tmp_path) -> Path:
 
 def test_a_demonstration_shorter_than_the_window_is_named(tmp_path, fails):
     libero_recordings.record(tmp_path, lengths=(14, 14, 9), tasks=(libero_recordings.MILK,), size=32)
-    train = ["train", "statevla", "--config", CONFIGS / "statevla_libero_object.yaml", *SMALL_GUIDE]
+    train = ["train", "statevla", "--config", CONFIGS / "statevla_libero_object.yaml", *SMALL_ORIGINAL]
     line = fails(*train, "--data.data_directory", tmp_path, "--out", tmp_path / "run", "--phase", 1)
     assert f"{libero_recordings.MILK}_demo.hdf5: demo_2 has 9 steps, but a window needs 10; remove the episode" in line
     assert "demo_0 has 8 steps" in fails(
@@ -220,18 +220,18 @@ def test_a_demonstration_shorter_than_the_window_is_named(tmp_path, fails):
     )
 
 
-SMALL_GUIDE = (
+SMALL_ORIGINAL = (
     *("--image_size", "32", "--embed_dim", "16", "--encoder_depth", "2", "--model.state_dim", "16"),
     *("--policy_layers", "1", "--policy_embed_dim", "16", "--temporal_predictor_hidden_dim", "16"),
     *("--training.phase1.num_epochs", "2", "--training.phase2.num_epochs", "2", "--save_interval", "1"),
 )
-"""The sizes of the guide's config, made small on the command line."""
+"""The sizes of the original config, made small on the command line."""
 
 
-def test_the_guides_commands_work(tmp_path, tempovla, libero, monkeypatch):
+def test_the_original_commands_work(tmp_path, tempovla, libero, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = ["--config", CONFIGS / "statevla_libero_object.yaml", "--data.data_directory", libero]
-    train = ["train", "statevla", *config, *SMALL_GUIDE]
+    train = ["train", "statevla", *config, *SMALL_ORIGINAL]
     first, second = (Path("checkpoints") / name for name in PHASE_NAMES.values())
     answer = tempovla(*train, "--phase", 1, "--batch_size", 16)
     assert answer.code == 0, answer.err
@@ -263,7 +263,7 @@ def test_the_guides_commands_work(tmp_path, tempovla, libero, monkeypatch):
 
 @pytest.mark.slow
 def test_the_guides_command_for_several_gpus_works(tmp_path, tempovla, libero):
-    arguments = [*("train", "statevla", "--config", str(CONFIGS / "statevla_libero_object.yaml")), *SMALL_GUIDE]
+    arguments = [*("train", "statevla", "--config", str(CONFIGS / "statevla_libero_object.yaml")), *SMALL_ORIGINAL]
     arguments += ["--data.data_directory", str(libero), "--phase", "1", "--training.phase1.num_epochs", "1"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "tempovla.cli"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from tests.contract.samples import random_sample
-from tests.tiny import guide_statevla_config
+from tests.tiny import default_statevla_config
 
 from tempovla.model.vla.registry import load_weights
 from tempovla.model.vla.statevla import StateVLA
@@ -101,7 +101,7 @@ def test_pictures_of_another_size_are_resized_to_the_models(tmp_path):
 
 def config(folder: str) -> StateVLAConfig:
     vision = {"image_size": 24, "image_tokenizer": "pretrained", "vision_model": folder}
-    return guide_statevla_config(cameras=("observation.images.front",), lang_emb_dim=5, **vision)
+    return default_statevla_config(cameras=("observation.images.front",), lang_emb_dim=5, **vision)
 
 
 SHAPES = {"observation.state": (3,), "observation.images.front": (3, 24, 24), "action": (4,), "language": (5,)}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.rounding import smooth_steps
-from tests.tiny import guide_recipe, tiny_recipe, vla_recipe
+from tests.tiny import original_recipe, tiny_recipe, vla_recipe
 from tests.tiny_models import VISION_SIZES
 from tests.unit.recipe.mixtures import mixed_recipe
 
@@ -17,21 +17,21 @@ from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.recipe.systems.statevla import PHASE_NAMES, train_phase
 from tempovla.recipe.systems.vla import train_vla
 from tempovla.recipe.systems.vla_config import VLARecipe
-from tempovla.training.trainer import FitResult
+from tempovla.training.result import FitResult
 
 VLA_KINDS = ("whole", "context", "lora")
 PARALLEL = ("ddp", "fsdp")
-STATEVLA_RUNS = (("guide", "ddp"), ("guide", "fsdp"), ("cached", "ddp"), ("tiny", "ddp"))
+STATEVLA_RUNS = (("original", "ddp"), ("original", "fsdp"), ("cached", "ddp"), ("tiny", "ddp"))
 
 
 @smooth_steps()
 def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> None:
     """Batches are of `batch_size` rows in each process.
 
-    In phase 2 `guide` freezes the encoder, `cached` freezes it and encodes each observation once, `tiny` trains it on;
+    In phase 2 `original` freezes the encoder, `cached` freezes it and encodes each observation once, `tiny` trains it on;
     `cached` keeps the encodings in `out` and trains phase 2 a second time, with them, in `out`/again.
     """
-    recipe = guide_recipe(dataset)
+    recipe = original_recipe(dataset)
     if kind == "cached":
         recipe = replace(
             recipe,

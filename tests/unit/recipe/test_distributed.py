@@ -84,8 +84,8 @@ def test_two_processes_train_the_phases_of_one(pairs, alone, kind, parallel):
 
 @pytest.mark.slow
 def test_four_processes_train_the_phases_of_one(tmp_path, pairs, alone, nursery):
-    nursery.run(4, f"{SESSION}train", "guide", pairs / "dataset", tmp_path, ROWS // 4)
-    assert_same_phases(alone(train, "guide"), tmp_path)
+    nursery.run(4, f"{SESSION}train", "original", pairs / "dataset", tmp_path, ROWS // 4)
+    assert_same_phases(alone(train, "original"), tmp_path)
 
 
 def assert_read_again(run: Path) -> None:

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from tempovla.timeline import Context, TimelineSample
 from tempovla.training import distributed
 from tempovla.training.config import TrainConfig
+from tempovla.training.fit import fit
 from tempovla.training.parallel import local
-from tempovla.training.trainer import FitResult, fit
+from tempovla.training.result import FitResult
 
 PAIR_STEPS = 12
 CLIP = 0.2

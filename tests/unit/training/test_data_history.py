@@ -15,7 +15,8 @@ from tests.toy import LinearPolicy, ToyStream
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.config import TrainConfig
 from tempovla.training.data_history import fingerprint
-from tempovla.training.trainer import FitResult, fit
+from tempovla.training.fit import fit
+from tempovla.training.result import FitResult
 
 CONFIG = TrainConfig(train_steps=4, save_interval=0, save_interval_steps=2, keep_every=2, num_threads=1)
 ACCEPTING = replace(CONFIG, accept_changed_data=True)

@@ -11,8 +11,9 @@ from tests.toy import LinearPolicy, ToyStream
 from tempovla.timeline import Bundle
 from tempovla.training.config import TrainConfig
 from tempovla.training.extension import planned_steps, without_length
+from tempovla.training.fit import fit
+from tempovla.training.result import FitResult
 from tempovla.training.schedule import learning_rate_at
-from tempovla.training.trainer import FitResult, fit
 
 CONFIG = TrainConfig(
     train_steps=4, warmup_steps=2, log_interval=1, save_interval=0, save_interval_steps=2, keep_every=2, num_threads=1

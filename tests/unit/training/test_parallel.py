@@ -14,9 +14,9 @@ from torch.distributed.tensor import DTensor
 from tempovla.objective import Objective
 from tempovla.training.backward import LossGraph, backward
 from tempovla.training.config import TrainConfig
+from tempovla.training.fit import fit
 from tempovla.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from tempovla.training.parallel import gathered, local, parallel, scattered, shard
-from tempovla.training.trainer import fit
 
 CONFIG = TrainConfig(train_steps=2, batch_size=4, save_interval=0, num_threads=1, parallel="fsdp")
 

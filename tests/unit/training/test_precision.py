@@ -15,8 +15,9 @@ from tempovla.timeline import Bundle
 from tempovla.training import precision
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.config import TrainConfig
+from tempovla.training.fit import fit
 from tempovla.training.precision import autocast_dtype, computes_bfloat16, settle_precision
-from tempovla.training.trainer import FitResult, fit
+from tempovla.training.result import FitResult
 
 CPU = torch.device("cpu")
 AUTO = TrainConfig(

@@ -11,7 +11,7 @@ from tests.toy import LinearPolicy, ToyStream
 
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.config import TrainConfig
-from tempovla.training.trainer import fit
+from tempovla.training.fit import fit
 
 CONFIG = TrainConfig(train_steps=4, save_interval=0, save_interval_steps=3, log_interval=2, keep_every=3, num_threads=1)
 

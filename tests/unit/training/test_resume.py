@@ -12,8 +12,9 @@ from tests.toy import LinearPolicy, ToyStream
 from tempovla.timeline.bundle import Bundle
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.config import TrainConfig
+from tempovla.training.fit import fit
+from tempovla.training.result import FitResult
 from tempovla.training.resume import as_written_now
-from tempovla.training.trainer import FitResult, fit
 
 CONFIG = TrainConfig(train_steps=4, save_interval=0, save_interval_steps=2, keep_every=2, num_threads=1)
 

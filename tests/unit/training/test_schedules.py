@@ -14,8 +14,8 @@ from tempovla.objective.weights import WeightSchedule
 from tempovla.timeline import LossTerm, Progress, TimelineSample, laws
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.config import ParameterGroupConfig, TrainConfig
+from tempovla.training.fit import fit
 from tempovla.training.metrics import read_metrics
-from tempovla.training.trainer import fit
 
 CONFIG = TrainConfig(
     train_steps=8,

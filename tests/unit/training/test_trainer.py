@@ -17,9 +17,10 @@ from tempovla.objective import Objective
 from tempovla.timeline import Bundle, laws
 from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.training.config import TrainConfig
-from tempovla.training.finite import DivergedError, NonFiniteLossError
+from tempovla.training.divergence import DivergedError, NonFiniteLossError
+from tempovla.training.fit import fit
 from tempovla.training.metrics import read_metrics
-from tempovla.training.trainer import FitResult, fit
+from tempovla.training.result import FitResult
 
 TERMS = ("action", "code_variance", "code_covariance", "code_size")
 CONFIG = TrainConfig(
@@ -233,7 +234,7 @@ class Diary:
 
 def test_who_watches_is_told_the_figures_that_are_logged(tmp_path):
     config, diary = replace(CONFIG, log_interval=4), Diary()
-    fit(LinearPolicy(), ToyStream(), config, tmp_path, bundle=LinearPolicy().bundle, watch=diary)
+    fit(LinearPolicy(), ToyStream(), config, tmp_path, bundle=LinearPolicy().bundle, callback=diary)
     told = diary.told
     lines = {line["train_step"]: line for line in read_metrics(tmp_path)}
     assert list(told) == [4, 8, 12, 16, 20]
@@ -242,11 +243,11 @@ def test_who_watches_is_told_the_figures_that_are_logged(tmp_path):
 
 def test_who_watches_remembers_after_a_stop_what_was_told_before(tmp_path):
     config = replace(CONFIG, log_interval=5, keep_every=10, save_interval_steps=10)
-    fit(LinearPolicy(), ToyStream(), config, tmp_path / "run", bundle=LinearPolicy().bundle, watch=Diary())
+    fit(LinearPolicy(), ToyStream(), config, tmp_path / "run", bundle=LinearPolicy().bundle, callback=Diary())
     halfway = tmp_path / "run" / "checkpoints" / "step_00000010"
     resumed = Diary()
     again = tmp_path / "again"
-    fit(LinearPolicy(), ToyStream(), config, again, bundle=LinearPolicy().bundle, watch=resumed, resume=halfway)
+    fit(LinearPolicy(), ToyStream(), config, again, bundle=LinearPolicy().bundle, callback=resumed, resume=halfway)
     assert [*resumed.told] == [15, 20]
     assert resumed.steps == [5, 10, 15, 20]  # what is saved at step 10 knows of step 10
 

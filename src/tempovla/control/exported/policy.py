@@ -17,8 +17,8 @@ from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED,
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context
+from tempovla.timeline.context_check import check_now
 from tempovla.timeline.finite import check_actions, check_finite
-from tempovla.timeline.given import check_now
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.join import joins_of
 from tempovla.transform.pipeline import TransformPipeline

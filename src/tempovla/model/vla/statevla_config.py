@@ -1,4 +1,4 @@
-"""Sizes and parts of StateVLA; the defaults are those of its guide, on LIBERO."""
+"""Sizes and parts of StateVLA. The defaults are the original model's on LIBERO."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 @dataclass(frozen=True)
 class JepaConfig:
-    """What phase 1 learns from; the defaults are the reference's literal recipe.
+    """Losses and targets of phase 1. The defaults are the original recipe.
 
     Attributes:
         prediction_horizon: steps k from z_t to the predicted z_{t+k}; the predictor sees the k actions in between.
         temporal_predictor_hidden_dim: width of the predictor.
-        regularize: whether variance and covariance act on the `prediction` (the reference) or on the `state` z_t.
+        regularize: whether variance and covariance act on the `prediction` (the original recipe) or on the `state` z_t.
         variance_weight: keeps every dimension's standard deviation above 1.
         covariance_weight: keeps dimensions uncorrelated.
         inverse_dynamics_weight: recover the actions from z_t and z_{t+k}; 0 leaves the part out.
@@ -50,7 +50,7 @@ class JepaConfig:
 
 @dataclass(frozen=True)
 class StateVLAConfig:
-    """Sizes of StateVLA; the defaults are the reference's on LIBERO.
+    """Sizes of StateVLA. The defaults are the original model's on LIBERO.
 
     Attributes:
         cameras: keys of the image streams, in token order.

@@ -19,12 +19,12 @@ from tempovla.recipe.datasets.encodings import encode, encoded_windows
 from tempovla.timeline import Bundle, EpisodeSource, TimelineSample, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.training import distributed
-from tempovla.training.callback import Watch
+from tempovla.training.callback import Callback
 from tempovla.training.config import TrainConfig
+from tempovla.training.fit import fit
 from tempovla.training.precision import settle_precision
 from tempovla.training.result import FitResult
 from tempovla.training.stream import BatchStream
-from tempovla.training.trainer import fit
 from tempovla.transform.pipeline import TransformPipeline
 
 
@@ -50,7 +50,7 @@ class TrainJob:
     prepare: Callable[[TimelineSample], TimelineSample] = lambda sample: sample
     validation: Iterable[TimelineSample] | None = None
     objective: Objective = field(default_factory=Objective)
-    callback: Watch | None = None
+    callback: Callback | None = None
     phase: str = "train"
     follows_length: Collection[str] = ()
 
@@ -65,7 +65,7 @@ class TrainJob:
             prepare=self.prepare,
             validation=self.validation,
             objective=self.objective,
-            watch=self.callback,
+            callback=self.callback,
             phase=self.phase,
             resume=resume,
             follows_length=self.follows_length,
@@ -96,7 +96,7 @@ class Imitation:
     encodes_once: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     objective: Objective = field(default_factory=Objective)
-    callback: Callable[[int], Watch] | None = None
+    callback: Callable[[int], Callback] | None = None
     follows_length: Collection[str] = ()
 
     def train(

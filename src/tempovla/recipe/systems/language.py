@@ -1,4 +1,4 @@
-"""What recipes with a language model share: its tokenizer, and how its weights are held."""
+"""What recipes with a language model share: the choice of its tokenizer and of the type of its weights."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ WORDS = "words"
 
 
 def choose_tokenizer(name: str | None, language: LLMBackboneConfig, vocab_size: int) -> Tokenizer:
-    """The tokenizer of a name or folder, hashed words for `words`, or for None the one that goes with the model.
+    """Return a tokenizer by its name or folder; `words` gives hashed words, None the language model's own tokenizer.
 
     Args:
-        name: what `transform.tokenizer` says.
+        name: value of `transform.tokenizer`.
         language: the language model.
-        vocab_size: how many ids it knows.
+        vocab_size: number of ids that the language model has embeddings for.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+        ValueError: if there is no such tokenizer, or it has more ids than the language model.
     """
     own = WORDS if language.architecture else LANGUAGE_MODELS.get(language.model_name, language.model_name)
     return fitting_tokenizer(name or own, vocab_size)
 
 
 def fitting_tokenizer(name: str, vocab_size: int) -> Tokenizer:
-    """The tokenizer of a name or folder, or hashed words for `words`.
+    """Return a tokenizer by its name or folder; `words` gives hashed words.
 
     Raises:
         ValueError: if there is no such tokenizer, or it has more ids than the `vocab_size` of the language model.
@@ -40,10 +40,10 @@ def fitting_tokenizer(name: str, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def held_to_learn(language: LLMBackboneConfig) -> LLMBackboneConfig:
-    """A language model that learns as a whole is held in float32, unless its config says otherwise.
+def with_trainable_dtype(language: LLMBackboneConfig) -> LLMBackboneConfig:
+    """Return the config with float32 weights where the whole model learns and the config leaves the type open.
 
     Steps as small as those of fine-tuning would be lost in bfloat16's rounding.
     """
-    learns_as_told = language.dtype is None and not language.freeze
-    return replace(language, dtype="float32") if learns_as_told else language
+    is_open = language.dtype is None and not language.freeze
+    return replace(language, dtype="float32") if is_open else language

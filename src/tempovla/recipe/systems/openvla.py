@@ -15,7 +15,7 @@ from tempovla.recipe.systems.job import Imitation, check_encoding_cache
 from tempovla.recipe.systems.openvla_config import OpenVLARecipe
 from tempovla.timeline import EpisodeSource, Transform
 from tempovla.timeline.keys import ACTION_KEY
-from tempovla.training.trainer import FitResult
+from tempovla.training.result import FitResult
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages
 from tempovla.transform.normalize import Normalize

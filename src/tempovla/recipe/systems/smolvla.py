@@ -13,7 +13,7 @@ from tempovla.recipe.systems.language import WORDS, fitting_tokenizer
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
 from tempovla.recipe.systems.temporal_config import check_reach
 from tempovla.timeline import EpisodeSource
-from tempovla.training.trainer import FitResult
+from tempovla.training.result import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import INSTRUCTION, TokenizeInstruction, Tokenizer
 

@@ -28,7 +28,7 @@ from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.bundle_path import check_path
 from tempovla.training import distributed
 from tempovla.training.config import TrainConfig
-from tempovla.training.trainer import FitResult
+from tempovla.training.result import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.text_model import TransformersTextEmbedder
@@ -62,7 +62,7 @@ def train_phase(
     Raises:
         ValueError: if the dataset does not fit the model, or a checkpoint is missing, of another model or of no use.
     """
-    check_of_use(phase1_checkpoint, phase, resume)
+    check_phase1_checkpoint(phase1_checkpoint, phase, resume)
     out_dir = Path(out_dir)
     data = one_dataset(source, recipe, decode=reads_pictures(recipe, (phase,)))
     training = recipe.training.of_phase(phase)
@@ -124,7 +124,7 @@ def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfi
     return dataclasses.replace(recipe.model, jepa=jepa)
 
 
-def check_of_use(phase1_checkpoint: str | Path | None, phase: int | None, resume: str | Path | None) -> None:
+def check_phase1_checkpoint(phase1_checkpoint: str | Path | None, phase: int | None, resume: str | Path | None) -> None:
     """Refuse a checkpoint to start phase 2 from where phase 2 does not start.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tempovla.recipe.datasets.dataset_mixture import one_dataset
-from tempovla.recipe.systems.statevla import PHASE_NAMES, check_of_use, phase_of, reads_pictures, train_phase
+from tempovla.recipe.systems.statevla import PHASE_NAMES, check_phase1_checkpoint, phase_of, reads_pictures, train_phase
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.storage.lock import FolderLock, check_free
 from tempovla.training.checkpoint import CheckpointFolder
@@ -42,7 +42,7 @@ def train_statevla(
         ValueError: if a checkpoint is of another phase or of no use, another process trains in the folder, or the
             dataset does not fit the model.
     """
-    check_of_use(phase1_checkpoint, phase, resume)
+    check_phase1_checkpoint(phase1_checkpoint, phase, resume)
     check_extends(recipe.training, resume)
     resumed = None if resume is None else phase_of(resume)
     if None not in (phase, resumed) and phase != resumed:

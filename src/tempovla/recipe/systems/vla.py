@@ -12,11 +12,11 @@ from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
 from tempovla.recipe.datasets.same_body import warn_of_other_body
 from tempovla.recipe.systems.clip import with_reaching_clip
 from tempovla.recipe.systems.job import Imitation, check_encoding_cache, encodes_once
-from tempovla.recipe.systems.language import choose_tokenizer, held_to_learn
+from tempovla.recipe.systems.language import choose_tokenizer, with_trainable_dtype
 from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.recipe.systems.vla_start import check_start, load_base, warn_of_other_transform
 from tempovla.timeline import EpisodeSource, Transform
-from tempovla.training.trainer import FitResult
+from tempovla.training.result import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction
 
@@ -93,7 +93,7 @@ def build_policy(
     config = recipe.model
     language = config.vlm.language
     if config.lora is None:
-        language = held_to_learn(language)
+        language = with_trainable_dtype(language)
     policy = VLAModel(replace(config, vlm=replace(config.vlm, language=language), lora=None))
     if pretrained_vlm is not None:
         policy.load_vlm(pretrained_vlm)

@@ -24,7 +24,7 @@ from tempovla.model.vla.registry import VLM
 from tempovla.model.vlm.caption_model import CaptionModel, VLMPart
 from tempovla.recipe.systems.conversations import answer_words, build_batches, load_conversations
 from tempovla.recipe.systems.job import TrainJob
-from tempovla.recipe.systems.language import choose_tokenizer, held_to_learn
+from tempovla.recipe.systems.language import choose_tokenizer, with_trainable_dtype
 from tempovla.recipe.systems.vlm_config import VLMRecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.bodies import NO_BODY
@@ -131,7 +131,7 @@ def build_model(
     if stage == "instruct":
         learns.append("language")
         if lora is None:
-            vlm = replace(vlm, language=held_to_learn(vlm.language))
+            vlm = replace(vlm, language=with_trainable_dtype(vlm.language))
     if recipe.training.learn_vision:
         learns.append("vision")
         vlm = replace(vlm, vision=replace(vlm.vision, freeze=False))

@@ -12,7 +12,7 @@ import torch
 from tests.contract.registry import METAWORLD, seeded
 from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST
 from tests.rounding import smooth_steps, tolerance
-from tests.tiny import guide_recipe, tiny_vla_config, vla_recipe
+from tests.tiny import original_recipe, tiny_vla_config, vla_recipe
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.loader import collate
@@ -33,7 +33,7 @@ from tempovla.recipe.systems.vla import train_vla
 from tempovla.timeline import Bundle, Embodiment, StreamInfo, Window
 from tempovla.timeline.keys import ENCODING_KEY
 from tempovla.training.metrics import read_metrics
-from tempovla.training.trainer import FitResult
+from tempovla.training.result import FitResult
 
 
 def cached(recipe: StateVLARecipe, on: bool = True) -> StateVLARecipe:
@@ -64,12 +64,12 @@ def losses(result: FitResult) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "precision"), [("tiny", "float32"), ("guide", "float32"), ("tiny", "bfloat16"), ("tiny", "auto")]
+    ("kind", "precision"), [("tiny", "float32"), ("original", "float32"), ("tiny", "bfloat16"), ("tiny", "auto")]
 )
 def test_losses_validation_and_weights_are_those_without(tmp_path, recipe, dataset, kind, precision):
     """Within rounding, which depends on a row's place in its batch; two epochs of 27 samples."""
-    if kind == "guide":
-        recipe = guide_recipe(dataset)
+    if kind == "original":
+        recipe = original_recipe(dataset)
     recipe = replace(recipe, training=replace(recipe.training, train_steps=14, precision=precision))
     with smooth_steps():
         start = train_phase(recipe, 1, tmp_path / "run").checkpoint

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tempovla.timeline import Context, Embodiment, Task, Track
-from tempovla.timeline.given import check_now, has_now
+from tempovla.timeline.context_check import check_now, has_now
 
 
 def test_streams_must_be_in_now_at_offset_zero():

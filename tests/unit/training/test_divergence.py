@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tempovla.training.finite import LARGEST, exploded_tensor, non_finite_figure
+from tempovla.training.divergence import LARGEST, exploded_tensor, non_finite_figure
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""StateVLA with its defaults is, part by part, the model that its guide draws."""
+"""StateVLA with its defaults is, part by part, the original model."""
 
 from __future__ import annotations
 

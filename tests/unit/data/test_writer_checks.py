@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.given import check_arrays, check_texts, numbers_given, rate_given
 from tempovla.data.words import LONGEST_WORDS
+from tempovla.data.writer_checks import check_arrays, check_texts, numbers_given, rate_given
 
 
 @pytest.mark.parametrize(
