@@ -104,7 +104,7 @@ def cpu_model() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reference", action="store_true", help="also measure the original sizes, which are the defaults (a minute)")
+    parser.add_argument("--reference", action="store_true", help="also measure the original sizes (a minute)")
     parser.add_argument("--rounds", type=int, default=30, help="turns of the demo's sizes; the original sizes take two")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args()

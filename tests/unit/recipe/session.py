@@ -28,7 +28,7 @@ STATEVLA_RUNS = (("original", "ddp"), ("original", "fsdp"), ("cached", "ddp"), (
 def train(kind: str, dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> None:
     """Batches are of `batch_size` rows in each process.
 
-    In phase 2 `original` freezes the encoder, `cached` freezes it and encodes each observation once, `tiny` trains it on;
+    In phase 2 `original` freezes the encoder, `cached` also encodes each observation once, `tiny` trains it on;
     `cached` keeps the encodings in `out` and trains phase 2 a second time, with them, in `out`/again.
     """
     recipe = original_recipe(dataset)
