@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from tempovla.control.exported.runners import Runner
-from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec, vector_sizes
+from tempovla.control.exported.signature import (
+    DECISION,
+    EXECUTED,
+    EXECUTED_VALID,
+    FIRST,
+    SEED,
+    TensorSpec,
+    vector_sizes,
+)
 from tempovla.export.deployed import DeployedPolicy, StepT
 from tempovla.model.temporal.context import ContextState
 from tempovla.model.vla.context_policy import ContextPolicy, ContextPolicyState
@@ -117,7 +125,7 @@ class Reference:
         noise = NoiseState(row_seed, torch.arange(rows))
         remembered = [spec.rows(rows) for spec in deployed.memory] if memory is None else memory
         given = {spec.input.name: tensor for spec, tensor in zip(deployed.memory, remembered, strict=True)}
-        given[FIRST] = first
+        given |= {FIRST: first, EXECUTED_VALID: ~first}
         made = [(index, spec) for index, spec in enumerate(deployed.inputs) if spec.name not in given]
         raw = {spec.name: self._raw(spec, row_seed, index) for index, spec in made}
         observed = {*vector_sizes(self.bundle), *deployed.cameras}

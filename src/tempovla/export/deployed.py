@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec, vector_sizes
+from tempovla.control.exported.signature import (
+    DECISION,
+    EXECUTED,
+    EXECUTED_VALID,
+    FIRST,
+    SEED,
+    TensorSpec,
+    vector_sizes,
+)
 from tempovla.export.memory_tensors import memory_specs, memory_state, named_tensors
 from tempovla.model.vla.context_policy import ContextPolicy, base_of
 from tempovla.model.vla.registry import load_policy
@@ -69,7 +77,7 @@ class DeployedPolicy(nn.Module):
     Attributes:
         inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, the robot's state in its own units
             and under the dataset's own names, the instruction as the model reads it, what the noise comes from, if
-            there is any, and of a policy that remembers `first`, `executed_actions` and its memory.
+            there is any, and of a policy that remembers `executed_actions`, `executed_valid`, `first` and its memory.
         output: actions (B, H, A) in the robot's units.
         memory: what goes from a decision to the next; the graph's further outputs.
         frame_stride: control steps from one decision to the next, where only one number will do.
@@ -122,8 +130,10 @@ class DeployedPolicy(nn.Module):
     def _remembered(self, action_dim: int) -> list[TensorSpec]:
         if not self.remembers:
             return []
-        reads = self.policy.context.reads_actions
-        executed = [TensorSpec(EXECUTED, (self.policy.frame_stride, action_dim), "float32")] if reads else []
+        executed = []
+        if self.policy.context.reads_actions:
+            stride = self.policy.frame_stride
+            executed = [TensorSpec(EXECUTED, (stride, action_dim), "float32"), TensorSpec(EXECUTED_VALID, (), "bool")]
         return [*executed, TensorSpec(FIRST, (), "bool"), *(spec.input for spec in self.memory)]
 
     def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -146,7 +156,7 @@ class DeployedPolicy(nn.Module):
             return self._in_units(self.policy.actions_from(self.policy.features_of(seen), numbers))
         assert self.nothing is not None
         memory = memory_state(self.nothing, [given[spec.input.name] for spec in self.memory])
-        actions, after = self.policy.decide(seen, numbers, given[FIRST], memory)
+        actions, after = self.policy.decide(seen, numbers, given[FIRST], given.get(EXECUTED_VALID), memory)
         return (self._in_units(actions), *(tensor for _, tensor in named_tensors(self.policy, after)))
 
     def pictures(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:

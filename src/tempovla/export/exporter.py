@@ -176,10 +176,13 @@ def _write(
             "reads; copy the checkpoint again"
         ) from error
     except RuntimeError as error:  # of torch's exporters: an operator or a way of programming that they do not know
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the exporter of ONNX says first what step it was at
+            cause = cause.__cause__
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         raise ValueError(
-            f"torch cannot export this policy as {name} ({type(error).__name__}: {lines[0] if lines else ''}); "
-            "see all of it with --debug, or choose another action head, projector or format"
+            f"torch cannot export this policy as {name} ({type(cause).__name__}: {lines[0] if lines else ''}); "
+            "see all of it with --debug, or choose another action head, projector, part of the context or format"
         ) from error
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tempovla.control.exported.memory import ExportedState
 from tempovla.control.exported.runners import RUNNERS
 from tempovla.control.exported.sidecar import Sidecar, sidecar_path
-from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec
+from tempovla.control.exported.signature import DECISION, EXECUTED, EXECUTED_VALID, FIRST, SEED, TensorSpec
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Context
@@ -89,7 +89,7 @@ class ExportedPolicy:
         given |= {spec.input.name: tensor for spec, tensor in zip(self.sidecar.memory, state.memory, strict=True)}
         for spec in self.sidecar.inputs:
             if spec.name == EXECUTED:
-                given[EXECUTED] = self._executed(spec, context)
+                given |= self._executed(spec, context)
             elif spec.name not in given:
                 given[spec.name] = self._observed(spec, now, context)
         actions, *memory = self.run(given)
@@ -120,8 +120,8 @@ class ExportedPolicy:
             tensors.append(tensor.contiguous())
         return self._run(tensors)
 
-    def _executed(self, spec: TensorSpec, context: Context) -> Tensor:
-        """What was done since the last decision (B, stride, A), zeros in rows whose episode begins."""
+    def _executed(self, spec: TensorSpec, context: Context) -> dict[str, Tensor]:
+        """What was done since the last decision (B, stride, A), zeros where not all of it is known; and where it is."""
         track = context.past.get(ACTION_KEY)
         steps = spec.shape[0]
         if track is None or not set(range(-steps, 0)) <= set(track.offset.tolist()):
@@ -129,12 +129,8 @@ class ExportedPolicy:
                 f"the policy reads the {steps} actions before its decision; give them in the context's past"
             )
         track = track.select((track.offset >= -steps) & (track.offset < 0))
-        done = track.valid.all(dim=1)
-        if not bool((done | context.first).all()):
-            raise ValueError(
-                f"the last {steps} actions are not all valid in a row whose episode goes on; give all of them"
-            )
-        return torch.where((done & ~context.first)[:, None, None], track.value.float(), 0.0)
+        known = track.valid.all(dim=1)
+        return {EXECUTED: torch.where(known[:, None, None], track.value.float(), 0.0), EXECUTED_VALID: known}
 
     def _observed(self, spec: TensorSpec, now: Mapping[str, Any], context: Context) -> Tensor:
         if spec.name not in now or 0 not in now[spec.name].offset.tolist():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tempovla.control.exported.memory import MemorySpec
-from tempovla.control.exported.signature import DECISION, EXECUTED, FIRST, SEED, TensorSpec
+from tempovla.control.exported.signature import DECISION, EXECUTED, EXECUTED_VALID, FIRST, SEED, TensorSpec
 from tempovla.storage.json_files import read_json, shown, to_json_text, what_it_is
 from tempovla.storage.paths import regular_file
 from tempovla.storage.said_by import said_by
@@ -69,7 +69,7 @@ class Sidecar:
     @property
     def draws_from_seed(self) -> bool:
         """Whether every input is an observation, a seed or remembered: no random numbers are asked for."""
-        remembered = {FIRST, EXECUTED, *(spec.input.name for spec in self.memory)}
+        remembered = {FIRST, EXECUTED, EXECUTED_VALID, *(spec.input.name for spec in self.memory)}
         known = {SEED, DECISION, TOKENS_KEY, LANGUAGE_KEY, *(window.key for window in self.windows), *remembered}
         return all(spec.name in known for spec in self.inputs)
 

@@ -18,9 +18,10 @@ from tempovla.transform.join import joins_of
 SEED, DECISION = "seed", "decision"
 """Inputs that a decision's noise follows from, as in `NoiseState`: the row's seed, and how many decisions were made."""
 
-FIRST, EXECUTED = "first", "executed_actions"
+FIRST, EXECUTED, EXECUTED_VALID = "first", "executed_actions", "executed_valid"
 """Inputs of a policy that remembers: the rows whose episode begins, which forget what they know; and, where it reads
-them, the actions that were executed since its last decision, in the robot's units."""
+them, the actions that were executed since its last decision, in the robot's units, and the rows in which they are
+known."""
 
 DTYPES = ("uint8", "float32", "int64", "int32", "bool", "float64")
 

@@ -127,15 +127,17 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         observation: Mapping[str, Tensor],
         numbers: Mapping[str, Tensor],
         first: Tensor,
+        known: Tensor | None,
         state: ContextState,
     ) -> tuple[Tensor, ContextState]:
         """`act` on tensors alone, all of them valid, as an exported graph runs it.
 
         Args:
             observation: what is seen now, by key and prepared as in training, (B, ...); under the key of actions those
-                that were executed since the last decision (B, stride, A), of any value where `first` is True.
+                that were executed since the last decision (B, stride, A), if the history is read.
             numbers: what `random_numbers` gives.
             first: (B,) bool, rows whose episode begins.
+            known: (B,) bool, rows in which these actions are known; None if the history is not read.
             state: of `context.initial_state`, or of the decision before.
 
         Returns:
@@ -143,12 +145,12 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         """
         features, context = self.base.features_of(observation), self.context
         summary = features.summary
-        done = ~first[:, None]
-        if context.reads_actions:
-            actions = torch.where(done, observation[ACTION_KEY].flatten(1), 0.0)[:, None]
+        there = torch.ones_like(first)[:, None]
+        if known is None:
+            actions, done = summary.new_zeros(first.shape[0], 1, context.action_width), torch.zeros_like(there)
         else:
-            actions, done = summary.new_zeros(first.shape[0], 1, context.action_width), torch.zeros_like(done)
-        there = torch.ones_like(done)
+            done = (known & ~first)[:, None]
+            actions = torch.where(done, observation[ACTION_KEY].flatten(1), 0.0)[:, None]
         said, after = context.run(Frames(summary[:, None], there, actions, done, complete=True), state.reset(first))
         return self.base.actions_from(features.plus(said[:, 0]), numbers), after
 

@@ -13,6 +13,7 @@ from tests.tiny_models import save_tokenizer
 from tests.trained import act, assert_same, logged
 
 from tempovla.data.lerobot import open_dataset
+from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.registry import load_policy
@@ -136,7 +137,9 @@ def test_it_learns_in_a_context_from_a_policy_without_one_and_acts_with_its_stri
     policy = load_policy(Bundle.load(done.checkpoint))
     assert policy.frame_stride == 2
     assert policy.config.context == context
-    assert evaluate_offline(done.checkpoint)["mse"] > 0
+    figures = evaluate_offline(done.checkpoint)
+    exported = export_checkpoint(done.checkpoint, tmp_path / "script", ExportConfig("torchscript"))
+    assert evaluate_offline(exported.file)["mse"] == pytest.approx(figures["mse"], rel=1e-3)
     again = train_smolvla(recipe, tmp_path / "again", pretrained_policy=tmp_path / "before")
     assert_same(Bundle.load(again.checkpoint).weights, Bundle.load(done.checkpoint).weights)
 
