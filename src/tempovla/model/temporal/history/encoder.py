@@ -284,7 +284,7 @@ class HistoryAwarePolicy(HistoryPolicyObject):
         sample: Callable[..., Tensor] | None = getattr(self.base_policy, "sample", None)
         if sample is not None:
             action = sample(features, generator)
-            action = action.squeeze(1) if action.shape[1] == 1 else action
+            action = action.squeeze(1) if action.dim() == 3 and action.shape[1] == 1 else action
         else:
             action = self.base_policy(features)
         return action[0] if single else action

@@ -95,6 +95,14 @@ def test_a_heads_noise_follows_from_the_seeds_of_the_rows():
     assert torch.equal(actions[0][1], actions[2][1])
 
 
+def test_one_action_of_one_dimension_keeps_its_dimension():
+    for head in ("mlp", "gaussian"):
+        model = HistoryAwarePolicy(
+            build_action_head(head, 4, 1, 1, {"hidden_dim": 8}), obs_dim=4, action_dim=1, **SIZES
+        )
+        assert model.eval()(torch.randn(2, 4), model.initial_state(2)).shape == (2, 1)
+
+
 def test_a_head_learns_from_the_features_with_history():
     torch.manual_seed(0)
     head = build_action_head("mlp", 4, 2, 1, {"hidden_dim": 32, "loss": "mse"})
