@@ -36,25 +36,36 @@ def configs() -> dict[str, type]:
     return found
 
 
-def names_read(path: Path) -> Iterator[str]:
-    """Attributes that a module reads, and strings in it, as for getattr; a class's own validation does not count."""
-    for node in _outside_post_init(ast.parse(path.read_text())):
+def subclasses(config: type) -> Iterator[type]:
+    """All classes below a config."""
+    for below in config.__subclasses__():
+        yield below
+        yield from subclasses(below)
+
+
+def names_read(path: Path) -> Iterator[tuple[str, str]]:
+    """What a module reads: a class and an attribute of its `self`, or "" and any other attribute or a string.
+
+    A string may be the name for a getattr. What a class checks in `__post_init__` does not count.
+    """
+    for owner, node in _outside_post_init(ast.parse(path.read_text()), ""):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            yield node.attr
+            is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            yield owner if is_own else "", node.attr
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-            yield node.value
+            yield "", node.value
 
 
-def _outside_post_init(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
+def _outside_post_init(node: ast.AST, owner: str) -> Iterator[tuple[str, ast.AST]]:
+    yield owner, node
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.FunctionDef) and child.name == "__post_init__"):
-            yield from _outside_post_init(child)
+            yield from _outside_post_init(child, child.name if isinstance(child, ast.ClassDef) else owner)
 
 
 @pytest.fixture(scope="module")
-def read() -> set[str]:
-    return {name for path in SOURCE.rglob("*.py") for name in names_read(path)}
+def read() -> set[tuple[str, str]]:
+    return {entry for path in SOURCE.rglob("*.py") for entry in names_read(path)}
 
 
 def test_configs_are_found():
@@ -63,7 +74,11 @@ def test_configs_are_found():
 
 @pytest.mark.parametrize("config", configs().values(), ids=configs())
 def test_every_config_field_is_read_somewhere(config, read):
-    unread = [field.name for field in dataclasses.fields(config) if field.name not in read]
+    """A field of a config is not read by another class that has an attribute of the same name."""
+    bases = [base for base in config.__mro__ if dataclasses.is_dataclass(base)]
+    family = {"", *(each.__name__ for base in bases for each in (base, *subclasses(base)))}
+    names = [field.name for field in dataclasses.fields(config)]
+    unread = [name for name in names if not any((owner, name) in read for owner in family)]
     assert not unread, f"{config.__name__} has fields that nothing reads: {unread}"
 
 
