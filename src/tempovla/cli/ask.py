@@ -19,7 +19,7 @@ tempovla ask --checkpoint CKPT --questions questions.jsonl --image-root images -
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     usage = "--checkpoint DIR [--image FILE] --question TEXT [options]"
     parser = build_parser(name, summary, usage, EXAMPLES)
     about = "what `tempovla train instruct` or `align` saved"

@@ -18,7 +18,7 @@ tempovla {name} {example} --episodes 30 --noise 0 --dry-run
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     config_class = simulator_class(name.split()[-1])
     examples = EXAMPLES.format(name=name, example=config_class.example)
     parser = build_parser(name, summary, "[--tasks A,B] --episodes N --out DIR [options]", examples)

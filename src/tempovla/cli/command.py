@@ -87,7 +87,7 @@ def add_key_flags(parser: ArgumentParser) -> None:
 
 
 def stream_keys(args: Namespace) -> StreamKeys:
-    """What `add_key_flags` was given."""
+    """Return what `add_key_flags` was given."""
     from tempovla.data.stream_keys import StreamKeys
 
     return StreamKeys.parse(args.state_key, args.action_key, "--")
@@ -134,6 +134,6 @@ def _explained(config_class: type[Any]) -> dict[str, str]:
 
 
 def config_from_args(config_class: type[C], args: Namespace, **given: Any) -> C:
-    """A config whose fields are arguments of their own, or `given`."""
+    """Return a config whose fields are arguments of their own, or `given`."""
     own = {field.name: args[field.name] for field in fields(config_class) if field.name not in given}  # type: ignore[arg-type]
     return config_class(**own | given)

@@ -20,7 +20,7 @@ tempovla eval libero --checkpoint outputs/openvla_object --suite libero_object
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "--pretrained DIR --camera KEY --out DIR [options]", EXAMPLES)
     parser.add_argument("--pretrained", required=True, metavar="DIR", help="name on the hub, or folder")
     parser.add_argument("--unnorm-key", metavar="NAME", help="dataset of its norm_stats; may be left out if it is one")

@@ -14,7 +14,7 @@ tempovla convert weights models/my-language-model
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "FOLDER [--json]", EXAMPLES)
     parser.add_argument("folder", metavar="FOLDER", help="a transformers model, with pytorch_model.bin or its parts")
     add_json_option(parser)

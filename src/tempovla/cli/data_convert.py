@@ -17,7 +17,7 @@ tempovla data convert libero/libero_object recordings/libero_object
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "SRC DST [--depth-unit UNIT] [--libero-images HOW]", EXAMPLES)
     parser.add_argument("source", metavar="SRC", help="a v2.1 dataset, recorded rollouts or LIBERO's files")
     parser.add_argument("target", metavar="DST", help="folder of the v3.0 dataset to write")

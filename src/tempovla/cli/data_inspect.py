@@ -18,7 +18,7 @@ tempovla data inspect ROOT --state_key state --action_key 'actions[0:6],gripper'
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "ROOT [--depth-unit UNIT] [--json [FILE]]", EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
     add_depth_unit(parser)

@@ -19,7 +19,7 @@ tempovla data sample ROOT --episode 3 --frame 0 --window observation.state=-0.2s
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     usage = "ROOT --episode E --frame F --window KEY=OFFSETS ... --out FILE.npz [--depth-unit UNIT]"
     parser = build_parser(name, summary, usage, EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")

@@ -21,7 +21,7 @@ tempovla demo --out outputs/quick --demonstrations 5 --phase1_steps 50 --phase2_
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "[--out DIR] [--seed N] [options]", EXAMPLES)
     parser.add_argument("--out", default="outputs/demo", metavar="DIR", help="folder; a stopped demo goes on in it")
     tasks = ",".join(DemoConfig().tasks)

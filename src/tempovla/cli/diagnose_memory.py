@@ -20,7 +20,7 @@ tempovla diagnose memory --checkpoint CKPT --dataset outputs/memory --episodes 8
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "--checkpoint DIR --dataset DIR [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
     parser.add_argument("--dataset", required=True, metavar="DIR", help="demonstrations to step it through")

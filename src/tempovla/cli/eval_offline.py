@@ -18,7 +18,7 @@ tempovla eval offline --checkpoint CKPT --dataset /data/libero_object --split al
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "--checkpoint DIR [--dataset DIR] [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
     parser.add_argument("--dataset", metavar="DIR", help="the dataset, if it is not where training found it")

@@ -30,7 +30,7 @@ tempovla {name} --checkpoint CKPT {example} --wrong_instruction true --json outp
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     config_class = simulator_class(name.split()[-1])
     examples = EXAMPLES.format(name=name, example=config_class.example).replace("CKPT  ", "CKPT ")
     parser = build_parser(name, summary, "--checkpoint DIR [--tasks A,B] [options]", examples)

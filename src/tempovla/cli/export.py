@@ -21,7 +21,7 @@ tempovla export --checkpoint CKPT --noise numbers --out exported/ --json
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "--checkpoint DIR --format FORMAT --out FILE [options]", EXAMPLES)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
     parser.add_argument(

@@ -19,7 +19,7 @@ tempovla init ROOT --state_key state --action_key 'actions[0:6],gripper' --out m
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "ROOT [--system SYSTEM] [--out FILE] [options]", EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
     parser.add_argument("--system", type=StartingSystem, default="vla", help="what the config trains")

@@ -112,7 +112,7 @@ def without_plugins(arguments: list[str]) -> list[str]:
 
 
 def commands(verb: str = "") -> dict[str, tuple[str, str]]:
-    """All subcommands in the order of the help, those of registered systems and simulators included.
+    """Return all subcommands in the order of the help, those of registered systems and simulators included.
 
     Args:
         verb: the first word of a subcommand. Registries that add no subcommand with this word are left out, and not
@@ -156,7 +156,7 @@ def dispatch(arguments: list[str], debug: bool) -> int:
 
 
 def is_prefix(words: Sequence[str], name: str) -> bool:
-    """Whether these are the first words of a subcommand's name."""
+    """Return whether these are the first words of a subcommand's name."""
     return name.split()[: len(words)] == list(words)
 
 
@@ -183,7 +183,7 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
 
 
 def help_text(group: str) -> str:
-    """The subcommands, or those of one group."""
+    """Return the subcommands, or those of one group."""
     listed = {name: summary for name, (_, summary) in commands().items() if is_prefix(group.split(), name)}
     width = max(map(len, listed))
     lines = [f"  {name:<{width}}  {summary}" for name, summary in listed.items()]
@@ -199,7 +199,7 @@ def help_text(group: str) -> str:
 
 
 def unknown_command(group: str, word: str) -> str:
-    """What to say about a subcommand that does not exist."""
+    """Return what to say about a subcommand that does not exist."""
     known = dict.fromkeys(name.split()[len(group.split())] for name in commands() if is_prefix(group.split(), name))
     near = difflib.get_close_matches(word, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
@@ -208,7 +208,7 @@ def unknown_command(group: str, word: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line; of a very long one the middle is left out."""
+    """Return an error's message on one line; of a very long one the middle is left out."""
     line = " ".join(str(error).split()) or type(error).__name__
     half = LONGEST_LINE // 2
     return line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"

@@ -20,7 +20,7 @@ tempovla report outputs/eval --curves outputs/run,outputs/run_blind --title "My 
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser."""
+    """Return the parser."""
     parser = build_parser(name, summary, "RUN_DIR --out FILE [options]", EXAMPLES)
     parser.add_argument(
         "run_dir", metavar="RUN_DIR", help="folder of a demo, an evaluation in a simulator, or a training run"

@@ -18,7 +18,9 @@ USAGE = "--config FILE --dataset ROOT --out DIR [--KEY VALUE ...]"
 
 
 def build(name: str, summary: str) -> ArgumentParser:
-    """The parser of `--config FILE --dataset ROOT --out DIR`, the system's own options, and every key of its recipe."""
+    """Return the parser of `--config FILE --dataset ROOT --out DIR`, the system's own options, and every key of its
+    recipe.
+    """
     system = find_system(name.split()[-1])
     parser = start_recipe_parser(name, summary, USAGE, system)
     add_out(parser, "folder of the run", default=system.out)

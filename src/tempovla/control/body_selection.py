@@ -18,7 +18,7 @@ from tempovla.transform.per_dataset import bundle_for_dataset
 def load_bundle(
     checkpoint: str | Path, dataset_name: str | None = None, env_config: SimulatorConfig | None = None
 ) -> Bundle:
-    """A checkpoint for one body; see `choose_dataset`.
+    """Return a checkpoint for one body; see `choose_dataset`.
 
     Raises:
         ValueError: if it is broken, or has no such dataset, or has several that are not told apart.
@@ -31,7 +31,8 @@ def load_bundle(
 def provenance_of(
     checkpoint: str | Path, dataset_name: str | None = None, env_config: SimulatorConfig | None = None
 ) -> Mapping[str, Any]:
-    """What a checkpoint was trained on: `recording`, how its pictures were made, `instructions` and more, where known.
+    """Return what a checkpoint was trained on: `recording`, how its pictures were made, `instructions` and more, where
+    known.
 
     Raises:
         ValueError: as `load_bundle`.
@@ -47,7 +48,8 @@ def choose_dataset(
     dataset_name: str | None = None,
     env_config: SimulatorConfig | None = None,
 ) -> str | None:
-    """The dataset that is named, or the only one that fits the simulator; None for a policy that learned from one.
+    """Return the dataset that is named, or the only one that fits the simulator; None for a policy that learned from
+    one.
 
     A dataset fits if its body has the simulator's dimensions. Of several, one that was recorded in it goes first.
 

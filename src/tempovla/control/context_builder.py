@@ -53,7 +53,7 @@ class ContextBuilder:
         return other
 
     def has_row(self, row: int) -> bool:
-        """Whether an episode was ever started in the row."""
+        """Return whether an episode was ever started in the row."""
         return bool(self._started[row])
 
     def reset(self, row: int, instruction: str, observation: Mapping[str, NDArray]) -> None:

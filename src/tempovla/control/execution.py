@@ -13,14 +13,15 @@ DEFAULT_EXECUTION_HORIZON = 6
 
 
 def chunk_length(windows: Sequence[Window]) -> int | None:
-    """How many actions a policy with these windows decides on at a time; None if they do not say so."""
+    """Return how many actions a policy with these windows decides on at a time; None if they do not say so."""
     return next((max(window.offsets) + 1 for window in windows if window.key == ACTION_KEY), None)
 
 
 def choose_execution_horizon(
     asked: int | None, frame_stride: int | None, chunk: int | None = None, temporal_ensemble: float | None = None
 ) -> int:
-    """How many actions of a chunk to execute: what is asked for, else the policy's stride, else 6 or the whole chunk.
+    """Return how many actions of a chunk to execute: what is asked for, else the policy's stride, else 6 or the whole
+    chunk.
 
     With temporal ensembling the default is 1, so that every step has the opinions of as many chunks as there can be.
 
@@ -71,7 +72,7 @@ def check_temporal_ensemble(decay: float | None) -> None:
 def chunk_player(
     chunk_size: int, action_dim: int, rows: int, execution_horizon: int, temporal_ensemble: float | None
 ) -> ChunkPlayer:
-    """What gives one action a control step from chunks (rows, chunk_size, action_dim).
+    """Return what gives one action a control step from chunks (rows, chunk_size, action_dim).
 
     Raises:
         ValueError: if a chunk ends before the next one comes.

@@ -92,7 +92,7 @@ def _convert(actor: Actor, dtype: str, where: str) -> None:
 
 
 def is_model_alone(place: Path) -> bool:
-    """Whether a folder holds a model as `save_pretrained` writes it, without what a checkpoint has beside it."""
+    """Return whether a folder holds a model as `save_pretrained` writes it, without what a checkpoint has beside it."""
     return not (place / BUNDLE).exists() and (place / CONFIG).is_file() and (place / WEIGHTS).is_file()
 
 

@@ -48,7 +48,7 @@ class Reads:
         transform: TransformPipeline,
         embodiment: Embodiment,
     ) -> Reads:
-        """What a policy behind a transform reads.
+        """Return what a policy behind a transform reads.
 
         Args:
             accepted: windows under every name that a stream may be given by.
@@ -98,7 +98,7 @@ class Rows:
 
 
 def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
-    """The rows of an observation; streams that the policy does not read are left out.
+    """Return the rows of an observation; streams that the policy does not read are left out.
 
     Vectors are (D,), pictures (H, W, 3) uint8 or (3, H, W) floats from 0 to 1; a batch has one more axis before these.
     `task` holds the instruction, or a list of them.

@@ -11,7 +11,7 @@ COLOURS = 3
 
 
 def as_frames(key: str, pictures: NDArray) -> NDArray[np.uint8]:
-    """Pictures (..., H, W, 3) uint8.
+    """Return pictures (..., H, W, 3) uint8.
 
     The axis of three entries tells where the colours are. Floats are shares of full brightness and are rounded to
     levels, so that levels divided by 255 come back as they were.

@@ -146,7 +146,7 @@ class RobotPolicy:
             self._state = self.actor.with_seeds(self._state, self._row_seeds(self._builder.num_rows))
 
     def act(self, observation: Mapping[str, Any], executed: Any = None) -> Any:
-        """A chunk of actions from now on, in the robot's units: (H, A), or (B, H, A) for a batch.
+        """Return a chunk of actions from now on, in the robot's units: (H, A), or (B, H, A) for a batch.
 
         A policy with a memory, or with windows on past actions, needs to know what was done since the last call.
 
@@ -173,7 +173,7 @@ class RobotPolicy:
         return given.answer(self._chunk)
 
     def step(self, observation: Mapping[str, Any]) -> Any:
-        """The action of this control step, in the robot's units: (A,), or (B, A) for a batch.
+        """Return the action of this control step, in the robot's units: (A,), or (B, A) for a batch.
 
         Call it once a control step and execute what it returns. The policy is asked every `execution_horizon` steps.
 

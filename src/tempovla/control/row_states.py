@@ -13,7 +13,7 @@ S = TypeVar("S")
 
 
 def take_rows(chosen: Tensor, after: S, before: S) -> S:
-    """The state `after` in the rows where `chosen` (B,) bool is True, and the state `before` in the others.
+    """Return the state `after` in the rows where `chosen` (B,) bool is True, and the state `before` in the others.
 
     States are nested dataclasses, mappings, tuples and lists of tensors with the rows first. What is no tensor belongs
     to the policy as a whole and is taken from `after`.

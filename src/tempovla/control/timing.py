@@ -78,7 +78,7 @@ class Stopwatch:
         self._last_call = None
 
     def read(self) -> Timing:
-        """The figures so far."""
+        """Return the figures so far."""
         seconds = sum(span for _, span in self._spans)
         rate = sum(steps for steps, _ in self._spans) / seconds if seconds > 0 else None
         if not self._latencies:

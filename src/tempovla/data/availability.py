@@ -51,14 +51,14 @@ def log_left_out(meta: DatasetMeta) -> None:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type of the values as they are stored, without extensions and dictionaries."""
+    """Return the type of the values as they are stored, without extensions and dictionaries."""
     while isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind.storage_type
     return kind
 
 
 def leaf_type(kind: pa.DataType) -> pa.DataType:
-    """The type of what lies in the innermost lists."""
+    """Return the type of what lies in the innermost lists."""
     kind = plain_type(kind)
     while is_list(kind):
         kind = plain_type(kind.value_type)
@@ -66,19 +66,19 @@ def leaf_type(kind: pa.DataType) -> pa.DataType:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether the type is one of Arrow's lists."""
+    """Return whether the type is one of Arrow's lists."""
     types = pa.types
     is_view = types.is_list_view(kind) or types.is_large_list_view(kind)
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or is_view)
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether values of the type are numbers or booleans."""
+    """Return whether values of the type are numbers or booleans."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
 def is_encoded(kind: pa.DataType) -> bool:
-    """Whether values of the type are the bytes of a file, or its path."""
+    """Return whether values of the type are the bytes of a file, or its path."""
     types = pa.types
     is_path = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     return bool(is_path or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))

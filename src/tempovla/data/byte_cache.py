@@ -33,7 +33,7 @@ class ByteCache:
         return len(self._arrays)
 
     def get(self, key: Hashable) -> Any:
-        """The array kept under `key`, or None."""
+        """Return the array kept under `key`, or None."""
         array = self._arrays.get(key)
         if array is not None:
             self._arrays.move_to_end(key)
@@ -58,4 +58,4 @@ class Caching(Protocol):
     cache: ByteCache
 
     def with_cache(self, cache: ByteCache) -> Self:
-        """The same source with another cache and open files of its own, e.g. for another process."""
+        """Return the same source with another cache and open files of its own, e.g. for another process."""

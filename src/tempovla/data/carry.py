@@ -69,7 +69,7 @@ class Carrier:
         self.lost |= dict.fromkeys(sorted(undeclared - set(BOOKKEEPING)), "meta/info.json does not declare it")
 
     def encoded(self, episode: int, known: Mapping[str, Statistic]) -> EncodedEpisode:
-        """One episode; statistics of its cameras are taken from `known` where they are."""
+        """Return one episode; statistics of its cameras are taken from `known` where they are."""
         record = self._source.meta.episodes[episode]
         steps = range(record.length)
         columns: dict[str, pa.Array] = {}
@@ -161,7 +161,7 @@ class Carrier:
 
 
 def with_unit(entry: Any, feature: Feature | None) -> Any:
-    """An entry of ``info.json``, with the unit of depth pictures that was asked for."""
+    """Return an entry of ``info.json``, with the unit of depth pictures that was asked for."""
     if not isinstance(entry, Mapping):
         return entry
     info = entry.get("info")

@@ -27,7 +27,7 @@ class BadColumnError(ValueError):
 
 
 def numbers(column: pa.Array, shape: tuple[int, ...], dtype: str, part: slice | None = None) -> NDArray[Any]:
-    """(N, *shape) array of a column of numbers or of lists of numbers, nested or flat in row-major order.
+    """Return (N, *shape) array of a column of numbers or of lists of numbers, nested or flat in row-major order.
 
     Axes of one need no list of their own: a value of shape (1,) may be a number or a list of one.
 
@@ -61,7 +61,7 @@ def numbers(column: pa.Array, shape: tuple[int, ...], dtype: str, part: slice | 
 
 
 def nested(column: pa.Array) -> NDArray[Any]:
-    """(N, *F) array of numbers in lists of lists, as they are stored.
+    """Return (N, *F) array of numbers in lists of lists, as they are stored.
 
     Raises:
         BadColumnError: if lists at one level differ in length, or there is null or no number.
@@ -73,7 +73,7 @@ def nested(column: pa.Array) -> NDArray[Any]:
 
 
 def plain_array(values: Any) -> pa.Array:
-    """An array without its extension type or dictionary."""
+    """Return an array without its extension type or dictionary."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     while values.type != plain_type(values.type):
@@ -82,7 +82,7 @@ def plain_array(values: Any) -> pa.Array:
 
 
 def lossless(values: NDArray[Any], dtype: str, size: int = 1) -> NDArray[Any]:
-    """The values as `dtype`; rounding to the nearest float is no loss.
+    """Return the values as `dtype`; rounding to the nearest float is no loss.
 
     Args:
         values: (N * size,) numbers.

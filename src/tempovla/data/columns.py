@@ -49,7 +49,7 @@ class Columns:
         self._uneven: set[tuple[Path, str, str]] = set()  # with rows that are not as declared
 
     def rows(self, record: EpisodeRecord) -> tuple[int, int]:
-        """First row of an episode in its file, and the row after its last.
+        """Return the first row of an episode in its file, and the row after its last.
 
         Raises:
             DatasetError: if the file does not hold as many rows of the episode as the metadata say.
@@ -78,7 +78,7 @@ class Columns:
         return start, stop
 
     def values(self, record: EpisodeRecord, key: str, part: slice | None = None) -> NDArray[Any]:
-        """(length, *shape) values of a numeric column over one episode, a view that must not be written to.
+        """Return (length, *shape) values of a numeric column over one episode, a view that must not be written to.
 
         Args:
             record: the episode. What is wrong in other episodes of its file does not matter.
@@ -91,11 +91,11 @@ class Columns:
         return self._values(record, key, self._feature(key), part)
 
     def is_sound(self, path: Path, key: str) -> bool:
-        """Whether all rows of a numeric column of a file were found to be as declared, and finite."""
+        """Return whether all rows of a numeric column of a file were found to be as declared, and finite."""
         return self._finite.get((path, key, self._feature(key).dtype), False)
 
     def times_s(self, record: EpisodeRecord) -> NDArray[np.float64]:
-        """(length,) timestamps of an episode's rows in the precision in which they are stored [s].
+        """Return (length,) timestamps of an episode's rows in the precision in which they are stored [s].
 
         Raises:
             DatasetError: if they are not finite numbers.
@@ -130,7 +130,7 @@ class Columns:
         return value
 
     def picture(self, record: EpisodeRecord, key: str, step: int) -> NDArray[Any]:
-        """(H, W, 3) uint8 RGB of a camera, or (H, W, 1) float32 metres of a depth stream, out of a parquet file.
+        """Return (H, W, 3) uint8 RGB of a camera, or (H, W, 1) float32 metres of a depth stream, out of a parquet file.
 
         Raises:
             DatasetError: if there is none in this row, or it is damaged or not what is declared.
@@ -165,7 +165,8 @@ class Columns:
             self.picture(record, key, step)
 
     def stored_picture(self, record: EpisodeRecord, key: str, step: int) -> bytes | NDArray[Any]:
-        """A picture as it is stored: encoded, in the parquet file or in one beside it that it names, or as numbers.
+        """Return a picture as it is stored: encoded, in the parquet file or in one beside it that it names, or as
+        numbers.
 
         Raises:
             DatasetError: if there is none.
@@ -319,7 +320,7 @@ class Columns:
         return cached
 
     def stored(self, path: Path, key: str) -> pa.Array:
-        """All rows of a file as they are stored; nothing of it is kept.
+        """Return all rows of a file as they are stored; nothing of it is kept.
 
         Raises:
             DatasetError: if the file is missing or damaged, or has no such column, or several.
@@ -330,7 +331,7 @@ class Columns:
         return read_columns(path, [key]).column(key).combine_chunks()
 
     def is_at_hand(self, path: Path, key: str) -> bool:
-        """Whether no file has to be opened for a column."""
+        """Return whether no file has to be opened for a column."""
         return self._together is not None and self._together[0] == path and key in self._together[1]
 
     def read_together(self, path: Path, keys: Collection[str]) -> None:

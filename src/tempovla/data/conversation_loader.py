@@ -56,7 +56,7 @@ class TokenizedConversation:
 def tokenize_conversations(
     conversations: Sequence[Conversation], chat: ChatTokenizer
 ) -> tuple[TokenizedConversation, ...]:
-    """All of them once, before training: what cannot be used is then known.
+    """Return all of them once, before training: what cannot be used is then known.
 
     Raises:
         DatasetError: naming file and line, if one does not go with the template or its prompt is too long.
@@ -95,11 +95,11 @@ class ConversationBatches:
     cache: ByteCache
 
     def for_worker(self, workers: int) -> ConversationBatches:
-        """The same with a share of the cache."""
+        """Return the same with a share of the cache."""
         return replace(self, cache=ByteCache(self.cache.max_bytes // workers))
 
     def make(self, batch: SampleBatch) -> TimelineSample:
-        """The batch.
+        """Return the batch.
 
         Raises:
             DatasetError: naming file, line and image, if an image is missing or damaged.
@@ -158,7 +158,7 @@ def conversation_loader(
     world_size: int = 1,
     epochs: int | None = None,
 ) -> ResumableLoader:
-    """Batches without end, or for some epochs; see `MixtureSampler` for the order and the shares of ranks."""
+    """Return batches without end, or for some epochs; see `MixtureSampler` for the order and the shares of ranks."""
     samples = len(batches.chosen)
     return ResumableLoader(
         batches,

@@ -44,7 +44,7 @@ class Conversation:
 
 
 def read_conversations(path: str | Path, image_root: str | Path | None = None) -> list[Conversation]:
-    """All conversations of a file.
+    """Return all conversations of a file.
 
     Args:
         path: a file of JSON objects, one a line, or of one JSON array of them.

@@ -41,7 +41,7 @@ class StatisticsTable(Protocol):
         """Compute the statistics of some streams, in one reading."""
 
     def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
-        """What is wrong with stored statistics, compared with the rows."""
+        """Return what is wrong with stored statistics, compared with the rows."""
 
 
 class StreamStatistics(dict[str, NDArray[np.float64]]):
@@ -89,7 +89,7 @@ class LazyStatistics(Mapping[str, Statistic]):
         self._computed |= compute(self._source, keys, progress=progress)
 
     def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
-        """What is wrong with them: nothing, as they are computed."""
+        """Return what is wrong with them: nothing, as they are computed."""
         return []
 
 
@@ -188,7 +188,7 @@ class DatasetStatistics(Mapping[str, Statistic]):
         LOGGER.info("%s: statistics of %s were computed from the data%s", self._meta.root, ", ".join(keys), where)
 
     def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
-        """What is wrong with the stored statistics of some streams, compared with a sample of the rows.
+        """Return what is wrong with the stored statistics of some streams, compared with a sample of the rows.
 
         Those that were kept are compared, too: files may have been changed in ways that their size and time hide.
         """
@@ -198,7 +198,7 @@ class DatasetStatistics(Mapping[str, Statistic]):
 
 
 def number_streams(source: EpisodeSource) -> list[str]:
-    """Streams whose statistics can be computed: those of numbers, without pictures of any kind."""
+    """Return streams whose statistics can be computed: those of numbers, without pictures of any kind."""
     return [key for key, stream in source.streams.items() if stream.kind in ("state", "action", "scalar")]
 
 

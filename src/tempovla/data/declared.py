@@ -67,7 +67,7 @@ def names_problem(entry: Any, shape: tuple[int, ...]) -> str | None:
 
 
 def parse_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The names of the dimensions; none where they are not one a dimension.
+    """Return the names of the dimensions; none where they are not one a dimension.
 
     They come as a list, as a list of lists, as an object of lists such as ``{"motors": [...]}`` or as an object of
     positions such as ``{"x": 0, "y": 1}``, which gives the order.
@@ -87,7 +87,8 @@ def parse_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def parse_unit(text: str) -> float:
-    """Metres of one unit of a depth picture, from ``m``, ``cm``, ``mm`` or a number of metres such as ``0.0001``.
+    """Return the metres of one unit of a depth picture, from ``m``, ``cm``, ``mm`` or a number of metres such as
+    ``0.0001``.
 
     Raises:
         DatasetError: if it is none of these.
@@ -126,7 +127,7 @@ def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
 
 
 def is_flagged_depth(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry says that its pictures hold distances."""
+    """Return whether an entry says that its pictures hold distances."""
     info = _picture_info(entry)
     return any(info.get(name) in (True, "true", "True") for name in ("is_depth_map", "video.is_depth_map"))
 

@@ -50,7 +50,9 @@ Seen = list[int]
 
 
 def file_digest(path: Path) -> str:
-    """Size and 32 hexadecimal digits of a file, or `ABSENT`: a dataset may be there in part, as far as it is read."""
+    """Return the size and 32 hexadecimal digits of a file, or `ABSENT`: a dataset may be there in part, as far as it is
+    read.
+    """
     try:
         return _digest(path)
     except OSError as error:
@@ -83,7 +85,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def file_digests(root: Path, files: Mapping[str, Path]) -> dict[str, str]:
-    """The digests of a dataset's files, by name.
+    """Return the digests of a dataset's files, by name.
 
     Where there are many they are kept in the cache, and a file is read again only if its size, times, inode or device
     have changed since.

@@ -24,7 +24,8 @@ class ContentHashing(Protocol):
 
 
 def dataset_fingerprint(source: EpisodeSource, keys: Collection[str]) -> str:
-    """64 hexadecimal digits of what is read of a dataset: lengths, instructions, rate, and contents of some streams.
+    """Return 64 hexadecimal digits of what is read of a dataset: lengths, instructions, rate, and contents of some
+    streams.
 
     Equal for a copy in another folder. Files are hashed as they are stored, so a dataset that was encoded anew has
     another fingerprint even if it shows the same.
@@ -66,12 +67,12 @@ def content_hash(source: EpisodeSource, keys: Collection[str]) -> str:
 
 
 def hash_json(facts: Any) -> str:
-    """64 hexadecimal digits of plain JSON values; the order in mappings does not matter."""
+    """Return 64 hexadecimal digits of plain JSON values; the order in mappings does not matter."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """64 hexadecimal digits of names, types, shapes and bytes."""
+    """Return 64 hexadecimal digits of names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -81,7 +82,7 @@ def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def hash_files(paths: Iterable[Path]) -> dict[Path, str]:
-    """64 hexadecimal digits of the bytes of each file."""
+    """Return 64 hexadecimal digits of the bytes of each file."""
     hashes = {}
     for path in sorted(set(paths)):
         with path.open("rb") as file:

@@ -31,7 +31,7 @@ class DatasetFormat(Protocol):
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether a file or folder that exists is a dataset of this format, from a look at names alone."""
+        """Return whether a file or folder that exists is a dataset of this format, from a look at names alone."""
 
     @staticmethod
     def open(path: Path, options: OpenOptions) -> EpisodeSource:
@@ -47,7 +47,7 @@ class LeRobotFormat:
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether the folder holds `meta/`."""
+        """Return whether the folder holds `meta/`."""
         return (path / "meta").is_dir()
 
     @staticmethod
@@ -68,7 +68,7 @@ class LiberoFormat:
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether it is a file, or a folder that holds HDF5 files or folders of them."""
+        """Return whether it is a file, or a folder that holds HDF5 files or folders of them."""
         return path.is_file() or any(path.glob("*.hdf5")) or any(path.glob("*/*.hdf5"))
 
     @staticmethod
@@ -87,5 +87,5 @@ FORMAT_REGISTRY: dict[str, type[DatasetFormat]] = {
 
 
 def format_name(path: Path) -> str | None:
-    """The name of the format of a file or folder that exists; None if no format recognises it."""
+    """Return the name of the format of a file or folder that exists; None if no format recognises it."""
     return next((name for name, form in reversed(FORMAT_REGISTRY.items()) if form.recognises(path)), None)

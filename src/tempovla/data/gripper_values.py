@@ -13,7 +13,7 @@ GRIPPER = {-1.0, 1.0}
 
 
 def last_values(source: EpisodeSource, most: int) -> NDArray[np.float64]:
-    """Sorted distinct values of the last action dimension over all episodes; of more than `most`, some."""
+    """Return sorted distinct values of the last action dimension over all episodes; of more than `most`, some."""
     found = np.empty(0)
     for episode in range(len(source)):
         length = source.episode(episode).length
@@ -27,13 +27,13 @@ def last_values(source: EpisodeSource, most: int) -> NDArray[np.float64]:
 
 
 def last_name(source: EpisodeSource) -> str:
-    """What the last action dimension is called in messages."""
+    """Return what the last action dimension is called in messages."""
     names = source.streams[ACTION_KEY].names
     return f"the last dimension of {ACTION_KEY!r}" + (f" ({names[-1]})" if names else "")
 
 
 def shown(values: NDArray[np.float64]) -> list[str]:
-    """Distinct values, with as many digits as tell them apart, and from -1 and +1 where they are neither."""
+    """Return distinct values, with as many digits as tell them apart, and from -1 and +1 where they are neither."""
     for digits in (6, 9, 17):
         texts = [f"{value:.{digits}g}" for value in values.tolist()]
         taken = [float(text) in GRIPPER for text in texts]

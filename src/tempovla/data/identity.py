@@ -47,7 +47,7 @@ class DataIdentity:
         return {"name": self.name, "facts": dict(self.facts), "files": dict(self.files)}
 
     def with_facts(self, facts: Mapping[str, Any]) -> DataIdentity:
-        """The same with more facts."""
+        """Return the same with more facts."""
         return DataIdentity(self.name, {**self.facts, **facts}, self.files)
 
 
@@ -56,11 +56,11 @@ class Identified(Protocol):
     """A source that knows its files, or those of the source that it reads."""
 
     def identity(self, keys: Collection[str]) -> DataIdentity:
-        """What these streams are read from."""
+        """Return what these streams are read from."""
 
 
 def identity_of(source: EpisodeSource, keys: Collection[str]) -> DataIdentity:
-    """The identity of a dataset, as far as some of its streams are read.
+    """Return the identity of a dataset, as far as some of its streams are read.
 
     A source that does not know its files is read in part: its numbers in up to 64 episodes, its pictures at their
     beginnings.
@@ -83,7 +83,7 @@ def identity_of(source: EpisodeSource, keys: Collection[str]) -> DataIdentity:
 
 
 def stream_facts(source: EpisodeSource, keys: Collection[str]) -> dict[str, Any]:
-    """Number of episodes, rate, and what the streams hold."""
+    """Return the number of episodes, rate, and what the streams hold."""
     streams = {key: source.streams[key] for key in sorted(keys)}
     return {
         "episodes": len(source),
@@ -93,7 +93,7 @@ def stream_facts(source: EpisodeSource, keys: Collection[str]) -> dict[str, Any]
 
 
 def files_of(root: Path, paths: Collection[Path]) -> dict[str, str]:
-    """Digests of files by their names in a dataset's folder, of many of them by folder."""
+    """Return digests of files by their names in a dataset's folder, of many of them by folder."""
     names = {os.path.relpath(path, root).replace(os.sep, "/"): path for path in sorted(set(paths))}
     digests = file_digests(root, names)
     if len(digests) <= LISTED_FILES:
@@ -116,7 +116,7 @@ def hash_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """Up to `most` of the numbers from 0 to `count` - 1, the first and the last among them."""
+    """Return up to `most` of the numbers from 0 to `count` - 1, the first and the last among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist() if count else []
 
 

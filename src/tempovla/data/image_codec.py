@@ -25,14 +25,14 @@ _PNG_START, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 RGB to PNG."""
+    """Return (H, W, 3) uint8 RGB to PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "png", compress_level=1)
     return buffer.getvalue()
 
 
 def decode_image(encoded: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
-    """Encoded picture to (H, W, 3) uint8 RGB.
+    """Convert an encoded picture to (H, W, 3) uint8 RGB.
 
     Raises:
         DatasetError: if it cannot be decoded, is not of the declared shape, or is no RGB or grey picture of 8 bits.
@@ -43,7 +43,8 @@ def decode_image(encoded: bytes, shape: tuple[int, ...], where: str) -> NDArray[
 
 
 def decode_any_image(encoded: bytes, where: str, sides: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
-    """Encoded picture of any size to (H, W, 3) uint8 RGB, turned as its EXIF orientation says, as LeRobot reads it.
+    """Convert an encoded picture of any size to (H, W, 3) uint8 RGB, turned as its EXIF orientation says, as LeRobot
+    reads it.
 
     Args:
         encoded: the file's bytes.
@@ -67,7 +68,7 @@ def decode_any_image(encoded: bytes, where: str, sides: tuple[int, ...] | None =
 
 
 def decode_depth(encoded: bytes, feature: Feature, where: str) -> NDArray[np.float32]:
-    """Encoded picture of distances to (H, W, 1) float32 metres; 0 is where there is no reading.
+    """Convert an encoded picture of distances to (H, W, 1) float32 metres; 0 is where there is no reading.
 
     Raises:
         DatasetError: if it cannot be decoded, has less than 16 bits or several channels, or `metres` refuses it.
@@ -105,7 +106,7 @@ def check_encoded(encoded: bytes, feature: Feature, where: str) -> None:
 
 
 def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32]:
-    """Stored numbers as float32 metres. What is not finite is no reading, and becomes 0 as 0 does.
+    """Return stored numbers as float32 metres. What is not finite is no reading, and becomes 0 as 0 does.
 
     Raises:
         DatasetError: if their unit is not known, or one is negative or beyond the declared range.
@@ -128,7 +129,7 @@ def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32
 
 
 def metres_of_levels(levels: NDArray[np.uint16], depth: Depth, where: str) -> NDArray[np.float32]:
-    """Levels of a depth video as float32 metres; level 0 is no reading, and becomes 0.
+    """Return levels of a depth video as float32 metres; level 0 is no reading, and becomes 0.
 
     Raises:
         DatasetError: if they are units, and `metres` refuses them.
@@ -146,7 +147,7 @@ def metres_of_levels(levels: NDArray[np.uint16], depth: Depth, where: str) -> ND
 
 
 def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str, full: float | None = None) -> NDArray[np.uint8]:
-    """Pictures (N, H, W, C) or, where the file declares it, (N, C, H, W) of numbers as (N, H, W, 3) uint8 RGB.
+    """Return pictures (N, H, W, C) or, where the file declares it, (N, C, H, W) of numbers as (N, H, W, 3) uint8 RGB.
 
     Args:
         values: what is stored.

@@ -38,8 +38,8 @@ def inspect(
     libero_images: LiberoImages = "auto",
     default_instruction: str = "",
 ) -> dict[str, Any]:
-    """What a dataset holds, as plain JSON values. All that training on its state, action and cameras would read is
-    checked on the way, without decoding pictures behind their headers.
+    """Return what a dataset holds, as plain JSON values. All that training on its state, action and cameras would read
+    is checked on the way, without decoding pictures behind their headers.
 
     Args:
         root: the dataset.
@@ -143,7 +143,7 @@ def sample_windows(
     depth_unit: str | None = None,
     libero_images: LiberoImages = "auto",
 ) -> dict[str, NDArray[Any]]:
-    """Windows around one frame.
+    """Return windows around one frame.
 
     Args:
         root: the dataset.

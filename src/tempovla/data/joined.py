@@ -38,7 +38,7 @@ class Joining(Protocol):
     """A source that can tell in which forms raw observations hold a stream that it joins."""
 
     def forms(self, key: str) -> tuple[tuple[StreamPart, ...], ...]:
-        """Forms of what is joined as `key`, the dataset's own names first; empty where nothing is."""
+        """Return forms of what is joined as `key`, the dataset's own names first; empty where nothing is."""
 
 
 def forms_of(source: EpisodeSource, key: str) -> tuple[tuple[StreamPart, ...], ...]:
@@ -47,14 +47,14 @@ def forms_of(source: EpisodeSource, key: str) -> tuple[tuple[StreamPart, ...], .
 
 
 def recorded(source: EpisodeSource) -> EpisodeSource:
-    """The source whose streams are those of the files, without the ones that were joined or renamed."""
+    """Return the source whose streams are those of the files, without the ones that were joined or renamed."""
     while isinstance(source, JoinedSource):
         source = source.source
     return source
 
 
 def recorded_parts(source: EpisodeSource, key: str) -> tuple[StreamPart, ...]:
-    """Which dimensions of which streams of `recorded(source)` a stream of vectors is read from."""
+    """Return which dimensions of which streams of `recorded(source)` a stream of vectors is read from."""
     size = int(np.prod(source.streams[key].shape))
     parts: tuple[StreamPart, ...] = (StreamPart(key, size, 0, size),)
     while isinstance(source, JoinedSource):
@@ -91,17 +91,17 @@ class JoinedSource:
         return self.source.cache if isinstance(self.source, Caching) else ByteCache(0)
 
     def with_cache(self, cache: ByteCache) -> JoinedSource:
-        """The same streams of the source with another cache."""
+        """Return the same streams of the source with another cache."""
         source = self.source.with_cache(cache) if isinstance(self.source, Caching) else self.source
         return JoinedSource(source, self.joined, self.renamed, self.left_out)
 
     def without(self, key: str) -> JoinedSource:
-        """The same streams but for a joined one; what it hid is seen again."""
+        """Return the same streams but for a joined one; what it hid is seen again."""
         joined = {name: parts for name, parts in self.joined.items() if name != key}
         return JoinedSource(self.source, joined, self.renamed, self.left_out)
 
     def forms(self, key: str) -> tuple[tuple[StreamPart, ...], ...]:
-        """Forms in which raw observations may hold what is joined as `key`; see `Joining`.
+        """Return forms in which raw observations may hold what is joined as `key`; see `Joining`.
 
         After the names that were joined come those of the columns that they are of, then the joined stream itself,
         unless the dataset has another one that is called so.
@@ -194,21 +194,21 @@ class JoinedSource:
         return len(self.source)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length, instruction and task of one episode."""
+        """Return the length, instruction and task of one episode."""
         return self.source.episode(episode)
 
     def instructions(self, episode: int) -> Sequence[str]:
-        """(length,) words of every control step."""
+        """Return (length,) words of every control step."""
         return self.source.instructions(episode)
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
-        """(N,) times of the stream's samples [s]; of a joined one, of its first part."""
+        """Return (N,) times of the stream's samples [s]; of a joined one, of its first part."""
         self._require(key)
         own = self.joined[key][0].key if key in self.joined else self.renamed.get(key, key)
         return self.source.timestamps(episode, own)
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
-        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        """Return values of one stream at absolute control steps; see `EpisodeSource.read`."""
         self._require(key)
         if key not in self.joined:
             return self.source.read(episode, self.renamed.get(key, key), steps)
@@ -216,14 +216,14 @@ class JoinedSource:
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        """Return values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         self._require(key)
         if key not in self.joined:
             return read_rows(self.source, self.renamed.get(key, key), episodes, steps)
         return self._join(key, self.joined[key], episodes, steps)
 
     def read_part(self, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-        """Some dimensions of a stream of vectors: value (B, T, width), valid (B, T); see `window.read_part`."""
+        """Return some dimensions of a stream of vectors: value (B, T, width), valid (B, T); see `window.read_part`."""
         self._require(part.key)
         own = self.own_parts(part)
         if part.key not in self.joined:
@@ -231,7 +231,7 @@ class JoinedSource:
         return self._join(part.key, own, episodes, steps)
 
     def own_parts(self, part: StreamPart) -> tuple[StreamPart, ...]:
-        """What some dimensions of a stream that is offered are among those of the source."""
+        """Return what some dimensions of a stream that is offered are among those of the source."""
         if part.key not in self.joined:
             return (replace(part, key=self.renamed.get(part.key, part.key)),)
         own, before = [], 0

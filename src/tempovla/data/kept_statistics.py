@@ -48,7 +48,7 @@ class KeptStatistics:
             self._tell(f"{error}; statistics are kept in {self.paths[0].parent}")
 
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that change when a data file or the episodes do.
+        """Return 64 hexadecimal digits that change when a data file or the episodes do.
 
         Files are told apart by name, size and time of modification, so that no row has to be read for it.
         """
@@ -64,7 +64,7 @@ class KeptStatistics:
         return hash_json({"files": files, "episodes": episodes})
 
     def load(self) -> dict[str, Statistic]:
-        """Statistics by stream; empty where none were kept of these rows."""
+        """Return statistics by stream; empty where none were kept of these rows."""
         fingerprint = self.fingerprint()
         kept: dict[str, Statistic] = {}
         for path in reversed(self.paths):

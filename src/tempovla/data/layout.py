@@ -118,7 +118,7 @@ class EpisodeRecord:
     videos: Mapping[str, VideoSpan]
 
     def video(self, key: str) -> VideoSpan:
-        """Where a camera's video of the episode is.
+        """Return where a camera's video of the episode is.
 
         Raises:
             DatasetError: if there is none.

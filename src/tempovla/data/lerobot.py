@@ -91,7 +91,7 @@ class LeRobotSource:
         self._words = state["_words"]
 
     def with_cache(self, cache: ByteCache) -> LeRobotSource:
-        """The same source with another cache and open files of its own."""
+        """Return the same source with another cache and open files of its own."""
         other = LeRobotSource(self.meta, cache)
         other._words = self._words
         return other
@@ -150,12 +150,12 @@ class LeRobotSource:
         return len(self.meta.episodes)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length and first instruction of one episode."""
+        """Return the length and first instruction of one episode."""
         words = self._words_of(episode)
         return EpisodeInfo(self._record(episode).length, words if isinstance(words, str) else words[0])
 
     def instructions(self, episode: int) -> tuple[str, ...]:
-        """(length,) words of every row, those of its own `task_index`; "" where it has none.
+        """Return (length,) words of every row, those of its own `task_index`; "" where it has none.
 
         Where the dataset has but one task, rows are not read for it: one that says otherwise is refused when it is.
 
@@ -167,7 +167,7 @@ class LeRobotSource:
         return (words,) * self._record(episode).length if isinstance(words, str) else words
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
-        """(length,) times of the rows [s]."""
+        """Return (length,) times of the rows [s]."""
         self._feature(key)
         record = self._record(episode)
         return self._columns.times_s(record)
@@ -253,7 +253,7 @@ class LeRobotSource:
         return DataIdentity(self.name, facts, files_of(meta.root, paths))
 
     def task_at(self, episode: int) -> NDArray[np.int64]:
-        """(length,) the `task_index` of each row, as the file has it.
+        """Return (length,) the `task_index` of each row, as the file has it.
 
         Raises:
             DatasetError: if it has none.
@@ -265,12 +265,12 @@ class LeRobotSource:
         return index
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
-        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        """Return values of one stream at absolute control steps; see `EpisodeSource.read`."""
         value, valid = self.read_many(key, episode_number(episode), step_numbers(steps)[None])
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        """Return values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         return self._read_many(key, None, episodes, steps)
 
     def read_part(self, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:

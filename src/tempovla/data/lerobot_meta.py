@@ -79,7 +79,7 @@ def _without_empty(root: Path, episodes: Sequence[EpisodeRecord]) -> list[Episod
 
 
 def load_recording(root: Path) -> dict[str, Any]:
-    """How the pictures were made, empty where nobody wrote it down.
+    """Return how the pictures were made, empty where nobody wrote it down.
 
     Raises:
         DatasetError: if it is written down, but not readable.

@@ -90,7 +90,7 @@ class Demo:
         return len(self.numbers[ACTION_KEY])
 
     def with_next_actions(self) -> Demo:
-        """One step less, each with the action that the file has in the next row."""
+        """Return one step less, each with the action that the file has in the next row."""
         numbers = {key: values[1:] if key == ACTION_KEY else values[:-1] for key, values in self.numbers.items()}
         frames = {key: replace(f, shape=(self.length - 1, *f.shape[1:])) for key, f in self.frames.items()}
         return replace(self, numbers=numbers, frames=frames)
@@ -113,13 +113,13 @@ class DemoFile:
     observed_late: bool
 
     def with_default(self, instruction: str) -> DemoFile:
-        """The same, with words for demonstrations that have none."""
+        """Return the same, with words for demonstrations that have none."""
         demos = [demo if has_words(demo.instruction) else replace(demo, instruction=instruction) for demo in self.demos]
         return replace(self, demos=tuple(demos))
 
 
 def demo_files(path: Path) -> list[Path]:
-    """The files of a folder in the order of their names, or the one file.
+    """Return the files of a folder in the order of their names, or the one file.
 
     Raises:
         DatasetError: if there is none.
@@ -137,7 +137,7 @@ def demo_files(path: Path) -> list[Path]:
 
 
 def read_files(path: Path, images: LiberoImages = "auto") -> list[DemoFile]:
-    """All demonstrations of a folder or file.
+    """Return all demonstrations of a folder or file.
 
     A demonstration that a writer was just about to move into its task's file is there twice, and is taken once.
 
@@ -161,7 +161,7 @@ def read_files(path: Path, images: LiberoImages = "auto") -> list[DemoFile]:
 
 
 def read_file(path: Path, images: LiberoImages = "auto") -> DemoFile:
-    """All demonstrations of one file, in the order of their numbers."""
+    """Return all demonstrations of one file, in the order of their numbers."""
     with open_hdf5(path) as file:
         try:
             refuse_other_files(path, file)
@@ -220,7 +220,7 @@ def _without_empty(path: Path, demos: Sequence[Demo]) -> list[Demo]:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """A file to read, without a lock, which network disks may not know.
+    """Return a file to read, without a lock, which network disks may not know.
 
     Raises:
         DatasetError: if there is none, or it is none of HDF5's or damaged.
@@ -239,7 +239,7 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 def damaged(path: Path, error: Exception, where: str = "") -> DatasetError:
-    """What HDF5's library found wrong with a file, in one line."""
+    """Return what HDF5's library found wrong with a file, in one line."""
     reason = (str(error).strip("'\"") or type(error).__name__).splitlines()[0]
     return DatasetError(f"{path}: {where}damaged or cut off ({reason}); copy it again")
 

@@ -35,7 +35,7 @@ class FrameReader:
         self._process = os.getpid()
 
     def read(self, frames: Frames, step: int) -> NDArray[np.uint8]:
-        """One picture (H, W, 3), the top row first; a view that must not be written to.
+        """Return one picture (H, W, 3), the top row first; a view that must not be written to.
 
         Raises:
             DatasetError: if the file is gone, cut off or damaged.

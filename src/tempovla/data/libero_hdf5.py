@@ -93,7 +93,7 @@ class LiberoHdf5Source:
         vars(self).update(state, _reader=FrameReader(state["cache"]))
 
     def with_cache(self, cache: ByteCache) -> LiberoHdf5Source:
-        """The same source with another cache and open files of its own."""
+        """Return the same source with another cache and open files of its own."""
         other = copy(self)
         other.cache, other._reader = cache, FrameReader(cache)
         return other
@@ -122,27 +122,27 @@ class LiberoHdf5Source:
         return len(self._demos)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length, instruction, task, scene included where it is known, and origin of one demonstration."""
+        """Return the length, instruction, task, scene included where it is known, and origin of one demonstration."""
         info, demo = self._numbers.episode(episode), self._demos[episode]
         return replace(info, task=self._tasks[episode], origin=f"{demo.path}: {demo.name}")
 
     def instructions(self, episode: int) -> tuple[str, ...]:
-        """(length,) words of every step: those of the demonstration."""
+        """Return (length,) words of every step: those of the demonstration."""
         return self._numbers.instructions(episode)
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
-        """(length,) times of the steps [s]."""
+        """Return (length,) times of the steps [s]."""
         self._require(key)
         return self._numbers.timestamps(episode, ACTION_KEY)
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
-        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        """Return values of one stream at absolute control steps; see `EpisodeSource.read`."""
         self.episode(episode)
         value, valid = self.read_many(key, episode_number(episode), step_numbers(steps)[None])
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        """Return values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         self._require(key)
         if key not in CAMERAS:
             return self._numbers.read_many(key, episodes, steps)

@@ -20,7 +20,7 @@ When = Literal["late", "in time", "unknown"]
 
 
 def observed_late(where: str, seen: Sequence[When], names: Sequence[str]) -> list[bool]:
-    """Whether each demonstration of a file is to be read with the actions of the next rows.
+    """Return whether each demonstration of a file is to be read with the actions of the next rows.
 
     A file is mostly of one kind, and demonstrations that do not tell are taken as the others; where none tells, rows
     are taken as they are. A file that was joined from both kinds is read demonstration by demonstration.
@@ -43,7 +43,7 @@ def observed_late(where: str, seen: Sequence[When], names: Sequence[str]) -> lis
 
 
 def when_observed(where: str, demo: h5py.Group, joints: NDArray[np.float32]) -> When:
-    """Whether rows hold what was observed after their action, as in LIBERO's own files, or before it.
+    """Return whether rows hold what was observed after their action, as in LIBERO's own files, or before it.
 
     ``scripts/create_dataset.py`` keeps of a step the simulator's state before its action, but the observation after
     it, so that a policy trained on its rows would learn what was just done instead of what to do next. The joints

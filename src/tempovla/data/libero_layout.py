@@ -49,27 +49,29 @@ _DEMO = re.compile(r"demo_(\d+)")
 
 
 def demo_path(folder: Path, task: str) -> Path:
-    """The file with all demonstrations of a task."""
+    """Return the file with all demonstrations of a task."""
     return folder / f"{task}_demo.hdf5"
 
 
 def part_path(folder: Path, task: str, demo: int) -> Path:
-    """The file with a single demonstration, while more are being recorded."""
+    """Return the file with a single demonstration, while more are being recorded."""
     return folder / f"{task}_demo.part-{demo:05d}.hdf5"
 
 
 def task_of(path: Path) -> str:
-    """What a writer called a file: its name without what follows the task's."""
+    """Return what a writer called a file: its name without what follows the task's."""
     return _SUFFIX.sub("", path.name.removesuffix(".hdf5"))
 
 
 def instruction_of(path: Path) -> str:
-    """The instruction that a file's name tells; the scene that leads LIBERO-90's and LIBERO-10's names is no part."""
+    """Return the instruction that a file's name tells; the scene that leads LIBERO-90's and LIBERO-10's names is no
+    part.
+    """
     return _SCENE.sub("", task_of(path)).replace("_", " ")
 
 
 def task_name(path: Path, bddl_file: str) -> str:
-    """The benchmark's name of the task in a file, scene included, whatever the file is called.
+    """Return the benchmark's name of the task in a file, scene included, whatever the file is called.
 
     The BDDL file has it, or else the file's own name if a scene leads it; "" where the words are all that is known.
     """
@@ -79,6 +81,6 @@ def task_name(path: Path, bddl_file: str) -> str:
 
 
 def demo_number(name: str) -> int | None:
-    """N of ``demo_N``, None for any other name."""
+    """Return N of ``demo_N``, None for any other name."""
     match = _DEMO.fullmatch(name)
     return int(match[1]) if match else None

@@ -107,7 +107,7 @@ class LiberoHdf5Writer:
         self._lock.release()
 
     def episodes_written(self, task: str) -> int:
-        """How many episodes of a task are on the disk."""
+        """Return how many episodes of a task are on the disk."""
         return len(self._written.get(task, ()))
 
     def add_episode(

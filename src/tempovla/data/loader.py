@@ -43,10 +43,10 @@ class BatchMaker(Protocol):
     """Makes batches of samples that are chosen by their indices."""
 
     def make(self, batch: SampleBatch) -> TimelineSample:
-        """The batch."""
+        """Return the batch."""
 
     def for_worker(self, workers: int) -> BatchMaker:
-        """One that makes the same batches in one of several worker processes."""
+        """Return one that makes the same batches in one of several worker processes."""
 
 
 class ResumableLoader:
@@ -80,7 +80,7 @@ class ResumableLoader:
         self._identities = identities
 
     def data_identity(self) -> list[dict[str, Any]]:
-        """What the samples are read from, as plain JSON values; see `train.stream.KnowsItsData`."""
+        """Return what the samples are read from, as plain JSON values; see `train.stream.KnowsItsData`."""
         return data_record(self._identities())
 
     def take_up_changed(self, state: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ class ResumableLoader:
         self._state = self._sampler.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the order stands after the batches yielded so far; batches in the making do not count."""
+        """Return where the order stands after the batches yielded so far; batches in the making do not count."""
         return self._state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -109,18 +109,18 @@ class MemorySource:
         return len(self._lengths)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length and instruction of one episode."""
+        """Return the length and instruction of one episode."""
         self._require_episode(episode)
         return self._infos[episode]
 
     def instructions(self, episode: int) -> tuple[str, ...]:
-        """(length,) words of every control step."""
+        """Return (length,) words of every control step."""
         self._require_episode(episode)
         words = self._words[episode]
         return (words,) * self._infos[episode].length if isinstance(words, str) else words
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
-        """(N,) times of the stream's samples [s] since the episode's start."""
+        """Return (N,) times of the stream's samples [s] since the episode's start."""
         self._require_episode(episode)
         if key not in self.streams:
             raise unknown_stream(key, self.streams, self.name)
@@ -129,13 +129,13 @@ class MemorySource:
         return np.arange(self._lengths[episode]) / self.rate_hz
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
-        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        """Return values of one stream at absolute control steps; see `EpisodeSource.read`."""
         self._require_episode(episode)
         value, valid = self.read_many(key, episode_number(episode), step_numbers(steps)[None])
         return Reading(value[0], valid[0])
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        """Return values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         if key not in self.streams:
             raise unknown_stream(key, self.streams, self.name)
         last = self._lengths[episodes, None] - 1
@@ -207,11 +207,11 @@ class StepSource(MemorySource):
         self._fresh = {key: mask for key, mask in valid.items() if not mask.all()}
 
     def instructions(self, episode: int) -> tuple[str, ...]:
-        """(length,) words of every control step: those of the source."""
+        """Return (length,) words of every control step: those of the source."""
         return tuple(self._source.instructions(episode))
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
-        """(N,) times of the stream's samples [s] since the episode's start."""
+        """Return (N,) times of the stream's samples [s] since the episode's start."""
         if key in self._source.streams:
             return self._source.timestamps(episode, key)
         return super().timestamps(episode, key)
@@ -222,7 +222,7 @@ class StepSource(MemorySource):
         return identity_of(self._source, own | {*self._made_from})
 
     def forms(self, key: str) -> tuple[tuple[StreamPart, ...], ...]:
-        """Forms in which raw observations hold a stream that the source joined; see `Joining`."""
+        """Return forms in which raw observations hold a stream that the source joined; see `Joining`."""
         return forms_of(self._source, key)
 
 
@@ -235,7 +235,7 @@ class PreloadedSource(StepSource):
 
 
 def preload(source: EpisodeSource, keys: Collection[str], max_bytes: int) -> EpisodeSource:
-    """The streams `keys` of a source in memory if they fit in `max_bytes`, else the source itself."""
+    """Return the streams `keys` of a source in memory if they fit in `max_bytes`, else the source itself."""
     reader: EpisodeSource = source
     if isinstance(source, Caching):  # frames are read once: a cache of all of them would double the memory
         reader = source.with_cache(ByteCache(_READ_CACHE_BYTES))

@@ -65,7 +65,7 @@ class Mixture:
             raise DatasetError(f"weights {self.weights} must be positive; leave out a source instead of giving it 0")
 
     def locate(self, source: int, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Episode and control step of samples `index` (B,) of one source."""
+        """Return the episode and control step of samples `index` (B,) of one source."""
         ends = self._ends[source]
         which = np.searchsorted(ends, index, side="right")
         chosen = self._steps[source]
@@ -75,7 +75,7 @@ class Mixture:
         return self._episodes[source][which], index - start
 
     def windows(self, source: int, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """Windows as windows on the streams of one source."""
+        """Return windows as windows on the streams of one source."""
         return self.views[source][1].windows(windows) if self.views else tuple(windows)
 
     def _keys(self, source: int, keys: Collection[str]) -> list[str]:
@@ -104,18 +104,18 @@ class Mixture:
                         source.read(episode, key, (0,))
 
     def identities(self, keys: Collection[str]) -> list[DataIdentity]:
-        """What each source is read from."""
+        """Return what each source is read from."""
         return [identity_of(source, self._keys(index, keys)) for index, source in enumerate(self.sources)]
 
     def preloaded(self, keys: Collection[str], max_bytes: int) -> Mixture:
-        """The same samples, with the sources that fit held in memory; `max_bytes` is shared among them."""
+        """Return the same samples, with the sources that fit held in memory; `max_bytes` is shared among them."""
         share = max_bytes // len(self.sources)
         return self._with(
             [preload(source, self._keys(index, keys), share) for index, source in enumerate(self.sources)]
         )
 
     def for_worker(self, workers: int) -> Mixture:
-        """The same samples for one of several worker processes: own open files, and a share of the cache."""
+        """Return the same samples for one of several worker processes: own open files, and a share of the cache."""
 
         def own(source: EpisodeSource) -> EpisodeSource:
             return (

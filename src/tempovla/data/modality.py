@@ -38,7 +38,8 @@ class Modality:
 
 
 def with_modality(source: EpisodeSource, root: Path) -> EpisodeSource:
-    """The source with the streams that ``meta/modality.json`` names; the source itself where there is no such file.
+    """Return the source with the streams that ``meta/modality.json`` names; the source itself where there is no such
+    file.
 
     What the file describes wrongly is refused when it is read, as it need not matter to anybody.
     """

@@ -12,7 +12,9 @@ _DIGITS = re.compile(r"-?[0-9]+")
 
 
 def whole_number(value: Any) -> int | None:
-    """The whole number that a value is without any loss, also one written as 12.0 or "12"; None for anything else."""
+    """Return the whole number that a value is without any loss, also one written as 12.0 or "12"; None for anything
+    else.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -25,7 +27,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def number(value: Any) -> float | None:
-    """The finite number that a value is, also one written as "12.5"; None for anything else."""
+    """Return the finite number that a value is, also one written as "12.5"; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -36,7 +38,7 @@ def number(value: Any) -> float | None:
 
 
 def count(value: Any, what: str, least: int = 0) -> int:
-    """A whole number from `least` on.
+    """Return a whole number from `least` on.
 
     Raises:
         DatasetError: naming `what`, if the value is none.

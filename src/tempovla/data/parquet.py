@@ -67,7 +67,7 @@ def read_columns(path: Path, columns: Sequence[str], row_groups: Sequence[int] |
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a small table, such as that of the episodes, one mapping of columns each.
+    """Return the rows of a small table, such as that of the episodes, one mapping of columns each.
 
     Raises:
         DatasetError: if the file is missing, truncated, lacks a column, or has more rows or longer texts than a file of
@@ -138,7 +138,7 @@ def _refuse_dense(path: Path, footer: pq.FileMetaData, columns: Collection[str],
 
 
 def read_present(path: Path, columns: Collection[str]) -> dict[str, pa.ChunkedArray]:
-    """Those of some columns that a file has, once each, by name; none where they cannot be read together.
+    """Return those of some columns that a file has, once each, by name; none where they cannot be read together.
 
     Raises:
         DatasetError: if the file is missing or truncated.
@@ -155,7 +155,7 @@ def read_present(path: Path, columns: Collection[str]) -> dict[str, pa.ChunkedAr
 
 
 def single_value(path: Path, column: str) -> int | None:
-    """The whole number that all rows of a column hold, if the file's footer says so; no row is read.
+    """Return the whole number that all rows of a column hold, if the file's footer says so; no row is read.
 
     Raises:
         DatasetError: if the file is missing or truncated.
@@ -174,11 +174,11 @@ def single_value(path: Path, column: str) -> int | None:
 
 
 def several_columns(path: Path, key: str, schema: pa.Schema) -> str:
-    """What to say of a file that has more than one column of a name."""
+    """Return what to say of a file that has more than one column of a name."""
     return f"{path} has {schema.names.count(key)} columns {key!r}; remove all but one, or give them other names"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without its closing full stop."""
+    """Return the first line of an error's text, without its closing full stop."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -24,7 +24,7 @@ MOST_FILES = 20
 
 
 def full_brightness(paths: Iterable[Path], key: str) -> float | None:
-    """The number that stands for full brightness in a column of pictures, from the first file that tells.
+    """Return the number that stands for full brightness in a column of pictures, from the first file that tells.
 
     A number of 2 or more makes a file one of levels; else a fraction makes it one of shares. Files that hold 0 and 1
     alone, or cannot be read, tell nothing; where no file does, the result is None.

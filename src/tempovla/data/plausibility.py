@@ -58,7 +58,7 @@ def findings(
     needed: Mapping[str, Collection[str]],
     parts: Parts | None = None,
 ) -> list[Finding]:
-    """What is wrong with stored statistics, at most one finding a stream: the worst.
+    """Return what is wrong with stored statistics, at most one finding a stream: the worst.
 
     Args:
         source: reads the rows, up to `SAMPLED_EPISODES` episodes spread evenly, whole ones until `SAMPLED_ROWS`.
@@ -109,7 +109,7 @@ class _Sample:
 
     @classmethod
     def of(cls, source: EpisodeSource, key: str, parts: Sequence[StreamPart] | None = None) -> _Sample:
-        """Whole episodes, spread evenly; of some parts where not all matter."""
+        """Return whole episodes, spread evenly; of some parts where not all matter."""
         lengths = np.array([source.episode(i).length for i in range(len(source))])
         count = min(len(lengths), SAMPLED_EPISODES)
         if lengths.sum() > SAMPLED_ROWS:
@@ -126,7 +126,7 @@ class _Sample:
         return self.share >= 1.0
 
     def mean_error(self) -> NDArray[np.float64]:
-        """(D,) how far the mean of all rows may well lie from this one's: the standard error over episodes."""
+        """Return (D,) how far the mean of all rows may well lie from this one's: the standard error over episodes."""
         count = int(self.episode[-1]) + 1
         if self.is_whole:
             return np.zeros(self.rows.shape[1])
@@ -277,7 +277,7 @@ def _remedy(source: EpisodeSource, key: str) -> str:
 
 
 def statistics_problems(source: EpisodeSource, keys: Collection[str] | None = None) -> list[str]:
-    """Why training would refuse a dataset's statistics, a line each with the command that mends it.
+    """Return why training would refuse a dataset's statistics, a line each with the command that mends it.
 
     Args:
         source: any dataset; only one that brings statistics can have wrong ones.

@@ -71,7 +71,7 @@ class MixtureSampler:
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """How many samples all ranks together have drawn from each source."""
+        """Return how many samples all ranks together have drawn from each source."""
         weights = list(self._weights)
         return {"drawn": self._drawn.tolist(), "lengths": list(self._lengths), "weights": weights, "seed": self._seed}
 

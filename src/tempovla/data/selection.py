@@ -29,7 +29,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def select(source: EpisodeSource, demos_per_task: int | None = None, max_len_data: int | None = None) -> EpisodeSource:
-    """The first episodes of every task, cut to a length; the source itself where that leaves nothing out.
+    """Return the first episodes of every task, cut to a length; the source itself where that leaves nothing out.
 
     Args:
         source: where episodes come from.
@@ -106,7 +106,7 @@ class Selection:
         return self._source.cache if isinstance(self._source, Caching) else ByteCache(0)
 
     def with_cache(self, cache: ByteCache) -> Selection:
-        """The same selection of the source with another cache."""
+        """Return the same selection of the source with another cache."""
         source = self._source.with_cache(cache) if isinstance(self._source, Caching) else self._source
         other = copy(self)
         other._source = source
@@ -155,37 +155,37 @@ class Selection:
         return len(self._episodes)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length, as cut, instruction and task of one episode."""
+        """Return the length, as cut, instruction and task of one episode."""
         if not 0 <= episode < len(self):
             raise OutOfRangeError(f"{self.name}: no episode {episode} in the selection of {len(self)}, counted from 0")
         return self._infos[episode]
 
     def instructions(self, episode: int) -> Sequence[str]:
-        """(length,) words of every control step up to the cut."""
+        """Return (length,) words of every control step up to the cut."""
         length = self.episode(episode).length
         return self._source.instructions(int(self._episodes[episode]))[:length]
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
-        """(N,) times of the stream's samples up to the cut [s]."""
+        """Return (N,) times of the stream's samples up to the cut [s]."""
         length = self.episode(episode).length
         times_s = self._source.timestamps(int(self._episodes[episode]), key)
         return times_s[times_s < (length - 0.5) / self.rate_hz]
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
-        """Values of one stream at absolute control steps; see `EpisodeSource.read`."""
+        """Return values of one stream at absolute control steps; see `EpisodeSource.read`."""
         last = self.episode(episode).length - 1
         asked = step_numbers(steps)
         value, valid = self._source.read(int(self._episodes[episode]), key, np.minimum(asked, last).tolist())
         return Reading(value, valid & (asked <= last))
 
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-        """Values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
+        """Return values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         last = np.array([self.episode(episode).length - 1 for episode in episodes.tolist()])[:, None]
         value, valid = read_rows(self._source, key, self._episodes[episodes], np.minimum(steps, last))
         return Reading(value, valid & (steps <= last))
 
     def read_part(self, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-        """Some dimensions of a stream of vectors: value (B, T, width), valid (B, T); see `window.read_part`."""
+        """Return some dimensions of a stream of vectors: value (B, T, width), valid (B, T); see `window.read_part`."""
         last = np.array([self.episode(episode).length - 1 for episode in episodes.tolist()])[:, None]
         value, valid = read_part(self._source, part, self._episodes[episodes], np.minimum(steps, last))
         return Reading(value, valid & (steps <= last))

@@ -20,7 +20,7 @@ Statistic = dict[str, NDArray[np.float64]]
 
 
 def of_values(values: NDArray) -> Statistic:
-    """Statistics (*F) of values (N, *F) over their first dimension, quantiles by linear interpolation."""
+    """Return statistics (*F) of values (N, *F) over their first dimension, quantiles by linear interpolation."""
     wide = np.asarray(values, dtype=np.float64)
     result = {
         "min": wide.min(axis=0),
@@ -34,7 +34,7 @@ def of_values(values: NDArray) -> Statistic:
 
 
 def of_images(images: NDArray[np.uint8]) -> Statistic:
-    """Statistics (3, 1, 1) of a camera's frames (N, H, W, 3), brightness as a fraction of 255.
+    """Return statistics (3, 1, 1) of a camera's frames (N, H, W, 3), brightness as a fraction of 255.
 
     They follow from the histogram of each channel, which is exact for bytes. As in LeRobot, `count` is the number of
     frames looked at, a subset of a long episode, each thinned out to about 150 pixels when it is large.
@@ -66,7 +66,7 @@ def _sampled(length: int) -> NDArray[np.int64]:
 
 
 def aggregate(parts: Sequence[Mapping[str, Mapping[str, NDArray]]]) -> dict[str, Statistic]:
-    """Statistics of the union of several parts, e.g. of the episodes of a dataset.
+    """Return statistics of the union of several parts, e.g. of the episodes of a dataset.
 
     Means and deviations are exact; quantiles are means of the parts' quantiles weighted by count, as in LeRobot.
     """
@@ -111,7 +111,7 @@ def compute(
     episodes: Collection[int] | None = None,
     progress: Progress = unwatched,
 ) -> dict[str, Statistic]:
-    """Exact statistics of some streams in float64, quantiles included, read from the data themselves.
+    """Return exact statistics of some streams in float64, quantiles included, read from the data themselves.
 
     The data are read once. Only where they are larger than `MAX_HELD_BYTES` are they read several times, some
     dimensions at a time, as exact quantiles need all values of a dimension at once.

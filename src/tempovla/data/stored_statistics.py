@@ -35,7 +35,8 @@ class StoredStatistics:
 
 
 def load_statistics(meta: DatasetMeta) -> StoredStatistics:
-    """Statistics of the whole dataset, of ``stats.json`` or, for streams that it does not tell of, of all episodes.
+    """Return statistics of the whole dataset, of ``stats.json`` or, for streams that it does not tell of, of all
+    episodes.
 
     What is not sound is left out: files that are not readable, streams that the dataset does not have, entries that
     are null, NaN, text or of another size, and episodes without a count.
@@ -62,7 +63,7 @@ def load_statistics(meta: DatasetMeta) -> StoredStatistics:
 
 
 def episode_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
-    """Sound statistics of every episode, in order, each with a count; nothing of a stream that has none."""
+    """Return sound statistics of every episode, in order, each with a count; nothing of a stream that has none."""
     found, _ = _of_each_episode(meta)
     return [
         {key: entry for key, entry in stats.items() if not isinstance(entry, str) and "count" in entry}
@@ -71,7 +72,7 @@ def episode_statistics(meta: DatasetMeta) -> list[dict[str, Statistic]]:
 
 
 def episode_statistics_v30(root: Path, episodes: int) -> list[dict[str, Statistic]]:
-    """Statistics of each of the first `episodes` episodes of a v3.0 dataset that our own writer made.
+    """Return statistics of each of the first `episodes` episodes of a v3.0 dataset that our own writer made.
 
     Raises:
         DatasetError: if there are none.
@@ -89,7 +90,7 @@ def episode_statistics_v30(root: Path, episodes: int) -> list[dict[str, Statisti
 
 
 def sound_entry(entry: Any, feature: Feature) -> Statistic | str:
-    """A stream's stored statistics as arrays of its shape, or what is wrong with them.
+    """Return a stream's stored statistics as arrays of its shape, or what is wrong with them.
 
     An extra level of lists is taken off; names that are not of `NAMES` are passed by.
     """

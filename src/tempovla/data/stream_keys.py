@@ -61,7 +61,7 @@ class StreamKeys:
 
 
 def with_keys(source: EpisodeSource, keys: StreamKeys) -> EpisodeSource:
-    """The source with what `keys` names as its state and action; the source itself where they name nothing.
+    """Return the source with what `keys` names as its state and action; the source itself where they name nothing.
 
     Raises:
         DatasetError: if there is no such stream, it is no vector or too short, or dimensions are named twice.
@@ -121,12 +121,14 @@ def check_vectors(source: EpisodeSource, keys: Sequence[str]) -> None:
 
 
 def raw_state(source: EpisodeSource) -> EpisodeSource:
-    """The source as control sees it: with the state under the dataset's own names, and the action as it was joined."""
+    """Return the source as control sees it: with the state under the dataset's own names, and the action as it was
+    joined.
+    """
     return source.without(STATE_KEY) if isinstance(source, JoinedSource) and STATE_KEY in source.joined else source
 
 
 def vectors(streams: Mapping[str, StreamInfo]) -> list[str]:
-    """Keys of the streams of vectors that are not bookkeeping."""
+    """Return keys of the streams of vectors that are not bookkeeping."""
     return [
         key
         for key, stream in streams.items()
@@ -135,7 +137,9 @@ def vectors(streams: Mapping[str, StreamInfo]) -> list[str]:
 
 
 def suggested(streams: Mapping[str, StreamInfo], key: str) -> list[str]:
-    """What a dataset without a stream `key` seems to call it, or its parts in order; empty where nothing is like it."""
+    """Return what a dataset without a stream `key` seems to call it, or its parts in order; empty where nothing is like
+    it.
+    """
     known = vectors(streams)
     for likely in _LIKELY[key]:
         same = [name for name in known if name.lower() == likely]
@@ -149,7 +153,7 @@ def suggested(streams: Mapping[str, StreamInfo], key: str) -> list[str]:
 
 
 def missing_streams(source: EpisodeSource, keys: Sequence[str], *, in_mixture: bool = False) -> str:
-    """What to say of streams that a dataset does not have, and the options that say what it calls them.
+    """Return what to say of streams that a dataset does not have, and the options that say what it calls them.
 
     Args:
         source: the dataset.
@@ -176,7 +180,7 @@ def missing_streams(source: EpisodeSource, keys: Sequence[str], *, in_mixture: b
 
 
 def hints(source: EpisodeSource) -> list[str]:
-    """What training would say of a state or an action that is missing, where something else seems to be it."""
+    """Return what training would say of a state or an action that is missing, where something else seems to be it."""
     keys = [key for key in OPTIONS if key not in source.streams and suggested(source.streams, key)]
     return [missing_streams(source, keys)] if keys else []
 

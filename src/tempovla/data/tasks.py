@@ -28,7 +28,7 @@ _NO_TASK = np.iinfo(np.int64).min
 
 
 def task_map(entries: Iterable[tuple[Any, Any]], path: Path) -> dict[int, str]:
-    """Words by `task_index`, from the entries of the file `path`; what has no words is "".
+    """Return words by `task_index`, from the entries of the file `path`; what has no words is "".
 
     Raises:
         DatasetError: if an index is no whole number or stands for two things, or the words are no text.
@@ -55,7 +55,7 @@ def task_map(entries: Iterable[tuple[Any, Any]], path: Path) -> dict[int, str]:
 
 
 def tasks_of_episode(given: Any, where: str) -> tuple[str | int, ...]:
-    """What an episode's entry `tasks` says: words, or task indices, from a list, a single one, or nothing.
+    """Return what an episode's entry `tasks` says: words, or task indices, from a list, a single one, or nothing.
 
     Raises:
         DatasetError: if it is anything else.
@@ -92,7 +92,7 @@ class RowTasks:
         self._single: dict[Path, int | None] = {}
 
     def index(self, record: EpisodeRecord) -> NDArray[np.int64] | None:
-        """(length,) `task_index` of the rows of an episode; None where its file has no such column.
+        """Return (length,) `task_index` of the rows of an episode; None where its file has no such column.
 
         Raises:
             DatasetError: if the column holds no whole numbers, or the file is missing or damaged.
@@ -104,7 +104,8 @@ class RowTasks:
         return None if column is None else column[start:stop]
 
     def expected(self, record: EpisodeRecord) -> str | None:
-        """The words of all rows of an episode as ``meta/`` has them, where only a faulty row could say otherwise.
+        """Return the words of all rows of an episode as ``meta/`` has them, where only a faulty row could say
+        otherwise.
 
         That is where there is but one task, which the episode lists alone. No file is opened. None where the rows
         must be asked; what they say is `words`.
@@ -117,7 +118,8 @@ class RowTasks:
         return words if is_told and self._meta.default_instruction in ("", words) else None
 
     def words(self, record: EpisodeRecord) -> str | tuple[str, ...]:
-        """The words of all rows of an episode where they are the same, else (length,) one for each; "" for no words.
+        """Return the words of all rows of an episode where they are the same, else (length,) one for each; "" for no
+        words.
 
         A row's words are those of its own `task_index`. The episode's entry under `tasks` says only which occur; it
         is asked where the rows or ``meta/tasks`` do not tell, and then may hold but one.

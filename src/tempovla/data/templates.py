@@ -36,7 +36,7 @@ class Templates:
         self._makers: dict[str, tuple[Callable[..., str], str]] = {}
 
     def path(self, name: str, **place: Any) -> Path:
-        """The path that the template `name`, such as `data_path`, makes of an episode's place.
+        """Return the path that the template `name`, such as `data_path`, makes of an episode's place.
 
         Raises:
             DatasetError: if the template is none, has other fields than `place`, or leads out of the dataset.

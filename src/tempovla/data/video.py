@@ -75,7 +75,7 @@ class VideoFile:
         return self._stream.height, self._stream.width
 
     def is_regular(self, frames: int, fps: float) -> bool:
-        """Whether it has just so many frames, none hidden, the first at time 0 and the others evenly spaced."""
+        """Return whether it has just so many frames, none hidden, the first at time 0 and the others evenly spaced."""
         if len(self) != frames or self.index.hidden:
             return False
         return bool(np.abs(self.index.times_s - np.arange(frames) / fps).max() < JITTER / fps)
@@ -289,7 +289,7 @@ class VideoPool:
         self._indexed = 0
 
     def get(self, path: Path) -> VideoFile:
-        """An open file."""
+        """Return an open file."""
         file = self._files.get(path)
         if file is None:
             file = self._files[path] = VideoFile(path, self._indices.get(path))

@@ -35,7 +35,7 @@ class VideoConfig:
     preset: str = "veryfast"
 
     def options(self) -> dict[str, str]:
-        """Options for the encoder. H.264 frames are not reordered, so that they decode one in, one out."""
+        """Return options for the encoder. H.264 frames are not reordered, so that they decode one in, one out."""
         options = {"crf": str(self.crf), "g": str(self.gop), "preset": self.preset}
         if self.codec == "libx264":
             options["bf"] = "0"
@@ -47,12 +47,12 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,h264,h
 
 
 def frame_rate(fps: float) -> Fraction:
-    """The exact rate of a video, e.g. 30000/1001 for 29.97."""
+    """Return the exact rate of a video, e.g. 30000/1001 for 29.97."""
     return Fraction(fps).limit_denominator(1001)
 
 
 def encode(frames: NDArray[np.uint8], fps: float, config: VideoConfig) -> bytes:
-    """Frames (T, H, W, 3) uint8 RGB to an mp4 file."""
+    """Return frames (T, H, W, 3) uint8 RGB to an mp4 file."""
     if config.codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: the encoder reports its settings on stderr otherwise
     buffer = io.BytesIO()
@@ -69,7 +69,7 @@ def encode(frames: NDArray[np.uint8], fps: float, config: VideoConfig) -> bytes:
 
 
 def open_video(path: Path) -> InputContainer:
-    """A video to read. FFmpeg takes lists of other files and of addresses for videos, too: those are not opened.
+    """Return a video to read. FFmpeg takes lists of other files and of addresses for videos, too: those are not opened.
 
     Raises:
         av.FFmpegError: if there is none.
@@ -78,7 +78,7 @@ def open_video(path: Path) -> InputContainer:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """The ``info`` entry that LeRobot keeps for a camera."""
+    """Return the ``info`` entry that LeRobot keeps for a camera."""
     with open_video(path) as container:
         stream = container.streams.video[0]
         rate = stream.base_rate
@@ -96,7 +96,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def signature(path: Path) -> tuple[Any, ...]:
-    """What two files must agree in to be joined without encoding them again."""
+    """Return what two files must agree in to be joined without encoding them again."""
     with open_video(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -104,7 +104,9 @@ def signature(path: Path) -> tuple[Any, ...]:
 
 
 def is_joinable(path: Path) -> bool:
-    """Whether `join` takes over every frame: the file has one video, of a codec for mp4, and tells decoding times."""
+    """Return whether `join` takes over every frame: the file has one video, of a codec for mp4, and tells decoding
+    times.
+    """
     with open_video(path) as source:
         streams = source.streams.video
         if len(streams) != 1 or streams[0].codec_context.codec.canonical_name not in _MP4_CODECS:

@@ -57,7 +57,7 @@ class FilePlan:
             self._last = self._nearest(self._starts_s + (self._lengths - 1) / fps)
 
     def numbers(self, span: tuple[float, int], recorded_s: Times) -> NDArray[np.int64]:
-        """(length,) numbers of the frames of one of the spans.
+        """Return (length,) numbers of the frames of one of the spans.
 
         Raises:
             DisagreementError: if times and frames do not agree.

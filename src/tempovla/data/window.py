@@ -16,7 +16,7 @@ from tempovla.timeline.window import Window
 
 
 def step_numbers(steps: Sequence[int]) -> NDArray[np.int64]:
-    """(T,) the control steps that somebody asks for.
+    """Return (T,) the control steps that somebody asks for.
 
     Raises:
         ValueError: if they are not whole numbers, which would be rounded without a word.
@@ -34,7 +34,7 @@ def step_numbers(steps: Sequence[int]) -> NDArray[np.int64]:
 
 
 def episode_number(episode: int) -> NDArray[np.int64]:
-    """(1,) the episode that somebody asks for.
+    """Return (1,) the episode that somebody asks for.
 
     Raises:
         ValueError: if it is no whole number, which would be rounded without a word.
@@ -63,7 +63,7 @@ def gather(source: EpisodeSource, episode: int, now: int, window: Window) -> Rea
 
 
 def read_rows(source: EpisodeSource, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
-    """Values (B, T, *F) and validity (B, T) of one stream at steps (B, T) of episodes (B,).
+    """Return values (B, T, *F) and validity (B, T) of one stream at steps (B, T) of episodes (B,).
 
     A source may have a method `read_many` of the same arguments, which is faster than row after row.
     """
@@ -77,7 +77,7 @@ def read_rows(source: EpisodeSource, key: str, episodes: NDArray[np.int64], step
 def read_part(
     source: EpisodeSource, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]
 ) -> Reading:
-    """Values (B, T, width) and validity (B, T) of some dimensions of a stream at steps (B, T) of episodes (B,).
+    """Return values (B, T, width) and validity (B, T) of some dimensions of a stream at steps (B, T) of episodes (B,).
 
     A source may have a method `read_part` of the same arguments, which does not mind what is wrong in other dimensions.
     """

@@ -12,22 +12,24 @@ LONGEST_WORDS = 100_000
 
 
 def words_told(source: EpisodeSource) -> list[str]:
-    """All instructions that some control step carries out, in the order in which they occur."""
+    """Return all instructions that some control step carries out, in the order in which they occur."""
     return list(dict.fromkeys(words for index in range(len(source)) for words in source.instructions(index)))
 
 
 def episode_words(source: EpisodeSource, episode: int) -> str:
-    """The instructions of one episode, in the order in which they occur; they differ where those of the rows differ."""
+    """Return the instructions of one episode, in the order in which they occur; they differ where those of the rows
+    differ.
+    """
     return " / ".join(dict.fromkeys(source.instructions(episode)))
 
 
 def has_words(instruction: str) -> bool:
-    """Whether there is any letter or digit, of any script, in an instruction."""
+    """Return whether there is any letter or digit, of any script, in an instruction."""
     return re.search(r"\w", instruction) is not None
 
 
 def steps_without_words(source: EpisodeSource) -> dict[int, int]:
-    """The first step that is told nothing, by episode, of the episodes that have such steps."""
+    """Return the first step that is told nothing, by episode, of the episodes that have such steps."""
     found = {}
     for episode in range(len(source)):
         told = source.instructions(episode)
@@ -59,7 +61,7 @@ def check_words(source: EpisodeSource, option: str = "--data.default_instruction
 
 
 def default_problem(instruction: str) -> str | None:
-    """Why an instruction cannot stand in for others; None where it can, or where it is left empty."""
+    """Return why an instruction cannot stand in for others; None where it can, or where it is left empty."""
     if instruction and not has_words(instruction):
         return f"{instruction!r} holds no word; write an instruction, or leave it empty"
     return None

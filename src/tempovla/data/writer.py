@@ -51,7 +51,7 @@ class WriterConfig:
 def infer_features(
     frames: Mapping[str, NDArray[Any]], names: Mapping[str, tuple[str, ...]] | None = None
 ) -> dict[str, Feature]:
-    """Features of an episode's arrays (T, ...): uint8 images become videos, the rest keep type and shape.
+    """Return features of an episode's arrays (T, ...): uint8 images become videos, the rest keep type and shape.
 
     Args:
         frames: the arrays.
@@ -278,7 +278,7 @@ class DatasetWriter:
 
 
 def held_dataset(root: Path) -> Lock:
-    """A lock that keeps others from writing a dataset until it is released.
+    """Return a lock that keeps others from writing a dataset until it is released.
 
     Raises:
         DatasetError: naming who writes there now.
@@ -301,7 +301,7 @@ def _is_bare(path: Path) -> bool:
 
 
 def number_column(values: NDArray[Any]) -> pa.Array:
-    """Arrow array of T fixed-size lists, nested where values are matrices; plain numbers for shape (1,)."""
+    """Return an Arrow array of T fixed-size lists, nested where values are matrices; plain numbers for shape (1,)."""
     column = pa.array(values.reshape(-1))
     if values.shape[1:] == (1,):
         return column
@@ -311,6 +311,6 @@ def number_column(values: NDArray[Any]) -> pa.Array:
 
 
 def image_column(encoded: Sequence[bytes]) -> pa.Array:
-    """Arrow array of T encoded images, as structs with the bytes and no path."""
+    """Return an Arrow array of T encoded images, as structs with the bytes and no path."""
     paths = pa.nulls(len(encoded), pa.string())
     return pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), paths], names=["bytes", "path"])

@@ -29,7 +29,7 @@ def check_arrays(where: str, arrays: Mapping[str, Any]) -> None:
 
 
 def numbers_given(where: str, key: str, values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """The numbers (T, *F) as `dtype`, by the rule of the readers: only floats are rounded, to the nearest one.
+    """Return the numbers (T, *F) as `dtype`, by the rule of the readers: only floats are rounded, to the nearest one.
 
     Args:
         where: what messages begin with.
@@ -79,7 +79,7 @@ def check_texts(where: str, texts: Sequence[Any]) -> None:
 
 
 def rate_given(where: str, fps: Any) -> float:
-    """A control rate [Hz].
+    """Return a control rate [Hz].
 
     Raises:
         DatasetError: if it is no positive, finite number.

@@ -22,12 +22,12 @@ BOOKKEEPING_FEATURES = {key: Feature("float32" if key == "timestamp" else "int64
 
 
 def place(number: int) -> dict[str, int]:
-    """Chunk and index within it of the file with a running number."""
+    """Return the chunk and index within it of the file with a running number."""
     return {"chunk_index": number // CHUNKS_SIZE, "file_index": number % CHUNKS_SIZE}
 
 
 def number(chunk_index: int, file_index: int) -> int:
-    """The running number of a file."""
+    """Return the running number of a file."""
     return chunk_index * CHUNKS_SIZE + file_index
 
 
@@ -88,7 +88,7 @@ def tasks_table(tasks: Mapping[int, str]) -> pa.Table:
 
 
 def episode_row(entries: Mapping[str, Any], stats: Mapping[str, Statistic]) -> pa.Table:
-    """One row of ``meta/episodes``."""
+    """Return one row of ``meta/episodes``."""
     values = dict(entries)
     types = {key: pa.float64() if key.endswith("_timestamp") else pa.int64() for key in entries}
     types["tasks"] = pa.list_(pa.string())
@@ -106,7 +106,7 @@ def _nested_list_type(value: Any, leaf: pa.DataType) -> pa.DataType:
 
 
 def set_cells(table: pa.Table, column: str, values: Mapping[int, Any]) -> pa.Table:
-    """The table with some cells of one column replaced, by row."""
+    """Return the table with some cells of one column replaced, by row."""
     cells = table.column(column).to_pylist()
     for row, value in values.items():
         cells[row] = value
@@ -128,7 +128,7 @@ def statistics_json(stats: Mapping[str, Statistic]) -> dict[str, Any]:
 def bookkeeping(
     episode: int, first_frame: int, task_index: Sequence[int], fps: float
 ) -> tuple[dict[str, pa.Array], dict[str, Statistic]]:
-    """The columns that LeRobot adds to an episode by itself, and their statistics."""
+    """Return the columns that LeRobot adds to an episode by itself, and their statistics."""
     frame = np.arange(len(task_index), dtype=np.int64)
     values: dict[str, NDArray[Any]] = {
         "timestamp": (frame / fps).astype(np.float32),

@@ -62,7 +62,7 @@ class TaskEnv(Env, ABC):
 
     @abstractmethod
     def draw(self, camera: str) -> np.ndarray:
-        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
+        """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
         """Start an episode; `options` may hold `task`, to switch to first, and `init_state`."""
@@ -76,22 +76,22 @@ class TaskEnv(Env, ABC):
         return self.observe(), reward, terminated, truncated, info
 
     def observe(self) -> Observation:
-        """The observation of the present moment, drawn anew."""
+        """Return the observation of the present moment, drawn anew."""
         observation = {STATE_KEY: self.state}
         if self.config.render:
             observation |= {IMAGE_KEY_PREFIX + name: self.draw(name) for name in self.config.cameras}
         return observation
 
     def render(self) -> np.ndarray | None:
-        """The first camera's view, (S, S, 3) uint8, or None without rendering."""
+        """Return the first camera's view, (S, S, 3) uint8, or None without rendering."""
         return self.draw(first_camera(self.config.cameras)) if self.config.render else None
 
     def simulator_record(self) -> dict[str, np.ndarray]:
-        """What the simulator's own tools want to know of this moment; by itself nothing."""
+        """Return what the simulator's own tools want to know of this moment; by itself nothing."""
         return {}
 
     def simulator_description(self) -> dict[str, str]:
-        """What those tools want to know of the environment; by itself nothing."""
+        """Return what those tools want to know of the environment; by itself nothing."""
         return {}
 
     def _info(self) -> dict[str, bool]:

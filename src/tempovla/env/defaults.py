@@ -50,7 +50,7 @@ class SimulatorDefaults:
 
     @classmethod
     def from_recording(cls, recorded: Mapping[str, Any], simulator: str, **asked: Any) -> Self:
-        """What is asked for, else what a dataset recorded, else the default.
+        """Return what is asked for, else what a dataset recorded, else the default.
 
         It warns where pictures or episodes are not, or may not be, those that a policy was trained on.
 
@@ -75,7 +75,7 @@ class SimulatorDefaults:
         return cls(**{**cls.evaluated, **chosen})
 
     def recording(self, simulator: str) -> dict[str, Any]:
-        """What a dataset records of this; nothing where no field changes what policies see or are asked."""
+        """Return what a dataset records of this; nothing where no field changes what policies see or are asked."""
         own = {name: getattr(self, name) for name in self.recorded}
         return {"simulator": simulator} | own if own else {}
 
@@ -85,7 +85,7 @@ class SimulatorDefaults:
         return cls(**{**cls.demonstrated, **{name: value for name, value in asked.items() if value is not None}})
 
     def experts(self) -> CollectConfig:
-        """How experts demonstrate unless somebody says otherwise.
+        """Return how experts demonstrate unless somebody says otherwise.
 
         Raises:
             ValueError: if there are none.
@@ -93,7 +93,7 @@ class SimulatorDefaults:
         return CollectConfig()
 
     def words(self, task: str, trained: Sequence[str]) -> str:
-        """What an evaluation tells a policy to do.
+        """Return what an evaluation tells a policy to do.
 
         Args:
             task: the task's name.
@@ -102,16 +102,17 @@ class SimulatorDefaults:
         return self.instruction(task)
 
     def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
-        """The tasks of an evaluation that names none: those that the policy was trained on, or else all."""
+        """Return the tasks of an evaluation that names none: those that the policy was trained on, or else all."""
         known = tuple(task for task in self.task_names() if self.words(task, trained) in trained)
         return known or self.task_names()
 
     def init_state_count(self, task: str) -> int:
-        """How many fixed initial states the benchmark has for a task; here the seed draws all of them."""
+        """Return how many fixed initial states the benchmark has for a task; here the seed draws all of them."""
         return 0
 
     def spaces(self) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions: the body's sizes, and a picture a camera if there are any.
+        """Return the spaces of each observation and of actions: the body's sizes, and a picture a camera if there are
+        any.
 
         Pictures are squares of `image_size` pixels.
         """
@@ -134,9 +135,9 @@ class SimulatorDefaults:
             raise ValueError(f"task: no task {task!r}; {hint}")
 
     def instruction(self, task: str) -> str:
-        """A task in words."""
+        """Return a task in words."""
         raise NotImplementedError
 
     def task_names(self) -> tuple[str, ...]:
-        """All tasks, in the benchmark's order."""
+        """Return all tasks, in the benchmark's order."""
         raise NotImplementedError

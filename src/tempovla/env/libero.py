@@ -118,7 +118,7 @@ class LiberoConfig(SimulatorDefaults):
         return CollectConfig(noise=ActionNoise(max_sigma=0.3, correlation=0.8), steps_after_success=10)
 
     def words(self, task: str, trained: Sequence[str]) -> str:
-        """A task in the words that the policy was trained on; in the benchmark's where it was trained on others.
+        """Return a task in the words that the policy was trained on; in the benchmark's where it was trained on others.
 
         LIBERO words most tasks twice: in the benchmark's name, and in the BDDL file, whose words its own
         demonstrations carry.
@@ -128,15 +128,15 @@ class LiberoConfig(SimulatorDefaults):
         return next((known[words.casefold()] for words in wordings if words.casefold() in known), wordings[0])
 
     def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
-        """All of the suite: that is what the benchmark counts."""
+        """Return all of the suite: that is what the benchmark counts."""
         return self.task_names()
 
     def make(self) -> LiberoEnv:
-        """An environment."""
+        """Return an environment."""
         return LiberoEnv(self)
 
     def spaces(self) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions, the same for all tasks."""
+        """Return the spaces of each observation and of actions, the same for all tasks."""
         from gymnasium.spaces import Box, Dict
 
         observations: dict[str, gymnasium.Space] = {STATE_KEY: Box(-np.inf, np.inf, (STATE_DIMS,), np.float32)}
@@ -146,7 +146,7 @@ class LiberoConfig(SimulatorDefaults):
         return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
 
     def task_names(self) -> tuple[str, ...]:
-        """The suite's tasks in the benchmark's order."""
+        """Return the suite's tasks in the benchmark's order."""
         return libero_suites.task_names(self.suite)
 
     def check_task(self, task: str) -> None:
@@ -154,11 +154,11 @@ class LiberoConfig(SimulatorDefaults):
         libero_suites.check_task(self.suite, task)
 
     def instruction(self, task: str) -> str:
-        """A task in words."""
+        """Return a task in words."""
         return libero_suites.instruction(self.suite, task)
 
     def init_state_count(self, task: str) -> int:
-        """How many fixed initial states the benchmark has for a task."""
+        """Return how many fixed initial states the benchmark has for a task."""
         return len(libero_suites.initial_states(self.suite, task))
 
 
@@ -221,11 +221,11 @@ class LiberoEnv(TaskEnv):
         return float(success), terminated, self._step >= self._max_steps, {"success": success}
 
     def expert(self) -> PickAndPlaceExpert:
-        """The expert of LIBERO-Object's tasks; the other suites have none."""
+        """Return the expert of LIBERO-Object's tasks; the other suites have none."""
         return PickAndPlaceExpert(self._simulation)
 
     def simulator_record(self) -> dict[str, np.ndarray]:
-        """What LIBERO's files keep of a moment beside what policies see.
+        """Return what LIBERO's files keep of a moment beside what policies see.
 
         Returns:
             `states` (1 + nq + nv,), the whole simulator's; `ee_states` (6,), the hand's position [m] and orientation as
@@ -236,7 +236,7 @@ class LiberoEnv(TaskEnv):
         return {"states": simulation.state, "ee_states": hand}
 
     def simulator_description(self) -> dict[str, str]:
-        """What LIBERO's files say of the environment: the class `env_name` and the model `model_xml`."""
+        """Return what LIBERO's files say of the environment: the class `env_name` and the model `model_xml`."""
         return {"env_name": self._simulation.env_name, "model_xml": self._simulation.model_xml}
 
     @property
@@ -245,7 +245,7 @@ class LiberoEnv(TaskEnv):
         return self._simulation
 
     def draw(self, camera: str) -> np.ndarray:
-        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
+        """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
         renderer = _renderer(self._simulation, self.config)
         return renderer.render(self._simulation.model, self._simulation.data, self._cameras[camera])
 

@@ -87,7 +87,7 @@ class PickAndPlaceExpert:
         return self._phase
 
     def act(self) -> np.ndarray:
-        """The action that it takes here, (7,) float32 in [-1, 1]; called once a control step."""
+        """Return the action that it takes here, (7,) float32 in [-1, 1]; called once a control step."""
         self._advance_phase()
         if self._phase == "reach":
             return self._move_to(self._approach(), _OPEN)

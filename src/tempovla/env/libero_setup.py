@@ -43,7 +43,7 @@ class LiberoUnavailableError(ValueError):
 
 @cache
 def package_root() -> Path:
-    """The installed package's folder with `bddl_files` and `init_files`, found without importing it.
+    """Return the installed package's folder with `bddl_files` and `init_files`, found without importing it.
 
     Raises:
         LiberoUnavailableError: if LIBERO or something that it imports is not installed.
@@ -59,7 +59,7 @@ def package_root() -> Path:
 
 
 def locate_assets(folder: str | os.PathLike | None = None) -> Path:
-    """The folder with LIBERO's scenes, objects and textures.
+    """Return the folder with LIBERO's scenes, objects and textures.
 
     Args:
         folder: looked at alone where it is given; otherwise the environment variable TEMPOVLA_LIBERO_ASSETS, then the
@@ -84,7 +84,7 @@ def locate_assets(folder: str | os.PathLike | None = None) -> Path:
 
 
 def import_environments(assets: Path) -> Any:
-    """The module `libero.libero.envs`, taking what it draws from `assets` from now on, in the whole process."""
+    """Return the module `libero.libero.envs`, taking what it draws from `assets` from now on, in the whole process."""
     package_root()
     module = _import_environments()
     vars(importlib.import_module("libero.libero"))["_assets_path_cache"] = str(assets)

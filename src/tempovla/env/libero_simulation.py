@@ -116,7 +116,7 @@ class Simulation:
             self._mujoco.mj_forward(self.model, self.data)
 
     def step(self, action: np.ndarray) -> bool:
-        """One control step of 25 of physics; whether the task is solved after it.
+        """Take one control step of 25 of physics; whether the task is solved after it.
 
         Bit for bit what robosuite's own loop does, in half of its time: robosuite computes positions, velocities and
         contacts three times at each of the 25 states. What is solved twice here is solved twice there, too, and the
@@ -179,7 +179,7 @@ class Simulation:
         return float(left - right)
 
     def object_pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Position (3,) [m] and quaternion (4,) (w, x, y, z) of an object or fixture, in the world's frame.
+        """Return the position (3,) [m] and quaternion (4,) (w, x, y, z) of an object or fixture, in the world's frame.
 
         Raises:
             ValueError: for an unknown name.

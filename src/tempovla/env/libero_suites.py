@@ -49,7 +49,7 @@ def check_task(suite: str, task: str) -> None:
 
 
 def task_names(suite: str) -> tuple[str, ...]:
-    """The suite's tasks in the benchmark's order."""
+    """Return the suite's tasks in the benchmark's order."""
     check_suite(suite)
     return _task_map()[suite]
 
@@ -63,20 +63,21 @@ def instruction(suite: str, task: str) -> str:
 
 
 def problem_words(suite: str, task: str) -> str:
-    """The task in the words of its BDDL file, which LIBERO's demonstrations carry: often not the benchmark's."""
+    """Return the task in the words of its BDDL file, which LIBERO's demonstrations carry: often not the benchmark's."""
     words = re.search(r"\(:language\s+([^()]*)\)", problem_file(suite, task).read_text(encoding="utf-8"))
     return words[1].strip() if words else instruction(suite, task)
 
 
 def problem_file(suite: str, task: str) -> Path:
-    """The BDDL file that describes the task's objects, where they start and the goal."""
+    """Return the BDDL file that describes the task's objects, where they start and the goal."""
     check_task(suite, task)
     return package_root() / "bddl_files" / suite / f"{task}.bddl"
 
 
 @cache
 def initial_states(suite: str, task: str) -> np.ndarray:
-    """The benchmark's fixed initial states, (count, 1 + nq + nv) float64: time [s], positions, velocities. Read-only.
+    """Return the benchmark's fixed initial states, (count, 1 + nq + nv) float64: time [s], positions, velocities.
+    Read-only.
 
     The file holds a pickled array inside a zip; nothing but that array is read, so that a file cannot run code.
 

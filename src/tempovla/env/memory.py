@@ -78,11 +78,11 @@ class MemoryConfig(TabletopConfig):
             )
 
     def make(self) -> MemoryEnv:
-        """An environment."""
+        """Return an environment."""
         return MemoryEnv(self)
 
     def task_names(self) -> tuple[str, ...]:
-        """All tasks."""
+        """Return all tasks."""
         return tuple(MEMORY_TASKS)
 
     def check_task(self, task: str) -> None:
@@ -90,7 +90,7 @@ class MemoryConfig(TabletopConfig):
         check_memory_task(task)
 
     def instruction(self, task: str) -> str:
-        """A task in words."""
+        """Return a task in words."""
         return MEMORY_TASKS[task].instruction
 
 
@@ -171,7 +171,7 @@ class MemoryEnv(TaskEnv):
         return float(right_touch), terminated, self._failed or self._step >= self._last_step, self._info()
 
     def draw(self, camera: str) -> np.ndarray:
-        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
+        """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
         self._world.markers = self._visible()
         return self._world.draw(camera)
 

@@ -26,7 +26,7 @@ class MemoryExpert:
         self._env = env
 
     def act(self) -> np.ndarray:
-        """The expert's action here, (4,) float32 in [-1, 1]."""
+        """Return the expert's action here, (4,) float32 in [-1, 1]."""
         env = self._env
         if env.held or env.stage == len(env.plan.order):
             return _wait()
@@ -46,7 +46,7 @@ class GuessingExpert:
         self._guess: Point | None = None
 
     def act(self) -> np.ndarray:
-        """The action here, (4,) float32 in [-1, 1]."""
+        """Return the action here, (4,) float32 in [-1, 1]."""
         if self._env.held:
             self._guess = None
             return _wait()

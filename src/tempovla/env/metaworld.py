@@ -45,11 +45,11 @@ class MetaWorldConfig(TabletopConfig):
     max_steps: int = 500
 
     def make(self) -> MetaWorldEnv:
-        """An environment."""
+        """Return an environment."""
         return MetaWorldEnv(self)
 
     def task_names(self) -> tuple[str, ...]:
-        """All tasks, in alphabetical order."""
+        """Return all tasks, in alphabetical order."""
         return tuple(INSTRUCTIONS)
 
     def check_task(self, task: str) -> None:
@@ -57,7 +57,7 @@ class MetaWorldConfig(TabletopConfig):
         check_task(task)
 
     def instruction(self, task: str) -> str:
-        """A task in words."""
+        """Return a task in words."""
         return INSTRUCTIONS[task]
 
 
@@ -139,7 +139,7 @@ class MetaWorldEnv(TaskEnv):
         return MetaWorldExpert(self._task, lambda: self.privileged_observation)
 
     def draw(self, camera: str) -> np.ndarray:
-        """One camera's view of the present moment, (S, S, 3) uint8, upright."""
+        """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
         config = self.config
         renderer = _renderer(self._simulation.fullpath, config.image_size, config.supersample, config.mesh_cell_m)
         image = renderer.render(self._simulation.model, self._simulation.data, camera, self.markers)

@@ -22,7 +22,7 @@ class MetaWorldExpert:
         self._observe, self._policy = observe, _policy(task)
 
     def act(self) -> np.ndarray:
-        """The expert's action here, (4,) float32, clipped to [-1, 1] as the simulator would."""
+        """Return the expert's action here, (4,) float32, clipped to [-1, 1] as the simulator would."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each action beyond the range warns; clipping is what is wanted
             return np.clip(self._policy.get_action(self._observe()), -1, 1).astype(np.float32)

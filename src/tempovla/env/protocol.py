@@ -20,7 +20,7 @@ Observation = dict[str, np.ndarray]
 
 
 def checked_action(action: np.ndarray, dims: int) -> np.ndarray:
-    """An action (A,) as numbers clipped to [-1, 1], (dims,) float64.
+    """Return an action (A,) as numbers clipped to [-1, 1], (dims,) float64.
 
     Raises:
         ValueError: unless it has `dims` numbers, all of them finite.
@@ -32,7 +32,7 @@ def checked_action(action: np.ndarray, dims: int) -> np.ndarray:
 
 
 def first_camera(cameras: tuple[str, ...]) -> str:
-    """The camera whose picture stands for what an environment shows.
+    """Return the camera whose picture stands for what an environment shows.
 
     Raises:
         ValueError: if there is none.
@@ -46,7 +46,7 @@ class Expert(Protocol):
     """Plays one episode."""
 
     def act(self) -> np.ndarray:
-        """What it does now, (A,) float32 in [-1, 1], the gripper last; called once a control step."""
+        """Return what it does now, (A,) float32 in [-1, 1], the gripper last; called once a control step."""
 
 
 class SimulatorEnv(Protocol):
@@ -94,20 +94,22 @@ class SimulatorEnv(Protocol):
         """
 
     def observe(self) -> Observation:
-        """The observation of the present moment, drawn anew."""
+        """Return the observation of the present moment, drawn anew."""
 
     def expert(self) -> Expert:
-        """The scripted expert of the episode that begins now.
+        """Return the scripted expert of the episode that begins now.
 
         Raises:
             ValueError: if there is none for the task.
         """
 
     def simulator_record(self) -> dict[str, np.ndarray]:
-        """What the simulator's own tools want to know of this moment, arrays by name; empty where they want nothing."""
+        """Return what the simulator's own tools want to know of this moment, arrays by name; empty where they want
+        nothing.
+        """
 
     def simulator_description(self) -> dict[str, str]:
-        """What those tools want to know of the environment; empty where they want nothing."""
+        """Return what those tools want to know of the environment; empty where they want nothing."""
 
 
 class SimulatorConfig(Protocol):
@@ -151,46 +153,46 @@ class SimulatorConfig(Protocol):
         """Whether episodes end at their first success; experts go on a little to record the end."""
 
     def make(self) -> SimulatorEnv:
-        """An environment.
+        """Return an environment.
 
         Raises:
             ValueError: for unknown tasks or cameras, or if something that the simulator needs is missing.
         """
 
     def spaces(self) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions, the same for all tasks."""
+        """Return the spaces of each observation and of actions, the same for all tasks."""
 
     def task_names(self) -> tuple[str, ...]:
-        """All tasks, in the benchmark's order."""
+        """Return all tasks, in the benchmark's order."""
 
     def check_task(self, task: str) -> None:
         """Raise a ValueError that names the nearest task unless this is one."""
 
     def instruction(self, task: str) -> str:
-        """A task in words."""
+        """Return a task in words."""
 
     def init_state_count(self, task: str) -> int:
-        """How many fixed initial states the benchmark has for a task; 0 if the seed alone draws them."""
+        """Return how many fixed initial states the benchmark has for a task; 0 if the seed alone draws them."""
 
     @classmethod
     def from_recording(cls, recorded: Mapping[str, Any], simulator: str, **asked: Any) -> Self:
-        """What is asked for, else what a dataset recorded, else the default."""
+        """Return what is asked for, else what a dataset recorded, else the default."""
 
     def recording(self, simulator: str) -> dict[str, Any]:
-        """What a dataset records of this."""
+        """Return what a dataset records of this."""
 
     @classmethod
     def for_experts(cls, **asked: Any) -> Self:
-        """What experts play in."""
+        """Return what experts play in."""
 
     def experts(self) -> CollectConfig:
-        """How experts demonstrate."""
+        """Return how experts demonstrate."""
 
     def words(self, task: str, trained: Sequence[str]) -> str:
-        """What an evaluation tells a policy to do that was trained on these instructions."""
+        """Return what an evaluation tells a policy to do that was trained on these instructions."""
 
     def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
-        """The tasks of an evaluation that names none."""
+        """Return the tasks of an evaluation that names none."""
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ SIMULATOR_REGISTRY: dict[str, tuple[Lazy[type[SimulatorConfig]], str]] = {
 
 
 def simulator_class(name: str) -> type[SimulatorConfig]:
-    """The class of a simulator's config.
+    """Return the class of a simulator's config.
 
     Raises:
         ValueError: if there is no such simulator, with the nearest name.
@@ -32,7 +32,7 @@ def simulator_class(name: str) -> type[SimulatorConfig]:
 
 
 def simulator_name(config: SimulatorConfig) -> str:
-    """The name of a config's simulator.
+    """Return the name of a config's simulator.
 
     Raises:
         ValueError: if its class is not registered.

@@ -11,7 +11,7 @@ _STREAMS = ("collect", "evaluate")
 
 
 def episode_seed(stream: Literal["collect", "evaluate"], seed: int, task: str, episode: int, attempt: int = 0) -> int:
-    """The environment's seed for one episode of a run.
+    """Return the environment's seed for one episode of a run.
 
     Args:
         stream: what the episode is for; seeds of different streams differ whatever else is equal.

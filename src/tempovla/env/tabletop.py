@@ -61,7 +61,7 @@ class TabletopConfig(SimulatorDefaults):
             raise ValueError(f"mesh_cell_m={self.mesh_cell_m} must not be negative; 0 draws all details")
 
     def spaces(self) -> tuple[Dict, Box]:
-        """The spaces of each observation and of actions, the same for all tasks."""
+        """Return the spaces of each observation and of actions, the same for all tasks."""
         from gymnasium.spaces import Box, Dict
 
         state = Box(np.array(_STATE_LOW, np.float32), np.array(_STATE_HIGH, np.float32))

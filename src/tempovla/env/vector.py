@@ -116,7 +116,7 @@ class ShardedVectorEnv(VectorEnv):
         return self._shared.read(), {"task": self._tasks.copy(), "instruction": instructions}
 
     def step(self, actions: np.ndarray) -> tuple[Observations, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One control step of every row; actions (N, A). Info holds `success` (N,) bool."""
+        """Take one control step of every row; actions (N, A). Info holds `success` (N,) bool."""
         result = self.step_chunk(np.asarray(actions)[:, None])
         info = {"success": result.successes}
         return result.observations, result.rewards, result.terminations, result.truncations, info
@@ -216,7 +216,7 @@ class _SharedObservations:
         self._map()
 
     def read(self) -> Observations:
-        """A copy of all rows."""
+        """Return a copy of all rows."""
         return {key: array.copy() for key, array in self.arrays.items()}
 
     def write(self, row: int, observation: Observations) -> None:

@@ -113,7 +113,8 @@ class Worker:
 
 
 def search_path(needed: Iterable[Any]) -> list[str]:
-    """Where a child looks for modules: where this process does, but not in the folder that both happen to run in.
+    """Return where a child looks for modules: where this process does, but not in the folder that both happen to run
+    in.
 
     That folder is on the path of whatever `python -c` or `python -m` started, and may hold anybody's `metaworld.py`. It
     stays if PYTHONPATH names it, or if this package or one of the classes and functions that are `needed` lies in it.

@@ -72,7 +72,7 @@ class Reference:
         pictures: Mapping[str, Tensor] | None = None,
         memory: ContextState | None = None,
     ) -> tuple[Tensor, ContextState | None]:
-        """Actions (B, H, A) in the robot's units, and what is remembered after them.
+        """Return actions (B, H, A) in the robot's units, and what is remembered after them.
 
         Args:
             observations: of now.
@@ -96,7 +96,7 @@ class Reference:
         return self.transform.inverse(chunk).value, after.context
 
     def in_units_of_the_model(self, difference: Tensor) -> Tensor:
-        """A difference (B, H, A) of actions, as the model sees actions."""
+        """Return a difference (B, H, A) of actions, as the model sees actions."""
         for step in self._all(Normalize):
             if ACTION_KEY in step.scale:
                 difference = difference / step.scale[ACTION_KEY]
@@ -110,7 +110,8 @@ class Reference:
         first: Tensor | None = None,
         memory: Sequence[Tensor] | None = None,
     ) -> Observations:
-        """Rows that follow from the seed: noise for pictures, states and past actions as far apart as the dataset's.
+        """Return rows that follow from the seed: noise for pictures, states and past actions as far apart as the
+        dataset's.
 
         Args:
             deployed: whose inputs they are for.

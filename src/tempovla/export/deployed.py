@@ -57,13 +57,13 @@ class Exportable(Protocol):
     """A policy that can be exported: it decides on tensors alone, and remembers nothing."""
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Any:
-        """What the action head looks at, of prepared observations by key, all valid."""
+        """Return what the action head looks at, of prepared observations by key, all valid."""
 
     def actions_from(self, features: Any, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Normalised actions (B, H, A) of these features and random numbers."""
+        """Return normalised actions (B, H, A) of these features and random numbers."""
 
 
 class DeployedPolicy(nn.Module):
@@ -137,7 +137,9 @@ class DeployedPolicy(nn.Module):
         return [*executed, TensorSpec(FIRST, (), "bool"), *(spec.input for spec in self.memory)]
 
     def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Actions (B, H, A) in the robot's units, of one tensor an input; and what is to be remembered, if anything."""
+        """Return actions (B, H, A) in the robot's units, of one tensor an input; and what is to be remembered, if
+        anything.
+        """
         given = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
         batch = tensors[0].shape[0]
         seen = dict(given)
@@ -179,7 +181,7 @@ class DeployedPolicy(nn.Module):
 
 
 def exportable_policy(bundle: Bundle) -> Any:
-    """The policy of a bundle in float32, in evaluation mode, with adapters merged.
+    """Return the policy of a bundle in float32, in evaluation mode, with adapters merged.
 
     Raises:
         ValueError: if it cannot be exported, saying why and what can.
@@ -241,7 +243,7 @@ class Resize(nn.Module):
     columns: Tensor
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
+        """Convert uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
         resized = self.rows @ frames.float() @ self.columns.T
         return resized.round().clamp(0, 255).to(torch.uint8)
 
@@ -254,7 +256,7 @@ class Boxes(nn.Module):
         self.size = size
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
+        """Convert uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
         return resize_frames(frames, self.size)
 
 

@@ -112,7 +112,7 @@ FORMATS: dict[str, ExportFormat] = {
 
 
 def export_program(policy: DeployedPolicy, example: Sequence[Tensor]) -> torch.export.ExportedProgram:
-    """The graph of a policy, for any number of rows."""
+    """Return the graph of a policy, for any number of rows."""
     batch = torch.export.Dim("batch")
     shapes = {"tensors": tuple({0: batch} for _ in example)}
     with _quiet(), torch.no_grad():

@@ -19,7 +19,7 @@ STATE = "state"
 
 
 def memory_specs(policy: ContextPolicy) -> tuple[MemorySpec, ...]:
-    """What goes from a decision of a policy to the next.
+    """Return what goes from a decision of a policy to the next.
 
     Raises:
         ValueError: naming the part whose memory does not begin with one number everywhere.
@@ -35,13 +35,13 @@ def memory_specs(policy: ContextPolicy) -> tuple[MemorySpec, ...]:
 
 
 def memory_state(like: ContextState, tensors: Sequence[Tensor]) -> ContextState:
-    """The state, made as another one is, of these tensors in the order of `memory_specs`."""
+    """Return the state, made as another one is, of these tensors in the order of `memory_specs`."""
     given = iter(tensors)
     return map_tensors(lambda _: next(given), like)
 
 
 def named_tensors(policy: ContextPolicy, state: ContextState) -> list[tuple[str, Tensor]]:
-    """The tensors of a state with their names."""
+    """Return the tensors of a state with their names."""
     parts = zip(policy.context.parts, state.parts, strict=True)
     return [pair for name, part in parts for pair in _named(f"{STATE}.{name}", part)]
 

@@ -86,12 +86,12 @@ class Objective:
 
 
 def with_weights(objective: Objective, schedules: Mapping[str, WeightSchedule]) -> Objective:
-    """The objective with these schedules of weights, beside its own."""
+    """Return the objective with these schedules of weights, beside its own."""
     return Objective(objective.sums, {**objective.schedules, **schedules}) if schedules else objective
 
 
 def reduce_term(name: str, term: LossTerm | Metric) -> Tensor:
-    """The unweighted scalar value of one term, computed in float32 or better."""
+    """Return the unweighted scalar value of one term, computed in float32 or better."""
     prediction = term.prediction if term.prediction.dtype == torch.float64 else term.prediction.float()
     if term.kind in BATCHWISE:
         if prediction.shape[:-1] != term.valid.shape:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 outside `torch.distributed`."""
+    """Return the number of processes that train together; 1 outside `torch.distributed`."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
-    """Mean of `value` (B, ..., *F) over all entries whose prefix in `valid` (B, ...) is True.
+    """Return the mean of `value` (B, ..., *F) over all entries whose prefix in `valid` (B, ...) is True.
 
     Under `torch.distributed` the count is that of all processes and the sum is multiplied by their number, so that
     averaging the results (or, as DDP does, their gradients) over processes gives the mean over the whole batch, however
@@ -63,7 +63,7 @@ def mask_out(value: Tensor, valid: Tensor) -> Tensor:
 
 
 def gather_rows(value: Tensor) -> Tensor:
-    """Rows (B, D) of all processes as one (sum B, D); the input itself in a single process.
+    """Return rows (B, D) of all processes as one (sum B, D); the input itself in a single process.
 
     Its gradient is right for a loss that every process computes alike from all rows, and whose gradients are then
     averaged over processes, as DDP does.

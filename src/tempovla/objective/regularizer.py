@@ -18,14 +18,18 @@ def variance(z: Tensor, target_std: float = 1.0, epsilon: float = 1e-4) -> Tenso
 
 
 def std(z: Tensor) -> Tensor:
-    """Mean over the dimensions of the standard deviation of z (N, D): a figure to watch. 0 for fewer than two rows."""
+    """Return the mean over the dimensions of the standard deviation of z (N, D): a figure to watch. 0 for fewer than
+    two rows.
+    """
     if len(z) < 2:
         return z.sum() * 0.0
     return z.float().std(dim=0).mean()
 
 
 def covariance(z: Tensor) -> Tensor:
-    """Sum of the squared off-diagonal covariances of z (N, D), divided by D: 0 when dimensions are uncorrelated."""
+    """Return the sum of the squared off-diagonal covariances of z (N, D), divided by D: 0 when dimensions are
+    uncorrelated.
+    """
     if len(z) < 2:
         return z.sum() * 0.0
     centred = z.float() - z.float().mean(dim=0)

@@ -16,7 +16,8 @@ def temporal_loss(
     lambda_temporal: float = 0.1,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared error of actions, and `lambda_temporal` times their mean squared first difference over time.
+    """Return the mean squared error of actions, and `lambda_temporal` times their mean squared first difference over
+    time.
 
     What `tempovla train vla` minimises with the mlp head (`loss: mse`) and `model.lambda_temporal`, as one function.
 

@@ -38,7 +38,7 @@ class WeightSchedule:
             raise ValueError(f"loss_weights: shape={self.shape!r} is unknown; choose linear or cosine")
 
     def at(self, train_step: int) -> float:
-        """The factor at an optimiser step, counted from 0."""
+        """Return the factor at an optimiser step, counted from 0."""
         if train_step < self.begin:
             return self.start
         passed = 1.0 if self.steps == 0 else min(1.0, (train_step - self.begin) / self.steps)

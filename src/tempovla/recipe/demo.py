@@ -78,7 +78,7 @@ class DemoConfig:
 
 
 def demo_recipe(config: DemoConfig, *, blind: bool = False) -> StateVLARecipe:
-    """A small StateVLA that trains on a CPU in minutes."""
+    """Return a small StateVLA that trains on a CPU in minutes."""
     cameras = tuple(IMAGE_KEY_PREFIX + camera for camera in MetaWorldConfig().cameras)
     return StateVLARecipe(
         data=DataConfig(train_split=1.0),
@@ -143,7 +143,7 @@ class Demo:
         self.stages = StageLog(self.out_dir / "stages.json")
 
     def run(self) -> Path:
-        """All stages; the report's path.
+        """Return all stages; the report's path.
 
         Raises:
             ValueError: if a stage is refused something that it needs.

@@ -26,23 +26,25 @@ def _is_installed(package: str) -> bool:
 
 
 def machine() -> dict[str, str]:
-    """Where the figures were measured."""
+    """Return where the figures were measured."""
     cores = str(len(os.sched_getaffinity(0)))
     return {"system": platform.platform(), "architecture": platform.machine(), "cores": cores}
 
 
 def command() -> str:
-    """The command line that is running."""
+    """Return the command line that is running."""
     return shlex.join(["tempovla", *sys.argv[1:]])
 
 
 def pool(rates: Sequence[SuccessRate]) -> SuccessRate:
-    """All episodes of several tasks together; with equally many of each, the mean of the tasks."""
+    """Return all episodes of several tasks together; with equally many of each, the mean of the tasks."""
     return SuccessRate(sum(rate.successes for rate in rates), sum(rate.episodes for rate in rates))
 
 
 def summarize(policy: SuccessRate, **baselines: SuccessRate) -> dict[str, Any]:
-    """The block of one task in results.json: the policy, beside baselines by name (`blind`, `wrong_instruction`)."""
+    """Return the block of one task in results.json: the policy, beside baselines by name (`blind`,
+    `wrong_instruction`).
+    """
     block: dict[str, Any] = {"success": policy.rate, "episodes": policy.episodes, "ci95": list(policy.interval)}
     for name, rate in baselines.items():
         block |= {name: rate.rate, f"{name}_episodes": rate.episodes, f"{name}_ci95": list(rate.interval)}

@@ -86,11 +86,11 @@ class StageLog:
         self._save()
 
     def is_done(self, name: str) -> bool:
-        """Whether the stage ended well, now or in an earlier session."""
+        """Return whether the stage ended well, now or in an earlier session."""
         return bool(self.stages.get(name, {}).get("done"))
 
     def as_list(self) -> list[dict[str, Any]]:
-        """Stages in order, for results.json."""
+        """Return stages in order, for results.json."""
         return [
             {"name": name}
             | {key: round(stage[key], 2) for key in ("cpu_seconds", "wall_seconds")}
@@ -99,7 +99,7 @@ class StageLog:
         ]
 
     def total(self, key: str) -> float:
-        """Sum over all stages."""
+        """Return the sum over all stages."""
         return round(sum(stage[key] for stage in self.stages.values()), 2)
 
     def _save(self) -> None:

@@ -164,7 +164,7 @@ class _Inferred:
         self.notes.setdefault(key, []).append(text)
 
     def as_text(self, title: str) -> str:
-        """The YAML file."""
+        """Return the YAML file."""
         command = f"tempovla train {self.system} --config THIS_FILE --out outputs/{self.system}"
         packaged = f"Sizes and training are those of the packaged config {self.names.packaged}, which suits a CPU."
         head = [f"# {_one_line(title)}", "#", f"#   {command}", "#", f"# {packaged}"]

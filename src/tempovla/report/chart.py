@@ -35,22 +35,22 @@ class Series:
 
 
 def percent(fraction: float) -> str:
-    """An SVG length along the axis of rates: 0.425 is '42.5%'."""
+    """Return an SVG length along the axis of rates: 0.425 is '42.5%'."""
     return f"{100 * fraction:.4g}%"
 
 
 def mark(style: str, x: str = "50%", y: float | str = "50%") -> Markup:
-    """The symbol of the policy or of a baseline at a place."""
+    """Return the symbol of the policy or of a baseline at a place."""
     return element("svg", SHAPES[style], x=x, y=y, class_=f"mark {style}")
 
 
 def key(style: str) -> Markup:
-    """The symbol alone, for legends."""
+    """Return the symbol alone, for legends."""
     return element("svg", mark(style), class_="key", width=16, height=16, aria_hidden="true")
 
 
 def rate_row(task: TaskResult) -> Markup:
-    """The policy's rate and interval over its baselines', each in its own lane, on an axis from 0 to 100%."""
+    """Return the policy's rate and interval over its baselines', each in its own lane, on an axis from 0 to 100%."""
     lanes = [
         ("policy", "policy", task.policy),
         ("blind", "blind policy", task.blind),
@@ -66,13 +66,13 @@ def rate_row(task: TaskResult) -> Markup:
 
 
 def rate_axis() -> Markup:
-    """The labels under a column of `rate_row`."""
+    """Return the labels under a column of `rate_row`."""
     labels = [element("text", f"{tick}%", x=f"{tick}%", y=13, text_anchor="middle") for tick in (0, 25, 50, 75, 100)]
     return element("svg", *labels, class_="rates axis", height=18, aria_hidden="true")
 
 
 def stage_bar(stage: Stage, longest_s: float) -> Markup:
-    """CPU seconds over wall seconds, as two bars on the scale shared by all stages."""
+    """Return CPU seconds over wall seconds, as two bars on the scale shared by all stages."""
     bars = [
         element("rect", x=0, y=y, width=percent(value / longest_s), height=9, rx=2, class_=style)
         for y, value, style in ((3, stage.cpu_seconds, "cpu"), (14, stage.wall_seconds, "wall"))
@@ -82,7 +82,9 @@ def stage_bar(stage: Stage, longest_s: float) -> Markup:
 
 
 def curve_panel(name: str, series: Sequence[Series]) -> Markup:
-    """Lines over train steps: every logged value faint, its running mean strong; logarithmic where that shows more."""
+    """Return lines over train steps: every logged value faint, its running mean strong; logarithmic where that shows
+    more.
+    """
     values = [value for line in series for _, value in line.points]
     last_step = max(line.points[-1][0] for line in series) or 1
     log = min(values) > 0 and max(values) / min(values) >= 30
@@ -127,7 +129,7 @@ def curve_panel(name: str, series: Sequence[Series]) -> Markup:
 
 
 def running_mean(points: Points) -> list[tuple[float, float]]:
-    """A centred mean over about a twentieth of the points; short curves stay as they are."""
+    """Return a centred mean over about a twentieth of the points; short curves stay as they are."""
     half = len(points) // 40
     if half == 0:
         return list(points)
@@ -142,8 +144,8 @@ def running_mean(points: Points) -> list[tuple[float, float]]:
 
 
 def extremes(points: Points) -> Points:
-    """At most about twice DRAWN_BINS points that keep the smallest and largest value of every stretch, so that thinning
-    hides no spike.
+    """Return at most about twice DRAWN_BINS points that keep the smallest and largest value of every stretch, so that
+    thinning hides no spike.
     """
     if len(points) <= 2 * DRAWN_BINS:
         return points
@@ -157,7 +159,7 @@ def extremes(points: Points) -> Points:
 
 
 def linear_ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers covering [low, high]; zero is the floor where the values come near it."""
+    """Return three to six round numbers covering [low, high]; zero is the floor where the values come near it."""
     if 0 < low < 0.6 * high:
         low = 0.0
     if high == low:
@@ -170,14 +172,14 @@ def linear_ticks(low: float, high: float) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten, at most about five, inside or just outside [low, high]."""
+    """Return powers of ten, at most about five, inside or just outside [low, high]."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     stride = max(1, math.ceil((last - first) / 5))
     return [10.0**i for i in range(first, last + stride, stride)]
 
 
 def number(value: float) -> str:
-    """A short number for an axis or a caption: 0.0132, 1.5e-5, 12,400."""
+    """Return a short number for an axis or a caption: 0.0132, 1.5e-5, 12,400."""
     if value == 0:
         return "0"
     if abs(value) < 1e-3:

@@ -13,7 +13,7 @@ PERSISTENCE = "jepa_persistence"
 
 
 def curves_section(curves: list[Curve]) -> Markup:
-    """The curves of every phase; says so where there are none."""
+    """Return the curves of every phase; says so where there are none."""
     heading = element("h2", "Learning curves")
     if not curves:
         words = (
@@ -33,8 +33,8 @@ def curves_section(curves: list[Curve]) -> Markup:
 
 
 def panel_series(curves: list[Curve], name: str) -> list[Series]:
-    """The lines in the panel of one figure: every run and its validation, and with the prediction error the baseline
-    of persistence; the policy first.
+    """Return the lines in the panel of one figure: every run and its validation, and with the prediction error the
+    baseline of persistence; the policy first.
     """
     series = []
     for curve in sorted(curves, key=lambda curve: (_style(curve) != "policy", curve.run, curve.split)):
@@ -49,7 +49,7 @@ def panel_series(curves: list[Curve], name: str) -> list[Series]:
 
 
 def panel_names(curves: list[Curve]) -> list[str]:
-    """The figures that get a panel, the total first, then in the order in which they were logged."""
+    """Return the figures that get a panel, the total first, then in the order in which they were logged."""
     names = dict.fromkeys(name for curve in curves for name in curve.figures)
     if PREDICTION_ERROR in names:
         names.pop(PERSISTENCE, None)

@@ -12,7 +12,7 @@ SHOWN = ("mean", "std", "min", "q01", "q99", "max")
 
 
 def dataset_lines(facts: dict[str, Any]) -> str:
-    """The facts for people."""
+    """Return the facts for people."""
     robot = f", robot {facts['robot_type']}" if facts["robot_type"] else ""
     lines = [
         f"{facts['root']}: {FORMATS.get(facts['format'], facts['format'])}, {facts['fps']:g} fps{robot}",
@@ -36,7 +36,7 @@ def dataset_lines(facts: dict[str, Any]) -> str:
 
 
 def statistics_lines(facts: dict[str, Any]) -> str:
-    """The statistics for people."""
+    """Return the statistics for people."""
     lines = [f"{facts['root']}: {facts['episodes']} episodes"]
     for key, stream in facts["streams"].items():
         lines += ["", f"{key} ({stream['origin']})"]

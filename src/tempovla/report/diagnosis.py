@@ -29,7 +29,7 @@ MEANINGS = {
 
 
 def condition_names(found: Mapping[str, Any]) -> Mapping[str, str]:
-    """What the conditions of a diagnosis are called."""
+    """Return what the conditions of a diagnosis are called."""
     return CONDITION_NAMES if found["context"] else ONE_FRAME
 
 
@@ -39,13 +39,13 @@ def write_diagnosis(found: Mapping[str, Any], out: Path) -> Path:
 
 
 def render_diagnosis(found: Mapping[str, Any]) -> str:
-    """The page as text."""
+    """Return the page as text."""
     sections = [_headline(found), _conditions(found), _lengths(found), _tasks(found), _copycat(found), _again(found)]
     return document(found["title"], element("main", *sections))
 
 
 def diagnosis_section(found: Mapping[str, Any]) -> Markup:
-    """The verdict and the conditions, as a part of another page."""
+    """Return the verdict and the conditions, as a part of another page."""
     sentences = [element("p", line.replace("R^2", "R\N{SUPERSCRIPT TWO}"), class_="note") for line in found["verdict"]]
     return element("section", element("h2", "Does it use its past?"), *sentences, *_conditions_of(found))
 

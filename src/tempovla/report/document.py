@@ -24,7 +24,7 @@ def write_page(page: str, out: Path) -> Path:
 
 
 def document(title: str, *body: Markup) -> str:
-    """A page that loads nothing from elsewhere."""
+    """Return a page that loads nothing from elsewhere."""
     style = files("tempovla.report").joinpath("style.css").read_text(encoding="utf-8")
     head = element(
         "head",
@@ -38,7 +38,7 @@ def document(title: str, *body: Markup) -> str:
 
 
 def facts_column(title: str, facts: Mapping[str, str]) -> Markup:
-    """Names and values below a heading."""
+    """Return names and values below a heading."""
     if not facts:
         listed = element("p", "Not recorded.", class_="missing")
     else:

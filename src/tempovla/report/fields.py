@@ -21,7 +21,7 @@ _REMEDY = "run the evaluation again"
 
 
 def load_json(path: Path, kind: type = dict) -> Any:
-    """The JSON value of a file, which must be of this kind.
+    """Return the JSON value of a file, which must be of this kind.
 
     Raises:
         ValueError: naming the file and the remedy.
@@ -42,15 +42,15 @@ class Reader:
             raise ValueError(f"{path}: {key} is {shown(value)}; it must be an object")
 
     def error(self, key: str, problem: str) -> ValueError:
-        """What to raise about the value under `key`."""
+        """Return what to raise about the value under `key`."""
         return ValueError(f"{self.path}: {self._name(key)} {problem}")
 
     def optional(self, key: str) -> Reader | None:
-        """The object under `key`; None where there is none."""
+        """Return the object under `key`; None where there is none."""
         return None if key not in self.value else self.child(key)
 
     def child(self, key: str) -> Reader:
-        """The object under `key`, which must be there."""
+        """Return the object under `key`, which must be there."""
         if key not in self.value:
             raise self.error(key, "is missing; run the evaluation again or add it")
         return Reader(self.path, self._name(key), self.value[key])
@@ -60,7 +60,7 @@ class Reader:
     @overload
     def get(self, key: str, kind: type[T]) -> T | None: ...
     def get(self, key: str, kind: type[T], required: bool = False) -> T | None:
-        """The value under `key`, which must be of this kind; None where there is none and none is required."""
+        """Return the value under `key`, which must be of this kind; None where there is none and none is required."""
         value = self.value.get(key)
         if value is None and not required:
             return None
@@ -69,14 +69,14 @@ class Reader:
         return value
 
     def number(self, key: str) -> float:
-        """The finite number under `key`, which must be there."""
+        """Return the finite number under `key`, which must be there."""
         value = self.value.get(key)
         if not is_number(value):
             raise self.error(key, f"is {shown(value)}; it must be a finite number")
         return value
 
     def optional_number(self, key: str) -> float | None:
-        """The finite number under `key`; None where there is none."""
+        """Return the finite number under `key`; None where there is none."""
         return None if self.value.get(key) is None else self.number(key)
 
     @overload
@@ -84,7 +84,7 @@ class Reader:
     @overload
     def seconds(self, key: str) -> float | None: ...
     def seconds(self, key: str, required: bool = False) -> float | None:
-        """The number of seconds under `key`, at least 0; None where there is none and none is required."""
+        """Return the number of seconds under `key`, at least 0; None where there is none and none is required."""
         value = self.value.get(key)
         if value is None and not required:
             return None
@@ -93,7 +93,7 @@ class Reader:
         return value
 
     def texts(self, key: str) -> dict[str, str]:
-        """Names and texts of the object under `key`; none where there is no object."""
+        """Return names and texts of the object under `key`; none where there is no object."""
         data = self.optional(key)
         return {} if data is None else {str(name): str(text) for name, text in data.value.items()}
 
@@ -102,5 +102,5 @@ class Reader:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a finite number."""
+    """Return whether a JSON value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -41,7 +41,7 @@ def count(rate: Rate) -> str:
 
 
 def told(rate: Rate) -> str:
-    """Rate, interval and count in one phrase, for tooltips and screen readers."""
+    """Return the rate, interval and count in one phrase, for tooltips and screen readers."""
     certainty = "no interval given" if rate.ci95 is None else f"95% interval {interval(rate)}"
     return ", ".join(part for part in (percentage(rate), certainty, count(rate)) if part)
 
@@ -69,12 +69,12 @@ def and_list(names: list[str]) -> str:
 
 
 def quoted(words: str) -> str:
-    """The words in typographic quotation marks."""
+    """Return the words in typographic quotation marks."""
     return f"\N{LEFT DOUBLE QUOTATION MARK}{words}\N{RIGHT DOUBLE QUOTATION MARK}"
 
 
 def dotted(parts: list[str]) -> str:
-    """Facts in a row with middle dots between them; empty ones are left out."""
+    """Return facts in a row with middle dots between them; empty ones are left out."""
     return " \N{MIDDLE DOT} ".join(part for part in parts if part)
 
 

@@ -17,7 +17,7 @@ Child = str | int | float | None
 
 
 def element(name: str, /, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
-    """One element. Children that are not `Markup` are escaped; None is left out.
+    """Return one element. Children that are not `Markup` are escaped; None is left out.
 
     Attribute names lose a trailing underscore (`class_`) and turn inner ones into hyphens (`stroke_width`); True writes
     the bare name, False and None leave the attribute out.
@@ -34,7 +34,7 @@ def element(name: str, /, *children: Child, **attributes: str | int | float | bo
 
 
 def join(*children: Child) -> Markup:
-    """Siblings one after another, escaped by the rule of `element`."""
+    """Return siblings one after another, escaped by the rule of `element`."""
     return Markup("".join(_text(child) for child in children))
 
 

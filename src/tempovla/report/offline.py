@@ -84,7 +84,7 @@ def _row(data: Reader, name: str) -> OfflineRow:
 
 
 def offline_section(offline: Offline | None, run_dir: Path) -> Markup:
-    """Errors by dimension beside the mean action's; says how to get them where there are none."""
+    """Return errors by dimension beside the mean action's; says how to get them where there are none."""
     heading = element("h2", "Error of the actions")
     if offline is None:
         words = (

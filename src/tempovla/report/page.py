@@ -61,14 +61,14 @@ def write_report(
 
 
 def is_training_alone(run_dir: Path) -> bool:
-    """Whether a folder holds a training run, or its offline evaluation, and no evaluation in a simulator."""
+    """Return whether a folder holds a training run, or its offline evaluation, and no evaluation in a simulator."""
     if (run_dir / "results.json").exists() or not run_dir.is_dir():
         return False
     return (run_dir / OFFLINE_FILE).is_file() or next(run_dir.rglob("metrics.jsonl"), None) is not None
 
 
 def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
-    """The page as text. Raises what `write_report` raises."""
+    """Return the page as text. Raises what `write_report` raises."""
     body = element(
         "main",
         headline(results),
@@ -85,7 +85,7 @@ def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
 
 
 def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | None = None) -> str:
-    """The page on a run that was not evaluated in a simulator. Raises what `write_report` raises."""
+    """Return the page on a run that was not evaluated in a simulator. Raises what `write_report` raises."""
     drawn, offline, trained = read_curves(run_dir, curves), read_offline(run_dir), read_trained(run_dir)
     facts = element(
         "div", facts_column("Run", trained.facts), facts_column("Versions", trained.versions), class_="facts"
@@ -120,7 +120,7 @@ def _diagnosis_if_there(run_dir: Path) -> Markup | None:
 
 
 def time_section(results: Results) -> Markup:
-    """Where the time went: every stage on one scale, and what no stage accounts for."""
+    """Return where the time went: every stage on one scale, and what no stage accounts for."""
     heading = element("h2", "Where the time went")
     if not results.stages:
         return element("section", heading, element("p", "No stages were recorded in results.json.", class_="missing"))
@@ -160,7 +160,7 @@ def _totals(results: Results) -> Markup | None:
 
 
 def provenance_section(results: Results, run_dir: Path) -> Markup:
-    """What is needed to do it again: command, seed, machine and versions."""
+    """Return what is needed to do it again: command, seed, machine and versions."""
     if results.command is None:
         command = element("p", "The command was not recorded in results.json.", class_="missing")
     else:

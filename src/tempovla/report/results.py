@@ -32,7 +32,9 @@ BASELINES: dict[BaselineName, Baseline] = {
 
 
 def headline(results: Results) -> Markup:
-    """Title, what the run is in one sentence, and the mean with its interval beside the baselines and the cost."""
+    """Return the title, what the run is in one sentence, and the mean with its interval beside the baselines and the
+    cost.
+    """
     mean = results.mean
     counted = [task for task in results.tasks if task.counted]
     scope = f"mean success over {len(counted)} task{'s' * (len(counted) != 1)}"
@@ -56,7 +58,7 @@ def headline(results: Results) -> Markup:
 
 
 def rates_section(results: Results) -> Markup:
-    """Success per task: a chart of rates and intervals, what it does not show, and the same as a table."""
+    """Return the success per task: a chart of rates and intervals, what it does not show, and the same as a table."""
     has_mean = len(results.tasks) > 1
     rows = [_chart_row(task, _task_label(task, results)) for task in results.tasks]
     if has_mean:

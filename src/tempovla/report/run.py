@@ -226,7 +226,7 @@ def _task(data: Reader, name: str, counted: bool = True) -> TaskResult:
 
 
 def plain_mean(tasks: tuple[TaskResult, ...]) -> TaskResult:
-    """The mean over all tasks; it has no interval, as the file gives none."""
+    """Return the mean over all tasks; it has no interval, as the file gives none."""
 
     def mean(rates: list[Rate | None]) -> Rate | None:
         known = [rate for rate in rates if rate is not None]
@@ -273,7 +273,7 @@ def _metric_lines(path: Path) -> Iterator[Reader]:
 
 
 def read_rate(data: Reader, key: str, episodes_key: str, ci95_key: str) -> Rate | None:
-    """The rate under `key`, or None where there is none."""
+    """Return the rate under `key`, or None where there is none."""
     success = data.value.get(key)
     if success is None:
         return None

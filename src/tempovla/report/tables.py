@@ -14,7 +14,7 @@ OFFLINE_FIGURES = ("mse", "mse_normalized", "mse_relative")
 
 
 def success_table(results: Mapping[str, Any]) -> list[str]:
-    """Success of every task, with its 95% interval, and of the baselines where there are."""
+    """Return the success of every task, with its 95% interval, and of the baselines where there are."""
     rows = {**results["tasks"], "mean": results["mean"]}
     width = max(map(len, rows))
     lines = []
@@ -27,7 +27,7 @@ def success_table(results: Mapping[str, Any]) -> list[str]:
 
 
 def attempts_table(results: dict[str, Any]) -> list[str]:
-    """Success of the expert's attempts with its 95% interval, and how long the successful ones were."""
+    """Return the success of the expert's attempts with its 95% interval, and how long the successful ones were."""
     rows = {**results["tasks"], "all": results["mean"]}
     width = max(map(len, rows))
     lines = ["the expert's attempts:"]
@@ -41,7 +41,7 @@ def attempts_table(results: dict[str, Any]) -> list[str]:
 
 
 def offline_table(figures: Mapping[str, Any]) -> list[str]:
-    """Errors of a policy's actions against demonstrations, by dimension."""
+    """Return errors of a policy's actions against demonstrations, by dimension."""
     rows = [*figures["dimensions"].items(), *([("motion", figures["motion"])] if "motion" in figures else [])]
     rows.append(("mean", figures))
     width = max(len(name) for name, _ in rows)
@@ -60,7 +60,7 @@ def _cell(figure: float | None) -> str:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> list[str]:
-    """Two evaluations side by side, by task, with the verdict."""
+    """Return two evaluations side by side, by task, with the verdict."""
     rows = comparison["tasks"] | {"all": comparison["all"]}
     width = max(map(len, rows))
     lines = [f"A: {comparison['a']}", f"B: {comparison['b']}"]
@@ -74,7 +74,7 @@ def comparison_table(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def diagnosis_table(found: Mapping[str, Any]) -> list[str]:
-    """What a diagnosis found, on one screen."""
+    """Return what a diagnosis found, on one screen."""
     dataset, conditions = found["dataset"], found["conditions"]
     known = "" if dataset["held_out"] is None else f" ({dataset['held_out']} held out in training)"
     lines = [

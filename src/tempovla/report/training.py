@@ -29,7 +29,7 @@ class Trained:
 
 
 def read_trained(run_dir: Path) -> Trained:
-    """What is known of the run from its newest checkpoint; nothing where there is none.
+    """Return what is known of the run from its newest checkpoint; nothing where there is none.
 
     Raises:
         ValueError: naming the file, if it is damaged.
@@ -52,7 +52,9 @@ def read_trained(run_dir: Path) -> Trained:
 
 
 def training_headline(run_dir: Path, curves: Sequence[Curve], offline: Offline | None, title: str | None) -> Markup:
-    """Title, what the page is about in one sentence, and the figures that say most about how far training has come."""
+    """Return the title, what the page is about in one sentence, and the figures that say most about how far training
+    has come.
+    """
     name = run_dir.resolve().name
     return element(
         "header",

@@ -17,7 +17,7 @@ VIDEO_BUDGET_BYTES = 5_600_000
 
 
 def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
-    """A grid of videos, policy first, each with its instruction, its task's label and how it ended."""
+    """Return a grid of videos, policy first, each with its instruction, its task's label and how it ended."""
     heading = element("h2", "Rollouts")
     if not clips:
         words = "No rollout videos: the run holds no rollouts/index.json, or it is empty."

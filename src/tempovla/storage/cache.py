@@ -10,5 +10,5 @@ CACHE_VARIABLE = "TEMPOVLA_CACHE"
 
 
 def cache_folder() -> Path:
-    """The folder, which need not exist."""
+    """Return the folder, which need not exist."""
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tempovla")

@@ -39,7 +39,7 @@ _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def to_json_text(data: Any, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
-    """Plain values as JSON; numbers that are not finite become texts.
+    """Return plain values as JSON; numbers that are not finite become texts.
 
     Raises:
         TypeError: if a value is no plain one, such as a tensor.
@@ -61,22 +61,24 @@ def write_json(path: Path, data: Any, *, indent: int | None = 2) -> None:
 
 
 def plain_json(data: Any) -> Any:
-    """Plain values as they will be read again: tuples as lists, numbers that are not finite as texts."""
+    """Return plain values as they will be read again: tuples as lists, numbers that are not finite as texts."""
     return json.loads(to_json_text(data))
 
 
 def json_number(value: Any) -> Any:
-    """The number that a text written in its place stands for; any other value as it is."""
+    """Return the number that a text written in its place stands for; any other value as it is."""
     return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
-    """Paths in order, without hidden files such as the `._NAME` that macOS puts beside each file on foreign disks."""
+    """Return paths in order, without hidden files such as the `._NAME` that macOS puts beside each file on foreign
+    disks.
+    """
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether git-lfs left a note of a file there instead of the file."""
+    """Return whether git-lfs left a note of a file there instead of the file."""
     try:
         if not path.is_file():
             return False
@@ -87,7 +89,7 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def lfs_problem(path: Path) -> str:
-    """What to say of such a file."""
+    """Return what to say of such a file."""
     return f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
 
 
@@ -99,7 +101,7 @@ def read_bytes(
     most_bytes: int = MOST_TEXT_BYTES,
     is_text: bool = False,
 ) -> bytes:
-    """What is in a file.
+    """Return what is in a file.
 
     Args:
         path: the file.
@@ -128,7 +130,7 @@ def read_bytes(
 def read_text(
     path: Path, *, remedy: str, error: type[ValueError] = ValueError, most_bytes: int = MOST_TEXT_BYTES
 ) -> str:
-    """A file as text, without a byte order mark.
+    """Return a file as text, without a byte order mark.
 
     Args:
         path: the file.
@@ -158,7 +160,7 @@ def _decoded(data: bytes, path: Path, remedy: str, error: type[ValueError]) -> s
 def read_json(
     path: Path, *, remedy: str, error: type[ValueError] = ValueError, allow_nan: bool = True
 ) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Return the JSON object in a file.
 
     Args:
         path: the file.
@@ -179,7 +181,7 @@ def read_json(
 def parse_json(
     text: str, where: str, *, remedy: str, error: type[ValueError] = ValueError, allow_nan: bool = True
 ) -> Any:
-    """What a text says in JSON; `where` leads what is said of it.
+    """Return what a text says in JSON; `where` leads what is said of it.
 
     Raises:
         ValueError: as `error`, if it is cut off, nested without end, or holds half a character.
@@ -197,7 +199,7 @@ def parse_json(
 def read_json_lines(
     path: Path, *, remedy: str, error: type[ValueError] = ValueError, allow_nan: bool = True
 ) -> list[tuple[int, dict[str, Any]]]:
-    """The JSON objects in a file, with the lines on which they start; they may lie on several lines each.
+    """Return the JSON objects in a file, with the lines on which they start; they may lie on several lines each.
 
     Raises:
         ValueError: as `error`, if the file is missing or truncated, or holds anything but objects.
@@ -241,7 +243,7 @@ def _finite(data: Any) -> Any:
 
 
 def read_log(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> list[tuple[str, dict[str, Any]]]:
-    """The JSON objects of a file to which a line each was appended, with their lines as they are.
+    """Return the JSON objects of a file to which a line each was appended, with their lines as they are.
 
     Raises:
         ValueError: as `error`, naming the file and the line, if one is no object.
@@ -257,7 +259,8 @@ def read_log(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -
 
 
 def whole_lines(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> list[str]:
-    """The lines of a file to which lines were appended, without what a kill or a power failure tore off at its end.
+    """Return the lines of a file to which lines were appended, without what a kill or a power failure tore off at its
+    end.
 
     Raises:
         ValueError: as `error`, if the file is missing or not UTF-8.
@@ -267,7 +270,7 @@ def whole_lines(path: Path, *, remedy: str, error: type[ValueError] = ValueError
 
 
 def torn_bytes(path: Path) -> int:
-    """How much of a file's end is torn: a line without its newline, of a kill, or zeros, of a power failure."""
+    """Return how much of a file's end is torn: a line without its newline, of a kill, or zeros, of a power failure."""
     data = path.read_bytes()
     return len(data) - _whole_size(data)
 
@@ -300,13 +303,13 @@ def _refuse_constant(name: str) -> Any:
 
 
 def what_it_is(data: Any) -> str:
-    """A JSON value in a few words, for messages."""
+    """Return a JSON value in a few words, for messages."""
     kinds = {"dict": "an object", "list": "a list", "str": "a text", "NoneType": "null"}
     return kinds.get(type(data).__name__, f"the value {shown(data)}")
 
 
 def shown(data: Any) -> str:
-    """A value as a message shows it, on one line and not too long."""
+    """Return a value as a message shows it, on one line and not too long."""
     text = " ".join(repr(data[:_LONGEST_SHOWN] if isinstance(data, str) else data).split())
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]} ..."
 

@@ -29,7 +29,7 @@ _KINDS = {
 
 
 def inside(root: Path, name: str, *, said_by: str, remedy: str, error: type[ValueError] = ValueError) -> Path:
-    """The path of `name` in `root`, which need not exist.
+    """Return the path of `name` in `root`, which need not exist.
 
     Links are followed, and must end inside `root`, in the blobs of the hub's cache that `root` is a snapshot of, or in
     a folder of `TEMPOVLA_LINKED_FOLDERS`.
@@ -49,7 +49,7 @@ def inside(root: Path, name: str, *, said_by: str, remedy: str, error: type[Valu
 
 
 def written_in(root: Path, path: Path, error: type[ValueError] = ValueError) -> Path:
-    """A path in `root` that is written along, if no link leads it elsewhere.
+    """Return a path in `root` that is written along, if no link leads it elsewhere.
 
     What appears as a whole takes a link's place or tells first. This is for what is appended to or cut, and for folders
     in which something is removed: there a link in a folder from elsewhere would have the user's own files changed.
@@ -78,7 +78,7 @@ class Inside:
         self._sound: dict[str, frozenset[str]] = {}  # folders by name, with the names of the links in each
 
     def path(self, name: str, said_by: str, remedy: str) -> Path:
-        """The path of a name; arguments and errors are those of `inside`."""
+        """Return the path of a name; arguments and errors are those of `inside`."""
         folder, _, last = name.rpartition("/")
         if folder in self._sound and last not in self._sound[folder] and _PLAIN_FILE(last):  # most of a dataset's many
             return self.root / name
@@ -125,12 +125,12 @@ class Inside:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name is one part of a path: no separator, no `..`, nothing that a file system cannot store."""
+    """Return whether a name is one part of a path: no separator, no `..`, nothing that a file system cannot store."""
     return "/" not in name and _name_problem(name) is None
 
 
 def regular_file(path: Path, *, remedy: str, error: type[ValueError] = ValueError) -> Path:
-    """The path, if it is a file; a pipe or a device would block or never end, and is not opened.
+    """Return the path, if it is a file; a pipe or a device would block or never end, and is not opened.
 
     Raises:
         ValueError: as `error`, if nothing is there, or something that is no file.

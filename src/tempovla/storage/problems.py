@@ -64,7 +64,7 @@ def problems_of(target: Path, *, what: str = "not written", then: str = "and try
 
 
 def error_number(error: BaseException) -> int | None:
-    """The number of an error of the system, also where a library tells it in words alone, as HDF5 does."""
+    """Return the number of an error of the system, also where a library tells it in words alone, as HDF5 does."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     told = re.search(r"os error (\d+)|[Ee]rrno = (\d+)", str(error))

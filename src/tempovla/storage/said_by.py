@@ -39,6 +39,6 @@ def said_by(path: str | Path, *, remedy: str, error: type[ValueError] = ValueErr
 
 
 def shown_error(problem: BaseException) -> str:
-    """The first line of what an error says."""
+    """Return the first line of what an error says."""
     text = str(problem).strip().splitlines()
     return shown(text[0])[1:-1] if text else "no reason given"

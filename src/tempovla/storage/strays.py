@@ -12,12 +12,12 @@ _BEGINNINGS = ("._", ".nfs", ".fuse_hidden")
 
 
 def is_stray(name: str) -> bool:
-    """Whether a file of this name says nothing of what a folder holds."""
+    """Return whether a file of this name says nothing of what a folder holds."""
     return name in _NAMES or name.startswith(_BEGINNINGS)
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder is missing, or holds nothing but strays.
+    """Return whether a folder is missing, or holds nothing but strays.
 
     Raises:
         OSError: if it is no folder, or may not be looked into.

@@ -24,11 +24,11 @@ class KeepsFiles(Protocol):
     """What needs files to be built again from its JSON."""
 
     def assets(self) -> dict[str, bytes]:
-        """The files, by path in a bundle."""
+        """Return the files, by path in a bundle."""
 
 
 def assets_of(things: Iterable[Any]) -> dict[str, bytes]:
-    """The files of all of these that need some."""
+    """Return the files of all of these that need some."""
     found: dict[str, bytes] = {}
     for thing in things:
         if isinstance(thing, KeepsFiles):
@@ -37,12 +37,12 @@ def assets_of(things: Iterable[Any]) -> dict[str, bytes]:
 
 
 def asset_folder(kind: str, fingerprint: str) -> str:
-    """The folder in a bundle that holds the files of what has such a fingerprint."""
+    """Return the folder in a bundle that holds the files of what has such a fingerprint."""
     return f"{kind}_{fingerprint[:16]}"
 
 
 def with_files(data: Any, assets: Assets) -> Any:
-    """JSON values in which every object with a `fingerprint` has its files, by name, under `files`."""
+    """Return JSON values in which every object with a `fingerprint` has its files, by name, under `files`."""
     if isinstance(data, list | tuple):
         return [with_files(item, assets) for item in data]
     if not isinstance(data, Mapping):
@@ -54,7 +54,7 @@ def with_files(data: Any, assets: Assets) -> Any:
 
 
 def is_asset(name: str) -> bool:
-    """Whether a bundle may hold a file of this name."""
+    """Return whether a bundle may hold a file of this name."""
     path = PurePosixPath(name)
     return path.suffix in ASSET_ENDINGS and not path.is_absolute() and ".." not in path.parts
 

@@ -133,7 +133,7 @@ class Bundle:
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
-    """What a saved bundle says of itself, without its weights: `policy`, `config`, `provenance` and more.
+    """Return what a saved bundle says of itself, without its weights: `policy`, `config`, `provenance` and more.
 
     Raises:
         ValueError: if the folder is none or no bundle, or its `bundle.json` is truncated or of another format.

@@ -22,7 +22,7 @@ class ScheduledPolicy(Protocol):
     """A policy with a schedule inside: its `forward` takes how far training has come as a second argument."""
 
     def forward(self, sample: TimelineSample, progress: Progress) -> LossTerms:
-        """Loss terms and metrics of a batch at this point of the training."""
+        """Return loss terms and metrics of a batch at this point of the training."""
 
 
 @runtime_checkable
@@ -30,7 +30,9 @@ class NoisyPolicy(Protocol[S]):
     """A policy whose actions depend on noise, which follows from a seed in its state."""
 
     def with_seeds(self, state: S, seed: Tensor) -> S:
-        """The state with the noise of every row drawn from `seed` (B,) int64 from now on, and nothing else changed."""
+        """Return the state with the noise of every row drawn from `seed` (B,) int64 from now on, and nothing else
+        changed.
+        """
 
 
 @runtime_checkable
@@ -41,19 +43,19 @@ class SequencePolicy(Protocol):
     """
 
     def training_windows(self) -> tuple[Window, ...]:
-        """What a training sample holds."""
+        """Return what a training sample holds."""
 
     def window_ends(self, length: int) -> list[int]:
-        """Increasing control steps at which the training windows of an episode of so many end."""
+        """Return increasing control steps at which the training windows of an episode of so many end."""
 
 
 def training_windows(policy: Policy[Any]) -> tuple[Window, ...]:
-    """What a training sample of any policy holds."""
+    """Return what a training sample of any policy holds."""
     return policy.training_windows() if isinstance(policy, SequencePolicy) else policy.windows()
 
 
 def window_ends(policy: Policy[Any]) -> Callable[[int], list[int]] | None:
-    """Where the training windows of a policy end, of an episode of so many steps; None: at every one."""
+    """Return where the training windows of a policy end, of an episode of so many steps; None: at every one."""
     return policy.window_ends if isinstance(policy, SequencePolicy) else None
 
 
@@ -82,10 +84,10 @@ class EncodingPolicy(Protocol):
         """Size D of the vector."""
 
     def windows(self) -> tuple[Window, ...]:
-        """What it reads."""
+        """Return what it reads."""
 
     def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
-        """The vector (B, D), and (B,) whether every observation that it needs was valid.
+        """Return the vector (B, D), and (B,) whether every observation that it needs was valid.
 
         Raises:
             ValueError: if it is not one vector.
@@ -95,7 +97,7 @@ class EncodingPolicy(Protocol):
         """By name, what the vector comes from: none of the action head, and nothing that follows the vector."""
 
     def encoder_config(self) -> Mapping[str, Any]:
-        """What of its config the vector may depend on, as JSON."""
+        """Return what of its config the vector may depend on, as JSON."""
 
 
 @runtime_checkable
@@ -103,4 +105,6 @@ class ShardedPolicy(Protocol):
     """A policy that names the blocks whose weights FSDP puts together one at a time."""
 
     def shard_units(self) -> list[nn.Module]:
-        """Modules, such as transformer blocks, whose weights are used in calls of them alone, and by nothing else."""
+        """Return modules, such as transformer blocks, whose weights are used in calls of them alone, and by nothing
+        else.
+        """

@@ -17,7 +17,7 @@ _LARGEST = 2**63
 
 
 def config_to_json(config: Any) -> dict[str, Any]:
-    """A dataclass, nested ones included, as JSON values (tuples become lists)."""
+    """Return a dataclass, nested ones included, as JSON values (tuples become lists)."""
     return {field.name: _to_json(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
@@ -70,7 +70,7 @@ def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config
 
 
 def value_from_json(cls: type[Any], field: str, value: Any, where: str) -> Any:
-    """One field of a config, as somebody writes it now.
+    """Return one field of a config, as somebody writes it now.
 
     Raises:
         ValueError: as `config_from_json`.

@@ -8,7 +8,7 @@ from tempovla.timeline.sample import Context
 
 
 def has_now(context: Context, key: str) -> bool:
-    """Whether a stream is in `now` at offset 0."""
+    """Return whether a stream is in `now` at offset 0."""
     return key in context.now and 0 in context.now[key].offset.tolist()
 
 
@@ -33,6 +33,6 @@ def check_now(context: Context, keys: Iterable[str]) -> None:
 
 
 def missing_streams(missing: list[str], context: Context) -> str:
-    """What to say of streams that are not given at all."""
+    """Return what to say of streams that are not given at all."""
     given = sorted({*context.now, *context.past})
     return f"the policy needs streams {missing}, but is given {given}; add them, or choose cameras of these names"

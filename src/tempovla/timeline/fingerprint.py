@@ -12,7 +12,7 @@ PARTS = frozenset({".json", ".safetensors", ".bin", ".model", ".txt"})
 
 
 def model_fingerprint(name_or_path: str) -> str:
-    """64 hexadecimal digits that another config, tokenizer or set of weights would change.
+    """Return 64 hexadecimal digits that another config, tokenizer or set of weights would change.
 
     Of a local folder they are a hash of its files, of a name on a hub a hash of the commit that is at hand.
 

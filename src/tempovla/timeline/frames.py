@@ -29,22 +29,22 @@ class FrameIndex:
 
     @classmethod
     def where(cls, chosen: Tensor, offsets: Sequence[int]) -> FrameIndex:
-        """The frames where `chosen` (B, T) bool is True, row by row."""
+        """Return the frames where `chosen` (B, T) bool is True, row by row."""
         row, place = chosen.nonzero(as_tuple=True)
         return cls(row, place, tuple(offsets))
 
     def scatter(self, value: Tensor, batch: int) -> Tensor:
-        """(B, T, *F) of values (N, *F) of these frames, zeros elsewhere."""
+        """Return (B, T, *F) of values (N, *F) of these frames, zeros elsewhere."""
         whole = value.new_zeros(batch, len(self.offsets), *value.shape[1:])
         return whole.index_put((self.row, self.place), value)
 
     def gather(self, whole: Tensor) -> Tensor:
-        """(N, *F) of these frames, of (B, T, *F)."""
+        """Return (N, *F) of these frames, of (B, T, *F)."""
         return whole[self.row, self.place]
 
 
 def frame_context(context: Context, index: FrameIndex) -> Context:
-    """The frames of a sequence as a context of N rows, each seeing its own present only.
+    """Return the frames of a sequence as a context of N rows, each seeing its own present only.
 
     Streams of which the context holds the present alone, such as the instruction, are the same for all frames.
     """
@@ -63,7 +63,7 @@ def frame_context(context: Context, index: FrameIndex) -> Context:
 
 
 def frames_observed(context: Context, keys: Sequence[str], offsets: Sequence[int]) -> Tensor:
-    """(B, T) bool: whether anything of these streams was observed at each of these offsets."""
+    """Return (B, T) bool: whether anything of these streams was observed at each of these offsets."""
     seen = []
     for key in keys:
         track = context.track(key)
@@ -72,7 +72,7 @@ def frames_observed(context: Context, keys: Sequence[str], offsets: Sequence[int
 
 
 def frame_actions(sample: TimelineSample, index: FrameIndex, horizon: int) -> Track:
-    """The actions from each frame on, (N, horizon, A): done by now, or to be imitated."""
+    """Return the actions from each frame on, (N, horizon, A): done by now, or to be imitated."""
     track = sample.future[ACTION_KEY]
     if ACTION_KEY in sample.context.past:
         track = concatenate(sample.context.past[ACTION_KEY], track)
@@ -82,7 +82,7 @@ def frame_actions(sample: TimelineSample, index: FrameIndex, horizon: int) -> Tr
 
 
 def actions_before(context: Context, offsets: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
-    """What was done in the `count` steps before each of these offsets.
+    """Return what was done in the `count` steps before each of these offsets.
 
     Returns:
         (B, T, count * A), 0 where not valid; and (B, T) bool, whether all of these steps were.

@@ -28,7 +28,7 @@ def from_disk_alone(alone: bool = True) -> Iterator[None]:
 
 
 def hub_may_be_asked() -> bool:
-    """Whether a model that is not on the disk may be asked for on the hub, here and now."""
+    """Return whether a model that is not on the disk may be asked for on the hub, here and now."""
     return not _disk_alone.get() or os.environ.get(ASK_HUB_VARIABLE, "0") == "1"
 
 

@@ -29,5 +29,7 @@ CUT_KEY = "text_is_cut"
 
 
 def dims_key(key: str) -> str:
-    """The key of (B, 1, D) bools: which dimensions of a padded vector are the body's own; no such track: all are."""
+    """Return the key of (B, 1, D) bools: which dimensions of a padded vector are the body's own; no such track: all
+    are.
+    """
     return f"{key}.dims"

@@ -12,7 +12,7 @@ Lazy = Union[T, str]  # noqa: UP007 - an alias of a type variable
 
 
 def loaded(entry: Lazy[T]) -> T:
-    """What an entry of a registry stands for."""
+    """Return what an entry of a registry stands for."""
     if not isinstance(entry, str):
         return entry
     module, _, name = entry.partition(":")
@@ -20,7 +20,7 @@ def loaded(entry: Lazy[T]) -> T:
 
 
 def names_it(entry: Lazy[Any], thing: type) -> bool:
-    """Whether an entry stands for this class; nothing is loaded to find out."""
+    """Return whether an entry stands for this class; nothing is loaded to find out."""
     return entry == f"{thing.__module__}:{thing.__qualname__}" if isinstance(entry, str) else entry is thing
 
 

@@ -83,7 +83,7 @@ def check_text(path: Path) -> None:
 
 
 def excessive_size(settings: Mapping[str, Any]) -> str | None:
-    """Which number in the settings of a transformers config no model has, in words; None where all are usual."""
+    """Return which number in the settings of a transformers config no model has, in words; None where all are usual."""
     waiting: list[tuple[str, Any]] = [("", settings)]
     while waiting:
         path, part = waiting.pop()
@@ -142,7 +142,7 @@ def _no_token(tokenizer: Mapping[str, Any]) -> str | None:
 
 
 def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
-    """Name of every weight in a folder to its file there, all of which are whole.
+    """Return the name of every weight in a folder to its file there, all of which are whole.
 
     Args:
         folder: of the model.
@@ -174,7 +174,7 @@ def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
 
 
 def conversion_remedy(folder: Path) -> str | None:
-    """How the weights of a folder become safetensors; None if there is no pickle of them."""
+    """Return how the weights of a folder become safetensors; None if there is no pickle of them."""
     if (folder / PICKLE).exists() or (folder / PICKLE_INDEX).exists():
         return (
             f"its weights are in {PICKLE if (folder / PICKLE).exists() else PICKLE_INDEX}, a pickle, which could run "
@@ -238,7 +238,7 @@ def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
 
 
 def first_reason(error: BaseException) -> str:
-    """The first line of an error, and the second where the first only introduces it."""
+    """Return the first line of an error, and the second where the first only introduces it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     last = 2 if lines[0].endswith(":") else 1
     reason = " ".join(lines[:last]).rstrip(".:")

@@ -28,7 +28,7 @@ def _wrap(number: int) -> int:
 
 
 def mix_seed(seed: Tensor, salt: Tensor | int) -> Tensor:
-    """A new int64 seed from a seed and a salt (int or int64 tensor that broadcasts)."""
+    """Return a new int64 seed from a seed and a salt (int or int64 tensor that broadcasts)."""
     step = _GAMMA * (salt + 1)
     bits = seed + (_wrap(step) if isinstance(step, int) else step)
     bits = (bits ^ _shift_right(bits, 30)) * _MIX_1
@@ -39,7 +39,7 @@ def mix_seed(seed: Tensor, salt: Tensor | int) -> Tensor:
 def row_seeds(
     generator: torch.Generator | Tensor | None, batch_size: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Seeds (B,) int64 of a batch's rows: those given, else drawn from a generator (None: torch's default one).
+    """Return seeds (B,) int64 of a batch's rows: those given, else drawn from a generator (None: torch's default one).
 
     Raises:
         ValueError: if seeds are given that are not `batch_size` int64 numbers.
@@ -61,18 +61,18 @@ def _row_bits(seed: Tensor, count: int, stream: int) -> Tensor:
 
 
 def row_uniform(seed: Tensor, shape: Sequence[int] = (), *, stream: int = 0) -> Tensor:
-    """(B, *shape) float32 in [0, 1), from seed (B,) int64; another `stream` gives independent draws."""
+    """Return (B, *shape) float32 in [0, 1), from seed (B,) int64; another `stream` gives independent draws."""
     bits = _row_bits(seed, math.prod(shape), stream)
     return (_shift_right(bits, 40).to(torch.float32) * 2.0**-24).view(seed.shape[0], *shape)
 
 
 def row_integers(seed: Tensor, low: int, high: int, shape: Sequence[int] = (), *, stream: int = 0) -> Tensor:
-    """(B, *shape) int64 in [low, high), from seed (B,) int64."""
+    """Return (B, *shape) int64 in [low, high), from seed (B,) int64."""
     return low + (row_uniform(seed, shape, stream=stream).double() * (high - low)).long()
 
 
 def row_normal(seed: Tensor, shape: Sequence[int] = (), *, stream: int = 0) -> Tensor:
-    """(B, *shape) float32 standard normal, from seed (B,) int64; another `stream` gives independent draws."""
+    """Return (B, *shape) float32 standard normal, from seed (B,) int64; another `stream` gives independent draws."""
     count = math.prod(shape)
     half = (count + 1) // 2
     uniform = row_uniform(seed, (2, half), stream=stream)

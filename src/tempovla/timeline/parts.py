@@ -44,7 +44,7 @@ class StreamPart:
         return self.key if self.is_whole else f"{self.key}[{self.start}:{self.stop}]"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_json` reads it back."""
+        """Return a JSON-ready form; `from_json` reads it back."""
         return asdict(self)
 
     @classmethod
@@ -79,7 +79,7 @@ class WantedPart:
         return f"{self.key}[{start}:{stop}]"
 
     def of_size(self, size: int) -> StreamPart:
-        """The part of a stream that has `size` dimensions.
+        """Return the part of a stream that has `size` dimensions.
 
         Raises:
             ValueError: if it reaches beyond them, or is empty.

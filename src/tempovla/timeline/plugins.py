@@ -38,7 +38,7 @@ def use_plugin(name: str) -> None:
 
 
 def plugins_in_use() -> tuple[str, ...]:
-    """The plugins that were imported so far, in order; what is made with them needs them."""
+    """Return the plugins that were imported so far, in order; what is made with them needs them."""
     return tuple(_in_use)
 
 

@@ -35,7 +35,7 @@ class ActionChunk(Track):
             raise ValueError(f"ActionChunk offsets {self.offset.tolist()} must be 0, 1, ..., {self.length - 1}")
 
     def rows(self, index: Tensor | slice) -> Self:
-        """The chosen rows of the batch."""
+        """Return the chosen rows of the batch."""
         chosen = torch.arange(self.batch_size)[index.cpu() if isinstance(index, Tensor) else index].tolist()
         task = tuple(self.task[row] for row in chosen) if self.task else ()
         return replace(self, value=self.value[index], valid=self.valid[index], task=task)
@@ -64,7 +64,9 @@ class LossTerm:
 
     @classmethod
     def smoothness(cls, prediction: Tensor, valid: Tensor, weight: float) -> LossTerm:
-        """Squared first differences of a sequence (B, T, A) where both of its steps are valid: (B, T) or (B, T, A)."""
+        """Return squared first differences of a sequence (B, T, A) where both of its steps are valid: (B, T) or (B, T,
+        A).
+        """
         difference = prediction[:, 1:] - prediction[:, :-1]
         return cls(difference, torch.zeros_like(difference), valid[:, 1:] & valid[:, :-1], weight)
 
@@ -115,16 +117,16 @@ class Policy(Protocol[S]):
     """A policy with explicit state S; models, memories and chunk buffers all live in S."""
 
     def windows(self) -> tuple[Window, ...]:
-        """What it wants to see and to be trained on."""
+        """Return what it wants to see and to be trained on."""
 
     def initial_state(self, batch_size: int) -> S:
-        """State of `batch_size` rows that have seen nothing."""
+        """Return the state of `batch_size` rows that have seen nothing."""
 
     def forward(self, sample: TimelineSample) -> LossTerms:
-        """Loss terms and metrics of a batch."""
+        """Return loss terms and metrics of a batch."""
 
     def act(self, context: Context, state: S) -> tuple[ActionChunk, S]:
-        """Actions from now on. Rows where `context.first` is True start from a fresh state.
+        """Return actions from now on. Rows where `context.first` is True start from a fresh state.
 
         No future is passed, so none can leak.
         """

@@ -40,7 +40,7 @@ class Context:
         return self.first.device
 
     def track(self, key: str) -> Track:
-        """Past and present of one stream as one track.
+        """Return the past and present of one stream as one track.
 
         Raises:
             KeyError: if no window asked for the stream.
@@ -59,12 +59,12 @@ class Context:
         return replace(self, past=map_tracks(self.past, function), now=map_tracks(self.now, function))
 
     def to(self, device: torch.device | str) -> Context:
-        """The context on another device."""
+        """Return the context on another device."""
         moved = self.map_tracks(lambda _, track: track.to(device))
         return replace(moved, first=self.first.to(device))
 
     def rows(self, index: Iterable[int]) -> Context:
-        """The chosen rows of the batch."""
+        """Return the chosen rows of the batch."""
         chosen = list(index)
         select = torch.tensor(chosen, device=self.device)
         kept = self.map_tracks(lambda _, track: track.rows(select))
@@ -96,12 +96,12 @@ class TimelineSample:
         return replace(self, context=self.context.map_tracks(function), future=map_tracks(self.future, function))
 
     def to(self, device: torch.device | str) -> TimelineSample:
-        """The sample on another device."""
+        """Return the sample on another device."""
         future = map_tracks(self.future, lambda _, track: track.to(device))
         return TimelineSample(self.context.to(device), future, self.seed.to(device))
 
     def rows(self, index: Iterable[int]) -> TimelineSample:
-        """The chosen rows of the batch."""
+        """Return the chosen rows of the batch."""
         chosen = list(index)
         select = torch.tensor(chosen, device=self.seed.device)
         future = map_tracks(self.future, lambda _, track: track.rows(select))
@@ -114,7 +114,7 @@ def map_tracks(tracks: Tracks, function: Callable[[str, Track], Track]) -> dict[
 
 
 def join_contexts(contexts: Sequence[Context]) -> Context:
-    """The rows of several contexts, one after the other.
+    """Return the rows of several contexts, one after the other.
 
     Raises:
         ValueError: if they do not hold the same streams in the same shapes.
@@ -128,7 +128,7 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
 
 
 def join_tracks(parts: Sequence[Tracks]) -> dict[str, Track]:
-    """The rows of several mappings of tracks, one after the other; see `join_contexts`."""
+    """Return the rows of several mappings of tracks, one after the other; see `join_contexts`."""
     first = parts[0]
     for part in parts[1:]:
         if part.keys() != first.keys():

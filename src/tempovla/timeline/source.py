@@ -119,20 +119,20 @@ class EpisodeSource(Protocol):
         """Number of episodes."""
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Length and first instruction of one episode (IndexError if there is none)."""
+        """Return the length and first instruction of one episode (IndexError if there is none)."""
 
     def instructions(self, episode: int) -> Sequence[str]:
-        """(length,) words of every control step, which may change within an episode; "" where there are none.
+        """Return (length,) words of every control step, which may change within an episode; "" where there are none.
 
         Raises:
             IndexError: if there is no such episode.
         """
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
-        """(N,) times of the stream's samples [s] since the episode's start."""
+        """Return (N,) times of the stream's samples [s] since the episode's start."""
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
-        """Values of one stream at absolute control steps of one episode.
+        """Return values of one stream at absolute control steps of one episode.
 
         Raises:
             KeyError: if there is no such stream.

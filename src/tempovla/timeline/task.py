@@ -29,7 +29,7 @@ class Embodiment:
     action_names: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_json` reads it back."""
+        """Return a JSON-ready form; `from_json` reads it back."""
         return asdict(self)
 
     @classmethod

@@ -17,7 +17,7 @@ MOST_LEARNED = 1e9
 
 
 def read_tensors(path: Path, *, remedy: str) -> dict[str, Tensor]:
-    """All tensors of a file, by name.
+    """Return all tensors of a file, by name.
 
     The library checks the file's header against its size before it takes memory.
 
@@ -33,7 +33,8 @@ def read_tensors(path: Path, *, remedy: str) -> dict[str, Tensor]:
 
 
 def largest_beyond(tensors: Mapping[str, Tensor], most: float) -> tuple[str, float] | None:
-    """The first tensor with a number beyond `most`, or one that is not finite, and the largest in it; None if none has.
+    """Return the first tensor with a number beyond `most`, or one that is not finite, and the largest in it; None if
+    none has.
 
     Tensors of whole numbers are not looked at.
 

@@ -58,7 +58,7 @@ class Track:
         return self.value.dtype == torch.uint8 and self.value.dim() == 5
 
     def with_value(self, value: Tensor) -> Self:
-        """The same window with other values (B, T, *G)."""
+        """Return the same window with other values (B, T, *G)."""
         return replace(self, value=value)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
@@ -66,13 +66,13 @@ class Track:
         return self.with_value(function(self.value))
 
     def select(self, chosen: Tensor) -> Track:
-        """The steps where `chosen` (T,) bool is True."""
+        """Return the steps where `chosen` (T,) bool is True."""
         if bool(chosen.all()):
             return self
         return Track(self.value[:, chosen], self.valid[:, chosen], self.offset[chosen])
 
     def at(self, offset: int) -> tuple[Tensor, Tensor]:
-        """Value (B, *F) and validity (B,) at one offset.
+        """Return the value (B, *F) and validity (B,) at one offset.
 
         Raises:
             KeyError: if the track has no such offset.
@@ -84,11 +84,11 @@ class Track:
         return self.value[:, step], self.valid[:, step]
 
     def rows(self, index: Tensor | slice) -> Self:
-        """The chosen rows of the batch."""
+        """Return the chosen rows of the batch."""
         return replace(self, value=self.value[index], valid=self.valid[index])
 
     def to(self, device: torch.device | str) -> Self:
-        """The track on another device (offsets stay on the CPU: they are shape, not data)."""
+        """Return the track on another device (offsets stay on the CPU: they are shape, not data)."""
         value, valid = (tensor.to(device, non_blocking=True) for tensor in (self.value, self.valid))
         return replace(self, value=value, valid=valid)
 

@@ -43,11 +43,11 @@ class Window:
             raise ValueError(f"Window({self.key!r}) offsets {self.offsets} must increase strictly; sort them")
 
     def shift(self, steps: int) -> Window:
-        """The window moved by `steps` along the timeline."""
+        """Return the window moved by `steps` along the timeline."""
         return Window(self.key, tuple(offset + steps for offset in self.offsets))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_json` reads it back."""
+        """Return a JSON-ready form; `from_json` reads it back."""
         return {"key": self.key, "offsets": list(self.offsets)}
 
     @classmethod

@@ -37,7 +37,7 @@ class LossGraph(nn.Module):
         self._tells_progress = "progress" in inspect.signature(policy.forward).parameters
 
     def terms(self, sample: TimelineSample) -> LossTerms:
-        """The policy's loss terms."""
+        """Return the policy's loss terms."""
         return self._terms(sample)
 
     def _terms(self, sample: TimelineSample) -> LossTerms:
@@ -47,7 +47,7 @@ class LossGraph(nn.Module):
             return terms
 
     def forward(self, sample: TimelineSample, cotangents: Mapping[str, Tensor] | None = None) -> LossReport:
-        """The loss of a batch; or, given the loss's gradients at the predictions, a total that has them, too."""
+        """Return the loss of a batch; or, given the loss's gradients at the predictions, a total that has them, too."""
         terms = self._terms(sample)
         if cotangents is None:
             return self.objective(terms, self.progress)

@@ -26,21 +26,21 @@ class Calendar:
         return train_step % (interval or self._steps_per_epoch) == 0
 
     def logs(self, train_step: int) -> bool:
-        """Whether the figures of the steps up to this one are logged."""
+        """Return whether the figures of the steps up to this one are logged."""
         return train_step % self._config.log_interval == 0
 
     def validates(self, train_step: int) -> bool:
-        """Whether this step is followed by a validation."""
+        """Return whether this step is followed by a validation."""
         return self._ends(train_step, self._config.validation_interval)
 
     def saves(self, train_step: int) -> bool:
-        """Whether a checkpoint of this step is written, be it for a while or for good."""
+        """Return whether a checkpoint of this step is written, be it for a while or for good."""
         keep_every = self._config.keep_every
         kept = keep_every is not None and train_step % keep_every == 0
         return kept or self._ends(train_step, self._config.save_interval_steps)
 
     def epoch_to_save(self, train_step: int) -> int | None:
-        """The epoch that this step completed, if a checkpoint of it is to stay."""
+        """Return the epoch that this step completed, if a checkpoint of it is to stay."""
         interval = self._config.save_interval * self._batches_per_epoch
         if interval == 0:
             return None

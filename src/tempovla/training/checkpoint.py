@@ -48,7 +48,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one part, by their names in it."""
+        """Return the tensors of one part, by their names in it."""
         prefix = f"{name}/"
         return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
 
@@ -114,7 +114,7 @@ class CheckpointFolder:
         return max((step for step in self.steps() if step <= self._proved_step), default=None)
 
     def what_is_left(self) -> str:
-        """What a run that has diverged can go on from, in words."""
+        """Return what a run that has diverged can go on from, in words."""
         good, steps = self.good_step(), self.steps()
         if good is not None:
             return f"the last good checkpoint is of step {good}; go on from {steps[good]}"
@@ -204,7 +204,9 @@ class CheckpointFolder:
         return {int(match[1]): path for match, path in found if match and _is_checkpoint(path)}
 
     def is_own(self, checkpoint: str | Path) -> bool:
-        """Whether a checkpoint is of this run: one of its folders, a link to one, or the copy that a link became."""
+        """Return whether a checkpoint is of this run: one of its folders, a link to one, or the copy that a link
+        became.
+        """
         parent = Path(checkpoint).resolve().parent
         is_copy = parent == self.run_dir.resolve() and Path(checkpoint).name.startswith("checkpoint_")
         return is_copy or parent == self.folder.resolve()

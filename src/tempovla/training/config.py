@@ -153,7 +153,7 @@ class TrainConfig:
             raise ValueError(f"training.extend={self.extend!r} is unknown; choose continue or restart")
 
     def total_steps(self, batches_per_epoch: int) -> int:
-        """Optimiser steps of the whole run."""
+        """Return optimiser steps of the whole run."""
         if self.train_steps is not None:
             return self.train_steps
         return max(1, self.num_epochs * batches_per_epoch // self.gradient_accumulation)

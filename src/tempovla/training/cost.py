@@ -6,6 +6,6 @@ import os
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and its ended children [s]."""
+    """Return CPU time of this process and its ended children [s]."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

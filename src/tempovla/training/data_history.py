@@ -94,12 +94,12 @@ class DataHistory:
 
 
 def without_data(identity: Mapping[str, Any], follows_length: Collection[str]) -> dict[str, Any]:
-    """The identity of a run without what follows from its data, the number of steps of an epoch among it."""
+    """Return the identity of a run without what follows from its data, the number of steps of an epoch among it."""
     return without_entries(identity, (*FOLLOWS_DATA, *follows_length))
 
 
 def fingerprint(datasets: list[dict[str, Any]]) -> str:
-    """64 hexadecimal digits of datasets, wherever they lie."""
+    """Return 64 hexadecimal digits of datasets, wherever they lie."""
     counted = [{key: value for key, value in dataset.items() if key != "name"} for dataset in datasets]
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
 

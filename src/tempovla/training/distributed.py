@@ -22,17 +22,17 @@ _SESSIONS = itertools.count()
 
 
 def is_distributed() -> bool:
-    """Whether several processes train together."""
+    """Return whether several processes train together."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if is_distributed() else 1
 
 
@@ -64,7 +64,7 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
 
 
 def add_up(values: Tensor) -> Tensor:
-    """The sum of a tensor over the processes.
+    """Return the sum of a tensor over the processes.
 
     A thread of gloo lets go of the tensor later than the sum is there, and needs the interpreter for it: were that at
     its end, the process would abort. So this waits until it has, or for a second.
@@ -79,7 +79,7 @@ def add_up(values: Tensor) -> Tensor:
 
 
 def average(values: Tensor) -> Tensor:
-    """The mean of a tensor over the processes."""
+    """Return the mean of a tensor over the processes."""
     if is_distributed():
         add_up(values)
         values /= world_size()

@@ -12,7 +12,7 @@ LENGTH = ("training.train_steps", "training.num_epochs")
 
 
 def planned_steps(identity: Mapping[str, Any]) -> int:
-    """Optimiser steps that the run of a checkpoint was planned for."""
+    """Return optimiser steps that the run of a checkpoint was planned for."""
     training = identity["training"]
     if training["train_steps"] is not None:
         return int(training["train_steps"])
@@ -21,7 +21,7 @@ def planned_steps(identity: Mapping[str, Any]) -> int:
 
 
 def without_length(identity: Mapping[str, Any], follows_length: Collection[str]) -> dict[str, Any]:
-    """The identity of a run without what says how long it is, and what follows from that.
+    """Return the identity of a run without what says how long it is, and what follows from that.
 
     Args:
         identity: see `train.resume.run_identity`.
@@ -31,7 +31,7 @@ def without_length(identity: Mapping[str, Any], follows_length: Collection[str])
 
 
 def without_entries(identity: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The identity of a run without the entries of these dotted names."""
+    """Return the identity of a run without the entries of these dotted names."""
     return _without(identity, [name.split(".") for name in names])
 
 
@@ -59,7 +59,7 @@ def check_extends(config: TrainConfig, resume: object) -> None:
 
 
 def is_extended(where: str, record: Mapping[str, Any], config: TrainConfig, total_steps: int) -> bool:
-    """Whether a run is to be longer than its checkpoint says.
+    """Return whether a run is to be longer than its checkpoint says.
 
     Args:
         where: the checkpoint, for the message.

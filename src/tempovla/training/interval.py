@@ -27,7 +27,7 @@ class IntervalFigures:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
-        """The means over the steps that were added, with `samples_per_s`; begins anew."""
+        """Return the means over the steps that were added, with `samples_per_s`; begins anew."""
         sums, self.sums = self.sums, {}
         steps, rows, seconds = (sums.pop(name) for name in ("steps", "rows", "seconds"))
         return {name: value / steps for name, value in sums.items()} | {"samples_per_s": rows / seconds}

@@ -69,7 +69,7 @@ class MetricsLog:
 
 
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's `metrics.jsonl`, in order; none where there is no such file.
+    """Return all whole lines of a run's `metrics.jsonl`, in order; none where there is no such file.
 
     What a kill or a power failure tore off at the end is passed over.
 

@@ -14,7 +14,7 @@ from tempovla.training.parallel import is_sharded, scattered
 
 
 def trainable_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
-    """Name to parameter, for those that require a gradient."""
+    """Return the name to parameter, for those that require a gradient."""
     return {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
 
 
@@ -46,7 +46,7 @@ def build_optimizer(policy: nn.Module, config: TrainConfig) -> AdamW:
 
 
 def parameters_by_group(policy: nn.Module, config: TrainConfig) -> dict[str, list[nn.Parameter]]:
-    """The trainable parameters by name of their group; those of none are under "".
+    """Return the trainable parameters by name of their group; those of none are under "".
 
     A parameter is of the group whose name is part of its own, in whole words between dots: `vlm` has `base.vlm.weight`.
     Of several, it is of the longest.
@@ -118,7 +118,7 @@ def _names_in_order(optimizer: AdamW, policy: nn.Module) -> list[str]:
 
 
 def optimizer_tensors(optimizer: AdamW, policy: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's state as `<slot>/<parameter name>` to tensor."""
+    """Return the optimiser's state as `<slot>/<parameter name>` to tensor."""
     names = _names_in_order(optimizer, policy)
     state = optimizer.state_dict()["state"]
     return {f"{slot}/{names[index]}": value for index, slots in state.items() for slot, value in slots.items()}

@@ -31,7 +31,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def parallel(graph: LossGraph, config: TrainConfig) -> nn.Module:
-    """What training calls instead of `graph`: with several processes the graph in DDP, or itself once sharded.
+    """Return what training calls instead of `graph`: with several processes the graph in DDP, or itself once sharded.
 
     All processes begin with the weights of the first.
 
@@ -83,7 +83,7 @@ def shard(graph: LossGraph) -> None:
 
 
 def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
-    """Whether this process has but its share of a tensor.
+    """Return whether this process has but its share of a tensor.
 
     The module of these takes a second to import, so it is looked up, not imported: where nothing was sharded, it need
     not be there.
@@ -93,12 +93,12 @@ def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The share of a sharded tensor that is held here; any other tensor as it is."""
+    """Return the share of a sharded tensor that is held here; any other tensor as it is."""
     return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def scattered(whole: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, which every process has, sharded as another one is; no communication."""
+    """Return a whole tensor, which every process has, sharded as another one is; no communication."""
     if not is_sharded(like):
         return whole
     from torch.distributed.tensor import distribute_tensor
@@ -107,7 +107,8 @@ def scattered(whole: Tensor, like: Tensor) -> Tensor:
 
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors in the main process, those that were sharded in the CPU's memory; without these in the others.
+    """Return whole tensors in the main process, those that were sharded in the CPU's memory; without these in the
+    others.
 
     To be called by all processes, for the shards travel.
     """

@@ -21,7 +21,8 @@ BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 def computes_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | None = None) -> bool:
-    """Whether a device multiplies matrices in bfloat16 by instructions of its own; elsewhere it is slower than float32.
+    """Return whether a device multiplies matrices in bfloat16 by instructions of its own; elsewhere it is slower than
+    float32.
 
     On a CPU two things must be there: the instructions, and oneDNN, which has the kernels that use them. That oneDNN
     can compute in bfloat16 is not enough: it also does with AVX-512 alone, by widening to float32 and back.
@@ -40,7 +41,7 @@ def computes_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | No
 
 
 def settle_precision(config: TrainConfig, device: torch.device, resume: str | Path | None = None) -> TrainConfig:
-    """The settings with `float32` or `bfloat16` for `auto`; all processes of a run get the same.
+    """Return the settings with `float32` or `bfloat16` for `auto`; all processes of a run get the same.
 
     A resumed run goes on with the precision that it began with, whatever the machine: both compute everywhere, if not
     equally fast, and a run that changed would no longer be one.
@@ -78,7 +79,7 @@ def settle_precision(config: TrainConfig, device: torch.device, resume: str | Pa
 
 
 def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
-    """What autocast computes in; None for no autocast.
+    """Return what autocast computes in; None for no autocast.
 
     Raises:
         AssertionError: if the precision is not settled yet.

@@ -50,7 +50,9 @@ class ProgressBar:
         self._bar.update(self._row, completed=done, now=now)
 
     def line_is_due(self, now_s: float, *, last: bool = False) -> bool:
-        """Whether a log should have a line: `LINE_INTERVAL_S` seconds after the one before, and for the last step."""
+        """Return whether a log should have a line: `LINE_INTERVAL_S` seconds after the one before, and for the last
+        step.
+        """
         due = not (self.silent or self.on_terminal) and (last or now_s - self._line_s >= LINE_INTERVAL_S)
         if due:
             self._line_s = now_s

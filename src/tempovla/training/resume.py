@@ -25,7 +25,7 @@ STATISTIC = re.compile(r"transform\.(.*\.)?(offset|scale)(\.|$)")
 
 
 def run_identity(config: TrainConfig, bundle: Bundle, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All that must be equal for a resumed run to repeat the uninterrupted one, as plain JSON values.
+    """Return all that must be equal for a resumed run to repeat the uninterrupted one, as plain JSON values.
 
     Args:
         config: the training settings, of which `RESUMABLE_CHANGES` do not count.
@@ -50,7 +50,7 @@ def run_identity(config: TrainConfig, bundle: Bundle, facts: Mapping[str, Any]) 
 
 
 def as_written_now(saved: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """A saved identity whose model's config has the keys that this version writes.
+    """Return a saved identity whose model's config has the keys that this version writes.
 
     Args:
         saved: identity of the run that wrote a checkpoint, by this version or an earlier one.
@@ -105,14 +105,14 @@ def check_resumable(
 
 
 def only_statistics_differ(saved: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
-    """Whether two identities differ, and in nothing but statistics of the data and what follows from them."""
+    """Return whether two identities differ, and in nothing but statistics of the data and what follows from them."""
     before, now = ({**dict(_flatten(_without_changes(identity)))} for identity in (saved, current))
     keys = [key for key in {**before, **now} if before.get(key, _ABSENT) != now.get(key, _ABSENT)]
     return any(map(STATISTIC.match, keys)) and all(STATISTIC.match(key) or key in FOLLOWS_DATA for key in keys)
 
 
 def learning_rates(where: str, record: Mapping[str, Any], now: float) -> list[dict[str, float]]:
-    """The peak learning rate that a run has from each train step on.
+    """Return the peak learning rate that a run has from each train step on.
 
     Args:
         where: the checkpoint, for the log.

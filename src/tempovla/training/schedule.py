@@ -8,7 +8,8 @@ from tempovla.training.config import TrainConfig
 
 
 def learning_rate_at(train_step: int, total_steps: int, config: TrainConfig, start: int = 0) -> float:
-    """Learning rate of the optimiser step number `train_step` (from 0): linear warm-up, then cosine to the floor.
+    """Return the learning rate of the optimiser step number `train_step` (from 0): linear warm-up, then cosine to the
+    floor.
 
     Args:
         train_step: number of the step.

@@ -28,7 +28,8 @@ class BatchStream(Protocol):
         """Batches from the current position on."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """The position as plain JSON values: after k batches were taken, a stream that loads it goes on with k + 1.
+        """Return the position as plain JSON values: after k batches were taken, a stream that loads it goes on with k +
+        1.
 
         Batches that were prefetched but not yet taken do not count.
         """
@@ -46,7 +47,7 @@ class KnowsItsData(Protocol):
     """A stream that knows what its batches are read from, so that a run which goes on can tell whether that changed."""
 
     def data_identity(self) -> list[dict[str, Any]]:
-        """A dataset each, as plain JSON values: `name`, for messages, `facts`, and `files`, digest by name."""
+        """Return a dataset each, as plain JSON values: `name`, for messages, `facts`, and `files`, digest by name."""
 
     def take_up_changed(self, state: Mapping[str, Any]) -> None:
         """Go to a position that was saved over other data, as near as may be.

@@ -188,7 +188,7 @@ class Trainer:
         return FitResult(self.train_step, self.metrics, latest, best if best.exists() else None, cpu_s)
 
     def step(self, samples: list[TimelineSample], stop: StopRequest) -> bool:
-        """One optimiser step; whether some process was asked to stop.
+        """Return one optimiser step; whether some process was asked to stop.
 
         Raises:
             NonFiniteLossError: before the weights are touched.

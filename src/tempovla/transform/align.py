@@ -25,7 +25,7 @@ class MissingStream:
     offsets: tuple[int, ...]
 
     def track(self, rows: int, offsets: Sequence[int], device: torch.device) -> Track:
-        """Bytes 0 that are not valid."""
+        """Return the bytes 0 that are not valid."""
         value = torch.zeros((rows, len(offsets), *self.shape), dtype=torch.uint8, device=device)
         valid = torch.zeros((rows, len(offsets)), dtype=torch.bool, device=device)
         return Track.of(value, offsets, valid)
@@ -45,11 +45,11 @@ class Padding:
 
     @classmethod
     def of(cls, dim: int, width: int, *, gripper: bool = False) -> Padding:
-        """The first dimensions are the body's, and the last one is its last where that is a `gripper`."""
+        """Return the first dimensions are the body's, and the last one is its last where that is a `gripper`."""
         return cls(width, (*range(dim - 1), width - 1) if gripper else tuple(range(dim)))
 
     def pad(self, key: str, track: Track) -> Track:
-        """Values (B, T, D) as (B, T, width), 0 in between.
+        """Return values (B, T, D) as (B, T, width), 0 in between.
 
         Raises:
             ValueError: if they have another size.
@@ -64,7 +64,7 @@ class Padding:
         return track.with_value(padded)
 
     def own(self, rows: int, device: torch.device) -> Track:
-        """(rows, 1, width) bool at offset 0: which dimensions are the body's own."""
+        """Return (rows, 1, width) bool at offset 0: which dimensions are the body's own."""
         mask = torch.zeros(self.width, dtype=torch.bool, device=device)
         mask[list(self.positions)] = True
         return Track.of(mask.expand(rows, 1, self.width), (0,))
@@ -86,7 +86,7 @@ class AlignStreams:
     padding: Mapping[str, Padding] = field(default_factory=dict)
 
     def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """A policy's windows under the body's own names, without those on what it does not have."""
+        """Return a policy's windows under the body's own names, without those on what it does not have."""
         own = {theirs: mine for mine, theirs in self.names.items()}
         return tuple(
             replace(window, key=own.get(window.key, window.key)) for window in windows if window.key not in self.missing
@@ -117,13 +117,13 @@ class AlignStreams:
         }
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions (B, H, width) as the body's own (B, H, D)."""
+        """Return actions (B, H, width) as the body's own (B, H, D)."""
         if ACTION_KEY not in self.padding:
             return action
         return action.with_value(action.value[..., list(self.padding[ACTION_KEY].positions)])
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return asdict(self)
 
     @classmethod

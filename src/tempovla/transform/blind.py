@@ -42,11 +42,11 @@ class BlankImages:
         return replace(context, past=blank(context.past), now=now), blank(future)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions are not touched."""
+        """Return actions are not touched."""
         return action
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return asdict(self)
 
     @classmethod

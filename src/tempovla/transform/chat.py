@@ -58,7 +58,7 @@ class ChatTokenizer:
         return cls(tokenizer, max_length, tokenizer.chat_template if has_own else None)  # type: ignore[attr-defined]
 
     def encode(self, turns: Sequence[Turn]) -> ChatTokens:
-        """Ids of a conversation that ends with an answer, up to the last of them that is learned.
+        """Return ids of a conversation that ends with an answer, up to the last of them that is learned.
 
         Raises:
             ValueError: if the template does not go with it, or no token of an answer would be left.
@@ -129,11 +129,11 @@ class ChatTokenizer:
             done = answered
 
     def assets(self) -> dict[str, bytes]:
-        """The tokenizer's files."""
+        """Return the tokenizer's files."""
         return assets_of([self.tokenizer])
 
     def to_json(self) -> dict[str, Any]:
-        """The tokenizer's config, the length and the template."""
+        """Return the tokenizer's config, the length and the template."""
         return {"tokenizer": self.tokenizer.to_json(), "max_length": self.max_length, "template": self.template}
 
     @classmethod

@@ -42,13 +42,13 @@ class RemapGripper:
         return context.map_tracks(self._remap), map_tracks(future, self._remap)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions (B, H, A) with the gripper as the robot takes it."""
+        """Return actions (B, H, A) with the gripper as the robot takes it."""
         share: Tensor = action.value[..., -1:]
         gripper = self.closed_value + share * (self.open_value - self.closed_value)
         return ActionChunk(torch.cat([action.value[..., :-1], gripper], dim=-1), action.valid, action.offset)
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return asdict(self)
 
     @classmethod

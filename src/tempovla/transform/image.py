@@ -50,7 +50,8 @@ def resize_frames(frames: Tensor, size: int) -> Tensor:
 
 
 def box_average(frames: Tensor, size: int) -> Tensor:
-    """Mean over equal boxes of uint8 frames (N, 3, H, W), as float32 (N, 3, size, size); H and W are multiples of size.
+    """Return the mean over equal boxes of uint8 frames (N, 3, H, W), as float32 (N, 3, size, size); H and W are
+    multiples of size.
 
     Strided sums in whole numbers are exact and, on a CPU, 3 times as fast as average pooling.
     """
@@ -95,11 +96,11 @@ class ResizeImages:
         return context.map_tracks(self._resize), map_tracks(future, self._resize)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions are not touched."""
+        """Return actions are not touched."""
         return action
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return asdict(self)
 
     @classmethod
@@ -142,11 +143,11 @@ class CropImages:
         return context.map_tracks(self._crop), map_tracks(future, self._crop)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions are not touched."""
+        """Return actions are not touched."""
         return action
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return asdict(self)
 
     @classmethod

@@ -31,7 +31,7 @@ class JoinStreams:
     forms: Mapping[str, tuple[Form, ...]] = field(default_factory=dict)
 
     def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """A policy's windows under the dataset's own names."""
+        """Return a policy's windows under the dataset's own names."""
         offsets: dict[str, set[int]] = {}
         for window in windows:
             own = [part.key for part in self.forms[window.key][0]] if window.key in self.forms else [window.key]
@@ -55,7 +55,8 @@ class JoinStreams:
         return context, future
 
     def under_own_names(self, context: Context) -> Context:
-        """Observations of now under the names that the dataset was trained on by, in whatever form they are given.
+        """Return observations of now under the names that the dataset was trained on by, in whatever form they are
+        given.
 
         Raises:
             ValueError: if no form is given as a whole, or what is given leaves out dimensions of a dataset's stream.
@@ -73,11 +74,11 @@ class JoinStreams:
         return context
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions stay joined, in the order in which the dataset's were."""
+        """Return actions stay joined, in the order in which the dataset's were."""
         return action
 
     def to_json(self) -> dict[str, Any]:
-        """All forms."""
+        """Return all forms."""
         return {
             "forms": {key: [[part.to_json() for part in form] for form in forms] for key, forms in self.forms.items()}
         }
@@ -94,17 +95,17 @@ class JoinStreams:
 
 
 def joins_of(transform: Mapping[str, Any]) -> tuple[JoinStreams, ...]:
-    """The steps of this kind among a bundle's transforms, which are JSON."""
+    """Return the steps of this kind among a bundle's transforms, which are JSON."""
     return tuple(JoinStreams.from_json(step) for step in transform["steps"] if step["name"] == "join_streams")
 
 
 def raw_size(forms: Sequence[Form], key: str, joined: int) -> int:
-    """Dimensions that a raw observation of `key` itself has, of a stream of `joined` ones made of `forms`."""
+    """Return dimensions that a raw observation of `key` itself has, of a stream of `joined` ones made of `forms`."""
     return next((part.size for form in forms for part in form if part.key == key), joined)
 
 
 def missing_parts(key: str, forms: Sequence[Form], given: set[str]) -> str:
-    """What to say where no form of a stream is given as a whole."""
+    """Return what to say where no form of a stream is given as a whole."""
     first = [part.key for part in forms[0]]
     missing = list(dict.fromkeys(name for name in first if name not in given))
     others = [" + ".join(map(str, form)) for form in forms[1:]]
@@ -127,7 +128,7 @@ def _joined(tracks: Tracks, key: str, form: Form) -> dict[str, Track]:
 
 
 def join_values(values: Sequence[Tensor], form: Form) -> Tensor:
-    """Values (..., size) of a form's streams as one tensor (..., D); numbers of different types become float32.
+    """Return values (..., size) of a form's streams as one tensor (..., D); numbers of different types become float32.
 
     Raises:
         ValueError: if one has another size.

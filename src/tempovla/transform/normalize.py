@@ -73,7 +73,7 @@ class Normalize:
         return track.with_value(self.normalized(key, track.value)) if key in self.offset else track
 
     def normalized(self, key: str, value: Tensor) -> Tensor:
-        """Values (..., D) of a stream that has statistics, as the model sees them.
+        """Return values (..., D) of a stream that has statistics, as the model sees them.
 
         Raises:
             ValueError: if the statistics are of another size.
@@ -87,7 +87,7 @@ class Normalize:
         return (value.float() - offset) / scale
 
     def denormalized(self, key: str, value: Tensor) -> Tensor:
-        """Values (..., D) of a stream that has statistics, back in their units."""
+        """Return values (..., D) of a stream that has statistics, back in their units."""
         return value * self.scale[key].to(value.device) + self.offset[key].to(value.device)
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
@@ -95,13 +95,13 @@ class Normalize:
         return context.map_tracks(self._normalize), map_tracks(future, self._normalize)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions (B, H, A) back in the robot's units."""
+        """Return actions (B, H, A) back in the robot's units."""
         if ACTION_KEY not in self.offset:
             return action
         return action.with_value(self.denormalized(ACTION_KEY, action.value))
 
     def to_json(self) -> dict[str, Any]:
-        """Offset and scale of every stream."""
+        """Return the offset and scale of every stream."""
         return {
             "offset": {key: value.tolist() for key, value in self.offset.items()},
             "scale": {key: value.tolist() for key, value in self.scale.items()},

@@ -10,7 +10,7 @@ from tempovla.transform.pipeline import PerDataset, TransformPipeline
 
 
 def bundle_for_dataset(bundle: Bundle, name: str) -> Bundle:
-    """The bundle with windows, transforms, embodiment and provenance of one dataset: what acts for its body.
+    """Return the bundle with windows, transforms, embodiment and provenance of one dataset: what acts for its body.
 
     It takes that body's observations as they are, and its actions have that body's dimensions and units.
 

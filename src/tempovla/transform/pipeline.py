@@ -49,13 +49,13 @@ class TransformPipeline:
         return TransformPipeline([step for step in self.steps if not isinstance(step, PerDataset | JoinStreams)])
 
     def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """A policy's windows under the names that raw observations have in its dataset."""
+        """Return a policy's windows under the names that raw observations have in its dataset."""
         for step in self.steps:
             windows = step.own_windows(windows) if isinstance(step, JoinStreams) else windows
         return tuple(windows)
 
     def accepted_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """Windows on raw observations under every name that they may be given by.
+        """Return windows on raw observations under every name that they may be given by.
 
         Args:
             windows: a bundle's, under the dataset's own names.
@@ -80,12 +80,12 @@ class TransformPipeline:
         return action
 
     def to_json(self) -> dict[str, Any]:
-        """All steps with their statistics; `from_json` reads it back."""
+        """Return all steps with their statistics; `from_json` reads it back."""
         names = {kind: name for name, kind in TRANSFORM_REGISTRY.items()}
         return {"steps": [{"name": names[type(step)], **step.to_json()} for step in self.steps]}  # type: ignore[attr-defined]
 
     def assets(self) -> dict[str, bytes]:
-        """The files that steps need beside their JSON, by path in a bundle."""
+        """Return the files that steps need beside their JSON, by path in a bundle."""
         return assets_of(self.steps)
 
     @classmethod
@@ -107,7 +107,7 @@ class TransformPipeline:
 
     @classmethod
     def of(cls, bundle: Bundle) -> TransformPipeline:
-        """The transforms of a bundle.
+        """Return the transforms of a bundle.
 
         Raises:
             ValueError: as `from_json`, naming the file.
@@ -140,11 +140,11 @@ class DatasetView:
         return (*([self.join] if self.join.forms else []), *self.steps.steps, self.align)
 
     def windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """A policy's windows as windows on this dataset's streams, joined ones included."""
+        """Return a policy's windows as windows on this dataset's streams, joined ones included."""
         return self.align.own_windows(windows)
 
     def raw_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """A policy's windows as windows on raw observations."""
+        """Return a policy's windows as windows on raw observations."""
         return self.join.own_windows(self.windows(windows))
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
@@ -152,15 +152,15 @@ class DatasetView:
         return self.align.forward(*self.steps.forward(context, future))
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions in the body's dimensions and units."""
+        """Return actions in the body's dimensions and units."""
         return self.steps.inverse(self.align.inverse(action))
 
     def assets(self) -> dict[str, bytes]:
-        """The files that its own steps need."""
+        """Return the files that its own steps need."""
         return self.steps.assets()
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return all of it."""
         join = {"join": self.join.to_json()} if self.join.forms else {}
         return {"embodiment": self.embodiment.to_json(), **self.steps.to_json(), "align": self.align.to_json(), **join}
 
@@ -186,7 +186,7 @@ class PerDataset:
     views: Mapping[str, DatasetView]
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
-        """Rows of each dataset through its view.
+        """Return rows of each dataset through its view.
 
         Raises:
             ValueError: if a row's dataset is not one of these.
@@ -210,7 +210,8 @@ class PerDataset:
         return join_contexts(contexts).rows(back), joined
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Each row in the dimensions and units of its body; beyond a body's dimensions, up to the widest one's, 0.
+        """Return each row in the dimensions and units of its body; beyond a body's dimensions, up to the widest one's,
+        0.
 
         Raises:
             ValueError: if the rows' tasks are not given, or of another dataset.
@@ -238,11 +239,11 @@ class PerDataset:
         return groups
 
     def assets(self) -> dict[str, bytes]:
-        """The files that the views need."""
+        """Return the files that the views need."""
         return assets_of(self.views.values())
 
     def to_json(self) -> dict[str, Any]:
-        """All views, in order."""
+        """Return all views, in order."""
         return {"views": [{"dataset": name, **view.to_json()} for name, view in self.views.items()]}
 
     @classmethod

@@ -56,7 +56,7 @@ def fit_scaling(
     keep: Collection[int] = (),
     names: Sequence[str] = (),
 ) -> Scaling:
-    """Offset and scale of one stream.
+    """Return the offset and scale of one stream.
 
     A dimension that never varies (by more than float32 resolves) is only centred: its scale is 1, or a millionth of
     its magnitude where that is more. One that hardly varies, such as a joint that is held still, has a floor under its

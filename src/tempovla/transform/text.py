@@ -32,10 +32,10 @@ class SentenceEmbedder(Protocol):
         """Size of one embedding."""
 
     def embed(self, sentences: Sequence[str]) -> Tensor:
-        """(N, dim) float32 embeddings of N sentences."""
+        """Return (N, dim) float32 embeddings of N sentences."""
 
     def to_json(self) -> dict[str, Any]:
-        """The config, from which `embedder_from_json` builds it again."""
+        """Return the config, from which `embedder_from_json` builds it again."""
 
 
 class HashedNgramEmbedder:
@@ -50,7 +50,7 @@ class HashedNgramEmbedder:
         return self._dim
 
     def embed(self, sentences: Sequence[str]) -> Tensor:
-        """(N, dim) float32; case, punctuation and spacing do not matter.
+        """Return (N, dim) float32; case, punctuation and spacing do not matter.
 
         Raises:
             ValueError: if a sentence holds no word.
@@ -71,7 +71,7 @@ class HashedNgramEmbedder:
         return total / total.norm()
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return {"kind": "hashed_ngram", "dim": self._dim}
 
 
@@ -106,15 +106,15 @@ class EmbedInstruction:
         return Context(context.past, now, context.task, context.first), future
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions are not touched."""
+        """Return actions are not touched."""
         return action
 
     def assets(self) -> dict[str, bytes]:
-        """The embedder's files."""
+        """Return the embedder's files."""
         return assets_of([self.embedder])
 
     def to_json(self) -> dict[str, Any]:
-        """The embedder's config."""
+        """Return the embedder's config."""
         return {"embedder": self.embedder.to_json()}
 
     @classmethod

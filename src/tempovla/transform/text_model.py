@@ -80,7 +80,7 @@ class TransformersTextEmbedder:
             self._kept[sentence] = self._embed_one(sentence)
 
     def assets(self) -> dict[str, bytes]:
-        """The sentences that are kept and their embeddings, by path in a bundle; none if none are kept."""
+        """Return the sentences that are kept and their embeddings, by path in a bundle; none if none are kept."""
         if not self._kept:
             return {}
         folder = asset_folder("sentences", self.fingerprint)
@@ -149,7 +149,7 @@ class TransformersTextEmbedder:
             return TextModel(self.name_or_path)
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
 
 
@@ -225,7 +225,7 @@ class TextModel:
 
     @torch.no_grad()
     def embed(self, sentences: Sequence[str]) -> Tensor:
-        """(N, dim) float32.
+        """Return (N, dim) float32.
 
         Raises:
             ValueError: naming the model, if its tokenizer or its settings do not fit it.

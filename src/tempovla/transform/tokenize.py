@@ -55,13 +55,13 @@ class Tokenizer(Protocol):
         """Ids that say that a text has ended."""
 
     def encode(self, sentence: str) -> list[int]:
-        """The ids of a sentence, of any length."""
+        """Return the ids of a sentence, of any length."""
 
     def encode_piece(self, text: str) -> list[int]:
-        """The ids of a piece of a longer text, without what would stand at its start or end."""
+        """Return the ids of a piece of a longer text, without what would stand at its start or end."""
 
     def to_json(self) -> dict[str, Any]:
-        """The config, from which `tokenizer_from_json` builds it again."""
+        """Return the config, from which `tokenizer_from_json` builds it again."""
 
 
 class WordTokenizer:
@@ -91,16 +91,16 @@ class WordTokenizer:
         return self.encode("end_of_turn")
 
     def encode_piece(self, text: str) -> list[int]:
-        """One id a word."""
+        """Return one id a word."""
         return self.encode(text)
 
     def encode(self, sentence: str) -> list[int]:
-        """One id a word."""
+        """Return one id a word."""
         digests = [hashlib.blake2b(word.encode(), digest_size=8) for word in words_of(sentence)]
         return [int.from_bytes(digest.digest(), "big") % self._vocab_size for digest in digests]
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return {"kind": "words", "vocab_size": self._vocab_size}
 
 
@@ -199,19 +199,19 @@ class TransformersTokenizer:
         return self._tokenizer.chat_template
 
     def encode(self, sentence: str) -> list[int]:
-        """The ids of a sentence, with what special tokens the tokenizer adds."""
+        """Return the ids of a sentence, with what special tokens the tokenizer adds."""
         return self._tokenizer(sentence)["input_ids"]
 
     def encode_piece(self, text: str) -> list[int]:
-        """The ids of a text, of which special tokens are only those that it names."""
+        """Return the ids of a text, of which special tokens are only those that it names."""
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text that ids stand for, without special tokens."""
+        """Return the text that ids stand for, without special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     def render(self, messages: list[dict[str, str]], template: str, *, prompt: bool) -> str:
-        """A conversation by a Jinja template, with what asks for the next answer at its end for a `prompt`.
+        """Return a conversation by a Jinja template, with what asks for the next answer at its end for a `prompt`.
 
         Raises:
             ValueError: if the template refuses the conversation.
@@ -231,7 +231,7 @@ class TransformersTokenizer:
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """The config."""
+        """Return the config."""
         return {"kind": "transformers", "name_or_path": self.name_or_path, "fingerprint": self.fingerprint}
 
 
@@ -307,11 +307,11 @@ class TokenizeInstruction:
         self._first_with: dict[tuple[int, ...], str] = {}
 
     def prompted(self, sentence: str) -> str:
-        """What the model is told for one instruction."""
+        """Return what the model is told for one instruction."""
         return self.prompt.replace(INSTRUCTION, sentence.strip().lower() if self.lowercase else sentence)
 
     def tokens(self, sentence: str) -> Tensor:
-        """Ids (max_length,) int64 of one instruction in its prompt.
+        """Return ids (max_length,) int64 of one instruction in its prompt.
 
         A warning names two that differ in their words, but not in their ids: a policy cannot tell them apart.
 
@@ -350,15 +350,15 @@ class TokenizeInstruction:
         return Context(context.past, now, context.task, context.first), future
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Actions are not touched."""
+        """Return actions are not touched."""
         return action
 
     def assets(self) -> dict[str, bytes]:
-        """The tokenizer's files."""
+        """Return the tokenizer's files."""
         return assets_of([self.tokenizer])
 
     def to_json(self) -> dict[str, Any]:
-        """The tokenizer's config, the length and the prompt."""
+        """Return the tokenizer's config, the length and the prompt."""
         own = {"max_length": self.max_length, "prompt": self.prompt, "lowercase": self.lowercase}
         return {"tokenizer": self.tokenizer.to_json(), **own}
 

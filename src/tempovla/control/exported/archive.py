@@ -69,11 +69,11 @@ class TorchArchive:
         return name in self._members
 
     def size(self, name: str) -> int:
-        """Bytes of a member once unpacked."""
+        """Return the bytes of a member once unpacked."""
         return self._members[name].file_size
 
     def read(self, name: str) -> bytes:
-        """A member's bytes.
+        """Return a member's bytes.
 
         Raises:
             RefusedFileError: if there is none of this name, it is too large to be one, or damaged.
@@ -102,7 +102,7 @@ def torch_archive(path: Path, names: re.Pattern[str], packed: re.Pattern[str]) -
 
 
 def pickled_names(path: Path, member: str, data: bytes) -> set[str]:
-    """What a pickle names, such as `torch FloatStorage`, without reading it.
+    """Return what a pickle names, such as `torch FloatStorage`, without reading it.
 
     Raises:
         RefusedFileError: if it is no pickle, or names something in a way in which the name cannot be seen.

@@ -39,7 +39,7 @@ class MemorySpec:
         return torch.full((batch, *self.input.shape), self.initial, dtype=self.input.torch_dtype)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_json` reads it back."""
+        """Return a JSON-ready form; `from_json` reads it back."""
         return {"input": self.input.name, "output": self.output.name, "initial": self.initial}
 
     @classmethod

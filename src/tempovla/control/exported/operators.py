@@ -63,7 +63,7 @@ SCRIPT_FUNCTIONS = frozenset({"annotate", "bool", "float", "int", "ops.prim.NumT
 
 
 def graph_may_call(target: str) -> bool:
-    """Whether a node of a `torch.export` graph may have this target, such as `torch.ops.aten.add.Tensor`."""
+    """Return whether a node of a `torch.export` graph may have this target, such as `torch.ops.aten.add.Tensor`."""
     parts = target.split(".")
     if parts[:3] == ["torch", "ops", "aten"]:
         return len(parts) == 5 and parts[3] in TENSOR_OPERATORS and parts[4].isidentifier()
@@ -73,6 +73,6 @@ def graph_may_call(target: str) -> bool:
 
 
 def script_may_call(name: str) -> bool:
-    """Whether TorchScript may call a function, such as `torch.add`."""
+    """Return whether TorchScript may call a function, such as `torch.add`."""
     home, _, last = name.rpartition(".")
     return name in SCRIPT_FUNCTIONS or (home == "torch" and last in TENSOR_OPERATORS)

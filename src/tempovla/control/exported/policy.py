@@ -66,16 +66,16 @@ class ExportedPolicy:
         self._run = RUNNERS[self.sidecar.format](Path(file), self.sidecar.inputs)
 
     def initial_state(self, batch_size: int) -> ExportedState:
-        """State of rows that have seen nothing."""
+        """Return the state of rows that have seen nothing."""
         noise = NoiseState.initial(batch_size, torch.device(self.device))
         return ExportedState(noise, tuple(spec.rows(batch_size) for spec in self.sidecar.memory))
 
     def with_seeds(self, state: ExportedState, seeds: Sequence[int]) -> ExportedState:
-        """The state with the noise of every row drawn from its seed."""
+        """Return the state with the noise of every row drawn from its seed."""
         return replace(state, noise=state.noise.with_seeds(torch.tensor(seeds, dtype=torch.int64)))
 
     def act(self, context: Context, state: ExportedState) -> tuple[ActionChunk, ExportedState]:
-        """Actions (B, H, A) in the robot's units from a raw context, and the next state.
+        """Return actions (B, H, A) in the robot's units from a raw context, and the next state.
 
         Raises:
             ValueError: if the observations lack a stream, or one is of another size, not valid or not finite; or if the
@@ -98,7 +98,7 @@ class ExportedPolicy:
         return chunk, ExportedState(NoiseState(seed, decision + 1), tuple(memory))
 
     def run(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """What the file computes of one tensor (B, ...) an input, by name.
+        """Return what the file computes of one tensor (B, ...) an input, by name.
 
         Returns:
             Actions (B, H, A) in the robot's units, and what is to be remembered, in the order of `sidecar.memory`.

@@ -74,7 +74,7 @@ class Sidecar:
         return all(spec.name in known for spec in self.inputs)
 
     def bundle(self) -> Bundle:
-        """What a bundle says, without weights."""
+        """Return what a bundle says, without weights."""
         return Bundle(
             self.policy,
             {},
@@ -185,6 +185,6 @@ def assets_path(file: str | Path) -> Path:
 
 
 def file_sha256(file: Path) -> str:
-    """64 hexadecimal digits of a file."""
+    """Return 64 hexadecimal digits of a file."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

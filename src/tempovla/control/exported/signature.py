@@ -46,7 +46,7 @@ class TensorSpec:
         return cast(torch.dtype, getattr(torch, self.dtype))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_json` reads it back."""
+        """Return a JSON-ready form; `from_json` reads it back."""
         return {"name": self.name, "shape": ["batch", *self.shape], "dtype": self.dtype}
 
     @classmethod
@@ -66,7 +66,7 @@ class TensorSpec:
 
 
 def vector_sizes(bundle: Bundle) -> dict[str, int]:
-    """Dimensions of the vectors that a policy observes, by the names that they have in its dataset."""
+    """Return dimensions of the vectors that a policy observes, by the names that they have in its dataset."""
     sizes = {STATE_KEY: bundle.embodiment.state_dim}
     for join in joins_of(bundle.transform):
         own = {part.key: part.size for forms in join.forms.values() for part in forms[0]}
@@ -76,7 +76,7 @@ def vector_sizes(bundle: Bundle) -> dict[str, int]:
 
 
 def camera_keys(bundle: Bundle) -> tuple[str, ...]:
-    """The streams of pictures that a policy reads, blank ones included."""
+    """Return the streams of pictures that a policy reads, blank ones included."""
     others = {ACTION_KEY, *vector_sizes(bundle)}
     return tuple(window.key for window in bundle.windows if window.key not in others)
 
@@ -92,7 +92,7 @@ def _size(shape: Any, said_of: str) -> tuple[int, int]:
 def image_shapes(
     provenance: Mapping[str, Any], cameras: tuple[str, ...], given: Mapping[str, tuple[int, int]] | None = None
 ) -> dict[str, tuple[int, int]]:
-    """Height and width of every camera's raw pictures [px]: those given, else those of the dataset.
+    """Return the height and width of every camera's raw pictures [px]: those given, else those of the dataset.
 
     Args:
         provenance: of the checkpoint.

@@ -186,7 +186,7 @@ class EpisodicMemory:
         return found[0] if rows.ndim == 1 else found
 
     def get_all_transitions(self) -> dict[str, NDArray]:
-        """Copies of all steps, oldest episode first, the one that is being recorded included.
+        """Return copies of all steps, oldest episode first, the one that is being recorded included.
 
         Returns:
             `obs` (N, obs_dim), `action` (N, action_dim) and `reward` (N,) float32, `done` (N,) bool, and `episode` and
@@ -212,7 +212,7 @@ class EpisodicMemory:
 
     @classmethod
     def load(cls, path: str | Path, encoder: Encoder | None = None, index: Index = "exact") -> Self:
-        """The memory that was saved in a file; the encoder is not in there, nor is an index: it is built anew.
+        """Return the memory that was saved in a file; the encoder is not in there, nor is an index: it is built anew.
 
         Raises:
             ValueError: if there is no such file or something else is in it.

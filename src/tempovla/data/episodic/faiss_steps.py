@@ -30,7 +30,7 @@ MAX_CANDIDATES = 8192
 
 
 def faiss_module() -> Any:
-    """The module `faiss`.
+    """Return the module `faiss`.
 
     Raises:
         ValueError: if it is not installed.
@@ -66,7 +66,7 @@ class FaissSteps:
 
     @classmethod
     def following(cls, last: Self | None, episodes: Sequence[Episode], finished: int, span: int) -> Self | None:
-        """The index of the stored episodes, given that of those before the newest one came.
+        """Return the index of the stored episodes, given that of those before the newest one came.
 
         It is fitted again when all episodes that it was fitted to are gone, or when there are many more steps.
 

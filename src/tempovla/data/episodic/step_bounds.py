@@ -19,7 +19,7 @@ MAX_TAIL = 0.7
 
 
 def rounding(width: int) -> np.float32:
-    """What float32 sums of `width` products of unit vectors can be off by, several times over."""
+    """Return what float32 sums of `width` products of unit vectors can be off by, several times over."""
     return np.float32(4 * (width + MAX_RANK) * np.finfo(np.float32).eps)
 
 

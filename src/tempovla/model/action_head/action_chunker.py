@@ -55,17 +55,17 @@ class ActionChunker:
         self.kept = 1 if ensemble_decay is None else -(-chunk_size // execution_horizon)
 
     def init(self, batch_size: int, action_dim: int, device: torch.device | str = "cpu") -> ChunkState:
-        """The state of rows that have no chunk yet."""
+        """Return the state of rows that have no chunk yet."""
         chunks = torch.zeros(batch_size, self.kept, self.chunk_size, action_dim, device=device)
         return ChunkState(chunks, torch.full((batch_size, self.kept), NEVER, device=device))
 
     def needs_chunk(self, state: ChunkState) -> Tensor:
-        """(B,) True for rows that want a chunk with the next step."""
+        """Return (B,) True for rows that want a chunk with the next step."""
         newest = state.age[:, 0]
         return (newest == NEVER) | (newest >= self.execution_horizon)
 
     def step(self, state: ChunkState, chunk: Tensor | None = None) -> tuple[Tensor, ChunkState]:
-        """The actions (B, A) of this step, and the state at the next.
+        """Return the actions (B, A) of this step, and the state at the next.
 
         Args:
             state: as `init` or the step before gave it.
@@ -88,7 +88,7 @@ class ActionChunker:
         return action, replace(state, age=torch.where(usable, state.age + 1, NEVER))
 
     def reset(self, state: ChunkState, rows: Tensor) -> ChunkState:
-        """The same state with the rows where `rows` (B,) bool is True as new."""
+        """Return the same state with the rows where `rows` (B,) bool is True as new."""
         chunks = torch.where(rows[:, None, None, None], 0.0, state.chunks)
         return ChunkState(chunks, torch.where(rows[:, None], NEVER, state.age))
 
@@ -133,7 +133,7 @@ class ChunkPlayer:
         return self.chunker.needs_chunk(self.state)
 
     def step(self, chunk: Tensor | None = None) -> Tensor:
-        """The actions (B, A) of this step; see `ActionChunker.step`."""
+        """Return the actions (B, A) of this step; see `ActionChunker.step`."""
         action, self.state = self.chunker.step(self.state, chunk)
         return action
 

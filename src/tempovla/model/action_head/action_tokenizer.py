@@ -39,7 +39,7 @@ class ActionTokenizer:
         return 2.0 / (self.num_bins - 1)
 
     def encode(self, actions: Tensor) -> Tensor:
-        """Token ids, int64, of actions of any shape; what lies beyond [-1, 1] is taken for the edge."""
+        """Return token ids, int64, of actions of any shape; what lies beyond [-1, 1] is taken for the edge."""
         below = torch.bucketize(actions.double().clamp(-1.0, 1.0), self._edges(actions.device), right=True)
         return self.vocab_size - below
 

@@ -30,23 +30,23 @@ class MixtureTokens(nn.Module):
         self.out = nn.Linear(hidden_dim, num_modes * (1 + 2 * action_dim))
 
     def encode(self, actions: Tensor) -> Tensor:
-        """Actions (B, H, A) as tokens (B, H, A)."""
+        """Return actions (B, H, A) as tokens (B, H, A)."""
         return actions
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, H, A) as actions (B, H, A)."""
+        """Return tokens (B, H, A) as actions (B, H, A)."""
         return tokens
 
     def draw(self, hidden: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
-        """Tokens (B, 1, A) from the network's output (B, 1, D), uniform (B, 1) and normal (B, 1, A) numbers."""
+        """Return tokens (B, 1, A) from the network's output (B, 1, D), uniform (B, 1) and normal (B, 1, A) numbers."""
         return self._mixture(hidden).draw(uniform, normal, self.std_scale)
 
     def without_padding(self, drawn: Tensor, own: Tensor, index: int) -> Tensor:
-        """Drawn tokens (B, 1, A), 0 in dimensions that are not `own` (B, A)."""
+        """Return drawn tokens (B, 1, A), 0 in dimensions that are not `own` (B, A)."""
         return torch.where(own[:, None], drawn, 0.0)
 
     def loss_term(self, hidden: Tensor, tokens: Tensor, valid: Tensor) -> LossTerm:
-        """Negative log likelihood of tokens (B, H, A) where valid (B, H, A), given outputs (B, H, D)."""
+        """Return the negative log likelihood of tokens (B, H, A) where valid (B, H, A), given outputs (B, H, D)."""
         return likelihood_term(self._mixture(hidden).log_prob(tokens, valid), valid)
 
     def _mixture(self, hidden: Tensor) -> GaussianMixture:
@@ -74,26 +74,26 @@ class BinTokens(nn.Module):
         self.out = nn.Linear(hidden_dim, num_bins)
 
     def encode(self, actions: Tensor) -> Tensor:
-        """Actions (B, H, A) as bins (B, H A) int64."""
+        """Return actions (B, H, A) as bins (B, H A) int64."""
         bins = (actions / self.bin_range + 1.0) * (0.5 * self.num_bins)
         return bins.floor().long().clamp(0, self.num_bins - 1).flatten(1)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Bins (B, H A) as actions (B, H, A): their centres."""
+        """Return bins (B, H A) as actions (B, H, A): their centres."""
         centre = ((tokens + 0.5) * (2.0 / self.num_bins) - 1.0) * self.bin_range
         return centre.unflatten(1, (-1, self.action_dim))
 
     def draw(self, hidden: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
-        """Bins (B, 1) from the network's output (B, 1, D) and uniform numbers (B, 1)."""
+        """Return bins (B, 1) from the network's output (B, 1, D) and uniform numbers (B, 1)."""
         below = uniform.unsqueeze(-1) >= self.out(hidden).float().softmax(dim=-1).cumsum(dim=-1)
         return below.sum(dim=-1).clamp(max=self.num_bins - 1)
 
     def without_padding(self, drawn: Tensor, own: Tensor, index: int) -> Tensor:
-        """The `index`-th drawn token (B, 1), which is the bin of 0 where its dimension is not `own` (B, A)."""
+        """Return the `index`-th drawn token (B, 1), which is the bin of 0 where its dimension is not `own` (B, A)."""
         zero = self.encode(torch.zeros(1, 1, device=drawn.device))
         return torch.where(own[:, index % self.action_dim, None], drawn, zero)
 
     def loss_term(self, hidden: Tensor, tokens: Tensor, valid: Tensor) -> LossTerm:
-        """Cross entropy of bins (B, H A) where valid (B, H, A), given outputs (B, H A, D)."""
+        """Return the cross entropy of bins (B, H A) where valid (B, H, A), given outputs (B, H A, D)."""
         logits = self.out(hidden).unflatten(1, (-1, self.action_dim))
         return LossTerm(logits, tokens.unflatten(1, (-1, self.action_dim)), valid, kind="cross_entropy")

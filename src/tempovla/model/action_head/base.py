@@ -73,7 +73,7 @@ class ActionHeadBase(nn.Module):
 
     @classmethod
     def build(cls, input_dim: int, action_dim: int, action_horizon: int, options: Mapping[str, Any]) -> Self:
-        """The head with further keywords of its constructor as `options`.
+        """Return the head with further keywords of its constructor as `options`.
 
         Raises:
             ValueError: naming the option that the constructor does not have, or that does not fit.
@@ -95,11 +95,11 @@ class ActionHeadBase(nn.Module):
         *,
         feature_valid: Tensor | None = None,
     ) -> dict[str, LossTerm]:
-        """What to train on; at least one term, called `action_loss`."""
+        """Return what to train on; at least one term, called `action_loss`."""
         raise NotImplementedError
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
-        """A chunk of actions (B, H, A) float32 a row, which follows from the row's features and seed alone."""
+        """Return a chunk of actions (B, H, A) float32 a row, which follows from the row's features and seed alone."""
         raise NotImplementedError
 
     def sample_padded(
@@ -123,13 +123,13 @@ class ActionHeadBase(nn.Module):
         *,
         feature_valid: Tensor | None = None,
     ) -> Tensor:
-        """The chunk (B, H, A) that `sample`, or with `own` `sample_padded`, makes of these `random_numbers`."""
+        """Return the chunk (B, H, A) that `sample`, or with `own` `sample_padded`, makes of these `random_numbers`."""
         if own is None:
             return self.sample(features, numbers["seed"], feature_valid=feature_valid)
         return self.sample_padded(features, own, numbers["seed"], feature_valid=feature_valid)
 
     def pooled(self, features: Tensor, feature_valid: Tensor | None = None) -> Tensor:
-        """Features (B, D): those given, or the mean of the valid tokens (0 where a row has none).
+        """Return features (B, D): those given, or the mean of the valid tokens (0 where a row has none).
 
         Raises:
             ValueError: if they are not of this head's size.
@@ -138,7 +138,7 @@ class ActionHeadBase(nn.Module):
         return mean_token(tokens, feature_valid)
 
     def as_tokens(self, features: Tensor, feature_valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Features as tokens (B, L, D) with their validity (B, L) or None; features (B, D) are one token.
+        """Return features as tokens (B, L, D) with their validity (B, L) or None; features (B, D) are one token.
 
         Raises:
             ValueError: if they are not of this head's size.
@@ -162,7 +162,7 @@ class ActionHeadBase(nn.Module):
         return noise if valid.dim() == 2 else torch.where(valid.any(dim=1)[:, None, None], noise, 0.0)
 
     def clean_actions(self, actions: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions (B, H, A) with 0 where invalid, and their validity as (B, H, A).
+        """Return actions (B, H, A) with 0 where invalid, and their validity as (B, H, A).
 
         Raises:
             ValueError: if either is not of this head's shape.
@@ -203,7 +203,7 @@ class DrawingActionHead(ActionHeadBase):
 
 
 def clean_chunk(where: str, actions: Tensor, valid: Tensor, horizon: int, action_dim: int) -> tuple[Tensor, Tensor]:
-    """Actions (B, H, A) with 0 where invalid, and their validity (B, H) or (B, H, A) as (B, H, A).
+    """Return actions (B, H, A) with 0 where invalid, and their validity (B, H) or (B, H, A) as (B, H, A).
 
     Raises:
         ValueError: if either has another shape; `where` is for the message.
@@ -223,7 +223,7 @@ def one_step_or_chunk(chunk: Tensor) -> Tensor:
 
 
 def mean_token(tokens: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean (B, D) of the valid ones of tokens (B, L, D); 0 where a row has none."""
+    """Return the mean (B, D) of the valid ones of tokens (B, L, D); 0 where a row has none."""
     if valid is None:
         return tokens.mean(dim=1)
     total = torch.where(valid[..., None], tokens, 0.0).sum(dim=1)
@@ -231,7 +231,7 @@ def mean_token(tokens: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def repeat_rows(times: int, tensor: Tensor, other: OtherT) -> tuple[Tensor, OtherT]:
-    """Every row `times` times, one after the other, of a tensor and of another if there is one."""
+    """Return every row `times` times, one after the other, of a tensor and of another if there is one."""
     return tensor.repeat_interleave(times, dim=0), None if other is None else other.repeat_interleave(times, dim=0)
 
 
@@ -273,6 +273,6 @@ def check_choice(where: str, name: str, value: str, choices: tuple[str, ...]) ->
 
 
 def nearest(name: str, choices: list[str]) -> str:
-    """The end of a message about an unknown name: the nearest one, or all."""
+    """Return the end of a message about an unknown name: the nearest one, or all."""
     close = get_close_matches(str(name), choices, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; choose from {choices}"

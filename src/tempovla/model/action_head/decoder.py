@@ -39,12 +39,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def keys_values(self, source: Tensor) -> KeyValue:
-        """Keys and values of source (B, L, D)."""
+        """Return keys and values of source (B, L, D)."""
         key, value = self.key_value(source).chunk(2, dim=-1)
         return self._split(key), self._split(value)
 
     def forward(self, x: Tensor, source: KeyValue, *, causal: bool = False, valid: Tensor | None = None) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         mask = None if valid is None else valid[:, None, None]
         mixed = attend(self._split(self.query(x)), *source, causal=causal, mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def remember(self, tokens: Tensor, valid: Tensor | None = None) -> Memory:
-        """Features (B, L, input_dim) as what the blocks attend to, computed once a chunk."""
+        """Return features (B, L, input_dim) as what the blocks attend to, computed once a chunk."""
         if valid is not None:
             tokens = torch.where(valid[..., None], tokens, 0.0)
             valid = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
@@ -123,7 +123,7 @@ class Decoder(nn.Module):
         return self.norm(x)
 
     def step(self, x: Tensor, memory: Memory, past: tuple[KeyValue, ...]) -> tuple[Tensor, tuple[KeyValue, ...]]:
-        """One more step (B, 1, D) of a causal decoder after those in `past` (at first an empty tuple)."""
+        """Return one more step (B, 1, D) of a causal decoder after those in `past` (at first an empty tuple)."""
         assert self.causal, "only a causal decoder goes on step by step"
         done = past[0][0].shape[2] if past else 0
         x, kept = x + self.position[done], []
@@ -156,18 +156,18 @@ class TransformerDenoiser(nn.Module):
         self.action_out = zero_linear(hidden_dim, action_dim)
 
     def condition(self, tokens: Tensor, valid: Tensor | None) -> Memory:
-        """What `forward` takes as its condition, from features (B, L, input_dim); the same at every time."""
+        """Return what `forward` takes as its condition, from features (B, L, input_dim); the same at every time."""
         return self.decoder.remember(tokens, valid)
 
     def forward(self, x: Tensor, time: Tensor, condition: Memory) -> Tensor:
-        """(B, H, A) from actions (B, H, A) and time (B,) in [0, 1]."""
+        """Return (B, H, A) from actions (B, H, A) and time (B,) in [0, 1]."""
         embedded = in_dtype_of(self, sinusoidal_embedding(time, self.hidden_dim))
         steps = self.action_in(in_dtype_of(self, x)) + self.time(embedded)[:, None]
         return self.action_out(self.decoder(steps, condition))
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer that starts with the answer 0."""
+    """Return a linear layer that starts with the answer 0."""
     layer = nn.Linear(inputs, outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

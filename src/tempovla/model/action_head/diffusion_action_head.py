@@ -133,7 +133,7 @@ class DiffusionActionHead(DrawingActionHead):
 
     @torch.no_grad()
     def predict(self, features: Tensor, num_steps: int = 10, generator: Generator = None) -> Tensor:
-        """A chunk (B, H, A) in `num_steps` DDIM steps, without gradient."""
+        """Return a chunk (B, H, A) in `num_steps` DDIM steps, without gradient."""
         numbers = self.random_numbers(row_seeds(generator, features.shape[0], features.device))
         return self.sample_from(features, numbers["normal"], num_steps=num_steps)
 
@@ -146,7 +146,8 @@ class DiffusionActionHead(DrawingActionHead):
         feature_valid: Tensor | None = None,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Actions (B, H, A) from standard normal noise (B, H, A), in `num_steps` DDIM steps (None: the head's own).
+        """Return actions (B, H, A) from standard normal noise (B, H, A), in `num_steps` DDIM steps (None: the head's
+        own).
 
         Dimensions that are not `own` (B, A) stay 0.
         """

@@ -15,13 +15,15 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 def velocity_pair(velocity: Velocity, action: Tensor, noise: Tensor, flow_time: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted and true velocity (B, H, A) at flow time (B,) on the line from action (time 0) to noise (time 1)."""
+    """Return the predicted and true velocity (B, H, A) at flow time (B,) on the line from action (time 0) to noise
+    (time 1).
+    """
     sigma = flow_time[:, None, None]
     return velocity((1.0 - sigma) * action + sigma * noise, flow_time), noise - action
 
 
 def integrate(velocity: Velocity, noise: Tensor, num_steps: int) -> Tensor:
-    """Actions (B, H, A) from noise (B, H, A) by `num_steps` Euler steps from flow time 1 to 0."""
+    """Return actions (B, H, A) from noise (B, H, A) by `num_steps` Euler steps from flow time 1 to 0."""
     x = noise
     for step in range(num_steps):
         flow_time = torch.full((x.shape[0],), 1.0 - step / num_steps, device=x.device)
@@ -59,16 +61,18 @@ class FlowMatchingPolicy(nn.Module):
         nn.init.zeros_(self.velocity_out.bias)
 
     def velocity(self, x: Tensor, flow_time: Tensor, z: Tensor) -> Tensor:
-        """Velocity (B, H, A) at x (B, H, A), flow time (B,) and state (B, state_dim)."""
+        """Return the velocity (B, H, A) at x (B, H, A), flow time (B,) and state (B, state_dim)."""
         time, z, x = (in_dtype_of(self, value) for value in (sinusoidal_embedding(flow_time, self.embed_dim), z, x))
         head = torch.stack([self.flow_time(time), self.state(z)], dim=1)
         tokens = torch.cat([head, self.action_in(x)], dim=1)
         return self.velocity_out(self.backbone(tokens)[:, 2:])
 
     def training_pair(self, action: Tensor, noise: Tensor, flow_time: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted and true velocity (B, H, A) for action and noise (B, H, A), flow time (B,), z (B, state_dim)."""
+        """Return the predicted and true velocity (B, H, A) for action and noise (B, H, A), flow time (B,), z (B,
+        state_dim).
+        """
         return velocity_pair(lambda x, time: self.velocity(x, time, z), action, noise, flow_time)
 
     def sample(self, z: Tensor, noise: Tensor, num_steps: int) -> Tensor:
-        """Actions (B, H, A) from noise (B, H, A) by `num_steps` Euler steps from flow time 1 to 0."""
+        """Return actions (B, H, A) from noise (B, H, A) by `num_steps` Euler steps from flow time 1 to 0."""
         return integrate(lambda x, time: self.velocity(x, time, z), noise, num_steps)

@@ -102,7 +102,7 @@ class FlowMatchingActionHead(DrawingActionHead):
         )
 
     def sample_from(self, features: Tensor, noise: Tensor, *, feature_valid: Tensor | None = None) -> Tensor:
-        """Actions (B, H, A) from standard normal noise (B, H, A)."""
+        """Return actions (B, H, A) from standard normal noise (B, H, A)."""
         return integrate(self._velocity(features, feature_valid), noise, self.num_steps)
 
     def _velocity(self, features: Tensor, feature_valid: Tensor | None, repeats: int = 1) -> Velocity:

@@ -91,7 +91,7 @@ class GaussianMLPActionHead(DrawingActionHead):
         return one_step_or_chunk(super().sample(features, generator, feature_valid=feature_valid))
 
     def distribution(self, features: Tensor, feature_valid: Tensor | None = None) -> GaussianMixture:
-        """The distribution (B,) over flat chunks (H A) before squashing, in float32."""
+        """Return the distribution (B,) over flat chunks (H A) before squashing, in float32."""
         hidden = self.trunk(self.pooled(features, feature_valid))
         logits = hidden.new_zeros(hidden.shape[0], 1) if self.mode_head is None else self.mode_head(hidden)
         mean, log_std = (head(hidden).float().unflatten(1, (self.num_modes, -1)) for head in self._heads)
@@ -131,7 +131,7 @@ class GaussianMLPActionHead(DrawingActionHead):
     def log_prob(
         self, features: Tensor, actions: Tensor, valid: Tensor | None = None, feature_valid: Tensor | None = None
     ) -> Tensor:
-        """Log density (B,) of chunks (B, H, A), or (B, A) with chunk_size=1, of their valid entries only."""
+        """Return the log density (B,) of chunks (B, H, A), or (B, A) with chunk_size=1, of their valid entries only."""
         if self.action_horizon == 1 and actions.dim() == 2:
             actions, valid = actions[:, None], None if valid is None else valid[:, None]
         if valid is None:
@@ -139,7 +139,7 @@ class GaussianMLPActionHead(DrawingActionHead):
         return self._log_prob(features, actions, valid, feature_valid)[0]
 
     def entropy(self, features: Tensor, feature_valid: Tensor | None = None) -> Tensor:
-        """Differential entropy (B,) of a chunk.
+        """Return the differential entropy (B,) of a chunk.
 
         Raises:
             ValueError: for mixtures and squashed Gaussians, which have no closed form.

@@ -16,7 +16,7 @@ class GripperClassifier(nn.Module):
         self.mlp = mlp((state_dim, hidden_dim, hidden_dim, action_horizon))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Logits (B, H) from z (B, state_dim)."""
+        """Return logits (B, H) from z (B, state_dim)."""
         return self.mlp(in_dtype_of(self, z))
 
 
@@ -26,5 +26,5 @@ def gripper_target(action: Tensor) -> Tensor:
 
 
 def gripper_action(logits: Tensor) -> Tensor:
-    """Logits to {-1, +1} as floats."""
+    """Convert logits to {-1, +1} as floats."""
     return (logits > 0).float() * 2.0 - 1.0

@@ -79,7 +79,7 @@ class MLPActionHead(ActionHeadBase):
 
 
 def relu_mlp(input_dim: int, hidden_dim: int, num_layers: int) -> nn.Sequential:
-    """Hidden layers, each with a ReLU."""
+    """Return hidden layers, each with a ReLU."""
     layers: list[nn.Module] = [nn.Linear(input_dim, hidden_dim), nn.ReLU()]
     for _ in range(num_layers - 1):
         layers += [nn.Linear(hidden_dim, hidden_dim), nn.ReLU()]

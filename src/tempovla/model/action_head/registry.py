@@ -25,7 +25,7 @@ ACTION_HEAD_REGISTRY: LazyRegistry[type[ActionHeadBase]] = LazyRegistry(
 def build_action_head(
     name: str, input_dim: int, action_dim: int, action_horizon: int, options: Mapping[str, Any] | None = None
 ) -> ActionHeadBase:
-    """The head of that name.
+    """Return the head of that name.
 
     Args:
         name: key of `ACTION_HEAD_REGISTRY`.

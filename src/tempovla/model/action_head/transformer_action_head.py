@@ -84,7 +84,9 @@ class TransformerActionHead(DrawingActionHead):
         self.decoder = Decoder(input_dim, hidden_dim, num_layers, num_heads, max_seq_len, causal=True)
 
     def teacher_forced(self, features: Tensor, actions: Tensor, feature_valid: Tensor | None = None) -> Tensor:
-        """The network's outputs (B, tokens, hidden_dim) for each token of actions (B, H, A), given those before it."""
+        """Return the network's outputs (B, tokens, hidden_dim) for each token of actions (B, H, A), given those before
+        it.
+        """
         memory = self.decoder.remember(*self.as_tokens(features, feature_valid))
         return self._outputs(self.tokens.encode(actions), memory)
 

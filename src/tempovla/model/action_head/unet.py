@@ -27,7 +27,7 @@ class ConditionalBlock(nn.Module):
         self.residual = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, inputs, T) to (B, outputs, T)."""
+        """Map (B, inputs, T) to (B, outputs, T)."""
         scale, shift = self.film(condition)[..., None].chunk(2, dim=1)
         return self.second(self.first(x) * (1.0 + scale) + shift) + self.residual(x)
 
@@ -41,7 +41,7 @@ class Level(nn.Module):
         self.second = ConditionalBlock(outputs, outputs, condition_dim)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, inputs, T) to (B, outputs, T)."""
+        """Map (B, inputs, T) to (B, outputs, T)."""
         return self.second(self.first(x, condition), condition)
 
 
@@ -73,11 +73,11 @@ class ConditionalUnet1d(nn.Module):
         self.out = zero_linear(hidden_dim, action_dim)
 
     def condition(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
-        """What `forward` takes as its condition, from features (B, L, input_dim); the same at every time."""
+        """Return what `forward` takes as its condition, from features (B, L, input_dim); the same at every time."""
         return self.features(mean_token(tokens, valid))
 
     def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:
-        """(B, H, A) from actions (B, H, A) and time (B,) in [0, 1]."""
+        """Return (B, H, A) from actions (B, H, A) and time (B,) in [0, 1]."""
         steps = x.shape[1]
         embedded = in_dtype_of(self, sinusoidal_embedding(time, self.hidden_dim))
         condition = torch.cat([self.time(embedded), condition], dim=1)

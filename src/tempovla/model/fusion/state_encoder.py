@@ -18,7 +18,7 @@ class ClsReadout(nn.Module):
         self.projection = nn.Linear(embed_dim, state_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) to (B, state_dim)."""
+        """Map (B, L, D) to (B, state_dim)."""
         return self.projection(tokens[:, -1])
 
 
@@ -31,7 +31,7 @@ class AllTokensReadout(nn.Module):
         self.mlp = mlp((num_tokens * token_dim, 2 * state_dim, state_dim))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) to (B, state_dim)."""
+        """Map (B, L, D) to (B, state_dim)."""
         return self.mlp(self.narrow(tokens).flatten(1))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def sinusoidal_embedding(value: Tensor, dim: int, *, max_period: float = 4.0, min_period: float = 4e-3) -> Tensor:
-    """Sine and cosine features (B, dim) float32 of a scalar (B,), periods spaced geometrically.
+    """Return sine and cosine features (B, dim) float32 of a scalar (B,), periods spaced geometrically.
 
     The default periods fit a flow time in [0, 1].
 

@@ -13,24 +13,24 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
-    """(B, L, heads * head_dim) to (B, heads, L, head_dim)."""
+    """Map (B, L, heads * head_dim) to (B, heads, L, head_dim)."""
     return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:
-    """(B, heads, L, head_dim) to (B, L, heads * head_dim)."""
+    """Map (B, heads, L, head_dim) to (B, L, heads * head_dim)."""
     return x.transpose(1, 2).flatten(2)
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
-    """Queries or keys (B, heads, L, head_dim) with their positions, the first half turned against the second."""
+    """Return queries or keys (B, heads, L, head_dim) with their positions, the first half turned against the second."""
     cos, sin = (part[:, None] for part in rotary)
     first, second = x.chunk(2, dim=-1)
     return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
 def grouped_attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention of queries (B, heads, L, D) to keys and values (B, groups, S, D), groups dividing heads.
+    """Return attention of queries (B, heads, L, D) to keys and values (B, groups, S, D), groups dividing heads.
 
     Args:
         query: the queries.

@@ -78,7 +78,7 @@ class MambaConfig:
         return math.ceil(self.d_model / 16) if self.dt_rank == "auto" else self.dt_rank
 
     def build_mixer(self) -> MambaMixer:
-        """The mixer of one block."""
+        """Return the mixer of one block."""
         return MambaMixer(self)
 
 
@@ -101,7 +101,7 @@ class MambaMixer(nn.Module):
         init_step_bias(self.dt_proj.bias, config.dt_min, config.dt_max)
 
     def initial_state(self, batch: int) -> MixerState:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the state of `batch` rows that have seen nothing."""
         config = self.config
         return MixerState(
             conv=self.A_log.new_zeros(batch, config.d_conv - 1, config.d_inner),
@@ -181,7 +181,7 @@ class Mamba(Recompute):
         self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
 
     def initial_state(self, batch: int) -> MambaState:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the state of `batch` rows that have seen nothing."""
         return MambaState(tuple(block.mixer.initial_state(batch) for block in self.layers))
 
     def forward(

@@ -19,7 +19,7 @@ class Recompute(nn.Module):
     recompute = False
 
     def run_layer(self, layer: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-        """The layer's output."""
+        """Return the layer's output."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(layer, *inputs, use_reentrant=False, **options)
         return layer(*inputs, **options)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def map_tensors(change: Callable[..., Tensor], value: T, *others: T) -> T:
-    """A value of nested dataclasses and tuples with every tensor changed.
+    """Return a value of nested dataclasses and tuples with every tensor changed.
 
     Args:
         change: takes a tensor of `value`, and those in the same place of `others`.
@@ -36,7 +36,7 @@ def zero_rows(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def choose_rows(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Rows (B, ...) of `new` where `rows` (B,) bool is True, of `old` elsewhere."""
+    """Return rows (B, ...) of `new` where `rows` (B,) bool is True, of `old` elsewhere."""
     return torch.where(rows.view(-1, *[1] * (new.ndim - 1)), new, old)
 
 
@@ -53,7 +53,7 @@ class RowState:
         return _first_tensor(self).shape[0]
 
     def reset(self, rows: Tensor) -> Self:
-        """The state with the rows where `rows` (B,) bool is True as new.
+        """Return the state with the rows where `rows` (B,) bool is True as new.
 
         Raises:
             ValueError: if `rows` is no bool for each row.
@@ -65,23 +65,23 @@ class RowState:
         return map_tensors(lambda x: zero_rows(x, rows.to(x.device)), self)
 
     def gather(self, rows: Tensor) -> Self:
-        """The state of some rows, which `rows` (R,) int64 names in their order."""
+        """Return the state of some rows, which `rows` (R,) int64 names in their order."""
         return map_tensors(lambda x: x[rows.to(x.device)], self)
 
     def scatter(self, rows: Tensor, state: Self) -> Self:
-        """The state with the rows that `rows` (R,) int64 names replaced by the R rows of another one."""
+        """Return the state with the rows that `rows` (R,) int64 names replaced by the R rows of another one."""
         return map_tensors(lambda x, new: x.index_copy(0, rows.to(x.device), new.to(x)), self, state)
 
     def snapshot(self) -> Self:
-        """A copy that shares nothing with this state, without its past for gradients."""
+        """Return a copy that shares nothing with this state, without its past for gradients."""
         return map_tensors(lambda x: x.detach().clone(), self)
 
     def detach(self) -> Self:
-        """The same state without its past for gradients (truncated backpropagation through time)."""
+        """Return the same state without its past for gradients (truncated backpropagation through time)."""
         return map_tensors(torch.Tensor.detach, self)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same state on another device."""
+        """Return the same state on another device."""
         return map_tensors(lambda x: x.to(device), self)
 
 

@@ -17,14 +17,14 @@ class MambaSequence(nn.Module):
         self.mamba = Mamba(MambaConfig(d_model=dim, depth=depth, d_state=d_state, d_conv=d_conv, expand=expand))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         return self.mamba(x)[0]
 
 
 def sequence_encoder(
     kind: str, *, dim: int, depth: int, max_length: int, num_heads: int, d_state: int, d_conv: int, expand: int
 ) -> nn.Module:
-    """A module (B, L, D) to (B, L, D): `mamba` (causal) or `transformer` (every token sees all).
+    """Return a module (B, L, D) to (B, L, D): `mamba` (causal) or `transformer` (every token sees all).
 
     Raises:
         ValueError: if `kind` is neither.

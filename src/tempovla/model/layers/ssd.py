@@ -70,7 +70,7 @@ def _ssd_chunk(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Te
 
 
 def segment_sum(x: Tensor) -> Tensor:
-    """Sums over every segment of the last axis: result[..., t, s] = x[s + 1] + ... + x[t], and -inf where s > t.
+    """Return sums over every segment of the last axis: result[..., t, s] = x[s + 1] + ... + x[t], and -inf where s > t.
 
     Each segment is summed for itself. Differences of one running sum would lose its digits where the sum is large.
     """
@@ -128,7 +128,7 @@ class Mamba2Config:
         return self.d_inner // self.head_dim
 
     def build_mixer(self) -> Mamba2Mixer:
-        """The mixer of one block."""
+        """Return the mixer of one block."""
         return Mamba2Mixer(self)
 
 
@@ -151,7 +151,7 @@ class Mamba2Mixer(nn.Module):
         init_step_bias(self.dt_bias, config.dt_min, config.dt_max)
 
     def initial_state(self, batch: int) -> MixerState:
-        """The state of `batch` rows that have seen nothing."""
+        """Return the state of `batch` rows that have seen nothing."""
         config = self.config
         return MixerState(
             conv=self.A_log.new_zeros(batch, config.d_conv - 1, self.conv1d.in_channels),

@@ -21,7 +21,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         batch, length, dim = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -30,7 +30,7 @@ class SelfAttention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention over (B, heads, L, D).
+    """Return scaled dot-product attention over (B, heads, L, D).
 
     On a CPU the fused kernel's backward in bfloat16 is several times slower than the plain formula.
 
@@ -53,7 +53,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, m
 
 
 def fused_is_slow(query: Tensor) -> bool:
-    """Whether the fused kernel would run in bfloat16 on a CPU."""
+    """Return whether the fused kernel would run in bfloat16 on a CPU."""
     in_autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     return query.device.type == "cpu" and (query.dtype == torch.bfloat16 or in_autocast)
 
@@ -69,7 +69,7 @@ class TransformerBlock(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_multiple * dim), nn.GELU(), nn.Linear(ffn_multiple * dim, dim))
 
     def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         x = x + self.attention(self.attention_norm(x), causal=causal)
         return x + self.ffn(self.ffn_norm(x))
 
@@ -93,7 +93,7 @@ class Transformer(Recompute):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D).
+        """Map (B, L, D) to (B, L, D).
 
         Raises:
             ValueError: if L exceeds the learned positions.

@@ -38,29 +38,29 @@ class ChunkPolicy(SavedPolicy):
         return next(self.parameters()).device
 
     def windows(self) -> tuple[Window, ...]:
-        """Observations now; the actions from now on."""
+        """Return observations now; the actions from now on."""
         actions = Window(ACTION_KEY, tuple(range(self.horizon)))
         return (*(Window(key, (0,)) for key in self.observation_keys()), actions)
 
     def observation_keys(self) -> tuple[str, ...]:
-        """The streams that are read."""
+        """Return the streams that are read."""
         state = () if self.config.robot_state_dim is None else (STATE_KEY,)
         return (*state, *self.config.cameras)
 
     def initial_state(self, batch_size: int) -> NoiseState:
-        """Rows that have drawn nothing yet."""
+        """Return rows that have drawn nothing yet."""
         return NoiseState.initial(batch_size, self.device)
 
     def with_seeds(self, state: NoiseState, seed: Tensor) -> NoiseState:
-        """The state with every row's noise drawn from its seed (B,)."""
+        """Return the state with every row's noise drawn from its seed (B,)."""
         return state.with_seeds(seed)
 
     def chunk_of(self, action: Tensor) -> ActionChunk:
-        """Actions (B, H, A) as a chunk, the gripper open or closed where there is one."""
+        """Return actions (B, H, A) as a chunk, the gripper open or closed where there is one."""
         return ActionChunk.of(self.with_gripper(action), range(action.shape[1]))
 
     def with_gripper(self, action: Tensor) -> Tensor:
-        """Actions (B, H, A) with the gripper open or closed where there is one."""
+        """Return actions (B, H, A) with the gripper open or closed where there is one."""
         if not self.config.has_gripper:
             return action
         gripper = (action[..., -1:] > 0).to(action.dtype) * 2.0 - 1.0

@@ -155,7 +155,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         return self.base.actions_from(features.plus(said[:, 0]), numbers), after
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
         return self.base.random_numbers(seed)
 
     def after_step(self, train_step: int) -> None:

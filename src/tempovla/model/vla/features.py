@@ -31,7 +31,7 @@ class Features:
         return mean_token(self.tokens, self.valid)
 
     def plus(self, context: Tensor) -> Features:
-        """The same with (B, D) added to every token."""
+        """Return the same with (B, D) added to every token."""
         return Features(self.tokens + context[:, None].to(self.tokens.dtype), self.valid)
 
 
@@ -53,25 +53,25 @@ class FeaturePolicy(Protocol):
         """Where the weights live."""
 
     def observation_keys(self) -> tuple[str, ...]:
-        """The streams that are read."""
+        """Return the streams that are read."""
 
     def features(self, context: Context) -> Features:
-        """What the head looks at, of what is seen now."""
+        """Return what the head looks at, of what is seen now."""
 
     def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
-        """Loss terms of the head: action (B, H, A), seed (B,) int64."""
+        """Return loss terms of the head: action (B, H, A), seed (B,) int64."""
 
     def actions_of(self, features: Features, context: Context, seed: Tensor) -> ActionChunk:
-        """A chunk of actions (B, H, A), noise drawn from seed (B,) int64."""
+        """Return a chunk of actions (B, H, A), noise drawn from seed (B,) int64."""
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Any:
         """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
 
     def actions_from(self, features: Any, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
 
     def freeze_features(self) -> None:
         """Let nothing learn on which features depend."""
@@ -80,4 +80,4 @@ class FeaturePolicy(Protocol):
         """As `Policy.after_step`."""
 
     def shard_units(self) -> list[nn.Module]:
-        """The blocks whose weights FSDP puts together one at a time."""
+        """Return the blocks whose weights FSDP puts together one at a time."""

@@ -32,20 +32,20 @@ class HeadPolicy(nn.Module):
         self.shapes: Mapping[str, tuple[int, ...]] = {FEATURES_KEY: (head.input_dim,), ACTION_KEY: (head.action_dim,)}
 
     def windows(self) -> tuple[Window, ...]:
-        """Features now, and actions from now on."""
+        """Return features now, and actions from now on."""
         return Window(FEATURES_KEY, (0,)), Window(ACTION_KEY, tuple(range(self.head.action_horizon)))
 
     def initial_state(self, batch_size: int) -> NoiseState:
-        """Rows that have drawn nothing yet."""
+        """Return rows that have drawn nothing yet."""
         return NoiseState.initial(batch_size, torch.device("cpu"))
 
     def forward(self, sample: TimelineSample) -> dict[str, LossTerm]:
-        """Loss terms of the head."""
+        """Return loss terms of the head."""
         action = sample.future[ACTION_KEY]
         return self.head.loss_terms(self._features(sample.context), action.value, action.valid, sample.seed)
 
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
-        """A chunk of actions (B, H, A), whose noise follows from the state."""
+        """Return a chunk of actions (B, H, A), whose noise follows from the state."""
         seed, state = state.decide(context.first)
         chunk = self.head.sample(self._features(context), seed)
         return ActionChunk.of(chunk, range(self.head.action_horizon)), state

@@ -17,7 +17,7 @@ PADDING = -1
 def instruction_ids(
     text: str | Sequence[str] | Tensor | None, rows: int, max_length: int, language: LLMBackbone
 ) -> Tensor:
-    """Token ids (rows, max_length) int64 on the device of the language model, -1 where an instruction has ended.
+    """Return token ids (rows, max_length) int64 on the device of the language model, -1 where an instruction has ended.
 
     Args:
         text: one instruction for all rows, one for each, or token ids (rows, L) with L up to `max_length`.

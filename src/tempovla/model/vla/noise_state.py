@@ -29,7 +29,7 @@ class NoiseState:
         return cls(seed=zeros, decision=zeros)
 
     def with_seeds(self, seed: Tensor) -> NoiseState:
-        """The state with every row's noise drawn from its seed (B,)."""
+        """Return the state with every row's noise drawn from its seed (B,)."""
         return replace(self, seed=seed)
 
     def decide(self, first: Tensor) -> tuple[Tensor, NoiseState]:

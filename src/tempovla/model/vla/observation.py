@@ -12,14 +12,16 @@ from tempovla.timeline.keys import ACTION_KEY, dims_key
 
 
 def observed_vector(tracks: Mapping[str, Track], key: str, offset: int = 0) -> Tensor:
-    """Values (B, D) of one stream at one offset, zeros in rows where it is not valid and in dimensions of padding."""
+    """Return values (B, D) of one stream at one offset, zeros in rows where it is not valid and in dimensions of
+    padding.
+    """
     value, valid = tracks[key].at(offset)
     own = own_dims(tracks, key)
     return torch.where(valid[:, None] if own is None else valid[:, None] & own, value, 0.0)
 
 
 def own_dims(tracks: Mapping[str, Track], key: str) -> Tensor | None:
-    """(B, D) bool: which dimensions of a padded stream are the body's own; None where it is not padded."""
+    """Return (B, D) bool: which dimensions of a padded stream are the body's own; None where it is not padded."""
     if dims_key(key) not in tracks:
         return None
     own, valid = tracks[dims_key(key)].at(0)
@@ -27,7 +29,7 @@ def own_dims(tracks: Mapping[str, Track], key: str) -> Tensor | None:
 
 
 def supervised(context: Context, action: Track, required: Sequence[str]) -> Tensor:
-    """Which actions are learned from: (B, H), or (B, H, A) where they are padded to A.
+    """Return which actions are learned from: (B, H), or (B, H, A) where they are padded to A.
 
     Args:
         context: what was observed.
@@ -40,7 +42,7 @@ def supervised(context: Context, action: Track, required: Sequence[str]) -> Tens
 
 
 def observed_pictures(tracks: Mapping[str, Track], cameras: Sequence[str], offset: int = 0) -> list[Tensor]:
-    """One picture (B, 3, S, S) uint8 a camera at one offset, black in rows where it is not valid."""
+    """Return one picture (B, 3, S, S) uint8 a camera at one offset, black in rows where it is not valid."""
     pictures = []
     for camera in cameras:
         picture, valid = tracks[camera].at(offset)
@@ -50,5 +52,5 @@ def observed_pictures(tracks: Mapping[str, Track], cameras: Sequence[str], offse
 
 
 def all_observed(tracks: Mapping[str, Track], keys: Sequence[str], offset: int = 0) -> Tensor:
-    """(B,) True where all of these streams are valid at one offset."""
+    """Return (B,) True where all of these streams are valid at one offset."""
     return torch.stack([tracks[key].at(offset)[1] for key in keys]).all(dim=0)

@@ -90,7 +90,7 @@ def check_names(own: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
 def read_checkpoint(
     name_or_path: str | Path, *, camera: str, dtype: Literal["bfloat16", "float32"]
 ) -> tuple[OpenVLAConfig, StoredWeights]:
-    """The config of a checkpoint, and where its weights are.
+    """Return the config of a checkpoint, and where its weights are.
 
     Raises:
         ValueError: if there is no such checkpoint, or it is of another model.

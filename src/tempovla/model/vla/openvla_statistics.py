@@ -31,7 +31,8 @@ class ActionStatistics:
 
     @classmethod
     def of(cls, norm_stats: Mapping[str, Any], unnorm_key: str | None = None) -> ActionStatistics:
-        """The statistics of one dataset of a checkpoint's `norm_stats`; the name may be left out where there is one.
+        """Return the statistics of one dataset of a checkpoint's `norm_stats`; the name may be left out where there is
+        one.
 
         Raises:
             ValueError: if there is no such dataset, it has no quantiles of actions, or such as no actions have.
@@ -65,7 +66,7 @@ class ActionStatistics:
         return cls(low, high, mask)
 
     def to_json(self) -> dict[str, Any]:
-        """One dataset's entry of `norm_stats`; `of` reads it."""
+        """Return one dataset's entry of `norm_stats`; `of` reads it."""
         return {"action": {"q01": self.low.tolist(), "q99": self.high.tolist(), "mask": self.mask.tolist()}}
 
     @property
@@ -74,7 +75,7 @@ class ActionStatistics:
         return tuple(dimension for dimension, scaled in enumerate(self.mask.tolist()) if not scaled)
 
     def unnormalize(self, actions: Tensor) -> Tensor:
-        """Actions (..., A) from [-1, 1] back in the robot's units."""
+        """Return actions (..., A) from [-1, 1] back in the robot's units."""
         low, high, mask = (x.to(actions.device) for x in (self.low, self.high, self.mask))
         return torch.where(mask, 0.5 * (actions + 1.0) * (high - low) + low, actions)
 

@@ -49,7 +49,7 @@ class OpenVLAWrapper(nn.Module):
     def from_pretrained(
         cls, name_or_path: str | Path, *, camera: str, dtype: Literal["bfloat16", "float32"] = "bfloat16"
     ) -> Self:
-        """A published checkpoint such as ``openvla/openvla-7b``, by its name on the hub or from a local folder.
+        """Return a published checkpoint such as ``openvla/openvla-7b``, by its name on the hub or from a local folder.
 
         Args:
             name_or_path: holds config.json and model.safetensors, or model.safetensors.index.json with its parts.
@@ -121,11 +121,11 @@ class OpenVLAWrapper(nn.Module):
         self.config = replace(self.config, lora=None)
 
     def shard_units(self) -> list[nn.Module]:
-        """The blocks of vision and language model, whose weights FSDP puts together one at a time."""
+        """Return the blocks of vision and language model, whose weights FSDP puts together one at a time."""
         return [*outermost_layers(self.vlm.vision_backbone), *outermost_layers(self.vlm.language_model)]
 
     def windows(self) -> tuple[Window, ...]:
-        """The picture now and the next action."""
+        """Return the picture now and the next action."""
         return (Window(self.config.camera, (0,)), Window(ACTION_KEY, (0,)))
 
     def initial_state(self, batch_size: int) -> None:
@@ -133,7 +133,9 @@ class OpenVLAWrapper(nn.Module):
         return None
 
     def forward(self, sample: TimelineSample) -> LossTerms:
-        """The cross-entropy of the action's words, and what the likeliest words are off by, which is not trained on."""
+        """Return the cross-entropy of the action's words, and what the likeliest words are off by, which is not trained
+        on.
+        """
         action = sample.future[ACTION_KEY]
         if action.value.shape[-1] != self.config.action_dim:
             raise ValueError(
@@ -155,12 +157,12 @@ class OpenVLAWrapper(nn.Module):
 
     @torch.no_grad()
     def act(self, context: Context, state: None) -> tuple[ActionChunk, None]:
-        """One action (B, 1, A), normalised as in training."""
+        """Return one action (B, 1, A), normalised as in training."""
         return ActionChunk.of(self._decode(*self._prompt(context))[:, None], (0,)), None
 
     @torch.no_grad()
     def predict_action(self, images: Tensor, input_ids: Tensor, unnorm_key: str | None = None) -> Tensor:
-        """Actions (B, A) in the robot's units, un-normalised as one dataset's of the checkpoint.
+        """Return actions (B, A) in the robot's units, un-normalised as one dataset's of the checkpoint.
 
         Args:
             images: (B, 3, H, W), uint8 [0, 255] or float [0, 1].

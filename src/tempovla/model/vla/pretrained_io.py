@@ -45,7 +45,7 @@ def save_model(folder: str | Path, kind: str, config: Any, weights: Mapping[str,
 
 
 def read_config(folder: str | Path, config_class: type[Any], kind: str | None = None) -> Any:
-    """The config that `save_model` wrote, or that of a checkpoint of training.
+    """Return the config that `save_model` wrote, or that of a checkpoint of training.
 
     Args:
         folder: where.
@@ -68,7 +68,7 @@ def read_config(folder: str | Path, config_class: type[Any], kind: str | None = 
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor]:
-    """Weights of a saved model, or of a checkpoint of training.
+    """Return weights of a saved model, or of a checkpoint of training.
 
     Raises:
         ValueError: if there are none, or the file is damaged.

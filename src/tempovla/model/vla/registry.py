@@ -48,7 +48,7 @@ def check_is_policy(bundle: Bundle, where: str) -> None:
 
 
 def load_policy(bundle: Bundle) -> Any:
-    """The policy of a bundle with its weights, in evaluation mode.
+    """Return the policy of a bundle with its weights, in evaluation mode.
 
     Models that its config names are read from the disk alone; see `tempovla.timeline.hub`.
 

@@ -46,7 +46,7 @@ STATISTICS = re.compile(r"(un)?normalize_(inputs|targets|outputs)\.")
 
 
 def is_lerobot(folder: Path) -> bool:
-    """Whether a folder holds a checkpoint of LeRobot's."""
+    """Return whether a folder holds a checkpoint of LeRobot's."""
     path = folder / CONFIG
     return path.is_file() and read_json(path, remedy=REMEDY).get("type") == "smolvla"
 
@@ -54,7 +54,7 @@ def is_lerobot(folder: Path) -> bool:
 def lerobot_config(
     folder: Path, vlm_model_name: str | None = None, fields: Mapping[str, Any] | None = None
 ) -> SmolVLAConfig:
-    """The config of a checkpoint of LeRobot's.
+    """Return the config of a checkpoint of LeRobot's.
 
     Args:
         folder: where it is.

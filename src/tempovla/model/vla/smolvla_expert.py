@@ -51,7 +51,7 @@ class ExpertAttention(nn.Module):
         self.o_proj = nn.Linear(heads * head_dim, width, bias=bias)
 
     def remember(self, key: Tensor, value: Tensor) -> KeyValue:
-        """What this layer attends to of the language model's keys and values (B, groups, S, head_dim)."""
+        """Return what this layer attends to of the language model's keys and values (B, groups, S, head_dim)."""
         if not self.crosses:
             dtype = _compute_dtype(self.q_proj.weight)
             return key.to(dtype), value.to(dtype)
@@ -60,7 +60,7 @@ class ExpertAttention(nn.Module):
         return split_heads(keys, self.head_dim), split_heads(values, self.head_dim)
 
     def forward(self, x: Tensor, source: KeyValue, rotary: Rotary, mask: Tensor) -> Tensor:
-        """(B, L, width) to the same."""
+        """Map (B, L, width) to the same."""
         query = rotate(split_heads(self.q_proj(x), self.head_dim), rotary)
         key, value = source
         if not self.crosses:
@@ -80,7 +80,7 @@ class GatedMLP(nn.Module):
         self.down_proj = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same."""
+        """Map (..., width) to the same."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -95,7 +95,7 @@ class ExpertLayer(nn.Module):
         self.mlp = GatedMLP(width, inner_width(width))
 
     def forward(self, x: Tensor, source: KeyValue, rotary: Rotary, mask: Tensor) -> Tensor:
-        """(B, L, width) to the same."""
+        """Map (B, L, width) to the same."""
         x = x + self.self_attn(self.input_layernorm(x), source, rotary, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -146,7 +146,7 @@ class ActionExpert(Recompute):
         self.action_time_mlp_out = nn.Linear(width, width)
 
     def remember(self, cache: PrefixCache) -> ExpertMemory:
-        """What all layers attend to, of what the language model has read."""
+        """Return what all layers attend to, of what the language model has read."""
         sources = cache.layers[:: self.stride]
         layers = tuple(layer.self_attn.remember(*source) for layer, source in zip(self.layers, sources, strict=True))
         # A row with nothing to see sees what stands in the place of it: zeros.
@@ -154,7 +154,7 @@ class ActionExpert(Recompute):
         return ExpertMemory(layers, seen, cache.valid.sum(dim=1))
 
     def velocity(self, x: Tensor, flow_time: Tensor, memory: ExpertMemory, vlm: SmolVLMBackbone) -> Tensor:
-        """Velocity (B, R, H, max_action_dim) float32 of R chunks a row, which do not see each other.
+        """Return the velocity (B, R, H, max_action_dim) float32 of R chunks a row, which do not see each other.
 
         Args:
             x: (B, R, H, max_action_dim).
@@ -182,7 +182,9 @@ class ActionExpert(Recompute):
 
 
 def inner_width(width: int) -> int:
-    """Width of the feed-forward layers: 8/3 of the expert's, rounded up to a multiple of 256, as Llama has it."""
+    """Return the width of the feed-forward layers: 8/3 of the expert's, rounded up to a multiple of 256, as Llama has
+    it.
+    """
     inner = 4 * int(2 * width / 3)
     return -(-inner // 256) * 256
 

@@ -31,5 +31,5 @@ class SmolVLAFeatures:
         return mean_token(F.rms_norm(self.hidden, self.hidden.shape[-1:]), self.cache.valid)
 
     def plus(self, context: Tensor) -> SmolVLAFeatures:
-        """The same with what a context adds (B, D)."""
+        """Return the same with what a context adds (B, D)."""
         return replace(self, past=context)

@@ -89,7 +89,7 @@ class SmolVLAWrapper(ChunkPolicy):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, vlm_model_name: str | None = None, **fields: Any) -> Any:
-        """A policy in evaluation mode, from what `save_pretrained` wrote or a checkpoint of LeRobot's.
+        """Return a policy in evaluation mode, from what `save_pretrained` wrote or a checkpoint of LeRobot's.
 
         Args:
             folder: a local folder, or a name on the hub such as ``lerobot/smolvla_base``.
@@ -126,7 +126,7 @@ class SmolVLAWrapper(ChunkPolicy):
         return pictures + self.config.max_instruction_tokens + int(self.state_proj is not None)
 
     def train(self, mode: bool = True) -> Self:
-        """What is frozen stays in evaluation mode."""
+        """Return what is frozen stays in evaluation mode."""
         super().train(mode)
         if self.config.train_expert_only:
             self.vlm.eval()
@@ -146,7 +146,7 @@ class SmolVLAWrapper(ChunkPolicy):
             self.state_proj.requires_grad_(False)
 
     def features(self, context: Context) -> SmolVLAFeatures:
-        """What the language model makes of what is seen now."""
+        """Return what the language model makes of what is seen now."""
         pictures, seen = zip(*(context.now[key].at(0) for key in self.config.cameras), strict=True)
         ids, told = context.now[TOKENS_KEY].at(0)
         words = told[:, None] & (ids >= 0)
@@ -191,7 +191,7 @@ class SmolVLAWrapper(ChunkPolicy):
         return SmolVLAFeatures(hidden, cache)
 
     def remember(self, features: SmolVLAFeatures) -> ExpertMemory:
-        """What the expert attends to: all that was read, and behind it what a context adds."""
+        """Return what the expert attends to: all that was read, and behind it what a context adds."""
         cache = features.cache
         if features.past is not None:
             there = torch.ones_like(cache.valid[:, :1])
@@ -223,7 +223,7 @@ class SmolVLAWrapper(ChunkPolicy):
         return terms
 
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
-        """A chunk of actions (B, H, A), normalised as in training; pictures and words are read once."""
+        """Return a chunk of actions (B, H, A), normalised as in training; pictures and words are read once."""
         seed, state = state.decide(context.first)
         with torch.no_grad():
             return self.actions_of(self.features(context), context, seed), state
@@ -243,16 +243,16 @@ class SmolVLAWrapper(ChunkPolicy):
         return self.read(pictures, there.expand(-1, len(pictures)), ids, ids >= 0, state, there[:, 0])
 
     def actions_from(self, features: SmolVLAFeatures, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
         actions = self.sample_from(self.remember(features), numbers["normal"])
         return self.with_gripper(actions[..., : self.config.action_dim])
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.chunk_size, self.config.max_action_dim))}
 
     def sample_from(self, memory: ExpertMemory, noise: Tensor, own: Tensor | None = None) -> Tensor:
-        """Actions (B, H, max_action_dim) from standard normal noise of that shape; zeros beyond the body's own.
+        """Return actions (B, H, max_action_dim) from standard normal noise of that shape; zeros beyond the body's own.
 
         Args:
             memory: what was read.
@@ -274,7 +274,8 @@ class SmolVLAWrapper(ChunkPolicy):
         return velocity
 
     def shard_units(self) -> list[nn.Module]:
-        """The layers of SigLIP, and of language model and expert the feed-forward halves, which FSDP takes one by one.
+        """Return the layers of SigLIP, and of language model and expert the feed-forward halves, which FSDP takes one
+        by one.
 
         The other halves are not among them: their keys and values are also made apart from the layer.
         """
@@ -289,5 +290,7 @@ class SmolVLAWrapper(ChunkPolicy):
 
 
 def draw_flow_time(uniform: Tensor, alpha: float) -> Tensor:
-    """Flow times in [0.001, 1], from Beta(alpha, 1) by its inverse distribution function, as LeRobot shifts them."""
+    """Return flow times in [0.001, 1], from Beta(alpha, 1) by its inverse distribution function, as LeRobot shifts
+    them.
+    """
     return 0.001 + 0.999 * uniform ** (1.0 / alpha)

@@ -131,11 +131,11 @@ class StateVLA(SavedPolicy):
         self.recompute_activations(True)
 
     def shard_units(self) -> list[nn.Module]:
-        """The layers of encoder, target encoder and policy, whose weights FSDP puts together one at a time."""
+        """Return the layers of encoder, target encoder and policy, whose weights FSDP puts together one at a time."""
         return recomputed_layers(self)
 
     def windows(self) -> tuple[Window, ...]:
-        """Observations now, and in phase 1 also k steps ahead; the actions from now on."""
+        """Return observations now, and in phase 1 also k steps ahead; the actions from now on."""
         config = self.config
         horizon = config.jepa.prediction_horizon
         observed = (0, horizon) if self.phase == 1 else (0,)
@@ -144,11 +144,11 @@ class StateVLA(SavedPolicy):
         return (*(Window(key, observed) for key in keys), Window(ACTION_KEY, tuple(range(actions))))
 
     def initial_state(self, batch_size: int) -> NoiseState:
-        """Rows that have drawn nothing yet."""
+        """Return rows that have drawn nothing yet."""
         return NoiseState.initial(batch_size, self.device)
 
     def with_seeds(self, state: NoiseState, seed: Tensor) -> NoiseState:
-        """The state with every row's noise drawn from its seed (B,)."""
+        """Return the state with every row's noise drawn from its seed (B,)."""
         return state.with_seeds(seed)
 
     @property
@@ -157,17 +157,17 @@ class StateVLA(SavedPolicy):
         return next(self.parameters()).device
 
     def forward(self, sample: TimelineSample) -> LossTerms:
-        """Loss terms of the current phase."""
+        """Return loss terms of the current phase."""
         return self._jepa_terms(sample) if self.phase == 1 else self._policy_terms(sample)
 
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
-        """z_t (B, state_dim), and (B,) whether every observation of now was valid."""
+        """Return z_t (B, state_dim), and (B,) whether every observation of now was valid."""
         if ENCODING_KEY in context.now:
             return context.now[ENCODING_KEY].at(0)
         return self.encoder(*self._inputs(context.now, 0, context)), self._observed(context.now, 0)
 
     def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
-        """z_t (B, state_dim), and (B,) whether every observation of now was valid."""
+        """Return z_t (B, state_dim), and (B,) whether every observation of now was valid."""
         return self.encode(context)
 
     def encoder_parts(self) -> dict[str, nn.Module]:
@@ -175,11 +175,11 @@ class StateVLA(SavedPolicy):
         return {"encoder": self.encoder}
 
     def encoder_config(self) -> dict[str, Any]:
-        """What of the config z may depend on."""
+        """Return what of the config z may depend on."""
         return {name: value for name, value in config_to_json(self.config).items() if name not in NOT_OF_ENCODER}
 
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
-        """A chunk of actions (B, H, A), normalised as in training."""
+        """Return a chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
         return self.actions_of(self.features(context), context, seed), state
 
@@ -194,11 +194,11 @@ class StateVLA(SavedPolicy):
         return self.config.action_seq_len
 
     def observation_keys(self) -> tuple[str, ...]:
-        """The streams that are read."""
+        """Return the streams that are read."""
         return (STATE_KEY, *self.config.cameras)
 
     def features(self, context: Context) -> Features:
-        """Z as the one token that the policy of phase 2 looks at."""
+        """Return Z as the one token that the policy of phase 2 looks at."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
             z, _ = self.encode(context)
         return Features(z[:, None], torch.ones_like(z[:, :1], dtype=torch.bool))
@@ -219,7 +219,7 @@ class StateVLA(SavedPolicy):
         return action.float()
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.action_seq_len, self.config.pose_dim))}
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Features:
@@ -229,7 +229,7 @@ class StateVLA(SavedPolicy):
         return Features(z[:, None], torch.ones_like(z[:, :1], dtype=torch.bool))
 
     def actions_from(self, features: Features, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
         return self._actions(features.tokens[:, 0], numbers)
 
     def after_step(self, train_step: int) -> None:
@@ -290,7 +290,7 @@ class StateVLA(SavedPolicy):
         return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
 
     def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> LossTerms:
-        """Loss terms of phase 2 behind the features of a context: action (B, H, A), seed (B,)."""
+        """Return loss terms of phase 2 behind the features of a context: action (B, H, A), seed (B,)."""
         config, z = self.config, features.tokens[:, 0]
         observed = context.now[ENCODING_KEY].at(0)[1] if ENCODING_KEY in context.now else self._observed(context.now, 0)
         valid = action.valid & observed[:, None]

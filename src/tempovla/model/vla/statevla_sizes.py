@@ -21,7 +21,9 @@ class PartSize:
 
 
 def part_sizes(policy: StateVLA) -> dict[str, PartSize]:
-    """Size of every part, by name; the parts that a config leaves out are not listed. They add up to the whole."""
+    """Return the size of every part, by name; the parts that a config leaves out are not listed. They add up to the
+    whole.
+    """
     encoder, tokenizer = policy.encoder, policy.encoder.tokenizer
     parts: dict[str, tuple[nn.Module | nn.Parameter | None, ...]] = {
         "image tokenizer, shared by the cameras": (tokenizer.image,),

@@ -103,7 +103,7 @@ class VLAConfig:
         projector: str = VLMConfig.projector,
         **fields: Any,
     ) -> Self:
-        """A config by the names of its parts.
+        """Return a config by the names of its parts.
 
         Args:
             vision_model_name: see `VisionEncoderConfig.model_name`.

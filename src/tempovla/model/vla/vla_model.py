@@ -111,7 +111,7 @@ class VLAModel(ChunkPolicy):
         return self.hidden_dim
 
     def features(self, context: Context) -> Features:
-        """What the action head looks at; see `encode`."""
+        """Return what the action head looks at; see `encode`."""
         return Features(*self.encode(context))
 
     def freeze_features(self) -> None:
@@ -120,7 +120,7 @@ class VLAModel(ChunkPolicy):
             part.requires_grad_(False)
 
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
-        """What the action head looks at: tokens (B, L, hidden_dim), and which of them are valid (B, L) bool.
+        """Return what the action head looks at: tokens (B, L, hidden_dim), and which of them are valid (B, L) bool.
 
         L is 1 with `token_dim`. Cameras, state and instruction that are not valid are left out. Where features were
         computed beforehand, they are the one token; 0 in rows without.
@@ -139,7 +139,8 @@ class VLAModel(ChunkPolicy):
         return self.read(pictures, ids, words, state, image_mask=seen, state_valid=state_valid)
 
     def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
-        """The features (B, hidden_dim) as one vector, and (B,) whether every observation that is needed was valid.
+        """Return the features (B, hidden_dim) as one vector, and (B,) whether every observation that is needed was
+        valid.
 
         Raises:
             ValueError: if there are several tokens a row.
@@ -159,7 +160,7 @@ class VLAModel(ChunkPolicy):
         return {name: part for name, part in parts.items() if part is not None}
 
     def encoder_config(self) -> dict[str, Any]:
-        """What of the config the features may depend on."""
+        """Return what of the config the features may depend on."""
         return {name: value for name, value in config_to_json(self.config).items() if name not in NOT_OF_ENCODER}
 
     def read(
@@ -210,7 +211,7 @@ class VLAModel(ChunkPolicy):
     def get_features(
         self, images: Tensor | Context, text: str | Sequence[str] | Tensor | None = None, state: Tensor | None = None
     ) -> Tensor:
-        """Features (B, hidden_dim): the mean of what the action head looks at.
+        """Return features (B, hidden_dim): the mean of what the action head looks at.
 
         Args:
             images: (B, 3, H, W) of one camera or (B, V, 3, H, W) of V, uint8 [0, 255] or float [0, 1], of any H and W;
@@ -234,7 +235,7 @@ class VLAModel(ChunkPolicy):
         return self.action_head.pooled(*self.read(pictures, ids, ids >= 0, state))
 
     def forward(self, sample: TimelineSample) -> LossTerms:
-        """Loss terms of the action head and, with `cloning_weight`, `behavior_cloning`."""
+        """Return loss terms of the action head and, with `cloning_weight`, `behavior_cloning`."""
         context = sample.context
         return self.terms_of(self.features(context), context, sample.future[ACTION_KEY], sample.seed)
 
@@ -259,7 +260,7 @@ class VLAModel(ChunkPolicy):
         return [key for key in self.observation_keys() if key not in self.config.optional_cameras]
 
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
-        """A chunk of actions (B, H, A), normalised as in training."""
+        """Return a chunk of actions (B, H, A), normalised as in training."""
         seed, state = state.decide(context.first)
         return self.actions_of(self.features(context), context, seed), state
 
@@ -272,7 +273,7 @@ class VLAModel(ChunkPolicy):
         return self.action_head.sample_with(tokens, numbers, own, feature_valid=valid)
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """What a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
         return self.action_head.random_numbers(seed)
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Features:
@@ -283,11 +284,13 @@ class VLAModel(ChunkPolicy):
         return Features(*self.read(pictures, ids, ids >= 0, state))
 
     def actions_from(self, features: Features, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
         return self.with_gripper(self._actions(features.tokens, features.valid, numbers, None))
 
     def shard_units(self) -> list[nn.Module]:
-        """The blocks of vision, projector, language model and head, whose weights FSDP puts together one at a time."""
+        """Return the blocks of vision, projector, language model and head, whose weights FSDP puts together one at a
+        time.
+        """
         parts = (self.vlm.vision, self.vlm.projector, self.vlm.language)
         return [*(layer for part in parts for layer in outermost_layers(part)), *recomputed_layers(self)]
 

@@ -59,12 +59,12 @@ class CaptionModel(nn.Module):
         return ()
 
     def shard_units(self) -> list[nn.Module]:
-        """The blocks of vision, projector and language model, whose weights FSDP puts together one at a time."""
+        """Return the blocks of vision, projector and language model, whose weights FSDP puts together one at a time."""
         parts = (self.vlm.vision, self.vlm.projector, self.vlm.language)
         return [layer for part in parts for layer in outermost_layers(part)]
 
     def predict(self, sample: TimelineSample) -> tuple[Tensor, Tensor, Tensor]:
-        """What is said of every token that is to be learned, row by row.
+        """Return what is said of every token that is to be learned, row by row.
 
         Args:
             sample: `data.conversation_loader` says what it holds.

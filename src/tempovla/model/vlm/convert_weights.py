@@ -83,7 +83,7 @@ def _converted(root: Path) -> list[Path]:
 
 
 def read_pickle(path: Path) -> Mapping[str, Tensor]:
-    """The weights in a pickle, contiguous, each with memory of its own; nothing in it is run.
+    """Return the weights in a pickle, contiguous, each with memory of its own; nothing in it is run.
 
     Raises:
         ValueError: if it is damaged, or holds something else than weights.

@@ -16,7 +16,7 @@ ImageTokenizer: TypeAlias = "PatchImageTokenizer | ConvImageTokenizer | Pretrain
 
 
 def scale_pixels(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [-1, 1]."""
+    """Convert uint8 [0, 255] to float32 [-1, 1]."""
     return images.float().mul_(2.0 / 255.0).sub_(1.0)
 
 
@@ -35,11 +35,11 @@ class PatchImageTokenizer(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(self.num_tokens, embed_dim))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (N, num_tokens, embed_dim)."""
+        """Return tokens (N, num_tokens, embed_dim)."""
         return self.embed(scale_pixels(images))
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
+        """Return tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
         return self.projection(in_dtype_of(self, pixels)).flatten(2).transpose(1, 2) + self.position
 
 
@@ -69,11 +69,11 @@ class ConvImageTokenizer(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(self.num_tokens, embed_dim))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (N, num_tokens, embed_dim)."""
+        """Return tokens (N, num_tokens, embed_dim)."""
         return self.embed(scale_pixels(images))
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
+        """Return tokens (N, num_tokens, embed_dim) of pixels (N, 3, S, S) in [-1, 1]."""
         pixels = in_dtype_of(self, pixels).contiguous(memory_format=torch.channels_last)
         return self.stem(pixels).flatten(2).transpose(1, 2) + self.position
 
@@ -88,7 +88,7 @@ IMAGE_TOKENIZER_REGISTRY: dict[str, type[PatchImageTokenizer] | type[ConvImageTo
 def build_image_tokenizer(
     kind: str, image_size: int, patch_size: int, embed_dim: int, vision_model: str | None = None
 ) -> ImageTokenizer:
-    """A tokenizer (N, 3, S, S) uint8 to (N, num_tokens, embed_dim), by name.
+    """Return a tokenizer (N, 3, S, S) uint8 to (N, num_tokens, embed_dim), by name.
 
     Args:
         kind: name in `IMAGE_TOKENIZER_REGISTRY`, or `pretrained` for the frozen `vision_model`.

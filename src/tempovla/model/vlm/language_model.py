@@ -112,7 +112,7 @@ class LLMBackbone(nn.Module):
         return [name for name in super().__dir__() if name != "tokenizer"]
 
     def train(self, mode: bool = True) -> LLMBackbone:
-        """A frozen model stays in evaluation mode."""
+        """Return a frozen model stays in evaluation mode."""
         super().train(mode and not self.config.freeze)
         self._in_training = mode
         self._let_frozen_layers_recompute()
@@ -139,7 +139,7 @@ class LLMBackbone(nn.Module):
         suffix: Tensor | None = None,
         vision_mask: Tensor | None = None,
     ) -> LanguageOutput:
-        """Hidden states of the whole sequence, P tokens put before the text, L of text and Q put behind it.
+        """Return hidden states of the whole sequence, P tokens put before the text, L of text and Q put behind it.
 
         Positions count valid tokens only, so padding before, behind or between them changes nothing that is valid.
 
@@ -169,7 +169,7 @@ class LLMBackbone(nn.Module):
         return LanguageOutput(output.last_hidden_state, valid)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores (..., vocab_size) of the next word piece from hidden states (..., D).
+        """Return scores (..., vocab_size) of the next word piece from hidden states (..., D).
 
         Raises:
             ValueError: if the model was built without its head.

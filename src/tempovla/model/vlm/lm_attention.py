@@ -32,7 +32,8 @@ def auto_attention(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Torch's fused attention; the plain formula in training on a CPU in bfloat16, where it is several times faster.
+    """Return Torch's fused attention; the plain formula in training on a CPU in bfloat16, where it is several times
+    faster.
 
     Arguments as transformers has them: query (B, heads, L, D), key and value (B, groups, S, D), a bool mask
     (B, 1, L, S) or None for a causal one. Returns (B, L, heads, D).

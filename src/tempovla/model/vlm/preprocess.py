@@ -18,7 +18,7 @@ LARGEST_SIDE = 4096
 
 
 def unit_pixels(images: Tensor) -> Tensor:
-    """float32 [0, 1] of uint8 [0, 255]; floats are taken to be in [0, 1] already.
+    """Return float32 [0, 1] of uint8 [0, 255]; floats are taken to be in [0, 1] already.
 
     Raises:
         ValueError: if float values lie outside (looked at on a CPU only, for a GPU would have to be waited for).
@@ -35,7 +35,7 @@ def unit_pixels(images: Tensor) -> Tensor:
 
 
 def resize_square(pixels: Tensor, size: int, policy: ResizePolicy) -> Tensor:
-    """Pictures (N, C, H, W) in [0, 1] of any shape as squares (N, C, size, size), bicubic with antialiasing.
+    """Return pictures (N, C, H, W) in [0, 1] of any shape as squares (N, C, size, size), bicubic with antialiasing.
 
     Args:
         pixels: the pictures.
@@ -67,7 +67,7 @@ def _bicubic(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def processor_size(name_or_path: str, processor: Mapping[str, Any]) -> int:
-    """Side of the square that a vision model was made for [px], by its image processor's settings.
+    """Return the side of the square that a vision model was made for [px], by its image processor's settings.
 
     Raises:
         ValueError: if they name none.
@@ -84,7 +84,7 @@ def processor_size(name_or_path: str, processor: Mapping[str, Any]) -> int:
 
 
 def processor_scale(name_or_path: str, processor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, by an image processor's settings.
+    """Return the mean and standard deviation a channel, by an image processor's settings.
 
     Raises:
         ValueError: if they are not there.

@@ -26,7 +26,7 @@ C = TypeVar("C", bound=Any)
 
 
 def as_config(config_class: type[C], given: C | str | None, fields: Mapping[str, Any]) -> C:
-    """A config with some of its fields replaced, or a new one, by the name of a model alone if need be."""
+    """Return a config with some of its fields replaced, or a new one, by the name of a model alone if need be."""
     if given is None:
         return config_class(**fields)
     if isinstance(given, str):
@@ -35,7 +35,7 @@ def as_config(config_class: type[C], given: C | str | None, fields: Mapping[str,
 
 
 def read_config(name_or_path: str, part: str | None, purpose: str) -> Any:
-    """The transformers config of a model, or that of its `part`, if one is asked for and it is made of several.
+    """Return the transformers config of a model, or that of its `part`, if one is asked for and it is made of several.
 
     Args:
         name_or_path: a hub's name or a local folder.
@@ -55,7 +55,7 @@ def read_config(name_or_path: str, part: str | None, purpose: str) -> Any:
 
 
 def config_of(architecture: Mapping[str, Any], purpose: str) -> Any:
-    """The transformers config that `architecture_of` wrote.
+    """Return the transformers config that `architecture_of` wrote.
 
     Raises:
         ValueError: if `model_type` is missing or unknown, or a value does not fit.
@@ -74,7 +74,7 @@ def config_of(architecture: Mapping[str, Any], purpose: str) -> Any:
 
 
 def fresh_model(model_class: Any, config: Any, purpose: str, **options: Any) -> Any:
-    """A model of `config_of`'s config, with fresh weights.
+    """Return a model of `config_of`'s config, with fresh weights.
 
     Args:
         model_class: one of transformers' auto classes.
@@ -105,7 +105,7 @@ def _architecture_errors(purpose: str) -> Iterator[None]:
 
 
 def architecture_of(config: Any) -> dict[str, Any]:
-    """All settings of a transformers config as plain JSON values."""
+    """Return all settings of a transformers config as plain JSON values."""
     settings = json.loads(config.to_json_string(use_diff=False))
     for key in ("_name_or_path", "transformers_version", "architectures", "dtype"):
         settings.pop(key, None)
@@ -115,7 +115,7 @@ def architecture_of(config: Any) -> dict[str, Any]:
 def load_model(
     model_class: Any, name_or_path: str, config: Any, purpose: str, may_lack: tuple[str, ...] = (), **options: Any
 ) -> nn.Module:
-    """A model with all its weights, from safetensors files alone.
+    """Return a model with all its weights, from safetensors files alone.
 
     Args:
         model_class: one of transformers' auto classes.
@@ -146,7 +146,7 @@ def load_model(
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """The transformers tokenizer of a model.
+    """Return the transformers tokenizer of a model.
 
     Raises:
         ValueError: if it has none.
@@ -160,7 +160,8 @@ def load_tokenizer(name_or_path: str) -> Any:
 
 
 def local_folder(name_or_path: str, purpose: str) -> Path:
-    """A folder itself, or where a checkpoint of that name on the hub was put: its JSON and safetensors files alone.
+    """Return a folder itself, or where a checkpoint of that name on the hub was put: its JSON and safetensors files
+    alone.
 
     Raises:
         ValueError: if there is no such checkpoint.
@@ -174,7 +175,7 @@ def local_folder(name_or_path: str, purpose: str) -> Path:
 
 
 def read_image_processor(name_or_path: str) -> dict[str, Any]:
-    """The settings of the image processor of a vision model.
+    """Return the settings of the image processor of a vision model.
 
     Raises:
         ValueError: if it has none.

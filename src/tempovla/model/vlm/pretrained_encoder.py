@@ -14,7 +14,7 @@ PURPOSE = "vision model"
 
 
 def vision_config(name_or_path: str) -> Any:
-    """The transformers config of a vision model, or of the visual half of one of pictures and text.
+    """Return the transformers config of a vision model, or of the visual half of one of pictures and text.
 
     Raises:
         ValueError: if there is no such model.
@@ -74,7 +74,7 @@ class TransformersVision(nn.Module):
         self.hidden_dim = tokens.shape[2]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Patch tokens (N, num_tokens, hidden_dim)."""
+        """Return patch tokens (N, num_tokens, hidden_dim)."""
         # What comes before the patches (CLS, registers) is left out.
         return self._hidden(pixels)[:, -self.num_tokens :]
 

@@ -70,7 +70,7 @@ class PretrainedImageTokenizer(nn.Module):
         self.register_load_state_dict_pre_hook(_check_fingerprint)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (N, num_tokens, embed_dim)."""
+        """Return tokens (N, num_tokens, embed_dim)."""
         return self.projection(in_dtype_of(self.projection, self.vision(images)))
 
 

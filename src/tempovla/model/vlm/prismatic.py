@@ -69,7 +69,7 @@ class PrismaticProjector(nn.Module):
         self.fc3 = nn.Linear(language_dim, language_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Projected tokens."""
+        """Return projected tokens."""
         return self.fc3(F.gelu(self.fc2(F.gelu(self.fc1(x)))))
 
 
@@ -104,13 +104,15 @@ class PrismaticVLM(nn.Module):
         recompute_layers(self.language_model, True)
 
     def parts_with_adapters(self) -> list[nn.Module]:
-        """The parts whose linear layers low-rank adapters go beside: all that is run but the language model's head."""
+        """Return the parts whose linear layers low-rank adapters go beside: all that is run but the language model's
+        head.
+        """
         backbone = self.vision_backbone
         blocks = [*backbone.featurizer.used_blocks, *backbone.fused_featurizer.used_blocks]
         return [*blocks, self.projector, self.language_model.model]
 
     def embed(self, images: Tensor, tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (B, 1 + N + L, D) of `[bos][picture][words]`, and where they are valid (B, 1 + N + L).
+        """Return embeddings (B, 1 + N + L, D) of `[bos][picture][words]`, and where they are valid (B, 1 + N + L).
 
         Args:
             images: (B, 3, H, W), uint8 [0, 255] or float [0, 1].
@@ -127,7 +129,7 @@ class PrismaticVLM(nn.Module):
         return torch.cat([first, picture, words], dim=1), torch.cat([seen, valid], dim=1)
 
     def embed_words(self, tokens: Tensor) -> Tensor:
-        """Embeddings (B, L, D) of ids (B, L)."""
+        """Return embeddings (B, L, D) of ids (B, L)."""
         table = self.language_model.get_input_embeddings()
         if tokens.device.type == "cpu" and tokens.numel():
             low, high = (int(x) for x in tokens.aminmax())
@@ -139,7 +141,7 @@ class PrismaticVLM(nn.Module):
         return table(tokens)
 
     def logits(self, embeddings: Tensor, valid: Tensor, last: int) -> Tensor:
-        """Scores (B, last, V) of the words that follow each of the last positions.
+        """Return scores (B, last, V) of the words that follow each of the last positions.
 
         Args:
             embeddings: (B, L, D).
@@ -152,7 +154,8 @@ class PrismaticVLM(nn.Module):
         return self.language_model.lm_head(hidden[:, -last:])
 
     def generate(self, embeddings: Tensor, valid: Tensor, length: int, tokens: range) -> Tensor:
-        """The `length` likeliest words (B, length), one after the other, that follow; every word is one of `tokens`.
+        """Return the `length` likeliest words (B, length), one after the other, that follow; every word is one of
+        `tokens`.
 
         Args:
             embeddings: (B, L, D); the last position is valid in every row.

@@ -187,7 +187,7 @@ class PrismaticViT(Recompute):
         return list(self.blocks)[:-1]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Patch tokens (B, N, D) of pictures (B, 3, S, S) in [0, 1]; S is `image_size`."""
+        """Return patch tokens (B, N, D) of pictures (B, 3, S, S) in [0, 1]; S is `image_size`."""
         mean, std = (torch.tensor(x, device=pixels.device)[:, None, None] for x in (self.config.mean, self.config.std))
         x = self.patch_embed(((pixels - mean) / std).to(self.pos_embed.dtype)) + self.pos_embed
         before = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
@@ -213,7 +213,9 @@ class PrismaticVision(nn.Module):
         self.embed_dim = featurizer.embed_dim + fused_featurizer.embed_dim
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (B, N, embed_dim) of pictures (B, 3, H, W), uint8 [0, 255] or float [0, 1], stretched to squares."""
+        """Return tokens (B, N, embed_dim) of pictures (B, 3, H, W), uint8 [0, 255] or float [0, 1], stretched to
+        squares.
+        """
         pixels = unit_pixels(images)
         towers = (self.featurizer, self.fused_featurizer)
         return torch.cat([tower(resize_square(pixels, tower.config.image_size, "stretch")) for tower in towers], dim=-1)

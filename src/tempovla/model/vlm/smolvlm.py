@@ -112,7 +112,7 @@ class SmolVLMBackbone(Recompute):
             recompute_layers(self.vision_model, True)
 
     def embed_pictures(self, pictures: Sequence[Tensor], seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, V * num_image_tokens, D) of V cameras, all in one call, and their validity.
+        """Return tokens (B, V * num_image_tokens, D) of V cameras, all in one call, and their validity.
 
         Args:
             pictures: (B, 3, H, W) a camera, uint8 [0, 255] or float [0, 1], of any H and W.
@@ -126,7 +126,7 @@ class SmolVLMBackbone(Recompute):
         return tokens.unflatten(0, seen.shape).flatten(1, 2), seen.repeat_interleave(self.num_image_tokens, dim=1)
 
     def preprocess(self, pictures: Tensor) -> Tensor:
-        """Pixels (B, 3, S, S) float32 in [-1, 1] of pictures (B, 3, H, W)."""
+        """Return pixels (B, 3, S, S) float32 in [-1, 1] of pictures (B, 3, H, W)."""
         pixels = unit_pixels(pictures)
         if self.config.resize == "pad":
             pixels = fit_into_square(pixels, self.image_size)
@@ -136,7 +136,7 @@ class SmolVLMBackbone(Recompute):
         return pixels * 2.0 - 1.0
 
     def embed_words(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """Tokens (B, L, D) of ids (B, L), of any value where they are not valid.
+        """Return tokens (B, L, D) of ids (B, L), of any value where they are not valid.
 
         Raises:
             ValueError: if an id is beyond the vocabulary (on a CPU).
@@ -179,7 +179,7 @@ class SmolVLMBackbone(Recompute):
         return self.text_model.norm(hidden), PrefixCache(tuple(layers), valid)
 
     def rotary(self, like: Tensor, positions: Tensor) -> Rotary:
-        """Cosine and sine (B, L, head_dim) of positions (B, L), in the dtype of `like`."""
+        """Return cosine and sine (B, L, head_dim) of positions (B, L), in the dtype of `like`."""
         return self.text_model.rotary_emb(like, positions)
 
     def _run(
@@ -208,7 +208,9 @@ class SmolVLMBackbone(Recompute):
 
 
 def fit_into_square(pixels: Tensor, size: int) -> Tensor:
-    """Pictures (N, 3, H, W) as large as fits at the lower right of a black square (N, 3, size, size), as in LeRobot."""
+    """Return pictures (N, 3, H, W) as large as fits at the lower right of a black square (N, 3, size, size), as in
+    LeRobot.
+    """
     height, width = pixels.shape[-2:]
     if (height, width) == (size, size):
         return pixels

@@ -36,7 +36,7 @@ class ConvEncoder(ConvImageTokenizer):
         super().__init__(config.image_size or 224, config.patch_size, self.hidden_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (N, num_tokens, hidden_dim)."""
+        """Return tokens (N, num_tokens, hidden_dim)."""
         return self.embed(images)
 
 
@@ -48,7 +48,7 @@ class PatchEncoder(PatchImageTokenizer):
         super().__init__(config.image_size or 224, config.patch_size, self.hidden_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (N, num_tokens, hidden_dim)."""
+        """Return tokens (N, num_tokens, hidden_dim)."""
         return self.embed(images)
 
 
@@ -121,14 +121,14 @@ class VisionEncoder(nn.Module):
         return self.config
 
     def train(self, mode: bool = True) -> VisionEncoder:
-        """A frozen encoder stays in evaluation mode."""
+        """Return a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.config.freeze:
             self.encoder.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens, row by row from the top left, without CLS and registers.
+        """Return patch tokens, row by row from the top left, without CLS and registers.
 
         Args:
             images: (B, C, H, W), or (B, V, C, H, W) of V cameras; uint8 [0, 255] or float [0, 1], of any H and W.
@@ -146,7 +146,7 @@ class VisionEncoder(nn.Module):
         return tokens if images.dim() == 4 else tokens.unflatten(0, images.shape[:2])
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) float32 as the encoder wants them, of images (N, 3, H, W)."""
+        """Return pixels (N, 3, S, S) float32 as the encoder wants them, of images (N, 3, H, W)."""
         assert self.config.image_size is not None
         pixels = resize_square(unit_pixels(images), self.config.image_size, self.config.resize)
         return (pixels - self.mean) / self.std

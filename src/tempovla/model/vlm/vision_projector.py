@@ -32,11 +32,11 @@ class VisionProjector(nn.Module):
         self.register_load_state_dict_pre_hook(_check_sizes)
 
     def num_output_tokens(self, num_tokens: int) -> int:
-        """Tokens that go out for so many that come in."""
+        """Return tokens that go out for so many that come in."""
         raise NotImplementedError
 
     def output_mask(self, mask: Tensor) -> Tensor:
-        """(B, M) bool: which tokens go out valid, from `mask` (B, N) of those that come in."""
+        """Return (B, M) bool: which tokens go out valid, from `mask` (B, N) of those that come in."""
         raise NotImplementedError
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -78,11 +78,11 @@ class MLPProjector(VisionProjector):
         return num_tokens
 
     def output_mask(self, mask: Tensor) -> Tensor:
-        """The same tokens."""
+        """Return the same tokens."""
         return mask
 
     def project(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """The null stands in every invalid token's place."""
+        """Return the null stands in every invalid token's place."""
         projected = self.proj(tokens)
         return torch.where(mask[..., None], projected, self.null.to(projected.dtype))
 
@@ -105,7 +105,7 @@ class PoolingProjector(VisionProjector):
         return mask.new_ones(mask.shape[0], self.num_outputs)
 
     def context(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected tokens (B, N + 1, llm_dim) with the null behind them, and which of these are looked at."""
+        """Return projected tokens (B, N + 1, llm_dim) with the null behind them, and which of these are looked at."""
         projected = self.proj(tokens)
         null = self.null.to(projected.dtype).expand(tokens.shape[0], 1, -1)
         looked_at = torch.cat([mask, ~mask.any(dim=1, keepdim=True)], dim=1)
@@ -122,7 +122,7 @@ class AttentionPoolingProjector(PoolingProjector):
         self.cross_attn = CrossAttention(llm_dim, num_heads)
 
     def project(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(B, num_queries, llm_dim)."""
+        """Return (B, num_queries, llm_dim)."""
         queries = self.query_norm(self.queries).expand(tokens.shape[0], -1, -1)
         return self.cross_attn(queries, *self.context(tokens, mask))
 
@@ -138,7 +138,7 @@ class PerceiverLayer(nn.Module):
         self.block = TransformerBlock(dim, num_heads)
 
     def forward(self, latents: Tensor, context: Tensor, valid: Tensor) -> Tensor:
-        """(B, M, D)."""
+        """Return (B, M, D)."""
         latents = latents + self.cross_attn(self.norm(latents), context, valid)
         return self.block(latents + self.ffn(latents))
 
@@ -158,7 +158,7 @@ class PerceiverProjector(PoolingProjector):
         self.norm = nn.LayerNorm(llm_dim)
 
     def project(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(B, num_latents, llm_dim)."""
+        """Return (B, num_latents, llm_dim)."""
         context, looked_at = self.context(tokens, mask)
         latents = self.latents.expand(tokens.shape[0], -1, -1)
         for layer in self.layers:
@@ -175,7 +175,7 @@ PROJECTOR_REGISTRY: dict[str, type[VisionProjector]] = {
 
 
 def build_projector(name: str, vision_dim: int, llm_dim: int, options: Mapping[str, Any]) -> VisionProjector:
-    """A projector by name.
+    """Return a projector by name.
 
     Raises:
         ValueError: if the name or an option is unknown, naming the nearest.

@@ -83,7 +83,7 @@ class VLMModel(nn.Module):
         image_mask: Tensor | None = None,
         extra_mask: Tensor | None = None,
     ) -> VLMOutput:
-        """Features of an observation.
+        """Return features of an observation.
 
         Args:
             images: (B, V, 3, H, W) of V = `num_cameras`, or (B, 3, H, W) of one; uint8 [0, 255] or float [0, 1].
@@ -103,7 +103,7 @@ class VLMModel(nn.Module):
     def lm_hidden(
         self, images: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image_mask: Tensor | None = None
     ) -> Tensor:
-        """Hidden states (B, L, D) of the text, which follows the pictures; arguments as of `forward`.
+        """Return hidden states (B, L, D) of the text, which follows the pictures; arguments as of `forward`.
 
         Raises:
             ValueError: if a shape does not fit.
@@ -115,7 +115,7 @@ class VLMModel(nn.Module):
     def lm_logits(
         self, images: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image_mask: Tensor | None = None
     ) -> Tensor:
-        """Scores (B, L, vocab_size) of the word piece after each one of the text, which follows the pictures.
+        """Return scores (B, L, vocab_size) of the word piece after each one of the text, which follows the pictures.
 
         Raises:
             ValueError: if a shape does not fit, or `language.lm_head` is false.
@@ -130,7 +130,9 @@ class VLMModel(nn.Module):
         image_mask: Tensor | None = None,
         extra_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens (B, P, D) that stand before the text, and their validity (B, P) bool; arguments as of `forward`."""
+        """Return tokens (B, P, D) that stand before the text, and their validity (B, P) bool; arguments as of
+        `forward`.
+        """
         if images.dim() == 4:
             images = images[:, None]
         batch, cameras = images.shape[:2]
@@ -176,6 +178,6 @@ class VLMModel(nn.Module):
 
 
 def mean_of_valid(tokens: Tensor, valid: Tensor) -> Tensor:
-    """(B, D): the mean of tokens (B, M, D) where `valid` (B, M); zero where none is."""
+    """Return (B, D): the mean of tokens (B, M, D) where `valid` (B, M); zero where none is."""
     total = tokens.masked_fill(~valid[..., None], 0.0).sum(dim=1)
     return total / valid.sum(dim=1, keepdim=True).clamp(min=1)

@@ -11,7 +11,7 @@ from torch import nn
 
 
 def ema_momentum(start: float, train_step: int, total_steps: int, schedule: str) -> float:
-    """Momentum at a step: `constant`, or `cosine` from `start` to 1.0 over `total_steps` (I-JEPA, BYOL)."""
+    """Return the momentum at a step: `constant`, or `cosine` from `start` to 1.0 over `total_steps` (I-JEPA, BYOL)."""
     if schedule == "constant":
         return start
     if schedule != "cosine":
@@ -29,7 +29,7 @@ class EmaTarget(nn.Module):
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:
-        """The copy's output, without gradient."""
+        """Return the copy's output, without gradient."""
         return self.module(*inputs)
 
     @torch.no_grad()

@@ -58,7 +58,7 @@ class Collection:
         return self.experts or self.env_config.experts()
 
     def asked(self) -> dict[str, Any]:
-        """What must be the same where an interrupted run goes on."""
+        """Return what must be the same where an interrupted run goes on."""
         own, usual = self.behaviour, self.env_config.experts()
         settings = {name: getattr(self.env_config, name) for name in self.env_config.recorded}
         noise = 0.0 if own.noise is None else own.noise.max_sigma
@@ -70,7 +70,7 @@ class Collection:
 def experts_of(
     env_config: SimulatorConfig, noise: float | None = None, init_states: InitStates | None = None
 ) -> CollectConfig:
-    """How a simulator's experts demonstrate.
+    """Return how a simulator's experts demonstrate.
 
     Args:
         env_config: the simulator.
@@ -135,7 +135,7 @@ def _collect_held(lock: Lock, root: Path, collection: Collection, workers: int) 
 
 
 def episodes_done(root: Path, asked: dict[str, Any]) -> int:
-    """How many of the demonstrations asked for are in the folder already.
+    """Return how many of the demonstrations asked for are in the folder already.
 
     Raises:
         ValueError: if it holds others.

@@ -30,7 +30,7 @@ SIMULATOR = "libero"
 
 
 def asked_for(collection: Collection) -> dict[str, Any]:
-    """What must be the same where an interrupted run goes on, as plain JSON values."""
+    """Return what must be the same where an interrupted run goes on, as plain JSON values."""
     config, experts = _config(collection), collection.behaviour
     return {
         "suite": config.suite,

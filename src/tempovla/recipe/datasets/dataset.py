@@ -56,7 +56,7 @@ class Streams:
 
     @classmethod
     def of(cls, model: Any) -> Streams:
-        """What a model's config says: by a method `streams`, or by fields that are called as those above.
+        """Return what a model's config says: by a method `streams`, or by fields that are called as those above.
 
         Raises:
             ValueError: if it does not say how many dimensions an action has.
@@ -79,7 +79,7 @@ class Streams:
 
     @classmethod
     def of_specs(cls, specs: Mapping[str, StreamSpec]) -> Streams:
-        """What a policy's own specifications say.
+        """Return what a policy's own specifications say.
 
         Raises:
             ValueError: if there is no action, or a vector is of no size.
@@ -114,7 +114,7 @@ class Recipe(Protocol):
 
 
 def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
-    """The recipe's dataset; where they fit, frames are decoded once and held for all training and validation.
+    """Return the recipe's dataset; where they fit, frames are decoded once and held for all training and validation.
 
     Args:
         recipe: the experiment.
@@ -151,7 +151,7 @@ def settle(source: EpisodeSource, recipe: Recipe) -> None:
 
 
 def stream_keys(model: Streams) -> tuple[str, ...]:
-    """Keys of what a model reads and imitates."""
+    """Return keys of what a model reads and imitates."""
     state = () if model.robot_state_dim is None else (STATE_KEY,)
     return (*state, *model.vectors, ACTION_KEY, *model.cameras)
 
@@ -237,7 +237,7 @@ Ends = Callable[[int], Sequence[int]]
 
 
 def split_source(source: EpisodeSource, recipe: Recipe, ends: Ends | None = None) -> tuple[Mixture, Mixture | None]:
-    """Training and validation episodes."""
+    """Return the training and validation episodes."""
     held_out = round(1.0 - recipe.data.train_split, 9)
     training, validation = split_episodes(len(source), held_out, recipe.training.seed)
     parts = [Mixture([source], episodes=[part], ends=ends) if part else None for part in (training, validation)]
@@ -246,7 +246,7 @@ def split_source(source: EpisodeSource, recipe: Recipe, ends: Ends | None = None
 
 
 def build_loader(mixture: Mixture, windows: Sequence[Window], recipe: Recipe, training: TrainConfig) -> SampleLoader:
-    """Batches of windows for this process."""
+    """Return batches of windows for this process."""
     config = LoaderConfig(training.batch_size, recipe.data.num_workers, recipe.data.preload_bytes)
     rank, ranks = distributed.rank(), distributed.world_size()
     return SampleLoader(mixture, windows, config, seed=training.seed, rank=rank, world_size=ranks)
@@ -276,7 +276,7 @@ class FixedBatches:
 def preparation(
     settings: ObservationConfig, transform: TransformPipeline
 ) -> Callable[[TimelineSample], TimelineSample]:
-    """What happens to a training batch: the transforms, then the augmentation."""
+    """Return what happens to a training batch: the transforms, then the augmentation."""
     augment = RandomShift(settings.applied_shift_px)
     left = transform.joined
     return lambda sample: augment(left.forward_sample(sample))
@@ -285,7 +285,7 @@ def preparation(
 def observation_transforms(
     settings: ObservationConfig, config: Any, image_size: int, source: EpisodeSource, *, resize: bool = True
 ) -> tuple[ResizeImages | BlankImages, Normalize]:
-    """Pictures of the model's size, and states and actions normalised by the dataset's statistics.
+    """Return pictures of the model's size, and states and actions normalised by the dataset's statistics.
 
     Without `resize` pictures keep the shape that they have, for a model that pads or crops them itself.
     """
@@ -301,13 +301,14 @@ def observation_transforms(
 
 
 def action_config(model: Streams, settings: ObservationConfig) -> NormalizationConfig:
-    """How actions are normalised: a gripper is left as it is."""
+    """Return how actions are normalised: a gripper is left as it is."""
     gripper = (model.action_dim - 1,) if model.has_gripper else ()
     return NormalizationConfig(settings.action_normalization, keep=gripper)
 
 
 def raw_observations(config: Any, source: EpisodeSource) -> tuple[JoinStreams, ...]:
-    """What makes the state of raw observations where the dataset calls it otherwise (`data.state_key`); else nothing.
+    """Return what makes the state of raw observations where the dataset calls it otherwise (`data.state_key`); else
+    nothing.
 
     It is the first of the transforms that a policy is saved with.
     """
@@ -316,7 +317,7 @@ def raw_observations(config: Any, source: EpisodeSource) -> tuple[JoinStreams, .
 
 
 def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
-    """What a bundle says of a dataset."""
+    """Return what a bundle says of a dataset."""
     return {
         "dataset": source.name,
         "episodes": len(source),
@@ -327,6 +328,6 @@ def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
 
 
 def run_facts(recipe: Recipe) -> dict[str, Any]:
-    """What a bundle says of what it was made with."""
+    """Return what a bundle says of what it was made with."""
     plugins = {"plugins": list(plugins_in_use())} if plugins_in_use() else {}
     return {"tempovla": __version__, "torch": torch.__version__, "recipe": config_to_json(recipe)} | plugins

@@ -61,7 +61,7 @@ class Member:
     has_gripper: bool
 
     def dim(self, key: str) -> int:
-        """Size of the vectors of one stream."""
+        """Return the size of the vectors of one stream."""
         return self.source.streams[key].shape[0]
 
     @property
@@ -90,7 +90,7 @@ class DatasetMixture:
 
     @classmethod
     def of_one(cls, source: EpisodeSource, config: Any) -> DatasetMixture:
-        """A dataset alone, which fits the model of a config; see `check_fits`."""
+        """Return a dataset alone, which fits the model of a config; see `check_fits`."""
         model = Streams.of(config)
         cameras = {camera: camera for camera in model.cameras}
         return cls((Member(source.name, source, 1.0, cameras, model.has_gripper),), is_one=True)
@@ -121,7 +121,7 @@ class DatasetMixture:
         return tuple(key for key in cameras if any(member.cameras[key] is None for member in self.members))
 
     def widths(self, config: Any) -> dict[str, int]:
-        """Dimensions in the model, by key, of the vectors that are smaller in some dataset."""
+        """Return dimensions in the model, by key, of the vectors that are smaller in some dataset."""
         model = Streams.of(config)
         sizes = {STATE_KEY: model.robot_state_dim, ACTION_KEY: model.action_dim}
         return {
@@ -139,7 +139,7 @@ class DatasetMixture:
         *,
         resize: bool = True,
     ) -> tuple[Transform, ...]:
-        """What happens to pictures, states and actions before the model sees them.
+        """Return what happens to pictures, states and actions before the model sees them.
 
         Each dataset is normalised by its own statistics; of several, every row takes the form of the model: its cameras
         and its sizes. Without `resize` pictures keep their shape, which must then be one.
@@ -187,7 +187,8 @@ class DatasetMixture:
         ends: Ends | None = None,
         encoded: EpisodeSource | None = None,
     ) -> tuple[SampleLoader, FixedBatches | None]:
-        """Training batches, drawn by weight; and equally many to validate on each dataset where episodes are held out.
+        """Return the training batches, drawn by weight; and equally many to validate on each dataset where episodes are
+        held out.
 
         Each dataset is split by itself, as it would be alone.
 
@@ -216,7 +217,9 @@ class DatasetMixture:
         return build_loader(together, windows, recipe, training), fixed
 
     def provenance(self, recipe: Recipe) -> dict[str, Any]:
-        """How a policy came to be, for its bundle; of several datasets, what is known of each is under `datasets`."""
+        """Return how a policy came to be, for its bundle; of several datasets, what is known of each is under
+        `datasets`.
+        """
         if self.is_one:
             return dataset_facts(self.only) | run_facts(recipe)
         datasets = {
@@ -242,7 +245,7 @@ def _raw_state(source: EpisodeSource) -> dict[str, int]:
 
 
 def load_demonstrations(recipe: Recipe, *, decode: bool = True) -> DatasetMixture:
-    """The recipe's dataset or datasets; where frames fit into memory, they are decoded once and held.
+    """Return the recipe's dataset or datasets; where frames fit into memory, they are decoded once and held.
 
     Args:
         recipe: the experiment.
@@ -264,7 +267,7 @@ def load_demonstrations(recipe: Recipe, *, decode: bool = True) -> DatasetMixtur
 
 
 def as_mixture(source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *, decode: bool = True) -> DatasetMixture:
-    """What is given, or else what the recipe names; see `load_demonstrations`.
+    """Return what is given, or else what the recipe names; see `load_demonstrations`.
 
     Raises:
         ValueError: if it does not fit the model.
@@ -280,7 +283,7 @@ def as_mixture(source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *,
 def one_dataset(
     source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *, decode: bool = True
 ) -> DatasetMixture:
-    """What is given, or else the recipe's one dataset, for systems that learn from no more.
+    """Return what is given, or else the recipe's one dataset, for systems that learn from no more.
 
     Raises:
         ValueError: if there is none or several, or it does not fit the model.
@@ -291,7 +294,7 @@ def one_dataset(
 
 
 def open_member(config: MemberConfig, recipe: Recipe) -> Member:
-    """One dataset of a mixture, checked against the model.
+    """Return one dataset of a mixture, checked against the model.
 
     Raises:
         ValueError: if it is none, or does not fit.

@@ -74,7 +74,7 @@ def encoding_key(
     transform: TransformPipeline,
     precision: str,
 ) -> EncodingKey:
-    """The key of what an encoder says of a dataset.
+    """Return the key of what an encoder says of a dataset.
 
     Args:
         source: the dataset.
@@ -100,7 +100,9 @@ def encoder_hash(parts: Mapping[str, nn.Module]) -> str:
 
 
 def transform_hash(transform: TransformPipeline) -> str:
-    """64 hexadecimal digits of what happens to observations and instructions: nothing of actions, no model's folder."""
+    """Return 64 hexadecimal digits of what happens to observations and instructions: nothing of actions, no model's
+    folder.
+    """
     steps = [dict(step) for step in transform.to_json()["steps"]]
     for step in steps:
         if step["name"] == "normalize":
@@ -141,7 +143,7 @@ class EncodingCache:
         return self.folder / self.key.file_name
 
     def read(self, steps: int, width: int) -> Encodings | None:
-        """What is there of a dataset of so many control steps, or None.
+        """Return what is there of a dataset of so many control steps, or None.
 
         What is damaged, or of something else than its name says, is told in the log, and as good as not there: `write`
         replaces it.

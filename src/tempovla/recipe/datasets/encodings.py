@@ -36,7 +36,8 @@ def encode(
     folder: str | None = None,
     shift_px: int = 0,
 ) -> EpisodeSource:
-    """The same episodes with two streams: the actions, and z as `ENCODING_KEY`, valid where all observations were.
+    """Return the same episodes with two streams: the actions, and z as `ENCODING_KEY`, valid where all observations
+    were.
 
     Batches are as large as those of training, and computed in its precision and threads, without dropout. Several
     processes share the work. What lies in `folder` of the same encoder, data, transforms and precision is read instead.
@@ -73,7 +74,7 @@ def encode(
 
 
 def encoded_windows(windows: Sequence[Window]) -> tuple[Window, ...]:
-    """A policy's windows as windows on an encoded source: z at every offset at which anything is observed."""
+    """Return a policy's windows as windows on an encoded source: z at every offset at which anything is observed."""
     offsets = {offset for window in windows if window.key != ACTION_KEY for offset in window.offsets}
     return (Window(ENCODING_KEY, tuple(sorted(offsets))), *(window for window in windows if window.key == ACTION_KEY))
 

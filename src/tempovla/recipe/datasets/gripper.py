@@ -17,7 +17,8 @@ MOST_COUNTED = 1000
 
 
 def gripper_problem(source: EpisodeSource) -> str | None:
-    """Why the last action dimension is no gripper in {-1, +1}: one that is not could be learned, but not executed.
+    """Return why the last action dimension is no gripper in {-1, +1}: one that is not could be learned, but not
+    executed.
 
     Every step of every episode must be -1 or +1. A gripper that only ever takes one of the two is one, too: the policy
     will answer that; a warning says so.

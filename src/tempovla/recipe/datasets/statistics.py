@@ -31,7 +31,7 @@ LIMITED_HEADS = ("diffusion", "transformer", "gaussian")
 def needed_statistics(
     settings: ObservationConfig, config: Any, reads_state: bool, vectors: Iterable[str] = ()
 ) -> dict[str, tuple[str, ...]]:
-    """Names of the statistics, by stream, that a model's normalisation needs, and its action head's limit.
+    """Return names of the statistics, by stream, that a model's normalisation needs, and its action head's limit.
 
     Args:
         settings: how streams are normalised.
@@ -73,7 +73,7 @@ def counted(total: int) -> Iterator[Callable[[], None]]:
 
 
 def dataset_statistics(root: str | Path, keys: Sequence[str] = (), *, recompute: bool = False) -> dict[str, Any]:
-    """A dataset's statistics, as plain JSON values.
+    """Return a dataset's statistics, as plain JSON values.
 
     Args:
         root: the dataset.

@@ -150,7 +150,7 @@ def _has_gripper(bundle: Bundle, where: str) -> bool:
 
 
 def dimension_names(body: Embodiment) -> tuple[str, ...]:
-    """The body's own names of its action dimensions, LIBERO's in short; numbers where it names none.
+    """Return the body's own names of its action dimensions, LIBERO's in short; numbers where it names none.
 
     Names that occur more than once are told apart by their numbers.
     """

@@ -25,7 +25,7 @@ FilmKind = Literal["policy", "wrong_instruction"]
 
 
 def choose_episodes(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
-    """The first success and the first failure of every task, where there are, in order."""
+    """Return the first success and the first failure of every task, where there are, in order."""
     first: dict[tuple[str, bool], EpisodeResult] = {}
     for result in results:
         first.setdefault((result.spec.task, result.success), result)

@@ -33,7 +33,7 @@ OF_ONE_VALUE = re.compile(r"\"([\w.]+)\":\s+expected [\w ]+, got value: NestedAr
 
 
 def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
-    """What a command line and the config files that it names say, with configs built of it.
+    """Return what a command line and the config files that it names say, with configs built of it.
 
     Args:
         parser: of the command.
@@ -90,14 +90,14 @@ def _plugins_of(text: str) -> list[str]:
 
 
 def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:
-    """Whether one of these keys is given there, so that a complaint about it is not about the config."""
+    """Return whether one of these keys is given there, so that a complaint about it is not about the config."""
     options = {_underscored(word).partition("=")[0].lstrip("_") for word in arguments if word.startswith("--")}
     given = {option.rsplit(".", 1)[-1] for option in options}
     return any(_underscored(key).rsplit(".", 1)[-1] in given for key in keys)
 
 
 def explain(message: str, parser: ArgumentParser, arguments: Sequence[str], config: Path | None) -> str:
-    """A parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
+    """Return a parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
     message, of_entries = OF_AN_ENTRY.subn(_of_an_entry, message)
     message = re.sub("Expected a dot import path string: ", "an entry of it is not keys and values, but ", message)
     message = re.sub(r"typing\.Literal\[([^]]*)\]", lambda found: _either(found[1]), message)

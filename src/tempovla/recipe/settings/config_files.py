@@ -50,14 +50,14 @@ def _packaged_path(value: str) -> str:
 
 
 def config_files(arguments: Sequence[str]) -> list[Path]:
-    """The configs that are there, in the order in which they are given."""
+    """Return the configs that are there, in the order in which they are given."""
     return [Path(arguments[place].partition("=")[2] or arguments[place + 1]) for place in _places(arguments)]
 
 
 def config_to_blame(
     arguments: Sequence[str], complaint: str, complaint_of: Callable[[list[str]], str | None]
 ) -> Path | None:
-    """The config that a parser's complaint is about.
+    """Return the config that a parser's complaint is about.
 
     Later configs go before earlier ones, so it is the one without which, and without those behind it, the command line
     would not be complained about so; None where it would be without any of them.

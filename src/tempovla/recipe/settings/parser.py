@@ -57,7 +57,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         return super()._apply_actions(cfg, parent_key, *more, **settings)
 
     def known_spelling(self, argument: str) -> str:
-        """An argument such as `--image-size=64` with its option spelled as the parser knows it, and the value as it is.
+        """Return an argument such as `--image-size=64` with its option spelled as the parser knows it, and the value as
+        it is.
 
         Of `--options.some-key` it may know `--options` alone: the rest is the user's own key, and stays.
         """
@@ -81,7 +82,7 @@ def _underscored(option: str) -> str:
 def build_parser(
     name: str, summary: str, usage: str, examples: str, kind: type[ArgumentParser] = ArgumentParser
 ) -> ArgumentParser:
-    """A subcommand's parser, without arguments yet; it raises `argparse.ArgumentError` instead of exiting.
+    """Return a subcommand's parser, without arguments yet; it raises `argparse.ArgumentError` instead of exiting.
 
     Args:
         name: of the subcommand, e.g. `data inspect`.

@@ -20,7 +20,7 @@ PARTS = ("data", "transform", "model", "training")
 
 
 def start_recipe_parser(name: str, summary: str, usage: str, system: System) -> ArgumentParser:
-    """A parser of `--config` and `--plugins`, to which further options may be added before `add_recipe`."""
+    """Return a parser of `--config` and `--plugins`, to which further options may be added before `add_recipe`."""
     kind = ArgumentParser if system.parser is None else loaded(system.parser)
     parser = build_parser(name, summary, usage, system.examples, kind)
     about_config = "YAML file of any of the keys below, or the name of a packaged one"
@@ -47,13 +47,13 @@ def add_recipe(parser: ArgumentParser, system: System) -> ArgumentParser:
 
 
 def recipe_of_arguments(system: System, arguments: Namespace) -> Any:
-    """The recipe that parsed arguments describe."""
+    """Return the recipe that parsed arguments describe."""
     require_plugins(arguments.plugins, "--plugins")
     return system.recipe(**{part: arguments[part] for part in PARTS})
 
 
 def read_recipe(name: str, system: System, config: str | Path | None, settings: Mapping[str, Any]) -> Any:
-    """A system's recipe from a YAML file, by its path or its name, and settings that go before it.
+    """Return a system's recipe from a YAML file, by its path or its name, and settings that go before it.
 
     Args:
         name: of the system.

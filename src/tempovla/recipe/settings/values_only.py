@@ -65,7 +65,7 @@ def imports_refused() -> Iterator[None]:
 
 
 def load_yaml(text: str) -> Any:
-    """What a text says in YAML, of its plain types only.
+    """Return what a text says in YAML, of its plain types only.
 
     Raises:
         yaml.YAMLError: if it has a tag of another type, is nested without end, or repeats more values by aliases than

@@ -24,7 +24,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def with_reaching_clip(model: VLAConfig, settings: ObservationConfig, data: DatasetMixture) -> VLAConfig:
-    """The model with a diffusion head whose clip reaches every demonstrated action; a warning says what it took.
+    """Return the model with a diffusion head whose clip reaches every demonstrated action; a warning says what it took.
 
     A limit that was chosen stays as it is, and a warning says what lies beyond it: a clip that was given, the bins of a
     transformer head, and the hyperbolic tangent of a Gaussian one. Heads without a limit need nothing.

@@ -58,7 +58,7 @@ class CollapseAlarm:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The highest value so far, and the step before which the last warning is not repeated."""
+        """Return the highest value so far, and the step before which the last warning is not repeated."""
         return {"highest": self._highest, "silent_until": self._silent_until}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

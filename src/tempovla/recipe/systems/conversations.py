@@ -51,7 +51,7 @@ class SquarePictures:
 
 
 def load_conversations(data: ConversationDataConfig, chat: ChatTokenizer) -> tuple[TokenizedConversation, ...]:
-    """The conversations in ids; says how many there are, and how many were too long.
+    """Return the conversations in ids; says how many there are, and how many were too long.
 
     Raises:
         ValueError: if no file is named, or it is not as it should be.
@@ -93,7 +93,7 @@ def answer_words(data: ConversationDataConfig, tokenizer: Tokenizer) -> list[str
 def split_by_picture(
     conversations: tuple[TokenizedConversation, ...], train_split: float, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Training and validation conversations: those about one picture are on one side."""
+    """Return the training and validation conversations: those about one picture are on one side."""
     groups: dict[object, list[int]] = {}
     for index, conversation in enumerate(conversations):
         groups.setdefault(conversation.image or index, []).append(index)
@@ -106,7 +106,7 @@ def split_by_picture(
 def build_batches(
     conversations: tuple[TokenizedConversation, ...], recipe: VLMRecipe, vision: VisionEncoderConfig
 ) -> tuple[ResumableLoader, list[TimelineSample] | None]:
-    """Training batches of this process, and the fixed ones of the validation where pictures are held out."""
+    """Return the training batches of this process, and the fixed ones of the validation where pictures are held out."""
     data, training = recipe.data, recipe.training
     assert vision.image_size is not None
     fit = SquarePictures(vision.image_size, vision.resize)

@@ -194,14 +194,14 @@ def imitate(
 
 
 def plain_transform(recipe: Recipe, policy: Any, data: DatasetMixture) -> TransformPipeline:
-    """Pictures of the model's `image_size`, if its config has one, and normalised states and actions."""
+    """Return pictures of the model's `image_size`, if its config has one, and normalised states and actions."""
     size = getattr(recipe.model, "image_size", None)
     steps = data.observation_steps(recipe.transform, recipe.model, policy.windows(), size or 1, resize=size is not None)
     return TransformPipeline(list(steps))
 
 
 def encodes_once(model: Any) -> bool:
-    """Whether a model's config says that a context learns on features that stay as they are."""
+    """Return whether a model's config says that a context learns on features that stay as they are."""
     context = getattr(model, "context", None)
     return context is not None and context.freeze_base
 

@@ -55,7 +55,7 @@ def train_openvla(
 
 
 def build_policy(recipe: OpenVLARecipe, source: EpisodeSource) -> OpenVLAWrapper:
-    """The policy to train, for the dataset's actions.
+    """Return the policy to train, for the dataset's actions.
 
     Raises:
         ValueError: if there is no such checkpoint, or no layer for the adapters.
@@ -74,7 +74,7 @@ def build_policy(recipe: OpenVLARecipe, source: EpisodeSource) -> OpenVLAWrapper
 
 
 def action_statistics(recipe: OpenVLARecipe, normalize: Normalize) -> ActionStatistics:
-    """What a dataset's normalisation is in a published checkpoint's words."""
+    """Return what a dataset's normalisation is in a published checkpoint's words."""
     offset, scale = normalize.offset[ACTION_KEY], normalize.scale[ACTION_KEY]
     mask = torch.ones(len(scale), dtype=torch.bool)
     mask[-1] = not recipe.model.has_gripper
@@ -82,7 +82,7 @@ def action_statistics(recipe: OpenVLARecipe, normalize: Normalize) -> ActionStat
 
 
 def build_transform(recipe: OpenVLARecipe, policy: OpenVLAWrapper, source: EpisodeSource) -> TransformPipeline:
-    """The transforms that training and control share, fitted to the dataset's statistics.
+    """Return the transforms that training and control share, fitted to the dataset's statistics.
 
     Pictures keep their shape, as the model resizes them itself, in the same way for `predict_action`.
 
@@ -108,7 +108,7 @@ def assemble(
 
 
 def prompt_transform(recipe: OpenVLARecipe, policy: OpenVLAWrapper) -> TokenizeInstruction:
-    """Instructions in the prompt that OpenVLA was trained with, as its own tokenizer writes them.
+    """Return instructions in the prompt that OpenVLA was trained with, as its own tokenizer writes them.
 
     Raises:
         ValueError: if there is no such tokenizer, or it has more ids than the model knows.

@@ -21,7 +21,7 @@ from tempovla.transform.scaling import SMALLEST_SCALE
 
 
 def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) -> Bundle:
-    """A published checkpoint behind transforms that give what its `predict_action` gives.
+    """Return a published checkpoint behind transforms that give what its `predict_action` gives.
 
     Args:
         recipe: `model` names the checkpoint and the camera, `transform` the gripper and the prompt; what the
@@ -66,7 +66,7 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
 
 
 def normalization(statistics: ActionStatistics) -> Normalize:
-    """What a checkpoint's actions were normalised by; a dimension that never varied comes back as it was."""
+    """Return what a checkpoint's actions were normalised by; a dimension that never varied comes back as it was."""
     centre = (statistics.low + statistics.high) / 2
     half = ((statistics.high - statistics.low) / 2).clamp(min=SMALLEST_SCALE)
     offset = centre.where(statistics.mask, centre.new_zeros(()))

@@ -44,7 +44,7 @@ policies has the name that their bundles carry."""
 
 
 def find_system(name: str) -> System:
-    """A system by its name.
+    """Return a system by its name.
 
     Raises:
         ValueError: if there is none, with the nearest name.
@@ -57,7 +57,7 @@ def find_system(name: str) -> System:
 
 
 def name_of(recipe: Any) -> str:
-    """The name of the first system that is trained from recipes of this type.
+    """Return the name of the first system that is trained from recipes of this type.
 
     Raises:
         ValueError: if there is none.
@@ -72,7 +72,7 @@ def name_of(recipe: Any) -> str:
 
 
 def recipe_of(bundle: Bundle, where: str) -> Any:
-    """What a bundle was trained with; `where` it comes from is for the message.
+    """Return what a bundle was trained with; `where` it comes from is for the message.
 
     Raises:
         ValueError: if the bundle does not say it.

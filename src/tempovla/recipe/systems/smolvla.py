@@ -85,7 +85,7 @@ def start_transform(
 
 
 def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = None) -> SmolVLAWrapper | ContextPolicy:
-    """The policy to train: of a pretrained one, streams and training are the recipe's, and sizes its own."""
+    """Return the policy to train: of a pretrained one, streams and training are the recipe's, and sizes its own."""
     if pretrained_policy is None:
         policy = SmolVLAWrapper(recipe.model)
     else:
@@ -102,7 +102,7 @@ def build_policy(recipe: SmolVLARecipe, pretrained_policy: str | Path | None = N
 
 
 def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, data: DatasetMixture) -> TransformPipeline:
-    """The transforms that training and control share, fitted to the dataset's statistics.
+    """Return the transforms that training and control share, fitted to the dataset's statistics.
 
     Raises:
         ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
@@ -116,6 +116,8 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, data: Dataset
 
 
 def build_tokenizer(recipe: SmolVLARecipe, policy: SmolVLAWrapper) -> Tokenizer:
-    """The tokenizer that the recipe names, or else the one that goes with SmolVLM, hashed words with a fresh one."""
+    """Return the tokenizer that the recipe names, or else the one that goes with SmolVLM, hashed words with a fresh
+    one.
+    """
     own = WORDS if recipe.model.vlm.architecture else policy.config.vlm.model_name
     return fitting_tokenizer(recipe.transform.tokenizer or own, policy.vlm.vocab_size)

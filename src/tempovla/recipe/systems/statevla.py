@@ -99,18 +99,18 @@ def train_phase(
 
 
 def reads_pictures(recipe: StateVLARecipe, phases: Collection[int]) -> bool:
-    """Whether training in these phases reads pictures more than once, so that they are worth holding decoded."""
+    """Return whether training in these phases reads pictures more than once, so that they are worth holding decoded."""
     return 1 in phases or not recipe.training.phase2.cache_encodings
 
 
 def build_alarm(phase: Literal[1, 2], training: TrainConfig, batches_per_epoch: int) -> CollapseAlarm:
-    """What warns of a collapse of z in this run."""
+    """Return what warns of a collapse of z in this run."""
     rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
     return CollapseAlarm(phase, training.total_steps(batches_per_epoch), rows)
 
 
 def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfig) -> StateVLAConfig:
-    """The model's config with what training says about phase 1 filled in."""
+    """Return the model's config with what training says about phase 1 filled in."""
     phase1 = recipe.training.of_phase(1)
     samples = sum(mixture.lengths)
     batches = max(1, -(-samples // (training.batch_size * distributed.world_size())))
@@ -168,7 +168,7 @@ def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: Trans
 
 
 def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
-    """The phase whose training a checkpoint belongs to.
+    """Return the phase whose training a checkpoint belongs to.
 
     Raises:
         ValueError: if it is no checkpoint of StateVLA.
@@ -181,7 +181,7 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
 
 
 def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, data: DatasetMixture) -> TransformPipeline:
-    """The transforms that training and control share, fitted to the dataset's statistics."""
+    """Return the transforms that training and control share, fitted to the dataset's statistics."""
     text = recipe.transform.text_model
     embedder: HashedNgramEmbedder | TransformersTextEmbedder = HashedNgramEmbedder(model.lang_emb_dim)
     if text is not None:

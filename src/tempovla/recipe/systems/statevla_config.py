@@ -79,7 +79,7 @@ class StateVLATraining(TrainConfig):
     phase2: Phase2Config = field(default_factory=Phase2Config)
 
     def of_phase(self, phase: Literal[1, 2]) -> TrainConfig:
-        """The settings of one phase."""
+        """Return the settings of one phase."""
         own = self.phase1 if phase == 1 else self.phase2
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
         for name in ("num_epochs", "train_steps", "learning_rate"):

@@ -66,7 +66,7 @@ def train_vla(
 
 
 def resolve_model(model: VLAConfig, mixture: DatasetMixture) -> VLAConfig:
-    """The model's config with what follows from the datasets of a mixture filled in."""
+    """Return the model's config with what follows from the datasets of a mixture filled in."""
     optional = {*model.optional_cameras, *mixture.missing_cameras}
     return replace(
         model,
@@ -78,7 +78,7 @@ def resolve_model(model: VLAConfig, mixture: DatasetMixture) -> VLAConfig:
 def build_policy(
     recipe: VLARecipe, pretrained_vlm: str | Path | None = None, base_checkpoint: str | Path | None = None
 ) -> VLAModel | ContextPolicy:
-    """The policy to train.
+    """Return the policy to train.
 
     Args:
         recipe: the experiment.
@@ -107,7 +107,7 @@ def build_policy(
 
 
 def build_transform(recipe: VLARecipe, policy: VLAModel | ContextPolicy, data: DatasetMixture) -> TransformPipeline:
-    """The transforms that training and control share, fitted to the statistics of the dataset, or of each.
+    """Return the transforms that training and control share, fitted to the statistics of the dataset, or of each.
 
     Raises:
         ValueError: if there is no such tokenizer, it has more ids than the language model knows, or pictures that are
@@ -122,7 +122,7 @@ def build_transform(recipe: VLARecipe, policy: VLAModel | ContextPolicy, data: D
 
 
 def observation_steps(recipe: VLARecipe, policy: VLAModel, data: DatasetMixture) -> tuple[Transform, ...]:
-    """What happens to pictures, states and actions.
+    """Return what happens to pictures, states and actions.
 
     Raises:
         ValueError: if pictures that are to be padded or cropped differ in shape.

@@ -72,7 +72,7 @@ def load_base(policy: VLAModel, checkpoint: str | Path, lora: LoRAConfig | None)
 
 
 def warn_of_other_transform(base_checkpoint: str | Path | None, transform: TransformPipeline) -> TransformPipeline:
-    """The transform, with a warning where what a run starts from was trained behind another."""
+    """Return the transform, with a warning where what a run starts from was trained behind another."""
     if base_checkpoint is not None:
         before = read_json(Path(base_checkpoint) / "transform.json", remedy="copy the bundle again")
         if before != plain_json(transform.to_json()):

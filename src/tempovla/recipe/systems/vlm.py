@@ -119,7 +119,7 @@ def check_stage(recipe: VLMRecipe, stage: Stage) -> None:
 def build_model(
     recipe: VLMRecipe, stage: Stage, pretrained_vlm: str | Path | None = None, new_projector: bool = False
 ) -> CaptionModel:
-    """The model to train, its parts taken from a folder where one is given, but for a new projector.
+    """Return the model to train, its parts taken from a folder where one is given, but for a new projector.
 
     Fresh weights follow from the training's seed, the stage and `new_projector`: a new projector is never what the
     folder's began as, to which its language model has grown used.
@@ -146,7 +146,7 @@ def build_model(
 
 
 def build_chat(recipe: VLMRecipe, model: CaptionModel) -> ChatTokenizer:
-    """What makes token ids of conversations.
+    """Return what makes token ids of conversations.
 
     Raises:
         ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
@@ -181,7 +181,7 @@ def make_bundle(
     conversations: int,
     words: Sequence[str] = (),
 ) -> Bundle:
-    """What a policy starts from: weights with adapters added to them, and how they came to be."""
+    """Return what a policy starts from: weights with adapters added to them, and how they came to be."""
     config = replace(recipe.model, vlm=model.vlm.resolved_config)
     vision = model.vlm.resolved_config.vision
     transform = {"chat": chat.to_json(), "image_size": vision.image_size, "resize": vision.resize, "words": list(words)}

@@ -29,7 +29,7 @@ class Difference:
     detail: str
 
     def exceeds(self, tolerance: float) -> bool:
-        """Whether it is more than `tolerance` times the scale; at 0, any difference is."""
+        """Return whether it is more than `tolerance` times the scale; at 0, any difference is."""
         return self.amount > tolerance * self.scale
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Difference:
 
 
 def largest_difference(expected: object, actual: object) -> Difference | None:
-    """The largest difference, relative to its leaf's scale; None if both are equal bit for bit (NaN equals NaN).
+    """Return the largest difference, relative to its leaf's scale; None if both are equal bit for bit (NaN equals NaN).
 
     Compares tensors, arrays, numbers, strings, None, and dataclasses, mappings and sequences of these.
     """
@@ -49,7 +49,7 @@ def largest_difference(expected: object, actual: object) -> Difference | None:
 
 
 def not_finite(value: object) -> str | None:
-    """Path to the first leaf that holds NaN or infinity, or None."""
+    """Return the path to the first leaf that holds NaN or infinity, or None."""
     for where, leaf in leaves(value):
         if _is_numeric(leaf) and not bool(torch.as_tensor(leaf).isfinite().all()):
             return where
@@ -57,7 +57,7 @@ def not_finite(value: object) -> str | None:
 
 
 def leaves(value: object, where: str = "") -> Iterator[tuple[str, object]]:
-    """Path and content of every leaf, depth first."""
+    """Yield the path and content of every leaf, depth first."""
     if isinstance(value, Mapping):
         children = {f"{where}[{key!r}]": item for key, item in value.items()}
     elif is_dataclass(value) and not isinstance(value, type):

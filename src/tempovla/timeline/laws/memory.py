@@ -16,7 +16,7 @@ class RowResettable(Protocol):
     """A state whose rows can be made as new."""
 
     def reset(self, rows: Tensor, /) -> Self:
-        """The state with the rows where `rows` (B,) bool is True as new."""
+        """Return the state with the rows where `rows` (B,) bool is True as new."""
 
 
 R = TypeVar("R", bound=RowResettable)
@@ -26,13 +26,13 @@ class SequenceModule(Protocol[S]):
     """A model over sequences that can also run step by step, with an explicit state."""
 
     def initial_state(self, batch: int, /) -> S:
-        """State of rows that have seen nothing."""
+        """Return the state of rows that have seen nothing."""
 
     def forward(self, x: Tensor, state: S, /) -> tuple[Tensor, S]:
-        """Outputs (B, T, *G) of a sequence (B, T, *F), and the state after it."""
+        """Return outputs (B, T, *G) of a sequence (B, T, *F), and the state after it."""
 
     def step(self, x: Tensor, state: S, /) -> tuple[Tensor, S]:
-        """Output (B, *G) of one step (B, *F), and the state after it."""
+        """Return the output (B, *G) of one step (B, *F), and the state after it."""
 
 
 def check_streaming_equals_batch(module: SequenceModule[S], sequence: Tensor, *, tolerance: float = TOLERANCE) -> None:

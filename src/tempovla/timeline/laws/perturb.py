@@ -18,7 +18,7 @@ FILLS: dict[str, float] = {"NaN": math.nan, "infinite": math.inf, "huge": 1e30, 
 
 
 def fill_invalid(track: Track, fill: float) -> Track:
-    """The track with `fill` wherever `valid` is False."""
+    """Return the track with `fill` wherever `valid` is False."""
     value = track.value
     filling = fill if value.is_floating_point() or fill == 0 else _largest_integer(value.dtype)
     kept = track.valid.reshape(track.valid.shape + (1,) * (value.dim() - track.valid.dim()))
@@ -26,7 +26,7 @@ def fill_invalid(track: Track, fill: float) -> Track:
 
 
 def with_gaps(sample: TimelineSample, fraction: float = 0.3, seed: int = 0) -> TimelineSample:
-    """The sample with about a `fraction` of all entries of all tracks declared invalid, values untouched."""
+    """Return the sample with about a `fraction` of all entries of all tracks declared invalid, values untouched."""
     draws = _Draws(seed)
 
     def punch(key: str, track: Track) -> Track:
@@ -37,14 +37,14 @@ def with_gaps(sample: TimelineSample, fraction: float = 0.3, seed: int = 0) -> T
 
 
 def has_gaps(sample: TimelineSample) -> bool:
-    """Whether any entry is invalid."""
+    """Return whether any entry is invalid."""
     context = sample.context
     tracks = (*context.past.values(), *context.now.values(), *sample.future.values())
     return not all(bool(track.valid.all()) for track in tracks)
 
 
 def scramble(tracks: Tracks, seed: int = 0, except_keys: Collection[str] = ()) -> dict[str, Track]:
-    """The tracks with other finite values of the same spread, validity untouched."""
+    """Return the tracks with other finite values of the same spread, validity untouched."""
     draws = _Draws(seed)
 
     def redraw(key: str, track: Track) -> Track:
