@@ -33,11 +33,11 @@ class HistoryEncoder(HistoryObject):
     padding, wherever it lies, changes nothing.
 
     Args:
-        config: sizes; or instead of it
-        obs_dim: size of an observation,
+        config: sizes; or instead of them the size of an observation, which may also be named `obs_dim`, with
         action_dim: size of an action,
-        context_dim: output_dim and hidden_dim, and
-        fields: further fields of `HistoryEncoderConfig`, e.g. `num_layers`.
+        context_dim: output_dim and hidden_dim,
+        num_layers: as in `HistoryEncoderConfig`, and
+        fields: further fields of it, e.g. `history_length`.
 
     Raises:
         ValueError: if it gets both a config and sizes, or neither.
@@ -45,16 +45,21 @@ class HistoryEncoder(HistoryObject):
 
     def __init__(
         self,
-        config: HistoryEncoderConfig | None = None,
-        *,
-        obs_dim: int | None = None,
+        config: HistoryEncoderConfig | int | None = None,
         action_dim: int | None = None,
         context_dim: int = 256,
+        num_layers: int = HistoryEncoderConfig.num_layers,
+        *,
+        obs_dim: int | None = None,
         **fields: Any,
     ) -> None:
         super().__init__()
+        if isinstance(config, int) and obs_dim is None:
+            config, obs_dim = None, config
         sizes = {"obs_dim": obs_dim, "action_dim": action_dim}
-        if set(sizes.values()) == {None} and config is not None and not fields and context_dim == 256:
+        if num_layers != HistoryEncoderConfig.num_layers:
+            fields["num_layers"] = num_layers
+        if set(sizes.values()) == {None} and not isinstance(config, int | None) and not fields and context_dim == 256:
             self.config = config
         elif config is None and None not in sizes.values():
             widths = {"hidden_dim": context_dim, "output_dim": context_dim}

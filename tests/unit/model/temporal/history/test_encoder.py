@@ -267,9 +267,20 @@ def test_sizes_that_cannot_be_are_refused(options, message):
         replace(CONFIG, **options)
 
 
+def test_sizes_may_be_given_in_their_order():
+    named = HistoryEncoder(obs_dim=5, action_dim=3, context_dim=16, num_layers=1, num_heads=2)
+    assert HistoryEncoder(5, 3, 16, 1, num_heads=2).config == named.config
+
+
 @pytest.mark.parametrize(
     ("arguments", "options"),
-    [((), {}), ((), {"obs_dim": 5}), ((CONFIG,), {"obs_dim": 5, "action_dim": 3}), ((CONFIG,), {"num_layers": 1})],
+    [
+        ((), {}),
+        ((5,), {}),
+        ((), {"obs_dim": 5}),
+        ((CONFIG,), {"obs_dim": 5, "action_dim": 3}),
+        ((CONFIG,), {"num_layers": 1}),
+    ],
 )
 def test_an_encoder_of_neither_or_both_signatures_is_refused(arguments, options):
     with pytest.raises(ValueError, match="either a HistoryEncoderConfig alone, or both obs_dim and action_dim"):
