@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_json_option, comma_separated, config_from_args
+from tempovla.cli.command import Outcome, add_json_option, add_out, comma_separated, config_from_args
 from tempovla.recipe.demo import Demo, DemoConfig
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.report.tables import success_table
@@ -23,7 +23,7 @@ tempovla demo --out outputs/quick --demonstrations 5 --phase1_steps 50 --phase2_
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "[--out DIR] [--seed N] [options]", EXAMPLES)
-    parser.add_argument("--out", default="outputs/demo", metavar="DIR", help="folder; a stopped demo goes on in it")
+    add_out(parser, "folder; a stopped demo goes on in it", default="outputs/demo")
     tasks = ",".join(DemoConfig().tasks)
     parser.add_argument("--tasks", default=tasks, metavar="A,B", help="Meta-World tasks")
     parser.add_class_arguments(DemoConfig, skip={"tasks"})

@@ -22,7 +22,6 @@ from tempovla.recipe.datasets.gripper import gripper_problem
 from tempovla.recipe.settings.config_files import PACKAGED
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeSource
-from tempovla.transform.tokenize import WordTokenizer
 
 StartingSystem = Literal["vla", "statevla", "smolvla"]
 STARTING_SYSTEMS: tuple[StartingSystem, ...] = get_args(StartingSystem)
@@ -258,7 +257,7 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
 
     tokens = 0
     if names.tokens:
-        words = max(len(WordTokenizer().encode(instruction)) for instruction in words_told(source))
+        words = max(len(re.findall(r"\w+", instruction)) for instruction in words_told(source))
         tokens = max(words, FEWEST_TOKENS)
         found.set(names.tokens, tokens, f"the longest instruction has {words} words")
     if names.positions:

@@ -70,7 +70,7 @@ def test_options_mean_the_same_in_every_command(name):
     parser = importlib.import_module(module).build(name, summary)
     options = set(parser._option_string_actions)
     assert "--json" in options
-    if name.split()[0] in ("train", "collect", "diagnose"):
+    if name.split()[0] in ("demo", "train", "collect", "diagnose"):
         assert {"--out", "--output-dir"} <= options
     if name.split()[0] in ("train", "diagnose", "eval", "export") and name != "eval compare":
         assert "--device" in options
