@@ -29,6 +29,8 @@ def test_the_command_line_trains_and_evaluates_it_and_python_loads_it(tabletop, 
     policy = package.load("outputs/average/checkpoint_latest")
     assert policy.actor.policy.context.config.memory.steps == 20
     assert policy.frame_stride == 4
+    exported = package.load("outputs/average.pt")
+    assert exported.frame_stride == 4
 
 
 def test_the_command_line_knows_its_options_and_refuses_others(folder, tempovla, fails):

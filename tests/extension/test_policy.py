@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests import recordings
-from tests.extension.pages import BRIEFLY, Page, imported
+from tests.extension.pages import BRIEFLY, FENCE, Page, imported
 
 from tempovla.cli.main import help_text
 from tempovla.recipe.systems.own_policy import register_policy
+from tempovla.timeline.bundle import Bundle
 
 PAGE = Page("add-a-policy")
 
@@ -35,6 +36,15 @@ def test_the_command_line_trains_and_evaluates_it_and_python_loads_it(tabletop, 
     assert policy.step({"observation.state": np.zeros(4, np.float32)}).shape == (4,)
     longer = ["--train_steps", "3", "--training.extend", "continue", "--checkpoint", "outputs/reflex/checkpoint_latest"]
     assert "3 steps" in tempovla(*PAGE.commands[0], *BRIEFLY, *longer).out
+
+
+def test_a_script_trains_it_and_its_checkpoint_names_the_plugin(tabletop, folder):
+    PAGE.write(folder)
+    (script,) = [fence["code"] for fence in FENCE.finditer(PAGE.text) if "tempovla.train(" in fence["code"]]
+    scope: dict[str, Any] = {}
+    exec(script, scope)
+    assert scope["result"].train_step == 2
+    assert Bundle.load(scope["result"].checkpoint).provenance["plugins"] == ["my_reflex"]
 
 
 def test_a_dataset_of_other_sizes_is_refused_with_the_place_to_change(folder, fails):
