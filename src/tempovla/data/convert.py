@@ -55,7 +55,7 @@ def convert(
         target: folder that does not exist or is empty; it appears once all is written.
         config: layout of the files.
         depth_unit: unit of depth pictures of which the dataset does not tell it, which the target tells then.
-        libero_images: how pictures lie in LIBERO's files.
+        libero_images: orientation of pictures in LIBERO's files.
 
     Raises:
         DatasetError: if `source` is not a sound dataset, or `target` is not empty or not apart from it.

@@ -17,8 +17,8 @@ class OpenOptions:
 
     Attributes:
         depth_unit: unit of depth pictures: ``m``, ``cm``, ``mm`` or metres.
-        default_instruction: what steps without any words of their own are told.
-        libero_images: how pictures lie in LIBERO's files.
+        default_instruction: instruction of steps that have none.
+        libero_images: orientation of pictures in LIBERO's files.
     """
 
     depth_unit: str | None = None

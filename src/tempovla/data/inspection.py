@@ -44,9 +44,9 @@ def inspect(
     Args:
         root: the dataset.
         keys: what it calls its state and its action; both are then among the features, joined.
-        depth_unit: unit of depth pictures of which the dataset does not tell it.
-        libero_images: how pictures lie in LIBERO's files.
-        default_instruction: what steps are told that the dataset tells nothing.
+        depth_unit: unit of depth pictures where the dataset does not declare it.
+        libero_images: orientation of pictures in LIBERO's files.
+        default_instruction: instruction of steps that have none.
 
     Returns:
         ``format`` (``v2.1``, ``v3.0``, ``libero-hdf5`` or a name in `FORMAT_REGISTRY`), ``robot_type``, ``fps``,
@@ -151,8 +151,8 @@ def sample_windows(
         frame: which frame of it is now, from 0.
         windows: ``KEY=OFFSETS``, e.g. ``action=0:16`` or ``observation.state=-0.2s,0s``.
         keys: what the dataset calls its state and its action.
-        depth_unit: unit of depth pictures of which the dataset does not tell it.
-        libero_images: how pictures lie in LIBERO's files.
+        depth_unit: unit of depth pictures where the dataset does not declare it.
+        libero_images: orientation of pictures in LIBERO's files.
 
     Returns:
         For each window ``KEY`` (T, ...), images uint8 (T, H, W, 3) RGB, depth float32 (T, H, W, 1) metres,

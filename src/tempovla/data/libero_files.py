@@ -90,7 +90,7 @@ class Demo:
         return len(self.numbers[ACTION_KEY])
 
     def with_next_actions(self) -> Demo:
-        """Return one step less, each with the action that the file has in the next row."""
+        """Return the demonstration with one step less, each step with the action of the file's next row."""
         numbers = {key: values[1:] if key == ACTION_KEY else values[:-1] for key, values in self.numbers.items()}
         frames = {key: replace(f, shape=(self.length - 1, *f.shape[1:])) for key, f in self.frames.items()}
         return replace(self, numbers=numbers, frames=frames)

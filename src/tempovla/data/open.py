@@ -31,8 +31,8 @@ def open_source(
         max_len_data: leave out the steps of an episode beyond so many; see `select`.
         keys: what the dataset calls its state and its action, where that is not ``observation.state`` and ``action``.
         depth_unit: unit of depth pictures of which the dataset does not tell it: ``m``, ``cm``, ``mm`` or metres.
-        default_instruction: what steps without any words of their own are told.
-        libero_images: how pictures lie in LIBERO's files.
+        default_instruction: instruction of steps that have none.
+        libero_images: orientation of pictures in LIBERO's files.
 
     Raises:
         DatasetError: if it is neither, or cannot be used as it is.

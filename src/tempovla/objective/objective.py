@@ -53,7 +53,7 @@ class Objective:
 
         Args:
             terms: what a policy returned.
-            progress: how far training has come, for schedules of weights.
+            progress: the progress of the training, on which schedules of weights depend.
 
         Raises:
             ValueError: if there are no terms, a term's kind, target or shapes do not fit, or a schedule is of no term.

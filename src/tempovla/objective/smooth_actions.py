@@ -1,4 +1,4 @@
-"""The loss of a predicted sequence of actions: how far off it is, and how much it jerks."""
+"""A loss of a predicted sequence of actions: its error and its roughness."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def temporal_loss(
     Args:
         predictions: sequences of actions (B, T, A), or single ones (B, A), which have no difference over time.
         targets: what they should be, of the same shape.
-        temporal_encoder: not looked at: neither formula depends on it. Its place is kept so that the arguments may be
-            given in the order in which temporal losses are often written, encoder third.
+        temporal_encoder: ignored. Its place is kept because many temporal losses take an encoder as third argument.
         lambda_temporal: weight of the differences.
         valid: bool, a prefix of the predictions' shape: (B,), (B, T) or (B, T, A); entries where it is False have no
             part in either mean, and a difference needs both of its steps. None: all are valid.

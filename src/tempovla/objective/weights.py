@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """How the weight of a loss term changes: a factor that goes from one value to another.
+    """A schedule of a loss term's weight: a factor that goes from one value to another.
 
     Attributes:
         start: factor before the change.

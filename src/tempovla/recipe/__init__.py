@@ -1,6 +1,6 @@
-"""Experiments: what is trained, on which data, how it is judged, and the demo that shows all of it.
+"""Experiments: systems, datasets, collection, evaluation, diagnosis, and the demo.
 
-What one writes by hand in Python is loaded from here when it is asked for.
+The names below are loaded when they are first used.
 """
 
 from typing import TYPE_CHECKING

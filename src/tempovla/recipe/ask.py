@@ -78,7 +78,7 @@ class Answerer:
         return torch.from_numpy(self.square(decode_any_image(encoded, named)))
 
     def _decoder(self, bundle: Bundle, where: str) -> Callable[[Sequence[int]], str]:
-        """What makes text of ids: the tokenizer, or for hashed words those of the answers that were learned."""
+        """The decoder of ids: the tokenizer, or for hashed words the words of the learned answers."""
         tokenizer = self.chat.tokenizer
         if isinstance(tokenizer, TransformersTokenizer):
             return tokenizer.decode

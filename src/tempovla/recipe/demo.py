@@ -1,4 +1,4 @@
-"""The main job: from demonstrations to a language-conditioned policy that acts, with its baselines and a report."""
+"""The demo: demonstrations, a language-conditioned policy, its evaluation beside baselines, and a report."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HARD_TASK = "push-v3"
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What the demo does; the defaults fit ten minutes on two cores.
+    """Settings of the demo; the defaults take ten minutes on two cores.
 
     Attributes:
         tasks: Meta-World tasks; one policy learns them all.
@@ -143,10 +143,10 @@ class Demo:
         self.stages = StageLog(self.out_dir / "stages.json")
 
     def run(self) -> Path:
-        """Return all stages; the report's path.
+        """Run all stages and return the path of the report.
 
         Raises:
-            ValueError: if a stage is refused something that it needs.
+            ValueError: if a stage cannot run.
             NotWrittenError: if the disk is full or read-only.
         """
         try:

@@ -1,4 +1,4 @@
-"""How much of a long piece of work is done."""
+"""A progress bar that counts things."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class CountProgress(ProgressBar):
     """Counts things.
 
     Args:
-        what: they are, in the plural.
-        total: how many there will be.
-        done: how many there are already.
+        what: name of the things, in the plural.
+        total: their number.
+        done: number of those that are done already.
         silent: show nothing at all.
     """
 

@@ -1,4 +1,4 @@
-"""What runs leave for people and for the report: success rates, and where and with what they were measured."""
+"""Results of runs for people and for the report: success rates, versions, machine and command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tempovla.rollout.metrics import SuccessRate
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
+    """Return the package versions that are recorded with the results."""
     packages = ("torch", "numpy", "mujoco", "metaworld", "hf-libero", "robosuite", "gymnasium", "av", "pyarrow")
     found = {name: version(name) for name in packages if _is_installed(name)}
     return {"tempovla": __version__, "python": platform.python_version()} | found

@@ -1,4 +1,4 @@
-"""Stages of a long command: what each cost, and which are done, so that an interrupted run goes on where it stopped."""
+"""Stages of a long command with their costs, so that an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class StageLog:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Run one stage; its costs are added to what earlier, interrupted tries of it cost."""
+        """Run one stage; its costs are added to those of earlier, interrupted tries."""
         LOGGER.info("%s ...", name)
         cpu_s, wall_s, done = cpu_seconds(), time.monotonic(), False
         self._add(name, {"cpu_seconds": 0.0, "wall_seconds": 0.0}, done=False, running=True)
@@ -74,7 +74,7 @@ class StageLog:
         LOGGER.info("%s: %.0f s wall, %.0f s CPU", name, spent["wall_seconds"], spent["cpu_seconds"])
 
     def add_rest(self, name: str) -> None:
-        """Book what this process has used beside its stages, imports included, under a name of its own."""
+        """Add this process's time outside its stages, imports included, under a name of its own."""
         used = {"cpu_seconds": cpu_seconds(), "wall_seconds": time.monotonic() - self._started_s}
         self._add(name, {key: value - self._spent[key] for key, value in used.items()}, done=True)
 

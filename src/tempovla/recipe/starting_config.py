@@ -1,4 +1,4 @@
-"""The config with which a policy is first trained on a user's own dataset: what can be is inferred from the dataset."""
+"""A first config for a policy on a user's own dataset, inferred from the dataset."""
 
 from __future__ import annotations
 
@@ -102,16 +102,16 @@ def starting_config(
 ) -> StartingConfig:
     """Return a config that trains a small policy on a dataset as it is.
 
-    The model is the one of the packaged configs that trains on a CPU; what has to follow the dataset does.
+    The model is that of a packaged config that trains on a CPU; sizes and names follow the dataset.
 
     Args:
         root: the dataset.
-        system: what to train.
-        state_key: what the dataset calls its state; None finds it.
-        action_key: what it calls its action; None finds it.
-        depth_unit: unit of depth pictures of which the dataset does not tell it.
-        libero_images: how pictures lie in LIBERO's files.
-        default_instruction: what steps are told that the dataset tells nothing.
+        system: the system to train.
+        state_key: the dataset's own key of the state; None finds it.
+        action_key: the dataset's own key of the action; None finds it.
+        depth_unit: unit of depth pictures where the dataset does not declare it.
+        libero_images: orientation of pictures in LIBERO's files.
+        default_instruction: instruction of steps that have none.
 
     Raises:
         DatasetError: as `inspect` does; or if the dataset has no action, no camera, or no state that StateVLA needs.

@@ -21,7 +21,7 @@ ASSET_ENDINGS = frozenset({".json", ".txt", ".model", ".jinja", ".tiktoken", ".s
 
 @runtime_checkable
 class KeepsFiles(Protocol):
-    """What needs files to be built again from its JSON."""
+    """An object that needs files to be built again from its JSON."""
 
     def assets(self) -> dict[str, bytes]:
         """Return the files, by path in a bundle."""

@@ -1,4 +1,4 @@
-"""Bodies that datasets and simulators must call by the same words, as neither of the two rooms knows the other."""
+"""Bodies that datasets and simulators share; neither of these rooms imports the other."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ LIBERO_PANDA = Embodiment(
 """LIBERO's arm, in all of its suites: joints and fingers, driven by hand displacements (robosuite's OSC_POSE)."""
 
 NO_BODY = Embodiment(name="none", state_dim=0, action_dim=0, rate_hz=1.0)
-"""What pictures and words have that no robot took part in."""
+"""The body of pictures and words that involve no robot."""

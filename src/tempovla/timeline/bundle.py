@@ -1,4 +1,4 @@
-"""Bundle: what training saves and what eval, serve and export load, in one folder.
+"""Bundles: the folder that training saves, and that evaluation, control and export load.
 
 ``bundle.json`` holds the kind of policy, its config, windows and embodiment; ``transform.json`` the transforms with
 their statistics; ``weights.safetensors`` the weights; ``assets`` the files that transforms need, such as a tokenizer's,
@@ -42,7 +42,7 @@ _FACTS_KINDS = {
     "recipe": dict,
     "recording": dict,
 }
-"""Of what a policy learned from, as far as it is known."""
+"""Facts about the data that a policy learned from, as far as they are known."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Bundle:
     Attributes:
         policy: registered name of the policy, e.g. ``statevla``.
         config: the policy's config as plain JSON values.
-        windows: what the policy wants to see.
+        windows: the streams and steps that the policy reads.
         embodiment: the body it was trained for.
         transform: the transforms with their statistics, as plain JSON values.
         weights: name to tensor.
-        provenance: how it came to be (dataset, command, seed, versions), for the reader.
+        provenance: dataset, command, seed and versions of the training, for readers.
         assets: files that the transforms need, such as a tokenizer's, by path.
-        origin: the folder or file that all this was read from, for messages; "" for what was just made.
+        origin: the folder or file that the bundle was read from, for messages; "" for a new bundle.
     """
 
     policy: str
@@ -133,7 +133,7 @@ class Bundle:
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
-    """Return what a saved bundle says of itself, without its weights: `policy`, `config`, `provenance` and more.
+    """Return a saved bundle's description without its weights: `policy`, `config`, `provenance` and more.
 
     Raises:
         ValueError: if the folder is none or no bundle, or its `bundle.json` is truncated or of another format.
@@ -163,7 +163,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
 
 
 def check_steps(path: Path, transform: Mapping[str, Any], *, remedy: str) -> None:
-    """Refuse transforms that are no list of objects with a name each.
+    """Refuse transforms unless they are a list of objects with a name each.
 
     Raises:
         ValueError: naming the file, `path`, and the first that is none.

@@ -1,4 +1,4 @@
-"""Paths that a run has for its checkpoints, and what to say about one that leads nowhere."""
+"""Paths of a run's checkpoints, and messages about paths that lead nowhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LATEST, BEST = "checkpoint_latest", "checkpoint_best"
 
 
 def check_path(folder: str | Path) -> None:
-    """Refuse what is no checkpoint, where what lies around it shows what to give in its place.
+    """Refuse a path that is no checkpoint, and name the checkpoint that was probably meant.
 
     Raises:
         ValueError: if `folder` is a file, a link to nothing, the folder of a run, or a name that its run has not.

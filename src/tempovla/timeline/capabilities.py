@@ -1,6 +1,6 @@
-"""What a policy may be able to do beside what every `Policy` does, each ability as a protocol.
+"""Optional abilities of policies, each as a protocol.
 
-Code that needs an ability asks for it with `isinstance` and no other way; a policy has it by having the members.
+Code checks for an ability with `isinstance` alone; a policy has the ability if it has the members.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ class NoisyPolicy(Protocol[S]):
 class SequencePolicy(Protocol):
     """A policy that learns from sequences: its training windows reach further back than those that it acts on.
 
-    What it saw before, its state knows when it acts.
+    When it acts, its state holds what it saw before.
     """
 
     def training_windows(self) -> tuple[Window, ...]:
-        """Return what a training sample holds."""
+        """Return the windows of a training sample."""
 
     def window_ends(self, length: int) -> list[int]:
-        """Return increasing control steps at which the training windows of an episode of so many end."""
+        """Return the increasing control steps at which the training windows of an episode of `length` steps end."""
 
 
 def training_windows(policy: Policy[Any]) -> tuple[Window, ...]:
-    """Return what a training sample of any policy holds."""
+    """Return the windows of a training sample of any policy."""
     return policy.training_windows() if isinstance(policy, SequencePolicy) else policy.windows()
 
 
@@ -61,9 +61,9 @@ def window_ends(policy: Policy[Any]) -> Callable[[int], list[int]] | None:
 
 @runtime_checkable
 class StridedPolicy(Protocol):
-    """A policy that sees one frame in so many control steps, and must be asked at no other rate.
+    """A policy that sees one frame in `frame_stride` control steps, and must act at this rate.
 
-    Being one says only that the attribute is there: it may be None in a policy that can be asked at any step.
+    The attribute may be None in a policy that can act at any step.
     """
 
     @property

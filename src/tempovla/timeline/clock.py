@@ -1,4 +1,4 @@
-"""Clocks: streams run at their own rates; reading one at a time means the latest value at or before it."""
+"""Clocks: streams run at their own rates; a read at a time returns the latest value at or before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDING_S = 1e-9
 def latest_at(
     timestamps_s: NDArray[np.float64], asked_s: NDArray[np.float64], tolerance_s: float
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For each asked time, the newest sample at or before it, and whether it is fresh enough.
+    """Find the newest sample at or before each asked time, and whether it is fresh enough.
 
     Args:
         timestamps_s: (N,) increasing times of the stream's samples [s], N >= 1.

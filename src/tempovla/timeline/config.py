@@ -40,7 +40,7 @@ def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config
     Args:
         cls: class of the config.
         data: its fields.
-        where: of what they are the fields, for messages.
+        where: name of the config, for messages.
         upgrade: whether `data` may be of an earlier version; False reads what somebody writes now.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a context has what a policy reads of now, and what to say where it has not."""
+"""Checks that a context holds the present observations that a policy reads."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def check_now(context: Context, keys: Iterable[str]) -> None:
 
 
 def missing_streams(missing: list[str], context: Context) -> str:
-    """Return what to say of streams that are not given at all."""
+    """Return the message about streams that the context lacks."""
     given = sorted({*context.now, *context.past})
     return f"the policy needs streams {missing}, but is given {given}; add them, or choose cameras of these names"

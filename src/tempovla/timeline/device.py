@@ -1,4 +1,4 @@
-"""Where a policy learns or acts: on a CUDA device where there is one, unless somebody says otherwise."""
+"""The device on which a policy learns or acts: CUDA where there is a device, unless the user chooses another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CHOSEN: ContextVar[str | None] = ContextVar("device", default=None)
 
 
 def choose_device(device: str | None = None) -> str:
-    """Return the device to use: the one that is given, else that of `on_device`, else CUDA where there is one.
+    """Return the device to use: `device`, else the one of `on_device`, else CUDA where there is a device.
 
     Args:
         device: `cpu` or `cuda`, or any other device that torch knows; None leaves it open.

@@ -1,4 +1,4 @@
-"""What tells one pretrained model from another of the same name."""
+"""Fingerprints that tell pretrained models of the same name apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy sees, and what it answers, must be finite: a NaN must never become a motion."""
+"""Checks that observations and actions are finite: a NaN must never become a motion."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def check_finite(key: str, value: Tensor, valid: Tensor | None = None) -> None:
 
     Args:
         key: name of the stream, for the message.
-        value: (B, D), or (B, T, D) or (B, T) with `valid`; of other shapes nothing is said.
-        valid: (B, T); what is not valid may be anything.
+        value: (B, D), or (B, T, D) or (B, T) with `valid`; other shapes are not checked.
+        valid: (B, T); invalid entries may have any value.
 
     Raises:
         ValueError: naming row and dimension of the first one.
@@ -37,7 +37,7 @@ def check_actions(actions: Tensor, where: str) -> None:
     """Refuse actions that are not finite before they reach a motor.
 
     Args:
-        actions: (B, H, A), what a policy answers.
+        actions: (B, H, A), as a policy returns them.
         where: names the policy in the message, such as its folder.
 
     Raises:

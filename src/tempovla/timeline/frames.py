@@ -15,7 +15,7 @@ from tempovla.timeline.track import Track, concatenate
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """Which frames of which rows.
+    """A choice of frames of rows.
 
     Attributes:
         row: (N,) int64, rows of the sample.
@@ -82,7 +82,7 @@ def frame_actions(sample: TimelineSample, index: FrameIndex, horizon: int) -> Tr
 
 
 def actions_before(context: Context, offsets: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
-    """Return what was done in the `count` steps before each of these offsets.
+    """Return the actions of the `count` steps before each of these offsets.
 
     Returns:
         (B, T, count * A), 0 where not valid; and (B, T) bool, whether all of these steps were.

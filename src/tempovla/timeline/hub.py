@@ -1,4 +1,4 @@
-"""Whether a hub may be asked for a model: if the user names it, but not because a checkpoint from a stranger does."""
+"""Whether a model may be fetched from a hub: yes if the user names it, no if only a checkpoint names it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Nothing here imports torch: simulator workers load this module.
 """
 
 OBSERVATION_PREFIX = "observation."
-"""How the keys of all that is observed begin."""
+"""Beginning of the keys of all observations."""
 STATE_KEY = OBSERVATION_PREFIX + "state"
 ACTION_KEY = "action"
 IMAGE_KEY_PREFIX = OBSERVATION_PREFIX + "images."
@@ -16,7 +16,7 @@ TOKENS_KEY = "instruction_tokens"
 """The instruction's token ids, -1 behind its end: added by a transform, too."""
 
 ENCODING_KEY = "encoding"
-"""z of an observation, made beforehand by the policy's own encoder; where there is one, pictures are not looked at."""
+"""z of an observation, computed beforehand by the policy's own encoder; the policy then ignores pictures."""
 
 PICTURE_KEY = IMAGE_KEY_PREFIX + "picture"
 """The picture that a conversation is about, which no robot's camera took."""
@@ -25,7 +25,7 @@ TEXT_KEY = "text_tokens"
 LEARNED_KEY = "text_is_learned"
 """Which of these tokens are to be predicted: the answers, and what ends them."""
 CUT_KEY = "text_is_cut"
-"""Whether the conversation was longer than the text may be, and lost its end."""
+"""Whether the conversation was too long and lost its end."""
 
 
 def dims_key(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Packages that offer the names of their modules, and load each of these when it is first asked for."""
+"""Names and registry entries whose modules are loaded at first use."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence

@@ -1,4 +1,4 @@
-"""What a folder with a transformers model must hold, told in one line that names the file before anything is loaded.
+"""Checks of a folder with a transformers model, before anything is loaded; each error names the file.
 
 Weights are read from safetensors files alone: a `pytorch_model.bin` is a pickle, which could run code.
 """
@@ -214,7 +214,7 @@ def _names(path: Path) -> set[str]:
 
 @contextmanager
 def one_line_errors(name_or_path: str, purpose: str) -> Iterator[None]:
-    """What goes wrong in reading a model becomes a `ValueError` that names it and says what to do.
+    """Turn an error in reading a model into a `ValueError` that names the model and the remedy.
 
     Inside `from_disk_alone`, no hub is asked.
     """

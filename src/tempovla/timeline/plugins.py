@@ -1,6 +1,6 @@
 """Plugins: modules of users that add to the registries as they are imported.
 
-Importing a module runs its code, so a file alone never causes it. A config or a checkpoint may say which plugins it
+Importing a module runs its code, so a file alone never causes it. A config or a checkpoint may name the plugins that it
 needs; they are imported if the user trusts them: named with `--plugin` or in the environment variable
 `TEMPOVLA_PLUGINS`, or declared by an installed package under the entry point group `tempovla.plugins`.
 """
@@ -22,7 +22,7 @@ _in_use: dict[str, None] = {}
 
 
 def use_plugin(name: str) -> None:
-    """Import a plugin, because the user says so.
+    """Import a plugin that the user has named.
 
     Raises:
         ValueError: if the name is none, or there is no such module.

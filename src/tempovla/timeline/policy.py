@@ -1,4 +1,4 @@
-"""The protocol of a policy, what it returns when it acts, and what it hands to the objective when it learns."""
+"""The protocol of a policy, its chunks of actions, and its loss terms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ActionChunk(Track):
     """Actions to do from now on: value (B, H, A), offsets 0, 1, ..., H-1.
 
     Attributes:
-        task: one a row, for transforms that undo what they did by dataset; empty where nobody asks.
+        task: one a row, for transforms that differ by dataset; empty where none do.
     """
 
     task: tuple[Task, ...] = ()
@@ -89,12 +89,12 @@ class Metric:
 
 
 LossTerms = Mapping[str, LossTerm | Metric]
-"""What a policy's `forward` returns, by name; at least one is a `LossTerm`."""
+"""Loss terms and metrics by name, as `Policy.forward` returns them; at least one is a `LossTerm`."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come, so that schedules are pure functions of it and survive a resume.
+    """The progress of a training; schedules are pure functions of it, and so survive a resume.
 
     Attributes:
         train_step: number of the optimiser step, from 0.
@@ -117,7 +117,7 @@ class Policy(Protocol[S]):
     """A policy with explicit state S; models, memories and chunk buffers all live in S."""
 
     def windows(self) -> tuple[Window, ...]:
-        """Return what it wants to see and to be trained on."""
+        """Return the windows that the policy reads and learns from."""
 
     def initial_state(self, batch_size: int) -> S:
         """Return the state of `batch_size` rows that have seen nothing."""

@@ -19,7 +19,7 @@ StreamKind = Literal["image", "depth", "state", "action", "scalar"]
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a stream holds.
+    """The type of a stream's values.
 
     Attributes:
         kind: images are uint8 RGB (H, W, 3); depth is float32 metres (H, W, 1), 0 where there is no reading; the rest
@@ -73,7 +73,7 @@ class EpisodeInfo:
 
 
 class Reading(NamedTuple):
-    """What a read gives: value (T, *F), clamped at the episode's ends, and valid (T,) bool."""
+    """Result of a read: value (T, *F), clamped at the episode's ends, and valid (T,) bool."""
 
     value: NDArray[Any]
     valid: NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""What a policy reads and predicts, stream by stream."""
+"""The streams that a policy reads and predicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the robot is asked to do, and the body that it does it with."""
+"""A task: the instruction for the robot, and its body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors out of safetensors files, with one-line errors."""
+"""Reading tensors from safetensors files, with errors of one line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_learned(weights: Mapping[str, Tensor], where: str) -> None:
 
     Args:
         weights: those that are learned, by name; buffers may hold anything.
-        where: they come from, for the message.
+        where: name of their source, for the message.
 
     Raises:
         ValueError: naming the first.

@@ -1,4 +1,4 @@
-"""Windows: which steps of which stream a policy wants, in control steps or, at the edges, in seconds."""
+"""Windows: the steps of a stream that a policy reads, in control steps or, where users write them, in seconds."""
 
 from __future__ import annotations
 

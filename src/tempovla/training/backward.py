@@ -16,7 +16,7 @@ from tempovla.timeline import LossTerm, LossTerms, Metric, Progress, TimelineSam
 
 
 class LossGraph(nn.Module):
-    """A policy together with its objective: from a sample to the loss.
+    """A policy together with its objective; it computes the loss of a sample.
 
     It is this module, not the policy, that `DistributedDataParallel` wraps or FSDP shards, so that every path to the
     policy's parameters goes through the wrapper, and parameters that take no part in the loss are seen to be unused.
@@ -24,7 +24,7 @@ class LossGraph(nn.Module):
     Attributes:
         keep_casts: whether autocast's copy of a weight is kept for the next layer that uses it; it would outlive the
             weight that FSDP drops.
-        progress: how far training has come, for schedules of weights and in policies whose `forward` takes it.
+        progress: the progress of the training, on which schedules of weights and some policies depend.
     """
 
     def __init__(self, policy: nn.Module, objective: Objective, autocast_dtype: torch.dtype | None) -> None:

@@ -1,7 +1,7 @@
 """Scalars for TensorBoard, written as they come.
 
-TensorBoard's own writer hands them to a thread, which prints a traceback by itself where the disk is full. Here whoever
-writes is told.
+TensorBoard's own writer hands them to a thread, which prints a traceback where the disk is full. Here the caller
+gets the error.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class ScalarBoard:
     """A new file of events.
 
     Args:
-        folder: what TensorBoard is given as `--logdir`; it is made if it is missing.
-        purge_step: scalars of this and later steps in older files of the folder count no longer.
+        folder: the folder for `tensorboard --logdir`; it is made if it is missing.
+        purge_step: TensorBoard ignores scalars of this and later steps in older files of the folder.
 
     Raises:
         OSError: if the disk does not take it.
@@ -54,7 +54,7 @@ class ScalarBoard:
         """Close the file.
 
         Raises:
-            OSError: if what an `add` has not brought to the disk is still not taken.
+            OSError: if the disk still refuses scalars of an earlier `add`.
         """
         self._file.close()
 

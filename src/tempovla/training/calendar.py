@@ -1,4 +1,4 @@
-"""When a run logs, validates and saves."""
+"""The steps at which a run logs, validates and saves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Calendar:
         total_steps: optimiser steps of the whole run.
 
     Args:
-        config: its intervals.
+        config: the intervals of the run.
         batches_per_epoch: batches of one epoch, for each process.
     """
 
@@ -34,13 +34,13 @@ class Calendar:
         return self._ends(train_step, self._config.validation_interval)
 
     def saves(self, train_step: int) -> bool:
-        """Return whether a checkpoint of this step is written, be it for a while or for good."""
+        """Return whether a checkpoint of this step is written, for a while or permanently."""
         keep_every = self._config.keep_every
         kept = keep_every is not None and train_step % keep_every == 0
         return kept or self._ends(train_step, self._config.save_interval_steps)
 
     def epoch_to_save(self, train_step: int) -> int | None:
-        """Return the epoch that this step completed, if a checkpoint of it is to stay."""
+        """Return the epoch that this step completed, if its checkpoint is kept permanently."""
         interval = self._config.save_interval * self._batches_per_epoch
         if interval == 0:
             return None

@@ -37,7 +37,7 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What resuming needs.
+    """The state of a run, from which it can be resumed.
 
     Attributes:
         record: plain JSON values: train step, data order, configs, figures.
@@ -65,7 +65,7 @@ class Checkpoint:
 
     @staticmethod
     def read_record(folder: str | Path) -> dict[str, Any]:
-        """`trainer.json` alone.
+        """Read `trainer.json` alone.
 
         Raises:
             ValueError: naming the file and the remedy, if it is missing, truncated or of another format, or a value of
@@ -103,7 +103,7 @@ class CheckpointFolder:
         self._unproved_step: int | None = None
 
     def proved(self, train_step: int) -> None:
-        """Take note that the loss after so many train steps was finite; a checkpoint of then is good."""
+        """Record that the loss after `train_step` steps was finite, so that a checkpoint of that step is good."""
         self._proved_step = train_step
         if train_step == self._unproved_step:
             self._unproved_step = None
@@ -114,7 +114,7 @@ class CheckpointFolder:
         return max((step for step in self.steps() if step <= self._proved_step), default=None)
 
     def what_is_left(self) -> str:
-        """Return what a run that has diverged can go on from, in words."""
+        """Return a sentence that names the checkpoint from which a diverged run can go on."""
         good, steps = self.good_step(), self.steps()
         if good is not None:
             return f"the last good checkpoint is of step {good}; go on from {steps[good]}"
@@ -123,9 +123,9 @@ class CheckpointFolder:
         return f"no checkpoint of {self.run_dir} was saved before; start it anew"
 
     def hold(self, resume: str | Path | None = None) -> None:
-        """Make the folder, and keep others from writing there until `release`, or the end of this process.
+        """Make the folder and lock it until `release` or the end of this process.
 
-        What a killed process left half-written is removed, or brought back where it is the only copy.
+        A half-written checkpoint of a killed process is removed, or restored where it is the only copy.
 
         Args:
             resume: checkpoint that the run goes on from.
@@ -152,7 +152,7 @@ class CheckpointFolder:
             raise
 
     def check_place(self, resume: str | Path, is_over: bool) -> None:
-        """Warn of a run that goes on in another folder, and refuse one that has nothing left to do there.
+        """Warn about a run that goes on in another folder; refuse one with no step left to do there.
 
         Args:
             resume: checkpoint that the run goes on from.
@@ -178,13 +178,13 @@ class CheckpointFolder:
             )
 
     def release(self) -> None:
-        """Let others write there."""
+        """Unlock the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written; of a checkpoint that it was replacing, the old one stays."""
+        """Remove half-written checkpoints of a killed process; one that it was replacing stays."""
         for path in sorted(self.folder.glob(".step_*")):
             if match := re.fullmatch(r"\.(step_\d+)\.[0-9a-f]+\.old", path.name):
                 restore(self.folder / match[1])
@@ -216,14 +216,14 @@ class CheckpointFolder:
     ) -> Path:
         """Write a checkpoint, point `links` and `checkpoint_latest` to it, and drop those that need not stay.
 
-        The first checkpoint of all is pointed to before it is there, so that none is ever without its link.
+        The link to the first checkpoint is made before the checkpoint, so that none is ever without a link.
 
         Args:
             train_step: steps done.
             bundle: to deploy.
             checkpoint: to resume from.
             links: names that point to it.
-            is_last: whether no step follows that could prove it; else the good one before it stays until then.
+            is_last: whether no step follows. Otherwise the last good checkpoint stays until this one is proved.
 
         Raises:
             ValueError: if something of another kind has the name of this checkpoint.

@@ -1,4 +1,4 @@
-"""How long, how fast and how carefully to train."""
+"""Settings of a training: its length, its speed and its safeguards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class ParameterGroupConfig:
-    """How one part of a policy is trained, where it is another way than the rest; None is as the rest.
+    """Training of one part of a policy, where it differs from that of the rest. None means no difference.
 
     Attributes:
         learning_rate: peak learning rate; its schedule is that of the others.
@@ -68,7 +68,7 @@ class TrainConfig:
             `batch_size * gradient_accumulation * processes` rows.
         gradient_accumulation: batches that make one optimiser step, with the gradient of one large batch.
         learning_rate: peak learning rate.
-        learning_rate_floor: what the cosine ends at, as a fraction of the peak.
+        learning_rate_floor: learning rate at the end of the cosine, as a fraction of the peak.
         warmup_steps: optimiser steps of linear warm-up.
         weight_decay: AdamW's decoupled decay of matrices; vectors, norms and marked parameters have none.
         gradient_clip: largest global gradient norm; `inf` only measures it.
@@ -92,8 +92,8 @@ class TrainConfig:
         parameter_groups: by the name of a module in the policy, such as `vlm` or `vlm.vision`, how its parameters are
             trained where it is another way than the rest.
         loss_weights: by the name of a loss term, how its weight changes in the course of training.
-        accept_changed_data: go on from a checkpoint though the dataset is not the one that it has learned from; which
-            data were learned from, and from which step on, is kept in the checkpoint.
+        accept_changed_data: go on from a checkpoint although the dataset has changed. The checkpoint records which data
+            the run has learned from, and from which step on.
     """
 
     num_epochs: int = 1000
@@ -153,7 +153,7 @@ class TrainConfig:
             raise ValueError(f"training.extend={self.extend!r} is unknown; choose continue or restart")
 
     def total_steps(self, batches_per_epoch: int) -> int:
-        """Return optimiser steps of the whole run."""
+        """Return the optimiser steps of the whole run."""
         if self.train_steps is not None:
             return self.train_steps
         return max(1, self.num_epochs * batches_per_epoch // self.gradient_accumulation)

@@ -1,4 +1,4 @@
-"""What a run costs."""
+"""CPU time of a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import os
 
 
 def cpu_seconds() -> float:
-    """Return CPU time of this process and its ended children [s]."""
+    """Return the CPU time of this process and its ended children [s]."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

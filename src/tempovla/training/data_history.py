@@ -1,4 +1,4 @@
-"""Which data a run has learned from, and from which step on."""
+"""The record of the data that a run has learned from, and from which step on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DataHistory:
     """The datasets of a run as they are, and all that it has learned from so far.
 
     Args:
-        batches: where the run's samples come from; a stream that does not know its data is never found changed.
+        batches: the stream of samples. Changes are found if it is a `KnowsItsData`, and overlooked otherwise.
     """
 
     def __init__(self, batches: BatchStream) -> None:
@@ -37,7 +37,7 @@ class DataHistory:
         self._history = [{"train_step": 0, "fingerprint": fingerprint(self._datasets)}] if self._datasets else []
 
     def to_json(self) -> dict[str, Any]:
-        """For checkpoints: `data`, and `data_history`, the fingerprint of the data from each train step on."""
+        """Return the entries of checkpoints: `data`, and `data_history`, its fingerprint from each train step on."""
         return {"data": self._datasets, "data_history": self._history} if self._datasets else {}
 
     def reads_the_same(self, record: Mapping[str, Any]) -> bool:
@@ -49,18 +49,18 @@ class DataHistory:
         return before == now
 
     def take_up(self, where: str, record: Mapping[str, Any], accept: bool) -> bool:
-        """Compare with the data that a checkpoint knows, and go on from its history.
+        """Compare the data with those of a checkpoint, and continue its history.
 
         Args:
             where: the checkpoint, for the message.
-            record: what it says.
+            record: its contents.
             accept: whether other data may be trained on.
 
         Returns:
-            Whether they are others.
+            Whether the data have changed.
 
         Raises:
-            ValueError: if they are, and must not be.
+            ValueError: if they have, and `accept` is False.
         """
         train_step = record["train_step"]
         if not self._datasets:
@@ -87,7 +87,7 @@ class DataHistory:
         return True
 
     def take_statistics(self, where: str, train_step: int) -> None:
-        """Take note that the same data have other statistics from a train step on."""
+        """Record that the same data have other statistics from a train step on."""
         LOGGER.warning("%s: going on from step %d with other statistics of the data", where, train_step)
         entry = {"train_step": train_step, "fingerprint": fingerprint(self._datasets), "statistics": "changed"}
         self._history.append(entry)

@@ -38,7 +38,7 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device: str | None = None) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, if it did, and give the device of this one; part again at the end.
+    """Join the processes that torchrun started, yield the device of this one, and leave the group at the end.
 
     Args:
         device: `cpu` or `cuda`; see `choose_device`. CUDA talks through nccl, the CPU through gloo.

@@ -37,7 +37,7 @@ class WeightEma:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, the policy has the averaged weights."""
+        """Give the policy its averaged weights inside the block."""
         kept = {name: parameter.detach().clone() for name, parameter in self._live.items()}
         self._write(self.average)
         try:

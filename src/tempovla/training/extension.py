@@ -1,4 +1,4 @@
-"""More steps for a run than it was planned for, and what becomes of its learning rate."""
+"""Runs that get more steps than they were planned for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LENGTH = ("training.train_steps", "training.num_epochs")
 
 
 def planned_steps(identity: Mapping[str, Any]) -> int:
-    """Return optimiser steps that the run of a checkpoint was planned for."""
+    """Return the optimiser steps that the run of a checkpoint was planned for."""
     training = identity["training"]
     if training["train_steps"] is not None:
         return int(training["train_steps"])

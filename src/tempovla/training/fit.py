@@ -43,7 +43,7 @@ def fit(
         batches: training data as the dataset gives it.
         config: how to train.
         run_dir: folder of the run.
-        bundle: what to deploy, from the weights (their average where there is one).
+        bundle: builds the bundle to deploy from the weights (from their average where there is one).
         prepare: transforms and augmentation of a training batch, on the policy's device.
         validation: prepared batches, gone through at each validation; equally many in every process.
         objective: reduces the policy's loss terms.

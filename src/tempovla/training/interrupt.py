@@ -14,7 +14,7 @@ class TrainingInterrupted(SystemExit):
     """The run was asked to stop, and has saved a checkpoint; uncaught, it ends the process with code 130.
 
     Args:
-        checkpoint: what the run can go on from.
+        checkpoint: the checkpoint from which the run can go on.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -23,7 +23,7 @@ class TrainingInterrupted(SystemExit):
 
 
 class StopRequest:
-    """Within it, the first SIGINT or SIGTERM only sets `requested`; a second one quits at once.
+    """A block in which the first SIGINT or SIGTERM only sets `requested`; a second one quits at once.
 
     With `patient`, further signals change nothing: under torchrun, Ctrl-C reaches a process twice, from the terminal
     and from the launcher, which itself kills those that take too long.

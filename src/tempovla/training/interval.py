@@ -1,4 +1,4 @@
-"""Means of what happened since figures were last logged."""
+"""Means of figures since the last line of the log."""
 
 from __future__ import annotations
 

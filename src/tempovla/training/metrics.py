@@ -1,4 +1,4 @@
-"""Figures of a run: `metrics.jsonl` for the report, TensorBoard for the eye."""
+"""Figures of a run, in `metrics.jsonl` and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class MetricsLog:
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
     """Return all whole lines of a run's `metrics.jsonl`, in order; none where there is no such file.
 
-    What a kill or a power failure tore off at the end is passed over.
+    A last line that a kill or a power failure cut short is skipped.
 
     Raises:
         ValueError: naming the file and the line, if one is no JSON object.

@@ -14,12 +14,12 @@ from tempovla.training.parallel import is_sharded, scattered
 
 
 def trainable_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the name to parameter, for those that require a gradient."""
+    """Return the parameters that require a gradient, by name."""
     return {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
 
 
 def build_optimizer(policy: nn.Module, config: TrainConfig) -> AdamW:
-    """AdamW over the trainable parameters, those of `config.parameter_groups` in groups of their own.
+    """Build AdamW over the trainable parameters, those of `config.parameter_groups` in groups of their own.
 
     Weight decay applies to parameters of two dimensions or more that are not marked with `_no_weight_decay = True`:
     biases, norms and the likes of Mamba's A_log have none. Each group's `scale` is its learning rate in units of
@@ -101,13 +101,13 @@ class GradientClip:
             self._groups.insert(0, (sorted(rest, key=lambda each: order[id(each)]), config.gradient_clip))
 
     def __call__(self) -> Tensor:
-        """Clip; the norm (scalar) that all gradients together had."""
+        """Clip the gradients; return the norm (scalar) that all of them together had."""
         norms = [clip_gradients(parameters, clip) for parameters, clip in self._groups]
         return norms[0] if len(norms) == 1 else torch.stack(norms).norm()
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale gradients down to a global norm, that over all shards; the norm (scalar) that they had."""
+    """Scale gradients down to a global norm over all shards; return the norm (scalar) that they had."""
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     return norm.full_tensor() if is_sharded(norm) else norm
 

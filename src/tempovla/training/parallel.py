@@ -31,7 +31,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def parallel(graph: LossGraph, config: TrainConfig) -> nn.Module:
-    """Return what training calls instead of `graph`: with several processes the graph in DDP, or itself once sharded.
+    """Return the module to train instead of `graph`: with several processes, the graph in DDP, or itself sharded.
 
     All processes begin with the weights of the first.
 
@@ -110,7 +110,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return whole tensors in the main process, those that were sharded in the CPU's memory; without these in the
     others.
 
-    To be called by all processes, for the shards travel.
+    All processes must call it, as they exchange their shards.
     """
     is_main, found = distributed.rank() == 0, {}
     for name, tensor in tensors.items():

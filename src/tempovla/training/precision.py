@@ -1,4 +1,4 @@
-"""In which numbers a run computes: settled once at its start, and kept when it is resumed."""
+"""The number format of a run: chosen once at its start, and kept when it is resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def computes_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | No
     can compute in bfloat16 is not enough: it also does with AVX-512 alone, by widening to float32 and back.
 
     Args:
-        device: CUDA, or a CPU; nothing is known of others, which are taken not to.
+        device: CUDA or a CPU; for other devices the answer is no.
         capabilities: of the CPU; None asks torch.
     """
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""How much of a long work is done: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LINE_INTERVAL_S = 30.0
 
 
 class ProgressBar:
-    """What all bars share: within it, a terminal has a bar with ETA; elsewhere `line_is_due` says when to log a line.
+    """Base of all bars: a terminal shows a bar with ETA; elsewhere `line_is_due` returns when to log a line.
 
     Args:
-        what: is being done.
+        what: the work, for messages.
         total: how many steps it has.
-        done: how many there are already.
+        done: number of those that are done already.
         silent: show nothing at all.
     """
 
@@ -46,7 +46,7 @@ class ProgressBar:
             self._bar.stop()
 
     def show(self, done: int, now: str) -> None:
-        """Move the bar; `now` stands behind it."""
+        """Move the bar; the label `now` stands behind it."""
         self._bar.update(self._row, completed=done, now=now)
 
     def line_is_due(self, now_s: float, *, last: bool = False) -> bool:
@@ -60,7 +60,7 @@ class ProgressBar:
 
 
 class TrainingProgress(ProgressBar):
-    """Tells throughput and losses of a run."""
+    """Shows throughput and losses of a run."""
 
     def __init__(self, phase: str, train_step: int, total_steps: int, *, silent: bool) -> None:
         super().__init__(phase, total_steps, done=train_step, silent=silent)

@@ -1,4 +1,4 @@
-"""What `trainer.json` of a checkpoint says: every field has its type and its range, or is refused by name."""
+"""The fields of a checkpoint's `trainer.json`, each with its type and range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes two runs the same, and the refusal to go on with another one's checkpoint."""
+"""The identity of a run, and the refusal to go on from the checkpoint of another run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def as_written_now(saved: Mapping[str, Any], config: Any) -> dict[str, Any]:
 
     Args:
         saved: identity of the run that wrote a checkpoint, by this version or an earlier one.
-        config: the model's config now, whose class knows what an earlier version meant; None if it has none.
+        config: the model's config now, whose class can read earlier versions; None if there is none.
 
     Returns:
         The identity; as it was saved if its config is none of that class.

@@ -1,4 +1,4 @@
-"""Random numbers that follow from where they are drawn, and from nothing that was drawn before."""
+"""Random numbers that depend on the place where they are drawn, and on no earlier draw."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def seed_draws(key: Sequence[int], device: torch.device) -> None:
-    """Make what follows draw the numbers of this key, and of no other, from the generators of torch, numpy and Python.
+    """Seed the generators of torch, numpy and Python from a key, so that later draws depend on it alone.
 
     Args:
         key: such as seed, train step, batch and process.

@@ -44,13 +44,13 @@ class BatchStream(Protocol):
 
 @runtime_checkable
 class KnowsItsData(Protocol):
-    """A stream that knows what its batches are read from, so that a run which goes on can tell whether that changed."""
+    """A stream that can describe its data, so that a resumed run finds out whether they have changed."""
 
     def data_identity(self) -> list[dict[str, Any]]:
         """Return a dataset each, as plain JSON values: `name`, for messages, `facts`, and `files`, digest by name."""
 
     def take_up_changed(self, state: Mapping[str, Any]) -> None:
-        """Go to a position that was saved over other data, as near as may be.
+        """Go as near as possible to a position that was saved over other data.
 
         Raises:
             ValueError: if that cannot be.
@@ -58,7 +58,7 @@ class KnowsItsData(Protocol):
 
 
 def take_position(batches: BatchStream, state: Mapping[str, Any], is_changed: bool) -> None:
-    """Go to a checkpoint's place in the order of the data, of changed ones to the beginning of an epoch.
+    """Go to a checkpoint's position in the data; for changed data, to the beginning of an epoch.
 
     Raises:
         ValueError: if there is no such place.

@@ -57,7 +57,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Trainer:
-    """The state of a run between two steps, and what moves it: `start`, `run`, `step`, `validate`, `save`."""
+    """The state of a run between two steps, and the methods that change it."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Trainer:
         self._cpu_base_s = -cpu_seconds()
 
     def start(self, resume: str | Path | None, follows_length: Collection[str] = ()) -> None:
-        """Begin anew, or take up a checkpoint."""
+        """Start a new run, or resume from a checkpoint."""
         check_extends(self.config, resume)
         if self.is_main:
             with distributed.ends_for_all():
@@ -148,7 +148,7 @@ class Trainer:
         prepare: Callable[[TimelineSample], TimelineSample],
         validation: Iterable[TimelineSample] | None,
     ) -> FitResult:
-        """Step, log, validate and save until the schedule ends, or `patience` does."""
+        """Step, log, validate and save until the schedule or `patience` ends."""
         if self.config.patience is not None and validation is None:
             raise ValueError(
                 f"training.patience={self.config.patience} waits for a validation loss, and there is no validation; "
@@ -188,7 +188,7 @@ class Trainer:
         return FitResult(self.train_step, self.metrics, latest, best if best.exists() else None, cpu_s)
 
     def step(self, samples: list[TimelineSample], stop: StopRequest) -> bool:
-        """Return one optimiser step; whether some process was asked to stop.
+        """Take one optimiser step; return whether some process was asked to stop.
 
         Raises:
             NonFiniteLossError: before the weights are touched.
@@ -268,7 +268,7 @@ class Trainer:
         return self.interval.take() | {"lr": lr, "cpu_s": cpu_s}
 
     def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
-        """`val_total` and `val_<term>` of the weights to deploy.
+        """Return `val_total` and `val_<term>` of the weights to deploy.
 
         Raises:
             NonFiniteLossError: if one of them is not finite.

@@ -13,9 +13,9 @@ from tempovla.training import distributed
 
 @torch.no_grad()
 def validation_losses(loss: nn.Module, batches: Iterable[TimelineSample], device: torch.device) -> dict[str, float]:
-    """`total` and every term: means of the batches' losses, weighted by rows.
+    """Return `total` and every term: means of the batches' losses, weighted by rows.
 
-    And `total_<dataset>` over the batches whose rows are all of one of several datasets.
+    Of several datasets, `total_<dataset>` is the mean over batches with rows of that dataset alone.
 
     Args:
         loss: from a batch to its `LossReport`.

@@ -26,15 +26,15 @@ from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 LOGGER = logging.getLogger(__name__)
 
 RECORD = Path("meta") / "collect.json"
-"""What was asked for, beside the dataset's own metadata: what goes on in a folder must be the same."""
+"""The request, beside the dataset's own metadata; a run that goes on in a folder must have the same one."""
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Which demonstrations are asked for.
+    """The demonstrations to collect.
 
     Attributes:
-        env_config: what experts play in, such as the `for_experts()` of a simulator's config.
+        env_config: the simulator, such as the `for_experts()` of its config.
         tasks: names of its tasks.
         episodes: demonstrations of each task.
         seed: the same seed gives the same demonstrations.
@@ -92,7 +92,7 @@ def experts_of(
 def collect_dataset(root: str | Path, collection: Collection, *, workers: int = 2) -> LeRobotSource:
     """Write the demonstrations, or those that an interrupted run of the same call left out.
 
-    Experts are disturbed while they act, and what is recorded is what they wanted to do: a policy that imitates them
+    Experts are disturbed while they act, but their undisturbed actions are recorded: a policy that imitates them
     so learns to recover from its own errors (DART, Laskey et al., 2017).
 
     Raises:
@@ -161,7 +161,7 @@ def _shown(settings: Mapping[str, Any], key: str) -> Any:
 
 
 def measure_experts(collection: Collection, *, workers: int = 2) -> dict[str, Any]:
-    """Let the experts play every episode once, without drawing or keeping anything; what `expert_results` says.
+    """Let the experts play every episode once, without drawing or saving it; return `expert_results`.
 
     Raises:
         ValueError: for an unknown task.

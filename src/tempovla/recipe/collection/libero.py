@@ -58,7 +58,7 @@ def collect_libero(folder: str | Path, collection: Collection, *, workers: int =
     `collect.json` what was asked for and how the expert fared.
 
     Returns:
-        What `expert_results` says.
+        The value of `expert_results`.
 
     Raises:
         ValueError: for an unknown suite or task, or if the folder holds something else or another process writes there.
@@ -131,7 +131,7 @@ def _opened_record(folder: Path, collection: Collection) -> dict[str, Any]:
     """What `collect.json` says, or its beginning.
 
     Raises:
-        ValueError: if the folder holds demonstrations that were asked for in other words.
+        ValueError: if the folder holds demonstrations of another request.
     """
     path = folder / RECORD
     if not _holds_demonstrations(folder):  # nothing yet, or what a call left that failed before its first episode

@@ -1,4 +1,4 @@
-"""How demonstrations of each simulator are written, where that is not a LeRobot dataset alone."""
+"""Collectors by simulator, for simulators that need more than a LeRobot dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempovla.timeline.lazy import Lazy, loaded
 
 
 class Collector(Protocol):
-    """Writes the demonstrations that a folder lacks, and says how the experts fared."""
+    """Writes the demonstrations that a folder lacks, and returns the experts' results."""
 
     def __call__(self, folder: str | Path, collection: Collection, *, workers: int = 2) -> dict[str, Any]: ...  # noqa: D102
 
@@ -27,7 +27,7 @@ def collect(folder: str | Path, collection: Collection, *, workers: int = 2) -> 
     """Write the demonstrations that the folder lacks.
 
     Returns:
-        `root`, and `expert`, how the experts fared, where the collector keeps that; else `episodes`, `frames`, `tasks`
+        `root`, and `expert`, the experts' results, where the collector keeps them; else `episodes`, `frames`, `tasks`
         and `seed`.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What training reads: one dataset or a mixture of several, checked, split, normalised and encoded."""
+"""The data of a training: one dataset or a mixture of several, checked, split, normalised and encoded."""

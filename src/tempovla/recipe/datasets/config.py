@@ -1,4 +1,4 @@
-"""Where demonstrations come from, and what happens to them before any model sees them."""
+"""Settings of datasets and of the preprocessing that all systems share."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class MemberConfig:
     Attributes:
         data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
         weight: how often it is drawn from, relative to the others.
-        name: what evaluation calls it; the folder's name where left empty.
-        cameras: its own key of each camera of the model that it calls otherwise; null for one that it does not have.
+        name: its name in evaluations; the folder's name where left empty.
+        cameras: by camera of the model, the dataset's own key where it differs; null for a camera that it lacks.
         has_gripper: whether its last action dimension is a binary gripper in {-1, +1}; None: where the model has one.
-        libero_images: how pictures lie in its files, see `DataConfig`.
-        state_key: what it calls the state; see `DataConfig`.
-        action_key: what it calls the action; see `DataConfig`.
+        libero_images: orientation of the pictures in its files; see `DataConfig`.
+        state_key: its own key of the state; see `DataConfig`.
+        action_key: its own key of the action; see `DataConfig`.
     """
 
     data_directory: str
@@ -51,39 +51,39 @@ class MemberConfig:
 
     @property
     def key(self) -> str:
-        """What evaluation calls it."""
+        """Its name in evaluations."""
         return self.name or Path(self.data_directory).absolute().name
 
     @property
     def stream_keys(self) -> StreamKeys:
-        """What it calls its state and its action."""
+        """Its own keys of state and action."""
         return StreamKeys.parse(self.state_key, self.action_key, f"data.mixture: {self.key}: ")
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where demonstrations come from.
+    """The demonstrations of a training.
 
     Attributes:
         data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
-        mixture: several datasets to train one policy on, instead of `data_directory`; the other keys hold for each.
+        mixture: several datasets to train one policy on, instead of `data_directory`; the other keys apply to each.
         demos_per_task: episodes taken of each task, the first ones; None takes all.
         max_len_data: steps taken of each episode, the first ones; None takes all.
         train_split: share of the episodes that is trained on; the others validate.
-        preload_bytes: datasets up to this size are held decoded in memory [bytes].
+        preload_bytes: datasets up to this size are kept decoded in memory [bytes].
         num_workers: loader processes; 0 reads in the training process.
         validation_batches: batches of one validation.
-        depth_unit: unit of depth pictures of which the dataset does not tell it: m, cm, mm or the metres of one unit.
+        depth_unit: unit of depth pictures where the dataset does not declare it: m, cm, mm or the metres of one unit.
         encoding_cache: folder where a recipe that encodes every observation once keeps the encodings, for other runs to
             read; None keeps them in memory alone.
-        default_instruction: what steps are told that have no instruction of their own; where it is left empty, a
-            dataset with such steps is refused.
-        libero_images: how pictures lie in LIBERO's files: as each file says, or bottom_first (as OpenGL draws them),
+        default_instruction: instruction of steps that have none; if it is empty, a dataset with such steps is
+            refused.
+        libero_images: orientation of pictures in LIBERO's files: auto (each file's own), bottom_first (OpenGL's),
             upright, or turned (OpenGL's turned by 180 degrees, as in files made for OpenVLA).
-        state_key: what the dataset calls the state: a key, a slice of one such as `observation.state[0:7]`, or a list
+        state_key: the dataset's own key of the state: a key, a slice of one such as `observation.state[0:7]`, or a list
             of these, joined in this order; None is `observation.state`. In control, observations may come by the same
             names.
-        action_key: what it calls the action, likewise; None is `action`.
+        action_key: the dataset's own key of the action, likewise; None is `action`.
     """
 
     data_directory: str = ""
@@ -142,13 +142,13 @@ class DataConfig:
 
     @property
     def stream_keys(self) -> StreamKeys:
-        """What the dataset calls its state and its action."""
+        """The dataset's own keys of state and action."""
         return StreamKeys.parse(self.state_key, self.action_key, "data.")
 
 
 @dataclass(frozen=True)
 class ObservationConfig:
-    """What happens to states, actions and pictures, in every recipe.
+    """Preprocessing of states, actions and pictures, in every recipe.
 
     Attributes:
         state_normalization: of the robot's state.

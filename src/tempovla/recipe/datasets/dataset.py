@@ -1,4 +1,4 @@
-"""What every recipe does with demonstrations: open, check that they fit the model, split, batch and prepare them."""
+"""Demonstrations in every recipe: opening, checking against the model, splitting, batching and preparing."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Streams:
 
     @classmethod
     def of(cls, model: Any) -> Streams:
-        """Return what a model's config says: by a method `streams`, or by fields that are called as those above.
+        """Return the streams of a model's config, from its method `streams` or from fields with the names above.
 
         Raises:
-            ValueError: if it does not say how many dimensions an action has.
+            ValueError: if it does not define the dimensions of an action.
         """
         if isinstance(model, Streams):
             return model
@@ -79,7 +79,7 @@ class Streams:
 
     @classmethod
     def of_specs(cls, specs: Mapping[str, StreamSpec]) -> Streams:
-        """Return what a policy's own specifications say.
+        """Return the streams of a policy's own specifications.
 
         Raises:
             ValueError: if there is no action, or a vector is of no size.
@@ -101,7 +101,7 @@ class Streams:
 
 
 class Recipe(Protocol):
-    """A dataclass of what a run is made of."""
+    """A dataclass with all settings of a run."""
 
     @property
     def data(self) -> DataConfig: ...  # noqa: D102
@@ -114,7 +114,7 @@ class Recipe(Protocol):
 
 
 def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
-    """Return the recipe's dataset; where they fit, frames are decoded once and held for all training and validation.
+    """Return the recipe's dataset; frames that fit into memory are decoded once and kept there.
 
     Args:
         recipe: the experiment.
@@ -157,7 +157,7 @@ def stream_keys(model: Streams) -> tuple[str, ...]:
 
 
 def check_fits(config: Any, source: EpisodeSource) -> None:
-    """Refuse a dataset whose streams are not what the model reads, or whose steps are told nothing.
+    """Refuse a dataset whose streams do not fit the model, or whose steps have no instruction.
 
     Raises:
         ValueError: naming all streams that differ, and the settings with which the model fits; or the step.
@@ -211,7 +211,7 @@ def check_vector(key: str, size: int, source: EpisodeSource) -> None:
 
 
 def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str) -> None:
-    """Refuse an episode in which no window lies whole: all that could be learned of it is its end.
+    """Refuse an episode that is too short for any whole window.
 
     Args:
         source: the dataset, as it will be trained on.
@@ -233,7 +233,7 @@ def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str)
 
 
 Ends = Callable[[int], Sequence[int]]
-"""The control steps at which training windows end, of an episode of so many."""
+"""Returns the control steps at which training windows end in an episode of a given length."""
 
 
 def split_source(source: EpisodeSource, recipe: Recipe, ends: Ends | None = None) -> tuple[Mixture, Mixture | None]:
@@ -253,7 +253,7 @@ def build_loader(mixture: Mixture, windows: Sequence[Window], recipe: Recipe, tr
 
 
 class FixedBatches:
-    """The same few validation batches every time, `data.validation_batches` of each mixture, transformed once."""
+    """Fixed validation batches, `data.validation_batches` of each mixture, transformed once."""
 
     def __init__(
         self,
@@ -307,8 +307,7 @@ def action_config(model: Streams, settings: ObservationConfig) -> NormalizationC
 
 
 def raw_observations(config: Any, source: EpisodeSource) -> tuple[JoinStreams, ...]:
-    """Return what makes the state of raw observations where the dataset calls it otherwise (`data.state_key`); else
-    nothing.
+    """Return the transforms that build the state of raw observations from `data.state_key`; none where it is unset.
 
     It is the first of the transforms that a policy is saved with.
     """
@@ -317,7 +316,7 @@ def raw_observations(config: Any, source: EpisodeSource) -> tuple[JoinStreams, .
 
 
 def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
-    """Return what a bundle says of a dataset."""
+    """Return a bundle's entries about a dataset."""
     return {
         "dataset": source.name,
         "episodes": len(source),
@@ -328,6 +327,6 @@ def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
 
 
 def run_facts(recipe: Recipe) -> dict[str, Any]:
-    """Return what a bundle says of what it was made with."""
+    """Return a bundle's entries about its recipe and software."""
     plugins = {"plugins": list(plugins_in_use())} if plugins_in_use() else {}
     return {"tempovla": __version__, "torch": torch.__version__, "recipe": config_to_json(recipe)} | plugins

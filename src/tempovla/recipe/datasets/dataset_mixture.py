@@ -1,4 +1,4 @@
-"""What a policy learns from: one dataset or several, opened, checked against the model, split and batched."""
+"""The data of a policy: one dataset or several, opened, checked against the model, split and batched."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Member:
         return tuple(own for own in self.cameras.values() if own is not None)
 
     def streams(self, config: Any) -> Streams:
-        """Of what a model reads, what is here, in the dataset's own names and sizes."""
+        """The streams that the model reads and the dataset has, in the dataset's own names and sizes."""
         model = Streams.of(config)
         state_dim = None if model.robot_state_dim is None else self.dim(STATE_KEY)
         return Streams(self.own_cameras, state_dim, self.dim(ACTION_KEY), self.has_gripper, model.vectors)
@@ -139,7 +139,7 @@ class DatasetMixture:
         *,
         resize: bool = True,
     ) -> tuple[Transform, ...]:
-        """Return what happens to pictures, states and actions before the model sees them.
+        """Return the preprocessing of pictures, states and actions.
 
         Each dataset is normalised by its own statistics; of several, every row takes the form of the model: its cameras
         and its sizes. Without `resize` pictures keep their shape, which must then be one.
@@ -193,7 +193,7 @@ class DatasetMixture:
         Each dataset is split by itself, as it would be alone.
 
         Args:
-            windows: what a sample holds.
+            windows: the windows of a sample.
             recipe: the experiment.
             training: how it is trained.
             transform: what happens to observations, for the validation batches.

@@ -1,4 +1,4 @@
-"""Encodings of a dataset on disk: one file for an encoder, a dataset and transforms, which is whole or not there."""
+"""Encodings of a dataset on disk: one whole file for an encoder, a dataset and transforms."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ENTRY = "tempovla"
 
 
 class Encodings(NamedTuple):
-    """Of N control steps: z (N, D) float32, and valid (N,) bool."""
+    """Encodings of N control steps: z (N, D) float32, and valid (N,) bool."""
 
     z: NDArray[np.float32]
     valid: NDArray[np.bool_]
@@ -47,10 +47,10 @@ class EncodingKey:
     """All that an encoding depends on, but for rounding.
 
     Attributes:
-        encoder: of its weights and config.
-        dataset: of what is read of it.
-        transform: of what happens to observations and instructions.
-        precision: of the forward pass.
+        encoder: hash of the encoder's weights and config.
+        dataset: hash of the streams that are read.
+        transform: hash of the preprocessing of observations and instructions.
+        precision: number format of the forward pass.
         tempovla: version of the code.
     """
 
@@ -62,7 +62,7 @@ class EncodingKey:
 
     @property
     def file_name(self) -> str:
-        """Of the file with these encodings."""
+        """Name of the file with these encodings."""
         return f"{hash_json(asdict(self))}.safetensors"
 
 
@@ -74,7 +74,7 @@ def encoding_key(
     transform: TransformPipeline,
     precision: str,
 ) -> EncodingKey:
-    """Return the key of what an encoder says of a dataset.
+    """Return the key of an encoder's encodings of a dataset.
 
     Args:
         source: the dataset.
@@ -143,10 +143,9 @@ class EncodingCache:
         return self.folder / self.key.file_name
 
     def read(self, steps: int, width: int) -> Encodings | None:
-        """Return what is there of a dataset of so many control steps, or None.
+        """Return the stored encodings of a dataset of `steps` control steps, or None.
 
-        What is damaged, or of something else than its name says, is told in the log, and as good as not there: `write`
-        replaces it.
+        A damaged or wrong file is reported in the log and ignored; `write` replaces it.
 
         Args:
             steps: N of the encodings.
@@ -183,7 +182,7 @@ class EncodingCache:
         return f"the encoding of step {int(np.argmax(broken))} is not finite" if broken.any() else encodings
 
     def write(self, encodings: Encodings, about: Mapping[str, Any]) -> bool:
-        """Keep encodings; where the disk does not let it, says so and goes on: they are in memory, too.
+        """Write encodings; where the disk refuses them, log it and go on with those in memory.
 
         Args:
             encodings: all of them.

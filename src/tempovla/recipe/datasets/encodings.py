@@ -1,4 +1,4 @@
-"""A frozen encoder says the same of an observation in every epoch: encode each once, and train on what it said."""
+"""A frozen encoder gives the same features in every epoch, so each observation is encoded once."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def encode(
         source: the dataset.
         policy: whose encoder has its final weights.
         transform: what training does to observations.
-        training: of what comes behind the encoder, its precision settled.
-        folder: where encodings are kept; None: nowhere.
-        shift_px: by how much training shifts pictures at random, which must be 0.
+        training: settings of the training on these encodings, its precision settled.
+        folder: folder for the encodings; None does not store them.
+        shift_px: random shift of pictures in training, which must be 0.
 
     Raises:
         ValueError: if encodings would change from epoch to epoch, are not one vector a step, or the folder cannot be

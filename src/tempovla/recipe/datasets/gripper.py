@@ -1,4 +1,4 @@
-"""Whether the last dimension of a dataset's actions is the gripper that a model's classifier of two classes learns."""
+"""Check that the last dimension of a dataset's actions is a binary gripper."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tempovla.timeline import EpisodeSource
 LOGGER = logging.getLogger(__name__)
 
 MOST_COUNTED = 1000
-"""Of a dimension with more values than that, their number is not told."""
+"""Messages give no number of distinct values above this."""
 
 
 def gripper_problem(source: EpisodeSource) -> str | None:
     """Return why the last action dimension is no gripper in {-1, +1}: one that is not could be learned, but not
     executed.
 
-    Every step of every episode must be -1 or +1. A gripper that only ever takes one of the two is one, too: the policy
-    will answer that; a warning says so.
+    Every step of every episode must be -1 or +1. A gripper that never moves is allowed with a warning: the policy
+    will never move it.
     """
     values, name = last_values(source, MOST_COUNTED), last_name(source)
     if set(values.tolist()) <= GRIPPER:

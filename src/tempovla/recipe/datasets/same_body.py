@@ -1,4 +1,4 @@
-"""Whether a dataset is of the body that a policy learned to move: its control rate, and what its dimensions are."""
+"""Checks that a dataset was recorded with the body that a policy learned to move: control rate and dimensions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tempovla.timeline.bundle import read_meta
 
 LOGGER = logging.getLogger(__name__)
 SAME_RATE = 1 / 500
-"""By what share two rates may differ that count as one, such as 29.97 and 30."""
+"""Largest relative difference of two rates that count as equal, such as 29.97 and 30."""
 
 
 def check_same_body(where: str, trained: Embodiment, source: EpisodeSource, *, reads_state: bool) -> None:
-    """Refuse demonstrations that cannot be compared with what a policy does; warn where names alone differ.
+    """Refuse demonstrations that cannot be compared with a policy's actions; warn where names alone differ.
 
     Args:
         where: the policy, for messages.
@@ -57,9 +57,8 @@ def warn_of_other_body(checkpoint: str | Path | None, data: DatasetMixture, *, r
     That may be meant: the policy then learns the new body.
 
     Args:
-        checkpoint: bundle that training starts from; None, and what is no bundle or learned from several bodies, say
-            nothing.
-        data: what it will learn from.
+        checkpoint: bundle that training starts from. Without one, or with one of several bodies, nothing is checked.
+        data: the new training data.
         reads_state: whether it reads the state.
     """
     if checkpoint is None or not (Path(checkpoint) / "bundle.json").is_file():

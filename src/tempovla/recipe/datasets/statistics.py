@@ -1,4 +1,4 @@
-"""The statistics that a recipe normalises by: computed where they are absent, checked where the dataset brings them."""
+"""Statistics for normalisation: computed where the dataset has none, checked where it has them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def needed_statistics(
 
 
 def settle_statistics(source: EpisodeSource, needed: Mapping[str, tuple[str, ...]]) -> None:
-    """Compute what is absent of a dataset's statistics, under a progress bar, and compare the rest with its rows.
+    """Compute a dataset's missing statistics, under a progress bar, and compare the others with its rows.
 
     Raises:
         ValueError: if stored statistics cannot be those of the rows; slightly stale ones are a warning.
@@ -77,8 +77,8 @@ def dataset_statistics(root: str | Path, keys: Sequence[str] = (), *, recompute:
 
     Args:
         root: the dataset.
-        keys: its streams of numbers to tell of; by default its states and actions.
-        recompute: compute them from the rows, exactly, and keep them; from then on they are the dataset's.
+        keys: streams of numbers to report; by default states and actions.
+        recompute: compute exact statistics from the rows, and store them as the dataset's own.
 
     Returns:
         ``root``, ``episodes``, ``problems`` (lines, with what mends them) and ``streams`` by key, each with ``names``

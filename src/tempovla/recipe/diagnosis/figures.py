@@ -52,7 +52,7 @@ class EpisodeErrors:
 
     @classmethod
     def of(cls, absolute: Array, valid: NDArray[np.bool_], episode: NDArray[np.int64], episodes: int) -> EpisodeErrors:
-        """Return the sum errors (N, k, A) where `valid` (N, k) is True, by the `episode` (N,) of the decision."""
+        """Sum the errors (N, k, A) where `valid` (N, k) is True, by the `episode` (N,) of the decision."""
         total = np.bincount(episode, np.where(valid[..., None], absolute, 0.0).sum(axis=(1, 2)), episodes)
         count = np.bincount(episode, valid.sum(axis=1) * float(absolute.shape[2]), episodes)
         return cls(total.astype(np.float64), count.astype(np.float64))

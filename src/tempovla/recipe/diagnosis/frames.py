@@ -66,7 +66,7 @@ class Decisions:
 
 @dataclass(frozen=True)
 class EncodedFrames:
-    """What a policy with a context computes from each observation alone.
+    """Features that a policy with a context computes from each observation alone.
 
     Attributes:
         features: features of N frames.
@@ -79,12 +79,12 @@ class EncodedFrames:
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Which episodes are looked at, and how.
+    """The episodes of a diagnosis, and how they are read.
 
     Attributes:
         source: the dataset.
         episodes: their numbers in it, increasing.
-        windows: what the policy wants to see, under the dataset's names.
+        windows: the policy's windows, under the dataset's names.
         transform: the transforms that it was trained behind.
         stride: control steps between two decisions.
         seed: from which the policy's noise follows.
@@ -98,7 +98,7 @@ class Demonstrations:
     seed: int
 
     def batches(self, device: torch.device | str, batch_size: int) -> Iterator[tuple[Context, Decisions]]:
-        """Yield every decision once, in order: what the policy sees, transformed, and what was demonstrated."""
+        """Yield every decision once, in order: the transformed observations and the demonstrated actions."""
         mixture = Mixture([self.source], episodes=[self.episodes], ends=lambda length: range(0, length, self.stride))
         windows, (total,) = self._windows(), mixture.lengths
         with CountProgress("frames", total) as progress:

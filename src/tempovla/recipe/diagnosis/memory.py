@@ -1,4 +1,4 @@
-"""Does history help? Runs a policy on demonstrations with its past cut, shuffled, or taken from another episode."""
+"""Diagnosis of memory: a policy runs on demonstrations with its past cut, shuffled, or taken from another episode."""
 
 from __future__ import annotations
 

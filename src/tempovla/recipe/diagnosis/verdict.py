@@ -8,7 +8,7 @@ from typing import Any
 from tempovla.report.format_text import change_of
 
 FEWEST_EPISODES = 10
-"""From fewer, an interval over episodes says little."""
+"""With fewer episodes an interval means little."""
 
 
 def verdict(figures: Mapping[str, Any], has_context: bool, episodes: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""What a policy is worth: in simulators, on demonstrations that were held out, and beside another one."""
+"""Evaluation of policies: in simulators, on held-out demonstrations, and against another policy."""

@@ -60,16 +60,16 @@ def evaluate_checkpoint(
         tasks: the simulator's names.
         config: how many episodes, and how.
         init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` where the seed says.
-        instruction: what the policy is told in all tasks, or by task, in place of their own words.
-        wrong_instruction: tell the policy in each task the words of the next one, or of another of the simulator's
-            where one is evaluated alone; success is counted on the scene's own task all the same.
+        instruction: one instruction for all tasks, or one by task, in place of the tasks' own.
+        wrong_instruction: give the policy the next task's instruction, or that of another task of the simulator
+            where only one is evaluated. Success is still counted on the scene's own task.
         dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
         device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one. Exported files decide on the CPU.
         outputs: what to write.
 
     Returns:
-        What the seeds determine: `tasks`, `mean` and the rest of docs/systems/report.md's results.json, and `episodes`,
-        one by one.
+        The figures that the seeds determine, as docs/systems/report.md lists them for results.json: `tasks`, `mean` and
+        more, and `episodes`, one by one.
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
@@ -135,7 +135,7 @@ def evaluate_checkpoint(
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Let torch compute so that the same seeds give the same results: in one thread, by deterministic kernels."""
+    """Make torch repeat results from the same seeds: one thread, deterministic kernels."""
     threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True
@@ -232,7 +232,7 @@ def _play(
 
 
 def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> None:
-    """Refuse a policy that was not made for the simulator's robot, or that has not learned to act yet.
+    """Refuse a policy of another robot than the simulator's, and one that has not learned to act yet.
 
     Raises:
         ValueError: naming the checkpoint and the remedy.

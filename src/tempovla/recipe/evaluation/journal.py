@@ -47,8 +47,8 @@ class EpisodeJournal:
     that holds no episode blocks no other call. A last line without its newline is what a kill leaves, and is dropped.
 
     Args:
-        path: the file; gone on with if it exists.
-        identity: what episodes follow from beside their specs, as plain JSON values.
+        path: the file; an existing one is continued.
+        identity: everything beside their specs that determines the episodes, as plain JSON values.
 
     Raises:
         ValueError: if the file's episodes follow from something else, or are not readable, or if it is a link that
@@ -73,13 +73,13 @@ class EpisodeJournal:
             LOGGER.info("%s: going on after %d episodes", path, len(self._kept))
 
     def keep_first(self, number: int) -> None:
-        """Take the later episodes back, before any is added: what they were recorded to lacks them."""
+        """Drop the episodes after the first `count`, because their recording lacks them; call it before `add`."""
         assert self._file is None
         self._kept = self._kept[:number]
         self.episodes = dict(list(self.episodes.items())[:number])
 
     def add(self, result: EpisodeResult) -> None:
-        """Keep an episode; it is on the disk when this returns.
+        """Write an episode to the disk.
 
         Raises:
             NotWrittenError: if the disk does not take it; those before are kept.

@@ -1,4 +1,4 @@
-"""Offline evaluation: how far a checkpoint's action chunks are from those of demonstrations it was not trained on."""
+"""Offline evaluation: errors of a checkpoint's action chunks on demonstrations that it was not trained on."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ChunkErrors:
 
     @property
     def of_mean_action(self) -> Tensor:
-        """(A,) squared errors of always answering the mean of the demonstrated actions; 0 where they never vary."""
+        """Return (A,) squared errors of the demonstrations' mean action; 0 where actions never vary."""
         raw, mean = self.wanted_squared.mean, self.wanted.mean
         variance = raw - mean.square()
         return torch.where(variance > LARGEST_ROUNDING * raw, variance, 0.0)
@@ -75,8 +75,8 @@ def evaluate_offline(
 
     Args:
         checkpoint: folder that training saved, or a file that was exported of it.
-        data: the dataset, if it is not where training found it.
-        dataset_name: which of the datasets, of a policy that learned from several.
+        data: the dataset, if it has moved since training.
+        dataset_name: name of the dataset, for a policy that learned from several.
         split: `validation` takes the episodes that the checkpoint's own recipe held out, `all` every one.
         batch_size: samples predicted at a time.
         device: where it predicts, `cpu` or `cuda`; None takes CUDA where there is one.

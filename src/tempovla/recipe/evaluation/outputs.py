@@ -1,4 +1,4 @@
-"""What an evaluation writes, and whether it will be able to: known before hours of rollouts, not after them."""
+"""Files that an evaluation writes, checked before any rollout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tempovla.storage.lock import FolderLock, holding
 
 @dataclass(frozen=True)
 class Outputs:
-    """What an evaluation leaves on the disk; None leaves it out.
+    """Files of an evaluation; None leaves one out.
 
     Attributes:
         results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not, and until
@@ -44,10 +44,10 @@ class Outputs:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep others from writing results and videos to the same place; what is recorded is held by its recorder.
+        """Lock the results and videos inside the block; the recorder locks recordings.
 
         Raises:
-            ValueError: naming who writes there now.
+            ValueError: naming the process that writes there now.
             NotWrittenError: if nothing can be written there.
         """
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""How much of an evaluation is done."""
+"""Progress of an evaluation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class EvaluationProgress(CountProgress):
     """Counts episodes and successes; in a log there is a line for every episode.
 
     Args:
-        total: how many there will be.
-        before: those that ended in an earlier call.
+        total: number of episodes.
+        before: episodes that ended in an earlier call.
     """
 
     def __init__(self, total: int, before: Sequence[EpisodeResult] = ()) -> None:

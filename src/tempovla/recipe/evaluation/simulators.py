@@ -45,7 +45,7 @@ def evaluate(
         outputs: see there.
 
     Returns:
-        What `evaluate_checkpoint` does.
+        The value of `evaluate_checkpoint`.
 
     Raises:
         ValueError: for an unknown simulator or task, and as `evaluate_checkpoint` does.

@@ -1,4 +1,4 @@
-"""Which words an evaluation tells a policy."""
+"""Instructions of other tasks, to test whether a policy follows its instruction."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 
 def other_tasks(tasks: Sequence[str], spare: Sequence[str], words: Callable[[str], str]) -> dict[str, str]:
-    """For each task another one, whose words the policy can be told in its place to see whether it listens.
+    """Return for each task another task with other words, to test whether a policy follows its instruction.
 
     That is the next of them in a circle whose words are not the task's own; if there is none, the first such spare one.
 
     Args:
         tasks: those evaluated.
         spare: further tasks.
-        words: what a task is worded as.
+        words: returns the instruction of a task.
 
     Raises:
         ValueError: if a task is alone with its words.

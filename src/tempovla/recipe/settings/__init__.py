@@ -1,1 +1,1 @@
-"""Settings as users write them, in YAML and on the command line, and the configs that they become."""
+"""Settings in YAML and on the command line, and the configs that are built from them."""

@@ -1,4 +1,4 @@
-"""Parsing settings, with errors in one line that name the config file, the key, and what it may have meant."""
+"""Parsing of settings, with errors of one line that name the config file, the key and a suggestion."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ PLUGINS = "plugins"
 OF_AN_ENTRY = re.compile(
     r"Problem with given class_path '(?P<path>tempovla[\w.]*)':\s*(?:Option '(?P<key>[^']*)' is not accepted\.?)?"
 )
-"""What a parser says of an entry of a list such as `data.mixture`: the class of its keys, which nobody gave."""
+"""A parser's complaint about an entry of a list such as `data.mixture`, which names a class."""
 
 OF_ONE_VALUE = re.compile(r"\"([\w.]+)\":\s+expected [\w ]+, got value: NestedArg\(key=('[^']*'), val=.*\)", re.DOTALL)
-"""What a parser says of an option such as `--dataset.repo_id`, whose first part takes a value of another kind."""
+"""A parser's complaint about an option such as `--dataset.repo_id`, whose first part is no group."""
 
 
 def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
-    """Return what a command line and the config files that it names say, with configs built of it.
+    """Return the settings of a command line and of the config files that it names, with configs built.
 
     Args:
         parser: of the command.
-        arguments: the command line behind the command's name.
+        arguments: the command line after the command's name.
         name: of the command, e.g. `train vla`, for messages.
 
     Raises:
@@ -90,14 +90,14 @@ def _plugins_of(text: str) -> list[str]:
 
 
 def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:
-    """Return whether one of these keys is given there, so that a complaint about it is not about the config."""
+    """Return whether one of these keys is on the command line, so that the complaint is not about the config."""
     options = {_underscored(word).partition("=")[0].lstrip("_") for word in arguments if word.startswith("--")}
     given = {option.rsplit(".", 1)[-1] for option in options}
     return any(_underscored(key).rsplit(".", 1)[-1] in given for key in keys)
 
 
 def explain(message: str, parser: ArgumentParser, arguments: Sequence[str], config: Path | None) -> str:
-    """Return a parser's complaint with the config file that it is about, and what a misspelled key may have meant."""
+    """Return a parser's complaint with the name of the config file and a suggestion for a misspelled key."""
     message, of_entries = OF_AN_ENTRY.subn(_of_an_entry, message)
     message = re.sub("Expected a dot import path string: ", "an entry of it is not keys and values, but ", message)
     message = re.sub(r"typing\.Literal\[([^]]*)\]", lambda found: _either(found[1]), message)

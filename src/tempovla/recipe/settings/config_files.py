@@ -1,4 +1,4 @@
-"""The config files that a command line names, by path or by name, and which of them a complaint is about."""
+"""The config files of a command line, by path or by name."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def config_to_blame(
 
     Args:
         arguments: the command line.
-        complaint: what was said.
-        complaint_of: what is said of another command line; None where nothing is.
+        complaint: the parser's message.
+        complaint_of: returns the message about another command line; None if there is none.
     """
     places, files = _places(arguments), config_files(arguments)
     for count in range(len(files)):

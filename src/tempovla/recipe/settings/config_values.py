@@ -1,4 +1,4 @@
-"""What is wrong with a value that is a config of its own, such as `model.context`, said in one line.
+"""Errors of one line about a value that is a config of its own, such as `model.context`.
 
 The parser's own message lists every type that such a value may have, and why it is none of them.
 """
@@ -18,14 +18,14 @@ from tempovla.timeline.config import config_from_json
 
 
 def explain_values(parser: ArgumentParser) -> None:
-    """Have a parser say in one line which key of such a value is unknown, or of another type."""
+    """Make a parser name, in one line, the key of such a value that is unknown or of another type."""
     for action, config in _configs(parser):
         if not hasattr(action._check_type, "__wrapped__"):
             action._check_type = _explained(action._check_type, action.dest, config)
 
 
 def check_values(parser: ArgumentParser, args: Namespace) -> None:
-    """Refuse such values whose keys do not go together, which the parser only finds when it builds them.
+    """Refuse such values with keys that do not fit together.
 
     Raises:
         ValueError: in the words of the config.

@@ -34,14 +34,14 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         self.other_names: dict[str, str] = {}
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse does, for either spelling; values are values, and import nothing."""
+        """Parse as jsonargparse does, in either spelling; no value imports anything."""
         take_values_only(self)
         explain_values(self)
         with imports_refused():
             return self._parse_spelled(args, *more, **settings)
 
     def instantiate(self, cfg: Namespace, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse does; what does not go together in a value that is a config is said in one line."""
+        """Build configs as jsonargparse does; errors within a nested config have one line."""
         check_values(self, cfg)
         return super().instantiate(cfg, *more, **settings)
 
@@ -118,7 +118,7 @@ def add_short_names(parser: ArgumentParser) -> None:
 
 
 def add_other_name(parser: ArgumentParser, name: str, option: str) -> None:
-    """Let an option be given by another name, too, which the help shows beside its own."""
+    """Give an option another name, which the help shows beside its own."""
     action = parser._option_string_actions[option]
     parser._option_string_actions[name] = action
     action.option_strings = [*action.option_strings, name]

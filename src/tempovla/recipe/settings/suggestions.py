@@ -1,7 +1,7 @@
-"""What an unknown option or key may have meant: the same setting by the name that it has in this command.
+"""Suggestions for an unknown option or key: the same setting under this command's name for it.
 
 Commands and other codebases call one setting by several names: the steps of a training are `train_steps` here, and
-`steps` or `max_steps` elsewhere. A user who knows one of the names is answered with this command's own.
+`steps` or `max_steps` elsewhere. The suggestion is this command's own name.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ BOTH_OF = {
     "phase1_steps": ("phase1_steps", "phase2_steps"),
     "evaluation_episodes": ("demonstrations", "evaluation_episodes"),
 }
-"""What is one setting elsewhere, and two of the demo."""
+"""One setting elsewhere that is two settings of the demo."""
 
 
 def suggest(key: str, group: Sequence[str], parser: ArgumentParser, *, in_config: bool) -> list[str]:
-    """Return the options that an unknown one may have meant, as they are spelled; none where nothing is like it.
+    """Return the options that resemble an unknown one, as they are spelled.
 
     Args:
         key: the unknown option or key, with underscores.

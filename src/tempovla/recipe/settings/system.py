@@ -1,4 +1,4 @@
-"""What the command line and Python ask of anything that can be trained."""
+"""The description of a trainable system, for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tempovla.timeline.lazy import Lazy
 
 @dataclass(frozen=True)
 class Option:
-    """What a training may be told beside its recipe.
+    """An option of a training beside its recipe.
 
     Attributes:
         name: of the argument that the training function takes, e.g. `base_checkpoint`; the command line spells it with
             dashes.
-        help: what it is, in a line.
+        help: its explanation, in a line.
         type: of its value; `bool` makes it a flag.
-        metavar: what the help calls the value.
+        metavar: name of the value in the help.
     """
 
     name: str
@@ -47,12 +47,12 @@ class System:
     """A system that can be trained: one module in `recipe/systems` and one line in `SYSTEM_REGISTRY`.
 
     Attributes:
-        recipe: frozen dataclass of what a run is made of: `data`, `transform`, `model` and `training`.
+        recipe: frozen dataclass with `data`, `transform`, `model` and `training`.
         train: the training function, or `module:name` where it is found. It is called as
             `train(recipe, out_dir, resume=..., **options)` and returns a `FitResult`, or several by name.
         out: folder of the run where none is given.
         examples: command lines that work, one a line.
-        options: what the training may be told beside its recipe.
+        options: options of the training beside its recipe.
         dataset: key of the recipe that `--dataset` stands for; "" for none beside the short name of a key.
         links: keys of the recipe that follow from others.
         parser: a parser with more short options, as a class or `module:name`; None for none.

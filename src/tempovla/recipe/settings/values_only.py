@@ -1,4 +1,4 @@
-"""Configs hold values: no class that a config names is imported, no file that it names is read as another config."""
+"""Configs hold values only: a config imports no class and includes no other file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _trusted() -> list[str]:
 
 
 def take_values_only(parser: jsonargparse.ArgumentParser) -> None:
-    """Have a parser refuse values that would import a class or read another file, before anything is imported."""
+    """Make a parser refuse values that would import a class or read another file."""
     jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=_trusted())
     jsonargparse.set_loader("yaml", load_yaml, (yaml.YAMLError,))
     actions: list[Any] = parser._actions
@@ -50,7 +50,7 @@ def take_values_only(parser: jsonargparse.ArgumentParser) -> None:
 
 @contextmanager
 def imports_refused() -> Iterator[None]:
-    """Where a parser refuses to import what a value names, say so in the words of this command line.
+    """Turn a parser's refusal to import into an error of this command line.
 
     Raises:
         argparse.ArgumentError: in place of the parser's own error.
@@ -65,7 +65,7 @@ def imports_refused() -> Iterator[None]:
 
 
 def load_yaml(text: str) -> Any:
-    """Return what a text says in YAML, of its plain types only.
+    """Return the value of a YAML text, of plain types only.
 
     Raises:
         yaml.YAMLError: if it has a tag of another type, is nested without end, or repeats more values by aliases than

@@ -1,4 +1,4 @@
-"""Whether an action head reaches every demonstrated action, and a diffusion head's clip that does."""
+"""Clips of action heads: a warning where a head cannot reach every demonstrated action."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LOGGER = logging.getLogger(__name__)
 
 
 def with_reaching_clip(model: VLAConfig, settings: ObservationConfig, data: DatasetMixture) -> VLAConfig:
-    """Return the model with a diffusion head whose clip reaches every demonstrated action; a warning says what it took.
+    """Return the model with a diffusion head whose clip reaches every demonstrated action; a change is logged.
 
-    A limit that was chosen stays as it is, and a warning says what lies beyond it: a clip that was given, the bins of a
+    A limit that the user chose stays, with a warning about actions beyond it: a given clip, the bins of a
     transformer head, and the hyperbolic tangent of a Gaussian one. Heads without a limit need nothing.
     """
     limit, remedy = _limit(model)

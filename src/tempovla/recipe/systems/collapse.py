@@ -1,4 +1,4 @@
-"""The alarm of a collapsing representation: z is about to be the same, whatever is seen."""
+"""An alarm for collapse, in which z becomes the same for every observation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done with conversations before a model learns from them: read, tokenize, split, batch."""
+"""Conversations for training: reading, tokenising, splitting, batching."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SquarePictures:
-    """Makes a picture of any shape the square that the encoder would make of it, rounded to bytes.
+    """Resizes a picture of any shape to the encoder's square, rounded to bytes.
 
     Attributes:
         size: side of the square [px].
-        policy: what becomes of other shapes.
+        policy: treatment of other shapes.
     """
 
     size: int
@@ -51,7 +51,7 @@ class SquarePictures:
 
 
 def load_conversations(data: ConversationDataConfig, chat: ChatTokenizer) -> tuple[TokenizedConversation, ...]:
-    """Return the conversations in ids; says how many there are, and how many were too long.
+    """Return the conversations in ids; log how many there are, and how many were too long.
 
     Raises:
         ValueError: if no file is named, or it is not as it should be.

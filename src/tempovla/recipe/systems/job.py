@@ -1,4 +1,4 @@
-"""How all systems train: a job says what is trained on what, and imitation of demonstrations makes one."""
+"""The training of all systems: a job, and the imitation of demonstrations as a job."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from tempovla.transform.pipeline import TransformPipeline
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One run of training, whatever the system: what `fit` is told beside how long and how fast.
+    """One run of training, whatever the system: the arguments of `fit` beside its settings.
 
     Attributes:
-        policy: what learns; see `fit` for all of these.
+        policy: the policy to train; `fit` explains all of these.
         batches: training data as the dataset gives it.
-        bundle: what is deployed, from the weights.
+        bundle: builds the bundle to deploy from the weights.
         prepare: transforms and augmentation of a training batch.
         validation: prepared batches.
         objective: reduces the policy's loss terms.
-        callback: told the train step and its figures.
+        callback: receives the train step and its figures.
         phase: name of the training phase in metrics and messages.
         follows_length: entries of the run's identity that its length decides.
     """
@@ -74,18 +74,18 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class Imitation:
-    """How a policy is made to imitate demonstrations: what differs between systems.
+    """The parts of imitation learning that differ between systems.
 
     Attributes:
         kind: name of the policy in `POLICY_REGISTRY`.
-        build_policy: gives the policy to train; torch's seed is the run's.
-        build_transform: gives the transforms that training and control share, of the policy and its datasets; None is
-            `plain_transform`.
+        build_policy: returns the policy to train; torch is seeded with the run's seed.
+        build_transform: returns the transforms that training and control share, from the policy and its datasets; None
+            is `plain_transform`.
         phase: name of the training phase; None is the kind.
-        encodes_once: whether observations are encoded once before the first step, by what does not learn.
-        facts: what the bundle says of the training beside its data and recipe.
+        encodes_once: whether a frozen encoder encodes all observations before the first step.
+        facts: further entries of the bundle's provenance, beside data and recipe.
         objective: reduces the policy's loss terms.
-        callback: makes what is told the figures of each step, of the batches that make an epoch.
+        callback: builds the run's callback from the number of batches of an epoch.
         follows_length: entries of the run's identity that its length decides.
     """
 
@@ -112,9 +112,9 @@ class Imitation:
 
         Args:
             recipe: the experiment.
-            data: what is imitated, checked against the model.
+            data: the demonstrations, checked against the model.
             out_dir: folder of the run.
-            training: how it is trained; None is as the recipe says.
+            training: settings of the training; None takes the recipe's.
             resume: checkpoint of this run to go on from.
 
         Raises:
@@ -183,7 +183,7 @@ def imitate(
         kind: name of the policy in `POLICY_REGISTRY`.
         recipe: the experiment.
         out_dir: folder of the run.
-        build_policy: gives the policy to train; torch's seed is the run's.
+        build_policy: returns the policy to train; torch is seeded with the run's seed.
         resume: checkpoint of this run to go on from.
         source: the dataset, if it is loaded already.
 
@@ -201,13 +201,13 @@ def plain_transform(recipe: Recipe, policy: Any, data: DatasetMixture) -> Transf
 
 
 def encodes_once(model: Any) -> bool:
-    """Return whether a model's config says that a context learns on features that stay as they are."""
+    """Return whether a model's context learns on frozen features."""
     context = getattr(model, "context", None)
     return context is not None and context.freeze_base
 
 
 def check_encoding_cache(kind: str, recipe: Recipe) -> None:
-    """Refuse a folder for encodings where every epoch encodes anew.
+    """Refuse a folder for encodings if every epoch encodes anew.
 
     Raises:
         ValueError: naming the folder and the remedy.

@@ -35,7 +35,7 @@ def train_openvla(
     Args:
         recipe: the experiment.
         out_dir: folder of the run.
-        resume: checkpoint of this run to go on from; what it started from must still be there.
+        resume: checkpoint of this run to go on from; the model that it started from must still exist.
         source: the dataset, if it is loaded already.
 
     Raises:
@@ -74,7 +74,7 @@ def build_policy(recipe: OpenVLARecipe, source: EpisodeSource) -> OpenVLAWrapper
 
 
 def action_statistics(recipe: OpenVLARecipe, normalize: Normalize) -> ActionStatistics:
-    """Return what a dataset's normalisation is in a published checkpoint's words."""
+    """Return a dataset's normalisation in the format of published checkpoints."""
     offset, scale = normalize.offset[ACTION_KEY], normalize.scale[ACTION_KEY]
     mask = torch.ones(len(scale), dtype=torch.bool)
     mask[-1] = not recipe.model.has_gripper

@@ -1,4 +1,4 @@
-"""From a published checkpoint of OpenVLA to a bundle, which the simulators' evaluations and a server load."""
+"""Conversion of a published checkpoint of OpenVLA to a bundle."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tempovla.transform.scaling import SMALLEST_SCALE
 
 
 def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) -> Bundle:
-    """Return a published checkpoint behind transforms that give what its `predict_action` gives.
+    """Return a published checkpoint behind transforms, equal to its own `predict_action`.
 
     Args:
-        recipe: `model` names the checkpoint and the camera, `transform` the gripper and the prompt; what the
-            checkpoint says of actions takes the place of the rest.
+        recipe: `model` names the checkpoint and the camera, `transform` the gripper and the prompt; the checkpoint
+            defines the rest.
         unnorm_key: dataset of the checkpoint's `norm_stats` whose actions are meant; None where there is one.
         robot: name of the simulator whose body is to move.
 
@@ -66,7 +66,7 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
 
 
 def normalization(statistics: ActionStatistics) -> Normalize:
-    """Return what a checkpoint's actions were normalised by; a dimension that never varied comes back as it was."""
+    """Return the normalisation of a checkpoint's actions; a dimension that never varied stays as it is."""
     centre = (statistics.low + statistics.high) / 2
     half = ((statistics.high - statistics.low) / 2).clamp(min=SMALLEST_SCALE)
     offset = centre.where(statistics.mask, centre.new_zeros(()))
@@ -74,7 +74,7 @@ def normalization(statistics: ActionStatistics) -> Normalize:
 
 
 def write_openvla_bundle(recipe: OpenVLARecipe, out: str | Path, *, unnorm_key: str | None, robot: str) -> Bundle:
-    """`openvla_bundle`, saved in a folder."""
+    """Save `openvla_bundle` in a folder."""
     bundle = openvla_bundle(recipe, unnorm_key, robot)
     bundle.save(out)
     return bundle

@@ -1,4 +1,4 @@
-"""What a fine-tuning run of OpenVLA is made of: data, transforms, model and training, as one config."""
+"""The recipe of a fine-tuning run of OpenVLA: data, transforms, model and training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tempovla.transform.scaling import NormalizationMode
 
 @dataclass(frozen=True)
 class OpenVLATransformConfig(ObservationConfig):
-    """What happens to observations and actions before the model sees them.
+    """Preprocessing of observations and actions.
 
     Attributes:
         action_normalization: as published, the 1st to 99th percentile become [-1, 1]; what lies beyond is taken for the
@@ -45,7 +45,7 @@ class OpenVLATransformConfig(ObservationConfig):
 
 @dataclass(frozen=True)
 class OpenVLAModelConfig:
-    """Which weights the run starts from, and what it learns to read and do; sizes are the checkpoint's.
+    """Initial weights, streams and adapters of the run; sizes are the checkpoint's.
 
     Attributes:
         pretrained: name on the hub, such as openvla/openvla-7b, or folder of a checkpoint in the published layout.
@@ -78,12 +78,12 @@ class OpenVLAModelConfig:
 
 @dataclass(frozen=True)
 class OpenVLARecipe:
-    """All that a fine-tuning run is made of.
+    """All settings of a fine-tuning run.
 
     Attributes:
-        data: where demonstrations come from.
-        transform: what happens to them before the model sees them.
-        model: what it starts from.
+        data: the demonstrations.
+        transform: their preprocessing.
+        model: its initial weights and streams.
         training: how it is trained.
     """
 

@@ -1,4 +1,4 @@
-"""A policy of a user's own, made known by one call: training, evaluation and the command line follow from its class."""
+"""Registration of a user's own policy, for training, evaluation and the command line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tempovla.training.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ImitationRecipe:
-    """What a run of imitation is made of beside the model, which `register_policy` adds as the field `model`.
+    """The recipe of a run of imitation; `register_policy` adds the field `model`.
 
     Attributes:
-        data: where demonstrations come from.
+        data: the demonstrations.
         transform: what happens to states, actions and pictures before the model sees them.
         training: how long and how fast the policy learns.
     """
@@ -37,11 +37,11 @@ def register_policy(name: str, policy: type[nn.Module], config: type[Any], summa
     The policy learns by imitation of one dataset. It reads pictures and vectors, and no instruction.
 
     Args:
-        name: what the command line and checkpoints call it.
+        name: its name on the command line and in checkpoints.
         policy: its class, which is built as `policy(config)`.
         config: a frozen dataclass of its options. Its method `streams()` returns a `StreamSpec` by key: what the policy
             reads and imitates.
-        summary: what `tempovla --help` says of its training, in a few words.
+        summary: its line in `tempovla --help`, in a few words.
 
     Returns:
         The class of its recipe, with which `tempovla.train` trains it from Python.

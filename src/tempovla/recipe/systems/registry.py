@@ -72,10 +72,10 @@ def name_of(recipe: Any) -> str:
 
 
 def recipe_of(bundle: Bundle, where: str) -> Any:
-    """Return what a bundle was trained with; `where` it comes from is for the message.
+    """Return the recipe that a bundle was trained with; `where` names the bundle in messages.
 
     Raises:
-        ValueError: if the bundle does not say it.
+        ValueError: if the bundle has no recipe.
     """
     if bundle.policy not in SYSTEM_REGISTRY or "recipe" not in bundle.provenance:
         raise ValueError(f"{where}: does not say what it was trained on; give a checkpoint of `tempovla train`")

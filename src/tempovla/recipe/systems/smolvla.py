@@ -32,9 +32,9 @@ OF_THE_TASK = (
     "train_state_proj",
     "context",
 )
-"""What a recipe says of a pretrained policy, too."""
+"""Settings that the recipe applies to a pretrained policy."""
 LEARNING = ("freeze_vision_encoder", "train_expert_only")
-"""What a recipe says of it unless it leaves it open."""
+"""Settings that the recipe applies to a pretrained policy only where it sets them."""
 
 
 def train_smolvla(

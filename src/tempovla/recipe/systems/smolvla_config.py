@@ -1,4 +1,4 @@
-"""What a SmolVLA run is made of: data, transforms, model and training, as one config."""
+"""The recipe of a SmolVLA run: data, transforms, model and training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tempovla.recipe.systems.vla_config import VLATraining, VLATransformConfig
 
 @dataclass(frozen=True)
 class SmolVLARecipe:
-    """All that a SmolVLA run is made of.
+    """All settings of a SmolVLA run.
 
     Attributes:
-        data: where demonstrations come from.
-        transform: what happens to them before the model sees them.
+        data: the demonstrations.
+        transform: their preprocessing.
         model: its parts and sizes.
         training: how it is trained.
     """

@@ -37,7 +37,7 @@ LOGGER = logging.getLogger(__name__)
 
 PHASE_NAMES = {1: "phase1_temporal_jepa", 2: "phase2_flow_matching"}
 SUMS = {"action_loss": ("pos_rot_loss", "gripper_loss")}
-"""What is logged beside the loss terms."""
+"""Figures that are logged beside the loss terms."""
 
 
 def train_phase(
@@ -99,18 +99,18 @@ def train_phase(
 
 
 def reads_pictures(recipe: StateVLARecipe, phases: Collection[int]) -> bool:
-    """Return whether training in these phases reads pictures more than once, so that they are worth holding decoded."""
+    """Return whether these phases read pictures more than once, so that keeping them decoded pays."""
     return 1 in phases or not recipe.training.phase2.cache_encodings
 
 
 def build_alarm(phase: Literal[1, 2], training: TrainConfig, batches_per_epoch: int) -> CollapseAlarm:
-    """Return what warns of a collapse of z in this run."""
+    """Return the alarm for a collapse of z in this run."""
     rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
     return CollapseAlarm(phase, training.total_steps(batches_per_epoch), rows)
 
 
 def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfig) -> StateVLAConfig:
-    """Return the model's config with what training says about phase 1 filled in."""
+    """Return the model's config, completed with the training's settings of phase 1."""
     phase1 = recipe.training.of_phase(1)
     samples = sum(mixture.lengths)
     batches = max(1, -(-samples // (training.batch_size * distributed.world_size())))
@@ -125,7 +125,7 @@ def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfi
 
 
 def check_phase1_checkpoint(phase1_checkpoint: str | Path | None, phase: int | None, resume: str | Path | None) -> None:
-    """Refuse a checkpoint to start phase 2 from where phase 2 does not start.
+    """Refuse `phase1_checkpoint` unless phase 2 starts from it.
 
     Raises:
         ValueError: if `phase` is not 2, or phase 2 goes on from `resume`.

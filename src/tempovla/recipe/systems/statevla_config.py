@@ -1,4 +1,4 @@
-"""What a StateVLA run is made of: data, transforms, model and training, as one config."""
+"""The recipe of a StateVLA run: data, transforms, model and training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tempovla.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class TransformConfig(ObservationConfig):
-    """What happens to observations and actions before the model sees them.
+    """Preprocessing of observations and actions.
 
     Attributes:
         text_model: name or folder of a transformers text model; None embeds instructions by hashed n-grams.
@@ -25,7 +25,7 @@ class TransformConfig(ObservationConfig):
 
 @dataclass(frozen=True)
 class Phase1Config:
-    """Phase 1: the temporal JEPA. None takes what `training` says for both phases.
+    """Phase 1: the temporal JEPA. None takes the value of `training`.
 
     Attributes:
         num_epochs: passes over the data, unless `train_steps` is given.
@@ -42,7 +42,7 @@ class Phase1Config:
 
 @dataclass(frozen=True)
 class Phase2Config:
-    """Phase 2: flow matching. None takes what `training` says for both phases.
+    """Phase 2: flow matching. None takes the value of `training`.
 
     Attributes:
         num_epochs: passes over the data, unless `train_steps` is given.
@@ -61,7 +61,7 @@ class Phase2Config:
 
 @dataclass(frozen=True)
 class StateVLATraining(TrainConfig):
-    """Training of both phases, and what is different in each.
+    """Training of both phases, and the settings that differ between them.
 
     Attributes:
         ema_momentum: of phase 1's target encoder, at the start.
@@ -90,11 +90,11 @@ class StateVLATraining(TrainConfig):
 
 @dataclass(frozen=True)
 class StateVLARecipe:
-    """All that a StateVLA run is made of.
+    """All settings of a StateVLA run.
 
     Attributes:
-        data: where demonstrations come from.
-        transform: what happens to them before the model sees them.
+        data: the demonstrations.
+        transform: their preprocessing.
         model: its sizes and parts.
         training: how both phases are trained.
     """

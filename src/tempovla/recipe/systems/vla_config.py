@@ -1,4 +1,4 @@
-"""What a VLA run is made of: data, transforms, model and training, as one config."""
+"""The recipe of a VLA run: data, transforms, model and training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempovla.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class VLATransformConfig(ObservationConfig):
-    """What happens to observations and actions before the model sees them.
+    """Preprocessing of observations and actions.
 
     Attributes:
         tokenizer: name or folder of a transformers tokenizer, or `words` for hashed words; None takes that of a
@@ -36,11 +36,11 @@ class VLATraining(TrainConfig):
 
 @dataclass(frozen=True)
 class VLARecipe:
-    """All that a VLA run is made of.
+    """All settings of a VLA run.
 
     Attributes:
-        data: where demonstrations come from.
-        transform: what happens to them before the model sees them.
+        data: the demonstrations.
+        transform: their preprocessing.
         model: its parts and sizes.
         training: how it is trained.
     """

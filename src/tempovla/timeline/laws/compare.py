@@ -1,4 +1,4 @@
-"""Comparing nested values leaf by leaf, and saying where they differ most."""
+"""Comparison of nested values leaf by leaf."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changing samples on purpose: what the laws hold a policy's answers against."""
+"""Samples that are changed on purpose, to test the laws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tempovla.timeline.sample import TimelineSample, map_tracks
 from tempovla.timeline.track import Track, Tracks
 
 FILLS: dict[str, float] = {"NaN": math.nan, "infinite": math.inf, "huge": 1e30, "zero": 0.0}
-"""What to put where `valid` is False; integers take the largest that their type holds for all but zero."""
+"""Values to put where `valid` is False; integers take their type's largest value instead of infinities."""
 
 
 def fill_invalid(track: Track, fill: float) -> Track:

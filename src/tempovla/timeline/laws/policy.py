@@ -21,7 +21,7 @@ S = TypeVar("S")
 
 
 def check_policy(policy: Policy[S], sample: TimelineSample, contexts: Sequence[Context]) -> None:
-    """All laws of a policy: determinism, 1, 2 and 5. See the single checks for what the arguments must hold."""
+    """Check all laws of a policy: determinism, 1, 2 and 5. The single checks explain the arguments."""
     check_determinism(policy, sample)
     check_future_blindness(policy, sample)
     check_padding_invariance(policy, sample)

@@ -1,4 +1,4 @@
-"""Random samples and successive contexts, as wide as a policy's windows ask: what the laws are checked on."""
+"""Random samples and contexts that fit a policy's windows, to check the laws on."""
 
 from __future__ import annotations
 

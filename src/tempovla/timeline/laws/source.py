@@ -15,7 +15,7 @@ WindowReader = Callable[[int, int], Track]
 """Reads the window around one step: (episode, step) to a track with B = 1."""
 
 WordReader = Callable[[int, int], str]
-"""Says what is told at one step: (episode, step) to its words."""
+"""Returns the instruction at one step: (episode, step) to its words."""
 
 
 def source_reader(source: EpisodeSource, window: Window) -> WindowReader:
@@ -62,11 +62,11 @@ def check_shift(
 def check_instructions(
     source: EpisodeSource, *, read_words: WordReader | None = None, episodes: Sequence[int] = (0,)
 ) -> None:
-    """The words of sources: every control step has some, and a sample is told those of its own step.
+    """Check instructions: every control step has one, and a sample carries that of its own step.
 
     Args:
         source: gives the truth, an episode at a time.
-        read_words: what a sample of one step is told, e.g. by a batch; None looks at the source alone.
+        read_words: returns the instruction of a sample at one step, e.g. from a batch; None checks the source alone.
         episodes: which episodes to look at.
     """
     law = "the words of a step"

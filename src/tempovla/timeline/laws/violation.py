@@ -1,4 +1,4 @@
-"""What a broken law raises."""
+"""The error that a broken law raises."""
 
 from __future__ import annotations
 
