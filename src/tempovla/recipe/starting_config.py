@@ -134,7 +134,7 @@ def starting_config(
     _infer_sizes(source, found)
     _infer_split(source, found)
     robot = f", robot {facts['robot_type']}" if facts["robot_type"] else ""
-    title = f"{source.name}: {facts['episodes']} episodes, {facts['frames']} steps at {facts['fps']:g} Hz{robot}"
+    title = f"{source.name}: {_episodes(facts['episodes'])}, {facts['frames']} steps at {facts['fps']:g} Hz{robot}"
     return StartingConfig(found.values, found.as_text(title))
 
 
@@ -213,7 +213,7 @@ def _infer_streams(source: EpisodeSource, found: _Inferred) -> None:
     cameras = [key for key, stream in source.streams.items() if stream.kind == "image"]
     if not cameras:
         raise DatasetError(f"{source.name}: has no camera, of which every policy reads one at least; record one")
-    found.set("model.cameras", cameras, f"all {len(cameras)} of its cameras" if len(cameras) > 1 else "its camera")
+    found.set("model.cameras", cameras, f"its {len(cameras)} cameras" if len(cameras) > 1 else "its camera")
     for key, stream in source.streams.items():
         if stream.kind == "depth":
             found.note("model.cameras", f"left out: {key} is depth, which these policies do not read")
@@ -253,7 +253,9 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
         found.set(names.prediction_horizon, ahead, f"steps; {ahead / source.rate_hz:.2g} s")
     longest = min(lengths) - ahead if names.prediction_horizon else round(statistics.median(lengths))
     horizon = max(1, min(round(source.rate_hz), longest, LONGEST_CHUNK))
-    found.set(names.horizon, horizon, f"steps of a chunk; {horizon / source.rate_hz:.2g} s at {source.rate_hz:g} Hz")
+    short = ", as its episodes are short" if horizon == longest < round(source.rate_hz) else ""
+    reason = f"steps of a chunk; {horizon / source.rate_hz:.2g} s at {source.rate_hz:g} Hz{short}"
+    found.set(names.horizon, horizon, reason)
 
     tokens = 0
     if names.tokens:
@@ -271,10 +273,14 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
 def _infer_split(source: EpisodeSource, found: _Inferred) -> None:
     """Whether some episodes are held out."""
     if len(source) < FEWEST_EPISODES:
-        found.set("data.train_split", 1.0, f"{len(source)} episodes are too few to hold any out")
+        found.set("data.train_split", 1.0, f"too few to hold any out: {_episodes(len(source))}")
         return
     found.set("data.train_split", 0.9, f"a tenth of its {len(source)} episodes is held out, and validates")
     found.set("training.validation_interval", VALIDATION_INTERVAL, "steps between two validations")
+
+
+def _episodes(count: int) -> str:
+    return f"{count} episode{'' if count == 1 else 's'}"
 
 
 def _names(source: EpisodeSource, key: str) -> str:

@@ -33,9 +33,11 @@ def test_the_text_holds_the_values_and_says_why(tmp_path):
     config = starting_config(gripper_recordings.record(tmp_path / "set", binary_gripper=False))
     assert yaml.safe_load(config.text) == config.values
     assert "4 episodes, 36 steps at 10 Hz, robot toy" in config.text.splitlines()[0]
-    assert line_of(config.text, "train_split") == "train_split: 1.0  # 4 episodes are too few to hold any out"
+    assert line_of(config.text, "train_split") == "train_split: 1.0  # too few to hold any out: 4 episodes"
     assert "so it is no gripper in {-1, +1}" in line_of(config.text, "has_gripper")
-    assert line_of(config.text, "action_horizon") == "action_horizon: 9  # steps of a chunk; 0.9 s at 10 Hz"
+    assert line_of(config.text, "action_horizon") == (
+        "action_horizon: 9  # steps of a chunk; 0.9 s at 10 Hz, as its episodes are short"
+    )
     assert "observation.images.front has 24x32" in line_of(config.text, "image_size")
 
 
