@@ -247,11 +247,11 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
     found.set(names.image_size, side, f"pictures become squares of so many pixels; {widest} has {height}x{width}")
 
     lengths = [source.episode(index).length for index in range(len(source))]
-    ahead = 0
+    longest = round(statistics.median(lengths))
     if names.prediction_horizon:
+        longest = min(lengths)  # an episode that holds no whole window is refused
         ahead = max(1, min(round(source.rate_hz / 10), min(lengths) // 2))
         found.set(names.prediction_horizon, ahead, f"steps; {ahead / source.rate_hz:.2g} s")
-    longest = min(lengths) - ahead if names.prediction_horizon else round(statistics.median(lengths))
     horizon = max(1, min(round(source.rate_hz), longest, LONGEST_CHUNK))
     short = ", as its episodes are short" if horizon == longest < round(source.rate_hz) else ""
     reason = f"steps of a chunk; {horizon / source.rate_hz:.2g} s at {source.rate_hz:g} Hz{short}"

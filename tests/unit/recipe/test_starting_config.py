@@ -112,7 +112,7 @@ def test_liberos_files_are_read_as_they_are(tmp_path):
     assert (model["robot_state_dim"], model["action_dim"], model["has_gripper"]) == (9, 7, True)
     assert config.values["data"]["libero_images"] == "upright"
     assert model["jepa"]["prediction_horizon"] == 2  # a tenth of a second at 20 Hz
-    assert model["action_seq_len"] == 5  # so that the shortest episode, of 7 steps, holds a window
+    assert model["action_seq_len"] == 7  # those of the shortest episode, so that it holds a window
 
 
 @pytest.mark.parametrize("system", STARTING_SYSTEMS)
