@@ -1,4 +1,4 @@
-"""Which of the datasets that a policy learned from its body and statistics are taken from."""
+"""The choice of a body and its statistics, for a policy that learned from several datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds, from live observations, the context that a policy was trained on."""
+"""Builds a policy's context from live observations, as in training."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 BUNDLE = "bundle.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HUB_FILES = (BUNDLE, "transform.json", "weights.safetensors", "assets/*", CONFIG, WEIGHTS)
-"""What is downloaded of a repository on the hub: data alone, no code."""
+"""Files that are downloaded from a repository on the hub: data alone, no code."""
 
 
 def load(

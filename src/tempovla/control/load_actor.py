@@ -1,4 +1,4 @@
-"""Opens what evaluations are given: a checkpoint, or a file that `tempovla export` wrote."""
+"""Opens an actor for evaluations: a checkpoint, or a file that `tempovla export` wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observations as users hold them, of one robot or of several, in numpy or torch, as rows that a policy is given."""
+"""Conversion of users' observations, of one or several robots, in numpy or torch, to rows for a policy."""
 
 from __future__ import annotations
 

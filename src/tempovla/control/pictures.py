@@ -1,4 +1,4 @@
-"""Pictures as users hold them, brought to the one form that policies are given: rows, columns, RGB, uint8."""
+"""Conversion of users' pictures to the form that policies take: rows, columns, RGB, uint8."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WANTED = "give (height, width, RGB) uint8, or (RGB, height, width) floats from 0 to 1"
-"""What to do about a picture that cannot be read."""
+"""The remedy for a picture that cannot be read."""
 COLOURS = 3
 
 

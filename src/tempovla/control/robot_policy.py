@@ -1,4 +1,4 @@
-"""A policy as an object that a control loop asks for actions: everything it remembers is kept inside."""
+"""A policy as an object for a control loop; its memory is kept inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long decisions take, and at what rate control really runs."""
+"""Times of decisions, and the actual rate of control."""
 
 from __future__ import annotations
 

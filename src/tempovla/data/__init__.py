@@ -1,1 +1,1 @@
-"""Episodes on disk and in memory, windows over them, and the order in which training sees them."""
+"""Episodes on disk and in memory, windows over them, and the order of training samples."""

@@ -1,4 +1,4 @@
-"""Which of a dataset's declared columns its files hold."""
+"""A check which of a dataset's declared columns its files hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOGGER = logging.getLogger(__name__)
 def leave_out_absent(meta: DatasetMeta) -> DatasetMeta:
     """Return the metadata without the columns that no file holds, or that hold what is declared otherwise.
 
-    The first and the last parquet file are looked at. A camera is left out where none of its videos exists.
+    The first and the last parquet file are read. A camera is left out if none of its videos exists.
     """
     reasons = dict(meta.left_out)
     schemas = _schemas(meta)
@@ -44,7 +44,7 @@ def leave_out_absent(meta: DatasetMeta) -> DatasetMeta:
 
 
 def log_left_out(meta: DatasetMeta) -> None:
-    """Say in one line which columns are left out, and why."""
+    """Log in one line which columns are left out, and why."""
     if meta.left_out:
         reasons = "; ".join(f"{key} ({reason})" for key, reason in meta.left_out.items())
         LOGGER.info("%s: %d of its columns are left out: %s", meta.root, len(meta.left_out), reasons)

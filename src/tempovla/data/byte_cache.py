@@ -18,7 +18,7 @@ class Sized(Protocol):
 
 
 class ByteCache:
-    """Least recently used arrays are dropped first.
+    """A cache that drops the least recently used arrays first.
 
     Args:
         max_bytes: budget of the whole cache [bytes]; an array larger than it is not kept.
@@ -53,7 +53,7 @@ class ByteCache:
 
 @runtime_checkable
 class Caching(Protocol):
-    """A source that keeps what it has decoded, and files open."""
+    """A source that caches decoded values and keeps files open."""
 
     cache: ByteCache
 

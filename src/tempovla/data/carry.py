@@ -29,13 +29,13 @@ class Carrier:
 
     Args:
         source: the dataset, which has been checked.
-        problems: the streams in which the check found something, which no policy reads.
-        config: how videos are encoded that cannot be copied.
+        problems: the streams with findings of the check, which no policy reads.
+        config: encoding of videos that cannot be copied.
 
     Attributes:
         features: the columns that are read and written anew.
-        entries: entries of ``info.json`` that say more than `features`; of columns that are carried along as they are
-            stored, whole ones.
+        entries: further entries of ``info.json`` for `features`, and whole entries of columns that are copied as they
+            are stored.
         lost: why columns are neither, by key.
     """
 
@@ -161,7 +161,7 @@ class Carrier:
 
 
 def with_unit(entry: Any, feature: Feature | None) -> Any:
-    """Return an entry of ``info.json``, with the unit of depth pictures that was asked for."""
+    """Return an entry of ``info.json`` with the given unit of depth pictures."""
     if not isinstance(entry, Mapping):
         return entry
     info = entry.get("info")

@@ -153,7 +153,7 @@ class Columns:
         return self._full[key]
 
     def check_picture(self, record: EpisodeRecord, key: str, step: int) -> None:
-        """Look at a picture's header, or at its numbers.
+        """Check a picture's header, or its numbers.
 
         Raises:
             DatasetError: as `picture`, but for damage behind the header.

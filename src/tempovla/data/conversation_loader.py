@@ -31,7 +31,7 @@ from tempovla.transform.chat import ChatTokenizer
 from tempovla.transform.tokenize import PADDING
 
 SAMPLED_PICTURES = 2048
-"""How many pictures of a dataset of conversations are looked at when a run goes on."""
+"""Number of pictures of a dataset of conversations that are compared when a run goes on."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TokenizedConversation:
 def tokenize_conversations(
     conversations: Sequence[Conversation], chat: ChatTokenizer
 ) -> tuple[TokenizedConversation, ...]:
-    """Return all of them once, before training: what cannot be used is then known.
+    """Return all conversations in ids; errors appear before training.
 
     Raises:
         DatasetError: naming file and line, if one does not go with the template or its prompt is too long.
@@ -81,9 +81,9 @@ class ConversationBatches:
     (B, 1) bool; L is the length of the batch's longest text.
 
     Attributes:
-        conversations: what there is.
-        chosen: those of them that make the samples.
-        fit: makes a picture (H, W, 3) uint8 the square (3, size, size) uint8 that the model sees.
+        conversations: all conversations.
+        chosen: indices of those that are samples.
+        fit: makes of a picture (H, W, 3) uint8 the square (3, size, size) uint8 that the model sees.
         image_size: side of the square [px].
         cache: keeps squares that were made.
     """
@@ -122,7 +122,7 @@ class ConversationBatches:
         return TimelineSample(context, future, batch.seed)
 
     def identity(self) -> DataIdentity:
-        """Of the texts in ids, and of up to `SAMPLED_PICTURES` pictures, spread evenly."""
+        """Return the identity of the texts in ids, and of up to `SAMPLED_PICTURES` pictures, spread evenly."""
         digest = hashlib.sha256()
         for conversation in self.conversations:
             digest.update(f"{len(conversation.ids)} {conversation.image is not None}:".encode())

@@ -1,8 +1,8 @@
 """Conversations about pictures, in LLaVA's format: JSON objects, one a line or in one array.
 
 An item has `conversations`, a list of turns ``{"from": "human" | "gpt" | "system", "value": TEXT}``, and may have
-`image`, a path relative to the folder of images; `id` and other keys are not looked at. `<image>` in what is asked
-marks the picture and is taken out: a model sees the picture before the text.
+`image`, a path relative to the folder of images; `id` and other keys are ignored. `<image>` in a question
+marks the picture and is removed: a model sees the picture before the text.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_conversations(path: str | Path, image_root: str | Path | None = None) -
 
 @dataclass(frozen=True)
 class Question:
-    """What a model is asked.
+    """A question to a model.
 
     Attributes:
         turns: perhaps the system's and earlier ones, the last one the user's.
@@ -83,7 +83,7 @@ class Question:
 
     @property
     def text(self) -> str:
-        """The last thing that is said."""
+        """The text of the last turn."""
         return self.turns[-1].text
 
 

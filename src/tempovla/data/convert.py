@@ -1,4 +1,4 @@
-"""Whatever is read here as a LeRobot v3.0 dataset of its own."""
+"""Conversion of any dataset to LeRobot v3.0."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def convert(
         source: the dataset.
         target: folder that does not exist or is empty; it appears once all is written.
         config: layout of the files.
-        depth_unit: unit of depth pictures of which the dataset does not tell it, which the target tells then.
+        depth_unit: unit of depth pictures where the dataset does not declare it; the target then declares it.
         libero_images: orientation of pictures in LIBERO's files.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A dataset's statistics: computed ones where there are, else those that it brings, else computed when asked for."""
+"""A dataset's statistics: computed ones that were kept, else stored ones, else computed at first use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StatisticsTable(Protocol):
     """
 
     def absent(self, needed: Needed, parts: Parts | None = None) -> list[str]:
-        """Of the streams that are asked for, those whose statistics are still to be computed."""
+        """Return the wanted streams whose statistics have not been computed yet."""
 
     def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
         """Compute the statistics of some streams, in one reading."""
@@ -45,7 +45,7 @@ class StatisticsTable(Protocol):
 
 
 class StreamStatistics(dict[str, NDArray[np.float64]]):
-    """One stream's stored statistics; asked for one that is not stored, such as a quantile, it computes it."""
+    """One stream's stored statistics; one that is not stored, such as a quantile, is computed."""
 
     def __init__(self, stored: Statistic, computed: Callable[[], Statistic]) -> None:
         super().__init__(stored)
@@ -81,7 +81,7 @@ class LazyStatistics(Mapping[str, Statistic]):
         return self._computed[key]
 
     def absent(self, needed: Needed, parts: Parts | None = None) -> list[str]:
-        """Of the streams that are asked for, those that are still to be computed."""
+        """Return the wanted streams that have not been computed yet."""
         return [key for key in needed if key in self and key not in self._computed]
 
     def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
@@ -89,7 +89,7 @@ class LazyStatistics(Mapping[str, Statistic]):
         self._computed |= compute(self._source, keys, progress=progress)
 
     def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
-        """Return what is wrong with them: nothing, as they are computed."""
+        """Return no findings, as computed statistics are exact."""
         return []
 
 
@@ -112,12 +112,12 @@ class DatasetStatistics(Mapping[str, Statistic]):
 
     @cached_property
     def stored(self) -> StoredStatistics:
-        """What the dataset brings."""
+        """The statistics that the dataset stores."""
         return load_statistics(self._meta)
 
     @cached_property
     def computed(self) -> dict[str, Statistic]:
-        """What was computed, now or before."""
+        """The statistics that were computed, now or earlier."""
         return self._keeping.load()
 
     @cached_property

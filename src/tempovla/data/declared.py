@@ -1,4 +1,4 @@
-"""The columns that ``meta/info.json`` declares: which of them can be read and how, and why the others are left out."""
+"""The columns that ``meta/info.json`` declares: types of readable ones, and reasons why others are left out."""
 
 from __future__ import annotations
 

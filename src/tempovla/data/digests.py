@@ -1,4 +1,4 @@
-"""Digests of files, in a time that does not grow with their size; what was digested once is not read again.
+"""Digests of files, in a time that does not grow with their size; unchanged files are not read again.
 
 Small files are hashed whole. Of a large one its head, its tail and blocks spread evenly between them are, with its
 size; of a large parquet file all columns of numbers besides, which are a small part of it where it holds pictures. So a
@@ -39,7 +39,7 @@ _THREADS, _AT_ONCE = 16, 32
 _READ = 8 << 20
 _DIGITS = 32
 ABSENT = "absent"
-"""In place of the digest of a file that is not there, or cannot be read."""
+"""Stands for the digest of a file that is missing or unreadable."""
 _KEPT_FROM = 64
 """From how many files on digests are kept; fewer are read as fast."""
 _SETTLED_S = 2.0

@@ -1,8 +1,8 @@
-"""The files of a v3.0 dataset while episodes are added to it, such that a kill at any moment loses none.
+"""The files of a v3.0 dataset while episodes are added; a kill at any moment loses none.
 
 Each episode's videos, rows, description and statistics are put in place one after the other, each file whole or not
-at all, and only then does ``meta/info.json`` count the episode. Readers go by that count, so what a killed writer
-leaves behind is never looked at. Videos start as a file an episode; when a camera's reach the size limit, and at the
+at all, and only then does ``meta/info.json`` count the episode. Readers rely on that count, so leftovers of a killed
+writer are ignored. Videos start as a file an episode; when a camera's reach the size limit, and at the
 end, they are joined without encoding them again: the joined file takes the place of the first of them, then the
 metadata are replaced, then the others are removed, and every state in between can be read.
 """
@@ -89,7 +89,7 @@ class EpisodeStore:
         self._staging.publish_json(self.info, self.root / "meta" / "info.json", indent=4)
 
     def set_recording(self, recording: Mapping[str, Any]) -> None:
-        """Write down how the pictures will be made, where that is known; before the first episode."""
+        """Record how the pictures are made; call it before the first episode."""
         if recording:
             self._staging.publish_json(recording, self.root / RECORDING_PATH, indent=4)
         else:

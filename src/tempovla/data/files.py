@@ -61,19 +61,19 @@ class Staging:
         return size
 
     def clear(self) -> None:
-        """Remove what was left unfinished."""
+        """Remove unfinished files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
 def disk_errors_told(root: Path, doing: str, safe: str, clean_up: Callable[[], None]) -> Iterator[None]:
-    """Turn what the disk refuses into one line, after `clean_up`; other errors pass.
+    """Turn errors of the disk into one line, after `clean_up`; other errors pass.
 
     Args:
         root: the dataset that is written.
-        doing: what was under way.
-        safe: what is on the disk and stays.
-        clean_up: removes what is unfinished.
+        doing: the work under way.
+        safe: the files that are on the disk and stay.
+        clean_up: removes unfinished files.
 
     Raises:
         DatasetError: if the disk is full, read-only or broken.

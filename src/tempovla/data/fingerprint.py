@@ -1,4 +1,4 @@
-"""What tells one dataset from another, whatever it is called and wherever it lies; no picture is decoded for it."""
+"""Fingerprints of datasets that do not depend on name or place; no picture is decoded."""
 
 from __future__ import annotations
 

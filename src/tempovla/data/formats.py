@@ -13,7 +13,7 @@ from tempovla.timeline.source import EpisodeSource
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """What a user says of a dataset that its files do not.
+    """Facts about a dataset that the user adds to its files.
 
     Attributes:
         depth_unit: unit of depth pictures: ``m``, ``cm``, ``mm`` or metres.

@@ -9,7 +9,7 @@ from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.source import EpisodeSource
 
 GRIPPER = {-1.0, 1.0}
-"""What a gripper takes that a policy learns as one of two classes."""
+"""Values of a gripper that a policy learns as one of two classes."""
 
 
 def last_values(source: EpisodeSource, most: int) -> NDArray[np.float64]:
@@ -27,7 +27,7 @@ def last_values(source: EpisodeSource, most: int) -> NDArray[np.float64]:
 
 
 def last_name(source: EpisodeSource) -> str:
-    """Return what the last action dimension is called in messages."""
+    """Return the name of the last action dimension for messages."""
     names = source.streams[ACTION_KEY].names
     return f"the last dimension of {ACTION_KEY!r}" + (f" ({names[-1]})" if names else "")
 

@@ -1,4 +1,4 @@
-"""What a dataset of an HDF5 file declares, held against what the file stores, before memory is taken for it."""
+"""Checks of an HDF5 file's declared sizes against its stored bytes, before memory is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run must find again when it goes on: which files its data lie in, what is in them, and how they are read.
+"""Identity of a run's data: its files, their contents, and how they are read.
 
 Unlike a fingerprint (`data.fingerprint`), which tells two datasets apart to the last byte and takes as long as reading
 them, this takes seconds for any dataset, and says which files differ.
@@ -34,7 +34,7 @@ class DataIdentity:
 
     Attributes:
         name: the folder, for messages; it does not count.
-        facts: what else than the bytes of files decides what is read, as plain JSON values.
+        facts: everything beside the bytes of files that determines the values, as plain JSON values.
         files: digest by name within the dataset, or of a folder's files by its name.
     """
 
@@ -43,7 +43,7 @@ class DataIdentity:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return the identity as plain JSON values."""
         return {"name": self.name, "facts": dict(self.facts), "files": dict(self.files)}
 
     def with_facts(self, facts: Mapping[str, Any]) -> DataIdentity:
@@ -121,5 +121,5 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def data_record(identities: Sequence[DataIdentity]) -> list[dict[str, Any]]:
-    """As plain JSON values, for checkpoints."""
+    """Return the identity as plain JSON values, for checkpoints."""
     return [identity.to_json() for identity in identities]

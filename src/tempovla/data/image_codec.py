@@ -87,7 +87,7 @@ def decode_depth(encoded: bytes, feature: Feature, where: str) -> NDArray[np.flo
 
 
 def check_encoded(encoded: bytes, feature: Feature, where: str) -> None:
-    """Refuse a picture whose header says that it could not be read; its pixels are not decoded.
+    """Refuse a picture with an unreadable header; its pixels are not decoded.
 
     Raises:
         DatasetError: as `decode_image` or `decode_depth`.
@@ -150,8 +150,8 @@ def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str, full: flo
     """Return pictures (N, H, W, C) or, where the file declares it, (N, C, H, W) of numbers as (N, H, W, 3) uint8 RGB.
 
     Args:
-        values: what is stored.
-        feature: what is declared.
+        values: the stored values.
+        feature: their declaration.
         where: file, column and row, for messages.
         full: what stands for full brightness in floats, 255 or 1. Where it is not known, whole numbers are levels of 0
             to 255, and fractions within [0, 1] are shares of full brightness.

@@ -1,4 +1,4 @@
-"""A look into a dataset: what it holds, and single windows of it."""
+"""Inspection of a dataset: its contents, and single windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tempovla.timeline.source import EpisodeSource, StreamTable
 from tempovla.timeline.window import Window, parse_window
 
 MOST_SAMPLE_BYTES = 1 << 30
-"""What the windows of one sample may hold in all [bytes]."""
+"""Largest size of all windows of one sample [bytes]."""
 
 
 def inspect(
@@ -75,7 +75,7 @@ def inspect(
 
 
 def inspect_source(source: EpisodeSource) -> dict[str, Any]:
-    """Return what `inspect` does, of a dataset that is open already.
+    """Return the value of `inspect`, for a dataset that is open already.
 
     Raises:
         DatasetError: as `inspect` does.
@@ -150,7 +150,7 @@ def sample_windows(
         episode: which episode, from 0.
         frame: which frame of it is now, from 0.
         windows: ``KEY=OFFSETS``, e.g. ``action=0:16`` or ``observation.state=-0.2s,0s``.
-        keys: what the dataset calls its state and its action.
+        keys: the dataset's own keys of state and action.
         depth_unit: unit of depth pictures where the dataset does not declare it.
         libero_images: orientation of pictures in LIBERO's files.
 

@@ -87,7 +87,7 @@ class JoinedSource:
 
     @property
     def cache(self) -> ByteCache:
-        """That of the source."""
+        """The source's own."""
         return self.source.cache if isinstance(self.source, Caching) else ByteCache(0)
 
     def with_cache(self, cache: ByteCache) -> JoinedSource:
@@ -96,7 +96,7 @@ class JoinedSource:
         return JoinedSource(source, self.joined, self.renamed, self.left_out)
 
     def without(self, key: str) -> JoinedSource:
-        """Return the same streams but for a joined one; what it hid is seen again."""
+        """Return the same streams without a joined one; the streams that it hid reappear."""
         joined = {name: parts for name, parts in self.joined.items() if name != key}
         return JoinedSource(self.source, joined, self.renamed, self.left_out)
 
@@ -151,7 +151,7 @@ class JoinedSource:
 
     @property
     def name(self) -> str:
-        """That of the source."""
+        """The source's own."""
         return self.source.name
 
     @property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class JoinedStatistics(Mapping[str, Mapping[str, NDArray[np.float64]]]):
-    """Statistics that are put together when they are asked for; see `StatisticsTable` for what they can do.
+    """Statistics that are joined at first use; see `StatisticsTable`.
 
     Of a stream of which only some dimensions are read, the others do not matter: where they keep the stream's own
     statistics from being computed, those of the joined stream are.

@@ -1,4 +1,4 @@
-"""What a LeRobot dataset's metadata says, the same for every version of the format on disk."""
+"""Metadata of a LeRobot dataset, the same for every version of the format on disk."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class DepthCode:
 
 @dataclass(frozen=True)
 class Depth:
-    """What the stored numbers of depth pictures mean.
+    """Meaning of the stored numbers of depth pictures.
 
     Attributes:
-        unit_m: metres of one unit [m]; None where the dataset does not say, and then it must be asked for.
+        unit_m: metres of one unit [m]; None where the dataset does not declare it, and the user must.
         low_m: the least reading; None where the dataset does not say [m].
         high_m: the greatest reading [m].
         code: what the levels of a video mean where they are no units.
@@ -70,7 +70,7 @@ class Feature:
         shape: shape of one value; cameras are (height, width, 3) and depth is (height, width, 1) whatever order the
             file declares.
         names: names of the dimensions, or empty.
-        depth: what the numbers mean where the pictures hold distances.
+        depth: meaning of the numbers, if the pictures hold distances.
         is_channels_first: whether the file declares a camera as (channels, height, width).
     """
 
@@ -137,7 +137,7 @@ class DatasetMeta:
 
     Attributes:
         root: the dataset's folder.
-        version: ``v2.1`` or ``v3.0``; what says v2.0 is read as v2.1.
+        version: ``v2.1`` or ``v3.0``; v2.0 is read as v2.1.
         fps: control rate, and the frame rate of every video [Hz].
         robot_type: name of the robot, or "".
         features: columns by key.
@@ -145,7 +145,7 @@ class DatasetMeta:
         tasks: instructions by `task_index`; None where there is no such file.
         info: ``meta/info.json``, its version and numbers in one spelling.
         left_out: why columns that are declared are not among `features`, by key.
-        default_instruction: what rows without any words are told; the reader's choice, no file says it.
+        default_instruction: instruction of rows that have none; the reader chooses it.
     """
 
     root: Path

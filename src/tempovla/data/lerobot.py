@@ -35,7 +35,7 @@ _NEEDED = ("timestamp", "episode_index")
 """Columns that training reads whatever the policy; besides, there are words, the state, the action and cameras."""
 
 _DESCRIPTIONS = ("info.json", "episodes.jsonl", "tasks.jsonl", "tasks.parquet", "modality.json")
-"""Files in ``meta/`` that decide what is read."""
+"""Files in ``meta/`` that determine the values."""
 
 
 def open_dataset(
@@ -45,7 +45,7 @@ def open_dataset(
     depth_unit: str | None = None,
     default_instruction: str = "",
 ) -> LeRobotSource:
-    """Open a LeRobot dataset; ``meta/info.json`` tells its version.
+    """Open a LeRobot dataset of the version in ``meta/info.json``.
 
     Columns that are declared, but cannot be read, are left out with one line of log.
 
@@ -53,7 +53,7 @@ def open_dataset(
         root: the folder that holds ``meta/``.
         cache_bytes: memory for decoded frames and columns, in all [bytes].
         depth_unit: unit of depth pictures of which the dataset does not tell it; see `declared.parse_unit`.
-        default_instruction: what rows without any words are told.
+        default_instruction: instruction of rows that have none.
 
     Raises:
         DatasetError: if `root` is no dataset that can be read.
@@ -138,12 +138,12 @@ class LeRobotSource:
 
     @cached_property
     def statistics(self) -> DatasetStatistics:
-        """What ``meta/`` says or the rows give; of cameras a channel each, in units of full brightness."""
+        """Statistics from ``meta/`` or from the rows; for cameras one a channel, in units of full brightness."""
         return DatasetStatistics(self, self.meta)
 
     @cached_property
     def recording(self) -> Mapping[str, Any]:
-        """What ``meta/recording.json`` says, where there is one."""
+        """Contents of ``meta/recording.json``; empty without one."""
         return load_recording(self.meta.root)
 
     def __len__(self) -> int:

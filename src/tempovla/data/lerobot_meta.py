@@ -30,7 +30,7 @@ LOGGER = logging.getLogger(__name__)
 
 _PANDAS_INDEX = "__index_level_0__"
 _SPAN_CELLS = ("chunk_index", "file_index", "from_timestamp")
-"""What an episode's entry says of a camera's video (v3.0)."""
+"""Fields of an episode's entry about a camera's video (v3.0)."""
 
 
 def load_meta(root: str | Path) -> DatasetMeta:

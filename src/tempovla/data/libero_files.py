@@ -39,7 +39,7 @@ from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 LOGGER = logging.getLogger(__name__)
 
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
-"""What h5py raises when it comes to a damaged place of a file."""
+"""Errors of h5py at a damaged place of a file."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Demo:
     Attributes:
         path: its file.
         name: its group there.
-        instruction: what it is told.
+        instruction: its instruction.
         numbers: (T, D) float32, by stream.
         frames: the whereabouts of pictures, by stream.
         faults: why a camera cannot be read, by stream.
@@ -103,7 +103,7 @@ class DemoFile:
     Attributes:
         demos: in the order of their numbers; those of one number, as ``demo_01`` and ``demo_1``, in that of the names.
         task: the benchmark's name of it; "" where it is not known.
-        recording: how their pictures were made, where it says so.
+        recording: how their pictures were made, where the file declares it.
         observed_late: whether any of them has each observation in the row of the action before it.
     """
 
@@ -239,7 +239,7 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 def damaged(path: Path, error: Exception, where: str = "") -> DatasetError:
-    """Return what HDF5's library found wrong with a file, in one line."""
+    """Return the error of HDF5's library about a file, in one line."""
     reason = (str(error).strip("'\"") or type(error).__name__).splitlines()[0]
     return DatasetError(f"{path}: {where}damaged or cut off ({reason}); copy it again")
 

@@ -48,7 +48,7 @@ def open_libero(
     Args:
         path: a file, or the folder that holds them.
         cache_bytes: memory for pictures that have to be unpacked [bytes].
-        default_instruction: what demonstrations are told for which neither a file nor its name has any words.
+        default_instruction: instruction of demonstrations that have none in the file or its name.
         images: how pictures lie in the files.
 
     Raises:

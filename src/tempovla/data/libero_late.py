@@ -26,8 +26,8 @@ def observed_late(where: str, seen: Sequence[When], names: Sequence[str]) -> lis
     are taken as they are. A file that was joined from both kinds is read demonstration by demonstration.
 
     Args:
-        where: what messages begin with.
-        seen: what each demonstration tells, see `when_observed`.
+        where: the beginning of messages.
+        seen: result of `when_observed` for each demonstration.
         names: those of the demonstrations.
 
     Raises:

@@ -1,4 +1,4 @@
-"""LIBERO's demonstration files: what they are called, what is in them, and how pictures lie in them.
+"""LIBERO's demonstration files: names, contents, and orientation of pictures.
 
 A ``<task>_demo.hdf5`` holds groups ``data/demo_N`` with ``actions`` and ``obs/...``; attributes of ``data`` name the
 task and the environment (LIBERO, ``scripts/create_dataset.py``). Pictures are stored as OpenGL draws them, the bottom
@@ -59,7 +59,7 @@ def part_path(folder: Path, task: str, demo: int) -> Path:
 
 
 def task_of(path: Path) -> str:
-    """Return what a writer called a file: its name without what follows the task's."""
+    """Return the task's part of a file's name."""
     return _SUFFIX.sub("", path.name.removesuffix(".hdf5"))
 
 

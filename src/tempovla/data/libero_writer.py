@@ -36,7 +36,7 @@ from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 @dataclass(frozen=True)
 class LiberoEpisodeExtras:
-    """What LIBERO's own tools want of an episode beyond what a policy sees and does.
+    """Data of an episode that LIBERO's own tools need, beyond observations and actions.
 
     Attributes:
         states: (T, D) flattened simulator states, each before the action of its step; None leaves them out.
@@ -45,7 +45,7 @@ class LiberoEpisodeExtras:
         model_xml: the simulated model.
         bddl_file: the task's definition, somewhere in a folder ``bddl_files``.
         env_name: the environment's class, e.g. ``Libero_Floor_Manipulation``.
-        env_kwargs: what the environment was made with, as plain JSON values.
+        env_kwargs: arguments of the environment, as plain JSON values.
     """
 
     states: NDArray[np.float64] | None = None

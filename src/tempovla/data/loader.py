@@ -31,7 +31,7 @@ class LoaderConfig:
     Attributes:
         batch_size: samples a batch and rank.
         num_workers: worker processes; 0 reads in the process itself, which is faster for preloaded data.
-        preload_bytes: datasets whose windows fit in this are held in memory [bytes].
+        preload_bytes: datasets whose windows fit in this are kept in memory [bytes].
     """
 
     batch_size: int = 64
@@ -54,11 +54,11 @@ class ResumableLoader:
 
     Args:
         maker: makes the batches.
-        sampler: says which samples they hold.
+        sampler: chooses their samples.
         num_workers: worker processes; 0 makes them in the process itself.
         samples_per_epoch: samples of one epoch, over all ranks.
         batches_per_epoch: batches of one epoch and rank.
-        identities: gives what the samples are read from, a dataset each.
+        identities: returns the identity of each dataset.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ResumableLoader:
         return data_record(self._identities())
 
     def take_up_changed(self, state: Mapping[str, Any]) -> None:
-        """Go on after what a loader of other data has drawn, with the epoch of each dataset that follows."""
+        """Go on from the position of a loader of other data, at the next epoch of each dataset."""
         self._sampler.take_up_changed(dict(state))
         self._state = self._sampler.state_dict()
 
@@ -134,7 +134,7 @@ class SampleLoader(ResumableLoader):
 
     Args:
         mixture: where samples come from.
-        windows: what each sample holds; one window a stream.
+        windows: windows of each sample, one a stream.
         config: batch size, workers, memory.
         seed: of the run; order, mixture and every sample's own seed follow from it.
         rank: which share of each global batch to yield.

@@ -1,4 +1,4 @@
-"""Episodes held in memory: small datasets preloaded, and streams built in code."""
+"""Episodes in memory: preloaded small datasets, and streams built in code."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class MemorySource:
     Args:
         name: for messages.
         embodiment: the body; its rate is the control rate.
-        streams: what the streams hold; those with timestamps may have a rate of their own.
+        streams: types of the streams; streams with timestamps may have a rate of their own.
         episodes: at least one, each with all the streams.
         stats: statistics; computed from the streams of numbers where left out.
         recording: how the pictures were made, where known.

@@ -108,7 +108,7 @@ class Mixture:
         return [identity_of(source, self._keys(index, keys)) for index, source in enumerate(self.sources)]
 
     def preloaded(self, keys: Collection[str], max_bytes: int) -> Mixture:
-        """Return the same samples, with the sources that fit held in memory; `max_bytes` is shared among them."""
+        """Return the same samples, with the sources that fit kept in memory; `max_bytes` is shared among them."""
         share = max_bytes // len(self.sources)
         return self._with(
             [preload(source, self._keys(index, keys), share) for index, source in enumerate(self.sources)]

@@ -24,7 +24,7 @@ _KNOWN = ("start", "end", "original_key", "rotation_type", "absolute", "dtype", 
 
 @dataclass
 class Modality:
-    """What the file says of a dataset's streams.
+    """Contents of the file about a dataset's streams.
 
     Attributes:
         slices: by name, such as ``state.left_arm``, which dimensions of which stream it is.

@@ -29,7 +29,7 @@ def open_source(
         path: the folder that holds ``meta/``, or ``<task>_demo.hdf5`` files or the folder that holds them.
         demos_per_task: use at most the first so many episodes of each task.
         max_len_data: leave out the steps of an episode beyond so many; see `select`.
-        keys: what the dataset calls its state and its action, where that is not ``observation.state`` and ``action``.
+        keys: the dataset's own keys of state and action, where they are not ``observation.state`` and ``action``.
         depth_unit: unit of depth pictures of which the dataset does not tell it: ``m``, ``cm``, ``mm`` or metres.
         default_instruction: instruction of steps that have none.
         libero_images: orientation of pictures in LIBERO's files.

@@ -15,7 +15,7 @@ from tempovla.storage.json_files import is_lfs_pointer, lfs_problem
 from tempovla.storage.paths import regular_file
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
-"""What Arrow raises at a damaged file; names that are no UTF-8 are the last."""
+"""Errors of Arrow at a damaged file; the last is for names that are no UTF-8."""
 MOST_DENSE = 100
 """How many bytes in memory one of a file may become."""
 _NOT_WORTH_A_LOOK_BYTES = 64 << 20

@@ -16,7 +16,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.parquet import open_parquet, read_columns
 
 LEVELS, SHARES = 255.0, 1.0
-"""What stands for full brightness."""
+"""Values that stand for full brightness."""
 _LEAST_LEVEL = 2.0
 """No share is as large, not even one that was rounded up."""
 MOST_FILES = 20

@@ -1,4 +1,4 @@
-"""Whether a dataset's stored statistics can be those of its rows.
+"""Plausibility of a dataset's stored statistics, compared with its rows.
 
 Rows are compared as normalisation would see them, in deviations from the mean or in half ranges from the middle. Where
 all rows are read, the comparison is exact. Of a sample it follows from the variance: rows that are a share f of all

@@ -102,7 +102,7 @@ class Selection:
 
     @property
     def cache(self) -> ByteCache:
-        """That of the source."""
+        """The source's own."""
         return self._source.cache if isinstance(self._source, Caching) else ByteCache(0)
 
     def with_cache(self, cache: ByteCache) -> Selection:
@@ -123,7 +123,7 @@ class Selection:
 
     @property
     def name(self) -> str:
-        """That of the source."""
+        """The source's own."""
         return self._source.name
 
     @property

@@ -120,7 +120,7 @@ def compute(
         source: where to read.
         keys: streams of numbers (images are best normalised by fixed constants).
         episodes: which episodes, e.g. those of the training split; all by default.
-        progress: is told of every episode that was read.
+        progress: called after every episode that was read.
 
     Raises:
         DatasetError: if there is no value, or one that is not finite.

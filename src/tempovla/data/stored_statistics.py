@@ -1,4 +1,4 @@
-"""The statistics that a LeRobot dataset brings with it, in ``meta/``: what of them is sound, and what is not."""
+"""The statistics that a LeRobot dataset stores in ``meta/``, and checks that they are sound."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tempovla.data.statistics import NAMES, Statistic, aggregate
 from tempovla.storage.json_files import read_json, read_json_lines
 
 NEEDED = ("min", "max", "mean", "std")
-"""What every writer of the format gives."""
+"""Statistics that every writer of the format stores."""
 REMEDY = "copy it again"
 
 
 @dataclass(frozen=True)
 class StoredStatistics:
-    """What ``meta/`` says.
+    """Stored statistics.
 
     Attributes:
         streams: sound statistics by stream, each entry in the stream's shape (cameras: (3, 1, 1)).

@@ -1,4 +1,4 @@
-"""Which of a dataset's streams are the state and the action, where it calls them otherwise or splits them."""
+"""The keys of a dataset's state and action, where it renames or splits them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPLIT = {
 
 @dataclass(frozen=True)
 class StreamKeys:
-    """What a dataset's state and action are called.
+    """The keys of a dataset's state and action.
 
     Attributes:
         state: parts of the state; empty where it is called ``observation.state``.
@@ -44,7 +44,7 @@ class StreamKeys:
 
     @classmethod
     def parse(cls, state_key: Keys, action_key: Keys, prefix: str = "") -> StreamKeys:
-        """Read what a user wrote.
+        """Read the keys that a user wrote.
 
         Raises:
             ValueError: if it is not readable, or names nothing.
@@ -153,7 +153,7 @@ def suggested(streams: Mapping[str, StreamInfo], key: str) -> list[str]:
 
 
 def missing_streams(source: EpisodeSource, keys: Sequence[str], *, in_mixture: bool = False) -> str:
-    """Return what to say of streams that a dataset does not have, and the options that say what it calls them.
+    """Return the message about missing streams, and the options with which to name them.
 
     Args:
         source: the dataset.

@@ -39,7 +39,7 @@ class VideoFile:
 
     Args:
         path: the file.
-        index: what an earlier opening of it found out, so that it need not be found out again.
+        index: results of an earlier opening, which are reused.
 
     Raises:
         DatasetError: if the file is missing, truncated or holds no video.

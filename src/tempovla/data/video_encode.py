@@ -96,7 +96,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def signature(path: Path) -> tuple[Any, ...]:
-    """Return what two files must agree in to be joined without encoding them again."""
+    """Return the properties in which two files must agree to be joined without encoding."""
     with open_video(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context

@@ -1,4 +1,4 @@
-"""What the episodes of a dataset are told, in words."""
+"""Instructions of a dataset's episodes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def has_words(instruction: str) -> bool:
 
 
 def steps_without_words(source: EpisodeSource) -> dict[int, int]:
-    """Return the first step that is told nothing, by episode, of the episodes that have such steps."""
+    """Return the first step without an instruction, by episode, for the episodes that have such steps."""
     found = {}
     for episode in range(len(source)):
         told = source.instructions(episode)
@@ -40,11 +40,11 @@ def steps_without_words(source: EpisodeSource) -> dict[int, int]:
 
 
 def check_words(source: EpisodeSource, option: str = "--data.default_instruction") -> None:
-    """Refuse a dataset with steps that are told nothing: what is to be done there could not be learned.
+    """Refuse a dataset with steps that have no instruction.
 
     Args:
         source: the dataset.
-        option: what gives such steps an instruction where the dataset is read.
+        option: the option that gives such steps an instruction.
 
     Raises:
         DatasetError: naming the first such episode and step, and what to do.

@@ -84,7 +84,7 @@ class DatasetWriter:
         entries: what entries of ``info.json`` say beyond `features`, by key; whole ones of columns that are not among
             these and that only `add_encoded` brings.
         resume: add to the dataset in `root` if there is one.
-        held: the lock of `root`, if the caller holds it for longer than this writer is there; see `held_dataset`.
+        held: the lock of `root`, if the caller keeps it longer than this writer lives; see `held_dataset`.
 
     Raises:
         DatasetError: if another process writes there, `root` is not empty and `resume` is not set, what is there has

@@ -1,4 +1,4 @@
-"""What a writer is given, held against what readers take, before anything is written."""
+"""Checks of a writer's input by the rules of readers, before anything is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 40
 
 
 def check_arrays(where: str, arrays: Mapping[str, Any]) -> None:
-    """Refuse what is no numpy array.
+    """Refuse everything but numpy arrays.
 
     Raises:
         DatasetError: naming the first such key and what it is.
@@ -32,7 +32,7 @@ def numbers_given(where: str, key: str, values: NDArray[Any], dtype: str) -> NDA
     """Return the numbers (T, *F) as `dtype`, by the rule of the readers: only floats are rounded, to the nearest one.
 
     Args:
-        where: what messages begin with.
+        where: the beginning of messages.
         key: the stream.
         values: numbers of any real type, with at least one row.
         dtype: numpy name of the type as which they are stored or read.

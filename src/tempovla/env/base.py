@@ -1,4 +1,4 @@
-"""What the environments of all simulators do alike: observing is a step of its own, so that it can be left out."""
+"""Common base of environments; drawing observations is a separate step, so that it can be left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demonstrations by scripted experts, made by several processes and handed over one at a time."""
+"""Demonstrations of scripted experts, made by several processes and returned one at a time."""
 
 from __future__ import annotations
 

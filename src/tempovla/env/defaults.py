@@ -1,4 +1,4 @@
-"""What a simulator's config answers unless it says otherwise, so that a new simulator states only what is its own.
+"""Defaults of a simulator's config, so that a new simulator defines only its own part.
 
 Nothing here imports torch: simulator workers load this module.
 """
@@ -50,7 +50,7 @@ class SimulatorDefaults:
 
     @classmethod
     def from_recording(cls, recorded: Mapping[str, Any], simulator: str, **asked: Any) -> Self:
-        """Return what is asked for, else what a dataset recorded, else the default.
+        """Return the config with the given values, else those of a dataset's recording, else the defaults.
 
         It warns where pictures or episodes are not, or may not be, those that a policy was trained on.
 
@@ -85,7 +85,7 @@ class SimulatorDefaults:
         return cls(**{**cls.demonstrated, **{name: value for name, value in asked.items() if value is not None}})
 
     def experts(self) -> CollectConfig:
-        """Return how experts demonstrate unless somebody says otherwise.
+        """Return the default settings of the experts.
 
         Raises:
             ValueError: if there are none.
@@ -93,7 +93,7 @@ class SimulatorDefaults:
         return CollectConfig()
 
     def words(self, task: str, trained: Sequence[str]) -> str:
-        """Return what an evaluation tells a policy to do.
+        """Return the instruction of a task in an evaluation.
 
         Args:
             task: the task's name.

@@ -1,4 +1,4 @@
-"""Scripted experts at play, and noise that makes them correct mistakes."""
+"""Episodes of scripted experts, with noise that makes them correct mistakes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ActionNoise:
 
 @dataclass(frozen=True)
 class ExpertEpisode:
-    """What an expert did in one episode of T steps.
+    """Record of an expert's episode of T steps.
 
     Attributes:
         init_state: the fixed initial state that it began from; None where the seed drew the placement.

@@ -1,4 +1,4 @@
-"""LIBERO's manipulation tasks (Liu et al., 2023) as Gymnasium environments that show pictures and speak.
+"""LIBERO's manipulation tasks (Liu et al., 2023) as Gymnasium environments with pictures and instructions.
 
 Physics, success and initial states are LIBERO's own. Pictures are upright, unlike those in LIBERO's HDF5 files, whose
 first row is the lowest.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CONTROL_RATE_HZ = 20
 DEMONSTRATION_STEPS = 200
-"""Experts that take longer, as their disturbance had its way with them, are no example to follow."""
+"""Episodes of experts that take longer, because of their disturbance, are not recorded."""
 
 ACTION_DIMS = 7
 STATE_DIMS = 9
@@ -48,7 +48,7 @@ _MAX_RENDERERS = 10  # one suite's tasks
 
 @dataclass(frozen=True)
 class LiberoConfig(SimulatorDefaults):
-    """What a `LiberoEnv` plays and shows, and when its episodes end.
+    """Tasks, pictures and step limits of a `LiberoEnv`.
 
     Attributes:
         suite: libero_object, libero_spatial, libero_goal, libero_10 or libero_90.

@@ -1,4 +1,4 @@
-"""A memory benchmark on Meta-World's arm and table: no single frame says what to do next.
+"""A memory benchmark on Meta-World's arm and table: no single frame shows the next action.
 
 By construction: while a cue shows, and `delay_steps` beyond, the hand is held whatever the policy commands, and after
 each touch it is put back to its start and held again. What is seen afterwards so depends on the seed's pads and the
@@ -30,7 +30,7 @@ _OUT_OF_REACH_M = (0.6, 0.3, 0.02)
 
 @dataclass(frozen=True)
 class MemoryConfig(TabletopConfig):
-    """What a `MemoryEnv` shows, for how long, and when its episodes end; see `TabletopConfig` for the rest.
+    """Cues, pictures and step limits of a `MemoryEnv`; see `TabletopConfig` for the rest.
 
     Attributes:
         cue_steps: observations that show the cue, where the task has one.
@@ -122,7 +122,7 @@ class MemoryEnv(TaskEnv):
 
     @property
     def plan(self) -> Plan:
-        """What the episode asks: for experts, never for policies."""
+        """The plan of the episode, for experts and never for policies."""
         return self._plan
 
     @property
@@ -176,7 +176,7 @@ class MemoryEnv(TaskEnv):
         return self._world.draw(camera)
 
     def expert(self) -> MemoryExpert:
-        """Who knows the plan and the stage."""
+        """Return an expert that knows the plan and the stage."""
         return MemoryExpert(self)
 
     @property

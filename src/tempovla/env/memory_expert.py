@@ -1,4 +1,4 @@
-"""Who plays the memory benchmark: one that knows what is asked, and one that sees a frame and must guess."""
+"""Experts of the memory benchmark: one that knows the plan, and one that sees one frame and must guess."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOWEST_M, _HIGHEST_M, _UNDER_CONE_M = 0.03, 0.15, 0.03
 
 
 class MemoryExpert:
-    """Touches what is to be touched next, and waits while the hand is held.
+    """Touches the next pad, and waits while the hand is held.
 
     Args:
         env: at the beginning of the episode.

@@ -1,4 +1,4 @@
-"""Tasks whose one frame does not say what to do: what they ask, what they show and when, and how far guessing gets."""
+"""Tasks of the memory benchmark: their plans and cues, and the success of guessing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GOAL_AREA_M2 = (GOAL_X_M[1] - GOAL_X_M[0]) * (GOAL_Y_M[1] - GOAL_Y_M[0])
 
 @dataclass(frozen=True)
 class Plan:
-    """What one episode asks and shows.
+    """Targets and cues of one episode.
 
     Attributes:
         targets: the middles of the places that count, x and y [m] on the table, each of `TARGET_RADIUS_M`.

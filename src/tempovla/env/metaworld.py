@@ -1,4 +1,4 @@
-"""Meta-World's fifty tabletop tasks (McLean et al., 2025) as Gymnasium environments that show pictures and speak.
+"""Meta-World's fifty tabletop tasks (McLean et al., 2025) as Gymnasium environments with pictures and instructions.
 
 Observations carry the keys of a LeRobot dataset: what is recorded from here and what is seen here have the same names.
 """
@@ -21,7 +21,7 @@ from tempovla.env.rendering import Marker, OffscreenRenderer, select_backend
 from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS, TabletopConfig
 
 DEMONSTRATION_STEPS = 200
-"""Experts that take longer, as their disturbance had its way with them, are no example to follow."""
+"""Episodes of experts that take longer, because of their disturbance, are not recorded."""
 
 _UPSIDE_DOWN_CAMERAS = frozenset({"corner2"})
 _SIMULATOR_STEP_LIMIT = 2**31
@@ -30,7 +30,7 @@ _FRAME_DIMS = 18  # Meta-World's observation: this moment's frame, the previous 
 
 @dataclass(frozen=True)
 class MetaWorldConfig(TabletopConfig):
-    """What a `MetaWorldEnv` shows and when its episodes end; see `TabletopConfig` for the rest.
+    """Pictures and step limits of a `MetaWorldEnv`; see `TabletopConfig` for the rest.
 
     Attributes:
         max_steps: control steps after which an episode is truncated.

@@ -1,4 +1,4 @@
-"""Meta-World's scripted experts: they know where everything is."""
+"""Meta-World's scripted experts, which know the positions of all objects."""
 
 from __future__ import annotations
 

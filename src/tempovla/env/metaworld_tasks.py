@@ -1,4 +1,4 @@
-"""The words for Meta-World's fifty tasks."""
+"""The instructions of Meta-World's fifty tasks."""
 
 import difflib
 

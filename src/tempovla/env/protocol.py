@@ -1,4 +1,4 @@
-"""What collecting, evaluating and recording ask of any simulator; Meta-World and LIBERO are two that answer.
+"""The protocol of simulators, for collecting, evaluating and recording.
 
 Nothing here imports torch, as simulator workers load this module, nor gymnasium, which a core installation lacks.
 """
@@ -57,7 +57,7 @@ class SimulatorEnv(Protocol):
 
     @property
     def config(self) -> SimulatorConfig:
-        """What it was made from."""
+        """The config that it was made from."""
 
     @property
     def task(self) -> str:
@@ -113,7 +113,7 @@ class SimulatorEnv(Protocol):
 
 
 class SimulatorConfig(Protocol):
-    """A frozen dataclass that says what environments play and show, and when their episodes end.
+    """A frozen dataclass with the tasks, pictures and step limits of environments.
 
     It travels to workers by pickle.
     """
@@ -176,7 +176,7 @@ class SimulatorConfig(Protocol):
 
     @classmethod
     def from_recording(cls, recorded: Mapping[str, Any], simulator: str, **asked: Any) -> Self:
-        """Return what is asked for, else what a dataset recorded, else the default."""
+        """Return the config with the given values, else those of a dataset's recording, else the defaults."""
 
     def recording(self, simulator: str) -> dict[str, Any]:
         """Return what a dataset records of this."""
@@ -189,7 +189,7 @@ class SimulatorConfig(Protocol):
         """Return how experts demonstrate."""
 
     def words(self, task: str, trained: Sequence[str]) -> str:
-        """Return what an evaluation tells a policy to do that was trained on these instructions."""
+        """Return the instruction of a task in an evaluation of a policy that was trained on these instructions."""
 
     def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
         """Return the tasks of an evaluation that names none."""

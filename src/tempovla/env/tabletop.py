@@ -1,4 +1,4 @@
-"""Meta-World's arm and table: what all environments that are set there draw, observe and are told."""
+"""Meta-World's arm and table: drawing, observations and instructions of all environments there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATE_HIGH = (0.525, 1.025, 0.7, 1.0)
 
 @dataclass(frozen=True)
 class TabletopConfig(SimulatorDefaults):
-    """What the environments of this table show and when their episodes end; each has a config of its own.
+    """Pictures and step limits of all environments on this table; each has a config of its own.
 
     Attributes:
         task: the task played until a reset names another one.

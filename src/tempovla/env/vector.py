@@ -20,7 +20,7 @@ Observations = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What N environments did with a chunk of up to K actions each.
+    """Results of N environments after a chunk of up to K actions each.
 
     Attributes:
         observations: (N, ...) each, the last of every row.

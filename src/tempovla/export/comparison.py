@@ -1,4 +1,4 @@
-"""An exported policy beside the one that training saved, on made-up observations."""
+"""Comparison of an exported policy with its checkpoint, on random observations."""
 
 from __future__ import annotations
 

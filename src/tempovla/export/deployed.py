@@ -67,7 +67,7 @@ class Exportable(Protocol):
 
 
 class DeployedPolicy(nn.Module):
-    """What is exported. Computes in float32; every observation counts as valid.
+    """The exported module. It computes in float32; every observation counts as valid.
 
     Args:
         bundle: what training saved.
@@ -204,7 +204,7 @@ def exportable_policy(bundle: Bundle) -> Any:
 
 
 def check_bundle(bundle: Bundle) -> None:
-    """Refuse, before weights are loaded, what a bundle itself says that it cannot be exported for.
+    """Refuse a bundle whose description rules an export out, before weights are loaded.
 
     Raises:
         ValueError: naming the policy, stream or transform, and what can be exported.

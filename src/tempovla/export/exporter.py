@@ -1,4 +1,4 @@
-"""From a checkpoint to a file that was run and compared."""
+"""Export of a checkpoint to a file, which is then run and compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be exported, said before anything is tried."""
+"""Refusals of what cannot be exported, before anything is tried."""
 
 from __future__ import annotations
 

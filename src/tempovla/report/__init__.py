@@ -1,1 +1,1 @@
-"""What a run looks like to a person: one HTML file, small videos, rerun recordings."""
+"""Reports for people: one HTML file, small videos, rerun recordings."""

@@ -1,4 +1,4 @@
-"""Puts other evaluations beside that of the policy, as its baselines."""
+"""Adds other evaluations to a policy's results, as baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WHOSE = {"blind": "blind policy", "wrong_instruction": "policy with the wrong i
 
 
 def with_baselines(results: Results, baselines: Mapping[BaselineName, Path], own: Path | None = None) -> Results:
-    """Return the results with the rates of other evaluations of the same tasks as baselines, in place of any they held.
+    """Return the results with other evaluations of the same tasks as baselines, which replace earlier ones.
 
     Args:
         results: of the policy.

@@ -13,7 +13,7 @@ PERSISTENCE = "jepa_persistence"
 
 
 def curves_section(curves: list[Curve]) -> Markup:
-    """Return the curves of every phase; says so where there are none."""
+    """Return the curves of every phase, or a note that there are none."""
     heading = element("h2", "Learning curves")
     if not curves:
         words = (

@@ -1,4 +1,4 @@
-"""What commands print of datasets: what they hold, and what they are normalised by."""
+"""Text of commands about datasets: contents and statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the report words its numbers."""
+"""Numbers of the report as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short names of tasks for the eye."""
+"""Short names of tasks."""
 
 from __future__ import annotations
 

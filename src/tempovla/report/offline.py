@@ -38,7 +38,7 @@ class OfflineRow:
 
 @dataclass(frozen=True)
 class Offline:
-    """What an offline evaluation found.
+    """Results of an offline evaluation.
 
     Attributes:
         rows: one an action dimension.

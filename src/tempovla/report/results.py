@@ -75,7 +75,7 @@ def rates_section(results: Results) -> Markup:
 
 
 def cautions(results: Results) -> list[str]:
-    """What the rates do not show: tasks where a baseline reaches into the policy's interval, missing intervals."""
+    """Return cautions about the rates: tasks where a baseline reaches into the policy's interval, missing intervals."""
 
     def reached(name: BaselineName) -> list[str]:
         names = []

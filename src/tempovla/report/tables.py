@@ -1,4 +1,4 @@
-"""What commands print for people: tables of success, errors, comparisons and diagnoses, as lines of text."""
+"""Text of commands: tables of success, errors, comparisons and diagnoses."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ CHECKPOINT = "checkpoint_latest/bundle.json"
 
 @dataclass(frozen=True)
 class Trained:
-    """What the newest checkpoint says of itself.
+    """Facts from the newest checkpoint.
 
     Attributes:
         facts: of the run, by name, in words.

@@ -40,7 +40,7 @@ def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
 
 
 def choose(clips: list[Clip], budget_bytes: int) -> list[Clip]:
-    """As many clips as fit, in turn from every task, kind and ending, so that none of these goes unseen; in the order
+    """As many clips as fit, in turn from every task, kind and ending, so that none is left out; in the order
     in which they came.
     """
     piles: dict[tuple[str, str, bool], list[Clip]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Two policies on the same episodes: what their outcomes, pair by pair, say about the difference."""
+"""Paired comparison of two policies on the same episodes."""
 
 from __future__ import annotations
 

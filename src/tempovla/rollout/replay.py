@@ -1,4 +1,4 @@
-"""Plays episodes again from their actions, for recording: the states are the same, and no policy is asked."""
+"""Replays episodes from their actions, for recording, without the policy."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files that `tempovla export` wrote: what lies beside them, what they may hold, and how they are run."""
+"""Files that `tempovla export` wrote: their sidecars, checks of their contents, and runners."""

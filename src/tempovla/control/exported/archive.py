@@ -1,4 +1,4 @@
-"""The zip archives that torch writes, looked at before torch opens them: members by name, and pickles by opcode.
+"""Checks of torch's zip archives before torch opens them: members by name, and pickles by opcode.
 
 Python and torch must see the same members, so whatever two readers of zip files could read differently is refused.
 """

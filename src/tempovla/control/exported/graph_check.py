@@ -1,4 +1,4 @@
-"""Files of `torch.export` (`.pt2`), looked at before torch reads them.
+"""Checks of files of `torch.export` (`.pt2`) before torch reads them.
 
 Torch evaluates much of such a file as Python: the sizes in it (`expr_str`, by sympy), the guards, the names of nodes,
 which become source code, and weights that the file itself calls pickles. So every text in it must have the form that

@@ -1,4 +1,4 @@
-"""What an exported policy remembers: tensors that its graph takes and gives back, as values outside of it."""
+"""The memory of an exported policy: tensors that its graph takes and returns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MemorySpec:
         return replace(self.input, name=NEXT + self.input.name)
 
     def rows(self, batch: int) -> Tensor:
-        """Of rows (batch, ...) that have seen nothing."""
+        """Return the tensors (batch, ...) of rows that have seen nothing."""
         return torch.full((batch, *self.input.shape), self.initial, dtype=self.input.torch_dtype)
 
     def to_json(self) -> dict[str, Any]:

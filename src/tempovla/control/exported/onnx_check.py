@@ -1,4 +1,4 @@
-"""ONNX files, looked at before onnxruntime reads them.
+"""Checks of ONNX files before onnxruntime reads them.
 
 Weights that lie beside the file lie in its folder, and nothing in the graph repeats or grows without end.
 """

@@ -25,7 +25,7 @@ from tempovla.transform.pipeline import TransformPipeline
 
 
 class ExportedPolicy:
-    """What `Controller` is to a checkpoint, for a file that `tempovla export` wrote; on the CPU.
+    """A controller for a file that `tempovla export` wrote; it runs on the CPU.
 
     Args:
         file: the file, of any format; `<file>.json` lies beside it.

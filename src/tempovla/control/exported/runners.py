@@ -1,4 +1,4 @@
-"""How an exported file is run: each format checked before it is loaded, then one tensor an input in, outputs out."""
+"""Runners of exported files: each format is checked before it is loaded."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ RUNNERS: dict[str, Callable[[Path, Sequence[TensorSpec]], Runner]] = {
     "torchscript": run_torchscript,
     "torch-export": run_torch_export,
 }
-"""What runs a file, by its format."""
+"""Runner of a file, by its format."""
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 """How the names of a format's files end."""
 

@@ -1,4 +1,4 @@
-"""TorchScript files (`.pt`), looked at before torch reads them: only arithmetic, and only tensors as data."""
+"""Checks of TorchScript files (`.pt`) before torch reads them: only arithmetic, and only tensors as data."""
 
 from __future__ import annotations
 

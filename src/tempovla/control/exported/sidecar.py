@@ -1,4 +1,4 @@
-"""What lies beside an exported file: `<file>.json`, all that is needed to run it and to know where it is from."""
+"""The sidecar of an exported file, `<file>.json`: everything that is needed to run it, and its origin."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Sidecar:
         return all(spec.name in known for spec in self.inputs)
 
     def bundle(self) -> Bundle:
-        """Return what a bundle says, without weights."""
+        """Return the bundle's description, without weights."""
         return Bundle(
             self.policy,
             {},

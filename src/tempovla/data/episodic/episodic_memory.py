@@ -69,8 +69,8 @@ class EpisodicMemory:
         max_episodes: finished episodes that are kept.
         max_episode_length: steps of an episode.
         hidden_dim: features that `encoder` gives.
-        encoder: what to compare instead of the observations themselves; its features are kept beside these.
-        index: how the most similar steps are found: "exact", or "faiss", which may miss some and looks at fewer.
+        encoder: returns features to compare instead of the observations; they are stored beside these.
+        index: search for the most similar steps: "exact", or "faiss", which compares fewer and may miss some.
 
     Raises:
         ValueError: if a size is below 1, `index` is unknown, or faiss is asked for and not installed.
