@@ -134,6 +134,8 @@ def _no_token(tokenizer: Mapping[str, Any]) -> str | None:
     model, added = tokenizer["model"], tokenizer["added_tokens"]
     vocabulary = model.get("vocab") if isinstance(model, Mapping) else None
     numbers = vocabulary.items() if isinstance(vocabulary, Mapping) else ()
+    if not isinstance(added, list | None):
+        return f"added_tokens is {shown(added)}, no list"
     told = [(entry.get("content"), entry.get("id")) for entry in added or () if isinstance(entry, Mapping)]
     for content, number in (*numbers, *told):
         if type(number) is not int or not 0 <= number <= MOST_OF_A_SIZE:

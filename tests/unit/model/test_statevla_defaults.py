@@ -12,6 +12,7 @@ from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import part_sizes, size_table
 from tempovla.objective import Objective
+from tempovla.timeline import LossTerm
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 CONFIG = StateVLAConfig()
@@ -116,7 +117,7 @@ def test_phase_1_compares_the_prediction_with_the_target_one_step_on_under_vicre
     assert {window.key: window.offsets for window in phase1.windows()}[WRIST] == (0, 1)
     with torch.no_grad():
         terms = phase1(sample)
-    trained = {name: (term.kind, term.weight) for name, term in terms.items() if term.weight}
+    trained = {name: (term.kind, term.weight) for name, term in terms.items() if isinstance(term, LossTerm)}
     assert trained == {
         "jepa_mse": ("mse", 1.0),
         "jepa_variance": ("variance", 1.0),
@@ -131,7 +132,7 @@ def test_phase_2_learns_six_dimensions_by_flow_and_the_seventh_as_a_class(phase2
     sample = random_sample(phase2.windows(), SHAPES, rows=2, seed=0)
     with torch.no_grad():
         terms = phase2(sample)
-    assert {name: term.kind for name, term in terms.items() if term.weight} == {
+    assert {name: term.kind for name, term in terms.items() if isinstance(term, LossTerm)} == {
         "pos_rot_loss": "mse",
         "gripper_loss": "bce",
     }

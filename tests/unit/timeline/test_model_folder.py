@@ -133,6 +133,7 @@ def test_a_length_of_texts_that_is_no_number_of_tokens_is_refused(tmp_path, leng
     ("model", "added", "told"),
     [
         ({"vocab": {"a": 0, "b": 10**9}}, [], "token 'b' has the number 1000000000, and none is outside 0 to"),
+        ({"vocab": {}}, 0.5, "added_tokens is 0.5, no list; copy"),
         ({"vocab": {"a": -1}}, [], "token 'a' has the number -1, and"),
         ({"vocab": {"a": 0}}, [{"content": "<s>", "id": 1e9}], "token '<s>' has the number 1000000000.0, and"),
     ],
