@@ -1,4 +1,4 @@
-"""What every subcommand shares: the options that mean the same everywhere, and what it gives back."""
+"""Common parts of all subcommands: options, and the outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a subcommand found or did.
+    """The result of a subcommand.
 
     Attributes:
         text: in words for people.
@@ -56,7 +56,7 @@ def add_json_option(parser: ArgumentParser) -> None:
 
 
 def add_out(parser: ArgumentParser, help: str, **settings: Any) -> None:
-    """Let a subcommand be told where to write, as `--out` or `--output-dir`."""
+    """Add `--out`, also spelled `--output-dir`, the folder to write to."""
     parser.add_argument("--out", metavar="DIR", help=help, **settings)
     add_other_name(parser, "--output-dir", "--out")
     parser.other_names |= {"output_dir": "out"}
@@ -77,7 +77,7 @@ def add_dataset_name(parser: ArgumentParser) -> None:
 
 
 def add_key_flags(parser: ArgumentParser) -> None:
-    """Let a user say what a dataset calls its state and its action, as `data.state_key` does in training."""
+    """Add `--state_key` and `--action_key`, as `data.state_key` and `data.action_key` in training."""
     for option, what in (("--state_key", "state"), ("--action_key", "action")):
         parser.add_argument(
             option,
@@ -87,14 +87,14 @@ def add_key_flags(parser: ArgumentParser) -> None:
 
 
 def stream_keys(args: Namespace) -> StreamKeys:
-    """Return what `add_key_flags` was given."""
+    """Return the keys that were given to the options of `add_key_flags`."""
     from tempovla.data.stream_keys import StreamKeys
 
     return StreamKeys.parse(args.state_key, args.action_key, "--")
 
 
 def add_libero_images(parser: ArgumentParser) -> None:
-    """Let a subcommand be told how pictures lie in LIBERO's files, as `data.libero_images` does in training."""
+    """Add `--libero-images`, as `data.libero_images` in training."""
     from tempovla.data.libero_layout import LiberoImages
 
     parser.add_argument(
@@ -107,7 +107,7 @@ def add_libero_images(parser: ArgumentParser) -> None:
 
 
 def add_depth_unit(parser: ArgumentParser) -> None:
-    """Let a subcommand be told in which unit depth pictures are, where the dataset does not say so."""
+    """Add `--depth-unit`, for datasets that do not declare the unit of depth pictures."""
     parser.add_argument(
         "--depth-unit",
         dest="depth_unit",
@@ -119,7 +119,7 @@ def add_depth_unit(parser: ArgumentParser) -> None:
 def add_simulator_fields(
     parser: ArgumentParser, config_class: type[SimulatorConfig], names: Sequence[str], otherwise: str
 ) -> None:
-    """Let a subcommand be told values of some fields of a simulator's config; None is `otherwise`."""
+    """Add options for fields of a simulator's config; `otherwise` explains the value None."""
     hints, explained = get_type_hints(config_class), _explained(config_class)
     for name in names:
         help = f"{explained.get(name, name)}; {otherwise}"

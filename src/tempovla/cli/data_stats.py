@@ -33,7 +33,7 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 
 def run(name: str, args: Namespace) -> Outcome:
-    """Show the statistics, and what is wrong with them."""
+    """Show the statistics and their problems."""
     keys = [key.strip() for key in args["keys"].split(",") if key.strip()]
     facts = dataset_statistics(args.root, keys, recompute=args.recompute)
     return Outcome(statistics_lines(facts), facts)

@@ -32,7 +32,7 @@ def build(name: str, summary: str) -> ArgumentParser:
 
 
 def run(name: str, args: Namespace) -> Outcome:
-    """Run the demo, or what is left of it."""
+    """Run the demo, or its remaining stages."""
     demo = Demo(config_from_args(DemoConfig, args, tasks=tuple(comma_separated(args.tasks))), args.out)
     try:
         report = demo.run()

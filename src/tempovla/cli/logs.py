@@ -7,7 +7,7 @@ import sys
 
 
 def set_up_logging(debug: bool, quiet: bool = False) -> None:
-    """Show what tempovla has to say from INFO on (`debug`: DEBUG, `quiet`: WARNING), and warnings of everyone else."""
+    """Show the messages of tempovla from INFO on (`debug`: DEBUG, `quiet`: WARNING), and warnings of all others."""
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.console import Console

@@ -63,7 +63,7 @@ VERBS_OF_SIMULATORS = ("collect", "eval")
 """First words of the subcommands that every registered simulator has."""
 INTERRUPTED = 130
 STDOUT = "-"
-"""What `--json` without a file stands for."""
+"""The value of `--json` without a file."""
 SETTING_TO_GIVE = re.compile(r"\b(set|or|and|with|by) (?=(?:data|transform|model|training)\.[\w.]+=)")
 LONGEST_LINE = 1_500
 """Characters of an error: a file may say a megabyte where a name belongs."""
@@ -199,7 +199,7 @@ def help_text(group: str) -> str:
 
 
 def unknown_command(group: str, word: str) -> str:
-    """Return what to say about a subcommand that does not exist."""
+    """Return the message about a subcommand that does not exist."""
     known = dict.fromkeys(name.split()[len(group.split())] for name in commands() if is_prefix(group.split(), name))
     near = difflib.get_close_matches(word, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"

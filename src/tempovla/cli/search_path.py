@@ -8,7 +8,7 @@ import sys
 
 
 def leave_out_current_folder() -> None:
-    """Take back that `python -m` looks for modules in the current folder first, also for what is started.
+    """Remove the current folder, which `python -m` adds, from the search path, for child processes too.
 
     A folder that somebody else filled may hold a `torch.py` or `yaml.py`. What PYTHONPATH names stays, and so does the
     folder that this package itself lies in.

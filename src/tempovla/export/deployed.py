@@ -57,7 +57,7 @@ class Exportable(Protocol):
     """A policy that can be exported: it decides on tensors alone, and remembers nothing."""
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Any:
         """Return what the action head looks at, of prepared observations by key, all valid."""

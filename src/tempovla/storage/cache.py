@@ -1,4 +1,4 @@
-"""Where what can be computed again is kept for the next time."""
+"""A cache on disk for results that can be computed again."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def lfs_problem(path: Path) -> str:
-    """Return what to say of such a file."""
+    """Return the message about such a file."""
     return f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in its folder"
 
 
@@ -101,14 +101,14 @@ def read_bytes(
     most_bytes: int = MOST_TEXT_BYTES,
     is_text: bool = False,
 ) -> bytes:
-    """Return what is in a file.
+    """Return the contents of a file.
 
     Args:
         path: the file.
-        remedy: what to do if it is not readable.
-        error: what to raise.
+        remedy: advice if it is not readable.
+        error: class of the error.
         most_bytes: refuse a file that is larger, before memory is taken for it.
-        is_text: refuse one that begins with zero bytes, which is what a crash of the machine leaves of a text.
+        is_text: refuse a file that begins with zero bytes, as a crash of the machine leaves them in a text.
 
     Raises:
         ValueError: as `error`, if there is no such file, or a pipe, a device or a folder in its place, or it is too
@@ -134,8 +134,8 @@ def read_text(
 
     Args:
         path: the file.
-        remedy: what to do if it is not readable.
-        error: what to raise.
+        remedy: advice if it is not readable.
+        error: class of the error.
         most_bytes: refuse a file that is larger, before memory is taken for it.
 
     Raises:
@@ -164,8 +164,8 @@ def read_json(
 
     Args:
         path: the file.
-        remedy: what to do if it is not readable.
-        error: what to raise.
+        remedy: advice if it is not readable.
+        error: class of the error.
         allow_nan: take NaN and Infinity, which Python writes and JSON does not know.
 
     Raises:
@@ -181,7 +181,7 @@ def read_json(
 def parse_json(
     text: str, where: str, *, remedy: str, error: type[ValueError] = ValueError, allow_nan: bool = True
 ) -> Any:
-    """Return what a text says in JSON; `where` leads what is said of it.
+    """Return the value of a JSON text; `where` begins messages about it.
 
     Raises:
         ValueError: as `error`, if it is cut off, nested without end, or holds half a character.

@@ -30,11 +30,11 @@ class Lock:
     """A lock that this process holds until `release`, or until the object or the process ends in whatever way.
 
     Args:
-        path: the lock's file; it is made, with missing folders, says who holds it, and is removed at the release.
-        place: what is locked, for the message.
-        doing: what its owner does there, such as "trains".
-        remedy: what another process can do about it.
-        error: what to raise.
+        path: the lock's file; it is made, with missing folders, names its owner, and is removed at the release.
+        place: name of the locked place, for messages.
+        doing: the owner's activity, such as "trains".
+        remedy: advice for another process.
+        error: class of the error.
 
     Raises:
         ValueError: as `error`, if another process, or another part of this one, holds the lock; the message names it.
@@ -118,8 +118,8 @@ def check_free(path: Path, place: Path, *, remedy: str) -> None:
 
     Args:
         path: the file of the lock, which need not exist.
-        place: what is locked, for the message.
-        remedy: what to do about it.
+        place: name of the locked place, for messages.
+        remedy: advice for the message.
 
     Raises:
         ValueError: naming who holds the lock.

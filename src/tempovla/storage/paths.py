@@ -1,4 +1,4 @@
-"""Paths and names out of files that nobody vouches for: they stay inside the folder that they belong to.
+"""Paths and names from untrusted files: they must stay inside their folder.
 
 A dataset, a checkpoint or a report folder from a stranger may name `../../elsewhere`, `/etc/passwd` or a link that
 leads away. Every reader and every writer passes such a name through `inside` before it opens anything.
@@ -36,10 +36,10 @@ def inside(root: Path, name: str, *, said_by: str, remedy: str, error: type[Valu
 
     Args:
         root: the folder that must not be left.
-        name: relative path with forward slashes, as a file says it.
+        name: relative path with forward slashes, from a file.
         said_by: where the name stands, such as `info.json: data_path`; it leads the message.
-        remedy: what to do about a name that leads elsewhere.
-        error: what to raise.
+        remedy: advice about a name that leads elsewhere.
+        error: class of the error.
 
     Raises:
         ValueError: as `error`, if the name is absolute, holds `..`, a backslash, a control character or more than a
@@ -67,7 +67,7 @@ class Inside:
 
     Args:
         root: the folder that must not be left.
-        error: what to raise.
+        error: class of the error.
     """
 
     def __init__(self, root: Path, error: type[ValueError] = ValueError) -> None:

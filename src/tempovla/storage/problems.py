@@ -1,4 +1,4 @@
-"""What a disk refuses, in one line that names what was to be written and what to do about it."""
+"""Errors of the disk, in one line that names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class NotWrittenError(OSError):
     """A file or folder that could not be written: its path, the reason and the remedy, in one line.
 
     Args:
-        target: what was to be written.
-        cause: what the disk said.
+        target: the file that was to be written.
+        cause: the disk's error.
         what: what of it is missing now, such as "checkpoint not written".
-        then: what to do once there is room again.
+        then: advice once there is room again.
     """
 
     def __init__(self, target: Path, cause: OSError, *, what: str = "not written", then: str = "and try again") -> None:
@@ -46,7 +46,7 @@ class NotWrittenError(OSError):
 
 @contextmanager
 def problems_of(target: Path, *, what: str = "not written", then: str = "and try again") -> Iterator[None]:
-    """Have an error of the disk name what was to be written, not the hidden file beside it.
+    """Make errors of the disk name the target, not the hidden file beside it.
 
     Raises:
         NotWrittenError: in place of any other OSError that says what is wrong with the disk.

@@ -1,4 +1,4 @@
-"""Whoever makes objects of what a file says lets the file be named when they cannot be made."""
+"""Errors about a file's contents, which name the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tempovla.storage.json_files import shown
 
 _OF_WRONG_VALUES = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
-"""What Python, NumPy and torch raise at a value that is missing, or of another type or size than it has to be."""
+"""Errors of Python, NumPy and torch about a value that is missing, or of a wrong type or size."""
 
 
 @contextmanager
@@ -20,8 +20,8 @@ def said_by(path: str | Path, *, remedy: str, error: type[ValueError] = ValueErr
 
     Args:
         path: the file, or the folder that it lies in.
-        remedy: what to do about it, where the message does not say so itself.
-        error: what to raise.
+        remedy: advice, where the message has none.
+        error: class of the error.
 
     Raises:
         ValueError: as `error`, in one line; one that names the path already passes as it is.
@@ -39,6 +39,6 @@ def said_by(path: str | Path, *, remedy: str, error: type[ValueError] = ValueErr
 
 
 def shown_error(problem: BaseException) -> str:
-    """Return the first line of what an error says."""
+    """Return the first line of an error's message."""
     text = str(problem).strip().splitlines()
     return shown(text[0])[1:-1] if text else "no reason given"

@@ -1,4 +1,4 @@
-"""Files that nobody means anything by: systems leave them in folders, and they neither count nor are removed."""
+"""Stray files that systems leave in folders; they neither count nor are removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BEGINNINGS = ("._", ".nfs", ".fuse_hidden")
 
 
 def is_stray(name: str) -> bool:
-    """Return whether a file of this name says nothing of what a folder holds."""
+    """Return whether a file of this name is a stray one."""
     return name in _NAMES or name.startswith(_BEGINNINGS)
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever kills their writer, and nothing left over for long.
+"""Files and folders that appear whole or not at all, even if their writer is killed.
 
 What is in the making lies beside its target under a hidden name, `.NAME.<token>.part`. The writer holds a lock on it,
 which ends with the process, so that whoever writes the same target next can tell what a dead writer left from the work
@@ -175,7 +175,7 @@ def restore(target: Path) -> None:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what dead writers of a target left in the making; that of living ones, and other files, stay.
+    """Remove unfinished files of dead writers of a target; those of living writers stay.
 
     Earlier versions wrote to `.NAME.part` and `.NAME.writing`, which are looked for as well.
     """
@@ -215,7 +215,7 @@ def _siblings(target: Path, pattern: re.Pattern[str]) -> list[Path]:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or folder."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

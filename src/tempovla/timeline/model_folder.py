@@ -57,7 +57,7 @@ def check_config(folder: Path, purpose: str) -> None:
 
     Args:
         folder: of the model.
-        purpose: what the model is for, as messages name it, such as `vision model`.
+        purpose: the model's purpose, for messages, such as `vision model`.
 
     Raises:
         ValueError: if there is none, it is no JSON object, or one of its sizes is beyond any model.
@@ -148,7 +148,7 @@ def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
 
     Args:
         folder: of the model.
-        purpose: what the model is for, as messages name it.
+        purpose: the model's purpose, for messages.
 
     Raises:
         ValueError: if there are no weights in safetensors, a file of them is missing or truncated, or the index names a

@@ -1,4 +1,4 @@
-"""Streams of one body brought into the form that several bodies share: other names, gaps, and padding."""
+"""Conversion of one body's streams to the form that several bodies share: names, gaps and padding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MissingStream:
 
 @dataclass(frozen=True)
 class Padding:
-    """Where the dimensions of a body's vectors lie in wider ones.
+    """Places of a body's dimensions in wider vectors.
 
     Attributes:
         width: dimensions of the wider vectors.

@@ -1,4 +1,4 @@
-"""Take the pictures away: what a policy achieves without them is the baseline that its success must be held against."""
+"""Blank pictures, for the baseline of a policy that sees none."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BlankImages:
         return replace(context, past=blank(context.past), now=now), blank(future)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Return actions are not touched."""
+        """Return the action as it is."""
         return action
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Conversations as token ids, with what of them is to be learned: the answers, and what ends them."""
+"""Conversations as token ids, with marks on the tokens to learn: answers and their ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tempovla.transform.tokenize import LONGEST, Tokenizer, TransformersTokenize
 
 Speaker = Literal["system", "user", "assistant"]
 PROBE = "a"
-"""An answer that shows where answers begin, and what ends them."""
+"""A sample answer, which shows where answers begin and end in a template."""
 
 
 class Turn(NamedTuple):
-    """What one speaker says."""
+    """The text of one speaker."""
 
     speaker: Speaker
     text: str
@@ -39,7 +39,7 @@ class ChatTokenizer:
     an answer, and what would follow; a prompt is never cut.
 
     Args:
-        tokenizer: what makes ids of words.
+        tokenizer: converts words to ids.
         max_length: tokens of the longest text.
         template: a Jinja template of the tokenizer; None takes the plain one.
     """

@@ -1,4 +1,4 @@
-"""Grippers: between a robot's word for open and closed and the one that a model was trained with."""
+"""Grippers: conversion between the values of a robot and of a model for open and closed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class RemapGripper:
     and OpenVLA have it; between and beyond, in proportion.
 
     Attributes:
-        open_value: what opens the robot's gripper; LIBERO and Meta-World take -1.
-        closed_value: what closes it; they take 1.
+        open_value: value that opens the robot's gripper; -1 in LIBERO and Meta-World.
+        closed_value: value that closes it; 1 in LIBERO and Meta-World.
     """
 
     open_value: float

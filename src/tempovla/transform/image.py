@@ -1,4 +1,4 @@
-"""Images: from frames as a camera gives them to tensors of the model's size."""
+"""Images: conversion of a camera's frames to tensors of the model's size."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class ResizeImages:
         return context.map_tracks(self._resize), map_tracks(future, self._resize)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Return actions are not touched."""
+        """Return the action as it is."""
         return action
 
     def to_json(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class CropImages:
         return context.map_tracks(self._crop), map_tracks(future, self._crop)
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Return actions are not touched."""
+        """Return the action as it is."""
         return action
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Streams joined from a dataset's own ones, so that control may give observations under the names that it recorded."""
+"""Streams that are joined from a dataset's own ones, so that control can use the dataset's names."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def raw_size(forms: Sequence[Form], key: str, joined: int) -> int:
 
 
 def missing_parts(key: str, forms: Sequence[Form], given: set[str]) -> str:
-    """Return what to say where no form of a stream is given as a whole."""
+    """Return the message about a stream of which no form is complete."""
     first = [part.key for part in forms[0]]
     missing = list(dict.fromkeys(name for name in first if name not in given))
     others = [" + ".join(map(str, form)) for form in forms[1:]]

@@ -20,7 +20,7 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NormalizationConfig:
-    """How one stream is normalised.
+    """Normalisation of one stream.
 
     Attributes:
         mode: `mean_std` to zero mean and unit variance; `min_max` and `quantile` to [-1, 1] over the range or over the

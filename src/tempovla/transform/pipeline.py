@@ -45,7 +45,7 @@ class TransformPipeline:
 
     @property
     def joined(self) -> TransformPipeline:
-        """What is left to do to a loader's rows, whose dataset joined its streams and whose view was applied before."""
+        """The steps that remain for a loader's rows, which are joined and went through their view already."""
         return TransformPipeline([step for step in self.steps if not isinstance(step, PerDataset | JoinStreams)])
 
     def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
@@ -70,7 +70,7 @@ class TransformPipeline:
         return (*windows, *(Window(key, steps) for key, steps in offsets.items() if key not in named))
 
     def forward_context(self, context: Context) -> Context:
-        """Apply every step to what control sees."""
+        """Apply every step to a context of control."""
         return self.forward(context, {})[0]
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
@@ -120,11 +120,11 @@ class TransformPipeline:
 
 @dataclass(frozen=True)
 class DatasetView:
-    """How the rows of one dataset become rows like those of others: a `Transform`.
+    """A `Transform` of one dataset's rows to the common form of several datasets.
 
     Attributes:
         embodiment: the body that was recorded.
-        steps: what happens to its streams as they are, such as normalisation by its own statistics.
+        steps: transforms of its own streams, such as normalisation by its own statistics.
         align: brings the results into the common form.
         join: makes these streams of raw observations, where they are joined from others; a loader's are joined.
     """
@@ -136,7 +136,7 @@ class DatasetView:
 
     @property
     def all_steps(self) -> tuple[Transform, ...]:
-        """What happens to raw observations, in order."""
+        """The transforms of raw observations, in order."""
         return (*([self.join] if self.join.forms else []), *self.steps.steps, self.align)
 
     def windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:

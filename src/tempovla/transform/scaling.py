@@ -1,4 +1,4 @@
-"""By how much a dimension is shifted and divided, so that it neither vanishes nor blows up noise."""
+"""Offset and scale of each dimension, so that it neither vanishes nor amplifies noise."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ COARSE = 0.05
 
 @dataclass(frozen=True)
 class Scaling:
-    """How one stream is normalised.
+    """Normalisation of one stream.
 
     Attributes:
-        offset: (D,) what is subtracted.
-        scale: (D,) what the rest is divided by.
+        offset: (D,) is subtracted first.
+        scale: (D,) divides the difference.
         notes: a line for every dimension whose scale is not its spread, though it varies, or whose values float32
             hardly tells apart.
     """

@@ -106,7 +106,7 @@ class EmbedInstruction:
         return Context(context.past, now, context.task, context.first), future
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Return actions are not touched."""
+        """Return the action as it is."""
         return action
 
     def assets(self) -> dict[str, bytes]:

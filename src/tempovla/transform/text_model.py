@@ -42,7 +42,7 @@ class TransformersTextEmbedder:
 
     Args:
         name_or_path: the model.
-        fingerprint: what `model_fingerprint` must say of it; None takes it as it is.
+        fingerprint: required value of `model_fingerprint`; None accepts any.
         files: sentences that are embedded already, as `assets` gave them; with them the model is looked for when
             another sentence is embedded, and not before.
 
@@ -75,7 +75,7 @@ class TransformersTextEmbedder:
         return found
 
     def keep(self, sentences: Iterable[str]) -> None:
-        """Embed sentences, and keep the result in `assets`, so that a bundle knows them without the model."""
+        """Embed sentences, and keep the result in `assets`, so that a bundle needs no model for them."""
         for sentence in sentences:
             self._kept[sentence] = self._embed_one(sentence)
 

@@ -58,7 +58,7 @@ class Tokenizer(Protocol):
         """Return the ids of a sentence, of any length."""
 
     def encode_piece(self, text: str) -> list[int]:
-        """Return the ids of a piece of a longer text, without what would stand at its start or end."""
+        """Return the ids of a piece of a longer text, without special tokens at its start or end."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the config, from which `tokenizer_from_json` builds it again."""
@@ -114,7 +114,7 @@ class TransformersTokenizer:
 
     Args:
         name_or_path: name on the hub or local folder.
-        fingerprint: what its own `fingerprint` must be; None takes it as it is.
+        fingerprint: required value of its own `fingerprint`; None accepts any.
         files: its files by name, as `files` gave them; with them nothing is read from `name_or_path`.
 
     Raises:
@@ -199,7 +199,7 @@ class TransformersTokenizer:
         return self._tokenizer.chat_template
 
     def encode(self, sentence: str) -> list[int]:
-        """Return the ids of a sentence, with what special tokens the tokenizer adds."""
+        """Return the ids of a sentence, with the tokenizer's special tokens."""
         return self._tokenizer(sentence)["input_ids"]
 
     def encode_piece(self, text: str) -> list[int]:
@@ -286,9 +286,9 @@ class TokenizeInstruction:
     """Adds the track ``instruction_tokens`` (B, 1, max_length) int64 at offset 0, -1 behind the end of an instruction.
 
     Args:
-        tokenizer: what makes ids of words.
+        tokenizer: converts words to ids.
         max_length: tokens of the longest instruction, its prompt included.
-        prompt: what the model is told, with the instruction in the place of ``{instruction}``.
+        prompt: text for the model, with ``{instruction}`` in the place of the instruction.
         lowercase: put the instruction into small letters, without space around it; the prompt stays as it is.
     """
 
@@ -307,7 +307,7 @@ class TokenizeInstruction:
         self._first_with: dict[tuple[int, ...], str] = {}
 
     def prompted(self, sentence: str) -> str:
-        """Return what the model is told for one instruction."""
+        """Return the prompt for one instruction."""
         return self.prompt.replace(INSTRUCTION, sentence.strip().lower() if self.lowercase else sentence)
 
     def tokens(self, sentence: str) -> Tensor:
@@ -350,7 +350,7 @@ class TokenizeInstruction:
         return Context(context.past, now, context.task, context.first), future
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Return actions are not touched."""
+        """Return the action as it is."""
         return action
 
     def assets(self) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""From chunks to one action a step: receding-horizon execution and temporal ensembling (ACT, Zhao et al., 2023)."""
+"""Execution of chunks, one action a step: receding horizon and temporal ensembling (ACT, Zhao et al., 2023)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class ChunkPlayer:
     """An `ActionChunker` that keeps its state: `needs_chunk`, `step` and `reset` as methods of an object.
 
     Args:
-        chunker: what it plays with.
+        chunker: the chunker that defines how chunks are played.
         batch_size: rows.
         action_dim: dimensions A of an action.
         device: where the actions are.

@@ -18,7 +18,7 @@ class ActionTokenizer:
     was.
 
     Args:
-        vocab_size: of the tokenizer, without what pads the embedding table.
+        vocab_size: size of the tokenizer's vocabulary, without padding of the embedding table.
         num_bins: number of action tokens.
     """
 

@@ -1,4 +1,4 @@
-"""What an autoregressive head predicts at a time: a step by a mixture of Gaussians, or one dimension of it by bins."""
+"""Tokens of an autoregressive head: a step by a mixture of Gaussians, or one dimension of it by bins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every action head is: features in; loss terms when it learns, a chunk of actions when it acts."""
+"""Base of action heads: features in; loss terms in training, a chunk of actions in control."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ActionHeadBase(nn.Module):
         *,
         feature_valid: Tensor | None = None,
     ) -> dict[str, LossTerm]:
-        """Return what to train on; at least one term, called `action_loss`."""
+        """Return the loss terms; at least one term, called `action_loss`."""
         raise NotImplementedError
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
@@ -174,17 +174,17 @@ class DrawingActionHead(ActionHeadBase):
     """A head that draws: it gives `random_numbers` and `sample_with`, of which `sample` is made."""
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
-        """As the base, from numbers that follow from the row's seed."""
+        """Sample as the base does, from numbers that follow from the row's seed."""
         return self.sample_with(features, self._drawn(features, generator), feature_valid=feature_valid)
 
     def sample_padded(
         self, features: Tensor, own: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None
     ) -> Tensor:
-        """As the base, from numbers that follow from the row's seed."""
+        """Sample as the base does, from numbers that follow from the row's seed."""
         return self.sample_with(features, self._drawn(features, generator), own, feature_valid=feature_valid)
 
     def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:
-        """As the base."""
+        """Do as the base does."""
         raise NotImplementedError
 
     def sample_with(

@@ -1,4 +1,4 @@
-"""A transformer over the steps of a chunk that attends to the features: what the attending heads are made of."""
+"""A transformer over the steps of a chunk that attends to the features; attending heads are built of it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def remember(self, tokens: Tensor, valid: Tensor | None = None) -> Memory:
-        """Return features (B, L, input_dim) as what the blocks attend to, computed once a chunk."""
+        """Return the keys and values of features (B, L, input_dim), computed once a chunk."""
         if valid is not None:
             tokens = torch.where(valid[..., None], tokens, 0.0)
             valid = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
@@ -134,7 +134,7 @@ class Decoder(nn.Module):
 
 
 class TransformerDenoiser(nn.Module):
-    """From noisy actions and a time to what the head predicts, with attention to every feature.
+    """Maps noisy actions and a time to the head's prediction, with attention to every feature.
 
     Args:
         input_dim: size of a feature.
@@ -156,7 +156,7 @@ class TransformerDenoiser(nn.Module):
         self.action_out = zero_linear(hidden_dim, action_dim)
 
     def condition(self, tokens: Tensor, valid: Tensor | None) -> Memory:
-        """Return what `forward` takes as its condition, from features (B, L, input_dim); the same at every time."""
+        """Return the condition of `forward` from features (B, L, input_dim); it is the same at every time."""
         return self.decoder.remember(tokens, valid)
 
     def forward(self, x: Tensor, time: Tensor, condition: Memory) -> Tensor:

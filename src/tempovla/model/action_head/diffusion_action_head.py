@@ -36,7 +36,7 @@ class DiffusionActionHead(DrawingActionHead):
         diffusion_steps: steps of the noise schedule.
         num_steps: denoising steps from noise to actions; they must divide `diffusion_steps`.
         denoiser: `unet` sees the mean feature, `transformer` attends to every feature token.
-        prediction_type: what the network learns: the clean actions (`sample`), the noise (`epsilon`) or
+        prediction_type: target of the network: the clean actions (`sample`), the noise (`epsilon`) or
             `v_prediction` (Salimans and Ho, 2022).
         draws: (noise, diffusion step) pairs to train on for every row of a batch.
         hidden_dim: width; of the U-Net its first level, doubled at every further one.
@@ -128,7 +128,7 @@ class DiffusionActionHead(DrawingActionHead):
         *,
         feature_valid: Tensor | None = None,
     ) -> Tensor:
-        """As the base."""
+        """Do as the base does."""
         return self.sample_from(features, numbers["normal"], feature_valid=feature_valid, own=own)
 
     @torch.no_grad()

@@ -90,7 +90,7 @@ class FlowMatchingActionHead(DrawingActionHead):
         *,
         feature_valid: Tensor | None = None,
     ) -> Tensor:
-        """As the base."""
+        """Do as the base does."""
         if own is None:
             return self.sample_from(features, numbers["normal"], feature_valid=feature_valid)
         velocity = self._velocity(features, feature_valid)

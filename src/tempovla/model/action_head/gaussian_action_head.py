@@ -29,7 +29,7 @@ class GaussianMLPActionHead(DrawingActionHead):
         hidden_dim: width of the hidden layers.
         chunk_size: steps H of a chunk.
         num_modes: Gaussians of the mixture.
-        squash: actions are tanh of what the Gaussian gives and lie in (-1, 1) (Haarnoja et al., 2018, appendix C).
+        squash: actions are tanh of the Gaussian's samples and lie in (-1, 1) (Haarnoja et al., 2018, appendix C).
         num_layers: hidden layers.
         min_log_std: log_std is clamped to [min_log_std, 2]. Where an action's dimension hardly varies, -5 keeps the
             likelihood's gradients in bounds.
@@ -74,7 +74,7 @@ class GaussianMLPActionHead(DrawingActionHead):
         return head
 
     def forward(self, features: Tensor, feature_valid: Tensor | None = None) -> Any:
-        """Return what the Gaussian is, or what it draws.
+        """Return the parameters of the Gaussian, or a sample.
 
         A head that was made by its constructor returns mean and log_std (before squashing) of the likeliest mode, each
         (B, H, A), or (B, A) with chunk_size=1. The head of a policy returns a chunk of that shape, as all other heads

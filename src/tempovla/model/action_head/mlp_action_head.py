@@ -50,12 +50,12 @@ class MLPActionHead(ActionHeadBase):
         *,
         feature_valid: Tensor | None = None,
     ) -> dict[str, LossTerm]:
-        """As the base; nothing is random here."""
+        """Do as the base does; nothing is random here."""
         clean, full = self.clean_actions(actions, valid)
         return {"action_loss": LossTerm(self._chunk(features, feature_valid), clean, full, kind=self.loss)}
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
-        """As the base; nothing is random here."""
+        """Do as the base does; nothing is random here."""
         return self._chunk(features, feature_valid).float()
 
     def random_numbers(self, seeds: Tensor) -> dict[str, Tensor]:

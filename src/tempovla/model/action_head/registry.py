@@ -1,4 +1,4 @@
-"""Action heads by name; a head of one's own is one more entry."""
+"""Action heads by name; your own head is one more entry."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class TransformerActionHead(DrawingActionHead):
         *,
         feature_valid: Tensor | None = None,
     ) -> Tensor:
-        """As the base."""
+        """Do as the base does."""
         uniform, normal = numbers["uniform"], numbers["normal"]
         memory = self.decoder.remember(*self.as_tokens(features, feature_valid))
         token = self.start.expand(features.shape[0], 1, -1)

@@ -46,7 +46,7 @@ class Level(nn.Module):
 
 
 class ConditionalUnet1d(nn.Module):
-    """From noisy actions and a time to what the head predicts, given the mean feature.
+    """Maps noisy actions and a time to the head's prediction, given the mean feature.
 
     Args:
         input_dim: size of a feature.
@@ -73,7 +73,7 @@ class ConditionalUnet1d(nn.Module):
         self.out = zero_linear(hidden_dim, action_dim)
 
     def condition(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
-        """Return what `forward` takes as its condition, from features (B, L, input_dim); the same at every time."""
+        """Return the condition of `forward` from features (B, L, input_dim); it is the same at every time."""
         return self.features(mean_token(tokens, valid))
 
     def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:

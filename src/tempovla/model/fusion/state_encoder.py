@@ -1,4 +1,4 @@
-"""From one observation to one vector: tokenizer, encoder over the tokens, read-out."""
+"""Encoder of one observation to one vector: tokenizer, encoder over the tokens, read-out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depthwise convolution that sees only the present and the past, and hands on what the next call needs."""
+"""Depthwise causal convolution with an explicit state for the next call."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the recurrent mixers share: an explicit state, packing of valid steps, checks and initial step sizes."""
+"""Common parts of recurrent mixers: explicit state, packing of valid steps, checks and initial step sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tempovla.model.layers.row_state import RowState
 
 @dataclass(frozen=True)
 class MixerState(RowState):
-    """All that one mixer remembers, in float32 (float64 for a float64 model), whatever autocast says.
+    """The state of one mixer, in float32 (float64 for a float64 model) even under autocast.
 
     Attributes:
         conv: (batch, d_conv - 1, channels) the last inputs of the causal convolution, newest last.

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Recompute(nn.Module):
-    """A stack of layers that, with `recompute` on, keeps for the backward pass only what goes into each of them.
+    """A stack of layers that, with `recompute` on, keeps only the layers' inputs for the backward pass.
 
     Each layer then runs twice in a training step, with the same result (gradient checkpointing; Chen et al., 2016).
     """

@@ -1,4 +1,4 @@
-"""Finding the layers that a model is stacked of, such as its transformer blocks."""
+"""Search for the stacked layers of a model, such as its transformer blocks."""
 
 from __future__ import annotations
 

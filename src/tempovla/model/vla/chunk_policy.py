@@ -1,4 +1,4 @@
-"""What whole policies share that read observations now, remember nothing and answer with a chunk of actions."""
+"""Base of policies that read the present observation and return a chunk of actions, without memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChunkPolicy(SavedPolicy):
 
     @property
     def language_model(self) -> nn.Module:
-        """What adapters go into."""
+        """The part that gets adapters."""
         raise NotImplementedError
 
     @property
@@ -70,7 +70,7 @@ class ChunkPolicy(SavedPolicy):
         """Nothing moves between steps."""
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        """Keep only each layer's input for the backward pass, and compute the rest again; gradients are the same."""
         for module in self.modules():
             if isinstance(module, Recompute):
                 module.recompute = True

@@ -135,7 +135,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         Args:
             observation: what is seen now, by key and prepared as in training, (B, ...); under the key of actions those
                 that were executed since the last decision (B, stride, A), if the history is read.
-            numbers: what `random_numbers` gives.
+            numbers: the value of `random_numbers`.
             first: (B,) bool, rows whose episode begins.
             known: (B,) bool, rows in which these actions are known; None if the history is not read.
             state: of `context.initial_state`, or of the decision before.
@@ -155,7 +155,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         return self.base.actions_from(features.plus(said[:, 0]), numbers), after
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
         return self.base.random_numbers(seed)
 
     def after_step(self, train_step: int) -> None:

@@ -1,4 +1,4 @@
-"""A policy in two halves: from an observation to features, and from features to actions."""
+"""A policy in two halves: one computes features of an observation, the other computes actions from features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tempovla.timeline import ActionChunk, Context, LossTerm, Track
 
 @dataclass(frozen=True)
 class Features:
-    """What an action head looks at.
+    """The input of an action head.
 
     Attributes:
         tokens: (B, L, D).
@@ -56,7 +56,7 @@ class FeaturePolicy(Protocol):
         """Return the streams that are read."""
 
     def features(self, context: Context) -> Features:
-        """Return what the head looks at, of what is seen now."""
+        """Return the features of the present observation."""
 
     def terms_of(self, features: Features, context: Context, action: Track, seed: Tensor) -> dict[str, LossTerm]:
         """Return loss terms of the head: action (B, H, A), seed (B,) int64."""
@@ -65,13 +65,13 @@ class FeaturePolicy(Protocol):
         """Return a chunk of actions (B, H, A), noise drawn from seed (B,) int64."""
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Any:
-        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
+        """Return `features` of the present observation as prepared tensors (B, ...) by key, all of them valid."""
 
     def actions_from(self, features: Any, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, from features and `random_numbers`."""
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
 
     def freeze_features(self) -> None:
         """Let nothing learn on which features depend."""

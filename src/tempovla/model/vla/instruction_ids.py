@@ -1,4 +1,4 @@
-"""Instructions in words as the token ids that a language model reads, for calls that have no transforms."""
+"""Instructions as token ids of a language model, for calls without transforms."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from tempovla.model.vla.lora_config import LoRAConfig
 
 ADAPTER = "lora_"
-"""What the names of all of an adapter's weights hold."""
+"""Part of the names of an adapter's weights."""
 BASE = ".base_layer."
-"""What the names of the weights that adapters stand beside hold."""
+"""Part of the names of the weights beside adapters."""
 
 
 def add_lora(module: nn.Module, config: LoRAConfig) -> None:
-    """Put adapters into a module, in place; its own weights stop learning. What it computes stays as it was.
+    """Put adapters into a module, in place; its own weights stop learning. Its output does not change.
 
     Raises:
         ValueError: if no linear layer has such a name.
@@ -66,7 +66,7 @@ class MergedWeights(Mapping[str, Tensor]):
 
     Args:
         weights: of a module that `add_lora` put adapters into; others in it stay as they are.
-        config: what it was given.
+        config: the given config.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], config: LoRAConfig) -> None:

@@ -1,4 +1,4 @@
-"""The state of a policy that remembers nothing but which numbers it has drawn."""
+"""The state of a policy that remembers only its random numbers."""
 
 from __future__ import annotations
 

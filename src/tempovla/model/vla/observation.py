@@ -1,4 +1,4 @@
-"""What policies share: reading streams, with nothing in place of what was not observed."""
+"""Common reading of streams, with zeros in place of missing observations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def supervised(context: Context, action: Track, required: Sequence[str]) -> Tens
     """Return which actions are learned from: (B, H), or (B, H, A) where they are padded to A.
 
     Args:
-        context: what was observed.
+        context: the observations.
         action: (B, H, A).
         required: streams without which a row is not learned from.
     """

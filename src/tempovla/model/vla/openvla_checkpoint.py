@@ -116,7 +116,7 @@ def read_checkpoint(
 
 
 def write_checkpoint(folder: str | Path, config: OpenVLAConfig, vlm: PrismaticVLM, max_shard_size: str) -> None:
-    """Write what `read_checkpoint` reads, in place of an older one at once; other files in the folder stay.
+    """Write a checkpoint for `read_checkpoint`, replacing an older one at once; other files in the folder stay.
 
     Raises:
         ValueError: if adapters have not been merged.

@@ -1,4 +1,4 @@
-"""Sizes of OpenVLA, and what it is asked."""
+"""Sizes and prompt of OpenVLA."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPENVLA_PROMPT = "In: What action should the robot take to {instruction}?\nOut:"
 
 
 def openvla_prompt(instruction: str) -> str:
-    """Return what OpenVLA is asked to do an instruction: the sentence that it was trained with, in small letters."""
+    """Return OpenVLA's prompt for an instruction: the sentence that it was trained with, in small letters."""
     return OPENVLA_PROMPT.format(instruction=instruction.strip().lower())
 
 

@@ -1,4 +1,4 @@
-"""What OpenVLA's checkpoints know of the actions of the datasets that they were trained on."""
+"""Action statistics in OpenVLA's checkpoints, by dataset."""
 
 from __future__ import annotations
 

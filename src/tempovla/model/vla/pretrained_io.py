@@ -50,7 +50,7 @@ def read_config(folder: str | Path, config_class: type[Any], kind: str | None = 
     Args:
         folder: where.
         config_class: its class.
-        kind: the policy that it must be of, if it says which; None takes any.
+        kind: the required kind of policy, where the checkpoint names one; None takes any.
 
     Raises:
         ValueError: if there is none, or it is of another policy.

@@ -31,11 +31,11 @@ POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
 
 
 VLM = "vlm"
-"""What bundles of vision-language models are called, which `tempovla train align` and `instruct` save."""
+"""The kind of bundles with a vision-language model, which `tempovla train align` and `instruct` save."""
 
 
 def check_is_policy(bundle: Bundle, where: str) -> None:
-    """Refuse what cannot act.
+    """Refuse a bundle that is no policy.
 
     Raises:
         ValueError: naming the checkpoint, `where`, and the remedy.
@@ -72,7 +72,7 @@ def load_policy(bundle: Bundle) -> Any:
 
 
 def check_has_learned_to_act(bundle: Bundle, where: str) -> None:
-    """Refuse what was saved by a training of something other than actions.
+    """Refuse a bundle that has not been trained to act.
 
     Raises:
         ValueError: naming the checkpoint, `where`, and the remedy.

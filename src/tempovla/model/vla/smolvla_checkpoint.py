@@ -60,7 +60,7 @@ def lerobot_config(
         folder: where it is.
         vlm_model_name: name or folder of the SmolVLM whose config.json gives the sizes; None takes the one that the
             checkpoint names.
-        fields: what the config is to say instead of what the checkpoint says, such as `cameras`.
+        fields: fields of the config that replace the checkpoint's, such as `cameras`.
 
     Raises:
         ValueError: if it asks for what is not built, or names no action.

@@ -1,4 +1,4 @@
-"""What SmolVLA is made of."""
+"""Sizes and parts of SmolVLA."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SmolVLAConfig:
         cloning_token_dim, cloning_feature_dim: for that, every token is narrowed to so many dimensions, and all of them
             together go through an MLP of so many.
         lora: adapters in the language model, whose own weights then do not learn; None has none.
-        context: what it knows of the past, as one more token that the expert attends to; None sees the present alone.
+        context: its temporal parts, whose output is one more token for the expert; None sees the present alone.
     """
 
     vlm: SmolVLMBackboneConfig = field(default_factory=SmolVLMBackboneConfig)

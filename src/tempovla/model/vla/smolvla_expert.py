@@ -25,7 +25,7 @@ from tempovla.model.vlm.smolvlm import KeyValue, PrefixCache, SmolVLMBackbone
 
 @dataclass(frozen=True)
 class ExpertMemory:
-    """What the expert attends to, computed once a chunk.
+    """The keys and values for the expert, computed once a chunk.
 
     Attributes:
         layers: keys and values for every layer of the expert, both (B, groups, S, head_dim).
@@ -101,7 +101,7 @@ class ExpertLayer(nn.Module):
 
 
 class ActionExpert(Recompute):
-    """Velocities of noisy actions, given what the language model has read.
+    """Computes velocities of noisy actions, given the language model's hidden states.
 
     Args:
         config: sizes.
@@ -159,7 +159,7 @@ class ActionExpert(Recompute):
         Args:
             x: (B, R, H, max_action_dim).
             flow_time: (B, R) in [0, 1].
-            memory: what `remember` gave.
+            memory: the value of `remember`.
             vlm: whose rotary positions are used.
         """
         batch, chunks, steps = x.shape[:3]

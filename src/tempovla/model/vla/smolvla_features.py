@@ -1,4 +1,4 @@
-"""What SmolVLA knows of a frame before its expert acts, and what a context adds to it."""
+"""Features of a frame for SmolVLA's expert, and the token that a context adds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tempovla.model.vlm.smolvlm import PrefixCache
 
 @dataclass(frozen=True)
 class SmolVLAFeatures:
-    """What the language model has read.
+    """The hidden states of the language model.
 
     Attributes:
         hidden: (B, S, D) what it gave for every token.
@@ -31,5 +31,5 @@ class SmolVLAFeatures:
         return mean_token(F.rms_norm(self.hidden, self.hidden.shape[-1:]), self.cache.valid)
 
     def plus(self, context: Tensor) -> SmolVLAFeatures:
-        """Return the same with what a context adds (B, D)."""
+        """Return the features with the context's token (B, D)."""
         return replace(self, past=context)

@@ -113,7 +113,7 @@ class SmolVLAWrapper(ChunkPolicy):
 
     @property
     def language_model(self) -> nn.Module:
-        """What adapters go into."""
+        """The part that gets adapters."""
         return self.vlm.text_model
 
     @property
@@ -126,7 +126,7 @@ class SmolVLAWrapper(ChunkPolicy):
         return pictures + self.config.max_instruction_tokens + int(self.state_proj is not None)
 
     def train(self, mode: bool = True) -> Self:
-        """Return what is frozen stays in evaluation mode."""
+        """Set the mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         if self.config.train_expert_only:
             self.vlm.eval()
@@ -146,7 +146,7 @@ class SmolVLAWrapper(ChunkPolicy):
             self.state_proj.requires_grad_(False)
 
     def features(self, context: Context) -> SmolVLAFeatures:
-        """Return what the language model makes of what is seen now."""
+        """Return the language model's features of the present observation."""
         pictures, seen = zip(*(context.now[key].at(0) for key in self.config.cameras), strict=True)
         ids, told = context.now[TOKENS_KEY].at(0)
         words = told[:, None] & (ids >= 0)
@@ -236,26 +236,26 @@ class SmolVLAWrapper(ChunkPolicy):
         return self.chunk_of(actions[..., : self.config.action_dim])
 
     def features_of(self, observation: Mapping[str, Tensor]) -> SmolVLAFeatures:
-        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
+        """Return `features` of the present observation as prepared tensors (B, ...) by key, all of them valid."""
         pictures, ids = [observation[key] for key in self.config.cameras], observation[TOKENS_KEY]
         there = torch.ones_like(ids[:, :1], dtype=torch.bool)
         state = None if self.state_proj is None else observation[STATE_KEY]
         return self.read(pictures, there.expand(-1, len(pictures)), ids, ids >= 0, state, there[:, 0])
 
     def actions_from(self, features: SmolVLAFeatures, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, from features and `random_numbers`."""
         actions = self.sample_from(self.remember(features), numbers["normal"])
         return self.with_gripper(actions[..., : self.config.action_dim])
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.chunk_size, self.config.max_action_dim))}
 
     def sample_from(self, memory: ExpertMemory, noise: Tensor, own: Tensor | None = None) -> Tensor:
         """Return actions (B, H, max_action_dim) from standard normal noise of that shape; zeros beyond the body's own.
 
         Args:
-            memory: what was read.
+            memory: the keys and values of the prefix.
             noise: where it begins.
             own: (B, action_dim) bool, dimensions that a body has, where not all bodies have all.
         """
@@ -284,7 +284,7 @@ class SmolVLAWrapper(ChunkPolicy):
         return [*vision, *(half for half in halves if not isinstance(half, nn.Identity))]
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        """Keep only each layer's input for the backward pass, and compute the rest again; gradients are the same."""
         self.vlm.recompute_activations()
         super().enable_gradient_checkpointing()
 

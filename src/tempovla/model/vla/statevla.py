@@ -127,7 +127,7 @@ class StateVLA(SavedPolicy):
                 module.recompute = on
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        """Keep only each layer's input for the backward pass, and compute the rest again; gradients are the same."""
         self.recompute_activations(True)
 
     def shard_units(self) -> list[nn.Module]:
@@ -171,11 +171,11 @@ class StateVLA(SavedPolicy):
         return self.encode(context)
 
     def encoder_parts(self) -> dict[str, nn.Module]:
-        """By name, what z comes from."""
+        """Return the modules that z comes from, by name."""
         return {"encoder": self.encoder}
 
     def encoder_config(self) -> dict[str, Any]:
-        """Return what of the config z may depend on."""
+        """Return the part of the config on which z may depend."""
         return {name: value for name, value in config_to_json(self.config).items() if name not in NOT_OF_ENCODER}
 
     def act(self, context: Context, state: NoiseState) -> tuple[ActionChunk, NoiseState]:
@@ -219,17 +219,17 @@ class StateVLA(SavedPolicy):
         return action.float()
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.action_seq_len, self.config.pose_dim))}
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Features:
-        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
+        """Return `features` of the present observation as prepared tensors (B, ...) by key, all of them valid."""
         pictures = [observation[key] for key in self.config.cameras]
         z = self.encoder(observation[LANGUAGE_KEY], observation[STATE_KEY], pictures)
         return Features(z[:, None], torch.ones_like(z[:, :1], dtype=torch.bool))
 
     def actions_from(self, features: Features, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, from features and `random_numbers`."""
         return self._actions(features.tokens[:, 0], numbers)
 
     def after_step(self, train_step: int) -> None:
@@ -319,7 +319,7 @@ def spread_term(z: Tensor, valid: Tensor) -> Metric:
 
 
 def build_state_encoder(config: StateVLAConfig) -> StateEncoder:
-    """Tokenizer, encoder and read-out as the config says."""
+    """Build tokenizer, encoder and read-out from the config."""
     tokenizer = MultiModalTokenizer(
         num_cameras=len(config.cameras),
         image_tokenizer=config.image_tokenizer,

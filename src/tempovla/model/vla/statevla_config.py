@@ -79,8 +79,8 @@ class StateVLAConfig:
         freeze_encoder: phase 2 leaves the encoder as phase 1 made it.
         cloning_weight: phase 2 with a trainable encoder also regresses the action chunk from z: the noise in the flow's
             own loss hides from the encoder where small things are. 0 leaves the part out.
-        jepa: what phase 1 learns from.
-        context: what phase 2 knows of the past; None sees the present alone.
+        jepa: losses and targets of phase 1.
+        context: temporal parts of phase 2; None sees the present alone.
     """
 
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb", IMAGE_KEY_PREFIX + "eye_in_hand_rgb")

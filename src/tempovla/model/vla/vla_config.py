@@ -1,4 +1,4 @@
-"""What a VLA is made of."""
+"""Sizes and parts of a VLA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 @dataclass(frozen=True)
 class VLAConfig:
-    """A vision-language model, and an action head on what it reads out.
+    """A vision-language model, and an action head on its features.
 
     Attributes:
         vlm: vision encoder, projector, language model and what is read of it; `num_cameras` follows from `cameras`.
@@ -39,7 +39,7 @@ class VLAConfig:
         lambda_temporal: weight of the squared first differences of the predicted chunk, which keep it smooth: of what
             `cloning_weight` regresses, or of the chunk of the mlp head.
         lora: adapters in the language model, whose own weights then do not learn; None has it learn as a whole.
-        context: what it knows of the past; None sees the present alone.
+        context: its temporal parts; None sees the present alone.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)

@@ -90,7 +90,7 @@ class VLAModel(ChunkPolicy):
 
     @property
     def language_model(self) -> nn.Module:
-        """What adapters go into."""
+        """The part that gets adapters."""
         return self.vlm.language
 
     @property
@@ -111,16 +111,16 @@ class VLAModel(ChunkPolicy):
         return self.hidden_dim
 
     def features(self, context: Context) -> Features:
-        """Return what the action head looks at; see `encode`."""
+        """Return the features for the action head; see `encode`."""
         return Features(*self.encode(context))
 
     def freeze_features(self) -> None:
-        """Leave only the action head, and what is regressed beside it, to learn."""
+        """Freeze everything but the action head and the regression beside it."""
         for part in self.encoder_parts().values():
             part.requires_grad_(False)
 
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
-        """Return what the action head looks at: tokens (B, L, hidden_dim), and which of them are valid (B, L) bool.
+        """Return the features for the action head: tokens (B, L, hidden_dim), and which of them are valid (B, L) bool.
 
         L is 1 with `token_dim`. Cameras, state and instruction that are not valid are left out. Where features were
         computed beforehand, they are the one token; 0 in rows without.
@@ -155,12 +155,12 @@ class VLAModel(ChunkPolicy):
         return tokens[:, 0], valid[:, 0] & all_observed(context.now, needed) if needed else valid[:, 0]
 
     def encoder_parts(self) -> dict[str, nn.Module]:
-        """By name, what the features come from."""
+        """Return the modules that the features come from, by name."""
         parts = {"vlm": self.vlm, "robot_state": self.robot_state, "readout": self.readout}
         return {name: part for name, part in parts.items() if part is not None}
 
     def encoder_config(self) -> dict[str, Any]:
-        """Return what of the config the features may depend on."""
+        """Return the part of the config on which the features may depend."""
         return {name: value for name, value in config_to_json(self.config).items() if name not in NOT_OF_ENCODER}
 
     def read(
@@ -211,7 +211,7 @@ class VLAModel(ChunkPolicy):
     def get_features(
         self, images: Tensor | Context, text: str | Sequence[str] | Tensor | None = None, state: Tensor | None = None
     ) -> Tensor:
-        """Return features (B, hidden_dim): the mean of what the action head looks at.
+        """Return features (B, hidden_dim): the mean of the action head's tokens.
 
         Args:
             images: (B, 3, H, W) of one camera or (B, V, 3, H, W) of V, uint8 [0, 255] or float [0, 1], of any H and W;
@@ -273,18 +273,18 @@ class VLAModel(ChunkPolicy):
         return self.action_head.sample_with(tokens, numbers, own, feature_valid=valid)
 
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
-        """Return what a decision draws, by name, each (B, ...), from its seeds (B,) int64."""
+        """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
         return self.action_head.random_numbers(seed)
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Features:
-        """`features` of tensors alone, all of them valid: what is seen now, by key and prepared, (B, ...)."""
+        """Return `features` of the present observation as prepared tensors (B, ...) by key, all of them valid."""
         pictures = torch.stack([observation[key] for key in self.config.cameras], dim=1)
         ids = observation[TOKENS_KEY]
         state = None if self.robot_state is None else self._with_dims(observation[STATE_KEY], {})
         return Features(*self.read(pictures, ids, ids >= 0, state))
 
     def actions_from(self, features: Features, numbers: Mapping[str, Tensor]) -> Tensor:
-        """Return actions (B, H, A), normalised, of features and what `random_numbers` gives."""
+        """Return actions (B, H, A), normalised, from features and `random_numbers`."""
         return self.with_gripper(self._actions(features.tokens, features.valid, numbers, None))
 
     def shard_units(self) -> list[nn.Module]:
@@ -295,7 +295,7 @@ class VLAModel(ChunkPolicy):
         return [*(layer for part in parts for layer in outermost_layers(part)), *recomputed_layers(self)]
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        """Keep only each layer's input for the backward pass, and compute the rest again; gradients are the same."""
         self.vlm.recompute_activations(True)
         super().enable_gradient_checkpointing()
 

@@ -1,4 +1,4 @@
-"""What a policy around another does by means of the one inside: adapters, gradient checkpointing and files."""
+"""Methods of a policy around another that delegate to the inner one: adapters, gradient checkpointing, files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WrappedPolicy(nn.Module):
         return replace(self.base.config, context=self.context.config)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep only what goes into each layer for the backward pass, and compute the rest again: the same gradients."""
+        """Keep only each layer's input for the backward pass, and compute the rest again; gradients are the same."""
         self.base.enable_gradient_checkpointing()
         for module in self.context.modules():
             if isinstance(module, Recompute):

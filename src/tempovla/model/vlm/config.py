@@ -76,7 +76,7 @@ class LLMBackboneConfig:
             learn well in bfloat16 (autocast is for the trainer).
         attention: `sdpa` is torch's fused attention and `eager` the model's own; `auto` is fused, but for training on a
             CPU in bfloat16, where the plain formula is several times faster.
-        freeze: the weights do not learn; gradients still reach what is put in.
+        freeze: the weights do not learn; gradients still reach the inputs.
         layer: hidden states that are read: -1 are the model's output, k (or k - depth - 1) what the first k layers
             give, without the final norm. Layers above are dropped.
         lm_head: keep the head that predicts words, for `logits`.

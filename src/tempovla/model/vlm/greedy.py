@@ -20,7 +20,7 @@ def greedy_answer(
 
     Args:
         vlm: in evaluation mode, with the head that predicts words and of one camera.
-        prompt: ids of what is asked.
+        prompt: ids of the question.
         picture: (3, H, W) uint8, which stands before the text; None for a question without one.
         end: ids that end an answer; without any, the answer has `max_tokens`.
         max_tokens: at most so many ids are given, those of the end included.

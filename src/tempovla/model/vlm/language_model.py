@@ -52,13 +52,13 @@ class LLMBackbone(nn.Module):
     """A causal language model over `[vision and other tokens][text][suffix]`, whose hidden states are read.
 
     Args:
-        config: what it is, or the name of the model.
+        config: its config, or the name of the model.
         fields: of the config, such as `freeze`, instead or beside.
 
     Attributes:
         hidden_dim: width D of its embeddings and hidden states.
         vocab_size: number of word pieces.
-        decoder: the transformers model, without head; what LoRA adapts.
+        decoder: the transformers model without head; LoRA adapts it.
         resolved_config: the config with all that was read from the model filled in; an `LLMBackbone` built from it has
             the same weights by name and reads nothing.
         tokenizer: the tokenizer that goes with the model, read when it is first asked for.
@@ -112,14 +112,14 @@ class LLMBackbone(nn.Module):
         return [name for name in super().__dir__() if name != "tokenizer"]
 
     def train(self, mode: bool = True) -> LLMBackbone:
-        """Return a frozen model stays in evaluation mode."""
+        """Set the mode; a frozen model stays in evaluation mode."""
         super().train(mode and not self.config.freeze)
         self._in_training = mode
         self._let_frozen_layers_recompute()
         return self
 
     def recompute_activations(self, on: bool) -> None:
-        """Keep only what goes into each layer for the backward pass and compute the rest again (checkpointing).
+        """Keep only each layer's input for the backward pass and compute the rest again (checkpointing).
 
         So does a frozen model in training, through which gradients flow to what is put in.
         """

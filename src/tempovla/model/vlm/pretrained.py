@@ -40,7 +40,7 @@ def read_config(name_or_path: str, part: str | None, purpose: str) -> Any:
     Args:
         name_or_path: a hub's name or a local folder.
         part: key of the config that is wanted of a model of pictures and text, such as `vision_config`.
-        purpose: what the model is for, as messages name it, such as `vision model`.
+        purpose: the model's purpose, for messages, such as `vision model`.
 
     Raises:
         ValueError: if there is no such model.
@@ -79,7 +79,7 @@ def fresh_model(model_class: Any, config: Any, purpose: str, **options: Any) -> 
     Args:
         model_class: one of transformers' auto classes.
         config: what it is.
-        purpose: what the model is for, as messages name it.
+        purpose: the model's purpose, for messages.
         options: more for `from_config`, such as `dtype`.
 
     Raises:
@@ -120,8 +120,8 @@ def load_model(
     Args:
         model_class: one of transformers' auto classes.
         name_or_path: a hub's name or a local folder.
-        config: what `read_config` gave.
-        purpose: what the model is for, as messages name it.
+        config: the value of `read_config`.
+        purpose: the model's purpose, for messages.
         may_lack: parts of names of weights that nothing uses, which need not be there.
         options: more for `from_pretrained`, such as `dtype`.
 
@@ -201,7 +201,7 @@ def _no_loading_report() -> Iterator[None]:
 
 
 def recompute_layers(model: Any, on: bool) -> None:
-    """Have a transformers model keep only what goes into each layer for the backward pass, and compute the rest again.
+    """Make a transformers model keep only each layer's input for the backward pass, and compute the rest again.
 
     It does so in its layers that are in training mode; see `let_layers_recompute`.
     """

@@ -16,7 +16,7 @@ from tempovla.timeline.fingerprint import model_fingerprint
 
 
 class FrozenVision:
-    """A pretrained vision model that is looked through, not trained.
+    """A frozen pretrained vision model.
 
     It is no submodule of what uses it: its weights are in no optimiser, no EMA target and no bundle, and copies of its
     user share it. (A `VisionEncoder` is a submodule, and may learn.)

@@ -1,4 +1,4 @@
-"""The two vision transformers of Prismatic models, looked through side by side (Karamcheti et al., 2024).
+"""The two vision transformers of Prismatic models, side by side (Karamcheti et al., 2024).
 
 Sizes and the names of the weights are those of timm's `vit_large_patch14_reg4_dinov2.lvd142m` (DINOv2; Oquab et al.,
 2023; with registers, Darcet et al., 2023) and `vit_so400m_patch14_siglip_224` (SigLIP; Zhai et al., 2023) in timm

@@ -39,7 +39,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """What was read so far.
+    """The keys and values of the tokens so far.
 
     Attributes:
         layers: keys and values of every layer.
@@ -62,7 +62,7 @@ class SmolVLMBackbone(Recompute):
         hidden_dim: width D of a token.
         num_image_tokens: tokens of a picture.
         config: with what was read from the model filled in; a backbone built from it reads nothing.
-        text_model: the language model; what LoRA adapts.
+        text_model: the language model; LoRA adapts it.
 
     Raises:
         ValueError: if the model does not load, is no SmolVLM or does not fit the config.
@@ -106,7 +106,7 @@ class SmolVLMBackbone(Recompute):
             _drop_what_no_key_needs(self.text_model)
 
     def recompute_activations(self) -> None:
-        """Keep only what goes into each layer for the backward pass, of the vision model as of the language model."""
+        """Keep only each layer's input for the backward pass, in the vision model and in the language model."""
         self.recompute = True
         if self.vision_model is not None:
             recompute_layers(self.vision_model, True)
@@ -157,7 +157,7 @@ class SmolVLMBackbone(Recompute):
         Args:
             tokens: (B, L, D).
             valid: (B, L) bool.
-            past: what was read before.
+            past: keys and values of the tokens before.
 
         Returns:
             The output (B, L, D) of the last layer, normed (of the last but one, where hidden states are not read), and

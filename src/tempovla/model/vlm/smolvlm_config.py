@@ -1,4 +1,4 @@
-"""What SmolVLM is as a backbone."""
+"""Options of SmolVLM as a backbone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SmolVLMBackboneConfig:
     Attributes:
         model_name: name on the Hugging Face hub, such as HuggingFaceTB/SmolVLM2-500M-Video-Instruct, or a local folder.
         num_layers: layers of the language model that are used, the first ones; None takes half of them.
-        image_size: side of the square that the vision model sees [px]; None takes what it was made for.
+        image_size: side of the square that the vision model sees [px]; None takes its own size.
         resize: how pictures of another shape become a square: `pad` fits them in at the lower right, with black around,
             `stretch` changes their shape.
         image_tokenizer: `smolvlm` is the vision transformer and the pixel shuffle behind it; `conv`, for training from

@@ -64,7 +64,7 @@ class VisionEncoder(nn.Module):
     """Pictures of one or several cameras to patch tokens, all cameras in one call of the encoder.
 
     Args:
-        config: what it is, or the name of the model.
+        config: its config, or the name of the model.
         output_dim: replaces that of the config, if given.
         freeze: replaces that of the config, if given.
         fields: further fields of the config, instead or beside.
@@ -121,7 +121,7 @@ class VisionEncoder(nn.Module):
         return self.config
 
     def train(self, mode: bool = True) -> VisionEncoder:
-        """Return a frozen encoder stays in evaluation mode."""
+        """Set the mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.config.freeze:
             self.encoder.eval()

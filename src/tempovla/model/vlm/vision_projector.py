@@ -16,7 +16,7 @@ from tempovla.model.layers.transformer import TransformerBlock
 
 
 class VisionProjector(nn.Module):
-    """What all projectors share: the mask, and what a language model gets where there is nothing to see.
+    """Base of projectors: the mask, and a learned token where a picture is missing.
 
     Values of invalid tokens, NaN included, change neither outputs nor gradients.
 

@@ -48,7 +48,7 @@ class EncodingKey:
 
     Attributes:
         encoder: hash of the encoder's weights and config.
-        dataset: hash of the streams that are read.
+        dataset: hash of the data that are read.
         transform: hash of the preprocessing of observations and instructions.
         precision: number format of the forward pass.
         tempovla: version of the code.

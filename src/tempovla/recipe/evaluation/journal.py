@@ -73,7 +73,7 @@ class EpisodeJournal:
             LOGGER.info("%s: going on after %d episodes", path, len(self._kept))
 
     def keep_first(self, number: int) -> None:
-        """Drop the episodes after the first `count`, because their recording lacks them; call it before `add`."""
+        """Drop the episodes after the first `number`, because their recording lacks them; call it before `add`."""
         assert self._file is None
         self._kept = self._kept[:number]
         self.episodes = dict(list(self.episodes.items())[:number])

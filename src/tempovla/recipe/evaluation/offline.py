@@ -54,7 +54,7 @@ class ChunkErrors:
 
     @property
     def of_mean_action(self) -> Tensor:
-        """Return (A,) squared errors of the demonstrations' mean action; 0 where actions never vary."""
+        """(A,) squared errors of the demonstrations' mean action; 0 where actions never vary."""
         raw, mean = self.wanted_squared.mean, self.wanted.mean
         variance = raw - mean.square()
         return torch.where(variance > LARGEST_ROUNDING * raw, variance, 0.0)
