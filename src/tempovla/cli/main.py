@@ -130,7 +130,7 @@ def commands(verb: str = "") -> dict[str, tuple[str, str]]:
         for name, (_, title) in SIMULATOR_REGISTRY.items():
             about = f"record demonstrations of the scripted experts of {title}"
             found[f"collect {name}"] = ("tempovla.cli.collect", about)
-            about = f"run a trained policy in {title}, and count successes"
+            about = f"run a trained policy on {title}, and count successes"
             found[f"eval {name}"] = ("tempovla.cli.eval_simulator", about)
     order = ("demo", "init", "collect", "data", "convert", "train", "diagnose", "eval", "ask", "export", "report")
     places = {word: place for place, word in enumerate(order)}

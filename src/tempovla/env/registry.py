@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SIMULATOR_REGISTRY: dict[str, tuple[Lazy[type[SimulatorConfig]], str]] = {
     "libero": ("tempovla.env.libero:LiberoConfig", "LIBERO's manipulation suites"),
-    "memory": ("tempovla.env.memory:MemoryConfig", "the memory benchmark, whose tasks no single frame solves"),
+    "memory": ("tempovla.env.memory:MemoryConfig", "the memory benchmark"),
     "metaworld": ("tempovla.env.metaworld:MetaWorldConfig", "Meta-World's tabletop tasks"),
 }
 """Name to the class of its config, or where that is found, and to what the simulator is called in the help."""
