@@ -40,7 +40,7 @@ def test_the_command_line_collects_trains_and_evaluates(folder, tempovla):
     assert evaluated.out
     listed = help_text("")
     assert "collect point" in listed
-    assert "run a trained policy in the point in the plane" in listed
+    assert "run a trained policy on the point in the plane" in listed
 
 
 @pytest.mark.slow
