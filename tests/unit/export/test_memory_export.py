@@ -132,6 +132,11 @@ def test_the_sidecar_names_what_is_remembered_and_how_it_begins(tmp_path):
 
 CHANGES = {
     "state names 'state.none', which is no input": lambda said: said["state"][0].update(input="state.none"),
+    "initial of state '.*' is inf, not a number": lambda said: said["state"][0].update(initial=float("inf")),
+    "state names .*, one of them twice": lambda said: said["state"].append(said["state"][0]),
+    r"state '.*' is \(4294967296,\), which no memory is": lambda said: said["inputs"][-1].update(
+        shape=["batch", 2**32]
+    ),
     "initial of state '.*' is '0', not a number": lambda said: said["state"][0].update(initial="0"),
     "frame_stride is None, not a number of control steps": lambda said: said.update(frame_stride=None),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,10 @@ from tempovla.storage.json_files import shown
 
 NEXT = "next_"
 """What the name of an output of the graph begins with, of the tensor that is the input of the next decision."""
+
+
+MOST_NUMBERS, LARGEST_INITIAL = 1 << 28, 1e9
+"""Of one tensor of a row, and how far from 0 they begin: more than any memory has."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,16 @@ class MemorySpec:
         """Read what `to_json` wrote, for a graph with these inputs.
 
         Raises:
-            ValueError: if there is no such input, or `initial` is no number.
+            ValueError: if there is no such input, it is larger than a memory is, or `initial` is no number.
         """
         name, initial = data["input"], data["initial"]
         if name not in inputs:
             raise ValueError(f"state names {shown(name)}, which is no input")
-        if type(initial) not in (int, float):
-            raise ValueError(f"initial of state {shown(name)} is {shown(initial)}, not a number")
+        if type(initial) not in (int, float) or abs(initial) > LARGEST_INITIAL:
+            raise ValueError(f"initial of state {shown(name)} is {shown(initial)}, not a number of such a memory")
+        shape = inputs[name].shape
+        if min(shape, default=0) < 0 or math.prod(shape) > MOST_NUMBERS:
+            raise ValueError(f"state {shown(name)} is {shape}, which no memory is")
         return cls(inputs[name], initial)
 
 

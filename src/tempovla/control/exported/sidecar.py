@@ -148,7 +148,7 @@ class Sidecar:
             )
             check_steps(path, sidecar.transform, remedy="copy it again")
             _check_output(sidecar)
-            _check_stride(sidecar)
+            _check_memory(sidecar)
         if file_sha256(file) != sidecar.file_sha256:
             raise ValueError(f"{file}: is not the file that {path.name} describes; copy both again")
         return sidecar
@@ -160,7 +160,10 @@ def _check_output(sidecar: Sidecar) -> None:
         raise ValueError(f"outputs are {shape}, not actions of {size} numbers, as the embodiment has; copy it again")
 
 
-def _check_stride(sidecar: Sidecar) -> None:
+def _check_memory(sidecar: Sidecar) -> None:
+    names = [spec.input.name for spec in sidecar.memory]
+    if len(set(names)) < len(names):
+        raise ValueError(f"state names {names}, one of them twice; copy it again")
     stride = sidecar.frame_stride
     if sidecar.memory and (type(stride) is not int or stride < 1):
         raise ValueError(f"frame_stride is {shown(stride)}, not a number of control steps; copy it again")
