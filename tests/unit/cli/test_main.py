@@ -51,6 +51,12 @@ def test_version(tempovla):
     assert tempovla("--version").out.startswith("tempovla 0.")
 
 
+def test_a_simulator_or_system_that_may_be_a_plugins_is_told_so(fails):
+    message = fails("eval", "pointmass", "--checkpoint", "x")
+    assert message.startswith("no command 'eval pointmass'; choose from compare, ")
+    assert message.endswith(", or name the module that adds it with --plugin")
+
+
 def test_a_misspelled_command_is_corrected(fails):
     assert fails("trian") == "no command 'trian'; did you mean train?"
     assert fails("data", "inspct", "x") == "no command 'data inspct'; did you mean inspect?"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from tests import recordings
 
 from tempovla.data.lerobot import open_dataset
-from tempovla.recipe.datasets.config import ObservationConfig
+from tempovla.recipe.datasets.config import DataConfig, MemberConfig, ObservationConfig
 from tempovla.recipe.datasets.dataset import Streams, check_fits, observation_transforms, stream_keys
+from tempovla.recipe.datasets.dataset_mixture import load_demonstrations
 from tempovla.recipe.datasets.statistics import needed_statistics
+from tempovla.timeline import Window
 from tempovla.timeline.streams import StreamSpec
+from tempovla.training.config import TrainConfig
 
 STATE, ACTION, FORCE, FRONT = "observation.state", "action", "observation.force", "observation.images.front"
 
@@ -58,3 +62,28 @@ def test_a_dataset_must_have_the_vectors_in_their_sizes(tmp_path):
         check_fits(Config((6,)), source)
     with pytest.raises(ValueError, match=r"no stream 'observation.force'"):
         check_fits(Config(), open_dataset(tmp_path / "without"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    data: DataConfig
+    model: Config = field(default_factory=Config)
+    transform: ObservationConfig = field(default_factory=ObservationConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+
+def test_of_several_datasets_each_normalises_the_vectors_by_its_own_statistics(tmp_path):
+    features = {FORCE: recordings.FEATURES[STATE], **{key: recordings.FEATURES[key] for key in (STATE, ACTION, FRONT)}}
+    for name, lengths in (("left", (5, 5)), ("right", (9,))):
+        recordings.record(tmp_path / name, lengths, features)
+    recipe = Recipe(DataConfig(mixture=tuple(MemberConfig(str(tmp_path / name)) for name in ("left", "right"))))
+    data = load_demonstrations(recipe)
+    windows = [Window(key, (0,)) for key in (STATE, FORCE, FRONT, ACTION)]
+    (step,) = data.observation_steps(recipe.transform, recipe.model, windows, 8)
+    for member in data.members:
+        _, normalize = step.views[member.name].steps.steps
+        mean = member.source.statistics[FORCE]["mean"]
+        np.testing.assert_allclose(normalize.offset[FORCE].numpy(), mean, rtol=1e-6)
+    recordings.record(tmp_path / "plain")
+    with pytest.raises(ValueError, match=r"no stream 'observation.force'"):
+        load_demonstrations(Recipe(DataConfig(mixture=(MemberConfig(str(tmp_path / "plain")),))))
