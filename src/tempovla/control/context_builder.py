@@ -135,7 +135,7 @@ class ContextBuilder:
             )
 
     def context(self) -> Context:
-        """Return what all rows see now."""
+        """Return the context of all rows now."""
         past: dict[str, Track] = {}
         now: dict[str, Track] = {}
         for key, offsets in self._offsets.items():

@@ -72,7 +72,7 @@ def check_temporal_ensemble(decay: float | None) -> None:
 def chunk_player(
     chunk_size: int, action_dim: int, rows: int, execution_horizon: int, temporal_ensemble: float | None
 ) -> ChunkPlayer:
-    """Return what gives one action a control step from chunks (rows, chunk_size, action_dim).
+    """Return a player that turns chunks (rows, chunk_size, action_dim) into one action a control step.
 
     Raises:
         ValueError: if a chunk ends before the next one comes.

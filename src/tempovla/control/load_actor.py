@@ -73,7 +73,7 @@ def open_policy(
 def provenance_of(
     checkpoint: str | Path, dataset_name: str | None = None, env_config: SimulatorConfig | None = None
 ) -> Mapping[str, Any]:
-    """Return what is known of a policy's training: `recording` (how its pictures were made), `instructions` and more.
+    """Return facts about a policy's training: `recording` (how its pictures were made), `instructions` and more.
 
     Raises:
         ValueError: as `open_policy`.

@@ -48,7 +48,7 @@ class Reads:
         transform: TransformPipeline,
         embodiment: Embodiment,
     ) -> Reads:
-        """Return what a policy behind a transform reads.
+        """Return the streams that a policy behind a transform reads.
 
         Args:
             accepted: windows under every name that a stream may be given by.

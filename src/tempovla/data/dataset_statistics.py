@@ -41,7 +41,7 @@ class StatisticsTable(Protocol):
         """Compute the statistics of some streams, in one reading."""
 
     def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
-        """Return what is wrong with stored statistics, compared with the rows."""
+        """Return problems of stored statistics, compared with the rows."""
 
 
 class StreamStatistics(dict[str, NDArray[np.float64]]):
@@ -188,7 +188,7 @@ class DatasetStatistics(Mapping[str, Statistic]):
         LOGGER.info("%s: statistics of %s were computed from the data%s", self._meta.root, ", ".join(keys), where)
 
     def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
-        """Return what is wrong with the stored statistics of some streams, compared with a sample of the rows.
+        """Return problems of the stored statistics of some streams, compared with a sample of the rows.
 
         Those that were kept are compared, too: files may have been changed in ways that their size and time hide.
         """

@@ -30,7 +30,7 @@ class Staging:
         self.folder = root / STAGING_NAME
 
     def path(self, name: str) -> Path:
-        """Return where to write a file before `publish`."""
+        """Return the path for writing a file before `publish`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / name
 

@@ -56,7 +56,7 @@ class Identified(Protocol):
     """A source that knows its files, or those of the source that it reads."""
 
     def identity(self, keys: Collection[str]) -> DataIdentity:
-        """Return what these streams are read from."""
+        """Return the identity of the data of these streams."""
 
 
 def identity_of(source: EpisodeSource, keys: Collection[str]) -> DataIdentity:

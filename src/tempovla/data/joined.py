@@ -54,7 +54,7 @@ def recorded(source: EpisodeSource) -> EpisodeSource:
 
 
 def recorded_parts(source: EpisodeSource, key: str) -> tuple[StreamPart, ...]:
-    """Return which dimensions of which streams of `recorded(source)` a stream of vectors is read from."""
+    """Return the parts of streams of `recorded(source)` that a stream of vectors is read from."""
     size = int(np.prod(source.streams[key].shape))
     parts: tuple[StreamPart, ...] = (StreamPart(key, size, 0, size),)
     while isinstance(source, JoinedSource):

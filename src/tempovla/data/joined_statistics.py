@@ -78,7 +78,7 @@ class JoinedStatistics(Mapping[str, Mapping[str, NDArray[np.float64]]]):
             whole += names
 
     def findings(self, needed: Needed, parts: Parts | None = None) -> list[Finding]:
-        """Return what is wrong with stored statistics of the streams that these are made of."""
+        """Return problems of the stored statistics of the streams that these are made of."""
         own = self._source.source.statistics
         stored = {key: names for key, names in needed.items() if key not in self._computed}
         return own.findings(*self._own(stored, parts)) if isinstance(own, StatisticsTable) else []

@@ -118,7 +118,7 @@ class EpisodeRecord:
     videos: Mapping[str, VideoSpan]
 
     def video(self, key: str) -> VideoSpan:
-        """Return where a camera's video of the episode is.
+        """Return the place of a camera's video of the episode.
 
         Raises:
             DatasetError: if there is none.

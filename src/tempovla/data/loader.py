@@ -50,7 +50,7 @@ class BatchMaker(Protocol):
 
 
 class ResumableLoader:
-    """Batches in a sampler's order, from a position that can be saved and taken up again; a `train.stream.BatchStream`.
+    """Batches in a sampler's order, from a position that can be saved and taken up again; a `BatchStream`.
 
     Args:
         maker: makes the batches.
@@ -80,7 +80,7 @@ class ResumableLoader:
         self._identities = identities
 
     def data_identity(self) -> list[dict[str, Any]]:
-        """Return what the samples are read from, as plain JSON values; see `train.stream.KnowsItsData`."""
+        """Return the identity of the datasets, as plain JSON values; see `training.stream.KnowsItsData`."""
         return data_record(self._identities())
 
     def take_up_changed(self, state: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ class ResumableLoader:
         self._state = self._sampler.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the order stands after the batches yielded so far; batches in the making do not count."""
+        """Return the position after the batches yielded so far; batches in the making do not count."""
         return self._state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -104,7 +104,7 @@ class Mixture:
                         source.read(episode, key, (0,))
 
     def identities(self, keys: Collection[str]) -> list[DataIdentity]:
-        """Return what each source is read from."""
+        """Return the identity of each source's data."""
         return [identity_of(source, self._keys(index, keys)) for index, source in enumerate(self.sources)]
 
     def preloaded(self, keys: Collection[str], max_bytes: int) -> Mixture:

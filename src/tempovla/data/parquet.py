@@ -174,7 +174,7 @@ def single_value(path: Path, column: str) -> int | None:
 
 
 def several_columns(path: Path, key: str, schema: pa.Schema) -> str:
-    """Return what to say of a file that has more than one column of a name."""
+    """Return the message about a file with several columns of one name."""
     return f"{path} has {schema.names.count(key)} columns {key!r}; remove all but one, or give them other names"
 
 

@@ -58,7 +58,7 @@ def findings(
     needed: Mapping[str, Collection[str]],
     parts: Parts | None = None,
 ) -> list[Finding]:
-    """Return what is wrong with stored statistics, at most one finding a stream: the worst.
+    """Return problems of stored statistics, at most one a stream: the worst.
 
     Args:
         source: reads the rows, up to `SAMPLED_EPISODES` episodes spread evenly, whole ones until `SAMPLED_ROWS`.

@@ -87,11 +87,11 @@ class TaskEnv(Env, ABC):
         return self.draw(first_camera(self.config.cameras)) if self.config.render else None
 
     def simulator_record(self) -> dict[str, np.ndarray]:
-        """Return what the simulator's own tools want to know of this moment; by itself nothing."""
+        """Return the arrays of this moment for the simulator's own tools; empty by default."""
         return {}
 
     def simulator_description(self) -> dict[str, str]:
-        """Return what those tools want to know of the environment; by itself nothing."""
+        """Return the facts about the environment for the simulator's own tools; empty by default."""
         return {}
 
     def _info(self) -> dict[str, bool]:

@@ -75,7 +75,7 @@ class SimulatorDefaults:
         return cls(**{**cls.evaluated, **chosen})
 
     def recording(self, simulator: str) -> dict[str, Any]:
-        """Return what a dataset records of this; nothing where no field changes what policies see or are asked."""
+        """Return the settings that a dataset records; empty if no field changes observations or instructions."""
         own = {name: getattr(self, name) for name in self.recorded}
         return {"simulator": simulator} | own if own else {}
 

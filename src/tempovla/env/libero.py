@@ -225,7 +225,7 @@ class LiberoEnv(TaskEnv):
         return PickAndPlaceExpert(self._simulation)
 
     def simulator_record(self) -> dict[str, np.ndarray]:
-        """Return what LIBERO's files keep of a moment beside what policies see.
+        """Return the arrays of a moment that LIBERO's files keep beside observations.
 
         Returns:
             `states` (1 + nq + nv,), the whole simulator's; `ee_states` (6,), the hand's position [m] and orientation as
@@ -236,7 +236,7 @@ class LiberoEnv(TaskEnv):
         return {"states": simulation.state, "ee_states": hand}
 
     def simulator_description(self) -> dict[str, str]:
-        """Return what LIBERO's files say of the environment: the class `env_name` and the model `model_xml`."""
+        """Return the environment's entries in LIBERO's files: the class `env_name` and the model `model_xml`."""
         return {"env_name": self._simulation.env_name, "model_xml": self._simulation.model_xml}
 
     @property

@@ -46,7 +46,7 @@ class Expert(Protocol):
     """Plays one episode."""
 
     def act(self) -> np.ndarray:
-        """Return what it does now, (A,) float32 in [-1, 1], the gripper last; called once a control step."""
+        """Return the next action, (A,) float32 in [-1, 1], the gripper last; called once a control step."""
 
 
 class SimulatorEnv(Protocol):
@@ -109,7 +109,7 @@ class SimulatorEnv(Protocol):
         """
 
     def simulator_description(self) -> dict[str, str]:
-        """Return what those tools want to know of the environment; empty where they want nothing."""
+        """Return the facts about the environment for the simulator's own tools; empty where they need none."""
 
 
 class SimulatorConfig(Protocol):
@@ -179,11 +179,11 @@ class SimulatorConfig(Protocol):
         """Return the config with the given values, else those of a dataset's recording, else the defaults."""
 
     def recording(self, simulator: str) -> dict[str, Any]:
-        """Return what a dataset records of this."""
+        """Return the settings that a dataset records."""
 
     @classmethod
     def for_experts(cls, **asked: Any) -> Self:
-        """Return what experts play in."""
+        """Return the config in which experts play."""
 
     def experts(self) -> CollectConfig:
         """Return how experts demonstrate."""

@@ -60,7 +60,7 @@ class Exportable(Protocol):
         """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Any:
-        """Return what the action head looks at, of prepared observations by key, all valid."""
+        """Return the action head's input from prepared observations by key, all valid."""
 
     def actions_from(self, features: Any, numbers: Mapping[str, Tensor]) -> Tensor:
         """Return normalised actions (B, H, A) of these features and random numbers."""

@@ -19,7 +19,7 @@ STATE = "state"
 
 
 def memory_specs(policy: ContextPolicy) -> tuple[MemorySpec, ...]:
-    """Return what goes from a decision of a policy to the next.
+    """Return the tensors that a decision of a policy hands to the next.
 
     Raises:
         ValueError: naming the part whose memory does not begin with one number everywhere.

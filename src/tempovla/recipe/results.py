@@ -26,7 +26,7 @@ def _is_installed(package: str) -> bool:
 
 
 def machine() -> dict[str, str]:
-    """Return where the figures were measured."""
+    """Return a description of the machine."""
     cores = str(len(os.sched_getaffinity(0)))
     return {"system": platform.platform(), "architecture": platform.machine(), "cores": cores}
 

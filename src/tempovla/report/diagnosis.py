@@ -29,7 +29,7 @@ MEANINGS = {
 
 
 def condition_names(found: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return what the conditions of a diagnosis are called."""
+    """Return the names of a diagnosis' conditions."""
     return CONDITION_NAMES if found["context"] else ONE_FRAME
 
 

@@ -42,7 +42,7 @@ class Reader:
             raise ValueError(f"{path}: {key} is {shown(value)}; it must be an object")
 
     def error(self, key: str, problem: str) -> ValueError:
-        """Return what to raise about the value under `key`."""
+        """Return the error about the value under `key`."""
         return ValueError(f"{self.path}: {self._name(key)} {problem}")
 
     def optional(self, key: str) -> Reader | None:

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 
 def task_labels(names: Sequence[str]) -> dict[str, str]:
-    """Return what the page calls each task: LIBERO's `pick_up_the_milk_and_place_it_in_the_basket` becomes "milk".
+    """Return the page's name of each task: LIBERO's `pick_up_the_milk_and_place_it_in_the_basket` becomes "milk".
 
     Names with underscores are told in words, without those that all names share at their beginning and at their end;
     at least one word of each is left. Other names, such as Meta-World's, stay as they are.

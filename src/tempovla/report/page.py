@@ -120,7 +120,7 @@ def _diagnosis_if_there(run_dir: Path) -> Markup | None:
 
 
 def time_section(results: Results) -> Markup:
-    """Return where the time went: every stage on one scale, and what no stage accounts for."""
+    """Return the times of all stages on one scale, and the time outside of them."""
     heading = element("h2", "Where the time went")
     if not results.stages:
         return element("section", heading, element("p", "No stages were recorded in results.json.", class_="missing"))
@@ -160,7 +160,7 @@ def _totals(results: Results) -> Markup | None:
 
 
 def provenance_section(results: Results, run_dir: Path) -> Markup:
-    """Return what is needed to do it again: command, seed, machine and versions."""
+    """Return the facts for a repetition: command, seed, machine and versions."""
     if results.command is None:
         command = element("p", "The command was not recorded in results.json.", class_="missing")
     else:

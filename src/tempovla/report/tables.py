@@ -74,7 +74,7 @@ def comparison_table(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def diagnosis_table(found: Mapping[str, Any]) -> list[str]:
-    """Return what a diagnosis found, on one screen."""
+    """Return the results of a diagnosis, on one screen."""
     dataset, conditions = found["dataset"], found["conditions"]
     known = "" if dataset["held_out"] is None else f" ({dataset['held_out']} held out in training)"
     lines = [

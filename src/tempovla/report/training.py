@@ -29,7 +29,7 @@ class Trained:
 
 
 def read_trained(run_dir: Path) -> Trained:
-    """Return what is known of the run from its newest checkpoint; nothing where there is none.
+    """Return facts about the run from its newest checkpoint; empty without one.
 
     Raises:
         ValueError: naming the file, if it is damaged.

@@ -55,7 +55,7 @@ def training_windows(policy: Policy[Any]) -> tuple[Window, ...]:
 
 
 def window_ends(policy: Policy[Any]) -> Callable[[int], list[int]] | None:
-    """Return where the training windows of a policy end, of an episode of so many steps; None: at every one."""
+    """Return a function from an episode's length to the ends of a policy's training windows; None: every step."""
     return policy.window_ends if isinstance(policy, SequencePolicy) else None
 
 
@@ -84,7 +84,7 @@ class EncodingPolicy(Protocol):
         """Size D of the vector."""
 
     def windows(self) -> tuple[Window, ...]:
-        """Return what it reads."""
+        """Return the windows that it reads."""
 
     def encode_features(self, context: Context) -> tuple[Tensor, Tensor]:
         """Return the vector (B, D), and (B,) whether every observation that it needs was valid.
@@ -97,7 +97,7 @@ class EncodingPolicy(Protocol):
         """By name, what the vector comes from: none of the action head, and nothing that follows the vector."""
 
     def encoder_config(self) -> Mapping[str, Any]:
-        """Return what of its config the vector may depend on, as JSON."""
+        """Return the part of its config on which the vector may depend, as JSON."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ Lazy = Union[T, str]  # noqa: UP007 - an alias of a type variable
 
 
 def loaded(entry: Lazy[T]) -> T:
-    """Return what an entry of a registry stands for."""
+    """Return the object that an entry of a registry stands for."""
     if not isinstance(entry, str):
         return entry
     module, _, name = entry.partition(":")

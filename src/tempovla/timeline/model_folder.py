@@ -83,7 +83,7 @@ def check_text(path: Path) -> None:
 
 
 def excessive_size(settings: Mapping[str, Any]) -> str | None:
-    """Return which number in the settings of a transformers config no model has, in words; None where all are usual."""
+    """Return a phrase about a number in a transformers config that no model has; None where all are usual."""
     waiting: list[tuple[str, Any]] = [("", settings)]
     while waiting:
         path, part = waiting.pop()

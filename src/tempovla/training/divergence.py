@@ -29,7 +29,7 @@ class NonFiniteLossError(DivergedError):
 
 
 def non_finite_figure(figures: Mapping[str, float]) -> str | None:
-    """Return which figure of a step is not finite, in words; None if all are.
+    """Return a phrase about the figure of a step that is not finite; None if all are finite.
 
     Where the total is one of several, a term is named rather than the total.
 
@@ -48,7 +48,7 @@ def non_finite_figure(figures: Mapping[str, float]) -> str | None:
 
 
 def exploded_tensor(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return which tensor holds numbers that are not finite, or beyond `LARGEST`, in words; None if none does.
+    """Return a phrase about a tensor with numbers that are not finite or beyond `LARGEST`; None without one.
 
     Args:
         tensors: by `<part>/<name>`, as in a checkpoint.

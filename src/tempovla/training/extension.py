@@ -24,7 +24,7 @@ def without_length(identity: Mapping[str, Any], follows_length: Collection[str])
     """Return the identity of a run without what says how long it is, and what follows from that.
 
     Args:
-        identity: see `train.resume.run_identity`.
+        identity: see `training.resume.run_identity`.
         follows_length: dotted names of other entries that are computed from the length.
     """
     return without_entries(identity, (*LENGTH, *follows_length))

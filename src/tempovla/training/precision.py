@@ -79,7 +79,7 @@ def settle_precision(config: TrainConfig, device: torch.device, resume: str | Pa
 
 
 def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
-    """Return what autocast computes in; None for no autocast.
+    """Return the number format of autocast; None for no autocast.
 
     Raises:
         AssertionError: if the precision is not settled yet.

@@ -21,7 +21,7 @@ _SIZES = {"num_epochs": False, "gradient_accumulation": False, "train_steps": Tr
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A dataset that was learned from; see `train.stream.KnowsItsData`."""
+    """A dataset that was learned from; see `training.stream.KnowsItsData`."""
 
     name: str
     facts: Mapping[str, Any]
@@ -54,7 +54,7 @@ class TrainerRecord:
 
     Attributes:
         train_step: optimiser steps done.
-        identity: what must be equal to go on; see `train.resume.run_identity`.
+        identity: what must be equal to go on; see `training.resume.run_identity`.
         batches: position in the order of the data, which the stream of batches checks.
         lowest_loss: of the validations so far; None before the first.
         stale_validations: validations since then.

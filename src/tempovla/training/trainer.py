@@ -283,7 +283,7 @@ class Trainer:
         return losses
 
     def _record(self) -> dict[str, Any]:
-        """Return what a checkpoint holds beside tensors, as JSON values."""
+        """Return the entries of a checkpoint beside its tensors, as JSON values."""
         record = {
             "train_step": self.train_step,
             "identity": self._identity(),

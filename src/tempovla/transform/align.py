@@ -25,7 +25,7 @@ class MissingStream:
     offsets: tuple[int, ...]
 
     def track(self, rows: int, offsets: Sequence[int], device: torch.device) -> Track:
-        """Return the bytes 0 that are not valid."""
+        """Return zeros that are not valid."""
         value = torch.zeros((rows, len(offsets), *self.shape), dtype=torch.uint8, device=device)
         valid = torch.zeros((rows, len(offsets)), dtype=torch.bool, device=device)
         return Track.of(value, offsets, valid)

@@ -74,7 +74,7 @@ class JoinStreams:
         return context
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
-        """Return actions stay joined, in the order in which the dataset's were."""
+        """Return the action as it is: joined, in the dataset's order."""
         return action
 
     def to_json(self) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def torch_archive(path: Path, names: re.Pattern[str], packed: re.Pattern[str]) -
 
 
 def pickled_names(path: Path, member: str, data: bytes) -> set[str]:
-    """Return what a pickle names, such as `torch FloatStorage`, without reading it.
+    """Return the names in a pickle, such as `torch FloatStorage`, without loading it.
 
     Raises:
         RefusedFileError: if it is no pickle, or names something in a way in which the name cannot be seen.

@@ -98,7 +98,7 @@ class ExportedPolicy:
         return chunk, ExportedState(NoiseState(seed, decision + 1), tuple(memory))
 
     def run(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Return what the file computes of one tensor (B, ...) an input, by name.
+        """Run the file on one tensor (B, ...) an input, and return its outputs by name.
 
         Returns:
             Actions (B, H, A) in the robot's units, and what is to be remembered, in the order of `sidecar.memory`.

@@ -19,7 +19,7 @@ MAX_TAIL = 0.7
 
 
 def rounding(width: int) -> np.float32:
-    """Return what float32 sums of `width` products of unit vectors can be off by, several times over."""
+    """Return a generous bound of the rounding error of float32 sums of `width` products of unit vectors."""
     return np.float32(4 * (width + MAX_RANK) * np.finfo(np.float32).eps)
 
 

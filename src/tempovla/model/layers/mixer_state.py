@@ -48,7 +48,7 @@ def unpack_valid(packed: Tensor, valid: Tensor, order: Tensor) -> Tensor:
 
 
 def mask_after(lengths: Tensor, length: int) -> Tensor:
-    """Return where a row of `lengths` (batch,) valid steps has ended: (batch, length) bool."""
+    """Return (batch, length) bool: True behind the end of a row of `lengths` (batch,) valid steps."""
     return torch.arange(length, device=lengths.device) >= lengths.unsqueeze(1)
 
 

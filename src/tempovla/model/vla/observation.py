@@ -29,7 +29,7 @@ def own_dims(tracks: Mapping[str, Track], key: str) -> Tensor | None:
 
 
 def supervised(context: Context, action: Track, required: Sequence[str]) -> Tensor:
-    """Return which actions are learned from: (B, H), or (B, H, A) where they are padded to A.
+    """Return a mask of the actions to learn: (B, H), or (B, H, A) where they are padded to A.
 
     Args:
         context: the observations.

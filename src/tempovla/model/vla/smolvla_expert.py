@@ -51,7 +51,7 @@ class ExpertAttention(nn.Module):
         self.o_proj = nn.Linear(heads * head_dim, width, bias=bias)
 
     def remember(self, key: Tensor, value: Tensor) -> KeyValue:
-        """Return what this layer attends to of the language model's keys and values (B, groups, S, head_dim)."""
+        """Return this layer's keys and values, from the language model's (B, groups, S, head_dim)."""
         if not self.crosses:
             dtype = _compute_dtype(self.q_proj.weight)
             return key.to(dtype), value.to(dtype)
@@ -146,7 +146,7 @@ class ActionExpert(Recompute):
         self.action_time_mlp_out = nn.Linear(width, width)
 
     def remember(self, cache: PrefixCache) -> ExpertMemory:
-        """Return what all layers attend to, of what the language model has read."""
+        """Return the keys and values of all layers, from the language model's."""
         sources = cache.layers[:: self.stride]
         layers = tuple(layer.self_attn.remember(*source) for layer, source in zip(self.layers, sources, strict=True))
         # A row with nothing to see sees what stands in the place of it: zeros.

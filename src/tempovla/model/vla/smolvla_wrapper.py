@@ -191,7 +191,7 @@ class SmolVLAWrapper(ChunkPolicy):
         return SmolVLAFeatures(hidden, cache)
 
     def remember(self, features: SmolVLAFeatures) -> ExpertMemory:
-        """Return what the expert attends to: all that was read, and behind it what a context adds."""
+        """Return the expert's keys and values: those of the prefix, and behind them the context's."""
         cache = features.cache
         if features.past is not None:
             there = torch.ones_like(cache.valid[:, :1])

@@ -19,7 +19,7 @@ VLMPart = Literal["vision", "projector", "language"]
 class CaptionModel(nn.Module):
     """Predicts every token of the answers from the picture and the text before it.
 
-    `train.trainer.fit` trains it; it cannot act. What it is made for are the weights of `vlm`'s parts.
+    `training.fit.fit` trains it; it cannot act. Its purpose are the weights of `vlm`'s parts.
 
     Args:
         config: the model; how it is read for acting plays no part here.
@@ -64,7 +64,7 @@ class CaptionModel(nn.Module):
         return [layer for part in parts for layer in outermost_layers(part)]
 
     def predict(self, sample: TimelineSample) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what is said of every token that is to be learned, row by row.
+        """Return predictions for every token to learn, row by row.
 
         Args:
             sample: `data.conversation_loader` says what it holds.

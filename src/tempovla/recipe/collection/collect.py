@@ -58,7 +58,7 @@ class Collection:
         return self.experts or self.env_config.experts()
 
     def asked(self) -> dict[str, Any]:
-        """Return what must be the same where an interrupted run goes on."""
+        """Return the request that a continued run must repeat."""
         own, usual = self.behaviour, self.env_config.experts()
         settings = {name: getattr(self.env_config, name) for name in self.env_config.recorded}
         noise = 0.0 if own.noise is None else own.noise.max_sigma

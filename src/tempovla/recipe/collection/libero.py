@@ -30,7 +30,7 @@ SIMULATOR = "libero"
 
 
 def asked_for(collection: Collection) -> dict[str, Any]:
-    """Return what must be the same where an interrupted run goes on, as plain JSON values."""
+    """Return the request that a continued run must repeat, as plain JSON values."""
     config, experts = _config(collection), collection.behaviour
     return {
         "suite": config.suite,

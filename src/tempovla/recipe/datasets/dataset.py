@@ -276,7 +276,7 @@ class FixedBatches:
 def preparation(
     settings: ObservationConfig, transform: TransformPipeline
 ) -> Callable[[TimelineSample], TimelineSample]:
-    """Return what happens to a training batch: the transforms, then the augmentation."""
+    """Return the preparation of a training batch: the transforms, then the augmentation."""
     augment = RandomShift(settings.applied_shift_px)
     left = transform.joined
     return lambda sample: augment(left.forward_sample(sample))

@@ -267,7 +267,7 @@ def load_demonstrations(recipe: Recipe, *, decode: bool = True) -> DatasetMixtur
 
 
 def as_mixture(source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *, decode: bool = True) -> DatasetMixture:
-    """Return what is given, or else what the recipe names; see `load_demonstrations`.
+    """Return the given datasets, or else the recipe's; see `load_demonstrations`.
 
     Raises:
         ValueError: if it does not fit the model.
@@ -283,7 +283,7 @@ def as_mixture(source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *,
 def one_dataset(
     source: EpisodeSource | DatasetMixture | None, recipe: Recipe, *, decode: bool = True
 ) -> DatasetMixture:
-    """Return what is given, or else the recipe's one dataset, for systems that learn from no more.
+    """Return the given dataset, or else the recipe's, for systems that learn from a single one.
 
     Raises:
         ValueError: if there is none or several, or it does not fit the model.

@@ -91,7 +91,7 @@ def act_on(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, 
 
 
 def _frames(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames, past: Past) -> Frames:
-    """Return what happened at these frames; what was done after a frame stays with it, whatever comes next."""
+    """Return the contents of these frames; the actions after a frame stay with it, whatever comes next."""
     own = encoded.features
     summary = own.summary[past.frame]
     actions = summary.new_zeros(*past.frame.shape, policy.context.action_width)
@@ -105,7 +105,7 @@ def _frames(policy: ContextPolicy, decisions: Decisions, encoded: EncodedFrames,
 
 
 def _read(policy: ContextPolicy, frames: Frames) -> Tensor:
-    """Return what the context adds at the last frame, (B, D), read in pieces as long as those that were trained on."""
+    """Return the context's output at the last frame, (B, D), computed in pieces of the training's length."""
     state = policy.context.initial_state(len(frames.valid))
     said, size = None, policy.context.config.frames
     for start in range(0, frames.valid.shape[1], size):

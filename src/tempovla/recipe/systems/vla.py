@@ -122,7 +122,7 @@ def build_transform(recipe: VLARecipe, policy: VLAModel | ContextPolicy, data: D
 
 
 def observation_steps(recipe: VLARecipe, policy: VLAModel, data: DatasetMixture) -> tuple[Transform, ...]:
-    """Return what happens to pictures, states and actions.
+    """Return the transforms of pictures, states and actions.
 
     Raises:
         ValueError: if pictures that are to be padded or cropped differ in shape.

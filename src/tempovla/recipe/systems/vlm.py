@@ -146,7 +146,7 @@ def build_model(
 
 
 def build_chat(recipe: VLMRecipe, model: CaptionModel) -> ChatTokenizer:
-    """Return what makes token ids of conversations.
+    """Return the tokenizer of conversations.
 
     Raises:
         ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
@@ -181,7 +181,7 @@ def make_bundle(
     conversations: int,
     words: Sequence[str] = (),
 ) -> Bundle:
-    """Return what a policy starts from: weights with adapters added to them, and how they came to be."""
+    """Return a policy's initial weights, with adapters merged into them, and their provenance."""
     config = replace(recipe.model, vlm=model.vlm.resolved_config)
     vision = model.vlm.resolved_config.vision
     transform = {"chat": chat.to_json(), "image_size": vision.image_size, "resize": vision.resize, "words": list(words)}
