@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,3 +25,12 @@ def test_every_public_package_has_a_page_of_the_api_and_is_in_the_navigation():
     assert packages() <= set(shown)
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [path.name for path in pages if f"- api/{path.name}\n" not in navigation] == []
+
+
+def test_marks_of_code_blocks_are_known_to_the_site():
+    """It would show a block with another mark as text, and the page behind it as code."""
+    hook = runpy.run_path(str(ROOT / "scripts" / "site_fences.py"))
+    assert "hooks: [scripts/site_fences.py]" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        shown = hook["on_page_markdown"](page.read_text(encoding="utf-8"))
+        assert re.findall(r"^```\w+ .+$", shown, re.MULTILINE) == [], page
