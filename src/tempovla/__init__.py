@@ -1,6 +1,6 @@
 """TempoVLA: train, evaluate and deploy robot policies that remember the past and predict the future.
 
-The names below are loaded when they are first asked for, so that importing the package costs nothing.
+The names below are loaded at first use, so that importing the package costs nothing.
 """
 
 from importlib import import_module

@@ -63,14 +63,14 @@ def add_out(parser: ArgumentParser, help: str, **settings: Any) -> None:
 
 
 def add_device(parser: ArgumentParser) -> None:
-    """Let a user say where a policy learns or acts."""
+    """Add `--device`, on which a policy learns or acts."""
     parser.add_argument(
         "--device", type=Device | None, default=None, help="cpu or cuda; without it, CUDA where there is a device"
     )
 
 
 def add_dataset_name(parser: ArgumentParser) -> None:
-    """Let a user say whose body a policy moves that learned from several datasets."""
+    """Add `--dataset-name`, which chooses the body of a policy that learned from several datasets."""
     parser.add_argument(
         "--dataset-name", metavar="NAME", help="of a policy of several datasets: whose body and statistics to take"
     )

@@ -66,7 +66,7 @@ STDOUT = "-"
 """The value of `--json` without a file."""
 SETTING_TO_GIVE = re.compile(r"\b(set|or|and|with|by) (?=(?:data|transform|model|training)\.[\w.]+=)")
 LONGEST_LINE = 1_500
-"""Characters of an error: a file may say a megabyte where a name belongs."""
+"""Characters of an error: a damaged file may hold a megabyte in the place of a name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -220,7 +220,7 @@ def as_options(line: str) -> str:
 
 
 def tell_interrupted(remedy: str) -> int:
-    """Write to stderr that the user stopped the command, and how it goes on where that is known; the exit code."""
+    """Write to stderr that the user stopped the command, and how to continue it; return the exit code."""
     sys.stderr.write(f"tempovla: interrupted; {remedy}\n" if remedy else "tempovla: interrupted\n")
     return INTERRUPTED
 

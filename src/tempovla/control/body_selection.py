@@ -21,7 +21,7 @@ def load_bundle(
     """Return a checkpoint for one body; see `choose_dataset`.
 
     Raises:
-        ValueError: if it is broken, or has no such dataset, or has several that are not told apart.
+        ValueError: if it is broken, has no such dataset, or has several that fit.
     """
     bundle = Bundle.load(checkpoint)
     name = choose_dataset(bundle.provenance, str(checkpoint), dataset_name, env_config)

@@ -13,22 +13,21 @@ DEFAULT_EXECUTION_HORIZON = 6
 
 
 def chunk_length(windows: Sequence[Window]) -> int | None:
-    """Return how many actions a policy with these windows decides on at a time; None if they do not say so."""
+    """Return the number of actions in a chunk of a policy with these windows; None if they do not show it."""
     return next((max(window.offsets) + 1 for window in windows if window.key == ACTION_KEY), None)
 
 
 def choose_execution_horizon(
     asked: int | None, frame_stride: int | None, chunk: int | None = None, temporal_ensemble: float | None = None
 ) -> int:
-    """Return how many actions of a chunk to execute: what is asked for, else the policy's stride, else 6 or the whole
-    chunk.
+    """Return how many actions of a chunk to execute: `asked`, else the policy's stride, else 6 or the whole chunk.
 
     With temporal ensembling the default is 1, so that every step has the opinions of as many chunks as there can be.
 
     Args:
         asked: None leaves it to the policy.
-        frame_stride: of the policy; None if it may be asked again at any step.
-        chunk: how many actions the policy decides on at a time, see `chunk_length`; None if nobody knows.
+        frame_stride: stride of the policy; None if it may decide at any step.
+        chunk: number of actions of a chunk, see `chunk_length`; None if unknown.
         temporal_ensemble: see `check_temporal_ensemble`.
 
     Raises:

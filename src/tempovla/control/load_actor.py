@@ -20,13 +20,13 @@ from tempovla.timeline.device import choose_device
 
 @dataclass(frozen=True)
 class OpenedPolicy:
-    """A policy that was opened, and what is known about it.
+    """A policy that was opened, and facts about it.
 
     Attributes:
         bundle: windows, embodiment and provenance; that of an exported file holds no weights.
         device: on which it acts.
         actor: builds what acts.
-        identity: hashes that tell it from every other policy, for results.
+        identity: hashes that identify the policy, for results.
     """
 
     bundle: Bundle

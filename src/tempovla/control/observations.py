@@ -32,7 +32,7 @@ class Reads:
         accepted: names under which streams may be given, all of them.
         required: those that every observation must hold; parts of a joined stream are not among them.
         embodiment: the body, whose state has a size.
-        instruction: whether the policy is told what to do.
+        instruction: whether the policy reads an instruction.
     """
 
     accepted: frozenset[str]
@@ -81,7 +81,7 @@ class Rows:
 
     Attributes:
         streams: of each robot, by name.
-        instructions: of each robot; None where the observation tells none.
+        instructions: of each robot; None where the observation has none.
         is_batch: whether it was given as a batch, even of one.
         device: of the tensors that it was given as; None if it was given as arrays.
     """

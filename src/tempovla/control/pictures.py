@@ -21,7 +21,7 @@ def as_frames(key: str, pictures: NDArray) -> NDArray[np.uint8]:
         pictures: one (H, W, 3) or (3, H, W), or several (B, ...) of them; uint8 levels, or floats from 0 to 1.
 
     Raises:
-        ValueError: if the axes or the scale cannot be told, or a value is not finite.
+        ValueError: if the axes or the scale are ambiguous, or a value is not finite.
     """
     has_colours_last = pictures.shape[-1] == COLOURS
     has_colours_first = pictures.shape[-3] == COLOURS

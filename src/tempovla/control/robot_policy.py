@@ -30,7 +30,7 @@ Actions = NDArray[np.float32]
 class RobotPolicy:
     """Observations in, actions in the robot's units out, for one robot or a batch of them.
 
-    `step` gives one action a control step: it asks the policy only when a new chunk of actions is due. `act` gives a
+    `step` returns one action a control step: the policy decides only when a new chunk of actions is due. `act` gives a
     whole chunk and leaves its execution to the caller. Memories, windows on the past, the policy's stride and the
     averaging of overlapping chunks are taken care of; an episode goes on until `reset`.
 
@@ -52,7 +52,7 @@ class RobotPolicy:
         ensemble: as above.
 
     Raises:
-        ValueError: if the policy cannot be asked at that rate, or `ensemble` is no decay.
+        ValueError: if the policy cannot decide at that rate, or `ensemble` is no decay.
     """
 
     _builder: ContextBuilder | None
@@ -100,7 +100,7 @@ class RobotPolicy:
 
     @property
     def action_horizon(self) -> int | None:
-        """Control steps of a chunk; None if the policy does not say so before it decides."""
+        """Control steps of a chunk; None if they are unknown before the first decision."""
         return chunk_length(self.actor.windows)
 
     @property
@@ -148,7 +148,7 @@ class RobotPolicy:
     def act(self, observation: Mapping[str, Any], executed: Any = None) -> Any:
         """Return a chunk of actions from now on, in the robot's units: (H, A), or (B, H, A) for a batch.
 
-        A policy with a memory, or with windows on past actions, needs to know what was done since the last call.
+        A policy with a memory, or with windows on past actions, needs the actions since the last call.
 
         Args:
             observation: arrays or tensors by name, and the instruction under `task`: a vector (D,), a picture (H, W, 3)
@@ -175,7 +175,7 @@ class RobotPolicy:
     def step(self, observation: Mapping[str, Any]) -> Any:
         """Return the action of this control step, in the robot's units: (A,), or (B, A) for a batch.
 
-        Call it once a control step and execute what it returns. The policy is asked every `execution_horizon` steps.
+        Call it once a control step and execute the returned action. The policy decides every `execution_horizon` steps.
 
         Args:
             observation: as in `act`.

@@ -36,7 +36,7 @@ _SMALL_FILE = 4 << 20
 
 
 class Columns:
-    """Reads columns when they are first asked for and keeps them within the cache's budget."""
+    """Reads columns at first use and keeps them within the cache's budget."""
 
     def __init__(self, meta: DatasetMeta, cache: ByteCache) -> None:
         self._meta = meta
@@ -335,7 +335,7 @@ class Columns:
         return self._together is not None and self._together[0] == path and key in self._together[1]
 
     def read_together(self, path: Path, keys: Collection[str]) -> None:
-        """Read columns of a small file, the first time that it is asked for, as opening it costs more than they do.
+        """Read all these columns of a small file at its first use, as opening it costs more than they do.
 
         Raises:
             DatasetError: if the file is truncated.

@@ -23,7 +23,7 @@ from tempovla.timeline.source import EpisodeSource
 LOGGER = logging.getLogger(__name__)
 
 Needed = Mapping[str, Collection[str]]
-"""Streams, each with the names of the statistics that are asked for."""
+"""The wanted statistics: streams, each with names of statistics."""
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ class StreamStatistics(dict[str, NDArray[np.float64]]):
 
 
 class LazyStatistics(Mapping[str, Statistic]):
-    """Exact statistics of a source's streams of numbers, each computed when it is first asked for."""
+    """Exact statistics of a source's streams of numbers, each computed at first use."""
 
     def __init__(self, source: EpisodeSource) -> None:
         self._source = source

@@ -127,7 +127,7 @@ def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
 
 
 def is_flagged_depth(entry: Mapping[str, Any]) -> bool:
-    """Return whether an entry says that its pictures hold distances."""
+    """Return whether an entry declares that its pictures hold distances."""
     info = _picture_info(entry)
     return any(info.get(name) in (True, "true", "True") for name in ("is_depth_map", "video.is_depth_map"))
 

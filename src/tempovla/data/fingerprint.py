@@ -17,7 +17,7 @@ from tempovla.timeline.source import EpisodeSource
 
 @runtime_checkable
 class ContentHashing(Protocol):
-    """A source that can tell its contents apart without reading them value by value."""
+    """A source that can hash its contents without reading them value by value."""
 
     def content_hash(self, keys: Collection[str]) -> str:
         """64 hexadecimal digits that another value in one of these streams would change; others may change it."""
@@ -55,7 +55,7 @@ def _words(source: EpisodeSource, episode: int) -> str | list[list[Any]]:
 
 
 def content_hash(source: EpisodeSource, keys: Collection[str]) -> str:
-    """See `ContentHashing`; a source that knows no better is read from end to end."""
+    """Return the hash of `ContentHashing`; a source without it is read from end to end."""
     if isinstance(source, ContentHashing):
         return source.content_hash(keys)
     digest = hashlib.sha256()

@@ -43,7 +43,7 @@ def shown(values: NDArray[np.float64]) -> list[str]:
 
 
 def gripper_hints(source: EpisodeSource) -> list[str]:
-    """What training would say of a last action dimension that takes two values, as a gripper does, but others."""
+    """Return hints about a last action dimension that takes two values other than a gripper's."""
     if ACTION_KEY not in source.streams or source.streams[ACTION_KEY].is_picture:
         return []
     values = last_values(source, most=len(GRIPPER))

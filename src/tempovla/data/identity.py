@@ -53,7 +53,7 @@ class DataIdentity:
 
 @runtime_checkable
 class Identified(Protocol):
-    """A source that knows its files, or those of the source that it reads."""
+    """A source that can describe its files, or those of the source that it reads."""
 
     def identity(self, keys: Collection[str]) -> DataIdentity:
         """Return the identity of the data of these streams."""

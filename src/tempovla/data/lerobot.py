@@ -52,7 +52,7 @@ def open_dataset(
     Args:
         root: the folder that holds ``meta/``.
         cache_bytes: memory for decoded frames and columns, in all [bytes].
-        depth_unit: unit of depth pictures of which the dataset does not tell it; see `declared.parse_unit`.
+        depth_unit: unit of depth pictures where the dataset does not declare it; see `declared.parse_unit`.
         default_instruction: instruction of rows that have none.
 
     Raises:
@@ -160,7 +160,7 @@ class LeRobotSource:
         Where the dataset has but one task, rows are not read for it: one that says otherwise is refused when it is.
 
         Raises:
-            DatasetError: if the dataset does not say which words are whose.
+            DatasetError: if the dataset does not assign instructions to its rows.
         """
         words = self._words_of(episode)
         self._words.given.add(self._record(episode).index)
@@ -227,7 +227,7 @@ class LeRobotSource:
         return hash_json([places, beside.hexdigest(), *([units] if units else [])])
 
     def identity(self, keys: Collection[str]) -> DataIdentity:
-        """Of the rows, of these cameras' videos, and of what ``meta/`` says but for statistics and notes.
+        """Return the identity of the rows, of these cameras' videos, and of ``meta/`` without statistics and notes.
 
         Images that lie in files of their own are looked at in up to 64 episodes, at their beginnings and ends.
         """

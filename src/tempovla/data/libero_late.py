@@ -1,4 +1,4 @@
-"""Which of LIBERO's demonstrations hold what was observed after the action of a row; the simulator's states tell."""
+"""Detection of LIBERO's demonstrations whose rows hold the observation after the action, by the simulator's states."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ LiberoImages = Literal["auto", "bottom_first", "upright", "turned"]
 degrees, as OpenVLA shows them to its models, so that left and right are exchanged. `auto` asks the file."""
 
 STORED_AS: Mapping[str, LiberoImages] = {"": "bottom_first", IMAGE_CONVENTION: "bottom_first", "opencv": "upright"}
-"""What the attribute ``macros_image_convention`` says of it."""
+"""Orientations by value of the attribute ``macros_image_convention``."""
 
 RECORDING_ENTRY = "tempovla"
 """Where in the attribute ``env_args`` our own files say how their pictures were made."""
@@ -64,7 +64,7 @@ def task_of(path: Path) -> str:
 
 
 def instruction_of(path: Path) -> str:
-    """Return the instruction that a file's name tells; the scene that leads LIBERO-90's and LIBERO-10's names is no
+    """Return the instruction in a file's name; the scene that leads LIBERO-90's and LIBERO-10's names is no
     part.
     """
     return _SCENE.sub("", task_of(path)).replace("_", " ")

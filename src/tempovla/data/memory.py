@@ -29,7 +29,7 @@ class MemoryEpisode:
     """One episode's arrays.
 
     Attributes:
-        instruction: what was asked for: the same at all control steps, or (length,) one for each.
+        instruction: the same at all control steps, or (length,) one for each.
         length: number of control steps.
         values: array (N, *F) by stream; N is `length` for streams on the control clock.
         timestamps: (N,) times [s] since the episode's start of the streams that have a clock of their own.

@@ -19,7 +19,7 @@ _GROUPS = {"state": STATE_KEY, "action": ACTION_KEY, "video": None, "annotation"
 """What the file is divided into, and which stream a group's slices are of where they do not say it themselves."""
 
 _KNOWN = ("start", "end", "original_key", "rotation_type", "absolute", "dtype", "range")
-"""What an entry of a state or an action may say; all but the first three changes no value that is read."""
+"""Keys of an entry of a state or an action; all but the first three change no value that is read."""
 
 
 @dataclass

@@ -17,7 +17,7 @@ from tempovla.storage.problems import NO_SPACE, error_number
 from tempovla.storage.strays import is_empty
 
 _MARK = "tempovla-convert"
-"""A file in a folder of earlier versions that says whose work in progress it is."""
+"""A file in folders of earlier versions that names the owner of unfinished work."""
 
 
 def check_target(source: Path, target: Path) -> None:

@@ -23,14 +23,14 @@ def open_source(
     default_instruction: str = "",
     libero_images: LiberoImages = "auto",
 ) -> EpisodeSource:
-    """Open a dataset of any format in `FORMAT_REGISTRY`; which of them it is, the files tell.
+    """Open a dataset of any format in `FORMAT_REGISTRY`, which is recognised by its files.
 
     Args:
         path: the folder that holds ``meta/``, or ``<task>_demo.hdf5`` files or the folder that holds them.
         demos_per_task: use at most the first so many episodes of each task.
         max_len_data: leave out the steps of an episode beyond so many; see `select`.
         keys: the dataset's own keys of state and action, where they are not ``observation.state`` and ``action``.
-        depth_unit: unit of depth pictures of which the dataset does not tell it: ``m``, ``cm``, ``mm`` or metres.
+        depth_unit: unit of depth pictures where the dataset does not declare it: ``m``, ``cm``, ``mm`` or metres.
         default_instruction: instruction of steps that have none.
         libero_images: orientation of pictures in LIBERO's files.
 

@@ -155,7 +155,7 @@ def read_present(path: Path, columns: Collection[str]) -> dict[str, pa.ChunkedAr
 
 
 def single_value(path: Path, column: str) -> int | None:
-    """Return the whole number that all rows of a column hold, if the file's footer says so; no row is read.
+    """Return the whole number that all rows of a column hold, if the file's footer shows it; no row is read.
 
     Raises:
         DatasetError: if the file is missing or truncated.

@@ -20,11 +20,11 @@ LEVELS, SHARES = 255.0, 1.0
 _LEAST_LEVEL = 2.0
 """No share is as large, not even one that was rounded up."""
 MOST_FILES = 20
-"""How many files are searched for a picture that tells."""
+"""Number of files that are searched for a picture that shows it."""
 
 
 def full_brightness(paths: Iterable[Path], key: str) -> float | None:
-    """Return the number that stands for full brightness in a column of pictures, from the first file that tells.
+    """Return the number that stands for full brightness in a column of pictures, from the first file that shows it.
 
     A number of 2 or more makes a file one of levels; else a fraction makes it one of shares. Files that hold 0 and 1
     alone, or cannot be read, tell nothing; where no file does, the result is None.

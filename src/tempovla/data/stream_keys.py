@@ -180,7 +180,7 @@ def missing_streams(source: EpisodeSource, keys: Sequence[str], *, in_mixture: b
 
 
 def hints(source: EpisodeSource) -> list[str]:
-    """Return what training would say of a state or an action that is missing, where something else seems to be it."""
+    """Return hints about a missing state or action, where another stream resembles it."""
     keys = [key for key in OPTIONS if key not in source.streams and suggested(source.streams, key)]
     return [missing_streams(source, keys)] if keys else []
 

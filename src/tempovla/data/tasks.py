@@ -55,7 +55,7 @@ def task_map(entries: Iterable[tuple[Any, Any]], path: Path) -> dict[int, str]:
 
 
 def tasks_of_episode(given: Any, where: str) -> tuple[str | int, ...]:
-    """Return what an episode's entry `tasks` says: words, or task indices, from a list, a single one, or nothing.
+    """Return an episode's entry `tasks`: words, or task indices, from a list, a single one, or nothing.
 
     Raises:
         DatasetError: if it is anything else.
@@ -230,10 +230,10 @@ class RowTasks:
 
 @dataclass
 class KnownWords:
-    """The words of episodes, as far as they were asked for.
+    """A cache of the words of episodes.
 
     Attributes:
-        told: one sentence for all rows or (length,) one for each, by `episode_index`.
+        told: by `episode_index`, one sentence for all rows or (length,) one for each.
         unread: the episodes whose words are those that were expected of their rows, which nobody has read yet.
         given: the episodes whose words, row by row, somebody has used.
     """

@@ -62,7 +62,7 @@ class VideoFrames:
         What the cache lacks is decoded file by file and in order, so that no frame is decoded twice.
 
         Raises:
-            DatasetError: if it cannot be told which frames are the episode's, or a video is damaged or has frames of
+            DatasetError: if the episode's frames cannot be identified, or a video is damaged or has frames of
                 another size.
         """
         wanted: dict[Path, dict[int, list[tuple[int, int]]]] = {}

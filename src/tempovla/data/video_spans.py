@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOLERANCE = 0.25
-"""How far a frame may lie off the time at which it is asked for, in control periods."""
+"""Largest distance of a frame from the wanted time, in control periods."""
 DRIFT = 0.5
 """How far an episode may start off its first frame where the number of frames tells which that is, in periods."""
 OFF_RATE = 1 / 500
@@ -22,7 +22,7 @@ Times = Callable[[], NDArray[np.float64]]
 
 
 class DisagreementError(ValueError):
-    """The frames of an episode cannot be told; the text says why."""
+    """The frames of an episode cannot be identified; the text gives the reason."""
 
 
 class FilePlan:

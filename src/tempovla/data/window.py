@@ -16,7 +16,7 @@ from tempovla.timeline.window import Window
 
 
 def step_numbers(steps: Sequence[int]) -> NDArray[np.int64]:
-    """Return (T,) the control steps that somebody asks for.
+    """Return (T,) the wanted control steps.
 
     Raises:
         ValueError: if they are not whole numbers, which would be rounded without a word.
@@ -34,7 +34,7 @@ def step_numbers(steps: Sequence[int]) -> NDArray[np.int64]:
 
 
 def episode_number(episode: int) -> NDArray[np.int64]:
-    """Return (1,) the episode that somebody asks for.
+    """Return (1,) the wanted episode.
 
     Raises:
         ValueError: if it is no whole number, which would be rounded without a word.

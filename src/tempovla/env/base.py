@@ -20,7 +20,7 @@ else:
 
 
 class TaskEnv(Env, ABC):
-    """One task of a simulator at a time. Subclasses say how an episode starts, goes on, and is drawn.
+    """One task of a simulator at a time. Subclasses define how an episode starts, advances, and is drawn.
 
     With `expert`, which they add, they are a `SimulatorEnv`.
 
@@ -58,7 +58,7 @@ class TaskEnv(Env, ABC):
 
     @abstractmethod
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
-        """Like `step`, without observing: what is not looked at need not be drawn."""
+        """Do as `step` does, without drawing observations."""
 
     @abstractmethod
     def draw(self, camera: str) -> np.ndarray:

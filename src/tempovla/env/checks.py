@@ -1,4 +1,4 @@
-"""What is asked of every simulator, as a check to run on your own."""
+"""A check of the requirements on simulators, to run on your own."""
 
 from __future__ import annotations
 

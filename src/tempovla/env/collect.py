@@ -55,8 +55,8 @@ class Demonstration:
         steps: (T, ...) by key: observations as the environment shows them before each action, and `action` (T, A)
             float32, the expert's undisturbed action at that moment.
         executed: (T, A) float32, the actions that moved the robot.
-        simulator: (T, ...) by name, what the simulator's own tools want to know of these moments.
-        environment: what those tools want to know of the environment.
+        simulator: (T, ...) by name, arrays of these moments for the simulator's own tools.
+        environment: facts about the environment for those tools.
     """
 
     task: str

@@ -28,7 +28,7 @@ class SimulatorDefaults:
     """Base of the frozen dataclasses that are simulators' configs; see `SimulatorConfig` for what they must add."""
 
     recorded: ClassVar[tuple[str, ...]] = ()
-    """Fields that change what a policy sees or is asked. A dataset records them, and evaluations take them from it."""
+    """Fields that change observations or instructions. A dataset records them, and evaluations take them from it."""
 
     mismatch: ClassVar[str] = ""
     """Ends the warning that one of these is not what the policy was trained on."""
@@ -40,7 +40,7 @@ class SimulatorDefaults:
     """Values of fields while policies are evaluated, where they are not the fields' defaults."""
 
     default_init_states: ClassVar[InitStates] = "random"
-    """Where the episodes of an evaluation begin unless it says so."""
+    """Default of the initial states of an evaluation."""
 
     tasks_are_fixed: ClassVar[bool] = True
     """Whether all configs have the same tasks."""
@@ -81,7 +81,7 @@ class SimulatorDefaults:
 
     @classmethod
     def for_experts(cls, **asked: Any) -> Self:
-        """What experts play in: what is asked for, else `demonstrated`, else the default; None asks for nothing."""
+        """Return the config in which experts play: given values, else `demonstrated`, else defaults; None is not given."""
         return cls(**{**cls.demonstrated, **{name: value for name, value in asked.items() if value is not None}})
 
     def experts(self) -> CollectConfig:
@@ -97,7 +97,7 @@ class SimulatorDefaults:
 
         Args:
             task: the task's name.
-            trained: the instructions of the policy's demonstrations; empty where nobody knows.
+            trained: the instructions of the policy's demonstrations; empty if unknown.
         """
         return self.instruction(task)
 

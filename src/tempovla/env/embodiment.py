@@ -1,4 +1,4 @@
-"""Meta-World's arm in the contract's words; LIBERO's, which datasets must know too, is in `timeline.bodies`."""
+"""Meta-World's arm as an `Embodiment`; LIBERO's, which datasets need too, is in `timeline.bodies`."""
 
 from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS
 from tempovla.timeline import Embodiment

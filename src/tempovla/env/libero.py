@@ -64,7 +64,7 @@ class LiberoConfig(SimulatorDefaults):
             benchmark's fixed states have 0.02; LIBERO's own draws, as the default, have none.
         terminate_on_success: end the episode at its first success; experts go on a little to record the end.
         render: False leaves the images out, which needs no OpenGL.
-        assets: the folder with LIBERO's assets; None looks where `locate_assets` says.
+        assets: the folder with LIBERO's assets; None searches as `locate_assets` does.
     """
 
     title: ClassVar[str] = "LIBERO"
@@ -180,7 +180,7 @@ class LiberoEnv(TaskEnv):
     Raises:
         ValueError: for an unknown suite, task, camera or initial state.
         LiberoUnavailableError: if packages or assets are missing.
-        RenderingUnavailableError: if images are asked for and cannot be drawn here.
+        RenderingUnavailableError: if images are wanted and cannot be drawn here.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
@@ -214,7 +214,7 @@ class LiberoEnv(TaskEnv):
         self._step = 0
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
-        """Like `step`, without observing: what is not looked at need not be drawn."""
+        """Do as `step` does, without drawing observations."""
         success = self._simulation.step(checked_action(action, ACTION_DIMS))
         self._step += 1
         terminated = success and self.config.terminate_on_success
@@ -241,7 +241,7 @@ class LiberoEnv(TaskEnv):
 
     @property
     def simulation(self) -> Simulation:
-        """What experts and recorders may know, and policies never: poses, the full state, the model's XML."""
+        """State for experts and recorders, and never for policies: poses, the full state, the model's XML."""
         return self._simulation
 
     def draw(self, camera: str) -> np.ndarray:

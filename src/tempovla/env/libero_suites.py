@@ -33,7 +33,7 @@ _PICKLED_ARRAY = frozenset(
 )
 
 _UNPICKLING_ERRORS = (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, ValueError)
-"""What the pickle module says that it raises."""
+"""Errors of the pickle module, as it documents them."""
 
 
 def check_suite(suite: str) -> None:

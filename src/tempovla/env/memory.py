@@ -100,11 +100,11 @@ class MemoryEnv(TaskEnv):
     Observations and actions are those of `MetaWorldEnv`. The hand touches where the middle of its fingers comes below
     5 cm; the simulator's poses decide. An episode is `terminated` at its success, and `truncated` at its last step or
     at its first wrong touch, after which it cannot succeed. The reward is 1 at each right touch.
-    `info["held"]` says whether the action is to be ignored in the next step.
+    `info["held"]` is True if the next action will be ignored.
 
     Raises:
         ValueError: for an unknown task or camera.
-        RenderingUnavailableError: if images are asked for and cannot be drawn here.
+        RenderingUnavailableError: if images are wanted and cannot be drawn here.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
@@ -161,7 +161,7 @@ class MemoryEnv(TaskEnv):
         self._last_step = config.max_steps or held_steps + MEMORY_TASKS[self._task].free_steps
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
-        """Like `step`, without observing: what is not looked at need not be drawn."""
+        """Do as `step` does, without drawing observations."""
         action = checked_action(action, ACTION_DIMS)
         held = self.held
         self._world.advance(_HOLD if held else action)

@@ -34,7 +34,7 @@ class MemoryExpert:
 
 
 class GuessingExpert:
-    """The best that one frame allows: knows the pads, which are in the picture, but neither the cue nor the stage.
+    """The best that one frame allows: it sees the pads, but neither the cue nor the stage.
 
     Args:
         env: at the beginning of the episode.

@@ -22,7 +22,7 @@ _PAD_HEIGHT_M = 0.003
 _LAMP_POSITION, _LAMP_RADIUS_M = (0.05, 0.88, 0.13), 0.12
 
 HELD_LAMP = Marker("ball", _LAMP_POSITION, _LAMP_RADIUS_M, (0.9, 0.1, 0.9))
-"""Lit while the hand is held and no cue shows: waiting and going are told apart in every frame."""
+"""Lit while the hand is held and no cue shows, so that every frame shows whether to wait."""
 
 _GOAL_AREA_M2 = (GOAL_X_M[1] - GOAL_X_M[0]) * (GOAL_Y_M[1] - GOAL_Y_M[0])
 

@@ -65,7 +65,7 @@ class MetaWorldEnv(TaskEnv):
     """One Meta-World task at a time, object and goal positions drawn by the reset's seed.
 
     Observation: `observation.state` (4,) float32, the hand's position [m] and the gripper's opening [0 closed, 1 open];
-    `observation.images.<camera>` (S, S, 3) uint8 RGB, right way up. Where the object and the goal are is not told.
+    `observation.images.<camera>` (S, S, 3) uint8 RGB, right way up. Positions of object and goal are not observed.
     Action: (4,) float32 in [-1, 1], the hand's displacement [cm per control step, 80 Hz] and the gripper's closing
     effort [-1 open, +1 closed].
 
@@ -78,7 +78,7 @@ class MetaWorldEnv(TaskEnv):
 
     Raises:
         ValueError: for an unknown task or camera.
-        RenderingUnavailableError: if images are asked for and cannot be drawn here.
+        RenderingUnavailableError: if images are wanted and cannot be drawn here.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE_HZ}  # noqa: RUF012 - as Gymnasium has it
@@ -126,7 +126,7 @@ class MetaWorldEnv(TaskEnv):
         self._step = 0
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
-        """Like `step`, without observing: what is not looked at need not be drawn."""
+        """Do as `step` does, without drawing observations."""
         action = checked_action(action, ACTION_DIMS).astype(np.float32)
         self._full_observation, reward, _, _, simulator_info = self._simulation.step(action)
         self._step += 1

@@ -15,7 +15,7 @@ class MetaWorldExpert:
 
     Args:
         task: its name.
-        observe: tells Meta-World's own observation of the moment, (39,) float64 with object and goal.
+        observe: returns Meta-World's own observation of the moment, (39,) float64 with object and goal.
     """
 
     def __init__(self, task: str, observe: Callable[[], np.ndarray]) -> None:

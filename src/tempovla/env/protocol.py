@@ -90,7 +90,7 @@ class SimulatorEnv(Protocol):
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Apply an action (A,) for one control step without observing; reward, terminated, truncated, info.
 
-        `info["success"]` says whether the task is solved at this moment.
+        `info["success"]` is True if the task is solved at this moment.
         """
 
     def observe(self) -> Observation:

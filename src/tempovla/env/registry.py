@@ -1,4 +1,4 @@
-"""The simulators by name. A simulator's module is loaded when it is first asked for."""
+"""The simulators by name. A simulator's module is loaded at first use."""
 
 from __future__ import annotations
 

@@ -83,6 +83,6 @@ class TabletopConfig(SimulatorDefaults):
         return CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
 
     def check_init_state(self, init_state: int | None) -> None:
-        """Raise a ValueError if a fixed initial state is asked for, as there are none."""
+        """Raise a ValueError for a fixed initial state, as there are none."""
         if init_state is not None:
             raise ValueError(f"init_state={init_state}: {self.title} has no fixed initial states; give None")

@@ -24,12 +24,12 @@ class ChunkResult:
 
     Attributes:
         observations: (N, ...) each, the last of every row.
-        steps: (N,) int, control steps executed; fewer than asked for where the episode ended.
+        steps: (N,) int, executed control steps; fewer than requested where the episode ended.
         rewards: (N,) float64, summed over those steps.
         terminations: (N,) bool, the episode has ended by success.
         truncations: (N,) bool, the episode has run out of steps.
         successes: (N,) bool, the task was solved at some time in the episode.
-        frames: for each row asked for, the observations after each executed step, (steps, ...) each.
+        frames: for each requested row, the observations after each executed step, (steps, ...) each.
     """
 
     observations: Observations

@@ -21,7 +21,7 @@ PASSED_ON = (ValueError, ModuleNotFoundError)
 
 
 class WorkerDiedError(ChildProcessError):
-    """A worker process ended while something was still asked of it."""
+    """A worker process ended before it answered a request."""
 
 
 class Worker:

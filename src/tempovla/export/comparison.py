@@ -39,7 +39,7 @@ MOST_HALFWAY = 0.01
 """Share of the pixels of resized pictures that may be rounded to another level than by the transforms. Of random
 pictures of 480 x 640 or 100 x 160 pixels it is below 0.0001."""
 INSTRUCTION = "go"
-"""Told where a checkpoint does not say what it was trained on."""
+"""The instruction for the comparison where a checkpoint records none."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class ExportFormat(Protocol):
     loops: bool
 
     def write(self, policy: DeployedPolicy, example: Sequence[Tensor], path: Path) -> dict[str, Any]:
-        """Write the file; what to say of it."""
+        """Write the file; return remarks about it."""
 
 
 class OnnxFormat:

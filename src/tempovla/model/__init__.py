@@ -1,6 +1,6 @@
-"""Models: tensors in, tensors and loss terms out; they know nothing of files, loggers or simulators.
+"""Models: tensors in, tensors and loss terms out, without files, loggers or simulators.
 
-The names of whole policies are offered here, and each is loaded when it is asked for.
+Whole policies can be imported from here; each is loaded at first use.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """Losses as (prediction, target, valid): the only place that reduces anything over a mask.
 
-Each name is loaded when it is asked for.
+Each name is loaded at first use.
 """
 
 from typing import TYPE_CHECKING

@@ -150,7 +150,7 @@ class _Inferred:
         self.notes: dict[str, list[str]] = {}
 
     def set(self, key: str, value: Any, reason: str) -> None:
-        """Give a key such as `model.action_dim` a value, and say why."""
+        """Give a key such as `model.action_dim` a value, with the reason as a comment."""
         *groups, name = key.split(".")
         place = self.values
         for group in groups:

@@ -36,8 +36,8 @@ def train(
         settings: keys of the recipe with other values, e.g. `{"training.batch_size": 8}`; for a YAML file alone.
         resume: checkpoint of this run to go on from.
         device: `cpu` or `cuda`; None takes CUDA where there is one.
-        options: what the system may be told beside its recipe, such as `base_checkpoint` of a VLA; those that are None
-            or False are as good as left out.
+        options: options of the system beside its recipe, such as `base_checkpoint` of a VLA; None and False mean that
+            an option is left out.
 
     Returns:
         How the run ended; for a system of several phases, by their names.

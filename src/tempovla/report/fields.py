@@ -34,7 +34,7 @@ def load_json(path: Path, kind: type = dict) -> Any:
 
 
 class Reader:
-    """A JSON object that knows its file and where in it it lies, for errors that name both."""
+    """A JSON object with its file and its place in it, for errors that name both."""
 
     def __init__(self, path: Path, key: str, value: Any):
         self.path, self.key, self.value = path, key, value

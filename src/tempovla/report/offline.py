@@ -11,7 +11,7 @@ from tempovla.report.fields import Reader, load_json
 from tempovla.report.markup import Markup, element, join
 
 FILE = "offline.json"
-"""In the folder of a run: what `tempovla eval offline --json` tells."""
+"""Output of `tempovla eval offline --json` in the folder of a run."""
 MEAN_ACTION = 1.0
 """The relative error of always answering the mean action, by definition."""
 
@@ -84,7 +84,7 @@ def _row(data: Reader, name: str) -> OfflineRow:
 
 
 def offline_section(offline: Offline | None, run_dir: Path) -> Markup:
-    """Return errors by dimension beside the mean action's; says how to get them where there are none."""
+    """Return errors by dimension beside the mean action's, or a note on how to get them."""
     heading = element("h2", "Error of the actions")
     if offline is None:
         words = (

@@ -38,7 +38,7 @@ def write_report(
 
     Reads results.json, every metrics.jsonl, offline.json, diagnosis.json and rollouts/index.json with its videos. A run
     that was not evaluated in a simulator has no results.json: its page shows curves, offline errors and the diagnosis.
-    The page says in one line what is missing, and loads nothing from elsewhere.
+    The page names missing parts in one line, and loads nothing from elsewhere.
 
     Args:
         run_dir: what the report is about.

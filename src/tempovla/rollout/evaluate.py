@@ -22,8 +22,8 @@ class EvaluationConfig:
         seed: of the run; evaluation seeds never coincide with those of demonstrations.
         num_envs: environments in parallel.
         workers: processes that simulate them.
-        execution_horizon: actions of a chunk that are executed before the policy is asked again; None is the policy's
-            own stride, and 6 (or the whole chunk, where it is shorter) for policies that may be asked at any step.
+        execution_horizon: actions of a chunk that are executed before the next decision; None is the policy's own
+            stride, and 6 (or the whole chunk, where it is shorter) for policies that may decide at any step.
         temporal_ensemble: average what overlapping chunks say about a step, with weights exp(-m i), where i counts
             from 0 for the oldest chunk and m is this number (0.01 in ACT); such a policy is asked at every step, unless
             execution_horizon or its stride says otherwise; None executes the newest chunk alone.
@@ -58,7 +58,7 @@ def evaluation_specs(
     Args:
         tasks: names of the tasks.
         config: number of episodes and seed.
-        instructions: by task, what the policy is told instead of the task's own instruction.
+        instructions: by task, an instruction that replaces the task's own.
         fixed_states: begin episode i at the benchmark's i-th initial state, instead of one that the seed draws.
     """
     return [

@@ -34,7 +34,7 @@ class EpisodeSpec:
     Attributes:
         task: name of the simulator's task.
         seed: of the simulator's reset.
-        instruction: what the policy is told; None tells it the task's own instruction.
+        instruction: instruction of the policy; None is the task's own.
         record: keep every observation and action.
         init_state: number of the benchmark's fixed initial state; None lets the seed draw one.
     """
@@ -51,15 +51,15 @@ class EpisodeResult:
     """How an episode ended.
 
     Attributes:
-        spec: what was asked for.
-        instruction: what the policy was told.
+        spec: the episode that was requested.
+        instruction: the policy's instruction.
         success: whether the simulator called the task solved.
         steps: control steps until the end.
         total_reward: sum of the simulator's rewards.
         actions: (T, A) float32, what was executed.
         policy_calls: decisions of the policy in the episode.
         policy_s: time that these took [s]; each decision was made for all rows together.
-        recording: every stream (T, ...) before each of the T actions, and the actions; None if it was not asked for.
+        recording: every stream (T, ...) before each of the T actions, and the actions; None unless it was requested.
         final: the observation after the last action, by stream; None without a recording.
     """
 
@@ -112,7 +112,7 @@ class RolloutRunner:
     Args:
         controller: the policy behind its transforms.
         env: the environments.
-        execution_horizon: actions of a chunk that are executed before the policy is asked again; see
+        execution_horizon: actions of a chunk that are executed before the next decision; see
             `choose_execution_horizon` for None, and for what is refused.
         temporal_ensemble: decay of the weights of older chunks, where each step is the weighted mean of what all
             chunks say about it; None executes the newest chunk alone. See `check_temporal_ensemble`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 LOCK_NAME = ".lock"
-"""Of the file that says who writes in a folder; see `lock.FolderLock`."""
+"""Name of the file that names the writer of a folder; see `lock.FolderLock`."""
 
 _NAMES = frozenset({LOCK_NAME, ".DS_Store", "Thumbs.db", "desktop.ini", ".directory", "lost+found"})
 _BEGINNINGS = ("._", ".nfs", ".fuse_hidden")

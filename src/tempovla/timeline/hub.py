@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 ASK_HUB_VARIABLE = "TEMPOVLA_ASK_HUB"
-"""Environment variable: with 1, models that a checkpoint names are asked for on the hub, too."""
+"""Environment variable: 1 lets models that a checkpoint names be fetched from the hub."""
 
 _disk_alone: ContextVar[bool] = ContextVar("disk_alone", default=False)
 
@@ -28,13 +28,13 @@ def from_disk_alone(alone: bool = True) -> Iterator[None]:
 
 
 def hub_may_be_asked() -> bool:
-    """Return whether a model that is not on the disk may be asked for on the hub, here and now."""
+    """Return whether a model that is not on the disk may be fetched from the hub, here and now."""
     return not _disk_alone.get() or os.environ.get(ASK_HUB_VARIABLE, "0") == "1"
 
 
 @contextmanager
 def hub_as_allowed() -> Iterator[None]:
-    """Have the hub's library refuse every request where `hub_may_be_asked` says so."""
+    """Make the hub's library refuse every request unless `hub_may_be_asked`."""
     if hub_may_be_asked():
         yield
         return

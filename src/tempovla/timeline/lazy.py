@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Union, cast
 T = TypeVar("T")
 
 Lazy = Union[T, str]  # noqa: UP007 - an alias of a type variable
-"""An object, or `module:name` where it is found when it is first asked for."""
+"""An object, or `module:name`, from which it is loaded at first use."""
 
 
 def loaded(entry: Lazy[T]) -> T:
@@ -25,7 +25,7 @@ def names_it(entry: Lazy[Any], thing: type) -> bool:
 
 
 class LazyRegistry(MutableMapping[str, T]):
-    """A registry whose entries are loaded when they are first asked for; its names are known without that.
+    """A registry whose entries are loaded at first use; its names are available without that.
 
     Args:
         entries: by name, an object or `module:name`.

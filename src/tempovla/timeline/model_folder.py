@@ -41,7 +41,7 @@ TOKENIZER_FILES = (
 """One of these is in every tokenizer's folder."""
 AGAIN = "copy the model again"
 LAYERS, SIZES = ("layers", "n_layer", "depth"), ("_size", "_dim", "_heads", "_embeddings", "_channels", "n_embd")
-"""How the names of sizes end in a config.json; a model of as many layers or features as it says is built from them."""
+"""Ends of the names of sizes in a config.json, from which a model is built."""
 SHARES = ("dropout", "dropout_rate", "dropout_prob", "pdrop")
 """How the names of probabilities end."""
 POSITIVE = ("rope_theta", "norm_eps", "norm_epsilon")

@@ -55,7 +55,7 @@ class StreamPart:
 
 @dataclass(frozen=True)
 class WantedPart:
-    """A part as a user asks for it, before the size of its stream is known.
+    """A part as a user writes it, before the size of its stream is known.
 
     Attributes:
         key: name of the stream.
@@ -69,7 +69,7 @@ class WantedPart:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all dimensions are asked for."""
+        """Whether all dimensions are wanted."""
         return self.start is None and self.stop is None
 
     def __str__(self) -> str:

@@ -43,7 +43,7 @@ class Context:
         """Return the past and present of one stream as one track.
 
         Raises:
-            KeyError: if no window asked for the stream.
+            KeyError: if no window covers the stream.
         """
         if key in self.past and key in self.now:
             return concatenate(self.past[key], self.now[key])

@@ -112,7 +112,7 @@ class EpisodeSource(Protocol):
     def recording(self) -> Mapping[str, Any]:
         """How the pictures were made, as plain JSON values, e.g. ``{"simulator": "libero", "rendering": "fast"}``.
 
-        Empty where nobody knows.
+        Empty if unknown.
         """
 
     def __len__(self) -> int:

@@ -36,7 +36,7 @@ def largest_beyond(tensors: Mapping[str, Tensor], most: float) -> tuple[str, flo
     """Return the first tensor with a number beyond `most`, or one that is not finite, and the largest in it; None if
     none has.
 
-    Tensors of whole numbers are not looked at.
+    Tensors of whole numbers are not checked.
 
     Args:
         tensors: of whatever devices and types, by name.

@@ -44,7 +44,7 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
         device: `cpu` or `cuda`; see `choose_device`. CUDA talks through nccl, the CPU through gloo.
 
     Raises:
-        ValueError: if CUDA is asked for where there is none.
+        ValueError: if `device` is CUDA and there is none.
     """
     kind = choose_device(device)
     local = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
@@ -101,7 +101,7 @@ def follow_first() -> None:
     """In another process: return once the first one is through its `ends_for_all`.
 
     Raises:
-        SystemExit: with the exit code of a user's error, if it failed there; it alone says why.
+        SystemExit: with the exit code of a user's error, if the first process failed; it alone writes the reason.
     """
     if _tell(failed=False):
         raise SystemExit(USERS_ERROR)

@@ -8,7 +8,7 @@ from typing import Any
 from tempovla.training.config import TrainConfig
 
 LENGTH = ("training.train_steps", "training.num_epochs")
-"""What says, in the identity of a run, how long it is."""
+"""Entries of a run's identity that define its length."""
 
 
 def planned_steps(identity: Mapping[str, Any]) -> int:
@@ -21,7 +21,7 @@ def planned_steps(identity: Mapping[str, Any]) -> int:
 
 
 def without_length(identity: Mapping[str, Any], follows_length: Collection[str]) -> dict[str, Any]:
-    """Return the identity of a run without what says how long it is, and what follows from that.
+    """Return the identity of a run without its length, and without entries that follow from it.
 
     Args:
         identity: see `training.resume.run_identity`.
@@ -59,7 +59,7 @@ def check_extends(config: TrainConfig, resume: object) -> None:
 
 
 def is_extended(where: str, record: Mapping[str, Any], config: TrainConfig, total_steps: int) -> bool:
-    """Return whether a run is to be longer than its checkpoint says.
+    """Return whether a run is longer than its checkpoint was planned to be.
 
     Args:
         where: the checkpoint, for the message.

@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingInterrupted(SystemExit):
-    """The run was asked to stop, and has saved a checkpoint; uncaught, it ends the process with code 130.
+    """A run was stopped on request, and has saved a checkpoint; uncaught, it ends the process with code 130.
 
     Args:
         checkpoint: the checkpoint from which the run can go on.

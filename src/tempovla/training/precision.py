@@ -29,7 +29,7 @@ def computes_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | No
 
     Args:
         device: CUDA or a CPU; for other devices the answer is no.
-        capabilities: of the CPU; None asks torch.
+        capabilities: of the CPU; None queries torch.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):

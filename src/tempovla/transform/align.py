@@ -72,7 +72,7 @@ class Padding:
 
 @dataclass(frozen=True)
 class AlignStreams:
-    """Streams get the names that the policy knows, and those that the body lacks are there and invalid; vectors are
+    """Streams get the policy's names, and streams that the body lacks are added as invalid; vectors are
     padded with 0, and a track `<key>.dims` says which of their dimensions are the body's own.
 
     Attributes:

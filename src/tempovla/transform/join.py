@@ -18,7 +18,7 @@ Form = tuple[StreamPart, ...]
 
 @dataclass(frozen=True)
 class JoinStreams:
-    """Raw observations under a dataset's own names become the streams that the policy knows.
+    """Turns raw observations under a dataset's own names into the policy's streams.
 
     In training the dataset itself offers the joined streams (`data.stream_keys`), so a loader's batches do not go
     through this step (`TransformPipeline.joined`); in control the observations are raw, and do.

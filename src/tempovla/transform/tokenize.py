@@ -52,7 +52,7 @@ class Tokenizer(Protocol):
 
     @property
     def end_ids(self) -> list[int]:
-        """Ids that say that a text has ended."""
+        """Ids that end a text."""
 
     def encode(self, sentence: str) -> list[int]:
         """Return the ids of a sentence, of any length."""
@@ -118,7 +118,7 @@ class TransformersTokenizer:
         files: its files by name, as `files` gave them; with them nothing is read from `name_or_path`.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it is another one than the fingerprint says.
+        ValueError: if there is no such tokenizer, or its fingerprint differs.
     """
 
     def __init__(

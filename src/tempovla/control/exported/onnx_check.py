@@ -14,7 +14,7 @@ from tempovla.storage.paths import inside, is_plain_name, regular_file
 MOST_NUMBERS = 1 << 28
 """Of a tensor that an operator makes of a constant size: a gigabyte of float32."""
 SIZES = {"ConstantOfShape": (0,), "Expand": (1,), "Tile": (1,), "Pad": (1,), "Range": (0, 1, 2), "Resize": (2, 3)}
-"""Operators that make tensors of any size, and which of their inputs say of which."""
+"""Operators that make tensors of any size, and which of their inputs hold the size."""
 _NUMBERS_OF_SIZES, _RANK = (1, 6, 7, 11), 16
 """Types of the tensors that hold sizes (float, int32, int64, double), and how many numbers they hold at the most."""
 _REMEDY = "export the policy again, and copy the .data file along with it"

@@ -31,7 +31,7 @@ class ExportedPolicy:
         file: the file, of any format; `<file>.json` lies beside it.
 
     Attributes:
-        sidecar: what is known of the file.
+        sidecar: description of the file.
         windows: on raw observations, under every name that they may be given by.
         embodiment: as in a bundle.
         device: the CPU.

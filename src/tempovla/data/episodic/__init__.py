@@ -1,6 +1,6 @@
 """A store of whole episodes that finds those which are most like a query: numpy, threads and files, no weights.
 
-Each name is loaded when it is asked for.
+Each name is loaded at first use.
 """
 
 from typing import TYPE_CHECKING

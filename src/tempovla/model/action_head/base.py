@@ -24,7 +24,7 @@ OtherT = TypeVar("OtherT", Tensor, Tensor | None)
 class ActionHeadBase(nn.Module):
     """From features to a chunk of normalised actions.
 
-    A head of one's own gives `loss_terms` and `sample`. All heads know these shapes:
+    Your own head defines `loss_terms` and `sample`. All heads use these shapes:
 
     - features: (B, D), or tokens (B, L, D), with `feature_valid` (B, L) bool, None if all are valid. Heads that attend
       use every token, the others their mean.

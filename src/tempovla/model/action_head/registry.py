@@ -19,7 +19,7 @@ ACTION_HEAD_REGISTRY: LazyRegistry[type[ActionHeadBase]] = LazyRegistry(
         "transformer": "tempovla.model.action_head.transformer_action_head:TransformerActionHead",
     }
 )
-"""Name to class; a module is loaded when its head is first asked for, so that help and configs need no torch."""
+"""Name to class; a module is loaded at first use of its head, so that help and configs need no torch."""
 
 
 def build_action_head(

@@ -168,7 +168,7 @@ class MambaState(RowState):
 class Mamba(Recompute):
     """A stack of Mamba blocks with a final norm, over features (no token embedding).
 
-    The config says which: `MambaConfig` for Mamba-1, `Mamba2Config` for Mamba-2.
+    The config chooses the mixer: `MambaConfig` for Mamba-1, `Mamba2Config` for Mamba-2.
     """
 
     def __init__(self, config: MambaConfig | Mamba2Config) -> None:

@@ -1,6 +1,6 @@
 """Whole policies.
 
-Each name is loaded when it is asked for.
+Each name is loaded at first use.
 """
 
 from typing import TYPE_CHECKING

@@ -78,7 +78,7 @@ class ChunkPolicy(SavedPolicy):
     def enable_lora(self, r: int = 16, alpha: float = 32.0, target_modules: tuple[str, ...] = ()) -> None:
         """Put adapters into the language model: of its weights they alone learn; see `LoRAConfig`.
 
-        Pretrained vision stays as its config says, and all else learns on, as it is made for the task at hand.
+        Pretrained vision follows its config, and everything else goes on learning.
 
         Raises:
             ValueError: if there are adapters already, or no layer has such a name.

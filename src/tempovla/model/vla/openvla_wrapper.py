@@ -74,10 +74,10 @@ class OpenVLAWrapper(nn.Module):
         write_checkpoint(folder, self.config, self.vlm, max_shard_size)
 
     def take_dataset(self, name: str, statistics: ActionStatistics, *, has_gripper: bool) -> None:
-        """Have as many words as a dataset's actions have dimensions, and know how these were normalised.
+        """Adopt a dataset's action dimensions and their normalisation.
 
         Args:
-            name: what `predict_action` is to call the dataset; those known before are forgotten.
+            name: name of the dataset for `predict_action`; earlier datasets are dropped.
             statistics: of its actions.
             has_gripper: see `OpenVLAConfig`.
         """
@@ -167,10 +167,10 @@ class OpenVLAWrapper(nn.Module):
         Args:
             images: (B, 3, H, W), uint8 [0, 255] or float [0, 1].
             input_ids: (B, L) the prompt's tokens, -1 where there is no word.
-            unnorm_key: name of the dataset; needed where the checkpoint knows several.
+            unnorm_key: name of the dataset; required if the checkpoint has several.
 
         Raises:
-            ValueError: if the checkpoint does not know the dataset.
+            ValueError: if the checkpoint has no such dataset.
         """
         statistics = ActionStatistics.of(self.config.norm_stats, unnorm_key)
         return statistics.unnormalize(self._decode(*self._embed(images, input_ids, input_ids >= 0)))

@@ -63,7 +63,7 @@ def lerobot_config(
         fields: fields of the config that replace the checkpoint's, such as `cameras`.
 
     Raises:
-        ValueError: if it asks for what is not built, or names no action.
+        ValueError: if it needs a part that is not built here, or names no action.
     """
     where = folder / CONFIG
     given = read_json(where, remedy=REMEDY)

@@ -1,6 +1,6 @@
 """Vision and language: encoders, projectors, language models, and all of them as one.
 
-Each name is loaded when it is asked for.
+Each name is loaded at first use.
 """
 
 from typing import TYPE_CHECKING

@@ -30,7 +30,7 @@ class CaptionModel(nn.Module):
         vlm: the vision-language model, with the head that predicts words.
 
     Raises:
-        ValueError: if a part does not load, or more than one camera or an inner layer is asked for.
+        ValueError: if a part does not load, or the config has more than one camera or an inner layer.
     """
 
     def __init__(self, config: VLMConfig, learns: Collection[VLMPart]) -> None:
@@ -67,7 +67,7 @@ class CaptionModel(nn.Module):
         """Return predictions for every token to learn, row by row.
 
         Args:
-            sample: `data.conversation_loader` says what it holds.
+            sample: a batch of `data.conversation_loader`.
 
         Returns:
             logits (N, vocab_size), the tokens (N,) int64, and which row of the batch each is of (N,) int64.

@@ -61,7 +61,7 @@ class LLMBackbone(nn.Module):
         decoder: the transformers model without head; LoRA adapts it.
         resolved_config: the config with all that was read from the model filled in; an `LLMBackbone` built from it has
             the same weights by name and reads nothing.
-        tokenizer: the tokenizer that goes with the model, read when it is first asked for.
+        tokenizer: the tokenizer that goes with the model, read at first use.
 
     Raises:
         ValueError: if the model does not load, is no causal language model or has no such layer.

@@ -14,7 +14,7 @@ AUTO = "tempovla_auto"
 
 
 def register_auto_attention() -> None:
-    """Make `attn_implementation=AUTO` known to transformers."""
+    """Register `attn_implementation=AUTO` with transformers."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 

@@ -21,7 +21,7 @@ def unit_pixels(images: Tensor) -> Tensor:
     """Return float32 [0, 1] of uint8 [0, 255]; floats are taken to be in [0, 1] already.
 
     Raises:
-        ValueError: if float values lie outside (looked at on a CPU only, for a GPU would have to be waited for).
+        ValueError: if float values lie outside (checked on a CPU only, as a check on a GPU would wait for it).
     """
     if images.dtype == torch.uint8:
         return images.float() / 255.0

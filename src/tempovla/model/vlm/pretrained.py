@@ -35,7 +35,7 @@ def as_config(config_class: type[C], given: C | str | None, fields: Mapping[str,
 
 
 def read_config(name_or_path: str, part: str | None, purpose: str) -> Any:
-    """Return the transformers config of a model, or that of its `part`, if one is asked for and it is made of several.
+    """Return the transformers config of a model, or that of its `part` if the model has several.
 
     Args:
         name_or_path: a hub's name or a local folder.

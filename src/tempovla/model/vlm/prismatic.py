@@ -74,7 +74,7 @@ class PrismaticProjector(nn.Module):
 
 
 class PrismaticVLM(nn.Module):
-    """The model. The language model's head is run only where words are asked for.
+    """The model. The language model's head runs only where words are predicted.
 
     Attributes:
         bos_token: the word that every sentence begins with; the picture comes after it.

@@ -101,11 +101,11 @@ class PoolingProjector(VisionProjector):
         return self.num_outputs
 
     def output_mask(self, mask: Tensor) -> Tensor:
-        """All: what looked at nothing says so."""
+        """Return True for all tokens; a learned token stands for a missing picture."""
         return mask.new_ones(mask.shape[0], self.num_outputs)
 
     def context(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return projected tokens (B, N + 1, llm_dim) with the null behind them, and which of these are looked at."""
+        """Return projected tokens (B, N + 1, llm_dim) with the null token behind them, and which of these are visible."""
         projected = self.proj(tokens)
         null = self.null.to(projected.dtype).expand(tokens.shape[0], 1, -1)
         looked_at = torch.cat([mask, ~mask.any(dim=1, keepdim=True)], dim=1)

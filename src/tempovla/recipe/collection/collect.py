@@ -135,7 +135,7 @@ def _collect_held(lock: Lock, root: Path, collection: Collection, workers: int) 
 
 
 def episodes_done(root: Path, asked: dict[str, Any]) -> int:
-    """Return how many of the demonstrations asked for are in the folder already.
+    """Return how many of the requested demonstrations are in the folder already.
 
     Raises:
         ValueError: if it holds others.

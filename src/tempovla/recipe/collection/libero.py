@@ -55,7 +55,7 @@ def collect_libero(folder: str | Path, collection: Collection, *, workers: int =
     """Write the demonstrations into `folder`, or those that an interrupted run of the same call left out.
 
     `hdf5/` holds a file a task as LIBERO has them, `lerobot/` a LeRobot v3.0 dataset of the same episodes, and
-    `collect.json` what was asked for and how the expert fared.
+    `collect.json` the request and the expert's results.
 
     Returns:
         The value of `expert_results`.

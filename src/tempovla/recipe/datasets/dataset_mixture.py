@@ -217,7 +217,7 @@ class DatasetMixture:
         return build_loader(together, windows, recipe, training), fixed
 
     def provenance(self, recipe: Recipe) -> dict[str, Any]:
-        """Return how a policy came to be, for its bundle; of several datasets, what is known of each is under
+        """Return the provenance of a policy, for its bundle; with several datasets, the facts about each are under
         `datasets`.
         """
         if self.is_one:
@@ -245,7 +245,7 @@ def _raw_state(source: EpisodeSource) -> dict[str, int]:
 
 
 def load_demonstrations(recipe: Recipe, *, decode: bool = True) -> DatasetMixture:
-    """Return the recipe's dataset or datasets; where frames fit into memory, they are decoded once and held.
+    """Return the recipe's dataset or datasets; frames that fit into memory are decoded once and kept.
 
     Args:
         recipe: the experiment.

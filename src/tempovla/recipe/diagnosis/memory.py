@@ -38,7 +38,7 @@ class DiagnosisConfig:
     """How a policy is diagnosed.
 
     Attributes:
-        episodes: how many demonstrations are used, spread over the instructions; those that training held out go first.
+        episodes: number of demonstrations, spread over the instructions; held-out ones go first.
         stride: control steps between two decisions of a policy without a context; one with a context has its own.
         seed: determines the choice of episodes, the policy's noise, the orders, the other episodes and the bootstrap.
         resamples: number of resamples of the bootstrap.
@@ -155,7 +155,7 @@ def _held_out(bundle: Bundle, recipe: Recipe, source: EpisodeSource) -> list[int
 
 
 def choose_episodes(source: EpisodeSource, config: DiagnosisConfig, held_out: list[int] | None) -> tuple[int, ...]:
-    """Choose episodes at random, spread over the instructions, those that were held out first.
+    """Choose episodes at random, spread over the instructions, held-out ones first.
 
     Raises:
         ValueError: if the dataset has only one.

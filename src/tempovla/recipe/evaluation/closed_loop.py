@@ -59,7 +59,7 @@ def evaluate_checkpoint(
         env_config: the simulator, and how its pictures are made; the cameras are the policy's.
         tasks: the simulator's names.
         config: how many episodes, and how.
-        init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` where the seed says.
+        init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` draws it by the seed.
         instruction: one instruction for all tasks, or one by task, in place of the tasks' own.
         wrong_instruction: give the policy the next task's instruction, or that of another task of the simulator
             where only one is evaluated. Success is still counted on the scene's own task.

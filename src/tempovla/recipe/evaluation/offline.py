@@ -35,7 +35,7 @@ FIGURES = ("mse", "mse_normalized", "mse_relative")
 LARGEST_ROUNDING = 1e-12
 """Variances below this share of the mean square are those of equal numbers."""
 LIBERO_NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
-"""Of an arm that is moved by its hand; those of LIBERO's body tell units, too, and are long."""
+"""Names of an arm that is moved by its hand; those of LIBERO's body are long and include units."""
 
 
 class ChunkErrors:
@@ -152,7 +152,7 @@ def _has_gripper(bundle: Bundle, where: str) -> bool:
 def dimension_names(body: Embodiment) -> tuple[str, ...]:
     """Return the body's own names of its action dimensions, LIBERO's in short; numbers where it names none.
 
-    Names that occur more than once are told apart by their numbers.
+    Names that occur more than once get numbers.
     """
     names = LIBERO_NAMES if body.action_names == LIBERO_PANDA.action_names else body.action_names
     numbered = tuple(f"action {index}" for index in range(body.action_dim))

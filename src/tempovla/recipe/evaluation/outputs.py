@@ -19,7 +19,7 @@ class Outputs:
     Attributes:
         results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not, and until
             all is done a `.partial.jsonl` of the episodes so far, from which the same call goes on after a kill.
-        recordings: LeRobot v3.0 dataset of all episodes; without `results` it is not gone on with.
+        recordings: LeRobot v3.0 dataset of all episodes; without `results` it cannot be continued.
         videos: folder for a success and a failure of every task, with an index.json for the report.
     """
 

@@ -21,7 +21,7 @@ from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 FILM_STRIDE = 2
 
 FilmKind = Literal["policy", "wrong_instruction"]
-"""Whether the policy was told to do the scene's own task."""
+"""Whether the policy had the instruction of the scene's own task."""
 
 
 def choose_episodes(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:

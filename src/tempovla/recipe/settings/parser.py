@@ -23,7 +23,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
 
 class ArgumentParser(jsonargparse.ArgumentParser):
-    """A parser that knows every option with dashes and with underscores; help shows one spelling.
+    """A parser that accepts every option with dashes and with underscores; help shows one spelling.
 
     Attributes:
         other_names: keys of a config file by other names that they may have there, such as those of earlier versions.

@@ -73,7 +73,7 @@ def load_conversations(data: ConversationDataConfig, chat: ChatTokenizer) -> tup
 
 
 def answer_words(data: ConversationDataConfig, tokenizer: Tokenizer) -> list[str]:
-    """Return the words of all answers, from which hashed ids are read back when the model is asked.
+    """Return the words of all answers, with which hashed ids are decoded later.
 
     Of several words with one id the most frequent one is returned; a tokenizer that reads its own ids needs none.
     """

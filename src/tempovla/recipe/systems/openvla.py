@@ -87,7 +87,7 @@ def build_transform(recipe: OpenVLARecipe, policy: OpenVLAWrapper, source: Episo
     Pictures keep their shape, as the model resizes them itself, in the same way for `predict_action`.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it has more ids than the model knows.
+        ValueError: if there is no such tokenizer, or it has more ids than the model.
     """
     side = policy.config.vlm.featurizer.image_size
     pictures, normalize = observation_transforms(recipe.transform, recipe.model, side, source, resize=False)
@@ -111,7 +111,7 @@ def prompt_transform(recipe: OpenVLARecipe, policy: OpenVLAWrapper) -> TokenizeI
     """Return instructions in the prompt that OpenVLA was trained with, as its own tokenizer writes them.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it has more ids than the model knows.
+        ValueError: if there is no such tokenizer, or it has more ids than the model.
     """
     name = recipe.transform.tokenizer or recipe.model.pretrained
     tokenizer = TransformersTokenizer(name)

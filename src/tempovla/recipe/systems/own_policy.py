@@ -32,7 +32,7 @@ class ImitationRecipe:
 
 
 def register_policy(name: str, policy: type[nn.Module], config: type[Any], summary: str) -> type[ImitationRecipe]:
-    """Let `tempovla train NAME`, every evaluation and `tempovla.load` know a policy of your own.
+    """Register a policy of your own with `tempovla train NAME`, every evaluation and `tempovla.load`.
 
     The policy learns by imitation of one dataset. It reads pictures and vectors, and no instruction.
 

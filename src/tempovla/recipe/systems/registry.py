@@ -1,4 +1,4 @@
-"""The systems that can be trained, by name. A system's module is loaded when it is first asked for."""
+"""The systems that can be trained, by name. A system's module is loaded at first use."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def build_transform(recipe: SmolVLARecipe, policy: SmolVLAWrapper, data: Dataset
     """Return the transforms that training and control share, fitted to the dataset's statistics.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+        ValueError: if there is no such tokenizer, or it has more ids than the language model.
     """
     model, vlm = policy.config, policy.vlm
     stretch = vlm.config.resize == "stretch"

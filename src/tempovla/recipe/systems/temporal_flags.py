@@ -30,7 +30,7 @@ class Flag:
     Attributes:
         part: of the context, to which the option belongs; empty for the context itself.
         option: a field of the part's config class; `size` is the one that says how much a memory holds.
-        help: what the help says about it.
+        help: its explanation in the help.
         registry: the names that it may have; None for a whole number.
     """
 

@@ -149,7 +149,7 @@ def build_chat(recipe: VLMRecipe, model: CaptionModel) -> ChatTokenizer:
     """Return the tokenizer of conversations.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+        ValueError: if there is no such tokenizer, or it has more ids than the language model.
     """
     text = recipe.transform
     tokenizer = choose_tokenizer(text.tokenizer, recipe.model.vlm.language, model.vlm.language.vocab_size)

@@ -22,7 +22,7 @@ class ConversationDataConfig:
         split_seed: which pictures these are; another training seed does not change it, so that no stage trains on what
             another held out.
         validation_batches: batches of one validation.
-        cache_bytes: pictures that are held in memory, in the model's size [bytes].
+        cache_bytes: size of the pictures that are kept in memory, in the model's size [bytes].
         num_workers: loader processes; 0 reads in the training process.
     """
 

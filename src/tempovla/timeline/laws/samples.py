@@ -42,7 +42,7 @@ def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -
 
 
 def random_sample(windows: Sequence[Window], shapes: Shapes, *, rows: int = 4, seed: int = 0) -> TimelineSample:
-    """Return a batch, all valid, that holds what the windows of a policy ask for.
+    """Return a batch, all valid, that fits the windows of a policy.
 
     Args:
         windows: of the policy.
