@@ -81,7 +81,7 @@ class SimulatorDefaults:
 
     @classmethod
     def for_experts(cls, **asked: Any) -> Self:
-        """Return the config in which experts play: given values, else `demonstrated`, else defaults; None is not given."""
+        """Return the config in which experts play: given values, else `demonstrated`, else defaults."""
         return cls(**{**cls.demonstrated, **{name: value for name, value in asked.items() if value is not None}})
 
     def experts(self) -> CollectConfig:

@@ -32,11 +32,11 @@ class VisionProjector(nn.Module):
         self.register_load_state_dict_pre_hook(_check_sizes)
 
     def num_output_tokens(self, num_tokens: int) -> int:
-        """Return tokens that go out for so many that come in."""
+        """Return the number of output tokens for `num_tokens` input tokens."""
         raise NotImplementedError
 
     def output_mask(self, mask: Tensor) -> Tensor:
-        """Return (B, M) bool: which tokens go out valid, from `mask` (B, N) of those that come in."""
+        """Return the mask (B, M) bool of output tokens, from the `mask` (B, N) of input tokens."""
         raise NotImplementedError
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -74,11 +74,11 @@ class MLPProjector(VisionProjector):
         self.proj = mlp((vision_dim, llm_dim, llm_dim))
 
     def num_output_tokens(self, num_tokens: int) -> int:
-        """As many."""
+        """Return `num_tokens`."""
         return num_tokens
 
     def output_mask(self, mask: Tensor) -> Tensor:
-        """Return the same tokens."""
+        """Return the mask of the input tokens."""
         return mask
 
     def project(self, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class PoolingProjector(VisionProjector):
         self.context_norm = nn.LayerNorm(llm_dim)
 
     def num_output_tokens(self, num_tokens: int) -> int:
-        """Always the same number."""
+        """Return the fixed number of outputs."""
         return self.num_outputs
 
     def output_mask(self, mask: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class PoolingProjector(VisionProjector):
         return mask.new_ones(mask.shape[0], self.num_outputs)
 
     def context(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return projected tokens (B, N + 1, llm_dim) with the null token behind them, and which of these are visible."""
+        """Return projected tokens (B, N + 1, llm_dim) with the null token behind them, and a mask of visible ones."""
         projected = self.proj(tokens)
         null = self.null.to(projected.dtype).expand(tokens.shape[0], 1, -1)
         looked_at = torch.cat([mask, ~mask.any(dim=1, keepdim=True)], dim=1)
