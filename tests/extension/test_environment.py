@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -44,7 +47,10 @@ def test_the_command_line_collects_trains_and_evaluates(folder, tempovla):
 
 
 @pytest.mark.slow
-def test_processes_that_simulate_find_the_module(folder, tempovla):
+def test_processes_that_simulate_find_the_module_and_load_no_torch(folder, tempovla):
     PAGE.write(folder)
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    loaded = "import sys, my_point; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-P", "-c", loaded], env=os.environ | {"PYTHONPATH": paths}, check=True)
     answer = tempovla("--plugin", "my_point", "collect", "point", "--episodes", "3", "--dry-run", "--json")
     assert json.loads(answer.out)["mean"]["success"] == 1.0

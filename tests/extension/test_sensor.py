@@ -64,6 +64,16 @@ def test_a_dataset_without_the_force_or_with_another_one_is_refused(force, folde
     assert "no stream 'observation.force'" in fails(*train)
 
 
+def test_a_stream_that_is_read_must_be_named(force, folder, fails):
+    code = PAGE.files["my_touch.py"]
+    unnamed = "sizes = {STATE: self.state_dim}"
+    assert "sizes = {STATE: self.state_dim, FORCE: self.force_dim}" in code
+    PAGE.write(folder, my_touch=code.replace("sizes = {STATE: self.state_dim, FORCE: self.force_dim}", unnamed))
+    assert fails("--plugin", "my_touch", "train", "touch", "--dataset", force, *BRIEFLY) == (
+        "Touch.windows() reads 'observation.force', which TouchConfig.streams() does not name; add its StreamSpec there"
+    )
+
+
 FEELING = """
 from dataclasses import dataclass
 

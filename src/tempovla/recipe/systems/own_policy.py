@@ -10,9 +10,11 @@ from torch import nn
 
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
+from tempovla.recipe.datasets.dataset import Streams, stream_keys
 from tempovla.recipe.settings.system import System
 from tempovla.recipe.systems.job import imitate
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY
+from tempovla.timeline import training_windows
 from tempovla.training.config import TrainConfig
 
 
@@ -75,5 +77,21 @@ def register_policy(name: str, policy: type[nn.Module], config: type[Any], summa
 
 def _train(name: str, recipe: Any, out_dir: Any, **options: Any) -> Any:
     """Build the registered policy from its config, and let it imitate."""
-    policy = POLICY_REGISTRY[name][0]
-    return imitate(name, recipe, out_dir, lambda: policy(recipe.model), **options)
+    return imitate(name, recipe, out_dir, lambda: _built(POLICY_REGISTRY[name][0], recipe.model), **options)
+
+
+def _built(policy: type[nn.Module], config: Any) -> Any:
+    """Return the policy, which reads no stream that its config does not name.
+
+    Raises:
+        ValueError: naming the stream.
+    """
+    made = policy(config)
+    named = stream_keys(Streams.of(config))
+    for window in training_windows(made):  # type: ignore[arg-type]
+        if window.key not in named:
+            raise ValueError(
+                f"{policy.__name__}.windows() reads {window.key!r}, which {type(config).__name__}.streams() does not "
+                "name; add its StreamSpec there"
+            )
+    return made
