@@ -14,13 +14,11 @@ class StreamSpec:
     Attributes:
         kind: `image`, `state` or `action`.
         shape: of one value; None where any will do, as for pictures that are resized.
-        optional: whether a dataset or a robot may lack it.
         has_gripper: of an action, whether its last dimension is a binary gripper in {-1, +1}, which is not normalised.
     """
 
     kind: StreamKind
     shape: tuple[int, ...] | None = None
-    optional: bool = False
     has_gripper: bool = False
 
     def __post_init__(self) -> None:
