@@ -84,7 +84,7 @@ def test_the_training_of_one_system_loads_few_modules():
     names = loaded_by("import tempovla.cli.train, tempovla.recipe.systems.statevla_phases")
     own = {name for name in names if name.startswith("tempovla.")}
     assert rooms_of(own).isdisjoint({"env", "rollout", "report", "export", "control"})
-    assert len(own) < 205
+    assert len(own) < 200
 
 
 def rooms_of(names: set[str]) -> set[str]:

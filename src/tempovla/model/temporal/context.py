@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.context_config import ContextConfig
-from tempovla.model.temporal.core.encoder import TemporalEncoder
-from tempovla.model.temporal.history.encoder import HistoryEncoder
-from tempovla.model.temporal.history.state import HistoryState
-from tempovla.model.temporal.memory.explicit import ExplicitMemory
+
+if TYPE_CHECKING:
+    from tempovla.model.temporal.core.encoder import TemporalEncoder
+    from tempovla.model.temporal.history.encoder import HistoryEncoder
+    from tempovla.model.temporal.history.state import HistoryState
+    from tempovla.model.temporal.memory.explicit import ExplicitMemory
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,12 @@ class ContextModule(nn.Module):
         temporal, history = config.temporal_config(feature_dim), config.history_config(feature_dim, action_dim)
         memory = config.build_memory(feature_dim)
         if temporal is not None:
+            from tempovla.model.temporal.core.encoder import TemporalEncoder
+
             self.parts["temporal"] = TemporalPart(TemporalEncoder(temporal))
         if history is not None:
+            from tempovla.model.temporal.history.encoder import HistoryEncoder
+
             self.parts["history"] = HistoryPart(HistoryEncoder(history))
         if memory is not None:
             self.parts["memory"] = MemoryPart(memory, feature_dim)
