@@ -6,6 +6,7 @@ It is made of links to what is installed here, so that it needs no network and l
 from __future__ import annotations
 
 import re
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,11 @@ def build_wheel(folder: Path) -> Path:
     done = subprocess.run(command, cwd=folder / "source", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / done.stdout.splitlines()[-1]
+
+
+def bare_environment() -> dict[str, str]:
+    """The environment without what tells Python to find this checkout, where a package seems installed already."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
 
 def core_distributions() -> set[str]:
@@ -71,5 +77,5 @@ def install(python: Path, wheel: Path) -> None:
     """Install a wheel into the environment, without its dependencies, which are there."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install"]
     command = [*pip, "--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, env=bare_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
