@@ -5,8 +5,8 @@ It is made of links to what is installed here, so that it needs no network and l
 
 from __future__ import annotations
 
-import re
 import os
+import re
 import shutil
 import subprocess
 import sys
