@@ -37,9 +37,10 @@ TABLES: tuple[MutableMapping[str, Any], ...] = (
 
 @contextmanager
 def registries_as_before() -> Iterator[None]:
-    """What is registered in here is forgotten at the end."""
+    """No plugin is in use at first, and what is registered in here is forgotten at the end."""
     before = [dict(table) for table in TABLES]
     memories = context_config.MemoryOptions
+    plugins._in_use.clear()
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ def run(name: str, args: Namespace) -> Outcome:
     """Train."""
     system = find_system(name.split()[-1])
     options = {option.name: args[option.name] for option in system.options}
-    recipe = recipe_of_arguments(system, args)
+    recipe = recipe_of_arguments(name.split()[-1], system, args)
     result = train(recipe, args.out, system=name.split()[-1], resume=args.checkpoint, device=args.device, **options)
     if isinstance(result, FitResult):
         return Outcome(_line(result), _figures(result))

@@ -17,6 +17,7 @@ from tempovla.control.execution import (
     chunk_length,
     chunk_player,
 )
+from tempovla.control.new_words import warn_of_new_words
 from tempovla.control.observations import TASK_KEY, Reads, Rows, read_observation
 from tempovla.control.row_states import take_rows
 from tempovla.control.timing import Stopwatch, Timing
@@ -79,6 +80,7 @@ class RobotPolicy:
         self._reads = reads
         self._seeds: int | tuple[int, ...] = 0
         self._tasks: list[str] | None = None
+        self._heard: set[str] = set()
         self._is_batch = False
         self._stopwatch = Stopwatch(actor.embodiment.rate_hz)
         self._forget()
@@ -233,6 +235,10 @@ class RobotPolicy:
         """The instruction of each row: the observation's, or the last one that was given."""
         rows = len(given.streams)
         if given.instructions is not None:
+            if self._reads.instruction:
+                new = [words for words in given.instructions if words not in self._heard]
+                warn_of_new_words(new, self.provenance)
+                self._heard.update(new)
             return given.instructions
         if self._tasks is None:
             if not self._reads.instruction:

@@ -145,7 +145,8 @@ class _Inferred:
         self.system, self.names = system, _NAMES[system]
         packaged = PACKAGED / f"{self.names.packaged}.yaml"
         values = yaml.safe_load(packaged.read_text(encoding="utf-8"))
-        self.values: dict[str, Any] = {**values, "data": {"data_directory": "", **values["data"]}}
+        data = {"data_directory": "", **values["data"]}
+        self.values: dict[str, Any] = {"system": system, **values, "data": data}
         self.reasons: dict[str, str] = {}
         self.notes: dict[str, list[str]] = {}
 

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tempovla.recipe.settings.recipe_parser import read_recipe
+from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system, name_of
+from tempovla.storage.json_files import read_text
 from tempovla.timeline.device import on_device
 from tempovla.timeline.lazy import loaded
 from tempovla.training.result import FitResult
@@ -30,8 +34,8 @@ def train(
         recipe: what the run is made of: a recipe such as a `VLARecipe`, a YAML file, or the name of a config that comes
             with the package, such as `vla_metaworld`.
         out: folder of the run; None takes the system's own.
-        system: name in `SYSTEM_REGISTRY`; None finds it by the recipe's type, or by the file's name where that begins
-            with a system's.
+        system: name in `SYSTEM_REGISTRY`; None finds it by the recipe's type, or by the file's key `system`, or by
+            its name where that begins with a system's.
         dataset: root of the dataset, instead of the recipe's.
         settings: keys of the recipe with other values, e.g. `{"training.batch_size": 8}`; for a YAML file alone.
         resume: checkpoint of this run to go on from.
@@ -70,12 +74,24 @@ def train(
 
 
 def _system_of(config: Path) -> str:
-    """The system whose name a config's begins with, such as `vla` of `vla_metaworld.yaml`.
+    """Return the system that a config says it trains, or else the one whose name its own begins with.
 
     Raises:
         ValueError: if there is none.
     """
+    said = _said_system(config) if config.is_file() else None
     first = config.stem.partition("_")[0]
-    if first in SYSTEM_REGISTRY:
-        return first
-    raise ValueError(f"{config}: does not say what it trains; give system, one of {', '.join(sorted(SYSTEM_REGISTRY))}")
+    if said is not None or first in SYSTEM_REGISTRY:
+        return first if said is None else said
+    known = ", ".join(sorted(SYSTEM_REGISTRY))
+    raise ValueError(f"{config}: does not say what it trains; write `system:` into it, or give system, one of {known}")
+
+
+def _said_system(config: Path) -> str | None:
+    """Return what a file has under `system`; None where it is no sound file, of which the parser will complain."""
+    try:
+        settings = load_yaml(read_text(config, remedy="give a YAML file"))
+    except yaml.YAMLError:
+        return None
+    system = settings.get("system") if isinstance(settings, dict) else None
+    return system if isinstance(system, str) else None

@@ -15,6 +15,7 @@ import yaml
 from tempovla.cli import main as cli
 from tempovla.recipe.demo import Demo
 from tempovla.storage.extras import install_command
+from tempovla.timeline import plugins
 from tempovla.training.divergence import DivergedError
 from tempovla.training.interrupt import TrainingInterrupted
 
@@ -183,6 +184,7 @@ def test_a_plugin_is_imported_first_and_only_because_it_was_asked_for(tempovla, 
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(cli, "COMMANDS", dict(cli.COMMANDS))
+    monkeypatch.setattr(plugins, "_in_use", {})
     assert "dance" not in tempovla("--help").out
     assert "  dance " in tempovla("--plugin", "my_robot", "--help").out
     assert "  --plugin MODULE  import a module of your own first" in tempovla("--plugin=my_robot").out

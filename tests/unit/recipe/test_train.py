@@ -38,6 +38,14 @@ def test_a_config_file_trains_as_on_the_command_line(tmp_path, config, dataset):
     assert resumed.train_step == 2
 
 
+def test_a_config_says_what_it_trains_whatever_its_name(tmp_path, dataset):
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"system: vla\n{tiny.VLA_YAML}")
+    assert tempovla.train(config, tmp_path / "run", dataset=dataset, settings={"train_steps": 1}).train_step == 1
+    with pytest.raises(ValueError, match=r"mine.yaml: is for `tempovla train vla`, not for `tempovla train smolvla`"):
+        tempovla.train(config, tmp_path / "other", system="smolvla")
+
+
 def test_a_recipe_finds_its_system_and_one_of_two_phases_returns_both(tmp_path):
     from tests.gripper_recordings import record
 
@@ -51,7 +59,11 @@ def test_a_recipe_finds_its_system_and_one_of_two_phases_returns_both(tmp_path):
     ("arguments", "options", "message"),
     [
         (("vla_metawrld",), {}, "vla_metawrld: neither a file nor .* did you mean vla_metaworld"),
-        (("mine.yaml",), {}, "mine.yaml: does not say what it trains; give system, one of align, instruct, "),
+        (
+            ("mine.yaml",),
+            {},
+            "mine.yaml: does not say what it trains; write `system:` into it, or give system",
+        ),
         (("vla_metaworld",), {"settings": {"batch_sise": 2}}, "batch_sise.*; did you mean batch_size"),
         (("vla_metaworld",), {"phase": 2}, "vla has no option 'phase'; it has pretrained_vlm, base_checkpoint"),
         ((SmolVLARecipe(),), {"system": "vla"}, "vla is trained from a VLARecipe, not from a SmolVLARecipe"),

@@ -15,6 +15,7 @@ import torch
 
 from tempovla.control.controller import Actor
 from tempovla.control.load_actor import open_policy
+from tempovla.control.new_words import warn_of_new_words
 from tempovla.env.defaults import InitStates
 from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
@@ -98,6 +99,7 @@ def evaluate_checkpoint(
         told = _told(env_config, tasks, bundle.provenance, wrong_instruction)
     elif isinstance(instruction, str):
         told = dict.fromkeys(tasks, instruction)
+        warn_of_new_words([instruction], bundle.provenance)
     else:
         told = _told(env_config, [task for task in tasks if task not in instruction], bundle.provenance, False)
         told = {task: instruction.get(task, told.get(task, "")) for task in tasks}
@@ -176,9 +178,7 @@ def _told(
         spare = sorted(env_config.task_names(), key=lambda task: wording(task) not in trained)  # what it knows, first
         others = other_tasks(tasks, spare, wording)
     told = {task: wording(other) for task, other in others.items()}
-    for words in dict.fromkeys(told.values()):
-        if trained and words not in trained:
-            LOGGER.warning("the policy was never told %r in training", words)
+    warn_of_new_words(told.values(), provenance)
     return told
 
 

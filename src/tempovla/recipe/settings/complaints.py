@@ -7,8 +7,9 @@ import dataclasses
 import difflib
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import Namespace
@@ -21,8 +22,8 @@ from tempovla.storage.json_files import read_text
 from tempovla.timeline.plugins import require_plugins
 
 MOST_CONFIG_BYTES = 16 << 20
-PLUGINS = "plugins"
-"""The key of a config file for the plugins that it needs."""
+PLUGINS, SYSTEM = "plugins", "system"
+"""Keys of a config file for the plugins that it needs, and for what it trains."""
 OF_AN_ENTRY = re.compile(
     r"Problem with given class_path '(?P<path>tempovla[\w.]*)':\s*(?:Option '(?P<key>[^']*)' is not accepted\.?)?"
 )
@@ -46,7 +47,9 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
     arguments = with_packaged_configs(arguments)
     for config in config_files(arguments):
         text = read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
-        require_plugins(_plugins_of(text), str(config))
+        settings = _settings_of(text)
+        require_plugins(_plugins_of(settings), str(config))
+        check_system(settings, name, str(config))
 
     def complaint_of(fewer: list[str]) -> str | None:
         try:
@@ -77,16 +80,32 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         raise ValueError(f"{blamed}: {error}") from error
 
 
-def _plugins_of(text: str) -> list[str]:
-    """The plugins that a config file names; none where it is no sound file, of which the parser will complain."""
-    if PLUGINS not in text:
-        return []
+def _settings_of(text: str) -> Mapping[str, Any]:
+    """Return what a config file says; nothing where it is no sound file, of which the parser will complain."""
+    if PLUGINS not in text and SYSTEM not in text:
+        return {}
     try:
         settings = load_yaml(text)
     except yaml.YAMLError:
-        return []
-    named = settings.get(PLUGINS) if isinstance(settings, dict) else None
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _plugins_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return the plugins that a config file names."""
+    named = settings.get(PLUGINS)
     return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def check_system(settings: Mapping[str, Any], command: str, where: str) -> None:
+    """Refuse a config that says that it trains another system than the command does.
+
+    Raises:
+        ValueError: naming the command that takes it.
+    """
+    system = settings.get(SYSTEM)
+    if command.startswith("train ") and system is not None and f"train {system}" != command:
+        raise ValueError(f"{where}: is for `tempovla train {system}`, not for `tempovla {command}`")
 
 
 def is_on_command_line(keys: Sequence[str], arguments: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from tempovla.recipe.settings.complaints import parse
+from tempovla.recipe.settings.complaints import check_system, parse
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, add_short_names, build_parser
 from tempovla.recipe.settings.system import System
 from tempovla.timeline.lazy import loaded
@@ -25,6 +25,9 @@ def start_recipe_parser(name: str, summary: str, usage: str, system: System) -> 
     parser = build_parser(name, summary, usage, system.examples, kind)
     about_config = "YAML file of any of the keys below, or the name of a packaged one"
     parser.add_argument("--config", action="config", metavar="FILE", help=about_config)
+    parser.add_argument(
+        "--system", default=name.split()[-1], metavar="NAME", help="what a config file trains; the command has said it"
+    )
     parser.add_argument(
         "--plugins",
         type=list[str],
@@ -46,9 +49,10 @@ def add_recipe(parser: ArgumentParser, system: System) -> ArgumentParser:
     return parser
 
 
-def recipe_of_arguments(system: System, arguments: Namespace) -> Any:
+def recipe_of_arguments(name: str, system: System, arguments: Namespace) -> Any:
     """Return the recipe that parsed arguments describe."""
     require_plugins(arguments.plugins, "--plugins")
+    check_system({"system": arguments.system}, f"train {name}", "--system")
     return system.recipe(**{part: arguments[part] for part in PARTS})
 
 
@@ -67,7 +71,7 @@ def read_recipe(name: str, system: System, config: str | Path | None, settings: 
     parser = add_recipe(start_recipe_parser(f"train {name}", "", "", system), system)
     written = [f"--{key}={_as_yaml(value)}" for key, value in settings.items()]
     arguments = [*([] if config is None else ["--config", str(config)]), *written]
-    return recipe_of_arguments(system, parse(parser, arguments, f"train {name}"))
+    return recipe_of_arguments(name, system, parse(parser, arguments, f"train {name}"))
 
 
 def _as_yaml(value: Any) -> str:
