@@ -34,6 +34,8 @@ def choose_execution_horizon(
         ValueError: if more actions are asked for than a chunk has, or another number than the only one that shows the
             policy the frames it learned from.
     """
+    if asked is not None and type(asked) is not int:
+        raise ValueError(f"execution_horizon={asked!r} must be a whole number")
     if asked is not None and asked < 1:
         raise ValueError(f"execution_horizon={asked} must be at least 1")
     if frame_stride is not None:

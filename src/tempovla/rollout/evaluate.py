@@ -42,6 +42,8 @@ class EvaluationConfig:
         check_temporal_ensemble(self.temporal_ensemble)
         for name in ("episodes", "num_envs", "workers", "execution_horizon", "max_steps"):
             value = getattr(self, name)
+            if value is not None and type(value) is not int:
+                raise ValueError(f"{name}={value!r} must be a whole number")
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
 

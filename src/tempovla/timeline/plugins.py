@@ -22,19 +22,26 @@ _in_use: dict[str, None] = {}
 
 
 def use_plugin(name: str) -> None:
-    """Import a plugin that the user has named.
+    """Import a plugin, because the user says so.
 
     Raises:
-        ValueError: if the name is none, or there is no such module.
+        ValueError: if the name is none, there is no such module, or it fails as it is imported.
     """
-    if not name or not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(f"plugin {name!r} is no name of a module; give one such as my_robot.policies")
+    _check_name(name)
     try:
         importlib.import_module(name)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"plugin {name}: {reason}; install it, or name its folder in PYTHONPATH") from error
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"plugin {name}: fails as it is imported ({reason}); mend the module") from error
     _in_use[name] = None
+
+
+def _check_name(name: str) -> None:
+    if not name or not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"plugin {name!r} is no name of a module; give one such as my_robot.policies")
 
 
 def plugins_in_use() -> tuple[str, ...]:
@@ -52,24 +59,24 @@ def require_plugins(names: Iterable[str], where: str) -> None:
     Raises:
         ValueError: naming the plugin that is not trusted or not there, and the remedy.
     """
-    missing = [name for name in names if name not in _in_use]
-    if not missing:
-        return
     trusted = _trusted()
-    for name in missing:
-        if name not in trusted and name not in sys.modules:
-            raise ValueError(
-                f"{where}: needs the plugin {name!r}, whose code runs when it is imported; if you trust it, give "
-                f"--plugin {name}, or name it in {VARIABLE}"
-            )
-    for name in missing:
+    for name in names:
         try:
-            use_plugin(name)
+            _check_name(name)
+            if name in _in_use or (name in sys.modules and name not in trusted):
+                continue  # it has run already; that a file names it gives it no further trust
+            if name in trusted:
+                use_plugin(name)
+                continue
         except ValueError as error:
             raise ValueError(f"{where}: needs the {error}") from error
+        raise ValueError(
+            f"{where}: needs the plugin {name!r}, whose code runs when it is imported; if you trust it, give --plugin "
+            f"{name} (from Python, import it first), or name it in {VARIABLE}"
+        )
 
 
 def _trusted() -> set[str]:
     """Plugins that the environment or an installed package names."""
     declared = {entry.module for entry in entry_points(group=GROUP)}
-    return declared | {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}
+    return (declared | {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}) - {""}

@@ -28,7 +28,7 @@ def test_a_plugin_that_the_user_names_is_imported_and_remembered(plugin):
 
 
 def test_one_that_a_file_names_is_refused_without_being_imported(plugin):
-    message = "run/bundle.json: needs the plugin 'arm_of_mine', .* give --plugin arm_of_mine, or name it in TEMPOVLA_PL"
+    message = "run/bundle.json: needs the plugin 'arm_of_mine', .* give --plugin arm_of_mine "
     with pytest.raises(ValueError, match=message):
         require_plugins([plugin], "run/bundle.json")
     assert plugin not in sys.modules
@@ -56,3 +56,23 @@ def test_a_trusted_plugin_that_is_not_there_is_named_with_the_file(monkeypatch):
         require_plugins(["gone_away"], "a file")
     with pytest.raises(ValueError, match=r"plugin '\.\./evil' is no name of a module"):
         use_plugin("../evil")
+
+
+def test_a_file_gives_no_trust_to_a_module_that_is_loaded_anyway(plugin):
+    require_plugins(["json", "os"], "run/bundle.json")
+    assert plugins_in_use() == ()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "3", "a..b"])
+def test_what_is_no_name_is_told_so_with_the_file(name):
+    with pytest.raises(ValueError, match=r"a file: needs the plugin .* is no name of a module"):
+        require_plugins([name], "a file")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("x = (", "SyntaxError: "), ("1 / 0", "ZeroDivisionError: division by zero")]
+)
+def test_a_plugin_that_fails_is_named_with_its_own_words(plugin, tmp_path, code, told):
+    (tmp_path / "arm_of_mine.py").write_text(code)
+    with pytest.raises(ValueError, match=f"plugin arm_of_mine: fails as it is imported .{told}"):
+        use_plugin(plugin)

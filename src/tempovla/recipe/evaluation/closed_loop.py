@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -83,6 +83,10 @@ def evaluate_checkpoint(
     outputs.check()
     if wrong_instruction and instruction is not None:
         raise ValueError(f"instruction {instruction!r} and wrong_instruction exclude each other; give one of them")
+    if init_states not in get_args(InitStates):
+        raise ValueError(f"init_states={init_states!r}; choose from {', '.join(get_args(InitStates))}")
+    if isinstance(instruction, Mapping) and (others := [task for task in instruction if task not in tasks]):
+        raise ValueError(f"instruction: {others[0]!r} is none of the tasks {list(tasks)}")
     for task in tasks:
         env_config.check_task(task)
         if init_states == "benchmark":

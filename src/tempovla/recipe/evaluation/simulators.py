@@ -51,6 +51,13 @@ def evaluate(
         ValueError: for an unknown simulator or task, and as `evaluate_checkpoint` does.
     """
     config_class = simulator_class(simulator)
+    unknown = [name for name in settings or {} if name not in config_class.recorded]
+    if unknown:
+        known = ", ".join(config_class.recorded) or "none"
+        raise ValueError(f"settings: {simulator} has no {unknown[0]!r} that a dataset records; it has {known}")
+    if isinstance(tasks, str):
+        raise ValueError(f"tasks={tasks!r} is a text; give a list, [{tasks!r}]")
+    tasks = tuple(dict.fromkeys(tasks))
     if config_class.tasks_are_fixed:
         for task in tasks:
             config_class().check_task(task)

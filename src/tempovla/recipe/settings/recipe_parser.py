@@ -51,7 +51,7 @@ def add_recipe(parser: ArgumentParser, system: System) -> ArgumentParser:
 
 def recipe_of_arguments(name: str, system: System, arguments: Namespace) -> Any:
     """Return the recipe that parsed arguments describe."""
-    require_plugins(arguments.plugins, "--plugins")
+    require_plugins(arguments.plugins or (), "--plugins")
     check_system({"system": arguments.system}, f"train {name}", "--system")
     return system.recipe(**{part: arguments[part] for part in PARTS})
 

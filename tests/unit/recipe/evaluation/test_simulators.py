@@ -94,7 +94,7 @@ def test_without_names_the_tasks_are_those_of_training_or_the_suite(asked):
     trained = {"instructions": ["touch the pad that has the colour of the lamp"], "recording": MEMORY}
     assert asked(trained, "memory")[1] == ("colour-cue",)
     assert len(asked({}, "memory")[1]) == len(MemoryConfig().task_names())
-    assert asked(trained, "memory", ["hidden-goal"])[1] == ["hidden-goal"]
+    assert asked(trained, "memory", ["hidden-goal", "hidden-goal"])[1] == ("hidden-goal",)
 
 
 def test_a_suite_is_played_whole_from_the_benchmarks_states(asked):
@@ -123,3 +123,16 @@ def test_unknown_names_are_refused_before_the_checkpoint_is_looked_at(tmp_path):
 def test_impossible_settings_are_refused(asked):
     with pytest.raises(ValueError, match="delay_steps=0 must be at least 1"):
         asked({"recording": MEMORY}, "memory", settings={"delay_steps": 0})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        (("memory", ["colour-cue"]), {"settings": {"delay": 3}}, "memory has no 'delay' .* cue_steps, delay_steps"),
+        (("metaworld", ["push-v3"]), {"settings": {"image_size": 48}}, "metaworld has no 'image_size' .* it has none"),
+        (("metaworld", "push-v3"), {}, r"tasks='push-v3' is a text; give a list, \['push-v3'\]"),
+    ],
+)
+def test_settings_and_tasks_that_would_be_passed_over_are_refused(tmp_path, arguments, settings, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(tmp_path, *arguments, **settings)
