@@ -29,10 +29,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def own_log_levels() -> Iterator[None]:
-    """What a command of one test lets through to its log does not reach the next test."""
+    """What a command of one test lets through to its log, and where to, does not reach the next test."""
     loggers = logging.getLogger(), logging.getLogger("tempovla")
-    levels = [logger.level for logger in loggers]
+    levels, handlers = [logger.level for logger in loggers], logging.root.handlers[:]
     yield
+    logging.root.handlers[:] = handlers
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 
