@@ -133,6 +133,16 @@ def _explained(config_class: type[Any]) -> dict[str, str]:
     return {name: " ".join(words.split()).rstrip(".").replace("%", "%%") for name, words in entries}
 
 
+def add_dataset_options(parser: ArgumentParser) -> None:
+    """Let a subcommand be told all that the files of a dataset may leave open."""
+    add_depth_unit(parser)
+    add_libero_images(parser)
+    add_key_flags(parser)
+    parser.add_argument(
+        "--default_instruction", default="", metavar="WORDS", help="what steps are told that the dataset tells nothing"
+    )
+
+
 def config_from_args(config_class: type[C], args: Namespace, **given: Any) -> C:
     """Return a config whose fields are arguments of their own, or `given`."""
     own = {field.name: args[field.name] for field in fields(config_class) if field.name not in given}  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_depth_unit, add_json_option, add_key_flags, add_libero_images, stream_keys
+from tempovla.cli.command import Outcome, add_dataset_options, add_json_option, stream_keys
 from tempovla.data.inspection import inspect
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.report.dataset_tables import dataset_lines
@@ -21,12 +21,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "ROOT [--depth-unit UNIT] [--json [FILE]]", EXAMPLES)
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
-    add_depth_unit(parser)
-    add_libero_images(parser)
-    add_key_flags(parser)
-    parser.add_argument(
-        "--default_instruction", default="", metavar="WORDS", help="what steps are told that the dataset tells nothing"
-    )
+    add_dataset_options(parser)
     add_json_option(parser)
     return parser
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from tempovla.cli.command import Outcome, add_depth_unit, add_json_option, add_key_flags, add_libero_images
+from tempovla.cli.command import Outcome, add_dataset_options, add_json_option
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.recipe.starting_config import StartingSystem, starting_config
 from tempovla.storage.whole import write_text
@@ -24,12 +24,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
     parser.add_argument("--system", type=StartingSystem, default="vla", help="what the config trains")
     parser.add_argument("--out", metavar="FILE", help="YAML file to write; without it, the config is printed")
-    add_depth_unit(parser)
-    add_libero_images(parser)
-    add_key_flags(parser)
-    parser.add_argument(
-        "--default_instruction", default="", metavar="WORDS", help="what steps are told that the dataset tells nothing"
-    )
+    add_dataset_options(parser)
     add_json_option(parser)
     return parser
 

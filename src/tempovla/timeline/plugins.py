@@ -18,6 +18,12 @@ VARIABLE = "TEMPOVLA_PLUGINS"
 GROUP = "tempovla.plugins"
 """The group of entry points in which an installed package declares its plugins: `anything = "my_robot.policies"`."""
 
+FAILURES = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError),
+)
+"""How a module of a user may fail as it is imported, to be told in one line."""
+
 _in_use: dict[str, None] = {}
 
 
@@ -33,7 +39,7 @@ def use_plugin(name: str) -> None:
     except ModuleNotFoundError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"plugin {name}: {reason}; install it, or name its folder in PYTHONPATH") from error
-    except Exception as error:
+    except FAILURES as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"plugin {name}: fails as it is imported ({reason}); mend the module") from error
     _in_use[name] = None
