@@ -1,4 +1,4 @@
-"""The messages that docs/how-to/train-on-your-robot.md explains are messages that the code gives."""
+"""The messages that docs/how-to/troubleshooting.md explains are messages that the code gives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "how-to" / "train-on-your-robot.md"
+PAGE = ROOT / "docs" / "how-to" / "troubleshooting.md"
 ROW = re.compile(r"^\| `(?P<message>[^`|]*(?:``[^`|]*``[^`|]*)*)` \|(?P<rest>.*)\|$", re.MULTILINE)
 VALUE = "…"
 """Stands for what differs from case to case."""
