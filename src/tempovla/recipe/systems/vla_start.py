@@ -29,7 +29,8 @@ def check_start(
 
     Raises:
         ValueError: if the part that sees one frame would start twice or from another kind of policy, features would be
-            frozen that were never trained, or control looks back further than training.
+            frozen that were never trained, adapters would be frozen before they learn, or control looks back further
+            than training.
     """
     if base_checkpoint is not None:
         if pretrained_vlm is not None:
@@ -52,6 +53,16 @@ def check_start(
             "model.context.freeze_base=true would keep random features as they are; give --base-checkpoint or "
             "--pretrained-vlm, or set it to false"
         )
+    if context.freeze_base and recipe.model.lora is not None and resume is None and not _has_adapters(base_checkpoint):
+        raise ValueError(
+            "model.context.freeze_base=true would keep the new adapters of model.lora from learning; set it to false, "
+            "leave model.lora out, or give a --base-checkpoint that was trained with adapters"
+        )
+
+
+def _has_adapters(checkpoint: str | Path | None) -> bool:
+    """Return whether there is a checkpoint, and it was trained with LoRA."""
+    return checkpoint is not None and any("lora_" in name for name in Bundle.load(checkpoint).weights)
 
 
 def load_base(policy: VLAModel, checkpoint: str | Path, lora: LoRAConfig | None) -> None:

@@ -70,6 +70,19 @@ def test_adapters_come_with_the_base_or_after_it(tmp_path, recipe, base):
     assert_same(again.base.state_dict(), dict(Bundle.load(checkpoint).weights))
 
 
+def test_new_adapters_that_would_not_learn_are_refused(tmp_path, recipe, base):
+    pytest.importorskip("peft")
+    lora = {"lora": LoRAConfig(r=2, alpha=4.0)}
+    frozen = remembering(recipe, lora, freeze_base=True)
+    with pytest.raises(ValueError, match=r"model.context.freeze_base=true would keep the new adapters of model.lora"):
+        train_vla(frozen, tmp_path / "run", base_checkpoint=base)
+    adapted = train_vla(replace(recipe, model=replace(recipe.model, **lora)), tmp_path / "adapted").checkpoint
+    weights = Bundle.load(train_vla(frozen, tmp_path / "run", base_checkpoint=adapted).checkpoint).weights
+    learned = {name: tensor for name, tensor in Bundle.load(adapted).weights.items() if "lora_" in name}
+    after = base_weights(weights)
+    assert learned and all(torch.equal(after[name], tensor) for name, tensor in learned.items())
+
+
 def test_a_resumed_run_goes_on_with_its_own_weights(tmp_path, recipe, base):
     recipe = remembering(recipe, freeze_base=True)
     recipe = replace(recipe, training=replace(recipe.training, train_steps=4, save_interval_steps=2, keep_every=2))
