@@ -13,7 +13,7 @@ from typing import Any
 
 from tempovla.storage.json_files import read_json, write_json
 from tempovla.timeline.config import config_from_json
-from tempovla.training.cost import cpu_seconds
+from tempovla.training.result import cpu_seconds
 
 LOGGER = logging.getLogger(__name__)
 

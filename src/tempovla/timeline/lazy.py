@@ -39,6 +39,17 @@ class LazyRegistry(MutableMapping[str, T]):
         self._entries[name] = entry
         return entry
 
+    def name_of(self, thing: type) -> str:
+        """Return the name of a class; no other entry is loaded to find it.
+
+        Raises:
+            KeyError: if the class is not in the registry.
+        """
+        for name, entry in self._entries.items():
+            if names_it(entry, thing):
+                return name
+        raise KeyError(thing.__name__)
+
     def __setitem__(self, name: str, entry: Lazy[T]) -> None:
         self._entries[name] = entry
 

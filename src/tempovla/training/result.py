@@ -1,10 +1,17 @@
-"""The result of a training run."""
+"""The result of a training run, and what it cost."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and its ended children [s]."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,12 @@ from tempovla.training.calendar import Calendar
 from tempovla.training.callback import Callback
 from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
 from tempovla.training.config import TrainConfig
-from tempovla.training.cost import cpu_seconds
 from tempovla.training.data_history import DataHistory
 from tempovla.training.divergence import DivergedError, NonFiniteLossError, exploded_tensor, non_finite_figure
 from tempovla.training.ema import WeightEma
 from tempovla.training.extension import check_extends
 from tempovla.training.interrupt import StopRequest, TrainingInterrupted
-from tempovla.training.interval import IntervalFigures
-from tempovla.training.metrics import MetricsLog
+from tempovla.training.metrics import IntervalFigures, MetricsLog
 from tempovla.training.optimizer import (
     GradientClip,
     build_optimizer,
@@ -44,9 +42,8 @@ from tempovla.training.parallel import gathered, parallel, scattered
 from tempovla.training.precision import autocast_dtype
 from tempovla.training.progress import TrainingProgress
 from tempovla.training.record import REMEDY
-from tempovla.training.result import FitResult
-from tempovla.training.resume import learning_rates, run_identity
-from tempovla.training.resumption import RunNow, compare_runs
+from tempovla.training.result import FitResult, cpu_seconds
+from tempovla.training.resume import RunNow, compare_runs, learning_rates, run_identity
 from tempovla.training.schedule import learning_rate_at
 from tempovla.training.seeding import seed_draws
 from tempovla.training.stream import BatchStream, take_position

@@ -15,15 +15,10 @@ from tempovla.storage.said_by import said_by
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Task, Tracks, Transform, Window
 from tempovla.timeline.assets import Assets, assets_of, with_files
 from tempovla.timeline.hub import from_disk_alone
+from tempovla.timeline.lazy import LazyRegistry
 from tempovla.timeline.sample import TimelineSample, join_contexts, join_tracks, map_tracks
 from tempovla.transform.align import AlignStreams
-from tempovla.transform.blind import BlankImages
-from tempovla.transform.gripper import RemapGripper
-from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.join import JoinStreams
-from tempovla.transform.normalize import Normalize
-from tempovla.transform.text import EmbedInstruction
-from tempovla.transform.tokenize import TokenizeInstruction
 
 
 class TransformPipeline:
@@ -81,8 +76,8 @@ class TransformPipeline:
 
     def to_json(self) -> dict[str, Any]:
         """Return all steps with their statistics; `from_json` reads it back."""
-        names = {kind: name for name, kind in TRANSFORM_REGISTRY.items()}
-        return {"steps": [{"name": names[type(step)], **step.to_json()} for step in self.steps]}  # type: ignore[attr-defined]
+        steps = [{"name": TRANSFORM_REGISTRY.name_of(type(step)), **step.to_json()} for step in self.steps]  # type: ignore[attr-defined]
+        return {"steps": steps}
 
     def assets(self) -> dict[str, bytes]:
         """Return the files that steps need beside their JSON, by path in a bundle."""
@@ -258,18 +253,21 @@ def _order(groups: Mapping[str, Sequence[int]]) -> list[int]:
     return sorted(range(len(gathered)), key=gathered.__getitem__)
 
 
-TRANSFORM_REGISTRY: dict[str, type[Any]] = {
-    "blank_images": BlankImages,
-    "resize_images": ResizeImages,
-    "crop_images": CropImages,
-    "join_streams": JoinStreams,
-    "remap_gripper": RemapGripper,
-    "normalize": Normalize,
-    "embed_instruction": EmbedInstruction,
-    "tokenize_instruction": TokenizeInstruction,
-    "align_streams": AlignStreams,
-    "per_dataset": PerDataset,
-}
+TRANSFORM_REGISTRY: LazyRegistry[type[Any]] = LazyRegistry(
+    {
+        "blank_images": "tempovla.transform.blind:BlankImages",
+        "resize_images": "tempovla.transform.image:ResizeImages",
+        "crop_images": "tempovla.transform.image:CropImages",
+        "join_streams": JoinStreams,
+        "remap_gripper": "tempovla.transform.gripper:RemapGripper",
+        "normalize": "tempovla.transform.normalize:Normalize",
+        "embed_instruction": "tempovla.transform.text:EmbedInstruction",
+        "tokenize_instruction": "tempovla.transform.tokenize:TokenizeInstruction",
+        "align_streams": AlignStreams,
+        "per_dataset": PerDataset,
+    }
+)
+"""Transforms by the names that they have in a bundle."""
 
 
 def _step_from_json(name: str, **fields: Any) -> Transform:

@@ -21,7 +21,6 @@ from tempovla.timeline import ActionChunk, Context, Track, Tracks
 from tempovla.timeline.assets import assets_of
 from tempovla.timeline.keys import LANGUAGE_KEY
 from tempovla.timeline.noise import row_normal
-from tempovla.transform.text_model import TransformersTextEmbedder
 
 
 class SentenceEmbedder(Protocol):
@@ -84,6 +83,8 @@ def embedder_from_json(data: dict[str, Any]) -> SentenceEmbedder:
     if data["kind"] == "hashed_ngram":
         return HashedNgramEmbedder(data["dim"])
     if data["kind"] == "transformers":
+        from tempovla.transform.text_model import TransformersTextEmbedder
+
         return TransformersTextEmbedder(data["name_or_path"], data.get("fingerprint"), data.get("files"))
     raise ValueError(f"sentence embedder {data['kind']!r} is unknown; choose hashed_ngram or transformers")
 

@@ -15,7 +15,6 @@ from tempovla.model.vla.weights import load_weights
 from tempovla.objective import Objective
 from tempovla.recipe.datasets.dataset import Recipe, preparation
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
-from tempovla.recipe.datasets.encodings import encode, encoded_windows
 from tempovla.timeline import Bundle, EpisodeSource, TimelineSample, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.training import distributed
@@ -128,6 +127,8 @@ class Imitation:
             transform = build(policy, data)
             windows, encoded = training_windows(policy), None
             if self.encodes_once:
+                from tempovla.recipe.datasets.encodings import encode, encoded_windows
+
                 if resume is not None:
                     load_weights(policy, Bundle.load(resume).weights, str(resume))
                 folder, shift_px = recipe.data.encoding_cache, recipe.transform.applied_shift_px

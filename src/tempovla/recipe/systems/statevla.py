@@ -30,8 +30,7 @@ from tempovla.training import distributed
 from tempovla.training.config import TrainConfig
 from tempovla.training.result import FitResult
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
-from tempovla.transform.text_model import TransformersTextEmbedder
+from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder, SentenceEmbedder
 
 LOGGER = logging.getLogger(__name__)
 
@@ -183,10 +182,12 @@ def phase_of(checkpoint: str | Path) -> Literal[1, 2]:
 def build_transform(recipe: StateVLARecipe, model: StateVLAConfig, data: DatasetMixture) -> TransformPipeline:
     """Return the transforms that training and control share, fitted to the dataset's statistics."""
     text = recipe.transform.text_model
-    embedder: HashedNgramEmbedder | TransformersTextEmbedder = HashedNgramEmbedder(model.lang_emb_dim)
+    embedder: SentenceEmbedder = HashedNgramEmbedder(model.lang_emb_dim)
     if text is not None:
-        embedder = TransformersTextEmbedder(text)
-        embedder.keep(sorted(words_told(data.only)))  # the model's weights are too many for every checkpoint
+        from tempovla.transform.text_model import TransformersTextEmbedder
+
+        embedder = pretrained = TransformersTextEmbedder(text)
+        pretrained.keep(sorted(words_told(data.only)))  # the model's weights are too many for every checkpoint
     if embedder.dim != model.lang_emb_dim:
         raise ValueError(f"transform.text_model={text} embeds in {embedder.dim}; set model.lang_emb_dim={embedder.dim}")
     shared = data.observation_steps(recipe.transform, model, (), model.image_size)
