@@ -36,6 +36,25 @@ def check_values(parser: ArgumentParser, args: Namespace) -> None:
             config_from_json(config, value.as_dict(), action.dest, upgrade=False)
 
 
+def kinds_first(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which `--part.kind` goes before the other options of its part.
+
+    Another kind begins with its own defaults, so the options that are given beside it must come after it. No option is
+    moved over a config file, which counts from where it stands.
+    """
+    found = list(arguments)
+    for place, argument in enumerate(arguments):
+        option, equals, _ = argument.partition("=")
+        if not option.startswith("--") or not option.endswith(".kind"):
+            continue
+        part, width = option.removesuffix("kind"), 1 if equals else 2
+        config = max((at for at in range(place) if found[at].partition("=")[0] == "--config"), default=-1)
+        sibling = next((at for at in range(config + 1, place) if found[at].startswith(part)), None)
+        if sibling is not None and found[sibling].partition("=")[0] != option:
+            found[sibling : place + width] = [*found[place : place + width], *found[sibling:place]]
+    return found
+
+
 def _configs(parser: ArgumentParser) -> Iterator[tuple[Any, type[Any]]]:
     """The options whose value is a config or null, and the class of that config."""
     actions: list[Any] = parser._actions
@@ -75,17 +94,26 @@ def _as_mapping(value: Any, before: Any) -> Any:
     if hasattr(value, "key"):  # one option, such as `temporal.hidden_dim`
         return _with(known, value.key.split("."), _loaded(value.val))
     given = _loaded(value)
-    return {**known, **given} if isinstance(given, Mapping) else given
+    if not isinstance(given, Mapping):
+        return given
+    return {**known, **{name: _of_known_kind(known.get(name), part) for name, part in given.items()}}
 
 
 def _with(known: Any, names: Sequence[str], value: Any) -> Any:
     """Nested keys and values with one of them set; options of another `kind` are not kept."""
     if not names:
-        return value
+        return _of_known_kind(known, value)
     entries = dict(known) if isinstance(known, Mapping) else {}
     if list(names) == ["kind"] and entries.get("kind") != value:
         return {"kind": value}
     return {**entries, names[0]: _with(entries.get(names[0]), names[1:], value)}
+
+
+def _of_known_kind(known: Any, given: Any) -> Any:
+    """A part that is given as a whole; without a `kind` it is of the kind that was there, if that has its options."""
+    if not isinstance(known, Mapping) or not isinstance(given, Mapping) or "kind" not in known or "kind" in given:
+        return given
+    return {"kind": known["kind"], **given} if set(given) <= set(known) else given
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import jsonargparse
 from jsonargparse import DefaultHelpFormatter, Namespace
 
 from tempovla.recipe.settings.config_files import with_packaged_configs
-from tempovla.recipe.settings.config_values import check_values, explain_values
+from tempovla.recipe.settings.config_values import check_values, explain_values, kinds_first
 from tempovla.recipe.settings.values_only import imports_refused, take_values_only
 
 
@@ -33,6 +33,9 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         super().__init__(*args, **settings)
         self.other_names: dict[str, str] = {}
 
+    def add_own_options(self) -> None:
+        """Add what a class of parser has beside the options of a command; parsers of parts of a recipe lack it."""
+
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
         """Parse as jsonargparse does, in either spelling; no value imports anything."""
         take_values_only(self)
@@ -48,7 +51,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     def _parse_spelled(self, args: Sequence[str] | None, *more: Any, **settings: Any) -> Namespace:
         given = list(sys.argv[1:] if args is None else args)
         end = given.index("--") if "--" in given else len(given)  # what follows is no option
-        options = with_packaged_configs([*map(self.known_spelling, given[:end])])
+        options = with_packaged_configs(kinds_first([*map(self.known_spelling, given[:end])]))
         return super().parse_args([*options, *given[end:]], *more, **settings)
 
     def _apply_actions(self, cfg: Any, parent_key: str = "", *more: Any, **settings: Any) -> Namespace:
@@ -92,7 +95,7 @@ def build_parser(
         kind: class of the parser.
     """
     listed = "".join(f"  {line}\n" for line in examples.strip().splitlines())
-    return kind(
+    parser = kind(
         prog=f"tempovla {name}",
         usage=f"tempovla {name} {usage}",
         description=summary,
@@ -101,6 +104,8 @@ def build_parser(
         exit_on_error=False,
         allow_abbrev=False,
     )
+    parser.add_own_options()
+    return parser
 
 
 def add_short_names(parser: ArgumentParser) -> None:

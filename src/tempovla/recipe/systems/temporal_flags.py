@@ -78,8 +78,8 @@ class TemporalParser(ArgumentParser):
     config shows what they mean, and has no keys for the flags themselves.
     """
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
+    def add_own_options(self) -> None:
+        """Add the flags."""
         add_temporal_flags(self)
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tempovla.model.temporal.memory.config import WorkingMemoryConfig
+from tempovla.recipe.settings.recipe_parser import read_recipe
+from tempovla.recipe.systems.registry import find_system
+
 TRAIN = ["train", "vla", "--config", Path(__file__).resolve().parents[4] / "configs" / "vla_metaworld.yaml"]
 CONTEXT = "--model.context"
 
@@ -59,3 +63,56 @@ def test_another_kind_of_memory_has_its_own_options(tempovla, tmp_path):
     printed = tempovla(*TRAIN, "--config", tmp_path / "mine.yaml", *other, "--print_config").out
     memory = yaml.safe_load(printed)["model"]["context"]["memory"]
     assert (memory["kind"], memory["long_term_slots"], memory["short_term_slots"]) == ("hierarchical", 9, 32)
+
+
+MEMORY = f"{CONTEXT}.memory"
+BUFFER = "{kind: buffer, memory_size: 10, hidden_dim: 64, num_heads: 4}"
+NEW_HIERARCHY = {"kind": "hierarchical", "hidden_dim": None, "num_heads": 8, "short_term_slots": 32}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([f"{MEMORY}.kind", "hierarchical"], NEW_HIERARCHY),
+        ([f"{MEMORY}.kind=working", f"{MEMORY}.memory_slots=8"], {"kind": "working", "memory_slots": 8}),
+        ([f"{MEMORY}.memory_slots=8", f"{MEMORY}.kind=working"], {"kind": "working", "memory_slots": 8}),
+        ([f"{MEMORY}.memory_slots", 8, "--lambda_temporal", 0, f"{MEMORY}.kind", "working"], {"memory_slots": 8}),
+        ([MEMORY, "{kind: hierarchical}"], NEW_HIERARCHY),
+        ([CONTEXT, "{memory: {kind: hierarchical}}"], NEW_HIERARCHY),
+        (["--config", "overlay.yaml"], NEW_HIERARCHY | {"short_term_slots": 5}),
+        (["--config", "overlay.yaml", f"{MEMORY}.num_heads", 2], {"short_term_slots": 5, "num_heads": 2}),
+        (["--config", "overlay.yaml", f"{MEMORY}.kind", "buffer"], {"kind": "buffer", "memory_size": 1000}),
+        (["--config", "overlay.yaml", "--config", "heads.yaml"], NEW_HIERARCHY | {"num_heads": 2}),
+        ([MEMORY, "{num_heads: 2}"], {"kind": "buffer", "num_heads": 2, "memory_size": 1000}),
+        (["--memory-kind", "hierarchical"], NEW_HIERARCHY | {"hidden_dim": 64, "num_heads": 4}),
+    ],
+)
+def test_another_kind_drops_the_options_of_the_kind_in_the_file(tempovla, tmp_path, monkeypatch, options, expected):
+    monkeypatch.chdir(tmp_path)
+    texts = {"mine": BUFFER, "overlay": "{kind: hierarchical, short_term_slots: 5}", "heads": "{num_heads: 2}"}
+    for name, memory in texts.items():
+        Path(f"{name}.yaml").write_text(f"model: {{context: {{memory: {memory}, stride: 2}}}}\n")
+    answer = tempovla(*TRAIN, "--config", "mine.yaml", *options, "--print_config")
+    assert answer.code == 0, answer.err
+    context = yaml.safe_load(answer.out)["model"]["context"]
+    assert context["memory"] | expected == context["memory"]
+    assert context["stride"] == 2
+
+
+def test_a_kind_that_is_given_again_and_a_config_behind_it_count_in_their_order(tempovla, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"model: {{context: {{memory: {BUFFER}}}}}\n")
+    twice = [f"{MEMORY}.kind", "working", f"{MEMORY}.kind", "hierarchical", f"{MEMORY}.long_term_slots", 9]
+    for arguments, expected in (
+        (twice, {"kind": "hierarchical", "long_term_slots": 9}),
+        ([f"{MEMORY}.kind", "working", "--config", tmp_path / "mine.yaml"], {"kind": "buffer", "memory_size": 10}),
+    ):
+        printed = tempovla(*TRAIN, *arguments, "--print_config")
+        memory = yaml.safe_load(printed.out)["model"]["context"]["memory"]
+        assert memory | expected == memory
+
+
+def test_the_kind_counts_in_the_settings_of_python_too(tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"model: {{context: {{memory: {BUFFER}}}}}\n")
+    settings = {"model.context.memory.memory_slots": 8, "model.context.memory.kind": "working"}
+    recipe = read_recipe("vla", find_system("vla"), tmp_path / "mine.yaml", settings)
+    assert recipe.model.context.memory == WorkingMemoryConfig(memory_slots=8)
