@@ -32,6 +32,7 @@ from tempovla.recipe.demo import EASY_TASKS
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.timeline import Bundle
 
+TASKS = ("colour-cue", "hidden-goal", "touch-sequence", "touch-twice")
 CONFIG = "configs/vla_memory.yaml"
 BASE = "one frame"
 BASE_STEPS = {"memory": 4000, "metaworld": 2000}
@@ -146,8 +147,8 @@ def row_of(runs: list[Run], free: list[Run]) -> dict[str, Any]:
     """The figures of one context; `free` are its runs on tasks that need no memory."""
     weights = Bundle.load(runs[0].folder / "checkpoint_latest").weights
     return {
-        "by_task": {task: figures(rate_of(runs, (task,))) for task in MEMORY_TASKS},
-        "mean": figures(rate_of(runs, tuple(MEMORY_TASKS))),
+        "by_task": {task: figures(rate_of(runs, (task,))) for task in TASKS},
+        "mean": figures(rate_of(runs, TASKS)),
         **({"free": {task: figures(rate_of(free, (task,))) for task in EASY_TASKS}} if free else {}),
         **({"free_mean": figures(rate_of(free, EASY_TASKS))} if free else {}),
         "training_cpu_s": [json.loads((run.folder / "training.json").read_text())["cpu_seconds"] for run in runs],
@@ -174,10 +175,10 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
     episodes = next(iter(rows.values()))["by_task"]
     counts = {figure["episodes"] for figure in episodes.values()}
     print(f"{sorted(counts)} episodes of each task; 95% intervals\n")
-    print(f"| context | {' | '.join(MEMORY_TASKS)} | memory-free tasks | weights (context) | training, CPU s |")
-    print(f"|---|{'---|' * len(MEMORY_TASKS)}---|---|---|")
+    print(f"| context | {' | '.join(TASKS)} | memory-free tasks | weights (context) | training, CPU s |")
+    print(f"|---|{'---|' * len(TASKS)}---|---|---|")
     for name, row in rows.items():
-        cells = [name, *(percent(row["by_task"][task]) for task in MEMORY_TASKS)]
+        cells = [name, *(percent(row["by_task"][task]) for task in TASKS)]
         cells.append(f"{percent(row['free_mean'])} of {row['free_mean']['episodes']}" if "free_mean" in row else "")
         cells.append(f"{row['parameters'] / 1e6:.2f} M ({row['context_parameters'] / 1e6:.2f} M)")
         cells.append(", ".join(f"{seconds:.0f}" for seconds in row["training_cpu_s"]))
@@ -186,7 +187,7 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
 
 def draw(rows: dict[str, dict[str, Any]], path: str) -> None:
     """Success of each context by task, beside the chance of one frame."""
-    chance = {name: task.chance for name, task in MEMORY_TASKS.items()}
+    chance = {name: task.chance for name, task in MEMORY_TASKS.items() if name in TASKS}
     draw_rates({name: row["by_task"] for name, row in rows.items()}, path, baselines=["no history"], chance=chance)
 
 
@@ -212,7 +213,7 @@ def main() -> None:
         stem = name.replace(" ", "_")
         return [Run(options.out / f"{simulator}_{stem}_{seed}", name, seed, simulator, data, tasks) for seed in seeds]
 
-    table = {name: runs_of(name, "memory", options.memory, tuple(MEMORY_TASKS)) for name in contexts}
+    table = {name: runs_of(name, "memory", options.memory, TASKS) for name in contexts}
     free = {name: [] for name in contexts}
     if options.free:
         chosen = [name for name in options.free_contexts.split(",") if name in contexts]

@@ -30,6 +30,10 @@ class SimulatorDefaults:
     recorded: ClassVar[tuple[str, ...]] = ()
     """Fields that change observations or instructions. A dataset records them, and evaluations take them from it."""
 
+    varied: ClassVar[tuple[str, ...]] = ()
+    """Those of `recorded` in which evaluations and demonstrations may differ, as a policy is not expected to know
+    them."""
+
     mismatch: ClassVar[str] = ""
     """Ends the warning that one of these is not what the policy was trained on."""
 
@@ -65,6 +69,8 @@ class SimulatorDefaults:
         for name in cls.recorded:
             wanted, trained = asked.get(name), known.get(name)
             chosen[name] = next(value for value in (wanted, trained, defaults[name]) if value is not None)
+            if name in cls.varied:
+                continue
             if trained is not None and chosen[name] != trained:
                 message = "%s is %s, but the policy was trained on %s%s"
                 LOGGER.warning(message, name, chosen[name], trained, cls.mismatch)

@@ -15,7 +15,7 @@ import numpy as np
 
 from tempovla.env.base import TaskEnv
 from tempovla.env.memory_expert import MemoryExpert
-from tempovla.env.memory_tasks import HELD_LAMP, MEMORY_TASKS, TARGET_RADIUS_M, Plan, check_memory_task
+from tempovla.env.memory_tasks import HELD_LAMP, MEMORY_TASKS, ROOMS, TARGET_RADIUS_M, Plan, check_memory_task
 from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import Marker
@@ -42,16 +42,20 @@ class MemoryConfig(TabletopConfig):
     """
 
     title: ClassVar[str] = "the memory benchmark"
-    recorded: ClassVar[tuple[str, ...]] = ("cue_steps", "delay_steps")
+    recorded: ClassVar[tuple[str, ...]] = ("cue_steps", "delay_steps", "house")
+    varied: ClassVar[tuple[str, ...]] = ("house",)
     mismatch: ClassVar[str] = ": it is asked about moments that it has never seen"
     example: ClassVar[str] = "--tasks colour-cue,hidden-goal"
 
     task: str = "colour-cue"
     cue_steps: int = 8
     delay_steps: int = 12
+    house: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.house < 0:
+            raise ValueError(f"house={self.house} must not be negative; houses are numbered from 0")
         for name in ("cue_steps", "delay_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -92,6 +96,18 @@ class MemoryConfig(TabletopConfig):
     def instruction(self, task: str) -> str:
         """Return a task in words."""
         return MEMORY_TASKS[task].instruction
+
+    def init_state_count(self, task: str) -> int:
+        """Return the number of rooms of a house; 0 for a task that is not played in rooms."""
+        return ROOMS if MEMORY_TASKS[task].in_rooms else 0
+
+    def check_room(self, task: str, room: int | None) -> None:
+        """Raise a ValueError if an episode of the task cannot begin in this room, its fixed initial state."""
+        if room is not None and not 0 <= room < self.init_state_count(task):
+            kind = (
+                f"are 0 to {ROOMS - 1}; give one of them" if MEMORY_TASKS[task].in_rooms else "do not exist; give None"
+            )
+            raise ValueError(f"init_state={room}: fixed initial states of {task} {kind}")
 
 
 class MemoryEnv(TaskEnv):
@@ -146,13 +162,13 @@ class MemoryEnv(TaskEnv):
         return self._world.simulation.tcp_center
 
     def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
-        """Like `reset`, without observing; the seed alone draws initial states."""
-        self.config.check_init_state(init_state)
-        self._seed_generator(seed)
+        """Like `reset`, without observing; an initial state is the number of a room, for tasks played in rooms."""
         if task is not None:
             check_memory_task(task)
-            self._task = task
-        self._plan = MEMORY_TASKS[self._task].plan(self.np_random)
+        self.config.check_room(task or self._task, init_state)
+        self._seed_generator(seed)
+        self._task = task or self._task
+        self._plan = MEMORY_TASKS[self._task].draw(self.np_random, self.config.house, init_state)
         self._step, self._stage, self._failed = 0, 0, False
         self._put_back()
         config, cue_steps = self.config, self.config.cue_steps if self._plan.cue else 0

@@ -16,7 +16,12 @@ Point = tuple[float, float]
 TARGET_RADIUS_M = 0.08
 GOAL_X_M, GOAL_Y_M = (-0.22, 0.3), (0.5, 0.88)  # further left, the arm hides it from corner2
 
+ROOMS = 1000
+"""Rooms of a house, which are the fixed initial states of the tasks that are played in rooms."""
+
 _PAD_X_M, _PAD_Y_M = (0.12, 0.18), (0.62, 0.75)
+_ROOM_PAD_X_M, _ROOM_PAD_Y_M, _ROOM_SHIFT_M = (0.1, 0.2), (0.56, 0.82), 0.005
+_LESSON_BALL_RADIUS_M = 0.05  # smaller than a pad, whose colour stays in sight
 _YELLOW, _BLUE, _GREEN = (1.0, 0.85, 0.05), (0.1, 0.2, 1.0), (0.1, 0.85, 0.1)
 _PAD_HEIGHT_M = 0.003
 _LAMP_POSITION, _LAMP_RADIUS_M = (0.05, 0.88, 0.13), 0.12
@@ -52,24 +57,41 @@ class MemoryTask:
 
     Attributes:
         instruction: in words, the same in all episodes.
-        plan: draws an episode.
+        plan: draws an episode; if the task is played in rooms, the second argument draws what the room decides.
         free_steps: control steps allowed beside those for which the hand is held; experts need half of them or more.
         chance: the success rate which no policy of one frame exceeds in expectation.
         first_pad_share: how often the best of these touches the first of the two pads; None where there are no pads,
             and it touches any spot where the goal may have been.
+        in_rooms: whether a numbered room decides where the pads are, and which is right.
     """
 
     instruction: str
-    plan: Callable[[np.random.Generator], Plan]
+    plan: Callable[..., Plan]
     free_steps: int
     chance: float
     first_pad_share: float | None
+    in_rooms: bool = False
+
+    def draw(self, generator: np.random.Generator, house: int = 0, room: int | None = None) -> Plan:
+        """Return the plan of an episode.
+
+        Args:
+            generator: of the episode.
+            house: the number of the house whose rooms these are, for a task that is played in rooms.
+            room: the number of the room; None draws one of the house.
+        """
+        if not self.in_rooms:
+            return self.plan(generator)
+        number = int(generator.integers(ROOMS)) if room is None else room
+        return self.plan(generator, np.random.default_rng([house, number]))
 
 
-def _pads(generator: np.random.Generator) -> tuple[tuple[Point, Point], tuple[Marker, Marker]]:
+def _pads(
+    generator: np.random.Generator, x_m: Point = _PAD_X_M, y_m: Point = _PAD_Y_M
+) -> tuple[tuple[Point, Point], tuple[Marker, Marker]]:
     """A yellow and a blue pad, one at either side of the hand."""
     side = generator.choice([-1, 1])
-    x, y = generator.uniform(*_PAD_X_M, size=2), generator.uniform(*_PAD_Y_M, size=2)
+    x, y = generator.uniform(*x_m, size=2), generator.uniform(*y_m, size=2)
     yellow, blue = (float(side * x[0]), float(y[0])), (float(-side * x[1]), float(y[1]))
     return (yellow, blue), (_pad(yellow, _YELLOW), _pad(blue, _BLUE))
 
@@ -99,6 +121,20 @@ def _sequence(*order: int) -> Callable[[np.random.Generator], Plan]:
     return plan
 
 
+def _in_room(*, lesson: bool) -> Callable[[np.random.Generator, np.random.Generator], Plan]:
+    def plan(generator: np.random.Generator, room: np.random.Generator) -> Plan:
+        middles, pads = _pads(room, _ROOM_PAD_X_M, _ROOM_PAD_Y_M)
+        answer = int(room.integers(2))
+        shifts = generator.uniform(-_ROOM_SHIFT_M, _ROOM_SHIFT_M, size=(2, 2))  # no picture is seen twice
+        first, second = ((float(x + dx), float(y + dy)) for (x, y), (dx, dy) in zip(middles, shifts, strict=True))
+        targets = (first, second)
+        scene = tuple(_pad(where, pad.colour) for where, pad in zip(targets, pads, strict=True))
+        ball = Marker("ball", (*targets[answer], 0.0), _LESSON_BALL_RADIUS_M, _GREEN)
+        return Plan(targets, (answer,), scene=scene, cue=(ball,) if lesson else ())
+
+    return plan
+
+
 # Who sees one frame takes the first pad with the same probability p at every stage; p * p * (1 - p) is largest at 2/3.
 _SEQUENCE_STEPS, _SEQUENCE_CHANCE, _SEQUENCE_SHARE = 110, 4 / 27, 2 / 3
 
@@ -124,6 +160,10 @@ MEMORY_TASKS = {
         _SEQUENCE_STEPS,
         _SEQUENCE_CHANCE,
         _SEQUENCE_SHARE,
+    ),
+    "lesson": MemoryTask("touch the pad with the green ball", _in_room(lesson=True), 60, 1 / 2, 1 / 2, in_rooms=True),
+    "earlier-lesson": MemoryTask(
+        "touch the pad that had the green ball", _in_room(lesson=False), 60, 1 / 2, 1 / 2, in_rooms=True
     ),
 }
 

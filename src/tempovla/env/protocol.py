@@ -122,11 +122,12 @@ class SimulatorConfig(Protocol):
     title: ClassVar[str]
     """The simulator's name for people."""
     recorded: ClassVar[tuple[str, ...]]
+    varied: ClassVar[tuple[str, ...]]
     demonstrated: ClassVar[Mapping[str, Any]]
     default_init_states: ClassVar[Literal["benchmark", "random"]]
     tasks_are_fixed: ClassVar[bool]
     example: ClassVar[str]
-    """For these five and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
+    """For these six and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
 
     @property
     def embodiment(self) -> Embodiment:

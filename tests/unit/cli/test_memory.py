@@ -37,7 +37,7 @@ def test_demonstrations_train_a_policy_that_is_evaluated(tmp_path, tempovla, fai
     config = ["--config", CONFIG, "--data.data_directory", data, "--out", run]
     steps = ["--training.phase1.train_steps", 2, "--training.phase2.train_steps", 2, "--training.batch_size", 4]
     assert tempovla("train", "statevla", *config, *steps).code == 0
-    assert facts["recording"] == {"simulator": "memory", "cue_steps": 3, "delay_steps": 6}
+    assert facts["recording"] == {"simulator": "memory", "cue_steps": 3, "delay_steps": 6, "house": 0}
     checkpoint = run / "phase2_flow_matching" / "checkpoint_latest"
     evaluate = ["eval", "memory", "--checkpoint", checkpoint, "--tasks", "colour-cue", "--episodes", 2]
     answer = tempovla(*evaluate, "--max_steps", 12, "--json", run / "results.json")

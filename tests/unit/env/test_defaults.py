@@ -18,6 +18,11 @@ class Config(SimulatorDefaults):
     cameras: tuple[str, ...] = ("top",)
     image_size: int = 8
     render: bool = True
+    noise: int = 0
+    house: int = 0
+
+    recorded: ClassVar[tuple[str, ...]] = ("noise", "house")
+    varied: ClassVar[tuple[str, ...]] = ("house",)
 
     def task_names(self) -> tuple[str, ...]:
         return "reach", "push"
@@ -42,3 +47,12 @@ def test_an_unknown_task_is_refused_with_the_nearest_one_or_all():
         Config().check_task("raech")
     with pytest.raises(ValueError, match=r"^task: no task 'dance'; choose from reach, push$"):
         Config().check_task("dance")
+
+
+def test_what_evaluations_are_expected_to_change_is_taken_without_a_warning(caplog):
+    recorded = {"simulator": "own", "noise": 1, "house": 1}
+    with caplog.at_level("WARNING"):
+        chosen = Config.from_recording(recorded, "own", noise=2, house=3)
+        older = Config.from_recording({"simulator": "own", "noise": 1}, "own")
+    assert (chosen.noise, chosen.house, older.house) == (2, 3, 0)
+    assert [record.getMessage() for record in caplog.records] == ["noise is 2, but the policy was trained on 1"]

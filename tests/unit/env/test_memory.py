@@ -47,13 +47,16 @@ def other_cue(env: MemoryEnv, task: str) -> dict:
     """The same episode with another cue, as a change of its plan."""
     env.reset(seed=1, options={"task": task})
     plan = env.plan
+    if task == "lesson":
+        other = 1 - plan.order[0]
+        return {"order": (other,), "cue": (replace(plan.cue[0], position=(*plan.targets[other], 0.0)),)}
     if task == "colour-cue":
         other = 1 - plan.order[0]
         return {"order": (other,), "cue": (replace(plan.cue[0], colour=plan.scene[other].colour),)}
     return {"targets": ((0.1, 0.6),), "cue": (replace(plan.cue[0], position=(0.1, 0.6, 0.0)),)}
 
 
-@pytest.mark.parametrize("task", ["colour-cue", "hidden-goal"])
+@pytest.mark.parametrize("task", ["colour-cue", "hidden-goal", "lesson"])
 def test_once_the_cue_is_gone_nothing_seen_depends_on_it(seeing: MemoryEnv, task: str) -> None:
     def play(**plan: object) -> list[Observation]:
         start(seeing, task, **plan)
@@ -159,6 +162,37 @@ def test_the_table_beside_the_hidden_goal_is_a_wrong_touch_and_beside_pads_is_no
     assert not ends("colour-cue")
 
 
+def test_no_frame_of_an_earlier_lesson_depends_on_which_pad_is_right(seeing: MemoryEnv) -> None:
+    def play(**plan: object) -> list[Observation]:
+        start(seeing, "earlier-lesson", **plan)
+        seen = [seeing.observe()]
+        for _ in range(DELAY + 3):
+            seeing.advance(PUSH)
+            seen.append(seeing.observe())
+        return seen
+
+    start(seeing, "earlier-lesson")
+    right = seeing.plan.order[0]
+    for one, other in zip(play(order=(right,)), play(order=(1 - right,)), strict=True):
+        assert_equal(one, other)
+
+
+def test_a_fixed_initial_state_is_a_room_of_the_house(blind: MemoryEnv) -> None:
+    def targets(env: MemoryEnv, seed: int, room: int) -> np.ndarray:
+        env.reset(seed=seed, options={"task": "lesson", "init_state": room})
+        return np.array(env.plan.targets)
+
+    next_door = MemoryEnv(MemoryConfig(render=False, house=1))
+    np.testing.assert_allclose(targets(blind, 1, 7), targets(blind, 2, 7), atol=0.0101)
+    assert np.abs(targets(blind, 1, 7) - targets(blind, 1, 8)).max() > 0.0101
+    assert np.abs(targets(blind, 1, 7) - targets(next_door, 1, 7)).max() > 0.0101
+    assert [blind.config.init_state_count(task) for task in ("lesson", "colour-cue")] == [1000, 0]
+    with pytest.raises(ValueError, match="init_state=1000: fixed initial states of lesson are 0 to 999"):
+        targets(blind, 1, 1000)
+    with pytest.raises(ValueError, match="init_state=0: fixed initial states of colour-cue do not exist; give None"):
+        blind.reset(options={"task": "colour-cue", "init_state": 0})
+
+
 def test_seed_and_task_say_all_about_an_episode(blind: MemoryEnv) -> None:
     played = [rollout_with_states(blind, 7, task) for task in ("touch-twice", "colour-cue", "touch-twice")]
     np.testing.assert_array_equal(played[0], played[2])
@@ -190,7 +224,7 @@ def test_truncates_at_the_tasks_own_limit_or_at_max_steps(blind: MemoryEnv) -> N
         env.reset(seed=0, options={"task": task})
         return next(step for step in range(1, 200) if env.advance(np.zeros(4))[2])
 
-    assert [steps(blind, task) for task in MEMORY_TASKS] == [80, 100, 146, 146]
+    assert [steps(blind, task) for task in MEMORY_TASKS] == [80, 100, 146, 146, 80, 72]
     assert steps(MemoryEnv(MemoryConfig(render=False, max_steps=30)), "colour-cue") == 30
 
 
@@ -236,6 +270,8 @@ def test_follows_gymnasiums_interface() -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="delay_steps=0 must be at least 1"):
         MemoryConfig(delay_steps=0)
+    with pytest.raises(ValueError, match="house=-1 must not be negative"):
+        MemoryConfig(house=-1)
     with pytest.raises(ValueError, match="image_size=0"):
         MemoryConfig(image_size=0)
     with pytest.raises(ValueError, match="no task 'push-v3' of the memory benchmark"):

@@ -17,7 +17,7 @@ from tempovla.env.memory_tasks import (
 
 def plans(task: str, count: int = 400) -> list[Plan]:
     generator = np.random.default_rng(0)
-    return [MEMORY_TASKS[task].plan(generator) for _ in range(count)]
+    return [MEMORY_TASKS[task].draw(generator) for _ in range(count)]
 
 
 def test_the_cue_is_a_coin_that_the_pads_do_not_tell() -> None:
@@ -31,7 +31,10 @@ def test_the_cue_is_a_coin_that_the_pads_do_not_tell() -> None:
     assert {plan.scene[0].colour for plan in drawn} != {plan.scene[1].colour for plan in drawn}
 
 
-@pytest.mark.parametrize("task", ["colour-cue", "touch-sequence", "touch-twice"])
+ROOM_TASKS = ["lesson", "earlier-lesson"]
+
+
+@pytest.mark.parametrize("task", ["colour-cue", "touch-sequence", "touch-twice", *ROOM_TASKS])
 def test_pads_lie_apart_on_either_side(task: str) -> None:
     for plan in plans(task):
         (a, b), pads = np.array(plan.targets), plan.scene
@@ -66,6 +69,42 @@ def test_no_spot_beats_the_chance_of_the_hidden_goal() -> None:
     middle = [np.mean(GOAL_X_M), np.mean(GOAL_Y_M)]
     hit = (np.linalg.norm(goals - middle, axis=1) <= TARGET_RADIUS_M).mean()
     assert hit == pytest.approx(MEMORY_TASKS["hidden-goal"].chance, abs=0.003)
+
+
+def in_room(task: str, room: int, seed: int = 0, house: int = 0) -> Plan:
+    return MEMORY_TASKS[task].draw(np.random.default_rng(seed), house, room)
+
+
+def test_a_room_decides_where_the_pads_are_to_a_centimetre_and_which_is_right() -> None:
+    for room in range(40):
+        lesson, test = in_room("lesson", room, seed=1), in_room("earlier-lesson", room, seed=2)
+        assert lesson.order == test.order
+        apart = np.abs(np.array(lesson.targets) - test.targets)
+        assert 0 < apart.max() < 0.0101
+        assert test.cue == ()
+        assert lesson.cue[0].position[:2] == lesson.targets[lesson.order[0]]
+        assert [pad.colour for pad in lesson.scene] == [pad.colour for pad in test.scene]
+
+
+def test_which_pad_is_right_in_a_room_is_a_coin_that_its_pads_do_not_tell() -> None:
+    rooms = [in_room("earlier-lesson", room) for room in range(400)]
+    answers = np.array([plan.order[0] for plan in rooms])
+    places = np.array([np.ravel(plan.targets) for plan in rooms])
+    assert 0.45 < answers.mean() < 0.55
+    for axis in range(4):
+        low = places[:, axis] < np.median(places[:, axis])
+        assert 0.4 < answers[low].mean() < 0.6
+
+
+def test_houses_have_other_rooms() -> None:
+    first, second = ([in_room("lesson", room, house=house).targets for room in range(50)] for house in (0, 1))
+    apart = np.abs(np.array(first) - second).max(axis=(1, 2))
+    assert (apart > 0.011).all()
+
+
+def test_without_a_number_the_episode_draws_its_room() -> None:
+    drawn = {np.round(plan.targets, 1).tobytes() for plan in plans("lesson", 40)}
+    assert len(drawn) > 10
 
 
 def test_unknown_tasks_are_refused_with_the_nearest() -> None:

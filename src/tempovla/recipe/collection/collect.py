@@ -60,7 +60,11 @@ class Collection:
     def asked(self) -> dict[str, Any]:
         """Return the request that a continued run must repeat."""
         own, usual = self.behaviour, self.env_config.experts()
-        settings = {name: getattr(self.env_config, name) for name in self.env_config.recorded}
+        config, default = self.env_config, type(self.env_config)()
+        settings = {name: getattr(config, name) for name in config.recorded}
+        for name in config.varied:  # requests of before there was the field say nothing of it
+            if settings[name] == getattr(default, name):
+                del settings[name]
         noise = 0.0 if own.noise is None else own.noise.max_sigma
         changed: dict[str, Any] = {"noise": noise} if own.noise != usual.noise else {}
         changed |= {"init_states": own.init_states} if own.init_states != usual.init_states else {}

@@ -35,7 +35,7 @@ def pushed(episodes: int, seed: int) -> Collection:
     return Collection(MetaWorldConfig.for_experts(), ["push-v3"], episodes, seed)
 
 
-RECORDING = {"simulator": "memory", "cue_steps": 3, "delay_steps": 6}
+RECORDING = {"simulator": "memory", "cue_steps": 3, "delay_steps": 6, "house": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +127,8 @@ def test_a_dataset_is_of_the_body_and_the_rate_of_its_simulator(tmp_path, monkey
 def test_a_simulator_that_is_not_registered_is_named(tmp_path):
     with pytest.raises(ValueError, match="LineConfig is not registered; add a line to SIMULATOR_REGISTRY"):
         collect_any(tmp_path / "data", Collection(LineConfig(), ["left"], 1))
+
+
+def test_a_request_says_nothing_of_what_it_leaves_as_it_was_before_it_could_be_said():
+    assert "house" not in Collection(SHORT, ["lesson"], 1).asked()
+    assert Collection(MemoryConfig(house=2), ["lesson"], 1).asked()["house"] == 2
