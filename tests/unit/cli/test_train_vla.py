@@ -115,7 +115,7 @@ def test_options_go_by_short_names_and_a_printed_config_reads_back(tmp_path, tem
         (["--model.robot_state_dim", "4"], "set --model.robot_state_dim=3"),
         (["--model.max_instruction_tokens", "1"], "more than max_length=1; raise it"),
         (["--pretrained-vlm", "absent"], "absent: holds no model.safetensors or weights.safetensors"),
-        (["--training.batchsize", "3"], "did you mean training.batch_size?"),
+        (["--training.batchsize", "3"], "did you mean --training.batch_size?"),
         (["--transform.tokenizer", "absent"], "tokenizer 'absent' does not load"),
     ],
 )

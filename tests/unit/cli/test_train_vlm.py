@@ -116,7 +116,7 @@ def test_a_printed_config_reads_back(tmp_path, tempovla, small):
         (["--learn_vision", "true"], "training.learn_vision is set, but align trains the projector alone"),
         (["--max_text_tokens", "3"], "conversations.jsonl:1: its first prompt has 5 tokens"),
         (["--pretrained-vlm", "absent"], "absent: holds no model.safetensors or weights.safetensors"),
-        (["--transform.templat", "plain"], "did you mean transform.template?"),
+        (["--transform.templat", "plain"], "did you mean --transform.template?"),
         (["--model.vlm.num_cameras", "2"], "num_cameras=2: a conversation has one picture; set it to 1"),
     ],
 )

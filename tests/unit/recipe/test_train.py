@@ -64,7 +64,7 @@ def test_a_recipe_finds_its_system_and_one_of_two_phases_returns_both(tmp_path):
             {},
             "mine.yaml: does not say what it trains; write `system:` into it, or give system",
         ),
-        (("vla_metaworld",), {"settings": {"batch_sise": 2}}, "batch_sise.*; did you mean batch_size"),
+        (("vla_metaworld",), {"settings": {"batch_sise": 2}}, "batch_sise.*; did you mean --batch_size"),
         (("vla_metaworld",), {"phase": 2}, "vla has no option 'phase'; it has pretrained_vlm, base_checkpoint"),
         ((SmolVLARecipe(),), {"system": "vla"}, "vla is trained from a VLARecipe, not from a SmolVLARecipe"),
         ((SmolVLARecipe(),), {"dataset": "x"}, "settings and dataset are for a YAML file"),

@@ -140,7 +140,7 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str], conf
         key = named[place]
         near = suggest(key, named[:-1], parser, in_config=in_config) if key not in known or key == "data" else []
         if near:
-            return f"{message}; did you mean {' or '.join(near)}?"
+            return f"{message}; did you mean {' or '.join(near if in_config else [f'--{option}' for option in near])}?"
     return message
 
 
@@ -160,7 +160,7 @@ def _with_hints(message: str, unknown: Sequence[str], parser: ArgumentParser) ->
         if position is not None:
             hints[key] = f"give {position} without --{key}"
         elif near:
-            hints[key] = f"did you mean {' or '.join(near)}"
+            hints[key] = f"did you mean {' or '.join(f'--{option}' for option in near)}"
     if len(hints) < 2:
         return "; ".join([message, *hints.values()]) + ("?" if "did you mean" in "".join(hints.values()) else "")
     return "; ".join([message, *(f"for --{key}, {hint}?" if "did" in hint else hint for key, hint in hints.items())])

@@ -69,6 +69,8 @@ ONE_SETTING: tuple[tuple[str, ...], ...] = (
     ("max_instruction_tokens", "max_token_len", "tokenizer_max_length"),
 )
 """Names of one setting, in commands of this package and elsewhere."""
+LEAST_LIKENESS = 0.75
+"""Share of equal letters from which on a misspelt name is taken for another."""
 BOTH_OF = {
     "phase1_steps": ("phase1_steps", "phase2_steps"),
     "evaluation_episodes": ("demonstrations", "evaluation_episodes"),
@@ -90,9 +92,21 @@ def suggest(key: str, group: Sequence[str], parser: ArgumentParser, *, in_config
     single = [option for option in known if option not in groups]
     path = ".".join([*group, key])
     found = [option for option in known if option.endswith(f".{key}")]
-    found = found or _same_setting(path, _of_one_name(parser, {option: known[option] for option in single}))
-    found = found or difflib.get_close_matches(path, single, n=1, cutoff=0.75)
+    found = found or _same_setting(path, _of_one_name(parser, known, single))
+    found = found or _shortest_names(parser, known, _closest(path, single))
     return [known[option] for option in found or _longer_or_shorter(key, known)]
+
+
+def _closest(path: str, options: Sequence[str]) -> list[str]:
+    """Return the options that are spelled most like `path`, or whose last name is; none where all differ much."""
+
+    def likeness(option: str) -> float:
+        last = option.rpartition(".")[2] if "." not in path else option
+        return max(difflib.SequenceMatcher(None, path, name).ratio() for name in (option, last))
+
+    scores = {option: likeness(option) for option in options}
+    best = max(scores.values(), default=0.0)
+    return [option for option, score in scores.items() if score == best] if best >= LEAST_LIKENESS else []
 
 
 def known_options(parser: ArgumentParser, *, in_config: bool) -> dict[str, str]:
@@ -104,10 +118,18 @@ def known_options(parser: ArgumentParser, *, in_config: bool) -> dict[str, str]:
     return {option.replace("-", "_"): option for option in spelled}
 
 
-def _of_one_name(parser: ArgumentParser, known: Mapping[str, str]) -> list[str]:
+def _shortest_names(parser: ArgumentParser, known: Mapping[str, str], options: Sequence[str]) -> list[str]:
+    """The options, each by its shortest name."""
+    names: dict[int, str] = {}
+    for option in sorted(options, key=len):
+        names.setdefault(id(parser._option_string_actions[f"--{known[option]}"]), option)
+    return [option for option in options if option in names.values()]
+
+
+def _of_one_name(parser: ArgumentParser, known: Mapping[str, str], options: Sequence[str]) -> list[str]:
     """The options without the other names of those that have a short one of their own."""
-    own = {option: parser._option_string_actions[f"--{spelled}"].option_strings[0] for option, spelled in known.items()}
-    return [option for option, spelled in known.items() if "." in own[option] or own[option] == f"--{spelled}"]
+    own = {option: parser._option_string_actions[f"--{known[option]}"].option_strings[0] for option in options}
+    return [option for option in options if "." in own[option] or own[option] == f"--{known[option]}"]
 
 
 def _same_setting(key: str, known: Iterable[str]) -> list[str]:

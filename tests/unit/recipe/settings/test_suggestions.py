@@ -22,8 +22,10 @@ import pytest
         (
             "train statevla",
             "lr",
-            "training.learning_rate or training.phase1.learning_rate or training.phase2.learning_",
+            "training.learning_rate or --training.phase1.learning_rate or --training.phase2.learning_",
         ),
+        ("train statevla", "train_step", "training.train_steps or --training.phase1.train_steps or --training.phase2."),
+        ("train vla", "batch_sise", "batch_size"),
         ("train instruct", "data.data_directory", "data.dataset"),
         ("eval metaworld", "task", "tasks"),
         ("eval metaworld", "n_episodes", "episodes"),
@@ -35,17 +37,17 @@ import pytest
         ("eval offline", "data_directory", "dataset"),
         ("collect metaworld", "num_envs", "workers"),
         ("diagnose memory", "ckpt", "checkpoint"),
-        ("demo", "steps", "phase1_steps or phase2_steps"),
-        ("demo", "episodes", "demonstrations or evaluation_episodes"),
+        ("demo", "steps", "phase1_steps or --phase2_steps"),
+        ("demo", "episodes", "demonstrations or --evaluation_episodes"),
     ],
 )
 def test_an_option_of_another_command_is_answered_with_this_ones(fails, command, option, meant):
-    assert f"did you mean {meant}" in fails(*command.split(), f"--{option}", "3")
+    assert f"did you mean --{meant}" in fails(*command.split(), f"--{option}", "3")
 
 
 def test_each_of_several_unknown_options_is_answered(fails):
     line = fails("collect", "metaworld", "--task", "push-v3", "--n_episodes", "3")
-    assert "; for --task, did you mean tasks?; for --n_episodes, did you mean episodes?; see" in line
+    assert "; for --task, did you mean --tasks?; for --n_episodes, did you mean --episodes?; see" in line
 
 
 def test_what_a_command_takes_without_an_option_is_said_so(fails):
