@@ -164,10 +164,13 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
     """Parse a subcommand's arguments, run it, and write its outcome."""
     from tempovla.cli.logs import set_up_logging
     from tempovla.recipe.settings.complaints import parse
+    from tempovla.recipe.settings.outputs import check_outputs
 
     module_name, summary = commands(name.split()[0])[name]
     module = importlib.import_module(module_name)
-    given = parse(module.build(name, summary), arguments, name)
+    parser = module.build(name, summary)
+    given = parse(parser, arguments, name)
+    check_outputs(parser, given)
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
     set_up_logging(debug, quiet=not is_main)
     outcome = module.run(name, given)

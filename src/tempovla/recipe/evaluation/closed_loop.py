@@ -80,7 +80,7 @@ def evaluate_checkpoint(
         WorkerDiedError: if a simulator crashed.
     """
     outputs = outputs or Outputs()
-    outputs.check()
+    outputs.check(checkpoint)
     if wrong_instruction and instruction is not None:
         raise ValueError(f"instruction {instruction!r} and wrong_instruction exclude each other; give one of them")
     if init_states not in get_args(InitStates):

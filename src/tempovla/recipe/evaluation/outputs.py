@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from tempovla.storage.lock import FolderLock, holding
+from tempovla.storage.writable import check_file, check_folder
 
 
 @dataclass(frozen=True)
@@ -27,20 +26,28 @@ class Outputs:
     recordings: str | Path | None = None
     videos: str | Path | None = None
 
-    def check(self) -> None:
+    def check(self, *inputs: str | Path) -> None:
         """Refuse what cannot be written, and write nothing.
 
+        Args:
+            inputs: files that the evaluation reads.
+
         Raises:
-            ValueError: if the results would be a folder, one of the folders a file, or nothing can be written there.
+            ValueError: if the results would be a folder or overwrite an input, one of the folders is a file, both
+                folders are one, or nothing can be written there.
         """
         if self.results is not None:
             path = Path(self.results)
             if path.is_dir() or not path.name:
                 raise ValueError(f"{path}: a folder, but the results are a file; give {path / 'results.json'}")
-            _check_folder(path.parent, f"the results {path.name}")
+            check_folder(path.parent, f"the results {path.name}")
+            check_file(path, "results", inputs)
         for folder, what in ((self.recordings, "recordings"), (self.videos, "videos")):
             if folder is not None:
-                _check_folder(Path(folder), f"the {what}")
+                check_folder(Path(folder), f"the {what}")
+        folders = [Path(folder).absolute() for folder in (self.recordings, self.videos) if folder is not None]
+        if len(set(folders)) < len(folders):
+            raise ValueError(f"{self.videos}: cannot hold both recordings and videos; give two folders")
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -57,17 +64,3 @@ class Outputs:
                 remedy = "let it end, or give another folder"
                 stack.enter_context(FolderLock(Path(self.videos), "films episodes", remedy=remedy))
             yield
-
-
-def _check_folder(folder: Path, what: str) -> None:
-    """Refuse a folder that is none, or cannot be made or written in."""
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
-    if not there.is_dir():
-        raise ValueError(f"{there}: a file, so {what} cannot be written into {folder}; give another folder")
-    try:
-        with TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"{there}: cannot be written ({error.strerror}), so {what} would be lost; give another folder"
-        ) from None

@@ -209,7 +209,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_hours_of_episodes(tmp
     ):
         with pytest.raises(ValueError, match=said):
             evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
-    monkeypatch.setattr("tempovla.recipe.evaluation.outputs.TemporaryFile", read_only)
+    monkeypatch.setattr("tempovla.storage.writable.TemporaryFile", read_only)
     with pytest.raises(ValueError, match=r"cannot be written \(Read-only file system\), so the results r\.json would"):
         evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=Outputs(results=tmp_path / "a" / "r.json"))
     assert "specs" not in asked

@@ -23,3 +23,11 @@ def test_a_second_evaluation_into_one_place_is_told_who_is_there(tmp_path: Path,
             held(outputs)
     held(outputs)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_would_destroy_each_other_or_the_policy_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot hold both recordings and videos; give two folders"):
+        Outputs(recordings=tmp_path / "all", videos=tmp_path / "all").check()
+    (tmp_path / "policy.onnx").write_text("")
+    with pytest.raises(ValueError, match=r"would overwrite what is read, .*policy.onnx; give another file"):
+        Outputs(results=tmp_path / "policy.onnx").check(tmp_path / "policy.onnx")
