@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tests.contract.samples import VOCABULARY
 
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
@@ -107,13 +108,6 @@ def original_recipe(dataset: str | Path) -> StateVLARecipe:
 SMALL_HEADS = {"flow_matching": {"hidden_dim": 16, "num_layers": 2, "num_heads": 2}}
 """Options of heads that have millions of weights without them."""
 
-SMALL_PROJECTORS = {
-    "attention_pooling": {"num_queries": 3, "num_heads": 2},
-    "perceiver": {"num_latents": 3, "num_heads": 2},
-}
-"""Options of projectors that give more tokens without them than a tiny language model takes."""
-
-
 SMALL_PROJECTORS: dict[str, dict[str, Any]] = {
     "attention_pooling": {"num_queries": 2, "num_heads": 2},
     "perceiver": {"num_latents": 2, "num_layers": 1, "num_heads": 2},
@@ -141,6 +135,13 @@ def tiny_vla_config(
     return VLAConfig(vlm, action_head=head, cameras=(FRONT, WRIST), **fields | options)
 
 
+def six_steps(**options: Any) -> VLATraining:
+    """Settings of a training of six steps that keeps the checkpoint of the third as well."""
+    settings = {"batch_size": 4, "train_steps": 6, "learning_rate": 1e-3, "warmup_steps": 1, "log_interval": 1}
+    kept = {"save_interval": 0, "save_interval_steps": 3, "keep_every": 3, "num_threads": 1}
+    return VLATraining(**settings | kept | options)
+
+
 def vla_recipe(dataset: str | Path) -> VLARecipe:
     """Six steps of a tiny VLA."""
     options = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning_weight": 1.0}
@@ -148,44 +149,42 @@ def vla_recipe(dataset: str | Path) -> VLARecipe:
         data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
         transform=VLATransformConfig(shift_px=1),
         model=tiny_vla_config("flow_matching", action_dim=3, **options),
-        training=VLATraining(
-            batch_size=4,
-            train_steps=6,
-            learning_rate=1e-3,
-            warmup_steps=1,
-            log_interval=1,
-            save_interval=0,
-            save_interval_steps=3,
-            keep_every=3,
-            weight_ema_decay=0.9,
-            num_threads=1,
-        ),
+        training=six_steps(weight_ema_decay=0.9),
     )
 
 
-VLA_YAML = f"""
-data: {{validation_batches: 1}}
-model:
-  vlm:
-    vision: {{model_name: conv, image_size: 16, patch_size: 8, output_dim: 8}}
-    language:
-      architecture:
-        model_type: qwen2
-        vocab_size: 64
-        hidden_size: 16
-        intermediate_size: 16
-        num_hidden_layers: 1
-        num_attention_heads: 2
-        num_key_value_heads: 2
-        max_position_embeddings: 64
-    readout: all_tokens
-  token_dim: 4
-  feature_dim: 8
-  cameras: [{FRONT}]
-  robot_state_dim: 3
-  action_dim: 2
-  has_gripper: false
-  action_horizon: 4
-training: {{batch_size: 4, train_steps: 4, save_interval: 0, save_interval_steps: 2, keep_every: 2}}
-"""
-"""A config for `train vla` on `recordings.record`."""
+VLM_SETTINGS: dict[str, Any] = {
+    "vision": {"model_name": "conv", "image_size": 16, "patch_size": 8, "output_dim": 8},
+    "language": {
+        "architecture": {
+            "model_type": "qwen2",
+            "vocab_size": 64,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 64,
+        }
+    },
+    "readout": "all_tokens",
+}
+"""Plain values for the `model.vlm` of a config."""
+
+
+def vla_model(**options: Any) -> dict[str, Any]:
+    """Plain values for the `model` of `train vla` on `recordings.record`: one camera, and actions without a gripper."""
+    sizes = {"token_dim": 4, "feature_dim": 8, "robot_state_dim": 3, "action_dim": 2, "action_horizon": 4}
+    return {"vlm": VLM_SETTINGS, "cameras": [FRONT], "has_gripper": False, **sizes, **options}
+
+
+def vla_yaml(model: dict[str, Any] | None = None, **training: Any) -> str:
+    """A config for `train vla` on `recordings.record`.
+
+    Args:
+        model: fields of the model that differ.
+        training: fields of the training that differ.
+    """
+    steps = {"batch_size": 4, "train_steps": 4, "save_interval": 0, "save_interval_steps": 2, "keep_every": 2}
+    recipe = {"data": {"validation_batches": 1}, "model": vla_model(**model or {}), "training": steps | training}
+    return yaml.safe_dump(recipe)

@@ -7,36 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.foreign import FRONT, Foreign, write_v30
+from tests.foreign import Foreign, write_v30
 from tests.fuzz.caches import cache_in, save_text_model
-from tests.tiny import statevla_model
+from tests.tiny import statevla_model, vla_model
 
-MODEL = {
-    "vlm": {
-        "vision": {"model_name": "conv", "image_size": 16, "patch_size": 8, "output_dim": 8},
-        "language": {
-            "architecture": {
-                "model_type": "qwen2",
-                "vocab_size": 64,
-                "hidden_size": 16,
-                "intermediate_size": 16,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "num_key_value_heads": 2,
-                "max_position_embeddings": 64,
-            }
-        },
-        "readout": "all_tokens",
-    },
-    "token_dim": 4,
-    "feature_dim": 8,
-    "cameras": [FRONT],
-    "robot_state_dim": 3,
-    "action_dim": 2,
-    "has_gripper": False,
-    "action_horizon": 2,
-    "action_head": "mlp",
-}
+MODEL = vla_model(action_horizon=2, action_head="mlp")
 TRAINING = {"batch_size": 2, "train_steps": 1, "save_interval": 0, "save_interval_steps": 1, "num_threads": 1}
 RECIPE = {"data": {"validation_batches": 1, "num_workers": 0}, "model": MODEL, "training": TRAINING}
 

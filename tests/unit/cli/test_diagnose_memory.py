@@ -5,41 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests import recordings
+from tests.tiny import vla_yaml
 
-CONFIG = f"""
-data: {{validation_batches: 1}}
-model:
-  vlm:
-    vision: {{model_name: conv, image_size: 16, patch_size: 8, output_dim: 8}}
-    language:
-      architecture:
-        model_type: qwen2
-        vocab_size: 64
-        hidden_size: 16
-        intermediate_size: 16
-        num_hidden_layers: 1
-        num_attention_heads: 2
-        num_key_value_heads: 2
-        max_position_embeddings: 64
-    readout: all_tokens
-  token_dim: 4
-  feature_dim: 8
-  action_head: mlp
-  cameras: [{recordings.FRONT}]
-  robot_state_dim: 3
-  action_dim: 2
-  has_gripper: false
-  action_horizon: 4
-  context: {{temporal: {{encoder_type: lstm, hidden_dim: 8}}, stride: 2, sequence_length: 3}}
-training: {{batch_size: 4, train_steps: 2, save_interval: 0}}
-"""
+CONTEXT = {"temporal": {"encoder_type": "lstm", "hidden_dim": 8}, "stride": 2, "sequence_length": 3}
 
 
 @pytest.fixture
 def checkpoint(tmp_path, dataset, tempovla):
     """A tiny VLA that remembers, trained for two steps."""
-    (tmp_path / "small.yaml").write_text(CONFIG)
+    (tmp_path / "small.yaml").write_text(vla_yaml({"action_head": "mlp", "context": CONTEXT}, train_steps=2))
     answer = tempovla(
         *("train", "vla", "--config", tmp_path / "small.yaml", "--dataset", dataset, "--output-dir", tmp_path / "run")
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests import recordings
-from tests.tiny import VLA_YAML
+from tests.tiny import vla_yaml
 
 from tempovla.cli.train import build
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
@@ -23,7 +23,7 @@ CONFIG = Path(__file__).resolve().parents[3] / "configs" / "vla_metaworld.yaml"
 @pytest.fixture
 def small_vla(tmp_path, dataset) -> list[object]:
     """Arguments that train a tiny VLA within a second or two, but for --output-dir."""
-    (tmp_path / "small.yaml").write_text(VLA_YAML)
+    (tmp_path / "small.yaml").write_text(vla_yaml())
     return ["train", "vla", "--config", tmp_path / "small.yaml", "--dataset", dataset]
 
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 from tests.chats import item, write_conversations
 from tests.rounding import smooth_steps, tolerance
-from tests.tiny import VLA_YAML
+from tests.tiny import VLM_SETTINGS, vla_yaml
 
 from tempovla.cli.train import build
 from tempovla.recipe.systems.vlm import build_model
@@ -21,14 +21,17 @@ from tempovla.training.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"
-VLM = yaml.safe_load(VLA_YAML)["model"]["vlm"]
 TRAINING = {"batch_size": 4, "train_steps": 4, "save_interval": 0, "save_interval_steps": 2, "keep_every": 2}
 
 
 def arguments_in(folder: Path) -> list[object]:
     """Arguments that train a tiny model on ten pictures, but for the stage and --output-dir; files are in `folder`."""
     path = write_conversations(folder / "captions")
-    recipe = {"data": {"train_split": 0.8, "validation_batches": 1}, "model": {"vlm": VLM}, "training": TRAINING}
+    recipe = {
+        "data": {"train_split": 0.8, "validation_batches": 1},
+        "model": {"vlm": VLM_SETTINGS},
+        "training": TRAINING,
+    }
     (folder / "vlm.yaml").write_text(yaml.safe_dump(recipe))
     return ["--config", folder / "vlm.yaml", "--dataset", path, "--image-root", path.parent]
 
@@ -54,7 +57,7 @@ def test_both_stages_train_resume_and_a_policy_starts_from_them(tmp_path, tempov
     assert "going on from step 2 of 4" in answer.err
     assert (tmp_path / "align" / "checkpoint_latest" / "weights.safetensors").read_bytes() == whole
 
-    (tmp_path / "vla.yaml").write_text(VLA_YAML)
+    (tmp_path / "vla.yaml").write_text(vla_yaml())
     start = ["--pretrained-vlm", tmp_path / "align" / "checkpoint_latest", "--model.vlm.language.freeze", "true"]
     policy = ["train", "vla", "--config", tmp_path / "vla.yaml", "--dataset", dataset, *start]
     answer = tempovla(*policy, "--output-dir", tmp_path / "vla")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST
-from tests.tiny import tiny_vla_config
+from tests.tiny import six_steps, tiny_vla_config
 
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
 from tempovla.recipe.datasets.config import DataConfig, MemberConfig
-from tempovla.recipe.systems.vla_config import VLARecipe, VLATraining, VLATransformConfig
+from tempovla.recipe.systems.vla_config import VLARecipe, VLATransformConfig
 
 SIDE = "observation.images.side"
 SMALL, LARGE = "small", "large"
@@ -55,20 +54,9 @@ def mixed_recipe(root: Path, bodies: tuple[str, ...] = (SMALL, LARGE), **options
     """Six steps on both bodies; a model of four state and five action dimensions."""
     sizes = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "robot_state_dim": 4, "action_dim": 5}
     model = tiny_vla_config(options.pop("head", "mlp"), **sizes, cloning_weight=1.0)
-    training = VLATraining(
-        batch_size=8,
-        train_steps=6,
-        learning_rate=1e-3,
-        warmup_steps=1,
-        log_interval=1,
-        save_interval=0,
-        save_interval_steps=3,
-        keep_every=3,
-        num_threads=1,
-    )
     return VLARecipe(
         DataConfig(mixture=tuple(member(root, body) for body in bodies), train_split=0.75, validation_batches=2),
         VLATransformConfig(),
         model,
-        replace(training, **options),
+        six_steps(**{"batch_size": 8, **options}),
     )

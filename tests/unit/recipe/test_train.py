@@ -21,7 +21,7 @@ def dataset(tmp_path):
 
 @pytest.fixture
 def config(tmp_path):
-    (tmp_path / "vla_of_mine.yaml").write_text(tiny.VLA_YAML)
+    (tmp_path / "vla_of_mine.yaml").write_text(tiny.vla_yaml())
     return tmp_path / "vla_of_mine.yaml"
 
 
@@ -40,7 +40,7 @@ def test_a_config_file_trains_as_on_the_command_line(tmp_path, config, dataset):
 
 def test_a_config_says_what_it_trains_whatever_its_name(tmp_path, dataset):
     config = tmp_path / "mine.yaml"
-    config.write_text(f"system: vla\n{tiny.VLA_YAML}")
+    config.write_text(f"system: vla\n{tiny.vla_yaml()}")
     assert tempovla.train(config, tmp_path / "run", dataset=dataset, settings={"train_steps": 1}).train_step == 1
     with pytest.raises(ValueError, match=r"mine.yaml: is for `tempovla train vla`, not for `tempovla train smolvla`"):
         tempovla.train(config, tmp_path / "other", system="smolvla")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.gripper_recordings import FRONT, WRIST, record
 from tests.openvla_tiny import save_published, save_tokenizer
+from tests.tiny import six_steps
 from tests.trained import act, assert_same, logged
 
 from tempovla.data.lerobot import open_dataset
@@ -23,7 +24,6 @@ from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.openvla import build_policy, build_transform, train_openvla
 from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe, OpenVLATransformConfig
-from tempovla.recipe.systems.vla_config import VLATraining
 from tempovla.timeline import ActionChunk, Bundle
 from tempovla.timeline.keys import ACTION_KEY, TOKENS_KEY
 from tempovla.timeline.laws.transform import check_inverse, check_parity
@@ -52,17 +52,7 @@ def recipe(tmp_path, dataset, pretrained) -> OpenVLARecipe:
             dtype="float32",
             lora=LoRAConfig(r=2, alpha=4.0),
         ),
-        training=VLATraining(
-            batch_size=4,
-            train_steps=6,
-            learning_rate=1e-3,
-            warmup_steps=1,
-            log_interval=1,
-            save_interval=0,
-            save_interval_steps=3,
-            keep_every=3,
-            num_threads=1,
-        ),
+        training=six_steps(),
     )
 
 

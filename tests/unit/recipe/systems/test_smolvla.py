@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.smolvla_tiny import architecture, save_smolvlm, tiny_config, tiny_policy
+from tests.tiny import six_steps
 from tests.tiny_models import save_tokenizer
 from tests.trained import act, assert_same, logged
 
@@ -22,7 +23,7 @@ from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.smolvla import build_policy, build_tokenizer, build_transform, train_smolvla
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
-from tempovla.recipe.systems.vla_config import VLATraining, VLATransformConfig
+from tempovla.recipe.systems.vla_config import VLATransformConfig
 from tempovla.timeline import Bundle
 from tempovla.transform.tokenize import TransformersTokenizer, WordTokenizer
 
@@ -34,16 +35,7 @@ def recipe(dataset) -> SmolVLARecipe:
         data=DataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
         transform=VLATransformConfig(shift_px=1),
         model=tiny_config({"resize": "stretch"}, action_dim=3, cloning_weight=1.0, draws=2),
-        training=VLATraining(
-            batch_size=4,
-            train_steps=6,
-            learning_rate=1e-3,
-            log_interval=1,
-            save_interval=0,
-            save_interval_steps=3,
-            keep_every=3,
-            num_threads=1,
-        ),
+        training=six_steps(),
     )
 
 
