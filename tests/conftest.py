@@ -22,8 +22,9 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage again, but no more among what was imported and collected."""
+    """Look for garbage again, but not among what was imported and collected, and seldom: it took 7% of the time."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     gc.enable()
 
 
