@@ -65,6 +65,9 @@ INTERRUPTED = 130
 STDOUT = "-"
 """The value of `--json` without a file."""
 SETTING_TO_GIVE = re.compile(r"\b(set|or|and|with|by) (?=(?:data|transform|model|training)\.[\w.]+=)")
+ARGUMENT_TO_GIVE = re.compile(r"\b(with|use|leave out) (dataset_name|data|split)=(?:'([^']*)'|([\w./-]+))")
+OPTIONS_OF_ARGUMENTS = {"dataset_name": "--dataset-name", "data": "--dataset", "split": "--split"}
+"""Arguments of functions that messages advise about, and the options of commands that stand for them."""
 LONGEST_LINE = 1_500
 """Characters of an error: a damaged file may hold a megabyte in the place of a name."""
 
@@ -218,8 +221,9 @@ def one_line(error: BaseException) -> str:
 
 
 def as_options(line: str) -> str:
-    """A message whose remedies, such as `set model.freeze_encoder=true`, read as the options that they are here."""
-    return SETTING_TO_GIVE.sub(r"\1 --", line)
+    """A message whose remedies, such as `set model.freeze_encoder=true` or `use split='all'`, read as options."""
+    line = SETTING_TO_GIVE.sub(r"\1 --", line)
+    return ARGUMENT_TO_GIVE.sub(lambda told: f"{told[1]} {OPTIONS_OF_ARGUMENTS[told[2]]} {told[3] or told[4]}", line)
 
 
 def tell_interrupted(remedy: str) -> int:

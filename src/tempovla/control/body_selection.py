@@ -59,11 +59,11 @@ def choose_dataset(
     datasets: Mapping[str, Mapping[str, Any]] = provenance.get("datasets", {})
     if not datasets:
         if dataset_name is not None:
-            raise ValueError(f"{where}: learned from one dataset; leave out --dataset-name {dataset_name}")
+            raise ValueError(f"{where}: learned from one dataset; leave out dataset_name={dataset_name!r}")
         return None
     if dataset_name is not None:
         if dataset_name not in datasets:
-            near = get_close_matches(dataset_name, datasets, 1)
+            near = get_close_matches(str(dataset_name), datasets, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(datasets)}"
             raise ValueError(f"{where}: did not learn from a dataset {dataset_name!r}; {hint}")
         return dataset_name
@@ -88,5 +88,5 @@ def choose_dataset(
         ]
         fitting = recorded or fitting
     if len(fitting) > 1:
-        raise ValueError(f"{where}: learned from several datasets; say which with --dataset-name: {sorted(fitting)}")
+        raise ValueError(f"{where}: learned from several datasets; say which with dataset_name=NAME: {sorted(fitting)}")
     return fitting[0]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tempovla.model.action_head.action_chunker import ActionChunker, ChunkPlayer
 from tempovla.timeline import Window
+from tempovla.timeline.arguments import brief, plain, whole_number
 from tempovla.timeline.keys import ACTION_KEY
 
 DEFAULT_EXECUTION_HORIZON = 6
@@ -34,10 +35,8 @@ def choose_execution_horizon(
         ValueError: if more actions are asked for than a chunk has, or another number than the only one that shows the
             policy the frames it learned from.
     """
-    if asked is not None and type(asked) is not int:
-        raise ValueError(f"execution_horizon={asked!r} must be a whole number")
-    if asked is not None and asked < 1:
-        raise ValueError(f"execution_horizon={asked} must be at least 1")
+    if asked is not None:
+        asked = whole_number("execution_horizon", asked, least=1)
     if frame_stride is not None:
         if asked not in (None, frame_stride):
             raise ValueError(
@@ -56,18 +55,21 @@ def choose_execution_horizon(
     return asked
 
 
-def check_temporal_ensemble(decay: float | None) -> None:
+def check_temporal_ensemble(decay: float | None, name: str = "temporal_ensemble") -> None:
     """Refuse a decay that gives no weights.
 
     Args:
         decay: m of the weights exp(-m i) of what overlapping chunks say about a step, where i counts from 0 for the
             oldest chunk (ACT, Zhao et al., 2023); None: no ensembling.
+        name: of the argument, for the message.
 
     Raises:
-        ValueError: if it is negative or not finite.
+        ValueError: if it is no number, negative or not finite.
     """
-    if decay is not None and not (decay >= 0 and math.isfinite(decay)):
-        raise ValueError(f"temporal_ensemble={decay} must be a finite number of at least 0; ACT's is 0.01")
+    number = plain(decay)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if decay is not None and not (is_number and number >= 0 and math.isfinite(number)):
+        raise ValueError(f"{name}={brief(number)} must be a finite number of at least 0; ACT's is 0.01")
 
 
 def chunk_player(

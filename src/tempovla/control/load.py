@@ -9,13 +9,15 @@ from typing import Literal
 
 import torch
 
+from tempovla.control.body_selection import choose_dataset
 from tempovla.control.controller import Actor, Controller
-from tempovla.control.load_actor import open_policy
+from tempovla.control.load_actor import check_may_act, open_policy
 from tempovla.control.observations import Reads
 from tempovla.control.robot_policy import RobotPolicy
 from tempovla.model.vla.pretrained_io import CONFIG, WEIGHTS, read_config, read_weights
-from tempovla.model.vla.registry import POLICY_REGISTRY, check_has_learned_to_act
+from tempovla.model.vla.registry import POLICY_REGISTRY, check_body, check_has_learned_to_act
 from tempovla.timeline import Bundle
+from tempovla.timeline.arguments import brief, path_argument
 from tempovla.timeline.bundle_path import check_path
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.device import choose_device
@@ -32,8 +34,8 @@ HUB_FILES = (BUNDLE, "transform.json", "weights.safetensors", "assets/*", CONFIG
 def load(
     source: str | Path,
     *,
-    device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    device: str | torch.device | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] | torch.dtype | None = None,
     dataset_name: str | None = None,
     ensemble: float | None = None,
     execution_horizon: int | None = None,
@@ -58,7 +60,10 @@ def load(
         ValueError: in one line, if there is no such policy, it is damaged, it has not learned to act, it lacks its
             transforms, or an option does not fit it.
     """
-    place = _place(source, local_files_only)
+    if type(local_files_only) is not bool:
+        raise ValueError(f"local_files_only={brief(local_files_only)} must be True or False")
+    place = _place(path_argument("source", source, "a checkpoint or of an exported file"), local_files_only)
+    check_may_act(place)
     if is_model_alone(place):
         bundle = _with_transforms(place, transforms_from, dataset_name)
         actor: Actor = Controller.from_bundle(bundle, choose_device(device))
@@ -69,6 +74,7 @@ def load(
         bundle = opened.bundle
         check_has_learned_to_act(bundle, str(place))
         actor = opened.actor()
+    check_body(bundle, str(place))
     if dtype is not None:
         _convert(actor, dtype, str(place))
     transform = actor.transform if isinstance(actor, Controller) else TransformPipeline.of(bundle)
@@ -78,17 +84,18 @@ def load(
     )
 
 
-def _convert(actor: Actor, dtype: str, where: str) -> None:
+def _convert(actor: Actor, dtype: str | torch.dtype, where: str) -> None:
     """Give the weights another type.
 
     Raises:
         ValueError: if there is no such type, or the weights are those of an exported file.
     """
-    if dtype not in DTYPES:
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is none of {', '.join(DTYPES)}")
     if not isinstance(actor, Controller):
         raise ValueError(f"{where}: an exported file keeps the type of its weights; leave out dtype={dtype!r}")
-    actor.policy.to(DTYPES[dtype])  # type: ignore[attr-defined]
+    actor.policy.to(DTYPES[name])  # type: ignore[attr-defined]
 
 
 def is_model_alone(place: Path) -> bool:
@@ -96,17 +103,17 @@ def is_model_alone(place: Path) -> bool:
     return not (place / BUNDLE).exists() and (place / CONFIG).is_file() and (place / WEIGHTS).is_file()
 
 
-def _place(source: str | Path, local_files_only: bool) -> Path:
+def _place(place: Path, local_files_only: bool) -> Path:
     """The file or folder that is meant; of a name on the hub, its snapshot in the hub's cache."""
-    place = Path(source)
-    if place.exists() or not HUB_NAME.fullmatch(str(source)):
+    source = place.as_posix()
+    if place.exists() or not HUB_NAME.fullmatch(source):
         return place
     check_path(place)  # a misspelt checkpoint of a run is told with those that it has
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(source), local_files_only=local_files_only, allow_patterns=list(HUB_FILES)))
+        return Path(snapshot_download(source, local_files_only=local_files_only, allow_patterns=list(HUB_FILES)))
     except LocalEntryNotFoundError:
         remedy = "give local_files_only=False to download it" if local_files_only else "give a name that is on the hub"
         raise ValueError(
@@ -125,10 +132,12 @@ def _with_transforms(folder: Path, transforms_from: str | Path | None, dataset_n
             f"{folder}: holds a model without the transforms and statistics that it was trained with, so its actions "
             "have no units; give transforms_from=CHECKPOINT, the checkpoint that it comes from"
         )
+    path_argument("transforms_from", transforms_from, "the checkpoint that the model comes from")
     bundle = Bundle.load(transforms_from)
     check_has_learned_to_act(bundle, str(transforms_from))
+    dataset = choose_dataset(bundle.provenance, str(transforms_from), dataset_name)
     if bundle.policy not in POLICY_REGISTRY:
         raise ValueError(f"{transforms_from}: policy {bundle.policy!r} is unknown; choose {sorted(POLICY_REGISTRY)}")
     config = read_config(folder, POLICY_REGISTRY[bundle.policy][1], bundle.policy)
     bundle = replace(bundle, config=config_to_json(config), weights=read_weights(folder), origin=str(folder))
-    return bundle if dataset_name is None else bundle_for_dataset(bundle, dataset_name)
+    return bundle if dataset is None else bundle_for_dataset(bundle, dataset)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tempovla.control import body_selection
 from tempovla.control.controller import Actor, Controller
 from tempovla.control.exported.policy import ExportedPolicy
@@ -14,6 +16,7 @@ from tempovla.control.exported.runners import SUFFIXES
 from tempovla.control.exported.sidecar import Sidecar
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.timeline import Bundle
+from tempovla.timeline.arguments import path_argument
 from tempovla.timeline.bundle import bundle_sha256
 from tempovla.timeline.device import choose_device
 
@@ -39,7 +42,7 @@ def open_policy(
     checkpoint: str | Path,
     dataset_name: str | None = None,
     env_config: SimulatorConfig | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> OpenedPolicy:
     """Open a checkpoint, which acts on a GPU where there is one, or an exported file, which acts on the CPU.
 
@@ -53,14 +56,13 @@ def open_policy(
         ValueError: if it is neither, the dataset cannot be told, an exported file is to act on another device, or there
             is no CUDA device where one is asked for.
     """
-    if not Path(checkpoint).exists() and Path(checkpoint).suffix in SUFFIXES.values():
-        raise ValueError(f"{checkpoint}: no such file; give one that `tempovla export` wrote")
+    check_may_act(path_argument("checkpoint", checkpoint, "a checkpoint or of an exported file"))
     if not Path(checkpoint).is_file():
         bundle = body_selection.load_bundle(checkpoint, dataset_name, env_config)
         place = choose_device(device)
         digest = {"checkpoint_sha256": bundle_sha256(checkpoint)}
         return OpenedPolicy(bundle, place, lambda: Controller.from_bundle(bundle, place), digest)
-    if device not in (None, ExportedPolicy.device):
+    if device is not None and str(device) != ExportedPolicy.device:
         raise ValueError(f"{checkpoint}: an exported file acts on the CPU; leave out device {device}, or give cpu")
     sidecar = _sidecar(checkpoint, dataset_name)
     identity: dict[str, Any] = {
@@ -68,6 +70,31 @@ def open_policy(
         "exported": {"format": sidecar.format, "file_sha256": sidecar.file_sha256},
     }
     return OpenedPolicy(sidecar.bundle(), ExportedPolicy.device, lambda: ExportedPolicy(checkpoint), identity)
+
+
+def check_may_act(path: Path) -> None:
+    """Refuse a path that leads to no policy, and name what was probably meant.
+
+    Raises:
+        ValueError: in one line, for a config, a dataset, a file of a checkpoint, or a file that was not exported.
+    """
+    packaged = Path(__file__).resolve().parents[1] / "configs" / f"{path.name}.yaml"
+    if path.suffix in (".yaml", ".yml") or (not path.exists() and path.name == str(path) and packaged.is_file()):
+        raise ValueError(
+            f"{path}: a config, from which a policy is trained; train one with tempovla.train({str(path)!r}), or "
+            f"`tempovla train SYSTEM --config {path}`, and give the checkpoint that this saves"
+        )
+    if (path / "meta" / "info.json").is_file():
+        raise ValueError(f"{path}: a dataset, on which a policy is trained; give the checkpoint that training saved")
+    if path.suffix in SUFFIXES.values() and not path.exists():
+        raise ValueError(f"{path}: no such file; give one that `tempovla export` wrote")
+    if path.is_file() and (path.parent / "bundle.json").is_file():
+        raise ValueError(f"{path}: a file of a checkpoint; give its folder, {path.parent}")
+    if path.is_file() and path.suffix not in SUFFIXES.values():
+        raise ValueError(
+            f"{path}: no file that `tempovla export` wrote, whose names end in {', '.join(SUFFIXES.values())}; give "
+            "such a file, or the folder that training saved"
+        )
 
 
 def provenance_of(
@@ -78,6 +105,7 @@ def provenance_of(
     Raises:
         ValueError: as `open_policy`.
     """
+    check_may_act(path_argument("checkpoint", checkpoint, "a checkpoint or of an exported file"))
     if Path(checkpoint).is_file():
         return _sidecar(checkpoint, dataset_name).provenance
     return body_selection.provenance_of(checkpoint, dataset_name, env_config)
@@ -85,5 +113,5 @@ def provenance_of(
 
 def _sidecar(file: str | Path, dataset_name: str | None) -> Sidecar:
     if dataset_name is not None:
-        raise ValueError(f"{file}: an exported file moves one body; leave out --dataset-name {dataset_name}")
+        raise ValueError(f"{file}: an exported file moves one body; leave out dataset_name={dataset_name!r}")
     return Sidecar.load(file)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tempovla.control.pictures import as_frames
+from tempovla.control.pictures import WANTED, as_frames
 from tempovla.timeline import Embodiment, Window
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.arguments import brief
+from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.join import JoinStreams
 from tempovla.transform.pipeline import PerDataset, TransformPipeline
@@ -113,11 +115,13 @@ def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
         told = f", and {TASK_KEY!r}" if reads.instruction else ""
         raise ValueError(
             f"the observation lacks {missing}: it holds {sorted(map(str, observation))}, and the policy reads "
-            f"{sorted(reads.required)}{told}"
+            f"{sorted(reads.required)}{told}{_hint(missing, observation, reads)}"
         )
     tensors = [value for key, value in observation.items() if key in reads.accepted and isinstance(value, torch.Tensor)]
     arrays = {key: _array(key, value) for key, value in observation.items() if key in reads.accepted}
     tasks = observation.get(TASK_KEY)
+    if isinstance(tasks, np.ndarray) and tasks.dtype.kind == "U" and tasks.ndim < 2:
+        tasks = tasks.tolist()
     count = _rows_given(arrays, tasks)
     batched = {key: value if count is not None else value[None] for key, value in arrays.items()}
     for key, value in batched.items():
@@ -133,22 +137,51 @@ def _steps(transform: TransformPipeline) -> list[Any]:
     return steps
 
 
+def _hint(missing: Sequence[str], observation: Mapping[str, Any], reads: Reads) -> str:
+    """Which name of an observation was probably meant for a missing one; "" if none was."""
+    others = [str(key) for key in observation if key not in reads.accepted and key != TASK_KEY]
+    for wanted in missing:
+        same = [other for other in others if other.rpartition(".")[2] == wanted.rpartition(".")[2]]
+        for meant in (*same, *get_close_matches(wanted, others, n=1, cutoff=0.8)):
+            return f"; rename {meant!r} to {wanted!r}"
+    return ""
+
+
 def _array(key: str, value: Any) -> NDArray:
     """A stream's value: pictures as uint8 (..., H, W, 3), vectors as float32."""
+    array = as_numbers(f"the observation's {key!r}", value)
+    if array.ndim > PICTURE_AXES + 1:
+        raise ValueError(f"the observation's {key!r} is {array.shape}; give one step of it, not a sequence of steps")
+    if array.ndim >= PICTURE_AXES and key != STATE_KEY:
+        return as_frames(key, array)
+    if key.startswith(IMAGE_KEY_PREFIX):
+        raise ValueError(f"the picture {key!r} is {array.shape} {array.dtype}, without an axis of colours; {WANTED}")
+    if array.ndim >= PICTURE_AXES:
+        raise ValueError(f"the observation's {key!r} is {array.shape}; give a vector (D,), or (B, D) for a batch")
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
+        return np.atleast_1d(array).astype(np.float32)
+
+
+def as_numbers(name: str, value: Any) -> NDArray:
+    """Return an array of what a user gave as numbers.
+
+    Args:
+        name: what it is called, for the message.
+        value: an array, a tensor on any device, or nested lists of numbers.
+
+    Raises:
+        ValueError: in one line, if it is none of these.
+    """
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
+        value = value.detach().cpu().to_dense()
         value = value.float() if value.dtype == torch.bfloat16 else value
     try:
         array = np.asarray(value)
-    except ValueError:
+    except (ValueError, TypeError):
         array = np.empty(0, dtype=object)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"the observation's {key!r} is {value!r:.60}; give an array of numbers")
-    if array.ndim > PICTURE_AXES + 1:
-        raise ValueError(f"the observation's {key!r} is {array.shape}; give one step of it, not a sequence of steps")
-    if array.ndim >= PICTURE_AXES:
-        return as_frames(key, array)
-    return np.atleast_1d(array).astype(np.float32)
+        raise ValueError(f"{name} is {brief(value)}; give an array of numbers")
+    return array
 
 
 def _rows_given(arrays: Mapping[str, NDArray], tasks: Any) -> int | None:
@@ -202,6 +235,6 @@ def _instructions(tasks: Any, count: int | None) -> list[str] | None:
     told = list(tasks) if isinstance(tasks, list | tuple) else [tasks] * (count or 1)
     if not all(isinstance(each, str) for each in told):
         raise ValueError(
-            f"the observation's {TASK_KEY!r} is {tasks!r:.80}; give an instruction in words, or a list of them"
+            f"the observation's {TASK_KEY!r} is {brief(tasks)}; give an instruction in words, or a list of them"
         )
     return told

@@ -21,8 +21,10 @@ def as_frames(key: str, pictures: NDArray) -> NDArray[np.uint8]:
         pictures: one (H, W, 3) or (3, H, W), or several (B, ...) of them; uint8 levels, or floats from 0 to 1.
 
     Raises:
-        ValueError: if the axes or the scale are ambiguous, or a value is not finite.
+        ValueError: if the axes or the scale are ambiguous, it has no pixels, or a value is not finite.
     """
+    if not pictures.size:
+        raise ValueError(f"the picture {key!r} is {_kind(pictures)} and has no pixels; {WANTED}")
     has_colours_last = pictures.shape[-1] == COLOURS
     has_colours_first = pictures.shape[-3] == COLOURS
     if has_colours_last == has_colours_first:

@@ -18,7 +18,8 @@ from tempovla.control.execution import (
     chunk_player,
 )
 from tempovla.control.new_words import warn_of_new_words
-from tempovla.control.observations import TASK_KEY, Reads, Rows, read_observation
+from tempovla.control.observations import TASK_KEY, Reads, Rows, as_numbers, read_observation
+from tempovla.control.row_choice import checked_seeds, chosen_rows, row_seeds
 from tempovla.control.row_states import take_rows
 from tempovla.control.timing import Stopwatch, Timing
 from tempovla.model.action_head.action_chunker import ChunkPlayer
@@ -72,7 +73,7 @@ class RobotPolicy:
         ensemble: float | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        check_temporal_ensemble(ensemble)
+        check_temporal_ensemble(ensemble, "ensemble")
         self.actor, self.ensemble, self.provenance = actor, ensemble, provenance or {}
         self.execution_horizon = choose_execution_horizon(
             execution_horizon, actor.frame_stride, chunk_length(actor.windows), ensemble
@@ -124,8 +125,11 @@ class RobotPolicy:
             f"numbers at {self.embodiment.rate_hz:g} Hz, decides every {self.execution_horizon} steps)"
         )
 
-    def reset(self, rows: Sequence[int] | None = None) -> None:
+    def reset(self, rows: int | Sequence[int] | NDArray | None = None) -> None:
         """Begin a new episode with the next observation, of all robots or of some rows of a batch.
+
+        Args:
+            rows: one row, several, or True and False for every row; None means all.
 
         Raises:
             ValueError: if there is no such row.
@@ -135,17 +139,20 @@ class RobotPolicy:
             self._forget()
             return
         count = 0 if self._builder is None else self._builder.num_rows
-        if wrong := [row for row in rows if not 0 <= row < count]:
-            raise ValueError(f"reset(rows={list(rows)}): there is no row {wrong[0]} in a batch of {count}")
-        self._is_new[list(rows)] = True
+        self._is_new[chosen_rows(rows, count)] = True
         if self._player is not None:
             self._player.reset(torch.from_numpy(self._is_new.copy()))
 
-    def seed(self, seed: int | Sequence[int]) -> None:
-        """Draw the noise of a generative policy from a seed: row r from `seed + r`, or from its own of a sequence."""
-        self._seeds = seed if isinstance(seed, int) else tuple(seed)
+    def seed(self, seed: int | Sequence[int] | NDArray) -> None:
+        """Draw the noise of a generative policy from a seed: row r from `seed + r`, or from its own of a sequence.
+
+        Raises:
+            ValueError: if a seed is no whole number or has more than 62 bits, or there are more or fewer than rows.
+        """
+        seeds = checked_seeds(seed)
         if self._builder is not None:
-            self._state = self.actor.with_seeds(self._state, self._row_seeds(self._builder.num_rows))
+            self._state = self.actor.with_seeds(self._state, row_seeds(seeds, self._builder.num_rows))
+        self._seeds = seeds
 
     def act(self, observation: Mapping[str, Any], executed: Any = None) -> Any:
         """Return a chunk of actions from now on, in the robot's units: (H, A), or (B, H, A) for a batch.
@@ -205,13 +212,6 @@ class RobotPolicy:
         self._is_new = np.ones(0, dtype=bool)
         self._method = ""
 
-    def _row_seeds(self, rows: int) -> list[int]:
-        if isinstance(self._seeds, int):
-            return [self._seeds + row for row in range(rows)]
-        if len(self._seeds) != rows:
-            raise ValueError(f"seed: {len(self._seeds)} seeds were given for {rows} rows; give one seed, or one a row")
-        return list(self._seeds)
-
     def _begin(self, observation: Mapping[str, Any], method: str) -> Rows:
         """The rows of an observation, and an episode for them where there is none."""
         given = read_observation(observation, self._reads)
@@ -225,7 +225,7 @@ class RobotPolicy:
         if self._method not in ("", method):
             raise ValueError(f"this episode was begun with {self._method}(); call reset() before {method}()")
         if self._builder is None:
-            state = self.actor.with_seeds(self.actor.initial_state(rows), self._row_seeds(rows))
+            state = self.actor.with_seeds(self.actor.initial_state(rows), row_seeds(self._seeds, rows))
             self._builder = ContextBuilder(self.actor.windows, self.actor.embodiment, rows)
             self._state, self._is_new = state, np.ones(rows, dtype=bool)
         self._tasks, self._is_batch = told, given.is_batch
@@ -270,7 +270,7 @@ class RobotPolicy:
         assert self._builder is not None
         if executed is None:
             return self._chunk[:, : 1 if self._builder.needs_every_step else self.execution_horizon]
-        done = executed.detach().cpu().numpy() if isinstance(executed, torch.Tensor) else np.asarray(executed)
+        done = as_numbers("executed", executed)
         done = done.astype(np.float32) if given.is_batch else done.astype(np.float32)[None]
         if done.ndim != 3 or done.shape[::2] != (rows, width) or not done.shape[1]:
             wanted = f"({rows}, n, {width})" if given.is_batch else f"(n, {width})"

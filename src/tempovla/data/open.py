@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions, format_name
@@ -10,6 +11,7 @@ from tempovla.data.libero_layout import LiberoImages
 from tempovla.data.modality import with_modality
 from tempovla.data.selection import select
 from tempovla.data.stream_keys import StreamKeys, with_keys
+from tempovla.timeline.arguments import brief, path_argument, text_argument
 from tempovla.timeline.source import EpisodeSource
 
 
@@ -37,9 +39,18 @@ def open_source(
     Raises:
         DatasetError: if it is neither, or cannot be used as it is.
     """
+    try:
+        path = path_argument("path", path, "a dataset")
+        text_argument("default_instruction", default_instruction, "open the drawer")
+        if depth_unit is not None:
+            text_argument("depth_unit", depth_unit, "mm")
+    except ValueError as problem:
+        raise DatasetError(str(problem)) from None
+    if libero_images not in get_args(LiberoImages):
+        known = ", ".join(get_args(LiberoImages))
+        raise DatasetError(f"libero_images={brief(libero_images)} is unknown; choose from {known}")
     if keys is not None and not isinstance(keys, StreamKeys):
         raise DatasetError(f"keys is {keys!r}; give what StreamKeys.parse(state_key, action_key) returns")
-    path = Path(path)
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; give that of a LeRobot dataset, or of LIBERO's *.hdf5")
     name = format_name(path)

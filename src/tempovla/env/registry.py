@@ -25,7 +25,7 @@ def simulator_class(name: str) -> type[SimulatorConfig]:
         ValueError: if there is no such simulator, with the nearest name.
     """
     if name not in SIMULATOR_REGISTRY:
-        near = get_close_matches(name, SIMULATOR_REGISTRY, n=1)
+        near = get_close_matches(str(name), SIMULATOR_REGISTRY, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(SIMULATOR_REGISTRY))}"
         raise ValueError(f"simulator {name!r} is unknown; {hint}")
     return loaded(SIMULATOR_REGISTRY[name][0])

@@ -8,10 +8,13 @@ from typing import Any
 
 import yaml
 
+from tempovla.recipe.settings.config_files import with_packaged_configs
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system, name_of
 from tempovla.storage.json_files import read_text
+from tempovla.timeline.arguments import brief, path_argument, text_argument
+from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.device import on_device
 from tempovla.timeline.lazy import loaded
 from tempovla.training.result import FitResult
@@ -50,7 +53,9 @@ def train(
         ValueError: for an unknown system, option or key, for CUDA where there is none, and as the system's own training
             does.
     """
+    _check_arguments(out, system, dataset, settings, resume)
     if isinstance(recipe, str | Path):
+        path_argument("recipe", recipe, "a YAML file")
         name = system or _system_of(Path(recipe))
         found = find_system(name)
         given = dict(settings or {})
@@ -64,13 +69,38 @@ def train(
         found = find_system(name)
     if not isinstance(recipe, found.recipe):
         raise ValueError(f"{name} is trained from a {found.recipe.__name__}, not from a {type(recipe).__name__}")
+    recipe = config_from_json(found.recipe, config_to_json(recipe), "recipe", upgrade=False)
     known = [option.name for option in found.options]
     unknown = [option for option in options if option not in known]
     if unknown:
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     chosen = {option: value for option, value in options.items() if value is not None and value is not False}
+    for option in found.options:
+        if option.type is str and not isinstance(chosen.get(option.name, ""), str | Path):
+            raise ValueError(
+                f"{option.name}={brief(chosen[option.name])} is no path; give a folder, or a name on the hub"
+            )
     with on_device(device):
         return loaded(found.train)(recipe, found.out if out is None else out, resume=resume, **chosen)
+
+
+def _check_arguments(out: Any, system: Any, dataset: Any, settings: Any, resume: Any) -> None:
+    """Refuse arguments of other types than `train` takes.
+
+    Raises:
+        ValueError: in one line that names the argument.
+    """
+    for name, value, what in (
+        ("out", out, "the folder of the run"),
+        ("dataset", dataset, "the dataset"),
+        ("resume", resume, "a checkpoint of the run"),
+    ):
+        if value is not None:
+            path_argument(name, value, what)
+    if system is not None:
+        text_argument("system", system, "vla")
+    if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(key, str) for key in settings)):
+        raise ValueError(f"settings={brief(settings)}: give keys and values, such as {{'training.batch_size': 8}}")
 
 
 def _system_of(config: Path) -> str:
@@ -83,6 +113,18 @@ def _system_of(config: Path) -> str:
     first = config.stem.partition("_")[0]
     if said is not None or first in SYSTEM_REGISTRY:
         return first if said is None else said
+    if config.is_dir():
+        remedy = (
+            "; to go on from a checkpoint, give resume=CHECKPOINT beside it"
+            if (config / "bundle.json").is_file()
+            else ""
+        )
+        raise ValueError(
+            f"{config}: a folder, not a config; give a YAML file, or the name of a packaged config{remedy}"
+        )
+    if not config.exists():
+        with_packaged_configs(["--config", str(config)])  # tells near names
+        raise ValueError(f"{config}: no such file; give a YAML file, or the name of a packaged config")
     known = ", ".join(sorted(SYSTEM_REGISTRY))
     raise ValueError(f"{config}: does not say what it trains; write `system:` into it, or give system, one of {known}")
 

@@ -11,6 +11,7 @@ from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
+from tempovla.timeline.arguments import plain, whole_number
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class EvaluationConfig:
         check_temporal_ensemble(self.temporal_ensemble)
         for name in ("episodes", "num_envs", "workers", "execution_horizon", "max_steps"):
             value = getattr(self, name)
-            if value is not None and type(value) is not int:
-                raise ValueError(f"{name}={value!r} must be a whole number")
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
+            if value is not None:
+                object.__setattr__(self, name, whole_number(name, value, least=1))
+        object.__setattr__(self, "seed", whole_number("seed", self.seed))
+        object.__setattr__(self, "temporal_ensemble", plain(self.temporal_ensemble))
 
 
 def evaluation_specs(

@@ -63,5 +63,5 @@ def _instead(link: Path) -> str:
         if steps := _steps_in(there):
             return f"give {steps[max(steps)]}"
         if all(re.match(r"\.|step_\d+$", name) for name in os.listdir(there)):  # killed before the first was written
-            return "start the run anew without --checkpoint, as it has no checkpoint"
+            return "the run has no checkpoint to go on from yet, so start it anew"
     return "remove it, and copy the checkpoint or its run again with what links lead to (`cp -rL`)"

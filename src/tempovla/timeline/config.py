@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from tempovla.storage.json_files import json_number, shown
+from tempovla.timeline.arguments import plain
 
 C = TypeVar("C")
 _LARGEST = 2**63
@@ -17,7 +18,10 @@ _LARGEST = 2**63
 
 
 def config_to_json(config: Any) -> dict[str, Any]:
-    """Return a dataclass, nested ones included, as JSON values (tuples become lists)."""
+    """Return a dataclass, nested ones included, as JSON values.
+
+    Tuples become lists, paths become texts, and numbers of numpy become Python's own.
+    """
     return {field.name: _to_json(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
@@ -28,7 +32,7 @@ def _to_json(value: Any) -> Any:
         return [_to_json(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _to_json(item) for key, item in value.items()}
-    return value
+    return plain(value)
 
 
 def config_from_json(cls: type[C], data: Mapping[str, Any], where: str = "config", *, upgrade: bool = True) -> C:
@@ -84,7 +88,7 @@ def _from_json(hint: Any, value: Any, where: str, upgrade: bool) -> Any:
     Raises:
         ValueError: naming the key and the value, if it is of another type.
     """
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    value, origin, inner = plain(value), typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _of_union(inner, value, where, upgrade)
     if dataclasses.is_dataclass(hint):

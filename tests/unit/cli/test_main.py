@@ -268,3 +268,20 @@ def test_the_short_name_that_the_help_of_a_training_gives_as_an_example_is_one(n
     assert "\nan option may be given by the end of its name" in tempovla(*name.split(), "--help").out
     parser = importlib.import_module(cli.commands()[name][0]).build(name, "")
     assert parser.parse_args(["--batch_size", "7"]).training.batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("run: learned from one; leave out dataset_name='a b'", "run: learned from one; leave out --dataset-name a b"),
+        ("say which with dataset_name=NAME: ['a']", "say which with --dataset-name NAME: ['a']"),
+        ("name it with data=FOLDER", "name it with --dataset FOLDER"),
+        (
+            "none is held out (data.train_split=1.0); use split='all'",
+            "none is held out (data.train_split=1.0); use --split all",
+        ),
+        ("set model.freeze_encoder=true", "set --model.freeze_encoder=true"),
+    ],
+)
+def test_arguments_that_messages_advise_read_as_options(told, expected):
+    assert cli.as_options(told) == expected

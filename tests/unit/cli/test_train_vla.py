@@ -141,7 +141,7 @@ def test_a_mixture_is_trained_and_evaluated_by_dataset(tmp_path, tempovla, fails
     assert answer.code == 0, answer.err
     assert {"val_total", "val_total_dataset", "val_total_wrist"} <= set(json.loads(answer.out)["metrics"])
     offline = ["eval", "offline", "--checkpoint", tmp_path / "run" / "checkpoint_latest"]
-    assert "say which with --dataset-name: ['dataset', 'wrist']" in fails(*offline)
+    assert "say which with --dataset-name NAME: ['dataset', 'wrist']" in fails(*offline)
     answer = tempovla(*offline, "--dataset-name", "wrist", "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["dataset_name"] == "wrist"

@@ -33,7 +33,9 @@ def test_of_several_the_one_that_was_recorded_there_is_taken():
 
 def test_what_cannot_be_told_apart_must_be_named():
     several = provenance(b=(SAWYER, ""), a=(SAWYER, ""), c=(PANDA, ""))
-    with pytest.raises(ValueError, match=r"^ckpt: .* several datasets; say which with --dataset-name: \['a', 'b'\]$"):
+    with pytest.raises(
+        ValueError, match=r"^ckpt: .* several datasets; say which with dataset_name=NAME: \['a', 'b'\]$"
+    ):
         choose_dataset(several, "ckpt", None, HERE)
     assert choose_dataset(several, "ckpt", "b", HERE) == "b"
     with pytest.raises(ValueError, match=r"did not learn from a dataset 'z'; choose from \['a', 'b', 'c'\]"):
@@ -47,5 +49,5 @@ def test_a_simulator_of_another_body_is_refused():
 
 def test_a_policy_of_one_dataset_has_no_choice():
     assert choose_dataset({"dataset": "a"}, "ckpt", None, HERE) is None
-    with pytest.raises(ValueError, match="learned from one dataset; leave out --dataset-name a"):
+    with pytest.raises(ValueError, match="learned from one dataset; leave out dataset_name='a'"):
         choose_dataset({"dataset": "a"}, "ckpt", "a")

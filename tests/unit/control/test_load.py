@@ -158,3 +158,24 @@ def test_what_has_not_learned_to_act_is_refused(tmp_path):
     replace(tiny_bundle("gaussian"), policy="vlm").save(tmp_path / "vlm")
     with pytest.raises(ValueError, match="a vision-language model, which has not learned to act"):
         load(tmp_path / "vlm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"windows": ()}, r"damaged: its windows are of \[\], none of 'action'; copy the checkpoint again$"),
+        ({"rate_hz": 0.0}, r"damaged: embodiment.rate_hz=0.0 is no control rate; copy the checkpoint again$"),
+        ({"rate_hz": -5.0}, r"embodiment.rate_hz=-5.0 is no control rate"),
+        (
+            {"action_dim": 0, "action_names": ()},
+            r"embodiment.action_dim=0 must be at least 1; copy the checkpoint again$",
+        ),
+    ],
+)
+def test_a_body_with_which_nothing_can_act_is_refused_when_it_is_loaded(checkpoint, tmp_path, changes, message):
+    bundle = Bundle.load(checkpoint)
+    body = {key: value for key, value in changes.items() if key != "windows"}
+    changed = replace(bundle, embodiment=replace(bundle.embodiment, **body))
+    replace(changed, windows=changes.get("windows", bundle.windows)).save(tmp_path / "damaged")
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "damaged")

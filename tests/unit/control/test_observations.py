@@ -93,7 +93,7 @@ def test_what_is_missing_is_told_beside_what_was_given():
     told = (
         r"^the observation lacks \['observation.images.front'\]: it holds \['observation.image.front', "
         r"'observation.state', 'task'\], and the policy reads \['observation.images.front', 'observation.state'\], "
-        r"and 'task'$"
+        r"and 'task'; rename 'observation.image.front' to 'observation.images.front'$"
     )
     with pytest.raises(ValueError, match=told):
         read_observation(given, READS)

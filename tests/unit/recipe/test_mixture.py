@@ -17,8 +17,10 @@ from torch import Tensor
 from tempovla.control.body_selection import load_bundle
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
+from tempovla.control.load import load
 from tempovla.data.loader import LoaderConfig, SampleLoader, collate
 from tempovla.data.sampler import SampleBatch
+from tempovla.model.vla.registry import load_policy
 from tempovla.objective import Objective
 from tempovla.recipe.datasets.dataset import preparation
 from tempovla.recipe.datasets.dataset_mixture import load_demonstrations
@@ -260,7 +262,7 @@ def test_the_bundle_knows_each_dataset_and_offline_evaluation_takes_one(root, tm
     result = train_vla(mixed_recipe(root), tmp_path / "run")
     datasets = Bundle.load(result.checkpoint).provenance["datasets"]
     assert {name: facts["episodes"] for name, facts in datasets.items()} == {SMALL: 4, LARGE: 4}
-    with pytest.raises(ValueError, match=r"several datasets; say which with --dataset-name: \['large', 'small'\]"):
+    with pytest.raises(ValueError, match=r"several datasets; say which with dataset_name=NAME: \['large', 'small'\]"):
         evaluate_offline(result.checkpoint)
     with pytest.raises(ValueError, match="did not learn from a dataset 'larg'; did you mean 'large'"):
         evaluate_offline(result.checkpoint, dataset_name="larg")
@@ -270,6 +272,11 @@ def test_the_bundle_knows_each_dataset_and_offline_evaluation_takes_one(root, tm
         assert 0 <= figures["gripper_accuracy"] <= 1
         assert load_bundle(result.checkpoint, body).embodiment.action_dim == dims
     assert evaluate_offline(result.checkpoint, dataset_name=LARGE, split="all")["samples"] == 36
+    load_policy(Bundle.load(result.checkpoint)).save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"several datasets; say which with dataset_name=NAME: \['large', 'small'\]"):
+        load(tmp_path / "model", transforms_from=result.checkpoint)
+    alone = load(tmp_path / "model", transforms_from=result.checkpoint, dataset_name=SMALL)
+    assert alone.embodiment == load(result.checkpoint, dataset_name=SMALL).embodiment
     controller = Controller.from_bundle(Bundle.load(result.checkpoint))
     builder = ContextBuilder(controller.windows, controller.embodiment, 1)
     builder.reset(0, "task 0", {STATE: np.zeros(2, np.float32)})

@@ -62,13 +62,17 @@ def test_a_recipe_finds_its_system_and_one_of_two_phases_returns_both(tmp_path):
         (
             ("mine.yaml",),
             {},
-            "mine.yaml: does not say what it trains; write `system:` into it, or give system",
+            "mine.yaml: no such file; give a YAML file, or the name of a packaged config",
         ),
         (("vla_metaworld",), {"settings": {"batch_sise": 2}}, "batch_sise.*; did you mean --batch_size"),
         (("vla_metaworld",), {"phase": 2}, "vla has no option 'phase'; it has pretrained_vlm, base_checkpoint"),
         ((SmolVLARecipe(),), {"system": "vla"}, "vla is trained from a VLARecipe, not from a SmolVLARecipe"),
         ((SmolVLARecipe(),), {"dataset": "x"}, "settings and dataset are for a YAML file"),
-        ((json,), {}, "module is no recipe of a registered system; add the system to SYSTEM_REGISTRY"),
+        (
+            (json,),
+            {},
+            "module is no recipe of a registered system; give a YAML file, .* or add the system to SYSTEM_REGISTRY",
+        ),
         (("vla_metaworld",), {"system": "vlaa"}, "system 'vlaa' is unknown; did you mean vla"),
     ],
 )

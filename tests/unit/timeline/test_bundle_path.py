@@ -31,7 +31,7 @@ def test_a_link_to_nothing_is_told_with_the_newest_checkpoint_or_how_to_copy(tmp
         check_path(latest)
     for step in (9, 20):
         shutil.rmtree(tmp_path / f"checkpoints/step_{step:08d}")
-    with pytest.raises(ValueError, match=rf"{what}start the run anew without --checkpoint"):
+    with pytest.raises(ValueError, match=rf"{what}the run has no checkpoint to go on from yet, so start it anew"):
         check_path(latest)
     shutil.rmtree(tmp_path / "checkpoints")
     with pytest.raises(ValueError, match=rf"{what}remove it, and copy .* with what links lead to \(`cp -rL`\)$"):

@@ -101,7 +101,7 @@ def test_a_link_to_a_checkpoint_that_was_never_finished_says_to_start_anew(tmp_p
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoint_latest").symlink_to("checkpoints/step_00000002")
     with pytest.raises(
-        ValueError, match=r"checkpoint_latest: is a link to .*; start the run anew without --checkpoint"
+        ValueError, match=r"checkpoint_latest: is a link to .*; the run has no checkpoint to go on from yet"
     ):
         run(tmp_path, resume=tmp_path / "checkpoint_latest")
     assert run(tmp_path).train_step == 4

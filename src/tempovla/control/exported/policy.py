@@ -50,7 +50,10 @@ class ExportedPolicy:
             raise ValueError(f"{file}: format {self.sidecar.format!r} is unknown; choose from {', '.join(RUNNERS)}")
         names = [spec.name for spec in self.sidecar.inputs]
         if not self.sidecar.draws_from_seed:
-            raise ValueError(f"{file}: takes its random numbers as inputs, of {names}; export it with --noise seed")
+            raise ValueError(
+                f"{file}: takes its random numbers as inputs, of {names}; export it again with `tempovla export "
+                "--noise seed`"
+            )
         with said_by(sidecar_path(file), remedy="copy it again"):
             self._joins = joins_of(self.sidecar.transform)
             self.windows = TransformPipeline(self._joins).accepted_windows(self.sidecar.windows)
@@ -151,7 +154,9 @@ class ExportedPolicy:
             wanted = (*spec.shape[1:], spec.shape[0])
             if shape != wanted or value.dtype != torch.uint8:
                 is_picture = len(shape) == 3 and shape[-1] == 3 and value.dtype == torch.uint8
-                other = f", or export with --image_size {shape[0]}x{shape[1]}" if is_picture else ""
+                other = (
+                    f", or export again with `tempovla export --image_size {shape[0]}x{shape[1]}`" if is_picture else ""
+                )
                 raise ValueError(
                     f"{said} has pictures {shape} {value.dtype}, but the file takes (height, width, RGB) = {wanted} "
                     f"uint8; give them so{other}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn
@@ -20,6 +21,7 @@ from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
 from tempovla.timeline.hub import from_disk_alone
+from tempovla.timeline.keys import ACTION_KEY
 
 POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "openvla": (OpenVLAWrapper, OpenVLAConfig),
@@ -59,8 +61,8 @@ def load_policy(bundle: Bundle) -> Any:
     check_is_policy(bundle, where)
     if bundle.policy not in POLICY_REGISTRY:
         raise ValueError(
-            f"{where}: policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}; name the "
-            "module that registers it with --plugin, or copy the checkpoint again"
+            f"{where}: policy {bundle.policy!r} is unknown; registered are {sorted(POLICY_REGISTRY)}; import the "
+            "module that registers it (on the command line, --plugin MODULE), or copy the checkpoint again"
         )
     policy_class, config_class = POLICY_REGISTRY[bundle.policy]
     with said_by(bundle.origin or bundle.policy, remedy="copy the checkpoint again"):
@@ -69,6 +71,24 @@ def load_policy(bundle: Bundle) -> Any:
             policy = in_saved_context(policy_class(config), bundle.weights)
     load_weights(policy, bundle.weights, bundle.origin or bundle.policy)
     return policy.eval()
+
+
+def check_body(bundle: Bundle, where: str) -> None:
+    """Refuse a bundle whose windows or body nothing can act with.
+
+    Raises:
+        ValueError: naming the checkpoint, `where`, the value, and the remedy.
+    """
+    body, keys = bundle.embodiment, [window.key for window in bundle.windows]
+    if ACTION_KEY not in keys:
+        raise ValueError(f"{where}: its windows are of {keys}, none of {ACTION_KEY!r}; copy the checkpoint again")
+    if not (math.isfinite(body.rate_hz) and body.rate_hz > 0):
+        raise ValueError(f"{where}: embodiment.rate_hz={body.rate_hz} is no control rate; copy the checkpoint again")
+    for name, least in (("action_dim", 1), ("state_dim", 0)):
+        if getattr(body, name) < least:
+            raise ValueError(
+                f"{where}: embodiment.{name}={getattr(body, name)} must be at least {least}; copy the checkpoint again"
+            )
 
 
 def check_has_learned_to_act(bundle: Bundle, where: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
@@ -103,3 +105,19 @@ def _other_names(
     for what, learned, here in pairs:
         if learned and here and tuple(learned) != tuple(here):
             yield what, tuple(learned), tuple(here)
+
+
+@contextmanager
+def remedied_by_another_dataset(where: str) -> Iterator[None]:
+    """Give errors about a dataset the remedy that is left once a policy is trained, in place of training's settings.
+
+    Raises:
+        ValueError: with the same complaint.
+    """
+    try:
+        yield
+    except ValueError as problem:
+        complaint, _, remedy = str(problem).rpartition("; ")
+        if not re.search(r"(^|[ -])(data|model|transform|training)\.\w|--depth-unit", remedy):
+            raise
+        raise ValueError(f"{complaint}; give a dataset like the one that {where} was trained on") from problem

@@ -21,7 +21,7 @@ from tempovla.data.words import episode_words
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.recipe.datasets.dataset import Recipe, Streams, check_fits
-from tempovla.recipe.datasets.same_body import check_same_body
+from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset
 from tempovla.recipe.diagnosis.figures import Bootstrap, EpisodeErrors, copycat
 from tempovla.recipe.diagnosis.frames import Decisions, Demonstrations, EncodedFrames, decide, encode
 from tempovla.recipe.diagnosis.past import Past, act_on, donors_of, last_frames, of_another, shuffled
@@ -96,13 +96,14 @@ def diagnose_memory(
     bundle = opened.bundle
     check_has_learned_to_act(bundle, str(checkpoint))
     recipe = recipe_of(bundle, str(checkpoint))
-    source = open_source(
-        dataset,
-        keys=recipe.data.stream_keys,
-        default_instruction=recipe.data.default_instruction,
-        libero_images=recipe.data.libero_images,
-    )
-    check_fits(recipe.model, source)
+    with remedied_by_another_dataset(str(checkpoint)):
+        source = open_source(
+            dataset,
+            keys=recipe.data.stream_keys,
+            default_instruction=recipe.data.default_instruction,
+            libero_images=recipe.data.libero_images,
+        )
+        check_fits(recipe.model, source)
     reads_state = Streams.of(recipe.model).robot_state_dim is not None
     check_same_body(str(checkpoint), bundle.embodiment, source, reads_state=reads_state)
     source = raw_state(source)  # observations are given as control gives them

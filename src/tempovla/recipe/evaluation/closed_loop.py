@@ -19,7 +19,7 @@ from tempovla.control.new_words import warn_of_new_words
 from tempovla.env.defaults import InitStates
 from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
-from tempovla.model.vla.registry import check_has_learned_to_act
+from tempovla.model.vla.registry import check_body, check_has_learned_to_act
 from tempovla.recipe.evaluation.journal import EpisodeJournal
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.evaluation.progress import EvaluationProgress
@@ -32,6 +32,7 @@ from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon, chunk_length
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Bundle
+from tempovla.timeline.arguments import brief
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.transform.join import joins_of, raw_size
 
@@ -79,7 +80,14 @@ def evaluate_checkpoint(
             or there is no such device.
         WorkerDiedError: if a simulator crashed.
     """
-    outputs = outputs or Outputs()
+    outputs = Outputs() if outputs is None else outputs
+    if not isinstance(outputs, Outputs):
+        raise ValueError(f"outputs={brief(outputs)} is no Outputs; give one, such as Outputs(results='results.json')")
+    if type(wrong_instruction) is not bool:
+        raise ValueError(f"wrong_instruction={brief(wrong_instruction)} must be True or False")
+    told_words = instruction.values() if isinstance(instruction, Mapping) else [instruction]
+    if wrong := [words for words in told_words if not (words is None or isinstance(words, str))]:
+        raise ValueError(f"instruction={brief(wrong[0])} is no text; give the words, or the words by task")
     outputs.check(checkpoint)
     if wrong_instruction and instruction is not None:
         raise ValueError(f"instruction {instruction!r} and wrong_instruction exclude each other; give one of them")
@@ -243,6 +251,7 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
         ValueError: naming the checkpoint and the remedy.
     """
     check_has_learned_to_act(bundle, where)
+    check_body(bundle, where)
     observation, action = env_config.spaces()
     body, here = bundle.embodiment, (*(observation[STATE_KEY].shape or ()), *(action.shape or ()))
     forms = [form for join in joins_of(bundle.transform) for form in join.forms.get(STATE_KEY, ())]

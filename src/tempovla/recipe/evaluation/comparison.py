@@ -10,6 +10,7 @@ from typing import Any
 from tempovla.rollout.paired import PairedOutcomes, verdict
 from tempovla.storage.json_files import read_json
 from tempovla.storage.said_by import said_by
+from tempovla.timeline.arguments import path_argument
 from tempovla.timeline.config import config_from_json
 
 _REMEDY = "give a file that `tempovla eval metaworld`, libero or memory wrote with --json FILE"
@@ -39,7 +40,7 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
     Raises:
         ValueError: if a file is no evaluation, or they are of different suites, or no episode is in both.
     """
-    results = [_read(Path(path)) for path in (first, second)]
+    results = [_read(path_argument("evaluation", path, "a results.json")) for path in (first, second)]
     simulators = [result.get("simulator", {}) for result in results]
     for name in _MUST_AGREE:
         one, other = (simulator.get(name) for simulator in simulators)
@@ -49,7 +50,7 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
     shared = [key for key in outcomes[0] if key in outcomes[1]]
     if not shared:
         raise ValueError(
-            f"{first} and {second} share no episode (task, initial state and seed); evaluate both with the same --seed"
+            f"{first} and {second} share no episode (task, initial state and seed); evaluate both with the same seed"
         )
     pairs = {key: (outcomes[0][key], outcomes[1][key]) for key in shared}
     by_task = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,15 +17,16 @@ from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.data.stream_keys import raw_state
-from tempovla.model.vla.registry import check_has_learned_to_act, check_is_policy
+from tempovla.model.vla.registry import check_body, check_has_learned_to_act, check_is_policy
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.datasets.config import MemberConfig
 from tempovla.recipe.datasets.dataset import Streams, load_dataset, split_source
 from tempovla.recipe.datasets.dataset_mixture import open_member
-from tempovla.recipe.datasets.same_body import check_same_body
+from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.systems.registry import recipe_of
 from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
+from tempovla.timeline.arguments import brief, path_argument, whole_number
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.align import AlignStreams
@@ -34,6 +35,7 @@ from tempovla.transform.pipeline import TransformPipeline
 FIGURES = ("mse", "mse_normalized", "mse_relative")
 LARGEST_ROUNDING = 1e-12
 """Variances below this share of the mean square are those of equal numbers."""
+Split = Literal["validation", "all"]
 LIBERO_NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
 """Names of an arm that is moved by its hand; those of LIBERO's body are long and include units."""
 
@@ -65,7 +67,7 @@ def evaluate_offline(
     *,
     data: str | Path | None = None,
     dataset_name: str | None = None,
-    split: Literal["validation", "all"] = "validation",
+    split: Split = "validation",
     batch_size: int = 64,
     device: str | None = None,
 ) -> dict[str, Any]:
@@ -92,14 +94,15 @@ def evaluate_offline(
             missing, does not fit it or is of another control rate or order of dimensions, nothing was held out, or
             there is no such device.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    batch_size = whole_number("batch_size", batch_size, least=1)
+    if split not in get_args(Split):
+        raise ValueError(f"split={brief(split)} is unknown; choose from {', '.join(get_args(Split))}")
+    if data is not None:
+        path_argument("data", data, "the dataset")
     opened = open_policy(checkpoint, dataset_name, device=device)
     bundle = opened.bundle
     check_is_policy(bundle, str(checkpoint))
-    if ACTION_KEY not in [window.key for window in bundle.windows]:
-        keys = [window.key for window in bundle.windows]
-        raise ValueError(f"{checkpoint}: its windows are of {keys}, none of {ACTION_KEY!r}; copy the checkpoint again")
+    check_body(bundle, str(checkpoint))
     mixture = _samples(bundle, str(checkpoint), data, split)
     transform = TransformPipeline.of(bundle)
     errors = _errors(opened.actor(), bundle.windows, transform, mixture, batch_size)
@@ -170,14 +173,17 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     member = _member(bundle, recipe)
     folder = str(data or (member.data_directory if member else recipe.data.data_directory))
     if not folder:
-        raise ValueError(f"{where}: does not say where its dataset is; name it with --data")
+        raise ValueError(f"{where}: does not say where its dataset is; name it with data=FOLDER")
     if data is None and not Path(folder).exists():
-        raise ValueError(f"{folder}: no such file or folder, though {where} was trained on it; name it with --data")
-    if member is not None:
-        source = open_member(replace(member, data_directory=folder), recipe).source
-    else:
-        recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
-        source = load_dataset(recipe)
+        raise ValueError(
+            f"{folder}: no such file or folder, though {where} was trained on it; name it with data=FOLDER"
+        )
+    with remedied_by_another_dataset(where):
+        if member is not None:
+            source = open_member(replace(member, data_directory=folder), recipe).source
+        else:
+            recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
+            source = load_dataset(recipe)
     check_same_body(where, bundle.embodiment, source, reads_state=Streams.of(recipe.model).robot_state_dim is not None)
     source = raw_state(source)  # observations are given as control gives them
     if split == "all":
@@ -186,13 +192,13 @@ def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) ->
     if trained_on != len(source):
         raise ValueError(
             f"{folder}: has {len(source)} episodes, not the {trained_on} that {where} was trained with, so which of "
-            "them were held out is unknown; use --split all"
+            "them were held out is unknown; use split='all'"
         )
     validation = split_source(source, recipe)[1]
     if validation is None:
         raise ValueError(
             f"{where}: trained on all episodes (data.train_split={recipe.data.train_split}), none is held out; use "
-            "--split all"
+            "split='all'"
         )
     return validation
 

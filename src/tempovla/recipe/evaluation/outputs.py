@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tempovla.storage.lock import FolderLock, holding
 from tempovla.storage.writable import check_file, check_folder
+from tempovla.timeline.arguments import path_argument
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Outputs:
     results: str | Path | None = None
     recordings: str | Path | None = None
     videos: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("results", "recordings", "videos"):
+            if getattr(self, name) is not None:
+                path_argument(name, getattr(self, name), "a file" if name == "results" else "a folder")
 
     def check(self, *inputs: str | Path) -> None:
         """Refuse what cannot be written, and write nothing.

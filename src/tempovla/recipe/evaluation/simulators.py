@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tempovla.control.load_actor import provenance_of
 from tempovla.env.defaults import InitStates
 from tempovla.env.registry import simulator_class
 from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.rollout.evaluate import EvaluationConfig
+from tempovla.timeline.arguments import brief, path_argument, plain, text_argument
 
 
 def evaluate(
     checkpoint: str | Path,
     simulator: str,
-    tasks: Sequence[str] = (),
+    tasks: Sequence[str] | None = None,
     config: EvaluationConfig | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
@@ -33,7 +36,8 @@ def evaluate(
     Args:
         checkpoint: folder that training saved, or a file that was exported of it.
         simulator: a name in `SIMULATOR_REGISTRY`.
-        tasks: the simulator's names of tasks; none takes those that the policy was trained on, or the whole suite.
+        tasks: the simulator's names of tasks; None or an empty list takes those that the policy was trained on, or the
+            whole suite.
         config: how many episodes, and how.
         settings: values of the simulator's config that a dataset records, such as `rendering`; those that are left out
             or None are what the checkpoint's demonstrations were recorded with.
@@ -50,19 +54,30 @@ def evaluate(
     Raises:
         ValueError: for an unknown simulator or task, and as `evaluate_checkpoint` does.
     """
-    config_class = simulator_class(simulator)
-    unknown = [name for name in settings or {} if name not in config_class.recorded]
+    path_argument("checkpoint", checkpoint, "a checkpoint or of an exported file")
+    config_class = simulator_class(text_argument("simulator", simulator, "metaworld"))
+    if config is not None and not isinstance(config, EvaluationConfig):
+        raise ValueError(
+            f"config={brief(config)} is no EvaluationConfig; give one, such as EvaluationConfig(episodes=20)"
+        )
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ValueError(f"settings={brief(settings)}: give names and values, such as {{'rendering': 'fast'}}")
+    settings = {name: plain(value) for name, value in (settings or {}).items()}
+    unknown = [name for name in settings if name not in config_class.recorded]
     if unknown:
         known = ", ".join(config_class.recorded) or "none"
         raise ValueError(f"settings: {simulator} has no {unknown[0]!r} that a dataset records; it has {known}")
+    tasks = [] if tasks is None else tasks.tolist() if isinstance(tasks, np.ndarray) else tasks
     if isinstance(tasks, str):
         raise ValueError(f"tasks={tasks!r} is a text; give a list, [{tasks!r}]")
+    if not isinstance(tasks, Sequence) or not all(isinstance(task, str) for task in tasks):
+        raise ValueError(f"tasks={brief(tasks)}: give a list of names, such as {list(config_class().task_names())[:2]}")
     tasks = tuple(dict.fromkeys(tasks))
     if config_class.tasks_are_fixed:
         for task in tasks:
             config_class().check_task(task)
     provenance = provenance_of(checkpoint, dataset_name, config_class())
-    env_config = config_class.from_recording(provenance.get("recording", {}), simulator, **settings or {})
+    env_config = config_class.from_recording(provenance.get("recording", {}), simulator, **settings)
     return evaluate_checkpoint(
         checkpoint,
         env_config,

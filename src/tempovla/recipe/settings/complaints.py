@@ -62,7 +62,8 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         return parser.instantiate(parser.parse_args(arguments))
     except argparse.ArgumentError as error:
         blamed = config_to_blame(arguments, str(error), complaint_of)
-        raise ValueError(f"{explain(str(error), parser, arguments, blamed)}; see `tempovla {name} --help`") from error
+        complaint = " ".join(explain(str(error), parser, arguments, blamed).split())
+        raise ValueError(f"{complaint}; see `tempovla {name} --help`") from error
     except (TypeError, yaml.YAMLError) as error:  # of the parser, at a value of which it expects that it is an object
         blamed = config_to_blame(arguments, str(error), complaint_of)
         if blamed is None:

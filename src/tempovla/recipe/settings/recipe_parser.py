@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from jsonargparse import Namespace
 from tempovla.recipe.settings.complaints import check_system, parse
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, add_short_names, build_parser
 from tempovla.recipe.settings.system import System
+from tempovla.timeline.arguments import brief, plain
+from tempovla.timeline.config import config_to_json
 from tempovla.timeline.lazy import loaded
 from tempovla.timeline.plugins import plugins_in_use, require_plugins
 
@@ -69,11 +73,33 @@ def read_recipe(name: str, system: System, config: str | Path | None, settings: 
         ValueError: in one line, for a file that is not there, and a key or a value that does not fit.
     """
     parser = add_recipe(start_recipe_parser(f"train {name}", "", "", system), system)
-    written = [f"--{key}={_as_yaml(value)}" for key, value in settings.items()]
+    written = [f"--{key}={_as_yaml(key, value)}" for key, value in settings.items()]
     arguments = [*([] if config is None else ["--config", str(config)]), *written]
     return recipe_of_arguments(name, system, parse(parser, arguments, f"train {name}"))
 
 
-def _as_yaml(value: Any) -> str:
-    """A value as it is written on a command line."""
-    return str(value) if isinstance(value, str | Path) else json.dumps(value)
+def _as_yaml(key: str, value: Any) -> str:
+    """A value as it is written on a command line.
+
+    Raises:
+        ValueError: naming the key, if a config file cannot hold the value.
+    """
+    value = plain(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    try:
+        return value if isinstance(value, str) else json.dumps(value, default=_as_json)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"settings: {key} is {brief(value)}; give a number, a text, True or False, None, or a list or dict of these"
+        ) from None
+
+
+def _as_json(value: Any) -> Any:
+    """A part of a setting as JSON has it: numbers of numpy, arrays, paths and configs."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return config_to_json(value)
+    found = value.tolist() if hasattr(value, "tolist") else plain(value)
+    if found is value:
+        raise TypeError(type(value).__name__)
+    return found

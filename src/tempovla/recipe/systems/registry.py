@@ -50,7 +50,7 @@ def find_system(name: str) -> System:
         ValueError: if there is none, with the nearest name.
     """
     if name not in SYSTEM_REGISTRY:
-        near = get_close_matches(name, SYSTEM_REGISTRY, n=1)
+        near = get_close_matches(str(name), SYSTEM_REGISTRY, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(SYSTEM_REGISTRY))}"
         raise ValueError(f"system {name!r} is unknown; {hint}")
     return loaded(SYSTEM_REGISTRY[name][0])
@@ -66,8 +66,8 @@ def name_of(recipe: Any) -> str:
         if type(recipe) is find_system(name).recipe:
             return name
     raise ValueError(
-        f"{type(recipe).__name__} is no recipe of a registered system; add the system to SYSTEM_REGISTRY in "
-        "tempovla.recipe.systems.registry"
+        f"{type(recipe).__name__} is no recipe of a registered system; give a YAML file, the name of a packaged config "
+        "or a recipe such as VLARecipe(), or add the system to SYSTEM_REGISTRY in tempovla.recipe.systems.registry"
     )
 
 

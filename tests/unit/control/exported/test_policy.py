@@ -53,7 +53,9 @@ def test_observations_that_it_cannot_take_are_refused(flow_script):
     takes = (
         f"stream '{FRONT}' has pictures %s, but the file takes (height, width, RGB) = (21, 27, 3) uint8; give them so"
     )
-    assert refusal(FRONT, small).endswith(f"{takes % '(16, 16, 3) torch.uint8'}, or export with --image_size 16x16")
+    assert refusal(FRONT, small).endswith(
+        f"{takes % '(16, 16, 3) torch.uint8'}, or export again with `tempovla export --image_size 16x16`"
+    )
     turned = Track.of(torch.zeros(3, 1, 3, 21, 27, dtype=torch.uint8), (0,))
     assert refusal(FRONT, turned).endswith(takes % "(3, 21, 27) torch.uint8")
     seven = Track.of(torch.zeros(3, 1, 7), (0,))
@@ -89,5 +91,7 @@ def test_a_sidecar_without_the_step_for_words_is_named(flow_script, tmp_path):
 def test_a_file_that_takes_random_numbers_does_not_act_by_itself(tmp_path):
     config = ExportConfig("torchscript", noise="numbers")
     exported = export_checkpoint(save(tmp_path, "gaussian"), tmp_path / "script", config)
-    with pytest.raises(ValueError, match=r"takes its random numbers as inputs, .* export it with --noise seed"):
+    with pytest.raises(
+        ValueError, match=r"takes its random numbers as inputs, .* export it again with `tempovla export --noise seed`"
+    ):
         ExportedPolicy(exported.file)

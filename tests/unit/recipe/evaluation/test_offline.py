@@ -101,7 +101,7 @@ def test_an_exported_file_has_the_figures_of_its_checkpoint(checkpoint, tmp_path
 
 def test_a_moved_dataset_and_all_of_it(checkpoint, dataset, tmp_path):
     dataset.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match=r"dataset: no such file or folder, though .* name it with --data"):
+    with pytest.raises(ValueError, match=r"dataset: no such file or folder, though .* name it with data=FOLDER"):
         evaluate_offline(checkpoint)
     figures = evaluate_offline(checkpoint, data=tmp_path / "moved", split="all")
     assert (figures["episodes"], figures["samples"]) == (4, 36)

@@ -93,7 +93,7 @@ def test_a_bundle_is_compared_with_demonstrations(tmp_path, published):
     assert (figures["episodes"], figures["samples"]) == (4, 36)
     assert figures["mse"] > 0
     assert 0 <= figures["gripper_accuracy"] <= 1
-    with pytest.raises(ValueError, match="use --split all"):
+    with pytest.raises(ValueError, match="use split='all'"):
         evaluate_offline(tmp_path / "bundle", data=tmp_path / "dataset")
 
 
