@@ -52,7 +52,7 @@ def test_results_that_share_nothing_are_refused(tmp_path):
     first = write(tmp_path / "a.json", {"milk": "++"})
     with pytest.raises(ValueError, match=r"b\.json of libero_goal: no episodes to compare; give two of one suite"):
         compare_evaluations(first, write(tmp_path / "b.json", {"milk": "++"}, suite="libero_goal"))
-    with pytest.raises(ValueError, match=r"share no episode .* evaluate both with the same --seed"):
+    with pytest.raises(ValueError, match=r"share no episode .* evaluate both with the same seed"):
         compare_evaluations(first, write(tmp_path / "b.json", {"milk": "++"}, seed=50))
 
 
