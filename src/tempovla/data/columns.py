@@ -66,9 +66,9 @@ class Columns:
         (start, stop), *others = runs[record.index]
         if others:
             raise DatasetError(
-                f"{record.data_path}: rows {start} to {stop - 1} have episode_index {record.index}, and so have rows "
-                f"{others[0][0]} to {others[0][1] - 1} behind others; put an episode's rows together, or remove "
-                "what is there twice"
+                f"{record.data_path}: rows {start} to {stop - 1} have episode_index {record.index}, and rows "
+                f"{others[0][0]} to {others[0][1] - 1} have it again; put an episode's rows together, or remove what "
+                "is there twice"
             )
         if stop - start != record.length:
             raise DatasetError(

@@ -115,7 +115,7 @@ def _question(item: Any, where: str, root: Path) -> Question:
         raise DatasetError(f"{where}: holds a {type(item).__name__}, not an object; write one with 'question'")
     text = item.get("question", item.get("text"))
     if not isinstance(text, str) or not text.replace(IMAGE_TAG, "").strip():
-        raise DatasetError(f"{where}: key 'question' is {_short(text)}; write what is asked, in words")
+        raise DatasetError(f"{where}: key 'question' is {_short(text)}; write the question in words")
     return Question((Turn("user", text.replace(IMAGE_TAG, "").strip()),), _image(item, where, root), where)
 
 
@@ -171,7 +171,7 @@ def _turn(turn: Any, where: str) -> Turn:
         raise DatasetError(f"{where}: speaker {turn['from']!r} is unknown; choose from human, gpt, system")
     speaker, text = SPEAKERS[turn["from"]], turn["value"].strip()
     if not text:
-        raise DatasetError(f"{where}: 'value' is empty; write what is said, or leave the item out")
+        raise DatasetError(f"{where}: 'value' is empty; write the text, or leave the item out")
     return Turn(speaker, text)
 
 
@@ -183,8 +183,8 @@ def _check_order(turns: list[Turn], where: str) -> None:
         if turn.speaker != wanted:
             names = {"user": "human", "assistant": "gpt", "system": "system"}
             raise DatasetError(
-                f"{where}: conversations[{index}] is from {names[turn.speaker]!r}, where {names[wanted]!r} has to "
-                "speak; begin with human, and let gpt answer each time"
+                f"{where}: conversations[{index}] is from {names[turn.speaker]!r}, where {names[wanted]!r} must speak; "
+                "begin with human, and let gpt answer each time"
             )
     if turns[-1].speaker != "assistant":
         raise DatasetError(f"{where}: conversations[{len(turns) - 1}] has no answer; let the last one be from 'gpt'")

@@ -63,7 +63,7 @@ def names_problem(entry: Any, shape: tuple[int, ...]) -> str | None:
     is_of_axes = len(shape) > 1 and isinstance(names, list) and len(names) == len(shape)
     if names is None or is_of_axes or parse_names(names, shape):
         return None
-    return f"names {json.dumps(names)} are not one for each of {math.prod(shape)} dimensions, so they are not used"
+    return f"names {json.dumps(names)} are not one name for each of {math.prod(shape)} dimensions, so they are not used"
 
 
 def parse_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def with_depth_unit(meta: DatasetMeta, unit: str) -> DatasetMeta:
     metres = parse_unit(unit)
     if not any(feature.depth and not feature.depth.code for feature in meta.features.values()):
         raise DatasetError(
-            f"{meta.root}: depth unit {unit!r}, but it has no depth that needs one; leave the option out"
+            f"{meta.root}: depth unit {unit!r}, but no depth of the dataset needs one; leave the option out"
         )
     features = dict(meta.features)
     for key, feature in meta.features.items():
@@ -263,7 +263,7 @@ def _video_depth(key: str, info: Mapping[str, Any]) -> Depth:
         if 0 <= code.low_m < code.high_m and (code.low_m + code.shift_m > 0 or not is_logarithmic):
             return Depth(code=code)
     raise ValueError(
-        f"declares {key!r} as depth in a video without saying what its levels mean; store it as 16-bit pictures"
+        f"declares {key!r} as depth in a video without the meaning of its levels; store it as 16-bit pictures"
     )
 
 

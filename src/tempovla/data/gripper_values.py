@@ -51,7 +51,7 @@ def gripper_hints(source: EpisodeSource) -> list[str]:
         return []
     low, high = shown(values)
     return [
-        f"{last_name(source)} takes {low} and {high}; training takes it for a gripper, which must be -1 or +1, and "
-        "would refuse it; set --model.has_gripper=false to learn it like any other dimension, or write the dataset "
-        f"anew with -1 for {low} and +1 for {high}, which are then learned as two classes"
+        f"{last_name(source)} takes {low} and {high}; training would take it for a gripper, which must be -1 or +1, "
+        "and refuse it; set --model.has_gripper=false to learn it like any other dimension, or write the dataset anew "
+        f"with -1 for {low} and +1 for {high}, which are then learned as two classes"
     ]

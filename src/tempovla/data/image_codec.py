@@ -113,7 +113,7 @@ def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32
     """
     if depth.unit_m is None:
         raise DatasetError(
-            f'{where}: nobody says in which unit; give --depth-unit mm (or m), or add "depth_unit": "mm" to the '
+            f'{where}: depth of an unknown unit; give --depth-unit mm (or m), or add "depth_unit": "mm" to the '
             'feature\'s "info" in meta/info.json'
         )
     wide = np.asarray(stored, dtype=np.float64)
@@ -175,14 +175,12 @@ def rgb_of_numbers(values: NDArray[Any], feature: Feature, where: str, full: flo
     low, high = (float(wide.min()), float(wide.max())) if wide.size else (0.0, 0.0)
     if not np.isfinite(wide).all() or low < 0 or high > 255 or not (is_whole or high <= 1):
         raise DatasetError(
-            f"{where}: numbers from {low:g} to {high:g}, which are no picture of 8 bits; store whole numbers of 0 to "
+            f"{where}: numbers from {low:g} to {high:g}, which is not a picture of 8 bits; store whole numbers of 0 to "
             "255, or fractions of 0 to 1"
         )
     is_float = np.issubdtype(values.dtype, np.floating)
     if is_float and full is None and is_whole and 0 < high <= 1:
-        raise DatasetError(
-            f"{where}: floats that are all 0 or 1, so it cannot be told whether 1 is dark or bright; store uint8"
-        )
+        raise DatasetError(f"{where}: floats that are all 0 or 1, so 1 may be dark or bright; store uint8")
     if is_float and full is not None and (high > full or (full > 1 and not is_whole)):
         usual = "levels of 0 to 255" if full > 1 else "fractions of 0 to 1"
         raise DatasetError(
@@ -216,7 +214,7 @@ def _check_rgb(image: Image.Image, encoded: bytes, where: str) -> None:
     bits = 16 if encoded.startswith(_PNG_START) and encoded[_PNG_BITS] == 16 else 8
     if image.mode in _DEPTH_MODES or bits == 16:
         raise DatasetError(
-            f"{where}: a picture of more than 8 bits ({image.mode}), which is no RGB; store 8 bits, or if it is depth "
+            f"{where}: a picture of more than 8 bits ({image.mode}), which is not RGB; store 8 bits, or if it is depth "
             'add "info": {"is_depth_map": true, "depth_unit": "mm"} to its entry in meta/info.json'
         )
     if image.mode not in _RGB_MODES:

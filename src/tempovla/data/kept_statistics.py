@@ -120,7 +120,7 @@ class KeptStatistics:
         """
         together = {**self.load(), **streams}
         content = {
-            "made_by": "tempovla: exact statistics of the data; `tempovla data stats` tells of them",
+            "made_by": "tempovla: exact statistics of the data; `tempovla data stats` shows them",
             "fingerprint": self.fingerprint(),
             "streams": {
                 key: {name: np.asarray(value).tolist() for name, value in entry.items()}
@@ -136,8 +136,8 @@ class KeptStatistics:
             else:
                 return path
         LOGGER.warning(
-            "%s: its statistics cannot be kept, and will be computed again; set TEMPOVLA_CACHE to a folder that can "
-            "be written",
+            "%s: its statistics cannot be stored, so they will be computed again; set TEMPOVLA_CACHE to a folder that "
+            "can be written",
             self._meta.root,
         )
         return None

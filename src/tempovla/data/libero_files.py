@@ -176,7 +176,7 @@ def _read_opened(path: Path, file: h5py.File, images: LiberoImages) -> DemoFile:
     data = file.get("data")
     if not isinstance(data, h5py.Group):
         there = sorted(map(str, file)) or "nothing"
-        raise DatasetError(f"{path}: has no group 'data' but {there}, so it is none of LIBERO's; leave it out")
+        raise DatasetError(f"{path}: has no group 'data' but {there}, so it is not one of LIBERO's; leave it out")
     numbered = [(demo_number(str(name)), str(name)) for name in data]
     names = [name for _, name in sorted(pair for pair in numbered if pair[0] is not None)]
     if not names:
@@ -204,8 +204,8 @@ def _stored(path: Path, data: h5py.Group) -> LiberoImages:
     convention = _text(path, data, "macros_image_convention")
     if convention not in STORED_AS:
         raise DatasetError(
-            f"{path}: macros_image_convention is {convention!r}, neither opengl nor opencv; say how the pictures lie "
-            "there with --data.libero_images bottom_first, upright or turned (--libero-images of tempovla data)"
+            f"{path}: macros_image_convention is {convention!r}, neither opengl nor opencv; give the orientation of "
+            "its pictures with --data.libero_images bottom_first, upright or turned (--libero-images of tempovla data)"
         )
     return STORED_AS[convention]
 
@@ -293,8 +293,8 @@ def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
     dataset = _dataset(where, demo, key)
     if dataset.ndim != 2 or dataset.shape[1] != WIDTHS[key] or dataset.dtype.kind not in "fiu":
         raise DatasetError(
-            f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {WIDTHS[key]} numbers a step are needed; "
-            "leave out the file, or record it again"
+            f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {WIDTHS[key]} numbers for each step are "
+            "needed; leave out the file, or record it again"
         )
     try:
         values = lossless(dataset[()].reshape(-1), "float32", WIDTHS[key]).reshape(dataset.shape)
@@ -361,7 +361,7 @@ def _instruction(path: Path, data: h5py.Group) -> str:
 
 def _json_attribute(path: Path, data: h5py.Group, name: str) -> dict[str, Any]:
     text = _text(path, data, name)
-    remedy = "repair it, or delete the attribute: what it says is then taken from the file's name, or not known"
+    remedy = "repair it, or delete the attribute: its content is then taken from the file's name, or unknown"
     where = f"{path}: attribute {name!r} of 'data':"
     value = parse_json(text, where, remedy=remedy, error=DatasetError) if text else {}
     return value if isinstance(value, dict) else {}

@@ -37,7 +37,7 @@ def observed_late(where: str, seen: Sequence[When], names: Sequence[str]) -> lis
         late, in_time, unknown = (names[seen.index(kind)] for kind in ("late", "in time", "unknown"))
         raise DatasetError(
             f"{where}: {late} has each observation in the row of the action before it and {in_time} in that of the "
-            f"action after it, but the states of {unknown} do not tell which it is; leave it out, or split the file"
+            f"action after it, but the states of {unknown} do not show which it is; leave it out, or split the file"
         )
     return [kind == "late" or (kind == "unknown" and "late" in seen) for kind in seen]
 

@@ -28,7 +28,9 @@ def refuse_other_files(path: Path, file: h5py.File) -> None:
         # What is not there HDF5 looks for elsewhere, such as in the current folder.
         regular_file(found, remedy=f"{path.name} names it, so copy it there", error=DatasetError)
     for place in _kept_outside(file):
-        raise DatasetError(f"{path}: {place} has its numbers in another file, found from where one works; {remedy}")
+        raise DatasetError(
+            f"{path}: {place} has its numbers in another file, whose place depends on the current folder; {remedy}"
+        )
 
 
 def _kept_outside(file: h5py.File) -> list[str]:

@@ -302,6 +302,6 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
             continue
         check_arrays(where, {name: rows})
         if len(np.atleast_1d(rows)) != length:
-            raise DatasetError(f"{where}: {len(np.atleast_1d(rows))} {name} for {length} steps; give one a step")
+            raise DatasetError(f"{where}: {len(np.atleast_1d(rows))} {name} for {length} steps; give one for each step")
         numbers_given(where, name, rows, "float64")
     return length

@@ -159,7 +159,7 @@ class SampleLoader(ResumableLoader):
     ) -> None:
         keys = [window.key for window in windows]
         if len(set(keys)) != len(keys):
-            raise ValueError(f"windows {keys} name a stream twice; join its offsets into one window")
+            raise ValueError(f"windows {keys} have two windows on one stream; join its offsets into one window")
         mixture.require(keys)
         sampler = MixtureSampler(
             mixture.lengths,

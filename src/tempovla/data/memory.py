@@ -82,7 +82,7 @@ class MemorySource:
             if any(clock is not None for clock in clocks):
                 self._set_clock(key, stream.rate_hz, [np.asarray(clock, dtype=np.float64) for clock in clocks])
             elif any(len(episode.values[key]) != episode.length for episode in episodes):
-                raise DatasetError(f"{name}: {key!r} has no timestamps, so it needs one value a control step")
+                raise DatasetError(f"{name}: {key!r} has no timestamps, so it needs one value for each control step")
         if stats is None:
             numbers = [key for key, stream in streams.items() if not stream.is_picture]
             stats = {key: statistics.of_values(self._values[key]) for key in numbers}
@@ -172,7 +172,8 @@ def _by_step(name: str, episode: MemoryEpisode) -> str | tuple[str, ...]:
         return episode.instruction
     if len(episode.instruction) != episode.length:
         raise DatasetError(
-            f"{name}: {len(episode.instruction)} instructions for an episode of {episode.length} steps; give one a step"
+            f"{name}: {len(episode.instruction)} instructions for an episode of {episode.length} steps; give one for "
+            "each step"
         )
     return tuple(episode.instruction)
 

@@ -85,7 +85,7 @@ def _read_entry(
         unknown = [name for name in entry if name not in _KNOWN] if default is not None else []
         if unknown:
             found.left_out[key] = (
-                f"{path}: {key!r} has {unknown}, which is not known, and neither 'start' nor 'end'; an entry may have "
+                f"{path}: {key!r} has {unknown}, which is unknown, but neither 'start' nor 'end'; an entry may have "
                 f"{list(_KNOWN)}; {remedy}"
             )
         else:

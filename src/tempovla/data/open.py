@@ -59,7 +59,7 @@ def open_source(
         others = f", nor of the format {' or '.join(own)}" if own else ""
         raise DatasetError(
             f"{path}: not a LeRobot dataset, it has no meta/info.json, nor LIBERO's, it has no *.hdf5{others}; give "
-            "the folder that holds the one or the other"
+            "the folder that holds one of these"
         )
     source = FORMAT_REGISTRY[name].open(path, OpenOptions(depth_unit, default_instruction, libero_images))
     if len(source) == 0:

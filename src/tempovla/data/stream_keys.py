@@ -116,7 +116,7 @@ def check_vectors(source: EpisodeSource, keys: Sequence[str]) -> None:
             told = f", or name a vector with {OPTIONS[key]}, of {others}" if others else ""
             raise DatasetError(
                 f"{source.name}: stream {key!r} has shape {list(stream.shape)}, but a policy reads vectors; declare it "
-                f"as [{math.prod(stream.shape)}] in meta/info.json to read its rows one after the other{told}"
+                f"as [{math.prod(stream.shape)}] in meta/info.json to read it row by row{told}"
             )
 
 
@@ -174,7 +174,7 @@ def missing_streams(source: EpisodeSource, keys: Sequence[str], *, in_mixture: b
         told = [f"--data.{OPTIONS[key]} {_quoted(names)}" for key, names in found.items() if names]
         remedy = f"set {' '.join(told or [f'--data.{OPTIONS[key]}' for key in keys])}"
     if known and not all(found.values()):
-        remedy += f" to what the dataset calls it, of {known}" if not any(found.values()) else f"; it has {known}"
+        remedy += f" to its name in the dataset, one of {known}" if not any(found.values()) else f"; it has {known}"
     names = " and ".join(map(repr, keys))
     return f"{source.name}: has no stream {names}, which the model needs; {remedy}"
 

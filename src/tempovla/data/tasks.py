@@ -164,7 +164,8 @@ class RowTasks:
         other = [words for words in told if words and words not in listed]
         if other and listed - {""}:
             LOGGER.warning(
-                "%s: episode %d is told %r by task_index, which is not among its tasks %s in meta/; the rows count",
+                "%s: episode %d has the instruction %r by its task_index, but meta/ lists only the tasks %s; the rows "
+                "count",
                 record.data_path,
                 record.index,
                 other[0],
@@ -193,8 +194,8 @@ class RowTasks:
         if len(record.tasks) > 1:
             what = "has no column task_index" if self._meta.tasks is not None else f"goes without {self._tasks_path}"
             raise DatasetError(
-                f"{where} names {len(record.tasks)} tasks, {list(record.tasks)[:3]}, but {what}, so that which of them "
-                "a row carries out is not known; leave one in its entry in meta/, or restore the column and the file"
+                f"{where} names {len(record.tasks)} tasks, {list(record.tasks)[:3]}, but {what}, so the task of a row "
+                "is not known; leave one in its entry in meta/, or restore the column and the file"
             )
         for task in record.tasks:
             if isinstance(task, str):

@@ -152,8 +152,8 @@ class VideoFile:
         self._seek(0)
         if self._advance(min(_PROBE, len(self)) - 1) is None:
             raise DatasetError(
-                f"{self.path}: its frames do not follow each other as their times say ({self._reason}); encode it "
-                "again, e.g. ffmpeg -i IN OUT.mp4"
+                f"{self.path}: its frames do not follow each other in the order of their times ({self._reason}); "
+                "encode it again, e.g. ffmpeg -i IN OUT.mp4"
             )
 
     def _decode_one(self, number: int) -> av.VideoFrame:
@@ -185,7 +185,7 @@ class VideoFile:
         self._container = open_video(self.path)
         self._stream = _main_stream(self.path, self._container.streams.video)
         if self._stream.codec_context is None:
-            raise DatasetError(f"{self.path}: its header names no codec that is known here; copy it again")
+            raise DatasetError(f"{self.path}: its header names no known codec; copy it again")
         height, width = self.size
         if height * width > MOST_PIXELS:
             raise DatasetError(
@@ -267,7 +267,7 @@ def _main_stream(path: Path, streams: Sequence[VideoStream]) -> VideoStream:
         marked = [stream for stream in moving if stream.disposition & Disposition.default]
         if len(marked) != 1:
             raise DatasetError(
-                f"{path}: {len(moving)} videos in one file, and none is known to be the camera's; keep one, e.g. "
+                f"{path}: {len(moving)} videos in one file, and it is not known which is the camera's; keep one, e.g. "
                 "ffmpeg -i IN -map 0:v:0 -c copy OUT.mp4"
             )
         return marked[0]

@@ -103,7 +103,7 @@ def _packets(path: Path, container: InputContainer, stream: VideoStream) -> Iter
             continue  # the empty packet that ends a file
         if packet.pts is None:
             raise DatasetError(
-                f"{path}: it does not tell when each frame is shown; encode the video again, e.g. ffmpeg -i IN OUT.mp4"
+                f"{path}: it has no times of its frames; encode the video again, e.g. ffmpeg -i IN OUT.mp4"
             )
         dts = packet.pts if packet.dts is None else packet.dts
         yield packet.pts, dts, packet.is_keyframe, packet.is_discard

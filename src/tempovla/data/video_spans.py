@@ -110,7 +110,7 @@ class FilePlan:
             raise DisagreementError(
                 f"meta/ puts the starts of two of its file's episodes at {self._starts_s[after - 1]:.4f} s and "
                 f"{self._starts_s[after]:.4f} s, though the first of these has {self._lengths[after - 1]} rows at fps "
-                f"{self._fps:g}, so that whose each frame is cannot be told; correct from_timestamp"
+                f"{self._fps:g}, so it is not known to which episode a frame belongs; correct from_timestamp"
             )
         elapsed_s = [clock_s[numbers] - clock_s[numbers[0]] for clock_s in self._clocks]
         even_s = np.arange(length) / self._fps
@@ -131,7 +131,7 @@ class FilePlan:
         rows_s = recorded_s()
         if abs(rows_s[0]) * self._fps >= 0.5:
             raise DisagreementError(
-                f"its first row has timestamp {rows_s[0]:.4f} s and {count}, so that they cannot be told; let "
+                f"its first row has timestamp {rows_s[0]:.4f} s and {count}, so frames and rows cannot be matched; let "
                 "timestamps start at 0"
             )
         numbers = self._best_numbers(start_s + np.arange(len(rows_s)) / self._fps, start_s + rows_s)
@@ -139,7 +139,7 @@ class FilePlan:
         after = int(self._first[place + 1]) if place + 1 < len(self._first) else len(self._times_s)
         if numbers[0] <= before or numbers[-1] >= after:
             raise DisagreementError(
-                f"its frames {numbers[0]} to {numbers[-1]} are an other episode's too; correct from_timestamp"
+                f"its frames {numbers[0]} to {numbers[-1]} belong to another episode as well; correct from_timestamp"
             )
         drift = self._worst_drift(place)
         if drift > (TOLERANCE if numbers[0] == before + 1 else GAP_TOLERANCE):

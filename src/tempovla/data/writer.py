@@ -198,7 +198,9 @@ class DatasetWriter:
         tasks = list(task) if isinstance(task, Sequence) and not isinstance(task, str | bytes) else [task] * length
         check_texts(str(self.root), tasks)
         if len(tasks) != length:
-            raise DatasetError(f"{self.root}: {len(tasks)} tasks for an episode of {length} steps; give one a step")
+            raise DatasetError(
+                f"{self.root}: {len(tasks)} tasks for an episode of {length} steps; give one for each step"
+            )
         columns: dict[str, pa.Array] = {}
         videos: dict[str, bytes] = {}
         stats: dict[str, Statistic] = {}

@@ -74,7 +74,7 @@ def check_texts(where: str, texts: Sequence[Any]) -> None:
         except UnicodeEncodeError as error:
             shown = text[max(0, error.start - _SHOWN) : error.end]
             raise DatasetError(
-                f"{where}: instruction {shown!r} has half of a character in it, which no file takes; write it anew"
+                f"{where}: instruction {shown!r} holds half a character, which no file can store; write it again"
             ) from None
 
 

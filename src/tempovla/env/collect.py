@@ -23,11 +23,11 @@ class CollectConfig:
     """How experts demonstrate.
 
     Attributes:
-        noise: disturbance of what is executed, never of what is recorded; None for none.
+        noise: disturbance of the executed actions, and never of the recorded ones; None adds none.
         binary_gripper: record and execute -1 (open) or +1 (close) instead of the expert's gripper effort.
-        steps_after_success: control steps recorded beyond the first success.
-        max_attempts: how often an episode is tried with fresh seeds before collecting gives up.
-        init_states: "random" placements, drawn from the seed, or the "benchmark"'s own, one after the other, where the
+        steps_after_success: number of control steps that are recorded after the first success.
+        max_attempts: number of attempts with fresh seeds after which an episode is given up.
+        init_states: "random" placements, drawn from the seed, or the fixed ones of the "benchmark" in turn, if the
             simulator has some.
     """
 

@@ -52,19 +52,19 @@ class LiberoConfig(SimulatorDefaults):
 
     Attributes:
         suite: libero_object, libero_spatial, libero_goal, libero_10 or libero_90.
-        task: the task played until a reset names another one; "" is the suite's first.
-        cameras: the cameras seen, in order: agentview_rgb, eye_in_hand_rgb, frontview_rgb, ...
+        task: the task until a reset names another one; "" is the first of the suite.
+        cameras: names of the cameras, in order: agentview_rgb, eye_in_hand_rgb, frontview_rgb, ...
         image_size: height and width of each camera's image, in pixels.
-        rendering: "exact" draws the pixels that robosuite draws; "fast" draws coarser meshes, several times cheaper
-            on a CPU. Record and evaluate with the same.
-        max_steps: control steps after which an episode is truncated; None is the suite's limit.
+        rendering: "exact" draws the same pixels as robosuite. "fast" draws coarser meshes, several times faster on a
+            CPU. Record and evaluate with the same rendering.
+        max_steps: number of control steps after which an episode is truncated; None takes the limit of the suite.
         settle_steps: steps without motion before an episode begins, in which objects come to rest; 5 in LIBERO's own
             evaluation (libero/lifelong).
-        joint_noise_rad: standard deviation of the arm's joints where an episode begins at a drawn placement. The
-            benchmark's fixed states have 0.02; LIBERO's own draws, as the default, have none.
-        terminate_on_success: end the episode at its first success; experts go on a little to record the end.
-        render: False leaves the images out, which needs no OpenGL.
-        assets: the folder with LIBERO's assets; None searches as `locate_assets` does.
+        joint_noise_rad: standard deviation of the arm's joints at the start of an episode with a drawn placement. The
+            benchmark's fixed states have 0.02. LIBERO's own draws have none, which is the default.
+        terminate_on_success: end the episode at its first success. Experts go on a little to record the end.
+        render: False draws no images and needs no OpenGL.
+        assets: folder with LIBERO's assets; None searches the places of `locate_assets`.
     """
 
     title: ClassVar[str] = "LIBERO"

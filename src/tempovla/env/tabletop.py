@@ -31,14 +31,15 @@ class TabletopConfig(SimulatorDefaults):
     """Pictures and step limits of all environments on this table; each has a config of its own.
 
     Attributes:
-        task: the task played until a reset names another one.
-        cameras: the cameras seen, in order, of Meta-World's.
+        task: the task until a reset names another one.
+        cameras: names of Meta-World's cameras, in order.
         image_size: height and width of each camera's image, in pixels.
-        supersample: drawn pixels per image pixel along each side.
-        mesh_cell_m: meshes are drawn without details smaller than this [m], at half the cost; 0 draws them all.
-        max_steps: control steps after which an episode is truncated; None leaves it to the task.
-        terminate_on_success: end the episode at its first success; experts go on a little to record the end.
-        render: False leaves the images out, which needs no OpenGL.
+        supersample: number of drawn pixels for each image pixel, along each side.
+        mesh_cell_m: leave out details of meshes that are smaller than this [m], which halves the cost; 0 draws all
+            details.
+        max_steps: number of control steps after which an episode is truncated; None takes the limit of the task.
+        terminate_on_success: end the episode at its first success. Experts go on a little to record the end.
+        render: False draws no images and needs no OpenGL.
     """
 
     title: ClassVar[str]

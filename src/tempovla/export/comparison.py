@@ -199,7 +199,7 @@ def check_pictures(prepared: Context, pictures: Mapping[str, Tensor]) -> None:
         if int(levels.max()) > 1 or float((levels > 0).float().mean()) > MOST_HALFWAY:
             raise ValueError(
                 f"the pictures of {camera!r} that the exported policy makes differ from those of the transforms by up "
-                f"to {int(levels.max())} levels; nothing was written, give --image_size as large as in the dataset"
+                f"to {int(levels.max())} levels; nothing was written; give the --image_size of the dataset"
             )
 
 

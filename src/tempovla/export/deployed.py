@@ -190,8 +190,7 @@ def exportable_policy(bundle: Bundle) -> Any:
     base = base_of(policy)
     if policy is base and isinstance(policy, StridedPolicy) and policy.frame_stride is not None:
         raise ValueError(
-            f"policy {bundle.policy!r} cannot be exported: it sees one frame in {policy.frame_stride} control steps "
-            "and remembers those before in a way of its own; give it a model.context instead"
+            f"policy {bundle.policy!r} cannot be exported: it has a memory of its own; give it a model.context instead"
         )
     if not isinstance(base, Exportable):
         raise ValueError(

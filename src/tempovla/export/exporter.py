@@ -199,7 +199,8 @@ def _check_close(differences: Mapping[int, float], config: ExportConfig) -> None
         if not difference <= config.tolerance:
             raise ValueError(
                 f"the {config.format} file differs from PyTorch by {difference:.2g} of a normalised action for {rows} "
-                f"rows, more than tolerance={config.tolerance:g}; nothing was written, raise it if that will do"
+                f"rows, more than tolerance={config.tolerance:g}; nothing was written; raise tolerance if you accept "
+                "this difference"
             )
 
 

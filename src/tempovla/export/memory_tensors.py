@@ -28,7 +28,9 @@ def memory_specs(policy: ContextPolicy) -> tuple[MemorySpec, ...]:
     for name, tensor in named_tensors(policy, policy.context.initial_state(1)):
         initial = tensor.flatten()[0].item() if tensor.numel() else 0
         if not bool((tensor == initial).all()):
-            raise ValueError(f"{name} of the context cannot be exported: its numbers differ at an episode's start")
+            raise ValueError(
+                f"{name} of the context cannot be exported: its values are not all equal at the start of an episode"
+            )
         dtype = str(tensor.dtype).removeprefix("torch.")
         specs.append(MemorySpec(TensorSpec(name, tuple(tensor.shape[1:]), dtype), _plain(initial)))
     return tuple(specs)

@@ -25,7 +25,7 @@ def check_can_be_exported(deployed: DeployedPolicy, name: str, *, loops: bool) -
     for module in modules:
         if isinstance(module, TransformerActionHead) and module.num_tokens > LARGEST_CHUNK:
             raise ValueError(
-                f"a transformer head of {module.num_tokens} tokens cannot be exported: each would be a pass of the "
-                f"network of its own in the graph, and {LARGEST_CHUNK} are the most; shorten the chunk, or train with "
+                f"a transformer head of {module.num_tokens} tokens cannot be exported: the graph would hold a pass of "
+                f"the network for each of them, and {LARGEST_CHUNK} are the limit; shorten the chunk, or train with "
                 "mixtures in place of bins, or another head"
             )

@@ -95,7 +95,7 @@ def reduce_term(name: str, term: LossTerm | Metric) -> Tensor:
     prediction = term.prediction if term.prediction.dtype == torch.float64 else term.prediction.float()
     if term.kind in BATCHWISE:
         if prediction.shape[:-1] != term.valid.shape:
-            raise ValueError(f"loss term {name!r}: {term.kind} wants valid {tuple(prediction.shape[:-1])}")
+            raise ValueError(f"loss term {name!r}: {term.kind} needs valid {tuple(prediction.shape[:-1])}")
         rows = prediction[term.valid]
         return BATCHWISE[term.kind](gather_rows(rows))
     if term.kind == "mean":

@@ -46,8 +46,8 @@ class Answerer:
         bundle = Bundle.load(checkpoint)
         if bundle.policy != VLM:
             raise ValueError(
-                f"{checkpoint}: is of policy {bundle.policy!r}, which acts and answers nothing; give a checkpoint of "
-                "`tempovla train instruct` or `align`"
+                f"{checkpoint}: is of policy {bundle.policy!r}, which acts and does not answer questions; give a "
+                "checkpoint of `tempovla train instruct` or `align`"
             )
         with said_by(checkpoint, remedy=REMEDY):
             config = config_from_json(VLMTrainConfig, bundle.config, "config")
@@ -85,8 +85,8 @@ class Answerer:
         words = bundle.transform.get("words")
         if not words:
             raise ValueError(
-                f"{where}: its tokenizer hashes words, and it was saved without those that it learned, so its answers "
-                "cannot be read; train it again"
+                f"{where}: its tokenizer hashes words, and the checkpoint does not hold the words of its training, so "
+                "its answers cannot be read; train it again"
             )
         by_id = {tokenizer.encode(word)[0]: word for word in words}
         return lambda ids: " ".join(by_id.get(number, "?") for number in ids)

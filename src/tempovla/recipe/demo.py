@@ -51,12 +51,12 @@ class DemoConfig:
 
     Attributes:
         tasks: Meta-World tasks; one policy learns them all.
-        demonstrations: episodes of each task that experts show.
-        evaluation_episodes: fresh episodes of each task, for the policy and for each baseline.
-        phase1_steps: training steps of the temporal JEPA.
-        phase2_steps: training steps of flow matching.
-        seed: of demonstrations, training and evaluation.
-        workers: simulation processes.
+        demonstrations: number of demonstrations of each task.
+        evaluation_episodes: number of fresh episodes of each task, for the policy and for each baseline.
+        phase1_steps: number of training steps of the temporal JEPA.
+        phase2_steps: number of training steps of flow matching.
+        seed: seed of demonstrations, training and evaluation.
+        workers: number of simulation processes.
     """
 
     tasks: tuple[str, ...] = (*EASY_TASKS, HARD_TASK)

@@ -213,7 +213,7 @@ def _infer_streams(source: EpisodeSource, found: _Inferred) -> None:
         )
     cameras = [key for key, stream in source.streams.items() if stream.kind == "image"]
     if not cameras:
-        raise DatasetError(f"{source.name}: has no camera, of which every policy reads one at least; record one")
+        raise DatasetError(f"{source.name}: has no camera, but every policy needs one; record one")
     found.set("model.cameras", cameras, f"its {len(cameras)} cameras" if len(cameras) > 1 else "its camera")
     for key, stream in source.streams.items():
         if stream.kind == "depth":
@@ -245,7 +245,7 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
     widest = max(shapes, key=lambda key: max(shapes[key][:2]))
     height, width, _ = shapes[widest]
     side = 64 if max(height, width) <= SMALL_PICTURE_PX else 96
-    found.set(names.image_size, side, f"pictures become squares of so many pixels; {widest} has {height}x{width}")
+    found.set(names.image_size, side, f"side of the square pictures [px]; {widest} has {height}x{width}")
 
     lengths = [source.episode(index).length for index in range(len(source))]
     longest = round(statistics.median(lengths))

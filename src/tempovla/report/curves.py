@@ -23,8 +23,8 @@ def curves_section(curves: list[Curve]) -> Markup:
         return element("section", heading, element("p", words, class_="missing"))
     intro = element(
         "p",
-        "Thin and faint is every logged value, strong is its running mean; an axis turns logarithmic where its values "
-        "span more than a factor of thirty.",
+        "The faint line shows every logged value, and the strong line their running mean. An axis is logarithmic if "
+        "its values span more than a factor of thirty.",
         class_="note",
     )
     phases = dict.fromkeys(curve.phase for curve in curves)

@@ -116,14 +116,14 @@ def _conditions_of(found: Mapping[str, Any]) -> tuple[Markup, ...]:
     meanings = MEANINGS if found["context"] else {"full": "all that this policy sees, as in control"}
     if "mean_action" in found:
         estimates["mean_action"] = _estimate(MEAN_ACTION, found["mean_action"])
-        meanings = {**meanings, "mean_action": "always answering the mean of the demonstrated actions"}
+        meanings = {**meanings, "mean_action": "always giving the mean of the demonstrated actions"}
     chart = _bars(estimates, meanings, Axis(list(estimates.values())))
     note = (
         "Mean absolute error of the actions that are executed until the next decision, against those demonstrated, as "
         "the policy sees actions. Whiskers are 95% intervals over episodes."
     )
     if found["context"]:
-        note += " What counts are the differences, taken on the same frames: in the figures above, and in the table."
+        note += " Judge by the differences, which compare the same frames: in the figures above, and in the table."
     return element("p", note, class_="note"), chart, _table(found)
 
 
@@ -209,15 +209,16 @@ def _copycat(found: Mapping[str, Any]) -> Markup:
     labels = {"expert_r2": "next action of the expert", "policy_r2": "next action of the policy"}
     blocks, heading = found["copycat"], element("h2", "Does it copy?")
     note = (
-        "How well a ridge regression on the last action alone tells the next one, on episodes that it was not fitted "
-        "on: R\N{SUPERSCRIPT TWO}. A policy that repeats what was done, not why, is told better than the expert that "
-        "it imitates (de Haan et al., 2019; Wen et al., 2020). So is one that is merely smoother than its expert: read "
-        "it beside the figures above."
+        "How well a ridge regression predicts the next action from the last action alone, on episodes to which it was "
+        "not fitted: R\N{SUPERSCRIPT TWO}. A policy that copies the last action is easier to predict than the expert "
+        "that it imitates (de Haan et al., 2019; Wen et al., 2020). So is a policy that is only smoother than its "
+        "expert: read this beside the figures above."
     )
     if any(blocks[name]["value"] is None for name in labels):
-        return element("section", heading, element("p", "The actions do not vary: nothing to tell.", class_="missing"))
+        words = "The actions do not vary, so there is nothing to predict."
+        return element("section", heading, element("p", words, class_="missing"))
     estimates = {name: _estimate(label, blocks[name], "value") for name, label in labels.items()}
-    meanings = dict.fromkeys(labels, f"told by the last action, {blocks['decisions']:,} decisions")
+    meanings = dict.fromkeys(labels, f"predicted from the last action, {blocks['decisions']:,} decisions")
     chart = _bars(estimates, meanings, Axis(list(estimates.values())))
     return element("section", heading, element("p", note, class_="note"), chart)
 

@@ -23,7 +23,8 @@ class OfflineRow:
     Attributes:
         name: of the dimension.
         mse: mean squared error in the robot's units.
-        relative: `mse` over that of always answering the mean action; None where the demonstrated actions never vary.
+        relative: `mse` divided by that of always giving the mean action; None where the demonstrated actions never "
+        "vary.
     """
 
     name: str
@@ -95,8 +96,8 @@ def offline_section(offline: Offline | None, run_dir: Path) -> Markup:
     kind = "held-out episodes" if offline.is_held_out else "episodes, training ones included"
     note = (
         f"Predicted chunks of actions against the demonstrated ones, {offline.steps:,} steps of {offline.episodes} "
-        f"{kind}. "
-        "A dot is the mean squared error over that of always answering the mean action, which is the dashed line at 1."
+        f"{kind}. A dot is the mean squared error divided by that of always giving the mean action, which is the "
+        "dashed line at 1."
     )
     legend = element(
         "p",

@@ -23,9 +23,9 @@ class Baseline:
 
 
 BASELINES: dict[BaselineName, Baseline] = {
-    "blind": Baseline("blind", "Blind policy", "trained the same way, its images zeroed", "blind policy", "Blind"),
+    "blind": Baseline("blind", "Blind policy", "trained in the same way on black images", "blind policy", "Blind"),
     "wrong_instruction": Baseline(
-        *("wrong", "Wrong instruction", "told to do another of the tasks"),
+        *("wrong", "Wrong instruction", "given the instruction of another task"),
         *("instruction of another task", "Wrong instruction"),
     ),
 }
@@ -51,7 +51,7 @@ def headline(results: Results) -> Markup:
     return element(
         "header",
         element("p", "TempoVLA", element("span", "run report"), class_="eyebrow"),
-        element("h1", results.title or "Does the arm do as it is told?"),
+        element("h1", results.title or "How often does the policy succeed?"),
         element("p", results.summary or _summary(results), class_="lede"),
         element("div", figure, *cards, _cost_card(results), class_="cards"),
     )
@@ -88,13 +88,13 @@ def cautions(results: Results) -> list[str]:
     notes = []
     if names := reached("blind"):
         notes.append(
-            f"On {and_list(names)} the blind policy reaches the policy's interval: alone, this does not show that the "
+            f"On {and_list(names)} the blind policy reaches the policy's interval: this alone does not show that the "
             "policy uses its cameras."
         )
     if names := reached("wrong_instruction"):
         notes.append(
-            f"On {and_list(names)} the policy does as well when told something else: alone, this does not show "
-            "that it listens."
+            f"On {and_list(names)} the policy does as well with another instruction: this alone does not show that it "
+            "follows instructions."
         )
     if names := [results.labels[task.name] for task in results.tasks if task.policy.ci95 is None]:
         notes.append(f"results.json gives no interval for {and_list(names)}.")
@@ -108,7 +108,7 @@ def _summary(results: Results) -> str:
         words
         for words, rate in (
             ("a policy that cannot see", results.mean.blind),
-            ("itself when told to do another of the tasks", results.mean.wrong_instruction),
+            ("itself with the instruction of another task", results.mean.wrong_instruction),
         )
         if rate is not None
     ]

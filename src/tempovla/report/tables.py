@@ -47,11 +47,11 @@ def offline_table(figures: Mapping[str, Any]) -> list[str]:
     width = max(len(name) for name, _ in rows)
     held_out = "held-out " if figures["split"] == "validation" else ""
     lines = [f"{figures['steps']} steps of {figures['samples']} chunks, {figures['episodes']} {held_out}episodes"]
-    lines.append("relative: 1 is the error of always answering the mean action, and below is better")
+    lines.append("relative: 1 is the error of always giving the mean action, and less is better")
     lines.append(f"{'':<{width}}         MSE  normalised    relative")
     lines += [f"{name:<{width}}" + "".join(_cell(row[key]) for key in OFFLINE_FIGURES) for name, row in rows]
     if "gripper_accuracy" in figures:
-        lines.append(f"gripper accuracy {figures['gripper_accuracy']:.1%}; motion is all but the gripper")
+        lines.append(f"gripper accuracy {figures['gripper_accuracy']:.1%}; motion is everything except the gripper")
     return lines
 
 
@@ -92,7 +92,7 @@ def diagnosis_table(found: Mapping[str, Any]) -> list[str]:
     lines.append(f"{'':<{width}}   error  [95% interval]{against}")
     lines += [_row(name, width, block, full) for name, block in rows]
     if not found["context"]:
-        lines.append("a policy without a context: one frame is all it sees, so no length is swept")
+        lines.append("a policy without a context sees one frame, so there are no lengths to compare")
     if len(found["tasks"]) > 1:
         lines += ["", *_tasks(found["tasks"])]
     lines += ["", _copycat(found["copycat"]), *found["verdict"]]
@@ -126,4 +126,4 @@ def _copycat(block: Mapping[str, Any]) -> str:
         value, interval = block[name]["value"], block[name]["ci95"]
         told = "unknown" if value is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
         parts.append(f"{words} {told}")
-    return f"R^2 of the next action told by the last alone: {', '.join(parts)}"
+    return f"R^2 of the next action predicted from the last alone: {', '.join(parts)}"

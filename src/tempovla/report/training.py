@@ -63,7 +63,7 @@ def training_headline(run_dir: Path, curves: Sequence[Curve], offline: Offline |
         element(
             "p",
             "One training run, without an evaluation in a simulator: how it learned, and how far its actions are from "
-            "the demonstrated ones. Only acting shows whether it solves the task.",
+            "the demonstrated ones. Whether it solves the task, only acting can show.",
             class_="lede",
         ),
         element("div", _figure(offline), *[_card(curve) for curve in _totals(curves)], class_="cards"),
@@ -82,7 +82,7 @@ def _figure(offline: Offline | None) -> Markup:
     return element(
         "div",
         element("p", f"{offline.relative:.2f}", class_="big"),
-        element("p", "of the mean action's squared error", class_="scope"),
+        element("p", "of the squared error of always giving the mean action", class_="scope"),
         element("p", f"{offline.episodes} {kind}", class_="certainty"),
         class_="figure",
     )

@@ -25,15 +25,15 @@ def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
     present = [clip for clip in clips if clip.path.is_file()]
     shown = choose(present, VIDEO_BUDGET_BYTES)
     absent = [clip.path.name for clip in clips if not clip.path.is_file()]
-    notes = ["Clips are picked to show every task and both endings; the rates above are the measure."]
+    notes = ["The clips show every task and both outcomes. Judge the policy by the rates above."]
     if len(shown) < len(present):
         notes.append(f"{len(shown)} of {len(present)} clips are shown, so that the page stays small.")
     if absent:
         notes.append(f"{len(absent)} of {len(clips)} indexed clips are not on disk, such as {absent[0]}.")
     told, mistold = ([clip for clip in shown if clip.kind == kind] for kind in CLIP_KINDS)
     groups = [
-        _group("Told what to do", "failed", told, labels),
-        _group("Told to do another of the tasks", "left the scene's own task undone", mistold, labels),
+        _group("With its own instruction", "failed", told, labels),
+        _group("With the instruction of another task", "left the scene's own task undone", mistold, labels),
     ]
     heading = element("h2", "Rollouts", element("button", "Pause all", type="button", id="pause", hidden=True))
     return element("section", heading, element("p", " ".join(notes), class_="note"), *groups, class_="films")

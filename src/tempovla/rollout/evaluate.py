@@ -19,16 +19,17 @@ class EvaluationConfig:
     """How a policy is evaluated.
 
     Attributes:
-        episodes: fresh episodes of each task.
-        seed: of the run; evaluation seeds never coincide with those of demonstrations.
-        num_envs: environments in parallel.
-        workers: processes that simulate them.
-        execution_horizon: actions of a chunk that are executed before the next decision; None is the policy's own
-            stride, and 6 (or the whole chunk, where it is shorter) for policies that may decide at any step.
-        temporal_ensemble: average what overlapping chunks say about a step, with weights exp(-m i), where i counts
-            from 0 for the oldest chunk and m is this number (0.01 in ACT); such a policy is asked at every step, unless
-            execution_horizon or its stride says otherwise; None executes the newest chunk alone.
-        max_steps: control steps after which an episode counts as failed; None leaves it to the environment's config.
+        episodes: number of fresh episodes of each task.
+        seed: seed of the evaluation. Its episodes never coincide with demonstrations.
+        num_envs: number of environments in parallel.
+        workers: number of processes that simulate them.
+        execution_horizon: number of actions of a chunk that are executed before the next decision. None takes the
+            stride of the policy; if it has none, 6 or the whole chunk if it is shorter.
+        temporal_ensemble: average what overlapping chunks say about a step, with weights exp(-m i), where i counts from
+            0 for the oldest chunk and m is this number (0.01 in ACT). Such a policy decides at every step, unless
+            execution_horizon or its stride says otherwise. None executes only the newest chunk.
+        max_steps: number of control steps after which an episode counts as failed; None takes the environment's own
+            limit.
     """
 
     episodes: int = 20

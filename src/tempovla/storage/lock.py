@@ -190,13 +190,13 @@ def _opened(path: Path, error: type[ValueError]) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as problem:
         if path.is_symlink():
-            raise error(f"{path}: is a link, which the file of a lock never is; remove it") from None
+            raise error(f"{path}: is a link, but a lock must be a file; remove it") from None
         if problem.errno in (errno.EISDIR, errno.ENXIO):
-            raise error(f"{path}: is not a file, as that of a lock is; remove it") from None
+            raise error(f"{path}: is not a file, but a lock must be one; remove it") from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise error(f"{path}: is not a file, as that of a lock is; remove it")
+        raise error(f"{path}: is not a file, but a lock must be one; remove it")
     return descriptor
 
 

@@ -47,6 +47,6 @@ def check_actions(actions: Tensor, where: str) -> None:
     if bool(broken.any()):
         row, step, dimension = broken.nonzero()[0].tolist()
         raise ValueError(
-            f"{where}: answers {actions[row, step, dimension]:g} in dimension {dimension} at step {step} of the chunk "
-            f"of row {row}, which is no motion; give an earlier checkpoint of its training"
+            f"{where}: gives {actions[row, step, dimension]:g} in dimension {dimension} at step {step} of the chunk of "
+            f"row {row}, which is not a motion; give an earlier checkpoint of its training"
         )

@@ -257,8 +257,8 @@ def _remedy(name_or_path: str) -> str:
         return "give the name or folder of a transformers model; there is no such folder"
     if not hub_may_be_asked():
         return (
-            f"a checkpoint makes nobody ask the hub: get the model with `hf download {shlex.quote(name_or_path)}`, or "
-            f"set {ASK_HUB_VARIABLE}=1 if you trust the checkpoint"
+            "a checkpoint alone does not allow asking the hub: get the model with `hf download "
+            f"{shlex.quote(name_or_path)}`, or set {ASK_HUB_VARIABLE}=1 if you trust the checkpoint"
         )
     return (
         "give the name or folder of a transformers model; without a network (or with HF_HUB_OFFLINE=1), a folder or a "

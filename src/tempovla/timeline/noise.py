@@ -47,7 +47,8 @@ def row_seeds(
     if isinstance(generator, Tensor):
         if generator.shape != (batch_size,) or generator.dtype != torch.int64:
             raise ValueError(
-                f"row seeds {tuple(generator.shape)} ({generator.dtype}) must be ({batch_size},) int64, one a row"
+                f"row seeds {tuple(generator.shape)} ({generator.dtype}) must be ({batch_size},) int64, one for each "
+                "row"
             )
         return generator.to(device)
     source = "cpu" if generator is None else generator.device  # the default one: the same seeds for every device

@@ -30,7 +30,9 @@ class ActionChunk(Track):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.task and len(self.task) != self.batch_size:
-            raise ValueError(f"ActionChunk has {len(self.task)} tasks for {self.batch_size} rows; give one a row")
+            raise ValueError(
+                f"ActionChunk has {len(self.task)} tasks for {self.batch_size} rows; give one for each row"
+            )
         if self.offset.tolist() != list(range(self.length)):
             raise ValueError(f"ActionChunk offsets {self.offset.tolist()} must be 0, 1, ..., {self.length - 1}")
 

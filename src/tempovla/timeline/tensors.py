@@ -68,6 +68,6 @@ def check_learned(weights: Mapping[str, Tensor], where: str) -> None:
     found = largest_beyond(weights, MOST_LEARNED)
     if found is not None:
         raise ValueError(
-            f"{where}: weight {found[0]!r} holds {found[1]:.3g}, which no training gives; copy the checkpoint again, "
-            "or give an earlier one"
+            f"{where}: weight {found[0]!r} holds {found[1]:.3g}, which no training produces; copy the checkpoint "
+            "again, or give an earlier one"
         )

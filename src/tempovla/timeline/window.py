@@ -116,8 +116,8 @@ def parse_offsets(text: str, rate_hz: float | None = None) -> tuple[int, ...]:
         ) from None
     except _TooFarError as far:
         raise ValueError(
-            f"offsets {_shortened(text)}: {_shortened(far.args[0])} reaches further from now than {FARTHEST:,} steps, "
-            "as far as a window may; give nearer ones"
+            f"offsets {_shortened(text)}: {_shortened(far.args[0])} is more than {FARTHEST:,} steps from now, the "
+            "limit of a window; give nearer ones"
         ) from None
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"offsets {text!r} are not readable; write 0, -2,-1,0, 0:16 or -0.2s,0s") from None

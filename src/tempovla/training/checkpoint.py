@@ -172,8 +172,8 @@ class CheckpointFolder:
             )
         if home is not None:
             LOGGER.warning(
-                "%s: what is learned from here on is saved in %s, and %s stays as it is; to go on there, choose it as "
-                "the output directory",
+                "%s: new checkpoints go to %s, and %s stays as it is; to continue in that folder, choose it as the "
+                "output directory",
                 *(resume, self.run_dir, home),
             )
 

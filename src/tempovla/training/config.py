@@ -36,12 +36,12 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class ParameterGroupConfig:
-    """Training of one part of a policy, where it differs from that of the rest. None means no difference.
+    """Settings that differ for one part of a policy. None means that the part has the setting of the rest.
 
     Attributes:
-        learning_rate: peak learning rate; its schedule is that of the others.
+        learning_rate: peak learning rate of the part; it follows the same schedule as the rest.
         weight_decay: AdamW's decoupled decay of matrices.
-        gradient_clip: largest norm of the part's own gradient, which then does not count in that of the rest.
+        gradient_clip: largest norm of the part's own gradient. The part then does not count in the norm of the rest.
     """
 
     learning_rate: float | None = None
@@ -62,38 +62,38 @@ class TrainConfig:
     """Settings of one training run.
 
     Attributes:
-        num_epochs: passes over the data, unless `train_steps` is given.
-        train_steps: optimiser steps; None derives them from `num_epochs`.
-        batch_size: rows of one batch of one process; an optimiser step sees
-            `batch_size * gradient_accumulation * processes` rows.
-        gradient_accumulation: batches that make one optimiser step, with the gradient of one large batch.
+        num_epochs: number of passes over the data; has no effect if `train_steps` is given.
+        train_steps: number of optimiser steps; None derives it from `num_epochs`.
+        batch_size: rows in a batch of one process. An optimiser step sees `batch_size * gradient_accumulation *
+            processes` rows.
+        gradient_accumulation: number of batches in one optimiser step, which has the gradient of one large batch.
         learning_rate: peak learning rate.
         learning_rate_floor: learning rate at the end of the cosine, as a fraction of the peak.
-        warmup_steps: optimiser steps of linear warm-up.
-        weight_decay: AdamW's decoupled decay of matrices; vectors, norms and marked parameters have none.
-        gradient_clip: largest global gradient norm; `inf` only measures it.
-        weight_ema_decay: decay of the average of the weights that is evaluated and deployed; None for no average.
-        precision: `bfloat16` computes the forward pass under autocast; parameters are float32 in any case. `auto` is
-            bfloat16 where the device has instructions for it, else float32, which is faster there.
-        seed: seed of everything random in training.
-        log_interval: optimiser steps between two lines of metrics.
-        validation_interval: optimiser steps between two validations; None validates after every epoch.
-        save_interval: epochs between the checkpoints that stay, as `checkpoint_epoch_N`; 0 for none of these.
-        save_interval_steps: optimiser steps between two checkpoints of which the latest stays; None saves after every
-            epoch.
-        keep_every: checkpoints at multiples of this many optimiser steps stay, too; None for none of these.
-        num_threads: threads of torch on the CPU; None leaves them as they are.
-        parallel: what each of several processes holds: with `ddp` the whole model, with `fsdp` (FSDP2) its share of
-            every weight, gradient and optimiser state, for more communication. The loss is the same.
-        patience: validations without a new lowest loss after which the run ends before its time; None for never.
-        extend: what becomes of the learning rate where a checkpoint's run gets more steps than it was planned for:
-            `continue` follows the cosine of the longer run from here on, as if it had been planned so; `restart` warms
-            up again and follows a cosine of its own over the steps that are left. None refuses another length.
-        parameter_groups: by the name of a module in the policy, such as `vlm` or `vlm.vision`, how its parameters are
-            trained where it is another way than the rest.
-        loss_weights: by the name of a loss term, how its weight changes in the course of training.
-        accept_changed_data: go on from a checkpoint although the dataset has changed. The checkpoint records which data
-            the run has learned from, and from which step on.
+        warmup_steps: number of optimiser steps over which the learning rate rises linearly at the start.
+        weight_decay: AdamW's decoupled decay of matrices; it does not apply to vectors, norms and marked parameters.
+        gradient_clip: largest norm of the whole gradient; `inf` only measures the norm.
+        weight_ema_decay: decay of the average of the weights that is evaluated and deployed; None keeps no average.
+        precision: `bfloat16` computes the forward pass under autocast, while parameters stay float32. `auto` is
+            `bfloat16` if the device has instructions for it, and `float32`, which is then faster, if not.
+        seed: seed of all random numbers in training.
+        log_interval: number of optimiser steps between two lines of metrics.
+        validation_interval: number of optimiser steps between two validations; None validates after every epoch.
+        save_interval: number of epochs between checkpoints that are kept as `checkpoint_epoch_N`; 0 keeps none.
+        save_interval_steps: number of optimiser steps between checkpoints, of which only the latest is kept; None saves
+            after every epoch.
+        keep_every: also keep the checkpoints at multiples of this many optimiser steps; None keeps none of these.
+        num_threads: number of torch's threads on the CPU; None leaves it as it is.
+        parallel: what each of several processes holds: with `ddp` the whole model; with `fsdp` (FSDP2) a share of every
+            weight, gradient and optimiser state, which takes more communication. The loss is the same.
+        patience: end the run after this many validations without a new lowest loss; None never ends it early.
+        extend: how the learning rate goes on if a checkpoint's run gets more steps than planned: `continue` follows the
+            cosine of the longer run, as if it had been planned; `restart` warms up again and follows a new cosine over
+            the remaining steps. None refuses another number of steps.
+        parameter_groups: training settings of single parts, by the name of a module in the policy, such as `vlm` or
+            `vlm.vision`.
+        loss_weights: schedules of the weights of loss terms, by the name of the term.
+        accept_changed_data: resume a checkpoint although the dataset has changed. The checkpoint records which data the
+            run has learned from, and from which step on.
     """
 
     num_epochs: int = 1000

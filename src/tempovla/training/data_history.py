@@ -66,7 +66,7 @@ class DataHistory:
         if not self._datasets:
             return False
         if "data" not in record:
-            LOGGER.info("%s: does not say which data it has learned from; those of now are taken for them", where)
+            LOGGER.info("%s: does not record its training data; the present data are taken to be the same", where)
             self._history = [{"train_step": train_step, "fingerprint": fingerprint(self._datasets)}]
             return False
         changes = list(_changes(record["data"], self._datasets))

@@ -53,8 +53,8 @@ def check_extends(config: TrainConfig, resume: object) -> None:
     """
     if config.extend is not None and resume is None:
         raise ValueError(
-            f"training.extend={config.extend} gives more steps to a run that began already; give its checkpoint "
-            "(--checkpoint), or leave it out"
+            f"training.extend={config.extend} extends a run that exists; give its checkpoint (--checkpoint), or leave "
+            "it out"
         )
 
 
@@ -75,7 +75,7 @@ def is_extended(where: str, record: Mapping[str, Any], config: TrainConfig, tota
         return False
     if total_steps < planned:
         raise ValueError(
-            f"{where}: training.extend={config.extend} makes a run longer, but {total_steps} steps are fewer than the "
+            f"{where}: training.extend={config.extend} extends a run, but {total_steps} steps are fewer than the "
             f"{planned} that it was planned for ({record['train_step']} are done); raise training.train_steps"
         )
     return True

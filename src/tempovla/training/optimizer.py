@@ -63,8 +63,8 @@ def parameters_by_group(policy: nn.Module, config: TrainConfig) -> dict[str, lis
     if empty is not None:
         parts = sorted({name.partition(".")[0] for name in trainable})
         raise ValueError(
-            f"training.parameter_groups: {empty!r} is no module with parameters that learn; the policy's are {parts} "
-            "and what is inside these"
+            f"training.parameter_groups: {empty!r} is no module with trainable parameters; the policy has {parts} and "
+            "their submodules"
         )
     return found
 

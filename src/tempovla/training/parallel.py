@@ -144,16 +144,16 @@ def _check(graph: LossGraph, units: Sequence[nn.Module]) -> None:
         dtypes = {parameter.dtype for parameter in own if parameter.requires_grad}
         if len(dtypes) > 1:
             raise ValueError(
-                f"training.parallel=fsdp: weights of {sorted(map(str, dtypes))} learn side by side in "
-                f"{type(unit).__name__}; hold them in one dtype (model.vlm.language.dtype=float32), or use ddp"
+                f"training.parallel=fsdp: weights of {sorted(map(str, dtypes))} of several types learn in "
+                f"{type(unit).__name__}; give them one dtype (model.vlm.language.dtype=float32), or use ddp"
             )
     inside = {id(module): unit for unit in reversed(units) for module in unit.modules()}
     users: dict[int, nn.Module] = {}
     for name, parameter in graph.policy.named_parameters(remove_duplicate=False):
         if parameter.dim() == 0:
             raise ValueError(
-                f"training.parallel=fsdp: weight {name!r} is a scalar, which has no shares; give it shape (1,), "
-                "or use ddp"
+                f"training.parallel=fsdp: weight {name!r} is a scalar, which cannot be sharded; give it shape (1,), or "
+                "use ddp"
             )
         user = inside.get(id(graph.policy.get_submodule(name.rpartition(".")[0])), graph)
         if users.setdefault(id(parameter), user) is not user:

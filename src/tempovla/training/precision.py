@@ -71,8 +71,8 @@ def settle_precision(config: TrainConfig, device: torch.device, resume: str | Pa
         LOGGER.info("training.precision=auto: %s, as the run began", begun)
     else:
         LOGGER.warning(
-            "training.precision=auto: %s, as the run began on another kind of device; a run begun on this one would "
-            "compute in %s, which is faster here",
+            "training.precision=auto: %s, as the run began on another kind of device; a run that begins on this one "
+            "would compute in %s, which is faster here",
             *(begun, fast),
         )
     return replace(config, precision=begun)

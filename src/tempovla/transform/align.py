@@ -56,8 +56,8 @@ class Padding:
         """
         if track.value.shape[-1] != len(self.positions):
             raise ValueError(
-                f"stream {key!r} has {track.value.shape[-1]} dimensions, not {len(self.positions)}; "
-                "give the data of the body that was trained on"
+                f"stream {key!r} has {track.value.shape[-1]} dimensions, not {len(self.positions)}; give data of the "
+                "robot that the policy was trained on"
             )
         padded = track.value.new_zeros((*track.value.shape[:-1], self.width))
         padded[..., list(self.positions)] = track.value

@@ -116,8 +116,8 @@ class ChatTokenizer:
             before, found, after = answered.removeprefix(prompt).partition(turn.text)
             if not (prompt.startswith(done) and answered.startswith(prompt) and found):
                 raise ValueError(
-                    f"the chat template of tokenizer {tokenizer.name_or_path!r} changes what was said before, so that "
-                    "no prompt and answer can be told apart; set transform.template=plain"
+                    f"the chat template of tokenizer {tokenizer.name_or_path!r} changes earlier turns, so prompt and "
+                    "answer cannot be separated; set transform.template=plain"
                 )
             yield tokenizer.encode_piece(prompt.removeprefix(done) + before), False
             yield tokenizer.encode_piece(turn.text), True

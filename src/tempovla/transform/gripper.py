@@ -28,7 +28,7 @@ class RemapGripper:
 
     def __post_init__(self) -> None:
         if self.open_value == self.closed_value:
-            raise ValueError(f"open_value and closed_value are both {self.open_value}; give what tells them apart")
+            raise ValueError(f"open_value and closed_value are both {self.open_value}; give two different values")
 
     def _remap(self, key: str, track: Track) -> Track:
         if key != ACTION_KEY:

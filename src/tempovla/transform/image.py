@@ -131,7 +131,9 @@ class CropImages:
             return track
         if track.value.dim() != 5 or track.value.shape[2] != 3:
             shape = tuple(track.value.shape)
-            raise ValueError(f"stream {key!r} is {shape}; it must be (B, T, 3, H, W): crop behind resize_images")
+            raise ValueError(
+                f"stream {key!r} is {shape}; it must be (B, T, 3, H, W): put crop_images after resize_images"
+            )
         for dim in (-2, -1):
             length = track.value.shape[dim]
             kept = max(1, round(length * self.area**0.5))

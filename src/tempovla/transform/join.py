@@ -137,8 +137,8 @@ def join_values(values: Sequence[Tensor], form: Form) -> Tensor:
     for value, part in zip(values, form, strict=True):
         if value.shape[-1] != part.size:
             raise ValueError(
-                f"stream {part.key!r} has {value.shape[-1]} dimensions, not {part.size}; give the observations of the "
-                "body that was trained on"
+                f"stream {part.key!r} has {value.shape[-1]} dimensions, not {part.size}; give observations of the "
+                "robot that the policy was trained on"
             )
         taken.append(value[..., part.start : part.stop])
     if len({value.dtype for value in taken}) > 1 or not taken[0].is_floating_point():

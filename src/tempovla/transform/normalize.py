@@ -23,9 +23,9 @@ class NormalizationConfig:
     """Normalisation of one stream.
 
     Attributes:
-        mode: `mean_std` to zero mean and unit variance; `min_max` and `quantile` to [-1, 1] over the range or over the
-            1st to 99th percentile (values beyond are not clipped, so that the inverse is exact).
-        keep: dimensions left as they are, e.g. a binary gripper.
+        mode: `mean_std` gives zero mean and unit variance. `min_max` maps the range, and `quantile` the 1st to 99th
+            percentile, to [-1, 1]. Values beyond are not clipped, so the inverse is exact.
+        keep: dimensions that are not normalised, e.g. a binary gripper.
     """
 
     mode: NormalizationMode = "mean_std"
@@ -81,8 +81,8 @@ class Normalize:
         offset, scale = self.offset[key].to(value.device), self.scale[key].to(value.device)
         if value.shape[-1] != len(offset):
             raise ValueError(
-                f"stream {key!r} has {value.shape[-1]} dimensions, its statistics {len(offset)}; "
-                "give those of the body that was trained on"
+                f"stream {key!r} has {value.shape[-1]} dimensions, its statistics {len(offset)}; give statistics of "
+                "the robot that the policy was trained on"
             )
         return (value.float() - offset) / scale
 
@@ -120,7 +120,9 @@ class Normalize:
         )
         for key in offset | scale:
             if key not in offset or key not in scale or offset[key].shape != scale[key].shape:
-                raise ValueError(f"normalisation of {key!r} has not one scale for every offset; copy the bundle again")
+                raise ValueError(
+                    f"normalisation of {key!r} has different numbers of offsets and scales; copy the bundle again"
+                )
             if not bool((scale[key] > 0).all()):
                 dimension = int((scale[key] <= 0).nonzero()[0])
                 raise ValueError(
@@ -143,7 +145,7 @@ def _vector(key: str, name: str, values: Any) -> Tensor:
     if len(beyond):
         dimension = int(beyond[0])
         raise ValueError(
-            f"normalisation of {key!r} has {name} {vector[dimension]:g} in dimension {dimension}, which no value has; "
+            f"normalisation of {key!r} has {name} {vector[dimension]:g} in dimension {dimension}, which is impossible; "
             "copy the bundle again"
         )
     return vector

@@ -212,7 +212,9 @@ class PerDataset:
             ValueError: if the rows' tasks are not given, or of another dataset.
         """
         if not action.task:
-            raise ValueError(f"actions for the datasets {sorted(self.views)} must say which by ActionChunk.task")
+            raise ValueError(
+                f"actions for the datasets {sorted(self.views)} need ActionChunk.task, which names the dataset"
+            )
         groups = self._groups(action.task)
         if len(groups) == 1:
             return self.views[next(iter(groups))].inverse(action)

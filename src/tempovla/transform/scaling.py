@@ -107,7 +107,7 @@ def fit_scaling(
         name = f" ({names[d]})" if d < len(names) else ""
         notes.append(
             f"stream {key!r} dimension {d}{name} hardly varies: its {SPREAD_OF_MODE[mode]} is {spread[d]:.3g} around "
-            f"{centre[d]:.4g}; it is divided by {scale[d]:.3g} instead, so that its noise is not blown up"
+            f"{centre[d]:.4g}; it is divided by {scale[d]:.3g} instead, so that its noise is not magnified"
         )
     step = np.spacing(magnitude.astype(np.float32)).astype(np.float64)
     coarse = ~kept & (reach > 0) & (spread > SMALLEST_SCALE) & (step > COARSE * spread)
@@ -115,8 +115,8 @@ def fit_scaling(
         name = f" ({names[d]})" if d < len(names) else ""
         notes.append(
             f"stream {key!r} dimension {d}{name} varies by {spread[d]:.3g} around {centre[d]:.6g}, where the steps of "
-            f"float32 are {step[d]:.3g}, so that little of it is learned; leave it out with --data.{_option(key)}, or "
-            "record it from another origin"
+            f"float32 are {step[d]:.3g}, so the policy learns little of it; leave it out with --data.{_option(key)}, "
+            "or record it from another origin"
         )
     return Scaling(np.where(kept, 0.0, centre), scale, tuple(notes))
 
@@ -130,8 +130,8 @@ def _refuse_impossible(key: str, mode: NormalizationMode, low: NDArray[np.float6
         )
     slack = ROUNDING * np.maximum(np.abs(low), np.abs(high)) if mode != "mean_std" else 0.0
     checks = {
-        f"{names[0]} is {{0:.6g}}, beyond all that is recorded": np.abs(low) > LARGEST_STATISTIC,
-        f"{names[1]} is {{1:.6g}}, beyond all that is recorded": np.abs(high) > LARGEST_STATISTIC,
+        f"{names[0]} is {{0:.6g}}, outside of all recorded values": np.abs(low) > LARGEST_STATISTIC,
+        f"{names[1]} is {{1:.6g}}, outside of all recorded values": np.abs(high) > LARGEST_STATISTIC,
         "std is {1:.6g}, which is negative": (high < 0) & (mode == "mean_std"),
         f"{names[0]} is {{0:.6g}} and {names[1]} is {{1:.6g}}": (low > high + slack) & (mode != "mean_std"),
     }

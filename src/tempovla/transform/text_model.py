@@ -70,7 +70,7 @@ class TransformersTextEmbedder:
         found = model_fingerprint(self.name_or_path)
         if expected not in (None, found):
             raise ValueError(
-                f"text model {self.name_or_path!r} is not the one that was trained with; put that one in its place"
+                f"text model {self.name_or_path!r} is not the one of the training; put that one in its place"
             )
         return found
 
@@ -135,7 +135,7 @@ class TransformersTextEmbedder:
         except ValueError as error:
             raise ValueError(
                 f"instruction {sentence!r} is not among the {len(self._kept)} that are kept with the checkpoint, and "
-                f"{error}; or say one of those, such as {next(iter(self._kept))!r}"
+                f"{error}; or use one of those, such as {next(iter(self._kept))!r}"
             ) from None
 
     def _keep(self, path: Path, value: NDArray[np.float32]) -> None:
@@ -253,6 +253,8 @@ def _text_model_class(config: Any) -> Any:
     if config.model_type in ("clip", "clip_text_model"):
         return CLIPTextModelWithProjection
     if hasattr(config, "vision_config"):
-        raise ValueError(f"a {config.model_type} sees pictures too, and only CLIP's text half is supported")
+        raise ValueError(
+            f"a {config.model_type} also reads pictures, and of such models only CLIP's text half is supported"
+        )
     # An encoder-decoder such as T5 is loaded without its decoder.
     return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel

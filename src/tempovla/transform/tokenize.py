@@ -134,7 +134,7 @@ class TransformersTokenizer:
             self._tokenizer = _load(name_or_path)
         if fingerprint not in (None, self.fingerprint):
             remedy = "; copy the checkpoint again" if files else "; put that one in its place"
-            raise ValueError(f"tokenizer {name_or_path!r} is not the one that was trained with{remedy}")
+            raise ValueError(f"tokenizer {name_or_path!r} is not the one of the training{remedy}")
 
     @cached_property
     def files(self) -> dict[str, bytes]:
@@ -149,8 +149,8 @@ class TransformersTokenizer:
             same = all(map(is_asset, files)) and _fingerprint(_load(folder)) == self.fingerprint
         if not same:
             LOGGER.warning(
-                "tokenizer %r comes back as another one from what it saves, so checkpoints do not keep its files, and "
-                "go on needing it where it is",
+                "tokenizer %r differs after it is saved and loaded, so checkpoints do not keep its files and need it "
+                "where it is",
                 self.name_or_path,
             )
         return files if same else {}
@@ -185,7 +185,7 @@ class TransformersTokenizer:
         """
         end = self._tokenizer.eos_token_id
         if end is None:
-            raise ValueError(f"tokenizer {self.name_or_path!r} has no eos_token to end an answer with; give it one")
+            raise ValueError(f"tokenizer {self.name_or_path!r} has no eos_token, which ends an answer; set it")
         return [end]
 
     @cached_property
@@ -336,7 +336,7 @@ class TokenizeInstruction:
             other = self._first_with.setdefault(tuple(ids), sentence)
             if _words(other) != _words(sentence):
                 LOGGER.warning(
-                    "instructions %r and %r are the same to the tokenizer, so that they cannot be told apart; choose "
+                    "instructions %r and %r have the same tokens, so the policy cannot distinguish them; choose "
                     "another one (transform.tokenizer), or other words",
                     *(other, sentence),
                 )

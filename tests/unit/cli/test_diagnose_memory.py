@@ -49,6 +49,6 @@ def test_a_policy_of_one_frame_is_told_that_it_has_no_length(tmp_path, dataset, 
     checkpoint = tmp_path / "run" / "phase2_flow_matching" / "checkpoint_latest"
     answer = tempovla("diagnose", "memory", "--checkpoint", checkpoint, "--dataset", dataset, "--stride", 3)
     assert answer.code == 0, answer.err
-    assert "one frame is all it sees, so no length is swept" in answer.out
-    assert "R^2 of the next action told by the last alone: expert" in answer.out
+    assert "sees one frame, so there are no lengths to compare" in answer.out
+    assert "R^2 of the next action predicted from the last alone: expert" in answer.out
     assert "The policy sees one frame: it has no past." in answer.out

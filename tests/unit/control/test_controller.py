@@ -193,5 +193,5 @@ def test_actions_that_are_not_finite_move_nothing():
     controller = Controller.from_bundle(bundle())
     with torch.no_grad():
         controller.policy.flow_policy.velocity_out.weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"^the policy: answers nan in dimension 0 at step 0 of the chunk of row 0"):
+    with pytest.raises(ValueError, match=r"^the policy: gives nan in dimension 0 at step 0 of the chunk of row 0"):
         controller.act(contexts(2).context(), controller.initial_state(2))

@@ -217,7 +217,7 @@ def test_actions_that_are_not_finite_are_refused():
     policy = made(Counting(broken_at=2), execution_horizon=1)
     policy.step({STATE: seen(0), "task": "open"})
     with pytest.raises(
-        ValueError, match="answers nan in dimension 0 at step 0 of the chunk of row 0, which is no motion"
+        ValueError, match="gives nan in dimension 0 at step 0 of the chunk of row 0, which is not a motion"
     ):
         policy.step({STATE: seen(1)})
 
@@ -229,7 +229,7 @@ def test_a_decision_that_fails_leaves_the_episode_as_it_was(wanted, broken_at):
     for step in range(7):
         observation = {STATE: seen(step), "task": "open"}
         if len(actions) == 2 * (broken_at - 1):
-            with pytest.raises(ValueError, match="answers nan"):
+            with pytest.raises(ValueError, match="gives nan"):
                 policy.step(observation)
         actions.append(policy.step(observation))
     np.testing.assert_array_equal(np.stack(actions), by_hand(Counting(wanted), 2, 7))

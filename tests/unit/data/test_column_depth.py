@@ -62,8 +62,8 @@ def test_depth_is_read_in_metres_and_converted(tmp_path: Path, kind: str, versio
     facts = inspect(root)["features"]
     assert (facts[DEPTH]["kind"], facts[DEPTH]["shape"], facts[FRONT]["kind"]) == ("depth", [SIDE, SIDE, 1], "image")
     if unit is not None:
-        assert "nobody says in which unit; give --depth-unit" in facts[DEPTH]["warnings"][0]
-        with pytest.raises(DatasetError, match=rf"'{DEPTH}' row \d: nobody says in which unit; give --depth-unit mm"):
+        assert "depth of an unknown unit; give --depth-unit" in facts[DEPTH]["warnings"][0]
+        with pytest.raises(DatasetError, match=rf"'{DEPTH}' row \d: depth of an unknown unit; give --depth-unit mm"):
             sample_windows(root, 1, 0, window)
     assert inspect(root, depth_unit=unit)["features"][DEPTH]["warnings"] == []
     convert(root, tmp_path / "new", depth_unit=unit)
@@ -150,7 +150,7 @@ def test_a_unit_for_no_depth_or_against_what_is_declared_is_refused(tmp_path: Pa
         inspect(root, depth_unit="m")
     assert inspect(root, depth_unit="mm")["features"][DEPTH]["warnings"] == []
     write_v21(root, Foreign(lengths=LENGTHS))
-    with pytest.raises(DatasetError, match="has no depth that needs one; leave the option out"):
+    with pytest.raises(DatasetError, match="no depth of the dataset needs one; leave the option out"):
         inspect(root, depth_unit="mm")
 
 

@@ -175,8 +175,8 @@ def test_the_first_file_that_tells_decides(tmp_path: Path) -> None:
             r"row 1: numbers from 0 to 0.5, though the column's first pictures are levels of 0 to 255",
         ),
         ({(1, 1): DARK * 9}, 1 / 255, r"row 1: numbers from 0 to 9, though the column's first pictures are fractions"),
-        ({(1, 1): DARK * 1.5}, 1 / 255, r"row 1: numbers from 0 to 1.5, which are no picture of 8 bits"),
-        ({(i, t): DARK for i in range(2) for t in range(3)}, 1.0, "row 0: floats that are all 0 or 1, so it cannot be"),
+        ({(1, 1): DARK * 1.5}, 1 / 255, r"row 1: numbers from 0 to 1.5, which is not a picture of 8 bits"),
+        ({(i, t): DARK for i in range(2) for t in range(3)}, 1.0, "row 0: floats that are all 0 or 1, so 1 may be"),
     ],
 )
 def test_pictures_of_another_scale_and_those_that_nothing_tells_of_are_refused(

@@ -259,7 +259,7 @@ def test_a_name_of_two_columns_blocks_only_who_reads_it(tmp_path: Path) -> None:
 def test_an_episode_whose_rows_are_there_twice_is_refused(tmp_path: Path) -> None:
     root = write_v30(tmp_path / "a", Foreign(lengths=LENGTHS, statistics=False))
     rewrite(root / "data/chunk-000/file-000.parquet", lambda table: pa.concat_tables([table, table.slice(0, 3)]))
-    with pytest.raises(DatasetError, match=r"rows 0 to 2 have episode_index 0, and so have rows 5 to 7"):
+    with pytest.raises(DatasetError, match=r"rows 0 to 2 have episode_index 0, and rows 5 to 7 have it again"):
         inspect(root)
     assert open_dataset(root).read(1, STATE, [0]).value.shape == (1, 3)
 

@@ -68,9 +68,9 @@ BAD = {
     "no value": (item(conversations=[{"from": "human"}]), "conversations[0]: key 'value' is missing; add it"),
     "number": (item(conversations=[{"from": "human", "value": 3}]), "key 'value' is 3, not a string"),
     "speaker": (turns(("robot", "hi")), "conversations[0]: speaker 'robot' is unknown; choose from human, gpt, system"),
-    "nothing said": (item(answer="  "), "conversations[1]: 'value' is empty; write what is said"),
-    "gpt first": (turns(("gpt", "hi"), ("human", "hi")), "conversations[0] is from 'gpt', where 'human' has to speak"),
-    "twice": (turns(("human", "hi"), ("human", "hi")), "conversations[1] is from 'human', where 'gpt' has to speak"),
+    "nothing said": (item(answer="  "), "conversations[1]: 'value' is empty; write the text"),
+    "gpt first": (turns(("gpt", "hi"), ("human", "hi")), "conversations[0] is from 'gpt', where 'human' must speak"),
+    "twice": (turns(("human", "hi"), ("human", "hi")), "conversations[1] is from 'human', where 'gpt' must speak"),
     "no answer": (turns(("human", "hi")), "conversations[0] has no answer; let the last one be from 'gpt'"),
     "late system": (turns(("human", "hi"), ("system", "x")), "conversations[1] is from 'system'"),
     "no image": (item(image=None), "conversations[0] has <image>, but there is no 'image'; add its path"),
@@ -143,8 +143,8 @@ def test_questions_of_a_file_are_those_of_its_conversations_or_its_own(tmp_path)
     [
         ("", "holds no question; write objects such as"),
         ("3", ":1: holds a int, not an object; write one with 'question'"),
-        ('{"image": "images/1.png"}', ":1: key 'question' is None; write what is asked, in words"),
-        ('{"question": "<image>"}', ":1: key 'question' is '<image>'; write what is asked, in words"),
+        ('{"image": "images/1.png"}', ":1: key 'question' is None; write the question in words"),
+        ('{"question": "<image>"}', ":1: key 'question' is '<image>'; write the question in words"),
         ('{"question": "who", "image": "none.png"}', ":1: 'image' 'none.png' is no file in"),
     ],
 )

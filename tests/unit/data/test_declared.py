@@ -127,7 +127,7 @@ def test_depth_is_known_by_what_is_declared_or_by_its_name(
     [
         (
             {"dtype": "video", "shape": [48, 64, 1], "info": {"is_depth_map": True}},
-            "without saying what its levels mean",
+            "without the meaning of its levels",
         ),
         ({"dtype": "image", "shape": [48, 64, 3], "info": {"is_depth_map": True}}, "depth has one channel"),
         (

@@ -128,7 +128,7 @@ def test_depth_of_8_bits_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("depth", "stored", "message"),
     [
-        (Depth(), 1000, "x: nobody says in which unit; give --depth-unit mm"),
+        (Depth(), 1000, "x: depth of an unknown unit; give --depth-unit mm"),
         (Depth(1.0), -0.5, "a reading of -0.5 m"),
         (Depth(0.001, 0.1, 5), 65535, "a reading of 65.535 m, but the least is 0.1 m and the greatest 5 m"),
         (Depth(0.001, 0.1, 5), 50, "a reading of 0.05 m"),
@@ -170,11 +170,11 @@ def test_numbers_are_levels_or_shares_of_brightness(values: np.ndarray, feature:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (RGB.astype(np.int64) + 256, "which are no picture of 8 bits"),
+        (RGB.astype(np.int64) + 256, "which is not a picture of 8 bits"),
         (RGB / 127.5 - 1, "numbers from -0.992157 to 0.945098"),
-        (RGB * 1.5, "which are no picture of 8 bits"),
-        (np.full((4, 6, 3), np.nan), "which are no picture of 8 bits"),
-        ((RGB > 127).astype(np.float32), "it cannot be told whether 1 is dark or bright"),
+        (RGB * 1.5, "which is not a picture of 8 bits"),
+        (np.full((4, 6, 3), np.nan), "which is not a picture of 8 bits"),
+        ((RGB > 127).astype(np.float32), "so 1 may be dark or bright"),
         (RGB.transpose(2, 0, 1), r"picture of shape \[3, 4, 6\], but meta/info.json declares \[4, 6, 3\]"),
     ],
 )

@@ -137,4 +137,4 @@ def test_a_row_without_an_index_is_refused_when_its_words_were_used(tmp_path, ve
 def test_rows_are_asked_where_the_episode_lists_something_else(tmp_path, version, caplog):
     source = open_source(WRITERS[version](tmp_path / "a", one_task(tasks_of_episode=lambda words: [PICK])))
     assert source.instructions(1) == (OPEN,) * 3
-    assert "is told 'open the drawer' by task_index, which is not among its tasks" in caplog.text
+    assert "has the instruction 'open the drawer' by its task_index, but meta/ lists only the tasks" in caplog.text

@@ -158,7 +158,7 @@ def test_states_that_are_not_finite(path: Path) -> None:
 
 def test_actions_of_other_dimensions_in_one_demonstration(path: Path) -> None:
     edit(path, lambda data: replace(data["demo_1"], "actions", lambda values: values[:, :6]))
-    refused(path, "demo_1: actions is float64 [7, 6], but 7 numbers a step are needed", "record it again")
+    refused(path, "demo_1: actions is float64 [7, 6], but 7 numbers for each step are needed", "record it again")
 
 
 def test_actions_of_other_dimensions_in_another_file(path: Path) -> None:

@@ -318,7 +318,7 @@ def test_a_convention_that_nobody_knows_is_refused_with_the_setting(tmp_path: Pa
     (frames,) = record(tmp_path, (5,), (MILK,))
     with h5py.File(only_file(tmp_path), "a") as file:
         file["data"].attrs["macros_image_convention"] = "rotated"
-    with pytest.raises(DatasetError, match=r"macros_image_convention is 'rotated', neither opengl nor opencv; say how"):
+    with pytest.raises(DatasetError, match=r"macros_image_convention is 'rotated', neither opengl nor opencv; give"):
         open_source(tmp_path)
     read = open_source(tmp_path, libero_images="bottom_first").read(0, AGENT, [2]).value[0]
     np.testing.assert_array_equal(read, frames[AGENT][2])

@@ -68,7 +68,7 @@ def test_what_was_executed_lies_beside_what_was_wanted(tmp_path: Path) -> None:
     executed = frames[ACTION_KEY] * 0.5
     with LiberoHdf5Writer(tmp_path) as writer:
         writer.add_episode(MILK, instruction(MILK), frames, replace(extras(12), executed=executed))
-        with pytest.raises(DatasetError, match="7 executed actions for 12 steps; give one a step"):
+        with pytest.raises(DatasetError, match="7 executed actions for 12 steps; give one for each step"):
             writer.add_episode(MILK, instruction(MILK), frames, replace(extras(12), executed=executed[:7]))
     with h5py.File(tmp_path / f"{MILK}_demo.hdf5", "r") as file:
         np.testing.assert_array_equal(file["data/demo_0/executed_actions"], executed)

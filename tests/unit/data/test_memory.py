@@ -76,7 +76,7 @@ def test_statistics_are_those_of_all_values(source: MemorySource) -> None:
 
 def test_a_stream_without_timestamps_needs_a_value_a_step() -> None:
     episode = MemoryEpisode("go", 5, {"action": np.zeros((4, 1))})
-    with pytest.raises(DatasetError, match="one value a control step"):
+    with pytest.raises(DatasetError, match="one value for each control step"):
         MemorySource("toy", BODY, {"action": STREAMS["action"]}, [episode])
 
 

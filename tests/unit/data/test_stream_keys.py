@@ -168,6 +168,6 @@ def test_the_remedy_for_missing_streams_is_the_very_option():
         "set state_key: state, action_key: actions of it in data.mixture"
     )
     assert told("pose", "torque").endswith(
-        "set --data.state_key --data.action_key to what the dataset calls it, of ['pose', 'torque']"
+        "set --data.state_key --data.action_key to its name in the dataset, one of ['pose', 'torque']"
     )
     assert told("state", "torque").endswith("set --data.state_key state; it has ['state', 'torque']")

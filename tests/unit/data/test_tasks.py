@@ -180,7 +180,8 @@ def test_rows_that_contradict_their_episode_are_followed_and_told(tmp_path, capl
     with caplog.at_level(logging.WARNING):
         assert told(open_source(root))[0] == (PICK,) * 6
     assert (
-        "is told 'pick up the cup' by task_index, which is not among its tasks ['put it on the shelf']" in caplog.text
+        "has the instruction 'pick up the cup' by its task_index, but meta/ lists only the tasks "
+        "['put it on the shelf']" in caplog.text
     )
 
 

@@ -114,7 +114,7 @@ def test_frames_of_no_episode_may_lie_between() -> None:
 def test_episodes_that_overlap_are_refused_and_those_that_share_all_frames_are_not() -> None:
     plan = plan_of(even(20), (5, 5), np.array([0, 4]) / FPS)
     assert numbers_or_none(plan, 0.0, 5) is None
-    with pytest.raises(DisagreementError, match=r"its frames 4 to 8 are an other episode's too"):
+    with pytest.raises(DisagreementError, match=r"its frames 4 to 8 belong to another episode as well"):
         plan.numbers((4 / FPS, 5), lambda: even(5))
     plan = plan_of(even(10), (5, 5, 5), np.array([0, 5, 5]) / FPS)
     assert numbers_or_none(plan, 5 / FPS, 5) == [5, 6, 7, 8, 9]

@@ -51,7 +51,7 @@ def test_what_is_no_array_is_refused_by_key() -> None:
     [
         (None, "the instruction of step 1 is None; give a text"),
         (b"go", "the instruction of step 1 is of type bytes; give a text"),
-        ("half \ud83d", "has half of a character in it, which no file takes"),
+        ("half \ud83d", "holds half a character, which no file can store"),
         ("x" * (LONGEST_WORDS + 1), "an instruction of 100,001 characters .* and 100,000 are read at the most"),
     ],
 )

@@ -62,5 +62,5 @@ def test_a_policy_that_remembers_frames_between_its_decisions_is_refused(monkeyp
     monkeypatch.setattr(VLAModel, "frame_stride", None, raising=False)
     DeployedPolicy(bundle, SHAPES)
     monkeypatch.setattr(VLAModel, "frame_stride", 4)
-    with pytest.raises(ValueError, match="policy 'vla' cannot be exported: it sees one frame in 4 control steps"):
+    with pytest.raises(ValueError, match="policy 'vla' cannot be exported: it has a memory of its own"):
         DeployedPolicy(bundle, SHAPES)

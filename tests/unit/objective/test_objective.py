@@ -139,5 +139,5 @@ def test_terms_that_do_not_fit_are_refused():
         reduce_term("a", LossTerm(PREDICTION, None, VALID))
     with pytest.raises(ValueError, match="'a' has kind 'huber'; choose from"):
         reduce_term("a", LossTerm(PREDICTION, TARGET, VALID, kind="huber"))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"'a': variance wants valid \(2,\)"):
+    with pytest.raises(ValueError, match=r"'a': variance needs valid \(2,\)"):
         reduce_term("a", LossTerm(PREDICTION, None, VALID, kind="variance"))

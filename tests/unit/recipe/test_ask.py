@@ -140,10 +140,14 @@ def test_what_cannot_be_asked_is_refused_in_one_line(taught, fails, tmp_path):
 def test_a_policy_is_not_asked_and_neither_is_a_model_whose_words_are_unknown(taught, tmp_path):
     bundle = Bundle.load(taught[0])
     replace(bundle, policy="vla").save(tmp_path / "policy")
-    with pytest.raises(ValueError, match="is of policy 'vla', which acts and answers nothing; give a checkpoint of"):
+    with pytest.raises(
+        ValueError, match="is of policy 'vla', which acts and does not answer questions; give a checkpoint of"
+    ):
         Answerer(tmp_path / "policy")
     if bundle.transform["chat"]["tokenizer"]["kind"] == "words":
         assert set(bundle.transform["words"]) == {"a", "red", "square", "it", "blue"}
         replace(bundle, transform={**bundle.transform, "words": []}).save(tmp_path / "silent")
-        with pytest.raises(ValueError, match="hashes words, and it was saved without those that it learned"):
+        with pytest.raises(
+            ValueError, match="hashes words, and the checkpoint does not hold the words of its training"
+        ):
             Answerer(tmp_path / "silent")

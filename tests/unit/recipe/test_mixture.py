@@ -128,7 +128,7 @@ def test_actions_of_both_bodies_in_one_batch_come_back_in_their_own_units(root):
         torch.testing.assert_close(own[:, : dims - 1], torch.full_like(own[:, : dims - 1], wanted), atol=0.5, rtol=0)
         assert set(own[:, dims - 1].tolist()) <= {-1.0, 1.0}
         assert not own[:, dims:].any()
-    with pytest.raises(ValueError, match=r"must say which by ActionChunk\.task"):
+    with pytest.raises(ValueError, match=r"need ActionChunk\.task"):
         prepared.transform.inverse(replace(chunk, task=()))
 
 

@@ -75,7 +75,7 @@ def test_a_dataset_without_a_state_trains_all_but_statevla(tmp_path):
 
 def test_what_no_policy_can_do_without_is_named(tmp_path):
     recordings.record(tmp_path / "blind", features={key: recordings.FEATURES[key] for key in ("action",)})
-    with pytest.raises(DatasetError, match="has no camera, of which every policy reads one at least"):
+    with pytest.raises(DatasetError, match="has no camera, but every policy needs one"):
         starting_config(tmp_path / "blind")
     features = {recordings.FRONT: recordings.FEATURES[recordings.FRONT], "effort": Feature("float32", (2,))}
     recordings.record(tmp_path / "idle", features=features)

@@ -59,7 +59,7 @@ def test_offline_errors_and_the_diagnosis_are_shown_where_they_are(run):
     page = report(run)
     for words in (
         "0.84",
-        "of the mean action&#x27;s squared error",
+        "of the squared error of always giving the mean action",
         "Does it use its past?",
         "The policy uses its past.",
     ):

@@ -154,7 +154,7 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: P
     victim, lock = tmp_path / "victim", tmp_path / name
     victim.write_text("precious")
     lock.symlink_to(victim)
-    with pytest.raises(ValueError, match=rf"^{lock}: is a link, which the file of a lock never is; remove it$"):
+    with pytest.raises(ValueError, match=rf"^{lock}: is a link, but a lock must be a file; remove it$"):
         held(lock)
     assert victim.read_text() == "precious"
     victim.unlink()
@@ -168,7 +168,7 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: P
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_a_lock_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".lock")
-    with pytest.raises(ValueError, match=r"\.lock: is not a file, as that of a lock is; remove it$"):
+    with pytest.raises(ValueError, match=r"\.lock: is not a file, but a lock must be one; remove it$"):
         held(tmp_path / ".lock")
     assert (tmp_path / ".lock").exists()
 

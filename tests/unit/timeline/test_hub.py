@@ -1,4 +1,4 @@
-"""A checkpoint that names a model on a hub makes nobody ask the hub, unless the user allows it."""
+"""A checkpoint that names a model on a hub does not make anybody ask the hub, unless the user allows it."""
 
 from __future__ import annotations
 

@@ -47,5 +47,7 @@ def test_a_pipe_and_a_folder_are_not_opened(tmp_path):
 def test_weights_that_no_training_gives_are_named(number, dtype):
     sound = {"a": torch.full((3,), MOST_LEARNED / 2), "steps": torch.tensor(1 << 60), "empty": torch.zeros(0)}
     check_learned(sound, "run")
-    with pytest.raises(ValueError, match=r"^run: weight 'b' holds -?(1e\+18|nan|inf), which no training gives; copy"):
+    with pytest.raises(
+        ValueError, match=r"^run: weight 'b' holds -?(1e\+18|nan|inf), which no training produces; copy"
+    ):
         check_learned(sound | {"b": torch.tensor([0.0, number], dtype=dtype)}, "run")

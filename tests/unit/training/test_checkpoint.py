@@ -18,7 +18,7 @@ from tempovla.training.checkpoint import Checkpoint, CheckpointFolder
 
 
 def record_of(train_step: int) -> dict[str, Any]:
-    """What a run of 9 steps says after some of them."""
+    """All settings of a training of 9 steps says after some of them."""
     training = {"train_steps": 9, "num_epochs": 1, "gradient_accumulation": 1}
     return {
         "train_step": train_step,

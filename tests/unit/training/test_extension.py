@@ -105,7 +105,7 @@ def test_any_other_difference_is_refused_as_ever(finished):
 
 
 def test_a_new_run_is_not_extended(tmp_path):
-    with pytest.raises(ValueError, match=r"training\.extend=restart gives more steps to a run that began already"):
+    with pytest.raises(ValueError, match=r"training\.extend=restart extends a run that exists"):
         run(tmp_path / "new", 4, extend="restart")
 
 

@@ -114,7 +114,7 @@ def test_a_group_is_clipped_by_itself_and_the_norm_is_that_of_all():
 
 def test_a_group_of_nothing_is_named_with_the_parts_that_there_are():
     parts = nn.ModuleDict({"head": nn.Linear(1, 1), "vlm": nn.Linear(1, 1)})
-    with pytest.raises(ValueError, match=r"'vision' is no module .* the policy's are \['head', 'vlm'\]"):
+    with pytest.raises(ValueError, match=r"'vision' is no module .* the policy has \['head', 'vlm'\]"):
         parameters_by_group(parts, grouped(vision=ParameterGroupConfig()))
     with pytest.raises(ValueError, match="learning_rate=0 must be greater than 0"):
         ParameterGroupConfig(learning_rate=0)

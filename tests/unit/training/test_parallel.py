@@ -97,7 +97,9 @@ def test_weights_of_two_dtypes_that_learn_side_by_side_are_refused(alone_in_a_gr
     policy = LinearPolicy()
     policy.head.bfloat16()
     policy.extra = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match=r"'torch.bfloat16', 'torch.float32'.* learn side by side in LossGraph; hold"):
+    with pytest.raises(
+        ValueError, match=r"'torch.bfloat16', 'torch.float32'.* of several types learn in LossGraph; give"
+    ):
         shard(graph_of(policy))
 
 

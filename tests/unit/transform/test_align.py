@@ -67,7 +67,7 @@ def test_windows_are_on_the_bodys_own_streams():
 
 
 def test_vectors_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"stream 'action' has 2 dimensions, not 3; give the data of the body"):
+    with pytest.raises(ValueError, match=r"stream 'action' has 2 dimensions, not 3; give data of the robot"):
         ALIGN.forward(raw()[0], {ACTION: Track.of(torch.ones(2, 4, 2), range(4))})
 
 

@@ -117,7 +117,7 @@ def test_a_prompt_is_never_cut(max_length):
 
 
 def test_a_template_that_changes_what_was_said_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"changes what was said before, .* set transform.template=plain"):
+    with pytest.raises(ValueError, match=r"changes earlier turns, .* set transform.template=plain"):
         chat(tmp_path, template="{% for m in messages %}{{ loop.length }} {{ m.content }}{% endfor %}").encode(TWO)
 
 
@@ -128,7 +128,7 @@ def test_a_template_that_refuses_the_conversation_is_named(tmp_path):
 
 def test_a_tokenizer_without_template_and_end_is_refused(tmp_path):
     tokenizer = TransformersTokenizer(save_chat_tokenizer(tmp_path, template=None, end=None))
-    with pytest.raises(ValueError, match="has no eos_token to end an answer with"):
+    with pytest.raises(ValueError, match="has no eos_token, which ends an answer"):
         ChatTokenizer.of(tokenizer).encode(ONE)
 
 

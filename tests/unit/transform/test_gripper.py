@@ -33,5 +33,5 @@ def test_the_robot_gets_its_own_words():
 
 
 def test_a_gripper_that_cannot_be_told_open_from_closed_is_refused():
-    with pytest.raises(ValueError, match=r"open_value and closed_value are both 1\.0; give what tells them apart"):
+    with pytest.raises(ValueError, match=r"open_value and closed_value are both 1\.0; give two different values"):
         RemapGripper(1.0, 1.0)

@@ -99,5 +99,5 @@ def test_crops_that_do_not_work_are_refused():
         CropImages(0)
     task = (Task("open", Embodiment("arm", 3, 1, 10.0)),)
     context = Context({}, {FRONT: Track.of(torch.zeros(1, 1, 8, 8, 3), (0,))}, task, torch.zeros(1).bool())
-    with pytest.raises(ValueError, match=r"must be \(B, T, 3, H, W\): crop behind resize_images"):
+    with pytest.raises(ValueError, match=r"must be \(B, T, 3, H, W\): put crop_images after resize_images"):
         CropImages(0.5).forward(context, {})

@@ -119,8 +119,8 @@ def test_json_round_trip_is_exact():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda saved: saved["scale"].pop("action"), "'action' has not one scale for every offset"),
-        (lambda saved: saved["scale"].update(action=[1.0]), "'action' has not one scale for every offset"),
+        (lambda saved: saved["scale"].pop("action"), "'action' has different numbers of offsets and scales"),
+        (lambda saved: saved["scale"].update(action=[1.0]), "'action' has different numbers of offsets and scales"),
         (
             lambda saved: saved["scale"].update(action=[1.0, 0.0, 1.0]),
             "'action' divides dimension 1 by 0, which",

@@ -145,8 +145,8 @@ def test_what_never_varies_is_centred_without_a_word(value: float) -> None:
     ("mode", "change", "told"),
     [
         ("mean_std", {"std": [1.0, -0.5]}, "of dimension 1 the std is -0.5, which is negative"),
-        ("mean_std", {"mean": [1e30, 0.0]}, r"of dimension 0 the mean is 1e\+30, beyond all that is recorded"),
-        ("mean_std", {"std": [1e30, 1.0]}, r"of dimension 0 the std is 1e\+30, beyond all that is recorded"),
+        ("mean_std", {"mean": [1e30, 0.0]}, r"of dimension 0 the mean is 1e\+30, outside of all recorded values"),
+        ("mean_std", {"std": [1e30, 1.0]}, r"of dimension 0 the std is 1e\+30, outside of all recorded values"),
         ("min_max", {"min": [2.0, 0.0]}, "of dimension 0 the min is 2 and max is 1"),
         ("quantile", {"q99": [1.0, -3.0]}, "of dimension 1 the q01 is -1 and q99 is -3"),
         ("mean_std", {"mean": [0.0]}, "mean has 1 dimensions and std has 2"),

@@ -192,7 +192,9 @@ def test_a_model_of_pictures_and_text_is_refused(tmp_path):
     from transformers import SiglipConfig
 
     SiglipConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="siglip sees pictures too, and only CLIP's text half is supported"):
+    with pytest.raises(
+        ValueError, match="siglip also reads pictures, and of such models only CLIP's text half is supported"
+    ):
         TransformersTextEmbedder(str(tmp_path))
 
 
@@ -293,7 +295,7 @@ def test_another_model_in_the_same_folder_has_embeddings_of_its_own(tmp_path, ca
     after = TransformersTextEmbedder(saved_bert(tmp_path, seed=1))
     assert not torch.allclose(after.embed(SENTENCES), first)
     assert len(list((cache / "sentences").iterdir())) == 2
-    with pytest.raises(ValueError, match="is not the one that was trained with; put that one in its place"):
+    with pytest.raises(ValueError, match="is not the one of the training; put that one in its place"):
         embedder_from_json(before.to_json())
     assert torch.equal(embedder_from_json(after.to_json()).embed(SENTENCES), after.embed(SENTENCES))
 

@@ -79,7 +79,7 @@ def test_another_tokenizer_in_the_same_folder_is_refused_and_weights_beside_it_d
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     content["model"]["vocab"] |= {"open": 5, "the": 3}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="is not the one that was trained with; put that one in its place"):
+    with pytest.raises(ValueError, match="is not the one of the training; put that one in its place"):
         TokenizeInstruction.from_json(data)
 
 
@@ -99,7 +99,7 @@ def test_kept_files_are_the_tokenizer_wherever_its_folder_is(tmp_path):
         TransformPipeline.from_json(data)
     other = {name: content.replace(b'"open":3', b'"open":5') for name, content in assets.items()}
     other = {name: content.replace(b'"open": 3', b'"open": 5') for name, content in other.items()}
-    with pytest.raises(ValueError, match="is not the one that was trained with; copy the checkpoint again"):
+    with pytest.raises(ValueError, match="is not the one of the training; copy the checkpoint again"):
         TransformPipeline.from_json(data, other)
 
 
@@ -111,7 +111,7 @@ def test_a_tokenizer_that_does_not_come_back_is_not_kept_and_that_is_said(tmp_pa
     kind = type(tokenizer._tokenizer)
     monkeypatch.setattr(kind, "save_pretrained", lambda _, folder: Path(folder, "tokenizer.json").write_text(changed))
     assert tokenizer.assets() == {}
-    assert "comes back as another one from what it saves, so checkpoints do not keep its files" in caplog.text
+    assert "differs after it is saved and loaded, so checkpoints do not keep its files" in caplog.text
 
 
 def test_a_folder_without_a_tokenizer_is_told(tmp_path):
@@ -174,7 +174,7 @@ def test_sentences_that_the_tokenizer_cannot_tell_apart_are_named(caplog):
         transform.tokens(sentence)
     assert caplog.text == ""
     transform.tokens("pick pear")
-    assert "instructions 'pick apple' and 'pick pear' are the same to the tokenizer, so that they" in caplog.text
+    assert "instructions 'pick apple' and 'pick pear' have the same tokens, so" in caplog.text
 
 
 def test_words_that_the_tokenizer_does_not_know_at_all_are_not_called_absent():

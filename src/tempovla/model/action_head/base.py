@@ -153,7 +153,7 @@ class ActionHeadBase(nn.Module):
         if feature_valid is not None and feature_valid.shape != tokens.shape[:2]:
             raise ValueError(
                 f"{type(self).__name__}: feature_valid {tuple(feature_valid.shape)} must be {tuple(tokens.shape[:2])}, "
-                "one a token"
+                "one for each token"
             )
         return tokens, feature_valid
 

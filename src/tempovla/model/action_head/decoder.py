@@ -124,7 +124,7 @@ class Decoder(nn.Module):
 
     def step(self, x: Tensor, memory: Memory, past: tuple[KeyValue, ...]) -> tuple[Tensor, tuple[KeyValue, ...]]:
         """Return one more step (B, 1, D) of a causal decoder after those in `past` (at first an empty tuple)."""
-        assert self.causal, "only a causal decoder goes on step by step"
+        assert self.causal, "only a causal decoder can run step by step"
         done = past[0][0].shape[2] if past else 0
         x, kept = x + self.position[done], []
         for index, (block, features) in enumerate(zip(self.blocks, memory.blocks, strict=True)):

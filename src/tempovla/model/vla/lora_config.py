@@ -11,8 +11,8 @@ class LoRAConfig:
 
     Attributes:
         r: rank of B A.
-        alpha: its scale, as a multiple of r.
-        target_modules: ends of the names of the layers; empty takes every linear layer.
+        alpha: scale of B A, as a multiple of r.
+        target_modules: layers whose names end in one of these; an empty list takes every linear layer.
     """
 
     r: int = 16

@@ -20,18 +20,19 @@ def openvla_prompt(instruction: str) -> str:
 
 @dataclass(frozen=True)
 class OpenVLAConfig:
-    """Sizes; as they stand, those of OpenVLA-7B.
+    """Sizes of the model; the defaults are those of OpenVLA-7B.
 
     Attributes:
         vlm: the vision-language model.
-        camera: the one stream of pictures that it sees.
-        action_dim: dimensions of an action, a word each.
+        camera: the one image stream that the model sees.
+        action_dim: number of action dimensions. Each dimension is one word.
         num_bins: number of action tokens.
         padding_tokens: rows of the embedding table beyond the tokenizer's words.
-        empty_token: the word that stands between the prompt and the actions (a lone space of Llama-2's).
-        norm_stats: dataset to statistics of its actions, as the checkpoint has them; see `ActionStatistics`.
-        has_gripper: the robot's last action dimension is a binary gripper in {-1, +1}, which is not normalised.
-        lora: adapters, which alone learn; None has all weights learn.
+        empty_token: the word between the prompt and the actions (a single space of Llama-2).
+        norm_stats: statistics of the actions of each dataset, by its name, as the checkpoint has them; see
+            `ActionStatistics`.
+        has_gripper: whether the robot's last action dimension is a binary gripper in {-1, +1}, which is not normalised.
+        lora: adapters. Only these learn; with None all weights learn.
     """
 
     vlm: PrismaticConfig = field(default_factory=PrismaticConfig)

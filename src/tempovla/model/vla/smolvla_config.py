@@ -17,32 +17,36 @@ class SmolVLAConfig:
     Attributes:
         vlm: the vision-language model.
         cameras: keys of the image streams, in token order.
-        robot_state_dim: size of the proprioceptive state, which becomes one token; None leaves it out.
-        action_dim: size of an action, gripper included.
-        has_gripper: the last action dimension is a binary gripper in {-1, +1}.
-        chunk_size: steps of an action chunk.
-        max_state_dim: states are padded with zeros to so many dimensions.
-        max_action_dim: actions, too, for bodies of several sizes; what is beyond them is not trained on.
-        max_instruction_tokens: tokens of the longest instruction; shorter ones are padded.
+        robot_state_dim: size of the proprioceptive state, which becomes one token; None reads no state.
+        action_dim: number of action dimensions, including the gripper.
+        has_gripper: whether the last action dimension is a binary gripper in {-1, +1}.
+        chunk_size: number of steps in a chunk of actions.
+        max_state_dim: states are padded with zeros to this many dimensions.
+        max_action_dim: actions are padded to this many dimensions, for bodies of several sizes. The padding is not
+            trained on.
+        max_instruction_tokens: number of tokens of the longest instruction. Shorter ones are padded.
         expert_width_multiplier: width of the expert as a multiple of the language model's.
-        num_expert_layers: layers of the expert, which must divide those of the language model that are used; None has
-            as many.
-        self_attn_every_n_layers: every n-th layer of the expert, from the first on, attends to its own steps beside the
-            tokens of the language model; the others attend to these alone. 1 has no other layers, 0 none of this kind.
-        num_steps: Euler steps from noise to actions.
-        draws: (noise, flow time) pairs to train on for every row of a batch, at the cost of the expert alone.
-        flow_time_alpha: flow times are drawn from Beta(alpha, 1); above 1 noisy ones are more frequent.
+        num_expert_layers: number of layers of the expert, which must divide the number of used layers of the language
+            model. None takes that number.
+        self_attn_every_n_layers: every n-th layer of the expert, from the first on, attends to its own steps and to the
+            language model; the other layers attend to the language model only. With 1 all layers do the former, with 0
+            none.
+        num_steps: number of Euler steps from noise to actions.
+        draws: number of pairs of noise and flow time on which each row is trained; only the expert runs for each of
+            them.
+        flow_time_alpha: flow times are drawn from Beta(alpha, 1). Above 1, noisy ones are more frequent.
         min_period, max_period: of the sinusoids that a flow time becomes.
-        freeze_vision_encoder: the vision transformer does not learn.
-        train_expert_only: nor does anything else of the vision-language model. None of these two: what is pretrained
-            does not, what is not does.
-        train_state_proj: the layer that makes a token of the state learns.
-        cloning_weight: the chunk is also regressed from what the language model reads out: the noise in flow matching's
-            own loss hides from an encoder that learns where small things are. 0 leaves the part out.
-        cloning_token_dim, cloning_feature_dim: for that, every token is narrowed to so many dimensions, and all of them
-            together go through an MLP of so many.
-        lora: adapters in the language model, whose own weights then do not learn; None has none.
-        context: its temporal parts, whose output is one more token for the expert; None sees the present alone.
+        freeze_vision_encoder: do not train the vision transformer. None freezes it if it is pretrained.
+        train_expert_only: do not train the rest of the vision-language model either. None freezes it if it is
+            pretrained.
+        train_state_proj: train the layer that makes a token of the state.
+        cloning_weight: weight of a second loss, which regresses the chunk from the read-out of the language model. The
+            noise in the loss of flow matching hides small details from an encoder that learns. 0 leaves it out.
+        cloning_token_dim, cloning_feature_dim: for this loss, every token is projected to the first number of
+            dimensions, and an MLP makes the second number of features of all of them.
+        lora: adapters in the language model. Its own weights then do not learn; None adds none.
+        context: parts that read the past, whose output is one more token for the expert; None sees the present frame
+            only.
     """
 
     vlm: SmolVLMBackboneConfig = field(default_factory=SmolVLMBackboneConfig)
@@ -80,8 +84,8 @@ class SmolVLAConfig:
                 raise ValueError(f"model.{name}={value} must be at least 1")
         if self.context is not None and self.context.freeze_base:
             raise ValueError(
-                "model.context.freeze_base=true: what SmolVLA reads of a frame is too large to keep; set it to false, "
-                "and model.train_expert_only to true, which keeps the vision-language model as it is"
+                "model.context.freeze_base=true: SmolVLA's features of a frame are too large to keep; set it to "
+                "false, and model.train_expert_only to true, which keeps the vision-language model as it is"
             )
         for name in ("expert_width_multiplier", "flow_time_alpha", "min_period", "max_period"):
             if not getattr(self, name) > 0:

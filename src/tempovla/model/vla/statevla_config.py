@@ -17,13 +17,13 @@ class JepaConfig:
         prediction_horizon: steps k from z_t to the predicted z_{t+k}; the predictor sees the k actions in between.
         temporal_predictor_hidden_dim: width of the predictor.
         regularize: whether variance and covariance act on the `prediction` (the original recipe) or on the `state` z_t.
-        variance_weight: keeps every dimension's standard deviation above 1.
-        covariance_weight: keeps dimensions uncorrelated.
-        inverse_dynamics_weight: recover the actions from z_t and z_{t+k}; 0 leaves the part out.
-        behavior_cloning_weight: regress the action chunk from z_t; 0 leaves the part out.
-        ema_momentum: of the target encoder, at the start.
-        ema_momentum_schedule: `cosine` rises to 1.0 over `ema_steps`; `constant` stays.
-        ema_steps: training steps of phase 1, which the recipe fills in.
+        variance_weight: weight of the loss that keeps every dimension's standard deviation above 1.
+        covariance_weight: weight of the loss that keeps dimensions uncorrelated.
+        inverse_dynamics_weight: weight of the loss that recovers the actions from z_t and z_{t+k}; 0 leaves it out.
+        behavior_cloning_weight: weight of the loss that regresses the chunk of actions from z_t; 0 leaves it out.
+        ema_momentum: momentum of the target encoder at the start.
+        ema_momentum_schedule: `cosine` lets the momentum rise to 1.0 over `ema_steps`; `constant` keeps it.
+        ema_steps: number of training steps of phase 1, which the recipe fills in.
     """
 
     prediction_horizon: int = 1
@@ -57,30 +57,31 @@ class StateVLAConfig:
         image_size: side of the square pictures [px].
         patch_size: side of the patch behind one token [px].
         image_tokenizer: `patch` (one convolution), `conv` (a small stack of them) or `pretrained` (`vision_model`).
-        vision_model: name or folder of a transformers vision model whose patch tokens are used, frozen; it has its own
+        vision_model: name or folder of a frozen transformers vision model whose patch tokens are used. It has its own
             patch size, and pictures are resized to its own size.
         embed_dim: width of a token.
         lang_emb_dim: size of the sentence embedding.
         robot_state_dim: size of the proprioceptive state.
         encoder_type: `mamba` or `transformer`.
-        encoder_depth: layers of the encoder.
-        num_heads: attention heads, for transformers.
+        encoder_depth: number of layers of the encoder.
+        num_heads: number of attention heads of transformers.
         d_state, d_conv, expand: Mamba's state size, convolution width and expansion.
         readout: `cls` (the last token) or `all_tokens`.
         state_dim: size of z.
-        action_dim: size of an action, gripper included.
-        has_gripper: the last action dimension is a binary gripper in {-1, +1}.
-        action_seq_len: steps of an action chunk.
+        action_dim: number of action dimensions, including the gripper.
+        has_gripper: whether the last action dimension is a binary gripper in {-1, +1}.
+        action_seq_len: number of steps in a chunk of actions.
         policy_type: backbone of the flow, `mamba` or `transformer`.
-        policy_layers: its layers.
-        policy_embed_dim: its width.
-        flow_steps: Euler steps when acting.
-        flow_draws: noise draws per state in training; more of them use an expensive encoder better.
-        freeze_encoder: phase 2 leaves the encoder as phase 1 made it.
-        cloning_weight: phase 2 with a trainable encoder also regresses the action chunk from z: the noise in the flow's
-            own loss hides from the encoder where small things are. 0 leaves the part out.
+        policy_layers: number of layers of the flow.
+        policy_embed_dim: width of the flow.
+        flow_steps: number of Euler steps when the policy acts.
+        flow_draws: number of noise draws for each state in training. More of them make better use of an expensive
+            encoder.
+        freeze_encoder: whether phase 2 leaves the encoder as phase 1 made it.
+        cloning_weight: weight of a second loss of phase 2, which regresses the chunk from z and needs a trainable
+            encoder. The noise in the loss of the flow hides small details from the encoder. 0 leaves it out.
         jepa: losses and targets of phase 1.
-        context: temporal parts of phase 2; None sees the present alone.
+        context: parts that read the past in phase 2; None sees the present frame only.
     """
 
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb", IMAGE_KEY_PREFIX + "eye_in_hand_rgb")

@@ -18,28 +18,28 @@ class VLAConfig:
     """A vision-language model, and an action head on its features.
 
     Attributes:
-        vlm: vision encoder, projector, language model and what is read of it; `num_cameras` follows from `cameras`.
-        token_dim: every token that is read is narrowed to so many dimensions, and all of them together go through an
-            MLP, which keeps where things are; None gives the tokens to the head as they are.
-        feature_dim: width of what that MLP gives the head.
-        max_instruction_tokens: tokens of the longest instruction; shorter ones are padded.
-        action_head: a name in `ACTION_HEAD_REGISTRY`.
-        action_head_options: what heads take beside their sizes, by the head's name and the option's; those of heads
-            other than `action_head` wait until they are chosen.
+        vlm: vision encoder, projector, language model and read-out. `num_cameras` follows from `cameras`.
+        token_dim: project every token of the read-out to this many dimensions, and put all of them together through an
+            MLP, which keeps positions. None gives the tokens to the head as they are.
+        feature_dim: number of features that this MLP gives to the head.
+        max_instruction_tokens: number of tokens of the longest instruction. Shorter ones are padded.
+        action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
+        action_head_options: options of action heads, by the name of the head. Only those of `action_head` are used.
         cameras: keys of the image streams, in token order.
-        optional_cameras: those that some bodies do not have: a row without their picture is learned from all the same.
-        robot_state_dim: size of the proprioceptive state, which becomes one token; None leaves it out.
-        reads_dims: with the state, it is read which of its dimensions and of the action's are the body's own, as one
-            policy needs that moves bodies of several sizes.
-        action_dim: size of an action, gripper included.
-        has_gripper: the last action dimension is a binary gripper in {-1, +1}.
-        action_horizon: steps of an action chunk.
-        cloning_weight: the action chunk is also regressed from the features: the noise in a generative head's own loss
-            hides from the encoder where small things are. 0 leaves the part out.
-        lambda_temporal: weight of the squared first differences of the predicted chunk, which keep it smooth: of what
-            `cloning_weight` regresses, or of the chunk of the mlp head.
-        lora: adapters in the language model, whose own weights then do not learn; None has it learn as a whole.
-        context: its temporal parts; None sees the present alone.
+        optional_cameras: cameras that some bodies lack. A row without such a picture still takes part in the loss.
+        robot_state_dim: size of the proprioceptive state, which becomes one token; None reads no state.
+        reads_dims: also read which dimensions of state and action the body has. A policy for bodies of several sizes
+            needs this.
+        action_dim: number of action dimensions, including the gripper.
+        has_gripper: whether the last action dimension is a binary gripper in {-1, +1}.
+        action_horizon: number of steps in a chunk of actions.
+        cloning_weight: weight of a second loss, which regresses the chunk from the features. The noise in the loss of a
+            generative head hides small details from the encoder. 0 leaves it out.
+        lambda_temporal: weight of the squared first differences of the predicted chunk, which keep it smooth. It needs
+            `cloning_weight` or the head mlp, whose chunk it applies to.
+        lora: adapters in the language model. Its own weights then do not learn. With None the whole language model
+            learns.
+        context: parts that read the past; None sees the present frame only.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
@@ -78,7 +78,7 @@ class VLAConfig:
         if unknown:
             raise ValueError(f"model.optional_cameras={unknown} are not among model.cameras={list(self.cameras)}")
         if self.reads_dims and self.robot_state_dim is None:
-            raise ValueError("model.reads_dims=true goes with the robot's state; set model.robot_state_dim")
+            raise ValueError("model.reads_dims=true needs the robot's state; set model.robot_state_dim")
         for name in self.action_head_options:
             if name not in ACTION_HEAD_REGISTRY:
                 known = sorted(ACTION_HEAD_REGISTRY)
@@ -91,8 +91,8 @@ class VLAConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)} must not be negative")
         if self.lambda_temporal and not self.cloning_weight and self.action_head != "mlp":
             raise ValueError(
-                f"model.lambda_temporal={self.lambda_temporal} needs a predicted chunk, which {self.action_head!r} has "
-                "not in training; set model.cloning_weight, or model.action_head=mlp"
+                f"model.lambda_temporal={self.lambda_temporal} needs a predicted chunk, which {self.action_head!r} "
+                "does not make in training; set model.cloning_weight, or model.action_head=mlp"
             )
 
     @classmethod

@@ -24,17 +24,19 @@ class VisionEncoderConfig:
     Attributes:
         model_name: a key of `ENCODER_REGISTRY` (`conv` and `patch` train from scratch) or `VISION_MODELS`, another name
             on the hub, or a local folder.
-        image_size: side of the square that the encoder sees [px]; None takes what the model was made for, and 224 where
-            nothing says.
-        output_dim: width of a token. Of a pretrained model a learned linear layer gives it, where it is not its own
-            width; None takes that, and 256 for those from scratch.
-        freeze: the encoder's weights do not learn. None freezes pretrained ones.
-        resize: how pictures of another shape become a square: `stretch`, `pad` with grey or `crop` the centre.
+        image_size: side of the square picture that the encoder sees [px]; None takes the size for which the model was
+            made, or 224.
+        output_dim: width of a token. If a pretrained model has another width, a learned linear layer changes it. None
+            takes the width of the pretrained model, and 256 from scratch.
+        freeze: do not train the encoder's weights; None freezes pretrained ones.
+        resize: how pictures that are not square become square: `stretch`, `pad` with grey, or `crop` the centre.
         patch_size: side of a patch of an encoder from scratch [px].
-        layer: hidden layer of a pretrained model that is read: -1 its output, -2 what goes into its last layer.
-        mean, std: what pixels in [0, 1] are scaled by, a channel; None takes the image processor's, or 0.5.
-        architecture: transformers' config as plain values, with its `model_type`. Given, the model is built from it
-            with fresh weights and nothing is read from `model_name`, as when weights are loaded later.
+        layer: hidden layer of a pretrained model whose output is used: -1 is the model's output, -2 the input of its
+            last layer.
+        mean, std: values by which each channel of the pixels in [0, 1] is normalised; None takes those of the image
+            processor, or 0.5.
+        architecture: transformers' config as plain values, with its `model_type`. The model is then built from it with
+            fresh weights, and nothing is read from `model_name`.
     """
 
     model_name: str = "siglip-base"
@@ -72,16 +74,16 @@ class LLMBackboneConfig:
 
     Attributes:
         model_name: a key of `LANGUAGE_MODELS`, another name on the hub, or a local folder.
-        dtype: of the weights; None takes bfloat16 for pretrained weights and float32 for fresh ones, which would not
-            learn well in bfloat16 (autocast is for the trainer).
-        attention: `sdpa` is torch's fused attention and `eager` the model's own; `auto` is fused, but for training on a
-            CPU in bfloat16, where the plain formula is several times faster.
-        freeze: the weights do not learn; gradients still reach the inputs.
-        layer: hidden states that are read: -1 are the model's output, k (or k - depth - 1) what the first k layers
-            give, without the final norm. Layers above are dropped.
+        dtype: type of the weights; None takes bfloat16 for pretrained weights, and float32 for fresh ones, which would
+            not learn well in bfloat16.
+        attention: `sdpa` is torch's fused attention and `eager` the model's own. `auto` is `sdpa`, except for training
+            on a CPU in bfloat16, where the plain formula is several times faster.
+        freeze: do not train the weights. Gradients still reach the inputs.
+        layer: hidden states that are used: -1 is the model's output; k (or k - depth - 1) is the output of the first k
+            layers, without the final norm. Layers above are dropped.
         lm_head: keep the head that predicts words, for `logits`.
-        architecture: transformers' config as plain values, with its `model_type`. Given, the model is built from it
-            with fresh weights and nothing is read from `model_name`, as when weights are loaded later.
+        architecture: transformers' config as plain values, with its `model_type`. The model is then built from it with
+            fresh weights, and nothing is read from `model_name`.
     """
 
     model_name: str = "Qwen/Qwen2-1.5B"
@@ -107,12 +109,12 @@ class VLMConfig:
     Attributes:
         vision: the vision encoder.
         language: the language model.
-        projector: name in `PROJECTOR_REGISTRY`.
-        projector_options: its options, such as `num_queries`.
-        num_cameras: pictures an observation; of several, each gets a learned embedding.
-        readout: what is read of the hidden states: those of learned `queries` behind the text, of the `last` valid
+        projector: name of the projector, from `PROJECTOR_REGISTRY`.
+        projector_options: options of the projector, such as `num_queries`.
+        num_cameras: number of pictures in an observation. If there are several, each has a learned embedding.
+        readout: which hidden states are the output: those of learned `queries` behind the text, of the `last` valid
             token, the `mean` over valid tokens, or `all_tokens`.
-        num_queries: learned queries of the read-out `queries`.
+        num_queries: number of learned queries of the read-out `queries`.
         readout_dim: width of the features; None takes the language model's.
     """
 

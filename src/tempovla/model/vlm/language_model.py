@@ -237,7 +237,7 @@ def _build(config: LLMBackboneConfig, name: str) -> tuple[Any, Any, dict[str, An
         settings = read_config(name, "text_config", PURPOSE)
     if type(settings) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ValueError(
-            f"language model {name!r} is a {settings.model_type}, which is no causal language model; give one such as "
+            f"language model {name!r} is a {settings.model_type}, not a causal language model; give one such as "
             "Qwen/Qwen2-0.5B"
         )
     architecture = architecture_of(settings)

@@ -99,8 +99,8 @@ def _architecture_errors(purpose: str) -> Iterator[None]:
         yield
     except misfits as error:
         raise ValueError(
-            f"architecture of the {purpose} does not build ({first_reason(error)}); "
-            "give the settings of a transformers config with its model_type, such as qwen2"
+            f"architecture of the {purpose} cannot be built ({first_reason(error)}); give the settings of a "
+            "transformers config with its model_type, such as qwen2"
         ) from None
 
 

@@ -229,7 +229,7 @@ def _settings(config: SmolVLMBackboneConfig) -> Any:
     text: Any = getattr(settings, "text_config", None)
     if not hasattr(settings, "scale_factor") or getattr(text, "model_type", None) != "llama":
         raise ValueError(
-            f"SmolVLM {config.model_name!r} is a {settings.model_type}, which is laid out otherwise; give one such as "
+            f"SmolVLM {config.model_name!r} is a {settings.model_type}, which has another layout; give one such as "
             "HuggingFaceTB/SmolVLM-256M-Instruct or a folder of one"
         )
     depth = text.num_hidden_layers

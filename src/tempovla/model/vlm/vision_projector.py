@@ -54,8 +54,8 @@ class VisionProjector(nn.Module):
         """
         if tokens.shape[-1] != self.vision_dim:
             raise ValueError(
-                f"vision tokens {tuple(tokens.shape)} meet a projector of vision_dim={self.vision_dim}; "
-                "build it with the encoder's hidden_dim"
+                f"vision tokens {tuple(tokens.shape)} do not fit a projector of vision_dim={self.vision_dim}; build it "
+                "with the encoder's hidden_dim"
             )
         if mask is None:
             mask = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)

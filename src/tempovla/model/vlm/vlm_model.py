@@ -138,8 +138,8 @@ class VLMModel(nn.Module):
         batch, cameras = images.shape[:2]
         if images.dim() != 5 or cameras != self.config.num_cameras:
             raise ValueError(
-                f"images {tuple(images.shape)} are not (B, {self.config.num_cameras}, 3, H, W); "
-                "give one picture a camera, or set num_cameras"
+                f"images {tuple(images.shape)} are not (B, {self.config.num_cameras}, 3, H, W); give one picture for "
+                "each camera, or set num_cameras"
             )
         if image_mask is None:
             image_mask = torch.ones(batch, cameras, dtype=torch.bool, device=images.device)

@@ -22,12 +22,14 @@ class MemberConfig:
     Attributes:
         data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
         weight: how often it is drawn from, relative to the others.
-        name: its name in evaluations; the folder's name where left empty.
-        cameras: by camera of the model, the dataset's own key where it differs; null for a camera that it lacks.
-        has_gripper: whether its last action dimension is a binary gripper in {-1, +1}; None: where the model has one.
-        libero_images: orientation of the pictures in its files; see `DataConfig`.
-        state_key: its own key of the state; see `DataConfig`.
-        action_key: its own key of the action; see `DataConfig`.
+        name: name of the dataset in evaluations; if it is empty, the name of the folder.
+        cameras: names of the model's cameras in this dataset, where they differ; null for a camera that the dataset
+            lacks.
+        has_gripper: whether the last action dimension is a binary gripper in {-1, +1}; None means that it is one if the
+            model has a gripper.
+        libero_images: orientation of the pictures in LIBERO's files; see `DataConfig`.
+        state_key: name of the state in this dataset; see `DataConfig`.
+        action_key: name of the action in this dataset; see `DataConfig`.
     """
 
     data_directory: str
@@ -66,24 +68,24 @@ class DataConfig:
 
     Attributes:
         data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
-        mixture: several datasets to train one policy on, instead of `data_directory`; the other keys apply to each.
-        demos_per_task: episodes taken of each task, the first ones; None takes all.
-        max_len_data: steps taken of each episode, the first ones; None takes all.
-        train_split: share of the episodes that is trained on; the others validate.
-        preload_bytes: datasets up to this size are kept decoded in memory [bytes].
-        num_workers: loader processes; 0 reads in the training process.
-        validation_batches: batches of one validation.
-        depth_unit: unit of depth pictures where the dataset does not declare it: m, cm, mm or the metres of one unit.
-        encoding_cache: folder where a recipe that encodes every observation once keeps the encodings, for other runs to
-            read; None keeps them in memory alone.
-        default_instruction: instruction of steps that have none; if it is empty, a dataset with such steps is
-            refused.
-        libero_images: orientation of pictures in LIBERO's files: auto (each file's own), bottom_first (OpenGL's),
-            upright, or turned (OpenGL's turned by 180 degrees, as in files made for OpenVLA).
-        state_key: the dataset's own key of the state: a key, a slice of one such as `observation.state[0:7]`, or a list
-            of these, joined in this order; None is `observation.state`. In control, observations may come by the same
-            names.
-        action_key: the dataset's own key of the action, likewise; None is `action`.
+        mixture: several datasets on which one policy is trained, instead of `data_directory`. The other keys apply to
+            each of them.
+        demos_per_task: number of episodes of each task that are used, from the first on; None uses all.
+        max_len_data: number of steps of each episode that are used, from the first on; None uses all.
+        train_split: share of the episodes that is trained on. The others validate.
+        preload_bytes: datasets up to this size are held in memory with their pictures decoded [bytes].
+        num_workers: number of loader processes; 0 reads in the training process.
+        validation_batches: number of batches in one validation.
+        depth_unit: unit of depth pictures if the dataset does not declare it: m, cm, mm, or the metres of one unit.
+        encoding_cache: folder that keeps the encodings of observations for other runs, if the recipe encodes every
+            observation once; None keeps them in memory only.
+        default_instruction: instruction of steps that have none. If it is empty, a dataset with such steps is refused.
+        libero_images: orientation of the pictures in LIBERO's files: auto (as each file records), bottom_first (as
+            OpenGL draws), upright, or turned (OpenGL's turned by 180 degrees, as in files made for OpenVLA).
+        state_key: name of the state in the dataset: a key, a slice such as `observation.state[0:7]`, or a list of
+            these, which are joined in this order; None is `observation.state`. In control, observations may use the
+            same names.
+        action_key: name of the action in the dataset, in the same form; None is `action`.
     """
 
     data_directory: str = ""
@@ -128,7 +130,7 @@ class DataConfig:
         if problem is not None:
             raise ValueError(f"data.default_instruction={problem}")
         if self.encoding_cache == "":
-            raise ValueError("data.encoding_cache is empty; give a folder, or null for encodings in memory alone")
+            raise ValueError("data.encoding_cache is empty; give a folder, or null to keep encodings in memory only")
         doubled = [name for name, count in Counter(member.key for member in self.mixture).items() if count > 1]
         if doubled:
             raise ValueError(f"data.mixture: several datasets are called {doubled[0]!r}; give each another name")
@@ -151,10 +153,10 @@ class ObservationConfig:
     """Preprocessing of states, actions and pictures, in every recipe.
 
     Attributes:
-        state_normalization: of the robot's state.
-        action_normalization: of the continuous action dimensions; a gripper stays in {-1, +1}.
-        shift_px: pictures are shifted at random by up to this many pixels in training; 0 leaves them as they are.
-        blind: pictures are blanked, in training and in control: the baseline.
+        state_normalization: normalisation of the robot's state.
+        action_normalization: normalisation of the continuous action dimensions. A gripper stays in {-1, +1}.
+        shift_px: shift pictures at random by up to this many pixels in training; 0 does not shift them.
+        blind: replace all pictures by black ones, in training and in control. This gives the blind baseline.
     """
 
     state_normalization: NormalizationMode = "mean_std"

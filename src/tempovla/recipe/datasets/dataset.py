@@ -67,8 +67,8 @@ class Streams:
             return cls.of_specs(model.streams())
         if not hasattr(model, "action_dim"):
             raise ValueError(
-                f"{type(model).__name__} says nothing of an action; give it a method streams() that returns a "
-                "StreamSpec by key, or a field action_dim"
+                f"{type(model).__name__} declares no action; give it a method streams() that returns a StreamSpec by "
+                "key, or a field action_dim"
             )
         return cls(
             getattr(model, "cameras", ()),

@@ -158,8 +158,8 @@ class DatasetMixture:
             }
             if others:
                 raise ValueError(
-                    f"data.mixture: pictures of {[height, width]} and of {list(others[0][:2])} px make no batch unless "
-                    "they are resized; set vision.resize=stretch"
+                    f"data.mixture: pictures of {[height, width]} and of {list(others[0][:2])} px do not fit into one "
+                    "batch unless they are resized; set vision.resize=stretch"
                 )
             shape = (3, height, width)
         offsets = {window.key: window.offsets for window in windows}

@@ -83,12 +83,14 @@ def _refuse_what_moves(policy: EncodingPolicy, shift_px: int) -> None:
     """Raise where an encoding of now is not that of the next epoch."""
     if shift_px > 0:
         raise ValueError(
-            f"transform.shift_px={shift_px} shows other pictures in every epoch, but each is encoded once; set it to 0"
+            f"transform.shift_px={shift_px} changes pictures in every epoch, but each is encoded only once; set it to 0"
         )
     for name, part in policy.encoder_parts().items():
         learning = [weight for weight, value in part.named_parameters() if value.requires_grad]
         if learning:
-            raise ValueError(f"{name}.{learning[0]} learns, but each observation is encoded once; freeze the encoder")
+            raise ValueError(
+                f"{name}.{learning[0]} learns, but each observation is encoded only once; freeze the encoder"
+            )
 
 
 def _read_or_encode(
@@ -117,7 +119,7 @@ def _read_or_encode(
     table = _encode_steps(mixture, policy, transform, training).cpu().numpy()
     encodings = Encodings(np.ascontiguousarray(table[:, :-1]), table[:, -1] > 0)
     if cache is None:
-        LOGGER.info("%s are in memory alone; data.encoding_cache would keep them", _size(encodings))
+        LOGGER.info("%s are in memory only; data.encoding_cache would keep them", _size(encodings))
     elif distributed.rank() == 0:
         about = {"batch_size": training.batch_size, "device": policy.device.type}
         if cache.write(encodings, about):

@@ -33,8 +33,8 @@ def check_same_body(where: str, trained: Embodiment, source: EpisodeSource, *, r
     body = source.embodiment
     if _is_other_rate(trained, body):
         raise ValueError(
-            f"{source.name}: is recorded at {body.rate_hz:g} Hz, but {where} learned at {trained.rate_hz:g} Hz, so "
-            f"that its steps are of another length; give demonstrations at {trained.rate_hz:g} Hz"
+            f"{source.name}: is recorded at {body.rate_hz:g} Hz, but {where} learned at {trained.rate_hz:g} Hz, so its "
+            f"steps have another length; give demonstrations at {trained.rate_hz:g} Hz"
         )
     for what, learned, here in _other_names(trained, body, reads_state=reads_state):
         if sorted(learned) == sorted(here):
@@ -43,8 +43,8 @@ def check_same_body(where: str, trained: Embodiment, source: EpisodeSource, *, r
                 f"{list(learned)}, the same in another order; give demonstrations in that order"
             )
         LOGGER.warning(
-            "%s: the dimensions of its %s are called %s, and those that %s learned are called %s; they are taken for "
-            "the same one by one",
+            "%s: the dimensions of its %s are called %s, and those that %s learned are called %s; they are taken to "
+            "be the same, in this order",
             source.name,
             what,
             list(here),
@@ -73,7 +73,7 @@ def warn_of_other_body(checkpoint: str | Path | None, data: DatasetMixture, *, r
     for one in (member.source for member in data.members):
         if _is_other_rate(trained, one.embodiment):
             LOGGER.warning(
-                "%s: learned at %g Hz, and %s is recorded at %g Hz: what it knows is of steps of another length",
+                "%s: learned at %g Hz, and %s is recorded at %g Hz: its steps have another length",
                 checkpoint,
                 trained.rate_hz,
                 one.name,
@@ -81,8 +81,8 @@ def warn_of_other_body(checkpoint: str | Path | None, data: DatasetMixture, *, r
             )
         for what, learned, here in _other_names(trained, one.embodiment, reads_state=reads_state):
             LOGGER.warning(
-                "%s: the dimensions of the %s that it learned are %s, and those of %s are %s: what it knows of one "
-                "goes on as that of another",
+                "%s: the dimensions of the %s that it learned are %s, and those of %s are %s: it will apply what it "
+                "learned of the former to the latter",
                 checkpoint,
                 what,
                 list(learned),

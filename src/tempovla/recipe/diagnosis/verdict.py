@@ -35,8 +35,8 @@ def _withheld(figures: Mapping[str, Any], episodes: int) -> str | None:
     error, of_mean = figures["conditions"]["full"]["error"], figures["mean_action"]["error"]
     if error > of_mean:
         return (
-            f"No verdict: the policy's error, {error:.4f}, is above {of_mean:.4f}, that of always answering the mean "
-            "of the demonstrated actions; train it longer, or give demonstrations of its task."
+            f"No verdict: the policy's error, {error:.4f}, is above {of_mean:.4f}, that of always giving the mean of "
+            "the demonstrated actions; train it longer, or give demonstrations of its task."
         )
     return None
 
@@ -67,8 +67,10 @@ def _of_copying(copycat: Mapping[str, Any]) -> str:
         return "Copying cannot be judged: the actions of the expert or the policy do not vary."
     told = f"R^2 {policy['value']:.2f} for the policy, {expert['value']:.2f} for the expert, excess {_span(excess)}"
     if _sign(excess["ci95"]) > 0:
-        return f"The last action tells the policy's next one better than the expert's: {told}."
-    return f"No sign of copying: the last action tells the policy's next one no better than the expert's ({told})."
+        return f"The last action predicts the policy's next action better than the expert's: {told}."
+    return (
+        f"No sign of copying: the last action predicts the policy's next action no better than the expert's ({told})."
+    )
 
 
 def _sign(interval: list[float]) -> int:

@@ -38,7 +38,7 @@ def with_reaching_clip(model: VLAConfig, settings: ObservationConfig, data: Data
         return model
     needed = math.ceil(reach * 10) / 10
     if remedy:
-        what = f"{found}, which the {model.action_head} head, limited to {limit:g}, cannot answer"
+        what = f"{found}, which the {model.action_head} head, limited to {limit:g}, cannot produce"
         LOGGER.warning("%s; set %s", what, remedy.format(needed=needed))
         return model
     LOGGER.warning(

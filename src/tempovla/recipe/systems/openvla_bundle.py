@@ -45,8 +45,8 @@ def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) ->
         )
     if gripper_open is not None and bool(statistics.mask[-1]):
         raise ValueError(
-            f"{model.pretrained}: the last action dimension of {unnorm_key!r} is normalised as the others are, so it "
-            "is no gripper; leave gripper_open out"
+            f"{model.pretrained}: the last action dimension of {unnorm_key!r} is normalised like the others, so it is "
+            "no gripper; leave gripper_open out"
         )
     name = unnorm_key or next(iter(policy.config.norm_stats))
     policy.take_dataset(name, statistics, has_gripper=gripper_open is not None)

@@ -18,14 +18,14 @@ class OpenVLATransformConfig(ObservationConfig):
     """Preprocessing of observations and actions.
 
     Attributes:
-        action_normalization: as published, the 1st to 99th percentile become [-1, 1]; what lies beyond is taken for the
-            outermost word.
-        tokenizer: name or folder of a transformers tokenizer; None takes that beside the pretrained weights.
-        max_prompt_tokens: tokens of the longest instruction with its prompt; shorter ones are padded.
-        gripper_open: what opens the robot's gripper, -1 (LIBERO, Meta-World) or 1: the model then learns the published
-            words for it, 1 open and 0 closed. None leaves the gripper as it was recorded.
-        crop_area: share of the picture's area that is seen, its middle; 0.9 is what the authors' checkpoints of LIBERO,
-            trained on random crops, are evaluated with.
+        action_normalization: normalisation of the actions. As published, the 1st to 99th percentile become [-1, 1], and
+            values beyond get the outermost word.
+        tokenizer: name or folder of a transformers tokenizer; None takes the one beside the pretrained weights.
+        max_prompt_tokens: number of tokens of the longest prompt with its instruction. Shorter ones are padded.
+        gripper_open: value that opens the robot's gripper, -1 (LIBERO, Meta-World) or 1. The model then learns the
+            published words for it, 1 open and 0 closed. None leaves the gripper as it was recorded.
+        crop_area: share of the picture's area, around its middle, that the model sees. The authors' LIBERO checkpoints
+            were trained on random crops and are evaluated with 0.9.
     """
 
     action_normalization: NormalizationMode = "quantile"
@@ -45,16 +45,16 @@ class OpenVLATransformConfig(ObservationConfig):
 
 @dataclass(frozen=True)
 class OpenVLAModelConfig:
-    """Initial weights, streams and adapters of the run; sizes are the checkpoint's.
+    """Initial weights, streams and adapters of the run. The sizes are those of the checkpoint.
 
     Attributes:
         pretrained: name on the hub, such as openvla/openvla-7b, or folder of a checkpoint in the published layout.
-        cameras: key of the one image stream that it sees.
-        action_dim: size of an action, gripper included; a word each.
+        cameras: key of the one image stream that the model sees.
+        action_dim: number of action dimensions, including the gripper. Each dimension is one word.
         has_gripper: the last action dimension is a binary gripper in {-1, +1}, which is not normalised.
-        dtype: of the pretrained weights; None takes bfloat16 beside adapters, and float32 where all weights learn, as
-            steps as small as those of fine-tuning would be lost in bfloat16's rounding.
-        lora: adapters beside all linear layers, which alone learn; None has all weights learn.
+        dtype: type of the pretrained weights. None takes bfloat16 with adapters, and float32 if all weights learn,
+            because bfloat16 would lose the small steps of fine-tuning.
+        lora: adapters beside all linear layers. Only the adapters learn; with None all weights learn.
     """
 
     pretrained: str = ""

@@ -65,7 +65,10 @@ def register_policy(name: str, policy: type[nn.Module], config: type[Any], summa
         f"{policy.__name__}Recipe",
         [model],
         bases=(ImitationRecipe,),
-        namespace={"__doc__": f"What a run of {policy.__name__} is made of.", "__module__": policy.__module__},
+        namespace={
+            "__doc__": f"All settings of a training of {policy.__name__} is made of.",
+            "__module__": policy.__module__,
+        },
         frozen=True,
         kw_only=True,
     )

@@ -25,11 +25,11 @@ class TransformConfig(ObservationConfig):
 
 @dataclass(frozen=True)
 class Phase1Config:
-    """Phase 1: the temporal JEPA. None takes the value of `training`.
+    """Phase 1, the temporal JEPA. None means the value under `training`.
 
     Attributes:
-        num_epochs: passes over the data, unless `train_steps` is given.
-        train_steps: optimiser steps.
+        num_epochs: number of passes over the data; has no effect if `train_steps` is given.
+        train_steps: number of optimiser steps.
         learning_rate: peak learning rate.
         temporal_predictor_hidden_dim: width of the predictor.
     """
@@ -42,15 +42,16 @@ class Phase1Config:
 
 @dataclass(frozen=True)
 class Phase2Config:
-    """Phase 2: flow matching. None takes the value of `training`.
+    """Phase 2, flow matching. None means the value under `training`.
 
     Attributes:
-        num_epochs: passes over the data, unless `train_steps` is given.
-        train_steps: optimiser steps.
+        num_epochs: number of passes over the data; has no effect if `train_steps` is given.
+        train_steps: number of optimiser steps.
         learning_rate: peak learning rate.
-        cache_encodings: encode every observation once before the first step instead of once an epoch; for a frozen
-            encoder and pictures that are not shifted. Each takes 4 bytes a dimension of z in memory. Losses differ by
-            rounding, as a row's last bits may depend on its place in a batch. `data.encoding_cache` keeps them on disk.
+        cache_encodings: encode every observation once before the first step, and not once in every epoch. This needs a
+            frozen encoder and pictures that are not shifted, and takes 4 bytes of memory for each dimension of z.
+            Losses differ by rounding, because the last bits of a row may depend on its place in a batch.
+            `data.encoding_cache` keeps the encodings on disk.
     """
 
     num_epochs: int | None = None
@@ -64,10 +65,10 @@ class StateVLATraining(TrainConfig):
     """Training of both phases, and the settings that differ between them.
 
     Attributes:
-        ema_momentum: of phase 1's target encoder, at the start.
-        ema_momentum_schedule: `cosine` rises to 1.0 over phase 1; `constant` stays.
-        recompute_activations: keep one array a layer for the backward pass and compute the others again: the same
-            result with a fraction of the memory, for a third more time.
+        ema_momentum: momentum of phase 1's target encoder at the start.
+        ema_momentum_schedule: `cosine` lets the momentum rise to 1.0 over phase 1; `constant` keeps it.
+        recompute_activations: keep only one array for each layer for the backward pass and compute the others again.
+            The result is the same, with a fraction of the memory and a third more time.
         phase1: the temporal JEPA.
         phase2: flow matching.
     """

@@ -15,8 +15,8 @@ class VLATransformConfig(ObservationConfig):
     """Preprocessing of observations and actions.
 
     Attributes:
-        tokenizer: name or folder of a transformers tokenizer, or `words` for hashed words; None takes that of a
-            pretrained language model, and hashed words for one from scratch.
+        tokenizer: name or folder of a transformers tokenizer, or `words` for hashed words. None takes the tokenizer of
+            a pretrained language model, and hashed words for a language model from scratch.
     """
 
     tokenizer: str | None = None
@@ -27,8 +27,8 @@ class VLATraining(TrainConfig):
     """Training by behaviour cloning.
 
     Attributes:
-        recompute_activations: keep one array a layer for the backward pass and compute the others again (gradient
-            checkpointing): the same result with a fraction of the memory, for about a third more time.
+        recompute_activations: keep only one array for each layer for the backward pass and compute the others again
+            (gradient checkpointing). The result is the same, with a fraction of the memory and about a third more time.
     """
 
     recompute_activations: bool = False
@@ -56,10 +56,10 @@ SYSTEM = System(
     train="tempovla.recipe.systems.vla:train_vla",
     out="checkpoints/vla",
     options=(
-        Option("pretrained_vlm", "whose vision-language model the run starts from"),
+        Option("pretrained_vlm", "checkpoint or folder with the vision-language model from which the run starts"),
         Option(
             "base_checkpoint",
-            "trained VLA, whose part that sees one frame the run starts from, action head included",
+            "trained VLA from which the run starts: all parts that see one frame, with the action head",
             metavar="CKPT",
         ),
     ),

@@ -88,8 +88,8 @@ def warn_of_other_transform(base_checkpoint: str | Path | None, transform: Trans
         before = read_json(Path(base_checkpoint) / "transform.json", remedy="copy the bundle again")
         if before != plain_json(transform.to_json()):
             LOGGER.warning(
-                "%s: was trained behind other transforms (statistics of other data, another tokenizer, ...); "
-                "its features know only those",
+                "%s: was trained behind other transforms (statistics of other data, another tokenizer, ...); its "
+                "features fit only those",
                 base_checkpoint,
             )
     return transform

@@ -63,13 +63,16 @@ def train_vlm(
     """
     check_stage(recipe, stage)
     if new_projector and pretrained_vlm is None:
-        raise ValueError("a new projector is what a run has without --pretrained-vlm; leave out --new-projector")
+        raise ValueError(
+            "--new-projector has no effect without --pretrained-vlm, because all parts are new; leave it out"
+        )
     training = recipe.training
     with distributed.process_group() as device:
         model = build_model(recipe, stage, None if resume else pretrained_vlm, new_projector).to(device)
         if stage == "align" and pretrained_vlm is None and resume is None and recipe.model.vlm.language.architecture:
             LOGGER.warning(
-                "align: the language model has fresh weights and does not learn: no picture will mean a word"
+                "align: the language model has fresh weights and does not learn, so pictures cannot be aligned to "
+                "words; train instruct first"
             )
         chat = build_chat(recipe, model)
         conversations = load_conversations(recipe.data, chat)

@@ -1,4 +1,4 @@
-"""What a run on pictures and words is made of: data, text, model and training, as one config."""
+"""The config of a training on pictures and words: data, text, model and training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class ConversationDataConfig:
     """Where conversations about pictures come from.
 
     Attributes:
-        dataset: file of conversations in LLaVA's format, JSON objects one a line or in one array.
-        image_root: folder that the paths of images are relative to; None takes the file's own.
-        train_split: share of the pictures whose conversations are trained on; the others validate.
-        split_seed: which pictures these are; another training seed does not change it, so that no stage trains on what
+        dataset: file of conversations in LLaVA's format: JSON objects, one on each line or all in one array.
+        image_root: folder to which the paths of images are relative; None takes the folder of the file.
+        train_split: share of the pictures whose conversations are trained on. The others validate.
+        split_seed: seed of this split. It does not depend on the seed of the training, so no stage trains on what
             another held out.
-        validation_batches: batches of one validation.
-        cache_bytes: size of the pictures that are kept in memory, in the model's size [bytes].
-        num_workers: loader processes; 0 reads in the training process.
+        validation_batches: number of batches in one validation.
+        cache_bytes: largest size of the resized pictures that are kept in memory [bytes].
+        num_workers: number of loader processes; 0 reads in the training process.
     """
 
     dataset: str = ""
@@ -47,10 +47,11 @@ class ChatConfig:
     """How conversations become token ids.
 
     Attributes:
-        tokenizer: name or folder of a transformers tokenizer, or `words` for hashed words; None takes that of a
-            pretrained language model, and hashed words for one from scratch.
-        template: `own` is the tokenizer's chat template where it has one, `plain` USER: and ASSISTANT: in any case.
-        max_text_tokens: tokens of the longest conversation; longer ones lose the end of an answer.
+        tokenizer: name or folder of a transformers tokenizer, or `words` for hashed words. None takes the tokenizer of
+            a pretrained language model, and hashed words for a language model from scratch.
+        template: `own` is the chat template of the tokenizer, if it has one; `plain` always writes USER: and
+            ASSISTANT:.
+        max_text_tokens: number of tokens of the longest conversation. Longer ones lose the end of an answer.
     """
 
     tokenizer: str | None = None
@@ -67,9 +68,9 @@ class VLMTrainConfig:
     """The model that learns from conversations.
 
     Attributes:
-        vlm: its parts; how it is read for acting (`readout` and so on) plays no part.
-        lora: adapters in the language model, whose own weights then do not learn; what is saved has them added to the
-            weights. None has it learn as a whole.
+        vlm: the parts of the model. Settings for acting, such as `readout`, have no effect.
+        lora: adapters in the language model. Its own weights then do not learn, and checkpoints have the adapters added
+            to them. With None the whole language model learns.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
@@ -81,7 +82,7 @@ class VLMTraining(VLATraining):
     """Training on conversations.
 
     Attributes:
-        learn_vision: the vision encoder learns, too.
+        learn_vision: train the vision encoder as well.
     """
 
     learn_vision: bool = False
@@ -89,10 +90,10 @@ class VLMTraining(VLATraining):
 
 @dataclass(frozen=True)
 class VLMRecipe:
-    """All that a run on conversations is made of.
+    """All settings of a training on conversations.
 
     Attributes:
-        data: where conversations come from.
+        data: the conversations.
         transform: how they become token ids.
         model: the model's parts and sizes.
         training: how it is trained.
@@ -105,8 +106,8 @@ class VLMRecipe:
 
 
 START = (
-    Option("pretrained_vlm", "whose vision-language model the run starts from"),
-    Option("new_projector", "start with a new projector all the same", bool),
+    Option("pretrained_vlm", "checkpoint or folder with the vision-language model from which the run starts"),
+    Option("new_projector", "start with a new projector, not with that of --pretrained-vlm", bool),
 )
 
 ALIGN = System(

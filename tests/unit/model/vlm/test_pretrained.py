@@ -127,7 +127,7 @@ def test_a_head_that_is_missing(tmp_path):
 
 def test_a_model_of_another_kind(tmp_path):
     message = refusal(language, save_vision(tmp_path / "vision", "dinov2"))
-    assert "is a dinov2, which is no causal language model; give one such as Qwen/Qwen2-0.5B" in message
+    assert "is a dinov2, not a causal language model; give one such as Qwen/Qwen2-0.5B" in message
     message = refusal(vision, save_language(tmp_path / "language"))
     assert "image processor" in message
 
@@ -164,6 +164,6 @@ def test_an_architecture_that_does_not_build(architecture, reason):
         lambda: LLMBackbone(LLMBackboneConfig("x", architecture=architecture)),
         lambda: VisionEncoder(VisionEncoderConfig("x", architecture=architecture)),
     ):
-        with pytest.raises(ValueError, match=rf"does not build \(.*{reason}.*\); give the settings") as caught:
+        with pytest.raises(ValueError, match=rf"cannot be built \(.*{reason}.*\); give the settings") as caught:
             build()
         assert "\n" not in str(caught.value)

@@ -196,7 +196,7 @@ def test_what_does_not_load_is_named_in_one_line(tmp_path, monkeypatch):
     for name, message in (
         ("no/such-model", "SmolVLM 'no/such-model' does not load .*give the name or folder of a transformers model"),
         (str(tmp_path), r"config\.json: no such file; give the folder of a SmolVLM as save_pretrained writes it"),
-        (language, "SmolVLM '.*' is a qwen2, which is laid out otherwise; give one such as HuggingFaceTB/SmolVLM-256M"),
+        (language, "SmolVLM '.*' is a qwen2, which has another layout; give one such as HuggingFaceTB/SmolVLM-256M"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             load(name)

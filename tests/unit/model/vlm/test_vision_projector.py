@@ -136,7 +136,9 @@ def test_wrong_names_options_and_widths_are_refused():
         build_projector("perceiver", 12, 32, {"num_latent": 3})
     with pytest.raises(ValueError, match=r"dim=32 is not divisible by num_heads=5; choose heads that divide it"):
         build_projector("attention_pooling", 12, 32, {"num_heads": 5})
-    with pytest.raises(ValueError, match=r"vision tokens \(1, 2, 9\) meet a projector of vision_dim=12; build it with"):
+    with pytest.raises(
+        ValueError, match=r"vision tokens \(1, 2, 9\) do not fit a projector of vision_dim=12; build it with"
+    ):
         build("mlp")(tokens(1, 2, 9))
 
 

@@ -208,7 +208,7 @@ def test_deeper_models_hold_no_more_copies_of_the_vision_tokens(padded):
     [
         (
             (IMAGES[:, :1], WORDS, MASK),
-            r"images \(2, 1, 3, 16, 16\) are not \(B, 2, 3, H, W\); give one picture a camera",
+            r"images \(2, 1, 3, 16, 16\) are not \(B, 2, 3, H, W\); give one picture for each camera",
         ),
         ((IMAGES[:, 0], WORDS, MASK), r"are not \(B, 2, 3, H, W\)"),
         ((IMAGES, WORDS, MASK, EXTRA[..., :5]), r"extra_tokens \(2, 2, 5\) have another width .*, 32; project them"),

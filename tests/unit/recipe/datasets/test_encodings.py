@@ -165,7 +165,7 @@ def test_a_later_run_reads_the_disk_and_no_picture_and_learns_the_same_to_the_bi
     start = train_phase(recipe, 1, tmp_path / "run").checkpoint
     folder = tmp_path / "encodings"
     in_memory = train_phase(cached(recipe), 2, tmp_path / "memory", phase1_checkpoint=start)
-    assert "36 encodings of 8 numbers (0.0 MB) are in memory alone" in caplog.text
+    assert "36 encodings of 8 numbers (0.0 MB) are in memory only" in caplog.text
     first = train_phase(kept(recipe, folder), 2, tmp_path / "first", phase1_checkpoint=start)
     (file,) = folder.glob("*.safetensors")
     assert f"36 encodings of 8 numbers (0.0 MB) are kept in {file}" in caplog.text
@@ -232,7 +232,7 @@ def test_what_learns_or_moves_is_not_encoded_once(recipe, dataset):
     trained_on = StateVLA(replace(recipe.model, freeze_encoder=False))
     with pytest.raises(ValueError, match=r"encoder\.\S+ learns, but .* freeze the encoder"):
         encode(source, trained_on, *arguments)
-    with pytest.raises(ValueError, match=r"transform.shift_px=2 shows other pictures in every epoch"):
+    with pytest.raises(ValueError, match=r"transform.shift_px=2 changes pictures in every epoch"):
         encode(source, StateVLA(recipe.model), *arguments, shift_px=2)
 
 

@@ -44,7 +44,7 @@ def test_who_copies_the_last_action_is_found_out():
     assert found["copycat"]["excess"]["ci95"][0] > 0.5
     assert verdict(found, True, 10)[-1].startswith("No verdict: the policy's error, ")  # the mean would be nearer
     judged = found | {"mean_action": {"error": 10.0}}
-    assert "tells the policy's next one better than the expert's" in verdict(judged, True, 10)[-1]
+    assert "predicts the policy's next action better than the expert's" in verdict(judged, True, 10)[-1]
 
 
 def test_who_needs_the_first_frame_is_worse_without_it():

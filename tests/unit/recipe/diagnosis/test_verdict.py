@@ -40,7 +40,7 @@ def test_what_is_said_of_the_order_and_of_copying():
     assert verdict(figures(UP, UP), True, 10)[1].startswith("The order of the past shows no effect")
     told = "R^2 0.60 for the policy, 0.50 for the expert, excess +0.10 [+0.05, +0.15]"
     assert verdict(figures(UP, UP, excess=UP), True, 10)[2] == (
-        f"The last action tells the policy's next one better than the expert's: {told}."
+        f"The last action predicts the policy's next action better than the expert's: {told}."
     )
     assert verdict(figures(UP, UP), True, 10)[2].startswith("No sign of copying")
     assert "cannot be judged" in verdict(figures(UP, UP, excess=(None, None)), True, 10)[2]
@@ -55,5 +55,5 @@ def test_from_few_episodes_there_is_no_verdict():
 
 def test_a_policy_that_is_worse_than_the_mean_action_is_not_judged():
     (told,) = verdict(figures(DOWN, NONE, mean_action=0.4), True, 40)
-    assert told.startswith("No verdict: the policy's error, 0.5000, is above 0.4000, that of always answering the mean")
+    assert told.startswith("No verdict: the policy's error, 0.5000, is above 0.4000, that of always giving the mean")
     assert len(verdict(figures(DOWN, NONE, mean_action=0.5), True, 40)) == 3

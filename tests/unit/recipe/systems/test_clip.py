@@ -66,7 +66,7 @@ def test_a_clip_that_was_given_stays_and_is_told(caplog) -> None:
         (
             "transformer",
             {"num_bins": 64, "bin_range": 3.0},
-            "limited to 3, cannot answer; set model.action_head_options",
+            "limited to 3, cannot produce; set model.action_head_options",
         ),
         ("transformer", {"num_bins": 64, "bin_range": 3.0}, ".transformer.bin_range=14.2"),
         ("gaussian", {"squash": True}, "model.action_head_options.gaussian.squash=false, or transform"),

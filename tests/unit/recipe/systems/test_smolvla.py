@@ -137,7 +137,7 @@ def test_it_learns_in_a_context_from_a_policy_without_one_and_acts_with_its_stri
 
 
 def test_a_context_that_does_not_fit_is_refused(recipe):
-    with pytest.raises(ValueError, match=r"model.context.freeze_base=true: what SmolVLA reads .*train_expert_only to"):
+    with pytest.raises(ValueError, match=r"model.context.freeze_base=true: SmolVLA's features .*train_expert_only to"):
         with_model(recipe, context=ContextConfig(history={}, freeze_base=True))
     wide = with_model(recipe, context=ContextConfig(history={"history_length": 2}, stride=9, sequence_length=3))
     with pytest.raises(ValueError, match="stride=9"):

@@ -338,7 +338,7 @@ def test_a_text_that_the_language_model_has_no_positions_for_is_named(tmp_path, 
 
 
 def test_a_new_projector_is_for_a_model_that_has_one(tmp_path, recipe):
-    with pytest.raises(ValueError, match="leave out --new-projector"):
+    with pytest.raises(ValueError, match="--new-projector has no effect without --pretrained-vlm"):
         train_vlm(recipe, "align", tmp_path / "run", new_projector=True)
 
 
