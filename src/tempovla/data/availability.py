@@ -16,7 +16,8 @@ LOGGER = logging.getLogger(__name__)
 
 
 def leave_out_absent(meta: DatasetMeta) -> DatasetMeta:
-    """Return the metadata without the columns that no file holds, or that hold what is declared otherwise.
+    """Return the metadata without columns that no file holds, and without columns whose values differ from their
+    declaration.
 
     The first and the last parquet file are read. A camera is left out if none of its videos exists.
     """

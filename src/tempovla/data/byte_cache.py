@@ -58,4 +58,4 @@ class Caching(Protocol):
     cache: ByteCache
 
     def with_cache(self, cache: ByteCache) -> Self:
-        """Return the same source with another cache and open files of its own, e.g. for another process."""
+        """Return the same source with another cache and its own open files, e.g. for another process."""

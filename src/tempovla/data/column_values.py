@@ -13,7 +13,7 @@ from tempovla.data.availability import is_list, is_number, plain_type
 
 
 class BadColumnError(ValueError):
-    """What is wrong with a column, without saying where it lies.
+    """An error in a column, without the place of the column.
 
     Attributes:
         row: the first row that is wrong; None where all are.

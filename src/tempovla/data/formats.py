@@ -31,7 +31,7 @@ class DatasetFormat(Protocol):
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Return whether a file or folder that exists is a dataset of this format, from a look at names alone."""
+        """Return whether an existing file or folder is a dataset of this format. Only names of files are looked at."""
 
     @staticmethod
     def open(path: Path, options: OpenOptions) -> EpisodeSource:

@@ -33,7 +33,7 @@ def last_name(source: EpisodeSource) -> str:
 
 
 def shown(values: NDArray[np.float64]) -> list[str]:
-    """Return distinct values, with as many digits as tell them apart, and from -1 and +1 where they are neither."""
+    """Return distinct values as texts, with enough digits to distinguish them from each other and from -1 and +1."""
     for digits in (6, 9, 17):
         texts = [f"{value:.{digits}g}" for value in values.tolist()]
         taken = [float(text) in GRIPPER for text in texts]

@@ -16,7 +16,7 @@ NOT_WORTH_A_LOOK_BYTES = 64 << 20
 
 
 def refuse_unstored(where: str, dataset: h5py.Dataset) -> None:
-    """Refuse a dataset that declares far more values than its file can hold, whatever packs them.
+    """Refuse a dataset that declares far more values than its file can hold with any compression.
 
     Raises:
         DatasetError: if reading it would take memory for values that nobody stored.

@@ -105,7 +105,9 @@ def files_of(root: Path, paths: Collection[Path]) -> dict[str, str]:
 
 
 def hash_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """64 hexadecimal digits of arrays in memory; of large ones rows spread evenly are looked at, and both ends."""
+    """Return a hash of 64 hexadecimal digits of arrays in memory. Of large ones, evenly spread rows and both ends
+    count.
+    """
     chosen = {}
     for name, array in arrays.items():
         rows = ARRAY_BYTES // max(1, array.nbytes // max(1, len(array)))

@@ -106,7 +106,7 @@ def check_encoded(encoded: bytes, feature: Feature, where: str) -> None:
 
 
 def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32]:
-    """Return stored numbers as float32 metres. What is not finite is no reading, and becomes 0 as 0 does.
+    """Return stored numbers as float32 metres. A value that is not finite is no reading and becomes 0.
 
     Raises:
         DatasetError: if their unit is not known, or one is negative or beyond the declared range.

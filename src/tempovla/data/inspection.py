@@ -38,8 +38,8 @@ def inspect(
     libero_images: LiberoImages = "auto",
     default_instruction: str = "",
 ) -> dict[str, Any]:
-    """Return what a dataset holds, as plain JSON values. All that training on its state, action and cameras would read
-    is checked on the way, without decoding pictures behind their headers.
+    """Return the contents of a dataset as plain JSON values. Everything that training on its state, action and cameras
+    would read is checked as well; of pictures only the headers.
 
     Args:
         root: the dataset.

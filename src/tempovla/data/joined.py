@@ -1,4 +1,4 @@
-"""A source with streams that are joined from parts of its own, or are its own under another name."""
+"""A source whose streams are joined from parts of another source's streams, or renamed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Joining(Protocol):
     """A source that can tell in which forms raw observations hold a stream that it joins."""
 
     def forms(self, key: str) -> tuple[tuple[StreamPart, ...], ...]:
-        """Return forms of what is joined as `key`, the dataset's own names first; empty where nothing is."""
+        """Return the forms of the stream that is joined as `key`, the dataset's own names first; empty if none is
+        joined.
+        """
 
 
 def forms_of(source: EpisodeSource, key: str) -> tuple[tuple[StreamPart, ...], ...]:
@@ -101,7 +103,7 @@ class JoinedSource:
         return JoinedSource(self.source, joined, self.renamed, self.left_out)
 
     def forms(self, key: str) -> tuple[tuple[StreamPart, ...], ...]:
-        """Return forms in which raw observations may hold what is joined as `key`; see `Joining`.
+        """Return the forms in which raw observations may hold the stream that is joined as `key`; see `Joining`.
 
         After the names that were joined come those of the columns that they are of, then the joined stream itself,
         unless the dataset has another one that is called so.

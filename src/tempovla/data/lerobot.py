@@ -91,7 +91,7 @@ class LeRobotSource:
         self._words = state["_words"]
 
     def with_cache(self, cache: ByteCache) -> LeRobotSource:
-        """Return the same source with another cache and open files of its own."""
+        """Return the same source with another cache and its own open files."""
         other = LeRobotSource(self.meta, cache)
         other._words = self._words
         return other
@@ -155,7 +155,7 @@ class LeRobotSource:
         return EpisodeInfo(self._record(episode).length, words if isinstance(words, str) else words[0])
 
     def instructions(self, episode: int) -> tuple[str, ...]:
-        """Return (length,) words of every row, those of its own `task_index`; "" where it has none.
+        """Return the instruction of every row (length,), which its `task_index` names; "" if it has none.
 
         Where the dataset has but one task, rows are not read for it: one that says otherwise is refused when it is.
 
@@ -173,7 +173,8 @@ class LeRobotSource:
         return self._columns.times_s(record)
 
     def check(self, parts: Mapping[str, Sequence[StreamPart]] | None = None) -> dict[str, str]:
-        """Look at all that training on the state, the action and the cameras would read, without decoding any picture.
+        """Check everything that training on the state, the action and the cameras would read, without decoding
+        pictures.
 
         Args:
             parts: of which dimensions of which columns the state and the action are joined, by their keys; by default

@@ -1,4 +1,4 @@
-"""Reading LIBERO's demonstration files: what is in them, checked, with their numbers; pictures stay in the files."""
+"""Reading of LIBERO's demonstration files: contents and numbers are checked and read; pictures stay in the files."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def _without_empty(path: Path, demos: Sequence[Demo]) -> list[Demo]:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Return a file to read, without a lock, which network disks may not know.
+    """Return a file that is open for reading, without a lock, because some network disks have no locks.
 
     Raises:
         DatasetError: if there is none, or it is none of HDF5's or damaged.

@@ -93,7 +93,7 @@ class LiberoHdf5Source:
         vars(self).update(state, _reader=FrameReader(state["cache"]))
 
     def with_cache(self, cache: ByteCache) -> LiberoHdf5Source:
-        """Return the same source with another cache and open files of its own."""
+        """Return the same source with another cache and its own open files."""
         other = copy(self)
         other.cache, other._reader = cache, FrameReader(cache)
         return other
@@ -122,7 +122,7 @@ class LiberoHdf5Source:
         return len(self._demos)
 
     def episode(self, episode: int) -> EpisodeInfo:
-        """Return the length, instruction, task, scene included where it is known, and origin of one demonstration."""
+        """Return the length, instruction, task (with its scene, if known) and origin of one demonstration."""
         info, demo = self._numbers.episode(episode), self._demos[episode]
         return replace(info, task=self._tasks[episode], origin=f"{demo.path}: {demo.name}")
 
@@ -155,7 +155,9 @@ class LiberoHdf5Source:
         return Reading(value, (steps >= 0) & (steps <= last))
 
     def content_hash(self, keys: Collection[str]) -> str:
-        """Of the files as they are, whatever the streams, and of the demonstrations' places; see `ContentHashing`."""
+        """Hash of the files as they are, for any streams, and of the places of the demonstrations; see
+        `ContentHashing`.
+        """
         hashes = hash_files(demo.path for demo in self._demos)
         places = [[hashes[demo.path], demo.name] for demo in self._demos]
         return hash_json(places if self._images == "auto" else [self._images, places])

@@ -71,7 +71,7 @@ def instruction_of(path: Path) -> str:
 
 
 def task_name(path: Path, bddl_file: str) -> str:
-    """Return the benchmark's name of the task in a file, scene included, whatever the file is called.
+    """Return the benchmark's name of the task in a file, with its scene, independently of the file's name.
 
     The BDDL file has it, or else the file's own name if a scene leads it; "" where the words are all that is known.
     """

@@ -148,7 +148,7 @@ class MemorySource:
         return Reading(np.take(self._values[key], rows, axis=0), valid)
 
     def content_hash(self, keys: Collection[str]) -> str:
-        """Of the arrays, and of which of their rows are read when; see `ContentHashing`."""
+        """Hash of the arrays, and of the rows that are read at each step; see `ContentHashing`."""
         return hash_arrays(self._arrays(keys))
 
     def identity(self, keys: Collection[str]) -> DataIdentity:

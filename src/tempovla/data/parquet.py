@@ -31,7 +31,8 @@ class MissingColumnError(DatasetError):
 
 @contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a file and read its footer; what is read of it within the block, which reads nothing else, may be damaged.
+    """Open a file and read its footer. Damaged contents that are read within the block give the same kind of error; the
+    block must read nothing else.
 
     Raises:
         DatasetError: if the file is missing, truncated or damaged.

@@ -90,7 +90,7 @@ def episode_statistics_v30(root: Path, episodes: int) -> list[dict[str, Statisti
 
 
 def sound_entry(entry: Any, feature: Feature) -> Statistic | str:
-    """Return a stream's stored statistics as arrays of its shape, or what is wrong with them.
+    """Return a stream's stored statistics as arrays of its shape, or a text that says what is wrong with them.
 
     An extra level of lists is taken off; names that are not of `NAMES` are passed by.
     """

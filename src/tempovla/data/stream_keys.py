@@ -55,7 +55,7 @@ class StreamKeys:
 
     @property
     def wanted(self) -> dict[str, tuple[WantedPart, ...]]:
-        """The parts by the key of what is joined from them; those with its own name alone are left out."""
+        """The parts of each joined stream, by its key; streams that keep their own name are left out."""
         both = {STATE_KEY: self.state, ACTION_KEY: self.action}
         return {key: parts for key, parts in both.items() if parts and parts != (WantedPart(key),)}
 
@@ -104,7 +104,7 @@ def _refuse_doubled(name: str, parts: Sequence[StreamPart], option: str) -> None
 
 
 def check_vectors(source: EpisodeSource, keys: Sequence[str]) -> None:
-    """Refuse a state or an action of several axes, in whatever order a policy would have to read it.
+    """Refuse a state or an action of several axes, because the order of its values is not known.
 
     Raises:
         DatasetError: naming the stream, its shape and what to do.

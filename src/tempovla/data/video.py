@@ -75,7 +75,9 @@ class VideoFile:
         return self._stream.height, self._stream.width
 
     def is_regular(self, frames: int, fps: float) -> bool:
-        """Return whether it has just so many frames, none hidden, the first at time 0 and the others evenly spaced."""
+        """Return whether the video has exactly this number of frames, none hidden, the first at time 0 and the others
+        evenly spaced.
+        """
         if len(self) != frames or self.index.hidden:
             return False
         return bool(np.abs(self.index.times_s - np.arange(frames) / fps).max() < JITTER / fps)

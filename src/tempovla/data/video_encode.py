@@ -69,7 +69,8 @@ def encode(frames: NDArray[np.uint8], fps: float, config: VideoConfig) -> bytes:
 
 
 def open_video(path: Path) -> InputContainer:
-    """Return a video to read. FFmpeg takes lists of other files and of addresses for videos, too: those are not opened.
+    """Return a video that is open for reading. FFmpeg would also open lists of other files and addresses; these are not
+    opened.
 
     Raises:
         av.FFmpegError: if there is none.

@@ -61,7 +61,7 @@ def check_words(source: EpisodeSource, option: str = "--data.default_instruction
 
 
 def default_problem(instruction: str) -> str | None:
-    """Return why an instruction cannot stand in for others; None where it can, or where it is left empty."""
+    """Return the reason why a text cannot be the default instruction; None if it can, or if it is empty."""
     if instruction and not has_words(instruction):
         return f"{instruction!r} holds no word; write an instruction, or leave it empty"
     return None

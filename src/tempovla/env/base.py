@@ -76,7 +76,7 @@ class TaskEnv(Env, ABC):
         return self.observe(), reward, terminated, truncated, info
 
     def observe(self) -> Observation:
-        """Return the observation of the present moment, drawn anew."""
+        """Draw and return the observation of the present moment."""
         observation = {STATE_KEY: self.state}
         if self.config.render:
             observation |= {IMAGE_KEY_PREFIX + name: self.draw(name) for name in self.config.cameras}

@@ -128,7 +128,7 @@ class LiberoConfig(SimulatorDefaults):
         return next((known[words.casefold()] for words in wordings if words.casefold() in known), wordings[0])
 
     def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
-        """Return all of the suite: that is what the benchmark counts."""
+        """Return all tasks of the suite, because the benchmark counts them all."""
         return self.task_names()
 
     def make(self) -> LiberoEnv:

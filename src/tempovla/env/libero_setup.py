@@ -84,7 +84,7 @@ def locate_assets(folder: str | os.PathLike | None = None) -> Path:
 
 
 def import_environments(assets: Path) -> Any:
-    """Return the module `libero.libero.envs`, taking what it draws from `assets` from now on, in the whole process."""
+    """Return the module `libero.libero.envs`. In the whole process it uses `assets` from now on."""
     package_root()
     module = _import_environments()
     vars(importlib.import_module("libero.libero"))["_assets_path_cache"] = str(assets)

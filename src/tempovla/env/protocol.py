@@ -94,7 +94,7 @@ class SimulatorEnv(Protocol):
         """
 
     def observe(self) -> Observation:
-        """Return the observation of the present moment, drawn anew."""
+        """Draw and return the observation of the present moment."""
 
     def expert(self) -> Expert:
         """Return the scripted expert of the episode that begins now.
@@ -104,9 +104,7 @@ class SimulatorEnv(Protocol):
         """
 
     def simulator_record(self) -> dict[str, np.ndarray]:
-        """Return what the simulator's own tools want to know of this moment, arrays by name; empty where they want
-        nothing.
-        """
+        """Return arrays of this moment, by name, for the simulator's own tools; empty if these need none."""
 
     def simulator_description(self) -> dict[str, str]:
         """Return the facts about the environment for the simulator's own tools; empty where they need none."""
@@ -201,4 +199,4 @@ class LimitsChunks(Protocol):
     """A config of a simulator whose tasks mean something only while policies look often enough."""
 
     def check_execution_horizon(self, actions: int) -> None:
-        """Raise a ValueError if a policy may not execute so many actions of a chunk before it looks again."""
+        """Raise a ValueError if a policy may not execute this many actions of a chunk before its next observation."""

@@ -1,4 +1,4 @@
-"""One object living in a process of its own, called by method name.
+"""An object in a process of its own, whose methods are called by name.
 
 Unlike `multiprocessing`'s, the child imports nothing but its object's module: no torch in simulator workers, and no
 `__main__` guard in scripts. It ends when its parent ends, however that happens: the closed pipe tells it.

@@ -72,7 +72,7 @@ class Reference:
         pictures: Mapping[str, Tensor] | None = None,
         memory: ContextState | None = None,
     ) -> tuple[Tensor, ContextState | None]:
-        """Return actions (B, H, A) in the robot's units, and what is remembered after them.
+        """Return actions (B, H, A) in the robot's units, and the memory after them.
 
         Args:
             observations: of now.

@@ -137,9 +137,7 @@ class DeployedPolicy(nn.Module):
         return [*executed, TensorSpec(FIRST, (), "bool"), *(spec.input for spec in self.memory)]
 
     def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return actions (B, H, A) in the robot's units, of one tensor an input; and what is to be remembered, if
-        anything.
-        """
+        """Return actions (B, H, A) in the robot's units, and the new memory if any. Each input is one tensor."""
         given = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
         batch = tensors[0].shape[0]
         seen = dict(given)
@@ -162,7 +160,7 @@ class DeployedPolicy(nn.Module):
         return (self._in_units(actions), *(tensor for _, tensor in named_tensors(self.policy, after)))
 
     def pictures(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-        """By camera, the pictures (B, 3, S, S) uint8 that the policy looks at, of one tensor an input."""
+        """Return the pictures (B, 3, S, S) uint8 that the policy reads, by camera. Each input is one tensor."""
         given = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
         return {camera: resize(given[camera]) for camera, resize in zip(self.cameras, self.resize, strict=True)}
 

@@ -127,8 +127,7 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
 
 
 def encoded_instructions(bundle: Bundle) -> dict[str, dict[str, list[float]]]:
-    """Return what the graph takes for each instruction that the policy was trained on, for readers without this
-    package.
+    """Return the graph's input for each instruction of the training, for readers without this package.
 
     Returns:
         Under `encoded_instructions`, by instruction, its token ids (L,) or its embedding (E,); nothing where no
@@ -220,7 +219,7 @@ def _figures(differences: Mapping[int, float], config: ExportConfig, said: Mappi
 
 
 def target_file(out: str | Path, chosen: ExportFormat) -> Path:
-    """Return the file to write: `out` itself, or within it where it is a folder or has no suffix.
+    """Return the file to write: `out` itself, or a file in it if it is a folder or has no suffix.
 
     Raises:
         ValueError: if the suffix is another format's.

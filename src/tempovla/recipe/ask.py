@@ -1,4 +1,4 @@
-"""Asks a vision-language model that `tempovla train align` or `instruct` taught, and reads its answers."""
+"""Questions to a vision-language model that was trained by `tempovla train align` or `instruct`, and its answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REMEDY = "copy the checkpoint again"
 
 
 class Answerer:
-    """A taught vision-language model with its tokenizer and what it does to pictures.
+    """A trained vision-language model with its tokenizer and its preprocessing of pictures.
 
     Args:
         checkpoint: folder that `tempovla train align` or `instruct` saved.

@@ -14,7 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 700, 12, 222
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95% interval, and what it is of."""
+    """A value with its 95% interval and its label."""
 
     label: str
     value: float

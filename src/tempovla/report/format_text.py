@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 def percentage(rate: Rate) -> str:
-    """'92.5%': one decimal where it says something, and never rounded up to a claim of 100%."""
+    """Return a text such as '92.5%', with a decimal only if it is not 0. It is never rounded up to 100%."""
     percents = 100 * rate.success
     return f"{_decimal(percents if percents == 100 else min(percents, 99.9))}%"
 

@@ -32,9 +32,7 @@ BASELINES: dict[BaselineName, Baseline] = {
 
 
 def headline(results: Results) -> Markup:
-    """Return the title, what the run is in one sentence, and the mean with its interval beside the baselines and the
-    cost.
-    """
+    """Return the title, a sentence about the run, and the mean with its interval beside baselines and cost."""
     mean = results.mean
     counted = [task for task in results.tasks if task.counted]
     scope = f"mean success over {len(counted)} task{'s' * (len(counted) != 1)}"

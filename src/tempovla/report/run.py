@@ -85,7 +85,7 @@ class Results:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """What the page calls each task."""
+        """The page's label of each task."""
         return task_labels([task.name for task in self.tasks])
 
     @property

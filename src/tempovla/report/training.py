@@ -52,9 +52,7 @@ def read_trained(run_dir: Path) -> Trained:
 
 
 def training_headline(run_dir: Path, curves: Sequence[Curve], offline: Offline | None, title: str | None) -> Markup:
-    """Return the title, what the page is about in one sentence, and the figures that say most about how far training
-    has come.
-    """
+    """Return the title, one sentence about the page, and the figures that best show how far training has come."""
     name = run_dir.resolve().name
     return element(
         "header",

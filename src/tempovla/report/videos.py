@@ -40,8 +40,8 @@ def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
 
 
 def choose(clips: list[Clip], budget_bytes: int) -> list[Clip]:
-    """As many clips as fit, in turn from every task, kind and ending, so that none is left out; in the order
-    in which they came.
+    """Return as many clips as fit, taken in turn from every task, kind and outcome so that none is left out, in their
+    original order.
     """
     piles: dict[tuple[str, str, bool], list[Clip]] = defaultdict(list)
     for clip in clips:

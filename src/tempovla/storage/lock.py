@@ -27,7 +27,7 @@ _descriptors: set[int] = set()
 
 
 class Lock:
-    """A lock that this process holds until `release`, or until the object or the process ends in whatever way.
+    """A lock that this process holds until `release`, or until the object or the process ends in any way.
 
     Args:
         path: the lock's file; it is made, with missing folders, names its owner, and is removed at the release.
@@ -136,7 +136,7 @@ def check_free(path: Path, place: Path, *, remedy: str) -> None:
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder until `unlock`, or until this process ends, whatever processes it has forked.
+    """Lock an open file or folder until `unlock`, or until this process ends, even if it has forked other processes.
 
     Returns:
         False if it is locked elsewhere, None if the disk knows no locks.

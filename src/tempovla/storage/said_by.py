@@ -14,7 +14,7 @@ _OF_WRONG_VALUES = (LookupError, TypeError, AttributeError, ArithmeticError, Run
 
 @contextmanager
 def said_by(path: str | Path, *, remedy: str, error: type[ValueError] = ValueError) -> Iterator[None]:
-    """Have whatever fails in the block name the file whose values it works on.
+    """Make every error in the block name the file whose values it works on.
 
     It is for blocks that do nothing but make objects of values out of a file: what fails there is the file's fault.
 

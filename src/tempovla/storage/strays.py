@@ -1,4 +1,4 @@
-"""Stray files that systems leave in folders; they neither count nor are removed."""
+"""Stray files that systems leave in folders. They are ignored and not removed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tempovla.storage.problems import error_number
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors of whatever device and layout; those that share memory are written each.
+    """Write tensors of any device and layout. Tensors that share memory are written separately.
 
     Raises:
         OSError: if the disk does not take them.

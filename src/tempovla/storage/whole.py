@@ -95,7 +95,7 @@ def new_folder(target: Path, keeps: Callable[[str], bool] = is_stray) -> Iterato
 
 @contextmanager
 def working_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside a target, for files in the making, which is gone in the end, whatever happens.
+    """Yield an empty folder beside a target for unfinished files. It is removed at the end in any case.
 
     Parents of the target that were missing are gone too, if nothing was put there.
 
@@ -145,7 +145,8 @@ def _link_or_copy(old: str, new: str) -> str:
 
 
 def replace_folder(finished: Path, target: Path) -> None:
-    """Put a finished folder in the place of `target`, which is complete at every moment, the old one or the new one.
+    """Replace `target` by a finished folder. At every moment `target` is either the complete old folder or the complete
+    new one.
 
     Where the file system cannot exchange two names, there is a moment without `target`; a kill then leaves the old
     folder under a hidden name, from which `restore` brings it back.

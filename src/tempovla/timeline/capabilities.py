@@ -94,7 +94,9 @@ class EncodingPolicy(Protocol):
         """
 
     def encoder_parts(self) -> Mapping[str, nn.Module]:
-        """By name, what the vector comes from: none of the action head, and nothing that follows the vector."""
+        """Parameters and buffers, by name, from which the vector is computed; neither the action head nor anything
+        after the vector.
+        """
 
     def encoder_config(self) -> Mapping[str, Any]:
         """Return the part of its config on which the vector may depend, as JSON."""

@@ -15,7 +15,7 @@ _disk_alone: ContextVar[bool] = ContextVar("disk_alone", default=False)
 
 @contextmanager
 def from_disk_alone(alone: bool = True) -> Iterator[None]:
-    """Read models that are named inside from folders and from what the hub's cache holds, without any network.
+    """Within the block, read models from folders and from the hub's cache only, without any network.
 
     Args:
         alone: False changes nothing.

@@ -144,7 +144,7 @@ def _no_token(tokenizer: Mapping[str, Any]) -> str | None:
 
 
 def safetensors_of(folder: Path, purpose: str) -> dict[str, str]:
-    """Return the name of every weight in a folder to its file there, all of which are whole.
+    """Return the file of every weight in a folder, by the name of the weight. All these files are complete.
 
     Args:
         folder: of the model.

@@ -56,7 +56,8 @@ def largest_beyond(tensors: Mapping[str, Tensor], most: float) -> tuple[str, flo
 
 
 def check_learned(weights: Mapping[str, Tensor], where: str) -> None:
-    """Refuse weights that no training gives: whatever starts from them fails sooner or later, and names other reasons.
+    """Refuse weights that no training produces. Anything that starts from them would fail later, for a reason that is
+    hard to find.
 
     Args:
         weights: those that are learned, by name; buffers may hold anything.

@@ -47,7 +47,9 @@ class LossGraph(nn.Module):
             return terms
 
     def forward(self, sample: TimelineSample, cotangents: Mapping[str, Tensor] | None = None) -> LossReport:
-        """Return the loss of a batch; or, given the loss's gradients at the predictions, a total that has them, too."""
+        """Return the loss of a batch. Given the gradients of the loss at the predictions, return a total with the same
+        gradients.
+        """
         terms = self._terms(sample)
         if cotangents is None:
             return self.objective(terms, self.progress)

@@ -152,7 +152,7 @@ class CheckpointFolder:
             raise
 
     def check_place(self, resume: str | Path, is_over: bool) -> None:
-        """Warn about a run that goes on in another folder; refuse one with no step left to do there.
+        """Warn if a run goes on in another folder, and refuse it if no step is left to do there.
 
         Args:
             resume: checkpoint that the run goes on from.

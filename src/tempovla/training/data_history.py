@@ -41,7 +41,9 @@ class DataHistory:
         return {"data": self._datasets, "data_history": self._history} if self._datasets else {}
 
     def reads_the_same(self, record: Mapping[str, Any]) -> bool:
-        """Whether the same streams of as many datasets are read as a checkpoint's run did, whatever is in them."""
+        """Whether the same streams of the same number of datasets are read as in a checkpoint's run; their contents may
+        differ.
+        """
         before, now = (
             [dataset["facts"].get("streams") for dataset in datasets]
             for datasets in (record.get("data", self._datasets), self._datasets)

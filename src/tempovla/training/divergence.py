@@ -1,4 +1,4 @@
-"""A run that has diverged: what is no longer a finite number is named, and the last good checkpoint is kept."""
+"""Divergence of a run: the first value that is no longer finite is named, and the last good checkpoint is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARTS = {"weights": "weight", "average": "averaged weight", "optimizer": "optim
 
 
 class DivergedError(ValueError):
-    """Training has left the finite numbers; what was saved before is intact.
+    """Training has diverged: a value is no longer finite. Earlier checkpoints are intact.
 
     Attributes:
         exit_code: of the command that trains.

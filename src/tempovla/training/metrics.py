@@ -37,7 +37,7 @@ class IntervalFigures:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
-        """Return the means over the steps that were added, with `samples_per_s`; begins anew."""
+        """Return the means over the added steps, with `samples_per_s`, and start again from nothing."""
         sums, self.sums = self.sums, {}
         steps, rows, seconds = (sums.pop(name) for name in ("steps", "rows", "seconds"))
         return {name: value / steps for name, value in sums.items()} | {"samples_per_s": rows / seconds}

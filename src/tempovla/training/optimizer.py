@@ -80,7 +80,8 @@ def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
 
 
 class GradientClip:
-    """Scales gradients down to a largest norm: that of each group with a clip of its own, and that of all the others.
+    """Scales gradients down to a largest norm: separately for each group with a clip of its own, and together for all
+    others.
 
     Args:
         policy: whose gradients these are.

@@ -21,7 +21,7 @@ BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 def computes_bfloat16(device: torch.device, capabilities: Mapping[str, Any] | None = None) -> bool:
-    """Return whether a device multiplies matrices in bfloat16 by instructions of its own; elsewhere it is slower than
+    """Return whether a device has instructions to multiply matrices in bfloat16. Without them bfloat16 is slower than
     float32.
 
     On a CPU two things must be there: the instructions, and oneDNN, which has the kernels that use them. That oneDNN

@@ -46,7 +46,7 @@ class ProgressBar:
             self._bar.stop()
 
     def show(self, done: int, now: str) -> None:
-        """Move the bar; the label `now` stands behind it."""
+        """Advance the bar; the label `now` is shown after it."""
         self._bar.update(self._row, completed=done, now=now)
 
     def line_is_due(self, now_s: float, *, last: bool = False) -> bool:

@@ -28,8 +28,8 @@ class BatchStream(Protocol):
         """Batches from the current position on."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return the position as plain JSON values: after k batches were taken, a stream that loads it goes on with k +
-        1.
+        """Return the position as plain JSON values. If k batches were taken, a stream that loads it continues with
+        batch k + 1.
 
         Batches that were prefetched but not yet taken do not count.
         """

@@ -72,8 +72,8 @@ class Padding:
 
 @dataclass(frozen=True)
 class AlignStreams:
-    """Streams get the policy's names, and streams that the body lacks are added as invalid; vectors are
-    padded with 0, and a track `<key>.dims` says which of their dimensions are the body's own.
+    """Gives streams the policy's names and adds streams that the body lacks as invalid ones. Vectors are padded with 0,
+    and a track `<key>.dims` marks the dimensions that the body has.
 
     Attributes:
         names: the policy's key of each stream that the body calls otherwise.
@@ -86,7 +86,7 @@ class AlignStreams:
     padding: Mapping[str, Padding] = field(default_factory=dict)
 
     def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
-        """Return a policy's windows under the body's own names, without those on what it does not have."""
+        """Return a policy's windows under the body's own names, without the windows on streams that the body lacks."""
         own = {theirs: mine for mine, theirs in self.names.items()}
         return tuple(
             replace(window, key=own.get(window.key, window.key)) for window in windows if window.key not in self.missing

@@ -40,7 +40,7 @@ class JoinStreams:
         return tuple(Window(key, tuple(sorted(steps))) for key, steps in offsets.items())
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
-        """Join what is given, past, present and future.
+        """Join the given streams of past, present and future.
 
         Raises:
             ValueError: if no form of a stream is given as a whole, or one has another size than the dataset's.
@@ -55,8 +55,7 @@ class JoinStreams:
         return context, future
 
     def under_own_names(self, context: Context) -> Context:
-        """Return observations of now under the names that the dataset was trained on by, in whatever form they are
-        given.
+        """Return the present observations under the dataset's names of the training, whichever form they are given in.
 
         Raises:
             ValueError: if no form is given as a whole, or what is given leaves out dimensions of a dataset's stream.

@@ -155,7 +155,7 @@ class DatasetView:
         return self.steps.assets()
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it."""
+        """Return the whole pipeline as plain JSON values."""
         join = {"join": self.join.to_json()} if self.join.forms else {}
         return {"embodiment": self.embodiment.to_json(), **self.steps.to_json(), "align": self.align.to_json(), **join}
 

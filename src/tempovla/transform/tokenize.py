@@ -203,7 +203,7 @@ class TransformersTokenizer:
         return self._tokenizer(sentence)["input_ids"]
 
     def encode_piece(self, text: str) -> list[int]:
-        """Return the ids of a text, of which special tokens are only those that it names."""
+        """Return the ids of a text. No special token is added to those that the text names."""
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -211,7 +211,8 @@ class TransformersTokenizer:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     def render(self, messages: list[dict[str, str]], template: str, *, prompt: bool) -> str:
-        """Return a conversation by a Jinja template, with what asks for the next answer at its end for a `prompt`.
+        """Return a conversation as text by a Jinja template. A `prompt` ends with the words that ask for the next
+        answer.
 
         Raises:
             ValueError: if the template refuses the conversation.
@@ -364,7 +365,7 @@ class TokenizeInstruction:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TokenizeInstruction:
-        """Read what `to_json` wrote; what was written before there were prompts has none."""
+        """Read what `to_json` wrote. Files of earlier versions have no prompt."""
         prompt, lowercase = data.get("prompt", INSTRUCTION), data.get("lowercase", False)
         return cls(tokenizer_from_json(data["tokenizer"]), data["max_length"], prompt, lowercase)
 

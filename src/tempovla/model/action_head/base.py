@@ -171,7 +171,7 @@ class ActionHeadBase(nn.Module):
 
 
 class DrawingActionHead(ActionHeadBase):
-    """A head that draws: it gives `random_numbers` and `sample_with`, of which `sample` is made."""
+    """A head that draws random numbers. It implements `random_numbers` and `sample_with`, which `sample` combines."""
 
     def sample(self, features: Tensor, generator: Generator = None, *, feature_valid: Tensor | None = None) -> Tensor:
         """Sample as the base does, from numbers that follow from the row's seed."""

@@ -1,4 +1,4 @@
-"""A transformer over the steps of a chunk that attends to the features; attending heads are built of it."""
+"""A transformer over the steps of a chunk that attends to the features. Heads with attention are built of it."""
 
 from __future__ import annotations
 

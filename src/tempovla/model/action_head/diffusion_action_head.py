@@ -103,7 +103,7 @@ class DiffusionActionHead(DrawingActionHead):
         *,
         feature_valid: Tensor | None = None,
     ) -> dict[str, LossTerm]:
-        """As the base: what the network predicts, at `draws` diffusion steps."""
+        """Return the network's predictions at `draws` diffusion steps, with their targets; see the base class."""
         clean, full = self.clean_actions(actions, valid)
         seeds = row_seeds(generator, len(clean), clean.device)
         noise = self.clean_noise(row_normal(seeds, (self.draws, *clean.shape[1:]), stream=1), valid).flatten(0, 1)

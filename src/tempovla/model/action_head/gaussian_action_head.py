@@ -21,7 +21,7 @@ LARGEST_SQUASHED = 1.0 - 1e-6
 
 
 class GaussianMLPActionHead(DrawingActionHead):
-    """A diagonal Gaussian over a chunk; with several modes a mixture, of which one mode is drawn for a whole chunk.
+    """A diagonal Gaussian over a chunk. With several modes it is a mixture, and one mode is drawn for the whole chunk.
 
     Args:
         input_dim: features D.

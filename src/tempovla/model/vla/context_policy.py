@@ -159,7 +159,7 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         return self.base.random_numbers(seed)
 
     def after_step(self, train_step: int) -> None:
-        """Do what the base policy does between steps."""
+        """Call `after_step` of the base policy."""
         self.base.after_step(train_step)
 
     def shard_units(self) -> list[nn.Module]:

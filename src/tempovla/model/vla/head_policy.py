@@ -1,4 +1,4 @@
-"""An action head alone as a policy, which is what the laws are checked on."""
+"""An action head as a policy of its own, so that the laws can be checked on it."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class OpenVLAWrapper(nn.Module):
         return None
 
     def forward(self, sample: TimelineSample) -> LossTerms:
-        """Return the cross-entropy of the action's words, and what the likeliest words are off by, which is not trained
+        """Return the cross-entropy of the action's words, and the error of the likeliest words, which is not trained
         on.
         """
         action = sample.future[ACTION_KEY]

@@ -198,7 +198,7 @@ class StateVLA(SavedPolicy):
         return (STATE_KEY, *self.config.cameras)
 
     def features(self, context: Context) -> Features:
-        """Return Z as the one token that the policy of phase 2 looks at."""
+        """Return z as the single token that the policy of phase 2 reads."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
             z, _ = self.encode(context)
         return Features(z[:, None], torch.ones_like(z[:, :1], dtype=torch.bool))

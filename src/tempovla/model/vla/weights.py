@@ -1,4 +1,4 @@
-"""Weights by name: loading those that must fit exactly, and building what they are loaded into."""
+"""Weights by name: loading weights that must fit exactly, and building the modules into which they are loaded."""
 
 from __future__ import annotations
 

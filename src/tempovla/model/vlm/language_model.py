@@ -91,7 +91,7 @@ class LLMBackbone(nn.Module):
 
     @property
     def tokenizer(self) -> Any:
-        """The transformers tokenizer of `model_name`, or what was put in its place.
+        """The transformers tokenizer of `model_name`, or the one that was set instead.
 
         Anything with `encode(text)`, which returns a list of ids, may be put there, such as
         `tempovla.transform.tokenize.WordTokenizer` for a model that was trained from scratch.

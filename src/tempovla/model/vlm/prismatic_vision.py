@@ -23,7 +23,8 @@ LAYER_NORM_EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class PrismaticViTConfig:
-    """Sizes of one vision transformer, and how its pictures are scaled; as it stands, DINOv2's ViT-L/14 at 224 px.
+    """Sizes of one vision transformer and the scaling of its pictures; the defaults are those of DINOv2's ViT-L/14 at
+    224 px.
 
     Attributes:
         image_size: side of the square picture [px].

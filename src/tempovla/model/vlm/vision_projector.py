@@ -88,7 +88,7 @@ class MLPProjector(VisionProjector):
 
 
 class PoolingProjector(VisionProjector):
-    """A fixed number of tokens that look at the valid ones, or at the null where there are none."""
+    """A fixed number of tokens that attend to the valid ones, or to the null token if there are none."""
 
     def __init__(self, vision_dim: int, llm_dim: int, num_outputs: int) -> None:
         super().__init__(vision_dim, llm_dim)
@@ -128,7 +128,7 @@ class AttentionPoolingProjector(PoolingProjector):
 
 
 class PerceiverLayer(nn.Module):
-    """Latents look at a context, then at each other."""
+    """Latents attend to a context, and then to each other."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class PerceiverLayer(nn.Module):
 
 
 class PerceiverProjector(PoolingProjector):
-    """Latents that look at the tokens several times: (B, N, vision_dim) to (B, num_latents, llm_dim), for any N.
+    """Latents that attend to the tokens several times: (B, N, vision_dim) to (B, num_latents, llm_dim), for any N.
 
     After Perceiver (Jaegle et al., 2021) and Flamingo's resampler (Alayrac et al., 2022).
     """

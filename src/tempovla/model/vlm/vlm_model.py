@@ -15,7 +15,7 @@ from tempovla.model.vlm.vision_projector import build_projector
 
 
 class VLMOutput(NamedTuple):
-    """What was read: tokens (B, M, hidden_dim) and which of them are valid (B, M) bool.
+    """The read-out: tokens (B, M, hidden_dim) and their validity (B, M) bool.
 
     M is `num_queries`, 1 (`last`, `mean`) or the length of the whole sequence (`all_tokens`).
     """

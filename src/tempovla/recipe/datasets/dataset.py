@@ -307,7 +307,8 @@ def action_config(model: Streams, settings: ObservationConfig) -> NormalizationC
 
 
 def raw_observations(config: Any, source: EpisodeSource) -> tuple[JoinStreams, ...]:
-    """Return the transforms that build the state of raw observations from `data.state_key`; none where it is unset.
+    """Return the transforms that build the state from raw observations by `data.state_key`; an empty list if it is
+    unset.
 
     It is the first of the transforms that a policy is saved with.
     """

@@ -67,7 +67,7 @@ def settle_statistics(source: EpisodeSource, needed: Mapping[str, tuple[str, ...
 
 @contextmanager
 def counted(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar over so many episodes."""
+    """A progress bar over this number of episodes."""
     with CountProgress("episodes read for statistics", total, silent=os.environ.get("RANK", "0") != "0") as bar:
         yield bar.advance
 

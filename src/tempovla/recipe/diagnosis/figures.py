@@ -27,7 +27,7 @@ class Bootstrap:
 
     @classmethod
     def draw(cls, episodes: int, resamples: int, seed: int) -> Bootstrap:
-        """Draw `resamples` times as many episodes as there are."""
+        """Draw `resamples` resamples, each with as many episodes as there are."""
         random = np.random.default_rng(seed)
         drawn = random.multinomial(episodes, np.full(episodes, 1 / episodes), size=resamples)
         return cls(drawn.astype(np.float64))

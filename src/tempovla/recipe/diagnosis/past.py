@@ -44,7 +44,8 @@ def shuffled(past: Past, seed: int) -> Past:
 
 
 def of_another(past: Past, decisions: Decisions, donors: Sequence[int]) -> Past:
-    """Replace the frames before the present one by as many from the beginning of another episode, or all that it has.
+    """Replace the frames before the present one by the same number from the beginning of another episode, or by all of
+    it.
 
     Args:
         past: all frames of the same episode.

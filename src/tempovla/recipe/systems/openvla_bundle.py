@@ -21,7 +21,8 @@ from tempovla.transform.scaling import SMALLEST_SCALE
 
 
 def openvla_bundle(recipe: OpenVLARecipe, unnorm_key: str | None, robot: str) -> Bundle:
-    """Return a published checkpoint behind transforms, equal to its own `predict_action`.
+    """Return a bundle of a published checkpoint with its transforms, which gives the actions of its own
+    `predict_action`.
 
     Args:
         recipe: `model` names the checkpoint and the camera, `transform` the gripper and the prompt; the checkpoint

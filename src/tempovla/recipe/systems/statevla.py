@@ -141,7 +141,7 @@ def check_phase1_checkpoint(phase1_checkpoint: str | Path | None, phase: int | N
 
 
 def start_from_phase1(policy: StateVLA, checkpoint: str | Path, transform: TransformPipeline) -> None:
-    """Load phase 1's weights; warns where phase 1 was trained behind other transforms than phase 2 will be.
+    """Load phase 1's weights, and warn if phase 1 was trained with other transforms than phase 2.
 
     Raises:
         ValueError: if there is no such checkpoint, or it is of phase 2 or of another model.

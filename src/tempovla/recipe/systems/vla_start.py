@@ -1,4 +1,4 @@
-"""What a VLA's training starts from, and what it must not start from."""
+"""Checks of the checkpoint from which the training of a VLA starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_start(
     base_checkpoint: str | Path | None,
     resume: str | Path | None,
 ) -> None:
-    """Refuse two starts at once, one of no use, and a context that could not learn what it needs.
+    """Refuse two starting points at once, a useless one, and a context that could not learn what it needs.
 
     Raises:
         ValueError: if the part that sees one frame would start twice or from another kind of policy, features would be
@@ -83,7 +83,7 @@ def load_base(policy: VLAModel, checkpoint: str | Path, lora: LoRAConfig | None)
 
 
 def warn_of_other_transform(base_checkpoint: str | Path | None, transform: TransformPipeline) -> TransformPipeline:
-    """Return the transform, with a warning where what a run starts from was trained behind another."""
+    """Return the transform, and warn if the starting point of the run was trained with another one."""
     if base_checkpoint is not None:
         before = read_json(Path(base_checkpoint) / "transform.json", remedy="copy the bundle again")
         if before != plain_json(transform.to_json()):

@@ -36,7 +36,8 @@ class SequenceModule(Protocol[S]):
 
 
 def check_streaming_equals_batch(module: SequenceModule[S], sequence: Tensor, *, tolerance: float = TOLERANCE) -> None:
-    """Law 4: single steps, and the sequence in two pieces, give what the whole gives: every output, and the state.
+    """Law 4: single steps, and the sequence in two pieces, give the same outputs and the same state as the whole
+    sequence.
 
     Args:
         module: in eval mode.

@@ -1,4 +1,4 @@
-"""Law 3 of sources and of whatever reads windows from them."""
+"""Law 3 of sources and of everything that reads windows from them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check_shift(
 def check_instructions(
     source: EpisodeSource, *, read_words: WordReader | None = None, episodes: Sequence[int] = (0,)
 ) -> None:
-    """Check instructions: every control step has one, and a sample carries that of its own step.
+    """Check that every control step has an instruction, and that a sample has the instruction of its own step.
 
     Args:
         source: gives the truth, an episode at a time.
