@@ -56,9 +56,9 @@ def _floor(rooms: list[str], left: int, top: int, width: int) -> list[str]:
     """Return the boxes of the rooms on one floor, wider ones for longer names."""
     space = width - GAP * (len(rooms) - 1)
     letters = [len(room) + 4 for room in rooms]
-    parts = []
-    for room, share in zip(rooms, letters, strict=True):
-        box = round(space * share / sum(letters))
+    parts, right = [], left + width
+    for place, (room, share) in enumerate(zip(rooms, letters, strict=True)):
+        box = right - left if place == len(rooms) - 1 else round(space * share / sum(letters))
         size = f"x='{left}' y='{top}' width='{box}' height='{ROW}'"
         parts.append(f"<rect {size} rx='6' fill='{ROOM}' stroke='{LINE}'/>")
         parts.append(_text(left + box / 2, top + ROW / 2 + 5, room, 11 if len(rooms) > 3 else 13, INK, "middle"))
