@@ -23,8 +23,8 @@ class OfflineRow:
     Attributes:
         name: of the dimension.
         mse: mean squared error in the robot's units.
-        relative: `mse` divided by that of always giving the mean action; None where the demonstrated actions never "
-        "vary.
+        relative: `mse` divided by that of always giving the mean action; None if the demonstrated actions never
+            vary.
     """
 
     name: str
