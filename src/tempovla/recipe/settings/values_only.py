@@ -116,7 +116,7 @@ def _check_new(event: yaml.ScalarEvent, keys: dict[str, int] | None) -> None:
     Raises:
         yaml.YAMLError: if it is there already.
     """
-    line = event.start_mark.line + 1
+    line = 1 + (0 if event.start_mark is None else event.start_mark.line)
     if keys is not None and event.value != "<<":
         if event.value in keys:
             raise yaml.YAMLError(
