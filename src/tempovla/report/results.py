@@ -105,14 +105,14 @@ def _summary(results: Results) -> str:
     beside = [
         words
         for words, rate in (
-            ("a policy that cannot see", results.mean.blind),
-            ("itself with the instruction of another task", results.mean.wrong_instruction),
+            ("with a policy that cannot see", results.mean.blind),
+            ("with the same policy under the instruction of another task", results.mean.wrong_instruction),
         )
         if rate is not None
     ]
-    baselines = f", beside {and_list(beside)}" if beside else ""
+    baselines = f", compared {and_list(beside)}" if beside else ""
     over = "one task" if tasks == 1 else f"{tasks} tasks"
-    return f"One policy, run closed loop in simulation on {over} for {episodes:,} episodes in all{baselines}."
+    return f"One policy in a simulator, over {episodes:,} episodes of {over}{baselines}."
 
 
 def _baseline_card(baseline: Baseline, rate: Rate | None, policy: Rate) -> Markup:
