@@ -9,6 +9,7 @@ from tests.contract.registry import MEMORIES, POLICIES, SOURCES, TRANSFORMS, Enc
 
 from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
+from tempovla.model.temporal.context_config import PARTS
 from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
 from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
 from tempovla.model.vla.context_policy import base_of
@@ -56,6 +57,12 @@ def _memories() -> list[str]:
     return _missing((memory for _, memory in MEMORY_REGISTRY.values()), {type(c.build()) for c in MEMORIES.values()})
 
 
+def _context_parts() -> list[str]:
+    """Names of the parts that a context may have and no policy under the laws has."""
+    built = [getattr(case.build(), "context", None) for case in POLICIES.values()]
+    return sorted(set(PARTS) - {name for context in built if context is not None for name in context.parts})
+
+
 UNCOVERED: dict[str, Callable[[], list[str]]] = {
     "policies": _policies,
     "transforms": _transforms,
@@ -64,6 +71,7 @@ UNCOVERED: dict[str, Callable[[], list[str]]] = {
     "vision encoders": lambda: _missing(ENCODER_REGISTRY.values(), _parts("vlm.vision.encoder")),
     "vision projectors": lambda: _missing(PROJECTOR_REGISTRY.values(), _parts("vlm.projector")),
     "memories": _memories,
+    "parts of a context": _context_parts,
 }
 """By kind, what gives the names of the registered classes without a case."""
 

@@ -15,6 +15,7 @@ from tests import libero_recordings, openvla_tiny, recordings, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
 from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
+from tests.libraries import fill_library
 from tests.tiny import default_statevla_config, tiny_vla_config
 from torch import Tensor
 
@@ -35,7 +36,7 @@ from tempovla.model.temporal import (
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.history.encoder import HistoryEncoder
 from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
-from tempovla.model.vla.context_policy import with_context
+from tempovla.model.vla.context_policy import ContextPolicy, with_context
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig
 from tempovla.model.vla.vla_model import VLAModel
@@ -71,6 +72,14 @@ class PolicyCase:
     action_terms: tuple[str, ...] = ()
 
 
+def in_context(policy: Any) -> Any:
+    """The policy in the context of its config, with earlier episodes where it looks some up, for acting."""
+    whole = with_context(policy)
+    if isinstance(whole, ContextPolicy):
+        fill_library(whole.context)
+    return whole.eval()
+
+
 def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> PolicyCase:
     """A tiny StateVLA with random weights."""
     jepa = JepaConfig(
@@ -82,14 +91,14 @@ def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> Polic
     widths = {"embed_dim": 16, "lang_emb_dim": 12, "state_dim": 16, "policy_embed_dim": 16}
     config = default_statevla_config(**widths, flow_steps=2, jepa=jepa, **options)
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), "language": (12,)}
-    return PolicyCase(lambda: seeded(lambda: with_context(StateVLA(config, phase)).eval()), shapes, action_terms)
+    return PolicyCase(lambda: seeded(lambda: in_context(StateVLA(config, phase))), shapes, action_terms)
 
 
 def vla(head: str, action_terms: tuple[str, ...], model: Mapping[str, Any] | None = None, **options: Any) -> PolicyCase:
     """A tiny VLA with random weights, the head's `options`, and `model` for `tiny_vla_config`."""
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
     config = tiny_vla_config(head, action_head_options={head: options}, **model or {})
-    return PolicyCase(lambda: seeded(lambda: with_context(VLAModel(config)).eval()), shapes, action_terms)
+    return PolicyCase(lambda: seeded(lambda: in_context(VLAModel(config))), shapes, action_terms)
 
 
 def remembering(**parts: Any) -> dict[str, Any]:
@@ -108,6 +117,10 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     },
     "buffer": {"memory": {"kind": "buffer", "hidden_dim": 8, "memory_size": 3, "key_dim": 4, "num_heads": 2}},
 }
+CONTEXTS["retrieval"] = {
+    "retrieval": {"hidden_dim": 8, "num_heads": 2, "top_k": 2, "match_frames": 2, "max_episodes": 4, "max_frames": 5},
+    "freeze_base": True,
+}
 CONTEXTS["all"] = CONTEXTS["lstm"] | CONTEXTS["history"] | CONTEXTS["working"]
 
 
@@ -120,9 +133,7 @@ def openvla() -> PolicyCase:
 def smolvla(action_terms: tuple[str, ...] = ("action_loss",), **options: Any) -> PolicyCase:
     """A tiny SmolVLA with random weights."""
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
-    return PolicyCase(
-        lambda: seeded(lambda: with_context(smolvla_tiny.tiny_policy(**options)).eval()), shapes, action_terms
-    )
+    return PolicyCase(lambda: seeded(lambda: in_context(smolvla_tiny.tiny_policy(**options))), shapes, action_terms)
 
 
 def bodies(head: str, **options: Any) -> PolicyCase:
@@ -166,6 +177,7 @@ POLICIES: dict[str, PolicyCase] = {
         num_steps=2,
     ),
     "statevla-policy-all": statevla(2, FLOW, **remembering(**CONTEXTS["all"])),
+    "statevla-policy-retrieval": statevla(2, FLOW, **remembering(**CONTEXTS["retrieval"])),
     "statevla-policy-demo-working": statevla(
         2, FLOW, freeze_encoder=False, **DEMO, **remembering(**CONTEXTS["working"], burn_in=0)
     ),

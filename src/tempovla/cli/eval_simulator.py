@@ -40,6 +40,9 @@ def build(name: str, summary: str) -> ArgumentParser:
     )
     add_dataset_name(parser)
     add_device(parser)
+    parser.add_argument(
+        "--library", metavar="DIR", help="dataset of earlier episodes for a policy that retrieves; default: its own"
+    )
     parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
     parser.add_argument(
         "--wrong_instruction",
@@ -81,6 +84,7 @@ def run(name: str, args: Namespace) -> Outcome:
         wrong_instruction=args.wrong_instruction,
         dataset_name=args.dataset_name,
         device=args.device,
+        library=args.library,
         outputs=Outputs(results=file, recordings=args.record, videos=args.videos),
     )
     return Outcome("\n".join(success_table(results)), results, is_written=file is not None)

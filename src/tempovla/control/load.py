@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -24,6 +24,9 @@ from tempovla.timeline.device import choose_device
 from tempovla.transform.per_dataset import bundle_for_dataset
 from tempovla.transform.pipeline import TransformPipeline
 
+if TYPE_CHECKING:
+    from tempovla.data.episodic import EpisodicMemory
+
 HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 BUNDLE = "bundle.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -40,6 +43,7 @@ def load(
     ensemble: float | None = None,
     execution_horizon: int | None = None,
     transforms_from: str | Path | None = None,
+    library: str | Path | EpisodicMemory | None = None,
     local_files_only: bool = True,
 ) -> RobotPolicy:
     """Load a trained policy that acts: `policy.step(observation)` returns the action of a control step.
@@ -54,6 +58,8 @@ def load(
         execution_horizon: control steps from one decision to the next; see `RobotPolicy`.
         transforms_from: the checkpoint whose transforms and statistics go with a folder of `save_pretrained`, which
             holds a model alone.
+        library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, an
+            `EpisodicMemory` of the policy's features, or a file that one saved.
         local_files_only: look for a name on the hub in the hub's cache alone; False downloads it.
 
     Raises:
@@ -66,7 +72,6 @@ def load(
     check_may_act(place)
     if is_model_alone(place):
         bundle = _with_transforms(place, transforms_from, dataset_name)
-        check_body(bundle, str(transforms_from))
         actor: Actor = Controller.from_bundle(bundle, choose_device(device))
     else:
         if transforms_from is not None:
@@ -74,8 +79,12 @@ def load(
         opened = open_policy(place, dataset_name, device=device)
         bundle = opened.bundle
         check_has_learned_to_act(bundle, str(place))
-        check_body(bundle, str(place))
         actor = opened.actor()
+    check_body(bundle, str(place))
+    if library is not None:
+        from tempovla.control.library import give_library
+
+        give_library(actor, library, bundle.provenance)
     if dtype is not None:
         _convert(actor, dtype, str(place))
     transform = actor.transform if isinstance(actor, Controller) else TransformPipeline.of(bundle)

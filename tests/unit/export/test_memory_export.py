@@ -27,6 +27,7 @@ TOGETHER = {
     "mamba, history and buffer": CONTEXTS["mamba"] | CONTEXTS["history"] | CONTEXTS["buffer"],
     "transformer and hierarchical": CONTEXTS["transformer"] | CONTEXTS["hierarchical"],
     "gru and buffer": CONTEXTS["gru"] | CONTEXTS["buffer"],
+    "lstm and retrieval": CONTEXTS["lstm"] | CONTEXTS["retrieval"],
 }
 CASES = {
     **{kind: vla("mlp", (), remembering(**parts) | PLAIN) for kind, parts in {**CONTEXTS, **TOGETHER}.items()},
@@ -71,7 +72,7 @@ def largest_difference(file, checkpoint, steps: int = 50) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", ["flow", "transformer and hierarchical", "gru and buffer", "frames", "statevla", "smolvla"]
+    "name", ["flow", "transformer and hierarchical", "gru and buffer", "frames", "retrieval", "statevla", "smolvla"]
 )
 def test_a_file_gives_what_pytorch_gives_over_50_decisions_with_rows_that_begin_anew(tmp_path, name):
     checkpoint = save(tmp_path, name)
@@ -81,7 +82,7 @@ def test_a_file_gives_what_pytorch_gives_over_50_decisions_with_rows_that_begin_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TOGETHER)[:2])
+@pytest.mark.parametrize("name", [*list(TOGETHER)[:2], "lstm and retrieval"])
 def test_so_do_the_files_of_onnx_and_torch_export(tmp_path, name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tempovla.model.temporal.memory.hierarchical import HierarchicalMemory
     from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
     from tempovla.model.temporal.memory.working import WorkingMemory
+    from tempovla.model.temporal.retrieval.config import RetrievalPartConfig
 
 __all__ = [
     "MEMORY_REGISTRY",
@@ -54,6 +55,7 @@ __all__ = [
     "MemoryBuffer",
     "MemoryConfig",
     "MemoryPartConfig",
+    "RetrievalPartConfig",
     "StateHistoryEncoder",
     "TemporalCore",
     "TemporalEncoder",
@@ -96,6 +98,7 @@ _MODULES = {
     "memory.hierarchical": ("HierarchicalMemory",),
     "memory.registry": ("MEMORY_REGISTRY",),
     "memory.working": ("WorkingMemory",),
+    "retrieval.config": ("RetrievalPartConfig",),
 }
 
 if not TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a policy knows of the past: a temporal encoder, a history encoder and a memory side by side.
+"""What a policy knows of the past: a temporal encoder, a history encoder, a memory and retrieval side by side.
 
 Their state is explicit: it is passed in and returned.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tempovla.model.temporal.history.encoder import HistoryEncoder
     from tempovla.model.temporal.history.state import HistoryState
     from tempovla.model.temporal.memory.explicit import ExplicitMemory
+    from tempovla.model.temporal.retrieval.part import RetrievalPart
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,20 @@ class ContextModule(nn.Module):
             self.parts["history"] = HistoryPart(HistoryEncoder(history))
         if memory is not None:
             self.parts["memory"] = MemoryPart(memory, feature_dim)
+        if config.retrieval is not None:
+            from tempovla.model.temporal.retrieval.part import RetrievalPart
+
+            self.parts["retrieval"] = RetrievalPart(config.retrieval, feature_dim, self.action_width)
 
     @property
     def reads_actions(self) -> bool:
         """Whether a part reads the actions executed between two frames."""
         return "history" in self.parts
+
+    @property
+    def retrieval(self) -> RetrievalPart | None:
+        """The part that looks up earlier episodes, or None."""
+        return dict(self.parts.items()).get("retrieval")
 
     def initial_state(self, batch: int) -> ContextState:
         """The state of `batch` rows that have seen nothing."""

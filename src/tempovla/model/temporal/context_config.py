@@ -15,10 +15,14 @@ from tempovla.model.temporal.memory.config import (
     WorkingMemoryConfig,
 )
 from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
+from tempovla.model.temporal.retrieval.config import RetrievalPartConfig
 from tempovla.timeline.config import value_from_json
 
 if TYPE_CHECKING:
     from tempovla.model.temporal.memory.explicit import ExplicitMemory
+
+PARTS = ("temporal", "history", "memory", "retrieval")
+"""The parts that a context may have, by the names of their options."""
 
 MemoryOptions = BufferMemoryConfig | HierarchicalMemoryConfig | WorkingMemoryConfig
 """The options of a memory, told apart by `kind`; `register_memory` adds to them."""
@@ -57,6 +61,7 @@ class ContextConfig:
         history: options of a history encoder of features and actions, such as `{history_length: 16}`.
         memory: options of a memory, whose `kind` says which one: `{kind: working, memory_slots: 32}`,
             `{kind: hierarchical}` or `{kind: buffer}`.
+        retrieval: options of the retrieval from earlier episodes, such as `{top_k: 4}`; it needs `freeze_base`.
         stride: control steps between two frames. Observations in between are not used, and this many actions of a chunk
             are executed.
         sequence_length: frames of a training window that are learned from.
@@ -69,6 +74,7 @@ class ContextConfig:
     temporal: TemporalPartConfig | None = None
     history: HistoryPartConfig | None = None
     memory: MemoryOptions | None = None
+    retrieval: RetrievalPartConfig | None = None
     stride: int = 4
     sequence_length: int = 32
     burn_in: int = 0
@@ -80,9 +86,16 @@ class ContextConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"context.{name}={value} must be at least {least}")
-        if self.temporal is None and self.history is None and self.memory is None:
-            raise ValueError("context has no part; give temporal, history or memory, or leave the context out")
-        for name in ("temporal", "history", "memory"):
+        if all(getattr(self, name) is None for name in PARTS):
+            raise ValueError(
+                "context has no part; give temporal, history, memory or retrieval, or leave the context out"
+            )
+        if self.retrieval is not None and not self.freeze_base:
+            raise ValueError(
+                "context.retrieval reads features of earlier episodes, which are encoded once; set "
+                "context.freeze_base=true"
+            )
+        for name in PARTS:
             given: Any = getattr(self, name)
             if isinstance(given, Mapping):
                 object.__setattr__(self, name, value_from_json(ContextConfig, name, given, f"context.{name}"))

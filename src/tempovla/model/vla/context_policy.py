@@ -86,6 +86,14 @@ class ContextPolicy(WrappedPolicy, Generic[P]):
         last = [length - 1 - phase for phase in range(config.stride)]
         return sorted(step for end in last for step in range(end, -1, -reach))
 
+    @torch.no_grad()
+    def summarize(self, context: Context) -> tuple[Tensor, Tensor]:
+        """Return the features (B, D) of the present frame, as the context reads them, and (B,) whether it was
+        observed.
+        """
+        observed = frames_observed(context, self._observed_keys(context), (0,))
+        return self.base.features(replace(context, past={})).summary, observed[:, 0]
+
     def initial_state(self, batch_size: int) -> ContextPolicyState:
         """Return the state of rows that have seen nothing and drawn no noise."""
         return ContextPolicyState(NoiseState.initial(batch_size, self.device), self.context.initial_state(batch_size))

@@ -82,6 +82,11 @@ class SmolVLAConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"model.{name}={value} must be at least 1")
+        if self.context is not None and self.context.retrieval is not None:
+            raise ValueError(
+                "model.context.retrieval: what SmolVLA reads of a frame is too large to keep of earlier episodes; "
+                "leave it out, or train a vla or a statevla"
+            )
         if self.context is not None and self.context.freeze_base:
             raise ValueError(
                 "model.context.freeze_base=true: SmolVLA's features of a frame are too large to keep; set it to "

@@ -79,6 +79,8 @@ class DataConfig:
         depth_unit: unit of depth pictures if the dataset does not declare it: m, cm, mm, or the metres of one unit.
         encoding_cache: folder that keeps the encodings of observations for other runs, if the recipe encodes every
             observation once; None keeps them in memory only.
+        library: dataset of earlier episodes that a policy with `model.context.retrieval` looks up. None of them may be
+            trained on.
         default_instruction: instruction of steps that have none. If it is empty, a dataset with such steps is refused.
         libero_images: orientation of the pictures in LIBERO's files: auto (as each file records), bottom_first (as
             OpenGL draws), upright, or turned (OpenGL's turned by 180 degrees, as in files made for OpenVLA).
@@ -98,6 +100,7 @@ class DataConfig:
     validation_batches: int = 4
     depth_unit: str | None = None
     encoding_cache: str | None = None
+    library: str | None = None
     default_instruction: str = ""
     libero_images: LiberoImages = "auto"
     state_key: tuple[str, ...] | str | None = None

@@ -21,6 +21,7 @@ from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_body, check_has_learned_to_act
 from tempovla.recipe.evaluation.journal import EpisodeJournal
+from tempovla.recipe.evaluation.library import choose_library
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.evaluation.progress import EvaluationProgress
 from tempovla.recipe.evaluation.videos import FilmKind, film_episodes
@@ -52,6 +53,7 @@ def evaluate_checkpoint(
     wrong_instruction: bool = False,
     dataset_name: str | None = None,
     device: str | None = None,
+    library: str | Path | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes.
@@ -67,6 +69,8 @@ def evaluate_checkpoint(
             where only one is evaluated. Success is still counted on the scene's own task.
         dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
         device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one. Exported files decide on the CPU.
+        library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, or a file
+            of `EpisodicMemory.save`.
         outputs: what to write.
 
     Returns:
@@ -76,8 +80,8 @@ def evaluate_checkpoint(
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
             fewer initial states than episodes, the folder for recordings is not empty, an instruction is given and to
-            be wrong, an output cannot be written, the policy may not be asked every `config.execution_horizon` steps,
-            or there is no such device.
+            be wrong, an output cannot be written, the library does not fit the policy or the place, the policy may not
+            be asked every `config.execution_horizon` steps, or there is no such device.
         WorkerDiedError: if a simulator crashed.
     """
     outputs = Outputs() if outputs is None else outputs
@@ -103,6 +107,7 @@ def evaluate_checkpoint(
     bundle = policy.bundle
     check_acts_here(bundle, str(checkpoint), env_config)
     controller = policy.actor()
+    looked_up = choose_library(controller, library, bundle, env_config)
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
     cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
     limit = config.max_steps or env_config.max_steps
@@ -121,6 +126,7 @@ def evaluate_checkpoint(
         **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
         "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
         "execution_horizon": config.execution_horizon,
+        **looked_up,
         **({} if config.temporal_ensemble is None else {"temporal_ensemble": config.temporal_ensemble}),
         "versions": versions(),
     }

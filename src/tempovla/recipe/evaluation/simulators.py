@@ -29,6 +29,7 @@ def evaluate(
     wrong_instruction: bool = False,
     dataset_name: str | None = None,
     device: str | None = None,
+    library: str | Path | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task in a simulator, and count successes.
@@ -46,6 +47,7 @@ def evaluate(
         wrong_instruction: see there.
         dataset_name: see there.
         device: see there.
+        library: see there.
         outputs: see there.
 
     Returns:
@@ -88,5 +90,6 @@ def evaluate(
         wrong_instruction=wrong_instruction,
         dataset_name=dataset_name,
         device=device,
+        library=library,
         outputs=outputs,
     )

@@ -119,6 +119,7 @@ class Imitation:
         Raises:
             ValueError: if the dataset does not fit the policy, or a checkpoint is missing or of another model.
         """
+        retrieves = wants_library(recipe)
         with distributed.process_group() as device:
             training = settle_precision(training or recipe.training, device, resume)
             torch.manual_seed(training.seed)
@@ -134,6 +135,10 @@ class Imitation:
                 folder, shift_px = recipe.data.encoding_cache, recipe.transform.applied_shift_px
                 encoded = encode(data.only, base_of(policy), transform, training, folder=folder, shift_px=shift_px)
                 windows = encoded_windows(windows)
+            if retrieves and resume is None:  # a checkpoint of the run holds the library
+                from tempovla.recipe.datasets.library import fill_library
+
+                fill_library(policy, transform, recipe, data)
             batches, validation = data.batches(windows, recipe, training, transform, window_ends(policy), encoded)
             job = TrainJob(
                 policy,
@@ -205,6 +210,27 @@ def encodes_once(model: Any) -> bool:
     """Return whether a model's context learns on frozen features."""
     context = getattr(model, "context", None)
     return context is not None and context.freeze_base
+
+
+def wants_library(recipe: Recipe) -> bool:
+    """Return whether a policy looks up earlier episodes.
+
+    Raises:
+        ValueError: if it does and there is no library, or there is one for a policy that does not.
+    """
+    context, library = getattr(recipe.model, "context", None), recipe.data.library
+    wanted = context is not None and context.retrieval is not None
+    if library is not None and not wanted:
+        raise ValueError(
+            f"data.library={library}: this policy looks up no earlier episodes; leave it out, or set "
+            "model.context.retrieval"
+        )
+    if library is None and wanted:
+        raise ValueError(
+            "model.context.retrieval looks up earlier episodes; give a dataset of some that are not trained on as "
+            "data.library"
+        )
+    return wanted
 
 
 def check_encoding_cache(kind: str, recipe: Recipe) -> None:

@@ -82,9 +82,9 @@ class OpenVLARecipe:
 
     Attributes:
         data: the demonstrations.
-        transform: preprocessing of the demonstrations.
-        model: initial weights and streams of the model.
-        training: settings of the training.
+        transform: their preprocessing.
+        model: its initial weights and streams.
+        training: how it is trained.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tests.contract.registry import CONTEXTS, seeded
+from tests.libraries import fill_library
 from torch import Tensor
 
 from tempovla.model.temporal.context import ContextModule, Frames
@@ -18,7 +19,7 @@ KINDS = sorted(CONTEXTS)
 
 def build(kind: str, **options: Any) -> ContextModule:
     config = ContextConfig(**{"stride": STRIDE, "sequence_length": LENGTH} | CONTEXTS[kind] | options)
-    module = seeded(lambda: ContextModule(config, WIDTH, ACTION)).eval()
+    module = fill_library(seeded(lambda: ContextModule(config, WIDTH, ACTION))).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():  # so that no part hides behind a zero
         for weight in module.parameters():

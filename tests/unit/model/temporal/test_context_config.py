@@ -21,7 +21,12 @@ LSTM = {"encoder_type": "lstm"}
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "context has no part; give temporal, history or memory, or leave the context out"),
+        ({}, "context has no part; give temporal, history, memory or retrieval, or leave the context out"),
+        ({"retrieval": {}}, "context.retrieval reads features of earlier episodes, which are encoded once; set"),
+        (
+            {"retrieval": {"top": 3}, "freeze_base": True},
+            "context.retrieval: keys ['top'] are unknown to RetrievalPartConfig; did you mean 'top_k'?",
+        ),
         ({"temporal": LSTM, "stride": 0}, "context.stride=0 must be at least 1"),
         ({"temporal": LSTM, "sequence_length": 0}, "context.sequence_length=0 must be at least 1"),
         ({"temporal": LSTM, "burn_in": -1}, "context.burn_in=-1 must be at least 0"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES, remembering, seeded
+from tests.contract.registry import CONTEXTS, POLICIES, in_context, remembering, seeded
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny import tiny_vla_config
@@ -32,7 +32,7 @@ def build(kind: str = "all", model: Mapping[str, Any] | None = None, **options: 
     """A tiny VLA with the mlp head and no gripper, so that it acts as it predicts."""
     context = remembering(**CONTEXTS[kind] | WHOLE | options)
     config = tiny_vla_config("mlp", **{"has_gripper": False} | context | (model or {}))
-    policy = seeded(lambda: with_context(VLAModel(config))).eval()
+    policy = seeded(lambda: in_context(VLAModel(config)))
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():  # so that no part of the context hides behind a zero
         for weight in policy.context.parameters():
