@@ -16,6 +16,8 @@ from tests.contract.toys import FRONT, STATE
 from tests.unit.export.bundles import INSTRUCTIONS, save
 
 import tempovla
+from tempovla.export.exporter import ExportConfig, export_checkpoint
+from tempovla.recipe.diagnosis.memory import DiagnosisConfig, diagnose_memory
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.registry import find_system
@@ -49,7 +51,7 @@ def place(tmp_path_factory) -> Path:
     """A folder with a dataset and a config that learns it in a step."""
     folder = tmp_path_factory.mktemp("place")
     recordings.record(folder / "data")
-    (folder / "mine.yaml").write_text(f"system: vla\n{tiny.VLA_YAML}")
+    (folder / "mine.yaml").write_text(f"system: vla\n{tiny.vla_yaml()}")
     return folder
 
 
@@ -260,6 +262,11 @@ def test_settings_of_numpy_and_recipes_with_paths_train(place, tmp_path):
         ("absent.yaml", {}, "^absent.yaml: no such file; give a YAML file, or the name of a packaged config$"),
         ("data", {}, "^data: a folder, not a config; give a YAML file, or the name of a packaged config$"),
         ("mine.yaml", {"out": 3}, "^out=3 is no path; give that of the folder of the run$"),
+        (
+            "mine.yaml",
+            {"out": "data"},
+            "^data: is a dataset, in which no run can be kept; choose another folder for out$",
+        ),
         ("mine.yaml", {"dataset": 3}, "^dataset=3 is no path; give that of the dataset$"),
         ("mine.yaml", {"resume": 3}, "^resume=3 is no path; give that of a checkpoint of the run$"),
         ("mine.yaml", {"system": 3}, "^system=3 is no text; give one, such as 'vla'$"),
@@ -280,6 +287,34 @@ def test_arguments_of_train_that_are_refused(place, monkeypatch, recipe, options
     monkeypatch.chdir(place)
     refused(lambda: tempovla.train(recipe, **{"out": "run", **options}), message)
     assert not (place / "run").exists()
+
+
+def test_a_run_is_not_kept_in_a_checkpoint(place, checkpoint):
+    told = f"^{checkpoint}: is a checkpoint, in which no run can be kept; choose another folder for out$"
+    refused(lambda: tempovla.train(place / "mine.yaml", checkpoint), told)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: diagnose_memory(None, "data"), "^checkpoint=None is no path; give that of a checkpoint$"),
+        (lambda: diagnose_memory("run", 3), "^dataset=3 is no path; give that of demonstrations$"),
+        (lambda: diagnose_memory("a.yaml", "data"), "^a.yaml: a config, from which a policy is trained"),
+        (
+            lambda: diagnose_memory("run", "data", {"episodes": 3}),
+            "^config={'episodes': 3} is no DiagnosisConfig; give",
+        ),
+        (lambda: DiagnosisConfig(episodes="3"), "^episodes='3' must be a whole number$"),
+        (lambda: DiagnosisConfig(episodes=1), "^episodes=1 must be at least 2$"),
+        (lambda: export_checkpoint(None, "a.onnx"), "^checkpoint=None is no path; give that of a checkpoint$"),
+        (lambda: export_checkpoint("run", 3), "^out=3 is no path; give that of the file to write$"),
+        (lambda: export_checkpoint("a.yaml", "a.onnx"), "^a.yaml: a config, from which a policy is trained"),
+        (lambda: export_checkpoint("run", "a.onnx", {"format": "onnx"}), "is no ExportConfig; give ExportConfig"),
+        (lambda: ExportConfig(tolerance="a"), "^tolerance='a' must be a number above 0$"),
+    ],
+)
+def test_diagnosis_and_export_refuse_what_they_cannot_use(call, message):
+    refused(call, message)
 
 
 def test_a_value_of_another_type_in_a_recipe_is_named(place):

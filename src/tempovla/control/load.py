@@ -72,6 +72,7 @@ def load(
     check_may_act(place)
     if is_model_alone(place):
         bundle = _with_transforms(place, transforms_from, dataset_name)
+        check_body(bundle, str(transforms_from))
         actor: Actor = Controller.from_bundle(bundle, choose_device(device))
     else:
         if transforms_from is not None:
@@ -79,8 +80,8 @@ def load(
         opened = open_policy(place, dataset_name, device=device)
         bundle = opened.bundle
         check_has_learned_to_act(bundle, str(place))
+        check_body(bundle, str(place))
         actor = opened.actor()
-    check_body(bundle, str(place))
     if library is not None:
         from tempovla.control.library import give_library
 

@@ -14,6 +14,7 @@ from tempovla.control.exported.archive import RefusedFileError
 from tempovla.control.exported.runners import RUNNERS, Runner
 from tempovla.control.exported.sidecar import INSTRUCTION_STEPS, Sidecar, file_sha256, sidecar_path
 from tempovla.control.exported.signature import camera_keys, image_shapes
+from tempovla.control.load_actor import check_may_act
 from tempovla.export.comparison import EXAMPLE_ROWS, Reference, largest_differences
 from tempovla.export.deployed import DeployedPolicy, Noise, check_bundle
 from tempovla.export.formats import FORMATS, ExportFormat
@@ -23,6 +24,7 @@ from tempovla.storage.lock import holding
 from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import replace_folder, sync, working_folder
 from tempovla.timeline import Bundle, Context, Task
+from tempovla.timeline.arguments import brief, path_argument, plain
 from tempovla.timeline.bundle import bundle_sha256
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 from tempovla.transform.pipeline import TransformPipeline
@@ -53,6 +55,8 @@ class ExportConfig:
             raise ValueError(f"format {self.format!r} is unknown; choose from {', '.join(FORMATS)}")
         if self.noise not in ("seed", "numbers"):
             raise ValueError(f"noise={self.noise!r} is unknown; choose from seed, numbers")
+        if isinstance(self.tolerance, bool) or not isinstance(plain(self.tolerance), int | float):
+            raise ValueError(f"tolerance={brief(self.tolerance)} must be a number above 0")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance={self.tolerance} must be above 0")
 
@@ -87,7 +91,11 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
         NotWrittenError: if the disk does not take it.
         ModuleNotFoundError: if the extra `export` is not installed.
     """
-    config = config or ExportConfig()
+    config = ExportConfig() if config is None else config
+    if not isinstance(config, ExportConfig):
+        raise ValueError(f"config={brief(config)} is no ExportConfig; give ExportConfig(format='onnx'), for example")
+    path_argument("out", out, "the file to write")
+    check_may_act(path_argument("checkpoint", checkpoint, "a checkpoint"))
     bundle = Bundle.load(checkpoint)
     check_has_learned_to_act(bundle, str(checkpoint))
     chosen = FORMATS[config.format]

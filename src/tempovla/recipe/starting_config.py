@@ -220,7 +220,7 @@ def _infer_streams(source: EpisodeSource, found: _Inferred) -> None:
             found.note("model.cameras", f"left out: {key} is depth, which these policies do not read")
     for key, problem in getattr(source.streams, "left_out", {}).items():
         found.note("model.cameras", f"left out: {key}, {problem}")
-    state_dim, reason = None, "it has no state"
+    state_dim, reason = None, "the dataset has no state"
     if STATE_KEY in source.streams:
         state_dim, reason = source.streams[STATE_KEY].shape[0], f"dimensions of the state{_names(source, STATE_KEY)}"
     elif found.system == "statevla":
@@ -274,9 +274,9 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
 def _infer_split(source: EpisodeSource, found: _Inferred) -> None:
     """Whether some episodes are held out."""
     if len(source) < FEWEST_EPISODES:
-        found.set("data.train_split", 1.0, f"too few to hold any out: {_episodes(len(source))}")
+        found.set("data.train_split", 1.0, f"too few to hold some out: {_episodes(len(source))}")
         return
-    found.set("data.train_split", 0.9, f"a tenth of its {len(source)} episodes is held out, and validates")
+    found.set("data.train_split", 0.9, f"a tenth of its {len(source)} episodes validates the training")
     found.set("training.validation_interval", VALIDATION_INTERVAL, "steps between two validations")
 
 

@@ -97,6 +97,10 @@ def _check_arguments(out: Any, system: Any, dataset: Any, settings: Any, resume:
     ):
         if value is not None:
             path_argument(name, value, what)
+    if out is not None:
+        for file, kind in (("bundle.json", "checkpoint"), ("meta/info.json", "dataset")):
+            if (Path(out) / file).is_file():
+                raise ValueError(f"{out}: is a {kind}, in which no run can be kept; choose another folder for out")
     if system is not None:
         text_argument("system", system, "vla")
     if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(key, str) for key in settings)):

@@ -118,7 +118,7 @@ def _of_union(options: Sequence[Any], value: Any, where: str, upgrade: bool) -> 
     kinds = {kind: option for option in others for kind in _kinds_of(option)}
     if len(kinds) > 1 and isinstance(value, Mapping):
         kind = value.get("kind")
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             near = get_close_matches(str(kind), kinds, n=1)
             remedy = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(kinds)}"
             raise ValueError(f"{where}.kind={kind!r} is unknown; {remedy}")

@@ -202,7 +202,7 @@ def test_a_plugin_is_imported_first_and_only_because_it_was_asked_for(tempovla, 
     [
         ("training: {num_threads: -1}", "training.num_threads=-1 must be at least 1"),
         ("model: {cameras: {a: {b: []}}}", "model.cameras"),
-        ("model: {vlm: {vision: 7}}", "another kind than its key has (must be a mapping, not int)"),
+        ("model: {vlm: {vision: 7}}", "model.vlm.vision is 7; give it keys and values, or leave it out"),
     ],
 )
 def test_what_is_wrong_in_a_config_names_it(tmp_path, fails, text, told):
@@ -218,7 +218,7 @@ def test_what_is_wrong_in_a_config_names_it(tmp_path, fails, text, told):
     [
         ("training: {num_threads: -1}", "training.num_threads=-1 must be at least 1"),
         ("training: {batch_size: two}", '"training.batch_size": expected int, got value: two; see'),
-        ("model: {vlm: {vision: 7}}", "a value of another kind"),
+        ("model: {vlm: {vision: 7}}", "model.vlm.vision is 7; give it keys and values"),
         ("training: \xff", "line 1 is not UTF-8"),
     ],
 )

@@ -33,7 +33,7 @@ def test_the_text_holds_the_values_and_says_why(tmp_path):
     config = starting_config(gripper_recordings.record(tmp_path / "set", binary_gripper=False))
     assert yaml.safe_load(config.text) == config.values
     assert "4 episodes, 36 steps at 10 Hz, robot toy" in config.text.splitlines()[0]
-    assert line_of(config.text, "train_split") == "train_split: 1.0  # too few to hold any out: 4 episodes"
+    assert line_of(config.text, "train_split") == "train_split: 1.0  # too few to hold some out: 4 episodes"
     assert "so it is no gripper in {-1, +1}" in line_of(config.text, "has_gripper")
     assert line_of(config.text, "action_horizon") == (
         "action_horizon: 9  # steps of a chunk; 0.9 s at 10 Hz, as its episodes are short"
@@ -68,7 +68,7 @@ def test_a_dataset_without_a_state_trains_all_but_statevla(tmp_path):
     features = {key: recordings.FEATURES[key] for key in (recordings.ACTION, recordings.WRIST)}
     recordings.record(tmp_path / "set", features=features)
     config = starting_config(tmp_path / "set")
-    assert line_of(config.text, "robot_state_dim") == "robot_state_dim: null  # it has no state"
+    assert line_of(config.text, "robot_state_dim") == "robot_state_dim: null  # the dataset has no state"
     with pytest.raises(DatasetError, match="has no stream that looks like a state, which StateVLA reads; name it with"):
         starting_config(tmp_path / "set", "statevla")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tempovla.control.controller import Controller, first_decision
-from tempovla.control.load_actor import open_policy
+from tempovla.control.load_actor import check_may_act, open_policy
 from tempovla.data.open import open_source
 from tempovla.data.split import split_episodes
 from tempovla.data.stream_keys import raw_state
@@ -30,6 +30,7 @@ from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import command, versions
 from tempovla.recipe.systems.registry import recipe_of
 from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline.arguments import brief, path_argument, whole_number
 from tempovla.timeline.bundle import read_meta
 
 
@@ -52,9 +53,8 @@ class DiagnosisConfig:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 2), ("stride", 1), ("resamples", 100), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+        for name, least in (("episodes", 2), ("stride", 1), ("resamples", 100), ("batch_size", 1), ("seed", None)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,13 @@ def diagnose_memory(
         ValueError: if the checkpoint is broken, of phase 1, of several datasets or an exported file, or if the dataset
             cannot be read, has fewer than two episodes or does not fit, or there is no such device.
     """
-    config = config or DiagnosisConfig()
+    config = DiagnosisConfig() if config is None else config
+    if not isinstance(config, DiagnosisConfig):
+        raise ValueError(
+            f"config={brief(config)} is no DiagnosisConfig; give DiagnosisConfig(episodes=40), for example"
+        )
+    check_may_act(path_argument("checkpoint", checkpoint, "a checkpoint"))
+    path_argument("dataset", dataset, "demonstrations")
     if Path(checkpoint).is_file():
         raise ValueError(f"{checkpoint}: an exported file keeps no features; give the checkpoint that it was made of")
     _check_learned_from_one(checkpoint)

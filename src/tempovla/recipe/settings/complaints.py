@@ -19,6 +19,7 @@ from tempovla.recipe.settings.parser import ArgumentParser
 from tempovla.recipe.settings.suggestions import known_options, missing_position, suggest
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.storage.json_files import read_text
+from tempovla.timeline.arguments import brief
 from tempovla.timeline.plugins import require_plugins
 
 MOST_CONFIG_BYTES = 16 << 20
@@ -29,6 +30,8 @@ OF_AN_ENTRY = re.compile(
 )
 """A parser's complaint about an entry of a list such as `data.mixture`, which names a class."""
 
+OF_NO_ENTRY = re.compile(r"Not a valid subclass of \w+\. Got value: (.*?)\s+Subclass types expect .*", re.DOTALL)
+"""A parser's complaint about an entry of a list or mapping of configs that is none."""
 OF_ONE_VALUE = re.compile(r"\"([\w.]+)\":\s+expected [\w ]+, got value: NestedArg\(key=('[^']*'), val=.*\)", re.DOTALL)
 """A parser's complaint about an option such as `--dataset.repo_id`, whose first part is no group."""
 
@@ -47,7 +50,8 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
     arguments = with_packaged_configs(arguments)
     for config in config_files(arguments):
         text = read_text(config, remedy="give a YAML file", most_bytes=MOST_CONFIG_BYTES)
-        settings = _settings_of(text)
+        settings = _settings_of(text, str(config))
+        check_groups(parser, settings, str(config))
         require_plugins(_plugins_of(settings), str(config))
         check_system(settings, name, str(config))
 
@@ -81,15 +85,40 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         raise ValueError(f"{blamed}: {error}") from error
 
 
-def _settings_of(text: str) -> Mapping[str, Any]:
-    """Return what a config file says; nothing where it is no sound file, of which the parser will complain."""
-    if PLUGINS not in text and SYSTEM not in text:
-        return {}
+def _settings_of(text: str, where: str) -> Mapping[str, Any]:
+    """Return what a config file says; nothing where it is no sound file, of which the parser will complain.
+
+    Raises:
+        ValueError: if it holds something else than keys and values, or names another file.
+    """
     try:
         settings = load_yaml(text)
     except yaml.YAMLError:
         return {}
-    return settings if isinstance(settings, dict) else {}
+    if not isinstance(settings, dict):
+        held = "is empty" if settings is None else f"holds {brief(settings)}"
+        raise ValueError(
+            f"{where}: {held}, where a config holds keys and values, such as `training: {{batch_size: 8}}`"
+        )
+    if "config" in settings:
+        raise ValueError(f"{where}: has a key 'config', but reads no other config; give --config once for each of them")
+    return settings
+
+
+def check_groups(parser: ArgumentParser, settings: Mapping[str, Any], where: str) -> None:
+    """Refuse a config in which a group of keys, such as `model`, has a value of its own, which would be passed over.
+
+    Raises:
+        ValueError: naming the config, the group and its value.
+    """
+    dests = [action.dest.split(".") for action in parser._actions if not action.dest.endswith(".help")]
+    for path in dict.fromkeys(tuple(dest[:length]) for dest in dests for length in range(1, len(dest))):
+        value: Any = settings
+        for name in path:
+            value = value.get(name, {}) if isinstance(value, Mapping) else {}
+        if not isinstance(value, Mapping | str):
+            group, shown = ".".join(path), "nothing" if value is None else brief(value)
+            raise ValueError(f"{where}: {group} is {shown}; give it keys and values, or leave it out")
 
 
 def _plugins_of(settings: Mapping[str, Any]) -> list[str]:
@@ -121,10 +150,13 @@ def explain(message: str, parser: ArgumentParser, arguments: Sequence[str], conf
     message, of_entries = OF_AN_ENTRY.subn(_of_an_entry, message)
     message = re.sub("Expected a dot import path string: ", "an entry of it is not keys and values, but ", message)
     message = re.sub(r"typing\.Literal\[([^]]*)\]", lambda found: _either(found[1]), message)
-    message = re.sub(r"Expected a (<class ')?([^']+?)('>)?\. Got", r"expected \2, got", message)
     message = re.sub(
         r"Does not validate against any of the Union.*Given value: (.*)", _expected_union, message, flags=re.S
     )
+    message = re.sub(r"Expected a (<class ')?([^']+?)('>)?\. Got", r"expected \2, got", message)
+    message = OF_NO_ENTRY.sub(r"an entry of it is not keys and values, but \1", message)
+    message = message.replace("expected tuple, got", "expected a list, got")
+    message = message.replace("expected collections.abc.Mapping, got", "expected keys and values, got")
     message = message.replace("Parser key ", "").rstrip(".")
     message = OF_ONE_VALUE.sub(r'"\1": is one value and has no key \2; give the value itself', message)
     message = re.sub(r"(?<=arguments are required: ).+", lambda found: _as_options(found[0], parser), message)
@@ -175,7 +207,7 @@ def _as_options(names: str, parser: ArgumentParser) -> str:
 
 def _expected_union(complaint: re.Match[str]) -> str:
     """A parser's complaint about a value that may be of several types, without its list of failures."""
-    types = re.findall(r"Expected an? (<class ')?([^\n]+?)('>)?(?=\.?\s+- |\.?\s+Given)", complaint[0])
+    types = re.findall(r"Expected an? (<class ')?([^\n]+?)('>)?(?=\. Got value|\.?\s+- |\.?\s+Given)", complaint[0])
     names = ["null" if name == "NoneType" else name for _, name, _ in types]
     return f"expected {' or '.join(dict.fromkeys(names))}, got value: {complaint[1].rstrip('.')}"
 

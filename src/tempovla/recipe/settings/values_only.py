@@ -72,7 +72,7 @@ def load_yaml(text: str) -> Any:
             any config has.
     """
     try:
-        if len(text) > DEEPEST:  # shorter ones can be neither deep nor long
+        if len(text) > DEEPEST or "\n" in text:  # shorter ones can be neither deep nor long
             _check_events(text)
         if "&" in text and "*" in text:
             _check_size(yaml.compose(text, Loader=yaml.SafeLoader))
@@ -84,15 +84,45 @@ def load_yaml(text: str) -> Any:
 
 
 def _check_events(text: str) -> None:
-    """Refuse a text that is deep or long without end, which costs a parser its stack or memory, before it is built."""
-    depth = values = 0
+    """Refuse a text that is deep or long without end, which costs a parser its stack or memory, before it is built.
+
+    A key that a mapping has twice is refused, too: the first of its values would be passed over.
+    """
+    values = 0
+    keys: list[dict[str, int] | None] = []  # of the collections around: keys and their lines; None for a list
+    is_key: list[bool] = []
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        starts, ends = isinstance(event, yaml.CollectionStartEvent), isinstance(event, yaml.CollectionEndEvent)
+        if ends:
+            keys.pop()
+            is_key.pop()
+        elif isinstance(event, yaml.NodeEvent) and keys:
+            if is_key[-1] and isinstance(event, yaml.ScalarEvent):
+                _check_new(event, keys[-1])
+            is_key[-1] = not is_key[-1]
+        if starts:
+            keys.append({} if isinstance(event, yaml.MappingStartEvent) else None)
+            is_key.append(isinstance(event, yaml.MappingStartEvent))
         values += isinstance(event, yaml.ScalarEvent)
-        if depth > DEEPEST:
+        if len(keys) > DEEPEST:
             raise yaml.YAMLError(_TOO_DEEP)
         if values > MOST_VALUES:
             raise yaml.YAMLError(f"it holds more than {MOST_VALUES:,} values, as no config does; keep data in files")
+
+
+def _check_new(event: yaml.ScalarEvent, keys: dict[str, int] | None) -> None:
+    """Add a key to those of its mapping.
+
+    Raises:
+        yaml.YAMLError: if it is there already.
+    """
+    line = 1 + (0 if event.start_mark is None else event.start_mark.line)
+    if keys is not None and event.value != "<<":
+        if event.value in keys:
+            raise yaml.YAMLError(
+                f"{event.value!r} is there twice, in lines {keys[event.value]} and {line}; write it once"
+            )
+        keys[event.value] = line
 
 
 def _check_depth(value: Any) -> None:

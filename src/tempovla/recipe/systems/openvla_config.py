@@ -82,9 +82,9 @@ class OpenVLARecipe:
 
     Attributes:
         data: the demonstrations.
-        transform: their preprocessing.
-        model: its initial weights and streams.
-        training: how it is trained.
+        transform: preprocessing of the demonstrations.
+        model: initial weights and streams of the model.
+        training: settings of the training.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

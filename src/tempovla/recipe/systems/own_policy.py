@@ -24,8 +24,8 @@ class ImitationRecipe:
 
     Attributes:
         data: the demonstrations.
-        transform: what happens to states, actions and pictures before the model sees them.
-        training: how long and how fast the policy learns.
+        transform: preprocessing of states, actions and pictures.
+        training: settings of the training.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

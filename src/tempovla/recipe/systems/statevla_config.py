@@ -95,9 +95,9 @@ class StateVLARecipe:
 
     Attributes:
         data: the demonstrations.
-        transform: their preprocessing.
-        model: its sizes and parts.
-        training: how both phases are trained.
+        transform: preprocessing of the demonstrations.
+        model: parts and sizes of the model.
+        training: settings of both phases of the training.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

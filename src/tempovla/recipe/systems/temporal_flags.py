@@ -56,18 +56,18 @@ class Flag:
 
 
 FLAGS: dict[str, Flag] = {
-    "--temporal-encoder-type": Flag("temporal", "encoder_type", "its kind", TEMPORAL_REGISTRY),
-    "--num-temporal-layers": Flag("temporal", "num_layers", "its layers"),
-    "--history-length": Flag("history", "history_length", "frames that it looks back"),
-    "--memory-kind": Flag("memory", "kind", "which one", MEMORY_REGISTRY),
-    "--memory-size": Flag("memory", "size", "its slots"),
-    "--sequence-length": Flag("", "sequence_length", "frames of a training window"),
+    "--temporal-encoder-type": Flag("temporal", "encoder_type", "kind of the temporal encoder", TEMPORAL_REGISTRY),
+    "--num-temporal-layers": Flag("temporal", "num_layers", "number of its layers"),
+    "--history-length": Flag("history", "history_length", "number of frames that the history encoder reads"),
+    "--memory-kind": Flag("memory", "kind", "kind of the memory", MEMORY_REGISTRY),
+    "--memory-size": Flag("memory", "size", "number of the memory's slots"),
+    "--sequence-length": Flag("", "sequence_length", "number of frames in a training window"),
 }
 """The flags beside those of `PARTS`."""
 HELP_OF_PARTS = {
-    "temporal": "remember by a temporal encoder",
-    "history": "remember by a history encoder of features and actions",
-    "memory": "remember by a memory",
+    "temporal": "add a temporal encoder of the recent frames",
+    "history": "add a history encoder of features and actions",
+    "memory": "add a memory",
 }
 
 

@@ -40,9 +40,9 @@ class VLARecipe:
 
     Attributes:
         data: the demonstrations.
-        transform: their preprocessing.
-        model: its parts and sizes.
-        training: how it is trained.
+        transform: preprocessing of the demonstrations.
+        model: parts and sizes of the model.
+        training: settings of the training.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

@@ -94,9 +94,9 @@ class VLMRecipe:
 
     Attributes:
         data: the conversations.
-        transform: how they become token ids.
-        model: the model's parts and sizes.
-        training: how it is trained.
+        transform: tokenisation of the conversations.
+        model: parts and sizes of the model.
+        training: settings of the training.
     """
 
     data: ConversationDataConfig = field(default_factory=ConversationDataConfig)

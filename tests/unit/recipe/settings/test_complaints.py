@@ -1,0 +1,66 @@
+"""Config files that hold something else than settings are refused in one line, and nothing in them is passed over."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch, fails):
+    """Train from a config with this text; the complaint."""
+    monkeypatch.chdir(tmp_path)
+
+    def complain(text: str) -> str:
+        (tmp_path / "mine.yaml").write_text(text)
+        return fails("train", "vla", "--config", "mine.yaml", "--out", "run")
+
+    return complain
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "mine.yaml: is empty, where a config holds keys and values, such as `training: {batch_size: 8}`"),
+        ("- 1", "mine.yaml: holds [1], where a config holds keys and values"),
+        ("hello", "mine.yaml: holds 'hello', where a config holds keys and values"),
+        ("config: other.yaml", "mine.yaml: has a key 'config', but reads no other config; give --config once for each"),
+        ("config: {a: 1}", "mine.yaml: has a key 'config'"),
+        ("model: 3", "mine.yaml: model is 3; give it keys and values, or leave it out"),
+        ("model:\ntraining: {batch_size: 2}", "mine.yaml: model is nothing; give it keys and values, or leave it out"),
+        ("model: []", "mine.yaml: model is []; give it keys and values"),
+        ("model: {vlm: {vision: 3}}", "mine.yaml: model.vlm.vision is 3; give it keys and values, or leave it out"),
+        ("data: []", "mine.yaml: data is []; give it keys and values"),
+        ("model: {vlm: siglip}", "mine.yaml: \"model.vlm\": is 'siglip', but holds values of its own"),
+        (
+            "model: {context: {memory: {kind: [working]}}}",
+            "memory.kind=['working'] is unknown; did you mean",
+        ),
+        (
+            "training: {batch_size: 1}\nmodel: {}\ntraining: {seed: 2}",
+            "mine.yaml: Problems parsing config: 'training' is there twice, in lines 1 and 3; write it once",
+        ),
+        ("training:\n  seed: 1\n  seed: 2", "'seed' is there twice, in lines 2 and 3; write it once"),
+        ("training: {train_steps: true}", '"training.train_steps": expected int or null, got value: True'),
+        ("training: {train_steps: 1.5}", '"training.train_steps": expected int or null, got value: 1.5'),
+        ("training: {batch_size: [1]}", '"training.batch_size": expected int, got value: [1]'),
+        ("model: {cameras: front}", '"model.cameras": expected a list, got value: front'),
+        ("model: {action_head_options: 3}", '"model.action_head_options": expected keys and values, got value: 3'),
+        ("training: {parameter_groups: {vlm: 3}}", "an entry of it is not keys and values, but 3; see"),
+    ],
+)
+def test_what_is_no_setting_is_named(told, text, message):
+    line = told(text)
+    assert message in line
+    assert "class_path" not in line
+
+
+def test_keys_that_several_mappings_have_and_merged_ones_are_no_repetition(tempovla, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "training: &shared\n  batch_size: 3\n  seed: 1\n"
+        "data:\n  train_split: 1.0\n  mixture: [{data_directory: a}, {data_directory: b}]\n"
+    )
+    with (tmp_path / "mine.yaml").open("a") as file:
+        file.write("model: {context: null, lora: null}\n")
+    answer = tempovla("train", "vla", "--config", tmp_path / "mine.yaml", "--print_config")
+    assert answer.code == 0, answer.err
+    assert "batch_size: 3" in answer.out
