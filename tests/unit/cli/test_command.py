@@ -46,7 +46,7 @@ def test_help_shows_one_spelling_and_a_misspelled_option_is_unknown(tempovla, fa
     assert "--episodes-per-task" in page
     assert "--episodes_per_task" not in page
     line = fails("collect", "libero", "--episodes_per_tsk", "3")
-    assert "did you mean episodes-per-task?" in line
+    assert "did you mean --episodes-per-task?" in line
 
 
 def test_a_bad_value_of_an_option_with_dashes_is_no_misspelling(fails):

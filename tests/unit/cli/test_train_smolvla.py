@@ -90,7 +90,7 @@ def test_a_run_starts_from_another_policy(tmp_path, tempovla, small_smolvla):
         (["--model.vlm.num_layers", "2"], "vlm.num_layers=2: SmolVLM "),
         (["--model.vlm.image_size", "20"], "vlm.image_size=20 is not divisible by patch_size x scale_factor"),
         (["--model.robot_state_dim", "4"], "set --model.robot_state_dim=3"),
-        (["--model.chunksize", "3"], "did you mean model.chunk_size?"),
+        (["--model.chunksize", "3"], "did you mean --model.chunk_size?"),
         (["--pretrained-policy", "/absent/folder"], "SmolVLA checkpoint '/absent/folder' does not load"),
         (["--transform.tokenizer", "absent"], "tokenizer 'absent' does not load"),
     ],

@@ -329,7 +329,7 @@ def test_a_run_that_goes_on_in_another_folder_says_so_and_one_that_has_ended_doe
     assert "stays as it is" not in caplog.text
     assert run(tmp_path / "whole", config, resume=whole.checkpoint).checkpoint == whole.checkpoint
     run(tmp_path / "fork", config, resume=tmp_path / "whole/checkpoints/step_00000002")
-    assert f"saved in {tmp_path / 'fork'}, and {tmp_path / 'whole'} stays as it is" in caplog.text
+    assert f"new checkpoints go to {tmp_path / 'fork'}, and {tmp_path / 'whole'} stays as it is" in caplog.text
 
 
 def test_patience_without_validation_is_refused(tmp_path):
