@@ -30,13 +30,17 @@ def check_outputs(parser: ArgumentParser, given: Namespace) -> None:
     written: dict[str, tuple[Path, bool]] = {}
     for action in parser._actions:
         value = given.get(action.dest) if action.dest in OUTPUTS else None
+        name = next(iter(action.option_strings), str(action.metavar))
+        if value == "" and action.default != "":
+            raise ValueError(f"{name} is empty; name what to write, or leave it out")
         if isinstance(value, str) and value not in ("", STDOUT):
-            name = next(iter(action.option_strings), str(action.metavar))
             written[name] = (Path(value), str(action.metavar).startswith("FILE"))
     inputs = [text for key, value in given.as_dict().items() if key not in OUTPUTS for text in _texts(value)]
     for name, (path, is_file) in written.items():
         if is_file and (name == "--json" or not path.is_dir()):
             check_file(path, name, inputs)
+        elif path.exists() and not path.is_dir():
+            raise ValueError(f"{name} {path}: is a file, but a folder is written; give another name")
         else:
             check_folder(path, f"{name} {path}")
     _refuse_shared(written)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, Member
-from tempovla.recipe.datasets.same_body import check_same_body, warn_of_other_body
+from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset, warn_of_other_body
 from tempovla.timeline import Bundle, Embodiment
 
 BODY = Embodiment("toy", 2, 2, 10.0, ("x", "y"), ("left", "right"))
@@ -79,3 +80,23 @@ def test_a_start_from_another_body_is_warned_of(tmp_path, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "base: learned at 10 Hz, and data is recorded at 50 Hz" in caplog.text
     assert "the action that it learned are ['left', 'right'], and those of data are ['right', 'left']" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (
+            "data: has shape (3,); set model.action_dim=3",
+            "data: has shape (3,); give a dataset like the one that run was",
+        ),
+        (
+            "data: no state; set --data.state_key arm",
+            "data: no state; give a dataset like the one that run was trained on",
+        ),
+        ("data: no unit; give --depth-unit mm", "data: no unit; give a dataset like the one that run was trained on"),
+        ("data: cut off; copy it again", "data: cut off; copy it again"),
+    ],
+)
+def test_settings_of_training_are_no_remedy_for_a_trained_policy(problem, told):
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}"), remedied_by_another_dataset("run"):
+        raise ValueError(problem)

@@ -68,7 +68,14 @@ def test_every_command_checks_its_json_file_before_it_works(name, fails, idle, t
         (["report", "run", "--out", "x.html", "--json", "x.html"], "--out x.html: is the place of --json x.html"),
         (["report", "run", "--out", "a.json/x.html"], "a.json: a file, so x.html cannot be written into a.json"),
         (["report", "a.json", "--out", "a.json"], "--out a.json: would overwrite what is read, a.json; give another"),
-        (["diagnose", "memory", "--checkpoint", "c", "--dataset", "d", "--out", "a.json"], "a.json: a file, so --out"),
+        (
+            ["diagnose", "memory", "--checkpoint", "c", "--dataset", "d", "--out", "a.json"],
+            "--out a.json: is a file, but a folder is",
+        ),
+        (["train", "vla", "--out", "a.json"], "--out a.json: is a file, but a folder is written; give another name"),
+        (["train", "vla", "--json", ""], "--json is empty; name what to write, or leave it out"),
+        (["train", "vla", "--out="], "--out is empty; name what to write, or leave it out"),
+        (["eval", "metaworld", "--checkpoint", "c", "--record", ""], "--record is empty; name what to write"),
         (["train", "vla", "--config", "a.json", "--json", "a.json"], "--json a.json: would overwrite what is read"),
     ],
 )
