@@ -21,6 +21,11 @@ def pytest_sessionstart() -> None:
     gc.disable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those together that fork processes: of several workers of pytest, one alone needs a nursery then."""
+    items.sort(key=lambda item: "nursery" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_collection_finish() -> None:
     """Look for garbage again, but not among what was imported and collected, and seldom: it took 7% of the time."""
     gc.freeze()

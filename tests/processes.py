@@ -6,6 +6,7 @@ torchrun sets; what torchrun itself does is tested where torchrun starts them.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -149,6 +150,8 @@ def main() -> None:
     """Start processes, as asked on standard input, and wait for them, until that ends."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # a search for garbage among it would copy all of it into every child
+    gc.set_threshold(20_000, 20, 20)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -7,10 +7,12 @@ simulator, with one marked ```python libero LIBERO and its assets.
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.in_process import simulators_in_process
 from tests.registries import registries_as_before
 from tests.snippets import marks, snippets
 
@@ -35,7 +37,7 @@ def test_python_in_the_docs_runs(page, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     module = ModuleType("snippet")  # where dataclasses look for the names in their annotations
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    with registries_as_before():
+    with registries_as_before(), simulators_in_process() if marks(page) & {"sim"} else nullcontext():
         exec(compile(snippets(page), page, "exec"), vars(module))
 
 

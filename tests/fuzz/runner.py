@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import importlib
 import os
@@ -93,6 +94,7 @@ def preload() -> None:
     ):
         importlib.import_module(name)
     build("train statevla", "").parse_args([])  # the first time, the parser asks a new Python for its path
+    gc.freeze()  # a search for garbage among it would copy all of it into every process
 
 
 def build_examples(folder: Path, names: tuple[str, ...] = tuple(EXAMPLES)) -> Path:

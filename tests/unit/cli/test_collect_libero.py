@@ -27,7 +27,9 @@ def test_a_folder_and_at_least_one_worker_are_needed(tmp_path: Path, fails) -> N
 
 @pytest.mark.sim
 @pytest.mark.slow
-def test_it_records_and_says_how_the_expert_fared(tmp_path: Path, tempovla, libero_assets: Path) -> None:
+def test_it_records_and_says_how_the_expert_fared(
+    tmp_path: Path, in_process: None, tempovla, libero_assets: Path
+) -> None:
     options = ["--tasks", TASK, "--image-size", 16, "--rendering", "fast", "--workers", 1, "--out", tmp_path]
     answer = tempovla(*COLLECT, *options)
     assert answer.code == 0, answer.err

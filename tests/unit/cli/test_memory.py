@@ -22,7 +22,7 @@ def test_unknown_tasks_and_impossible_numbers_are_refused(tmp_path, fails):
 
 @pytest.mark.slow
 @pytest.mark.sim
-def test_demonstrations_train_a_policy_that_is_evaluated(tmp_path, tempovla, fails):
+def test_demonstrations_train_a_policy_that_is_evaluated(tmp_path, in_process, tempovla, fails):
     data, run = tmp_path / "data", tmp_path / "run"
     collect = ["collect", "memory", "--tasks", "colour-cue,hidden-goal", "--out", data, "--seed", 3, "--episodes", 1]
     collect += ["--cue_steps", 3, "--delay_steps", 6]

@@ -74,7 +74,7 @@ def test_a_folder_with_something_else_is_no_demo(tmp_path, fails):
 
 @pytest.mark.slow
 @pytest.mark.sim
-def test_demonstrations_train_a_policy_whose_rollouts_are_a_dataset_again(tmp_path, tempovla, fails):
+def test_demonstrations_train_a_policy_whose_rollouts_are_a_dataset_again(tmp_path, in_process, tempovla, fails):
     data, run, rollouts = (tmp_path / name for name in ("data", "run", "rollouts"))
     collect = ["collect", "metaworld", "--tasks", "drawer-open-v3,window-open-v3", "--out", data, "--seed", 3, "--json"]
     assert json.loads(tempovla(*collect, "--episodes", 1).out)["episodes"] == 2

@@ -90,7 +90,7 @@ def test_so_do_the_files_of_onnx_and_torch_export(tmp_path, name):
     with traced_once(name):
         for kind in ("torch-export", "onnx"):
             exported = export_checkpoint(checkpoint, tmp_path / kind, replace(SCRIPT, format=kind))
-            assert largest_difference(exported.file, checkpoint) <= 1e-5
+            assert largest_difference(exported.file, checkpoint, steps=20) <= 1e-5  # each row begins anew
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.in_process import simulators_in_process
 from tests.unit.rollout.scripted import ScriptedPolicy
 
 pytestmark = pytest.mark.sim
@@ -24,10 +25,11 @@ SPECS = [EpisodeSpec("reach-v3", 5), EpisodeSpec("push-v3", 6), EpisodeSpec("pus
 def test_a_replay_is_the_recording_that_was_not_made():
     config = EvaluationConfig(num_envs=3, workers=2)
     controller = ScriptedPolicy().controller()
-    recorded = run_specs(controller, [replace(spec, record=True) for spec in SPECS], BLIND, config)
-    plain = run_specs(controller, SPECS, BLIND, config)
-    assert all(result.recording is None for result in plain)
-    again = list(replay(plain, BLIND, workers=2))
+    with simulators_in_process():
+        recorded = run_specs(controller, [replace(spec, record=True) for spec in SPECS], BLIND, config)
+        plain = run_specs(controller, SPECS, BLIND, config)
+        assert all(result.recording is None for result in plain)
+        again = list(replay(plain, BLIND, workers=2))
     assert [result.spec for result in again] == SPECS
     for ours, expected in zip(again, recorded, strict=True):
         assert (ours.success, ours.steps) == (expected.success, expected.steps)

@@ -137,6 +137,8 @@ def collected(libero_assets: Path, tmp_path_factory: pytest.TempPathFactory, dem
 def test_both_formats_hold_the_same_episodes_and_liberos_tools_what_they_want(collected: Path) -> None:
     lerobot, hdf5 = open_dataset(collected / "lerobot"), open_source(collected / "hdf5")
     assert len(lerobot) == len(hdf5) == 2
+    tried = json.loads((collected / "collect.json").read_text())["expert"]["tasks"]
+    assert [tried[task]["success"] for task in TASKS] == [1, 1]
     assert lerobot.recording == hdf5.recording == SMALL.env_config.recording("libero")
     assert lerobot.recording["rendering"] == "fast"
     spoken = {lerobot.episode(index).instruction: index for index in range(2)}
