@@ -61,7 +61,7 @@ def test_in_a_file_of_both_kinds_a_demonstration_that_does_not_tell_is_refused(t
     record(tmp_path, (9, 6, 5), (MILK,))
     set_states(only_file(tmp_path), late=True, names=("demo_0",))
     set_states(only_file(tmp_path), late=False, names=("demo_1",))
-    with pytest.raises(DatasetError, match=r"demo_0 has each .* and demo_1 in that .* states of demo_2 do not tell"):
+    with pytest.raises(DatasetError, match=r"demo_0 has each .* and demo_1 in that .* states of demo_2 do not show"):
         open_libero(tmp_path)
 
 
