@@ -70,7 +70,7 @@ def test_inspect_lists_them_and_convert_passes_them_on(dataset, tmp_path):
         ),
         (
             {"indices": [2, 0]},
-            r"'state.arm' has \['indices'\], which is not known, .* an entry may have \['start', 'end'",
+            r"'state.arm' has \['indices'\], which is unknown, .* an entry may have \['start', 'end'",
         ),
         ([0, 2], r"'state.arm' is \[0, 2\], not an object"),
     ],

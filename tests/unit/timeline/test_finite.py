@@ -30,6 +30,6 @@ def test_actions_that_are_not_finite_are_named_with_their_step():
     check_actions(actions, "run")
     actions[1, 2, 3] = -torch.inf
     with pytest.raises(
-        ValueError, match=r"^run: answers -inf in dimension 3 at step 2 of the chunk of row 1, which is no"
+        ValueError, match=r"^run: gives -inf in dimension 3 at step 2 of the chunk of row 1, which is no"
     ):
         check_actions(actions, "run")
