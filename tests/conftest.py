@@ -22,8 +22,12 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those together that fork processes: of several workers of pytest, one alone needs a nursery then."""
-    items.sort(key=lambda item: "nursery" not in getattr(item, "fixturenames", ()))
+    """Put first those that fork processes, and then the modules that simulate.
+
+    Of several workers of pytest, one alone has to start a nursery and to import simulators then.
+    """
+    simulating = {item.path for item in items if item.get_closest_marker("sim")}
+    items.sort(key=lambda item: ("nursery" not in getattr(item, "fixturenames", ()), item.path not in simulating))
 
 
 def pytest_collection_finish() -> None:
