@@ -259,6 +259,8 @@ def test_settings_of_numpy_and_recipes_with_paths_train(place, tmp_path):
         (None, {}, "^NoneType is no recipe of a registered system; give a YAML file, the name of a packaged config"),
         ({"data": {}}, {}, "^dict is no recipe of a registered system"),
         ("", {}, "^recipe='' is no path; give that of a YAML file$"),
+        ("absent", {}, "^absent: neither a file nor a config that comes with TempoVLA; there are "),
+        ("vla_metawrld", {"system": "vla"}, "^vla_metawrld: neither a file nor .*; did you mean vla_metaworld"),
         ("absent.yaml", {}, "^absent.yaml: no such file; give a YAML file, or the name of a packaged config$"),
         ("data", {}, "^data: a folder, not a config; give a YAML file, or the name of a packaged config$"),
         ("mine.yaml", {"out": 3}, "^out=3 is no path; give that of the folder of the run$"),

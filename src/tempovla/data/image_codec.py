@@ -113,8 +113,8 @@ def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32
     """
     if depth.unit_m is None:
         raise DatasetError(
-            f'{where}: depth of an unknown unit; give --depth-unit mm (or m), or add "depth_unit": "mm" to the '
-            'feature\'s "info" in meta/info.json'
+            f"{where}: depth of an unknown unit; give --depth-unit mm (or m), in Python depth_unit='mm', or add "
+            '"depth_unit": "mm" to the feature\'s "info" in meta/info.json'
         )
     wide = np.asarray(stored, dtype=np.float64)
     wide = np.where(np.isfinite(wide), wide, 0.0) * depth.unit_m

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tempovla.recipe.settings.config_files import with_packaged_configs
+from tempovla.recipe.settings.config_files import OPTION, with_packaged_configs
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system, name_of
@@ -56,12 +57,13 @@ def train(
     _check_arguments(out, system, dataset, settings, resume)
     if isinstance(recipe, str | Path):
         path_argument("recipe", recipe, "a YAML file")
-        name = system or _system_of(Path(recipe))
-        found = find_system(name)
         given = dict(settings or {})
         if dataset is not None:
             given["dataset"] = str(dataset)
-        recipe = read_recipe(name, found, recipe, given)
+        with _without_option():
+            name = system or _system_of(Path(recipe))
+            found = find_system(name)
+            recipe = read_recipe(name, found, recipe, given)
     elif settings or dataset is not None:
         raise ValueError("settings and dataset are for a YAML file; change the recipe itself with dataclasses.replace")
     else:
@@ -82,6 +84,17 @@ def train(
             )
     with on_device(device):
         return loaded(found.train)(recipe, found.out if out is None else out, resume=resume, **chosen)
+
+
+@contextmanager
+def _without_option() -> Iterator[None]:
+    """Leave out the option of the command line with which messages about a config's name begin."""
+    try:
+        yield
+    except ValueError as problem:
+        if not str(problem).startswith(f"{OPTION} "):
+            raise
+        raise ValueError(str(problem).removeprefix(f"{OPTION} ")) from None
 
 
 def _check_arguments(out: Any, system: Any, dataset: Any, settings: Any, resume: Any) -> None:
@@ -127,7 +140,7 @@ def _system_of(config: Path) -> str:
             f"{config}: a folder, not a config; give a YAML file, or the name of a packaged config{remedy}"
         )
     if not config.exists():
-        with_packaged_configs(["--config", str(config)])  # tells near names
+        with_packaged_configs([OPTION, str(config)])  # tells near names
         raise ValueError(f"{config}: no such file; give a YAML file, or the name of a packaged config")
     known = ", ".join(sorted(SYSTEM_REGISTRY))
     raise ValueError(f"{config}: does not say what it trains; write `system:` into it, or give system, one of {known}")

@@ -134,6 +134,8 @@ def check_system(settings: Mapping[str, Any], command: str, where: str) -> None:
         ValueError: naming the command that takes it.
     """
     system = settings.get(SYSTEM)
+    if system is not None and not isinstance(system, str):
+        raise ValueError(f"{where}: system is {brief(system)}; give the name of one system, such as vla")
     if command.startswith("train ") and system is not None and f"train {system}" != command:
         raise ValueError(f"{where}: is for `tempovla train {system}`, not for `tempovla {command}`")
 

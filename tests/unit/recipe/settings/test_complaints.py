@@ -25,6 +25,7 @@ def told(tmp_path, monkeypatch, fails):
         ("hello", "mine.yaml: holds 'hello', where a config holds keys and values"),
         ("config: other.yaml", "mine.yaml: has a key 'config', but reads no other config; give --config once for each"),
         ("config: {a: 1}", "mine.yaml: has a key 'config'"),
+        ("system: [vla]", "mine.yaml: system is ['vla']; give the name of one system, such as vla"),
         ("model: 3", "mine.yaml: model is 3; give it keys and values, or leave it out"),
         ("model:\ntraining: {batch_size: 2}", "mine.yaml: model is nothing; give it keys and values, or leave it out"),
         ("model: []", "mine.yaml: model is []; give it keys and values"),
