@@ -39,6 +39,12 @@ def build(name: str, summary: str) -> ArgumentParser:
         help="random placements, so that evaluations begin from states never seen, or the benchmark's",
     )
     parser.add_argument(
+        "--pictures",
+        choices=("video", "image"),
+        default="video",
+        help="keep pictures as a video, which is small and loses details, or each one exactly as it is seen",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="only measure how often the expert succeeds; needs no --out"
     )
     add_json_option(parser)
@@ -64,7 +70,7 @@ def run(name: str, args: Namespace) -> Outcome:
     env_config = simulator_class(name.split()[-1]).for_experts(**{field: args[field] for field in _fields(name)})
     experts = experts_of(env_config, args.noise, args.init_states)
     tasks = env_config.task_names() if args.tasks is None else comma_separated(args.tasks)
-    collection = Collection(env_config, tasks, args.episodes, args.seed, experts)
+    collection = Collection(env_config, tasks, args.episodes, args.seed, experts, args.pictures)
     if args.dry_run:
         measured = measure_experts(collection, workers=args.workers)
         return Outcome("\n".join(attempts_table(measured)), measured)

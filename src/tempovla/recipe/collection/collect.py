@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Literal, get_args
 
+from numpy.typing import NDArray
+
+from tempovla.data.layout import Feature
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features
 from tempovla.env.collect import CollectConfig, attempt_episodes, collect_episodes
@@ -25,6 +28,8 @@ from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
 
+Pictures = Literal["video", "image"]
+
 RECORD = Path("meta") / "collect.json"
 """The request, beside the dataset's own metadata; a run that goes on in a folder must have the same one."""
 
@@ -39,6 +44,8 @@ class Collection:
         episodes: demonstrations of each task.
         seed: the same seed gives the same demonstrations.
         experts: how experts demonstrate; None takes the simulator's own way.
+        pictures: whether pictures are kept as a "video", which is small and loses details, or each as an "image",
+            exactly as it is seen.
     """
 
     env_config: SimulatorConfig
@@ -46,16 +53,28 @@ class Collection:
     episodes: int
     seed: int = 0
     experts: CollectConfig | None = None
+    pictures: Pictures = "video"
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"episodes={self.episodes} must be at least 1")
+        if self.pictures not in get_args(Pictures):
+            raise ValueError(f"pictures={self.pictures!r}; choose video or image")
         self.behaviour  # noqa: B018  a simulator without experts says so before anything is written
 
     @property
     def behaviour(self) -> CollectConfig:
         """How experts demonstrate."""
         return self.experts or self.env_config.experts()
+
+    def features(self, steps: Mapping[str, NDArray[Any]]) -> dict[str, Feature]:
+        """Return the columns of a dataset of demonstrations such as this one."""
+        body = self.env_config.embodiment
+        names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
+        kept = infer_features(steps, names)
+        if self.pictures == "video":
+            return kept
+        return {key: replace(one, dtype="image") if one.dtype == "video" else one for key, one in kept.items()}
 
     def asked(self) -> dict[str, Any]:
         """Return the request that a continued run must repeat."""
@@ -67,6 +86,7 @@ class Collection:
                 del settings[name]
         noise = 0.0 if own.noise is None else own.noise.max_sigma
         changed: dict[str, Any] = {"noise": noise} if own.noise != usual.noise else {}
+        changed |= {"pictures": self.pictures} if self.pictures != "video" else {}
         changed |= {"init_states": own.init_states} if own.init_states != usual.init_states else {}
         return {"tasks": list(self.tasks), "episodes": self.episodes, "seed": self.seed} | settings | changed
 
@@ -124,9 +144,7 @@ def _collect_held(lock: Lock, root: Path, collection: Collection, workers: int) 
         skip=done,
     ):
         if writer is None:
-            body = config.embodiment
-            names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
-            features = infer_features(demonstration.steps, names)
+            body, features = config.embodiment, collection.features(demonstration.steps)
             facts: dict[str, Any] = {"robot_type": body.name, "recording": recording}
             writer = DatasetWriter(root, features, body.rate_hz, **facts, resume=True, held=lock)
             write_json(root / RECORD, asked)

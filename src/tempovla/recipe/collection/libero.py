@@ -12,7 +12,7 @@ import numpy as np
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoEpisodeExtras, LiberoHdf5Writer
-from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.data.writer import DatasetWriter
 from tempovla.env.collect import Demonstration, collect_episodes
 from tempovla.env.expert import ActionNoise
 from tempovla.env.libero import CONTROL_RATE_HZ, LiberoConfig
@@ -23,7 +23,6 @@ from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import read_json, write_json
 from tempovla.storage.lock import FolderLock
 from tempovla.timeline.bodies import LIBERO_PANDA
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 HDF5, LEROBOT, RECORD = "hdf5", "lerobot", "collect.json"
 SIMULATOR = "libero"
@@ -43,6 +42,7 @@ def asked_for(collection: Collection) -> dict[str, Any]:
         "noise_correlation": (experts.noise or config.experts().noise or ActionNoise()).correlation,
         "init_states": experts.init_states,
         "joint_noise_rad": config.joint_noise_rad,
+        **({} if collection.pictures == "video" else {"pictures": collection.pictures}),
     }
 
 
@@ -111,7 +111,7 @@ def _collect_missing(
     with CountProgress("demonstrations", len(tasks) * per_task, done=skip) as progress:
         for index, demonstration in enumerate(episodes, start=skip):
             task, episode = demonstration.task, index % per_task
-            lerobot = lerobot or stack.enter_context(_lerobot_writer(folder / LEROBOT, demonstration, config))
+            lerobot = lerobot or stack.enter_context(_lerobot_writer(folder / LEROBOT, demonstration, collection))
             record["episodes"][task][str(episode)] = {
                 "seed": demonstration.seed,
                 "init_state": demonstration.init_state,
@@ -161,15 +161,13 @@ def _leading(done: Sequence[int], per_task: int) -> int:
     return full * per_task + (done[full] if full < len(done) else 0)
 
 
-def _lerobot_writer(folder: Path, demonstration: Demonstration, config: LiberoConfig) -> DatasetWriter:
-    names = {STATE_KEY: LIBERO_PANDA.state_names, ACTION_KEY: LIBERO_PANDA.action_names}
-    features = infer_features(demonstration.steps, names)
+def _lerobot_writer(folder: Path, demonstration: Demonstration, collection: Collection) -> DatasetWriter:
     return DatasetWriter(
         folder,
-        features,
+        collection.features(demonstration.steps),
         LIBERO_PANDA.rate_hz,
         robot_type=LIBERO_PANDA.name,
-        recording=config.recording(SIMULATOR),
+        recording=collection.env_config.recording(SIMULATOR),
         resume=True,
     )
 

@@ -132,3 +132,15 @@ def test_a_simulator_that_is_not_registered_is_named(tmp_path):
 def test_a_request_says_nothing_of_what_it_leaves_as_it_was_before_it_could_be_said():
     assert "house" not in Collection(SHORT, ["lesson"], 1).asked()
     assert Collection(MemoryConfig(house=2), ["lesson"], 1).asked()["house"] == 2
+
+
+def test_pictures_are_kept_exactly_where_that_is_asked_for():
+    steps = {STATE_KEY: np.zeros((5, 4), np.float32), "observation.images.top": np.zeros((5, 8, 8, 3), np.uint8)}
+    as_video, exactly = (Collection(SHORT, ["lesson"], 1, pictures=kind) for kind in ("video", "image"))
+    assert [feature.dtype for feature in as_video.features(steps).values()] == ["float32", "video"]
+    assert [feature.dtype for feature in exactly.features(steps).values()] == ["float32", "image"]
+    assert exactly.features(steps)[STATE_KEY].names == MemoryConfig().embodiment.state_names
+    assert "pictures" not in as_video.asked()
+    assert exactly.asked()["pictures"] == "image"
+    with pytest.raises(ValueError, match="pictures='film'; choose video or image"):
+        Collection(SHORT, ["lesson"], 1, pictures="film")
