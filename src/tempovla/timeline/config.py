@@ -101,6 +101,9 @@ def _from_json(hint: Any, value: Any, where: str, upgrade: bool) -> Any:
             return tuple(
                 _from_json(kind, item, f"{where}[{index}]", upgrade) for index, (kind, item) in enumerate(items)
             )
+    elif origin is Mapping and dataclasses.is_dataclass(inner[1]):
+        if isinstance(value, Mapping):
+            return {key: _from_json(inner[1], item, f"{where}.{key}", upgrade) for key, item in value.items()}
     elif origin is typing.Literal:
         if any(value == choice and type(value) is type(choice) for choice in inner):
             return value

@@ -21,12 +21,13 @@ class Whole:
     scale: tuple[float, ...] | None = None
     other: Part | None = None
     parts: tuple[Part, ...] = ()
+    named: Mapping[str, Part] = field(default_factory=dict)
 
 
 def test_round_trip_through_json_brings_tuples_and_nested_configs_back():
     config = Whole(3, ("front", "wrist"), Part(0.5))
     assert config_from_json(Whole, json.loads(json.dumps(config_to_json(config)))) == config
-    config = Whole(3, scale=(0.5, 2.0), other=Part(3.0), parts=(Part(1.0), Part(2.0)))
+    config = Whole(3, scale=(0.5, 2.0), other=Part(3.0), parts=(Part(1.0), Part(2.0)), named={"a.b": Part(4.0)})
     assert config_from_json(Whole, json.loads(json.dumps(config_to_json(config)))) == config
 
 
@@ -43,10 +44,12 @@ def test_what_is_left_out_takes_its_default():
         ),
         (
             {"size": 1, "horizon": 2},
-            r"statevla: keys \['horizon'\] are unknown to Whole; it has \['cameras', 'other', 'part', 'parts', ",
+            r"statevla: keys \['horizon'\] are unknown to Whole; it has \['cameras', 'named', 'other', 'part', ",
         ),
         ({}, r"statevla: keys \['size'\] of Whole are missing; add them"),
         ({"size": 1, "part": {"w": 1}}, r"statevla.part: keys \['w'\] are unknown to Part"),
+        ({"size": 1, "named": {"a": {"w": 1}}}, r"statevla.named.a: keys \['w'\] are unknown to Part"),
+        ({"size": 1, "named": {"a": 3}}, "statevla.named.a is 3; it must be"),
         ({"size": 1, "parts": [{}, {"w": 1}]}, r"statevla.parts\[1\]: keys \['w'\] are unknown to Part"),
     ],
 )
