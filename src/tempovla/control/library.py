@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tempovla.data.stream_keys import StreamKeys
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.timeline import EpisodeSource, Window
 from tempovla.timeline.arguments import path_argument
-from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.transform.pipeline import TransformPipeline
 
 FRAMES_AT_ONCE = 64
@@ -174,11 +174,18 @@ def _check_body(source: EpisodeSource, policy: ContextPolicy) -> None:
 
 
 def shared_episode(library: EpisodeSource, training: EpisodeSource) -> tuple[int, int] | None:
-    """Return an episode of the library and one of the training data that hold the same actions, or None."""
-    known = {digest: index for index, digest in enumerate(_digests(training))}
-    return next(((index, known[digest]) for index, digest in enumerate(_digests(library)) if digest in known), None)
+    """Return an episode of the library and one of the training data with the same states and actions, or None."""
+    keys = [key for key in (ACTION_KEY, STATE_KEY) if key in library.streams and key in training.streams]
+    known = {digest: index for index, digest in enumerate(_digests(training, keys))}
+    found = enumerate(_digests(library, keys))
+    return next(((index, known[digest]) for index, digest in found if digest in known), None)
 
 
-def _digests(source: EpisodeSource) -> list[bytes]:
-    readings = (source.read(i, ACTION_KEY, range(source.episode(i).length)).value for i in range(len(source)))
-    return [hashlib.sha256(np.ascontiguousarray(value).data).digest() for value in readings]
+def _digests(source: EpisodeSource, keys: Sequence[str]) -> list[bytes]:
+    digests = []
+    for index in range(len(source)):
+        digest, steps = hashlib.sha256(), range(source.episode(index).length)
+        for key in keys:
+            digest.update(np.ascontiguousarray(source.read(index, key, steps).value).data)
+        digests.append(digest.digest())
+    return digests

@@ -40,8 +40,8 @@ class RetrievalPart(nn.Module):
     """Attention to the frames of the earlier episodes that the present one is most like.
 
     The library holds E episodes of F frames as buffers, which are saved with the weights and are no weights. Features
-    are scaled by their spread over the library and projected by a learned matrix; a frame is as similar to an episode
-    as to the frame of it that is nearest. The similarity of the present episode is the mean over its first
+    are scaled by their spread over the library, and a learned matrix changes what counts. A frame is as similar to an
+    episode as to the frame of it that is nearest. The similarity of the present episode is the mean over its first
     `match_frames` frames. The `top_k` most similar episodes are retrieved. Attention over all of their frames adds an
     episode's similarity to its scores, so that the projection learns from the loss what makes episodes alike. Without a
     library, nothing is added to the features.
@@ -129,17 +129,21 @@ class RetrievalPart(nn.Module):
 
         It is minus a squared distance, so 0 at most; and 0 for an episode that there is not.
         """
-        there = self.valid[..., None].to(self.features.dtype)
-        frames = there.sum().clamp(min=1)
-        mean = (self.features * there).sum((0, 1)) / frames
-        spread = ((self.features - mean).square() * there).sum((0, 1)) / frames
-        scale = spread.clamp(min=SMALLEST_SPREAD**2).rsqrt()
+        mean, scale = (number.to(features.dtype) for number in self._scales())
         keys, query = self._metric((self.features - mean) * scale), self._metric((features - mean) * scale)
         product = query @ keys.flatten(0, 1).T  # (B, T, E * F)
         distance = query.square().sum(-1, keepdim=True) + keys.square().sum(-1).flatten() - 2 * product
         distance = distance.clamp(min=0).unflatten(-1, self.valid.shape) / (2 * keys.shape[-1])
         nearest = distance.masked_fill(~self.valid, torch.finfo(distance.dtype).max).amin(-1)
         return -self.log_sharpness.exp() * nearest.masked_fill(~self.valid[:, 0], 0.0)
+
+    def _scales(self) -> tuple[Tensor, Tensor]:
+        """Mean (D,) of the features of the library, and 1 / their standard deviation; sums need float32."""
+        stored, there = self.features.float(), self.valid[..., None].float()
+        frames = there.sum().clamp(min=1)
+        mean = (stored * there).sum((0, 1)) / frames
+        spread = ((stored - mean).square() * there).sum((0, 1)) / frames
+        return mean, spread.clamp(min=SMALLEST_SPREAD**2).rsqrt()
 
     def _metric(self, x: Tensor) -> Tensor:
         """Scaled features as they are compared: at first as they are."""

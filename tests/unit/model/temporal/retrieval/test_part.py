@@ -133,6 +133,17 @@ def build_like(part: RetrievalPart, episode: int) -> RetrievalPart:
     return other
 
 
+def test_half_precision_finds_the_episodes_of_a_large_library():
+    sizes = RetrievalPartConfig(hidden_dim=8, num_heads=2, max_episodes=64, max_frames=32)
+    part = seeded(lambda: RetrievalPart(sizes, WIDTH, ACTION)).eval()
+    generator = torch.Generator().manual_seed(0)
+    features = 9 * torch.randn(64, 32, WIDTH, generator=generator)  # the sum of their squares is beyond float16
+    part.hold(features, torch.zeros(64, 32, ACTION), torch.ones(64, 32, dtype=torch.bool))
+    part.half()
+    found = part.similarity(features[:, :3].half()).argmax(-1)
+    assert (found == torch.arange(64)[:, None]).float().mean() > 0.95
+
+
 def test_libraries_that_are_too_large_or_empty_are_refused_in_one_line():
     features, actions, valid = stored()
     with pytest.raises(ValueError, match=r"^the library has 5 episodes, but context.retrieval.max_episodes=4; give a"):
