@@ -7,6 +7,7 @@ from tests import recordings
 from tests.contract.registry import TRANSFORMS
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.fuzz.variants import variants
 
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.data.lerobot import open_dataset
@@ -14,6 +15,7 @@ from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.timeline import Transform, Window, laws
+from tempovla.transform.pipeline import TransformPipeline
 
 WINDOWS = (
     Window(STATE, (-1, 0, 1)),
@@ -56,3 +58,18 @@ def test_the_loader_and_a_rollout_build_the_same_observation_of_the_same_frames(
         builder.add(0, action[None], frame)
         contexts.append(builder.context())
     laws.check_parity(transform, sample, contexts)
+
+
+def test_a_file_with_a_value_of_another_kind_is_refused_or_works(transform):
+    """Whatever in its JSON is of another kind, it fails in one line when it is read or used, and never otherwise."""
+    sample = random_sample(WINDOWS, SHAPES)
+    pipeline = transform if isinstance(transform, TransformPipeline) else TransformPipeline([transform])
+    assets, count, refusals = pipeline.assets(), 0, []
+    for _, changed in variants(pipeline.to_json(), alike=1):
+        count += 1
+        try:
+            TransformPipeline.from_json(changed, assets).forward(sample.context, sample.future)
+        except ValueError as error:
+            refusals.append(str(error))
+    assert not [line for line in refusals if "\n" in line]
+    assert 2 * len(refusals) > count

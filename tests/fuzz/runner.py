@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -131,20 +132,44 @@ def damaged_files(folder: Path, example: str) -> list[Path]:
 
 def run_case(case: Case, examples: Path, folder: Path, *, keep: bool = False) -> Verdict:
     """Damage a copy of an example and run a command on it, in `folder`, which is removed unless `keep`."""
+    random = Random(case.name)
+    root = examples / case.example
+    file = random.choice(damaged_files(root, case.example)).relative_to(root)
+    return run_damaged(case.example, case.command, file, lambda path: damage(path, random), examples, folder, keep=keep)
+
+
+def run_damaged(
+    example: str,
+    command: int,
+    file: Path,
+    change: Callable[[Path], str],
+    examples: Path,
+    folder: Path,
+    *,
+    keep: bool = False,
+) -> Verdict:
+    """Change one file of a copy of an example and run one of its commands on it.
+
+    Args:
+        example: its name.
+        command: number of the command.
+        file: relative to the example's folder.
+        change: damages the file, and returns how.
+        examples: folder of the sound examples.
+        folder: where the command runs; it is removed unless `keep`.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     inside, out, outside = folder / "in", folder / "out", folder / "outside"
-    shutil.copytree(examples / case.example, inside, symlinks=True)
+    shutil.copytree(examples / example, inside, symlinks=True)
     for place in (out, outside):
         place.mkdir(parents=True)
     write_recipe(out / "recipe.yaml")
     (outside / "canary").write_text("alive")
-    random = Random(case.name)
-    file = random.choice(damaged_files(inside, case.example))
-    told = f"{file.relative_to(inside)}: {damage(file, random)}"
-    words = EXAMPLES[case.example].commands[case.command]
-    command = tuple(word.replace("{in}", str(inside)).replace("{out}", str(out)) for word in words)
+    told = f"{file}: {change(inside / file)}"
+    words = EXAMPLES[example].commands[command]
     before = _state(outside)
-    verdict = _judge(command, folder, file, told)
+    filled = tuple(word.replace("{in}", str(inside)).replace("{out}", str(out)) for word in words)
+    verdict = _judge(filled, folder, inside / file, told)
     if _state(outside) != before:
         verdict = Verdict("changed files outside", *_rest(verdict))
     if not keep:

@@ -145,7 +145,7 @@ def _kinds_of(option: Any) -> tuple[str, ...]:
 def _fits(kind: Any, value: Any) -> bool:
     """Whether a value is of a plain type; whole numbers are floats, too, truth values are no numbers."""
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, float) or (isinstance(value, int) and _fits(int, value))
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST
     if kind is None or kind is type(None):

@@ -46,6 +46,8 @@ SHARES = ("dropout", "dropout_rate", "dropout_prob", "pdrop")
 """How the names of probabilities end."""
 POSITIVE = ("rope_theta", "norm_eps", "norm_epsilon")
 """Ends of the names of settings with which a model gives no number unless they are positive."""
+SWITCHES = ("output_hidden_states", "output_attentions", "return_dict")
+"""Settings of every transformers config that are true, false or absent; transformers itself takes anything."""
 MOST_TEXT_BYTES = 256 << 20
 MOST_LAYERS, MOST_OF_A_SIZE = 1_000, 1 << 24
 
@@ -90,6 +92,8 @@ def excessive_size(settings: Mapping[str, Any]) -> str | None:
         entries = part.items() if isinstance(part, Mapping) else enumerate(part)
         for key, value in entries:
             name = f"{path}.{key}" if path else str(key)
+            if key in SWITCHES and not isinstance(value, bool | None):
+                return f"{name} is {shown(value)}, where models have true or false"
             if isinstance(value, Mapping | list):
                 waiting.append((name, value))
             elif type(value) in (int, float):

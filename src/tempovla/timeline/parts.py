@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tempovla.timeline.config import config_from_json
+
 _PART = re.compile(r"(?P<key>[^\[\],]+?)\s*(?:\[\s*(?P<start>-?\d*)\s*(?P<colon>:?)\s*(?P<stop>-?\d*)\s*\])?")
 _BETWEEN = re.compile(r",(?![^\[]*\])")
 
@@ -49,8 +51,17 @@ class StreamPart:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StreamPart:
-        """Read what `to_json` wrote."""
-        return cls(**data)
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if it is something else, or takes dimensions that the stream does not have.
+        """
+        part = config_from_json(cls, data, "part of a stream")
+        if not 0 <= part.start < part.stop <= part.size:
+            raise ValueError(
+                f"part {part.key}[{part.start}:{part.stop}] is not within the {part.size} dimensions there are"
+            )
+        return part
 
 
 @dataclass(frozen=True)

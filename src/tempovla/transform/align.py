@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from tempovla.storage.json_files import shown
 from tempovla.timeline import ActionChunk, Context, Track, Tracks, Window
+from tempovla.timeline.config import config_from_json
 from tempovla.timeline.keys import ACTION_KEY, dims_key
 
 
@@ -23,6 +25,10 @@ class MissingStream:
 
     shape: tuple[int, ...]
     offsets: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if any(size < 0 for size in self.shape):
+            raise ValueError(f"shape {list(self.shape)} of a missing stream must have no negative size")
 
     def track(self, rows: int, offsets: Sequence[int], device: torch.device) -> Track:
         """Return zeros that are not valid."""
@@ -42,6 +48,13 @@ class Padding:
 
     width: int
     positions: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.positions)) < len(self.positions) or not all(0 <= p < self.width for p in self.positions):
+            raise ValueError(
+                f"positions {list(self.positions)} must be different ones from 0 to {self.width - 1}, which are there "
+                f"in width={self.width}"
+            )
 
     @classmethod
     def of(cls, dim: int, width: int, *, gripper: bool = False) -> Padding:
@@ -129,6 +142,11 @@ class AlignStreams:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> AlignStreams:
         """Read what `to_json` wrote."""
-        missing = {key: MissingStream(tuple(v["shape"]), tuple(v["offsets"])) for key, v in data["missing"].items()}
-        padding = {key: Padding(v["width"], tuple(v["positions"])) for key, v in data["padding"].items()}
-        return cls(data["names"], missing, padding)
+        missing = {
+            key: config_from_json(MissingStream, value, f"missing[{key!r}]") for key, value in data["missing"].items()
+        }
+        padding = {key: config_from_json(Padding, value, f"padding[{key!r}]") for key, value in data["padding"].items()}
+        for key, name in data["names"].items():
+            if not isinstance(name, str):
+                raise ValueError(f"names[{key!r}] is {shown(name)}; it must be the policy's key of a stream")
+        return cls(dict(data["names"]), missing, padding)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.config import config_from_json
 from tempovla.transform.image import check_side
 
 
@@ -52,4 +53,4 @@ class BlankImages:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> BlankImages:
         """Read what `to_json` wrote."""
-        return cls(tuple(data["cameras"]), data["size"])
+        return config_from_json(cls, data, "blank_images")

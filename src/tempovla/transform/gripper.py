@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.config import config_from_json
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.timeline.sample import map_tracks
 
@@ -27,6 +29,9 @@ class RemapGripper:
     closed_value: float
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not math.isfinite(value):
+                raise ValueError(f"{name}={value} must be a finite number")
         if self.open_value == self.closed_value:
             raise ValueError(f"open_value and closed_value are both {self.open_value}; give two different values")
 
@@ -54,4 +59,4 @@ class RemapGripper:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RemapGripper:
         """Read what `to_json` wrote."""
-        return cls(**data)
+        return config_from_json(cls, data, "remap_gripper")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.config import config_from_json
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.timeline.sample import map_tracks
 
@@ -106,7 +107,7 @@ class ResizeImages:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ResizeImages:
         """Read what `to_json` wrote."""
-        return cls(**data)
+        return config_from_json(cls, data, "resize_images")
 
 
 @dataclass(frozen=True)
@@ -155,4 +156,4 @@ class CropImages:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> CropImages:
         """Read what `to_json` wrote."""
-        return cls(**data)
+        return config_from_json(cls, data, "crop_images")

@@ -84,13 +84,19 @@ class JoinStreams:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JoinStreams:
-        """Read what `to_json` wrote."""
-        return cls(
-            {
-                key: tuple(tuple(StreamPart.from_json(part) for part in form) for form in forms)
-                for key, forms in data["forms"].items()
-            }
-        )
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if a stream has no form, or a form no part.
+        """
+        found = {
+            key: tuple(tuple(StreamPart.from_json(part) for part in form) for form in forms)
+            for key, forms in data["forms"].items()
+        }
+        for key, forms in found.items():
+            if not forms or not all(forms):
+                raise ValueError(f"forms[{key!r}] has no part of a stream; it must name what is joined")
+        return cls(found)
 
 
 def joins_of(transform: Mapping[str, Any]) -> tuple[JoinStreams, ...]:

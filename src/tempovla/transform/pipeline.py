@@ -246,6 +246,9 @@ class PerDataset:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PerDataset:
         """Read what `to_json` wrote."""
+        for view in data["views"]:
+            if not isinstance(view["dataset"], str):
+                raise ValueError(f"dataset {shown(view['dataset'])} of a view must be the name of a dataset")
         return cls({view["dataset"]: DatasetView.from_json(view) for view in data["views"]})
 
 

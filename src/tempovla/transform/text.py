@@ -22,6 +22,9 @@ from tempovla.timeline.assets import assets_of
 from tempovla.timeline.keys import LANGUAGE_KEY
 from tempovla.timeline.noise import row_normal
 
+LARGEST_DIM = 2**20
+"""Most numbers of an embedding of hashed n-grams."""
+
 
 class SentenceEmbedder(Protocol):
     """Turns sentences into vectors."""
@@ -41,6 +44,8 @@ class HashedNgramEmbedder:
     """Unit-length sum of fixed random directions, one for each word, word pair and letter trigram."""
 
     def __init__(self, dim: int = 512) -> None:
+        if not (type(dim) is int and 1 <= dim <= LARGEST_DIM):
+            raise ValueError(f"dim={dim!r} of an embedding must be a whole number from 1 to {LARGEST_DIM:,}")
         self._dim = dim
 
     @property

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from tempovla.storage.json_files import shown
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
 from tempovla.timeline.assets import asset_folder, assets_of, is_asset, write_assets
 from tempovla.timeline.keys import TOKENS_KEY
@@ -298,6 +299,10 @@ class TokenizeInstruction:
     ) -> None:
         if not (type(max_length) is int and 1 <= max_length <= LONGEST):
             raise ValueError(f"max_length={max_length!r} must be a whole number from 1 to {LONGEST:,} tokens")
+        if not isinstance(prompt, str):
+            raise ValueError(f"prompt={shown(prompt)} is no text; give one with {INSTRUCTION} in it")
+        if not isinstance(lowercase, bool):
+            raise ValueError(f"lowercase={shown(lowercase)} must be true or false")
         if INSTRUCTION not in prompt:
             raise ValueError(f"prompt={prompt!r} has no place for the instruction; write {INSTRUCTION} there")
         self.tokenizer = tokenizer

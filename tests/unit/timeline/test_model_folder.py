@@ -156,6 +156,7 @@ def test_numbers_that_no_token_has_are_refused_before_a_table_of_them_is_made(tm
             {"rope_parameters": {"rope_theta": -1e4}},
             "rope_parameters.rope_theta is -10000.0, where models have a positive",
         ),
+        ({"output_hidden_states": "x"}, "output_hidden_states is 'x', where models have true or false"),
         ({"rms_norm_eps": 0}, "rms_norm_eps is 0, where models have a positive number"),
         ({"towers": [{"depth": 2}, {"depth": 10**9}]}, "towers.1.depth is 1000000000, where models have"),
     ],
