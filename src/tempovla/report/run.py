@@ -139,9 +139,11 @@ def read_results_file(path: Path) -> Results:
     if not tasks_data.value:
         raise data.error("tasks", "is empty; evaluate at least one task")
     mean_data = data.optional("mean")
-    counted = set(tasks_data.value) if mean_data is None else set(mean_data.get("tasks", list) or tasks_data.value)
-    if unknown := counted - set(tasks_data.value):
-        raise data.error("mean.tasks", f"names {sorted(unknown)[0]!r}, which is not among the tasks")
+    named = None if mean_data is None else mean_data.get("tasks", list)
+    for name in named or ():
+        if not isinstance(name, str) or name not in tasks_data.value:
+            raise data.error("mean.tasks", f"names {shown(name)}, which is not among the tasks")
+    counted = set(named or tasks_data.value)
     tasks = tuple(_task(tasks_data.child(name), name, name in counted) for name in tasks_data.value)
     stages = data.get("stages", list) or []
     return Results(

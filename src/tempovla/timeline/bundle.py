@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -151,15 +152,36 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: keys {missing} are missing; copy the bundle again")
     meta = {"provenance": {}, **meta}
     _check_kinds(path, "", meta, _KINDS)
-    _check_kinds(path, "provenance.", meta["provenance"], _FACTS_KINDS | {"datasets": dict})
+    check_facts(path, meta["provenance"], {"datasets": dict})
     require_plugins(map(str, meta["provenance"].get("plugins", ())), str(path))
     datasets = meta["provenance"].get("datasets", {})
     _check_kinds(path, "provenance.datasets.", datasets, dict.fromkeys(datasets, dict))
     for name, facts in datasets.items():
-        _check_kinds(path, f"provenance.datasets.{name}.", {"recording": {}} | facts, _FACTS_KINDS)
+        check_facts(path, {"recording": {}} | facts, place=f"provenance.datasets.{name}.")
         with said_by(path, remedy="copy the bundle again"):
             Embodiment.from_json(facts["embodiment"])
     return meta
+
+
+def check_facts(
+    path: Path, facts: Mapping[str, Any], more: Mapping[str, type] = MappingProxyType({}), place: str = "provenance."
+) -> None:
+    """Refuse facts about the data of a training that are of another kind than others rely on.
+
+    Args:
+        path: the file that holds them.
+        facts: by name, as far as they are known.
+        more: kinds of further ones.
+        place: where they stand in the file, for messages.
+
+    Raises:
+        ValueError: naming the file and the fact.
+    """
+    _check_kinds(path, place, facts, {**_FACTS_KINDS, **more})
+    for key in ("instructions", "plugins"):
+        for number, text in enumerate(facts.get(key, ())):
+            if not isinstance(text, str):
+                raise ValueError(f"{path}: {place}{key}[{number}] is {shown(text)}, not a text; copy the bundle again")
 
 
 def check_steps(path: Path, transform: Mapping[str, Any], *, remedy: str) -> None:

@@ -90,6 +90,7 @@ def test_bad_tasks_are_one_line_with_file_and_key(bare_run, tasks, words):
         ({"seed": "seven"}, "seed is 'seven'; it must be a whole number"),
         ({"command": ["tempovla"]}, "command is .*; it must be text"),
         ({"mean": {"success": 0.5, "tasks": ["fly"]}}, "mean.tasks names 'fly'"),
+        ({"mean": {"success": 0.5, "tasks": [{}]}}, r"mean.tasks names \{\}, which is not"),
     ],
 )
 def test_bad_values_are_one_line_with_file_and_key(bare_run, changes, words):

@@ -182,3 +182,10 @@ def test_its_hash_is_of_what_it_holds_and_not_of_where_it_is(folder, tmp_path):
     bundle(config={"depth": 3}).save(other)
     assert bundle_sha256(again) == bundle_sha256(folder)
     assert bundle_sha256(other) != bundle_sha256(folder)
+
+
+@pytest.mark.parametrize("fact", ["instructions", "plugins"])
+def test_facts_that_are_no_texts_are_named(tmp_path, fact):
+    bundle(provenance={fact: [3]}).save(tmp_path / "policy")
+    with pytest.raises(ValueError, match=rf"bundle.json: provenance.{fact}\[0\] is 3, not a text; copy the bundle"):
+        Bundle.load(tmp_path / "policy")

@@ -89,7 +89,7 @@ def test_every_registered_transform_is_saved_under_its_name():
     [
         ({"steps": [{"name": "sharpen"}]}, r"transform 'sharpen' is unknown; registered are .*'blank_images',"),
         ({"steps": [{"size": 4}]}, "transforms: not readable"),
-        ({"steps": [{"name": "resize_images", "height": 4}]}, "transforms: not readable"),
+        ({"steps": [{"name": "resize_images", "height": 4}]}, r"resize_images: keys \['height'\] are unknown"),
         ({}, "transforms: not readable .*'steps'.*; copy the bundle again"),
     ],
 )
@@ -133,9 +133,9 @@ TOKENS = {"name": "tokenize_instruction", "tokenizer": WORDS, "max_length": 8}
         ({}, r"steps is \{\}, not a list of transforms"),
         ([{"name": "resize_images", "size": -1}], "size=-1 of pictures must be a whole number from 1 to 8,192"),
         ([{"name": "resize_images", "size": 10**9}], "size=10{9} of pictures must be"),
-        ([{"name": "resize_images", "size": True}], "size=True of pictures must be"),
-        ([{"name": "resize_images", "size": 8, "prefix": 5}], "prefix=5 of streams of pictures must be text"),
-        ([{"name": "crop_images", "area": 0.5, "prefix": 5}], "prefix=5 of streams of pictures must be text"),
+        ([{"name": "resize_images", "size": True}], "resize_images.size is True; it must be"),
+        ([{"name": "resize_images", "size": 8, "prefix": 5}], "resize_images.prefix is 5; it must be"),
+        ([{"name": "crop_images", "area": 0.5, "prefix": 5}], "crop_images.prefix is 5; it must be"),
         ([{"name": "blank_images", "cameras": [], "size": 20_000}], "size=20000 of pictures must be"),
         ([TOKENS | {"max_length": 10**9}], "max_length=10{9} must be a whole number from 1 to 131,072"),
         ([TOKENS | {"tokenizer": WORDS | {"vocab_size": 10**12}}], "vocab_size=10{12} must be a whole number from 1"),

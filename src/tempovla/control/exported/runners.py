@@ -24,7 +24,7 @@ def run_onnx(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
     """Open a session of onnxruntime on the CPU, with as many threads as torch.
 
     Raises:
-        ValueError: if weights are said to lie outside the file's folder, or it is damaged.
+        ValueError: if weights are said to lie outside the file's folder, it is damaged, or it has other inputs.
         ModuleNotFoundError: if the extra `export` is not installed.
     """
     import onnxruntime
@@ -37,6 +37,9 @@ def run_onnx(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path}: onnxruntime does not read it ({_first_line(error)}); export it again") from None
     names = [spec.name for spec in inputs]
+    own = [entry.name for entry in session.get_inputs()]
+    if sorted(names) != sorted(own):
+        raise ValueError(f"{path}: takes the inputs {own}, but its description names {names}; export it again")
 
     def run(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}

@@ -15,7 +15,7 @@ from tempovla.storage.paths import regular_file
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.assets import Assets, read_assets, write_assets
-from tempovla.timeline.bundle import check_steps
+from tempovla.timeline.bundle import check_facts, check_steps
 from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
@@ -147,6 +147,7 @@ class Sidecar:
                 str(file),
             )
             check_steps(path, sidecar.transform, remedy="copy it again")
+            check_facts(path, sidecar.provenance)
             _check_output(sidecar)
             _check_memory(sidecar)
         if file_sha256(file) != sidecar.file_sha256:

@@ -10,9 +10,11 @@ import torch
 from tests.contract.registry import WRIST
 from tests.contract.toys import FRONT, STATE
 from tests.exported import check_acts_alike, raw_context
+from tests.foreign import edit_json
 from tests.unit.export.bundles import save
 
 from tempovla.control.exported.policy import ExportedPolicy
+from tempovla.control.exported.sidecar import sidecar_path
 from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.timeline import Track
 
@@ -31,6 +33,9 @@ def test_onnx_with_the_sampling_loop_inside_acts_as_the_controller_does(tmp_path
     assert max(exported.differences.values()) <= 1e-4
     assert exported.sidecar.figures["opset"] >= 18
     check_acts_alike(exported.file, checkpoint)
+    edit_json(sidecar_path(exported.file), lambda description: description["inputs"].pop())
+    with pytest.raises(ValueError, match=r"policy.onnx: takes the inputs \[.*\], but its description names \["):
+        ExportedPolicy(exported.file)
 
 
 def test_statevla_is_told_its_instruction_as_a_vector(tmp_path):
