@@ -25,7 +25,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     about = "what `tempovla train instruct` or `align` saved"
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help=about)
     parser.add_argument("--image", metavar="FILE", help="picture that the question is about")
-    parser.add_argument("--question", metavar="TEXT", help="what is asked")
+    parser.add_argument("--question", metavar="TEXT", help="the question")
     parser.add_argument(
         "--questions",
         metavar="FILE",

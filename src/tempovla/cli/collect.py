@@ -31,12 +31,12 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument(
         "--noise",
         type=float,
-        help="largest disturbance of what is executed, in units of the action; 0: none. Never of what is recorded",
+        help="largest disturbance of the executed actions, in units of the action; recorded actions have none",
     )
     parser.add_argument(
         "--init-states",
         choices=("benchmark", "random"),
-        help="random placements, so that evaluations begin from states never seen, or the benchmark's",
+        help="random placements, so that evaluations start from unseen states, or the benchmark's own",
     )
     parser.add_argument(
         "--pictures",
@@ -45,7 +45,7 @@ def build(name: str, summary: str) -> ArgumentParser:
         help="keep pictures as a video, which is small and loses details, or each one exactly as it is seen",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="only measure how often the expert succeeds; needs no --out"
+        "--dry-run", action="store_true", help="only measure how often the expert succeeds, and write nothing"
     )
     add_json_option(parser)
     add_simulator_fields(parser, config_class, _fields(name), "by default the simulator's own")

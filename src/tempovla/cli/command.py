@@ -72,7 +72,9 @@ def add_device(parser: ArgumentParser) -> None:
 def add_dataset_name(parser: ArgumentParser) -> None:
     """Add `--dataset-name`, which chooses the body of a policy that learned from several datasets."""
     parser.add_argument(
-        "--dataset-name", metavar="NAME", help="of a policy of several datasets: whose body and statistics to take"
+        "--dataset-name",
+        metavar="NAME",
+        help="for a policy that learned from several datasets: the one whose body and statistics are used",
     )
 
 
@@ -82,7 +84,7 @@ def add_key_flags(parser: ArgumentParser) -> None:
         parser.add_argument(
             option,
             metavar="KEY",
-            help=f"what the dataset calls the {what}: a key, a slice such as KEY[0:7], or several with commas between",
+            help=f"name of the {what} in the dataset: a key, a slice such as KEY[0:7], or several, separated by commas",
         )
 
 
@@ -102,7 +104,7 @@ def add_libero_images(parser: ArgumentParser) -> None:
         dest="libero_images",
         choices=get_args(LiberoImages),
         default="auto",
-        help="how pictures lie in LIBERO's files; auto asks the files",
+        help="orientation of the pictures in LIBERO's files; auto takes it from the files",
     )
 
 
@@ -112,7 +114,7 @@ def add_depth_unit(parser: ArgumentParser) -> None:
         "--depth-unit",
         dest="depth_unit",
         metavar="UNIT",
-        help="unit of depth pictures of which the dataset does not tell it: m, cm, mm or the metres of one unit",
+        help="unit of depth pictures, if the dataset does not declare it: m, cm, mm, or a number of metres",
     )
 
 
@@ -139,7 +141,7 @@ def add_dataset_options(parser: ArgumentParser) -> None:
     add_libero_images(parser)
     add_key_flags(parser)
     parser.add_argument(
-        "--default_instruction", default="", metavar="WORDS", help="what steps are told that the dataset tells nothing"
+        "--default_instruction", default="", metavar="WORDS", help="instruction of steps that have none in the dataset"
     )
 
 

@@ -24,7 +24,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "--pretrained DIR --camera KEY --out DIR [options]", EXAMPLES)
     parser.add_argument("--pretrained", required=True, metavar="DIR", help="name on the hub, or folder")
     parser.add_argument("--unnorm-key", metavar="NAME", help="dataset of its norm_stats; may be left out if it is one")
-    parser.add_argument("--camera", required=True, metavar="KEY", help="key of the image stream that it is to see")
+    parser.add_argument("--camera", required=True, metavar="KEY", help="key of the image stream that the policy sees")
     parser.add_argument(
         "--robot", default="libero", metavar="NAME", help=f"{' or '.join(SIMULATOR_REGISTRY)}: the body that acts"
     )

@@ -22,8 +22,8 @@ tempovla diagnose memory --checkpoint CKPT --dataset outputs/memory --episodes 8
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "--checkpoint DIR --dataset DIR [options]", EXAMPLES)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
-    parser.add_argument("--dataset", required=True, metavar="DIR", help="demonstrations to step it through")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="checkpoint folder of a training run")
+    parser.add_argument("--dataset", required=True, metavar="DIR", help="demonstrations to step the policy through")
     add_device(parser)
     add_json_option(parser)
     add_out(parser, "folder for all figures, diagnosis.json, and a page, diagnosis.html")

@@ -17,8 +17,8 @@ tempovla eval compare outputs/eval_a/results.json outputs/eval_b/results.json
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "A.json B.json [--json [FILE]]", EXAMPLES)
-    parser.add_argument("first", metavar="A.json", help="what an evaluation in a simulator wrote with --json")
-    parser.add_argument("second", metavar="B.json", help="the same of another checkpoint")
+    parser.add_argument("first", metavar="A.json", help="results of an evaluation in a simulator, written with --json")
+    parser.add_argument("second", metavar="B.json", help="results of another checkpoint")
     add_json_option(parser)
     return parser
 

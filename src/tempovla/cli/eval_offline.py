@@ -20,7 +20,9 @@ tempovla eval offline --checkpoint CKPT --dataset /data/libero_object --split al
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "--checkpoint DIR [--dataset DIR] [options]", EXAMPLES)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="DIR", help="checkpoint folder of a training run, or an exported file"
+    )
     parser.add_argument("--dataset", metavar="DIR", help="the dataset, if it is not where training found it")
     add_other_name(parser, "--data", "--dataset")
     add_dataset_name(parser)

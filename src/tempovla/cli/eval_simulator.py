@@ -34,33 +34,42 @@ def build(name: str, summary: str) -> ArgumentParser:
     config_class = simulator_class(name.split()[-1])
     examples = EXAMPLES.format(name=name, example=config_class.example).replace("CKPT  ", "CKPT ")
     parser = build_parser(name, summary, "--checkpoint DIR [--tasks A,B] [options]", examples)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved, or an exported file")
     parser.add_argument(
-        "--tasks", metavar="A,B", help="names of tasks; by default those that the policy learned, or the whole suite"
+        "--checkpoint", required=True, metavar="DIR", help="checkpoint folder of a training run, or an exported file"
+    )
+    parser.add_argument(
+        "--tasks",
+        metavar="A,B",
+        help="names of tasks; the default is all tasks that the policy learned, or the whole suite",
     )
     add_dataset_name(parser)
     add_device(parser)
     parser.add_argument(
         "--library", metavar="DIR", help="dataset of earlier episodes for a policy that retrieves; default: its own"
     )
-    parser.add_argument("--instruction", metavar="TEXT", help="what the policy is told instead of the task's words")
+    parser.add_argument(
+        "--instruction", metavar="TEXT", help="instruction that the policy gets in place of the task's own"
+    )
     parser.add_argument(
         "--wrong_instruction",
         type=bool,
         default=False,
         metavar="true|false",
-        help="tell it to do the next of the tasks, and count success on the scene's own: does it listen?",
+        help="give the policy another task's instruction, and count success at the scene's own task: a policy that "
+        "listens fails",
     )
     parser.add_argument(
         "--init_states",
         choices=("benchmark", "random"),
         default=config_class.default_init_states,
-        help="begin at the benchmark's fixed initial states 0, 1, ..., or at random ones that the seed draws",
+        help="start from the benchmark's fixed initial states 0, 1, ..., or from random ones, which the seed draws",
     )
     add_simulator_fields(parser, config_class, config_class.recorded, "by default what the demonstrations had")
     add_json_option(parser)
     parser.add_argument("--record", metavar="DIR", help="LeRobot v3.0 dataset to write all episodes to")
-    parser.add_argument("--videos", metavar="DIR", help="folder for a success and a failure of every task")
+    parser.add_argument(
+        "--videos", metavar="DIR", help="folder for videos of one success and one failure of every task"
+    )
     parser.add_class_arguments(EvaluationConfig)
     for other in ("--trials", "--num_trials"):
         add_other_name(parser, other, "--episodes")

@@ -23,7 +23,7 @@ tempovla export --checkpoint CKPT --noise numbers --out exported/ --json
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "--checkpoint DIR --format FORMAT --out FILE [options]", EXAMPLES)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="what training saved")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="checkpoint folder of a training run")
     parser.add_argument(
         "--format",
         type=Literal["onnx", "torchscript", "torch-export"],

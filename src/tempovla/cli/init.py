@@ -12,7 +12,7 @@ from tempovla.recipe.starting_config import StartingSystem, starting_config
 from tempovla.storage.whole import write_text
 
 EXAMPLES = """
-tempovla init ROOT > my.yaml
+tempovla init ROOT --out my.yaml
 tempovla init ROOT --system statevla --out my.yaml
 tempovla init ROOT --state_key state --action_key 'actions[0:6],gripper' --out my.yaml
 """

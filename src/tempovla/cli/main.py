@@ -22,24 +22,30 @@ from tempovla.training.interrupt import TrainingInterrupted
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tempovla.cli.demo", "collect, train, evaluate beside baselines and report, on Meta-World"),
-    "init": ("tempovla.cli.init", "write the config with which a policy is trained on a dataset of your own"),
-    "data inspect": ("tempovla.cli.data_inspect", "say what a dataset holds, LeRobot's or LIBERO's"),
+    "init": ("tempovla.cli.init", "write a training config for your own dataset"),
+    "data inspect": ("tempovla.cli.data_inspect", "show the contents of a LeRobot or LIBERO dataset"),
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
-    "data stats": ("tempovla.cli.data_stats", "show what a dataset is normalised by, check it, or compute it anew"),
-    "data convert": ("tempovla.cli.data_convert", "make a LeRobot v3.0 dataset of v2.1, LIBERO's files or rollouts"),
-    "convert weights": ("tempovla.cli.convert_weights", "make safetensors of a model's pytorch_model.bin"),
-    "convert openvla": ("tempovla.cli.convert_openvla", "make a policy to evaluate of a published OpenVLA checkpoint"),
+    "data stats": ("tempovla.cli.data_stats", "show, check or recompute the normalisation statistics of a dataset"),
+    "data convert": (
+        "tempovla.cli.data_convert",
+        "convert LeRobot v2.1, LIBERO's files or rollouts to a LeRobot v3.0 dataset",
+    ),
+    "convert weights": ("tempovla.cli.convert_weights", "convert a model's pytorch_model.bin to safetensors"),
+    "convert openvla": (
+        "tempovla.cli.convert_openvla",
+        "convert a published OpenVLA checkpoint to a policy that can be evaluated",
+    ),
     "diagnose memory": (
         "tempovla.cli.diagnose_memory",
-        "say whether a policy uses its past: demonstrations with the past cut, shuffled, or another's",
+        "measure whether a policy uses its past, by cutting, shuffling or exchanging it",
     ),
     "eval compare": (
         "tempovla.cli.eval_compare",
-        "compare two evaluations, and say whether the difference means anything",
+        "compare two evaluations, with an exact test of the difference",
     ),
     "eval offline": ("tempovla.cli.eval_offline", "compare a trained policy's actions with held-out demonstrations"),
     "export": ("tempovla.cli.export", "write a trained policy to an ONNX, TorchScript or torch.export file"),
-    "ask": ("tempovla.cli.ask", "ask a vision-language model that was taught about pictures"),
+    "ask": ("tempovla.cli.ask", "ask a trained vision-language model about a picture"),
     "report": ("tempovla.cli.report", "write the HTML report of a run"),
 }
 """Subcommand to its module, which has `build(name, summary)` and `run(name, args)`, and to its summary. `commands` adds

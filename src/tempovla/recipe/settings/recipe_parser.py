@@ -30,7 +30,10 @@ def start_recipe_parser(name: str, summary: str, usage: str, system: System) -> 
     about_config = "YAML file of any of the keys below, or the name of a packaged one"
     parser.add_argument("--config", action="config", metavar="FILE", help=about_config)
     parser.add_argument(
-        "--system", default=name.split()[-1], metavar="NAME", help="what a config file trains; the command has said it"
+        "--system",
+        default=name.split()[-1],
+        metavar="NAME",
+        help="system that a config file is for; the command itself names it",
     )
     parser.add_argument(
         "--plugins",
