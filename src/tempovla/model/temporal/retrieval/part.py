@@ -68,7 +68,7 @@ class RetrievalPart(nn.Module):
         self.register_buffer("valid", torch.zeros(size, dtype=torch.bool))
         self.match_proj = nn.Linear(feature_dim, feature_dim, bias=False)
         nn.init.zeros_(self.match_proj.weight)
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(INITIAL_SHARPNESS)))
+        self.log_sharpness = nn.Parameter(torch.full((1,), math.log(INITIAL_SHARPNESS)))
         self.query_proj = nn.Sequential(nn.Linear(feature_dim, width), nn.LayerNorm(width))
         self.frame_proj = nn.Sequential(nn.Linear(feature_dim + action_width, width), nn.LayerNorm(width), nn.GELU())
         self.key_proj, self.value_proj = nn.Linear(width, width), nn.Linear(width, width)
