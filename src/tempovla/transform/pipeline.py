@@ -98,6 +98,9 @@ class TransformPipeline:
         with said_by("transforms", remedy="copy the bundle again"), from_disk_alone():
             if not isinstance(data["steps"], list):
                 raise ValueError(f"steps is {shown(data['steps'])}; it must be a list of transforms")
+            for place, entry in enumerate(data["steps"]):
+                if entry in data["steps"][:place]:
+                    raise ValueError(f"steps[{place}] is {shown(entry)} once more; a transform is applied once")
             return cls([_step_from_json(**entry) for entry in data["steps"]])
 
     @classmethod

@@ -91,6 +91,7 @@ def test_every_registered_transform_is_saved_under_its_name():
         ({"steps": [{"size": 4}]}, "transforms: not readable"),
         ({"steps": [{"name": "resize_images", "height": 4}]}, r"resize_images: keys \['height'\] are unknown"),
         ({}, "transforms: not readable .*'steps'.*; copy the bundle again"),
+        ({"steps": [{"name": "resize_images", "size": 4}] * 2}, r"steps\[1\] is \{.*\} once more; a transform is"),
     ],
 )
 def test_unreadable_transforms_are_refused(data, message):
