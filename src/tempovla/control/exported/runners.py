@@ -56,7 +56,9 @@ def run_torch_export(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
     """
     check_graph(path)
     with _readable(path):
-        module = torch.export.load(path).module()
+        program = torch.export.load(path)
+        module, count = program.module(), len(program.graph_signature.user_inputs)
+    _check_count(path, count, inputs)
     return lambda tensors: _as_tuple(module(*tensors))
 
 
@@ -69,6 +71,8 @@ def run_torchscript(path: Path, inputs: Sequence[TensorSpec]) -> Runner:
     check_script(path)
     with _readable(path):
         module = torch.jit.load(path, map_location="cpu")
+        count = len(module.forward.schema.arguments) - 1  # the first is the module itself
+    _check_count(path, count, inputs)
     return lambda tensors: _as_tuple(module(*tensors))
 
 
@@ -80,6 +84,17 @@ RUNNERS: dict[str, Callable[[Path, Sequence[TensorSpec]], Runner]] = {
 """Runner of a file, by its format."""
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 """How the names of a format's files end."""
+
+
+def _check_count(path: Path, count: int, inputs: Sequence[TensorSpec]) -> None:
+    """Refuse a file with more or fewer inputs than its description names.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if count != len(inputs):
+        names = [spec.name for spec in inputs]
+        raise ValueError(f"{path}: takes {count} inputs, but its description names {names}; export it again")
 
 
 def _as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:

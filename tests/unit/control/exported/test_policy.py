@@ -93,6 +93,14 @@ def test_a_sidecar_without_the_step_for_words_is_named(flow_script, tmp_path):
         ExportedPolicy(tmp_path / flow_script.file.name)
 
 
+@pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
+def test_a_description_with_other_inputs_than_the_file_is_refused(tmp_path, kind):
+    exported = export_checkpoint(save(tmp_path, "statevla"), tmp_path / "file", ExportConfig(kind))
+    edit_json(sidecar_path(exported.file), lambda description: description["inputs"].pop())
+    with pytest.raises(ValueError, match=r"takes \d inputs, but its description names \[.*\]; export it again"):
+        ExportedPolicy(exported.file)
+
+
 def test_a_file_that_takes_random_numbers_does_not_act_by_itself(tmp_path):
     config = ExportConfig("torchscript", noise="numbers")
     exported = export_checkpoint(save(tmp_path, "gaussian"), tmp_path / "script", config)
