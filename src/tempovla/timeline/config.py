@@ -13,7 +13,7 @@ from tempovla.storage.json_files import json_number, shown
 from tempovla.timeline.arguments import plain
 
 C = TypeVar("C")
-_LARGEST = 2**63
+LARGEST = 2**63
 """Whole numbers are less than this: tensors and files hold no others."""
 
 
@@ -110,6 +110,8 @@ def _from_json(hint: Any, value: Any, where: str, upgrade: bool) -> Any:
         raise ValueError(f"{where} is {shown(value)}; choose from {', '.join(map(str, inner))}")
     elif _fits(origin or hint, json_number(value) if hint is float else value):
         return json_number(value) if hint is float else value
+    if hint in (int, float) and isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError(f"{where} is {shown(value)}; it must be less than 2**63")
     raise ValueError(f"{where} is {shown(value)}; it must be {_in_words(hint)}")
 
 
@@ -147,7 +149,7 @@ def _fits(kind: Any, value: Any) -> bool:
     if kind is float:
         return isinstance(value, float) or (isinstance(value, int) and _fits(int, value))
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
     if kind is None or kind is type(None):
         return value is None
     return not isinstance(kind, type) or isinstance(value, kind)

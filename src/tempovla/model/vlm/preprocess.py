@@ -83,6 +83,10 @@ def processor_size(name_or_path: str, processor: Mapping[str, Any]) -> int:
     )
 
 
+SMALLEST_STD, LARGEST_SCALE = 1e-6, 1e3
+"""Of a processor's mean and standard deviation a channel; beyond, pictures become numbers with which nothing learns."""
+
+
 def processor_scale(name_or_path: str, processor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation a channel, by an image processor's settings.
 
@@ -96,10 +100,16 @@ def processor_scale(name_or_path: str, processor: Mapping[str, Any]) -> tuple[tu
             f"vision model {name_or_path!r}: its image processor has no {error.args[0]}; give one that has"
         ) from None
     for name, values in zip(("image_mean", "image_std"), given, strict=True):
+        least = -LARGEST_SCALE if name == "image_mean" else SMALLEST_STD
         if not (isinstance(values, list | tuple) and len(values) == 3 and all(map(_is_finite, values))):
             raise ValueError(
                 f"vision model {name_or_path!r}: its image processor has {name} {shown(values)}, not three numbers; "
                 "copy its preprocessor_config.json again"
+            )
+        if not all(least <= value <= LARGEST_SCALE for value in values):
+            raise ValueError(
+                f"vision model {name_or_path!r}: its image processor has {name} {shown(values)}, where models have "
+                f"numbers from {least:g} to {LARGEST_SCALE:g}; copy its preprocessor_config.json again"
             )
     return tuple(given[0]), tuple(given[1])
 

@@ -20,6 +20,7 @@ from tempovla.recipe.settings.suggestions import known_options, missing_position
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.storage.json_files import read_text
 from tempovla.timeline.arguments import brief
+from tempovla.timeline.config import LARGEST
 from tempovla.timeline.plugins import require_plugins
 
 MOST_CONFIG_BYTES = 16 << 20
@@ -55,15 +56,20 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         require_plugins(_plugins_of(settings), str(config))
         check_system(settings, name, str(config))
 
+    def parsed(given: list[str]) -> Namespace:
+        found = parser.parse_args(given)
+        check_sizes(found.as_dict())
+        return parser.instantiate(found)
+
     def complaint_of(fewer: list[str]) -> str | None:
         try:
-            parser.instantiate(parser.parse_args(fewer))
+            parsed(fewer)
         except (argparse.ArgumentError, TypeError, yaml.YAMLError, ValueError) as other:
             return str(other)
         return None
 
     try:
-        return parser.instantiate(parser.parse_args(arguments))
+        return parsed(arguments)
     except argparse.ArgumentError as error:
         blamed = config_to_blame(arguments, str(error), complaint_of)
         complaint = " ".join(explain(str(error), parser, arguments, blamed).split())
@@ -83,6 +89,20 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         if blamed is None or str(blamed) in str(error) or is_on_command_line(keys, arguments):
             raise
         raise ValueError(f"{blamed}: {error}") from error
+
+
+def check_sizes(values: Mapping[str, Any], group: str = "") -> None:
+    """Refuse whole numbers that neither tensors nor files hold.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    for name, value in values.items():
+        key = f"{group}{name}"
+        if isinstance(value, Mapping):
+            check_sizes(value, f"{key}.")
+        elif isinstance(value, int) and abs(value) >= LARGEST:
+            raise ValueError(f"{key}={value} is too large; give a number of less than 2**63")
 
 
 def _settings_of(text: str, where: str) -> Mapping[str, Any]:

@@ -57,6 +57,13 @@ def test_pictures_of_another_range_are_refused(image, message):
         unit_pixels(image)
 
 
+@pytest.mark.parametrize(("name", "value"), [("image_mean", 1e30), ("image_std", 0), ("image_std", 1e30)])
+def test_scales_with_which_nothing_learns_are_refused_by_name(name, value):
+    settings = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3} | {name: [0.5, value, 0.5]}
+    with pytest.raises(ValueError, match=rf"vision model 'm': .* has {name} .*, where models have numbers from"):
+        processor_scale("m", settings)
+
+
 @pytest.mark.parametrize("mean", [[0.1, 0.2], [0.1, 0.2, "x"], [0.1, 0.2, float("nan")], "abc", None])
 def test_settings_that_are_no_scale_are_refused_by_name(mean):
     with pytest.raises(ValueError, match=r"vision model 'm': .* has image_mean .*, not three numbers;"):

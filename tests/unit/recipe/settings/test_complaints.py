@@ -41,6 +41,10 @@ def told(tmp_path, monkeypatch, fails):
             "mine.yaml: Problems parsing config: 'training' is there twice, in lines 1 and 3; write it once",
         ),
         ("training:\n  seed: 1\n  seed: 2", "'seed' is there twice, in lines 2 and 3; write it once"),
+        (
+            f"training: {{save_interval: {2**63}}}",
+            "mine.yaml: training.save_interval=9223372036854775808 is too",
+        ),
         ("training: {train_steps: true}", '"training.train_steps": expected int or null, got value: True'),
         ("training: {train_steps: 1.5}", '"training.train_steps": expected int or null, got value: 1.5'),
         ("training: {batch_size: [1]}", '"training.batch_size": expected int, got value: [1]'),
