@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -35,12 +35,21 @@ class Reads:
         required: those that every observation must hold; parts of a joined stream are not among them.
         embodiment: the body, whose state has a size.
         instruction: whether the policy reads an instruction.
+        joined: streams that are joined from others; each may be given as a whole or in these parts.
     """
 
     accepted: frozenset[str]
     required: tuple[str, ...]
     embodiment: Embodiment
     instruction: bool = True
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def in_words(self) -> str:
+        """The streams and the instruction that an observation must hold, for people."""
+        parts = [f"{key!r} (or {', '.join(map(repr, parts))})" for key, parts in self.joined.items()]
+        words = [repr(TASK_KEY)] if self.instruction else []
+        return ", ".join([*map(repr, self.required), *parts, *words])
 
     @classmethod
     def of(
@@ -74,6 +83,13 @@ class Reads:
             required=tuple(name for name in names if name not in spared),
             embodiment=embodiment,
             instruction=any(isinstance(step, EmbedInstruction | TokenizeInstruction) for step in steps),
+            joined={
+                key: tuple(part.key for part in forms[0])
+                for step in steps
+                if isinstance(step, JoinStreams)
+                for key, forms in step.forms.items()
+                if key != ACTION_KEY
+            },
         )
 
 

@@ -119,10 +119,10 @@ class RobotPolicy:
         return self._stopwatch.read()
 
     def __repr__(self) -> str:
-        reads = [*self._reads.required, *([TASK_KEY] if self._reads.instruction else [])]
+        body = self.embodiment
         return (
-            f"RobotPolicy(reads {reads}, moves {self.embodiment.name or 'a robot'} by {self.embodiment.action_dim} "
-            f"numbers at {self.embodiment.rate_hz:g} Hz, decides every {self.execution_horizon} steps)"
+            f"RobotPolicy(reads {self._reads.in_words}, moves {body.name or 'a robot'} by {body.action_dim} "
+            f"numbers at {body.rate_hz:g} Hz, decides every {self.execution_horizon} steps)"
         )
 
     def reset(self, rows: int | Sequence[int] | NDArray | None = None) -> None:

@@ -197,6 +197,13 @@ def _with_its_keys(source: EpisodeSource, given: Mapping[str, Keys], found: _Inf
             parts[key], reason = tuple(suggested(source.streams, key)), f"there is no {key!r}; this seems to be it"
         if parts[key]:
             found.set(f"data.{option}", list(parts[key]) if len(parts[key]) > 1 else parts[key][0], reason)
+    read = {name.partition("[")[0] for names in parts.values() for name in names} | set(OPTIONS)
+    state = parts[STATE_KEY][0] if parts[STATE_KEY] else STATE_KEY
+    for name in vectors(source.streams):
+        if name not in read:
+            size = source.streams[name].shape[0]
+            hint = f"if it belongs to the state, give --state_key {state},{name}"
+            found.note("model.robot_state_dim", f"not read: {name} ({size}); {hint}")
     return with_keys(source, StreamKeys.parse(parts[STATE_KEY] or None, parts[ACTION_KEY] or None, "--"))
 
 

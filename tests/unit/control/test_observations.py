@@ -112,6 +112,8 @@ def test_blanked_cameras_and_parts_of_a_joined_stream_may_be_missing():
         accepted=frozenset({"arm", FRONT, STATE, "observation.force"}),
         required=("observation.force",),
         instruction=False,
+        joined={STATE: ("arm",)},
     )
+    assert reads.in_words == "'observation.force', 'observation.state' (or 'arm')"
     told = TransformPipeline([*steps, EmbedInstruction(HashedNgramEmbedder(8))])
     assert Reads.of(accepted, windows, told, BODY).instruction

@@ -245,7 +245,7 @@ def test_decisions_and_steps_are_timed():
     assert 0 < timing.latency_s <= timing.latency_max_s
     assert timing.rate_hz > 0
     assert repr(policy) == (
-        "RobotPolicy(reads ['observation.state', 'task'], moves hand by 2 numbers at 10 Hz, decides every 2 steps)"
+        "RobotPolicy(reads 'observation.state', 'task', moves hand by 2 numbers at 10 Hz, decides every 2 steps)"
     )
 
 

@@ -64,6 +64,15 @@ def test_other_names_of_state_and_action_are_found(tmp_path):
     assert (given["data"]["action_key"], given["model"]["action_dim"]) == ("actions.arm[0:1]", 1)
 
 
+def test_streams_that_are_not_read_are_named(tmp_path):
+    features = {"proprio": Feature("float32", (3,)), "grip": Feature("float32", (1,))}
+    features |= {"actions": Feature("float32", (2,)), recordings.FRONT: Feature("image", (16, 16, 3))}
+    recordings.record(tmp_path / "set", features=features)
+    text = starting_config(tmp_path / "set").text
+    assert "# not read: grip (1); if it belongs to the state, give --state_key proprio,grip" in text
+    assert "not read" not in starting_config(tmp_path / "set", state_key="proprio,grip").text
+
+
 def test_a_dataset_without_a_state_trains_all_but_statevla(tmp_path):
     features = {key: recordings.FEATURES[key] for key in (recordings.ACTION, recordings.WRIST)}
     recordings.record(tmp_path / "set", features=features)

@@ -39,19 +39,22 @@ def evaluate(
         simulator: a name in `SIMULATOR_REGISTRY`.
         tasks: the simulator's names of tasks; None or an empty list takes those that the policy was trained on, or the
             whole suite.
-        config: how many episodes, and how.
+        config: how many episodes of each task, 20 by default, and how: `EvaluationConfig(episodes=50, seed=1)`.
         settings: values of the simulator's config that a dataset records, such as `rendering`; those that are left out
             or None are what the checkpoint's demonstrations were recorded with.
-        init_states: where episodes begin; None is the simulator's own way.
-        instruction: as of `evaluate_checkpoint`, and so are the other arguments.
-        wrong_instruction: see there.
-        dataset_name: see there.
-        device: see there.
-        library: see there.
-        outputs: see there.
+        init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` draws it by the seed;
+            None is the simulator's own way.
+        instruction: one instruction for all tasks, or one by task, in place of the tasks' own.
+        wrong_instruction: give the policy the next task's instruction, and count success on the scene's own task.
+        dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
+        device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one.
+        library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, or a file
+            of `EpisodicMemory.save`.
+        outputs: what to write: `Outputs(results="results.json", recordings="episodes", videos="films")`.
 
     Returns:
-        The value of `evaluate_checkpoint`.
+        The figures that the seeds determine, as in results.json: `tasks` and `mean`, with `success`, `episodes` and the
+        95% interval `ci95`, and `episodes`, one by one.
 
     Raises:
         ValueError: for an unknown simulator or task, and as `evaluate_checkpoint` does.

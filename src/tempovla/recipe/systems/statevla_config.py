@@ -111,6 +111,12 @@ class StateVLARecipe:
             f"transform.shift_px={self.transform.shift_px}": self.transform.applied_shift_px > 0,
         }
         found = [setting for setting, holds in moving.items() if holds]
+        steps, phases = self.training.train_steps, (self.training.phase1, self.training.phase2)
+        if steps is not None and all(phase.train_steps is not None for phase in phases):
+            raise ValueError(
+                f"training.train_steps={steps} has no effect, because both phases have steps of their own; set "
+                "training.phase1.train_steps and training.phase2.train_steps instead"
+            )
         if self.data.encoding_cache is not None and not self.training.phase2.cache_encodings:
             raise ValueError(
                 f"data.encoding_cache={self.data.encoding_cache} keeps what is encoded once; set "

@@ -31,7 +31,7 @@ from tempovla.recipe.datasets.dataset import check_fits, load_dataset
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
 from tempovla.recipe.systems import statevla
 from tempovla.recipe.systems.statevla import PHASE_NAMES, build_transform, phase_of, resolve_model, train_phase
-from tempovla.recipe.systems.statevla_config import Phase1Config, StateVLARecipe, StateVLATraining
+from tempovla.recipe.systems.statevla_config import Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.training.config import TrainConfig
 
@@ -363,3 +363,11 @@ def test_other_mistakes_are_named(tmp_path, recipe):
 def test_impossible_settings_of_data_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         DataConfig(**options)
+
+
+def test_steps_that_no_phase_takes_are_refused():
+    phases = {"phase1": Phase1Config(train_steps=4), "phase2": Phase2Config(train_steps=9)}
+    with pytest.raises(ValueError, match=r"^training.train_steps=2 has no effect, .*; set training.phase1.train_s"):
+        StateVLARecipe(training=StateVLATraining(train_steps=2, **phases))
+    alone = StateVLARecipe(training=StateVLATraining(train_steps=2, phase1=phases["phase1"])).training
+    assert [alone.of_phase(phase).train_steps for phase in (1, 2)] == [4, 2]
