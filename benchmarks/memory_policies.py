@@ -53,8 +53,10 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     },
     "transformer": {"temporal": {"encoder_type": "transformer", "hidden_dim": 184, "num_heads": 4, **LAYER}},
     "lstm": {"temporal": {"encoder_type": "lstm", "hidden_dim": 216, **LAYER}},
+    "gru": {"temporal": {"encoder_type": "gru", "hidden_dim": 248, **LAYER}},
     "mamba": {"temporal": {"encoder_type": "mamba", "hidden_dim": 236, **LAYER}},
     "history encoder": {"history": {"hidden_dim": 64, "num_heads": 4, "history_length": 16, **LAYER}},
+    "memory buffer": {"memory": {"kind": "buffer", "hidden_dim": 200, "memory_size": 64, "num_heads": 4}},
     "working memory": {"memory": {"kind": "working", "hidden_dim": 216, "memory_slots": 40}},
     "hierarchical memory": {
         "memory": {"kind": "hierarchical", "hidden_dim": 192, "short_term_slots": 8, "long_term_slots": 32}
