@@ -10,6 +10,7 @@ import pytest
 from tests.fuzz.__main__ import cases
 from tests.fuzz.examples import EXAMPLES
 from tests.fuzz.runner import build_examples, preload, run_case, run_sound
+from tests.fuzz.sweep import sweep
 
 SEED, CASES, LONGEST_S = 20, 220, 60.0
 SOUND = {name: len(example.commands) for name, example in EXAMPLES.items() if name != "config"}  # which names no data
@@ -50,6 +51,18 @@ def meet_damaged_examples(examples: str, work: str) -> None:
         if verdict.fault:
             faults.append(f"{case.name}: {verdict.damaged}: {verdict.fault}")
     assert not faults, "play one again with: python -m tests.fuzz --replay CASE\n" + "\n".join(faults)
+
+
+def sweep_an_index(examples: str, work: str) -> None:
+    preload()
+    verdicts = list(sweep("pickled", Path(examples), Path(work)))
+    assert len(verdicts) > 40
+    assert not [f"{verdict.damaged}: {verdict.fault}" for verdict in verdicts if verdict.fault]
+
+
+@pytest.mark.slow
+def test_every_value_of_a_file_may_be_of_another_kind(tmp_path, examples, nursery):
+    nursery.run(1, f"{__name__}:sweep_an_index", examples, tmp_path / "case")
 
 
 def test_every_command_takes_the_sound_examples(tmp_path, examples, nursery):
