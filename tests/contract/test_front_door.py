@@ -269,6 +269,11 @@ def test_settings_of_numpy_and_recipes_with_paths_train(place, tmp_path):
             {"out": "data"},
             "^data: is a dataset, in which no run can be kept; choose another folder for out$",
         ),
+        (
+            "mine.yaml",
+            {"out": "data/data"},
+            "^data/data: lies in the dataset data, in which no run can be kept; choose",
+        ),
         ("mine.yaml", {"dataset": 3}, "^dataset=3 is no path; give that of the dataset$"),
         ("mine.yaml", {"resume": 3}, "^resume=3 is no path; give that of a checkpoint of the run$"),
         ("mine.yaml", {"system": 3}, "^system=3 is no text; give one, such as 'vla'$"),
@@ -294,6 +299,8 @@ def test_arguments_of_train_that_are_refused(place, monkeypatch, recipe, options
 def test_a_run_is_not_kept_in_a_checkpoint(place, checkpoint):
     told = f"^{checkpoint}: is a checkpoint, in which no run can be kept; choose another folder for out$"
     refused(lambda: tempovla.train(place / "mine.yaml", checkpoint), told)
+    told = f"^{checkpoint / 'sub'}: lies in the checkpoint {checkpoint}, in which no run can be kept; choose another"
+    refused(lambda: tempovla.train(place / "mine.yaml", checkpoint / "sub"), told)
 
 
 @pytest.mark.parametrize(

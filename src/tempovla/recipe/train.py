@@ -14,6 +14,7 @@ from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system, name_of
 from tempovla.storage.json_files import read_text
+from tempovla.storage.writable import expanded, holder_of
 from tempovla.timeline.arguments import brief, path_argument, text_argument
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.device import on_device
@@ -83,7 +84,7 @@ def train(
                 f"{option.name}={brief(chosen[option.name])} is no path; give a folder, or a name on the hub"
             )
     with on_device(device):
-        return loaded(found.train)(recipe, found.out if out is None else out, resume=resume, **chosen)
+        return loaded(found.train)(recipe, found.out if out is None else expanded(out), resume=resume, **chosen)
 
 
 @contextmanager
@@ -111,9 +112,11 @@ def _check_arguments(out: Any, system: Any, dataset: Any, settings: Any, resume:
         if value is not None:
             path_argument(name, value, what)
     if out is not None:
-        for file, kind in (("bundle.json", "checkpoint"), ("meta/info.json", "dataset")):
-            if (Path(out) / file).is_file():
-                raise ValueError(f"{out}: is a {kind}, in which no run can be kept; choose another folder for out")
+        found = holder_of(expanded(out))
+        if found is not None:
+            kind, folder = found
+            place = f"is a {kind}" if folder == expanded(out) else f"lies in the {kind} {folder}"
+            raise ValueError(f"{out}: {place}, in which no run can be kept; choose another folder for out")
     if system is not None:
         text_argument("system", system, "vla")
     if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(key, str) for key in settings)):

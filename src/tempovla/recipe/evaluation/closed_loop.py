@@ -22,7 +22,7 @@ from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_body, check_has_learned_to_act
 from tempovla.recipe.evaluation.journal import EpisodeJournal
 from tempovla.recipe.evaluation.library import choose_library
-from tempovla.recipe.evaluation.outputs import Outputs
+from tempovla.recipe.evaluation.outputs import JOURNAL_SUFFIX, Outputs
 from tempovla.recipe.evaluation.progress import EvaluationProgress
 from tempovla.recipe.evaluation.videos import FilmKind, film_episodes
 from tempovla.recipe.evaluation.wrong_instruction import other_tasks
@@ -39,7 +39,7 @@ from tempovla.transform.join import joins_of, raw_size
 
 LOGGER = logging.getLogger(__name__)
 
-TIMING_SUFFIX, JOURNAL_SUFFIX = ".timing.json", ".partial.jsonl"
+TIMING_SUFFIX = ".timing.json"
 
 
 def evaluate_checkpoint(

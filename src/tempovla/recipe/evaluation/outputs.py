@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tempovla.data.errors import DatasetError
+from tempovla.data.writer import is_unwritten
+from tempovla.storage.distinct import Place, check_distinct
 from tempovla.storage.lock import FolderLock, holding
-from tempovla.storage.writable import check_file, check_folder
+from tempovla.storage.writable import check_apart, check_file, check_folder, expanded
 from tempovla.timeline.arguments import path_argument
+
+JOURNAL_SUFFIX = ".partial.jsonl"
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files of an evaluation; None leaves one out.
+    """Files of an evaluation; None leaves one out, and a leading `~` is the home folder.
 
     Attributes:
         results: JSON file of what the seeds determine; beside it goes a `.timing.json` of what they do not, and until
@@ -30,7 +36,8 @@ class Outputs:
     def __post_init__(self) -> None:
         for name in ("results", "recordings", "videos"):
             if getattr(self, name) is not None:
-                path_argument(name, getattr(self, name), "a file" if name == "results" else "a folder")
+                path = path_argument(name, getattr(self, name), "a file" if name == "results" else "a folder")
+                object.__setattr__(self, name, expanded(path))
 
     def check(self, *inputs: str | Path) -> None:
         """Refuse what cannot be written, and write nothing.
@@ -39,21 +46,45 @@ class Outputs:
             inputs: files that the evaluation reads.
 
         Raises:
-            ValueError: if the results would be a folder or overwrite an input, one of the folders is a file, both
-                folders are one, or nothing can be written there.
+            ValueError: if the results would be a folder, overwrite an input or do not end in .json, one of the folders
+                is a file, one of the places is that of another or lies in a dataset or a checkpoint, or nothing can be
+                written there.
+            DatasetError: if the recordings are a dataset already, and no interrupted evaluation can go on with it.
         """
-        if self.results is not None:
-            path = Path(self.results)
-            if path.is_dir() or not path.name:
+        places = self._places()
+        if {"recordings", "videos"} <= places.keys() and os.path.realpath(places["recordings"].path) == (
+            os.path.realpath(places["videos"].path)
+        ):
+            raise ValueError(f"{self.videos}: cannot hold both recordings and videos; give two folders")
+        check_distinct(places)
+        for name, place in places.items():
+            path = place.path
+            if not place.is_file:
+                check_folder(path, f"the {name}")
+                check_apart(path, name, "dataset" if name == "recordings" else None)
+                continue
+            if not path.name or os.path.isdir(path):
                 raise ValueError(f"{path}: a folder, but the results are a file; give {path / 'results.json'}")
             check_folder(path.parent, f"the results {path.name}")
-            check_file(path, "results", inputs)
-        for folder, what in ((self.recordings, "recordings"), (self.videos, "videos")):
-            if folder is not None:
-                check_folder(Path(folder), f"the {what}")
-        folders = [Path(folder).absolute() for folder in (self.recordings, self.videos) if folder is not None]
-        if len(set(folders)) < len(folders):
-            raise ValueError(f"{self.videos}: cannot hold both recordings and videos; give two folders")
+            check_file(path, name, inputs, (".json",))
+        if "recordings" in places and not self._may_go_on() and not is_unwritten(places["recordings"].path):
+            raise DatasetError(f"{self.recordings}: not empty, and nothing is overwritten; give another folder")
+
+    def _places(self) -> dict[str, Place]:
+        """What is written, by the name of the attribute."""
+        places = {}
+        if self.results is not None:
+            places["results"] = Place(Path(self.results), is_file=True)
+        if self.recordings is not None:
+            places["recordings"] = Place(Path(self.recordings), is_file=False, admits="nothing")
+        if self.videos is not None:
+            videos = Path(self.videos)
+            places["videos"] = Place(videos, is_file=False, beside=(videos / "index.json",))
+        return places
+
+    def _may_go_on(self) -> bool:
+        """Whether an interrupted evaluation left episodes beside the results."""
+        return self.results is not None and Path(self.results).with_suffix(JOURNAL_SUFFIX).is_file()
 
     @contextmanager
     def held(self) -> Iterator[None]:
