@@ -141,7 +141,8 @@ class Controller:
         self._check_given(context, prepared)
         chunk, state = self.decide(prepared, state)
         actions = self.transform.inverse(replace(chunk, task=prepared.task))
-        check_actions(actions.value, self.origin or "the policy")
+        weights = self.policy.parameters() if isinstance(self.policy, torch.nn.Module) else iter(())
+        check_actions(actions.value, self.origin or "the policy", next((each.dtype for each in weights), None))
         return actions, state
 
     def _check_given(self, context: Context, prepared: Context) -> None:

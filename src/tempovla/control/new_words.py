@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from tempovla.timeline.arguments import brief
+
 LOGGER = logging.getLogger(__name__)
 
 
@@ -16,5 +18,5 @@ def warn_of_new_words(instructions: Iterable[str], provenance: Mapping[str, Any]
     for words in dict.fromkeys(instructions):
         if trained and words not in trained:
             near = get_close_matches(words, trained, n=1)
-            hint = f"; the nearest that it was told is {near[0]!r}" if near else ""
-            LOGGER.warning("the policy was never told %r in training%s", words, hint)
+            hint = f"; the nearest that it was told is {brief(near[0])}" if near else ""
+            LOGGER.warning("the policy was never told %s in training%s", brief(words), hint)

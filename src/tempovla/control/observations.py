@@ -189,8 +189,12 @@ def as_numbers(name: str, value: Any) -> NDArray:
         ValueError: in one line, if it is none of these.
     """
     if isinstance(value, torch.Tensor):
+        if value.is_meta:
+            raise ValueError(f"{name} is a tensor on the device meta, which has no values; give it on cpu or cuda")
         value = value.detach().cpu().to_dense()
         value = value.float() if value.dtype == torch.bfloat16 else value
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has {int(np.ma.count_masked(value))} masked values; give it with all of its values")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):

@@ -243,10 +243,10 @@ class RobotPolicy:
         if self._tasks is None:
             if not self._reads.instruction:
                 return [""] * rows
-            raise ValueError(
-                f"the observation lacks {TASK_KEY!r}: it holds {sorted(map(str, observation))}; say once what to do, "
-                f"as in {TASK_KEY!r}: 'open the drawer'"
-            )
+            remedy = f"say once what to do, as in {TASK_KEY!r}: 'open the drawer'"
+            if TASK_KEY in observation:
+                raise ValueError(f"the observation's {TASK_KEY!r} is None, and none was given before; {remedy}")
+            raise ValueError(f"the observation lacks {TASK_KEY!r}: it holds {sorted(map(str, observation))}; {remedy}")
         if len(self._tasks) == rows:
             return self._tasks
         if len(set(self._tasks)) == 1:

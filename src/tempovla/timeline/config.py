@@ -122,6 +122,10 @@ def _of_union(options: Sequence[Any], value: Any, where: str, upgrade: bool) -> 
     others = [option for option in options if option is not type(None)]
     kinds = {kind: option for option in others for kind in _kinds_of(option)}
     if len(kinds) > 1 and isinstance(value, Mapping):
+        if "kind" not in value:
+            fitting = [kind for kind, option in kinds.items() if {*value} <= {*typing.get_type_hints(option)}]
+            remedy = f"add kind: {' or '.join(fitting)}" if fitting else f"add kind, one of {', '.join(kinds)}"
+            raise ValueError(f"{where}: holds {', '.join(map(str, value)) or 'nothing'}, but no kind; {remedy}")
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in kinds:
             near = get_close_matches(str(kind), kinds, n=1)

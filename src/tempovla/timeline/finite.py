@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 MOST_AXES = 3
@@ -33,12 +34,13 @@ def check_finite(key: str, value: Tensor, valid: Tensor | None = None) -> None:
         )
 
 
-def check_actions(actions: Tensor, where: str) -> None:
+def check_actions(actions: Tensor, where: str, dtype: torch.dtype | None = None) -> None:
     """Refuse actions that are not finite before they reach a motor.
 
     Args:
         actions: (B, H, A), as a policy returns them.
         where: names the policy in the message, such as its folder.
+        dtype: of the policy's weights, if it is known.
 
     Raises:
         ValueError: naming row, step and dimension of the first one.
@@ -46,7 +48,10 @@ def check_actions(actions: Tensor, where: str) -> None:
     broken = ~actions.isfinite()
     if bool(broken.any()):
         row, step, dimension = broken.nonzero()[0].tolist()
+        remedy = "give an earlier checkpoint of its training"
+        if dtype == torch.float16:
+            remedy = "it computes in float16, which holds no number above 65504: use float32"
         raise ValueError(
             f"{where}: gives {actions[row, step, dimension]:g} in dimension {dimension} at step {step} of the chunk of "
-            f"row {row}, which is not a motion; give an earlier checkpoint of its training"
+            f"row {row}, which is not a motion; {remedy}"
         )

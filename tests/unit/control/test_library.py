@@ -110,6 +110,7 @@ def test_an_episode_that_is_trained_on_is_found_in_the_library(tmp_path, dataset
     assert copy == (0, 0)  # the same actions in the dark
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_what_is_no_library_for_a_policy_is_refused_in_one_line(tmp_path, dataset, transform):
     with pytest.raises(ValueError, match=r"^library=a/b: run looks up no earlier episodes; leave the library out"):
         give_library(controller(transform, build("lstm")), "a/b", {})
@@ -123,6 +124,10 @@ def test_what_is_no_library_for_a_policy_is_refused_in_one_line(tmp_path, datase
     width = actor.policy.context.retrieval.feature_dim
     with pytest.raises(ValueError, match=r"^an EpisodicMemory: holds no finished episode; record some first"):
         give_library(actor, EpisodicMemory(width, 6), {})
+    huge = EpisodicMemory(width, 6)
+    huge.add_transition(np.full(width, 1e30, np.float32), np.zeros(6, np.float32), reward=0.0, done=True)
+    with pytest.raises(ValueError, match=r"^an EpisodicMemory: the library holds numbers of up to 1e\+30, with which"):
+        give_library(actor, huge, {})
     many = record(tmp_path / "many", episodes=5)
     with pytest.raises(ValueError, match=r"many: the library has 5 episodes, but context.retrieval.max_episodes=4"):
         give_library(actor, many, {})

@@ -68,6 +68,14 @@ def test_rows_do_not_share_memory_with_what_was_given():
             r"'observation.state' has 3 dimensions, but the policy learned with 2, .*arm",
         ),
         ({STATE: "near"}, r"'observation.state' is 'near'; give an array of numbers"),
+        (
+            {STATE: torch.zeros(2, device="meta")},
+            r"'observation.state' is a tensor on the device meta, which has no val",
+        ),
+        (
+            {STATE: np.ma.masked_greater([1.0, 2.0], 1.5)},
+            r"'observation.state' has 1 masked values; give it with all of",
+        ),
         ({STATE: [[1.0], [2.0, 3.0]]}, "give an array of numbers"),
         ({FRONT: np.full((3, 4, 6), np.nan)}, r"picture 'observation.images.front' holds nan"),
         ({FRONT: PICTURE[None]}, r"'observation.state' is of one robot, 'observation.images.front' is of a batch of 1"),

@@ -163,6 +163,10 @@ def test_tensors_in_are_tensors_out_and_a_batch_is_one_even_of_one_row():
 
 def test_the_instruction_holds_until_another_is_given():
     policy, other = made(Counting(), execution_horizon=1), made(Counting(), execution_horizon=1)
+    with pytest.raises(
+        ValueError, match=r"^the observation's 'task' is None, and none was given before; say once what"
+    ):
+        policy.step({STATE: seen(0), "task": None})
     with pytest.raises(ValueError, match=r"the observation lacks 'task': it holds \['observation.state'\]; say once"):
         policy.step({STATE: seen(0)})
     assert policy.task is None

@@ -64,7 +64,31 @@ def test_a_recipe_finds_its_system_and_one_of_two_phases_returns_both(tmp_path):
             {},
             "mine.yaml: no such file; give a YAML file, or the name of a packaged config",
         ),
-        (("vla_metaworld",), {"settings": {"batch_sise": 2}}, "batch_sise.*; did you mean --batch_size"),
+        (
+            ("vla_metaworld",),
+            {"settings": {"batch_sise": 2}},
+            r"^settings: 'batch_sise' is no setting of vla; did you mean 'batch_size'\?$",
+        ),
+        (
+            ("vla_metaworld",),
+            {"settings": {"training.train_stps": 1}},
+            r"^settings: 'training.train_stps' is no setting of vla; did you mean 'training.train_steps'\?$",
+        ),
+        (
+            ("vla_metaworld",),
+            {"settings": {"wandb": 1}},
+            "^settings: 'wandb' is no setting of vla; see the fields of VLARecipe$",
+        ),
+        (
+            ("vla_metaworld",),
+            {"settings": {"training": None}},
+            "^settings: training is nothing; give it keys and values, or leave it out$",
+        ),
+        (
+            ("vla_metaworld",),
+            {"settings": {"train_steps": "x"}},
+            '^"training.train_steps": expected int or null, got value: x; see the fields of VLARecipe$',
+        ),
         (("vla_metaworld",), {"phase": 2}, "vla has no option 'phase'; it has pretrained_vlm, base_checkpoint"),
         ((SmolVLARecipe(),), {"system": "vla"}, "vla is trained from a VLARecipe, not from a SmolVLARecipe"),
         ((SmolVLARecipe(),), {"dataset": "x"}, "settings and dataset are for a YAML file"),

@@ -33,3 +33,5 @@ def test_actions_that_are_not_finite_are_named_with_their_step():
         ValueError, match=r"^run: gives -inf in dimension 3 at step 2 of the chunk of row 1, which is no"
     ):
         check_actions(actions, "run")
+    with pytest.raises(ValueError, match=r"not a motion; it computes in float16, which holds no number above 65504"):
+        check_actions(actions, "run", torch.float16)

@@ -9,19 +9,20 @@ from tempovla.control.library import encode_episodes, hold, retrieves, shared_ep
 from tempovla.data.open import open_source
 from tempovla.recipe.datasets.dataset import Recipe, check_fits
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
+from tempovla.timeline import EpisodeSource
 from tempovla.transform.pipeline import TransformPipeline
 
 LOGGER = logging.getLogger(__name__)
 
 
-def fill_library(policy: Any, transform: TransformPipeline, recipe: Recipe, data: DatasetMixture) -> None:
-    """Encode the recipe's library, and let the policy look it up.
+def open_library(policy: Any, recipe: Recipe, data: DatasetMixture) -> EpisodeSource | None:
+    """Return the recipe's library; None for a phase of training without the context.
 
     Raises:
-        ValueError: if the library does not fit the policy, or holds an episode that is trained on.
+        ValueError: if there is no such dataset, or it does not fit the policy, or holds an episode that is trained on.
     """
-    if not retrieves(policy):  # a phase without the context
-        return
+    if not retrieves(policy):
+        return None
     place = recipe.data.library
     assert place is not None
     source = open_source(place, keys=recipe.data.stream_keys, default_instruction=recipe.data.default_instruction)
@@ -32,6 +33,26 @@ def fill_library(policy: Any, transform: TransformPipeline, recipe: Recipe, data
             f"data.library={place}: its episode {shared[0]} is episode {shared[1]} of the training data, in which the "
             "policy would look up its own future; give other episodes"
         )
-    memory = encode_episodes(source, policy, transform)
+    longest = max((source.episode(index).length for index in range(len(source))), default=0)
+    try:
+        policy.context.retrieval.check_room(len(source), -(-longest // policy.frame_stride))
+    except ValueError as problem:
+        raise ValueError(f"data.library={place}: {problem}") from None
+    return source
+
+
+def fill_library(policy: Any, transform: TransformPipeline, library: EpisodeSource, place: str | None) -> None:
+    """Encode a library, and let the policy look it up.
+
+    Args:
+        policy: retrieves.
+        transform: prepares observations and actions as in training.
+        library: as `open_library` returned it.
+        place: `data.library` of the recipe, for messages.
+
+    Raises:
+        ValueError: if the library does not fit the policy.
+    """
+    memory = encode_episodes(library, policy, transform)
     hold(policy, memory, f"data.library={place}")
     LOGGER.info("%s: %d earlier episodes of %d frames can be looked up", place, len(memory), memory.num_steps)

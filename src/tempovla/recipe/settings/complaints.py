@@ -37,13 +37,14 @@ OF_ONE_VALUE = re.compile(r"\"([\w.]+)\":\s+expected [\w ]+, got value: NestedAr
 """A parser's complaint about an option such as `--dataset.repo_id`, whose first part is no group."""
 
 
-def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
+def parse(parser: ArgumentParser, arguments: list[str], name: str, see: str | None = None) -> Namespace:
     """Return the settings of a command line and of the config files that it names, with configs built.
 
     Args:
         parser: of the command.
         arguments: the command line after the command's name.
         name: of the command, e.g. `train vla`, for messages.
+        see: to what a message points; None is the help of the command.
 
     Raises:
         ValueError: in one line, if something is misspelled, missing or of another type, or a config refuses a value.
@@ -57,6 +58,7 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         check_system(settings, name, str(config))
 
     def parsed(given: list[str]) -> Namespace:
+        _check_single_values(parser, given)
         found = parser.parse_args(given)
         check_sizes(found.as_dict())
         return parser.instantiate(found)
@@ -73,7 +75,7 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
     except argparse.ArgumentError as error:
         blamed = config_to_blame(arguments, str(error), complaint_of)
         complaint = " ".join(explain(str(error), parser, arguments, blamed).split())
-        raise ValueError(f"{complaint}; see `tempovla {name} --help`") from error
+        raise ValueError(f"{complaint}; see {see or f'`tempovla {name} --help`'}") from error
     except (TypeError, yaml.YAMLError) as error:  # of the parser, at a value of which it expects that it is an object
         blamed = config_to_blame(arguments, str(error), complaint_of)
         if blamed is None:
@@ -89,6 +91,27 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str) -> Namespace:
         if blamed is None or str(blamed) in str(error) or is_on_command_line(keys, arguments):
             raise
         raise ValueError(f"{blamed}: {error}") from error
+
+
+def _check_single_values(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    """Refuse an option such as `--out.x`, whose first part is an option of one text, as which it would be taken.
+
+    Raises:
+        argparse.ArgumentError: as the parser does for options of other types.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for word in arguments[:end]:
+        option = parser.known_spelling(word).partition("=")[0]
+        if not option.startswith("--") or option in parser._option_string_actions:
+            continue
+        parts = option.split(".")
+        for length in range(len(parts) - 1, 0, -1):
+            action = parser._option_string_actions.get(".".join(parts[:length]))
+            if isinstance(action, argparse._StoreAction):
+                key = ".".join(parts[length:])
+                raise argparse.ArgumentError(
+                    None, f"\"{action.dest}\": is one value and has no key '{key}'; give the value itself"
+                )
 
 
 def check_sizes(values: Mapping[str, Any], group: str = "") -> None:

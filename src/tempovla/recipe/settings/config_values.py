@@ -19,7 +19,7 @@ from tempovla.timeline.config import config_from_json
 
 def explain_values(parser: ArgumentParser) -> None:
     """Make a parser name, in one line, the key of such a value that is unknown or of another type."""
-    for action, config in _configs(parser):
+    for action, config in config_options(parser):
         if not hasattr(action._check_type, "__wrapped__"):
             action._check_type = _explained(action._check_type, action.dest, config)
 
@@ -30,7 +30,7 @@ def check_values(parser: ArgumentParser, args: Namespace) -> None:
     Raises:
         ValueError: in the words of the config.
     """
-    for action, config in _configs(parser):
+    for action, config in config_options(parser):
         value = args.get(action.dest)
         if isinstance(value, Namespace):
             config_from_json(config, value.as_dict(), action.dest, upgrade=False)
@@ -55,7 +55,7 @@ def kinds_first(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _configs(parser: ArgumentParser) -> Iterator[tuple[Any, type[Any]]]:
+def config_options(parser: ArgumentParser) -> Iterator[tuple[Any, type[Any]]]:
     """The options whose value is a config or null, and the class of that config."""
     actions: list[Any] = parser._actions
     for action in actions:

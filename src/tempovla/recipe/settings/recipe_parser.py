@@ -11,14 +11,17 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from tempovla.recipe.settings.complaints import check_system, parse
+from tempovla.recipe.settings.complaints import check_groups, check_system, parse
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, add_short_names, build_parser
+from tempovla.recipe.settings.suggestions import suggest
 from tempovla.recipe.settings.system import System
 from tempovla.timeline.arguments import brief, plain
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.lazy import loaded
 from tempovla.timeline.plugins import plugins_in_use, require_plugins
 
+OF_THE_COMMAND = ("--config", "--help", "--print_config")
+"""Options that are no settings."""
 PARTS = ("data", "transform", "model", "training")
 """Fields of every recipe."""
 
@@ -77,8 +80,29 @@ def read_recipe(name: str, system: System, config: str | Path | None, settings: 
     """
     parser = add_recipe(start_recipe_parser(f"train {name}", "", "", system), system)
     written = [f"--{key}={_as_yaml(key, value)}" for key, value in settings.items()]
+    check_groups(parser, settings, "settings")
+    for key in settings:
+        _check_setting(key, parser, name, system)
     arguments = [*([] if config is None else ["--config", str(config)]), *written]
-    return recipe_of_arguments(name, system, parse(parser, arguments, f"train {name}"))
+    see = f"the fields of {system.recipe.__name__}"
+    return recipe_of_arguments(name, system, parse(parser, arguments, f"train {name}", see))
+
+
+def _check_setting(key: str, parser: ArgumentParser, name: str, system: System) -> None:
+    """Refuse a key that a system's recipe does not have.
+
+    Raises:
+        ValueError: naming it, and the key that was probably meant.
+    """
+    known, parts = parser._option_string_actions, parser.known_spelling(f"--{key}").split(".")
+    option = ".".join(parts)
+    heads = (".".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))
+    nearest = next((known[head] for head in heads if head in known), None)  # which may have keys of its own
+    if option not in OF_THE_COMMAND and (option in known or type(nearest).__name__ == "ActionTypeHint"):
+        return
+    near = suggest(key.replace("-", "_"), (), parser, in_config=False)
+    remedy = f"did you mean {' or '.join(map(repr, near))}?" if near else f"see the fields of {system.recipe.__name__}"
+    raise ValueError(f"settings: {key!r} is no setting of {name}; {remedy}")
 
 
 def _as_yaml(key: str, value: Any) -> str:

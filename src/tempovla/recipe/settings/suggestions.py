@@ -6,10 +6,15 @@ Commands and other codebases call one setting by several names: the steps of a t
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import typing
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from jsonargparse import ArgumentParser
+
+from tempovla.recipe.settings.config_values import config_options
 
 ONE_SETTING: tuple[tuple[str, ...], ...] = (
     (
@@ -71,6 +76,8 @@ ONE_SETTING: tuple[tuple[str, ...], ...] = (
 """Names of one setting, in commands of this package and elsewhere."""
 LEAST_LIKENESS = 0.75
 """Share of equal letters from which on a misspelt name is taken for another."""
+MOST_SUGGESTIONS = 3
+"""With more of them none is said to be meant."""
 BOTH_OF = {
     "phase1_steps": ("phase1_steps", "phase2_steps"),
     "evaluation_episodes": ("demonstrations", "evaluation_episodes"),
@@ -94,7 +101,26 @@ def suggest(key: str, group: Sequence[str], parser: ArgumentParser, *, in_config
     found = [option for option in known if option.endswith(f".{key}")]
     found = found or _same_setting(path, _of_one_name(parser, known, single))
     found = found or _shortest_names(parser, known, _closest(path, single))
-    return [known[option] for option in found or _longer_or_shorter(key, known)]
+    if found:
+        return [known[option] for option in found]
+    return _nested(path, parser) or [known[option] for option in _longer_or_shorter(key, known, groups)]
+
+
+def _nested(path: str, parser: ArgumentParser) -> list[str]:
+    """Keys of values that are configs of their own, such as `model.context`, that resemble an unknown one."""
+    keys = [key for action, config in config_options(parser) for key in _keys_of(config, action.dest)]
+    found = [key for key in keys if key.endswith(f".{path}")] or _closest(path, keys)
+    return found if len(found) <= MOST_SUGGESTIONS else []
+
+
+def _keys_of(config: type[Any], place: str) -> Iterator[str]:
+    """The keys of a config, and of those that it holds, each once."""
+    hints = typing.get_type_hints(config)
+    for field in dataclasses.fields(config):
+        key, hint = f"{place}.{field.name}", hints[field.name]
+        yield key
+        held = [option for option in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(option)]
+        yield from dict.fromkeys(inner for option in held for inner in _keys_of(cast(type[Any], option), key))
 
 
 def _closest(path: str, options: Sequence[str]) -> list[str]:
@@ -163,7 +189,9 @@ def _nearest(name: str, options: Sequence[str]) -> list[str]:
     return [option for option, other in last.items() if likeness[other] == best]
 
 
-def _longer_or_shorter(key: str, known: Mapping[str, str]) -> list[str]:
+def _longer_or_shorter(key: str, known: Mapping[str, str], groups: Collection[str]) -> list[str]:
     """Options such as `output_dir` for `out`; none of a group."""
-    shared = [(option, *sorted((key, option), key=len)) for option in known if "." not in option]
+    shared = [
+        (option, *sorted((key, option), key=len)) for option in known if "." not in option and option not in groups
+    ]
     return [option for option, short, long in shared if len(short) > 2 and long.startswith(short)][:1]

@@ -126,7 +126,11 @@ class Imitation:
             policy = self.build_policy().to(device)
             build = self.build_transform or (lambda policy, data: plain_transform(recipe, policy, data))
             transform = build(policy, data)
-            windows, encoded = training_windows(policy), None
+            windows, encoded, library = training_windows(policy), None, None
+            if retrieves and resume is None:  # a checkpoint of the run holds the library
+                from tempovla.recipe.datasets.library import open_library
+
+                library = open_library(policy, recipe, data)
             if self.encodes_once:
                 from tempovla.recipe.datasets.encodings import encode, encoded_windows
 
@@ -135,10 +139,10 @@ class Imitation:
                 folder, shift_px = recipe.data.encoding_cache, recipe.transform.applied_shift_px
                 encoded = encode(data.only, base_of(policy), transform, training, folder=folder, shift_px=shift_px)
                 windows = encoded_windows(windows)
-            if retrieves and resume is None:  # a checkpoint of the run holds the library
+            if library is not None:
                 from tempovla.recipe.datasets.library import fill_library
 
-                fill_library(policy, transform, recipe, data)
+                fill_library(policy, transform, library, recipe.data.library)
             batches, validation = data.batches(windows, recipe, training, transform, window_ends(policy), encoded)
             job = TrainJob(
                 policy,

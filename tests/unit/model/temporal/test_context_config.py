@@ -42,7 +42,11 @@ LSTM = {"encoder_type": "lstm"}
         ),
         ({"history": {"obs_dim": 8}}, "context.history: keys ['obs_dim'] are unknown to HistoryPartConfig; "),
         ({"memory": {"kind": "episodic"}}, "context.memory.kind='episodic' is unknown; choose from buffer, "),
-        ({"memory": {"memory_slots": 3}}, "context.memory.kind=None is unknown; choose from "),
+        ({"memory": {"memory_slots": 3}}, "context.memory: holds memory_slots, but no kind; add kind: working"),
+        (
+            {"memory": {"levels": 3}},
+            "context.memory: holds levels, but no kind; add kind, one of buffer, hierarchical, ",
+        ),
         (
             {"memory": {"kind": "working", "memory_size": 3}},
             "keys ['memory_size'] are unknown to WorkingMemoryConfig; did you mean",

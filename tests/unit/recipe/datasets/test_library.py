@@ -96,6 +96,28 @@ def test_a_stopped_run_goes_on_to_the_same_weights_without_the_librarys_files(tm
     assert bundle_sha256(whole.checkpoint) == bundle_sha256(resumed.checkpoint)
 
 
+@pytest.fixture
+def without_encoding(monkeypatch):
+    """Encoding, which takes long, is not reached."""
+
+    def encode(*_, **__):
+        raise AssertionError("encoded before the library was checked")
+
+    monkeypatch.setattr("tempovla.recipe.datasets.encodings.encode", encode)
+
+
+@pytest.mark.usefixtures("without_encoding")
+def test_what_is_no_library_is_refused_before_the_training_set_is_encoded(tmp_path, dataset, base):
+    with pytest.raises(ValueError, match=r"nope: no such file or folder"):
+        train_vla(retrieving(dataset, tmp_path / "nope"), tmp_path / "run", base_checkpoint=base)
+    many = record_library(tmp_path / "many", episodes=5)
+    with pytest.raises(
+        ValueError, match=r"^data.library=.*many: the library has 5 episodes, but context.retrieval.max"
+    ):
+        train_vla(retrieving(dataset, many), tmp_path / "run", base_checkpoint=base)
+
+
+@pytest.mark.usefixtures("without_encoding")
 def test_an_episode_that_is_trained_on_is_refused_in_the_library(tmp_path, dataset, base):
     copy = record(tmp_path / "copy", lights=0)
     with pytest.raises(ValueError, match=r"^data.library=.*copy: its episode 0 is episode 0 of the training data, in"):

@@ -62,6 +62,26 @@ def test_an_option_that_takes_one_value_has_no_keys(fails):
     assert line.startswith("\"data.data_directory\": is one value and has no key 'repo_id'; give the value itself; see")
 
 
+@pytest.mark.parametrize(
+    ("option", "dest"), [("out", "out"), ("output-dir", "out"), ("checkpoint", "checkpoint"), ("json", "json")]
+)
+def test_an_option_of_one_text_is_not_given_by_a_key_below_it(fails, option, dest):
+    line = fails("train", "vla", f"--{option}.x", "3")
+    assert line.startswith(f"\"{dest}\": is one value and has no key 'x'; give the value itself; see")
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("model.contxt.memory.kind", "model.context.memory.kind"),
+        ("context.memory.kind", "model.context.memory.kind"),
+        ("topk", "model.context.retrieval.top_k"),
+    ],
+)
+def test_an_option_within_a_value_is_found_by_its_whole_name(fails, option, meant):
+    assert f"; did you mean --{meant}?; see" in fails("train", "vla", f"--{option}", "3")
+
+
 def test_what_is_like_nothing_gets_no_answer(fails):
     assert fails("train", "vla", "--wandb", "x") == "unrecognized arguments: --wandb x; see `tempovla train vla --help`"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.retrieval.config import RetrievalPartConfig
@@ -84,11 +85,33 @@ class RetrievalPart(nn.Module):
             valid: (E, F) bool, whether there is such a frame; those of an episode come first.
 
         Raises:
-            ValueError: if it is empty or too large.
+            ValueError: if it is empty or too large, or holds numbers with which the policy cannot compute.
         """
         episodes, frames = valid.shape
         if episodes == 0 or not bool(valid[:, 0].all()):
             raise ValueError("the library has no episode, or one without frames; give a dataset with episodes")
+        self.check_room(episodes, frames)
+        buffers = (self.features, self.actions, self.valid)
+        before = [own.clone() for own in buffers]
+        for own, given in zip(buffers, (features, actions, valid), strict=True):
+            own.zero_()
+            own[:episodes, :frames] = given.to(own)
+        if not self._is_computable():
+            for own, held in zip(buffers, before, strict=True):
+                own.copy_(held)
+            kind = str(self.features.dtype).removeprefix("torch.")
+            largest = max(float(given[valid].abs().max()) for given in (features, actions))
+            raise ValueError(
+                f"the library holds numbers of up to {largest:g}, with which this policy cannot compute in {kind}; "
+                "encode the episodes anew with this policy"
+            )
+
+    def check_room(self, episodes: int, frames: int) -> None:
+        """Refuse a library of too many episodes, or of too many frames in one of them.
+
+        Raises:
+            ValueError: naming the option that limits it.
+        """
         for name, found in (("max_episodes", episodes), ("max_frames", frames)):
             most = getattr(self.config, name)
             if found > most:
@@ -96,18 +119,32 @@ class RetrievalPart(nn.Module):
                     f"the library has {found} {name.removeprefix('max_')}, but context.retrieval.{name}={most}; give a "
                     "smaller one, or train with room for more"
                 )
-        for own, given in ((self.features, features), (self.actions, actions), (self.valid, valid)):
-            own.zero_()
-            own[:episodes, :frames] = given.to(own)
 
     def initial_state(self, batch: int) -> Match:
         """Return the match of episodes that have no frame yet."""
-        return Match(self.features.new_zeros(batch, len(self.valid)), self.features.new_zeros(batch))
+        zeros = self.features.new_zeros(batch, len(self.valid), dtype=self._wide)
+        return Match(zeros, zeros.new_zeros(batch))
+
+    @property
+    def _wide(self) -> torch.dtype:
+        """The type in which frames are compared: at least float32, as squares are beyond float16."""
+        return torch.promote_types(self.features.dtype, torch.float32)
+
+    def _is_computable(self) -> bool:
+        """Whether similarities to the library and what is read in it are finite."""
+        if not bool(self.features.isfinite().all() & self.actions.isfinite().all()):
+            return False
+        mean, scale = self._scales()
+        keys = self._metric((self.features.to(self._wide) - mean) * scale)[self.valid]
+        farthest = 4 * self.log_sharpness.exp() * keys.square().sum(-1).max()  # no two frames differ by more
+        tokens = self.frame_proj(torch.cat([self.features, self.actions], dim=-1)[self.valid])
+        computed = (scale.min().log(), farthest, self.key_proj(tokens), self.value_proj(tokens))
+        return all(bool(number.isfinite().all()) for number in computed)
 
     def run(self, frames: Frames, state: Match) -> tuple[Tensor, Match]:
         """Look up each frame; see `ContextPart.run`."""
         features = torch.where(frames.valid[..., None], frames.features, 0.0).to(self.features.dtype)
-        count = state.count[:, None] + frames.valid.to(features.dtype).cumsum(1)
+        count = state.count[:, None] + frames.valid.to(self._wide).cumsum(1)
         compared = frames.valid & (count <= self.config.match_frames)
         total = state.total[:, None] + self._compare(features, compared)
         match = total / count.clamp(1, self.config.match_frames)[..., None]
@@ -122,15 +159,15 @@ class RetrievalPart(nn.Module):
         known = compared.gather(1, place)[:, None] & (
             place[:, None] <= torch.arange(length, device=place.device)[:, None]
         )
-        return known.to(features.dtype) @ self.similarity(chosen)
+        return known.to(self._wide) @ self.similarity(chosen)
 
     def similarity(self, features: Tensor) -> Tensor:
         """Return the similarity (B, T, E) of frames (B, T, D) to each episode of the library.
 
-        It is minus a squared distance, so 0 at most; and 0 for an episode that there is not.
+        It is minus a squared distance, so 0 at most; and 0 for an episode that there is not. It is of float32 at least.
         """
-        mean, scale = (number.to(features.dtype) for number in self._scales())
-        keys, query = self._metric((self.features - mean) * scale), self._metric((features - mean) * scale)
+        mean, scale = (number.to(self._wide) for number in self._scales())
+        keys, query = (self._metric((each.to(self._wide) - mean) * scale) for each in (self.features, features))
         product = query @ keys.flatten(0, 1).T  # (B, T, E * F)
         distance = query.square().sum(-1, keepdim=True) + keys.square().sum(-1).flatten() - 2 * product
         distance = distance.clamp(min=0).unflatten(-1, self.valid.shape) / (2 * keys.shape[-1])
@@ -147,7 +184,9 @@ class RetrievalPart(nn.Module):
 
     def _metric(self, x: Tensor) -> Tensor:
         """Scaled features as they are compared: at first as they are."""
-        return x + METRIC_RATE * self.match_proj(x)
+        weight = self.match_proj.weight
+        moved = self.match_proj(x) if weight.dtype == x.dtype else functional.linear(x, weight.to(x.dtype))
+        return x + METRIC_RATE * moved
 
     def _look_up(self, features: Tensor, match: Tensor) -> Tensor:
         """What attention (B, T, D) reads in the retrieved episodes."""
@@ -157,11 +196,12 @@ class RetrievalPart(nn.Module):
         keys, values = self._heads(self.key_proj(tokens)), self._heads(self.value_proj(tokens))  # (E, F, N, W)
         query = self._heads(self.query_proj(features))  # (B, T, N, W)
         scores = torch.einsum("btnw,btkfnw->btnkf", query, keys[chosen]) / math.sqrt(query.shape[-1])
+        scores = scores.to(match.dtype)
         there = self.valid[chosen][:, :, None]  # (B, T, 1, K, F)
         within = scores.masked_fill(~there, least).log_softmax(-1)
         scores = torch.where(there, within + found[:, :, None, :, None], least)
         weights = torch.where(there, scores.flatten(-2).softmax(-1).view_as(scores), 0.0)
-        read = torch.einsum("btnkf,btkfnw->btnw", weights, values[chosen]).flatten(-2)
+        read = torch.einsum("btnkf,btkfnw->btnw", weights.to(values.dtype), values[chosen]).flatten(-2)
         return torch.where(there.flatten(2).any(-1, keepdim=True), self.output_proj(read), 0.0)
 
     def _heads(self, x: Tensor) -> Tensor:

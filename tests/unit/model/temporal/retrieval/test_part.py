@@ -152,3 +152,27 @@ def test_libraries_that_are_too_large_or_empty_are_refused_in_one_line():
         build(library=False, max_frames=3).hold(features, actions, valid)
     with pytest.raises(ValueError, match=r"^the library has no episode, or one without frames"):
         build(library=False).hold(features, actions, torch.zeros_like(valid))
+
+
+@pytest.mark.parametrize("value", [9.0, 100.0])
+def test_a_policy_in_float16_compares_large_features_as_in_float32(value):
+    features, actions, valid = stored()
+    features[0, 0] = value
+    found = {}
+    for dtype in (torch.float32, torch.float16):
+        part = build(library=False).to(dtype)
+        part.hold(features, actions, valid)
+        found[dtype] = part.similarity(features.to(dtype))[..., :EPISODES]
+        assert said(part, features.to(dtype)).isfinite().all()
+    assert found[torch.float16].dtype == torch.float32
+    torch.testing.assert_close(found[torch.float16], found[torch.float32], rtol=2e-2, atol=1.0)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1e30, torch.float32), (torch.nan, torch.float32), (7e4, torch.float16)])
+def test_a_library_beyond_what_the_policy_computes_with_is_refused_and_the_one_before_stays(value, dtype):
+    part = build().to(dtype)
+    before, (features, actions, valid) = part.features.clone(), stored()
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(ValueError, match=rf"numbers of up to .*, with which this policy cannot compute in {kind}; enc"):
+        part.hold(torch.full_like(features, value), actions, valid)
+    assert torch.equal(part.features, before)
