@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tempovla.timeline import Context, Embodiment, Task, Track, Window
+from tempovla.timeline.arguments import brief
 from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX
 
 
@@ -88,7 +89,7 @@ class ContextBuilder:
             ValueError: if no episode was started in the row.
         """
         if not self.has_row(row):
-            raise ValueError(f"row {row} has no episode in which it could be told {instruction!r}; reset it first")
+            raise ValueError(f"row {row} has no episode in which it could be told {brief(instruction)}; reset it first")
         self._instructions[row] = instruction
 
     def add(self, row: int, actions: NDArray, observation: Mapping[str, NDArray]) -> None:

@@ -29,7 +29,7 @@ def last_values(source: EpisodeSource, most: int) -> NDArray[np.float64]:
 def last_name(source: EpisodeSource) -> str:
     """Return the name of the last action dimension for messages."""
     names = source.streams[ACTION_KEY].names
-    return f"the last dimension of {ACTION_KEY!r}" + (f" ({names[-1]})" if names else "")
+    return "the last dimension of the action" + (f" ({names[-1]})" if names else "")
 
 
 def shown(values: NDArray[np.float64]) -> list[str]:

@@ -40,6 +40,12 @@ def count(rate: Rate) -> str:
     return f"{of}{rate.episodes} {noun}"
 
 
+def demonstrations(number: int, *, held_out: bool) -> str:
+    """'5 held-out episodes', or '1 episode, training ones included'."""
+    noun = "episode" if number == 1 else "episodes"
+    return f"{number} held-out {noun}" if held_out else f"{number} {noun}, training ones included"
+
+
 def told(rate: Rate) -> str:
     """Return the rate, interval and count in one phrase, for tooltips and screen readers."""
     certainty = "no interval given" if rate.ci95 is None else f"95% interval {interval(rate)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tempovla.report.chart import key, linear_ticks, mark, number, percent
 from tempovla.report.fields import Reader, load_json
+from tempovla.report.format_text import demonstrations
 from tempovla.report.markup import Markup, element, join
 
 FILE = "offline.json"
@@ -93,10 +94,10 @@ def offline_section(offline: Offline | None, run_dir: Path) -> Markup:
             f"{run_dir / FILE}` writes it."
         )
         return element("section", heading, element("p", words, class_="missing"))
-    kind = "held-out episodes" if offline.is_held_out else "episodes, training ones included"
+    episodes = demonstrations(offline.episodes, held_out=offline.is_held_out)
     note = (
-        f"Predicted chunks of actions against the demonstrated ones, {offline.steps:,} steps of {offline.episodes} "
-        f"{kind}. A dot is the mean squared error divided by that of always giving the mean action, which is the "
+        f"Predicted chunks of actions against the demonstrated ones, {offline.steps:,} steps of {episodes}. "
+        f"A dot is the mean squared error divided by that of always giving the mean action, which is the "
         "dashed line at 1."
     )
     legend = element(

@@ -45,8 +45,9 @@ def offline_table(figures: Mapping[str, Any]) -> list[str]:
     rows = [*figures["dimensions"].items(), *([("motion", figures["motion"])] if "motion" in figures else [])]
     rows.append(("mean", figures))
     width = max(len(name) for name, _ in rows)
+    noun = "episode" if figures["episodes"] == 1 else "episodes"
     held_out = "held-out " if figures["split"] == "validation" else ""
-    lines = [f"{figures['steps']} steps of {figures['samples']} chunks, {figures['episodes']} {held_out}episodes"]
+    lines = [f"{figures['steps']} steps of {figures['samples']} chunks, {figures['episodes']} {held_out}{noun}"]
     lines.append("relative: 1 is the error of always giving the mean action, and less is better")
     lines.append(f"{'':<{width}}         MSE  normalised    relative")
     lines += [f"{name:<{width}}" + "".join(_cell(row[key]) for key in OFFLINE_FIGURES) for name, row in rows]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tempovla.report.fields import Reader, load_json
+from tempovla.report.format_text import demonstrations
 from tempovla.report.markup import Markup, element
 from tempovla.report.offline import Offline
 from tempovla.report.run import Curve
@@ -76,12 +77,11 @@ def _figure(offline: Offline | None) -> Markup:
             element("p", "no offline evaluation", class_="scope"),
             class_="figure",
         )
-    kind = "held-out episodes" if offline.is_held_out else "episodes, training ones included"
     return element(
         "div",
         element("p", f"{offline.relative:.2f}", class_="big"),
         element("p", "of the squared error of always giving the mean action", class_="scope"),
-        element("p", f"{offline.episodes} {kind}", class_="certainty"),
+        element("p", demonstrations(offline.episodes, held_out=offline.is_held_out), class_="certainty"),
         class_="figure",
     )
 

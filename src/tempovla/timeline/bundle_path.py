@@ -8,6 +8,8 @@ from pathlib import Path
 
 LATEST, BEST = "checkpoint_latest", "checkpoint_best"
 """Links in the folder of a run, to two of its checkpoints."""
+MOST_NAMED = 3
+"""Checkpoints that a message names."""
 
 
 def check_path(folder: str | Path) -> None:
@@ -41,7 +43,9 @@ def _checkpoints_in(folder: Path) -> str:
     for pattern in (LATEST, f"*/{LATEST}"):
         if latest := sorted(path for path in folder.glob(pattern) if _is_checkpoint(path)):
             best = [path.with_name(BEST) for path in latest if _is_checkpoint(path.with_name(BEST))]
-            return " or ".join(map(str, [*latest, *best]))
+            found = [*map(str, [*latest, *best])]
+            more = len(found) - MOST_NAMED
+            return " or ".join(found[:MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
     steps = _steps_in(folder)
     return str(steps[max(steps)]) if steps else ""
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.arguments import brief
 from tempovla.timeline.assets import assets_of
 from tempovla.timeline.keys import LANGUAGE_KEY
 from tempovla.timeline.noise import row_normal
@@ -64,7 +65,7 @@ class HashedNgramEmbedder:
     def _embed_one(self, sentence: str) -> Tensor:
         words = re.findall(r"\w+", sentence.lower())
         if not words:
-            raise ValueError(f"instruction {sentence!r} holds no word; give the task an instruction")
+            raise ValueError(f"instruction {brief(sentence)} holds no word; give the task an instruction")
         pairs = [" ".join(pair) for pair in itertools.pairwise(words)]
         letters = [f"#{word}#"[i : i + 3] for word in words for i in range(len(word))]
         grams = [*words, *pairs, *letters]

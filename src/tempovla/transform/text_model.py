@@ -21,6 +21,7 @@ from torch import Tensor
 from tempovla.storage.cache import cache_folder
 from tempovla.storage.json_files import parse_json
 from tempovla.storage.whole import new_file
+from tempovla.timeline.arguments import brief
 from tempovla.timeline.assets import asset_folder
 from tempovla.timeline.fingerprint import model_fingerprint
 from tempovla.timeline.hub import from_disk_alone, hub_may_be_asked
@@ -134,8 +135,8 @@ class TransformersTextEmbedder:
             return self.model
         except ValueError as error:
             raise ValueError(
-                f"instruction {sentence!r} is not among the {len(self._kept)} that are kept with the checkpoint, and "
-                f"{error}; or use one of those, such as {next(iter(self._kept))!r}"
+                f"instruction {brief(sentence)} is not among the {len(self._kept)} that are kept with the checkpoint, "
+                f"and {error}; or use one of those, such as {next(iter(self._kept))!r}"
             ) from None
 
     def _keep(self, path: Path, value: NDArray[np.float32]) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tempovla.storage.json_files import shown
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
+from tempovla.timeline.arguments import brief
 from tempovla.timeline.assets import asset_folder, assets_of, is_asset, write_assets
 from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.timeline.model_folder import check_tokenizer, one_line_errors
@@ -329,15 +330,15 @@ class TokenizeInstruction:
             bare = self.prompt == INSTRUCTION
             if not ids and _words(sentence):
                 raise ValueError(
-                    f"the tokenizer finds no token in instruction {sentence!r}; choose the one that goes with the "
+                    f"the tokenizer finds no token in instruction {brief(sentence)}; choose the one that goes with the "
                     "language model (transform.tokenizer)"
                 )
             if not ids or not (bare or sentence.strip()):
-                raise ValueError(f"instruction {sentence!r} holds no word; give the task an instruction")
+                raise ValueError(f"instruction {brief(sentence)} holds no word; give the task an instruction")
             if len(ids) > self.max_length:
                 count = f"{len(ids)} tokens" if bare else f"{len(ids)} tokens with its prompt"
                 raise ValueError(
-                    f"instruction {sentence!r} has {count}, more than max_length={self.max_length}; raise it"
+                    f"instruction {brief(sentence)} has {count}, more than max_length={self.max_length}; raise it"
                 )
             other = self._first_with.setdefault(tuple(ids), sentence)
             if _words(other) != _words(sentence):

@@ -19,7 +19,7 @@ def source_of(*episodes: list[float], key: str = "action") -> MemorySource:
 def test_two_other_values_are_told_with_what_training_says_and_what_to_do() -> None:
     (hint,) = gripper_hints(source_of([0, 0], [0.08, 0]))
     assert hint.startswith(
-        "the last dimension of 'action' (grip) takes 0 and 0.08; training would take it for a gripper"
+        "the last dimension of the action (grip) takes 0 and 0.08; training would take it for a gripper"
     )
     assert "must be -1 or +1, and refuse it; set --model.has_gripper=false" in hint
     assert "-1 for 0 and +1 for 0.08" in hint

@@ -189,6 +189,7 @@ class Simulator:
     """Nine state and three action dimensions."""
 
     title = "toy simulator"
+    cameras = ("front",)
 
     @staticmethod
     def spaces():
@@ -204,7 +205,8 @@ def test_a_simulator_is_compared_with_what_the_policy_takes_of_it():
     windows = (Window(STATE, (0,)), Window(ACTION, (0,)))
     sliced = JoinStreams({STATE: ((StreamPart(STATE, 9, 0, 7),),)})
     renamed = JoinStreams({STATE: ((StreamPart("state", 7, 0, 7),), (StreamPart(STATE, 7, 0, 7),))})
-    for join, fits in ((sliced, True), (renamed, False)):
+    either = JoinStreams({STATE: ((StreamPart("state", 7, 0, 7),), (StreamPart(STATE, 9, 0, 7),))})
+    for join, fits in ((sliced, True), (renamed, False), (either, True)):
         transform = TransformPipeline([join])
         body = Embodiment("arm", 7, 3, 10.0)
         bundle = Bundle("vla", {}, transform.own_windows(windows), body, transform.to_json(), {})
@@ -213,3 +215,11 @@ def test_a_simulator_is_compared_with_what_the_policy_takes_of_it():
         else:
             with pytest.raises(ValueError, match="with 7 state and 3 action dimensions, but toy"):
                 check_acts_here(bundle, "run", Simulator())
+
+
+def test_pictures_of_other_names_than_a_simulators_are_refused_with_its_own():
+    windows = (Window(STATE, (0,)), Window("cam_top", (0,)), Window(ACTION, (0,)))
+    bundle = Bundle("vla", {}, windows, Embodiment("arm", 9, 3, 10.0), {"steps": []}, {})
+    told = r"^run: reads \['cam_top'\], but toy simulator gives \['observation.state', 'observation.images.front'\]; "
+    with pytest.raises(ValueError, match=told):
+        check_acts_here(bundle, "run", Simulator())

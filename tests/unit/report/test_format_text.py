@@ -2,7 +2,16 @@
 
 import pytest
 
-from tempovla.report.format_text import and_list, count, difference, duration, interval, percentage, told
+from tempovla.report.format_text import (
+    and_list,
+    count,
+    demonstrations,
+    difference,
+    duration,
+    interval,
+    percentage,
+    told,
+)
 from tempovla.report.run import Rate
 
 
@@ -43,3 +52,9 @@ def test_durations(seconds, text):
 def test_lists():
     assert and_list(["a"]) == "a"
     assert and_list(["a", "b", "c"]) == "a, b and c"
+
+
+def test_one_demonstration_is_no_plural():
+    assert demonstrations(1, held_out=True) == "1 held-out episode"
+    assert demonstrations(5, held_out=True) == "5 held-out episodes"
+    assert demonstrations(1, held_out=False) == "1 episode, training ones included"

@@ -73,3 +73,11 @@ def test_a_run_and_a_misspelled_name_are_answered_with_the_checkpoints_of_the_ru
     (run / "checkpoint_best").symlink_to("checkpoints/step_00000009")
     with pytest.raises(ValueError, match=rf"give {latest} or {run}/checkpoint_best$"):
         check_path(run)
+
+
+def test_of_many_runs_three_checkpoints_are_named(tmp_path):
+    for name in "abcde":
+        run_with_checkpoints(tmp_path / name)
+    a, b, c = (tmp_path / name / "checkpoint_latest" for name in "abc")
+    with pytest.raises(ValueError, match=rf"no such checkpoint; give {a} or {b} or {c}, and 2 more$"):
+        check_path(tmp_path / "nope")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,13 +26,15 @@ from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_anot
 from tempovla.recipe.diagnosis.figures import Bootstrap, EpisodeErrors, copycat
 from tempovla.recipe.diagnosis.frames import Decisions, Demonstrations, EncodedFrames, decide, encode
 from tempovla.recipe.diagnosis.past import Past, act_on, donors_of, last_frames, of_another, shuffled
-from tempovla.recipe.diagnosis.verdict import verdict
+from tempovla.recipe.diagnosis.verdict import foreseen, verdict
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import command, versions
 from tempovla.recipe.systems.registry import recipe_of
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.arguments import brief, path_argument, whole_number
 from tempovla.timeline.bundle import read_meta
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ def diagnose_memory(
     stride = controller.policy.frame_stride if isinstance(controller.policy, ContextPolicy) else config.stride
     demonstrations = Demonstrations(source, episodes, bundle.windows, controller.transform, stride, config.seed)
     instructions = [episode_words(source, episode) for episode in episodes]
+    for line in foreseen(has_context, len(episodes)):
+        LOGGER.warning("%s", line)
     with first_decision(bundle.origin):
         decisions, conditions = _look(controller.policy, demonstrations, instructions, config)
     figures = figures_of(decisions, conditions, instructions, config)

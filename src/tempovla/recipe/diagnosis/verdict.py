@@ -9,6 +9,7 @@ from tempovla.report.format_text import change_of
 
 FEWEST_EPISODES = 10
 """With fewer episodes an interval means little."""
+ONE_FRAME = "The policy sees one frame: it has no past."
 
 
 def verdict(figures: Mapping[str, Any], has_context: bool, episodes: int) -> list[str]:
@@ -17,7 +18,7 @@ def verdict(figures: Mapping[str, Any], has_context: bool, episodes: int) -> lis
     There is no verdict from fewer than `FEWEST_EPISODES`, nor on a policy that is further from the demonstrations than
     their mean action: what it does with its past then says nothing about what it has learned.
     """
-    one_frame = [] if has_context else ["The policy sees one frame: it has no past."]
+    one_frame = [] if has_context else [ONE_FRAME]
     withheld = _withheld(figures, episodes)
     if withheld is not None:
         return [*one_frame, withheld]
@@ -25,13 +26,23 @@ def verdict(figures: Mapping[str, Any], has_context: bool, episodes: int) -> lis
     return [*sentences, _of_copying(figures["copycat"])]
 
 
+def foreseen(has_context: bool, episodes: int) -> list[str]:
+    """Return what a verdict will lack, whatever the figures are."""
+    few = [_of_few(episodes)] if episodes < FEWEST_EPISODES else []
+    return [*([] if has_context else [f"{ONE_FRAME} Only whether it copies its last action is judged."]), *few]
+
+
+def _of_few(episodes: int) -> str:
+    return (
+        f"No verdict: {episodes} episodes are too few to tell a difference from chance; look at {FEWEST_EPISODES} or "
+        "more."
+    )
+
+
 def _withheld(figures: Mapping[str, Any], episodes: int) -> str | None:
     """Return why there is no verdict; None if there is one."""
     if episodes < FEWEST_EPISODES:
-        return (
-            f"No verdict: {episodes} episodes are too few to tell a difference from chance; look at {FEWEST_EPISODES} "
-            "or more."
-        )
+        return _of_few(episodes)
     error, of_mean = figures["conditions"]["full"]["error"], figures["mean_action"]["error"]
     if error > of_mean:
         return (

@@ -34,7 +34,7 @@ from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.transform.join import joins_of, raw_size
 
 LOGGER = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def evaluate_checkpoint(
         raise ValueError(f"instruction={brief(wrong[0])} is no text; give the words, or the words by task")
     outputs.check(checkpoint)
     if wrong_instruction and instruction is not None:
-        raise ValueError(f"instruction {instruction!r} and wrong_instruction exclude each other; give one of them")
+        raise ValueError(f"instruction {brief(instruction)} and wrong_instruction exclude each other; give one of them")
     if init_states not in get_args(InitStates):
         raise ValueError(f"init_states={init_states!r}; choose from {', '.join(get_args(InitStates))}")
     if isinstance(instruction, Mapping) and (others := [task for task in instruction if task not in tasks]):
@@ -168,10 +168,15 @@ def repeatable() -> Iterator[None]:
 
 def _needs_pictures(bundle: Bundle, outputs: Outputs) -> bool:
     """Whether pictures are seen by the policy, which may blank them all, or are recorded."""
-    steps = bundle.transform.get("steps", ())
-    blank = {camera for step in steps if step["name"] == "blank_images" for camera in step.get("cameras", ())}
+    blank = _blank_cameras(bundle)
     seen = [window.key for window in bundle.windows if window.key.startswith(IMAGE_KEY_PREFIX)]
     return outputs.recordings is not None or not blank.issuperset(seen)
+
+
+def _blank_cameras(bundle: Bundle) -> set[str]:
+    """Cameras whose pictures the policy's transforms leave out."""
+    steps = bundle.transform.get("steps", ())
+    return {camera for step in steps if step["name"] == "blank_images" for camera in step.get("cameras", ())}
 
 
 def _without_pictures(env_config: SimulatorConfig) -> SimulatorConfig:
@@ -268,6 +273,22 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
         raise ValueError(
             f"{where}: made for {body.name or 'a robot'} with {state_dim} state and {body.action_dim} action "
             f"dimensions, but {env_config.title}'s has {here[0]} and {here[1]}; give a checkpoint trained on it"
+        )
+    _check_streams(bundle, where, env_config, {*observation})
+
+
+def _check_streams(bundle: Bundle, where: str, env_config: SimulatorConfig, given: set[str]) -> None:
+    """Refuse a policy that reads streams of other names than a simulator gives; a camera is told when it is made."""
+    joined = [forms for join in joins_of(bundle.transform) for forms in join.forms.values()]  # no pictures among them
+    given |= {STATE_KEY, ACTION_KEY, *_blank_cameras(bundle)}
+    given |= {part.key for forms in joined for form in forms for part in form}
+    read = [window.key for window in bundle.windows if min(window.offsets) <= 0]
+    strange = [key for key in read if key not in given and not key.startswith(IMAGE_KEY_PREFIX)]
+    if strange:
+        cameras = [IMAGE_KEY_PREFIX + camera for camera in env_config.cameras]
+        raise ValueError(
+            f"{where}: reads {strange}, but {env_config.title} gives {[STATE_KEY, *cameras]}; train on a dataset with "
+            "these names"
         )
 
 

@@ -37,9 +37,9 @@ def test_all_values_are_minus_one_or_one() -> None:
 )
 def test_others_are_told(episodes, told: str) -> None:
     problem = gripper_problem(source_of(*episodes))
-    assert problem == f"the last dimension of 'action' (grip) {told} so it is no gripper in {{-1, +1}}"
+    assert problem == f"the last dimension of the action (grip) {told} so it is no gripper in {{-1, +1}}"
 
 
 def test_one_that_never_moves_is_taken_with_a_warning(caplog) -> None:
     assert gripper_problem(source_of([-1, -1], [-1], names=())) is None
-    assert "set: the last dimension of 'action' is always -1; the policy's gripper will never move" in caplog.text
+    assert "set: the last dimension of the action is always -1; the policy's gripper will never move" in caplog.text

@@ -140,11 +140,14 @@ def test_a_checkpoint_is_diagnosed_and_the_same_seed_repeats_it(remembering_vla,
     assert small["conditions"]["another"]["error"] == pytest.approx(found["conditions"]["another"]["error"], rel=1e-4)
 
 
-def test_a_policy_of_one_frame_has_no_length_to_sweep_but_is_judged_for_copying(recipe, dataset, tmp_path):
+def test_a_policy_of_one_frame_has_no_length_to_sweep_but_is_judged_for_copying(recipe, dataset, tmp_path, caplog):
     for phase in (1, 2):
         train_phase(recipe, phase, tmp_path / "run")
     checkpoint = tmp_path / "run" / "phase2_flow_matching" / "checkpoint_latest"
     found = diagnose_memory(checkpoint, dataset, replace(CONFIG, stride=3))
+    first, second = (line for line in caplog.messages if "verdict" in line or "one frame" in line)
+    assert first.startswith("The policy sees one frame: it has no past.")
+    assert second.startswith("No verdict: 4 episodes are too few")
     assert (found["context"], found["stride"], found["decisions"]) == (False, 3, 12)
     assert list(found["conditions"]) == ["full"]
     assert [block["frames"] for block in found["lengths"]] == [1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tempovla.recipe.diagnosis.verdict import verdict
+from tempovla.recipe.diagnosis.verdict import foreseen, verdict
 
 UP, DOWN, NONE = (0.1, [0.05, 0.15]), (-0.1, [-0.15, -0.05]), (0.01, [-0.02, 0.04])
 
@@ -57,3 +57,10 @@ def test_a_policy_that_is_worse_than_the_mean_action_is_not_judged():
     (told,) = verdict(figures(DOWN, NONE, mean_action=0.4), True, 40)
     assert told.startswith("No verdict: the policy's error, 0.5000, is above 0.4000, that of always giving the mean")
     assert len(verdict(figures(DOWN, NONE, mean_action=0.5), True, 40)) == 3
+
+
+def test_what_no_figures_can_tell_is_known_before_they_are_computed():
+    assert foreseen(True, 10) == []
+    one_frame, few = foreseen(False, 9)
+    assert one_frame == "The policy sees one frame: it has no past. Only whether it copies its last action is judged."
+    assert [few] == verdict(figures(DOWN, NONE), True, 9) == foreseen(True, 9)

@@ -294,7 +294,7 @@ def test_a_bundle_says_how_the_pictures_it_learned_from_were_made(tmp_path, reci
 def test_a_gripper_that_is_not_binary_is_refused(tmp_path, recipe):
     source = open_dataset(record(tmp_path / "continuous", binary_gripper=False))
     with pytest.raises(
-        ValueError, match=r"last dimension of 'action' takes 36 values between .* set model.has_gripper=false"
+        ValueError, match=r"last dimension of the action takes 36 values between .* set model.has_gripper=false"
     ):
         check_fits(recipe.model, source)
     check_fits(replace(recipe.model, has_gripper=False), source)

@@ -267,6 +267,6 @@ def test_a_dataset_that_does_not_fit_is_refused_in_one_line(tmp_path, recipe, op
 def test_a_gripper_that_is_not_binary_is_refused(tmp_path, recipe):
     source = open_dataset(record(tmp_path / "continuous", binary_gripper=False))
     with pytest.raises(
-        ValueError, match=r"last dimension of 'action' takes 36 values between .* set model.has_gripper=false"
+        ValueError, match=r"last dimension of the action takes 36 values between .* set model.has_gripper=false"
     ):
         train_vla(recipe, tmp_path / "run", source=source)
