@@ -45,7 +45,7 @@ def test_spaces_follow_from_cameras_and_size(config_class):
 @pytest.mark.parametrize("config_class", TABLES)
 def test_there_are_no_fixed_initial_states(config_class):
     config = config_class()
-    assert config.init_state_count("any") == 0
+    assert config.init_state_count(config.task) == 0
     config.check_init_state(None)
     with pytest.raises(ValueError, match=f"init_state=0: {config.title} has no fixed initial states; give None"):
         config.check_init_state(0)
