@@ -128,7 +128,8 @@ class RetrievalPart(nn.Module):
     @property
     def _wide(self) -> torch.dtype:
         """The type in which frames are compared: at least float32, as squares are beyond float16."""
-        return torch.promote_types(self.features.dtype, torch.float32)
+        own = self.features.dtype
+        return torch.float32 if own.itemsize < torch.float32.itemsize else own
 
     def _is_computable(self) -> bool:
         """Whether similarities to the library and what is read in it are finite."""
