@@ -99,6 +99,6 @@ def test_the_example_runs_as_a_program_and_tells_latency_and_rate(kind, request,
     monkeypatch.setattr(sys, "argv", ["robot.py", policy, INSTRUCTIONS[0], "--steps", "7", "--ensemble", "0.01"])
     runpy.run_path(str(ROOT / "examples" / "robot.py"), run_name="__main__")
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("RobotPolicy(reads [")
+    assert told[0].startswith("RobotPolicy(reads 'observation.state', ")
     assert told[1].startswith("7 decisions of ")
     assert told[1].endswith(" Hz of 10 Hz")

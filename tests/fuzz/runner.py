@@ -33,6 +33,8 @@ MOST_BYTES = 1 << 30
 """Memory that a command may take beyond what it takes before it reads anything."""
 KNOWN_ABORT = "what():  Definition level histogram size mismatch"
 """Arrow 26 ends the process at a footer that is damaged just there; docs/reliability.md names it."""
+DIVERGED = 3
+"""Exit code of a training that has left the finite numbers."""
 _ADDRESS_BYTES = 6 << 30
 _WRITES = os.O_WRONLY | os.O_RDWR
 _FOREIGN_ACTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "socket.bind")
@@ -221,6 +223,8 @@ def _judge(command: Command, folder: Path, file: Path, told: str) -> Verdict:
         fault = f"took {peak / 1e9:.1f} GB"
     elif os.WEXITSTATUS(status) == 0:
         fault = "an error, and code 0" if errors else ""
+    elif os.WEXITSTATUS(status) == DIVERGED and file.suffix == ".safetensors" and len(errors) == 1:
+        fault = ""  # numbers that are wrong, but are numbers, may make a training diverge
     elif os.WEXITSTATUS(status) != 2 or len(errors) != 1:
         fault = f"code {os.WEXITSTATUS(status)} with {len(errors)} lines of error"
     elif not any(place in errors[0] for place in (str(folder / "in"), file.name)):

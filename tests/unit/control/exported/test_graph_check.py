@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tempovla.control.exported.graph_check import check_graph
 from tempovla.control.exported.runners import RUNNERS
+from tempovla.control.exported.signature import TensorSpec
 
 PROGRAM, WEIGHTS, SAMPLES = "models/model.json", "data/weights/model_weights_config.json", "data/sample_inputs/model.pt"
 
@@ -208,7 +209,8 @@ def test_without_the_check_torch_would_run_it(tmp_path, harmless, name, monkeypa
 
 def test_what_torch_wrote_is_read_and_runs(harmless):
     check_graph(harmless)
-    run = RUNNERS["torch-export"](harmless, ())
+    names = [TensorSpec(name, (3,), "float32") for name in "ab"]
+    run = RUNNERS["torch-export"](harmless, names)
     (output,) = run((torch.zeros(4, 3), torch.zeros(4, 3)))
     assert output.shape == (8,)
 

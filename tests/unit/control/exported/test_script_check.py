@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tempovla.control.exported.operators import TENSOR_OPERATORS
 from tempovla.control.exported.runners import RUNNERS
 from tempovla.control.exported.script_check import check_script
+from tempovla.control.exported.signature import TensorSpec
 
 
 class WritesFile(nn.Module):
@@ -93,7 +94,7 @@ def test_code_of_any_other_form_is_refused(tmp_path, code, message):
 def test_arithmetic_is_read_and_runs(tmp_path):
     file = tmp_path / "policy.pt"
     torch.jit.save(torch.jit.script(Adds()), file)
-    run = RUNNERS["torchscript"](file, ())
+    run = RUNNERS["torchscript"](file, [TensorSpec("a", (2,), "float32")])
     assert torch.equal(run((torch.zeros(2),))[0], torch.full((2,), 2.0))
 
 
