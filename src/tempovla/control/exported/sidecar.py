@@ -16,7 +16,7 @@ from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle, Embodiment, Window
 from tempovla.timeline.assets import Assets, read_assets, write_assets
 from tempovla.timeline.bundle import check_facts, check_steps
-from tempovla.timeline.keys import LANGUAGE_KEY, TOKENS_KEY
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 
 FORMAT_VERSION = 1
 INSTRUCTION_STEPS = ("tokenize_instruction", "embed_instruction")
@@ -159,6 +159,10 @@ def _check_output(sidecar: Sidecar) -> None:
     shape, size = sidecar.output.shape, sidecar.embodiment.action_dim
     if len(shape) != 2 or min(shape) < 1 or shape[1] != size:
         raise ValueError(f"outputs are {shape}, not actions of {size} numbers, as the embodiment has; copy it again")
+    own = next((window.offsets for window in sidecar.windows if window.key == ACTION_KEY), range(shape[0]))
+    steps = sum(offset >= 0 for offset in own)
+    if steps != shape[0]:
+        raise ValueError(f"outputs are {shape[0]} actions, but windows name {steps} steps of actions; copy it again")
 
 
 def _check_memory(sidecar: Sidecar) -> None:

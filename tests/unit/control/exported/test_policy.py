@@ -101,6 +101,18 @@ def test_a_description_with_other_inputs_than_the_file_is_refused(tmp_path, kind
         ExportedPolicy(exported.file)
 
 
+def test_a_description_with_fewer_actions_than_the_file_gives_is_refused(flow_script, tmp_path):
+    for name in (flow_script.file.name, f"{flow_script.file.name}.json"):
+        (tmp_path / name).write_bytes((flow_script.file.parent / name).read_bytes())
+
+    def shorten(description):
+        next(window for window in description["windows"] if window["key"] == "action")["offsets"].pop()
+
+    edit_json(tmp_path / f"{flow_script.file.name}.json", shorten)
+    with pytest.raises(ValueError, match=r"outputs are \d actions, but windows name \d steps of actions; copy"):
+        ExportedPolicy(tmp_path / flow_script.file.name)
+
+
 def test_a_file_that_takes_random_numbers_does_not_act_by_itself(tmp_path):
     config = ExportConfig("torchscript", noise="numbers")
     exported = export_checkpoint(save(tmp_path, "gaussian"), tmp_path / "script", config)
