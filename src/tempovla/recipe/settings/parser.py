@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jsonargparse
@@ -27,11 +27,13 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     Attributes:
         other_names: keys of a config file by other names that they may have there, such as those of earlier versions.
+        last_check: what the settings must pass once their configs are built; None asks for nothing more.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.other_names: dict[str, str] = {}
+        self.last_check: Callable[[Namespace], object] | None = None
 
     def add_own_options(self) -> None:
         """Add what a class of parser has beside the options of a command; parsers of parts of a recipe lack it."""
@@ -46,7 +48,10 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     def instantiate(self, cfg: Namespace, *more: Any, **settings: Any) -> Namespace:  # type: ignore[override]
         """Build configs as jsonargparse does; errors within a nested config have one line."""
         check_values(self, cfg)
-        return super().instantiate(cfg, *more, **settings)
+        built = super().instantiate(cfg, *more, **settings)
+        if self.last_check is not None:
+            self.last_check(built)
+        return built
 
     def _parse_spelled(self, args: Sequence[str] | None, *more: Any, **settings: Any) -> Namespace:
         given = list(sys.argv[1:] if args is None else args)

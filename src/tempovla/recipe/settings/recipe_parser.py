@@ -16,7 +16,7 @@ from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, add_
 from tempovla.recipe.settings.suggestions import suggest
 from tempovla.recipe.settings.system import System
 from tempovla.timeline.arguments import brief, plain
-from tempovla.timeline.config import config_to_json
+from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.lazy import loaded
 from tempovla.timeline.plugins import plugins_in_use, require_plugins
 
@@ -56,7 +56,18 @@ def add_recipe(parser: ArgumentParser, system: System) -> ArgumentParser:
     add_short_names(parser)
     if system.dataset:
         add_other_name(parser, "--dataset", f"--{system.dataset}")
+    parser.last_check = _check_types
     return parser
+
+
+def _check_types(arguments: Namespace) -> None:
+    """Refuse a value of another type than its field has, such as null for a text, which the parser lets pass.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    for part in PARTS:
+        config_from_json(type(arguments[part]), config_to_json(arguments[part]), part, upgrade=False)
 
 
 def recipe_of_arguments(name: str, system: System, arguments: Namespace) -> Any:

@@ -48,6 +48,10 @@ def told(tmp_path, monkeypatch, fails):
         ("training: {train_steps: true}", '"training.train_steps": expected int or null, got value: True'),
         ("training: {train_steps: 1.5}", '"training.train_steps": expected int or null, got value: 1.5'),
         ("training: {batch_size: [1]}", '"training.batch_size": expected int, got value: [1]'),
+        (
+            "model: {vlm: {vision: {model_name: null}}}",
+            "mine.yaml: model.vlm.vision.model_name is None; it must be text",
+        ),
         ("model: {cameras: front}", '"model.cameras": expected a list, got value: front'),
         ("model: {action_head_options: 3}", '"model.action_head_options": expected keys and values, got value: 3'),
         ("training: {parameter_groups: {vlm: 3}}", "an entry of it is not keys and values, but 3; see"),
