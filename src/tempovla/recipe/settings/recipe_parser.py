@@ -56,18 +56,21 @@ def add_recipe(parser: ArgumentParser, system: System) -> ArgumentParser:
     add_short_names(parser)
     if system.dataset:
         add_other_name(parser, "--dataset", f"--{system.dataset}")
-    parser.last_check = _check_types
+    parser.last_check = lambda found: _check_recipe(system, found)
     return parser
 
 
-def _check_types(arguments: Namespace) -> None:
-    """Refuse a value of another type than its field has, such as null for a text, which the parser lets pass.
+def _check_recipe(system: System, arguments: Namespace) -> None:
+    """Refuse settings that a recipe does not take, although the parser lets them pass.
+
+    Such are null in the place of a text, and two settings that exclude each other.
 
     Raises:
         ValueError: naming the key.
     """
     for part in PARTS:
         config_from_json(type(arguments[part]), config_to_json(arguments[part]), part, upgrade=False)
+    system.recipe(**{part: arguments[part] for part in PARTS})
 
 
 def recipe_of_arguments(name: str, system: System, arguments: Namespace) -> Any:

@@ -73,3 +73,10 @@ def test_keys_that_several_mappings_have_and_merged_ones_are_no_repetition(tempo
     answer = tempovla("train", "vla", "--config", tmp_path / "mine.yaml", "--print_config")
     assert answer.code == 0, answer.err
     assert "batch_size: 3" in answer.out
+
+
+def test_settings_that_exclude_each_other_are_said_by_their_file(tmp_path, monkeypatch, fails):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("data: {encoding_cache: kept}")
+    line = fails("train", "statevla", "--config", "mine.yaml", "--phase", "2", "--out", "run")
+    assert "mine.yaml: data.encoding_cache=kept keeps what is encoded once" in line
