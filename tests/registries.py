@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from tempovla.data.formats import FORMAT_REGISTRY
+from tempovla.data.temporal.config import ROBOT_TYPE_REGISTRY
+from tempovla.data.temporal.mixtures import NAMED_MIXTURES
 from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.temporal import context_config
@@ -25,8 +27,10 @@ TABLES: tuple[MutableMapping[str, Any], ...] = (
     ENCODER_REGISTRY,
     FORMAT_REGISTRY,
     MEMORY_REGISTRY,
+    NAMED_MIXTURES,
     POLICY_REGISTRY,
     PROJECTOR_REGISTRY,
+    ROBOT_TYPE_REGISTRY,
     SIMULATOR_REGISTRY,
     SYSTEM_REGISTRY,
     TEMPORAL_REGISTRY,

@@ -1,0 +1,69 @@
+"""A user's own mixtures and types of robots, in a YAML file.
+
+```yaml
+robot_types:
+  my_arm: {observation_indices: [0, 8], action_indices: [0, 1, 2, 3, 4, 5, 6, 7], has_gripper: true}
+mixtures:
+  my_tasks:
+    - {dataset: drawer, weight: 2.0, robot_type: my_arm}
+    - {dataset: lamp, robot_type: my_arm}
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tempovla.data.temporal.config import TemporalDataConfig
+from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
+from tempovla.recipe.settings.values_only import load_yaml
+from tempovla.storage.json_files import read_text, shown
+from tempovla.storage.said_by import said_by
+from tempovla.timeline.config import config_from_json
+
+T = TypeVar("T")
+SECTIONS = ("robot_types", "mixtures")
+
+
+def read_mixtures(path: str | Path) -> MixtureTable:
+    """Return the registered types of robots and mixtures with those of a YAML file.
+
+    Raises:
+        ValueError: naming the file and the key, if it cannot be read or holds something else.
+    """
+    try:
+        found = load_yaml(read_text(Path(path), remedy="give a YAML file"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: no YAML ({' '.join(str(error).split())}); mend the file") from None
+    if not isinstance(found, Mapping) or not found or not {*found} <= {*SECTIONS}:
+        raise ValueError(f"{path}: holds {shown(found)}; it must hold {' and '.join(SECTIONS)}")
+    types = {
+        name: _read(TemporalDataConfig, entry, f"{path}: robot_types.{name}")
+        for name, entry in _entries(found, "robot_types", path).items()
+    }
+    mixtures = {name: _members(entry, name, path) for name, entry in _entries(found, "mixtures", path).items()}
+    return MixtureTable.registered().with_own(types, mixtures)
+
+
+def _entries(found: Mapping[str, Any], section: str, path: str | Path) -> Mapping[str, Any]:
+    entries = found.get(section, {})
+    if not isinstance(entries, Mapping) or not all(isinstance(name, str) for name in entries):
+        raise ValueError(f"{path}: {section} is {shown(entries)}; it must hold entries by name")
+    return entries
+
+
+def _members(entries: Any, name: str, path: str | Path) -> tuple[TemporalMember, ...]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: mixtures.{name} is {shown(entries)}; it must be a list of datasets")
+    return tuple(
+        _read(TemporalMember, entry, f"{path}: mixtures.{name}[{place}]") for place, entry in enumerate(entries)
+    )
+
+
+def _read(cls: type[T], entry: Any, where: str) -> T:
+    with said_by(where, remedy="mend the file"):
+        return config_from_json(cls, entry, where, upgrade=False)
