@@ -1,0 +1,44 @@
+"""Encoders of sensors other than colour cameras: geometry from depth, point maps and pretrained models.
+
+Each name is loaded at first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from tempovla.timeline.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tempovla.model.sensor.config import (
+        DepthGeometryConfig,
+        GeometryConfig,
+        LatentGeometryConfig,
+        PointMapGeometryConfig,
+        PointTokensConfig,
+    )
+    from tempovla.model.sensor.geometry import GEOMETRY_REGISTRY, GeometryEncoder, GeometryFeatures, build_geometry
+
+__all__ = [
+    "GEOMETRY_REGISTRY",
+    "DepthGeometryConfig",
+    "GeometryConfig",
+    "GeometryEncoder",
+    "GeometryFeatures",
+    "LatentGeometryConfig",
+    "PointMapGeometryConfig",
+    "PointTokensConfig",
+    "build_geometry",
+]
+
+_MODULES = {
+    "config": (
+        "DepthGeometryConfig",
+        "GeometryConfig",
+        "LatentGeometryConfig",
+        "PointMapGeometryConfig",
+        "PointTokensConfig",
+    ),
+    "geometry": ("GEOMETRY_REGISTRY", "GeometryEncoder", "GeometryFeatures", "build_geometry"),
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _MODULES)
