@@ -127,6 +127,7 @@ def _rewrite(source: LeRobotSource, problems: Collection[str], folder: Path, con
         recording=source.recording,
         entries=carrier.entries,
     ) as writer:
+        writer.calibrate(meta.cameras)
         for episode in range(len(meta.episodes)):
             writer.add_encoded(carrier.encoded(episode, stored[episode]))
     if (meta.root / MODALITY_PATH).is_file():
@@ -149,6 +150,7 @@ def _record(source: EpisodeSource, target: Path, config: WriterConfig | None) ->
     features = infer_features(frames(0), {key: stream.names for key, stream in source.streams.items()})
     rate_hz, robot, recording = source.rate_hz, source.embodiment.name, source.recording
     with DatasetWriter(target, features, rate_hz, robot_type=robot, config=config, recording=recording) as writer:
+        writer.calibrate(source.embodiment.cameras)
         for episode in range(len(source)):
             writer.add_episode(frames(episode), source.instructions(episode))
     return len(source)

@@ -11,6 +11,7 @@ from typing import Any
 from tempovla.data.errors import DatasetError
 from tempovla.data.numbers import count, number
 from tempovla.storage.json_files import read_json
+from tempovla.timeline.calibration import CameraCalibration
 
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every LeRobot dataset has and that its writer fills in by itself."""
@@ -20,6 +21,9 @@ MOST_PIXELS = 50_000_000
 
 VERSIONS = {(2, 0): "v2.1", (2, 1): "v2.1", (3, 0): "v3.0"}
 """Which layout of files a `codebase_version` means."""
+
+OWN_ENTRY = "tempovla"
+"""Ours: the entry of ``meta/info.json`` with what its format has no place for. Other readers pass it by."""
 
 _VERSION = re.compile(r"[vV]?(\d+)\.(\d+)(?:\.\d+)?")
 
@@ -146,6 +150,7 @@ class DatasetMeta:
         info: ``meta/info.json``, its version and numbers in one spelling.
         left_out: why columns that are declared are not among `features`, by key.
         default_instruction: instruction of rows that have none; the reader chooses it.
+        cameras: calibrations of streams of pictures, where the dataset records them.
     """
 
     root: Path
@@ -158,6 +163,7 @@ class DatasetMeta:
     info: Mapping[str, Any]
     left_out: Mapping[str, str] = field(default_factory=dict)
     default_instruction: str = ""
+    cameras: tuple[CameraCalibration, ...] = ()
 
 
 def read_info(root: Path) -> dict[str, Any]:

@@ -119,6 +119,7 @@ class LeRobotSource:
             rate_hz=self.meta.fps,
             state_names=state.names,
             action_names=action.names,
+            cameras=self.meta.cameras,
         )
 
     @cached_property

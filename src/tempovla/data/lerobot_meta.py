@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tempovla.data.availability import is_encoded, leaf_type
+from tempovla.data.calibrations import read_cameras
 from tempovla.data.declared import parse_features
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import (
@@ -65,7 +66,10 @@ def load_meta(root: str | Path) -> DatasetMeta:
         )
     robot = str(info.get("robot_type") or "")
     kept = tuple(_without_empty(folder, episodes))
-    return DatasetMeta(folder, version, float(info["fps"]), robot, features, kept, tasks, info, left_out)
+    cameras = read_cameras(info, path)
+    return DatasetMeta(
+        folder, version, float(info["fps"]), robot, features, kept, tasks, info, left_out, cameras=cameras
+    )
 
 
 def _without_empty(root: Path, episodes: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tempovla.data import video_encode, writer_meta
+from tempovla.data.calibrations import read_cameras, with_cameras
 from tempovla.data.declared import parse_features
 from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
 from tempovla.data.errors import DatasetError
@@ -29,6 +30,7 @@ from tempovla.storage.json_files import plain_json
 from tempovla.storage.lock import FolderLock, Lock
 from tempovla.storage.paths import is_plain_name
 from tempovla.storage.strays import is_empty, is_stray
+from tempovla.timeline.calibration import CameraCalibration, common_cameras
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 
 
@@ -221,6 +223,22 @@ class DatasetWriter:
         """Write an episode that is encoded already, and return its index; see `add_episode`."""
         with self._disk_errors_told(f"writing episode {len(self)}"):
             return self._store.append(episode)
+
+    def calibrate(self, cameras: Iterable[CameraCalibration]) -> None:
+        """Record the calibrations that hold for the next episodes; those of streams without a feature are left out.
+
+        A dataset keeps what holds of all of its episodes: a camera whose pose changes between them has none.
+
+        Raises:
+            DatasetError: if the intrinsics of a stream are not those of the episodes before.
+        """
+        known = tuple(camera for camera in cameras if camera.stream in self.features)
+        if len(self):
+            try:
+                known = common_cameras(read_cameras(self._store.info, self.root / "meta" / "info.json"), known)
+            except ValueError as error:
+                raise DatasetError(f"{self.root}: {error}") from None
+        self._store.info = with_cameras(self._store.info, known)
 
     def close(self) -> None:
         """Join the videos into few files, and let others write there.

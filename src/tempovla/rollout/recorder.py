@@ -75,7 +75,7 @@ class RolloutRecorder:
         self._writer.add_episode(steps, result.instruction)
 
     def _opened(self, features: Mapping[str, Feature]) -> DatasetWriter:
-        return DatasetWriter(
+        writer = DatasetWriter(
             self.root,
             features,
             self.embodiment.rate_hz,
@@ -84,6 +84,8 @@ class RolloutRecorder:
             resume=self._goes_on,
             held=self._lock,
         )
+        writer.calibrate(self.embodiment.cameras)
+        return writer
 
     def close(self) -> None:
         """Finish the dataset, and release its folder for others.

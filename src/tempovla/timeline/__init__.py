@@ -11,6 +11,7 @@ from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tempovla.timeline.bundle import Bundle
+    from tempovla.timeline.calibration import CameraCalibration
     from tempovla.timeline.capabilities import (
         EncodingPolicy,
         NoisyPolicy,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionChunk",
     "Bundle",
+    "CameraCalibration",
     "Context",
     "Embodiment",
     "EncodingPolicy",
@@ -71,6 +73,7 @@ __all__ = [
 
 _MODULES = {
     "bundle": ("Bundle",),
+    "calibration": ("CameraCalibration",),
     "capabilities": (
         "EncodingPolicy",
         "NoisyPolicy",

@@ -9,6 +9,8 @@ STATE_KEY = OBSERVATION_PREFIX + "state"
 ACTION_KEY = "action"
 IMAGE_KEY_PREFIX = OBSERVATION_PREFIX + "images."
 """What a camera's name follows in the key of its pictures."""
+DEPTH_KEY_PREFIX = OBSERVATION_PREFIX + "depth."
+"""What a camera's name follows in the key of its distances."""
 
 LANGUAGE_KEY = "language"
 """The embedded instruction, which no dataset holds: a transform adds it."""

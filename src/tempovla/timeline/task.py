@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tempovla.timeline.calibration import CameraCalibration, check_cameras
 from tempovla.timeline.config import config_from_json
 
 
@@ -19,6 +20,7 @@ class Embodiment:
         rate_hz: control rate [Hz]; one control step lasts 1 / rate_hz seconds.
         state_names: name and unit of every state dimension, or empty.
         action_names: name and unit of every action dimension, or empty.
+        cameras: calibrations of streams of pictures, at most one each; those that are not named are not known.
     """
 
     name: str
@@ -27,10 +29,19 @@ class Embodiment:
     rate_hz: float
     state_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
+    cameras: tuple[CameraCalibration, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_cameras(self.cameras)
+
+    def camera(self, stream: str) -> CameraCalibration | None:
+        """Return the calibration of a stream of pictures; None where it is not known."""
+        return next((camera for camera in self.cameras if camera.stream == stream), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready form; `from_json` reads it back."""
-        return asdict(self)
+        """Return a JSON-ready form; `from_json` reads it back. It says nothing of cameras where none is calibrated."""
+        data = asdict(self)
+        return data if self.cameras else {key: value for key, value in data.items() if key != "cameras"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Embodiment:

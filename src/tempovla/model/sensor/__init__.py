@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tempovla.model.sensor.calibrations import ViewCameras, view_cameras
     from tempovla.model.sensor.config import (
         DepthGeometryConfig,
         GeometryConfig,
@@ -26,7 +27,9 @@ __all__ = [
     "LatentGeometryConfig",
     "PointMapGeometryConfig",
     "PointTokensConfig",
+    "ViewCameras",
     "build_geometry",
+    "view_cameras",
 ]
 
 _MODULES = {
@@ -38,6 +41,7 @@ _MODULES = {
         "PointTokensConfig",
     ),
     "geometry": ("GEOMETRY_REGISTRY", "GeometryEncoder", "GeometryFeatures", "build_geometry"),
+    "calibrations": ("ViewCameras", "view_cameras"),
 }
 
 if not TYPE_CHECKING:
