@@ -29,11 +29,13 @@ class Outcome:
         text: in words for people.
         data: as plain JSON values, for `--json`.
         is_written: whether the subcommand has written them to the file that `--json` names itself.
+        exit_code: of the command; 0 unless its outcome is that something does not hold.
     """
 
     text: str
     data: Mapping[str, Any]
     is_written: bool = False
+    exit_code: int = 0
 
 
 def comma_separated(text: str) -> list[str]:

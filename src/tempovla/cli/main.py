@@ -1,7 +1,7 @@
 """The command `tempovla`: finds the subcommand, runs it, and turns errors of users into one line.
 
-Exit codes: 0 done, 1 a failure that is not the user's, 2 a user's error, 3 training that diverged, 130 stopped by
-Ctrl-C.
+Exit codes: 0 done, 1 a failure that is not the user's, or a check that fails, 2 a user's error, 3 training that
+diverged, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data convert": (
         "tempovla.cli.data_convert",
         "convert LeRobot v2.1, LIBERO's files or rollouts to a LeRobot v3.0 dataset",
+    ),
+    "check temporal": (
+        "tempovla.cli.check_temporal",
+        "check that a config and a mixture hold targets k steps later, and that samples are right",
     ),
     "convert weights": ("tempovla.cli.convert_weights", "convert a model's pytorch_model.bin to safetensors"),
     "convert openvla": (
@@ -141,7 +145,20 @@ def commands(verb: str = "") -> dict[str, tuple[str, str]]:
             found[f"collect {name}"] = ("tempovla.cli.collect", about)
             about = f"run a trained policy on {title}, and count successes"
             found[f"eval {name}"] = ("tempovla.cli.eval_simulator", about)
-    order = ("demo", "init", "collect", "data", "convert", "train", "diagnose", "eval", "ask", "export", "report")
+    order = (
+        "demo",
+        "init",
+        "collect",
+        "data",
+        "convert",
+        "check",
+        "train",
+        "diagnose",
+        "eval",
+        "ask",
+        "export",
+        "report",
+    )
     places = {word: place for place, word in enumerate(order)}
     return dict(sorted(found.items(), key=lambda entry: places.get(entry[0].split()[0], len(order))))
 
@@ -191,7 +208,7 @@ def run_command(name: str, arguments: list[str], debug: bool) -> int:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             write_json(Path(file), outcome.data)
         write(outcome.text)
-    return 0
+    return outcome.exit_code
 
 
 def help_text(group: str) -> str:

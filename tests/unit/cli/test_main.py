@@ -61,7 +61,7 @@ def test_a_simulator_or_system_that_may_be_a_plugins_is_told_so(fails):
 def test_a_misspelled_command_is_corrected(fails):
     assert fails("trian") == "no command 'trian'; did you mean train?"
     assert fails("data", "inspct", "x") == "no command 'data inspct'; did you mean inspect?"
-    known = "demo, init, collect, data, convert, train, diagnose, eval, ask, export, report"
+    known = "demo, init, collect, data, convert, check, train, diagnose, eval, ask, export, report"
     assert fails("xyz") == f"no command 'xyz'; choose from {known}"
 
 

@@ -20,6 +20,7 @@ import yaml
 
 from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
+from tempovla.recipe.datasets.config import MemberConfig
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.storage.json_files import read_text, shown
 from tempovla.storage.said_by import said_by
@@ -47,6 +48,18 @@ def read_mixtures(path: str | Path) -> MixtureTable:
     }
     mixtures = {name: _members(entry, name, path) for name, entry in _entries(found, "mixtures", path).items()}
     return MixtureTable.registered().with_own(types, mixtures)
+
+
+def member_configs(table: MixtureTable, mixture: str, root: str | Path) -> tuple[MemberConfig, ...]:
+    """Return the datasets of a mixture as a recipe's `data.mixture` names them.
+
+    Raises:
+        ValueError: if there is no such mixture.
+    """
+    return tuple(
+        MemberConfig(str(Path(root) / member.dataset), member.weight, member.dataset)
+        for member in table.members(mixture)
+    )
 
 
 def _entries(found: Mapping[str, Any], section: str, path: str | Path) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tempovla.data.temporal.mixtures import TemporalMember
-from tempovla.recipe.systems.temporal_mixtures import read_mixtures
+from tempovla.recipe.systems.temporal_mixtures import member_configs, read_mixtures
 
 WHOLE = """
 robot_types:
@@ -27,6 +27,13 @@ def test_a_file_adds_to_what_is_registered(tmp_path):
     config = table.config("my_arm")
     assert (config.k, config.action_horizon, config.has_gripper) == (2, 2, True)
     assert len(table.members("libero_all")) == 4
+
+
+def test_a_mixture_becomes_the_datasets_of_a_recipe(tmp_path):
+    (tmp_path / "own.yaml").write_text(WHOLE)
+    drawer, lamp = member_configs(read_mixtures(tmp_path / "own.yaml"), "my_tasks", tmp_path)
+    assert (drawer.data_directory, drawer.weight, drawer.key) == (str(tmp_path / "drawer"), 2.0, "drawer")
+    assert (lamp.data_directory, lamp.weight, lamp.key) == (str(tmp_path / "lamp"), 1.0, "lamp")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Checks of configs and datasets before a training."""

@@ -1,0 +1,175 @@
+"""Check of a config and a mixture: does training on them see now and k steps later, and are the samples right?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tempovla.data.temporal.mixtures import MixtureTable
+from tempovla.recipe.checks.findings import Findings
+from tempovla.recipe.checks.temporal_plan import TemporalPlan
+from tempovla.recipe.checks.temporal_runtime import check_dataset
+from tempovla.recipe.checks.temporal_static import check_static
+from tempovla.recipe.settings.config_files import OPTION, with_packaged_configs
+from tempovla.recipe.settings.recipe_parser import read_recipe
+from tempovla.recipe.settings.values_only import load_yaml
+from tempovla.recipe.systems.registry import find_system
+from tempovla.recipe.systems.temporal_mixtures import read_mixtures
+from tempovla.storage.json_files import read_text
+from tempovla.timeline.arguments import brief, path_argument, whole_number
+
+CONFIG_OPTION = "--config-yaml"
+DEFAULT_SYSTEM = "sagr"
+"""What a config trains that does not say it."""
+
+
+@dataclass(frozen=True)
+class TemporalCheckConfig:
+    """How a config and a mixture are checked.
+
+    Attributes:
+        check_runtime: also look at real samples of every dataset.
+        max_trajectories: number of episodes of each dataset whose timestamps and samples are looked at.
+        seed: determines the choice of these episodes.
+        future_action_window_size: number of actions behind the first one; it replaces the config's.
+    """
+
+    check_runtime: bool = False
+    max_trajectories: int = 8
+    seed: int = 42
+    future_action_window_size: int | None = None
+
+    def __post_init__(self) -> None:
+        whole_number("max_trajectories", self.max_trajectories, 1)
+        whole_number("seed", self.seed, 0)
+        if self.future_action_window_size is not None:
+            whole_number("future_action_window_size", self.future_action_window_size, 0)
+
+
+def check_temporal(
+    config_yaml: str | Path,
+    data_mix: str | None = None,
+    config: TemporalCheckConfig | None = None,
+    *,
+    data_root_dir: str | Path | None = None,
+    mixtures: str | Path | None = None,
+) -> Findings:
+    """Check a config of a training against a mixture, and on request the mixture's data.
+
+    Args:
+        config_yaml: a config of `tempovla train sagr`, or the name of one that comes with the package.
+        data_mix: name of the mixture; None takes the config's `data.data_mix`.
+        config: how; None takes the defaults.
+        data_root_dir: folder of all datasets; None takes the config's `data.data_root_dir`.
+        mixtures: YAML file with mixtures and types of robots of one's own; None takes the config's `data.mixtures`.
+
+    Returns:
+        The findings. Everything that a config or a dataset contradicts is one, however it shows.
+
+    Raises:
+        ValueError: in one line, if the input cannot be used: a file that is no YAML, or a name that is not given.
+    """
+    config = config or TemporalCheckConfig()
+    path, settings = _read(config_yaml)
+    findings = Findings()
+    system = settings.get("system", DEFAULT_SYSTEM)
+    if not isinstance(system, str):
+        raise ValueError(f"{path}: system is {brief(system)}; give the name of one, such as {DEFAULT_SYSTEM}")
+    found = find_system(system)
+    try:
+        recipe = read_recipe(system, found, path, {})
+    except ValueError as problem:
+        findings.require("config", str(problem), "")
+        findings.skip(["mixture"], "the config cannot be used")
+        return findings
+    plan = plan_of(recipe, str(path))
+    findings.require("config", None, f"{path}: {plan.action_horizon} actions, k = {plan.k}")
+    if config.future_action_window_size is not None:
+        plan = replace(plan, action_horizon=config.future_action_window_size + 1)
+    mixture = _given("--data-mix", data_mix, recipe.data, "data_mix")
+    own = mixtures or getattr(recipe.data, "mixtures", None)
+    table = MixtureTable.registered() if own is None else read_mixtures(own)
+    known = check_static(plan, table, mixture, findings)
+    if not config.check_runtime:
+        findings.skip(["runtime"], "real samples are looked at with --check-runtime")
+        return findings
+    root = Path(_given("--data-root-dir", data_root_dir, recipe.data, "data_root_dir"))
+    for member, steps in known.values():
+        options = {"max_trajectories": config.max_trajectories, "seed": config.seed}
+        check_dataset(plan, member, steps, root, findings, **options)
+    if not known:
+        findings.skip(["runtime"], "no dataset of the mixture is known")
+    return findings
+
+
+def plan_of(recipe: Any, where: str) -> TemporalPlan:
+    """Return what a recipe asks of its samples.
+
+    Args:
+        recipe: with the fields of an SA-GR recipe.
+        where: the config, for messages.
+
+    Raises:
+        ValueError: if it is of a system that predicts nothing.
+    """
+    data, model = recipe.data, recipe.model
+    if not hasattr(model, "temporal_delta_k"):
+        raise ValueError(
+            f"{where}: trains a {type(model).__name__}, which has no temporal_delta_k; give a config of "
+            f"`tempovla train {DEFAULT_SYSTEM}`"
+        )
+    state_dim = getattr(model, "robot_state_dim", None)
+    included = getattr(data, "include_state", None)
+    vision = getattr(getattr(model, "vlm", None), "vision", None)
+    plan = TemporalPlan(
+        k=model.temporal_delta_k,
+        action_horizon=model.action_horizon,
+        action_dim=getattr(model, "action_dim", None),
+        state_dim=state_dim,
+        include_state=state_dim is not None if included is None else included,
+        observation_indices=_steps(data, "observation_indices"),
+        action_indices=_steps(data, "action_indices"),
+    )
+    size = getattr(vision, "image_size", None)
+    return plan if size is None else replace(plan, image_size=size)
+
+
+def _steps(data: Any, name: str) -> tuple[int, ...] | None:
+    """Steps that a config's data section names; None if it names none."""
+    return tuple(getattr(data, name, None) or ()) or None
+
+
+def _read(config_yaml: str | Path) -> tuple[Path, Mapping[str, Any]]:
+    """Return the path of a config, and what it says.
+
+    Raises:
+        ValueError: if it is not there, or cannot be read.
+    """
+    given = str(path_argument("config_yaml", config_yaml, "a config"))
+    try:
+        path = Path(with_packaged_configs([OPTION, given])[1])
+    except ValueError as problem:
+        raise ValueError(str(problem).replace(f"{OPTION} ", f"{CONFIG_OPTION} ")) from None
+    try:
+        settings = load_yaml(read_text(path, remedy=f"give a YAML file to {CONFIG_OPTION}"))
+    except yaml.YAMLError as problem:
+        raise ValueError(f"{path}: no YAML ({' '.join(str(problem).split())}); mend the file") from None
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{path}: holds {brief(settings)}, where a config holds keys and values; give another file")
+    return path, settings
+
+
+def _given(option: str, value: Any, data: Any, name: str) -> str:
+    """Return what was given to an option, or else the config's own value.
+
+    Raises:
+        ValueError: if there is neither.
+    """
+    found = value or getattr(data, name, None)
+    if not found:
+        raise ValueError(f"{option} is not given, and the config has no data.{name}; give one of them")
+    return str(found)

@@ -1,0 +1,30 @@
+"""What a training asks of samples of now and k steps later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TemporalPlan:
+    """What a config's model reads and predicts.
+
+    Attributes:
+        k: how many steps later the target is.
+        action_horizon: number of actions T that the model predicts.
+        action_dim: dimensions of an action; None where nothing says.
+        state_dim: dimensions of the state; None if the model reads none.
+        include_state: whether samples hold the state.
+        observation_indices: steps that the config's own data section observes; None where the types of robots say.
+        action_indices: steps of the actions that it reads; None where the types of robots say.
+        image_size: side of the pictures that the model sees [px].
+    """
+
+    k: int
+    action_horizon: int
+    action_dim: int | None = None
+    state_dim: int | None = None
+    include_state: bool = False
+    observation_indices: tuple[int, ...] | None = None
+    action_indices: tuple[int, ...] | None = None
+    image_size: int = 224

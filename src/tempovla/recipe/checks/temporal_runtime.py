@@ -1,0 +1,220 @@
+"""Checks of real samples of now and k steps later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempovla.data.open import open_source
+from tempovla.data.temporal.config import TemporalDataConfig
+from tempovla.data.temporal.dataset import TemporalDataset, TemporalPart
+from tempovla.data.temporal.mixtures import TemporalMember
+from tempovla.recipe.checks.findings import Findings
+from tempovla.recipe.checks.temporal_plan import TemporalPlan
+from tempovla.recipe.checks.temporal_sample import decode_problem, pictures_problem, sample_problem
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.source import EpisodeSource
+
+LARGEST_GAP = 2.0
+"""Longest time between two samples of a stream, in periods of its rate."""
+OF_A_DATASET = ("streams", "targets", "timestamps", "samples", "decode")
+"""Checks of one dataset that can be opened."""
+
+
+def check_dataset(
+    plan: TemporalPlan,
+    member: TemporalMember,
+    config: TemporalDataConfig,
+    root: Path,
+    findings: Findings,
+    *,
+    max_trajectories: int,
+    seed: int,
+) -> None:
+    """Check the samples of one dataset.
+
+    Args:
+        plan: what the model asks for.
+        member: the dataset.
+        config: the steps that a sample of it holds.
+        root: folder of all datasets.
+        findings: to which the findings are added.
+        max_trajectories: number of episodes whose timestamps and samples are looked at.
+        seed: determines the choice of these.
+    """
+    name, path = member.dataset, root / member.dataset
+    there = findings.require(
+        f"path.{name}",
+        None if path.is_dir() else f"{path}: no such folder; name the folder of all datasets with --data-root-dir",
+        f"{path}",
+    )
+    source = _opened(path, f"opens.{name}", findings) if there else None
+    if source is None:
+        findings.skip([f"{check}.{name}" for check in OF_A_DATASET], "the dataset cannot be opened")
+        return
+    fits = findings.require(f"streams.{name}", _streams_problem(plan, source), _streams_told(plan, source))
+    _count_targets(plan, config, source, name, findings)
+    generator = np.random.default_rng(seed)
+    chosen = sorted(generator.permutation(len(source))[:max_trajectories].tolist())
+    told = f"{len(chosen)} of {len(source)} episodes"
+    attempt(
+        findings,
+        f"timestamps.{name}",
+        lambda: timestamps_problem(source, [*_cameras(source), ACTION_KEY], chosen),
+        f"strictly increasing without a gap in {told}",
+    )
+    if not fits or plan.k not in config.observation_indices:
+        reason = "its streams do not fit" if not fits else f"no sample of it has a target, see observes_k.{name}"
+        findings.skip([f"samples.{name}", f"decode.{name}"], reason)
+        return
+    _check_samples(plan, source, config, path, name, chosen, findings)
+
+
+def _opened(path: Path, id: str, findings: Findings) -> EpisodeSource | None:
+    try:
+        source = open_source(path)
+    except (ValueError, OSError) as problem:
+        findings.require(id, str(problem), "")
+        return None
+    findings.require(id, None, f"{len(source)} episodes at {source.rate_hz:g} Hz")
+    return source
+
+
+def attempt(findings: Findings, id: str, look: Callable[[], str | None], holds: str) -> None:
+    """Add what a look at the data finds; data that cannot be read are a problem as well."""
+    try:
+        problem = look()
+    except (ValueError, OSError) as error:
+        problem = str(error)
+    findings.require(id, problem, holds)
+
+
+def _cameras(source: EpisodeSource) -> list[str]:
+    return [key for key, stream in source.streams.items() if stream.kind == "image"]
+
+
+def _streams_problem(plan: TemporalPlan, source: EpisodeSource) -> str | None:
+    """Return what the dataset lacks, or has in another size than the model."""
+    if not _cameras(source):
+        return f"{source.name}: has no camera; a sample of now and later needs pictures"
+    wanted = {ACTION_KEY: plan.action_dim} | ({STATE_KEY: plan.state_dim} if plan.include_state else {})
+    for key, size in wanted.items():
+        if key not in source.streams:
+            return f"{source.name}: has no stream {key!r}; it has {', '.join(sorted(source.streams))}"
+        shape = source.streams[key].shape
+        if size is not None and shape != (size,):
+            setting = "robot_state_dim" if key == STATE_KEY else "action_dim"
+            return (
+                f"{source.name}: stream {key!r} has shape {list(shape)}, but the model's {setting} is {size}; set "
+                f"model.{setting}={shape[0] if shape else 1}"
+            )
+    return None
+
+
+def _streams_told(plan: TemporalPlan, source: EpisodeSource) -> str:
+    keys = (ACTION_KEY, *((STATE_KEY,) if plan.include_state else ()))
+    sizes = [f"{key} of {source.streams[key].shape[0]}" for key in keys if source.streams.get(key) is not None]
+    return f"{len(_cameras(source))} cameras, {', '.join(sizes)} dimensions"
+
+
+def _count_targets(
+    plan: TemporalPlan, config: TemporalDataConfig, source: EpisodeSource, name: str, findings: Findings
+) -> None:
+    """Count the steps of a dataset, and those with a target."""
+    lengths = np.array([source.episode(episode).length for episode in range(len(source))])
+    steps = int(lengths.sum())
+    has_target = plan.k in config.observation_indices
+    valid = int(np.maximum(lengths - plan.k, 0).sum()) if has_target else 0
+    short = int((lengths <= plan.k).sum())
+    figures = {"episodes": len(lengths), "steps": steps, "valid_tk": valid, "valid_tk_ratio": valid / max(steps, 1)}
+    findings.figures[name] = figures | {"episodes_without_target": short if has_target else len(lengths)}
+    told = f"{valid:,} of {steps:,} steps ({valid / max(steps, 1):.1%}) have a target {plan.k} steps later"
+    problem = f"{told}; record longer episodes, or lower k" if valid == 0 else None
+    if problem is not None and not has_target:
+        problem = f"{told}; see observes_k.{name}"
+    too_short = f"; {short} of {len(lengths)} episodes are too short for any" if short else ""
+    findings.require(f"targets.{name}", problem, told + too_short)
+
+
+def timestamps_problem(source: EpisodeSource, keys: list[str], episodes: list[int]) -> str | None:
+    """Return where times do not increase, or have a gap; None if they are sound."""
+    for episode in episodes:
+        for key in keys:
+            times = source.timestamps(episode, key)
+            steps = np.diff(times)
+            period = 1.0 / source.streams[key].rate_hz
+            where = f"{source.name}: episode {episode}, {key!r}"
+            if not np.isfinite(times).all():
+                return f"{where}: a timestamp is not finite; record it again, or remove the episode"
+            if (steps <= 0).any():
+                place = int(np.argmax(steps <= 0))
+                return (
+                    f"{where}: timestamp {times[place + 1]:g} s follows {times[place]:g} s at step {place + 1}; times "
+                    "must increase"
+                )
+            if len(steps) and steps.max() > LARGEST_GAP * period:
+                place = int(np.argmax(steps))
+                return (
+                    f"{where}: a gap of {steps[place]:.3g} s before step {place + 1}, at {1 / period:g} Hz; frame "
+                    f"t + k is then another time away than k steps"
+                )
+    return None
+
+
+def _check_samples(
+    plan: TemporalPlan,
+    source: EpisodeSource,
+    config: TemporalDataConfig,
+    path: Path,
+    name: str,
+    episodes: list[int],
+    findings: Findings,
+) -> None:
+    """Fetch samples from the middle of episodes, at the first step without a target and at the last step."""
+    part = TemporalPart(source, config)
+    try:
+        samples = TemporalDataset(
+            [part], k=plan.k, size=plan.image_size, include_state=plan.include_state, normalization=None
+        )
+    except (ValueError, OSError) as problem:
+        findings.require(f"samples.{name}", str(problem), "")
+        findings.skip([f"decode.{name}"], "there are no samples")
+        return
+    places = [(episode, step) for episode in episodes for step in steps_to_look_at(_length(source, episode), plan.k)]
+    fetched: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def look() -> str | None:
+        for episode, step in places:
+            row = samples.at(0, episode, step)
+            if pictures_problem(row, samples.views[0]) is None:
+                fetched[episode, step] = row
+            problem = sample_problem(row, samples.views[0], source, episode, step)
+            if problem is not None:
+                return f"{source.name}: episode {episode}, step {step}: {problem}"
+        return None
+
+    def decode() -> str | None:
+        again = open_source(path)
+        for (episode, step), row in fetched.items():
+            problem = decode_problem(row, samples.views[0], again, episode, step)
+            if problem is not None:
+                return f"{source.name}: episode {episode}, step {step}: {problem}"
+        return None
+
+    kinds = "inside, at the first step without a target and at the end"
+    attempt(findings, f"samples.{name}", look, f"{len(places)} samples {kinds} of {len(episodes)} episodes")
+    attempt(findings, f"decode.{name}", decode, f"image_tk of {len(fetched)} samples is the frame at t + {plan.k}")
+
+
+def _length(source: EpisodeSource, episode: int) -> int:
+    return source.episode(episode).length
+
+
+def steps_to_look_at(length: int, k: int) -> list[int]:
+    """Return the middle one of the steps with a target, the last of them, the first one without and the last one."""
+    valid = max(length - k, 0)
+    inside = [valid // 2, valid - 1] if valid else []
+    return sorted({*inside, *([valid] if valid < length else []), length - 1})

@@ -1,0 +1,113 @@
+"""Checks of a config and a mixture that need no data."""
+
+from __future__ import annotations
+
+from tempovla.data.temporal.config import TemporalDataConfig
+from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
+from tempovla.recipe.checks.findings import Findings
+from tempovla.recipe.checks.temporal_plan import TemporalPlan
+
+
+def check_static(
+    plan: TemporalPlan, table: MixtureTable, mixture: str, findings: Findings
+) -> dict[str, tuple[TemporalMember, TemporalDataConfig]]:
+    """Check a plan against a mixture.
+
+    Args:
+        plan: what the model asks for.
+        table: types of robots and mixtures.
+        mixture: name of the mixture.
+        findings: to which the findings are added.
+
+    Returns:
+        The datasets whose type of robot is known, by name, with the steps that a sample of them holds.
+    """
+    _check_plan(plan, findings)
+    try:
+        members = table.members(mixture)
+    except ValueError as problem:
+        findings.require("mixture", str(problem), "")
+        return {}
+    noun = "dataset" if len(members) == 1 else "datasets"
+    findings.require("mixture", None, f"{mixture} holds {len(members)} {noun}")
+    known = {}
+    for member in members:
+        try:
+            config = table.config(member.robot_type)
+        except ValueError as problem:
+            findings.require(f"robot_type.{member.dataset}", str(problem), "")
+            continue
+        findings.require(
+            f"robot_type.{member.dataset}", None, f"{member.robot_type}, drawn with weight {member.weight:g}"
+        )
+        known[member.dataset] = (member, config)
+        _check_steps(plan, member, config, findings)
+    return known
+
+
+def _check_plan(plan: TemporalPlan, findings: Findings) -> None:
+    """Check what the config says by itself."""
+    k, horizon = plan.k, plan.action_horizon
+    beyond = f"k = {k}, but the model predicts {horizon} actions: what happens until then is not known to it"
+    findings.require(
+        "k_within_chunk",
+        f"{beyond}; set temporal_delta_k to {horizon} or less" if k > horizon else None,
+        f"the {k} actions before t + {k} are all among the {horizon} of the chunk",
+    )
+    short = (
+        f"k = {k} of {horizon} actions: the frame at t + {k} does not show what the later actions do; set "
+        f"temporal_delta_k to {horizon}, so that the target is the frame that control sees next"
+    )
+    findings.advise("k_covers_chunk", short if k < horizon else None, f"the target shows what all {horizon} actions do")
+    for name, steps in (("observation_indices", plan.observation_indices), ("action_indices", plan.action_indices)):
+        if steps is not None:
+            findings.require(f"config.{name}", _own_problem(plan, name, steps), f"{list(steps)}")
+    problem = None
+    if plan.include_state and plan.state_dim is None:
+        problem = "include_state is true, but the model reads no state; set robot_state_dim, or include_state to false"
+    elif plan.state_dim is not None and not plan.include_state:
+        problem = f"the model reads a state of {plan.state_dim} dimensions; set include_state to true"
+    read = "no state is read" if plan.state_dim is None else f"a state of {plan.state_dim} dimensions is read"
+    findings.require("state", problem, read)
+
+
+def _own_problem(plan: TemporalPlan, name: str, steps: tuple[int, ...]) -> str | None:
+    """Return what is wrong with steps that the config's own data section names."""
+    if name == "action_indices":
+        return _chunk_problem(plan, steps)
+    missing = [step for step in (0, plan.k) if step not in steps]
+    return f"{list(steps)} lacks {_listed(missing)}; add it to data.observation_indices" if missing else None
+
+
+def _check_steps(plan: TemporalPlan, member: TemporalMember, config: TemporalDataConfig, findings: Findings) -> None:
+    """Check the steps of one dataset."""
+    name = member.dataset
+    findings.require(f"chunk.{name}", _chunk_problem(plan, config.action_indices), f"{config.action_horizon} actions")
+    observed = list(config.observation_indices)
+    findings.require(
+        f"observes_now.{name}",
+        None if 0 in observed else f"robot type {member.robot_type} observes {observed}, not 0, which is now; add it",
+        f"{observed} holds 0",
+    )
+    findings.require(
+        f"observes_k.{name}",
+        None
+        if plan.k in observed
+        else f"robot type {member.robot_type} observes {observed}, not t + {plan.k}, so no sample has a target; add "
+        f"{plan.k} to its observation_indices, or choose another type of robot",
+        f"{observed} holds {plan.k}",
+    )
+
+
+def _chunk_problem(plan: TemporalPlan, steps: tuple[int, ...]) -> str | None:
+    """Return how the actions of a sample differ from those that the model predicts."""
+    if len(steps) == plan.action_horizon:
+        return None
+    return (
+        f"a sample holds {len(steps)} actions, but the model predicts {plan.action_horizon}; set action_horizon or "
+        "action_indices to the same"
+    )
+
+
+def _listed(steps: list[int]) -> str:
+    return " and ".join(map(str, steps))
