@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tests.contract.samples import VOCABULARY
 
+from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
+from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.statevla_config import JepaConfig, StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vlm.language_model import LLMBackboneConfig
@@ -188,3 +191,26 @@ def vla_yaml(model: dict[str, Any] | None = None, **training: Any) -> str:
     steps = {"batch_size": 4, "train_steps": 4, "save_interval": 0, "save_interval_steps": 2, "keep_every": 2}
     recipe = {"data": {"validation_batches": 1}, "model": vla_model(**model or {}), "training": steps | training}
     return yaml.safe_dump(recipe)
+
+
+def tiny_sagr_config(**options: Any) -> SAGRConfig:
+    """An SA-GR of two cameras, one future frame two steps ahead, and chunks of four actions; all of it learns."""
+    sizes: dict[str, Any] = {
+        "vlm": replace(tiny_vla_config("mlp").vlm, readout="layers"),
+        "cameras": (FRONT, WRIST),
+        "robot_state_dim": 3,
+        "action_dim": 4,
+        "action_horizon": 4,
+        "temporal_delta_k": 2,
+        "max_instruction_tokens": 6,
+        "task_token_num": 3,
+        "task_token_heads": 2,
+        "action_head": LayerwiseFlowConfig(
+            head_dim=4, mlp_dim=8, max_seq_len=4, num_target_vision_tokens=3, num_inference_timesteps=2, dropout=0.0
+        ),
+        "world_hidden_dim": 8,
+        "world_num_layers": 1,
+        "world_num_heads": 2,
+        "drift_hidden_dim": 8,
+    }
+    return SAGRConfig(**sizes | options)

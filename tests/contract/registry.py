@@ -16,7 +16,7 @@ from tests.contract.history_memory import HistoryMemory
 from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from tests.libraries import fill_library
-from tests.tiny import default_statevla_config, tiny_vla_config
+from tests.tiny import default_statevla_config, tiny_sagr_config, tiny_vla_config
 from torch import Tensor
 
 from tempovla.data.lerobot import LeRobotSource, open_dataset
@@ -37,6 +37,7 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.history.encoder import HistoryEncoder
 from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
 from tempovla.model.vla.context_policy import ContextPolicy, with_context
+from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig
 from tempovla.model.vla.vla_model import VLAModel
@@ -142,6 +143,20 @@ def bodies(head: str, **options: Any) -> PolicyCase:
     return replace(case, shapes={**case.shapes, dims_key(STATE): (3,), dims_key(ACTION): (4,)})
 
 
+def sagr(**options: Any) -> PolicyCase:
+    """A tiny SA-GR with random weights, those that begin at zero included."""
+
+    def build() -> SAGR:
+        policy = SAGR(tiny_sagr_config(**options)).eval()
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return policy
+
+    shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
+    return PolicyCase(lambda: seeded(build), shapes, ("action_loss",))
+
+
 FLOW = ("pos_rot_loss", "gripper_loss")
 DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": "all_tokens", "image_tokenizer": "conv"}
 
@@ -159,6 +174,22 @@ POLICIES: dict[str, PolicyCase] = {
         draws=2,
     ),
     "smolvla-all": smolvla(train_expert_only=True, **remembering(**CONTEXTS["all"])),
+    "sagr": sagr(),
+    "sagr-flow": sagr(loss_w_dyn=0.0, loss_w_geo=0.0, use_drift=False),
+    "sagr-feedback": sagr(
+        enable_causal_feedback_token=True,
+        causal_feedback_aux_weight=0.5,
+        causal_feedback_aux_dir_weight=0.5,
+        horizons=(1, 4),
+        world_target_encoder="ema",
+        flare_weight=0.2,
+    ),
+    "sagr-replan": sagr(replan=True, robot_state_dim=None, has_gripper=False, algorithm_version="v4"),
+    "sagr-vision": sagr(
+        world_target="vision", world_target_encoder="frozen", world_action_source="noisy", world_target_loss="cosine"
+    ),
+    "sagr-state": sagr(world_target="state"),
+    "sagr-z": sagr(world_target="z", world_detach_input=False, enable_causal_feedback_token=True, replan=True),
     "statevla-representation": statevla(1, ("behavior_cloning",)),
     "statevla-representation-demo": statevla(1, ("behavior_cloning",), **DEMO),
     "statevla-policy": statevla(2, FLOW),

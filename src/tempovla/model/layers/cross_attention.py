@@ -31,3 +31,12 @@ class CrossAttention(nn.Module):
         mask = None if valid is None else valid[:, None, None, :]
         mixed = attend(query, key, value, mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def weights(self, queries: Tensor, context: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the attention weights (B, heads, Q, L); arguments as of `forward`."""
+        query = self.query(queries).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        key = self.key_value(context).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)[0]
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        if valid is not None:
+            scores = scores.masked_fill(~valid[:, None, None], float("-inf"))
+        return scores.softmax(dim=-1)

@@ -10,6 +10,8 @@ from torch import nn
 from tempovla.model.vla.context_policy import in_saved_context
 from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
+from tempovla.model.vla.sagr import SAGR
+from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.smolvla_config import SmolVLAConfig
 from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
 from tempovla.model.vla.statevla import StateVLA
@@ -25,6 +27,7 @@ from tempovla.timeline.keys import ACTION_KEY
 
 POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "openvla": (OpenVLAWrapper, OpenVLAConfig),
+    "sagr": (SAGR, SAGRConfig),
     "smolvla": (SmolVLAWrapper, SmolVLAConfig),
     "statevla": (StateVLA, StateVLAConfig),
     "vla": (VLAModel, VLAConfig),

@@ -17,7 +17,8 @@ from tempovla.timeline.hub import from_disk_alone
 class SavedPolicy(nn.Module):
     """A policy that is saved and loaded as a whole, in its context if it has one.
 
-    A policy gives `kind`, its name in `POLICY_REGISTRY`, and `config_class`, and sets `config`, which has `context`.
+    A policy gives `kind`, its name in `POLICY_REGISTRY`, and `config_class`, and sets `config`, which has `context`
+    if the policy can be put into one.
     """
 
     kind: ClassVar[str]
@@ -26,7 +27,8 @@ class SavedPolicy(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors`, of the policy that sees one frame alone."""
-        save_model(folder, self.kind, replace(self.config, context=None), self.state_dict())
+        config = replace(self.config, context=None) if hasattr(self.config, "context") else self.config
+        save_model(folder, self.kind, config, self.state_dict())
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **fields: Any) -> Any:

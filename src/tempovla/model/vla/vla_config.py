@@ -77,6 +77,11 @@ class VLAConfig:
         unknown = [camera for camera in self.optional_cameras if camera not in self.cameras]
         if unknown:
             raise ValueError(f"model.optional_cameras={unknown} are not among model.cameras={list(self.cameras)}")
+        if self.vlm.readout == "layers":
+            raise ValueError(
+                "model.vlm.readout=layers is for policies that read the language model layer by layer (sagr); choose "
+                "queries, last, mean or all_tokens"
+            )
         if self.reads_dims and self.robot_state_dim is None:
             raise ValueError("model.reads_dims=true needs the robot's state; set model.robot_state_dim")
         for name in self.action_head_options:

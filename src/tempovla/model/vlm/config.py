@@ -14,7 +14,7 @@ FROM_SCRATCH = ("conv", "patch")
 """Names of vision encoders that have no pretrained weights."""
 
 ResizePolicy = Literal["stretch", "pad", "crop"]
-Readout = Literal["queries", "last", "mean", "all_tokens"]
+Readout = Literal["queries", "last", "mean", "all_tokens", "layers"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ class VLMConfig:
         projector_options: options of the projector, such as `num_queries`.
         num_cameras: number of pictures in an observation. If there are several, each has a learned embedding.
         readout: which hidden states are the output: those of learned `queries` behind the text, of the `last` valid
-            token, the `mean` over valid tokens, or `all_tokens`.
+            token, the `mean` over valid tokens, or `all_tokens`. `layers` gives the hidden states of all tokens behind
+            every layer, for a head that reads the model layer by layer.
         num_queries: number of learned queries of the read-out `queries`.
         readout_dim: width of the features; None takes the language model's.
     """
@@ -128,8 +129,11 @@ class VLMConfig:
     readout_dim: int | None = None
 
     def __post_init__(self) -> None:
-        if self.readout not in ("queries", "last", "mean", "all_tokens"):
-            raise ValueError(f"readout={self.readout!r} is unknown; choose from queries, last, mean, all_tokens")
+        known = ("queries", "last", "mean", "all_tokens", "layers")
+        if self.readout not in known:
+            raise ValueError(f"readout={self.readout!r} is unknown; choose from {', '.join(known)}")
+        if self.readout == "layers" and self.readout_dim is not None:
+            raise ValueError(f"readout_dim={self.readout_dim} is of no use with readout=layers; leave it out")
         for name in ("num_cameras", "num_queries", "readout_dim"):
             value = getattr(self, name)
             if value is not None and value < 1:

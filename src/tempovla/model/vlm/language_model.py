@@ -48,6 +48,13 @@ class LanguageOutput(NamedTuple):
     valid: Tensor
 
 
+class LayerStates(NamedTuple):
+    """Hidden states of every layer, each (B, L, D), the last one behind the final norm; which are valid (B, L) bool."""
+
+    layers: tuple[Tensor, ...]
+    valid: Tensor
+
+
 class LLMBackbone(nn.Module):
     """A causal language model over `[vision and other tokens][text][suffix]`, whose hidden states are read.
 
@@ -156,6 +163,49 @@ class LLMBackbone(nn.Module):
         Raises:
             ValueError: if widths or lengths do not fit the model, or an id is beyond its vocabulary (on a CPU).
         """
+        output, valid = self._decode(input_ids, attention_mask, vision_features, suffix, vision_mask)
+        return LanguageOutput(output.last_hidden_state, valid)
+
+    def layer_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        vision_features: Tensor | None = None,
+        vision_mask: Tensor | None = None,
+    ) -> LayerStates:
+        """Return the hidden states behind every layer, for heads that read the model layer by layer.
+
+        Arguments and errors are those of `forward`.
+        """
+        output, valid = self._decode(input_ids, attention_mask, vision_features, None, vision_mask, layers=True)
+        return LayerStates(tuple(output.hidden_states[1:]), valid)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers that are run."""
+        return int(self.decoder.config.num_hidden_layers)
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the embeddings (B, L, D) of word pieces, (B, L) int64; where `attention_mask` is False, any value.
+
+        Raises:
+            ValueError: if an id is beyond the vocabulary (on a CPU).
+        """
+        ids = input_ids.masked_fill(~attention_mask, 0)
+        self._check_vocabulary(ids)
+        embedded: Tensor = self.decoder.get_input_embeddings()(ids)
+        return embedded
+
+    def _decode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        vision_features: Tensor | None,
+        suffix: Tensor | None,
+        vision_mask: Tensor | None,
+        *,
+        layers: bool = False,
+    ) -> tuple[Any, Tensor]:
         embeddings, valid = self._sequence(input_ids, attention_mask.bool(), vision_features, suffix, vision_mask)
         longest = getattr(self.decoder.config, "max_position_embeddings", None) or embeddings.shape[1]
         if embeddings.shape[1] > longest:
@@ -164,9 +214,10 @@ class LLMBackbone(nn.Module):
                 "vision tokens (attention_pooling, perceiver) or a shorter text"
             )
         positions = (valid.long().cumsum(dim=1) - 1).clamp(min=0)
-        options = {"position_ids": positions} if self._takes_positions else {}
-        output = self.decoder(inputs_embeds=embeddings, attention_mask=valid, use_cache=False, **options)
-        return LanguageOutput(output.last_hidden_state, valid)
+        options: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
+        if layers:
+            options["output_hidden_states"] = True
+        return self.decoder(inputs_embeds=embeddings, attention_mask=valid, use_cache=False, **options), valid
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return scores (..., vocab_size) of the next word piece from hidden states (..., D).
@@ -187,9 +238,7 @@ class LLMBackbone(nn.Module):
         suffix: Tensor | None,
         vision_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        ids = input_ids.masked_fill(~text_mask, 0)
-        self._check_vocabulary(ids)
-        text = self.decoder.get_input_embeddings()(ids)
+        text = self.embed(input_ids, text_mask)
         parts, masks = [text], [text_mask]
         if vision_features is not None:
             self._check_width(vision_features, "vision_features")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.vlm.config import VLMConfig
-from tempovla.model.vlm.language_model import LanguageOutput, LLMBackbone
+from tempovla.model.vlm.language_model import LanguageOutput, LayerStates, LLMBackbone
 from tempovla.model.vlm.vision_encoder import VisionEncoder
 from tempovla.model.vlm.vision_projector import build_projector
 
@@ -53,7 +53,7 @@ class VLMModel(nn.Module):
             nn.Parameter(0.02 * torch.randn(config.num_queries, dim)) if config.readout == "queries" else None
         )
         self.hidden_dim = config.readout_dim or dim
-        self.readout_norm = nn.LayerNorm(dim)
+        self.readout_norm = nn.Identity() if config.readout == "layers" else nn.LayerNorm(dim)
         self.readout = nn.Identity() if config.readout_dim is None else nn.Linear(dim, config.readout_dim)
         self.config = dataclasses.replace(
             config, vision=self.vision.resolved_config, language=self.language.resolved_config
@@ -94,11 +94,24 @@ class VLMModel(nn.Module):
             extra_mask: (B, E) bool; None: all are valid.
 
         Raises:
-            ValueError: if a shape does not fit.
+            ValueError: if a shape does not fit, or the read-out is `layers`, for which there is `layers`.
         """
+        if self.config.readout == "layers":
+            raise ValueError("readout=layers gives the states of every layer by VLMModel.layers(); call that")
         prefix, prefix_mask = self.prefix(images, extra_tokens, image_mask=image_mask, extra_mask=extra_mask)
         suffix = None if self.queries is None else self.queries.expand(input_ids.shape[0], -1, -1)
         return self._read(self.language(input_ids, attention_mask, prefix, suffix, prefix_mask))
+
+    def layers(self, prefix: Tensor, prefix_mask: Tensor, input_ids: Tensor, attention_mask: Tensor) -> LayerStates:
+        """Return the hidden states of every layer over what stands before the text, and the text.
+
+        Args:
+            prefix: (B, P, D), as `prefix` gives it.
+            prefix_mask: (B, P) bool.
+            input_ids: (B, L) int64; where padded, any value.
+            attention_mask: (B, L) bool, True where there is text.
+        """
+        return self.language.layer_states(input_ids, attention_mask, prefix, prefix_mask)
 
     def lm_hidden(
         self, images: Tensor, input_ids: Tensor, attention_mask: Tensor, *, image_mask: Tensor | None = None
@@ -133,6 +146,34 @@ class VLMModel(nn.Module):
         """Return tokens (B, P, D) that stand before the text, and their validity (B, P) bool; arguments as of
         `forward`.
         """
+        _, tokens, mask = self.see(images, image_mask)
+        if extra_tokens is None:
+            return tokens, mask
+        if extra_mask is None:
+            extra_mask = mask.new_ones(extra_tokens.shape[:2])
+        if extra_tokens.shape[-1] != tokens.shape[-1]:
+            raise ValueError(
+                f"extra_tokens {tuple(extra_tokens.shape)} have another width than the language model, "
+                f"{tokens.shape[-1]}; project them to it"
+            )
+        return torch.cat([tokens, extra_tokens.to(tokens.dtype)], dim=1), torch.cat([mask, extra_mask], dim=1)
+
+    def see(
+        self,
+        images: Tensor,
+        image_mask: Tensor | None = None,
+        vision: nn.Module | None = None,
+        projector: nn.Module | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the tokens of all pictures: as the vision encoder gives them (B, V * N, vision.hidden_dim), behind the
+        projector (B, V * M, language.hidden_dim), and the validity of these (B, V * M) bool.
+
+        Args:
+            images: as of `forward`.
+            image_mask: as of `forward`.
+            vision: an encoder in the place of this model's, such as a copy of it.
+            projector: likewise.
+        """
         if images.dim() == 4:
             images = images[:, None]
         batch, cameras = images.shape[:2]
@@ -145,22 +186,14 @@ class VLMModel(nn.Module):
             image_mask = torch.ones(batch, cameras, dtype=torch.bool, device=images.device)
         elif images.is_floating_point():  # a picture that is not there may be NaN
             images = images.masked_fill(~image_mask[:, :, None, None, None], 0.0)
-        seen = self.vision(images).flatten(0, 1)
+        raw = (self.vision if vision is None else vision)(images)
+        seen = raw.flatten(0, 1)
         mask = image_mask.flatten()[:, None].expand(-1, seen.shape[1])
-        tokens = self.projector(seen, mask).unflatten(0, (batch, cameras))
+        project = self.projector if projector is None else projector
+        tokens = project(seen, mask).unflatten(0, (batch, cameras))
         if self.camera is not None:
             tokens = tokens + self.camera[:, None]
-        tokens, mask = tokens.flatten(1, 2), self.projector.output_mask(mask).reshape(batch, -1)
-        if extra_tokens is None:
-            return tokens, mask
-        if extra_mask is None:
-            extra_mask = mask.new_ones(extra_tokens.shape[:2])
-        if extra_tokens.shape[-1] != tokens.shape[-1]:
-            raise ValueError(
-                f"extra_tokens {tuple(extra_tokens.shape)} have another width than the language model, "
-                f"{tokens.shape[-1]}; project them to it"
-            )
-        return torch.cat([tokens, extra_tokens.to(tokens.dtype)], dim=1), torch.cat([mask, extra_mask], dim=1)
+        return raw.flatten(1, 2), tokens.flatten(1, 2), self.projector.output_mask(mask).reshape(batch, -1)
 
     def _read(self, output: LanguageOutput) -> VLMOutput:
         hidden, valid = output
@@ -171,6 +204,7 @@ class VLMModel(nn.Module):
             last = torch.where(valid, places, 0).amax(dim=1)
             hidden = hidden.gather(1, last[:, None, None].expand(-1, -1, hidden.shape[2]))
             valid = valid.any(1, True)
+        assert isinstance(self.readout_norm, nn.LayerNorm)
         hidden = self.readout_norm(hidden.to(self.readout_norm.weight.dtype))
         if self.config.readout == "mean":
             hidden, valid = mean_of_valid(hidden, valid)[:, None], valid.any(1, True)

@@ -26,6 +26,10 @@ SYSTEM_REGISTRY: dict[str, tuple[Lazy[System], str]] = {
         "tempovla.recipe.systems.openvla_config:SYSTEM",
         "fine-tune OpenVLA, with adapters (LoRA) or as a whole",
     ),
+    "sagr": (
+        "tempovla.recipe.systems.sagr_config:SYSTEM",
+        "train SA-GR: flow matching with a world predictor from now to k steps ahead",
+    ),
     "smolvla": (
         "tempovla.recipe.systems.smolvla_config:SYSTEM",
         "train SmolVLA: a SmolVLM, and an action expert that reads its layers",

@@ -1,0 +1,80 @@
+"""Options of the action head that reads a language model layer by layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LayerwiseFlowConfig:
+    """A diffusion transformer that learns flow matching and reads one layer of the language model in each block.
+
+    Attributes:
+        num_layers: number of blocks; None takes as many as the language model has layers, which is also the limit.
+        hidden_dim: width of the blocks; None takes that of the language model.
+        head_dim: width of an attention head.
+        mlp_dim: hidden width of the layers that read the state and write the actions.
+        vl_layer_selection: which layers of the language model are read, if there are fewer blocks: the last or the
+            first.
+        normalize_vl_hidden: normalise the states of each layer before they are read.
+        interleave_self_attention: every second block attends to the head's own sequence, and not to the language model.
+        use_concat_cross_context: blocks that read the language model attend to the head's own sequence, too.
+        use_task_token_context: blocks that read the language model attend to the task tokens, too.
+        num_target_vision_tokens: number of learned tokens between state and actions, for what will be seen.
+        add_pos_embed: add learned positions to the actions.
+        max_seq_len: number of learned positions.
+        noise_beta_alpha, noise_beta_beta: flow times are (noise_s - b) / noise_s for b from this Beta distribution.
+        noise_s: see above.
+        num_timestep_buckets: number of flow times that the network tells apart.
+        num_inference_timesteps: number of Euler steps from noise to actions.
+        repeated_diffusion_steps: number of pairs of noise and flow time on which each row is trained.
+        dropout: of attention and feed-forward layers.
+        final_dropout: whether it applies to the end of each feed-forward layer, too.
+    """
+
+    num_layers: int | None = None
+    hidden_dim: int | None = None
+    head_dim: int = 64
+    mlp_dim: int = 1024
+    vl_layer_selection: Literal["last", "first"] = "last"
+    normalize_vl_hidden: bool = False
+    interleave_self_attention: bool = True
+    use_concat_cross_context: bool = False
+    use_task_token_context: bool = True
+    num_target_vision_tokens: int = 32
+    add_pos_embed: bool = True
+    max_seq_len: int = 1024
+    noise_beta_alpha: float = 1.5
+    noise_beta_beta: float = 1.0
+    noise_s: float = 0.999
+    num_timestep_buckets: int = 1000
+    num_inference_timesteps: int = 4
+    repeated_diffusion_steps: int = 4
+    dropout: float = 0.2
+    final_dropout: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = ("num_layers", "hidden_dim", "head_dim", "mlp_dim", "max_seq_len", "num_timestep_buckets")
+        for name in (*sizes, "num_inference_timesteps", "repeated_diffusion_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"model.action_head.{name}={value} must be at least 1")
+        if self.num_target_vision_tokens < 0:
+            raise ValueError(
+                f"model.action_head.num_target_vision_tokens={self.num_target_vision_tokens} must not be negative"
+            )
+        for name in ("noise_beta_alpha", "noise_beta_beta"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"model.action_head.{name}={value} must be greater than 0, and finite")
+        if not 0 < self.noise_s <= 1:
+            raise ValueError(f"model.action_head.noise_s={self.noise_s} must be greater than 0, and at most 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.action_head.dropout={self.dropout} must be at least 0, and less than 1")
+        for name, known in (("vl_layer_selection", ("last", "first")),):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"model.action_head.{name}={getattr(self, name)!r} is unknown; choose from {', '.join(known)}"
+                )

@@ -1,0 +1,417 @@
+"""SA-GR: a flow-matching policy that predicts what its actions will change, and notices when the world departs from it.
+
+Task tokens sum up what matters in a frame for the instruction. A world predictor takes those of now, and the actions
+of the next k steps, to those of the frame k steps ahead, which training sees as a target and control never does. In
+control the residual of the last prediction corrects the velocities of the flow (drift), and a large one breaks off
+the chunk that is being executed (replanning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tempovla.model.action_head.flow_times import beta_flow_time, bucket_of
+from tempovla.model.action_head.layerwise_flow import LayerwiseFlow, Reading
+from tempovla.model.action_head.residual_drift import ResidualDrift
+from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
+from tempovla.model.fusion.semantic_anchor import SemanticAnchor
+from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
+from tempovla.model.vla.chunk_policy import ChunkPolicy
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
+from tempovla.model.vla.pretrained_io import load_vlm_parts
+from tempovla.model.vla.sagr_config import SAGRConfig
+from tempovla.model.vla.sagr_encoder import Frame, FrameEncoder, Words
+from tempovla.model.vla.sagr_losses import Outlook, Past, world_terms
+from tempovla.model.vla.sagr_metrics import loss_metrics, schedule_metrics, spread_metric, temporal_metrics
+from tempovla.model.vla.sagr_schedule import phase_of
+from tempovla.model.vla.sagr_state import SAGRMemory, SAGRState, change_ratio
+from tempovla.model.vlm.language_model import LayerStates
+from tempovla.model.vlm.vlm_model import VLMModel
+from tempovla.model.world_model.residual_scale import ResidualScale
+from tempovla.model.world_model.token_predictor import TokenPredictor
+from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, Progress, TimelineSample, Track, Window
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.noise import row_normal, row_uniform
+
+TERMS = {"action_loss": "cfm", "dyn_loss": "dyn", "geo_loss": "geo", "reg_loss": "reg"}
+"""Loss terms, and what they are called in metrics."""
+
+
+class SAGR(ChunkPolicy):
+    """The policy.
+
+    Args:
+        config: its parts and sizes.
+
+    Attributes:
+        vlm: the vision-language model.
+        anchor: makes task tokens.
+        action_head: the flow-matching head.
+        world: predicts the tokens k steps ahead; None where nothing needs it.
+        config: with what was read from pretrained models filled in.
+
+    Raises:
+        ValueError: if a part does not load, or the parts do not fit.
+    """
+
+    kind = "sagr"
+    config_class = SAGRConfig
+    config: SAGRConfig
+
+    def __init__(self, config: SAGRConfig | None = None, **fields: Any) -> None:
+        super().__init__()
+        config = replace(config or SAGRConfig(), **fields)
+        self.vlm = VLMModel(replace(config.vlm, num_cameras=len(config.cameras)))
+        self.config = config = replace(config, vlm=self.vlm.resolved_config)
+        lora, width = config.lora, self.vlm.language.hidden_dim
+        self.config = replace(config, lora=None)
+        self.anchor = SemanticAnchor(width, config.task_token_num, config.task_token_heads)
+        self.action_head = LayerwiseFlow(
+            config.action_head,
+            width,
+            self.vlm.language.num_layers,
+            config.action_dim,
+            config.action_horizon,
+            config.robot_state_dim,
+        )
+        self.frames = FrameEncoder(config, self.vlm, self.anchor)
+        self.target_shape = self._target_shape(width)
+        tokens, dim = self.target_shape
+        self.world = self.residuals = self.drift = self.feedback = self.flare = None
+        if config.uses_world:
+            self.world = TokenPredictor(
+                dim,
+                tokens,
+                config.action_dim,
+                max(config.temporal_delta_k, *config.horizons, 0),
+                config.robot_state_dim,
+                config.world_hidden_dim,
+                config.world_num_layers,
+                config.world_num_heads,
+            )
+            self.residuals = ResidualScale(dim)
+        if config.use_drift:
+            head = self.action_head
+            sizes = (config.action_horizon, config.action_dim, config.drift_eta, config.drift_hidden_dim)
+            self.drift = ResidualDrift(dim, head.width, *sizes)
+        if config.enable_causal_feedback_token:
+            self.feedback = CausalFeedback(
+                width,
+                config.action_dim,
+                config.causal_feedback_token_num,
+                config.causal_feedback_scale,
+                config.causal_feedback_dropout,
+            )
+        if config.flare_weight:
+            self.flare = nn.Linear(self.action_head.width, dim)
+        if lora is not None:
+            self.enable_lora(lora.r, lora.alpha, lora.target_modules)
+
+    def _target_shape(self, width: int) -> tuple[int, int]:
+        """Tokens M and width D of what the world predictor speaks of."""
+        config = self.config
+        if config.world_target == "vision":
+            tokens = len(config.cameras) * self.vlm.vision.num_tokens
+            if config.flare_weight and tokens != config.action_head.num_target_vision_tokens:
+                raise ValueError(
+                    f"model.world_target=vision has {tokens} tokens; set "
+                    f"model.action_head.num_target_vision_tokens={tokens}, or model.flare_weight=0"
+                )
+            return tokens, self.vlm.vision.hidden_dim
+        if config.world_target == "state":
+            return 1, config.robot_state_dim or 0
+        return config.target_tokens or 0, width
+
+    @property
+    def language_model(self) -> nn.Module:
+        """The part that gets adapters."""
+        return self.vlm.language
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a chunk of actions."""
+        return self.config.action_horizon
+
+    @property
+    def frame_stride(self) -> int | None:
+        """Control steps between two frames that the policy sees; None if it remembers none of them."""
+        return self.config.temporal_delta_k if self.config.remembers else None
+
+    def windows(self) -> tuple[Window, ...]:
+        """Return the windows for acting: observations now, and the actions from the last decision on."""
+        first = -self.config.temporal_delta_k if self.config.remembers else 0
+        actions = Window(ACTION_KEY, tuple(range(first, self.horizon)))
+        return (*(Window(key, (0,)) for key in self.observation_keys()), actions)
+
+    def training_windows(self) -> tuple[Window, ...]:
+        """Return the windows for training: observations also k steps ahead, and k steps ago where these are used."""
+        config, k = self.config, self.config.temporal_delta_k
+        ahead = (k, *config.horizons) if config.uses_world else (k,) if config.uses_future else ()
+        observed = tuple(sorted({*((-k,) if config.uses_past else ()), 0, *ahead}))
+        actions = Window(ACTION_KEY, tuple(range(-k if config.uses_past else 0, self.horizon)))
+        return (*(Window(key, observed) for key in self.observation_keys()), actions)
+
+    def window_ends(self, length: int) -> list[int]:
+        """Return every step: a sample is what is seen now, before and after."""
+        return list(range(length))
+
+    def initial_state(self, batch_size: int) -> SAGRState:  # type: ignore[override]
+        """Return the state of rows that have seen nothing and drawn no noise."""
+        config, device = self.config, self.device
+        zeros = torch.zeros(batch_size, device=device)
+        count = torch.zeros(batch_size, dtype=torch.int64, device=device)
+        memory = SAGRMemory(
+            tokens=zeros.new_zeros(batch_size, config.task_token_num, self.vlm.language.hidden_dim),
+            target=zeros.new_zeros(batch_size, *self.target_shape),
+            state=zeros.new_zeros(batch_size, config.robot_state_dim or 0),
+            known=zeros.bool(),
+            chunk=zeros.new_zeros(batch_size, config.action_horizon, config.action_dim),
+            used=count,
+            ratio=zeros,
+            most=zeros,
+            replans=count,
+        )
+        return SAGRState(NoiseState.initial(batch_size, device), memory)
+
+    def with_seeds(self, state: SAGRState, seed: Tensor) -> SAGRState:  # type: ignore[override]
+        """Return the state with every row's noise drawn from its seed (B,)."""
+        return replace(state, noise=state.noise.with_seeds(seed))
+
+    def task_tokens(self, context: Context) -> Tensor:
+        """Return the task tokens (B, K, H) of the present frame."""
+        return self.frames.now(self.vlm, self.anchor, context.now).tokens
+
+    def forward(self, sample: TimelineSample, progress: Progress | None = None) -> LossTerms:
+        """Return the loss terms of a batch at this point of the training; without `progress`, of its end."""
+        config, context = self.config, sample.context
+        phase, alpha = phase_of(
+            None if progress is None else progress.train_step, config.sagr_phase_a_steps, config.sagr_phase_b_ramp_steps
+        )
+        action = sample.future[ACTION_KEY]
+        valid = supervised(context, action, self.observation_keys())
+        frame = self.frames.now(self.vlm, self.anchor, context.now)
+        before = self.frames.target_now(self.vlm, self.anchor, frame, context.now) if config.uses_future else None
+        past = self._past(sample, before, frame.words)
+        reading, feedback = self._read(frame, past, self.robot_state(context.now))
+        seed = sample.seed
+        full = (valid if valid.dim() == 3 else valid[..., None]).expand(action.value.shape)
+        clean = torch.where(full, action.value.float(), 0.0)
+        options = config.action_head
+        draws = options.repeated_diffusion_steps
+        noise = row_normal(seed, (draws, *clean.shape[1:]), stream=1)
+        if valid.dim() == 3:  # dimensions that a body does not have
+            noise = torch.where(valid.any(dim=1)[:, None, None], noise, 0.0)
+        flow_time = beta_flow_time(
+            row_uniform(seed, (draws,), stream=2), options.noise_beta_alpha, options.noise_beta_beta, options.noise_s
+        )
+        at = flow_time[..., None, None]
+        x = (1.0 - at) * noise + at * clean[:, None]
+        bucket = bucket_of(flow_time, options.num_timestep_buckets)
+        tap = (len(self.action_head.blocks) - 1) // 2 if config.flare_layer is None else config.flare_layer
+        velocity, future = self.action_head(x, bucket, reading, tap)
+        drift = self._drift(past, bucket, flow_time)
+        if drift is not None and alpha:
+            velocity = velocity + alpha * drift
+        target = (clean[:, None] - noise).expand_as(velocity)
+        repeated = full[:, None].expand_as(velocity)
+        terms: dict[str, LossTerm | Metric] = {
+            "action_loss": LossTerm(
+                velocity.flatten(0, 1), target.flatten(0, 1), repeated.flatten(0, 1), config.loss_w_fm
+            )
+        }
+        if config.uses_future:
+            outlook = Outlook(sample, frame.words, before, x, future, alpha)
+            terms |= world_terms(self, outlook)
+        if drift is not None and past is not None:
+            rows = past.valid[:, None].expand(-1, draws).flatten()
+            terms["reg_loss"] = LossTerm(
+                drift.flatten(0, 1), torch.zeros_like(drift.flatten(0, 1)), rows, alpha * config.loss_w_reg
+            )
+        terms |= self._feedback_terms(feedback, past, alpha)
+        return terms | self._metrics(terms, frame.tokens, context, phase, alpha)
+
+    def _metrics(
+        self, terms: LossTerms, tokens: Tensor, context: Context, phase: int, alpha: float
+    ) -> dict[str, Metric]:
+        """The figures that are logged beside the losses."""
+        config = self.config
+        base = {name: getattr(config, f"loss_w_{name}") for name in ("fm", "dyn", "geo", "reg")}
+        weights = {name: value if name == "fm" else alpha * value for name, value in base.items()}
+        seen = all_observed(context.now, self.observation_keys())
+        found = terms.get("dyn_loss") or terms.get("flare_loss")
+        valid = torch.zeros_like(seen) if found is None else found.valid
+        return {
+            **temporal_metrics(config.uses_future, valid, config.task_token_num, tokens.shape[-1]),
+            **schedule_metrics(phase, alpha, weights, seen),
+            **loss_metrics(terms, TERMS, seen),
+            "debug/sagr/task_token_std": spread_metric(tokens, seen),
+        }
+
+    def act(self, context: Context, state: SAGRState) -> tuple[ActionChunk, SAGRState]:
+        """Return a chunk of actions (B, T, A), normalised as in training.
+
+        With `replan`, rows whose chunk is not over and whose world has not departed from the prediction go on with it.
+        """
+        config = self.config
+        seed, noise = state.noise.decide(context.first)
+        frame = self.frames.now(self.vlm, self.anchor, context.now)
+        if not config.remembers:
+            return self.chunk_of(self._plan(frame, None, seed, context)), replace(state, noise=noise)
+        memory, ratio, past = self._look_back(frame, context, state.memory.reset(context.first))
+        goes_on, memory = memory.after(config.temporal_delta_k, ratio, past.valid, config.rrr_replan_threshold)
+        plans = ~goes_on if config.replan else torch.ones_like(goes_on)
+        chunk = memory.remaining()
+        rows = plans.nonzero().flatten()
+        if len(rows):
+            planned = self._plan(frame.rows(rows), past.rows(rows), seed[rows], context.rows(rows.tolist()))
+            chunk = chunk.index_copy(0, rows, planned.to(chunk))
+        memory = replace(memory.planned(plans, chunk), known=all_observed(context.now, self.observation_keys()))
+        return self.chunk_of(chunk), SAGRState(noise, memory)
+
+    def _look_back(self, frame: Frame, context: Context, memory: SAGRMemory) -> tuple[SAGRMemory, Tensor, Past]:
+        """The memory with what is seen now, (B,) the observed over the expected change since, and the head's past."""
+        k, config, now = self.config.temporal_delta_k, self.config, context.now
+        track = context.past[ACTION_KEY]
+        actions = track.select((track.offset >= -k) & (track.offset < 0))
+        known = memory.known & actions.valid.all(dim=1) & ~context.first
+        known = known & all_observed(now, self.observation_keys())
+        done = torch.where(known[:, None, None], actions.value.float(), 0.0)
+        ratio, residual, target, robot = torch.zeros_like(memory.ratio), None, memory.target, self.robot_state(now)
+        if self.world is not None:
+            assert self.residuals is not None
+            target = self.frames.target_now(self.vlm, self.anchor, frame, now)
+            predicted = self.world(memory.target, done, None if robot is None else memory.state)
+            residual = torch.where(known[:, None, None], target - predicted, 0.0)
+            ratio = change_ratio(target, predicted, memory.target, self.residuals.norm.clamp(min=config.rrr_eps))
+        seen = replace(
+            memory,
+            tokens=frame.tokens.to(memory.tokens),
+            target=target.to(memory.target),
+            state=memory.state if robot is None else robot,
+        )
+        return seen, ratio, Past(memory.tokens, done, known, residual)
+
+    def _plan(self, frame: Frame, past: Past | None, seed: Tensor, context: Context) -> Tensor:
+        """Actions (B, T, A) by Euler steps from noise at flow time 0 to 1."""
+        reading, _ = self._read(frame, past, self.robot_state(context.now))
+        options = self.config.action_head
+        steps, buckets = options.num_inference_timesteps, options.num_timestep_buckets
+        x, own = self.random_numbers(seed)["normal"], own_dims(context.now, ACTION_KEY)
+        x = x if own is None else torch.where(own[:, None], x, 0.0)
+        for step in range(steps):
+            flow_time = torch.full((len(x), 1), step / steps, device=x.device)
+            bucket = bucket_of(flow_time, buckets)
+            velocity, _ = self.action_head(x[:, None], bucket, reading)
+            drift = self._drift(past, bucket, flow_time)
+            velocity = velocity if drift is None else velocity + drift
+            x = x + velocity[:, 0] / steps
+            x = x if own is None else torch.where(own[:, None], x, 0.0)
+        return x
+
+    def _past(self, sample: TimelineSample, before: Tensor | None, words: Words) -> Past | None:
+        """What was seen and done k steps ago, and how far the prediction from there was off; None if it is not used."""
+        config, k, context = self.config, self.config.temporal_delta_k, sample.context
+        if not config.uses_past:
+            return None
+        track, required = context.past[ACTION_KEY], self.observation_keys()
+        actions = track.select((track.offset >= -k) & (track.offset < 0))
+        valid = all_observed(context.past, required, -k) & all_observed(context.now, required) & actions.valid.all(1)
+        done = torch.where(valid[:, None, None], actions.value.float(), 0.0)
+        tokens = residual = None
+        if self.feedback is not None:
+            tokens = self.frames.task_tokens(self.vlm, self.anchor, context.past, -k, words)
+        if self.drift is not None:
+            assert self.world is not None
+            assert before is not None
+            with torch.no_grad():
+                then = self.frames.target(self.vlm, self.anchor, context.past, -k, words)
+                predicted = self.world(then, done, self.robot_state(context.past, -k))
+                residual = torch.where(valid[:, None, None], before - predicted, 0.0)
+        return Past(tokens, done, valid, residual)
+
+    def _layers(self, frame: Frame) -> LayerStates:
+        """The layers of the language model."""
+        if frame.layers is not None:
+            return frame.layers
+        return self.vlm.layers(frame.vision, frame.seen, frame.words.ids, frame.words.valid)
+
+    def _read(self, frame: Frame, past: Past | None, robot: Tensor | None) -> tuple[Reading, Feedback | None]:
+        """What the head reads: the language model, task and feedback tokens, and the robot's state."""
+        layers, tokens = self._layers(frame), frame.tokens
+        parts, there, feedback = [], [], None
+        if self.feedback is not None and past is not None:
+            assert past.tokens is not None
+            feedback = self.feedback(past.tokens, tokens, past.actions, past.valid)
+            parts.append(feedback.tokens)
+            there.append(past.valid[:, None].expand(-1, feedback.tokens.shape[1]))
+        if self.config.action_head.use_task_token_context:
+            parts.append(tokens)
+            there.append(torch.ones_like(tokens[..., 0], dtype=torch.bool))
+        extra = (torch.cat(parts, dim=1), torch.cat(there, dim=1)) if parts else (None, None)
+        return self.action_head.read(layers.layers, layers.valid, extra[0], extra[1], robot), feedback
+
+    def _feedback_terms(self, feedback: Feedback | None, past: Past | None, alpha: float) -> dict[str, LossTerm]:
+        """Losses that make the feedback tokens tell the change."""
+        config = self.config
+        if feedback is None or past is None:
+            return {}
+        change, told = feedback.change.detach(), feedback.told
+        terms = {}
+        if config.causal_feedback_aux_weight:
+            terms["feedback_loss"] = LossTerm(told, change, past.valid, alpha * config.causal_feedback_aux_weight)
+        if config.causal_feedback_aux_dir_weight:
+            apart = 1.0 - F.cosine_similarity(told.float(), change.float(), dim=-1, eps=1e-6)
+            weight = alpha * config.causal_feedback_aux_dir_weight
+            terms["feedback_direction_loss"] = LossTerm(apart, None, past.valid, weight, "mean")
+        return terms
+
+    def _drift(self, past: Past | None, bucket: Tensor, flow_time: Tensor) -> Tensor | None:
+        """The correction of velocities (B, R, T, A); None where there is none."""
+        if self.drift is None or past is None or past.residual is None:
+            return None
+        time = self.action_head.time_embedding(bucket.flatten()).unflatten(0, bucket.shape)
+        return self.drift(past.residual.mean(dim=1), past.valid, time, flow_time)
+
+    def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
+        """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
+        return {"normal": row_normal(seed, (self.config.action_horizon, self.config.action_dim))}
+
+    def robot_state(self, tracks: Mapping[str, Track], offset: int = 0) -> Tensor | None:
+        """Return the robot's state (B, P) at one offset; None if it is not read."""
+        return None if self.config.robot_state_dim is None else observed_vector(tracks, STATE_KEY, offset)
+
+    def target_keys(self) -> tuple[str, ...]:
+        """Return the streams without which there is no target."""
+        return (STATE_KEY,) if self.config.world_target == "state" else self.config.cameras
+
+    def after_step(self, train_step: int) -> None:
+        """Move what follows the training: the target's weights, and how large residuals are."""
+        self.frames.follow(self.vlm, self.anchor)
+        if self.residuals is not None:
+            self.residuals.update()
+
+    def shard_units(self) -> list[nn.Module]:
+        """Return the blocks whose weights FSDP puts together one at a time."""
+        parts = (self.vlm.vision, self.vlm.projector, self.vlm.language)
+        return [*(layer for part in parts for layer in outermost_layers(part)), *recomputed_layers(self)]
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only each layer's input for the backward pass, and compute the rest again; gradients are the same."""
+        self.vlm.recompute_activations(True)
+        super().enable_gradient_checkpointing()
+
+    def load_vlm(self, folder: str | Path) -> None:
+        """Start from the vision encoder, projector and language model of a saved model or a checkpoint.
+
+        Raises:
+            ValueError: if one is missing there, or of another size.
+        """
+        load_vlm_parts(self.vlm, folder)

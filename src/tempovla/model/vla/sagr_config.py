@@ -1,0 +1,220 @@
+"""Sizes and parts of SA-GR: a flow-matching policy that also predicts what its actions will change."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
+from tempovla.model.vla.lora_config import LoRAConfig
+from tempovla.model.vlm.config import VLMConfig
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+
+
+def _vlm() -> VLMConfig:
+    return VLMConfig(readout="layers")
+
+
+@dataclass(frozen=True)
+class SAGRConfig:
+    """A vision-language model, task tokens, a world predictor over them, and a layer-wise flow-matching head.
+
+    Attributes:
+        vlm: vision encoder, projector and language model. Its read-out is `layers`.
+        cameras: keys of the image streams, in token order.
+        robot_state_dim: size of the proprioceptive state, which head and world predictor read; None reads none.
+        action_dim: number of action dimensions, including the gripper.
+        has_gripper: whether the last action dimension is a binary gripper in {-1, +1}.
+        action_horizon: number of steps T in a chunk of actions.
+        temporal_delta_k: number k of steps after which the future frame is seen. k = T is what control observes when
+            it executes whole chunks.
+        horizons: further numbers of steps after which a future frame is predicted, beside k.
+        max_instruction_tokens: number of tokens of the longest instruction. Shorter ones are padded.
+        task_token_num: number K of task tokens.
+        task_token_heads: number of attention heads of the anchor that makes them.
+        algorithm_version: v3 makes task tokens of pictures and words before the language model; v4 makes them of its
+            last layer, which the future frame then has to pass, too.
+        action_head: options of the head.
+        world_target: what is predicted: the task_tokens, their mean as one vector (z), the tokens of the vision
+            encoder (vision), or the robot's state.
+        world_target_encoder: weights that make the target: the policy's own (online), their running average (ema), or
+            those of the start (frozen).
+        world_target_decay: of the running average.
+        world_target_loss: mse of normalised tokens, or one minus their cosine.
+        world_detach_input: keep the prediction from changing the tokens that it starts from. Without this, tokens that
+            are easy to predict are learned, and online ones may collapse.
+        world_hidden_dim, world_num_layers, world_num_heads: sizes of the world predictor.
+        world_action_source: the predictor learns from the demonstrated actions (teacher), or from the noisy ones.
+        world_predictor_max_params: number of parameters of the predictor above which a warning is logged.
+        loss_w_fm, loss_w_dyn, loss_w_geo, loss_w_reg: weights of flow matching, of the prediction, of the energy of
+            its residual, and of the drift's size.
+        use_drift: correct velocities by the residual of the last prediction.
+        drift_eta: bound of this correction.
+        drift_hidden_dim: width of the layers that make it.
+        enable_causal_feedback_token: add tokens about what the last actions changed.
+        causal_feedback_token_num: number of these tokens.
+        causal_feedback_scale, causal_feedback_dropout: factor and dropout of these tokens.
+        causal_feedback_aux_weight, causal_feedback_aux_dir_weight: weights of losses that make the tokens tell the
+            change, as a vector and as a direction.
+        flare_weight: weight of the alignment of the head's future tokens with the target, as in FLARE (0.2 there).
+        flare_layer: number of the block behind which they are aligned; None takes the middle.
+        replan: execute a chunk to its end unless the world departs from the prediction, and then plan anew; the policy
+            looks at every k-th step.
+        rrr_replan_threshold: ratio of the observed to the expected change above which it plans anew.
+        rrr_eps: least expected change.
+        sagr_phase_a_steps: number of optimiser steps that train flow matching alone.
+        sagr_phase_b_ramp_steps: number of optimiser steps over which the other losses then grow to their weights.
+        lora: adapters in the language model. Its own weights then do not learn.
+    """
+
+    vlm: VLMConfig = field(default_factory=_vlm)
+    cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb",)
+    robot_state_dim: int | None = None
+    action_dim: int = 7
+    has_gripper: bool = True
+    action_horizon: int = 8
+    temporal_delta_k: int = 8
+    horizons: tuple[int, ...] = ()
+    max_instruction_tokens: int = 32
+    task_token_num: int = 32
+    task_token_heads: int = 8
+    algorithm_version: Literal["v3", "v4"] = "v3"
+    action_head: LayerwiseFlowConfig = field(default_factory=LayerwiseFlowConfig)
+    world_target: Literal["task_tokens", "z", "vision", "state"] = "task_tokens"
+    world_target_encoder: Literal["online", "ema", "frozen"] = "online"
+    world_target_decay: float = 0.996
+    world_target_loss: Literal["mse", "cosine"] = "mse"
+    world_detach_input: bool = True
+    world_hidden_dim: int = 512
+    world_num_layers: int = 4
+    world_num_heads: int = 8
+    world_action_source: Literal["teacher", "noisy"] = "teacher"
+    world_predictor_max_params: int = 30_000_000
+    loss_w_fm: float = 1.0
+    loss_w_dyn: float = 0.2
+    loss_w_geo: float = 0.1
+    loss_w_reg: float = 1e-3
+    use_drift: bool = True
+    drift_eta: float = 0.2
+    drift_hidden_dim: int = 512
+    enable_causal_feedback_token: bool = False
+    causal_feedback_token_num: int = 1
+    causal_feedback_scale: float = 1.0
+    causal_feedback_dropout: float = 0.0
+    causal_feedback_aux_weight: float = 0.0
+    causal_feedback_aux_dir_weight: float = 0.0
+    flare_weight: float = 0.0
+    flare_layer: int | None = None
+    replan: bool = False
+    rrr_replan_threshold: float = 2.5
+    rrr_eps: float = 1e-4
+    sagr_phase_a_steps: int = 0
+    sagr_phase_b_ramp_steps: int = 0
+    lora: LoRAConfig | None = None
+
+    def __post_init__(self) -> None:
+        sizes = ("robot_state_dim", "action_dim", "action_horizon", "temporal_delta_k", "max_instruction_tokens")
+        tokens = ("task_token_num", "task_token_heads", "causal_feedback_token_num")
+        world = ("world_hidden_dim", "world_num_layers", "world_num_heads", "world_predictor_max_params")
+        for name in (*sizes, *tokens, *world, "drift_hidden_dim"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"model.{name}={value} must be at least 1")
+        weights = ("loss_w_fm", "loss_w_dyn", "loss_w_geo", "loss_w_reg", "flare_weight", "drift_eta")
+        feedback = ("causal_feedback_scale", "causal_feedback_aux_weight", "causal_feedback_aux_dir_weight")
+        for name in (*weights, *feedback, "sagr_phase_a_steps", "sagr_phase_b_ramp_steps"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be finite, and not negative")
+        for name in ("rrr_replan_threshold", "rrr_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be greater than 0, and finite")
+        for name in ("world_target_decay", "causal_feedback_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be at least 0, and less than 1")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"model.{name}={getattr(self, name)!r} is unknown; choose from {', '.join(known)}")
+        self._check_streams()
+        self._check_time()
+
+    def _check_streams(self) -> None:
+        if self.vlm.readout != "layers":
+            raise ValueError(
+                f"model.vlm.readout={self.vlm.readout}: this head reads the language model layer by layer; set it to "
+                "layers"
+            )
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
+        if self.world_target == "state" and self.robot_state_dim is None:
+            raise ValueError("model.world_target=state needs the robot's state; set model.robot_state_dim")
+
+        if self.copies_encoder and self.algorithm_version == "v4" and self.world_target != "vision":
+            raise ValueError(
+                f"model.world_target_encoder={self.world_target_encoder} with algorithm_version=v4 would copy the "
+                "language model; set one of them to online or v3"
+            )
+
+    def _check_time(self) -> None:
+        k, chunk = self.temporal_delta_k, self.action_horizon
+        if any(steps < 1 for steps in self.horizons) or len({k, *self.horizons}) <= len(self.horizons):
+            raise ValueError(
+                f"model.horizons={list(self.horizons)} must be steps of at least 1, none twice, and none of them "
+                f"temporal_delta_k={k}"
+            )
+        furthest = max(k, *self.horizons, 0)
+        if self.uses_world and furthest > chunk:
+            raise ValueError(
+                f"a future frame {furthest} steps ahead lies beyond the model.action_horizon={chunk} actions that lead "
+                "to it; lower model.temporal_delta_k and model.horizons, or raise model.action_horizon"
+            )
+        if self.replan and chunk < 2 * k:
+            raise ValueError(
+                f"model.replan=true looks every temporal_delta_k={k} steps whether a chunk of action_horizon={chunk} "
+                "still fits; give it at least two looks (action_horizon >= 2 * temporal_delta_k), or set it to false"
+            )
+        if self.flare_weight and self.target_tokens not in (None, self.action_head.num_target_vision_tokens):
+            raise ValueError(
+                f"model.flare_weight={self.flare_weight} aligns {self.action_head.num_target_vision_tokens} future "
+                f"tokens with {self.target_tokens} of the target; set model.action_head.num_target_vision_tokens="
+                f"{self.target_tokens}"
+            )
+
+    @property
+    def target_tokens(self) -> int | None:
+        """Number of tokens of the target; None if the vision encoder decides."""
+        return {"task_tokens": self.task_token_num, "z": 1, "state": 1}.get(self.world_target)
+
+    @property
+    def uses_world(self) -> bool:
+        """Whether there is a world predictor: a loss trains it, or control needs it."""
+        return bool(self.loss_w_dyn or self.loss_w_geo) or self.use_drift or self.replan
+
+    @property
+    def uses_future(self) -> bool:
+        """Whether training sees a future frame."""
+        return self.uses_world or bool(self.flare_weight)
+
+    @property
+    def copies_encoder(self) -> bool:
+        """Whether the target has weights of its own."""
+        return self.uses_future and self.world_target_encoder != "online" and self.world_target != "state"
+
+    @property
+    def uses_past(self) -> bool:
+        """Whether training sees the frame k steps ago, and control remembers it."""
+        return self.use_drift or self.enable_causal_feedback_token
+
+    @property
+    def remembers(self) -> bool:
+        """Whether control looks at every k-th step and keeps what it saw then."""
+        return self.uses_past or self.replan
+
+
+_CHOICES = {
+    "algorithm_version": ("v3", "v4"),
+    "world_target": ("task_tokens", "z", "vision", "state"),
+    "world_target_encoder": ("online", "ema", "frozen"),
+    "world_target_loss": ("mse", "cosine"),
+    "world_action_source": ("teacher", "noisy"),
+}

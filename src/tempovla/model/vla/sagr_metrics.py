@@ -1,0 +1,72 @@
+"""Figures that SA-GR logs beside its losses, under the names that its users know."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tempovla.timeline import LossTerm, LossTerms, Metric
+
+
+def row_metric(value: Tensor, valid: Tensor | None = None) -> Metric:
+    """Return the mean over rows (B,) of a figure; over those that are `valid` (B,) bool, where this is given."""
+    value = value.detach().float()
+    return Metric(value, None, torch.ones_like(value, dtype=torch.bool) if valid is None else valid)
+
+
+def same_for_all(value: float, like: Tensor) -> Metric:
+    """Return a figure that every row of a batch `like` (B, ...) has."""
+    return row_metric(like.new_full((len(like),), value, dtype=torch.float32))
+
+
+def temporal_metrics(is_there: bool, valid: Tensor, num_tokens: int, width: int) -> dict[str, Metric]:
+    """Return what there is of the future frame: `debug/temporal/*`.
+
+    Args:
+        is_there: whether samples have a future frame.
+        valid: (B,) bool, whether it is a target.
+        num_tokens: task tokens.
+        width: their width.
+    """
+    figures = {
+        "has_image_tk": float(is_there),
+        "task_tokens_next_available": float(is_there),
+        "task_token_num": float(num_tokens),
+        "task_token_num_config": float(num_tokens),
+        "task_token_hidden_size": float(width),
+    }
+    metrics = {f"debug/temporal/{name}": same_for_all(value, valid) for name, value in figures.items()}
+    return metrics | {"debug/temporal/valid_tk_ratio": row_metric(valid)}
+
+
+def schedule_metrics(phase: int, alpha: float, weights: dict[str, float], like: Tensor) -> dict[str, Metric]:
+    """Return where the schedule stands: `debug/sagr_schedule/*`."""
+    figures = {"phase": float(phase), "alpha": alpha} | {f"loss_w_{name}": value for name, value in weights.items()}
+    return {f"debug/sagr_schedule/{name}": same_for_all(value, like) for name, value in figures.items()}
+
+
+def loss_metrics(terms: LossTerms, names: dict[str, str], like: Tensor) -> dict[str, Metric]:
+    """Return loss terms once more as `debug/sagr/loss_*` and `weight_*`, and under `debug/loss/*`.
+
+    Args:
+        terms: of the policy.
+        names: by term, what it is called there.
+        like: (B,) any tensor of the batch.
+    """
+    metrics: dict[str, Metric] = {}
+    for term, name in names.items():
+        found = terms.get(term)
+        if not isinstance(found, LossTerm):
+            continue
+        target = None if found.target is None else found.target.detach()
+        same = Metric(found.prediction.detach(), target, found.valid, found.kind)
+        weight = same_for_all(found.weight, like)
+        for place in ("sagr", "loss"):
+            metrics[f"debug/{place}/loss_{name}"] = same
+            metrics[f"debug/{place}/weight_{'fm' if name == 'cfm' else name}"] = weight
+    return metrics
+
+
+def spread_metric(tokens: Tensor, valid: Tensor) -> Metric:
+    """Return how much task tokens (B, K, H) differ between samples; near 0 they have collapsed."""
+    return Metric(tokens.detach().float().flatten(1), None, valid, "std")

@@ -1,0 +1,94 @@
+"""SA-GR as a recipe: data, transforms, model, training, from one config."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from tempovla.model.vla.sagr import SAGR
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
+from tempovla.recipe.systems.job import Imitation
+from tempovla.recipe.systems.language import choose_tokenizer, with_trainable_dtype
+from tempovla.recipe.systems.sagr_config import SAGRRecipe
+from tempovla.timeline import EpisodeSource
+from tempovla.training.result import FitResult
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.tokenize import TokenizeInstruction
+
+LOGGER = logging.getLogger(__name__)
+
+
+def train_sagr(
+    recipe: SAGRRecipe,
+    out_dir: str | Path,
+    *,
+    pretrained_vlm: str | Path | None = None,
+    resume: str | Path | None = None,
+    source: EpisodeSource | DatasetMixture | None = None,
+) -> FitResult:
+    """Train an SA-GR policy in `out_dir`.
+
+    Args:
+        recipe: the experiment.
+        out_dir: folder of the run.
+        pretrained_vlm: folder whose vision-language model the run starts from.
+        resume: checkpoint of this run to go on from.
+        source: the dataset or the mixture, if it is loaded already.
+
+    Raises:
+        ValueError: if a dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
+            model.
+    """
+    start = None if resume is not None else pretrained_vlm
+    data = as_mixture(source, recipe)
+    imitation = Imitation(
+        "sagr", lambda: build_policy(recipe, start), lambda policy, data: build_transform(recipe, policy, data)
+    )
+    return imitation.train(recipe, data, out_dir, resume=resume)
+
+
+def build_policy(recipe: SAGRRecipe, pretrained_vlm: str | Path | None = None) -> SAGR:
+    """Return the policy to train.
+
+    Args:
+        recipe: the experiment.
+        pretrained_vlm: folder whose vision-language model it takes.
+
+    Raises:
+        ValueError: if what is taken is of another size.
+    """
+    config = recipe.resolved_model
+    language = config.vlm.language
+    if config.lora is None:
+        language = with_trainable_dtype(language)
+    policy = SAGR(replace(config, vlm=replace(config.vlm, language=language), lora=None))
+    if pretrained_vlm is not None:
+        policy.load_vlm(pretrained_vlm)
+    if config.lora is not None:
+        policy.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
+    if recipe.training.recompute_activations:
+        policy.enable_gradient_checkpointing()
+    count = 0 if policy.world is None else sum(parameter.numel() for parameter in policy.world.parameters())
+    if count > config.world_predictor_max_params:
+        LOGGER.warning(
+            "the world predictor has %d parameters, more than model.world_predictor_max_params=%d; make it smaller "
+            "with model.world_hidden_dim or model.world_num_layers",
+            *(count, config.world_predictor_max_params),
+        )
+    return policy
+
+
+def build_transform(recipe: SAGRRecipe, policy: SAGR, data: DatasetMixture) -> TransformPipeline:
+    """Return the transforms that training and control share, fitted to the statistics of the dataset, or of each.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+    """
+    model, vision = policy.config, policy.config.vlm.vision
+    assert vision.image_size is not None
+    stretched = vision.resize == "stretch"
+    windows = policy.training_windows()
+    shared = data.observation_steps(recipe.transform, model, windows, vision.image_size, resize=stretched)
+    tokenizer = choose_tokenizer(recipe.transform.tokenizer, recipe.model.vlm.language, policy.vlm.language.vocab_size)
+    return TransformPipeline([*shared, TokenizeInstruction(tokenizer, model.max_instruction_tokens)])
