@@ -14,7 +14,7 @@ from tests.rounding import smooth_steps, tolerance
 from torch.distributed.tensor import DTensor
 
 from tempovla.objective import Objective
-from tempovla.timeline import laws
+from tempovla.timeline import laws, training_windows
 from tempovla.training.backward import LossGraph, backward
 from tempovla.training.config import TrainConfig
 from tempovla.training.optimizer import build_optimizer, clip_gradients, trainable_parameters
@@ -33,7 +33,7 @@ def two_steps(name: str, sharded: bool) -> tuple[list[float], list[dict[str, tor
     if sharded:
         shard(graph)
         assert all(isinstance(weight, DTensor) for weight in policy.parameters())
-    samples = [laws.with_gaps(random_sample(policy.windows(), case.shapes, seed=seed)) for seed in range(3)]
+    samples = [laws.with_gaps(random_sample(training_windows(policy), case.shapes, seed=seed)) for seed in range(3)]
     learning = trainable_parameters(policy)
     optimizer = build_optimizer(policy, TrainConfig(learning_rate=1e-2))
     figures, tensors = [], []

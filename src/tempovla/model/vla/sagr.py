@@ -22,7 +22,7 @@ from tempovla.model.action_head.layerwise_flow import LayerwiseFlow, Reading
 from tempovla.model.action_head.residual_drift import ResidualDrift
 from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
 from tempovla.model.fusion.semantic_anchor import SemanticAnchor
-from tempovla.model.layers.stacks import outermost_layers, recomputed_layers
+from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
@@ -281,8 +281,8 @@ class SAGR(ChunkPolicy):
         k, config, now = self.config.temporal_delta_k, self.config, context.now
         track = context.past[ACTION_KEY]
         actions = track.select((track.offset >= -k) & (track.offset < 0))
-        known = memory.known & actions.valid.all(dim=1) & ~context.first
-        known = known & all_observed(now, self.observation_keys())
+        there = all_observed(now, self.observation_keys())
+        known = memory.known & actions.valid.all(dim=1) & ~context.first & there
         done = torch.where(known[:, None, None], actions.value.float(), 0.0)
         ratio, residual, target, robot = torch.zeros_like(memory.ratio), None, memory.target, self.robot_state(now)
         if self.world is not None:
@@ -294,7 +294,7 @@ class SAGR(ChunkPolicy):
         seen = replace(
             memory,
             tokens=frame.tokens.to(memory.tokens),
-            target=target.to(memory.target),
+            target=torch.where(there[:, None, None], target, 0.0).to(memory.target),
             state=memory.state if robot is None else robot,
         )
         return seen, ratio, Past(memory.tokens, done, known, residual)
@@ -401,7 +401,10 @@ class SAGR(ChunkPolicy):
     def shard_units(self) -> list[nn.Module]:
         """Return the blocks whose weights FSDP puts together one at a time."""
         parts = (self.vlm.vision, self.vlm.projector, self.vlm.language)
-        return [*(layer for part in parts for layer in outermost_layers(part)), *recomputed_layers(self)]
+        layers = [layer for part in parts for layer in outermost_layers(part)]
+        # The head's keys and values are made apart from its blocks, of which so only the other half is a unit.
+        halves = [block.ffn for block in self.action_head.blocks]
+        return [*layers, *halves, *([] if self.world is None else self.world.blocks)]
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only each layer's input for the backward pass, and compute the rest again; gradients are the same."""
