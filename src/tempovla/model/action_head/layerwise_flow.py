@@ -7,7 +7,7 @@ from noise at flow time 0 to actions at 1: x = (1 - t) noise + t action, with ve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,15 +15,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tempovla.model.action_head.flow_times import beta_flow_time, bucket_of
 from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.embedding import sinusoidal_embedding
 from tempovla.model.layers.recompute import Recompute
 from tempovla.model.layers.transformer import attend
+from tempovla.timeline.noise import row_normal, row_uniform
 
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values, both (B, heads, L, head_dim)."""
 TIME_CHANNELS = 256
+
+
+Correction = Callable[[Tensor, Tensor], Tensor | None]
+"""What is added to velocities (B, 1, T, A), given the bucket and the flow time, both (B, 1)."""
+
+
+@dataclass(frozen=True)
+class FlowDraw:
+    """Points on the way from noise to actions, R for each row.
+
+    Attributes:
+        noisy: (B, R, T, A).
+        velocity: (B, R, T, A) that is to be learned there.
+        flow_time: (B, R) in [0, 1].
+        bucket: (B, R) int64, the same as numbers of buckets.
+    """
+
+    noisy: Tensor
+    velocity: Tensor
+    flow_time: Tensor
+    bucket: Tensor
 
 
 @dataclass(frozen=True)
@@ -245,6 +268,48 @@ class LayerwiseFlow(Recompute):
         velocity = self.action_out(actions).float().unflatten(0, (batch, chunks))
         future = tapped[:, first : first + len(self.future)].unflatten(0, (batch, chunks))
         return velocity, future
+
+    def draw(self, clean: Tensor, seed: Tensor, own: Tensor | None = None) -> FlowDraw:
+        """Return noisy actions to learn from, `repeated_diffusion_steps` for each row.
+
+        Args:
+            clean: (B, T, A) actions, 0 where not valid.
+            seed: (B,) int64, from which noise and flow times follow.
+            own: (B, A) bool, dimensions that a body has; there is no noise in the others. None: all.
+        """
+        options, count = self.config, self.config.repeated_diffusion_steps
+        noise = row_normal(seed, (count, *clean.shape[1:]), stream=1)
+        if own is not None:
+            noise = torch.where(own[:, None, None], noise, 0.0)
+        flow_time = beta_flow_time(
+            row_uniform(seed, (count,), stream=2), options.noise_beta_alpha, options.noise_beta_beta, options.noise_s
+        )
+        at, action = flow_time[..., None, None], clean.float()[:, None]
+        noisy = (1.0 - at) * noise + at * action
+        return FlowDraw(noisy, action - noise, flow_time, bucket_of(flow_time, options.num_timestep_buckets))
+
+    def integrate(
+        self, reading: Reading, noise: Tensor, own: Tensor | None = None, correction: Correction | None = None
+    ) -> Tensor:
+        """Return actions (B, T, A) by `num_inference_timesteps` Euler steps from noise (B, T, A).
+
+        Args:
+            reading: what `read` gave.
+            noise: where the way begins.
+            own: (B, A) bool, dimensions that a body has; the others stay 0. None: all.
+            correction: what is added to velocities, given the bucket and the flow time (B, 1); None adds nothing.
+        """
+        steps, x = self.config.num_inference_timesteps, noise
+        x = x if own is None else torch.where(own[:, None], x, 0.0)
+        for step in range(steps):
+            flow_time = torch.full((len(x), 1), step / steps, device=x.device)
+            bucket = bucket_of(flow_time, self.config.num_timestep_buckets)
+            velocity, _ = self(x[:, None], bucket, reading)
+            added = None if correction is None else correction(bucket, flow_time)
+            velocity = velocity if added is None else velocity + added
+            x = x + velocity[:, 0] / steps
+            x = x if own is None else torch.where(own[:, None], x, 0.0)
+        return x
 
     def time_embedding(self, bucket: Tensor) -> Tensor:
         """Return (N, W) of flow times as numbers (N,) of buckets."""

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tempovla.model.action_head.flow_times import beta_flow_time, bucket_of
 from tempovla.model.action_head.layerwise_flow import LayerwiseFlow, Reading
 from tempovla.model.action_head.residual_drift import ResidualDrift
 from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
@@ -39,7 +38,7 @@ from tempovla.model.world_model.residual_scale import ResidualScale
 from tempovla.model.world_model.token_predictor import TokenPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, Progress, TimelineSample, Track, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.timeline.noise import row_normal, row_uniform
+from tempovla.timeline.noise import row_normal
 
 TERMS = {"action_loss": "cfm", "dyn_loss": "dyn", "geo_loss": "geo", "reg_loss": "reg"}
 """Loss terms, and what they are called in metrics."""
@@ -201,40 +200,24 @@ class SAGR(ChunkPolicy):
         before = self.frames.target_now(self.vlm, self.anchor, frame, context.now) if config.uses_future else None
         past = self._past(sample, before, frame.words)
         reading, feedback = self._read(frame, past, self.robot_state(context.now))
-        seed = sample.seed
         full = (valid if valid.dim() == 3 else valid[..., None]).expand(action.value.shape)
         clean = torch.where(full, action.value.float(), 0.0)
-        options = config.action_head
-        draws = options.repeated_diffusion_steps
-        noise = row_normal(seed, (draws, *clean.shape[1:]), stream=1)
-        if valid.dim() == 3:  # dimensions that a body does not have
-            noise = torch.where(valid.any(dim=1)[:, None, None], noise, 0.0)
-        flow_time = beta_flow_time(
-            row_uniform(seed, (draws,), stream=2), options.noise_beta_alpha, options.noise_beta_beta, options.noise_s
-        )
-        at = flow_time[..., None, None]
-        x = (1.0 - at) * noise + at * clean[:, None]
-        bucket = bucket_of(flow_time, options.num_timestep_buckets)
+        drawn = self.action_head.draw(clean, sample.seed, valid.any(dim=1) if valid.dim() == 3 else None)
         tap = (len(self.action_head.blocks) - 1) // 2 if config.flare_layer is None else config.flare_layer
-        velocity, future = self.action_head(x, bucket, reading, tap)
-        drift = self._drift(past, bucket, flow_time)
+        velocity, future = self.action_head(drawn.noisy, drawn.bucket, reading, tap)
+        drift = self._drift(past, drawn.bucket, drawn.flow_time)
         if drift is not None and alpha:
             velocity = velocity + alpha * drift
-        target = (clean[:, None] - noise).expand_as(velocity)
-        repeated = full[:, None].expand_as(velocity)
-        terms: dict[str, LossTerm | Metric] = {
-            "action_loss": LossTerm(
-                velocity.flatten(0, 1), target.flatten(0, 1), repeated.flatten(0, 1), config.loss_w_fm
-            )
-        }
+        told, wanted, learned = (
+            part.flatten(0, 1) for part in (velocity, drawn.velocity, full[:, None].expand_as(velocity))
+        )
+        terms: dict[str, LossTerm | Metric] = {"action_loss": LossTerm(told, wanted, learned, config.loss_w_fm)}
         if config.uses_future:
-            outlook = Outlook(sample, frame.words, before, x, future, alpha)
+            outlook = Outlook(sample, frame.words, before, drawn.noisy, future, alpha)
             terms |= world_terms(self, outlook)
         if drift is not None and past is not None:
-            rows = past.valid[:, None].expand(-1, draws).flatten()
-            terms["reg_loss"] = LossTerm(
-                drift.flatten(0, 1), torch.zeros_like(drift.flatten(0, 1)), rows, alpha * config.loss_w_reg
-            )
+            size = drift.square().mean(dim=(1, 2, 3))
+            terms["reg_loss"] = LossTerm(size, None, past.valid, alpha * config.loss_w_reg, "mean")
         terms |= self._feedback_terms(feedback, past, alpha)
         return terms | self._metrics(terms, frame.tokens, context, phase, alpha)
 
@@ -302,19 +285,8 @@ class SAGR(ChunkPolicy):
     def _plan(self, frame: Frame, past: Past | None, seed: Tensor, context: Context) -> Tensor:
         """Actions (B, T, A) by Euler steps from noise at flow time 0 to 1."""
         reading, _ = self._read(frame, past, self.robot_state(context.now))
-        options = self.config.action_head
-        steps, buckets = options.num_inference_timesteps, options.num_timestep_buckets
-        x, own = self.random_numbers(seed)["normal"], own_dims(context.now, ACTION_KEY)
-        x = x if own is None else torch.where(own[:, None], x, 0.0)
-        for step in range(steps):
-            flow_time = torch.full((len(x), 1), step / steps, device=x.device)
-            bucket = bucket_of(flow_time, buckets)
-            velocity, _ = self.action_head(x[:, None], bucket, reading)
-            drift = self._drift(past, bucket, flow_time)
-            velocity = velocity if drift is None else velocity + drift
-            x = x + velocity[:, 0] / steps
-            x = x if own is None else torch.where(own[:, None], x, 0.0)
-        return x
+        noise, own = self.random_numbers(seed)["normal"], own_dims(context.now, ACTION_KEY)
+        return self.action_head.integrate(reading, noise, own, lambda bucket, time: self._drift(past, bucket, time))
 
     def _past(self, sample: TimelineSample, before: Tensor | None, words: Words) -> Past | None:
         """What was seen and done k steps ago, and how far the prediction from there was off; None if it is not used."""

@@ -58,6 +58,14 @@ class SAGRRecipe:
     training: SAGRTraining = field(default_factory=SAGRTraining)
 
     def __post_init__(self) -> None:
+        self.check_time()
+
+    def check_time(self) -> None:
+        """Refuse steps of the data that are not those of the model.
+
+        Raises:
+            ValueError: naming both.
+        """
         data, model = self.data, self.model
         seen, done = data.observation_indices, data.action_indices
         if seen and 0 not in seen:
