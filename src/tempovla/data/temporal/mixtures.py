@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import PurePath
 
@@ -39,8 +39,13 @@ def _libero(suite: str, version: str = "_1.0.0") -> TemporalMember:
     return TemporalMember(f"{suite}_no_noops{version}_lerobot")
 
 
+LIBERO_SUITES = ("libero_object", "libero_goal", "libero_spatial", "libero_10")
+
 NAMED_MIXTURES: dict[str, tuple[TemporalMember, ...]] = {
-    "libero_all": tuple(_libero(suite) for suite in ("libero_object", "libero_goal", "libero_spatial", "libero_10")),
+    "libero_all": tuple(_libero(suite) for suite in LIBERO_SUITES),
+    "libero_all_whole_chunk": tuple(
+        replace(_libero(suite), robot_type="libero_franka_whole_chunk") for suite in LIBERO_SUITES
+    ),
     "libero_object": (_libero("libero_object"),),
     "libero_goal": (_libero("libero_goal"),),
     "libero_spatial": (_libero("libero_spatial"),),

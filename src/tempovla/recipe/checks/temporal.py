@@ -133,6 +133,7 @@ def plan_of(recipe: Any, where: str) -> TemporalPlan:
         include_state=state_dim is not None if included is None else included,
         observation_indices=_steps(data, "observation_indices"),
         action_indices=_steps(data, "action_indices"),
+        replans=getattr(model, "replan", False),
     )
     size = getattr(vision, "image_size", None)
     return plan if size is None else replace(plan, image_size=size)

@@ -17,6 +17,7 @@ class TemporalPlan:
         include_state: whether samples hold the state.
         observation_indices: steps that the config's own data section observes; None where the types of robots say.
         action_indices: steps of the actions that it reads; None where the types of robots say.
+        replans: whether the policy looks before the end of a chunk whether it still fits, for which k is shorter.
         image_size: side of the pictures that the model sees [px].
     """
 
@@ -27,4 +28,5 @@ class TemporalPlan:
     include_state: bool = False
     observation_indices: tuple[int, ...] | None = None
     action_indices: tuple[int, ...] | None = None
+    replans: bool = False
     image_size: int = 224

@@ -58,7 +58,12 @@ def _check_plan(plan: TemporalPlan, findings: Findings) -> None:
         f"k = {k} of {horizon} actions: the frame at t + {k} does not show what the later actions do; set "
         f"temporal_delta_k to {horizon}, so that the target is the frame that control sees next"
     )
-    findings.advise("k_covers_chunk", short if k < horizon else None, f"the target shows what all {horizon} actions do")
+    shown = f"the policy looks every {k} steps whether its chunk still fits"
+    findings.advise(
+        "k_covers_chunk",
+        short if k < horizon and not plan.replans else None,
+        shown if plan.replans else f"the target shows what all {horizon} actions do",
+    )
     for name, steps in (("observation_indices", plan.observation_indices), ("action_indices", plan.action_indices)):
         if steps is not None:
             findings.require(f"config.{name}", _own_problem(plan, name, steps), f"{list(steps)}")

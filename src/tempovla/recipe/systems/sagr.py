@@ -41,6 +41,7 @@ def train_sagr(
             model.
     """
     start = None if resume is not None else pretrained_vlm
+    recipe = recipe.resolved if source is None else recipe
     data = as_mixture(source, recipe)
     imitation = Imitation(
         "sagr", lambda: build_policy(recipe, start), lambda policy, data: build_transform(recipe, policy, data)

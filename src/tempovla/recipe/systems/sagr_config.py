@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tempovla.model.vla.sagr_config import SAGRConfig
-from tempovla.recipe.datasets.config import DataConfig
 from tempovla.recipe.settings.system import Option, System
+from tempovla.recipe.systems.mixture_data import MixtureDataConfig
 from tempovla.recipe.systems.vla_config import VLATraining, VLATransformConfig
 
 
 @dataclass(frozen=True)
-class SAGRDataConfig(DataConfig):
+class SAGRDataConfig(MixtureDataConfig):
     """The demonstrations, and the steps that a sample holds.
 
     Attributes:
@@ -86,6 +86,12 @@ class SAGRRecipe:
                 f"data.include_state={str(data.include_state).lower()} with model.robot_state_dim="
                 f"{model.robot_state_dim}; {remedy}, or leave include_state out"
             )
+
+    @property
+    def resolved(self) -> SAGRRecipe:
+        """The recipe with the datasets that `data.data_mix` names; see `MixtureDataConfig.resolved`."""
+        k = self.model.temporal_delta_k if self.model.uses_future else None
+        return replace(self, data=self.data.resolved(k, self.model.action_horizon))
 
     @property
     def resolved_model(self) -> SAGRConfig:

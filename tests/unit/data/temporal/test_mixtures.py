@@ -23,6 +23,12 @@ def test_every_mixture_names_types_of_robots_that_there_are(mixture):
     assert all(TABLE.config(member.robot_type).action_horizon > 0 for member in TABLE.members(mixture))
 
 
+def test_the_whole_chunk_is_a_mixture_of_the_same_datasets():
+    members = TABLE.members("libero_all_whole_chunk")
+    assert [member.dataset for member in members] == [member.dataset for member in TABLE.members("libero_all")]
+    assert {TABLE.config(member.robot_type).k for member in members} == {8}
+
+
 def test_each_suite_is_a_mixture_of_its_own():
     for suite in ("spatial", "object", "goal", "10"):
         (member,) = TABLE.members(f"libero_{suite}")

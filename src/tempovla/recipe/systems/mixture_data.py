@@ -1,0 +1,66 @@
+"""Demonstrations that a recipe names as a mixture, for policies with a target k steps later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from tempovla.data.temporal.mixtures import MixtureTable
+from tempovla.recipe.datasets.config import DataConfig
+from tempovla.recipe.systems.temporal_mixtures import member_configs, read_mixtures
+
+
+@dataclass(frozen=True)
+class MixtureDataConfig(DataConfig):
+    """The demonstrations, which may be given by the name of a mixture.
+
+    Attributes:
+        data_mix: name of a mixture of datasets, such as libero_all, in the place of `data_directory` and `mixture`.
+        data_root_dir: folder of all datasets of `data_mix`.
+        mixtures: YAML file with mixtures and types of robots of your own, beside those that come with the package.
+    """
+
+    data_mix: str = ""
+    data_root_dir: str = ""
+    mixtures: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        other = next((name for name in ("data_directory", "mixture") if getattr(self, name)), None)
+        if self.data_mix and other is not None:
+            raise ValueError(
+                f"data.data_mix={self.data_mix} and data.{other} exclude each other; leave out one of them"
+            )
+
+    def resolved(self, k: int | None, action_horizon: int) -> Self:
+        """Return the config with the datasets that `data_mix` names.
+
+        Args:
+            k: how many steps later the policy's target is; None if it has none.
+            action_horizon: number of actions of a chunk.
+
+        Raises:
+            ValueError: if there is no such mixture, a type of robot has other steps, or the folder is not given.
+        """
+        if not self.data_mix:
+            return self
+        table = MixtureTable.registered() if self.mixtures is None else read_mixtures(self.mixtures)
+        for member in table.members(self.data_mix):
+            config, where = table.config(member.robot_type), f"data.data_mix={self.data_mix}: {member.dataset}"
+            kind = f"is of the robot type {member.robot_type}, which"
+            if k is not None and k not in config.observation_indices:
+                raise ValueError(
+                    f"{where} {kind} observes {list(config.observation_indices)}, not {k} steps later; set "
+                    f"model.temporal_delta_k={config.k or k}, or choose another mixture"
+                )
+            if action_horizon != config.action_horizon:
+                raise ValueError(
+                    f"{where} {kind} holds {config.action_horizon} actions; set model.action_horizon="
+                    f"{config.action_horizon}, or choose another mixture"
+                )
+        if not self.data_root_dir:
+            raise ValueError(f"data.data_mix={self.data_mix}: set data.data_root_dir to the folder of all its datasets")
+        members = member_configs(table, self.data_mix, self.data_root_dir)
+        if len(members) == 1:
+            return replace(self, data_mix="", data_directory=members[0].data_directory)
+        return replace(self, data_mix="", mixture=members)
