@@ -32,6 +32,7 @@ class ToyModel:
     robot_state_dim: int | None = None
     action_horizon: int = 8
     temporal_delta_k: int = 8
+    cameras: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.temporal_delta_k < 1:

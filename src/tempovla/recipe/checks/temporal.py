@@ -134,6 +134,7 @@ def plan_of(recipe: Any, where: str) -> TemporalPlan:
         observation_indices=_steps(data, "observation_indices"),
         action_indices=_steps(data, "action_indices"),
         replans=getattr(model, "replan", False),
+        cameras=getattr(model, "cameras", None),
     )
     size = getattr(vision, "image_size", None)
     return plan if size is None else replace(plan, image_size=size)

@@ -18,6 +18,7 @@ class TemporalPlan:
         observation_indices: steps that the config's own data section observes; None where the types of robots say.
         action_indices: steps of the actions that it reads; None where the types of robots say.
         replans: whether the policy looks before the end of a chunk whether it still fits, for which k is shorter.
+        cameras: keys of the pictures that the model sees; None where any will do.
         image_size: side of the pictures that the model sees [px].
     """
 
@@ -29,4 +30,5 @@ class TemporalPlan:
     observation_indices: tuple[int, ...] | None = None
     action_indices: tuple[int, ...] | None = None
     replans: bool = False
+    cameras: tuple[str, ...] | None = None
     image_size: int = 224

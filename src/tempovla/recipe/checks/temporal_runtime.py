@@ -98,8 +98,14 @@ def _cameras(source: EpisodeSource) -> list[str]:
 
 def _streams_problem(plan: TemporalPlan, source: EpisodeSource) -> str | None:
     """Return what the dataset lacks, or has in another size than the model."""
-    if not _cameras(source):
+    known = _cameras(source)
+    if not known:
         return f"{source.name}: has no camera; a sample of now and later needs pictures"
+    found, remedies = [], []
+    missing = [camera for camera in plan.cameras or () if camera not in known]
+    if missing:
+        found.append(f"has no camera {missing[0]!r}")
+        remedies.append(f"model.cameras to some of {known}")
     wanted = {ACTION_KEY: plan.action_dim} | ({STATE_KEY: plan.state_dim} if plan.include_state else {})
     for key, size in wanted.items():
         if key not in source.streams:
@@ -107,11 +113,9 @@ def _streams_problem(plan: TemporalPlan, source: EpisodeSource) -> str | None:
         shape = source.streams[key].shape
         if size is not None and shape != (size,):
             setting = "robot_state_dim" if key == STATE_KEY else "action_dim"
-            return (
-                f"{source.name}: stream {key!r} has shape {list(shape)}, but the model's {setting} is {size}; set "
-                f"model.{setting}={shape[0] if shape else 1}"
-            )
-    return None
+            found.append(f"stream {key!r} has shape {list(shape)}, but the model's {setting} is {size}")
+            remedies.append(f"model.{setting}={shape[0] if shape else 1}")
+    return f"{source.name}: {', '.join(found)}; set {' and '.join(remedies)}" if found else None
 
 
 def _streams_told(plan: TemporalPlan, source: EpisodeSource) -> str:
@@ -174,7 +178,7 @@ def _check_samples(
     findings: Findings,
 ) -> None:
     """Fetch samples from the middle of episodes, at the first step without a target and at the last step."""
-    part = TemporalPart(source, config)
+    part = TemporalPart(source, config, cameras=plan.cameras)
     try:
         samples = TemporalDataset(
             [part], k=plan.k, size=plan.image_size, include_state=plan.include_state, normalization=None

@@ -124,6 +124,18 @@ def test_a_state_that_is_included_is_checked_too(folder, root):
     )
 
 
+def test_the_cameras_of_the_model_are_looked_for(folder, root):
+    wrist = {"cameras": [recordings.WRIST]}
+    findings = check(folder, "both", wrist | {"action_dim": 3}, runtime=True, data_root_dir=root)
+    found = failures(findings)
+    assert found["streams.two"].endswith(
+        "has no camera 'observation.images.wrist', stream 'action' has shape [2], but the model's action_dim is 3; set "
+        "model.cameras to some of ['observation.images.front'] and model.action_dim=2"
+    )
+    assert "cameras" not in found["streams.one"]
+    assert statuses(check(folder, "both", wrist, runtime=True, data_root_dir=root))["decode.one"] == "pass"
+
+
 @pytest.mark.parametrize(
     ("mixture", "model", "id", "reason"),
     [
