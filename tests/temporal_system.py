@@ -33,6 +33,7 @@ class ToyModel:
     action_horizon: int = 8
     temporal_delta_k: int = 8
     cameras: tuple[str, ...] | None = None
+    horizons: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temporal_delta_k < 1:

@@ -11,6 +11,7 @@ from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 EXAMPLES = """
 tempovla check temporal --config-yaml sagr_metaworld --data-mix libero_all
 tempovla check temporal --config-yaml my.yaml --data-mix libero_all --check-runtime --data-root-dir ROOT
+tempovla check temporal --config-yaml sagr_metaworld --dataset outputs/data --check-runtime
 tempovla check temporal --config-yaml my.yaml --data-mix my_tasks --mixtures my_mixtures.yaml --json
 """
 FAILED = 1
@@ -32,6 +33,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser.add_argument(
         "--data-root-dir", metavar="DIR", help="folder of all datasets; without it, the config's data.data_root_dir"
     )
+    parser.add_argument("--dataset", metavar="ROOT", help="a dataset that is trained on alone, instead of a mixture")
     parser.add_argument("--mixtures", metavar="FILE", help="YAML file with mixtures and types of robots of your own")
     parser.add_argument(
         "--max-trajectories", type=int, default=8, metavar="N", help="episodes of each dataset that are looked at"
@@ -51,6 +53,11 @@ def run(name: str, args: Namespace) -> Outcome:
     """Check the config, the mixture and, on request, its data."""
     config = TemporalCheckConfig(args.check_runtime, args.max_trajectories, args.seed, args.future_action_window_size)
     findings = check_temporal(
-        args.config_yaml, args.data_mix, config, data_root_dir=args.data_root_dir, mixtures=args.mixtures
+        args.config_yaml,
+        args.data_mix,
+        config,
+        data_root_dir=args.data_root_dir,
+        mixtures=args.mixtures,
+        dataset=args.dataset,
     )
     return Outcome("\n".join(findings.lines), findings.to_json(), exit_code=0 if findings.passed else FAILED)

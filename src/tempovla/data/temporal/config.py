@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from tempovla.timeline.arguments import brief, whole_number
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.timeline.window import FARTHEST, Window
+from tempovla.timeline.window import FARTHEST
 
 
 @dataclass(frozen=True)
@@ -63,31 +62,6 @@ class TemporalDataConfig:
     def action_horizon(self) -> int:
         """Number of actions T."""
         return len(self.action_indices)
-
-    def windows(
-        self, cameras: Sequence[str], *, state: str | None = STATE_KEY, action: str = ACTION_KEY, past: bool = False
-    ) -> tuple[Window, ...]:
-        """Return the windows of one sample, one a stream.
-
-        Args:
-            cameras: keys of the pictures.
-            state: key of the state; None if it is not read.
-            action: key of the action.
-            past: whether observations k steps before now, and the k actions since, are read as well.
-
-        Raises:
-            ValueError: if `past` is asked for and there is no k.
-        """
-        if past and self.k is None:
-            raise ValueError(
-                f"observation_indices {_shown(self.observation_indices)} name no step after now, so that there is no k "
-                "and no past of as many steps; add k to them, or leave the past out"
-            )
-        before = self.k if past and self.k is not None else 0
-        observed = tuple(sorted({*self.observation_indices, -before}))
-        acted = (*range(-before, 0), *self.action_indices)
-        keys = (*(() if state is None else (state,)), *cameras)
-        return (*(Window(key, observed) for key in keys), Window(action, acted))
 
 
 @dataclass(frozen=True)

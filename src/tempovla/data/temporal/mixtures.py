@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import PurePath
 
 from tempovla.data.temporal.config import ROBOT_TYPE_REGISTRY, TemporalDataConfig, close_names
+from tempovla.storage.said_by import said_by
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,17 @@ class MixtureTable:
     """Types of robots and mixtures, those that come with the package and a user's own.
 
     Attributes:
-        robot_types: what a sample holds, by type of robot.
+        robot_types: what a sample holds, by type of robot: a config, or its class.
         mixtures: datasets by name of the mixture.
     """
 
-    robot_types: Mapping[str, TemporalDataConfig] = field(default_factory=dict)
+    robot_types: Mapping[str, TemporalDataConfig | type[TemporalDataConfig]] = field(default_factory=dict)
     mixtures: Mapping[str, tuple[TemporalMember, ...]] = field(default_factory=dict)
 
     @classmethod
     def registered(cls) -> MixtureTable:
         """Return what is registered."""
-        return cls({name: config() for name, config in ROBOT_TYPE_REGISTRY.items()}, dict(NAMED_MIXTURES))
+        return cls(dict(ROBOT_TYPE_REGISTRY), dict(NAMED_MIXTURES))
 
     def with_own(
         self, robot_types: Mapping[str, TemporalDataConfig], mixtures: Mapping[str, tuple[TemporalMember, ...]]
@@ -105,9 +106,11 @@ class MixtureTable:
         """Return what a sample of a type of robot holds.
 
         Raises:
-            ValueError: if there is no such type, with the nearest names.
+            ValueError: if there is no such type, with the nearest names, or its steps make no sample.
         """
         if robot_type not in self.robot_types:
             remedy = close_names(robot_type, sorted(self.robot_types), "the types")
             raise ValueError(f"robot type {robot_type!r} is unknown; {remedy}")
-        return self.robot_types[robot_type]
+        found = self.robot_types[robot_type]
+        with said_by(f"robot type {robot_type}", remedy="mend its class"):
+            return found() if isinstance(found, type) else found

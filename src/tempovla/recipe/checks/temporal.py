@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
+from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.checks.temporal_runtime import check_dataset
-from tempovla.recipe.checks.temporal_static import check_static
+from tempovla.recipe.checks.temporal_static import check_mixture, check_plan
 from tempovla.recipe.settings.config_files import OPTION, with_packaged_configs
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.settings.values_only import load_yaml
@@ -23,6 +24,8 @@ from tempovla.storage.json_files import read_text
 from tempovla.timeline.arguments import brief, path_argument, whole_number
 
 CONFIG_OPTION = "--config-yaml"
+OPEN_OPTIONS = ("demos_per_task", "max_len_data", "default_instruction", "libero_images")
+"""Keys of a config's data section by which datasets are opened."""
 DEFAULT_SYSTEM = "sagr"
 """What a config trains that does not say it."""
 
@@ -57,15 +60,17 @@ def check_temporal(
     *,
     data_root_dir: str | Path | None = None,
     mixtures: str | Path | None = None,
+    dataset: str | Path | None = None,
 ) -> Findings:
     """Check a config of a training against a mixture, and on request the mixture's data.
 
     Args:
         config_yaml: a config of `tempovla train sagr`, or the name of one that comes with the package.
-        data_mix: name of the mixture; None takes the config's `data.data_mix`.
+        data_mix: name of the mixture; None takes the config's `data.data_mix`, or else its `data.data_directory`.
         config: how; None takes the defaults.
         data_root_dir: folder of all datasets; None takes the config's `data.data_root_dir`.
         mixtures: YAML file with mixtures and types of robots of one's own; None takes the config's `data.mixtures`.
+        dataset: a dataset that is trained on alone, in the place of a mixture.
 
     Returns:
         The findings. Everything that a config or a dataset contradicts is one, however it shows.
@@ -74,36 +79,63 @@ def check_temporal(
         ValueError: in one line, if the input cannot be used: a file that is no YAML, or a name that is not given.
     """
     config = config or TemporalCheckConfig()
-    path, settings = _read(config_yaml)
-    findings = Findings()
-    system = settings.get("system", DEFAULT_SYSTEM)
+    if dataset and data_mix:
+        raise ValueError(f"--dataset {dataset} and --data-mix {data_mix} exclude each other; leave out one of them")
+    path = _config_path(config_yaml)
+    system = _read_yaml(path).get("system", DEFAULT_SYSTEM)
     if not isinstance(system, str):
         raise ValueError(f"{path}: system is {brief(system)}; give the name of one, such as {DEFAULT_SYSTEM}")
-    found = find_system(system)
+    found, findings = find_system(system), Findings()
     try:
         recipe = read_recipe(system, found, path, {})
     except ValueError as problem:
         findings.require("config", str(problem), "")
-        findings.skip(["mixture"], "the config cannot be used")
+        findings.skip(["mixture", "runtime"], "the config cannot be used")
         return findings
     plan = plan_of(recipe, str(path))
     findings.require("config", None, f"{path}: {plan.action_horizon} actions, k = {plan.k}")
     if config.future_action_window_size is not None:
         plan = replace(plan, action_horizon=config.future_action_window_size + 1)
-    mixture = _given("--data-mix", data_mix, recipe.data, "data_mix")
-    own = mixtures or getattr(recipe.data, "mixtures", None)
-    table = MixtureTable.registered() if own is None else read_mixtures(own)
-    known = check_static(plan, table, mixture, findings)
+    check_plan(plan, findings)
+    alone = dataset or ("" if data_mix or getattr(recipe.data, "data_mix", "") else recipe.data.data_directory)
+    if alone:
+        datasets = {Path(alone).absolute().name: (Path(alone), _steps_of(plan))}
+        findings.require("mixture", None, f"{alone}, a dataset of its own")
+    else:
+        mixture = _given("--data-mix", data_mix, recipe.data, "data_mix")
+        known = _check_mixture(plan, mixture, mixtures or getattr(recipe.data, "mixtures", None), findings)
+        root = _given("--data-root-dir", data_root_dir, recipe.data, "data_root_dir") if config.check_runtime else ""
+        datasets = {name: (Path(root) / name, steps) for name, steps in known.items()}
     if not config.check_runtime:
         findings.skip(["runtime"], "real samples are looked at with --check-runtime")
         return findings
-    root = Path(_given("--data-root-dir", data_root_dir, recipe.data, "data_root_dir"))
-    for member, steps in known.values():
+    for name, (where, steps) in datasets.items():
         options = {"max_trajectories": config.max_trajectories, "seed": config.seed}
-        check_dataset(plan, member, steps, root, findings, **options)
-    if not known:
+        check_dataset(plan, name, where, steps, findings, **options)
+    if not datasets:
         findings.skip(["runtime"], "no dataset of the mixture is known")
     return findings
+
+
+def _check_mixture(
+    plan: TemporalPlan, mixture: str, own: str | Path | None, findings: Findings
+) -> dict[str, TemporalDataConfig]:
+    """Check a mixture; return the datasets whose type of robot is known, with their steps."""
+    table = MixtureTable.registered()
+    if own is not None:
+        _read_yaml(Path(own))
+        try:
+            table = read_mixtures(own)
+        except ValueError as problem:
+            findings.require("mixtures", str(problem), "")
+            findings.skip(["mixture"], "the file of mixtures cannot be used")
+            return {}
+    return check_mixture(plan, table, mixture, findings)
+
+
+def _steps_of(plan: TemporalPlan) -> TemporalDataConfig:
+    """The steps of a dataset that is trained on alone: what the model asks for."""
+    return TemporalDataConfig((0, *sorted(plan.later)), tuple(range(plan.action_horizon)), temporal_delta_k=plan.k)
 
 
 def plan_of(recipe: Any, where: str) -> TemporalPlan:
@@ -135,6 +167,8 @@ def plan_of(recipe: Any, where: str) -> TemporalPlan:
         action_indices=_steps(data, "action_indices"),
         replans=getattr(model, "replan", False),
         cameras=getattr(model, "cameras", None),
+        horizons=getattr(model, "horizons", ()),
+        open_options={name: getattr(data, name) for name in OPEN_OPTIONS},
     )
     size = getattr(vision, "image_size", None)
     return plan if size is None else replace(plan, image_size=size)
@@ -145,24 +179,32 @@ def _steps(data: Any, name: str) -> tuple[int, ...] | None:
     return tuple(getattr(data, name, None) or ()) or None
 
 
-def _read(config_yaml: str | Path) -> tuple[Path, Mapping[str, Any]]:
-    """Return the path of a config, and what it says.
+def _config_path(config_yaml: str | Path) -> Path:
+    """Return the path of a config, which may be given by its name.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    given = str(path_argument("config_yaml", config_yaml, "a config"))
+    try:
+        return Path(with_packaged_configs([OPTION, given])[1])
+    except ValueError as problem:
+        raise ValueError(str(problem).replace(f"{OPTION} ", f"{CONFIG_OPTION} ")) from None
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    """Return what a file says.
 
     Raises:
         ValueError: if it is not there, or cannot be read.
     """
-    given = str(path_argument("config_yaml", config_yaml, "a config"))
     try:
-        path = Path(with_packaged_configs([OPTION, given])[1])
-    except ValueError as problem:
-        raise ValueError(str(problem).replace(f"{OPTION} ", f"{CONFIG_OPTION} ")) from None
-    try:
-        settings = load_yaml(read_text(path, remedy=f"give a YAML file to {CONFIG_OPTION}"))
+        settings = load_yaml(read_text(path, remedy="give a YAML file"))
     except yaml.YAMLError as problem:
         raise ValueError(f"{path}: no YAML ({' '.join(str(problem).split())}); mend the file") from None
     if not isinstance(settings, Mapping):
         raise ValueError(f"{path}: holds {brief(settings)}, where a config holds keys and values; give another file")
-    return path, settings
+    return settings
 
 
 def _given(option: str, value: Any, data: Any, name: str) -> str:

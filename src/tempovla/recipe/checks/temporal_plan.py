@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class TemporalPlan:
         replans: whether the policy looks before the end of a chunk whether it still fits, for which k is shorter.
         cameras: keys of the pictures that the model sees; None where any will do.
         image_size: side of the pictures that the model sees [px].
+        horizons: further steps after now of which the model has a target.
+        open_options: of `open_source`, by which the config changes what a dataset holds.
     """
 
     k: int
@@ -32,3 +36,10 @@ class TemporalPlan:
     replans: bool = False
     cameras: tuple[str, ...] | None = None
     image_size: int = 224
+    horizons: tuple[int, ...] = ()
+    open_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def later(self) -> tuple[int, ...]:
+        """All steps after now that are observed."""
+        return (self.k, *self.horizons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import numpy as np
 from tempovla.data.open import open_source
 from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.dataset import TemporalDataset, TemporalPart
-from tempovla.data.temporal.mixtures import TemporalMember
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.checks.temporal_sample import decode_problem, pictures_problem, sample_problem
@@ -26,9 +26,9 @@ OF_A_DATASET = ("streams", "targets", "timestamps", "samples", "decode")
 
 def check_dataset(
     plan: TemporalPlan,
-    member: TemporalMember,
+    name: str,
+    path: Path,
     config: TemporalDataConfig,
-    root: Path,
     findings: Findings,
     *,
     max_trajectories: int,
@@ -38,20 +38,16 @@ def check_dataset(
 
     Args:
         plan: what the model asks for.
-        member: the dataset.
+        name: of the dataset.
+        path: of the dataset.
         config: the steps that a sample of it holds.
-        root: folder of all datasets.
         findings: to which the findings are added.
         max_trajectories: number of episodes whose timestamps and samples are looked at.
         seed: determines the choice of these.
     """
-    name, path = member.dataset, root / member.dataset
-    there = findings.require(
-        f"path.{name}",
-        None if path.is_dir() else f"{path}: no such folder; name the folder of all datasets with --data-root-dir",
-        f"{path}",
-    )
-    source = _opened(path, f"opens.{name}", findings) if there else None
+    missing = f"{path}: no such dataset; name the folder of all datasets with --data-root-dir"
+    there = findings.require(f"path.{name}", None if path.exists() else missing, f"{path}")
+    source = _opened(plan, path, f"opens.{name}", findings) if there else None
     if source is None:
         findings.skip([f"{check}.{name}" for check in OF_A_DATASET], "the dataset cannot be opened")
         return
@@ -73,9 +69,9 @@ def check_dataset(
     _check_samples(plan, source, config, path, name, chosen, findings)
 
 
-def _opened(path: Path, id: str, findings: Findings) -> EpisodeSource | None:
+def _opened(plan: TemporalPlan, path: Path, id: str, findings: Findings) -> EpisodeSource | None:
     try:
-        source = open_source(path)
+        source = open_source(path, **plan.open_options)
     except (ValueError, OSError) as problem:
         findings.require(id, str(problem), "")
         return None
@@ -120,8 +116,9 @@ def _streams_problem(plan: TemporalPlan, source: EpisodeSource) -> str | None:
 
 def _streams_told(plan: TemporalPlan, source: EpisodeSource) -> str:
     keys = (ACTION_KEY, *((STATE_KEY,) if plan.include_state else ()))
-    sizes = [f"{key} of {source.streams[key].shape[0]}" for key in keys if source.streams.get(key) is not None]
-    return f"{len(_cameras(source))} cameras, {', '.join(sizes)} dimensions"
+    sizes = [f"{key} of {math.prod(source.streams[key].shape)}" for key in keys if key in source.streams]
+    count = len(_cameras(source))
+    return f"{count} {'camera' if count == 1 else 'cameras'}, {', '.join(sizes)} dimensions"
 
 
 def _count_targets(
@@ -201,7 +198,7 @@ def _check_samples(
         return None
 
     def decode() -> str | None:
-        again = open_source(path)
+        again = open_source(path, **plan.open_options)
         for (episode, step), row in fetched.items():
             problem = decode_problem(row, samples.views[0], again, episode, step)
             if problem is not None:

@@ -62,8 +62,8 @@ def _numbers_problem(row: Mapping[str, Any], view: TemporalView, source: Episode
     flags = row.get("action_valid")
     if not isinstance(flags, np.ndarray) or flags.dtype != np.bool_ or flags.shape != (horizon,):
         return f"action_valid is no array of {horizon} truth values"
-    if not isinstance(row.get("lang"), str):
-        return "lang is no text"
+    if not isinstance(row.get("lang"), str) or not row["lang"]:
+        return "lang is no text; set data.default_instruction, or add the instruction to the dataset"
     if row.get("temporal_delta_k") != view.k:
         return f"temporal_delta_k is {row.get('temporal_delta_k')}, not {view.k}"
     return None

@@ -8,10 +8,10 @@ from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 
 
-def check_static(
+def check_mixture(
     plan: TemporalPlan, table: MixtureTable, mixture: str, findings: Findings
-) -> dict[str, tuple[TemporalMember, TemporalDataConfig]]:
-    """Check a plan against a mixture.
+) -> dict[str, TemporalDataConfig]:
+    """Check what a config says against a mixture.
 
     Args:
         plan: what the model asks for.
@@ -20,9 +20,8 @@ def check_static(
         findings: to which the findings are added.
 
     Returns:
-        The datasets whose type of robot is known, by name, with the steps that a sample of them holds.
+        The datasets whose type of robot is known, with the steps that a sample of each holds.
     """
-    _check_plan(plan, findings)
     try:
         members = table.members(mixture)
     except ValueError as problem:
@@ -40,14 +39,14 @@ def check_static(
         findings.require(
             f"robot_type.{member.dataset}", None, f"{member.robot_type}, drawn with weight {member.weight:g}"
         )
-        known[member.dataset] = (member, config)
+        known[member.dataset] = config
         _check_steps(plan, member, config, findings)
     return known
 
 
-def _check_plan(plan: TemporalPlan, findings: Findings) -> None:
-    """Check what the config says by itself."""
-    k, horizon = plan.k, plan.action_horizon
+def check_plan(plan: TemporalPlan, findings: Findings) -> None:
+    """Check what a config says by itself."""
+    k, horizon = max(plan.later), plan.action_horizon
     beyond = f"k = {k}, but the model predicts {horizon} actions: what happens until then is not known to it"
     findings.require(
         "k_within_chunk",
@@ -80,7 +79,7 @@ def _own_problem(plan: TemporalPlan, name: str, steps: tuple[int, ...]) -> str |
     """Return what is wrong with steps that the config's own data section names."""
     if name == "action_indices":
         return _chunk_problem(plan, steps)
-    missing = [step for step in (0, plan.k) if step not in steps]
+    missing = [step for step in (0, *plan.later) if step not in steps]
     return f"{list(steps)} lacks {_listed(missing)}; add it to data.observation_indices" if missing else None
 
 
@@ -94,13 +93,14 @@ def _check_steps(plan: TemporalPlan, member: TemporalMember, config: TemporalDat
         None if 0 in observed else f"robot type {member.robot_type} observes {observed}, not 0, which is now; add it",
         f"{observed} holds 0",
     )
+    missing = [step for step in plan.later if step not in observed]
     findings.require(
         f"observes_k.{name}",
-        None
-        if plan.k in observed
-        else f"robot type {member.robot_type} observes {observed}, not t + {plan.k}, so no sample has a target; add "
-        f"{plan.k} to its observation_indices, or choose another type of robot",
-        f"{observed} holds {plan.k}",
+        f"robot type {member.robot_type} observes {observed}, not t + {missing[0]}, so no sample has that target; add "
+        f"{missing[0]} to its observation_indices, or choose another type of robot"
+        if missing
+        else None,
+        f"{observed} holds {_listed([*plan.later])}",
     )
 
 

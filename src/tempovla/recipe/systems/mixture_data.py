@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -32,11 +33,11 @@ class MixtureDataConfig(DataConfig):
                 f"data.data_mix={self.data_mix} and data.{other} exclude each other; leave out one of them"
             )
 
-    def resolved(self, k: int | None, action_horizon: int) -> Self:
+    def resolved(self, later: Sequence[int], action_horizon: int) -> Self:
         """Return the config with the datasets that `data_mix` names.
 
         Args:
-            k: how many steps later the policy's target is; None if it has none.
+            later: steps after now that the policy's training observes.
             action_horizon: number of actions of a chunk.
 
         Raises:
@@ -48,10 +49,12 @@ class MixtureDataConfig(DataConfig):
         for member in table.members(self.data_mix):
             config, where = table.config(member.robot_type), f"data.data_mix={self.data_mix}: {member.dataset}"
             kind = f"is of the robot type {member.robot_type}, which"
-            if k is not None and k not in config.observation_indices:
+            missing = [step for step in later if step not in config.observation_indices]
+            if missing:
+                remedy = "" if config.k is None else f"set model.temporal_delta_k={config.k}, or "
                 raise ValueError(
-                    f"{where} {kind} observes {list(config.observation_indices)}, not {k} steps later; set "
-                    f"model.temporal_delta_k={config.k or k}, or choose another mixture"
+                    f"{where} {kind} observes {list(config.observation_indices)}, not {missing[0]} steps later; "
+                    f"{remedy}choose another mixture"
                 )
             if action_horizon != config.action_horizon:
                 raise ValueError(

@@ -90,8 +90,9 @@ class SAGRRecipe:
     @property
     def resolved(self) -> SAGRRecipe:
         """The recipe with the datasets that `data.data_mix` names; see `MixtureDataConfig.resolved`."""
-        k = self.model.temporal_delta_k if self.model.uses_future else None
-        return replace(self, data=self.data.resolved(k, self.model.action_horizon))
+        model = self.model
+        later = (model.temporal_delta_k, *(model.horizons if model.uses_world else ())) if model.uses_future else ()
+        return replace(self, data=self.data.resolved(later, model.action_horizon))
 
     @property
     def resolved_model(self) -> SAGRConfig:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tempovla.data.temporal.config import ROBOT_TYPE_REGISTRY, TemporalDataConfig
-from tempovla.timeline import Window
-
-FRONT, WRIST = "observation.images.front", "observation.images.wrist"
 
 
 @pytest.mark.parametrize(
@@ -29,25 +26,6 @@ def test_k_is_the_furthest_observation_unless_it_is_given():
     assert TemporalDataConfig((0, 4, 8), tuple(range(8))).k == 8
     assert TemporalDataConfig((0, 4, 8), tuple(range(8)), temporal_delta_k=4).k == 4
     assert TemporalDataConfig((-2, 0), tuple(range(8))).k is None
-
-
-def test_windows_hold_now_and_later_and_with_the_past_also_before():
-    config = TemporalDataConfig((0, 2), (0, 1, 2))
-    assert config.windows((FRONT, WRIST), state=None) == (
-        Window(FRONT, (0, 2)),
-        Window(WRIST, (0, 2)),
-        Window("action", (0, 1, 2)),
-    )
-    assert config.windows((FRONT,), past=True) == (
-        Window("observation.state", (-2, 0, 2)),
-        Window(FRONT, (-2, 0, 2)),
-        Window("action", (-2, -1, 0, 1, 2)),
-    )
-
-
-def test_without_k_there_is_no_past_of_k_steps():
-    with pytest.raises(ValueError, match="name no step after now, so that there is no k"):
-        TemporalDataConfig().windows((FRONT,), past=True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from tempovla.data.temporal.config import TemporalDataConfig
@@ -42,6 +44,17 @@ def test_unknown_names_are_told_with_their_nearest():
         TABLE.config("libero_frank")
     with pytest.raises(ValueError, match="mixture 'x' is unknown; the mixtures are bridge, bridge_rt_1, libero_10"):
         TABLE.members("x")
+
+
+def test_a_type_whose_steps_make_no_sample_is_told_when_it_is_asked_for():
+    @dataclass(frozen=True)
+    class Broken(TemporalDataConfig):
+        temporal_delta_k: int | None = 9  # observation_indices = (0, 9)
+
+    own = MixtureTable({"broken": Broken, "whole": TemporalDataConfig}, {})
+    assert own.config("whole").action_horizon == 16
+    with pytest.raises(ValueError, match=r"robot type broken: temporal_delta_k=9 is not among observation_indices"):
+        own.config("broken")
 
 
 def test_own_entries_go_before_registered_ones():

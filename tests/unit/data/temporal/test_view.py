@@ -13,7 +13,7 @@ from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.view import TemporalView
-from tempovla.timeline import Embodiment, StreamInfo, TimelineSample
+from tempovla.timeline import Embodiment, StreamInfo, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.transform.image import ResizeImages
 
@@ -65,6 +65,20 @@ def rows(given: MemorySource | None = None, **options) -> list[dict]:
 def pictures(row: dict, key: str) -> list[np.ndarray]:
     assert all(isinstance(picture, Image.Image) and picture.mode == "RGB" for picture in row[key])
     return [np.array(picture) for picture in row[key]]
+
+
+def test_a_view_reads_now_and_later_and_with_the_past_also_before():
+    assert view().windows == (
+        Window(FRONT, (0, K)),
+        Window(WRIST, (0, K)),
+        Window(ACTION_KEY, (0, 1, 2)),
+    )
+    assert view(include_state=True, include_past=True, include_later_actions=True).windows == (
+        Window(STATE_KEY, (-K, 0, K)),
+        Window(FRONT, (-K, 0, K)),
+        Window(WRIST, (-K, 0, K)),
+        Window(ACTION_KEY, (-2, -1, 0, 1, 2, 3, 4)),
+    )
 
 
 def test_rows_have_the_keys_and_types_of_the_contract():

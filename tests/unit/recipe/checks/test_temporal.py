@@ -147,6 +147,8 @@ def test_the_cameras_of_the_model_are_looked_for(folder, root):
         ("short", {}, "chunk.one", "a sample holds 2 actions, but the model predicts 4; set action_horizon"),
         ("both", {"action_horizon": 8}, "chunk.two", "a sample holds 4 actions, but the model predicts 8"),
         ("both", {"action_horizon": 2}, "k_within_chunk", "k = 4, but the model predicts 2 actions"),
+        ("both", {"horizons": [2]}, "observes_k.one", "observes [0, 4], not t + 2, so no sample has that target"),
+        ("both", {"horizons": [9]}, "k_within_chunk", "k = 9, but the model predicts 4 actions"),
         ("both", {"temporal_delta_k": 3}, "observes_k.one", "observes [0, 4], not t + 3"),
         ("both", {"temporal_delta_k": 0}, "config", "model.temporal_delta_k=0 must be at least 1"),
     ],
@@ -192,11 +194,55 @@ def test_the_size_of_the_chunk_may_be_given_instead(folder):
     assert check_temporal(path, "both", TemporalCheckConfig(future_action_window_size=3), mixtures=own).passed
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            f"robot_types: {{arm: {{observation_indices: [0], temporal_delta_k: {K}}}}}",
+            "temporal_delta_k=4 is not among",
+        ),
+        ("robot_types: {arm: {observation_indices: [4]}}", "robot_types.arm: observation_indices [4] must hold 0"),
+        ("robot_types: {arm: {observations: [0, 4]}}", "keys ['observations'] are unknown to TemporalDataConfig"),
+        ("mixtures: {both: [{dataset: one, weight: -1}]}", "dataset one has weight -1, which must be positive"),
+        ("mixture: {}", "it must hold robot_types and mixtures"),
+    ],
+)
+def test_a_file_of_mixtures_that_contradicts_itself_fails(folder, text, reason):
+    (folder / "own.yaml").write_text(text)
+    assert reason in failures(check(folder, "both"))["mixtures"]
+
+
+def test_a_file_of_mixtures_that_cannot_be_read_is_an_error(folder):
+    (folder / "own.yaml").write_text("mixtures: [")
+    with pytest.raises(ValueError, match=r"own.yaml: no YAML"):
+        check(folder, "both")
+
+
+def test_a_dataset_alone_needs_no_mixture(folder, root):
+    path = config_file(folder)
+    findings = check_temporal(path, config=RUNTIME, dataset=root / "one")
+    assert failures(findings) == {}
+    assert findings.figures["one"]["valid_tk"] == sum(length - K for length in LENGTHS)
+    of_config = check_temporal(config_file(folder, data={"data_directory": str(root / "one")}), config=RUNTIME)
+    assert of_config.figures == findings.figures
+    assert "observes_k.one" not in statuses(findings)
+    assert "no such dataset" in failures(check_temporal(path, config=RUNTIME, dataset=folder / "none"))["path.none"]
+    with pytest.raises(ValueError, match="--dataset .*one and --data-mix libero_all exclude each other"):
+        check_temporal(path, "libero_all", dataset=root / "one")
+
+
+def test_a_dataset_is_opened_as_the_config_says(folder, root):
+    path = config_file(folder, data={"max_len_data": 6})
+    findings = check_temporal(path, config=RUNTIME, dataset=root / "one")
+    assert (findings.figures["one"]["steps"], findings.figures["one"]["valid_tk"]) == (18, 6)
+    assert findings.passed
+
+
 def test_every_dataset_that_is_missing_fails_and_the_rest_is_skipped(folder, root):
     recorded = check(folder, "both", runtime=True, data_root_dir=folder)
     assert set(failures(recorded)) == {"path.one", "path.two"}
     assert (
-        f"{folder / 'one'}: no such folder; name the folder of all datasets with --data-root-dir"
+        f"{folder / 'one'}: no such dataset; name the folder of all datasets with --data-root-dir"
         in (failures(recorded)["path.one"])
     )
     skipped = {id for id, status in statuses(recorded).items() if status == "skip"}

@@ -40,39 +40,39 @@ def data(tmp_path) -> MixtureDataConfig:
 
 
 def test_a_mixture_becomes_its_datasets_with_their_weights(tmp_path, data):
-    found = data.resolved(2, 4)
+    found = data.resolved((2,), 4)
     assert [(member.data_directory, member.weight) for member in found.mixture] == [
         (str(tmp_path / "one"), 3.0),
         (str(tmp_path / "two"), 1.0),
     ]
-    assert found.resolved(2, 4) == found
-    alone = replace(data, data_mix="alone").resolved(2, 4)
+    assert found.resolved((2,), 4) == found
+    alone = replace(data, data_mix="alone").resolved((2,), 4)
     assert (alone.data_directory, alone.mixture) == (str(tmp_path / "one"), ())
 
 
 def test_without_a_mixture_nothing_changes():
     plain = MixtureDataConfig(data_directory="somewhere")
-    assert plain.resolved(2, 4) is plain
+    assert plain.resolved((2,), 4) is plain
 
 
 @pytest.mark.parametrize(
-    ("changed", "k", "horizon", "message"),
+    ("changed", "later", "horizon", "message"),
     [
-        ({"data_mix": "libero_al"}, 2, 4, "mixture 'libero_al' is unknown; did you mean libero_all"),
-        ({}, 3, 4, r"one is of the robot type arm, which observes \[0, 2\], not 3 steps later; set .*_k=2, or"),
-        ({}, None, 8, "robot type arm, which holds 4 actions; set model.action_horizon=4"),
-        ({"data_mix": "bridge"}, 8, 16, r"oxe_bridge, which observes \[0\], not 8 steps later"),
-        ({"data_root_dir": ""}, 2, 4, "data.data_mix=both: set data.data_root_dir to the folder"),
+        ({"data_mix": "libero_al"}, (2,), 4, "mixture 'libero_al' is unknown; did you mean libero_all"),
+        ({}, (2, 3), 4, r"one is of the robot type arm, which observes \[0, 2\], not 3 steps later; set .*_k=2, or"),
+        ({}, (), 8, "robot type arm, which holds 4 actions; set model.action_horizon=4"),
+        ({"data_mix": "bridge"}, (8,), 16, r"oxe_bridge, which observes \[0\], not 8 steps later; choose another"),
+        ({"data_root_dir": ""}, (2,), 4, "data.data_mix=both: set data.data_root_dir to the folder"),
     ],
 )
-def test_a_mixture_that_does_not_fit_the_policy_is_refused(data, changed, k, horizon, message):
+def test_a_mixture_that_does_not_fit_the_policy_is_refused(data, changed, later, horizon, message):
     with pytest.raises(ValueError, match=message):
-        replace(data, **changed).resolved(k, horizon)
+        replace(data, **changed).resolved(later, horizon)
 
 
 def test_a_policy_without_a_target_needs_no_later_observation(tmp_path):
     data = MixtureDataConfig(data_mix="bridge", data_root_dir=str(tmp_path))
-    assert data.resolved(None, 16).data_directory == str(tmp_path / "bridge_orig_1.0.0_lerobot")
+    assert data.resolved((), 16).data_directory == str(tmp_path / "bridge_orig_1.0.0_lerobot")
 
 
 def test_a_mixture_and_other_datasets_exclude_each_other():
