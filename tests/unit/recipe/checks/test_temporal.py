@@ -227,7 +227,7 @@ def test_a_dataset_alone_needs_no_mixture(folder, root):
     assert of_config.figures == findings.figures
     assert "observes_k.one" not in statuses(findings)
     assert "no such dataset" in failures(check_temporal(path, config=RUNTIME, dataset=folder / "none"))["path.none"]
-    with pytest.raises(ValueError, match="--dataset .*one and --data-mix libero_all exclude each other"):
+    with pytest.raises(ValueError, match=r"--dataset .*one and --data-mix libero_all exclude each other"):
         check_temporal(path, "libero_all", dataset=root / "one")
 
 
