@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import PurePath
 
+from tempovla.data.stream_keys import StreamKeys
 from tempovla.data.temporal.config import ROBOT_TYPE_REGISTRY, TemporalDataConfig, close_names
 from tempovla.storage.said_by import said_by
 
@@ -19,11 +20,15 @@ class TemporalMember:
         dataset: name of its folder below the root of all datasets.
         weight: how often it is drawn from, relative to the others.
         robot_type: name in `ROBOT_TYPE_REGISTRY` of what a sample of it holds.
+        state_key: name of the state in the dataset, as `data.state_key` of a training; None is `observation.state`.
+        action_key: name of the action in the dataset, in the same form; None is `action`.
     """
 
     dataset: str
     weight: float = 1.0
     robot_type: str = "libero_franka"
+    state_key: tuple[str, ...] | str | None = None
+    action_key: tuple[str, ...] | str | None = None
 
     def __post_init__(self) -> None:
         parts = PurePath(self.dataset).parts
@@ -33,6 +38,12 @@ class TemporalMember:
             raise ValueError(
                 f"dataset {self.dataset} has weight {self.weight}, which must be positive; leave the dataset out"
             )
+        self.stream_keys  # noqa: B018  a key that is not readable is refused before anything is opened
+
+    @property
+    def stream_keys(self) -> StreamKeys:
+        """The dataset's own keys of state and action."""
+        return StreamKeys.parse(self.state_key, self.action_key, f"dataset {self.dataset}: ")
 
 
 def _libero(suite: str, version: str = "_1.0.0") -> TemporalMember:
@@ -52,6 +63,7 @@ NAMED_MIXTURES: dict[str, tuple[TemporalMember, ...]] = {
     "libero_spatial": (_libero("libero_spatial"),),
     "libero_10": (_libero("libero_10"),),
     "libero_90": (_libero("libero_90", version=""),),
+    "libero_openpi": (TemporalMember("physical-intelligence/libero", state_key="state", action_key="actions"),),
     "bridge": (TemporalMember("bridge_orig_1.0.0_lerobot", robot_type="oxe_bridge"),),
     "bridge_rt_1": (
         TemporalMember("bridge_orig_1.0.0_lerobot", robot_type="oxe_bridge"),

@@ -36,5 +36,6 @@ def open_mixture(
             raise DatasetError(
                 f"{path}: no such dataset, which the mixture {mixture} holds; give the folder of all datasets as root"
             )
-        parts.append(TemporalPart(open_source(path), config, member.weight, name=member.dataset))
+        source = open_source(path, keys=member.stream_keys)
+        parts.append(TemporalPart(source, config, member.weight, name=member.dataset))
     return TemporalDataset(parts, **options)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tempovla.data.temporal.config import TemporalDataConfig
-from tempovla.data.temporal.mixtures import MixtureTable
+from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.checks.temporal_runtime import check_dataset
@@ -99,27 +99,28 @@ def check_temporal(
     check_plan(plan, findings)
     alone = dataset or ("" if data_mix or getattr(recipe.data, "data_mix", "") else recipe.data.data_directory)
     if alone:
-        datasets = {Path(alone).absolute().name: (Path(alone), _steps_of(plan))}
+        found_in = {Path(alone).absolute().name: (Path(alone), _steps_of(plan), recipe.data.stream_keys)}
         findings.require("mixture", None, f"{alone}, a dataset of its own")
     else:
         mixture = _given("--data-mix", data_mix, recipe.data, "data_mix")
         known = _check_mixture(plan, mixture, mixtures or getattr(recipe.data, "mixtures", None), findings)
         root = _given("--data-root-dir", data_root_dir, recipe.data, "data_root_dir") if config.check_runtime else ""
-        datasets = {name: (Path(root) / name, steps) for name, steps in known.items()}
+        found_in = {member.dataset: (Path(root) / member.dataset, steps, member.stream_keys) for member, steps in known}
     if not config.check_runtime:
         findings.skip(["runtime"], "real samples are looked at with --check-runtime")
         return findings
-    for name, (where, steps) in datasets.items():
+    for name, (where, steps, keys) in found_in.items():
+        plan = replace(plan, open_options={**plan.open_options, "keys": keys})
         options = {"max_trajectories": config.max_trajectories, "seed": config.seed}
         check_dataset(plan, name, where, steps, findings, **options)
-    if not datasets:
+    if not found_in:
         findings.skip(["runtime"], "no dataset of the mixture is known")
     return findings
 
 
 def _check_mixture(
     plan: TemporalPlan, mixture: str, own: str | Path | None, findings: Findings
-) -> dict[str, TemporalDataConfig]:
+) -> list[tuple[TemporalMember, TemporalDataConfig]]:
     """Check a mixture; return the datasets whose type of robot is known, with their steps."""
     table = MixtureTable.registered()
     if own is not None:
@@ -129,7 +130,7 @@ def _check_mixture(
         except ValueError as problem:
             findings.require("mixtures", str(problem), "")
             findings.skip(["mixture"], "the file of mixtures cannot be used")
-            return {}
+            return []
     return check_mixture(plan, table, mixture, findings)
 
 

@@ -10,7 +10,7 @@ from tempovla.recipe.checks.temporal_plan import TemporalPlan
 
 def check_mixture(
     plan: TemporalPlan, table: MixtureTable, mixture: str, findings: Findings
-) -> dict[str, TemporalDataConfig]:
+) -> list[tuple[TemporalMember, TemporalDataConfig]]:
     """Check what a config says against a mixture.
 
     Args:
@@ -26,10 +26,10 @@ def check_mixture(
         members = table.members(mixture)
     except ValueError as problem:
         findings.require("mixture", str(problem), "")
-        return {}
+        return []
     noun = "dataset" if len(members) == 1 else "datasets"
     findings.require("mixture", None, f"{mixture} holds {len(members)} {noun}")
-    known = {}
+    known = []
     for member in members:
         try:
             config = table.config(member.robot_type)
@@ -39,7 +39,7 @@ def check_mixture(
         findings.require(
             f"robot_type.{member.dataset}", None, f"{member.robot_type}, drawn with weight {member.weight:g}"
         )
-        known[member.dataset] = config
+        known.append((member, config))
         _check_steps(plan, member, config, findings)
     return known
 

@@ -65,5 +65,9 @@ class MixtureDataConfig(DataConfig):
             raise ValueError(f"data.data_mix={self.data_mix}: set data.data_root_dir to the folder of all its datasets")
         members = member_configs(table, self.data_mix, self.data_root_dir)
         if len(members) == 1:
-            return replace(self, data_mix="", data_directory=members[0].data_directory)
+            (only,) = members
+            state_key = self.state_key if only.state_key is None else only.state_key
+            action_key = self.action_key if only.action_key is None else only.action_key
+            found = replace(self, data_mix="", data_directory=only.data_directory)
+            return replace(found, state_key=state_key, action_key=action_key)
         return replace(self, data_mix="", mixture=members)

@@ -57,7 +57,13 @@ def member_configs(table: MixtureTable, mixture: str, root: str | Path) -> tuple
         ValueError: if there is no such mixture.
     """
     return tuple(
-        MemberConfig(str(Path(root) / member.dataset), member.weight, member.dataset)
+        MemberConfig(
+            str(Path(root) / member.dataset),
+            member.weight,
+            member.dataset,
+            state_key=member.state_key,
+            action_key=member.action_key,
+        )
         for member in table.members(mixture)
     )
 

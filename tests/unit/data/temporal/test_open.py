@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from tests import recordings
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.layout import Feature
 from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
 from tempovla.data.temporal.open import open_mixture
@@ -37,6 +39,21 @@ def test_own_mixtures_are_opened_with_options(tmp_path):
     assert [part.weight for part in samples.parts] == [3.0, 1.0]
     assert [part.key for part in samples.parts] == ["one", "sub/two"]
     assert samples[0]["state_t"].shape == (1, 3)
+
+
+def test_a_dataset_may_call_its_state_and_action_otherwise(tmp_path):
+    """As openpi's LIBERO does."""
+    features = {
+        "state": Feature("float32", (8,)),
+        "actions": Feature("float32", (7,)),
+        "image": Feature("image", (16, 16, 3)),
+    }
+    (recorded,) = recordings.record(tmp_path / "physical-intelligence" / "libero", (9,), features)
+    samples = open_mixture("libero_openpi", tmp_path, size=16, include_state=True, normalization=None)
+    row = samples.at(0, 0, 1)
+    np.testing.assert_array_equal(row["action"], recorded["actions"][1:])
+    np.testing.assert_array_equal(row["state_tk"][0], recorded["state"][8])
+    assert (row["valid_tk"], len(row["image_t"])) == (1.0, 1)
 
 
 def test_a_dataset_that_is_missing_is_named_with_its_mixture(tmp_path):

@@ -11,6 +11,7 @@ from tests import libero_recordings, recordings
 from tests.foreign import Foreign, write_v21
 from tests.temporal_system import predicting_system
 
+from tempovla.data.layout import Feature
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.temporal import dataset as temporal_dataset
 from tempovla.data.temporal.view import TemporalView
@@ -229,6 +230,24 @@ def test_a_dataset_alone_needs_no_mixture(folder, root):
     assert "no such dataset" in failures(check_temporal(path, config=RUNTIME, dataset=folder / "none"))["path.none"]
     with pytest.raises(ValueError, match=r"--dataset .*one and --data-mix libero_all exclude each other"):
         check_temporal(path, "libero_all", dataset=root / "one")
+
+
+def test_a_dataset_may_call_its_state_and_action_otherwise(folder):
+    features = {
+        "state": Feature("float32", (8,)),
+        "actions": Feature("float32", (7,)),
+        "image": Feature("image", (16, 16, 3)),
+    }
+    recordings.record(folder / "physical-intelligence" / "libero", (9,), features)
+    model = {"action_horizon": 8, "temporal_delta_k": 7, "action_dim": 7, "robot_state_dim": 8}
+    findings = check_temporal(config_file(folder, model), "libero_openpi", RUNTIME, data_root_dir=folder)
+    assert failures(findings) == {}
+    assert statuses(findings)["decode.physical-intelligence/libero"] == "pass"
+    data = {"state_key": "state", "action_key": "actions"}
+    alone = check_temporal(
+        config_file(folder, model, data), config=RUNTIME, dataset=folder / "physical-intelligence/libero"
+    )
+    assert failures(alone) == {}
 
 
 def test_a_dataset_is_opened_as_the_config_says(folder, root):

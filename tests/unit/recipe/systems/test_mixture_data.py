@@ -50,6 +50,11 @@ def test_a_mixture_becomes_its_datasets_with_their_weights(tmp_path, data):
     assert (alone.data_directory, alone.mixture) == (str(tmp_path / "one"), ())
 
 
+def test_the_names_of_state_and_action_go_with_their_dataset(tmp_path):
+    found = MixtureDataConfig(data_mix="libero_openpi", data_root_dir=str(tmp_path)).resolved((7,), 8)
+    assert (found.state_key, found.action_key) == ("state", "actions")
+
+
 def test_without_a_mixture_nothing_changes():
     plain = MixtureDataConfig(data_directory="somewhere")
     assert plain.resolved((2,), 4) is plain
