@@ -12,14 +12,11 @@ from tests.foreign import Foreign, write_v21
 from tests.temporal_system import predicting_system
 
 from tempovla.data.layout import Feature
-from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.temporal import dataset as temporal_dataset
 from tempovla.data.temporal.view import TemporalView
 from tempovla.recipe.checks import temporal_runtime
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal import TemporalCheckConfig, check_temporal
-from tempovla.recipe.checks.temporal_runtime import steps_to_look_at, timestamps_problem
-from tempovla.timeline import Embodiment, StreamInfo
 
 __all__ = ["predicting_system"]
 pytestmark = pytest.mark.usefixtures("predicting_system")
@@ -335,32 +332,6 @@ def test_samples_of_another_form_are_found_out(folder, root, monkeypatch, change
     config = config_file(folder, {"robot_state_dim": 3})
     findings = check_temporal(config, "both", RUNTIME, mixtures=folder / "own.yaml", data_root_dir=root)
     assert reason in failures(findings)["samples.one"]
-
-
-def test_the_looks_are_inside_at_the_first_step_without_a_target_and_at_the_end():
-    assert steps_to_look_at(12, 4) == [4, 7, 8, 11]
-    assert steps_to_look_at(5, 4) == [0, 1, 4]
-    assert steps_to_look_at(3, 4) == [0, 2]
-    assert steps_to_look_at(1, 4) == [0]
-
-
-@pytest.mark.parametrize(
-    ("times", "reason"),
-    [
-        ([0.0, 0.1, 0.2, 0.3], None),
-        ([0.0, 0.1, 0.1, 0.2], "timestamp 0.1 s follows 0.1 s at step 2; times must increase"),
-        ([0.0, 0.1, 0.05, 0.2], "timestamp 0.05 s follows 0.1 s at step 2"),
-        ([0.0, 0.1, 0.6, 0.7], "a gap of 0.5 s before step 2, at 10 Hz"),
-        ([0.0, 0.1, float("nan"), 0.3], "a timestamp is not finite"),
-    ],
-)
-def test_times_increase_without_a_gap(times, reason):
-    streams = {"action": StreamInfo("action", (1,), "float32", 10.0)}
-    episode = MemoryEpisode("go", 4, {"action": np.zeros((4, 1), np.float32)}, {"action": np.arange(4) / 10})
-    source = MemorySource("toy", Embodiment("toy", 0, 1, 10.0), streams, [episode])
-    source.timestamps = lambda episode, key: np.array(times)
-    problem = timestamps_problem(source, ["action"], [0])
-    assert (problem is None) if reason is None else reason in problem
 
 
 def test_the_chosen_episodes_follow_from_the_seed(folder, root, monkeypatch):
