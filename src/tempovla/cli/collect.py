@@ -57,7 +57,8 @@ def build(name: str, summary: str) -> ArgumentParser:
 def _fields(name: str) -> tuple[str, ...]:
     """Fields of the simulator's config that collecting may set."""
     config_class = simulator_class(name.split()[-1])
-    return (*config_class.recorded, *(field for field in config_class.demonstrated if field != "max_steps"))
+    demonstrated = (field for field in config_class.demonstrated if field != "max_steps")
+    return (*config_class.recorded, *demonstrated, *config_class.sensors)
 
 
 def run(name: str, args: Namespace) -> Outcome:

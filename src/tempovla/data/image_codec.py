@@ -21,6 +21,7 @@ MOST_PICTURE_BYTES = 256 << 20
 """Of an encoded picture; that is more than so many pixels take as they are."""
 _TOP_LEVEL = 4095
 """The brightest of 12 bits."""
+_TOP_LEVEL_OF_16 = 65535
 _PNG_START, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
 
 
@@ -29,6 +30,27 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "png", compress_level=1)
     return buffer.getvalue()
+
+
+def encode_depth(metres: NDArray[Any], unit_m: float) -> bytes:
+    """Return distances (H, W, 1) [m] as a PNG of 16 bits in units of `unit_m` [m].
+
+    What is not finite, or too far for 16 bits, is no reading, which 0 stands for.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(to_levels(metres[..., 0], unit_m)).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
+
+
+def to_levels(metres: NDArray[Any], unit_m: float = 0.001) -> NDArray[np.uint16]:
+    """Return distances [m] in whole units of `unit_m` [m], 0 where they are not finite or too far for 16 bits."""
+    levels = np.rint(metres.astype(np.float64) / unit_m)
+    return np.where(np.isfinite(levels) & (levels <= _TOP_LEVEL_OF_16), levels, 0).astype(np.uint16)
+
+
+def from_levels(levels: NDArray[np.uint16], unit_m: float = 0.001) -> NDArray[np.float32]:
+    """Return whole units of `unit_m` [m] as float32 metres."""
+    return (levels.astype(np.float64) * unit_m).astype(np.float32)
 
 
 def decode_image(encoded: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tempovla.data.column_values import BadColumnError, lossless
 from tempovla.data.errors import DatasetError
-from tempovla.data.hdf5_bounds import refuse_unstored
 from tempovla.data.libero_late import observed_late, when_observed
 from tempovla.data.libero_layout import (
     CAMERAS,
@@ -31,37 +30,17 @@ from tempovla.data.libero_layout import (
     task_of,
 )
 from tempovla.data.libero_links import refuse_other_files
+from tempovla.data.libero_pictures import Frames, find_cameras, find_dataset, find_depths, find_frames
 from tempovla.data.words import has_words
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, parse_json, visible
 from tempovla.storage.paths import regular_file
+from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
 
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 """Errors of h5py at a damaged place of a file."""
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Where the pictures of one camera and one demonstration are.
-
-    Attributes:
-        path: the file.
-        dataset: the dataset in it.
-        shape: (T, H, W, 3).
-        offset: the first byte in the file of pictures that lie in it as they are, one after the other; None where
-            they are compressed or in chunks.
-        block: how many pictures are unpacked at once, where they are.
-        stored: how they lie there.
-    """
-
-    path: Path
-    dataset: str
-    shape: tuple[int, int, int, int]
-    offset: int | None
-    block: int
-    stored: LiberoImages
 
 
 @dataclass(frozen=True)
@@ -75,6 +54,7 @@ class Demo:
         numbers: (T, D) float32, by stream.
         frames: the whereabouts of pictures, by stream.
         faults: why a camera cannot be read, by stream.
+        cameras: calibrations of the cameras, where they are known.
     """
 
     path: Path
@@ -83,6 +63,7 @@ class Demo:
     numbers: Mapping[str, NDArray[np.float32]]
     frames: Mapping[str, Frames]
     faults: Mapping[str, str] = field(default_factory=dict)
+    cameras: tuple[CameraCalibration, ...] = ()
 
     @property
     def length(self) -> int:
@@ -266,31 +247,18 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, stored
             faults[EE_STATE_KEY] = str(error)
     for key, camera in CAMERAS.items():
         try:
-            found = _frames(where, path, demo, f"obs/{camera}", stored)
+            found = find_frames(where, path, demo, f"obs/{camera}", stored)
             _refuse_unequal(where, {f"obs/{camera}": found.shape[0], "actions": lengths["actions"]})
         except DatasetError as error:
             faults[key] = str(error)
         else:
             frames[key] = found
-    return Demo(path, name, instruction, numbers, frames, faults)
-
-
-def _dataset(where: str, demo: h5py.Group, key: str) -> h5py.Dataset:
-    dataset = demo.get(key)
-    if not isinstance(dataset, h5py.Dataset):
-        there = sorted(map(str, demo["obs"] if key.startswith("obs/") and "obs" in demo else demo))
-        raise DatasetError(
-            f"{where} has no {key}, only {', '.join(there) or 'nothing'}; record it with LIBERO's create_dataset.py, "
-            "or leave the file out"
-        )
-    if dataset.shape is None:
-        raise DatasetError(f"{where}: {key} is empty, not even of length 0; leave the file out, or record it again")
-    refuse_unstored(f"{where}: {key}", dataset)
-    return dataset
+    frames |= find_depths(where, path, demo, stored, lengths["actions"])
+    return Demo(path, name, instruction, numbers, frames, faults, find_cameras(where, demo))
 
 
 def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
-    dataset = _dataset(where, demo, key)
+    dataset = find_dataset(where, demo, key)
     if dataset.ndim != 2 or dataset.shape[1] != WIDTHS[key] or dataset.dtype.kind not in "fiu":
         raise DatasetError(
             f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {WIDTHS[key]} numbers for each step are "
@@ -309,24 +277,6 @@ def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
             "demonstration or repair the values"
         )
     return values
-
-
-def _frames(where: str, path: Path, demo: h5py.Group, key: str, stored: LiberoImages) -> Frames:
-    dataset = _dataset(where, demo, key)
-    if dataset.dtype != np.uint8 or dataset.ndim != 4 or dataset.shape[3] != 3:
-        raise DatasetError(
-            f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, not uint8 RGB (T, H, W, 3); record it again"
-        )
-    offset = dataset.id.get_offset()
-    if offset is not None and dataset.id.get_storage_size() == 0:  # never written: all black, and nowhere in the file
-        offset = None
-    if offset is not None:
-        path = Path(dataset.file.filename)  # another one of the folder behind an external link
-        missing = offset + dataset.size - path.stat().st_size
-        if missing > 0:
-            raise DatasetError(f"{path}: cut off, {missing} bytes of {key} are missing; copy it again")
-    block = dataset.chunks[0] if dataset.chunks else max(1, len(dataset))
-    return Frames(path, f"{demo.name}/{key}", dataset.shape, offset, block, stored)
 
 
 def _side_by_side(where: str, lengths: Mapping[str, int], *parts: NDArray[np.float32]) -> NDArray[np.float32]:

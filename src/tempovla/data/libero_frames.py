@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError
-from tempovla.data.libero_files import HDF5_ERRORS, Frames, damaged, open_hdf5
+from tempovla.data.libero_files import HDF5_ERRORS, damaged, open_hdf5
+from tempovla.data.libero_pictures import Frames
 
 _MOST_OPEN_FILES = 256
 """More than LIBERO-90 has, and well below the 1024 that a process may have open."""
@@ -34,8 +36,9 @@ class FrameReader:
         self._files: OrderedDict[Path, _OpenFile] = OrderedDict()
         self._process = os.getpid()
 
-    def read(self, frames: Frames, step: int) -> NDArray[np.uint8]:
-        """Return one picture (H, W, 3), the top row first; a view that must not be written to.
+    def read(self, frames: Frames, step: int) -> NDArray[Any]:
+        """Return one picture (H, W, 3) or (H, W, 1) as it is stored, the top row first; a view that must not be written
+        to.
 
         Raises:
             DatasetError: if the file is gone, cut off or damaged.
@@ -45,15 +48,15 @@ class FrameReader:
             return picture[:, ::-1]
         return picture[::-1] if frames.stored == "bottom_first" else picture
 
-    def _plain(self, frames: Frames, offset: int, step: int) -> NDArray[np.uint8]:
-        shape = frames.shape[1:]
-        size = shape[0] * shape[1] * shape[2]
+    def _plain(self, frames: Frames, offset: int, step: int) -> NDArray[Any]:
+        shape, dtype = frames.shape[1:], np.dtype(frames.dtype)
+        size = shape[0] * shape[1] * shape[2] * dtype.itemsize
         data = os.pread(self._open(frames.path).descriptor, size, offset + step * size)
         if len(data) != size:
             raise DatasetError(f"{frames.path}: cut off before {frames.dataset} step {step}; copy it again")
-        return np.frombuffer(data, dtype=np.uint8).reshape(shape)
+        return np.frombuffer(data, dtype=dtype).reshape(shape)
 
-    def _unpacked(self, frames: Frames, step: int) -> NDArray[np.uint8]:
+    def _unpacked(self, frames: Frames, step: int) -> NDArray[Any]:
         number, within = divmod(step, frames.block)
         place = (frames.path, frames.dataset, number)
         block = self._cache.get(place)

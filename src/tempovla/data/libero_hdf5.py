@@ -17,15 +17,17 @@ from tempovla.data.byte_cache import DEFAULT_CACHE_BYTES, ByteCache
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.identity import DataIdentity, files_of, hash_of_arrays, stream_facts
+from tempovla.data.image_codec import from_levels
 from tempovla.data.libero_files import Demo, DemoFile, read_files
 from tempovla.data.libero_frames import FrameReader
-from tempovla.data.libero_layout import CAMERAS, EE_STATE_KEY, EE_STATE_NAMES, LiberoImages
+from tempovla.data.libero_layout import CAMERAS, DEPTHS, EE_STATE_KEY, EE_STATE_NAMES, LiberoImages
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.window import episode_number, step_numbers
+from tempovla.storage.said_by import said_by
 from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline.calibration import CameraCalibration, common_cameras
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamTable
-from tempovla.timeline.task import Embodiment
 
 LOGGER = logging.getLogger(__name__)
 
@@ -83,7 +85,11 @@ class LiberoHdf5Source:
         self._numbers = _in_memory(str(path), self._demos)
         cameras, left_out = _cameras(self._demos)
         left_out |= _broken_numbers(self._demos)
-        self.streams: Mapping[str, StreamInfo] = StreamTable({**self._numbers.streams, **cameras}, left_out)
+        depths, apart = _depths(self._demos)
+        left_out |= apart
+        streams = {**self._numbers.streams, **cameras, **depths}
+        self.streams: Mapping[str, StreamInfo] = StreamTable(streams, left_out)
+        self.embodiment = replace(LIBERO_PANDA, cameras=_calibrations(str(path), self._demos, streams))
         self.recording: Mapping[str, Any] = _in_common([file.recording for file in files if file.demos])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,11 +113,6 @@ class LiberoHdf5Source:
     def rate_hz(self) -> float:
         """Control rate [Hz]."""
         return LIBERO_PANDA.rate_hz
-
-    @property
-    def embodiment(self) -> Embodiment:
-        """LIBERO's arm."""
-        return LIBERO_PANDA
 
     @property
     def statistics(self) -> Statistics:
@@ -144,14 +145,16 @@ class LiberoHdf5Source:
     def read_many(self, key: str, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Reading:
         """Return values of one stream at steps (B, T) of episodes (B,), at once: value (B, T, *F), valid (B, T)."""
         self._require(key)
-        if key not in CAMERAS:
+        stream = self.streams[key]
+        if not stream.is_picture:
             return self._numbers.read_many(key, episodes, steps)
         demos = [self._demos[episode] for episode in episodes.tolist()]
         last = np.array([demo.length - 1 for demo in demos])[:, None]
-        value = np.empty((*steps.shape, *self.streams[key].shape), dtype=np.uint8)
+        value = np.empty((*steps.shape, *stream.shape), dtype=stream.dtype)
         for row, demo, asked in zip(value, demos, np.clip(steps, 0, last).tolist(), strict=True):
             for picture, step in zip(row, asked, strict=True):
-                picture[...] = self._reader.read(demo.frames[key], step)
+                stored = self._reader.read(demo.frames[key], step)
+                picture[...] = stored if stream.kind == "image" else from_levels(stored)
         return Reading(value, (steps >= 0) & (steps <= last))
 
     def content_hash(self, keys: Collection[str]) -> str:
@@ -202,6 +205,35 @@ def _cameras(demos: Sequence[Demo]) -> tuple[dict[str, StreamInfo], dict[str, st
         raise DatasetError(next(iter(left_out.values())))
     _warn_of(left_out, len(CAMERAS), "cameras", demos[0].path.parent)
     return streams, left_out
+
+
+def _depths(demos: Sequence[Demo]) -> tuple[dict[str, StreamInfo], dict[str, str]]:
+    """The distances that all demonstrations have, in pictures of one size, and why others are left out."""
+    streams: dict[str, StreamInfo] = {}
+    left_out: dict[str, str] = {}
+    for key in DEPTHS:
+        without = [demo for demo in demos if key not in demo.frames]
+        if len(without) == len(demos):
+            continue
+        if without:
+            fault: str | None = f"{without[0].path}: {without[0].name} has no obs/{DEPTHS[key]}, which others have"
+        else:
+            fault = _other_size(demos, key)
+        if fault is None:
+            streams[key] = StreamInfo("depth", demos[0].frames[key].shape[1:], "float32", LIBERO_PANDA.rate_hz)
+        else:
+            left_out[key] = fault
+    _warn_of(left_out, len(DEPTHS), "streams of distances", demos[0].path.parent)
+    return streams, left_out
+
+
+def _calibrations(name: str, demos: Sequence[Demo], streams: Mapping[str, StreamInfo]) -> tuple[CameraCalibration, ...]:
+    """What holds of the cameras in all demonstrations."""
+    known = demos[0].cameras
+    with said_by(name, remedy="record the demonstrations apart", error=DatasetError):
+        for demo in demos[1:]:
+            known = common_cameras(known, demo.cameras)
+    return tuple(camera for camera in known if camera.stream in streams)
 
 
 def _broken_numbers(demos: Sequence[Demo]) -> dict[str, str]:

@@ -13,11 +13,22 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from tempovla.timeline.bodies import LIBERO_PANDA
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX
 
 EE_STATE_KEY = "observation.ee_state"
 CAMERAS = {IMAGE_KEY_PREFIX + name: name for name in ("agentview_rgb", "eye_in_hand_rgb")}
 """Stream to dataset in ``obs``."""
+
+DEPTHS = {
+    DEPTH_KEY_PREFIX + name: name.removesuffix("_rgb") + "_depth" for name in ("agentview_rgb", "eye_in_hand_rgb")
+}
+"""Stream of distances to dataset in ``obs``; they are read where the dataset says its unit."""
+
+DEPTH_UNIT_ATTRIBUTE = "depth_unit"
+"""Ours: unit of a dataset of distances, whole numbers of 16 bits. Files of others hold depth in no known unit."""
+
+CAMERAS_ATTRIBUTE = "tempovla_cameras"
+"""Ours: the calibrations of a demonstration's cameras, as JSON."""
 
 JOINTS = ("obs/joint_states", "obs/gripper_states")
 """Datasets of ``observation.state``."""

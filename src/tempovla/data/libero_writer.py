@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import STAGING_NAME, Staging, disk_errors_told
+from tempovla.data.image_codec import to_levels
 from tempovla.data.libero_layout import (
     CAMERAS,
+    CAMERAS_ATTRIBUTE,
+    DEPTH_UNIT_ATTRIBUTE,
+    DEPTHS,
     EE_STATE_KEY,
     IMAGE_CONVENTION,
     RECORDING_ENTRY,
@@ -26,11 +30,13 @@ from tempovla.data.libero_layout import (
     part_path,
     task_of,
 )
-from tempovla.data.writer_checks import check_arrays, check_texts, numbers_given
+from tempovla.data.writer_checks import check_arrays, check_depth, check_texts, numbers_given
 from tempovla.storage.json_files import parse_json, plain_json, to_json_text, visible
 from tempovla.storage.lock import FolderLock
 from tempovla.storage.strays import is_stray
 from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline.calibration import CameraCalibration
+from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
@@ -46,6 +52,7 @@ class LiberoEpisodeExtras:
         bddl_file: the task's definition, somewhere in a folder ``bddl_files``.
         env_name: the environment's class, e.g. ``Libero_Floor_Manipulation``.
         env_kwargs: arguments of the environment, as plain JSON values.
+        cameras: calibrations of the episode's cameras.
     """
 
     states: NDArray[np.float64] | None = None
@@ -54,6 +61,7 @@ class LiberoEpisodeExtras:
     bddl_file: str | Path = ""
     env_name: str = ""
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    cameras: tuple[CameraCalibration, ...] = ()
 
 
 class LiberoHdf5Writer:
@@ -124,7 +132,7 @@ class LiberoHdf5Writer:
             instruction: the task in words.
             steps: arrays (T, ...) by stream: ``action`` (T, 7), ``observation.state`` (T, 9), both cameras
                 (T, H, W, 3) uint8 RGB, upright, and where known ``observation.ee_state`` (T, 6), the hand's position
-                [m] and axis-angle [rad].
+                [m] and axis-angle [rad], and the cameras' depth (T, H, W, 1) [m], upright, kept to the millimetre.
             extras: for LIBERO's own tools.
 
         Returns:
@@ -243,9 +251,12 @@ def _write_demo(demo: h5py.Group, steps: Mapping[str, NDArray[Any]], extras: Lib
     last = (np.arange(length) == length - 1).astype(np.uint8)
     columns = {"actions": np.asarray(steps[ACTION_KEY], np.float64), "rewards": last, "dones": last}
     state = np.asarray(steps[STATE_KEY], np.float64)
-    observations = {"joint_states": state[:, :7], "gripper_states": state[:, 7:]}
+    observations: dict[str, NDArray[Any]] = {"joint_states": state[:, :7], "gripper_states": state[:, 7:]}
     for key, name in CAMERAS.items():
         observations[name] = steps[key][:, ::-1]
+    for key, name in DEPTHS.items():
+        if key in steps:
+            observations[name] = to_levels(steps[key])[:, ::-1]
     if EE_STATE_KEY in steps:
         hand = np.asarray(steps[EE_STATE_KEY], np.float64)
         observations |= {"ee_states": hand, "ee_pos": hand[:, :3], "ee_ori": hand[:, 3:]}
@@ -257,10 +268,14 @@ def _write_demo(demo: h5py.Group, steps: Mapping[str, NDArray[Any]], extras: Lib
         columns["executed_actions"] = np.asarray(extras.executed, np.float64)
     demo.attrs["num_samples"] = length
     demo.attrs["model_file"] = extras.model_xml
+    if extras.cameras:
+        demo.attrs[CAMERAS_ATTRIBUTE] = to_json_text([config_to_json(camera) for camera in extras.cameras])
     for name, values in columns.items():
         demo.create_dataset(name, data=values)
     for name, values in observations.items():
-        demo.create_dataset(f"obs/{name}", data=values)
+        dataset = demo.create_dataset(f"obs/{name}", data=values)
+        if name in DEPTHS.values():
+            dataset.attrs[DEPTH_UNIT_ATTRIBUTE] = "mm"
 
 
 def _quaternion(axis_angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -276,7 +291,7 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
         **dict.fromkeys(CAMERAS),
     }
     missing = sorted(shapes.keys() - steps.keys())
-    unknown = sorted(steps.keys() - shapes.keys() - {EE_STATE_KEY})
+    unknown = sorted(steps.keys() - shapes.keys() - {EE_STATE_KEY, *DEPTHS})
     if missing or unknown:
         raise DatasetError(
             f"{where}: {(missing or unknown)[0]!r} is {'missing' if missing else 'no stream of this layout'}; give "
@@ -285,6 +300,7 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
     if EE_STATE_KEY in steps:
         shapes[EE_STATE_KEY] = (6,)
     check_arrays(where, steps)
+    _check_depths(where, steps)
     length = len(steps[ACTION_KEY]) if steps[ACTION_KEY].ndim else 0
     if length == 0:
         raise DatasetError(f"{where}: the episode has no step; give arrays of at least one")
@@ -297,6 +313,23 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
             raise DatasetError(f"{where}: {key!r} has shape {list(values.shape)}, not {list(wanted)}; correct it")
         if shape is not None:
             numbers_given(where, key, values, "float32")  # as it will be read
+    _check_rows(where, extras, length)
+    return length
+
+
+def _check_depths(where: str, steps: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse distances that are none, or not one for each step."""
+    for key in DEPTHS.keys() & steps.keys():
+        values, length = steps[key], len(np.atleast_1d(steps[ACTION_KEY]))
+        if values.ndim != 4 or values.shape[-1] != 1 or len(values) != length:
+            raise DatasetError(
+                f"{where}: {key!r} has shape {list(values.shape)}; give distances ({length}, H, W, 1) in metres"
+            )
+        check_depth(where, key, values)
+
+
+def _check_rows(where: str, extras: LiberoEpisodeExtras, length: int) -> None:
+    """Refuse arrays beside the observations that do not have one row for each step."""
     for name, rows in (("simulator states", extras.states), ("executed actions", extras.executed)):
         if rows is None:
             continue
@@ -304,4 +337,3 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
         if len(np.atleast_1d(rows)) != length:
             raise DatasetError(f"{where}: {len(np.atleast_1d(rows))} {name} for {length} steps; give one for each step")
         numbers_given(where, name, rows, "float64")
-    return length

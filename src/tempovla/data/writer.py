@@ -20,18 +20,22 @@ from tempovla.data.declared import parse_features
 from tempovla.data.episode_store import EncodedEpisode, EpisodeStore
 from tempovla.data.errors import DatasetError
 from tempovla.data.files import STAGING_NAME, disk_errors_told
-from tempovla.data.image_codec import encode_png
-from tempovla.data.layout import BOOKKEEPING, Feature
+from tempovla.data.image_codec import encode_depth, encode_png
+from tempovla.data.layout import BOOKKEEPING, Depth, Feature
 from tempovla.data.lerobot_meta import load_meta, load_recording
 from tempovla.data.statistics import Statistic, of_images, of_values
 from tempovla.data.video_encode import VideoConfig
-from tempovla.data.writer_checks import check_arrays, check_texts, numbers_given, rate_given
+from tempovla.data.writer_checks import check_arrays, check_depth, check_texts, numbers_given, rate_given
 from tempovla.storage.json_files import plain_json
 from tempovla.storage.lock import FolderLock, Lock
 from tempovla.storage.paths import is_plain_name
 from tempovla.storage.strays import is_empty, is_stray
 from tempovla.timeline.calibration import CameraCalibration, common_cameras
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX
+
+WRITTEN_UNIT_M = 0.001
+"""Metres of one unit of the depth pictures that are written."""
+MILLIMETRES = Depth(unit_m=WRITTEN_UNIT_M)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ class WriterConfig:
 def infer_features(
     frames: Mapping[str, NDArray[Any]], names: Mapping[str, tuple[str, ...]] | None = None
 ) -> dict[str, Feature]:
-    """Return features of an episode's arrays (T, ...): uint8 images become videos, the rest keep type and shape.
+    """Return features of an episode's arrays (T, ...).
+
+    Images of uint8 become videos. Distances (T, H, W, 1), floats in metres under a key that begins with
+    `observation.depth.`, become pictures of 16 bits in millimetres. The rest keep type and shape.
 
     Args:
         frames: the arrays.
@@ -67,6 +74,8 @@ def infer_features(
     for key, values in frames.items():
         if values.dtype == np.uint8 and values.ndim == 4 and values.shape[-1] == 3:
             features[key] = Feature("video", values.shape[1:])
+        elif key.startswith(DEPTH_KEY_PREFIX) and values.dtype.kind == "f" and values.shape[3:] == (1,):
+            features[key] = Feature("image", values.shape[1:], depth=MILLIMETRES)
         else:
             dtype = "float32" if values.dtype == np.float64 else values.dtype.name
             features[key] = Feature(dtype, values.shape[1:] or (1,), (names or {}).get(key, ()))
@@ -187,6 +196,8 @@ class DatasetWriter:
         Args:
             frames: array (T, *shape) of every feature, T at least 1; cameras (T, H, W, 3) uint8 RGB. Numbers of
                 another type than the feature's are taken where they are the same in it; floats may be rounded.
+                Distances (T, H, W, 1) are metres, kept to the millimetre; 0, what is not finite and what is beyond
+                65.535 m are no readings, and are read as 0.
             task: the instruction, or one for every step.
 
         Returns:
@@ -211,6 +222,8 @@ class DatasetWriter:
                 stats[key] = of_images(frames[key])
             if feature.dtype == "video":
                 videos[key] = video_encode.encode(frames[key], self.fps, self.config.video)
+            elif feature.depth is not None:
+                columns[key] = image_column([encode_depth(image, WRITTEN_UNIT_M) for image in frames[key]])
             elif feature.dtype == "image":
                 columns[key] = image_column([encode_png(image) for image in frames[key]])
             else:
@@ -294,6 +307,8 @@ class DatasetWriter:
                 raise DatasetError(f"{self.root}: {key!r} has shape {list(values.shape)}, not {list(shape)}")
             if feature.is_camera and values.dtype != np.uint8:
                 raise DatasetError(f"{self.root}: {key!r} is {values.dtype}; give uint8 RGB")
+            if feature.depth is not None:
+                check_depth(str(self.root), key, values)
         return length
 
 

@@ -54,6 +54,23 @@ def numbers_given(where: str, key: str, values: NDArray[Any], dtype: str) -> NDA
         ) from None
 
 
+def check_depth(where: str, key: str, values: NDArray[Any]) -> None:
+    """Refuse distances (T, ...) that are no floats in metres.
+
+    Raises:
+        DatasetError: naming the first step with a negative one.
+    """
+    if values.dtype.kind != "f":
+        raise DatasetError(f"{where}: depth {key!r} is {values.dtype}; give floats in metres")
+    below = values < 0
+    if below.any():
+        step = int(np.argwhere(below)[0][0])
+        raise DatasetError(
+            f"{where}: depth {key!r} is {values[below][0]:g} m at step {step}; give distances of 0 m or more, 0 where "
+            "there is no reading"
+        )
+
+
 def check_texts(where: str, texts: Sequence[Any]) -> None:
     """Refuse instructions that are no text, that no file takes, or that no reader takes.
 

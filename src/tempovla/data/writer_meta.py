@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tempovla.data.declared import DEPTH_UNITS
 from tempovla.data.layout import BOOKKEEPING, Feature
 from tempovla.data.statistics import Statistic, of_values
 
@@ -61,11 +62,18 @@ def new_info(
 
 
 def _feature_entry(feature: Feature, fps: float) -> dict[str, Any]:
-    names = ["height", "width", "channels"] if feature.is_camera else list(feature.names) or None
+    names = ["height", "width", "channels"] if feature.is_picture else list(feature.names) or None
     entry: dict[str, Any] = {"dtype": feature.dtype, "shape": list(feature.shape), "names": names}
+    if feature.depth is not None and feature.depth.unit_m is not None:
+        entry["info"] = {"is_depth_map": True, "depth_unit": unit_name(feature.depth.unit_m)}
     if feature.dtype != "video":
         entry["fps"] = int(fps) if float(fps).is_integer() else fps
     return entry
+
+
+def unit_name(unit_m: float) -> str | float:
+    """Return how a file declares the unit of depth: by its name where it has one, else in metres."""
+    return next((name for name, metres in DEPTH_UNITS.items() if metres == unit_m), unit_m)
 
 
 def tasks_table(tasks: Mapping[int, str]) -> pa.Table:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempovla.env.protocol import Observation, SimulatorConfig, first_camera
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.env.protocol import Observation, SimulatorConfig, first_camera, shows_depth
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
+
+if TYPE_CHECKING:
+    from tempovla.timeline.calibration import CameraCalibration
 
 if TYPE_CHECKING or find_spec("gymnasium"):
     from gymnasium import Env
@@ -64,6 +67,22 @@ class TaskEnv(Env, ABC):
     def draw(self, camera: str) -> np.ndarray:
         """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
 
+    def draw_depth(self, camera: str) -> np.ndarray:
+        """Return how far away one camera sees things at the present moment, (S, S, 1) float32 [m] along its axis,
+        upright; 0 where there is no reading.
+
+        Raises:
+            NotImplementedError: if the simulator measures no depth; its config then has no field `depth`.
+        """
+        raise NotImplementedError
+
+    def calibrations(self) -> tuple[CameraCalibration, ...]:
+        """Return what is known of the cameras' geometry, by stream; nothing by default.
+
+        A camera that moves within an episode has no pose.
+        """
+        return ()
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
         """Start an episode; `options` may hold `task`, to switch to first, and `init_state`."""
         options = options or {}
@@ -80,6 +99,8 @@ class TaskEnv(Env, ABC):
         observation = {STATE_KEY: self.state}
         if self.config.render:
             observation |= {IMAGE_KEY_PREFIX + name: self.draw(name) for name in self.config.cameras}
+        if shows_depth(self.config):
+            observation |= {DEPTH_KEY_PREFIX + name: self.draw_depth(name) for name in self.config.cameras}
         return observation
 
     def render(self) -> np.ndarray | None:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tempovla.env.expert import ActionNoise, ExpertEpisode, replay, rollout_expert
-from tempovla.env.protocol import SimulatorConfig
+from tempovla.env.protocol import SimulatorConfig, calibrations_of
 from tempovla.env.seeding import episode_seed
 from tempovla.env.worker import Worker
+from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY
 
 _REQUESTS_AHEAD = 2
@@ -57,6 +58,7 @@ class Demonstration:
         executed: (T, A) float32, the actions that moved the robot.
         simulator: (T, ...) by name, arrays of these moments for the simulator's own tools.
         environment: facts about the environment for those tools.
+        cameras: calibrations of the cameras, where depth is observed.
     """
 
     task: str
@@ -68,6 +70,7 @@ class Demonstration:
     executed: np.ndarray
     simulator: dict[str, np.ndarray]
     environment: dict[str, str]
+    cameras: tuple[CameraCalibration, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ class _Collector:
             played.executed,
             played.simulator,
             self._env.simulator_description(),
+            calibrations_of(self._env),
         )
 
     def attempt(self, task: str, episode: int) -> Attempt:

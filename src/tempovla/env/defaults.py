@@ -14,14 +14,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from tempovla.env.collect import CollectConfig
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.env.protocol import shows_depth
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Dict
 
+    from tempovla.env.protocol import SimulatorConfig
+
 LOGGER = logging.getLogger(__name__)
 
 InitStates = Literal["benchmark", "random"]
+
+
+def sensors_on(config: SimulatorConfig) -> dict[str, Any]:
+    """Return the fields that add streams to observations, those alone that are on."""
+    return {name: getattr(config, name) for name in config.sensors if getattr(config, name)}
+
+
+def depth_spaces(cameras: Sequence[str], size: int) -> dict[str, Box]:
+    """Return the spaces of the cameras' distances, squares of `size` pixels."""
+    from gymnasium.spaces import Box
+
+    return {DEPTH_KEY_PREFIX + camera: Box(0, np.inf, (size, size, 1), np.float32) for camera in cameras}
 
 
 class SimulatorDefaults:
@@ -39,6 +54,10 @@ class SimulatorDefaults:
 
     demonstrated: ClassVar[Mapping[str, Any]] = {}
     """Values of fields while experts demonstrate, where they are not the fields' defaults."""
+
+    sensors: ClassVar[tuple[str, ...]] = ()
+    """Fields that add streams to observations and are off by default, such as `depth`. Collecting may turn them on;
+    evaluations turn on what the policy reads."""
 
     evaluated: ClassVar[Mapping[str, Any]] = {}
     """Values of fields while policies are evaluated, where they are not the fields' defaults."""
@@ -130,6 +149,8 @@ class SimulatorDefaults:
         if config.render and config.cameras:
             picture = Box(0, 255, (config.image_size, config.image_size, 3), np.uint8)
             shown |= {IMAGE_KEY_PREFIX + camera: picture for camera in config.cameras}
+        if shows_depth(config):
+            shown |= depth_spaces(config.cameras, config.image_size)
         return Dict(shown), Box(-1, 1, (body.action_dim,), np.float32)
 
     def check_task(self, task: str) -> None:

@@ -17,14 +17,16 @@ import numpy as np
 
 from tempovla.env import libero_suites
 from tempovla.env.base import TaskEnv
+from tempovla.env.camera_geometry import camera_calibrations
 from tempovla.env.collect import CollectConfig
 from tempovla.env.decimate import Coarseness, decimate_meshes
-from tempovla.env.defaults import InitStates, SimulatorDefaults
+from tempovla.env.defaults import InitStates, SimulatorDefaults, depth_spaces
 from tempovla.env.expert import ActionNoise
 from tempovla.env.libero_expert import PickAndPlaceExpert, check_expert
 from tempovla.env.libero_simulation import Simulation
-from tempovla.env.protocol import checked_action
+from tempovla.env.protocol import checked_action, shows_depth
 from tempovla.env.rendering import OffscreenRenderer, select_backend
+from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 if TYPE_CHECKING:
@@ -65,10 +67,12 @@ class LiberoConfig(SimulatorDefaults):
         terminate_on_success: end the episode at its first success. Experts go on a little to record the end.
         render: False draws no images and needs no OpenGL.
         assets: folder with LIBERO's assets; None searches the places of `locate_assets`.
+        depth: observe how far away each camera sees things, too, in whole millimetres.
     """
 
     title: ClassVar[str] = "LIBERO"
     recorded: ClassVar[tuple[str, ...]] = ("suite", "rendering", "image_size")
+    sensors: ClassVar[tuple[str, ...]] = ("depth",)
     demonstrated: ClassVar[Mapping[str, Any]] = {"max_steps": DEMONSTRATION_STEPS, "joint_noise_rad": 0.02}
     default_init_states: ClassVar[InitStates] = "benchmark"
     tasks_are_fixed: ClassVar[bool] = False
@@ -85,6 +89,7 @@ class LiberoConfig(SimulatorDefaults):
     terminate_on_success: bool = True
     render: bool = True
     assets: str | None = None
+    depth: bool = False
 
     def __post_init__(self) -> None:
         libero_suites.check_suite(self.suite)
@@ -143,6 +148,8 @@ class LiberoConfig(SimulatorDefaults):
         if self.render:
             image = Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
             observations |= {IMAGE_KEY_PREFIX + name: image for name in self.cameras}
+        if shows_depth(self):
+            observations |= depth_spaces(self.cameras, self.image_size)
         return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
 
     def task_names(self) -> tuple[str, ...]:
@@ -166,7 +173,8 @@ class LiberoEnv(TaskEnv):
     """One LIBERO task at a time, from a fixed initial state of the benchmark or from a placement drawn by the seed.
 
     Observation: `observation.state` (9,) float32, the arm's seven joint positions [rad] and the positions of the
-    gripper's two fingers [m]; `observation.images.<camera>` (S, S, 3) uint8 RGB, upright.
+    gripper's two fingers [m]; `observation.images.<camera>` (S, S, 3) uint8 RGB, upright; with `depth`,
+    `observation.depth.<camera>` (S, S, 1) float32 [m], as upright.
     Action: (7,) float32 in [-1, 1], robosuite's OSC_POSE: displacement of the hand (1 is 5 cm), its rotation as
     axis-angle (1 is 0.5 rad), both as goals of one control step at 20 Hz, and the gripper (-1 opens, +1 closes).
 
@@ -248,6 +256,20 @@ class LiberoEnv(TaskEnv):
         """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
         renderer = _renderer(self._simulation, self.config)
         return renderer.render(self._simulation.model, self._simulation.data, self._cameras[camera])
+
+    def draw_depth(self, camera: str) -> np.ndarray:
+        """Return how far away one camera sees things at the present moment, (S, S, 1) float32 [m], upright."""
+        renderer = _renderer(self._simulation, self.config)
+        return renderer.depth(self._simulation.model, self._simulation.data, self._cameras[camera])
+
+    def calibrations(self) -> tuple[CameraCalibration, ...]:
+        """Return the calibrations of all streams of pictures; a camera on the hand has no pose."""
+        model, data, size = self._simulation.model, self._simulation.data, self.config.image_size
+        return tuple(
+            calibration
+            for name, camera in self._cameras.items()
+            for calibration in camera_calibrations(model, data, camera, name, size, CONTROL_RATE_HZ)
+        )
 
     def _switch_task(self, task: str) -> None:
         if task == self._task:

@@ -20,6 +20,7 @@ from tempovla.env.metaworld import MetaWorldConfig, MetaWorldEnv
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import Marker
 from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, TabletopConfig
+from tempovla.timeline.calibration import CameraCalibration
 
 _TOUCH_HEIGHT_M = 0.05
 _START_SEED = 0  # of Meta-World's reset, the same in all episodes: what it draws is hidden
@@ -70,6 +71,7 @@ class MemoryConfig(TabletopConfig):
             mesh_cell_m=self.mesh_cell_m,
             terminate_on_success=False,
             render=self.render,
+            depth=self.depth,
         )
 
     def check_execution_horizon(self, actions: int) -> None:
@@ -190,6 +192,15 @@ class MemoryEnv(TaskEnv):
         """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
         self._world.markers = self._visible()
         return self._world.draw(camera)
+
+    def draw_depth(self, camera: str) -> np.ndarray:
+        """Return how far away one camera sees things at the present moment, (S, S, 1) float32 [m], upright."""
+        self._world.markers = self._visible()
+        return self._world.draw_depth(camera)
+
+    def calibrations(self) -> tuple[CameraCalibration, ...]:
+        """Return the calibrations of all streams of pictures; cameras on the hand have no pose."""
+        return self._world.calibrations()
 
     def expert(self) -> MemoryExpert:
         """Return an expert that knows the plan and the stage."""

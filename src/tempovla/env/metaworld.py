@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tempovla.env.base import TaskEnv
+from tempovla.env.camera_geometry import camera_calibrations
 from tempovla.env.metaworld_expert import MetaWorldExpert
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.env.protocol import checked_action
 from tempovla.env.rendering import Marker, OffscreenRenderer, select_backend
 from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS, TabletopConfig
+from tempovla.timeline.calibration import CameraCalibration
 
 DEMONSTRATION_STEPS = 200
 """Episodes of experts that take longer, because of their disturbance, are not recorded."""
@@ -65,7 +67,8 @@ class MetaWorldEnv(TaskEnv):
     """One Meta-World task at a time, object and goal positions drawn by the reset's seed.
 
     Observation: `observation.state` (4,) float32, the hand's position [m] and the gripper's opening [0 closed, 1 open];
-    `observation.images.<camera>` (S, S, 3) uint8 RGB, right way up. Positions of object and goal are not observed.
+    `observation.images.<camera>` (S, S, 3) uint8 RGB, right way up; with `depth`, `observation.depth.<camera>`
+    (S, S, 1) float32 [m], as upright. Positions of object and goal are not observed.
     Action: (4,) float32 in [-1, 1], the hand's displacement [cm per control step, 80 Hz] and the gripper's closing
     effort [-1 open, +1 closed].
 
@@ -140,10 +143,34 @@ class MetaWorldEnv(TaskEnv):
 
     def draw(self, camera: str) -> np.ndarray:
         """Return one camera's view of the present moment, (S, S, 3) uint8, upright."""
-        config = self.config
-        renderer = _renderer(self._simulation.fullpath, config.image_size, config.supersample, config.mesh_cell_m)
-        image = renderer.render(self._simulation.model, self._simulation.data, camera, self.markers)
+        image = self._renderer().render(self._simulation.model, self._simulation.data, camera, self.markers)
         return np.ascontiguousarray(image[::-1, ::-1]) if camera in _UPSIDE_DOWN_CAMERAS else image
+
+    def draw_depth(self, camera: str) -> np.ndarray:
+        """Return how far away one camera sees things at the present moment, (S, S, 1) float32 [m], upright."""
+        depth = self._renderer().depth(self._simulation.model, self._simulation.data, camera, self.markers)
+        return np.ascontiguousarray(depth[::-1, ::-1]) if camera in _UPSIDE_DOWN_CAMERAS else depth
+
+    def calibrations(self) -> tuple[CameraCalibration, ...]:
+        """Return the calibrations of all streams of pictures; cameras on the hand have no pose."""
+        simulation, size = self._simulation, self.config.image_size
+        return tuple(
+            calibration
+            for name in self.config.cameras
+            for calibration in camera_calibrations(
+                simulation.model,
+                simulation.data,
+                name,
+                name,
+                size,
+                CONTROL_RATE_HZ,
+                turned=name in _UPSIDE_DOWN_CAMERAS,
+            )
+        )
+
+    def _renderer(self) -> OffscreenRenderer:
+        config = self.config
+        return _renderer(self._simulation.fullpath, config.image_size, config.supersample, config.mesh_cell_m)
 
     def _switch_task(self, task: str) -> None:
         if task != self._task:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tempovla.env.collect import CollectConfig
     from tempovla.timeline import Embodiment
+    from tempovla.timeline.calibration import CameraCalibration
 
 Observation = dict[str, np.ndarray]
 
@@ -42,6 +43,11 @@ def first_camera(cameras: tuple[str, ...]) -> str:
     return cameras[0]
 
 
+def shows_depth(config: Any) -> bool:
+    """Return whether observations hold depth, which not every simulator can measure."""
+    return bool(config.render and getattr(config, "depth", False))
+
+
 class Expert(Protocol):
     """Plays one episode."""
 
@@ -52,7 +58,8 @@ class Expert(Protocol):
 class SimulatorEnv(Protocol):
     """One task at a time; `gymnasium.Env`s whose drawing can be left out are of this kind.
 
-    Observations are `observation.state` (D,) float32 and `observation.images.<camera>` (S, S, 3) uint8 RGB, upright.
+    Observations are `observation.state` (D,) float32 and `observation.images.<camera>` (S, S, 3) uint8 RGB, upright;
+    and, where the config has a field `depth` that is True, `observation.depth.<camera>` (S, S, 1) float32 [m].
     """
 
     @property
@@ -120,12 +127,13 @@ class SimulatorConfig(Protocol):
     title: ClassVar[str]
     """The simulator's name for people."""
     recorded: ClassVar[tuple[str, ...]]
+    sensors: ClassVar[tuple[str, ...]]
     varied: ClassVar[tuple[str, ...]]
     demonstrated: ClassVar[Mapping[str, Any]]
     default_init_states: ClassVar[Literal["benchmark", "random"]]
     tasks_are_fixed: ClassVar[bool]
     example: ClassVar[str]
-    """For these six and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
+    """For these seven and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
 
     @property
     def embodiment(self) -> Embodiment:
@@ -192,6 +200,19 @@ class SimulatorConfig(Protocol):
 
     def default_tasks(self, trained: Sequence[str]) -> tuple[str, ...]:
         """Return the tasks of an evaluation that names none."""
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """An environment that knows how its cameras see."""
+
+    def calibrations(self) -> tuple[CameraCalibration, ...]:
+        """Return the calibrations of streams of pictures; a camera that moves within an episode has no pose."""
+
+
+def calibrations_of(env: SimulatorEnv) -> tuple[CameraCalibration, ...]:
+    """Return the calibrations that are recorded with an episode: those of an environment that shows depth."""
+    return env.calibrations() if shows_depth(env.config) and isinstance(env, Calibrated) else ()
 
 
 @runtime_checkable

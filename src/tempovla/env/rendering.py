@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _SLICES, _STACKS, _QUADS = 16, 10, 1  # facets of spheres, cylinders and boxes; MuJoCo's 28, 16, 4 cost a fifth more
 _HIDDEN_GROUP = 5  # MuJoCo draws groups 0 to 2 unless told otherwise
 
+MOST_DEPTH_M = 65.535
+"""Millimetres beyond this do not fit into 16 bits."""
+
+_UNSEEN_IN_DEPTH = (0, 2, 4)  # shadows, reflections and the sky (mjRND_SHADOW, mjRND_REFLECTION, mjRND_SKYBOX)
 _MAX_MARKERS = 64
 _DISC_HALF_HEIGHT_M = 0.002
 
@@ -171,6 +175,10 @@ class OffscreenRenderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._viewport = mujoco.MjrRect(0, 0, side, side)
         self._pixels = np.empty((side, side, 3), np.uint8)
+        self._depth_viewport = mujoco.MjrRect(0, 0, image_size, image_size)
+        self._depths = np.empty((image_size, image_size), np.float32)
+        self._model = model
+        self._depth_context: mujoco.MjrContext | None = None
 
     def render(
         self, model: mujoco.MjModel, data: mujoco.MjData, camera: str, markers: Sequence[Marker] = ()
@@ -188,9 +196,72 @@ class OffscreenRenderer:
         """
         import mujoco
 
+        self._draw(model, data, camera, markers, self._viewport, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
+        return _box_average(self._pixels[::-1], self._supersample)  # OpenGL's first row is the lowest
+
+    def depth(
+        self, model: mujoco.MjModel, data: mujoco.MjData, camera: str, markers: Sequence[Marker] = ()
+    ) -> np.ndarray:
+        """Measure how far away a camera of the model sees things, along its axis, at the centre of each pixel.
+
+        Args:
+            model: a copy of this renderer's model; left as it was.
+            data: the simulation's state.
+            camera: the camera's name in the model.
+            markers: what to draw besides, at most 64.
+
+        Returns:
+            (image_size, image_size, 1) float32 [m] in whole millimetres, as datasets keep them; 0 where there is no
+            reading, as nothing is seen or it is further away than `MOST_DEPTH_M`. First row at the top of the camera's
+            frame.
+        """
+        import mujoco
+
+        # Distances are not averaged over boxes: between two surfaces there is nothing. Nor is the sky a surface.
+        context, flags = self._context_of_depth(), self._scene.flags.copy()
+        self._scene.flags[list(_UNSEEN_IN_DEPTH)] = 0
+        self._draw(model, data, camera, markers, self._depth_viewport, context)
+        self._scene.flags[:] = flags
+        mujoco.mjr_readPixels(None, self._depths, self._depth_viewport, context)
+        near, far = model.vis.map.znear * model.stat.extent, model.vis.map.zfar * model.stat.extent
+        return whole_millimetres(distances(self._depths[::-1, :, None], near, far))
+
+    def _context_of_depth(self) -> mujoco.MjrContext:
+        """The context in which distances are measured, made at the first of them.
+
+        A multisampled buffer gives the distance beside a pixel's centre, so it needs another context without.
+        """
+        import mujoco
+
+        if self._depth_context is None:
+            samples = self._model.vis.quality.offsamples
+            if samples:
+                self._gl.make_current()
+                self._model.vis.quality.offsamples = 0
+                self._depth_context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+                self._model.vis.quality.offsamples = samples
+            else:
+                self._depth_context = self._context
+            # Distances near the far plane keep their digits where they are stored as numbers near 0.
+            self._depth_context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        return self._depth_context
+
+    def _draw(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        camera: str,
+        markers: Sequence[Marker],
+        viewport: mujoco.MjrRect,
+        context: mujoco.MjrContext,
+    ) -> None:
+        """Draw what a camera sees into a part of the buffer."""
+        import mujoco
+
         self._gl.make_current()
         # Making, using or freeing another renderer may have bound another framebuffer, or none.
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
         self._camera.fixedcamid = model.camera(camera).id
         groups = model.geom_group.copy()
         model.geom_group[_out_of_view(model, data, self._camera.fixedcamid)] = _HIDDEN_GROUP
@@ -199,14 +270,30 @@ class OffscreenRenderer:
         model.geom_group[:] = groups
         for marker in markers:
             _add_marker(self._scene, marker)
-        mujoco.mjr_render(self._viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
-        return _box_average(self._pixels[::-1], self._supersample)  # OpenGL's first row is the lowest
+        mujoco.mjr_render(viewport, self._scene, context)
 
     def close(self) -> None:
         """Free the graphics memory."""
         self._gl.make_current()
         self._context.free()
+        if self._depth_context is not None and self._depth_context is not self._context:
+            self._depth_context.free()
+
+
+def distances(buffer: np.ndarray, near: float, far: float) -> np.ndarray:
+    """Return distances along the optical axis [m], float64, of a depth buffer that is 1 at the near plane and 0 at the
+    far one; 0 where it shows the far plane, as nothing was drawn there.
+    """
+    wide = buffer.astype(np.float64)
+    return np.where(wide <= 0, 0.0, near * far / (near + wide * (far - near)))
+
+
+def whole_millimetres(metres: np.ndarray) -> np.ndarray:
+    """Return distances [m] as float32, rounded to millimetres, 0 beyond `MOST_DEPTH_M`: what a picture of 16 bits
+    holds.
+    """
+    levels = np.where(metres > MOST_DEPTH_M, 0.0, np.rint(metres * 1000))
+    return (levels * 0.001).astype(np.float32)
 
 
 def _add_marker(scene: mujoco.MjvScene, marker: Marker) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tempovla.env.collect import CollectConfig
-from tempovla.env.defaults import SimulatorDefaults
+from tempovla.env.defaults import SimulatorDefaults, depth_spaces
 from tempovla.env.expert import ActionNoise
+from tempovla.env.protocol import shows_depth
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ class TabletopConfig(SimulatorDefaults):
         max_steps: number of control steps after which an episode is truncated; None takes the limit of the task.
         terminate_on_success: end the episode at its first success. Experts go on a little to record the end.
         render: False draws no images and needs no OpenGL.
+        depth: observe how far away each camera sees things, too, in whole millimetres.
     """
 
     title: ClassVar[str]
+    sensors: ClassVar[tuple[str, ...]] = ("depth",)
 
     task: str = ""
     cameras: tuple[str, ...] = ("corner2", "gripperPOV")
@@ -52,6 +55,7 @@ class TabletopConfig(SimulatorDefaults):
     max_steps: int | None = None
     terminate_on_success: bool = True
     render: bool = True
+    depth: bool = False
 
     def __post_init__(self) -> None:
         for name in ("image_size", "supersample", "max_steps"):
@@ -70,6 +74,8 @@ class TabletopConfig(SimulatorDefaults):
         if self.render:
             image = Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
             observations |= {IMAGE_KEY_PREFIX + name: image for name in self.cameras}
+        if shows_depth(self):
+            observations |= depth_spaces(self.cameras, self.image_size)
         return Dict(observations), Box(-1, 1, (ACTION_DIMS,), np.float32)
 
     @property

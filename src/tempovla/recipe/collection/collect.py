@@ -15,7 +15,7 @@ from tempovla.data.layout import Feature
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features
 from tempovla.env.collect import CollectConfig, attempt_episodes, collect_episodes
-from tempovla.env.defaults import InitStates
+from tempovla.env.defaults import InitStates, sensors_on
 from tempovla.env.expert import ActionNoise
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.registry import simulator_name
@@ -84,6 +84,7 @@ class Collection:
         for name in config.varied:  # requests of before there was the field say nothing of it
             if settings[name] == getattr(default, name):
                 del settings[name]
+        settings |= sensors_on(config)
         noise = 0.0 if own.noise is None else own.noise.max_sigma
         changed: dict[str, Any] = {"noise": noise} if own.noise != usual.noise else {}
         changed |= {"pictures": self.pictures} if self.pictures != "video" else {}
@@ -148,6 +149,7 @@ def _collect_held(lock: Lock, root: Path, collection: Collection, workers: int) 
             facts: dict[str, Any] = {"robot_type": body.name, "recording": recording}
             writer = DatasetWriter(root, features, body.rate_hz, **facts, resume=True, held=lock)
             write_json(root / RECORD, asked)
+        writer.calibrate(demonstration.cameras)
         writer.add_episode(demonstration.steps, demonstration.instruction)
         if len(writer) % collection.episodes == 0 or len(writer) == total:
             LOGGER.info("%s: %d of %d demonstrations", demonstration.task, len(writer), total)

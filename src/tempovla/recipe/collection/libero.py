@@ -14,6 +14,7 @@ from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoEpisodeExtras, LiberoHdf5Writer
 from tempovla.data.writer import DatasetWriter
 from tempovla.env.collect import Demonstration, collect_episodes
+from tempovla.env.defaults import sensors_on
 from tempovla.env.expert import ActionNoise
 from tempovla.env.libero import CONTROL_RATE_HZ, LiberoConfig
 from tempovla.env.libero_suites import problem_file
@@ -43,6 +44,7 @@ def asked_for(collection: Collection) -> dict[str, Any]:
         "init_states": experts.init_states,
         "joint_noise_rad": config.joint_noise_rad,
         **({} if collection.pictures == "video" else {"pictures": collection.pictures}),
+        **sensors_on(config),
     }
 
 
@@ -123,6 +125,7 @@ def _collect_missing(
             if hdf5.episodes_written(task) <= episode:
                 hdf5.add_episode(task, demonstration.instruction, *_hdf5_episode(config.suite, demonstration))
             if len(lerobot) <= index:
+                lerobot.calibrate(demonstration.cameras)
                 lerobot.add_episode(demonstration.steps, demonstration.instruction)
             progress.advance(now=task)
 
@@ -179,6 +182,7 @@ def _hdf5_episode(suite: str, demonstration: Demonstration) -> tuple[dict[str, A
         executed=demonstration.executed,
         bddl_file=problem_file(suite, demonstration.task),
         env_kwargs={"robots": ["Panda"], "control_freq": CONTROL_RATE_HZ},
+        cameras=demonstration.cameras,
         **demonstration.environment,
     )
     return steps, extras

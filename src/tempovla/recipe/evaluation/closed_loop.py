@@ -16,7 +16,7 @@ import torch
 from tempovla.control.controller import Actor
 from tempovla.control.load_actor import open_policy
 from tempovla.control.new_words import warn_of_new_words
-from tempovla.env.defaults import InitStates
+from tempovla.env.defaults import InitStates, sensors_on
 from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_body, check_has_learned_to_act
@@ -34,7 +34,7 @@ from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.transform.join import joins_of, raw_size
 
 LOGGER = logging.getLogger(__name__)
@@ -109,9 +109,7 @@ def evaluate_checkpoint(
     controller = policy.actor()
     looked_up = choose_library(controller, library, bundle, env_config)
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
-    cameras = [w.key.removeprefix(IMAGE_KEY_PREFIX) for w in bundle.windows if w.key.startswith(IMAGE_KEY_PREFIX)]
-    limit = config.max_steps or env_config.max_steps
-    env_config = replace(env_config, cameras=tuple(cameras), max_steps=limit)
+    env_config = replace(_as_seen(env_config, bundle), max_steps=config.max_steps or env_config.max_steps)
     if instruction is None:
         told = _told(env_config, tasks, bundle.provenance, wrong_instruction)
     elif isinstance(instruction, str):
@@ -153,6 +151,15 @@ def evaluate_checkpoint(
     return results
 
 
+def _as_seen(env_config: SimulatorConfig, bundle: Bundle) -> SimulatorConfig:
+    """The simulator with the policy's cameras, and with depth where it reads that of one."""
+    keys = [window.key for window in bundle.windows]
+    seen = [key.removeprefix(IMAGE_KEY_PREFIX) for key in keys if key.startswith(IMAGE_KEY_PREFIX)]
+    measured = [key.removeprefix(DEPTH_KEY_PREFIX) for key in keys if key.startswith(DEPTH_KEY_PREFIX)]
+    depth: dict[str, Any] = {"depth": True} if measured and "depth" in env_config.sensors else {}
+    return replace(env_config, cameras=tuple(dict.fromkeys(seen + measured)), **depth)
+
+
 @contextmanager
 def repeatable() -> Iterator[None]:
     """Make torch repeat results from the same seeds: one thread, deterministic kernels."""
@@ -169,7 +176,8 @@ def repeatable() -> Iterator[None]:
 def _needs_pictures(bundle: Bundle, outputs: Outputs) -> bool:
     """Whether pictures are seen by the policy, which may blank them all, or are recorded."""
     blank = _blank_cameras(bundle)
-    seen = [window.key for window in bundle.windows if window.key.startswith(IMAGE_KEY_PREFIX)]
+    prefixes = (IMAGE_KEY_PREFIX, DEPTH_KEY_PREFIX)
+    seen = [window.key for window in bundle.windows if window.key.startswith(prefixes)]
     return outputs.recordings is not None or not blank.issuperset(seen)
 
 
@@ -281,9 +289,10 @@ def _check_streams(bundle: Bundle, where: str, env_config: SimulatorConfig, give
     """Refuse a policy that reads streams of other names than a simulator gives; a camera is told when it is made."""
     joined = [forms for join in joins_of(bundle.transform) for forms in join.forms.values()]  # no pictures among them
     given |= {STATE_KEY, ACTION_KEY, *_blank_cameras(bundle)}
+    pictures = (IMAGE_KEY_PREFIX, DEPTH_KEY_PREFIX) if "depth" in env_config.sensors else (IMAGE_KEY_PREFIX,)
     given |= {part.key for forms in joined for form in forms for part in form}
     read = [window.key for window in bundle.windows if min(window.offsets) <= 0]
-    strange = [key for key in read if key not in given and not key.startswith(IMAGE_KEY_PREFIX)]
+    strange = [key for key in read if key not in given and not key.startswith(pictures)]
     if strange:
         cameras = [IMAGE_KEY_PREFIX + camera for camera in env_config.cameras]
         raise ValueError(
@@ -321,8 +330,9 @@ def _summary(
 
 
 def _settings(env_config: SimulatorConfig) -> dict[str, Any]:
-    """What episodes depend on, beside the task."""
-    return {key: value for key, value in asdict(env_config).items() if key not in ("task", "assets")}
+    """What episodes depend on, beside the task; of sensors that are off nothing is said."""
+    unsaid = {"task", "assets", *env_config.sensors} - sensors_on(env_config).keys()
+    return {key: value for key, value in asdict(env_config).items() if key not in unsaid}
 
 
 def _pictures(env_config: SimulatorConfig) -> dict[str, Any]:

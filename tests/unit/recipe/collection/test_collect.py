@@ -20,6 +20,7 @@ from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.recipe.collection import collect
 from tempovla.recipe.collection.collect import Collection, collect_dataset, experts_of
 from tempovla.recipe.collection.registry import collect as collect_any
+from tempovla.timeline import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 SHORT = MemoryConfig(cue_steps=3, delay_steps=6)
@@ -144,3 +145,24 @@ def test_pictures_are_kept_exactly_where_that_is_asked_for():
     assert exactly.asked()["pictures"] == "image"
     with pytest.raises(ValueError, match="pictures='film'; choose video or image"):
         Collection(SHORT, ["lesson"], 1, pictures="film")
+
+
+def test_a_request_says_which_sensors_are_on():
+    assert "depth" not in pushed(1, 0).asked()
+    config = MetaWorldConfig.for_experts(depth=True)
+    assert Collection(config, ["push-v3"], 1).asked()["depth"] is True
+
+
+def test_a_dataset_with_depth_has_the_calibrations_of_all_its_episodes(tmp_path, monkeypatch):
+    depth, steady = "observation.depth.top", CameraCalibration("observation.depth.top", 8, 8, 4.0, 4.0, 4.0, 4.0)
+    steps = {
+        STATE_KEY: np.zeros((5, 4), np.float32),
+        ACTION_KEY: np.ones((5, 4), np.float32),
+        depth: np.full((5, 8, 8, 1), 1.25, np.float32),
+    }
+    played = [Demonstration("push-v3", "push", 0, None, 1, steps, steps[ACTION_KEY], {}, {}, (steady,))] * 2
+    monkeypatch.setattr(collect, "collect_episodes", lambda *_, **__: iter(played))
+    source = collect_dataset(tmp_path / "data", pushed(2, 0))
+    assert source.embodiment.cameras == (steady,)
+    assert source.streams[depth].kind == "depth"
+    assert (source.read(1, depth, [4]).value == np.float32(1.25)).all()
