@@ -67,7 +67,7 @@ class Track:
 
     def select(self, chosen: Tensor) -> Track:
         """Return the steps where `chosen` (T,) bool is True."""
-        if bool(chosen.all()):
+        if all(chosen.tolist()):
             return self
         return Track(self.value[:, chosen], self.valid[:, chosen], self.offset[chosen])
 
@@ -77,10 +77,10 @@ class Track:
         Raises:
             KeyError: if the track has no such offset.
         """
-        found = (self.offset == offset).nonzero()
-        if len(found) == 0:
-            raise KeyError(f"no offset {offset} in a track with offsets {self.offset.tolist()}; widen its Window")
-        step = int(found[0])
+        offsets = self.offset.tolist()
+        if offset not in offsets:
+            raise KeyError(f"no offset {offset} in a track with offsets {offsets}; widen its Window")
+        step = offsets.index(offset)
         return self.value[:, step], self.valid[:, step]
 
     def rows(self, index: Tensor | slice) -> Self:

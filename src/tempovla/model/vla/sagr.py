@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from tempovla.model.action_head.cloning import CloningReadout
 from tempovla.model.action_head.layerwise_flow import LayerwiseFlow, Reading
 from tempovla.model.action_head.residual_drift import ResidualDrift
 from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
@@ -28,7 +28,7 @@ from tempovla.model.vla.observation import all_observed, observed_vector, own_di
 from tempovla.model.vla.pretrained_io import load_vlm_parts
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Frame, FrameEncoder, Words
-from tempovla.model.vla.sagr_losses import Outlook, Past, world_terms
+from tempovla.model.vla.sagr_losses import Outlook, Past, feedback_terms, world_terms
 from tempovla.model.vla.sagr_metrics import loss_metrics, schedule_metrics, spread_metric, temporal_metrics
 from tempovla.model.vla.sagr_schedule import phase_of
 from tempovla.model.vla.sagr_state import SAGRMemory, SAGRState, change_ratio
@@ -84,7 +84,7 @@ class SAGR(ChunkPolicy):
         self.frames = FrameEncoder(config, self.vlm, self.anchor)
         self.target_shape = self._target_shape(width)
         tokens, dim = self.target_shape
-        self.world = self.residuals = self.drift = self.feedback = self.flare = None
+        self.world = self.residuals = self.drift = self.feedback = self.flare = self.cloning = None
         if config.uses_world:
             self.world = TokenPredictor(
                 dim,
@@ -99,8 +99,8 @@ class SAGR(ChunkPolicy):
             self.residuals = ResidualScale(dim)
         if config.use_drift:
             head = self.action_head
-            sizes = (config.action_horizon, config.action_dim, config.drift_eta, config.drift_hidden_dim)
-            self.drift = ResidualDrift(dim, head.width, *sizes)
+            chunk = (config.action_horizon, config.action_dim)
+            self.drift = ResidualDrift(dim, head.width, *chunk, config.drift_eta, config.drift_hidden_dim)
         if config.enable_causal_feedback_token:
             self.feedback = CausalFeedback(
                 width,
@@ -109,6 +109,10 @@ class SAGR(ChunkPolicy):
                 config.causal_feedback_scale,
                 config.causal_feedback_dropout,
             )
+        if config.cloning_weight:
+            chunk = (config.action_horizon, config.action_dim)
+            widths = (config.cloning_token_dim, config.cloning_feature_dim)
+            self.cloning = CloningReadout(width, config.task_token_num, config.robot_state_dim, *chunk, *widths)
         if config.flare_weight:
             self.flare = nn.Linear(self.action_head.width, dim)
         if lora is not None:
@@ -212,13 +216,16 @@ class SAGR(ChunkPolicy):
             part.flatten(0, 1) for part in (velocity, drawn.velocity, full[:, None].expand_as(velocity))
         )
         terms: dict[str, LossTerm | Metric] = {"action_loss": LossTerm(told, wanted, learned, config.loss_w_fm)}
+        if self.cloning is not None:
+            cloned = self.cloning(frame.tokens, self.robot_state(context.now))
+            terms["behavior_cloning"] = LossTerm(cloned, action.value, valid, config.cloning_weight)
         if config.uses_future:
             outlook = Outlook(sample, frame.words, before, drawn.noisy, future, alpha)
             terms |= world_terms(self, outlook)
         if drift is not None and past is not None:
             size = drift.square().mean(dim=(1, 2, 3))
             terms["reg_loss"] = LossTerm(size, None, past.valid, alpha * config.loss_w_reg, "mean")
-        terms |= self._feedback_terms(feedback, past, alpha)
+        terms |= feedback_terms(config, feedback, past, alpha)
         return terms | self._metrics(terms, frame.tokens, context, phase, alpha)
 
     def _metrics(
@@ -329,21 +336,6 @@ class SAGR(ChunkPolicy):
             there.append(torch.ones_like(tokens[..., 0], dtype=torch.bool))
         extra = (torch.cat(parts, dim=1), torch.cat(there, dim=1)) if parts else (None, None)
         return self.action_head.read(layers.layers, layers.valid, extra[0], extra[1], robot), feedback
-
-    def _feedback_terms(self, feedback: Feedback | None, past: Past | None, alpha: float) -> dict[str, LossTerm]:
-        """Losses that make the feedback tokens tell the change."""
-        config = self.config
-        if feedback is None or past is None:
-            return {}
-        change, told = feedback.change.detach(), feedback.told
-        terms = {}
-        if config.causal_feedback_aux_weight:
-            terms["feedback_loss"] = LossTerm(told, change, past.valid, alpha * config.causal_feedback_aux_weight)
-        if config.causal_feedback_aux_dir_weight:
-            apart = 1.0 - F.cosine_similarity(told.float(), change.float(), dim=-1, eps=1e-6)
-            weight = alpha * config.causal_feedback_aux_dir_weight
-            terms["feedback_direction_loss"] = LossTerm(apart, None, past.valid, weight, "mean")
-        return terms
 
     def _drift(self, past: Past | None, bucket: Tensor, flow_time: Tensor) -> Tensor | None:
         """The correction of velocities (B, R, T, A); None where there is none."""

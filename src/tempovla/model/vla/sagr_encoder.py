@@ -130,14 +130,16 @@ class FrameEncoder(nn.Module):
             return self.as_target(self.frame(parts, vlm, tracks, offset, words))
 
     def target_now(self, vlm: VLMModel, anchor: SemanticAnchor, frame: Frame, now: Mapping[str, Track]) -> Tensor:
-        """Return `target` of the present frame; where its weights are the policy's own, from what was seen already.
+        """Return what the prediction starts from, in the form of the target, (B, M, D) float32.
 
-        With `world_detach_input` there is no gradient, else one through the task tokens.
+        With `world_detach_input` it is the target of the present frame, without gradient; else it is made by the
+        policy's own weights, with one.
         """
-        if self.config.world_target == "state" or self.copy is not None:
+        config = self.config
+        if config.world_target == "state" or (self.copy is not None and config.world_detach_input):
             return self.target(vlm, anchor, now, 0, frame.words)
         target = self.as_target(frame)
-        return target.detach() if self.config.world_detach_input else target
+        return target.detach() if config.world_detach_input else target
 
     def as_target(self, frame: Frame) -> Tensor:
         """Return tokens of a frame as the target has them: each normalised by itself."""

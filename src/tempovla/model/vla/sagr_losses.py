@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tempovla.model.fusion.causal_feedback import Feedback
 from tempovla.model.vla.observation import all_observed
+from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Words
 from tempovla.model.vla.sagr_metrics import row_metric
 from tempovla.model.vla.sagr_state import change_ratio
@@ -137,3 +139,20 @@ def _future_terms(policy: SAGR, outlook: Outlook, target: Tensor, valid: Tensor)
     apart = 1.0 - F.cosine_similarity(told, target[:, None], dim=-1, eps=1e-6)
     weight = outlook.alpha * policy.config.flare_weight
     return {"flare_loss": LossTerm(apart, None, valid, weight, "mean")}
+
+
+def feedback_terms(
+    config: SAGRConfig, feedback: Feedback | None, past: Past | None, alpha: float
+) -> dict[str, LossTerm]:
+    """Return losses that make the feedback tokens tell the change."""
+    if feedback is None or past is None:
+        return {}
+    change, told = feedback.change.detach(), feedback.told
+    terms = {}
+    if config.causal_feedback_aux_weight:
+        terms["feedback_loss"] = LossTerm(told, change, past.valid, alpha * config.causal_feedback_aux_weight)
+    if config.causal_feedback_aux_dir_weight:
+        apart = 1.0 - F.cosine_similarity(told.float(), change.float(), dim=-1, eps=1e-6)
+        weight = alpha * config.causal_feedback_aux_dir_weight
+        terms["feedback_direction_loss"] = LossTerm(apart, None, past.valid, weight, "mean")
+    return terms

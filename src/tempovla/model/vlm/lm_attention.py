@@ -16,10 +16,27 @@ AUTO = "tempovla_auto"
 def register_auto_attention() -> None:
     """Register `attn_implementation=AUTO` with transformers."""
     from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+    from transformers.masking_utils import AttentionMaskInterface
 
     AttentionInterface.register(AUTO, auto_attention)
-    AttentionMaskInterface.register(AUTO, sdpa_mask)
+    AttentionMaskInterface.register(AUTO, auto_mask)
+
+
+def reading_waits(device: torch.device) -> bool:
+    """Return whether reading a value of a tensor waits for all that a device has to do."""
+    return device.type != "cpu"
+
+
+def auto_mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
+    """Return the mask of torch's fused attention, without looking whether there is padding where that would wait.
+
+    Arguments as transformers has them.
+    """
+    from transformers.masking_utils import sdpa_mask
+
+    if attention_mask is not None and reading_waits(attention_mask.device):
+        options["allow_is_causal_skip"] = False
+    return sdpa_mask(*arguments, attention_mask=attention_mask, **options)
 
 
 def auto_attention(

@@ -1,0 +1,304 @@
+"""SA-GR sees the future in its losses alone, acts on what has been observed, and remembers row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.sagr_policies import OBSERVED, changed_future, contexts_of, gradients, invalid, noisy, sagr, sample_of
+from tests.tiny import FRONT, tiny_sagr_config
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tempovla.model.vla.sagr_schedule import phase_of
+from tempovla.model.vlm import lm_attention
+from tempovla.model.vlm.language_model import LLMBackbone
+from tempovla.objective import Objective
+from tempovla.objective.objective import reduce_term
+from tempovla.timeline import LossTerm, Progress
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, TOKENS_KEY
+
+FULL = {"enable_causal_feedback_token": True, "cloning_weight": 1.0, "horizons": (1,)}
+WORLD = ("dyn_loss", "geo_loss")
+
+
+def values(policy, sample, progress=None):
+    return {name: reduce_term(name, term) for name, term in policy(sample, progress).items()}
+
+
+def test_the_future_frame_changes_no_velocity_and_no_token_but_reaches_the_losses():
+    policy = sagr(**FULL, flare_weight=0.2)
+    sample = sample_of(policy)
+    other = changed_future(sample, lambda key, track: noisy(track))
+    before, after = policy(sample), policy(other)
+    for name in ("action_loss", "reg_loss", "behavior_cloning"):
+        torch.testing.assert_close(after[name].prediction, before[name].prediction, rtol=0, atol=0)
+    torch.testing.assert_close(policy.task_tokens(other.context), policy.task_tokens(sample.context), rtol=0, atol=0)
+    first, second = values(policy, sample), values(policy, other)
+    assert all(first[name] != second[name] for name in (*WORLD, "dyn_loss_k1", "flare_loss"))
+
+
+def test_the_future_frame_changes_no_gradient_of_flow_matching():
+    policy = sagr(**FULL)
+    sample = sample_of(policy)
+    found = gradients(policy, "action_loss", sample)
+    other = gradients(policy, "action_loss", changed_future(sample, lambda key, track: noisy(track)))
+    torch.testing.assert_close(other, found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("missing", ["future", "actions"])
+def test_without_a_valid_target_auxiliary_losses_are_zero_and_gradients_finite(missing):
+    policy = sagr(**FULL, world_target="state", task_token_num=3)
+    sample = sample_of(policy)
+    if missing == "future":
+        sample = changed_future(sample, lambda key, track: invalid(track))
+    else:
+        sample = replace(sample, future={**sample.future, ACTION_KEY: invalid(sample.future[ACTION_KEY])})
+    terms = policy(sample)
+    assert all(reduce_term(name, terms[name]) == 0 for name in (*WORLD, "dyn_loss_k1"))
+    Objective()(terms).total.backward()
+    assert all(torch.isfinite(each.grad).all() for each in policy.parameters() if each.grad is not None)
+
+
+def test_rows_without_a_target_leave_the_means_of_the_others_alone():
+    policy = sagr()
+    sample = sample_of(policy, rows=4)
+    rows = torch.tensor([False, True, False, True])
+    partly = changed_future(sample, lambda key, track: invalid(track, rows))
+    kept = values(policy, sample.rows([0, 2]))
+    found = values(policy, partly)
+    for name in (*WORLD, "debug/sagr/persistence", "debug/sagr/rrr_mean"):
+        assert float(found[name]) == pytest.approx(float(kept[name]), rel=1e-5)
+    assert float(found["debug/temporal/valid_tk_ratio"]) == 0.5
+
+
+def test_a_missing_future_frame_never_teaches_that_nothing_changes():
+    policy = sagr()
+    sample = sample_of(policy)
+    frozen = {key: sample.context.now[key] for key in OBSERVED}
+    clamped = changed_future(
+        sample, lambda key, track: replace(invalid(track), value=frozen[key].value.expand_as(track.value))
+    )
+    assert not policy(clamped)["dyn_loss"].valid.any()
+
+
+def test_padded_actions_are_not_learned():
+    policy = sagr()
+    sample = sample_of(policy)
+    action = sample.future[ACTION_KEY]
+    valid = action.valid.clone()
+    valid[:, 3:] = False
+    padded = replace(sample, future={**sample.future, ACTION_KEY: replace(action, valid=valid)})
+    changed = replace(action, value=action.value + 5 * ~valid[..., None], valid=valid)
+    other = replace(padded, future={**padded.future, ACTION_KEY: changed})
+    assert values(policy, padded)["action_loss"] == values(policy, other)["action_loss"]
+
+
+def test_dynamics_losses_leave_the_tokens_alone_unless_they_may_learn_from_them():
+    detached = gradients(sagr(), "dyn_loss", sample_of(sagr()))
+    assert detached
+    assert all(name.startswith("world.") for name in detached)
+    policy = sagr(world_detach_input=False, world_target_encoder="ema")
+    assert any(name.startswith("anchor.") for name in gradients(policy, "dyn_loss", sample_of(policy)))
+
+
+def test_nothing_learns_to_make_the_energy_small_by_weighing_it():
+    policy = sagr()
+    found = gradients(policy, "geo_loss", sample_of(policy))
+    assert all(name.startswith("world.") for name in found)
+    assert not policy.residuals.weights.requires_grad
+    assert values(policy, sample_of(policy))["geo_loss"] > 0
+
+
+def test_the_energy_is_a_mean_over_dimensions():
+    policy = sagr()
+    residual = torch.full((2, 3, policy.target_shape[1]), 2.0)
+    assert policy.residuals.weights.mean() == pytest.approx(1.0)
+    energy = 0.5 * (policy.residuals.weights * residual.mean(1).square()).mean(1)
+    torch.testing.assert_close(energy, torch.full((2,), 2.0))
+
+
+def test_drift_reads_only_the_residual_of_a_prediction_that_has_been_observed():
+    policy = sagr()
+    sample = sample_of(policy)
+    past = policy._past(sample, policy.frames.target_now(*frame_of(policy, sample)), frame_of(policy, sample)[2].words)
+    drift = policy.drift
+    bucket, time = torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4, 1)
+    embedded = policy.action_head.time_embedding(bucket.flatten())[:, None]
+    assert drift(past.residual.mean(1), past.valid, embedded, time).abs().max() > 0
+    assert drift(past.residual.mean(1), past.valid, embedded, time).abs().max() <= policy.config.drift_eta
+    none = torch.zeros_like(past.valid)
+    assert drift(past.residual.mean(1), none, embedded, time).abs().max() == 0
+    assert drift(past.residual.mean(1), past.valid, embedded, torch.ones(4, 1)).abs().max() == 0
+
+
+def frame_of(policy, sample):
+    """The arguments of `target_now`."""
+    now = sample.context.now
+    return policy.vlm, policy.anchor, policy.frames.now(policy.vlm, policy.anchor, now), now
+
+
+def test_without_the_frame_before_there_is_no_drift_in_flow_matching():
+    policy = sagr()
+    sample = sample_of(policy)
+    gone = {key: invalid(track) for key, track in sample.context.past.items()}
+    without = replace(sample, context=replace(sample.context, past=gone))
+    plain = sagr(use_drift=False)
+    plain.load_state_dict({k: v for k, v in policy.state_dict().items() if not k.startswith("drift.")})
+    expected = plain(without)["action_loss"].prediction
+    torch.testing.assert_close(policy(without)["action_loss"].prediction, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("step", "phase", "alpha"), [(0, 1, 0.0), (9, 1, 0.0), (10, 2, 0.25), (13, 2, 1.0), (14, 3, 1.0), (99, 3, 1.0)]
+)
+def test_the_schedule_follows_the_optimiser_step(step, phase, alpha):
+    assert phase_of(step, 10, 4) == (phase, alpha)
+    policy = sagr(sagr_phase_a_steps=10, sagr_phase_b_ramp_steps=4)
+    terms = policy(sample_of(policy), Progress(step, 100))
+    assert terms["dyn_loss"].weight == pytest.approx(alpha * policy.config.loss_w_dyn)
+    assert terms["geo_loss"].weight == pytest.approx(alpha * policy.config.loss_w_geo)
+    assert terms["action_loss"].weight == 1.0
+    figures = values(policy, sample_of(policy), Progress(step, 100))
+    assert float(figures["debug/sagr_schedule/phase"]) == phase
+    assert float(figures["debug/sagr_schedule/alpha"]) == pytest.approx(alpha)
+
+
+def test_without_phases_everything_has_its_weight():
+    assert phase_of(0, 0, 0) == (0, 1.0)
+    assert phase_of(3, 3, 0) == (3, 1.0)
+
+
+def test_phase_a_trains_neither_the_predictor_nor_the_drift():
+    policy = sagr(sagr_phase_a_steps=10)
+    sample = sample_of(policy)
+    Objective()(policy(sample, Progress(0, 20))).total.backward()
+    learned = {name for name, each in policy.named_parameters() if each.grad is not None and each.grad.abs().max() > 0}
+    assert not any(name.startswith(("world.", "drift.")) for name in learned)
+    Objective()(policy(sample, Progress(10, 20))).total.backward()
+    learned = {name for name, each in policy.named_parameters() if each.grad is not None and each.grad.abs().max() > 0}
+    assert {name.partition(".")[0] for name in learned} >= {"world", "drift"}
+
+
+def test_targets_are_deterministic_while_the_policy_trains():
+    """Attention dropout of the language model, which v4's task tokens pass, does not reach a target."""
+    policy = sagr(algorithm_version="v4")
+    for layer in policy.vlm.language.decoder.layers:
+        layer.self_attn.attention_dropout = 0.5
+    sample = sample_of(policy)
+    words = policy.frames.words(policy.vlm, sample.context.now)
+    ahead = (policy.vlm, policy.anchor, sample.future, 2, words)
+    expected = policy.frames.target(*ahead)
+    policy.train()
+    torch.testing.assert_close(policy.frames.target(*ahead), expected, rtol=0, atol=0)
+    assert policy.vlm.training
+    assert policy.anchor.training
+
+
+def test_words_change_what_the_task_tokens_look_at_and_padding_does_not():
+    policy = sagr()
+    sample = sample_of(policy)
+    frame = frame_of(policy, sample)[2]
+    looks = policy.anchor.attention(frame.words.embedded, frame.words.valid, frame.vision, frame.seen)
+    ids = sample.context.now[TOKENS_KEY].value[:, 0]
+    other = policy.vlm.language.embed((ids + 1) % 16, frame.words.valid)
+    moved = policy.anchor.attention(other, frame.words.valid, frame.vision, frame.seen)
+    assert (looks - moved).abs().amax(dim=(1, 2, 3)).min() > 1e-4
+    valid = frame.words.valid.clone()
+    valid[:, 4:] = False
+    some = policy.anchor.attention(frame.words.embedded, valid, frame.vision, frame.seen)
+    padded = frame.words.embedded.clone()
+    padded[:, 4:] = float("nan")
+    torch.testing.assert_close(policy.anchor.attention(padded, valid, frame.vision, frame.seen), some, rtol=0, atol=0)
+
+
+def test_words_change_the_actions():
+    policy = sagr()
+    context = contexts_of(policy)[0]
+    state = policy.initial_state(3)
+    words = context.now[TOKENS_KEY].map(lambda ids: (ids.clamp(min=0) + 3) % 16)
+    other = replace(context, now={**context.now, TOKENS_KEY: words})
+    assert (policy.act(context, state)[0].value - policy.act(other, state)[0].value).abs().max() > 1e-4
+
+
+def test_the_robots_state_changes_the_actions():
+    policy = sagr()
+    context = contexts_of(policy)[0]
+    moved = context.now[STATE_KEY].map(lambda state: state + 1.0)
+    other = replace(context, now={**context.now, STATE_KEY: moved})
+    state = policy.initial_state(3)
+    assert (policy.act(context, state)[0].value - policy.act(other, state)[0].value).abs().max() > 1e-4
+
+
+def test_a_frame_is_read_once_and_nothing_waits_for_the_device(monkeypatch):
+    monkeypatch.setattr(LLMBackbone, "_check_vocabulary", lambda self, ids: None)  # this and the next on a CPU alone
+    monkeypatch.setattr(lm_attention, "reading_waits", lambda device: True)
+    policy = sagr(**FULL).train()
+    sample = sample_of(policy)
+
+    class Waits(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            waits = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select")
+            self.count += function.overloadpacket.__name__ in waits
+            return function(*args, **kwargs or {})
+
+    with Waits() as waits:
+        policy(sample, Progress(3, 10))
+    assert waits.count == 0
+
+
+def test_losses_and_sampling_are_float32_under_autocast():
+    policy = sagr().train()
+    sample = sample_of(policy)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = policy(sample)
+    for name in ("action_loss", "dyn_loss"):
+        assert terms[name].prediction.dtype == terms[name].target.dtype == torch.float32
+
+
+def test_figures_have_the_names_that_users_look_for():
+    policy = sagr(**FULL)
+    terms = policy(sample_of(policy))
+    temporal = {f"debug/temporal/{name}" for name in ("has_image_tk", "valid_tk_ratio", "task_tokens_next_available")}
+    schedule = {f"debug/sagr_schedule/{name}" for name in ("phase", "alpha", "loss_w_fm", "loss_w_dyn", "loss_w_geo")}
+    losses = {f"debug/{place}/loss_{name}" for place in ("sagr", "loss") for name in ("cfm", "dyn", "geo", "reg")}
+    weights = {f"debug/loss/weight_{name}" for name in ("fm", "dyn", "geo", "reg")} | {"debug/loss/valid_tk_ratio"}
+    assert temporal | schedule | losses | weights <= set(terms)
+    figures = values(policy, sample_of(policy))
+    assert figures["debug/loss/loss_dyn"] == figures["dyn_loss"]
+    assert not any(isinstance(term, LossTerm) for name, term in terms.items() if name.startswith("debug/"))
+
+
+def test_a_config_decides_how_many_task_tokens_there_are():
+    policy = sagr(task_token_num=5, task_token_heads=4)
+    assert policy.task_tokens(contexts_of(policy)[0]).shape == (3, 5, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temporal_delta_k": 5}, "lies beyond the model.action_horizon=4"),
+        ({"horizons": (2,)}, "none of them temporal_delta_k=2"),
+        ({"replan": True, "temporal_delta_k": 3}, "at least two looks"),
+        ({"flare_weight": 0.2, "task_token_num": 4}, "num_target_vision_tokens=4"),
+        ({"world_target": "state", "robot_state_dim": None}, "set model.robot_state_dim"),
+        ({"algorithm_version": "v5"}, "choose from v3, v4"),
+        ({"algorithm_version": "v4", "world_target_encoder": "ema"}, "would copy the language model"),
+        ({"loss_w_dyn": -1.0}, "model.loss_w_dyn=-1.0 must be finite, and not negative"),
+        ({"drift_eta": float("nan")}, "model.drift_eta=nan must be finite"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        tiny_sagr_config(**options)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_camera_that_fails_is_left_out_of_the_target():
+    policy = sagr()
+    sample = sample_of(policy)
+    rows = torch.tensor([True, False, False, False])
+    future = {**sample.future, FRONT: invalid(sample.future[FRONT], rows)}
+    assert policy(replace(sample, future=future))["dyn_loss"].valid.tolist() == [False, True, True, True]
