@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
 import torch
@@ -26,10 +26,17 @@ KINDS = get_args(LossKind)
 
 @dataclass(frozen=True)
 class LossReport:
-    """The total to minimise (scalar with gradient); every term unweighted, and sums of them (scalars without)."""
+    """The value of a batch.
+
+    Attributes:
+        total: to minimise, a scalar with gradient.
+        terms: every loss term, unweighted, and sums of them; scalars without gradient.
+        metrics: every metric; scalars without gradient.
+    """
 
     total: Tensor
     terms: dict[str, Tensor]
+    metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Objective:
@@ -75,7 +82,8 @@ class Objective:
             present = [figures[part] for part in parts if part in figures]
             if present:
                 figures[name] = torch.stack(present).sum()
-        return LossReport(total, figures)
+        metrics = {name: figures.pop(name) for name, term in terms.items() if isinstance(term, Metric)}
+        return LossReport(total, figures, metrics)
 
     def _weight(self, name: str, term: LossTerm | Metric, progress: Progress | None) -> float:
         """The factor of a term in the total."""

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tempovla.storage.json_files import json_number, read_log, to_json_text, torn_bytes
 from tempovla.storage.paths import written_in
 from tempovla.storage.problems import problems_of
 from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import remove_leftovers, write_text
+from tempovla.training import distributed
 from tempovla.training.board import ScalarBoard
 
 
@@ -24,6 +28,30 @@ class IntervalFigures:
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
+        self._waiting: dict[str, Tensor] = {}
+        self._latest: dict[str, Tensor] = {}
+
+    def add_metrics(self, metrics: Mapping[str, Tensor]) -> None:
+        """Add the metrics of one step, scalars of one device; they stay there until `settle`, and nothing waits."""
+        self._latest = dict(metrics)
+        for name, value in metrics.items():
+            before = self._waiting.get(name)
+            self._waiting[name] = value.double() if before is None else before + value
+
+    def settle(self) -> dict[str, float]:
+        """Add to `sums` what waits on the device, in one transfer, and return the metrics of the last step.
+
+        All processes must call it: metrics are means over them.
+        """
+        waiting, latest = self._waiting, self._latest
+        if not waiting:
+            return {}
+        self._waiting, self._latest = {}, {}
+        both = torch.stack([*waiting.values(), *(value.double() for value in latest.values())])
+        values = distributed.average(both).tolist()
+        for name, value in zip(waiting, values, strict=False):
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        return dict(zip(latest, values[len(waiting) :], strict=True))
 
     def add(self, figures: Mapping[str, float], rows: int, seconds: float) -> None:
         """Add one step.

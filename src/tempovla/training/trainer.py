@@ -201,6 +201,7 @@ class Trainer:
         values = torch.stack([stopping, grad_norm, report.total.detach(), *report.terms.values()])
         stopped, norm, *losses = distributed.average(values).tolist()
         self._check_finite(dict(zip(names, losses, strict=True)) | {"grad_norm": norm}, self.train_step + 1)
+        self.interval.add_metrics(report.metrics)
         self.checkpoints.proved(self.train_step)
         self.optimizer.step()
         self.train_step += 1
@@ -242,16 +243,30 @@ class Trainer:
                 self.lowest_loss, self.stale_validations = losses[f"{VALIDATION}total"], 0
                 links.append(BEST)
         last = self.is_over
-        figures = (self._interval_figures() if self.calendar.logs(self.train_step) or last else {}) | losses
+        logs = self.calendar.logs(self.train_step) or last
+        epoch = self.calendar.epoch_to_save(self.train_step)
+        saves = bool(links) or epoch is not None or last or stopping or self.calendar.saves(self.train_step)
+        if logs or saves:
+            self._settle_metrics()
+        figures = (self._interval_figures() if logs else {}) | losses
         if log is not None and figures:
             log.write(self.train_step, self.phase, figures)
             if self.callback is not None:
                 self.callback(self.train_step, figures)
-        epoch = self.calendar.epoch_to_save(self.train_step)
         if epoch is not None:
             links.append(f"checkpoint_epoch_{epoch}")
-        if links or last or stopping or self.calendar.saves(self.train_step):
+        if saves:
             self.save(tuple(links))
+
+    def _settle_metrics(self) -> None:
+        """Take the metrics off the device, where they were added up.
+
+        Raises:
+            NonFiniteLossError: if one of them is not finite.
+        """
+        latest = self.interval.settle()
+        self._check_finite(latest, self.train_step)
+        self.metrics |= latest
 
     @property
     def is_over(self) -> bool:

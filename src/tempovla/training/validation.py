@@ -13,7 +13,7 @@ from tempovla.training import distributed
 
 @torch.no_grad()
 def validation_losses(loss: nn.Module, batches: Iterable[TimelineSample], device: torch.device) -> dict[str, float]:
-    """Return `total` and every term: means of the batches' losses, weighted by rows.
+    """Return `total`, every term and every metric: means of the batches' losses, weighted by rows.
 
     Of several datasets, `total_<dataset>` is the mean over batches with rows of that dataset alone.
 
@@ -31,7 +31,7 @@ def validation_losses(loss: nn.Module, batches: Iterable[TimelineSample], device
         report = loss(sample.to(device))
         size = int(distributed.add_up(torch.tensor(sample.batch_size, device=device)))
         of_one = {f"total_{name}": report.total for name in _only_dataset(sample)}
-        for name, value in {"total": report.total, **report.terms, **of_one}.items():
+        for name, value in {"total": report.total, **report.terms, **report.metrics, **of_one}.items():
             sums[name] = sums.get(name, 0.0) + value * size
             rows[name] = rows.get(name, 0) + size
     if not rows:

@@ -7,9 +7,11 @@ import signal
 import threading
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tempovla.storage.problems import NotWrittenError
-from tempovla.training.metrics import MetricsLog, read_metrics
+from tempovla.training.metrics import IntervalFigures, MetricsLog, read_metrics
 
 FIGURES = {"total": 1.0, "a": 0.5}
 
@@ -105,3 +107,26 @@ def test_a_damaged_line_in_the_middle_is_told(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"train_step": 1}\nhalf a li\n{"train_step": 3}\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl: line 2: .*delete the line"):
         MetricsLog(tmp_path, train_step=4)
+
+
+class Transfers(TorchDispatchMode):
+    """Counts the tensors that are read into Python one number at a time."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.overloadpacket.__name__ == "_local_scalar_dense"
+        return function(*args, **kwargs or {})
+
+
+def test_metrics_stay_on_the_device_until_their_means_are_logged():
+    interval = IntervalFigures()
+    with Transfers() as transfers:
+        for step in range(4):
+            interval.add({"total": float(step)}, rows=2, seconds=0.5)
+            interval.add_metrics({"hits": torch.tensor(float(step)), "off": torch.tensor(1.0)})
+        assert transfers.count == 0
+        assert interval.settle() == {"hits": 3.0, "off": 1.0}
+    assert interval.sums["hits"] == 6.0
+    assert interval.settle() == {}
+    assert interval.take() == {"total": 1.5, "hits": 1.5, "off": 1.0, "samples_per_s": 4.0}

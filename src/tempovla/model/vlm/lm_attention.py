@@ -27,7 +27,7 @@ def reading_waits(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def auto_mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
+def auto_mask(attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
     """Return the mask of torch's fused attention, without looking whether there is padding where that would wait.
 
     Arguments as transformers has them.
@@ -36,7 +36,7 @@ def auto_mask(*arguments: Any, attention_mask: Tensor | None = None, **options: 
 
     if attention_mask is not None and reading_waits(attention_mask.device):
         options["allow_is_causal_skip"] = False
-    return sdpa_mask(*arguments, attention_mask=attention_mask, **options)
+    return sdpa_mask(attention_mask=attention_mask, **options)
 
 
 def auto_attention(
