@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 from tests import recordings
+from tests.foreign import Foreign, write_v21
 from tests.temporal_system import predicting_system
 
 __all__ = ["predicting_system"]
@@ -43,6 +44,50 @@ def test_a_check_that_fails_ends_with_1_and_the_reason(arguments, tempovla):
     answer = tempovla(*arguments[:-1], "bridge")
     assert answer.code == 1
     assert "[FAIL] observes_k.bridge_orig_1.0.0_lerobot: robot type oxe_bridge observes [0], not t + 4" in answer.out
+
+
+COMMENTED = """
+robot_types:
+  arm: {observation_indices: [0], action_indices: [0, 1, 2, 3]}  # observation_indices: [0, 4]; image_tk, valid_tk
+mixtures: {mine: [{dataset: one, robot_type: arm}]}
+"""
+RUNTIME = ("--check-runtime", "--data-root-dir")
+
+
+@pytest.mark.parametrize(
+    ("mixture", "own", "options", "reason"),
+    [
+        ("bridge", OWN, (), "[FAIL] observes_k.bridge_orig_1.0.0_lerobot: "),
+        ("robotwin", OWN, (), "[FAIL] mixture: mixture 'robotwin' is unknown"),
+        (
+            "mine",
+            OWN.replace("robot_type: arm", "robot_type: leg"),
+            (),
+            "[FAIL] robot_type.one: robot type 'leg' is unknown",
+        ),
+        ("mine", COMMENTED, (), "[FAIL] observes_k.one: robot type arm observes [0], not t + 4"),
+        (
+            "mine",
+            OWN,
+            ("--future-action-window-size", 7),
+            "[FAIL] chunk.one: a sample holds 4 actions, but the model predicts 8",
+        ),
+        ("mine", OWN, (*RUNTIME, "nowhere"), "[FAIL] path.one: nowhere/one: no such dataset"),
+        ("mine", OWN, (*RUNTIME, "damaged"), "[FAIL] samples.one: "),
+    ],
+    ids=["no target", "mixture", "robot type", "comments", "chunk", "absent data", "damaged data"],
+)
+def test_nothing_that_must_hold_fails_in_silence(
+    tmp_path, monkeypatch, arguments, tempovla, mixture, own, options, reason
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text(own)
+    write_v21(tmp_path / "damaged" / "one", Foreign(lengths=(9,)))
+    (video,) = (tmp_path / "damaged").rglob("*.mp4")
+    video.write_bytes(video.read_bytes()[:200])
+    answer = tempovla(*arguments[:-1], mixture, *options)
+    assert (answer.code, answer.err) == (1, "")
+    assert reason in answer.out
 
 
 def test_programs_read_json_with_an_id_a_severity_and_a_status_of_each(tmp_path, arguments, tempovla):

@@ -216,5 +216,6 @@ def _given(option: str, value: Any, data: Any, name: str) -> str:
     """
     found = value or getattr(data, name, None)
     if not found:
-        raise ValueError(f"{option} is not given, and the config has no data.{name}; give one of them")
+        other = ", or --dataset" if name == "data_mix" else ""
+        raise ValueError(f"{option} is not given, and the config has no data.{name}; give one of them{other}")
     return str(found)

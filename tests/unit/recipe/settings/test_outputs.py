@@ -31,6 +31,7 @@ ARGUMENTS = {
     "data convert": ["a.json", "new"],
     "convert weights": ["a.json"],
     "convert openvla": ["--pretrained", "a.json", "--camera", "observation.images.a", "--out", "new"],
+    "check temporal": ["--config-yaml", "a.json"],
     "diagnose memory": ["--checkpoint", "a.json", "--dataset", "new"],
     "eval compare": ["a.json", "b.json"],
     "eval offline": ["--checkpoint", "a.json"],
