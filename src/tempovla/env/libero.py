@@ -21,6 +21,7 @@ from tempovla.env.camera_geometry import camera_calibrations
 from tempovla.env.collect import CollectConfig
 from tempovla.env.decimate import Coarseness, decimate_meshes
 from tempovla.env.defaults import InitStates, SimulatorDefaults, depth_spaces
+from tempovla.env.disturbance import Disturbance
 from tempovla.env.expert import ActionNoise
 from tempovla.env.libero_expert import PickAndPlaceExpert, check_expert
 from tempovla.env.libero_simulation import Simulation
@@ -68,6 +69,7 @@ class LiberoConfig(SimulatorDefaults):
         render: False draws no images and needs no OpenGL.
         assets: folder with LIBERO's assets; None searches the places of `locate_assets`.
         depth: observe how far away each camera sees things, too, in whole millimetres.
+        disturbance: moves the first object that the task is about in the middle of an episode; None moves nothing.
     """
 
     title: ClassVar[str] = "LIBERO"
@@ -90,6 +92,7 @@ class LiberoConfig(SimulatorDefaults):
     render: bool = True
     assets: str | None = None
     depth: bool = False
+    disturbance: Disturbance | None = None
 
     def __post_init__(self) -> None:
         libero_suites.check_suite(self.suite)
@@ -214,7 +217,7 @@ class LiberoEnv(TaskEnv):
         if task is not None:
             self._switch_task(task)
         # Without a seed, episodes go on being drawn from the generator which the last seed set up.
-        placement_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        self._placement_seed = placement_seed = seed if seed is not None else int(self.np_random.integers(2**31))
         fixed_state = None if init_state is None else self._fixed_state(init_state)
         self._simulation.reset(placement_seed, fixed_state, self.config.joint_noise_rad)
         for _ in range(self.config.settle_steps):
@@ -223,6 +226,8 @@ class LiberoEnv(TaskEnv):
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Do as `step` does, without drawing observations."""
+        if self.config.disturbance is not None and self._step == self.config.disturbance.step:
+            self._simulation.displace(self.config.disturbance.shift(self._placement_seed))
         success = self._simulation.step(checked_action(action, ACTION_DIMS))
         self._step += 1
         terminated = success and self.config.terminate_on_success

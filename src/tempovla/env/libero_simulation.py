@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tempovla.env import libero_suites
+from tempovla.env.disturbance import move_free_objects
 from tempovla.env.libero_control import HeldGoal
 from tempovla.env.libero_setup import (
     ASSETS_VARIABLE,
@@ -114,6 +115,11 @@ class Simulation:
         self._mujoco.mj_resetData(self.model, self.data)
         for _ in range(2):
             self._mujoco.mj_forward(self.model, self.data)
+
+    def displace(self, shift: np.ndarray) -> None:
+        """Move the first object that the task is about by a shift (2,) along the table [m], and stop it."""
+        joints = self._env.objects_dict[self.objects_of_interest[0]].joints
+        move_free_objects(self.model, self.data, shift, tuple(joints))
 
     def step(self, action: np.ndarray) -> bool:
         """Take one control step of 25 of physics; whether the task is solved after it.

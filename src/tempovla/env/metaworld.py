@@ -15,6 +15,7 @@ import numpy as np
 
 from tempovla.env.base import TaskEnv
 from tempovla.env.camera_geometry import camera_calibrations
+from tempovla.env.disturbance import Disturbance, move_free_objects
 from tempovla.env.metaworld_expert import MetaWorldExpert
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
 from tempovla.env.protocol import checked_action
@@ -36,6 +37,8 @@ class MetaWorldConfig(TabletopConfig):
 
     Attributes:
         max_steps: control steps after which an episode is truncated.
+        disturbance: moves the task's object in the middle of an episode: what nothing holds in place, such as a puck,
+            or else the fixture, such as a drawer, together with its goal. None moves nothing.
     """
 
     title: ClassVar[str] = "Meta-World"
@@ -45,6 +48,7 @@ class MetaWorldConfig(TabletopConfig):
 
     task: str = "reach-v3"
     max_steps: int = 500
+    disturbance: Disturbance | None = None
 
     def make(self) -> MetaWorldEnv:
         """Return an environment."""
@@ -123,7 +127,8 @@ class MetaWorldEnv(TaskEnv):
         if task is not None:
             self._switch_task(task)
         # Without a seed, episodes go on being drawn from the generator which the last seed set up.
-        self._simulation.seed(seed if seed is not None else int(self.np_random.integers(2**31)))
+        self._episode_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        self._simulation.seed(self._episode_seed)
         self._simulation.reset()
         self._full_observation = self._observe_what_reset_moved()
         self._step = 0
@@ -131,6 +136,8 @@ class MetaWorldEnv(TaskEnv):
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
         """Do as `step` does, without drawing observations."""
         action = checked_action(action, ACTION_DIMS).astype(np.float32)
+        if self.config.disturbance is not None and self._step == self.config.disturbance.step:
+            self._displace(self.config.disturbance.shift(self._episode_seed))
         self._full_observation, reward, _, _, simulator_info = self._simulation.step(action)
         self._step += 1
         success = bool(simulator_info["success"])
@@ -176,6 +183,19 @@ class MetaWorldEnv(TaskEnv):
         if task != self._task:
             self._simulation = _make_simulation(task)
             self._task = task
+
+    def _displace(self, shift: np.ndarray) -> None:
+        """Move the task's object by a shift (2,) along the table [m]."""
+        import mujoco
+
+        simulation = self._simulation
+        model, data = simulation.model, simulation.data
+        if move_free_objects(model, data, shift):
+            return
+        placed = np.flatnonzero((model.body_pos != _compiled_model(simulation.fullpath).body_pos).any(axis=1))
+        model.body_pos[placed, :2] += shift
+        simulation._target_pos[:2] += shift
+        mujoco.mj_forward(model, data)
 
     def _observe_what_reset_moved(self) -> np.ndarray:
         """Meta-World's observation after a reset, brought up to date along with all poses.

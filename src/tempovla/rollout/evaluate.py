@@ -30,6 +30,9 @@ class EvaluationConfig:
             execution_horizon or its stride says otherwise. None executes only the newest chunk.
         max_steps: number of control steps after which an episode counts as failed; None takes the environment's own
             limit.
+        disturb_step: number of control steps after which the simulator moves the task's object, in a direction that
+            follows from the episode's seed; None leaves it where it is.
+        disturb_shift_m: how far it is moved [m].
     """
 
     episodes: int = 20
@@ -39,6 +42,8 @@ class EvaluationConfig:
     execution_horizon: int | None = None
     max_steps: int | None = None
     temporal_ensemble: float | None = None
+    disturb_step: int | None = None
+    disturb_shift_m: float = 0.05
 
     def __post_init__(self) -> None:
         check_temporal_ensemble(self.temporal_ensemble)

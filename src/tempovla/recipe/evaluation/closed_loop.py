@@ -17,6 +17,7 @@ from tempovla.control.controller import Actor
 from tempovla.control.load_actor import open_policy
 from tempovla.control.new_words import warn_of_new_words
 from tempovla.env.defaults import InitStates, sensors_on
+from tempovla.env.disturbance import Disturbance
 from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_body, check_has_learned_to_act
@@ -110,6 +111,7 @@ def evaluate_checkpoint(
     looked_up = choose_library(controller, library, bundle, env_config)
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
     env_config = replace(_as_seen(env_config, bundle), max_steps=config.max_steps or env_config.max_steps)
+    env_config = _disturbed(env_config, config)
     if instruction is None:
         told = _told(env_config, tasks, bundle.provenance, wrong_instruction)
     elif isinstance(instruction, str):
@@ -158,6 +160,21 @@ def _as_seen(env_config: SimulatorConfig, bundle: Bundle) -> SimulatorConfig:
     measured = [key.removeprefix(DEPTH_KEY_PREFIX) for key in keys if key.startswith(DEPTH_KEY_PREFIX)]
     depth: dict[str, Any] = {"depth": True} if measured and "depth" in env_config.sensors else {}
     return replace(env_config, cameras=tuple(dict.fromkeys(seen + measured)), **depth)
+
+
+def _disturbed(env_config: SimulatorConfig, config: EvaluationConfig) -> SimulatorConfig:
+    """The simulator in which the object of the task is moved, where the evaluation asks for that.
+
+    Raises:
+        ValueError: if the simulator cannot move it.
+    """
+    if config.disturb_step is None:
+        return env_config
+    if "disturbance" not in env_config.__dataclass_fields__:
+        raise ValueError(
+            f"disturb_step={config.disturb_step}: {env_config.title} moves no object within an episode; leave it out"
+        )
+    return replace(env_config, disturbance=Disturbance(config.disturb_step, config.disturb_shift_m))
 
 
 @contextmanager
@@ -332,6 +349,8 @@ def _summary(
 def _settings(env_config: SimulatorConfig) -> dict[str, Any]:
     """What episodes depend on, beside the task; of sensors that are off nothing is said."""
     unsaid = {"task", "assets", *env_config.sensors} - sensors_on(env_config).keys()
+    if getattr(env_config, "disturbance", None) is None:
+        unsaid.add("disturbance")
     return {key: value for key, value in asdict(env_config).items() if key not in unsaid}
 
 
