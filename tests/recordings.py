@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tempovla.data.layout import Feature
-from tempovla.data.writer import DatasetWriter, WriterConfig
+from tempovla.data.writer import MILLIMETRES, DatasetWriter, WriterConfig
 
 FPS = 10
 STATE, ACTION, FRONT, WRIST = "observation.state", "action", "observation.images.front", "observation.images.wrist"
@@ -17,6 +17,9 @@ FEATURES = {
     FRONT: Feature("video", (32, 48, 3)),
     WRIST: Feature("image", (16, 16, 3)),
 }
+
+DISTANCES = Feature("image", (16, 16, 1), depth=MILLIMETRES)
+"""What a depth camera records."""
 
 
 def episode(index: int, length: int = 12, features: dict[str, Feature] = FEATURES) -> dict[str, np.ndarray]:
@@ -31,6 +34,10 @@ def episode(index: int, length: int = 12, features: dict[str, Feature] = FEATURE
             frames[key] = (
                 np.stack([np.stack([s, s[::-1], 255 - s], axis=-1) for s in shade]).clip(0, 255).astype("uint8")
             )
+        elif feature.depth is not None:  # with holes in the first row
+            values = generator.uniform(0.5, 1.5, (length, *feature.shape)).astype(np.float32)
+            values[:, 0] = 0.0
+            frames[key] = values
         else:
             values = generator.normal(size=(length, *feature.shape)) + 100 * index
             frames[key] = values.astype(feature.dtype)

@@ -46,6 +46,7 @@ from tempovla.timeline.keys import TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
 from tempovla.transform.blind import BlankImages
+from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.join import JoinStreams
@@ -55,6 +56,7 @@ from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 WRIST = "observation.images.wrist"
+DEPTH = "observation.depth.front"
 
 
 def seeded(build: Callable[[], Any]) -> Any:
@@ -379,6 +381,10 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "resize-bilinear": lambda: ResizeImages(11),
     "resize-not": lambda: ResizeImages(None),
     "crop": lambda: TransformPipeline([ResizeImages(None), CropImages(0.6)]),
+    "resize-depth": lambda: ResizeDepth((DEPTH,), 8),
+    "resize-depth-nearest": lambda: ResizeDepth((DEPTH,), 11),
+    "resize-depth-not": lambda: ResizeDepth((DEPTH,), None),
+    "blank-depth": lambda: ResizeDepth((DEPTH,), 8, blank=True),
     "normalize-mean-std": lambda: normalize("mean_std"),
     "normalize-min-max": lambda: normalize("min_max", keep=(1,)),
     "normalize-quantile": lambda: normalize("quantile"),

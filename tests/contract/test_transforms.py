@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tests import recordings
-from tests.contract.registry import TRANSFORMS
+from tests.contract.registry import DEPTH, TRANSFORMS
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.fuzz.variants import variants
@@ -20,9 +20,10 @@ from tempovla.transform.pipeline import TransformPipeline
 WINDOWS = (
     Window(STATE, (-1, 0, 1)),
     Window(FRONT, (-1, 0, 1)),
+    Window(DEPTH, (-1, 0, 1)),
     Window(ACTION, (-2, -1, 0, 1, 2, 3)),
 )
-SHAPES = {STATE: (3,), FRONT: (16, 16, 3), ACTION: (2,)}
+SHAPES = {STATE: (3,), FRONT: (16, 16, 3), DEPTH: (16, 16, 1), ACTION: (2,)}
 
 
 @pytest.fixture(params=sorted(TRANSFORMS))
@@ -44,13 +45,13 @@ def test_training_and_rollout_see_the_same(transform):
 
 def test_the_loader_and_a_rollout_build_the_same_observation_of_the_same_frames(transform, tmp_path):
     """At every step of an episode, its start included."""
-    recordings.record(tmp_path / "data", lengths=(7,))
+    recordings.record(tmp_path / "data", lengths=(7,), features=recordings.FEATURES | {DEPTH: recordings.DISTANCES})
     source = open_dataset(tmp_path / "data")
     batch = SampleBatch(np.zeros(7, dtype=np.int64), np.arange(7), torch.arange(7))
     sample = collate(Mixture([source]), WINDOWS, batch)
 
     actions = source.read(0, ACTION, range(7)).value
-    frames = [{key: source.read(0, key, [step]).value[0] for key in (STATE, FRONT)} for step in range(7)]
+    frames = [{key: source.read(0, key, [step]).value[0] for key in (STATE, FRONT, DEPTH)} for step in range(7)]
     builder = ContextBuilder(WINDOWS, source.embodiment, num_rows=1)
     builder.reset(0, source.episode(0).instruction, frames[0])
     contexts = [builder.context()]

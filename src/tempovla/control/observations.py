@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tempovla.control.depths import as_depth
 from tempovla.control.pictures import WANTED, as_frames
 from tempovla.timeline import Embodiment, Window
 from tempovla.timeline.arguments import brief
 from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.transform.blind import BlankImages
+from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.join import JoinStreams
 from tempovla.transform.pipeline import PerDataset, TransformPipeline
 from tempovla.transform.text import EmbedInstruction
@@ -36,6 +38,7 @@ class Reads:
         embodiment: the body, whose state has a size.
         instruction: whether the policy reads an instruction.
         joined: streams that are joined from others; each may be given as a whole or in these parts.
+        depths: streams of depth.
     """
 
     accepted: frozenset[str]
@@ -43,6 +46,7 @@ class Reads:
     embodiment: Embodiment
     instruction: bool = True
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    depths: frozenset[str] = frozenset()
 
     @property
     def in_words(self) -> str:
@@ -77,6 +81,8 @@ class Reads:
             for part in form
         }
         spared |= {key for step in steps if isinstance(step, BlankImages) for key in step.cameras}
+        depths = [step for step in steps if isinstance(step, ResizeDepth)]
+        spared |= {key for step in depths if step.blank for key in step.keys}
         names = [window.key for window in windows if window.key != ACTION_KEY and min(window.offsets) <= 0]
         return cls(
             accepted=frozenset(window.key for window in accepted if window.key != ACTION_KEY),
@@ -90,6 +96,7 @@ class Reads:
                 for key, forms in step.forms.items()
                 if key != ACTION_KEY
             },
+            depths=frozenset(key for step in depths for key in step.keys),
         )
 
 
@@ -118,8 +125,8 @@ class Rows:
 def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
     """Return the rows of an observation; streams that the policy does not read are left out.
 
-    Vectors are (D,), pictures (H, W, 3) uint8 or (3, H, W) floats from 0 to 1; a batch has one more axis before these.
-    `task` holds the instruction, or a list of them.
+    Vectors are (D,), pictures (H, W, 3) uint8 or (3, H, W) floats from 0 to 1, depth (H, W, 1) or (1, H, W) floats in
+    metres; a batch has one more axis before these. `task` holds the instruction, or a list of them.
 
     Raises:
         ValueError: in one line, if a stream is missing, has another size, is not finite, or is of one robot where
@@ -134,7 +141,7 @@ def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
             f"{sorted(reads.required)}{told}{_hint(missing, observation, reads)}"
         )
     tensors = [value for key, value in observation.items() if key in reads.accepted and isinstance(value, torch.Tensor)]
-    arrays = {key: _array(key, value) for key, value in observation.items() if key in reads.accepted}
+    arrays = {key: _array(key, value, reads) for key, value in observation.items() if key in reads.accepted}
     tasks = observation.get(TASK_KEY)
     if isinstance(tasks, np.ndarray) and tasks.dtype.kind == "U" and tasks.ndim < 2:
         tasks = tasks.tolist()
@@ -163,11 +170,13 @@ def _hint(missing: Sequence[str], observation: Mapping[str, Any], reads: Reads) 
     return ""
 
 
-def _array(key: str, value: Any) -> NDArray:
-    """A stream's value: pictures as uint8 (..., H, W, 3), vectors as float32."""
+def _array(key: str, value: Any, reads: Reads) -> NDArray:
+    """A stream's value: pictures as uint8 (..., H, W, 3), depth as float32 (..., H, W, 1), vectors as float32."""
     array = as_numbers(f"the observation's {key!r}", value)
     if array.ndim > PICTURE_AXES + 1:
         raise ValueError(f"the observation's {key!r} is {array.shape}; give one step of it, not a sequence of steps")
+    if key in reads.depths:
+        return as_depth(key, array)
     if array.ndim >= PICTURE_AXES and key != STATE_KEY:
         return as_frames(key, array)
     if key.startswith(IMAGE_KEY_PREFIX):

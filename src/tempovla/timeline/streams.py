@@ -12,8 +12,8 @@ class StreamSpec:
     """One stream of a policy.
 
     Attributes:
-        kind: `image`, `state` or `action`.
-        shape: of one value; None where any will do, as for pictures that are resized.
+        kind: `image`, `depth`, `state` or `action`.
+        shape: of one value; None where any will do, as for pictures and depth that are resized.
         has_gripper: of an action, whether its last dimension is a binary gripper in {-1, +1}, which is not normalised.
     """
 

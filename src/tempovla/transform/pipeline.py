@@ -266,6 +266,7 @@ TRANSFORM_REGISTRY: LazyRegistry[type[Any]] = LazyRegistry(
         "blank_images": "tempovla.transform.blind:BlankImages",
         "resize_images": "tempovla.transform.image:ResizeImages",
         "crop_images": "tempovla.transform.image:CropImages",
+        "resize_depth": "tempovla.transform.depth:ResizeDepth",
         "join_streams": JoinStreams,
         "remap_gripper": "tempovla.transform.gripper:RemapGripper",
         "normalize": "tempovla.transform.normalize:Normalize",

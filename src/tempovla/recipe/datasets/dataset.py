@@ -30,6 +30,7 @@ from tempovla.training import distributed
 from tempovla.training.config import TrainConfig
 from tempovla.transform.augment import RandomShift
 from tempovla.transform.blind import BlankImages
+from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import NormalizationConfig, Normalize
@@ -46,6 +47,7 @@ class Streams:
         action_dim: dimensions of an action.
         has_gripper: whether the last of these is a binary gripper in {-1, +1}.
         vectors: dimensions of further vectors that are read beside the state, by key, such as those of a force sensor.
+        depths: keys of the streams of depth.
     """
 
     cameras: tuple[str, ...]
@@ -53,6 +55,7 @@ class Streams:
     action_dim: int
     has_gripper: bool
     vectors: Mapping[str, int] = field(default_factory=dict)
+    depths: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Any) -> Streams:
@@ -75,6 +78,7 @@ class Streams:
             getattr(model, "robot_state_dim", None),
             model.action_dim,
             getattr(model, "has_gripper", False),
+            depths=getattr(model, "depths", ()),
         )
 
     @classmethod
@@ -97,6 +101,7 @@ class Streams:
             action[0],
             specs[ACTION_KEY].has_gripper,
             {key: spec.shape[0] for key, spec in vectors.items() if spec.shape},
+            tuple(key for key, spec in specs.items() if spec.kind == "depth"),
         )
 
 
@@ -153,7 +158,7 @@ def settle(source: EpisodeSource, recipe: Recipe) -> None:
 def stream_keys(model: Streams) -> tuple[str, ...]:
     """Return keys of what a model reads and imitates."""
     state = () if model.robot_state_dim is None else (STATE_KEY,)
-    return (*state, *model.vectors, ACTION_KEY, *model.cameras)
+    return (*state, *model.vectors, ACTION_KEY, *model.cameras, *model.depths)
 
 
 def check_fits(config: Any, source: EpisodeSource) -> None:
@@ -181,6 +186,7 @@ def check_fits(config: Any, source: EpisodeSource) -> None:
             remedies.append(own if hasattr(config, "streams") else f"model.{name}={actual[0]}")
     for key, size in model.vectors.items():
         check_vector(key, size, source)
+    check_depths(model, source)
     cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
     missing = [camera for camera in model.cameras if camera not in cameras]
     if missing:
@@ -208,6 +214,19 @@ def check_vector(key: str, size: int, source: EpisodeSource) -> None:
             f"{source.name}: stream {key!r} has shape {actual}, but the model reads {(size,)}; set its shape in "
             "streams() to the dataset's"
         )
+
+
+def check_depths(model: Streams, source: EpisodeSource) -> None:
+    """Refuse a dataset that lacks a stream of depth which the model reads.
+
+    Raises:
+        ValueError: naming the stream and those that there are.
+    """
+    known = sorted(key for key, stream in source.streams.items() if stream.kind == "depth")
+    missing = [key for key in model.depths if key not in known]
+    if missing:
+        there = f"its depth is {known}" if known else "it has none; record some, such as with --depth true"
+        raise ValueError(f"{source.name}: has no depth {missing[0]!r}, which the model reads; {there}")
 
 
 def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str) -> None:
@@ -298,6 +317,15 @@ def observation_transforms(
         BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size if resize else None)
     )
     return pictures, Normalize.fit(source.statistics, streams, names)
+
+
+def depth_transforms(
+    settings: ObservationConfig, config: Any, image_size: int, *, resize: bool = True
+) -> tuple[ResizeDepth, ...]:
+    """Return depth of the model's size, where it reads some; see `observation_transforms`."""
+    depths = Streams.of(config).depths
+    size = image_size if resize or settings.blind else None
+    return (ResizeDepth(depths, size, settings.blind),) if depths else ()
 
 
 def action_config(model: Streams, settings: ObservationConfig) -> NormalizationConfig:

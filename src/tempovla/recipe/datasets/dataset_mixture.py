@@ -23,9 +23,11 @@ from tempovla.recipe.datasets.dataset import (
     Recipe,
     Streams,
     build_loader,
+    check_depths,
     check_fits,
     check_vector,
     dataset_facts,
+    depth_transforms,
     load_dataset,
     observation_transforms,
     raw_observations,
@@ -73,7 +75,8 @@ class Member:
         """The streams that the model reads and the dataset has, in the dataset's own names and sizes."""
         model = Streams.of(config)
         state_dim = None if model.robot_state_dim is None else self.dim(STATE_KEY)
-        return Streams(self.own_cameras, state_dim, self.dim(ACTION_KEY), self.has_gripper, model.vectors)
+        dims = state_dim, self.dim(ACTION_KEY)
+        return Streams(self.own_cameras, *dims, self.has_gripper, model.vectors, model.depths)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ class DatasetMixture:
         model = Streams.of(config)
         if self.is_one:
             steps = observation_transforms(settings, model, image_size, self.only, resize=resize)
-            return (*raw_observations(model, self.only), *steps)
+            depth = depth_transforms(settings, model, image_size, resize=resize)
+            return (*raw_observations(model, self.only), *depth, *steps)
         shape = (3, image_size, image_size)
         if not (resize or settings.blind):
             (height, width, _), *others = {
@@ -166,7 +170,8 @@ class DatasetMixture:
         views = {}
         for member in self.members:
             own = member.streams(model)
-            steps = observation_transforms(settings, own, image_size, member.source, resize=resize)
+            seen = observation_transforms(settings, own, image_size, member.source, resize=resize)
+            own_steps = (*depth_transforms(settings, own, image_size, resize=resize), *seen)
             padding = {
                 key: Padding.of(member.dim(key), width, gripper=key == ACTION_KEY and member.has_gripper)
                 for key, width in self.widths(model).items()
@@ -175,7 +180,7 @@ class DatasetMixture:
             missing = {key: MissingStream(shape, offsets[key]) for key, own in member.cameras.items() if own is None}
             align = AlignStreams(names, missing, padding)
             join = next(iter(raw_observations(own, member.source)), JoinStreams())
-            views[member.name] = DatasetView(member.source.embodiment, TransformPipeline(steps), align, join)
+            views[member.name] = DatasetView(member.source.embodiment, TransformPipeline(own_steps), align, join)
         return (PerDataset(views),)
 
     def batches(
@@ -331,6 +336,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
             )
     for key, size in model.vectors.items():
         check_vector(key, size, source)
+    check_depths(model, source)
     problem = gripper_problem(source) if has_gripper else None
     if problem is not None:
         raise ValueError(f"{source.name}: {problem}; set has_gripper: false of it in data.mixture")

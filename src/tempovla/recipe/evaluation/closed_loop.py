@@ -199,9 +199,11 @@ def _needs_pictures(bundle: Bundle, outputs: Outputs) -> bool:
 
 
 def _blank_cameras(bundle: Bundle) -> set[str]:
-    """Cameras whose pictures the policy's transforms leave out."""
+    """Streams of pictures and of depth that the policy's transforms leave out."""
     steps = bundle.transform.get("steps", ())
-    return {camera for step in steps if step["name"] == "blank_images" for camera in step.get("cameras", ())}
+    blank = {camera for step in steps if step["name"] == "blank_images" for camera in step.get("cameras", ())}
+    depths = [step for step in steps if step["name"] == "resize_depth" and step.get("blank")]
+    return blank | {key for step in depths for key in step.get("keys", ())}
 
 
 def _without_pictures(env_config: SimulatorConfig) -> SimulatorConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +46,8 @@ def film_episodes(
     Raises:
         NotWrittenError: if the disk does not take them.
     """
-    write_films(replay(choose_episodes(results), env_config, workers), folder, body, kind)
+    pictures_alone: Any = replace(env_config, **dict.fromkeys(env_config.sensors, False))
+    write_films(replay(choose_episodes(results), pictures_alone, workers), folder, body, kind)
 
 
 def write_films(results: Iterable[EpisodeResult], folder: Path, body: Embodiment, kind: FilmKind = "policy") -> None:
