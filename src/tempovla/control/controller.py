@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -11,7 +11,17 @@ import torch
 
 from tempovla.model.vla.registry import load_policy
 from tempovla.storage.said_by import shown_error
-from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, NoisyPolicy, Policy, StridedPolicy, Window
+from tempovla.timeline import (
+    ActionChunk,
+    Bundle,
+    Context,
+    Embodiment,
+    NoisyPolicy,
+    Policy,
+    ReportingPolicy,
+    StridedPolicy,
+    Window,
+)
 from tempovla.timeline.context_check import check_now, has_now, missing_streams
 from tempovla.timeline.finite import check_actions, check_finite
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
@@ -40,6 +50,9 @@ class Actor(Protocol):
 
     def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:
         """Return actions (B, H, A) in the robot's units for a raw context, and the next state."""
+
+    def report(self, state: Any) -> Mapping[str, Sequence[float]]:
+        """Return what the policy tells of each row's episode so far, by name; empty if it tells nothing."""
 
 
 @contextmanager
@@ -106,6 +119,12 @@ class Controller:
         if not isinstance(self.policy, NoisyPolicy):
             return state
         return self.policy.with_seeds(state, torch.tensor(seeds, dtype=torch.int64, device=self.device))
+
+    def report(self, state: Any) -> Mapping[str, Sequence[float]]:
+        """Return what the policy tells of each row's episode so far, by name; empty if it tells nothing."""
+        if not isinstance(self.policy, ReportingPolicy):
+            return {}
+        return {name: figures.tolist() for name, figures in self.policy.report(state).items()}
 
     def decide(self, prepared: Context, state: Any) -> tuple[ActionChunk, Any]:
         """Return the policy's own chunk, before it is transformed back, and the next state.

@@ -59,6 +59,7 @@ class EpisodeResult:
         actions: (T, A) float32, what was executed.
         policy_calls: decisions of the policy in the episode.
         policy_s: time that these took [s]; each decision was made for all rows together.
+        report: what the policy tells of the episode, by name; see `ReportingPolicy`.
         recording: every stream (T, ...) before each of the T actions, and the actions; None unless it was requested.
         final: the observation after the last action, by stream; None without a recording.
     """
@@ -73,6 +74,7 @@ class EpisodeResult:
     actions: NDArray | None = None
     policy_calls: int = 0
     policy_s: float = 0.0
+    report: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures that follow from the seeds alone, which leaves out the time that it took."""
@@ -84,6 +86,7 @@ class EpisodeResult:
             "success": self.success,
             "steps": self.steps,
             "total_reward": self.total_reward,
+            **({"report": dict(self.report)} if self.report else {}),
         }
 
 
@@ -167,10 +170,13 @@ class RolloutRunner:
                     f"execution_horizon={self.execution_horizon} exceeds the policy's chunk of {actions.shape[1]}; "
                     "set it to that at the most"
                 )
-            for ended in self._execute(self._until_next_decision(actions)):
+            over = self._execute(self._until_next_decision(actions))
+            told = self.controller.report(state) if over else {}
+            for ended in over:
                 finished = self._rows[ended]
                 assert finished is not None
-                results[order[ended]] = on_end(self._result(finished))
+                report = {name: figures[ended] for name, figures in told.items()}
+                results[order[ended]] = on_end(self._result(finished, report))
                 self._rows[ended] = None
         return [results[index] for index in range(len(specs))]
 
@@ -251,7 +257,7 @@ class RolloutRunner:
         self._builder.add(index, actions[:steps], latest)
         row.success = bool(result.successes[index])
 
-    def _result(self, row: _Row) -> EpisodeResult:
+    def _result(self, row: _Row, report: Mapping[str, float]) -> EpisodeResult:
         actions = np.stack(row.actions).astype(np.float32)
         recording, final = None, None
         if row.spec.record:
@@ -270,4 +276,5 @@ class RolloutRunner:
             actions=actions,
             policy_calls=row.policy_calls,
             policy_s=row.policy_s,
+            report=report,
         )

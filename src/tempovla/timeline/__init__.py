@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tempovla.timeline.capabilities import (
         EncodingPolicy,
         NoisyPolicy,
+        ReportingPolicy,
         ScheduledPolicy,
         SequencePolicy,
         ShardedPolicy,
@@ -53,6 +54,7 @@ __all__ = [
     "Policy",
     "Progress",
     "Reading",
+    "ReportingPolicy",
     "ScheduledPolicy",
     "SequencePolicy",
     "ShardedPolicy",
@@ -77,6 +79,7 @@ _MODULES = {
     "capabilities": (
         "EncodingPolicy",
         "NoisyPolicy",
+        "ReportingPolicy",
         "ScheduledPolicy",
         "SequencePolicy",
         "ShardedPolicy",

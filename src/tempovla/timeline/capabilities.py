@@ -16,6 +16,7 @@ from tempovla.timeline.sample import Context, TimelineSample
 from tempovla.timeline.window import Window
 
 S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class ScheduledPolicy(Protocol):
@@ -69,6 +70,14 @@ class StridedPolicy(Protocol):
     @property
     def frame_stride(self) -> int | None:
         """Control steps between two frames that the policy sees, in training as in control."""
+
+
+@runtime_checkable
+class ReportingPolicy(Protocol[S_contra]):
+    """A policy whose state holds figures about the episode so far, which an evaluation reports for each episode."""
+
+    def report(self, state: S_contra) -> Mapping[str, Tensor]:
+        """Return figures (B,) by name, of the decisions since each row's episode began."""
 
 
 @runtime_checkable

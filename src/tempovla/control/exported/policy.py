@@ -73,6 +73,10 @@ class ExportedPolicy:
         noise = NoiseState.initial(batch_size, torch.device(self.device))
         return ExportedState(noise, tuple(spec.rows(batch_size) for spec in self.sidecar.memory))
 
+    def report(self, state: ExportedState) -> Mapping[str, Sequence[float]]:
+        """Return nothing: a graph gives actions alone."""
+        return {}
+
     def with_seeds(self, state: ExportedState, seeds: Sequence[int]) -> ExportedState:
         """Return the state with the noise of every row drawn from its seed."""
         return replace(state, noise=state.noise.with_seeds(torch.tensor(seeds, dtype=torch.int64)))

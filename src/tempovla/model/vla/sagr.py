@@ -344,6 +344,19 @@ class SAGR(ChunkPolicy):
         time = self.action_head.time_embedding(bucket.flatten()).unflatten(0, bucket.shape)
         return self.drift(past.residual.mean(dim=1), past.valid, time, flow_time)
 
+    def report(self, state: SAGRState) -> dict[str, Tensor]:
+        """Return how far the world departed from the predictions, and how many chunks of the episode were broken off.
+
+        Returns:
+            (B,) each: `rrr_last` and `rrr_max`, the observed over the expected change; and with `replan`
+            `rrr_replan_count`. Nothing if there is no prediction.
+        """
+        memory = state.memory
+        if self.world is None or not self.config.remembers:
+            return {}
+        counts = {"rrr_replan_count": memory.replans} if self.config.replan else {}
+        return {"rrr_last": memory.ratio, "rrr_max": memory.most} | counts
+
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
         """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.action_horizon, self.config.action_dim))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -35,9 +35,10 @@ class _Figures:
     total_reward: float
     policy_calls: int
     policy_s: float
+    report: Mapping[str, float] = field(default_factory=dict)
 
 
-FIGURES = tuple(field.name for field in fields(_Figures))
+FIGURES = tuple(each.name for each in fields(_Figures))
 
 
 class EpisodeJournal:
@@ -156,6 +157,8 @@ def _read(path: Path, number: int, line: str) -> tuple[EpisodeSpec, EpisodeResul
     data = parse_json(line, f"{where}:", remedy=_REMEDY)
     with said_by(where, remedy=_REMEDY):
         spec = config_from_json(EpisodeSpec, data["spec"], "spec")
-        figures = config_from_json(_Figures, {name: json_number(data[name]) for name in FIGURES}, "episode")
+        figures = config_from_json(
+            _Figures, {name: json_number(data[name]) for name in FIGURES if name in data}, "episode"
+        )
         actions = None if data["actions"] is None else np.array(data["actions"], np.float32)
         return spec, EpisodeResult(spec, actions=actions, **vars(figures))
