@@ -211,6 +211,12 @@ def check_bundle(bundle: Bundle) -> None:
             "policy 'openvla' cannot be exported: it writes its actions word by word with a language model that keeps "
             f"keys and values; policies {EXPORTABLE} can"
         )
+    depths = [key for step in bundle.transform["steps"] if step["name"] == "resize_depth" for key in step["keys"]]
+    if depths:
+        raise ValueError(
+            f"policy {bundle.policy!r} cannot be exported: it reads depth, {depths}, which no graph takes yet; load "
+            "the checkpoint instead"
+        )
     seen = [window for window in bundle.windows if window.key != ACTION_KEY]
     past = sorted({window.key for window in seen if min(window.offsets) < 0})
     if past:

@@ -5,7 +5,6 @@ Nothing here imports torch: simulator workers load this module.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,6 +16,8 @@ Matrix = tuple[tuple[float, ...], ...]
 SAME = 1e-6
 """Poses and intrinsics whose numbers differ by no more are the same; those of intrinsics are compared in relation."""
 _SKEWED = 1e-3
+_LARGEST = 1e6
+"""No focal length in pixels and no distance in metres of a camera comes near it."""
 _POSE_REMEDY = "give the 4 x 4 matrix of a rotation and a position, or null where the camera moves or it is not known"
 
 
@@ -55,7 +56,7 @@ class CameraCalibration:
             size = plain(getattr(self, name))
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise ValueError(f"{self._where}: {name}={brief(size)} must be a whole number of pixels, at least 1")
-        for name, least in (("fx", 0.0), ("fy", 0.0), ("cx", -math.inf), ("cy", -math.inf)):
+        for name, least in (("fx", 0.0), ("fy", 0.0), ("cx", -_LARGEST), ("cy", -_LARGEST)):
             self._check_number(name, least)
         if self.rate_hz is not None:
             self._check_number("rate_hz", 0.0)
@@ -70,16 +71,15 @@ class CameraCalibration:
 
     def _check_number(self, name: str, least: float) -> None:
         value = plain(getattr(self, name))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least < value < math.inf:
-            raise ValueError(
-                f"{self._where}: {name}={brief(value)} must be a finite number{' above 0' if least == 0 else ''}"
-            )
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least < value < _LARGEST:
+            bounds = f"a number above 0 and below {_LARGEST:g}" if least == 0 else f"a number within {_LARGEST:g}"
+            raise ValueError(f"{self._where}: {name}={brief(value)} must be {bounds}")
 
     def _check_pose(self) -> None:
         rows = self.pose
         is_matrix = isinstance(rows, list | tuple) and len(rows) == 4 and all(len(row) == 4 for row in rows)
         numbers = [plain(value) for row in rows for value in row] if is_matrix and rows is not None else []
-        if not numbers or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        if not numbers or not all(isinstance(n, int | float) and -_LARGEST < n < _LARGEST for n in numbers):
             raise ValueError(f"{self._where}: pose={brief(rows)} is no pose; {_POSE_REMEDY}")
         turn = [numbers[4 * row : 4 * row + 3] for row in range(3)]
         pairs = [(i, j) for i in range(3) for j in range(3)]

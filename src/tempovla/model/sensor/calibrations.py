@@ -50,14 +50,12 @@ def view_cameras(
     Raises:
         ValueError: in one line, naming the body and the stream whose calibration is needed and not known.
     """
-    found = [
-        _of_body(task.embodiment, tuple(streams), size, needs_intrinsics, needs_extrinsics)
-        for task in dict.fromkeys(tasks)
-    ]
-    by_task = dict(zip(dict.fromkeys(tasks), found, strict=True))
-    intrinsics = _stacked([by_task[task][0] for task in tasks], device)
-    extrinsics = _stacked([by_task[task][1] for task in tasks], device)
-    return ViewCameras(intrinsics, extrinsics)
+    bodies = {id(task.embodiment): task.embodiment for task in tasks}  # to hash one for every row would take long
+    found = {
+        key: _of_body(body, tuple(streams), size, needs_intrinsics, needs_extrinsics) for key, body in bodies.items()
+    }
+    rows = [found[id(task.embodiment)] for task in tasks]
+    return ViewCameras(_stacked([row[0] for row in rows], device), _stacked([row[1] for row in rows], device))
 
 
 def _stacked(rows: Sequence[Tensor | None], device: torch.device | str) -> Tensor | None:

@@ -16,6 +16,7 @@ from tempovla.recipe.datasets.statistics import needed_statistics
 from tempovla.timeline import Window
 from tempovla.timeline.streams import StreamSpec
 from tempovla.training.config import TrainConfig
+from tempovla.transform.pipeline import TransformPipeline
 
 STATE, ACTION, FORCE, FRONT = "observation.state", "action", "observation.force", "observation.images.front"
 
@@ -87,3 +88,48 @@ def test_of_several_datasets_each_normalises_the_vectors_by_its_own_statistics(t
     recordings.record(tmp_path / "plain")
     with pytest.raises(ValueError, match=r"no stream 'observation.force'"):
         load_demonstrations(Recipe(DataConfig(mixture=(MemberConfig(str(tmp_path / "plain")),))))
+
+
+DEPTH = "observation.depth.front"
+
+
+@dataclass(frozen=True)
+class Deep(Config):
+    def streams(self) -> dict[str, StreamSpec]:
+        return {
+            STATE: StreamSpec("state", (3,)),
+            DEPTH: StreamSpec("depth"),
+            FRONT: StreamSpec("image"),
+            ACTION: StreamSpec("action", (2,)),
+        }
+
+
+def test_depth_is_read_and_resized_beside_pictures_and_not_normalised(tmp_path):
+    recordings.record(tmp_path / "data", (5,), recordings.FEATURES | {DEPTH: recordings.DISTANCES})
+    model = Streams.of(Deep())
+    assert (model.depths, stream_keys(model)) == ((DEPTH,), (STATE, ACTION, FRONT, DEPTH))
+    recipe = Recipe(DataConfig(data_directory=str(tmp_path / "data")), Deep())
+    data = load_demonstrations(recipe)
+    windows = (Window(STATE, (0,)), Window(FRONT, (0,)), Window(DEPTH, (0,)), Window(ACTION, (0, 1)))
+    for settings, seen in ((ObservationConfig(), True), (ObservationConfig(blind=True), False)):
+        steps = TransformPipeline(list(data.observation_steps(settings, Deep(), windows, 8)))
+        batch = next(iter(data.batches(windows, recipe, TrainConfig(batch_size=2), steps)[0]))
+        depth = steps.joined.forward_sample(batch).context.now[DEPTH].value
+        assert depth.shape == (2, 1, 1, 8, 8)
+        assert bool(depth.any()) is seen
+        assert not seen or depth.min() >= 0.5  # the holes in the first row are no part of a mean
+
+
+def test_of_several_datasets_each_must_have_the_depth(tmp_path):
+    recordings.record(tmp_path / "left", (5,), recordings.FEATURES | {DEPTH: recordings.DISTANCES})
+    recordings.record(tmp_path / "right", (7,), recordings.FEATURES | {DEPTH: recordings.DISTANCES})
+    recordings.record(tmp_path / "without", (5,))
+    members = [MemberConfig(str(tmp_path / name)) for name in ("left", "right", "without")]
+    recipe = Recipe(DataConfig(mixture=tuple(members[:2])), Deep())
+    data = load_demonstrations(recipe)
+    windows = (Window(STATE, (0,)), Window(FRONT, (0,)), Window(DEPTH, (0,)), Window(ACTION, (0, 1)))
+    steps = TransformPipeline(list(data.observation_steps(recipe.transform, Deep(), windows, 8)))
+    batch = next(iter(data.batches(windows, recipe, TrainConfig(batch_size=4), steps)[0]))
+    assert batch.context.now[DEPTH].value.shape == (4, 1, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"without: has no depth 'observation\.depth\.front', which"):
+        load_demonstrations(Recipe(DataConfig(mixture=tuple(members)), Deep()))

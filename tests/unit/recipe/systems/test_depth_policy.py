@@ -17,6 +17,7 @@ from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.export.exporter import export_checkpoint
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.recipe.datasets.config import DataConfig
 from tempovla.recipe.datasets.dataset import check_fits
@@ -79,6 +80,11 @@ def test_it_is_trained_saved_with_its_calibration_and_acts_on_depth(recipe_class
     with pytest.raises(ValueError, match=r"uint16, whose unit is not known; give floats"):
         policy.act(near | {DEPTH: np.full((16, 16), 600, np.uint16)})
     assert "observation.depth.corner2" in str(policy)
+    with pytest.raises(
+        ValueError, match=r"reads depth, \['observation\.depth\.corner2'\], which no graph takes"
+    ) as error:
+        export_checkpoint(checkpoint, tmp_path / "policy.onnx")
+    assert "\n" not in str(error.value)
 
 
 def test_law_8_a_robot_shows_what_training_saw(recipe_class, tmp_path):
