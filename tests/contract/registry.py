@@ -26,6 +26,7 @@ from tempovla.data.selection import select
 from tempovla.data.stream_keys import StreamKeys, with_keys
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
+from tempovla.model.sensor.config import LatentGeometryConfig
 from tempovla.model.temporal import (
     HierarchicalMemory,
     TemporalEncoder,
@@ -41,6 +42,7 @@ from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig
 from tempovla.model.vla.vla_model import VLAModel
+from tempovla.model.vlm.config import VisionEncoderConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
 from tempovla.timeline.keys import TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
@@ -187,6 +189,11 @@ POLICIES: dict[str, PolicyCase] = {
         flare_weight=0.2,
     ),
     "sagr-replan": sagr(replan=True, robot_state_dim=None, has_gripper=False, algorithm_version="v4"),
+    "sagr-geometry": sagr(
+        geometry=LatentGeometryConfig(vision=VisionEncoderConfig("conv", image_size=16, patch_size=8, output_dim=8)),
+        geometry_heads=2,
+        world_target_encoder="ema",
+    ),
     "sagr-vision": sagr(
         world_target="vision", world_target_encoder="frozen", world_action_source="noisy", world_target_loss="cosine"
     ),

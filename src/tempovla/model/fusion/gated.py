@@ -26,7 +26,7 @@ class GatedFusion(nn.Module):
         self.context = nn.Sequential(nn.LayerNorm(context_dim), nn.Linear(context_dim, dim))
         self.norm = nn.LayerNorm(dim)
         self.attention = CrossAttention(dim, num_heads)
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, tokens: Tensor, context: Tensor, valid: Tensor) -> Tensor:
         """Return tokens (B, L, D) with what they find in the context; a row whose context is empty stays as it is.

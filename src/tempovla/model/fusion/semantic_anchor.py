@@ -12,7 +12,8 @@ class SemanticAnchor(nn.Module):
     """K learned queries ask the words what to look for, and then look at the picture.
 
     With E the learned queries: q = LN(E + attention(E, words)), C = attention(q, vision), G = attention(q, geometry),
-    and the task tokens are S = LN(q + W [G; C]). The words so steer what is looked at, and not only what comes out.
+    and the task tokens are S = LN(q + W C + tanh(gamma) W_g G). The words so steer what is looked at, and not only what
+    comes out. The gate gamma begins at 0, where geometry changes nothing.
 
     Args:
         dim: width H of all tokens.
@@ -29,7 +30,9 @@ class SemanticAnchor(nn.Module):
         self.vision_norm, self.vision = nn.LayerNorm(dim), CrossAttention(dim, num_heads)
         self.geometry_norm = nn.LayerNorm(dim) if reads_geometry else None
         self.geometry = CrossAttention(dim, num_heads) if reads_geometry else None
-        self.mix = nn.Linear(dim * (1 + reads_geometry), dim)
+        self.geometry_mix = nn.Linear(dim, dim, bias=False) if reads_geometry else None
+        self.gamma = nn.Parameter(torch.zeros(1)) if reads_geometry else None
+        self.mix = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
 
     def forward(
@@ -52,13 +55,16 @@ class SemanticAnchor(nn.Module):
             geometry_valid: (B, M) bool.
         """
         query = self.queries_of(words, words_valid)
-        seen = [_look(self.vision, query, *self._clean(self.vision_norm, vision, vision_valid))]
+        found = self.mix(_look(self.vision, query, *self._clean(self.vision_norm, vision, vision_valid)))
         if self.geometry is not None:
             assert self.geometry_norm is not None
+            assert self.geometry_mix is not None
+            assert self.gamma is not None
             assert geometry is not None, "an anchor that reads geometry is given some"
             assert geometry_valid is not None, "geometry comes with its validity"
-            seen.insert(0, _look(self.geometry, query, *self._clean(self.geometry_norm, geometry, geometry_valid)))
-        return self.norm(query + self.mix(torch.cat(seen, dim=-1)))
+            around = _look(self.geometry, query, *self._clean(self.geometry_norm, geometry, geometry_valid))
+            found = found + self.gamma.tanh() * self.geometry_mix(around)
+        return self.norm(query + found)
 
     def queries_of(self, words: Tensor, words_valid: Tensor) -> Tensor:
         """Return the queries (B, K, H) that an instruction makes; arguments as of `forward`."""

@@ -20,7 +20,6 @@ from tempovla.model.action_head.cloning import CloningReadout
 from tempovla.model.action_head.layerwise_flow import LayerwiseFlow, Reading
 from tempovla.model.action_head.residual_drift import ResidualDrift
 from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
-from tempovla.model.fusion.semantic_anchor import SemanticAnchor
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
@@ -32,7 +31,6 @@ from tempovla.model.vla.sagr_losses import Outlook, Past, feedback_terms, world_
 from tempovla.model.vla.sagr_metrics import loss_metrics, schedule_metrics, spread_metric, temporal_metrics
 from tempovla.model.vla.sagr_schedule import phase_of
 from tempovla.model.vla.sagr_state import SAGRMemory, SAGRState, change_ratio
-from tempovla.model.vlm.language_model import LayerStates
 from tempovla.model.vlm.vlm_model import VLMModel
 from tempovla.model.world_model.residual_scale import ResidualScale
 from tempovla.model.world_model.token_predictor import TokenPredictor
@@ -51,8 +49,7 @@ class SAGR(ChunkPolicy):
         config: its parts and sizes.
 
     Attributes:
-        vlm: the vision-language model.
-        anchor: makes task tokens.
+        frames: the vision-language model and what makes task tokens.
         action_head: the flow-matching head.
         world: predicts the tokens k steps ahead; None where nothing needs it.
         config: with what was read from pretrained models filled in.
@@ -68,11 +65,10 @@ class SAGR(ChunkPolicy):
     def __init__(self, config: SAGRConfig | None = None, **fields: Any) -> None:
         super().__init__()
         config = replace(config or SAGRConfig(), **fields)
-        self.vlm = VLMModel(replace(config.vlm, num_cameras=len(config.cameras)))
-        self.config = config = replace(config, vlm=self.vlm.resolved_config)
-        lora, width = config.lora, self.vlm.language.hidden_dim
-        self.config = replace(config, lora=None)
-        self.anchor = SemanticAnchor(width, config.task_token_num, config.task_token_heads)
+        self.frames = FrameEncoder(config)
+        config, lora = replace(self.frames.config, lora=None), config.lora
+        self.config = config
+        width = self.vlm.language.hidden_dim
         self.action_head = LayerwiseFlow(
             config.action_head,
             width,
@@ -81,7 +77,6 @@ class SAGR(ChunkPolicy):
             config.action_horizon,
             config.robot_state_dim,
         )
-        self.frames = FrameEncoder(config, self.vlm, self.anchor)
         self.target_shape = self._target_shape(width)
         tokens, dim = self.target_shape
         self.world = self.residuals = self.drift = self.feedback = self.flare = self.cloning = None
@@ -134,6 +129,11 @@ class SAGR(ChunkPolicy):
         return config.target_tokens or 0, width
 
     @property
+    def vlm(self) -> VLMModel:
+        """The vision-language model."""
+        return self.frames.vlm
+
+    @property
     def language_model(self) -> nn.Module:
         """The part that gets adapters."""
         return self.vlm.language
@@ -142,6 +142,10 @@ class SAGR(ChunkPolicy):
     def horizon(self) -> int:
         """Steps of a chunk of actions."""
         return self.config.action_horizon
+
+    def observation_keys(self) -> tuple[str, ...]:
+        """Return the streams that are read."""
+        return (*super().observation_keys(), *self.config.depths)
 
     @property
     def frame_stride(self) -> int | None:
@@ -190,7 +194,7 @@ class SAGR(ChunkPolicy):
 
     def task_tokens(self, context: Context) -> Tensor:
         """Return the task tokens (B, K, H) of the present frame."""
-        return self.frames.now(self.vlm, self.anchor, context.now).tokens
+        return self.frames.now(context).tokens
 
     def forward(self, sample: TimelineSample, progress: Progress | None = None) -> LossTerms:
         """Return the loss terms of a batch at this point of the training; without `progress`, of its end."""
@@ -200,8 +204,8 @@ class SAGR(ChunkPolicy):
         )
         action = sample.future[ACTION_KEY]
         valid = supervised(context, action, self.observation_keys())
-        frame = self.frames.now(self.vlm, self.anchor, context.now)
-        before = self.frames.target_now(self.vlm, self.anchor, frame, context.now) if config.uses_future else None
+        frame = self.frames.now(context)
+        before = self.frames.target_now(frame, context) if config.uses_future else None
         past = self._past(sample, before, frame.words)
         reading, feedback = self._read(frame, past, self.robot_state(context.now))
         full = (valid if valid.dim() == 3 else valid[..., None]).expand(action.value.shape)
@@ -252,7 +256,7 @@ class SAGR(ChunkPolicy):
         """
         config = self.config
         seed, noise = state.noise.decide(context.first)
-        frame = self.frames.now(self.vlm, self.anchor, context.now)
+        frame = self.frames.now(context)
         if not config.remembers:
             return self.chunk_of(self._plan(frame, None, seed, context)), replace(state, noise=noise)
         memory, ratio, past = self._look_back(frame, context, state.memory.reset(context.first))
@@ -277,7 +281,7 @@ class SAGR(ChunkPolicy):
         ratio, residual, target, robot = torch.zeros_like(memory.ratio), None, memory.target, self.robot_state(now)
         if self.world is not None:
             assert self.residuals is not None
-            target = self.frames.target_now(self.vlm, self.anchor, frame, now)
+            target = self.frames.target_now(frame, context)
             predicted = self.world(memory.target, done, None if robot is None else memory.state)
             residual = torch.where(known[:, None, None], target - predicted, 0.0)
             ratio = change_ratio(target, predicted, memory.target, self.residuals.norm.clamp(min=config.rrr_eps))
@@ -306,25 +310,19 @@ class SAGR(ChunkPolicy):
         done = torch.where(valid[:, None, None], actions.value.float(), 0.0)
         tokens = residual = None
         if self.feedback is not None:
-            tokens = self.frames.task_tokens(self.vlm, self.anchor, context.past, -k, words)
+            tokens = self.frames.task_tokens(context.past, -k, words)
         if self.drift is not None:
             assert self.world is not None
             assert before is not None
             with torch.no_grad():
-                then = self.frames.target(self.vlm, self.anchor, context.past, -k, words)
+                then = self.frames.target(context.past, -k, words)
                 predicted = self.world(then, done, self.robot_state(context.past, -k))
                 residual = torch.where(valid[:, None, None], before - predicted, 0.0)
         return Past(tokens, done, valid, residual)
 
-    def _layers(self, frame: Frame) -> LayerStates:
-        """The layers of the language model."""
-        if frame.layers is not None:
-            return frame.layers
-        return self.vlm.layers(frame.vision, frame.seen, frame.words.ids, frame.words.valid)
-
     def _read(self, frame: Frame, past: Past | None, robot: Tensor | None) -> tuple[Reading, Feedback | None]:
         """What the head reads: the language model, task and feedback tokens, and the robot's state."""
-        layers, tokens = self._layers(frame), frame.tokens
+        layers, tokens = self.frames.layers(frame), frame.tokens
         parts, there, feedback = [], [], None
         if self.feedback is not None and past is not None:
             assert past.tokens is not None
@@ -367,11 +365,12 @@ class SAGR(ChunkPolicy):
 
     def target_keys(self) -> tuple[str, ...]:
         """Return the streams without which there is no target."""
-        return (STATE_KEY,) if self.config.world_target == "state" else self.config.cameras
+        config = self.config
+        return (STATE_KEY,) if config.world_target == "state" else (*config.cameras, *config.depths)
 
     def after_step(self, train_step: int) -> None:
         """Move what follows the training: the target's weights, and how large residuals are."""
-        self.frames.follow(self.vlm, self.anchor)
+        self.frames.follow()
         if self.residuals is not None:
             self.residuals.update()
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
+from tempovla.model.sensor.config import GeometryConfig
 from tempovla.model.vla.lora_config import LoRAConfig
 from tempovla.model.vlm.config import VLMConfig
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX
 
 
 def _vlm() -> VLMConfig:
@@ -35,6 +36,9 @@ class SAGRConfig:
         task_token_heads: number of attention heads of the anchor that makes them.
         algorithm_version: v3 makes task tokens of pictures and words before the language model; v4 makes them of its
             last layer, which the future frame then has to pass, too.
+        geometry: encoder of where things are, from depth or from a pretrained model; None sees pictures alone. Depth is
+            read of every camera, as `observation.depth.<camera>`.
+        geometry_heads: number of attention heads with which pictures attend to geometry.
         action_head: options of the head.
         world_target: what is predicted: the task_tokens, their mean as one vector (z), the tokens of the vision
             encoder (vision), or the robot's state.
@@ -83,6 +87,8 @@ class SAGRConfig:
     task_token_num: int = 32
     task_token_heads: int = 8
     algorithm_version: Literal["v3", "v4"] = "v3"
+    geometry: GeometryConfig | None = None
+    geometry_heads: int = 8
     action_head: LayerwiseFlowConfig = field(default_factory=LayerwiseFlowConfig)
     world_target: Literal["task_tokens", "z", "vision", "state"] = "task_tokens"
     world_target_encoder: Literal["online", "ema", "frozen"] = "online"
@@ -121,7 +127,7 @@ class SAGRConfig:
 
     def __post_init__(self) -> None:
         sizes = ("robot_state_dim", "action_dim", "action_horizon", "temporal_delta_k", "max_instruction_tokens")
-        tokens = ("task_token_num", "task_token_heads", "causal_feedback_token_num")
+        tokens = ("task_token_num", "task_token_heads", "geometry_heads", "causal_feedback_token_num")
         world = ("world_hidden_dim", "world_num_layers", "world_num_heads", "world_predictor_max_params")
         for name in (*sizes, *tokens, *world, "drift_hidden_dim", "cloning_token_dim", "cloning_feature_dim"):
             value = getattr(self, name)
@@ -155,6 +161,10 @@ class SAGRConfig:
         if self.world_target == "state" and self.robot_state_dim is None:
             raise ValueError("model.world_target=state needs the robot's state; set model.robot_state_dim")
 
+        if self.geometry is not None and self.geometry.kind == "point_map":
+            raise ValueError(
+                "model.geometry.kind=point_map: datasets have no streams of point maps; choose depth or latent"
+            )
         if self.copies_encoder and self.algorithm_version == "v4" and self.world_target != "vision":
             raise ValueError(
                 f"model.world_target_encoder={self.world_target_encoder} with algorithm_version=v4 would copy the "
@@ -185,6 +195,13 @@ class SAGRConfig:
                 f"tokens with {self.target_tokens} of the target; set model.action_head.num_target_vision_tokens="
                 f"{self.target_tokens}"
             )
+
+    @property
+    def depths(self) -> tuple[str, ...]:
+        """Keys of the streams of depth that are read."""
+        if self.geometry is None or self.geometry.kind != "depth":
+            return ()
+        return tuple(DEPTH_KEY_PREFIX + key.removeprefix(IMAGE_KEY_PREFIX) for key in self.cameras)
 
     @property
     def target_tokens(self) -> int | None:

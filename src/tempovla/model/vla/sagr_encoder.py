@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,24 +14,30 @@ from torch.nn import functional as F
 from tempovla.model.fusion.semantic_anchor import SemanticAnchor
 from tempovla.model.vla.observation import observed_vector
 from tempovla.model.vla.sagr_config import SAGRConfig
+from tempovla.model.vla.sagr_geometry import GeometryBranch
 from tempovla.model.vlm.language_model import LayerStates
 from tempovla.model.vlm.vlm_model import VLMModel
 from tempovla.model.world_model.ema_target import EmaTarget
-from tempovla.timeline import Track
+from tempovla.timeline import Context, Task, Track
 from tempovla.timeline.keys import STATE_KEY, TOKENS_KEY
 
 
 @dataclass(frozen=True)
 class Words:
-    """The instruction: its word pieces (B, L) int64 and their embeddings (B, L, H), and which there are (B, L) bool."""
+    """The instruction: its word pieces (B, L) int64 and their embeddings (B, L, H), and which there are (B, L) bool.
+
+    The tasks of the rows hold the words, and the body with its cameras.
+    """
 
     ids: Tensor
     embedded: Tensor
     valid: Tensor
+    tasks: tuple[Task, ...]
 
     def rows(self, index: Tensor) -> Words:
         """Return the chosen rows."""
-        return Words(self.ids[index], self.embedded[index], self.valid[index])
+        tasks = tuple(self.tasks[row] for row in index.tolist())
+        return Words(self.ids[index], self.embedded[index], self.valid[index], tasks)
 
 
 @dataclass(frozen=True)
@@ -64,72 +70,65 @@ class Frame:
 
 
 class FrameEncoder(nn.Module):
-    """Pictures and words to task tokens.
-
-    The policy's own weights are those of its parts, which this module does not hold, but is given; a target may have a
-    copy of them that follows or stays.
+    """Pictures and words to task tokens, with a copy of its weights for targets where these are not its own.
 
     Args:
         config: of the policy.
-        vlm: its vision-language model.
-        anchor: makes its task tokens.
+
+    Attributes:
+        vlm: the vision-language model.
+        geometry: tells where things are; None sees pictures alone.
+        anchor: makes the task tokens.
     """
 
-    def __init__(self, config: SAGRConfig, vlm: VLMModel, anchor: SemanticAnchor) -> None:
+    def __init__(self, config: SAGRConfig) -> None:
         super().__init__()
-        self.config = config
-        self.copy = EmaTarget(_parts(vlm, anchor)) if config.copies_encoder else None
+        self.vlm = VLMModel(replace(config.vlm, num_cameras=len(config.cameras)))
+        self.config = replace(config, vlm=self.vlm.resolved_config)
+        width = self.vlm.language.hidden_dim
+        self.geometry = None
+        if config.geometry is not None:
+            streams = (config.cameras, config.depths)
+            self.geometry = GeometryBranch(config.geometry, *streams, width, config.geometry_heads)
+        reads_geometry = self.geometry is not None
+        heads = config.task_token_heads
+        self.anchor = SemanticAnchor(width, config.task_token_num, heads, reads_geometry=reads_geometry)
+        self.copy = EmaTarget(self._parts()) if config.copies_encoder else None
 
-    def words(self, vlm: VLMModel, now: Mapping[str, Track]) -> Words:
+    def _parts(self) -> nn.ModuleDict:
+        """What makes task tokens of version v3."""
+        parts: dict[str, nn.Module] = {
+            "vision": self.vlm.vision,
+            "projector": self.vlm.projector,
+            "anchor": self.anchor,
+        }
+        return nn.ModuleDict(parts if self.geometry is None else {**parts, "geometry": self.geometry})
+
+    def words(self, context: Context) -> Words:
         """Return the instruction."""
-        ids, told = now[TOKENS_KEY].at(0)
+        ids, told = context.now[TOKENS_KEY].at(0)
         valid = told[:, None] & (ids >= 0)
-        return Words(ids, vlm.language.embed(ids, valid), valid)
+        return Words(ids, self.vlm.language.embed(ids, valid), valid, context.task)
 
-    def frame(self, parts: Any, vlm: VLMModel, tracks: Mapping[str, Track], offset: int, words: Words) -> Frame:
-        """Return what the frame at one offset shows.
-
-        Args:
-            parts: vision, projector and anchor by these names.
-            vlm: the language model beside them.
-            tracks: hold the pictures.
-            offset: of the frame.
-            words: the instruction.
-        """
-        cameras = [tracks[key].at(offset) for key in self.config.cameras]
-        pictures, there = (torch.stack(column, dim=1) for column in zip(*cameras, strict=True))
-        raw, vision, seen = vlm.see(pictures, there, parts["vision"], parts["projector"])
-        anchor = parts["anchor"]
-        if self.config.algorithm_version == "v3":
-            return Frame(words, raw, vision, seen, anchor(words.embedded, words.valid, vision, seen))
-        layers = vlm.layers(vision, seen, words.ids, words.valid)
-        split = vision.shape[1]
-        pictured, said = layers.layers[-1][:, :split], layers.layers[-1][:, split:]
-        return Frame(words, raw, vision, seen, anchor(said, words.valid, pictured, seen), layers)
-
-    def now(self, vlm: VLMModel, anchor: SemanticAnchor, now: Mapping[str, Track]) -> Frame:
+    def now(self, context: Context) -> Frame:
         """Return what the present frame shows, by the policy's own weights, which may learn from it."""
-        return self.frame(_parts(vlm, anchor), vlm, now, 0, self.words(vlm, now))
+        return self._frame(self._parts(), context.now, 0, self.words(context))
 
     @torch.no_grad()
-    def task_tokens(
-        self, vlm: VLMModel, anchor: SemanticAnchor, tracks: Mapping[str, Track], offset: int, words: Words
-    ) -> Tensor:
+    def task_tokens(self, tracks: Mapping[str, Track], offset: int, words: Words) -> Tensor:
         """Return task tokens (B, K, H) of another frame, without gradient and without dropout."""
-        with _evaluated(vlm, anchor):
-            return self.frame(_parts(vlm, anchor), vlm, tracks, offset, words).tokens
+        with _evaluated(self):
+            return self._frame(self._parts(), tracks, offset, words).tokens
 
-    def target(
-        self, vlm: VLMModel, anchor: SemanticAnchor, tracks: Mapping[str, Track], offset: int, words: Words
-    ) -> Tensor:
+    def target(self, tracks: Mapping[str, Track], offset: int, words: Words) -> Tensor:
         """Return what the world predictor speaks of, (B, M, D) float32, of one offset, without gradient or dropout."""
         if self.config.world_target == "state":
             return observed_vector(tracks, STATE_KEY, offset)[:, None].float()
-        parts: Any = _parts(vlm, anchor) if self.copy is None else self.copy.module
-        with torch.no_grad(), _evaluated(vlm, anchor):
-            return self.as_target(self.frame(parts, vlm, tracks, offset, words))
+        parts: Any = self._parts() if self.copy is None else self.copy.module
+        with torch.no_grad(), _evaluated(self):
+            return self.as_target(self._frame(parts, tracks, offset, words))
 
-    def target_now(self, vlm: VLMModel, anchor: SemanticAnchor, frame: Frame, now: Mapping[str, Track]) -> Tensor:
+    def target_now(self, frame: Frame, context: Context) -> Tensor:
         """Return what the prediction starts from, in the form of the target, (B, M, D) float32.
 
         With `world_detach_input` it is the target of the present frame, without gradient; else it is made by the
@@ -137,7 +136,7 @@ class FrameEncoder(nn.Module):
         """
         config = self.config
         if config.world_target == "state" or (self.copy is not None and config.world_detach_input):
-            return self.target(vlm, anchor, now, 0, frame.words)
+            return self.target(context.now, 0, frame.words)
         target = self.as_target(frame)
         return target.detach() if config.world_detach_input else target
 
@@ -148,14 +147,34 @@ class FrameEncoder(nn.Module):
         tokens = frame.tokens
         return normalized(tokens.mean(dim=1, keepdim=True) if self.config.world_target == "z" else tokens)
 
-    def follow(self, vlm: VLMModel, anchor: SemanticAnchor) -> None:
-        """Move a copy that follows towards the policy's own weights."""
+    def layers(self, frame: Frame) -> LayerStates:
+        """Return the layers of the language model over a frame."""
+        if frame.layers is not None:
+            return frame.layers
+        return self.vlm.layers(frame.vision, frame.seen, frame.words.ids, frame.words.valid)
+
+    def follow(self) -> None:
+        """Move a copy that follows towards the weights that learn."""
         if self.copy is not None and self.config.world_target_encoder == "ema":
-            self.copy.update(_parts(vlm, anchor), self.config.world_target_decay)
+            self.copy.update(self._parts(), self.config.world_target_decay)
 
-
-def _parts(vlm: VLMModel, anchor: SemanticAnchor) -> nn.ModuleDict:
-    return nn.ModuleDict({"vision": vlm.vision, "projector": vlm.projector, "anchor": anchor})
+    def _frame(self, parts: Any, tracks: Mapping[str, Track], offset: int, words: Words) -> Frame:
+        """What the frame at one offset shows, by these parts."""
+        cameras = [tracks[key].at(offset) for key in self.config.cameras]
+        pictures, there = (torch.stack(column, dim=1) for column in zip(*cameras, strict=True))
+        raw, vision, seen = self.vlm.see(pictures, there, parts["vision"], parts["projector"])
+        anchor: Any = parts["anchor"]
+        around: tuple[Tensor, ...] = ()
+        if "geometry" in parts:
+            found, counts = parts["geometry"](pictures, there, tracks, offset, words.tasks)
+            vision = parts["geometry"].fuse(vision, found, counts)
+            around = (parts["geometry"].as_context(found), counts)
+        if self.config.algorithm_version == "v3":
+            return Frame(words, raw, vision, seen, anchor(words.embedded, words.valid, vision, seen, *around))
+        layers = self.vlm.layers(vision, seen, words.ids, words.valid)
+        split = vision.shape[1]
+        pictured, said = layers.layers[-1][:, :split], layers.layers[-1][:, split:]
+        return Frame(words, raw, vision, seen, anchor(said, words.valid, pictured, seen, *around), layers)
 
 
 def normalized(tokens: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
     for horizon in (k, *config.horizons) if policy.world is not None else (k,):
         done_there = action.valid[:, :horizon].all(dim=1)
         valid = now_there & all_observed(future, required, horizon) & done_there
-        target = policy.frames.target(policy.vlm, policy.anchor, future, horizon, outlook.words)
+        target = policy.frames.target(future, horizon, outlook.words)
         target = torch.where(valid[:, None, None], target, 0.0)
         if horizon == k and policy.flare is not None:
             terms |= _future_terms(policy, outlook, target, valid)

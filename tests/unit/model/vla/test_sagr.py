@@ -99,7 +99,7 @@ def test_dynamics_losses_leave_the_tokens_alone_unless_they_may_learn_from_them(
     assert detached
     assert all(name.startswith("world.") for name in detached)
     policy = sagr(world_detach_input=False, world_target_encoder="ema")
-    assert any(name.startswith("anchor.") for name in gradients(policy, "dyn_loss", sample_of(policy)))
+    assert any(name.startswith("frames.anchor.") for name in gradients(policy, "dyn_loss", sample_of(policy)))
 
 
 def test_nothing_learns_to_make_the_energy_small_by_weighing_it():
@@ -121,7 +121,8 @@ def test_the_energy_is_a_mean_over_dimensions():
 def test_drift_reads_only_the_residual_of_a_prediction_that_has_been_observed():
     policy = sagr()
     sample = sample_of(policy)
-    past = policy._past(sample, policy.frames.target_now(*frame_of(policy, sample)), frame_of(policy, sample)[2].words)
+    frame = policy.frames.now(sample.context)
+    past = policy._past(sample, policy.frames.target_now(frame, sample.context), frame.words)
     drift = policy.drift
     bucket, time = torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4, 1)
     embedded = policy.action_head.time_embedding(bucket.flatten())[:, None]
@@ -130,12 +131,6 @@ def test_drift_reads_only_the_residual_of_a_prediction_that_has_been_observed():
     none = torch.zeros_like(past.valid)
     assert drift(past.residual.mean(1), none, embedded, time).abs().max() == 0
     assert drift(past.residual.mean(1), past.valid, embedded, torch.ones(4, 1)).abs().max() == 0
-
-
-def frame_of(policy, sample):
-    """The arguments of `target_now`."""
-    now = sample.context.now
-    return policy.vlm, policy.anchor, policy.frames.now(policy.vlm, policy.anchor, now), now
 
 
 def test_without_the_frame_before_there_is_no_drift_in_flow_matching():
@@ -186,30 +181,29 @@ def test_targets_are_deterministic_while_the_policy_trains():
     for layer in policy.vlm.language.decoder.layers:
         layer.self_attn.attention_dropout = 0.5
     sample = sample_of(policy)
-    words = policy.frames.words(policy.vlm, sample.context.now)
-    ahead = (policy.vlm, policy.anchor, sample.future, 2, words)
+    ahead = (sample.future, 2, policy.frames.words(sample.context))
     expected = policy.frames.target(*ahead)
     policy.train()
     torch.testing.assert_close(policy.frames.target(*ahead), expected, rtol=0, atol=0)
     assert policy.vlm.training
-    assert policy.anchor.training
+    assert policy.frames.anchor.training
 
 
 def test_words_change_what_the_task_tokens_look_at_and_padding_does_not():
     policy = sagr()
     sample = sample_of(policy)
-    frame = frame_of(policy, sample)[2]
-    looks = policy.anchor.attention(frame.words.embedded, frame.words.valid, frame.vision, frame.seen)
+    frame, anchor = policy.frames.now(sample.context), policy.frames.anchor
+    looks = anchor.attention(frame.words.embedded, frame.words.valid, frame.vision, frame.seen)
     ids = sample.context.now[TOKENS_KEY].value[:, 0]
     other = policy.vlm.language.embed((ids + 1) % 16, frame.words.valid)
-    moved = policy.anchor.attention(other, frame.words.valid, frame.vision, frame.seen)
+    moved = anchor.attention(other, frame.words.valid, frame.vision, frame.seen)
     assert (looks - moved).abs().amax(dim=(1, 2, 3)).min() > 1e-4
     valid = frame.words.valid.clone()
     valid[:, 4:] = False
-    some = policy.anchor.attention(frame.words.embedded, valid, frame.vision, frame.seen)
+    some = anchor.attention(frame.words.embedded, valid, frame.vision, frame.seen)
     padded = frame.words.embedded.clone()
     padded[:, 4:] = float("nan")
-    torch.testing.assert_close(policy.anchor.attention(padded, valid, frame.vision, frame.seen), some, rtol=0, atol=0)
+    torch.testing.assert_close(anchor.attention(padded, valid, frame.vision, frame.seen), some, rtol=0, atol=0)
 
 
 def test_words_change_the_actions():

@@ -1,0 +1,82 @@
+"""Where things are, as tokens beside those of the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.fusion.gated import GatedFusion
+from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.sensor.calibrations import view_cameras
+from tempovla.model.sensor.config import GeometryConfig
+from tempovla.model.sensor.geometry import build_geometry
+from tempovla.timeline import Task, Track
+
+
+class GeometryBranch(nn.Module):
+    """A geometry encoder, and the gates through which its tokens come in; with closed gates nothing changes.
+
+    Args:
+        config: of the encoder.
+        cameras: keys of the pictures.
+        depths: keys of the depth of each, in the same order; empty where none is read.
+        dim: width H of the tokens of pictures.
+        num_heads: attention heads of the fusion.
+    """
+
+    def __init__(
+        self, config: GeometryConfig, cameras: Sequence[str], depths: Sequence[str], dim: int, num_heads: int
+    ) -> None:
+        super().__init__()
+        self.cameras, self.depths = tuple(cameras), tuple(depths)
+        self.encoder = build_geometry(config)
+        self.fusion = GatedFusion(dim, self.encoder.output_dim, num_heads)
+        self.project = nn.Linear(self.encoder.output_dim, dim)
+
+    def forward(
+        self, pictures: Tensor, seen: Tensor, tracks: Mapping[str, Track], offset: int, tasks: Sequence[Task]
+    ) -> tuple[Tensor, Tensor]:
+        """Return geometry tokens (B, M, D_g), and which of them count (B, M) bool.
+
+        Args:
+            pictures: (B, V, 3, S, S) uint8.
+            seen: (B, V) bool.
+            tracks: hold the depth.
+            offset: of the frame.
+            tasks: of the rows, whose bodies hold the calibrations.
+
+        Raises:
+            ValueError: if a calibration is missing that the encoder needs.
+        """
+        depth = None
+        if self.depths:
+            columns = [tracks[key].at(offset) for key in self.depths]
+            depth, measured = (torch.stack(column, dim=1) for column in zip(*columns, strict=True))
+            seen = seen & measured
+            depth = torch.where(measured[:, :, None, None, None], depth, 0.0)
+        size = (pictures.shape[-2], pictures.shape[-1])
+        cameras = view_cameras(
+            tasks,
+            self.depths or self.cameras,
+            size,
+            needs_intrinsics=self.encoder.needs_intrinsics,
+            needs_extrinsics=self.encoder.needs_extrinsics,
+            device=pictures.device,
+        )
+        images = pictures.float() / 255.0
+        found = self.encoder.encode(
+            images, seen, intrinsics=cameras.intrinsics, extrinsics=cameras.extrinsics, depth=depth
+        )
+        return found.flat()
+
+    def fuse(self, vision: Tensor, geometry: Tensor, valid: Tensor) -> Tensor:
+        """Return the tokens of pictures (B, P, H), with what they find in the geometry behind the gate."""
+        fused: Tensor = self.fusion(vision, geometry, valid)
+        return fused
+
+    def as_context(self, geometry: Tensor) -> Tensor:
+        """Return geometry tokens (B, M, D_g) in the width H of pictures."""
+        projected: Tensor = self.project(in_dtype_of(self.project, geometry))
+        return projected
