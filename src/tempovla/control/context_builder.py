@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tempovla.timeline import Context, Embodiment, Task, Track, Window
 from tempovla.timeline.arguments import brief
+from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX
 
 
@@ -36,6 +37,7 @@ class ContextBuilder:
         self._offsets = {key: offsets for key, offsets in self._offsets.items() if offsets}
         self._history: list[dict[str, deque[NDArray]]] = [{} for _ in range(num_rows)]
         self._instructions = [""] * num_rows
+        self._bodies = [embodiment] * num_rows
         self._steps = [0] * num_rows
         self._first = np.ones(num_rows, dtype=bool)
         self._started = np.zeros(num_rows, dtype=bool)
@@ -51,14 +53,27 @@ class ContextBuilder:
         other._history = [{key: seen.copy() for key, seen in row.items()} for row in self._history]
         other._instructions, other._steps = self._instructions.copy(), self._steps.copy()
         other._first, other._started = self._first.copy(), self._started.copy()
+        other._bodies = self._bodies.copy()
         return other
 
     def has_row(self, row: int) -> bool:
         """Return whether an episode was ever started in the row."""
         return bool(self._started[row])
 
-    def reset(self, row: int, instruction: str, observation: Mapping[str, NDArray]) -> None:
+    def reset(
+        self,
+        row: int,
+        instruction: str,
+        observation: Mapping[str, NDArray],
+        cameras: Sequence[CameraCalibration] = (),
+    ) -> None:
         """Start an episode in one row with its first observation.
+
+        Args:
+            row: which.
+            instruction: what to do.
+            observation: arrays by stream.
+            cameras: calibrations that hold in this episode, instead of the body's own of the same streams.
 
         Raises:
             ValueError: if the observation has no stream under a name that any policy reads, or holds a vector that is
@@ -79,6 +94,7 @@ class ContextBuilder:
             if key == ACTION_KEY or key in observation
         }
         self._instructions[row] = instruction
+        self._bodies[row] = self.embodiment.with_cameras(cameras)
         self._first[row] = True
         self._started[row] = True
 
@@ -146,7 +162,7 @@ class ContextBuilder:
             for group, chosen in ((past, track.offset < 0), (now, track.offset == 0)):
                 if bool(chosen.any()):
                     group[key] = track.select(chosen)
-        tasks = tuple(Task(instruction, self.embodiment) for instruction in self._instructions)
+        tasks = tuple(Task(told, body) for told, body in zip(self._instructions, self._bodies, strict=True))
         return Context(past, now, tasks, torch.from_numpy(self._first.copy()))
 
     def _track(self, key: str, offsets: Sequence[int]) -> Track:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,7 @@ from tempovla.model.vla.registry import POLICY_REGISTRY, check_body, check_has_l
 from tempovla.timeline import Bundle
 from tempovla.timeline.arguments import brief, path_argument
 from tempovla.timeline.bundle_path import check_path
+from tempovla.timeline.calibration import CameraCalibration, check_cameras
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.device import choose_device
 from tempovla.transform.per_dataset import bundle_for_dataset
@@ -44,6 +46,7 @@ def load(
     execution_horizon: int | None = None,
     transforms_from: str | Path | None = None,
     library: str | Path | EpisodicMemory | None = None,
+    cameras: Sequence[CameraCalibration] = (),
     local_files_only: bool = True,
 ) -> RobotPolicy:
     """Load a trained policy that acts: `policy.step(observation)` returns the action of a control step.
@@ -60,6 +63,7 @@ def load(
             holds a model alone.
         library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, an
             `EpisodicMemory` of the policy's features, or a file that one saved.
+        cameras: calibrations of the robot's cameras, where they are not those of the training data.
         local_files_only: look for a name on the hub in the hub's cache alone; False downloads it.
 
     Raises:
@@ -91,8 +95,26 @@ def load(
     transform = actor.transform if isinstance(actor, Controller) else TransformPipeline.of(bundle)
     reads = Reads.of(actor.windows, bundle.windows, transform, actor.embodiment)
     return RobotPolicy(
-        actor, reads, execution_horizon=execution_horizon, ensemble=ensemble, provenance=bundle.provenance
+        actor,
+        reads,
+        execution_horizon=execution_horizon,
+        ensemble=ensemble,
+        provenance=bundle.provenance,
+        cameras=_calibrations(cameras),
     )
+
+
+def _calibrations(cameras: Sequence[CameraCalibration]) -> tuple[CameraCalibration, ...]:
+    """The calibrations that were given.
+
+    Raises:
+        ValueError: if they are none, or two are of one stream.
+    """
+    wanted = "give a list of CameraCalibration, one for each stream"
+    if not isinstance(cameras, list | tuple) or not all(isinstance(camera, CameraCalibration) for camera in cameras):
+        raise ValueError(f"cameras={brief(cameras)} are no calibrations; {wanted}")
+    check_cameras(cameras)
+    return tuple(cameras)
 
 
 def _convert(actor: Actor, dtype: str | torch.dtype, where: str) -> None:

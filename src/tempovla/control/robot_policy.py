@@ -23,7 +23,7 @@ from tempovla.control.row_choice import checked_seeds, chosen_rows, row_seeds
 from tempovla.control.row_states import take_rows
 from tempovla.control.timing import Stopwatch, Timing
 from tempovla.model.action_head.action_chunker import ChunkPlayer
-from tempovla.timeline import Embodiment, Window
+from tempovla.timeline import CameraCalibration, Embodiment, Window
 from tempovla.timeline.finite import check_actions, check_finite
 
 Actions = NDArray[np.float32]
@@ -46,6 +46,7 @@ class RobotPolicy:
         ensemble: m of the weights exp(-m i) with which `step` averages what overlapping chunks say about a step, i
             counting from 0 for the oldest (ACT, Zhao et al., 2023); None plays the newest chunk alone.
         provenance: what the policy was trained on.
+        cameras: calibrations of the robot's cameras, instead of those of the training data of the same streams.
 
     Attributes:
         actor: what decides.
@@ -72,6 +73,7 @@ class RobotPolicy:
         execution_horizon: int | None = None,
         ensemble: float | None = None,
         provenance: Mapping[str, Any] | None = None,
+        cameras: Sequence[CameraCalibration] = (),
     ) -> None:
         check_temporal_ensemble(ensemble, "ensemble")
         self.actor, self.ensemble, self.provenance = actor, ensemble, provenance or {}
@@ -79,6 +81,7 @@ class RobotPolicy:
             execution_horizon, actor.frame_stride, chunk_length(actor.windows), ensemble
         )
         self._reads = reads
+        self._body = actor.embodiment.with_cameras(cameras)
         self._seeds: int | tuple[int, ...] = 0
         self._tasks: list[str] | None = None
         self._heard: set[str] = set()
@@ -93,8 +96,8 @@ class RobotPolicy:
 
     @property
     def embodiment(self) -> Embodiment:
-        """The body that it moves: dimensions, names and control rate."""
-        return self.actor.embodiment
+        """The body that it moves: dimensions, names, control rate and calibrated cameras."""
+        return self._body
 
     @property
     def frame_stride(self) -> int | None:
@@ -226,7 +229,7 @@ class RobotPolicy:
             raise ValueError(f"this episode was begun with {self._method}(); call reset() before {method}()")
         if self._builder is None:
             state = self.actor.with_seeds(self.actor.initial_state(rows), row_seeds(self._seeds, rows))
-            self._builder = ContextBuilder(self.actor.windows, self.actor.embodiment, rows)
+            self._builder = ContextBuilder(self.actor.windows, self.embodiment, rows)
             self._state, self._is_new = state, np.ones(rows, dtype=bool)
         self._tasks, self._is_batch = told, given.is_batch
         return given

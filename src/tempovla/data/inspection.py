@@ -22,6 +22,7 @@ from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stream_keys import StreamKeys, check_vectors, hints
 from tempovla.data.window import gather
 from tempovla.data.words import check_words, words_told
+from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeSource, StreamTable
 from tempovla.timeline.window import Window, parse_window
@@ -109,6 +110,7 @@ def inspect_source(source: EpisodeSource) -> dict[str, Any]:
         version = "libero-hdf5"
     check_vectors(source, (STATE_KEY, ACTION_KEY))
     check_words(source, option="--default_instruction")
+    cameras = source.embodiment.cameras
     return {
         "root": source.name,
         "format": version,
@@ -130,6 +132,7 @@ def inspect_source(source: EpisodeSource) -> dict[str, Any]:
         "hints": [*hints(source), *gripper_hints(source)],
         "tasks": words_told(source),
         "recording": dict(source.recording),
+        **({"cameras": [config_to_json(camera) for camera in cameras]} if cameras else {}),
     }
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from tempovla.env.protocol import SimulatorConfig, SimulatorEnv
+from tempovla.env.protocol import SimulatorConfig, SimulatorEnv, calibrations_of
 from tempovla.env.worker import Worker
+from tempovla.timeline.calibration import CameraCalibration
 
 Observations = dict[str, np.ndarray]
 
@@ -89,6 +90,7 @@ class ShardedVectorEnv(VectorEnv):
         self._ask()
         self._tasks = np.full(num_envs, config.task or config.task_names()[0], dtype=object)
         self._played = np.zeros(num_envs, bool)
+        self._cameras: list[tuple[CameraCalibration, ...]] = [()] * num_envs
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -96,7 +98,8 @@ class ShardedVectorEnv(VectorEnv):
         """Start episodes in the rows of `reset_mask`, or in all; see the class for seeds and options.
 
         Returns:
-            Observations of all N rows, (N, ...) each, and info: `task` and `instruction`, N words each.
+            Observations of all N rows, (N, ...) each, and info: `task` and `instruction`, N words each; where depth is
+            observed also `cameras`, the calibrations of each row.
         """
         options = options or {}
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
@@ -109,11 +112,12 @@ class ShardedVectorEnv(VectorEnv):
             self.config.check_task(task)
         episodes = list(zip(seeds, tasks, init_states, strict=True))
         shards = [{row: episodes[row] for row in rows[mask[rows]].tolist()} for rows in self._shards]
-        for row, task in self._ask("reset", [(shard,) for shard in shards]):
-            self._tasks[row] = task
+        for row, task, cameras in self._ask("reset", [(shard,) for shard in shards]):
+            self._tasks[row], self._cameras[row] = task, cameras
         self._played |= mask
         instructions = np.array([self.config.instruction(task) for task in self._tasks], dtype=object)
-        return self._shared.read(), {"task": self._tasks.copy(), "instruction": instructions}
+        info: dict[str, Any] = {"task": self._tasks.copy(), "instruction": instructions}
+        return self._shared.read(), info | ({"cameras": tuple(self._cameras)} if any(self._cameras) else {})
 
     def step(self, actions: np.ndarray) -> tuple[Observations, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take one control step of every row; actions (N, A). Info holds `success` (N,) bool."""
@@ -242,8 +246,8 @@ class _Shard:
         self._config, self._shared = config, shared
         self._rows = {int(rows[0]): _Row(config.make())}
 
-    def reset(self, episodes: dict[int, tuple[int | None, str | None, int | None]]) -> list[tuple[int, str]]:
-        """Reset rows to (seed, task, initial state); answers with (row, task)."""
+    def reset(self, episodes: dict[int, tuple[int | None, str | None, int | None]]) -> list[tuple[int, str, tuple]]:
+        """Reset rows to (seed, task, initial state); answers with (row, task, calibrations)."""
         for row, (seed, task, init_state) in episodes.items():
             env = (
                 self._rows[row].env
@@ -253,7 +257,8 @@ class _Shard:
             observation, _ = env.reset(seed=seed, options={"task": task, "init_state": init_state})
             self._rows[row] = _Row(env)
             self._shared.write(row, observation)
-        return [(row, self._rows[row].env.task) for row in episodes]
+        played = {row: self._rows[row].env for row in episodes}
+        return [(row, env.task, calibrations_of(env)) for row, env in played.items()]
 
     def step_chunk(self, actions: dict[int, np.ndarray], record: frozenset[int]) -> list[tuple[int, tuple]]:
         """Execute (k, A) actions in each row; answers with (row, the row's fields of ChunkResult)."""

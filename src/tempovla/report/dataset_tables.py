@@ -29,10 +29,20 @@ def dataset_lines(facts: dict[str, Any]) -> str:
     if facts["left_out"]:
         lines += ["", "left out:", *(f"  {key}: {reason}" for key, reason in facts["left_out"].items())]
     lines += [f"hint: {hint}" for hint in facts["hints"]]
+    if facts.get("cameras"):
+        lines += ["", "calibrated cameras:", *(_camera_line(camera, width) for camera in facts["cameras"])]
     lines += ["", "tasks:", *(f"  {task}" for task in facts["tasks"])]
     if facts["recording"]:
         lines += ["", "pictures:", *(f"  {key}: {value}" for key, value in facts["recording"].items())]
     return "\n".join(lines)
+
+
+def _camera_line(camera: dict[str, Any], width: int) -> str:
+    pose = camera["pose"]
+    place = "no fixed pose"
+    if pose is not None:
+        place = f"at {', '.join(f'{row[3]:.3g}' for row in pose[:3])} m in the {camera['frame']}'s frame"
+    return f"  {camera['stream']:<{width}}  focal length {camera['fx']:.4g} px of {camera['width']}, {place}"
 
 
 def statistics_lines(facts: dict[str, Any]) -> str:

@@ -72,10 +72,11 @@ class RolloutRecorder:
         if self._writer is None:
             names = {STATE_KEY: self.embodiment.state_names, ACTION_KEY: self.embodiment.action_names}
             self._writer = self._opened(infer_features(steps, names))
+        self._writer.calibrate(self.embodiment.with_cameras(result.cameras).cameras)
         self._writer.add_episode(steps, result.instruction)
 
     def _opened(self, features: Mapping[str, Feature]) -> DatasetWriter:
-        writer = DatasetWriter(
+        return DatasetWriter(
             self.root,
             features,
             self.embodiment.rate_hz,
@@ -84,8 +85,6 @@ class RolloutRecorder:
             resume=self._goes_on,
             held=self._lock,
         )
-        writer.calibrate(self.embodiment.cameras)
-        return writer
 
     def close(self) -> None:
         """Finish the dataset, and release its folder for others.

@@ -21,6 +21,7 @@ from tempovla.control.execution import (
 )
 from tempovla.model.action_head.action_chunker import ChunkPlayer
 from tempovla.rollout.schedule import Schedule
+from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class EpisodeResult:
         report: what the policy tells of the episode, by name; see `ReportingPolicy`.
         recording: every stream (T, ...) before each of the T actions, and the actions; None unless it was requested.
         final: the observation after the last action, by stream; None without a recording.
+        cameras: calibrations that the simulator told, where it observes depth.
     """
 
     spec: EpisodeSpec
@@ -75,6 +77,7 @@ class EpisodeResult:
     policy_calls: int = 0
     policy_s: float = 0.0
     report: Mapping[str, float] = field(default_factory=dict)
+    cameras: tuple[CameraCalibration, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures that follow from the seeds alone, which leaves out the time that it took."""
@@ -103,6 +106,7 @@ class _Row:
     actions: list[NDArray] = field(default_factory=list)
     policy_calls: int = 0
     policy_s: float = 0.0
+    cameras: tuple[CameraCalibration, ...] = ()
 
 
 class RolloutRunner:
@@ -205,14 +209,15 @@ class RolloutRunner:
         )
         if self._player is not None:
             self._player.reset(torch.tensor([row in playing for row in range(self.env.num_envs)]))
+        cameras = info.get("cameras", ((),) * self.env.num_envs)
         for row in playing:
             observation = {key: value[row].copy() for key, value in observations.items()}
             instruction = str(info["instruction"][row])
             if row in started:
                 told = started[row].instruction
                 instruction = instruction if told is None else told
-                self._rows[row] = _Row(started[row], instruction, [observation])
-            self._builder.reset(row, instruction, observation)
+                self._rows[row] = _Row(started[row], instruction, [observation], cameras=cameras[row])
+            self._builder.reset(row, instruction, observation, cameras[row])
         return True
 
     def _until_next_decision(self, chunk: NDArray) -> NDArray:
@@ -277,4 +282,5 @@ class RolloutRunner:
             policy_calls=row.policy_calls,
             policy_s=row.policy_s,
             report=report,
+            cameras=row.cameras,
         )

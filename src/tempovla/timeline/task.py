@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tempovla.timeline.calibration import CameraCalibration, check_cameras
@@ -37,6 +38,12 @@ class Embodiment:
     def camera(self, stream: str) -> CameraCalibration | None:
         """Return the calibration of a stream of pictures; None where it is not known."""
         return next((camera for camera in self.cameras if camera.stream == stream), None)
+
+    def with_cameras(self, cameras: Iterable[CameraCalibration]) -> Embodiment:
+        """Return the body with these calibrations in place of its own of the same streams."""
+        own = {camera.stream: camera for camera in self.cameras}
+        new = {camera.stream: camera for camera in cameras}
+        return replace(self, cameras=tuple((own | new).values())) if new else self
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready form; `from_json` reads it back. It says nothing of cameras where none is calibrated."""

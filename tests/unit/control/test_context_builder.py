@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from tests.contract.toys import ACTION, ACTION_DIM, FRONT, STATE, STATE_DIM
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.window import gather
-from tempovla.timeline import Context, Embodiment, StreamInfo, Window
+from tempovla.timeline import CameraCalibration, Context, Embodiment, StreamInfo, Window
 
 BODY = Embodiment("toy", STATE_DIM, ACTION_DIM, rate_hz=10.0)
 WINDOWS = (
@@ -281,3 +283,17 @@ def test_a_copy_goes_on_by_itself():
     assert [builder.context().first.tolist(), other.context().first.tolist()] == [[True, True], [False, True]]
     assert [task.instruction for task in builder.context().task] == ["open it", "open it"]
     assert [task.instruction for task in other.context().task] == ["open it", "close it"]
+
+
+def test_an_episode_may_have_calibrations_of_its_own():
+    own = CameraCalibration("observation.depth.front", 8, 8, 4.0, 4.0, 4.0, 4.0)
+    body = replace(BODY, cameras=(own,))
+    builder = ContextBuilder((Window(STATE, (0,)),), body, num_rows=2)
+    seen = {STATE: np.zeros(2, np.float32)}
+    builder.reset(0, "a", seen)
+    builder.reset(1, "b", seen, [replace(own, fx=5.0)])
+    kept = builder.copy()
+    assert [task.embodiment.cameras[0].fx for task in builder.context().task] == [4.0, 5.0]
+    builder.reset(1, "c", seen)
+    assert [task.embodiment.cameras[0].fx for task in builder.context().task] == [4.0, 4.0]
+    assert [task.embodiment.cameras[0].fx for task in kept.context().task] == [4.0, 5.0]

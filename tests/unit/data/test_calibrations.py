@@ -7,9 +7,11 @@ import pytest
 from tempovla.data.calibrations import read_cameras, with_cameras
 from tempovla.data.convert import convert
 from tempovla.data.errors import DatasetError
+from tempovla.data.inspection import inspect
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.report.dataset_tables import dataset_lines
 from tempovla.timeline import CameraCalibration
 
 FRONT = "observation.images.front"
@@ -94,3 +96,21 @@ def test_other_entries_of_ours_stay():
     assert told["tempovla"]["notes"] == "kept"
     assert read_cameras(told, "info.json") == (CAMERA,)
     assert with_cameras(told, []) == info
+
+
+def test_an_inspection_tells_the_calibrated_cameras(tmp_path):
+    wrist = replace(CAMERA, stream="observation.images.wrist", pose=None)
+    features = infer_features(steps() | {wrist.stream: steps()[FRONT]})
+    with DatasetWriter(tmp_path / "data", features, 10.0) as writer:
+        writer.calibrate([CAMERA, wrist])
+        writer.add_episode(steps() | {wrist.stream: steps()[FRONT]}, "go")
+    facts = inspect(tmp_path / "data")
+    assert [camera["stream"] for camera in facts["cameras"]] == [FRONT, wrist.stream]
+    told = dataset_lines(facts).splitlines()
+    start = told.index("calibrated cameras:")
+    assert told[start + 1 : start + 3] == [
+        "  observation.images.front  focal length 20 px of 16, at 0.1, 0.2, 0.3 m in the world's frame",
+        "  observation.images.wrist  focal length 20 px of 16, no fixed pose",
+    ]
+    recorded(tmp_path / "without", [])
+    assert "cameras" not in inspect(tmp_path / "without")

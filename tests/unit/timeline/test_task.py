@@ -32,3 +32,9 @@ def test_a_damaged_calibration_is_refused_by_name():
         Embodiment.from_json(data | {"cameras": [data["cameras"][0] | {"fx": -1.0}]})
     with pytest.raises(ValueError, match=r"is calibrated twice"):
         replace(BODY, cameras=(CAMERA, CAMERA))
+
+
+def test_other_calibrations_take_the_place_of_those_of_the_same_streams():
+    body, wrist = replace(BODY, cameras=(CAMERA,)), replace(CAMERA, stream="observation.images.wrist")
+    assert body.with_cameras([]) is body
+    assert body.with_cameras([replace(CAMERA, fx=9.0), wrist]).cameras == (replace(CAMERA, fx=9.0), wrist)

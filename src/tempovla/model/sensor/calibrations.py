@@ -51,23 +51,27 @@ def view_cameras(
         ValueError: in one line, naming the body and the stream whose calibration is needed and not known.
     """
     bodies = {id(task.embodiment): task.embodiment for task in tasks}  # to hash one for every row would take long
-    found = {
-        key: _of_body(body, tuple(streams), size, needs_intrinsics, needs_extrinsics) for key, body in bodies.items()
-    }
+    asked = tuple(streams), size, needs_intrinsics, needs_extrinsics, torch.device(device)
+    found = {key: _of_body(body, *asked) for key, body in bodies.items()}
     rows = [found[id(task.embodiment)] for task in tasks]
-    return ViewCameras(_stacked([row[0] for row in rows], device), _stacked([row[1] for row in rows], device))
+    return ViewCameras(_stacked([row[0] for row in rows]), _stacked([row[1] for row in rows]))
 
 
-def _stacked(rows: Sequence[Tensor | None], device: torch.device | str) -> Tensor | None:
+def _stacked(rows: Sequence[Tensor | None]) -> Tensor | None:
     known = [row for row in rows if row is not None]
-    return torch.stack(known).to(device, non_blocking=True) if known and len(known) == len(rows) else None
+    return torch.stack(known) if known and len(known) == len(rows) else None
 
 
 @lru_cache(maxsize=64)
 def _of_body(
-    body: Embodiment, streams: tuple[str, ...], size: tuple[int, int], needs_intrinsics: bool, needs_extrinsics: bool
+    body: Embodiment,
+    streams: tuple[str, ...],
+    size: tuple[int, int],
+    needs_intrinsics: bool,
+    needs_extrinsics: bool,
+    device: torch.device,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Intrinsics (V, 3, 3) and poses (V, 4, 4) of one body."""
+    """Intrinsics (V, 3, 3) and poses (V, 4, 4) of one body, kept on the device, which so is not waited for again."""
     cameras = [body.camera(stream) for stream in streams]
     for stream, camera in zip(streams, cameras, strict=True):
         if needs_intrinsics and camera is None:
@@ -84,8 +88,11 @@ def _of_body(
     if len(known) < len(cameras) or not known:
         return None, None
     height, width = size
-    intrinsics = torch.tensor([camera.intrinsics(width, height) for camera in known], dtype=torch.float32)
+    intrinsics = torch.tensor(
+        [camera.intrinsics(width, height) for camera in known], dtype=torch.float32, device=device
+    )
     poses = [camera.pose for camera in known if camera.pose is not None]
     frames = {camera.frame for camera in known}
-    is_common = len(poses) == len(known) and len(frames) == 1
-    return intrinsics, torch.tensor(poses, dtype=torch.float32) if is_common else None
+    if len(poses) < len(known) or len(frames) > 1:
+        return intrinsics, None
+    return intrinsics, torch.tensor(poses, dtype=torch.float32, device=device)

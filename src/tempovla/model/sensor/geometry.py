@@ -99,7 +99,9 @@ class GeometryEncoder(nn.Module, ABC):
                 _check_shape(name, value, (*view_mask.shape, *shape))
         return self.tokens(images, view_mask, **given)
 
-    forward = encode
+    def forward(self, images: Tensor, view_mask: Tensor, **known: Tensor | None) -> GeometryFeatures:
+        """Return the value of `encode`."""
+        return self.encode(images, view_mask, **known)
 
     @abstractmethod
     def tokens(

@@ -67,10 +67,8 @@ class PointTokens(nn.Module):
         means, share = means.unflatten(0, views), share.unflatten(0, views)
         counts = (share > 0) & (share >= self.config.min_valid_share)
         means = torch.where(counts[..., None], means, 0.0)
-        # Large angles lose their precision in half precision, so the code is made in float32.
-        with torch.autocast(means.device.type, enabled=False):
-            code = fourier_code(means[..., :3], self.config.num_bands, self.config.extent)
-            code = torch.cat([code, share[..., None]], dim=-1)
+        code = fourier_code(means[..., :3], self.config.num_bands, self.config.extent)
+        code = torch.cat([code, share[..., None]], dim=-1)
         features = self.mlp(in_dtype_of(self.mlp, code)).float()
         features = torch.where(counts[..., None], features, 0.0)
         share = torch.where(counts, share, 0.0)

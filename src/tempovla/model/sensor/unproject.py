@@ -18,8 +18,10 @@ def scale_intrinsics(intrinsics: Tensor, size: tuple[int, int], to_size: tuple[i
         size: its height and width [px].
         to_size: height and width afterwards [px].
     """
-    factors = torch.tensor([to_size[1] / size[1], to_size[0] / size[0], 1.0])
-    return intrinsics * factors.to(intrinsics)[:, None]
+    if size == to_size:
+        return intrinsics
+    x, y, last = intrinsics.unbind(dim=-2)  # numbers of Python go to a GPU without waiting, unlike tensors
+    return torch.stack([x * (to_size[1] / size[1]), y * (to_size[0] / size[0]), last], dim=-2)
 
 
 def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
@@ -39,9 +41,14 @@ def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def transform_points(points: Tensor, pose: Tensor) -> Tensor:
-    """Return points (..., 3, h, w) in the frame into which `pose` (..., 4, 4) maps."""
-    rotated = pose[..., :3, :3] @ points.flatten(-2)
-    return (rotated + pose[..., :3, 3:]).unflatten(-1, points.shape[-2:])
+    """Return points (..., 3, h, w) in the frame into which `pose` (..., 4, 4) maps.
+
+    A matrix product would lose millimetres, or under autocast centimetres, to its shorter numbers.
+    """
+    moved = pose[..., :3, 3, None, None]
+    for axis in range(3):
+        moved = moved + pose[..., :3, axis, None, None] * points[..., axis : axis + 1, :, :]
+    return moved
 
 
 def masked_median(values: Tensor, valid: Tensor) -> Tensor:

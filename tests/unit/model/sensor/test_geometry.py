@@ -3,7 +3,9 @@
 import pytest
 import torch
 from tests.geometry_doubles import SeededConvEncoder
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from tempovla.model.fusion.gated import GatedFusion
 from tempovla.model.sensor import (
     GEOMETRY_REGISTRY,
     DepthGeometryConfig,
@@ -12,6 +14,7 @@ from tempovla.model.sensor import (
     PointTokensConfig,
     build_geometry,
 )
+from tempovla.model.vlm import vision_encoder
 from tempovla.model.vlm.config import VisionEncoderConfig
 from tempovla.model.vlm.vision_encoder import ENCODER_REGISTRY
 
@@ -137,3 +140,33 @@ def test_an_unknown_kind_is_refused():
     object.__setattr__(config, "kind", "lidar")
     with pytest.raises(ValueError, match=r"geometry\.kind='lidar' is unknown; choose from depth, point_map, latent"):
         build_geometry(config)
+
+
+class WaitsForNothing(TorchDispatchMode):
+    """Fails where a GPU would have to be waited for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.name() not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"), func.name()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_step_waits_for_a_gpu(name, monkeypatch):
+    monkeypatch.setattr(vision_encoder, "unit_pixels", lambda images: images)  # looks at the values on a CPU alone
+    model, seen = encoder(name), views()
+    fusion = GatedFusion(8, model.output_dim, num_heads=2)
+    with WaitsForNothing():
+        fusion(torch.zeros(2, 3, 8), *model.encode(**seen).flat())
+
+
+@pytest.mark.parametrize("name", ["depth_in_world", "point_map"])
+def test_points_keep_their_precision_under_autocast(name):
+    model, seen = encoder(name), views()
+    expected = model.encode(**seen)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model.encode(**seen)
+    assert torch.equal(out.points, expected.points)
+    assert out.features.dtype == torch.float32
+    assert torch.allclose(out.features, expected.features, atol=0.05)
+    out = model.to(torch.bfloat16).encode(**seen)
+    assert torch.equal(out.points, expected.points)

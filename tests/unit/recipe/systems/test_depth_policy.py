@@ -87,6 +87,22 @@ def test_it_is_trained_saved_with_its_calibration_and_acts_on_depth(recipe_class
     assert "\n" not in str(error.value)
 
 
+def test_a_robot_may_have_its_cameras_elsewhere(recipe_class, tmp_path):
+    recorded(tmp_path / "data", CAMERA)
+    checkpoint = trained(recipe_class, tmp_path)
+    seen = {STATE: np.zeros(4), DEPTH: np.full((16, 16), 0.9)}
+    higher = replace(CAMERA, pose=(*POSE[:2], (0.0, 0.0, -1.0, 1.8), POSE[3]))
+    usual, moved = tempovla.load(checkpoint), tempovla.load(checkpoint, cameras=[higher])
+    assert usual.embodiment.camera(DEPTH) == CAMERA
+    assert moved.embodiment.camera(DEPTH) == higher
+    assert not np.allclose(usual.act(seen), moved.act(seen))
+    assert np.allclose(usual.act(seen), tempovla.load(checkpoint, cameras=(CAMERA,)).act(seen))
+    for wrong, told in (([POSE], "are no calibrations; give a list"), ([CAMERA, CAMERA], "is calibrated twice")):
+        with pytest.raises(ValueError, match=told) as error:
+            tempovla.load(checkpoint, cameras=wrong)
+        assert "\n" not in str(error.value)
+
+
 def test_law_8_a_robot_shows_what_training_saw(recipe_class, tmp_path):
     source = open_dataset(recorded(tmp_path / "data", CAMERA))
     bundle = Bundle.load(trained(recipe_class, tmp_path))
@@ -171,4 +187,29 @@ def test_it_learns_from_a_simulators_depth_and_is_evaluated_there(recipe_class, 
     assert results["simulator"]["depth"] is True
     rollouts = open_dataset(tmp_path / "rollouts")
     assert rollouts.streams[DEPTH].kind == "depth"
-    assert rollouts.embodiment.camera(DEPTH) == source.embodiment.camera(DEPTH)
+    seen, learned = rollouts.embodiment.camera(DEPTH), source.embodiment.camera(DEPTH)
+    assert (seen.width, learned.width) == (64, 16)
+    assert seen.has_pose_of(learned)
+    assert seen.has_intrinsics_of(learned)
+
+
+@pytest.mark.sim
+def test_in_a_simulator_its_calibration_counts_and_not_that_of_the_training_data(recipe_class, tmp_path):
+    pytest.importorskip("metaworld")
+    from tempovla.env.metaworld import MetaWorldConfig
+
+    recorded(tmp_path / "data", CAMERA)
+    checkpoint = trained(recipe_class, tmp_path)
+    with simulators_in_process():
+        tempovla.evaluate(
+            checkpoint,
+            "metaworld",
+            ["reach-v3"],
+            EvaluationConfig(episodes=1, max_steps=3, num_envs=1, workers=1),
+            outputs=Outputs(recordings=tmp_path / "rollouts"),
+        )
+    env = MetaWorldConfig(task="reach-v3", cameras=("corner2",), depth=True).make()
+    env.reset(seed=0)
+    there = open_dataset(tmp_path / "rollouts").embodiment.camera(DEPTH)
+    assert there == next(camera for camera in env.calibrations() if camera.stream == DEPTH)
+    assert there.pose != POSE
