@@ -23,7 +23,7 @@ from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.observation import all_observed, observed_vector, own_dims, supervised
+from tempovla.model.vla.observation import observed_vector, own_dims, supervised
 from tempovla.model.vla.pretrained_io import load_vlm_parts
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Frame, FrameEncoder, Words
@@ -203,7 +203,7 @@ class SAGR(ChunkPolicy):
             None if progress is None else progress.train_step, config.sagr_phase_a_steps, config.sagr_phase_b_ramp_steps
         )
         action = sample.future[ACTION_KEY]
-        valid = supervised(context, action, self.observation_keys())
+        valid = supervised(context, action, config.required)
         frame = self.frames.now(context)
         before = self.frames.target_now(frame, context) if config.uses_future else None
         past = self._past(sample, before, frame.words)
@@ -239,14 +239,14 @@ class SAGR(ChunkPolicy):
         config = self.config
         base = {name: getattr(config, f"loss_w_{name}") for name in ("fm", "dyn", "geo", "reg")}
         weights = {name: value if name == "fm" else alpha * value for name, value in base.items()}
-        seen = all_observed(context.now, self.observation_keys())
+        seen = self.frames.seen(context.now)
         found = terms.get("dyn_loss") or terms.get("flare_loss")
         valid = torch.zeros_like(seen) if found is None else found.valid
         return {
             **temporal_metrics(config.uses_future, valid, config.task_token_num, tokens.shape[-1]),
             **schedule_metrics(phase, alpha, weights, seen),
             **loss_metrics(terms, TERMS, seen),
-            "debug/sagr/task_token_std": spread_metric(tokens, seen),
+            **spread_metric(tokens, seen),
         }
 
     def act(self, context: Context, state: SAGRState) -> tuple[ActionChunk, SAGRState]:
@@ -267,7 +267,7 @@ class SAGR(ChunkPolicy):
         if len(rows):
             planned = self._plan(frame.rows(rows), past.rows(rows), seed[rows], context.rows(rows.tolist()))
             chunk = chunk.index_copy(0, rows, planned.to(chunk))
-        memory = replace(memory.planned(plans, chunk), known=all_observed(context.now, self.observation_keys()))
+        memory = replace(memory.planned(plans, chunk), known=self.frames.seen(context.now))
         return self.chunk_of(chunk), SAGRState(noise, memory)
 
     def _look_back(self, frame: Frame, context: Context, memory: SAGRMemory) -> tuple[SAGRMemory, Tensor, Past]:
@@ -275,7 +275,7 @@ class SAGR(ChunkPolicy):
         k, config, now = self.config.temporal_delta_k, self.config, context.now
         track = context.past[ACTION_KEY]
         actions = track.select((track.offset >= -k) & (track.offset < 0))
-        there = all_observed(now, self.observation_keys())
+        there = self.frames.seen(now)
         known = memory.known & actions.valid.all(dim=1) & ~context.first & there
         done = torch.where(known[:, None, None], actions.value.float(), 0.0)
         ratio, residual, target, robot = torch.zeros_like(memory.ratio), None, memory.target, self.robot_state(now)
@@ -304,9 +304,10 @@ class SAGR(ChunkPolicy):
         config, k, context = self.config, self.config.temporal_delta_k, sample.context
         if not config.uses_past:
             return None
-        track, required = context.past[ACTION_KEY], self.observation_keys()
+        track, keys = context.past[ACTION_KEY], self.observation_keys()
         actions = track.select((track.offset >= -k) & (track.offset < 0))
-        valid = all_observed(context.past, required, -k) & all_observed(context.now, required) & actions.valid.all(1)
+        again = self.frames.seen_again(context.now, context.past, -k, keys)
+        valid = again & self.frames.seen(context.now) & actions.valid.all(1)
         done = torch.where(valid[:, None, None], actions.value.float(), 0.0)
         tokens = residual = None
         if self.feedback is not None:

@@ -10,7 +10,7 @@ from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
 from tempovla.model.sensor.config import GeometryConfig
 from tempovla.model.vla.lora_config import LoRAConfig
 from tempovla.model.vlm.config import VLMConfig
-from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 
 
 def _vlm() -> VLMConfig:
@@ -24,6 +24,7 @@ class SAGRConfig:
     Attributes:
         vlm: vision encoder, projector and language model. Its read-out is `layers`.
         cameras: keys of the image streams, in token order.
+        optional_cameras: cameras that some bodies lack. A row without such a picture still takes part in the losses.
         robot_state_dim: size of the proprioceptive state, which head and world predictor read; None reads none.
         action_dim: number of action dimensions, including the gripper.
         has_gripper: whether the last action dimension is a binary gripper in {-1, +1}.
@@ -77,6 +78,7 @@ class SAGRConfig:
 
     vlm: VLMConfig = field(default_factory=_vlm)
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb",)
+    optional_cameras: tuple[str, ...] = ()
     robot_state_dim: int | None = None
     action_dim: int = 7
     has_gripper: bool = True
@@ -158,9 +160,11 @@ class SAGRConfig:
             )
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
+        unknown = [camera for camera in self.optional_cameras if camera not in self.cameras]
+        if unknown:
+            raise ValueError(f"model.optional_cameras={unknown} are not among model.cameras={list(self.cameras)}")
         if self.world_target == "state" and self.robot_state_dim is None:
             raise ValueError("model.world_target=state needs the robot's state; set model.robot_state_dim")
-
         if self.geometry is not None and self.geometry.kind == "point_map":
             raise ValueError(
                 "model.geometry.kind=point_map: datasets have no streams of point maps; choose depth or latent"
@@ -201,7 +205,18 @@ class SAGRConfig:
         """Keys of the streams of depth that are read."""
         if self.geometry is None or self.geometry.kind != "depth":
             return ()
-        return tuple(DEPTH_KEY_PREFIX + key.removeprefix(IMAGE_KEY_PREFIX) for key in self.cameras)
+        return tuple(map(_depth_of, self.cameras))
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Keys of the streams that some bodies lack."""
+        return (*self.optional_cameras, *map(_depth_of, self.optional_cameras))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Keys of the streams without which a row is not learned from."""
+        state = () if self.robot_state_dim is None else (STATE_KEY,)
+        return tuple(key for key in (*state, *self.cameras, *self.depths) if key not in self.optional)
 
     @property
     def target_tokens(self) -> int | None:
@@ -232,6 +247,10 @@ class SAGRConfig:
     def remembers(self) -> bool:
         """Whether control looks at every k-th step and keeps what it saw then."""
         return self.uses_past or self.replan
+
+
+def _depth_of(camera: str) -> str:
+    return DEPTH_KEY_PREFIX + camera.removeprefix(IMAGE_KEY_PREFIX)
 
 
 _CHOICES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tempovla.model.fusion.semantic_anchor import SemanticAnchor
-from tempovla.model.vla.observation import observed_vector
+from tempovla.model.vla.observation import all_observed, observed_vector
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_geometry import GeometryBranch
 from tempovla.model.vlm.language_model import LayerStates
@@ -113,6 +113,22 @@ class FrameEncoder(nn.Module):
     def now(self, context: Context) -> Frame:
         """Return what the present frame shows, by the policy's own weights, which may learn from it."""
         return self._frame(self._parts(), context.now, 0, self.words(context))
+
+    def seen(self, tracks: Mapping[str, Track], offset: int = 0) -> Tensor:
+        """Return (B,) True where the frame at an offset is there: all that a body must have, and some camera."""
+        required = self.config.required
+        some = torch.stack([tracks[key].at(offset)[1] for key in self.config.cameras]).any(dim=0)
+        return some & all_observed(tracks, required, offset) if required else some
+
+    def seen_again(
+        self, now: Mapping[str, Track], tracks: Mapping[str, Track], offset: int, keys: Sequence[str]
+    ) -> Tensor:
+        """Return (B,) True where these streams are valid at an offset, but for those that the body lacks now, too."""
+        there = []
+        for key in keys:
+            valid = tracks[key].at(offset)[1]
+            there.append(valid | ~now[key].at(0)[1] if key in self.config.optional else valid)
+        return torch.stack(there).all(dim=0)
 
     @torch.no_grad()
     def task_tokens(self, tracks: Mapping[str, Track], offset: int, words: Words) -> Tensor:

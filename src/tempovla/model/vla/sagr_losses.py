@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tempovla.model.fusion.causal_feedback import Feedback
-from tempovla.model.vla.observation import all_observed
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Words
 from tempovla.model.vla.sagr_metrics import row_metric
@@ -73,10 +72,10 @@ def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
     context, future = outlook.sample.context, outlook.sample.future
     action = future[ACTION_KEY]
     required = policy.target_keys()
-    now_there = all_observed(context.now, policy.observation_keys())
+    now_there = policy.frames.seen(context.now)
     for horizon in (k, *config.horizons) if policy.world is not None else (k,):
         done_there = action.valid[:, :horizon].all(dim=1)
-        valid = now_there & all_observed(future, required, horizon) & done_there
+        valid = now_there & policy.frames.seen_again(context.now, future, horizon, required) & done_there
         target = policy.frames.target(future, horizon, outlook.words)
         target = torch.where(valid[:, None, None], target, 0.0)
         if horizon == k and policy.flare is not None:

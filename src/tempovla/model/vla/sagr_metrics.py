@@ -7,6 +7,9 @@ from torch import Tensor
 
 from tempovla.timeline import LossTerm, LossTerms, Metric
 
+TOKEN_SPREAD = "debug/sagr/task_token_std"
+"""How much task tokens differ between samples."""
+
 
 def row_metric(value: Tensor, valid: Tensor | None = None) -> Metric:
     """Return the mean over rows (B,) of a figure; over those that are `valid` (B,) bool, where this is given."""
@@ -67,6 +70,6 @@ def loss_metrics(terms: LossTerms, names: dict[str, str], like: Tensor) -> dict[
     return metrics
 
 
-def spread_metric(tokens: Tensor, valid: Tensor) -> Metric:
+def spread_metric(tokens: Tensor, valid: Tensor) -> dict[str, Metric]:
     """Return how much task tokens (B, K, H) differ between samples; near 0 they have collapsed."""
-    return Metric(tokens.detach().float().flatten(1), None, valid, "std")
+    return {TOKEN_SPREAD: Metric(tokens.detach().float().flatten(1), None, valid, "std")}

@@ -1,60 +1,100 @@
-"""An alarm for collapse, in which z becomes the same for every observation."""
+"""An alarm for collapse, in which what is learned of an observation becomes the same for every one."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 LOGGER = logging.getLogger(__name__)
 
-FIGURE = "z_std"
-LOW = 0.1
-"""A tenth of the standard deviation of 1 that the variance term asks of every dimension."""
 FALLEN = 0.2
 """Share of its highest value so far; healthy runs rise, and waver by less than half."""
 YOUNG = 100
 """Train steps in which nothing has been learned yet."""
-REMEDIES = {
-    1: "give the variance term hold of z itself (model.jepa.regularize=state), or raise model.jepa.variance_weight",
-    2: "train phase 1 again with model.jepa.regularize=state, or let phase 2 train the encoder "
-    "(model.freeze_encoder=false)",
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A figure that tells of collapse: a mean standard deviation over the rows of a batch.
+
+    Attributes:
+        figure: its name among those that are logged.
+        subject: what collapses, as the warning begins.
+        low: value that is too low by itself.
+        healthy: what is healthy, as the warning says it.
+        remedy: what to do.
+        phase: number of the training's phase; None where there is one alone.
+        starts_low: whether fresh weights have a low value; it then counts from the second half of the run on.
+    """
+
+    figure: str
+    subject: str
+    low: float
+    healthy: str
+    remedy: str
+    phase: int | None = None
+    starts_low: bool = False
+
+
+_Z = ("z_std", "the representation is collapsing: its dimensions have")
+_TENTH = 0.1
+"""Of the standard deviation of 1 that the variance term asks of every dimension."""
+PHASES = {
+    1: Watched(
+        *_Z,
+        _TENTH,
+        "healthy towards 1",
+        "give the variance term hold of z itself (model.jepa.regularize=state), or raise model.jepa.variance_weight",
+        phase=1,
+        starts_low=True,
+    ),
+    2: Watched(
+        *_Z,
+        _TENTH,
+        "healthy towards 1",
+        "train phase 1 again with model.jepa.regularize=state, or let phase 2 train the encoder "
+        "(model.freeze_encoder=false)",
+        phase=2,
+    ),
 }
+"""What StateVLA's phases watch."""
 
 
 class CollapseAlarm:
-    """Watches the mean standard deviation of z's dimensions over a batch, and warns when it falls.
+    """Watches a mean standard deviation over a batch, and warns when it falls.
 
-    It has fallen when it is below a fifth of its highest value so far; and it is too low when it is below a tenth of
-    what the variance term asks for in phase 2, or in the second half of phase 1: a fresh encoder starts low.
-    The warning comes at most twenty times in a run.
+    It has fallen when it is below a fifth of its highest value so far; and it is too low when it is below what is
+    `low` for it. The warning comes at most twenty times in a run.
 
     Args:
-        phase: 1 or 2: the remedies differ.
+        watched: the figure, and what is said of it.
         total_steps: train steps of the whole run.
         rows: that one train step sees, over all processes; a single one has no standard deviation, and raises no alarm.
     """
 
-    def __init__(self, phase: int, total_steps: int, rows: int) -> None:
-        self.phase, self.total_steps, self.rows = phase, total_steps, rows
-        self._settled = max(YOUNG, total_steps // 2) if phase == 1 else YOUNG
+    def __init__(self, watched: Watched, total_steps: int, rows: int) -> None:
+        self.watched, self.total_steps, self.rows = watched, total_steps, rows
+        self._settled = max(YOUNG, total_steps // 2) if watched.starts_low else YOUNG
         self._highest = 0.0
         self._silent_until = 0
 
     def __call__(self, train_step: int, figures: Mapping[str, float]) -> None:
         """Look at the figures of one logged step."""
-        if FIGURE not in figures or self.rows < 2:
+        watched = self.watched
+        if watched.figure not in figures or self.rows < 2:
             return
-        spread = figures[FIGURE]
+        spread = figures[watched.figure]
         self._highest = max(self._highest, spread)
         fallen = spread < FALLEN * self._highest
-        low = spread < LOW and train_step >= self._settled
+        low = spread < watched.low and train_step >= self._settled
         if (fallen or low) and train_step >= self._silent_until:
             self._silent_until = train_step + max(1, self.total_steps // 20)
             LOGGER.warning(
-                "phase %d, step %d: the representation is collapsing: its dimensions have a standard deviation of %.2g "
-                "(highest so far %.2g, healthy towards 1); %s",
-                *(self.phase, train_step, spread, self._highest, REMEDIES[self.phase]),
+                "%sstep %d: %s a standard deviation of %.2g (highest so far %.2g, %s); %s",
+                *("" if watched.phase is None else f"phase {watched.phase}, ", train_step, watched.subject),
+                *(spread, self._highest, watched.healthy, watched.remedy),
             )
 
     def state_dict(self) -> dict[str, Any]:

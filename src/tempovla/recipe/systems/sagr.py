@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from tempovla.model.vla.sagr import SAGR
+from tempovla.model.vla.sagr_metrics import TOKEN_SPREAD
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
+from tempovla.recipe.systems.collapse import CollapseAlarm, Watched
 from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.language import choose_tokenizer, with_trainable_dtype
 from tempovla.recipe.systems.sagr_config import SAGRRecipe
 from tempovla.timeline import EpisodeSource
+from tempovla.training import distributed
 from tempovla.training.result import FitResult
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction
 
 LOGGER = logging.getLogger(__name__)
+
+LOW = 1e-3
+"""Standard deviation of task tokens over a batch at which they hardly tell pictures apart; each has a variance of 1."""
 
 
 def train_sagr(
@@ -44,22 +51,45 @@ def train_sagr(
     recipe = recipe.resolved if source is None else recipe
     data = as_mixture(source, recipe)
     imitation = Imitation(
-        "sagr", lambda: build_policy(recipe, start), lambda policy, data: build_transform(recipe, policy, data)
+        "sagr",
+        lambda: build_policy(recipe, start, data.missing_cameras),
+        lambda policy, data: build_transform(recipe, policy, data),
+        callback=lambda batches_per_epoch: build_alarm(recipe, batches_per_epoch),
     )
     return imitation.train(recipe, data, out_dir, resume=resume)
 
 
-def build_policy(recipe: SAGRRecipe, pretrained_vlm: str | Path | None = None) -> SAGR:
+def build_alarm(recipe: SAGRRecipe, batches_per_epoch: int) -> CollapseAlarm:
+    """Return the alarm for a collapse of the task tokens in this run."""
+    training = recipe.training
+    rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
+    if recipe.model.world_detach_input:
+        remedy = "raise model.cloning_weight, or lower training.learning_rate"
+    else:
+        remedy = (
+            "keep the prediction from moving them (model.world_detach_input=true), or let the target follow slowly "
+            "(model.world_target_encoder=ema)"
+        )
+    watched = Watched(TOKEN_SPREAD, "the task tokens are collapsing: over a batch they have", LOW, "at most 1", remedy)
+    return CollapseAlarm(watched, training.total_steps(batches_per_epoch), rows)
+
+
+def build_policy(
+    recipe: SAGRRecipe, pretrained_vlm: str | Path | None = None, missing_cameras: Collection[str] = ()
+) -> SAGR:
     """Return the policy to train.
 
     Args:
         recipe: the experiment.
         pretrained_vlm: folder whose vision-language model it takes.
+        missing_cameras: cameras of the model that some dataset does not have.
 
     Raises:
         ValueError: if what is taken is of another size.
     """
     config = recipe.resolved_model
+    optional = {*config.optional_cameras, *missing_cameras}
+    config = replace(config, optional_cameras=tuple(camera for camera in config.cameras if camera in optional))
     language = config.vlm.language
     if config.lora is None:
         language = with_trainable_dtype(language)

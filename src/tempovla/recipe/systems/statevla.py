@@ -19,7 +19,7 @@ from tempovla.objective import Objective
 from tempovla.recipe.datasets.dataset import check_lengths, split_source
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
 from tempovla.recipe.datasets.same_body import warn_of_other_body
-from tempovla.recipe.systems.collapse import CollapseAlarm
+from tempovla.recipe.systems.collapse import PHASES, CollapseAlarm
 from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.statevla_config import StateVLARecipe
 from tempovla.storage.json_files import plain_json
@@ -105,7 +105,7 @@ def reads_pictures(recipe: StateVLARecipe, phases: Collection[int]) -> bool:
 def build_alarm(phase: Literal[1, 2], training: TrainConfig, batches_per_epoch: int) -> CollapseAlarm:
     """Return the alarm for a collapse of z in this run."""
     rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
-    return CollapseAlarm(phase, training.total_steps(batches_per_epoch), rows)
+    return CollapseAlarm(PHASES[phase], training.total_steps(batches_per_epoch), rows)
 
 
 def resolve_model(recipe: StateVLARecipe, mixture: Mixture, training: TrainConfig) -> StateVLAConfig:

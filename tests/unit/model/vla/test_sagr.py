@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.sagr_policies import OBSERVED, changed_future, contexts_of, gradients, invalid, noisy, sagr, sample_of
-from tests.tiny import FRONT, tiny_sagr_config
+from tests.tiny import FRONT, WRIST, tiny_sagr_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tempovla.model.vla.sagr_schedule import phase_of
@@ -296,3 +296,17 @@ def test_a_camera_that_fails_is_left_out_of_the_target():
     rows = torch.tensor([True, False, False, False])
     future = {**sample.future, FRONT: invalid(sample.future[FRONT], rows)}
     assert policy(replace(sample, future=future))["dyn_loss"].valid.tolist() == [False, True, True, True]
+
+
+def test_a_camera_that_a_body_lacks_costs_neither_the_row_nor_its_target():
+    policy = sagr(optional_cameras=(WRIST,))
+    sample = sample_of(policy)
+    lacking = torch.tensor([True, True, False, False])
+    failing = torch.tensor([False, False, True, False])
+    now = {**sample.context.now, WRIST: invalid(sample.context.now[WRIST], lacking)}
+    past = {**sample.context.past, WRIST: invalid(sample.context.past[WRIST], lacking)}
+    future = {**sample.future, WRIST: invalid(sample.future[WRIST], lacking | failing)}
+    terms = policy(replace(sample, context=replace(sample.context, now=now, past=past), future=future))
+    assert terms["action_loss"].valid.all()
+    assert terms["dyn_loss"].valid.tolist() == [True, True, False, True]
+    assert terms["reg_loss"].valid.all()

@@ -10,7 +10,7 @@ import torch
 
 from tempovla.objective.regularizer import std, variance
 from tempovla.recipe.systems import collapse
-from tempovla.recipe.systems.collapse import CollapseAlarm
+from tempovla.recipe.systems.collapse import PHASES, CollapseAlarm
 from tempovla.recipe.systems.statevla import PHASE_NAMES, train_phase
 from tempovla.training.checkpoint import Checkpoint
 
@@ -30,7 +30,7 @@ def watch(alarm: CollapseAlarm, *spreads: float, every: int = 10) -> None:
 def test_a_representation_that_learns_to_ignore_what_is_seen_raises_the_alarm(warnings):
     """An encoder whose prediction error alone is minimised: to be the same everywhere is the easiest to predict."""
     torch.manual_seed(0)
-    encoder, alarm = torch.nn.Linear(6, 4), CollapseAlarm(1, total_steps=200, rows=32)
+    encoder, alarm = torch.nn.Linear(6, 4), CollapseAlarm(PHASES[1], total_steps=200, rows=32)
     optimizer = torch.optim.SGD(encoder.parameters(), lr=0.05)
     for step in range(200):
         now, then = torch.randn(2, 32, 6)
@@ -49,7 +49,7 @@ def test_a_representation_that_learns_to_ignore_what_is_seen_raises_the_alarm(wa
 
 def test_a_representation_whose_variance_is_held_raises_none(warnings):
     torch.manual_seed(0)
-    encoder, alarm = torch.nn.Linear(6, 4), CollapseAlarm(1, total_steps=200, rows=32)
+    encoder, alarm = torch.nn.Linear(6, 4), CollapseAlarm(PHASES[1], total_steps=200, rows=32)
     optimizer = torch.optim.SGD(encoder.parameters(), lr=0.05)
     for step in range(200):
         now, then = torch.randn(2, 32, 6)
@@ -63,48 +63,48 @@ def test_a_representation_whose_variance_is_held_raises_none(warnings):
 
 
 def test_a_fall_to_under_a_fifth_of_the_highest_is_told_at_once_and_wavering_is_not(warnings):
-    watch(CollapseAlarm(1, 10_000, rows=8), 0.02, 0.5, 0.3, 0.6, 0.13)
+    watch(CollapseAlarm(PHASES[1], 10_000, rows=8), 0.02, 0.5, 0.3, 0.6, 0.13)
     assert warnings == []
-    watch(CollapseAlarm(1, 10_000, rows=8), 0.6, 0.11)
+    watch(CollapseAlarm(PHASES[1], 10_000, rows=8), 0.6, 0.11)
     assert len(warnings) == 1
     assert "step 20: " in warnings[0]
     assert "standard deviation of 0.11 (highest so far 0.6" in warnings[0]
 
 
 def test_one_that_never_rises_is_told_in_the_second_half_of_the_run(warnings):
-    watch(CollapseAlarm(1, 1000, rows=8), *[0.05] * 49)
+    watch(CollapseAlarm(PHASES[1], 1000, rows=8), *[0.05] * 49)
     assert warnings == []
-    watch(CollapseAlarm(1, 1000, rows=8), *[0.05] * 50)
+    watch(CollapseAlarm(PHASES[1], 1000, rows=8), *[0.05] * 50)
     assert len(warnings) == 1
     assert "model.jepa.variance_weight" in warnings[0]
-    watch(CollapseAlarm(1, 20, rows=8), *[0.05] * 2)
+    watch(CollapseAlarm(PHASES[1], 20, rows=8), *[0.05] * 2)
     assert len(warnings) == 1
 
 
 def test_one_that_phase_1_left_collapsed_is_told_as_phase_2_begins(warnings):
-    watch(CollapseAlarm(2, 100_000, rows=8), *[0.05] * 9)
+    watch(CollapseAlarm(PHASES[2], 100_000, rows=8), *[0.05] * 9)
     assert warnings == []
-    watch(CollapseAlarm(2, 100_000, rows=8), *[0.05] * 10)
+    watch(CollapseAlarm(PHASES[2], 100_000, rows=8), *[0.05] * 10)
     assert len(warnings) == 1
     assert "train phase 1 again" in warnings[0]
 
 
 def test_the_warning_comes_at_most_twenty_times(warnings):
-    watch(CollapseAlarm(1, 1000, rows=8), 1.0, *[0.001] * 999, every=1)
+    watch(CollapseAlarm(PHASES[1], 1000, rows=8), 1.0, *[0.001] * 999, every=1)
     assert len(warnings) == 20
 
 
 def test_steps_without_the_figure_say_nothing(warnings):
-    CollapseAlarm(1, 10, rows=8)(10, {"val_z_std": 0.0})
+    CollapseAlarm(PHASES[1], 10, rows=8)(10, {"val_z_std": 0.0})
     assert warnings == []
 
 
 def test_an_alarm_that_goes_on_from_a_checkpoint_knows_how_high_it_was_and_what_it_has_said(warnings):
-    before = CollapseAlarm(1, 10_000, rows=8)
+    before = CollapseAlarm(PHASES[1], 10_000, rows=8)
     watch(before, 0.6, 0.5, 0.05)
     assert len(warnings) == 1
     state = json.loads(json.dumps(before.state_dict()))
-    after = CollapseAlarm(1, 10_000, rows=8)
+    after = CollapseAlarm(PHASES[1], 10_000, rows=8)
     after.load_state_dict(state)
     after(40, {"z_std": 0.05})
     assert len(warnings) == 1  # it is silent for a twentieth of the run
@@ -114,9 +114,9 @@ def test_an_alarm_that_goes_on_from_a_checkpoint_knows_how_high_it_was_and_what_
 
 
 def test_a_single_row_has_no_spread_and_raises_no_alarm(warnings):
-    watch(CollapseAlarm(2, 1000, rows=1), *[0.0] * 100)
+    watch(CollapseAlarm(PHASES[2], 1000, rows=1), *[0.0] * 100)
     assert warnings == []
-    watch(CollapseAlarm(2, 1000, rows=2), *[0.0] * 100)
+    watch(CollapseAlarm(PHASES[2], 1000, rows=2), *[0.0] * 100)
     assert warnings
 
 
@@ -125,7 +125,7 @@ def test_training_with_batches_of_one_warns_only_where_a_step_sees_more(
     tmp_path, recipe, warnings, monkeypatch, accumulation, warns
 ):
     monkeypatch.setattr(collapse, "YOUNG", 0)
-    monkeypatch.setattr(collapse, "LOW", 1e3)  # so that any spread at all is too low
+    monkeypatch.setitem(PHASES, 1, replace(PHASES[1], low=1e3))  # so that any spread at all is too low
     training = replace(recipe.training, batch_size=1, gradient_accumulation=accumulation)
     train_phase(replace(recipe, training=training), 1, tmp_path / "run")
     assert bool(warnings) == warns
