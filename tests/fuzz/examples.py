@@ -19,6 +19,9 @@ from tests.fuzz import caches, policies
 from tests.fuzz.policies import run_command, write_recipe
 from tests.stored_columns import DEPTH, STRUCT
 
+from tempovla.data.calibrations import with_cameras
+from tempovla.timeline import CameraCalibration
+
 Command = tuple[str, ...]
 
 
@@ -51,7 +54,7 @@ def _lerobot(version: str, storage: str) -> Callable[[Path], object]:
 
 
 def _depth(folder: Path) -> None:
-    """Depth in pictures of millimetres."""
+    """Depth in pictures of millimetres, of a calibrated camera."""
     entry = {"dtype": "image", "shape": [SIDE, SIDE, 1], "info": {"is_depth_map": True, "depth_unit": "mm"}}
 
     def columns(usual: dict[str, Any], index: int, length: int) -> dict[str, Any]:
@@ -59,6 +62,9 @@ def _depth(folder: Path) -> None:
         return usual | {DEPTH: pa.array([{"bytes": data, "path": None} for data in stored], STRUCT)}
 
     write_v30(folder, Foreign(lengths=(4, 3), storage="image", features={DEPTH: entry}, columns=columns))
+    down = ((1.0, 0.0, 0.0, 0.4), (0.0, -1.0, 0.0, 0.0), (0.0, 0.0, -1.0, 0.8), (0.0, 0.0, 0.0, 1.0))
+    camera = CameraCalibration(DEPTH, SIDE, SIDE, 9.0, 9.0, SIDE / 2, SIDE / 2, down, rate_hz=10.0)
+    edit_json(folder / "meta/info.json", lambda info: info.update(with_cameras(info, [camera])))
 
 
 def _tasks(folder: Path) -> None:

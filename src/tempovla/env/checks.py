@@ -6,11 +6,12 @@ import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from tempovla.env.protocol import Observation, SimulatorConfig
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.env.protocol import Observation, SimulatorConfig, calibrations_of
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 
 _NO_TASK = "no task is called like this"
 
@@ -126,6 +127,27 @@ def check_pictures(config: SimulatorConfig) -> None:
     _require(config.spaces()[0].contains(seen), f"reset observes {_shapes(seen)}, which spaces() does not contain")
 
 
+def check_depth(config: SimulatorConfig) -> None:
+    """Depth, where the simulator measures some, comes beside the same pictures, in metres, with calibrations."""
+    if "depth" not in config.sensors or not config.render or not config.cameras:
+        return
+    options: dict[str, Any] = {"depth": True}
+    config = replace(config, **options)
+    env = config.make()
+    seen, _ = env.reset(seed=1)
+    wanted = [DEPTH_KEY_PREFIX + camera for camera in config.cameras]
+    found = [key for key in seen if key.startswith(DEPTH_KEY_PREFIX)]
+    _require(found == wanted, f"with depth=True there is {found}, but the cameras are {list(config.cameras)}")
+    _require(config.spaces()[0].contains(seen), f"reset observes {_shapes(seen)}, which spaces() does not contain")
+    for key in found:
+        lowest = float(seen[key].min())  # NaN wherever there is one
+        _require(lowest >= 0, f"{key!r} holds {lowest}; give metres, 0 where there is no reading")
+    plain, _ = replace(config, **{"depth": False}).make().reset(seed=1)
+    _same(plain, seen, "with depth=True")
+    strange = [camera.stream for camera in calibrations_of(env) if camera.stream not in seen]
+    _require(not strange, f"calibrations() are of {strange}, which are not observed")
+
+
 CHECKS: tuple[Callable[[SimulatorConfig], None], ...] = (
     check_tasks,
     check_body,
@@ -133,6 +155,7 @@ CHECKS: tuple[Callable[[SimulatorConfig], None], ...] = (
     check_episodes,
     check_expert,
     check_pictures,
+    check_depth,
 )
 
 

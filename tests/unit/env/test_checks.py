@@ -13,7 +13,7 @@ pytest.importorskip("gymnasium")
 from tempovla.env.base import TaskEnv
 from tempovla.env.checks import SimulatorViolation, check_simulator
 from tempovla.env.defaults import SimulatorDefaults
-from tempovla.timeline import Embodiment
+from tempovla.timeline import CameraCalibration, Embodiment
 
 
 @dataclass(frozen=True)
@@ -93,3 +93,44 @@ def test_a_sound_simulator_passes(fault):
 def test_a_fault_is_named(fault, message):
     with pytest.raises(SimulatorViolation, match=message):
         check_simulator(Config(fault=fault))
+
+
+@dataclass(frozen=True)
+class DeepConfig(Config):
+    sensors: ClassVar[tuple[str, ...]] = ("depth",)
+    depth: bool = False
+
+    def make(self) -> DeepEnv:
+        return DeepEnv(self)
+
+
+class DeepEnv(Env):
+    def draw(self, camera: str) -> np.ndarray:
+        shade = 9 if self.config.fault == "other picture" and self.config.depth else 0
+        return np.full((4, 4, 3), shade, np.uint8)
+
+    def draw_depth(self, camera: str) -> np.ndarray:
+        side = 5 if self.config.fault == "size" else 4
+        return np.full((side, side, 1), np.nan if self.config.fault == "hole" else 0.5, np.float32)
+
+    def calibrations(self) -> tuple[CameraCalibration, ...]:
+        name = "left" if self.config.fault == "stream" else "top"
+        return (CameraCalibration(f"observation.depth.{name}", 4, 4, 2.0, 2.0, 2.0, 2.0),)
+
+
+def test_a_simulator_that_measures_depth_passes():
+    check_simulator(DeepConfig())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("size", r"reset observes .*\(5, 5, 1\).* which spaces\(\) does not contain"),
+        ("hole", r"'observation\.depth\.top' holds nan; give metres, 0 where there is no reading|does not contain"),
+        ("other picture", r"'observation\.images\.top' is another one with depth=True"),
+        ("stream", r"calibrations\(\) are of \['observation\.depth\.left'\], which are not observed"),
+    ],
+)
+def test_depth_that_breaks_a_rule_is_told(fault, message):
+    with pytest.raises(SimulatorViolation, match=message):
+        check_simulator(DeepConfig(fault=fault))
