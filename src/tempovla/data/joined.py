@@ -163,8 +163,12 @@ class JoinedSource:
 
     @cached_property
     def embodiment(self) -> Embodiment:
-        """The source's body, with the dimensions of what is called state and action here."""
+        """The source's body, with the dimensions of what is called state and action here, and the cameras' names."""
         body = self.source.embodiment
+        known = {camera.stream: camera for camera in body.cameras}
+        body = body.with_cameras(
+            replace(known[name], stream=key) for key, name in self.renamed.items() if name in known
+        )
         if STATE_KEY in self.joined:
             state = self.streams[STATE_KEY]
             body = replace(body, state_dim=state.shape[0], state_names=state.names)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tempovla.storage.json_files import shown
-from tempovla.timeline import ActionChunk, Context, Track, Tracks, Window
+from tempovla.timeline import ActionChunk, Context, Task, Track, Tracks, Window
 from tempovla.timeline.config import config_from_json
 from tempovla.timeline.keys import ACTION_KEY, dims_key
 
@@ -118,7 +118,13 @@ class AlignStreams:
                 if offsets:
                     group[key] = stream.track(rows, offsets, device)
         now |= {dims_key(key): padding.own(rows, device) for key, padding in self.padding.items()}
-        return replace(context, past=past, now=now), later
+        return replace(context, past=past, now=now, task=tuple(map(self._named, context.task))), later
+
+    def _named(self, task: Task) -> Task:
+        """The task with calibrations under the policy's names of streams, too."""
+        cameras = [one for one in task.embodiment.cameras if one.stream in self.names]
+        named = [replace(camera, stream=self.names[camera.stream]) for camera in cameras]
+        return replace(task, embodiment=task.embodiment.with_cameras(named)) if named else task
 
     def _aligned(self, tracks: Tracks) -> dict[str, Track]:
         taken = {*self.names.values(), *self.missing}

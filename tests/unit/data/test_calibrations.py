@@ -8,6 +8,7 @@ from tempovla.data.calibrations import read_cameras, with_cameras
 from tempovla.data.convert import convert
 from tempovla.data.errors import DatasetError
 from tempovla.data.inspection import inspect
+from tempovla.data.joined import JoinedSource
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.memory import preload
 from tempovla.data.writer import DatasetWriter, infer_features
@@ -114,3 +115,11 @@ def test_an_inspection_tells_the_calibrated_cameras(tmp_path):
     ]
     recorded(tmp_path / "without", [])
     assert "cameras" not in inspect(tmp_path / "without")
+
+
+def test_a_camera_has_its_calibration_under_every_name(tmp_path):
+    source = recorded(tmp_path / "data", [CAMERA])
+    renamed = JoinedSource(source, {}, {"observation.images.top": FRONT})
+    assert renamed.embodiment.camera("observation.images.top") == replace(CAMERA, stream="observation.images.top")
+    assert renamed.embodiment.camera(FRONT) == CAMERA
+    assert JoinedSource(source, {}).embodiment == source.embodiment

@@ -1,11 +1,12 @@
 """Streams of one body in the form that several share, and its actions back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tempovla.timeline import ActionChunk, Context, Embodiment, Task, Track, Window
+from tempovla.timeline import ActionChunk, CameraCalibration, Context, Embodiment, Task, Track, Window
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
 
 STATE, ACTION, SIDE, FRONT, WRIST = "observation.state", "action", "side", "front", "wrist"
@@ -73,3 +74,13 @@ def test_vectors_of_another_size_are_refused():
 
 def test_json_round_trip():
     assert AlignStreams.from_json(json.loads(json.dumps(ALIGN.to_json()))) == ALIGN
+
+
+def test_calibrations_take_the_policys_names_too():
+    camera = CameraCalibration(SIDE, 8, 8, 4.0, 4.0, 4.0, 4.0)
+    known, future = raw()
+    assert ALIGN.forward(known, future)[0].task == known.task
+    body = replace(known.task[0].embodiment, cameras=(camera,))
+    seen, _ = ALIGN.forward(replace(known, task=(Task("open", body),) * 2), future)
+    assert seen.task[1].embodiment.camera(FRONT) == replace(camera, stream=FRONT)
+    assert seen.task[1].embodiment.camera(SIDE) == camera
