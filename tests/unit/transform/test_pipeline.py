@@ -7,6 +7,7 @@ import torch
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Task, TimelineSample, Track, Window
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
+from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.join import JoinStreams
@@ -70,7 +71,7 @@ def test_saved_as_json_it_does_the_same():
 def test_every_registered_transform_is_saved_under_its_name():
     first, last = BlankImages((FRONT,), 4), TokenizeInstruction(WordTokenizer(64), max_length=8)
     steps = [first, RemapGripper(-1.0, 1.0), CropImages(0.9), *pipeline().steps, last, AlignStreams(), two_arms()]
-    steps.append(JoinStreams())
+    steps += [JoinStreams(), ResizeDepth((FRONT,), 4)]
     names = [entry["name"] for entry in TransformPipeline(steps).to_json()["steps"]]
     expected = ["blank_images", "remap_gripper", "crop_images", "resize_images", "normalize"]
     assert names == [
@@ -80,6 +81,7 @@ def test_every_registered_transform_is_saved_under_its_name():
         "align_streams",
         "per_dataset",
         "join_streams",
+        "resize_depth",
     ]
     assert set(names) == set(TRANSFORM_REGISTRY)
 
