@@ -194,6 +194,7 @@ POLICIES: dict[str, PolicyCase] = {
         geometry_heads=2,
         world_target_encoder="ema",
     ),
+    "sagr-tokens": sagr(world_target="vision", world_target_encoder="ema", world_condition="tokens", use_drift=False),
     "sagr-vision": sagr(
         world_target="vision", world_target_encoder="frozen", world_action_source="noisy", world_target_loss="cosine"
     ),

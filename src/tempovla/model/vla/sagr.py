@@ -81,11 +81,12 @@ class SAGR(ChunkPolicy):
         tokens, dim = self.target_shape
         self.world = self.residuals = self.drift = self.feedback = self.flare = self.cloning = None
         if config.uses_world:
+            of_tokens = config.world_condition == "tokens"
             self.world = TokenPredictor(
                 dim,
                 tokens,
-                config.action_dim,
-                max(config.temporal_delta_k, *config.horizons, 0),
+                width if of_tokens else config.action_dim,
+                config.task_token_num if of_tokens else max(config.temporal_delta_k, *config.horizons, 0),
                 config.robot_state_dim,
                 config.world_hidden_dim,
                 config.world_num_layers,
@@ -224,7 +225,7 @@ class SAGR(ChunkPolicy):
             cloned = self.cloning(frame.tokens, self.robot_state(context.now))
             terms["behavior_cloning"] = LossTerm(cloned, action.value, valid, config.cloning_weight)
         if config.uses_future:
-            outlook = Outlook(sample, frame.words, before, drawn.noisy, future, alpha)
+            outlook = Outlook(sample, frame, before, drawn.noisy, future, alpha)
             terms |= world_terms(self, outlook)
         if drift is not None and past is not None:
             size = drift.square().mean(dim=(1, 2, 3))

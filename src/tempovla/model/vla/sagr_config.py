@@ -50,6 +50,9 @@ class SAGRConfig:
         world_detach_input: keep the prediction from changing the tokens that it starts from. Without this, tokens that
             are easy to predict are learned, and online ones may collapse.
         world_hidden_dim, world_num_layers, world_num_heads: sizes of the world predictor.
+        world_condition: the prediction follows from the actions in between, or from the task tokens alone (tokens),
+            which then learn what will be seen, as in VLA-JEPA. Only with actions can control compare it with what it
+            sees, and can there be several horizons.
         world_action_source: the predictor learns from the demonstrated actions (teacher), or from the noisy ones.
         world_predictor_max_params: number of parameters of the predictor above which a warning is logged.
         loss_w_fm, loss_w_dyn, loss_w_geo, loss_w_reg: weights of flow matching, of the prediction, of the energy of
@@ -100,6 +103,7 @@ class SAGRConfig:
     world_hidden_dim: int = 512
     world_num_layers: int = 4
     world_num_heads: int = 8
+    world_condition: Literal["actions", "tokens"] = "actions"
     world_action_source: Literal["teacher", "noisy"] = "teacher"
     world_predictor_max_params: int = 30_000_000
     loss_w_fm: float = 1.0
@@ -165,6 +169,12 @@ class SAGRConfig:
             raise ValueError(f"model.optional_cameras={unknown} are not among model.cameras={list(self.cameras)}")
         if self.world_target == "state" and self.robot_state_dim is None:
             raise ValueError("model.world_target=state needs the robot's state; set model.robot_state_dim")
+        if self.world_condition == "tokens" and (self.use_drift or self.replan or self.horizons):
+            raise ValueError(
+                "model.world_condition=tokens predicts without the actions, so that neither control nor several "
+                "horizons can tell their effects apart; set model.use_drift=false and model.replan=false, and leave "
+                "model.horizons out"
+            )
         if self.geometry is not None and self.geometry.kind == "point_map":
             raise ValueError(
                 "model.geometry.kind=point_map: datasets have no streams of point maps; choose depth or latent"
@@ -258,5 +268,6 @@ _CHOICES = {
     "world_target": ("task_tokens", "z", "vision", "state"),
     "world_target_encoder": ("online", "ema", "frozen"),
     "world_target_loss": ("mse", "cosine"),
+    "world_condition": ("actions", "tokens"),
     "world_action_source": ("teacher", "noisy"),
 }

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tempovla.model.fusion.causal_feedback import Feedback
 from tempovla.model.vla.sagr_config import SAGRConfig
-from tempovla.model.vla.sagr_encoder import Words
+from tempovla.model.vla.sagr_encoder import Frame
 from tempovla.model.vla.sagr_metrics import row_metric
 from tempovla.model.vla.sagr_state import change_ratio
 from tempovla.timeline import LossTerm, Metric, TimelineSample
@@ -50,7 +50,7 @@ class Outlook:
 
     Attributes:
         sample: the batch.
-        words: its instructions.
+        frame: what its present frames show.
         before: (B, M, D) what the world predictor starts from.
         noisy: (B, R, T, A) noisy actions.
         future: (B, R, F, W) the head's future tokens.
@@ -58,7 +58,7 @@ class Outlook:
     """
 
     sample: TimelineSample
-    words: Words
+    frame: Frame
     before: Tensor | None
     noisy: Tensor
     future: Tensor
@@ -76,7 +76,7 @@ def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
     for horizon in (k, *config.horizons) if policy.world is not None else (k,):
         done_there = action.valid[:, :horizon].all(dim=1)
         valid = now_there & policy.frames.seen_again(context.now, future, horizon, required) & done_there
-        target = policy.frames.target(future, horizon, outlook.words)
+        target = policy.frames.target(future, horizon, outlook.frame.words)
         target = torch.where(valid[:, None, None], target, 0.0)
         if horizon == k and policy.flare is not None:
             terms |= _future_terms(policy, outlook, target, valid)
@@ -84,6 +84,8 @@ def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
             continue
         chosen = action.value if config.world_action_source == "teacher" else outlook.noisy[:, 0]
         actions = torch.where(done_there[:, None, None], chosen[:, :horizon].float(), 0.0)
+        if config.world_condition == "tokens":
+            actions = outlook.frame.tokens
         predicted = policy.world(before, actions, policy.robot_state(context.now))
         suffix = "" if horizon == k else f"_k{horizon}"
         share = config.loss_w_dyn / (1 + len(config.horizons))

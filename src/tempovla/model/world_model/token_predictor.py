@@ -13,7 +13,7 @@ ACTION, STATE, TOKEN = range(3)
 
 
 class TokenPredictor(Recompute):
-    """A transformer over [actions; state; tokens of now], whose answer is the change of the tokens.
+    """A transformer over [actions or other tokens; state; tokens of now], whose answer is the change of the tokens.
 
     Every action is a token of its own, with the embedding of its step, and every predicted token has the embedding of
     its place among the K. At first the predicted change is 0, so that training starts from persistence.
@@ -21,7 +21,7 @@ class TokenPredictor(Recompute):
     Args:
         token_dim: width D of the tokens that are predicted.
         num_tokens: number K of them.
-        action_dim: dimensions A of an action.
+        action_dim: dimensions A of an action, or the width of the tokens that are given in place of actions.
         max_horizon: most steps that are predicted ahead.
         state_dim: size P of the robot's state; None reads none.
         hidden_dim: width of the transformer.
@@ -60,7 +60,7 @@ class TokenPredictor(Recompute):
 
         Args:
             tokens: (B, K, D) of now.
-            actions: (B, k, A) done from now on, k <= max_horizon, normalised.
+            actions: (B, k, A) done from now on, k <= max_horizon, normalised; or the tokens in their place.
             state: (B, P) of the robot now, normalised, if it is read.
 
         Raises:

@@ -102,6 +102,16 @@ def test_dynamics_losses_leave_the_tokens_alone_unless_they_may_learn_from_them(
     assert any(name.startswith("frames.anchor.") for name in gradients(policy, "dyn_loss", sample_of(policy)))
 
 
+def test_a_prediction_from_task_tokens_teaches_them():
+    options = {"world_target": "vision", "world_target_encoder": "frozen", "world_condition": "tokens"}
+    policy = sagr(**options, use_drift=False)
+    sample = sample_of(policy)
+    assert any(name.startswith("frames.anchor.") for name in gradients(policy, "dyn_loss", sample))
+    other = replace(sample, future={**sample.future, ACTION_KEY: noisy(sample.future[ACTION_KEY])})
+    found, expected = (policy(each)["dyn_loss"].prediction for each in (other, sample))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_nothing_learns_to_make_the_energy_small_by_weighing_it():
     policy = sagr()
     found = gradients(policy, "geo_loss", sample_of(policy))
@@ -277,6 +287,7 @@ def test_a_config_decides_how_many_task_tokens_there_are():
         ({"horizons": (2,)}, "none of them temporal_delta_k=2"),
         ({"replan": True, "temporal_delta_k": 3}, "at least two looks"),
         ({"flare_weight": 0.2, "task_token_num": 4}, "num_target_vision_tokens=4"),
+        ({"world_condition": "tokens"}, "set model.use_drift=false"),
         ({"world_target": "state", "robot_state_dim": None}, "set model.robot_state_dim"),
         ({"algorithm_version": "v5"}, "choose from v3, v4"),
         ({"algorithm_version": "v4", "world_target_encoder": "ema"}, "would copy the language model"),
