@@ -1,0 +1,218 @@
+r"""SA-GR's parts, one after the other: closed-loop success of each arm, paired with flow matching alone.
+
+    tempovla collect metaworld --depth true --episodes 40 --seed 0 --out outputs/demonstrations \
+        --tasks button-press-topdown-v3,drawer-open-v3,window-open-v3,door-open-v3,push-v3
+    python benchmarks/sagr_arms.py metaworld --data outputs/demonstrations --out outputs/arms --seeds 0,1,2
+
+Every arm is trained on the same rows for as many steps, and plays the same episodes: as they are, and with an object
+that is moved in the middle of each. Each training is `tempovla train sagr` and each evaluation `tempovla eval`, in
+folders of their own. Stopped, the same call goes on; what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dot_plot import draw_rates
+from tempovla.rollout.metrics import SuccessRate
+from tempovla.rollout.paired import PairedOutcomes
+
+OFF = {"model.loss_w_dyn": 0, "model.loss_w_geo": 0, "model.use_drift": False}
+FLOW = "flow matching alone"
+ARMS: dict[str, dict[str, Any]] = {
+    FLOW: OFF,
+    "+ dyn": {**OFF, "model.loss_w_dyn": 0.2},
+    "+ dyn + geo": {**OFF, "model.loss_w_dyn": 0.2, "model.loss_w_geo": 0.1},
+    "+ drift, replanning": {"model.replan": True},
+    "FLARE": {**OFF, "model.flare_weight": 0.2, "model.world_target_encoder": "ema"},
+    "VLA-JEPA": {
+        **OFF,
+        "model.loss_w_dyn": 0.2,
+        "model.world_target": "vision",
+        "model.world_target_encoder": "ema",
+        "model.world_condition": "tokens",
+    },
+}
+"""By name, how an arm differs from the config: all of them have depth, the same head and the same steps."""
+
+WHOLE = "flow matching, whole chunks"
+"""The first arm once more, executing each chunk to its end, as replanning does where nothing departs."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where arms are compared: the simulator, its config and tasks, and the disturbance."""
+
+    simulator: str
+    config: str
+    tasks: tuple[str, ...]
+    disturb_step: int
+    disturb_shift_m: float
+
+
+PLACES = {
+    "metaworld": Place(
+        "metaworld",
+        "configs/sagr_metaworld.yaml",
+        ("button-press-topdown-v3", "drawer-open-v3", "window-open-v3", "door-open-v3", "push-v3"),
+        20,
+        0.05,
+    ),
+    "libero": Place("libero", "configs/sagr_libero_small.yaml", (), 40, 0.05),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, and its evaluations."""
+
+    folder: Path
+    place: Place
+    settings: dict[str, Any]
+    seed: int
+
+    def train(self, data: str, steps: int | None) -> None:
+        """Train, as far as that is not done."""
+        done, checkpoint = self.folder / "training.json", self.folder / "checkpoint_latest"
+        if done.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ["--config", self.place.config, "--dataset", data, "--out", str(self.folder), "--json"]
+        options += ["--training.seed", str(self.seed)]
+        options += ["--training.train_steps", str(steps)] if steps else []
+        options += [word for key, value in self.settings.items() for word in (f"--{key}", json.dumps(value))]
+        options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
+        done.write_text(tempovla("train", "sagr", *options))
+
+    def play(self, name: str, episodes: int, seed: int, *, horizon: int | None, disturbed: bool) -> Path:
+        """Evaluate, as far as that is not done; where the results are."""
+        results = self.folder / f"{name}_{seed}{'_disturbed' if disturbed else ''}" / "results.json"
+        if results.exists():
+            return results
+        place = self.place
+        options = ["--checkpoint", str(self.folder / "checkpoint_latest"), "--episodes", str(episodes)]
+        options += ["--tasks", ",".join(place.tasks)] if place.tasks else []
+        options += ["--seed", str(seed), "--json", str(results)]
+        options += ["--execution_horizon", str(horizon)] if horizon else []
+        if disturbed:
+            options += ["--disturb_step", str(place.disturb_step), "--disturb_shift_m", str(place.disturb_shift_m)]
+        tempovla("eval", place.simulator, *options)
+        return results
+
+
+def tempovla(*arguments: str) -> str:
+    """Run the command; what it wrote to stdout."""
+    done = subprocess.run([sys.executable, "-m", "tempovla.cli", *arguments], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"tempovla {' '.join(arguments)} failed with exit code {done.returncode}")
+    return done.stdout
+
+
+def episodes_of(paths: list[Path]) -> list[dict[str, Any]]:
+    """The episodes of several evaluations, in order."""
+    return [episode for path in paths for episode in json.loads(path.read_text())["episodes"]]
+
+
+def row_of(paths: list[Path], baseline: list[Path], runs: list[Run]) -> dict[str, Any]:
+    """The figures of one arm, paired with flow matching alone of the same seeds."""
+    own, other = episodes_of(paths), episodes_of(baseline)
+    assert [(each["task"], each["seed"]) for each in own] == [(each["task"], each["seed"]) for each in other]
+    rate = SuccessRate.of([episode["success"] for episode in own])
+    paired = PairedOutcomes.of([(a["success"], b["success"]) for a, b in zip(other, own, strict=True)])
+    times = [json.loads(path.with_suffix(".timing.json").read_text())["policy_latency_ms"]["median"] for path in paths]
+    reports = [episode["report"] for episode in own if "report" in episode]
+    return {
+        "success": rate.rate,
+        "ci95": list(rate.interval),
+        "episodes": rate.episodes,
+        "by_seed": [SuccessRate.of([e["success"] for e in episodes_of([path])]).rate for path in paths],
+        "difference": paired.difference,
+        "only_this": paired.only_second,
+        "only_flow": paired.only_first,
+        "p": paired.p_value,
+        "training_cpu_s": [json.loads((run.folder / "training.json").read_text())["cpu_seconds"] for run in runs],
+        "decision_ms": statistics.median(times),
+        "replans": statistics.fmean(r.get("rrr_replan_count", 0) for r in reports) if reports else None,
+    }
+
+
+def print_table(title: str, rows: dict[str, dict[str, Any]]) -> None:
+    """The table, in Markdown."""
+    print(f"\n{title}\n")
+    print(
+        "| arm | success, 95% interval | by seed | against flow alone | p | replans | training, CPU s | decision, ms |"
+    )
+    print("|---|---|---|---|---|---|---|---:|")
+    for name, row in rows.items():
+        low, high = row["ci95"]
+        rate = f"{row['success']:.0%} [{low:.0%}, {high:.0%}] of {row['episodes']}"
+        seeds = ", ".join(f"{value:.0%}" for value in row["by_seed"])
+        against = f"{100 * row['difference']:+.1f} points ({row['only_this']} : {row['only_flow']})"
+        replans = "" if row["replans"] is None else f"{row['replans']:.1f}"
+        cpu_s = ", ".join(f"{value:.0f}" for value in row["training_cpu_s"])
+        cells = (name, rate, seeds, against, f"{row['p']:.2g}", replans, cpu_s, f"{row['decision_ms']:.1f}")
+        print(f"| {' | '.join(cells)} |")
+
+
+def main() -> None:
+    """Run what is missing, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("place", choices=sorted(PLACES))
+    parser.add_argument("--data", required=True, help="demonstrations with depth")
+    parser.add_argument("--out", required=True, type=Path, help="folder of all runs")
+    parser.add_argument("--arms", help="names of arms, separated by semicolons; all by default")
+    parser.add_argument("--seeds", default="0", help="of the trainings")
+    parser.add_argument("--eval-seed", type=int, default=0, help="of the episodes")
+    parser.add_argument("--steps", type=int, help="training steps, other than the config's")
+    parser.add_argument("--episodes", type=int, default=20, help="fresh episodes of each task and seed")
+    parser.add_argument("--k", type=int, default=8, help="steps from now to the future frame, and between decisions")
+    parser.add_argument("--horizon", type=int, default=16, help="steps of a chunk")
+    parser.add_argument("--json", help="where to write the figures")
+    parser.add_argument("--png", help="where to draw them")
+    options = parser.parse_args()
+    place, seeds = PLACES[options.place], [int(seed) for seed in options.seeds.split(",")]
+    chosen = list(ARMS) if options.arms is None else [name.strip() for name in options.arms.split(";")]
+    if FLOW not in chosen:
+        chosen = [FLOW, *chosen]
+    time = {"model.temporal_delta_k": options.k, "model.action_horizon": options.horizon}
+    names = {name: f"{list(ARMS).index(name)}_k{options.k}_{options.horizon}" for name in chosen}
+    runs = {
+        name: [Run(options.out / f"{names[name]}_{seed}", place, ARMS[name] | time, seed) for seed in seeds]
+        for name in chosen
+    }
+    found: dict[str, dict[str, list[Path]]] = {"as they are": {}, "with an object that is moved": {}}
+    for turn in range(len(seeds)):
+        for name, each in runs.items():
+            each[turn].train(options.data, options.steps)
+            stride = None if ARMS[name].get("model.replan") else options.k
+            for title, disturbed in zip(found, (False, True), strict=True):
+                played = {name: ("eval", stride)}
+                if name == FLOW and options.horizon != options.k:
+                    played[WHOLE] = ("whole", options.horizon)
+                for shown, (folder, horizon) in played.items():
+                    path = each[turn].play(
+                        folder, options.episodes, options.eval_seed, horizon=horizon, disturbed=disturbed
+                    )
+                    found[title].setdefault(shown, []).append(path)
+    tables = {
+        title: {name: row_of(paths, rows[FLOW], runs.get(name, runs[FLOW])) for name, paths in rows.items()}
+        for title, rows in found.items()
+    }
+    for title, rows in tables.items():
+        print_table(f"Episodes {title}, {options.place}, k = {options.k}, chunks of {options.horizon}", rows)
+    if options.json:
+        Path(options.json).write_text(json.dumps(tables, indent=2) + "\n")
+    if options.png:
+        shown = {name: {title: tables[title][name] for title in tables} for name in tables["as they are"]}
+        draw_rates(shown, options.png, baselines=[FLOW, WHOLE])
+
+
+if __name__ == "__main__":
+    main()
