@@ -26,11 +26,13 @@ from tempovla.rollout.paired import PairedOutcomes
 
 OFF = {"model.loss_w_dyn": 0, "model.loss_w_geo": 0, "model.use_drift": False}
 FLOW = "flow matching alone"
+LEARNS = {"model.world_detach_input": False, "model.world_target_encoder": "ema"}
+"""Lets the prediction teach the task tokens; detached, as by default, no gradient of it would reach the policy."""
 ARMS: dict[str, dict[str, Any]] = {
     FLOW: OFF,
-    "+ dyn": {**OFF, "model.loss_w_dyn": 0.2},
-    "+ dyn + geo": {**OFF, "model.loss_w_dyn": 0.2, "model.loss_w_geo": 0.1},
-    "+ drift, replanning": {"model.replan": True},
+    "+ dyn": {**OFF, **LEARNS, "model.loss_w_dyn": 0.2},
+    "+ dyn + geo": {**OFF, **LEARNS, "model.loss_w_dyn": 0.2, "model.loss_w_geo": 0.1},
+    "+ drift, replanning": {**LEARNS, "model.replan": True},
     "FLARE": {**OFF, "model.flare_weight": 0.2, "model.world_target_encoder": "ema"},
     "VLA-JEPA": {
         **OFF,
