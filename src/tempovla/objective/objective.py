@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tempovla.objective.reduce import gather_rows, mask_out, masked_mean
+from tempovla.objective.reduce import gather_rows, mask_out, masked_mean, masked_sum
 from tempovla.objective.regularizer import covariance, std, variance
 from tempovla.objective.weights import WeightSchedule
 from tempovla.timeline.policy import LossKind, LossTerm, Metric, Progress
@@ -31,7 +31,8 @@ class LossReport:
     Attributes:
         total: to minimise, a scalar with gradient.
         terms: every loss term, unweighted, and sums of them; scalars without gradient.
-        metrics: every metric; scalars without gradient.
+        metrics: every metric as its sum over the valid entries of this process and their number, (2,) without gradient:
+            the mean over several steps and processes is one sum by the other.
     """
 
     total: Tensor
@@ -71,8 +72,9 @@ class Objective:
         if unknown:
             known = sorted(name for name, term in terms.items() if isinstance(term, LossTerm))
             raise ValueError(f"training.loss_weights names {unknown[0]!r}; the policy's loss terms are {known}")
-        values = {name: reduce_term(name, term) for name, term in terms.items()}
-        weights = {name: self._weight(name, term, progress) for name, term in terms.items()}
+        trained = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
+        values = {name: reduce_term(name, term) for name, term in trained.items()}
+        weights = {name: self._weight(name, term, progress) for name, term in trained.items()}
         weighted = [weights[name] * value for name, value in values.items() if weights[name]]
         if not weighted:
             raise ValueError(f"all loss terms {sorted(terms)} have weight 0; give at least one a weight")
@@ -82,13 +84,11 @@ class Objective:
             present = [figures[part] for part in parts if part in figures]
             if present:
                 figures[name] = torch.stack(present).sum()
-        metrics = {name: figures.pop(name) for name, term in terms.items() if isinstance(term, Metric)}
+        metrics = {name: measure(name, term).detach() for name, term in terms.items() if isinstance(term, Metric)}
         return LossReport(total, figures, metrics)
 
-    def _weight(self, name: str, term: LossTerm | Metric, progress: Progress | None) -> float:
+    def _weight(self, name: str, term: LossTerm, progress: Progress | None) -> float:
         """The factor of a term in the total."""
-        if isinstance(term, Metric):
-            return 0.0
         schedule = self.schedules.get(name)
         return term.weight if schedule is None or progress is None else term.weight * schedule.at(progress.train_step)
 
@@ -100,18 +100,39 @@ def with_weights(objective: Objective, schedules: Mapping[str, WeightSchedule]) 
 
 def reduce_term(name: str, term: LossTerm | Metric) -> Tensor:
     """Return the unweighted scalar value of one term, computed in float32 or better."""
-    prediction = term.prediction if term.prediction.dtype == torch.float64 else term.prediction.float()
     if term.kind in BATCHWISE:
-        if prediction.shape[:-1] != term.valid.shape:
-            raise ValueError(f"loss term {name!r}: {term.kind} needs valid {tuple(prediction.shape[:-1])}")
-        rows = prediction[term.valid]
-        return BATCHWISE[term.kind](gather_rows(rows))
+        return _of_batch(name, term)
+    return masked_mean(_entries(name, term), term.valid)
+
+
+def measure(name: str, metric: Metric) -> Tensor:
+    """Return the sum of a metric over the valid entries of this process, and their number: (2,).
+
+    A figure of a whole batch counts as one entry.
+    """
+    if metric.kind in BATCHWISE:
+        value = _of_batch(name, metric)
+        return torch.stack([value, torch.ones_like(value)])
+    return torch.stack(masked_sum(_entries(name, metric), metric.valid))
+
+
+def _of_batch(name: str, term: LossTerm | Metric) -> Tensor:
+    """The value of a kind that looks at how the valid rows of a batch are distributed."""
+    prediction = _precise(term.prediction)
+    if prediction.shape[:-1] != term.valid.shape:
+        raise ValueError(f"loss term {name!r}: {term.kind} needs valid {tuple(prediction.shape[:-1])}")
+    return BATCHWISE[term.kind](gather_rows(prediction[term.valid]))
+
+
+def _entries(name: str, term: LossTerm | Metric) -> Tensor:
+    """The value of every entry of a kind that looks at each by itself."""
+    prediction = _precise(term.prediction)
     if term.kind == "mean":
         if term.target is not None:
             raise ValueError(f"loss term {name!r}: mean takes no target; its prediction is the loss of every entry")
-        return masked_mean(prediction, term.valid)
+        return prediction
     if term.kind == "cross_entropy":
-        return masked_mean(_cross_entropy(name, term, prediction), term.valid)
+        return _cross_entropy(name, term, prediction)
     if term.kind not in ELEMENTWISE:
         raise ValueError(f"loss term {name!r} has kind {term.kind!r}; choose from {KINDS}")
     if term.target is None or term.target.shape != prediction.shape:
@@ -120,7 +141,11 @@ def reduce_term(name: str, term: LossTerm | Metric) -> Tensor:
             f"{tuple(prediction.shape)}"
         )
     clean_prediction, clean_target = mask_out(prediction, term.valid), mask_out(term.target.to(prediction), term.valid)
-    return masked_mean(ELEMENTWISE[term.kind](clean_prediction, clean_target), term.valid)
+    return ELEMENTWISE[term.kind](clean_prediction, clean_target)
+
+
+def _precise(prediction: Tensor) -> Tensor:
+    return prediction if prediction.dtype == torch.float64 else prediction.float()
 
 
 def _cross_entropy(name: str, term: LossTerm | Metric, logits: Tensor) -> Tensor:

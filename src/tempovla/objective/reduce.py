@@ -21,13 +21,20 @@ def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
     averaging the results (or, as DDP does, their gradients) over processes gives the mean over the whole batch, however
     unevenly the valid entries are spread. With nothing valid the result is 0, and so is its gradient.
     """
-    total = mask_out(value, valid).sum()
-    per_entry = value[0].numel() // max(valid[0].numel(), 1) if len(value) else 1
-    count = valid.sum(dtype=total.dtype) * per_entry
+    total, count = masked_sum(value, valid)
     ranks = world_size()
     if ranks > 1:
         dist.all_reduce(count)
     return total * ranks / count.clamp(min=1)
+
+
+def masked_sum(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of `value` (B, ..., *F) over all entries whose prefix in `valid` (B, ...) is True, and how many
+    entries these are; both scalars, of this process alone.
+    """
+    total = mask_out(value, valid).sum()
+    per_entry = value[0].numel() // max(valid[0].numel(), 1) if len(value) else 1
+    return total, valid.sum(dtype=total.dtype) * per_entry
 
 
 class RunningMean:

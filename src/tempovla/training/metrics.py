@@ -18,6 +18,9 @@ from tempovla.storage.whole import remove_leftovers, write_text
 from tempovla.training import distributed
 from tempovla.training.board import ScalarBoard
 
+COUNT = "count of "
+"""Begins the names of how many entries a metric's sum is over."""
+
 
 class IntervalFigures:
     """Adds up the figures of steps, and gives their means.
@@ -32,7 +35,7 @@ class IntervalFigures:
         self._latest: dict[str, Tensor] = {}
 
     def add_metrics(self, metrics: Mapping[str, Tensor]) -> None:
-        """Add the metrics of one step, scalars of one device; they stay there until `settle`, and nothing waits."""
+        """Add the metrics of one step, sums and numbers of entries (2,); they stay on their device until `settle`."""
         self._latest = dict(metrics)
         for name, value in metrics.items():
             before = self._waiting.get(name)
@@ -41,17 +44,19 @@ class IntervalFigures:
     def settle(self) -> dict[str, float]:
         """Add to `sums` what waits on the device, in one transfer, and return the metrics of the last step.
 
-        All processes must call it: metrics are means over them.
+        All processes must call it. A metric without a valid entry anywhere is left out.
         """
         waiting, latest = self._waiting, self._latest
         if not waiting:
             return {}
         self._waiting, self._latest = {}, {}
         both = torch.stack([*waiting.values(), *(value.double() for value in latest.values())])
-        values = distributed.average(both).tolist()
-        for name, value in zip(waiting, values, strict=False):
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        return dict(zip(latest, values[len(waiting) :], strict=True))
+        pairs = distributed.average(both).tolist()
+        for name, (total, count) in zip(waiting, pairs, strict=False):
+            for key, value in ((name, total), (COUNT + name, count)):
+                self.sums[key] = self.sums.get(key, 0.0) + value
+        own = zip(latest, pairs[len(waiting) :], strict=True)
+        return {name: total / count for name, (total, count) in own if count}
 
     def add(self, figures: Mapping[str, float], rows: int, seconds: float) -> None:
         """Add one step.
@@ -68,7 +73,10 @@ class IntervalFigures:
         """Return the means over the added steps, with `samples_per_s`, and start again from nothing."""
         sums, self.sums = self.sums, {}
         steps, rows, seconds = (sums.pop(name) for name in ("steps", "rows", "seconds"))
-        return {name: value / steps for name, value in sums.items()} | {"samples_per_s": rows / seconds}
+        counts = {name.removeprefix(COUNT): sums.pop(name) for name in list(sums) if name.startswith(COUNT)}
+        parts = {name: counts.get(name, steps) for name in sums}
+        means = {name: value / parts[name] for name, value in sums.items() if parts[name]}
+        return means | {"samples_per_s": rows / seconds}
 
 
 LOGGER = logging.getLogger(__name__)

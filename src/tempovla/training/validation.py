@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -27,19 +27,30 @@ def validation_losses(loss: nn.Module, batches: Iterable[TimelineSample], device
     """
     sums: dict[str, Tensor | float] = {}
     rows: dict[str, int] = {}
+    metrics: dict[str, Tensor | float] = {}
     for sample in batches:
         report = loss(sample.to(device))
         size = int(distributed.add_up(torch.tensor(sample.batch_size, device=device)))
         of_one = {f"total_{name}": report.total for name in _only_dataset(sample)}
-        for name, value in {"total": report.total, **report.terms, **report.metrics, **of_one}.items():
+        for name, value in {"total": report.total, **report.terms, **of_one}.items():
             sums[name] = sums.get(name, 0.0) + value * size
             rows[name] = rows.get(name, 0) + size
+        for name, pair in report.metrics.items():
+            metrics[name] = metrics.get(name, 0.0) + pair.double()
     if not rows:
         raise ValueError("validation holds no batch; give validation=None to train without")
     values = distributed.average(
         torch.stack([torch.as_tensor(value) / rows[name] for name, value in sums.items()])
     ).tolist()
-    return dict(zip(sums, values, strict=True))
+    return dict(zip(sums, values, strict=True)) | _means(metrics)
+
+
+def _means(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Means of metrics over all processes, from sums and numbers of entries (2,); none without a valid entry."""
+    if not metrics:
+        return {}
+    pairs = distributed.average(torch.stack([torch.as_tensor(pair) for pair in metrics.values()])).tolist()
+    return {name: total / count for name, (total, count) in zip(metrics, pairs, strict=True) if count}
 
 
 def _only_dataset(sample: TimelineSample) -> set[str]:

@@ -124,9 +124,10 @@ def test_metrics_stay_on_the_device_until_their_means_are_logged():
     with Transfers() as transfers:
         for step in range(4):
             interval.add({"total": float(step)}, rows=2, seconds=0.5)
-            interval.add_metrics({"hits": torch.tensor(float(step)), "off": torch.tensor(1.0)})
+            pairs = {"hits": [step * 2.0, 2.0], "seldom": [5.0, 1.0] if step == 1 else [0.0, 0.0], "never": [0.0, 0.0]}
+            interval.add_metrics({name: torch.tensor(pair) for name, pair in pairs.items()})
         assert transfers.count == 0
-        assert interval.settle() == {"hits": 3.0, "off": 1.0}
-    assert interval.sums["hits"] == 6.0
+        assert interval.settle() == {"hits": 3.0}
+    assert interval.sums["hits"] == 12.0
     assert interval.settle() == {}
-    assert interval.take() == {"total": 1.5, "hits": 1.5, "off": 1.0, "samples_per_s": 4.0}
+    assert interval.take() == {"total": 1.5, "hits": 1.5, "seldom": 5.0, "samples_per_s": 4.0}

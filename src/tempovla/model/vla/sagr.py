@@ -28,7 +28,7 @@ from tempovla.model.vla.pretrained_io import load_vlm_parts
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Frame, FrameEncoder, Words
 from tempovla.model.vla.sagr_losses import Outlook, Past, feedback_terms, world_terms
-from tempovla.model.vla.sagr_metrics import loss_metrics, schedule_metrics, spread_metric, temporal_metrics
+from tempovla.model.vla.sagr_metrics import figures_of, spread_of_rows
 from tempovla.model.vla.sagr_schedule import phase_of
 from tempovla.model.vla.sagr_state import SAGRMemory, SAGRState, change_ratio
 from tempovla.model.vlm.vlm_model import VLMModel
@@ -37,9 +37,6 @@ from tempovla.model.world_model.token_predictor import TokenPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, Progress, TimelineSample, Track, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.noise import row_normal
-
-TERMS = {"action_loss": "cfm", "dyn_loss": "dyn", "geo_loss": "geo", "reg_loss": "reg"}
-"""Loss terms, and what they are called in metrics."""
 
 
 class SAGR(ChunkPolicy):
@@ -230,25 +227,10 @@ class SAGR(ChunkPolicy):
         if drift is not None and past is not None:
             size = drift.square().mean(dim=(1, 2, 3))
             terms["reg_loss"] = LossTerm(size, None, past.valid, alpha * config.loss_w_reg, "mean")
+            terms |= spread_of_rows("debug/sagr/drift_l2", size.sqrt(), past.valid)
         terms |= feedback_terms(config, feedback, past, alpha)
-        return terms | self._metrics(terms, frame.tokens, context, phase, alpha)
-
-    def _metrics(
-        self, terms: LossTerms, tokens: Tensor, context: Context, phase: int, alpha: float
-    ) -> dict[str, Metric]:
-        """The figures that are logged beside the losses."""
-        config = self.config
-        base = {name: getattr(config, f"loss_w_{name}") for name in ("fm", "dyn", "geo", "reg")}
-        weights = {name: value if name == "fm" else alpha * value for name, value in base.items()}
         seen = self.frames.seen(context.now)
-        found = terms.get("dyn_loss") or terms.get("flare_loss")
-        valid = torch.zeros_like(seen) if found is None else found.valid
-        return {
-            **temporal_metrics(config.uses_future, valid, config.task_token_num, tokens.shape[-1]),
-            **schedule_metrics(phase, alpha, weights, seen),
-            **loss_metrics(terms, TERMS, seen),
-            **spread_metric(tokens, seen),
-        }
+        return terms | figures_of(config, terms, frame.tokens, seen, (phase, alpha))
 
     def act(self, context: Context, state: SAGRState) -> tuple[ActionChunk, SAGRState]:
         """Return a chunk of actions (B, T, A), normalised as in training.
@@ -360,6 +342,11 @@ class SAGR(ChunkPolicy):
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
         """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.action_horizon, self.config.action_dim))}
+
+    @property
+    def world_parameters(self) -> int:
+        """Number of parameters of the world predictor."""
+        return 0 if self.world is None else sum(parameter.numel() for parameter in self.world.parameters())
 
     def robot_state(self, tracks: Mapping[str, Track], offset: int = 0) -> Tensor | None:
         """Return the robot's state (B, P) at one offset; None if it is not read."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tempovla.model.fusion.causal_feedback import Feedback
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Frame
-from tempovla.model.vla.sagr_metrics import row_metric
+from tempovla.model.vla.sagr_metrics import row_metric, same_for_all, spread_of_rows
 from tempovla.model.vla.sagr_state import change_ratio
 from tempovla.timeline import LossTerm, Metric, TimelineSample
 from tempovla.timeline.keys import ACTION_KEY
@@ -123,7 +123,9 @@ def _residual_terms(
     ratio = change_ratio(target, predicted, before, floor)
     terms: dict[str, LossTerm | Metric] = {
         "debug/sagr/geo_energy_mean": row_metric(energy, valid),
-        "debug/sagr/delta_z_norm_mean": row_metric(norm, valid),
+        "debug/sagr/E_geo": row_metric(energy, valid),
+        "debug/sagr/world_predictor_params": same_for_all(float(policy.world_parameters), energy),
+        **spread_of_rows("debug/sagr/delta_z_norm", norm, valid),
         "debug/sagr/rrr_mean": row_metric(ratio, valid),
         "debug/sagr/valid_tk_ratio": row_metric(valid),
         "debug/loss/valid_tk_ratio": row_metric(valid),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.timeline import LossTerm, LossTerms, Metric
 
 TOKEN_SPREAD = "debug/sagr/task_token_std"
 """How much task tokens differ between samples."""
+TERMS = {"action_loss": "cfm", "dyn_loss": "dyn", "geo_loss": "geo", "reg_loss": "reg"}
+"""Loss terms, and what they are called in metrics."""
 
 
 def row_metric(value: Tensor, valid: Tensor | None = None) -> Metric:
@@ -20,6 +23,26 @@ def row_metric(value: Tensor, valid: Tensor | None = None) -> Metric:
 def same_for_all(value: float, like: Tensor) -> Metric:
     """Return a figure that every row of a batch `like` (B, ...) has."""
     return row_metric(like.new_full((len(like),), value, dtype=torch.float32))
+
+
+def spread_of_rows(name: str, value: Tensor, valid: Tensor) -> dict[str, Metric]:
+    """Return `<name>_mean`, `_std`, `_p50` and `_p95` of a figure (B,) over its valid rows.
+
+    Args:
+        name: of the figure.
+        value: (B,).
+        valid: (B,) bool; without any the figures are left out.
+    """
+    value = value.detach().float()
+    some = valid.any().expand_as(valid)
+    seen = torch.where(valid, value, torch.nan)
+    half, most = torch.nanquantile(seen, torch.tensor([0.5, 0.95], device=value.device)).unbind()
+    mean = seen.nanmean()
+    spread = (seen - mean).square().nanmean().sqrt()
+    figures = {"std": spread, "p50": half, "p95": most}
+    return {f"{name}_mean": row_metric(value, valid)} | {
+        f"{name}_{suffix}": Metric(figure.expand_as(value), None, some) for suffix, figure in figures.items()
+    }
 
 
 def temporal_metrics(is_there: bool, valid: Tensor, num_tokens: int, width: int) -> dict[str, Metric]:
@@ -73,3 +96,27 @@ def loss_metrics(terms: LossTerms, names: dict[str, str], like: Tensor) -> dict[
 def spread_metric(tokens: Tensor, valid: Tensor) -> dict[str, Metric]:
     """Return how much task tokens (B, K, H) differ between samples; near 0 they have collapsed."""
     return {TOKEN_SPREAD: Metric(tokens.detach().float().flatten(1), None, valid, "std")}
+
+
+def figures_of(
+    config: SAGRConfig, terms: LossTerms, tokens: Tensor, seen: Tensor, phase: tuple[int, float]
+) -> dict[str, Metric]:
+    """Return the figures that every batch has.
+
+    Args:
+        config: of the policy.
+        terms: its loss terms.
+        tokens: (B, K, H) task tokens.
+        seen: (B,) bool, rows in which all was observed.
+        phase: of the schedule, and the factor of its weights.
+    """
+    base = {name: getattr(config, f"loss_w_{name}") for name in ("fm", "dyn", "geo", "reg")}
+    weights = {name: value if name == "fm" else phase[1] * value for name, value in base.items()}
+    found = terms.get("dyn_loss") or terms.get("flare_loss")
+    valid = torch.zeros_like(seen) if found is None else found.valid
+    return {
+        **temporal_metrics(config.uses_future, valid, config.task_token_num, tokens.shape[-1]),
+        **schedule_metrics(*phase, weights, seen),
+        **loss_metrics(terms, TERMS, seen),
+        **spread_metric(tokens, seen),
+    }

@@ -100,7 +100,7 @@ def build_policy(
         policy.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
     if recipe.training.recompute_activations:
         policy.enable_gradient_checkpointing()
-    count = 0 if policy.world is None else sum(parameter.numel() for parameter in policy.world.parameters())
+    count = policy.world_parameters
     if count > config.world_predictor_max_params:
         LOGGER.warning(
             "the world predictor has %d parameters, more than model.world_predictor_max_params=%d; make it smaller "
