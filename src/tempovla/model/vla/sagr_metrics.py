@@ -28,6 +28,8 @@ def same_for_all(value: float, like: Tensor) -> Metric:
 def spread_of_rows(name: str, value: Tensor, valid: Tensor) -> dict[str, Metric]:
     """Return `<name>_mean`, `_std`, `_p50` and `_p95` of a figure (B,) over its valid rows.
 
+    With several processes all but the mean are those of each process's own rows, averaged.
+
     Args:
         name: of the figure.
         value: (B,).
