@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +20,6 @@ from tempovla.control.exported.signature import (
     vector_sizes,
 )
 from tempovla.export.deployed import DeployedPolicy, StepT
-from tempovla.model.temporal.context import ContextState
-from tempovla.model.vla.context_policy import ContextPolicy, ContextPolicyState
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, Context, Task, Track
@@ -70,30 +69,29 @@ class Reference:
         self,
         observations: Observations,
         pictures: Mapping[str, Tensor] | None = None,
-        memory: ContextState | None = None,
-    ) -> tuple[Tensor, ContextState | None]:
-        """Return actions (B, H, A) in the robot's units, and the memory after them.
+        memory: Any = None,
+    ) -> tuple[Tensor, Any]:
+        """Return actions (B, H, A) in the robot's units, and the policy's state after them.
 
         Args:
             observations: of now.
             pictures: by camera, what the deployed policy makes of them, which the policy looks at in place of what the
                 transforms make of them; see `check_pictures`.
-            memory: what a policy in a context remembers; None means nothing.
+            memory: the state of a policy that remembers; None means nothing.
 
         Raises:
             ValueError: if these pictures are not those of the transforms.
         """
-        prepared, state = self.transform.forward_context(observations.context), observations.noise
+        prepared = self.transform.forward_context(observations.context)
+        state: Any = observations.noise
         if pictures:
             check_pictures(prepared, pictures)
             seen = {camera: Track.of(picture[:, None], (0,)) for camera, picture in pictures.items()}
             prepared = replace(prepared, now={**prepared.now, **seen})
-        if not isinstance(self.policy, ContextPolicy):
-            return self.transform.inverse(self.policy.act(prepared, state)[0]).value, None
-        if memory is None:
-            memory = self.policy.initial_state(prepared.batch_size).context
-        chunk, after = self.policy.act(prepared, ContextPolicyState(state, memory))
-        return self.transform.inverse(chunk).value, after.context
+        before: Any = self.policy.initial_state(prepared.batch_size) if memory is None else memory
+        state = state if isinstance(before, NoiseState) else replace(before, noise=state)
+        chunk, after = self.policy.act(prepared, state)
+        return self.transform.inverse(chunk).value, after
 
     def in_units_of_the_model(self, difference: Tensor) -> Tensor:
         """Return a difference (B, H, A) of actions, as the model sees actions."""

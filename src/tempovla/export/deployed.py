@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -20,10 +20,11 @@ from tempovla.control.exported.signature import (
     vector_sizes,
 )
 from tempovla.export.memory_tensors import memory_specs, memory_state, named_tensors
-from tempovla.model.vla.context_policy import ContextPolicy, base_of
+from tempovla.model.vla.context_policy import base_of
 from tempovla.model.vla.registry import load_policy
 from tempovla.timeline import Bundle, StridedPolicy
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
+from tempovla.timeline.lazy import Lazy, loaded
 from tempovla.timeline.noise import mix_seed
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages, resize_frames
@@ -46,8 +47,11 @@ KNOWN_TRANSFORMS = (
 )
 """Names of the transforms that are part of the graph, or come before it."""
 
-EXPORTABLE = "'smolvla', 'statevla' and 'vla'"
+EXPORTABLE = "'sagr', 'smolvla', 'statevla' and 'vla'"
 """Policies that can be exported, as messages name them."""
+
+IN_GRAPHS: dict[str, Lazy[Callable[[Any], nn.Module]]] = {"sagr": "tempovla.model.vla.sagr_graph:for_graph"}
+"""By the name of a policy, what gives it in the form that graphs take, where that is a module of its own."""
 
 StepT = TypeVar("StepT")
 
@@ -64,6 +68,25 @@ class Exportable(Protocol):
 
     def actions_from(self, features: Any, numbers: Mapping[str, Tensor]) -> Tensor:
         """Return normalised actions (B, H, A) of these features and random numbers."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A policy that can be exported with its memory."""
+
+    context: Any
+    """Gives `initial_state`, whose `parts` its own `parts` name, and says whether it `reads_actions`."""
+    frame_stride: int
+
+    def decide(
+        self,
+        observation: Mapping[str, Tensor],
+        numbers: Mapping[str, Tensor],
+        first: Tensor,
+        known: Tensor | None,
+        state: Any,
+    ) -> tuple[Tensor, Any]:
+        """Return normalised actions (B, H, A), and the next state; see `ContextPolicy.decide`."""
 
 
 class DeployedPolicy(nn.Module):
@@ -100,7 +123,7 @@ class DeployedPolicy(nn.Module):
             _resizing(shape, [step.size for step in self._all(ResizeImages)]) for shape in image_shapes.values()
         )
         self.numbers = self.policy.random_numbers(torch.zeros(1, dtype=torch.int64))
-        self.remembers = isinstance(self.policy, ContextPolicy)
+        self.remembers = isinstance(self.policy, Remembering)
         self.nothing = self.policy.context.initial_state(1) if self.remembers else None
         self.memory = memory_specs(self.policy) if self.remembers else ()
         self.frame_stride = self.policy.frame_stride if self.remembers else None
@@ -185,6 +208,11 @@ def exportable_policy(bundle: Bundle) -> Any:
         ValueError: if it cannot be exported, saying why and what can.
     """
     policy = load_policy(bundle).float()
+    if getattr(getattr(policy, "config", None), "lora", None) is not None:
+        policy.merge_lora()
+    if bundle.policy in IN_GRAPHS:
+        made: Any = loaded(IN_GRAPHS[bundle.policy])(policy)
+        return made.eval().requires_grad_(False)
     base = base_of(policy)
     if policy is base and isinstance(policy, StridedPolicy) and policy.frame_stride is not None:
         raise ValueError(
@@ -195,8 +223,6 @@ def exportable_policy(bundle: Bundle) -> Any:
             f"policy {bundle.policy!r} cannot be exported: {type(base).__name__} has no features_of, actions_from and "
             f"random_numbers; policies {EXPORTABLE} have"
         )
-    if getattr(getattr(policy, "config", None), "lora", None) is not None:
-        policy.merge_lora()
     return policy.requires_grad_(False)
 
 

@@ -1,4 +1,4 @@
-"""What a policy in a context remembers, as a flat list of tensors with names, and back."""
+"""What a policy remembers, as a flat list of tensors with names, and back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from tempovla.control.exported.memory import MemorySpec
 from tempovla.control.exported.signature import TensorSpec
 from tempovla.model.layers.row_state import map_tensors
 from tempovla.model.temporal.context import ContextState
-from tempovla.model.vla.context_policy import ContextPolicy
 
 STATE = "state"
 """What all names begin with, such as `state.temporal.hidden`."""
 
 
-def memory_specs(policy: ContextPolicy) -> tuple[MemorySpec, ...]:
+def memory_specs(policy: Any) -> tuple[MemorySpec, ...]:
     """Return the tensors that a decision of a policy hands to the next.
 
     Raises:
@@ -42,7 +41,7 @@ def memory_state(like: ContextState, tensors: Sequence[Tensor]) -> ContextState:
     return map_tensors(lambda _: next(given), like)
 
 
-def named_tensors(policy: ContextPolicy, state: ContextState) -> list[tuple[str, Tensor]]:
+def named_tensors(policy: Any, state: ContextState) -> list[tuple[str, Tensor]]:
     """Return the tensors of a state with their names."""
     parts = zip(policy.context.parts, state.parts, strict=True)
     return [pair for name, part in parts for pair in _named(f"{STATE}.{name}", part)]

@@ -90,6 +90,7 @@ CASES: dict[str, PolicyCase] = {
     ),
     "statevla": POLICIES["statevla-policy-demo"],
     "mamba": POLICIES["statevla-policy"],
+    "sagr": POLICIES["sagr-flow"],
 }
 """Each head, read-out, projector, vision encoder and language model is in one of them; graphs are slow to export."""
 

@@ -97,7 +97,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp", "mamba"])
+@pytest.mark.parametrize("name", ["mlp", "mamba", "sagr"])
 def test_torch_export_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
     with traced_once(name):
         check(export_checkpoint(save(tmp_path, name), tmp_path / "graph" / "policy.pt2", ExportConfig("torch-export")))
@@ -311,7 +311,7 @@ def test_what_cannot_be_exported_is_refused_and_what_can_is_named(tmp_path, monk
     out = tmp_path / "out"
     said = refusal(openvla(tmp_path), out)  # before the sizes of its pictures, which are not known, are asked for
     assert "policy 'openvla' cannot be exported: it writes its actions word by word" in said
-    assert "policies 'smolvla', 'statevla' and 'vla' can" in said
+    assert "policies 'sagr', 'smolvla', 'statevla' and 'vla' can" in said
     said = refusal(save(tmp_path, "mamba"), out)
     assert "Mamba layers cannot be exported as torchscript" in said
     assert "choose onnx or torch-export" in said

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES, remembering, statevla, vla
+from tests.contract.registry import CONTEXTS, POLICIES, remembering, sagr, statevla, vla
 from tests.contract.toys import ACTION
 from tests.exported import raw_context
 from tests.unit.export import bundles
@@ -23,6 +23,7 @@ from tempovla.export.memory_tensors import memory_specs, memory_state, named_ten
 from tempovla.timeline import Bundle, Track
 
 PLAIN = {"has_gripper": False}
+FEEDBACK = {"enable_causal_feedback_token": True}
 TOGETHER = {
     "mamba, history and buffer": CONTEXTS["mamba"] | CONTEXTS["history"] | CONTEXTS["buffer"],
     "transformer and hierarchical": CONTEXTS["transformer"] | CONTEXTS["hierarchical"],
@@ -36,6 +37,12 @@ CASES = {
         2, (), encoder_type="transformer", policy_type="transformer", **remembering(**CONTEXTS["all"])
     ),
     "smolvla": POLICIES["smolvla-all"],
+    "sagr-replan": sagr(has_gripper=False, replan=True, enable_causal_feedback_token=True),
+    "sagr-drift": sagr(has_gripper=False),
+    "sagr-feedback": sagr(has_gripper=False, use_drift=False, loss_w_dyn=0.0, loss_w_geo=0.0, **FEEDBACK),
+    "sagr-v4": sagr(has_gripper=False, replan=True, robot_state_dim=None, algorithm_version="v4"),
+    "sagr-vision": sagr(has_gripper=False, world_target="vision", world_target_encoder="ema"),
+    "sagr-state": sagr(has_gripper=False, world_target="state"),
 }
 SIZE = (32, 32)
 """Of all pictures, halved by the transforms: the very same arithmetic in the file."""
@@ -72,7 +79,17 @@ def largest_difference(file, checkpoint) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", ["flow", "transformer and hierarchical", "gru and buffer", "frames", "retrieval", "statevla", "smolvla"]
+    "name",
+    [
+        "flow",
+        "transformer and hierarchical",
+        "gru and buffer",
+        "frames",
+        "retrieval",
+        "statevla",
+        "smolvla",
+        "sagr-replan",
+    ],
 )
 def test_a_file_gives_what_pytorch_gives_over_50_decisions_with_rows_that_begin_anew(tmp_path, name):
     checkpoint = save(tmp_path, name)
@@ -82,7 +99,7 @@ def test_a_file_gives_what_pytorch_gives_over_50_decisions_with_rows_that_begin_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*list(TOGETHER)[:2], "lstm and retrieval"])
+@pytest.mark.parametrize("name", [*list(TOGETHER)[:2], "lstm and retrieval", "sagr-replan"])
 def test_so_do_the_files_of_onnx_and_torch_export(tmp_path, name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -102,7 +119,7 @@ def test_the_module_that_is_exported_remembers_as_the_policy_does(name):
     assert max(differences.values()) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["lstm", "working", "all"])
+@pytest.mark.parametrize("name", ["lstm", "working", "all", "sagr-drift"])
 def test_what_is_remembered_matters_until_a_row_begins_anew(name):
     bundle = tiny_bundle(name)
     deployed, reference = DeployedPolicy(bundle, SHAPES).eval(), Reference(bundle)
@@ -191,3 +208,18 @@ def test_tensors_with_names_are_the_state_again():
     found = named_tensors(policy, again)
     assert [name for name, _ in found] == [spec.input.name for spec in memory_specs(policy)]
     assert all(torch.equal(tensor, given) for (_, tensor), given in zip(found, tensors, strict=True))
+
+
+def test_sagr_remembers_only_what_it_reads_and_says_so_in_the_sidecar(tmp_path):
+    exported = export_checkpoint(save(tmp_path, "sagr-drift"), tmp_path / "script", SCRIPT)
+    names = [spec.input.name for spec in exported.sidecar.memory]
+    assert names == ["state.sagr.known", "state.sagr.target.0", "state.sagr.state.0"]
+    assert exported.sidecar.frame_stride == STRIDE
+    assert "executed_actions" in [spec.name for spec in exported.sidecar.inputs]
+
+
+def test_sagr_with_geometry_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(bundles.CASES, "sagr-geometry", POLICIES["sagr-geometry"])
+    with pytest.raises(ValueError, match=r"cannot be exported with model\.geometry, whose calibrations") as refused:
+        export_checkpoint(save(tmp_path, "sagr-geometry"), tmp_path / "script", SCRIPT)
+    assert "\n" not in str(refused.value)

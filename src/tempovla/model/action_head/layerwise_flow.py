@@ -302,7 +302,7 @@ class LayerwiseFlow(Recompute):
         steps, x = self.config.num_inference_timesteps, noise
         x = x if own is None else torch.where(own[:, None], x, 0.0)
         for step in range(steps):
-            flow_time = torch.full((len(x), 1), step / steps, device=x.device)
+            flow_time = torch.full((x.shape[0], 1), step / steps, device=x.device)
             bucket = bucket_of(flow_time, self.config.num_timestep_buckets)
             velocity, _ = self(x[:, None], bucket, reading)
             added = None if correction is None else correction(bucket, flow_time)
@@ -326,7 +326,7 @@ class LayerwiseFlow(Recompute):
         steps = self.action_time_out(F.silu(self.action_time_in(timed)))
         if self.position is not None:
             steps = steps + self.position[: steps.shape[1]]
-        parts = [self.future.expand(len(x), -1, -1), steps]
+        parts = [self.future.expand(x.shape[0], -1, -1), steps]
         if reading.state is not None:
             parts.insert(0, reading.state.repeat_interleave(chunks, dim=0))
         # What is added up block by block stays float32 under autocast.
@@ -336,7 +336,7 @@ class LayerwiseFlow(Recompute):
     def _with_own(self, index: int, hidden: Tensor, source: KeyValue, seen: Tensor) -> tuple[KeyValue, Tensor]:
         """Keys and values of a block with those of every chunk's own sequence, chunk by chunk (N, ...)."""
         key, value = self.blocks[index].remember(self.own_in[index](hidden))
-        times = len(hidden) // len(seen)
+        times = hidden.shape[0] // seen.shape[0]
         joined = tuple(
             torch.cat([kept.repeat_interleave(times, dim=0), own], dim=2)
             for kept, own in zip(source, (key, value), strict=True)

@@ -68,7 +68,7 @@ class SemanticAnchor(nn.Module):
 
     def queries_of(self, words: Tensor, words_valid: Tensor) -> Tensor:
         """Return the queries (B, K, H) that an instruction makes; arguments as of `forward`."""
-        learned = self.queries.expand(len(words), -1, -1)
+        learned = self.queries.expand(words.shape[0], -1, -1)
         asked = _look(self.language, learned, *self._clean(self.language_norm, words, words_valid))
         return self.query_norm(learned + asked)
 
