@@ -122,3 +122,17 @@ def test_markers_are_drawn_where_they_are_and_leave_nothing_behind(shape: str, c
     assert np.ptp(changed[:, 1]) + 1 == pytest.approx(0.16 * scale, abs=2.5)
     env.markers = ()
     np.testing.assert_array_equal(env.observe()[key], bare)
+
+
+def test_a_depth_buffer_becomes_distances_between_the_planes() -> None:
+    near, far = 0.1, 50.0
+    metres = np.array([0.1, 0.5, 2.0, 49.0])
+    buffer = (near * far / metres - near) / (far - near)  # 1 at the near plane and 0 at the far one
+    np.testing.assert_allclose(rendering.distances(buffer, near, far), metres)
+    assert rendering.distances(np.zeros(1), near, far).tolist() == [0.0]
+
+
+def test_distances_are_whole_millimetres_as_far_as_16_bits_go() -> None:
+    found = rendering.whole_millimetres(np.array([0.12345, 1.0, 65.535, 65.536, 0.0]))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array([0.123, 1.0, 65.535, 0.0, 0.0], np.float32))

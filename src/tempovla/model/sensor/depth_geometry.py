@@ -53,8 +53,8 @@ class DepthGeometry(GeometryEncoder):
         if self.frame == "world":
             assert extrinsics is not None
             seen = transform_points(seen, extrinsics.float())
-        features, token_mask, means, depths, share = self.point_tokens(seen, distance, valid)
-        return GeometryFeatures(features, token_mask, means, depths, share, self.frame, self.scale)
+        found: GeometryFeatures = self.point_tokens(seen, distance, valid, frame=self.frame, scale=self.scale)
+        return found
 
 
 def readings(depth: Tensor, most: float | None = None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -53,6 +55,5 @@ class PointMapGeometry(GeometryEncoder):
         if self.scale == "relative":
             median = masked_median(distance.flatten(1), valid.flatten(1))[:, None, None, None]
             given, distance = given / median[:, None], distance / median
-        features, token_mask, means, depths, share = self.point_tokens(given, distance, valid)
-        shown = depths if in_camera else None
-        return GeometryFeatures(features, token_mask, means, shown, share, self.frame, self.scale)
+        found: GeometryFeatures = self.point_tokens(given, distance, valid, frame=self.frame, scale=self.scale)
+        return found if in_camera else replace(found, depth=None)

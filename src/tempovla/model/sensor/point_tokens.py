@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.mlp import mlp
-from tempovla.model.sensor.config import PointTokensConfig
+from tempovla.model.sensor.config import Frame, PointTokensConfig, Scale
+from tempovla.model.sensor.geometry import GeometryFeatures
 
 
 def fourier_code(points: Tensor, num_bands: int, extent: float) -> Tensor:
@@ -53,13 +54,15 @@ class PointTokens(nn.Module):
         self.config = config
         self.mlp = mlp((4 + 6 * config.num_bands, config.hidden_dim, config.output_dim))
 
-    def forward(self, points: Tensor, depth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return features (B, V, N, D), token_mask, mean points (B, V, N, 3), mean depth and the share of readings.
+    def forward(self, points: Tensor, depth: Tensor, valid: Tensor, *, frame: Frame, scale: Scale) -> GeometryFeatures:
+        """Return the tokens of all views; confidence is the share of a patch's pixels that hold a reading.
 
         Args:
             points: (B, V, 3, h, w).
             depth: (B, V, h, w), the points' distance along the optical axis.
             valid: (B, V, h, w) bool, where there is a reading.
+            frame: frame of the points.
+            scale: unit of points and depth.
         """
         views, grid = points.shape[:2], self.config.grid
         values = torch.cat([points, depth[:, :, None]], dim=2).float()
@@ -71,5 +74,5 @@ class PointTokens(nn.Module):
         code = torch.cat([code, share[..., None]], dim=-1)
         features = self.mlp(in_dtype_of(self.mlp, code)).float()
         features = torch.where(counts[..., None], features, 0.0)
-        share = torch.where(counts, share, 0.0)
-        return features, counts, means[..., :3], means[..., 3], share
+        confidence = torch.where(counts, share, 0.0)
+        return GeometryFeatures(features, counts, means[..., :3], means[..., 3], confidence, frame, scale)
