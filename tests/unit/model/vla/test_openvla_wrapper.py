@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.contract.samples import random_sample
+from tests.metric_values import metric
 from tests.openvla_tiny import BOS, FRONT, STATISTICS, save_tokenizer, tiny_config, tiny_policy
 from torch.nn import functional as F
 
@@ -110,7 +111,7 @@ def test_decoding_with_a_cache_gives_the_words_that_are_likeliest_without_one():
     terms = policy.forward(forced)
     # With what was decided as what is wanted, the likeliest word at every place is the one that was decided.
     assert torch.equal(terms["action_l1"].prediction, actions)
-    assert Objective()(terms).terms["action_l1"] == 0.0
+    assert metric(Objective()(terms), "action_l1") == 0.0
 
 
 def test_actions_depend_on_the_picture_and_on_the_words():
