@@ -20,10 +20,10 @@ from tempovla.data.stream_keys import OPTIONS, Keys, StreamKeys, suggested, vect
 from tempovla.data.words import words_told
 from tempovla.recipe.datasets.gripper import gripper_problem
 from tempovla.recipe.settings.config_files import PACKAGED
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.timeline.source import EpisodeSource
 
-StartingSystem = Literal["vla", "statevla", "smolvla"]
+StartingSystem = Literal["vla", "statevla", "smolvla", "sagr"]
 STARTING_SYSTEMS: tuple[StartingSystem, ...] = get_args(StartingSystem)
 
 FEWEST_EPISODES = 10
@@ -49,6 +49,8 @@ class _Names:
     positions: str = ""
     tokens: str = ""
     prediction_horizon: str = ""
+    looks_after: str = ""
+    chunk_positions: str = ""
     widths: tuple[str, ...] = ()
 
 
@@ -73,6 +75,15 @@ _NAMES: dict[StartingSystem, _Names] = {
         "model.vlm.architecture.text_config.max_position_embeddings",
         "model.max_instruction_tokens",
         widths=("model.max_state_dim", "model.max_action_dim"),
+    ),
+    "sagr": _Names(
+        "sagr_metaworld",
+        "model.action_horizon",
+        "model.vlm.vision.image_size",
+        "model.vlm.language.architecture.max_position_embeddings",
+        "model.max_instruction_tokens",
+        looks_after="model.temporal_delta_k",
+        chunk_positions="model.action_head.max_seq_len",
     ),
 }
 
@@ -222,8 +233,9 @@ def _infer_streams(source: EpisodeSource, found: _Inferred) -> None:
     if not cameras:
         raise DatasetError(f"{source.name}: has no camera, but every policy needs one; record one")
     found.set("model.cameras", cameras, f"its {len(cameras)} cameras" if len(cameras) > 1 else "its camera")
+    reads_depth = _infer_geometry(source, cameras, found)
     for key, stream in source.streams.items():
-        if stream.kind == "depth":
+        if stream.kind == "depth" and not reads_depth:
             found.note("model.cameras", f"left out: {key} is depth, which these policies do not read")
     for key, problem in getattr(source.streams, "left_out", {}).items():
         found.note("model.cameras", f"left out: {key}, {problem}")
@@ -245,6 +257,19 @@ def _infer_streams(source: EpisodeSource, found: _Inferred) -> None:
         found.set(key, width or 1, "as many")
 
 
+def _infer_geometry(source: EpisodeSource, cameras: Sequence[str], found: _Inferred) -> bool:
+    """Whether a system that can read depth does: the dataset has it for every camera, with a calibration."""
+    if "geometry" not in found.values["model"]:
+        return False
+    depths = [DEPTH_KEY_PREFIX + camera.removeprefix(IMAGE_KEY_PREFIX) for camera in cameras]
+    known = [key for key in depths if key in source.streams and source.embodiment.camera(key) is not None]
+    if known == depths:
+        found.set("model.geometry.kind", "depth", "every camera has depth, with its calibration")
+        return True
+    found.set("model.geometry", None, "not every camera has depth with its calibration")
+    return False
+
+
 def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
     """How large pictures are, how long chunks and instructions."""
     names = found.names
@@ -264,6 +289,12 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
     short = ", as its episodes are short" if horizon == longest < round(source.rate_hz) else ""
     reason = f"steps of a chunk; {horizon / source.rate_hz:.2g} s at {source.rate_hz:g} Hz{short}"
     found.set(names.horizon, horizon, reason)
+    if names.looks_after:
+        ahead = max(1, horizon // 2)
+        reason = "steps to the future frame, and between two decisions: half a chunk"
+        found.set(names.looks_after, ahead, f"{reason}, {ahead / source.rate_hz:.2g} s")
+    if names.chunk_positions:
+        found.set(names.chunk_positions, horizon, "as many as a chunk has steps")
 
     tokens = 0
     if names.tokens:

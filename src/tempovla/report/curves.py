@@ -7,9 +7,11 @@ from tempovla.report.markup import Markup, element
 from tempovla.report.run import Curve
 
 DIAGNOSTICS = ("lr", "grad_norm", "samples_per_s")
-PREDICTION_ERROR = "jepa_mse"
-PERSISTENCE = "jepa_persistence"
-"""Error of predicting that nothing changes: what `jepa_mse` has to beat."""
+PREDICTION_ERRORS = {"jepa_mse": "jepa_persistence", "debug/sagr/mse_dyn": "debug/sagr/persistence"}
+"""Errors of a prediction, and of predicting that nothing changes, which they have to beat. Names of the same ending, as
+those of several horizons have, belong together."""
+DETAILS = "debug/"
+"""What names of figures begin with that are drawn in groups that are closed at first."""
 
 
 def curves_section(curves: list[Curve]) -> Markup:
@@ -43,17 +45,26 @@ def panel_series(curves: list[Curve], name: str) -> list[Series]:
             style, label = f"{style} dashed", f"{curve.run}, {curve.split}"
         if name in curve.figures:
             series.append(Series(style, label, curve.figures[name]))
-        if name == PREDICTION_ERROR and PERSISTENCE in curve.figures and curve.split == "train":
-            series.append(Series(f"{style} persistence", f"nothing changes, {label}", curve.figures[PERSISTENCE]))
+        still = persistence_of(name)
+        if still in curve.figures and curve.split == "train":
+            series.append(Series(f"{style} persistence", f"nothing changes, {label}", curve.figures[still]))
     return series
 
 
 def panel_names(curves: list[Curve]) -> list[str]:
     """Return the figures that get a panel, the total first, then in the order in which they were logged."""
     names = dict.fromkeys(name for curve in curves for name in curve.figures)
-    if PREDICTION_ERROR in names:
-        names.pop(PERSISTENCE, None)
+    for name in list(names):
+        names.pop(persistence_of(name) or "", None)
     return sorted(names, key=lambda name: name != "total")
+
+
+def persistence_of(name: str) -> str | None:
+    """Return the figure of predicting that nothing changes, for an error of a prediction; None for other figures."""
+    for error, still in PREDICTION_ERRORS.items():
+        if name == error or name.startswith(f"{error}_"):
+            return still + name.removeprefix(error)
+    return None
 
 
 def _style(curve: Curve) -> str:
@@ -62,12 +73,20 @@ def _style(curve: Curve) -> str:
 
 def _phase(phase: str, curves: list[Curve]) -> Markup:
     panels = {name: panel_series(curves, name) for name in panel_names(curves)}
-    losses = [_panel(name, series) for name, series in panels.items() if name not in DIAGNOSTICS]
-    diagnostics = [_panel(name, series) for name, series in panels.items() if name in DIAGNOSTICS]
-    folded = None
-    if diagnostics:
-        summary = element("summary", "Learning rate, gradient norm, throughput")
-        folded = element("details", summary, element("div", *diagnostics, class_="panels"))
+    losses, folded = [], {"Learning rate, gradient norm, throughput": []}
+    for name, series in panels.items():
+        panel = _panel(name, series)
+        if name in DIAGNOSTICS:
+            folded["Learning rate, gradient norm, throughput"].append(panel)
+        elif name.startswith(DETAILS) and persistence_of(name) is None:
+            folded.setdefault(f"{name.rpartition('/')[0]}/*", []).append(panel)
+        else:
+            losses.append(panel)
+    closed = [
+        element("details", element("summary", title), element("div", *group, class_="panels"))
+        for title, group in folded.items()
+        if group
+    ]
     styles = {line.label: line.style for series in panels.values() for line in series}
     keys = [element("span", element("i", class_=f"swatch line {style}"), label) for label, style in styles.items()]
     return element(
@@ -75,7 +94,7 @@ def _phase(phase: str, curves: list[Curve]) -> Markup:
         element("h3", phase),
         element("p", *keys, class_="legend"),
         element("div", *losses, class_="panels"),
-        folded,
+        *closed,
         class_="phase",
     )
 

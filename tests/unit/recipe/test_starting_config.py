@@ -11,7 +11,9 @@ from tests.stored_columns import DEPTH, STRUCT, with_column
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import Feature
+from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.recipe.starting_config import STARTING_SYSTEMS, starting_config
+from tempovla.timeline import CameraCalibration
 
 
 def line_of(text: str, key: str) -> str:
@@ -137,3 +139,27 @@ def test_large_pictures_and_many_cameras_have_room(tmp_path, system):
         assert model["vlm"]["language"]["architecture"]["max_position_embeddings"] == 512  # 7 times 36 tokens
     if system == "smolvla":
         assert (model["max_state_dim"], model["max_action_dim"]) == (3, 2)
+
+
+def test_sagr_looks_ahead_by_half_a_chunk(tmp_path):
+    config = starting_config(gripper_recordings.record(tmp_path / "set"), "sagr")
+    model = config.values["model"]
+    assert (model["action_horizon"], model["temporal_delta_k"], model["action_head"]["max_seq_len"]) == (9, 4, 9)
+    assert line_of(config.text, "temporal_delta_k").endswith("half a chunk, 0.4 s")
+    assert line_of(config.text, "geometry") == "geometry: null  # not every camera has depth with its calibration"
+
+
+def test_sagr_reads_depth_where_every_camera_has_it_with_its_calibration(tmp_path):
+    depth = "observation.depth.front"
+    frames = {
+        recordings.FRONT: np.zeros((6, 16, 16, 3), np.uint8),
+        depth: np.ones((6, 16, 16, 1), np.float32),
+        "action": np.zeros((6, 2), np.float32),
+    }
+    with DatasetWriter(tmp_path / "set", infer_features(frames), 10.0, robot_type="arm") as writer:
+        writer.calibrate([CameraCalibration(depth, 16, 16, 14.0, 14.0, 8.0, 8.0)])
+        writer.add_episode(frames, "push")
+    config = starting_config(tmp_path / "set", "sagr")
+    assert config.values["model"]["geometry"]["kind"] == "depth"
+    assert "which these policies do not read" not in config.text
+    assert starting_config(tmp_path / "set").values["model"].get("geometry") is None

@@ -41,3 +41,15 @@ def test_total_comes_first_and_diagnostics_are_folded():
 
     assert html.index("<code>total") < html.index("<code>flow") < html.index("<details>")
     assert html.index("<details>") < html.index("<code>lr")
+
+
+def test_figures_of_a_policys_parts_are_folded_in_groups_but_for_predictions_beside_persistence():
+    names = ("total", "debug/sagr/mse_dyn_k4", "debug/sagr/persistence_k4", "debug/sagr/loss_dyn", "debug/temporal/k")
+    html = curves_section([curve("train", **dict.fromkeys(names, POINTS))])
+    folded = html.index("<details>")
+    assert html.index("<code>total") < html.index("<code>debug/sagr/mse_dyn_k4") < folded
+    assert "nothing changes, train" in html
+    assert "<code>debug/sagr/persistence" not in html
+    first, second = html.index("<summary>debug/sagr/*"), html.index("<summary>debug/temporal/*")
+    assert folded < first < html.index("<code>debug/sagr/loss_dyn") < second < html.index("<code>debug/temporal/k")
+    assert html.count("<details>") == 2
