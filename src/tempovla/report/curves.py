@@ -7,6 +7,7 @@ from tempovla.report.markup import Markup, element
 from tempovla.report.run import Curve
 
 DIAGNOSTICS = ("lr", "grad_norm", "samples_per_s")
+DIAGNOSTICS_TITLE = "Learning rate, gradient norm, throughput"
 PREDICTION_ERRORS = {"jepa_mse": "jepa_persistence", "debug/sagr/mse_dyn": "debug/sagr/persistence"}
 """Errors of a prediction, and of predicting that nothing changes, which they have to beat. Names of the same ending, as
 those of several horizons have, belong together."""
@@ -73,11 +74,12 @@ def _style(curve: Curve) -> str:
 
 def _phase(phase: str, curves: list[Curve]) -> Markup:
     panels = {name: panel_series(curves, name) for name in panel_names(curves)}
-    losses, folded = [], {"Learning rate, gradient norm, throughput": []}
+    losses: list[Markup] = []
+    folded: dict[str, list[Markup]] = {DIAGNOSTICS_TITLE: []}
     for name, series in panels.items():
         panel = _panel(name, series)
         if name in DIAGNOSTICS:
-            folded["Learning rate, gradient norm, throughput"].append(panel)
+            folded[DIAGNOSTICS_TITLE].append(panel)
         elif name.startswith(DETAILS) and persistence_of(name) is None:
             folded.setdefault(f"{name.rpartition('/')[0]}/*", []).append(panel)
         else:
