@@ -3,8 +3,8 @@ r"""What a training step of SA-GR costs, part by part, and how much of its forwa
     python benchmarks/sagr.py [--config sagr_metaworld] [--rounds 30] [--batch_size 32] [--json FILE]
 
 Arms take turns on the same batch, so that they meet the same load of the machine. Times are CPU time of one thread:
-medians over the rounds, of which the larger model gets a quarter, and medians of the ratios to flow matching alone in the same round. The larger model has a
-language model of 12 layers of width 384, and 64 vision tokens a camera.
+medians over the rounds, of which the larger model gets a quarter, and medians of the ratios to flow matching alone in
+the same round. The larger model has a language model of 12 layers of width 384, and 64 vision tokens a camera.
 """
 
 from __future__ import annotations
