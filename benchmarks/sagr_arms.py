@@ -89,7 +89,7 @@ class Run:
         options = ["--config", self.place.config, "--dataset", data, "--out", str(self.folder), "--json"]
         options += ["--training.seed", str(self.seed)]
         options += ["--training.train_steps", str(steps)] if steps else []
-        options += [word for key, value in self.settings.items() for word in (f"--{key}", json.dumps(value))]
+        options += [word for key, value in self.settings.items() for word in (f"--{key}", as_word(value))]
         options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
         done.write_text(tempovla("train", "sagr", *options))
 
@@ -107,6 +107,11 @@ class Run:
             options += ["--disturb_step", str(place.disturb_step), "--disturb_shift_m", str(place.disturb_shift_m)]
         tempovla("eval", place.simulator, *options)
         return results
+
+
+def as_word(value: Any) -> str:
+    """A setting as it stands on a command line."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def tempovla(*arguments: str) -> str:
