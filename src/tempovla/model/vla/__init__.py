@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tempovla.model.vla.openvla_config import OpenVLAConfig
     from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
     from tempovla.model.vla.registry import POLICY_REGISTRY, load_policy
+    from tempovla.model.vla.sagr import SAGR
+    from tempovla.model.vla.sagr_config import SAGRConfig
     from tempovla.model.vla.smolvla_config import SmolVLAConfig
     from tempovla.model.vla.smolvla_wrapper import SmolVLAWrapper
     from tempovla.model.vla.statevla import StateVLA
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POLICY_REGISTRY",
+    "SAGR",
     "LoRAConfig",
     "OpenVLAConfig",
     "OpenVLAWrapper",
+    "SAGRConfig",
     "SmolVLAConfig",
     "SmolVLAWrapper",
     "StateVLA",
@@ -41,6 +45,8 @@ _MODULES = {
         "POLICY_REGISTRY",
         "load_policy",
     ),
+    "sagr": ("SAGR",),
+    "sagr_config": ("SAGRConfig",),
     "statevla": ("StateVLA",),
     "statevla_config": ("StateVLAConfig",),
     "vla_config": ("VLAConfig",),
