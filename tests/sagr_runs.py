@@ -40,7 +40,7 @@ FOLLOWING: dict[str, Any] = {
 def sagr_recipe(dataset: str | Path, model: dict[str, Any] | None = None, **training: Any) -> SAGRRecipe:
     """Six steps through all three phases on `gripper_recordings.record`; the checkpoint of each step is kept."""
     steps = {"batch_size": 4, "train_steps": 6, "learning_rate": 1e-3, "warmup_steps": 1, "log_interval": 1}
-    kept = {"save_interval": 0, "save_interval_steps": 1, "keep_every": 1, "num_threads": 1}
+    kept = {"save_interval": 0, "save_interval_steps": 1, "keep_every": 1, "num_threads": 1, "weight_ema_decay": 0.9}
     phases = {"sagr_phase_a_steps": PHASE_A, "sagr_phase_b_ramp_steps": RAMP}
     return SAGRRecipe(
         data=SAGRDataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),

@@ -88,12 +88,16 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
 def load_vlm_parts(vlm: nn.Module, folder: str | Path, parts: Sequence[str] = VLM_PARTS) -> None:
     """Load vision encoder, projector and language model, or some of them.
 
-    They may be by themselves, part of a VLA, or part of a VLA in a context.
+    They may be by themselves, part of a VLA or of SA-GR, or part of a VLA in a context.
 
     Raises:
         ValueError: if one is missing or of another size.
     """
-    weights = {name.removeprefix("base.").removeprefix("vlm."): value for name, value in read_weights(folder).items()}
+    weights = {}
+    for name, value in read_weights(folder).items():
+        for prefix in ("base.", "frames.", "vlm."):
+            name = name.removeprefix(prefix)
+        weights[name] = value
     for part in parts:
         module = vlm.get_submodule(part)
         own = {name: value for name, value in weights.items() if name.startswith(f"{part}.")}

@@ -17,18 +17,22 @@ from tests.sagr_runs import FOLLOWING, PHASE_A, RAMP, ended_at, record_moves, sa
 from tests.trained import act, assert_same, logged
 from tests.unit.recipe.mixtures import DIMS, LARGE, SIDE, SMALL, member, record_body
 
+import tempovla
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
-from tempovla.data.writer import DatasetWriter
+from tempovla.data.writer import DatasetWriter, infer_features
+from tempovla.model.sensor import DepthGeometryConfig, PointTokensConfig
+from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.sagr import SAGR
 from tempovla.recipe.systems import collapse
 from tempovla.recipe.systems.sagr import LOW, train_sagr
-from tempovla.timeline import Bundle, Track
+from tempovla.timeline import Bundle, CameraCalibration, Track
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.interrupt import TrainingInterrupted
 from tempovla.transform.per_dataset import bundle_for_dataset
 
+DEPTH = "observation.depth.front"
 TIMES = ("samples_per_s", "cpu_s")
 ROWS = 8
 """Of a batch, over all processes."""
@@ -277,3 +281,83 @@ def test_it_trains_and_the_policy_acts(whole):
     assert actions.shape == (2, 4, 3)
     assert set(actions[..., 2].unique().tolist()) <= {-1.0, 1.0}
     assert [window.offsets for window in bundle.windows if window.key == ACTION_KEY] == [tuple(range(-2, 4))]
+
+
+def test_recomputed_activations_change_nothing(tmp_path, recorded):
+    for recomputes in (True, False):
+        recipe = sagr_recipe(recorded, FOLLOWING, recompute_activations=recomputes, save_interval_steps=None)
+        train_sagr(recipe, tmp_path / str(recomputes))
+    assert_same_run(tmp_path / "True", tmp_path / "False")
+
+
+def test_adapters_train_resume_and_act(tmp_path, recorded):
+    pytest.importorskip("peft")
+    recipe = sagr_recipe(recorded, {"lora": LoRAConfig(r=2, alpha=4.0)})
+    result = train_sagr(recipe, tmp_path / "run")
+    folders = (tmp_path / "run/checkpoints" / f"step_{step:08d}" for step in (1, 6))
+    before, after = (Bundle.load(folder).weights for folder in folders)
+    language = {name for name in after if name.startswith("frames.vlm.language.")}
+    moved = {name for name in language if not torch.equal(after[name], before[name])}
+    assert moved
+    assert all("lora_" in name for name in moved)
+    train_sagr(recipe, tmp_path / "again", resume=tmp_path / "run/checkpoints/step_00000003")
+    assert_same_run(tmp_path / "run", tmp_path / "again")
+    assert torch.isfinite(act(Bundle.load(result.checkpoint))).all()
+
+
+def test_a_run_starts_from_the_vision_language_model_of_another(tmp_path, recorded, whole):
+    recipe = sagr_recipe(recorded, train_steps=1, save_interval_steps=None)
+    frozen = replace(recipe.model.vlm.language, freeze=True)
+    recipe = replace(recipe, model=replace(recipe.model, vlm=replace(recipe.model.vlm, language=frozen)))
+    second = train_sagr(recipe, tmp_path / "second", pretrained_vlm=whole / "checkpoint_latest")
+    before, after = (Bundle.load(folder).weights for folder in (whole / "checkpoint_latest", second.checkpoint))
+    language = [name for name in before if name.startswith("frames.vlm.language.")]
+    assert language
+    assert_same({name: after[name] for name in language}, {name: before[name] for name in language})
+
+
+def record_depth(root: Path, *cameras: CameraCalibration) -> Path:
+    """Two episodes of eight steps with one camera and its depth."""
+    with DatasetWriter(root, infer_features(depth_episode(0)), 10.0, robot_type="arm") as writer:
+        for seed in range(2):
+            writer.calibrate(cameras)
+            writer.add_episode(depth_episode(seed), "push")
+    return root
+
+
+def depth_episode(seed: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        STATE: random.normal(size=(8, 1)).astype(np.float32),
+        ACTION: random.normal(size=(8, 1)).astype(np.float32),
+        FRONT: random.integers(0, 256, (8, 16, 16, 3), np.uint8),
+        DEPTH: (random.integers(500, 1500, (8, 16, 16, 1)) * 0.001).astype(np.float32),
+    }
+
+
+def depth_recipe(root: Path) -> Any:
+    tokens = PointTokensConfig(grid=2, output_dim=6, hidden_dim=8, num_bands=2)
+    model = {**ONE_BAR, "geometry": DepthGeometryConfig(tokens=tokens), "geometry_heads": 2}
+    recipe = sagr_recipe(root, model, train_steps=3, save_interval_steps=None)
+    return replace(recipe, data=replace(recipe.data, train_split=1.0))
+
+
+def test_it_learns_from_depth_and_acts_on_it(tmp_path):
+    camera = CameraCalibration(DEPTH, 16, 16, 14.0, 14.0, 8.0, 8.0)
+    result = train_sagr(depth_recipe(record_depth(tmp_path / "set", camera)), tmp_path / "run")
+    policy = tempovla.load(result.checkpoint, device="cpu")
+    seen = {key: value[0] for key, value in depth_episode(3).items() if key != ACTION}
+    near = {**seen, DEPTH: seen[DEPTH] * 0.2}
+    actions = []
+    for each in (seen, near):
+        policy.reset()
+        policy.seed(0)
+        actions.append(policy.step({**each, "task": "push"}))
+    assert all(np.isfinite(action).all() for action in actions)
+    assert (actions[0] != actions[1]).all()
+
+
+def test_depth_without_a_calibration_is_told_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match=DEPTH) as refused:
+        train_sagr(depth_recipe(record_depth(tmp_path / "set")), tmp_path / "run")
+    assert "\n" not in str(refused.value)
