@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tempovla.model.fusion.causal_feedback import Feedback
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Frame
-from tempovla.model.vla.sagr_metrics import row_metric, same_for_all, spread_of_rows
+from tempovla.model.vla.sagr_metrics import PERSISTENCE, row_metric, same_for_all, spread_of_rows
 from tempovla.model.vla.sagr_state import change_ratio
 from tempovla.timeline import LossTerm, Metric, TimelineSample
 from tempovla.timeline.keys import ACTION_KEY
@@ -90,7 +90,7 @@ def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
         suffix = "" if horizon == k else f"_k{horizon}"
         share = config.loss_w_dyn / (1 + len(config.horizons))
         terms |= _dynamics_terms(config.world_target_loss, predicted, target, valid, outlook.alpha * share, suffix)
-        terms[f"debug/sagr/persistence{suffix}"] = Metric(before.detach(), target, valid, "mse")
+        terms[f"{PERSISTENCE}{suffix}"] = Metric(before.detach(), target, valid, "mse")
         if horizon == k:
             terms |= _residual_terms(policy, before, predicted, target, valid, outlook.alpha)
     return terms

@@ -8,6 +8,8 @@ from torch import Tensor
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.timeline import LossTerm, LossTerms, Metric
 
+PERSISTENCE = "debug/sagr/persistence"
+"""Error of predicting that nothing changes."""
 TOKEN_SPREAD = "debug/sagr/task_token_std"
 """How much task tokens differ between samples."""
 TERMS = {"action_loss": "cfm", "dyn_loss": "dyn", "geo_loss": "geo", "reg_loss": "reg"}

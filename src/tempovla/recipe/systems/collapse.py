@@ -17,16 +17,17 @@ YOUNG = 100
 
 @dataclass(frozen=True)
 class Watched:
-    """A figure that tells of collapse: a mean standard deviation over the rows of a batch.
+    """A figure that tells of collapse by falling, such as a mean standard deviation over the rows of a batch.
 
     Attributes:
         figure: its name among those that are logged.
-        subject: what collapses, as the warning begins.
+        subject: what collapses, and what the figure is of it, as the warning begins.
         low: value that is too low by itself.
         healthy: what is healthy, as the warning says it.
         remedy: what to do.
         phase: number of the training's phase; None where there is one alone.
         starts_low: whether fresh weights have a low value; it then counts from the second half of the run on.
+        fallen: share of its highest value so far below which it has fallen.
     """
 
     figure: str
@@ -36,9 +37,10 @@ class Watched:
     remedy: str
     phase: int | None = None
     starts_low: bool = False
+    fallen: float = FALLEN
 
 
-_Z = ("z_std", "the representation is collapsing: its dimensions have")
+_Z = ("z_std", "the representation is collapsing: its dimensions have a standard deviation of")
 _TENTH = 0.1
 """Of the standard deviation of 1 that the variance term asks of every dimension."""
 PHASES = {
@@ -63,9 +65,9 @@ PHASES = {
 
 
 class CollapseAlarm:
-    """Watches a mean standard deviation over a batch, and warns when it falls.
+    """Watches a figure, and warns when it falls.
 
-    It has fallen when it is below a fifth of its highest value so far; and it is too low when it is below what is
+    It has fallen when it is below a share of its highest value so far; and it is too low when it is below what is
     `low` for it. The warning comes at most twenty times in a run.
 
     Args:
@@ -87,12 +89,12 @@ class CollapseAlarm:
             return
         spread = figures[watched.figure]
         self._highest = max(self._highest, spread)
-        fallen = spread < FALLEN * self._highest
+        fallen = spread < watched.fallen * self._highest
         low = spread < watched.low and train_step >= self._settled
         if (fallen or low) and train_step >= self._silent_until:
             self._silent_until = train_step + max(1, self.total_steps // 20)
             LOGGER.warning(
-                "%sstep %d: %s a standard deviation of %.2g (highest so far %.2g, %s); %s",
+                "%sstep %d: %s %.2g (highest so far %.2g, %s); %s",
                 *("" if watched.phase is None else f"phase {watched.phase}, ", train_step, watched.subject),
                 *(spread, self._highest, watched.healthy, watched.remedy),
             )

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tempovla.model.vla.sagr import SAGR
-from tempovla.model.vla.sagr_metrics import TOKEN_SPREAD
+from tempovla.model.vla.sagr_metrics import PERSISTENCE, TOKEN_SPREAD
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
-from tempovla.recipe.systems.collapse import CollapseAlarm, Watched
+from tempovla.recipe.systems.collapse import FALLEN, CollapseAlarm, Watched
 from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.language import choose_tokenizer, with_trainable_dtype
 from tempovla.recipe.systems.sagr_config import SAGRRecipe
@@ -61,16 +61,22 @@ def train_sagr(
 
 def build_alarm(recipe: SAGRRecipe, batches_per_epoch: int) -> CollapseAlarm:
     """Return the alarm for a collapse of the task tokens in this run."""
-    training = recipe.training
+    training, model = recipe.training, recipe.model
     rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
-    if recipe.model.world_detach_input:
+    subject = "the task tokens are collapsing: over a batch they have a standard deviation of"
+    if model.world_detach_input:
         remedy = "raise model.cloning_weight, or lower training.learning_rate"
-    else:
+        watched = Watched(TOKEN_SPREAD, subject, LOW, "at most 1", remedy)
+    elif model.world_target_encoder != "online" or model.world_target not in ("task_tokens", "z"):
+        remedy = "keep the prediction from moving them (model.world_detach_input=true)"
+        watched = Watched(TOKEN_SPREAD, subject, LOW, "at most 1", remedy)
+    else:  # tokens that differ by the words alone have a spread, and are easy to predict
         remedy = (
             "keep the prediction from moving them (model.world_detach_input=true), or let the target follow slowly "
             "(model.world_target_encoder=ema)"
         )
-    watched = Watched(TOKEN_SPREAD, "the task tokens are collapsing: over a batch they have", LOW, "at most 1", remedy)
+        subject = f"the task tokens are collapsing: in {model.temporal_delta_k} steps they change by a mean square of"
+        watched = Watched(PERSISTENCE, subject, 0.0, "0 where all pictures are the same", remedy, fallen=FALLEN**2)
     return CollapseAlarm(watched, training.total_steps(batches_per_epoch), rows)
 
 
