@@ -71,17 +71,23 @@ def train_until_killed(dataset: str, out: str, train_step: int) -> None:
 
 
 @smooth_steps()
-def train_spread(dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp") -> FitResult:
+def train_spread(
+    dataset: str | Path, out: str | Path, batch_size: int, parallel: str = "ddp", resume: Path | None = None
+) -> FitResult:
     """An epoch whose targets lie four steps ahead in episodes of nine; batches are of `batch_size` rows a process."""
     options = {**FOLLOWING, "temporal_delta_k": 4}
     recipe = sagr_recipe(dataset, options, batch_size=batch_size, train_steps=None, num_epochs=1, parallel=parallel)
-    return train_sagr(replace(recipe, training=replace(recipe.training, save_interval_steps=None)), out)
+    training = replace(recipe.training, save_interval_steps=2, keep_every=2)
+    return train_sagr(replace(recipe, training=training), out, resume=resume)
 
 
 def train_pairs(folder: str, batch_size: int) -> None:
-    """All that two processes train, one run after the other."""
+    """All that two processes train, one run after the other; the last half of each once more, as `<parallel>_again`."""
     for parallel in ("ddp", "fsdp"):
-        train_spread(Path(folder, "dataset"), Path(folder, parallel), batch_size, parallel)
+        given = (batch_size, parallel)
+        train_spread(Path(folder, "dataset"), Path(folder, parallel), *given)
+        halfway = Path(folder, parallel, "checkpoints/step_00000002")
+        train_spread(Path(folder, "dataset"), Path(folder, f"{parallel}_again"), *given, halfway)
 
 
 def record_moves(root: Path, *, episodes: int = 8, steps: int = 24, seed: int = 0) -> Path:

@@ -128,6 +128,13 @@ def test_two_processes_with_unevenly_many_targets_learn_what_one_does(pairs, par
     assert left["residuals.updates"] == right["residuals.updates"] == 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_resume_bit_for_bit(pairs, parallel):
+    assert_same_run(pairs / parallel, pairs / f"{parallel}_again")
+    assert figures_of(pairs / f"{parallel}_again") == figures_of(pairs / parallel)[2:]
+
+
 def test_the_phases_count_optimiser_steps_and_not_batches(tmp_path, recorded):
     recipe = sagr_recipe(recorded, batch_size=2, gradient_accumulation=2, train_steps=5)
     train_sagr(recipe, tmp_path / "run")
