@@ -178,7 +178,7 @@ POLICIES: dict[str, PolicyCase] = {
         draws=2,
     ),
     "smolvla-all": smolvla(train_expert_only=True, **remembering(**CONTEXTS["all"])),
-    "sagr": sagr(cloning_weight=1.0),
+    "sagr": sagr(cloning_weight=1.0, readout_token=True),
     "sagr-flow": sagr(loss_w_dyn=0.0, loss_w_geo=0.0, use_drift=False),
     "sagr-feedback": sagr(
         enable_causal_feedback_token=True,

@@ -97,7 +97,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp", "mamba", "sagr"])
+@pytest.mark.parametrize("name", ["mlp", "mamba"])
 def test_torch_export_gives_what_pytorch_gives_for_any_batch(tmp_path, name):
     with traced_once(name):
         check(export_checkpoint(save(tmp_path, name), tmp_path / "graph" / "policy.pt2", ExportConfig("torch-export")))

@@ -190,6 +190,7 @@ class Simulator:
 
     title = "toy simulator"
     cameras = ("front",)
+    sensors = ()
 
     @staticmethod
     def spaces():

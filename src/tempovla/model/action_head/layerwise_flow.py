@@ -56,12 +56,14 @@ class Reading:
     Attributes:
         blocks: keys and values for every block; None for one that reads nothing.
         seen: (B, S) bool, which of the S tokens are attended to: at least one in each row.
-        state: (B, 1, W) token of the robot's state; None without one.
+        ahead: (B, n, W) tokens that stand before the others: of the robot's state and of the read-out; None without.
+        readout: (B, F) the read-out itself; None without one.
     """
 
     blocks: tuple[KeyValue | None, ...]
     seen: Tensor
-    state: Tensor | None
+    ahead: Tensor | None
+    readout: Tensor | None = None
 
 
 class Modulation(nn.Module):
@@ -142,6 +144,7 @@ class LayerwiseFlow(Recompute):
         action_dim: dimensions A of an action.
         action_horizon: steps T of a chunk.
         state_dim: size P of the robot's state; None reads none.
+        readout_dim: size F of a read-out that is one more token; None has none.
 
     Attributes:
         depth: number of blocks.
@@ -160,6 +163,7 @@ class LayerwiseFlow(Recompute):
         action_dim: int,
         action_horizon: int,
         state_dim: int | None = None,
+        readout_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.config, self.action_dim, self.action_horizon = config, action_dim, action_horizon
@@ -183,6 +187,7 @@ class LayerwiseFlow(Recompute):
             self.state_in = nn.Sequential(
                 nn.Linear(state_dim, config.mlp_dim), nn.ReLU(), nn.Linear(config.mlp_dim, width)
             )
+        self.readout_in = None if readout_dim is None else nn.Linear(readout_dim, width)
         self.future = nn.Parameter(0.02 * torch.randn(config.num_target_vision_tokens, width))
         self.action_in = nn.Linear(action_dim, width)
         self.action_time_in = nn.Linear(2 * width, width)
@@ -211,6 +216,7 @@ class LayerwiseFlow(Recompute):
         extra: Tensor | None = None,
         extra_valid: Tensor | None = None,
         state: Tensor | None = None,
+        readout: Tensor | None = None,
     ) -> Reading:
         """Return what the blocks read.
 
@@ -220,6 +226,7 @@ class LayerwiseFlow(Recompute):
             extra: (B, E, H) task and feedback tokens, which every block that reads may see; None for none.
             extra_valid: (B, E) bool.
             state: (B, P) normalised, if it is read.
+            readout: (B, F), if it is read or kept for others.
         """
         seen = valid
         if extra is not None:
@@ -237,11 +244,15 @@ class LayerwiseFlow(Recompute):
             if extra is not None:
                 source = torch.cat([extra.to(source.dtype), source], dim=1)
             blocks.append(block.remember(torch.where(seen[..., None], source, 0.0)))
-        token = None
+        ahead = []
         if self.state_in is not None:
             assert state is not None, "a head with a state_dim reads the state"
-            token = self.state_in(in_dtype_of(self, state))[:, None]
-        return Reading(tuple(blocks), seen | ~some, token)
+            ahead.append(self.state_in(in_dtype_of(self, state)))
+        if self.readout_in is not None:
+            assert readout is not None, "a head with a readout_dim reads the read-out"
+            ahead.append(self.readout_in(readout.to(self.readout_in.weight.dtype)))
+        tokens = torch.stack([token.to(self.future.dtype) for token in ahead], dim=1) if ahead else None
+        return Reading(tuple(blocks), seen | ~some, tokens, readout)
 
     def forward(self, x: Tensor, bucket: Tensor, reading: Reading, tap: int | None = None) -> tuple[Tensor, Tensor]:
         """Return velocities (B, R, T, A) float32, and the future tokens (B, R, F, W) behind block `tap`.
@@ -327,8 +338,8 @@ class LayerwiseFlow(Recompute):
         if self.position is not None:
             steps = steps + self.position[: steps.shape[1]]
         parts = [self.future.expand(x.shape[0], -1, -1), steps]
-        if reading.state is not None:
-            parts.insert(0, reading.state.repeat_interleave(chunks, dim=0))
+        if reading.ahead is not None:
+            parts.insert(0, reading.ahead.repeat_interleave(chunks, dim=0))
         # What is added up block by block stays float32 under autocast.
         hidden = torch.cat([part.to(dtype) for part in parts], dim=1)
         return hidden, self.time_embedding(bucket)

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.action_head.cloning import CloningReadout
 from tempovla.model.action_head.layerwise_flow import LayerwiseFlow, Reading
 from tempovla.model.action_head.residual_drift import ResidualDrift
+from tempovla.model.action_head.token_readout import TokenReadout
 from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
+from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
@@ -73,10 +74,19 @@ class SAGR(ChunkPolicy):
             config.action_dim,
             config.action_horizon,
             config.robot_state_dim,
+            config.readout_feature_dim if config.readout_token else None,
         )
+        self.readout = self.cloning = None
+        if config.readout_token or config.cloning_weight:
+            count = config.task_token_num + self.vlm.num_vision_tokens + config.max_instruction_tokens
+            sizes = (config.readout_token_dim, config.readout_feature_dim)
+            self.readout = TokenReadout(width, count, config.robot_state_dim, *sizes)
+        if config.cloning_weight:
+            features = config.readout_feature_dim
+            self.cloning = mlp((features, features, config.action_horizon * config.action_dim))
         self.target_shape = self._target_shape(width)
         tokens, dim = self.target_shape
-        self.world = self.residuals = self.drift = self.feedback = self.flare = self.cloning = None
+        self.world = self.residuals = self.drift = self.feedback = self.flare = None
         if config.uses_world:
             of_tokens = config.world_condition == "tokens"
             self.world = TokenPredictor(
@@ -102,10 +112,6 @@ class SAGR(ChunkPolicy):
                 config.causal_feedback_scale,
                 config.causal_feedback_dropout,
             )
-        if config.cloning_weight:
-            chunk = (config.action_horizon, config.action_dim)
-            widths = (config.cloning_token_dim, config.cloning_feature_dim)
-            self.cloning = CloningReadout(width, config.task_token_num, config.robot_state_dim, *chunk, *widths)
         if config.flare_weight:
             self.flare = nn.Linear(self.action_head.width, dim)
         if lora is not None:
@@ -219,7 +225,7 @@ class SAGR(ChunkPolicy):
         )
         terms: dict[str, LossTerm | Metric] = {"action_loss": LossTerm(told, wanted, learned, config.loss_w_fm)}
         if self.cloning is not None:
-            cloned = self.cloning(frame.tokens, self.robot_state(context.now))
+            cloned = self.cloning(reading.readout).unflatten(1, action.value.shape[1:])
             terms["behavior_cloning"] = LossTerm(cloned, action.value, valid, config.cloning_weight)
         if config.uses_future:
             outlook = Outlook(sample, frame, before, drawn.noisy, future, alpha)
@@ -317,7 +323,12 @@ class SAGR(ChunkPolicy):
             parts.append(tokens)
             there.append(torch.ones_like(tokens[..., 0], dtype=torch.bool))
         extra = (torch.cat(parts, dim=1), torch.cat(there, dim=1)) if parts else (None, None)
-        return self.action_head.read(layers.layers, layers.valid, extra[0], extra[1], robot), feedback
+        readout = None
+        if self.readout is not None:
+            all_tokens = torch.cat([tokens, layers.layers[-1].to(tokens.dtype)], dim=1)
+            counts = torch.cat([torch.ones_like(tokens[..., 0], dtype=torch.bool), layers.valid], dim=1)
+            readout = self.readout(all_tokens, counts, robot)
+        return self.action_head.read(layers.layers, layers.valid, extra[0], extra[1], robot, readout), feedback
 
     def _drift(self, past: Past | None, bucket: Tensor, flow_time: Tensor) -> Tensor | None:
         """The correction of velocities (B, R, T, A); None where there is none."""

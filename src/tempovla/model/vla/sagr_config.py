@@ -57,9 +57,11 @@ class SAGRConfig:
         world_predictor_max_params: number of parameters of the predictor above which a warning is logged.
         loss_w_fm, loss_w_dyn, loss_w_geo, loss_w_reg: weights of flow matching, of the prediction, of the energy of
             its residual, and of the drift's size.
-        cloning_weight: weight of a regression of the chunk from the task tokens. The noise in the loss of flow matching
+        readout_token: read all task tokens, and all tokens of the language model's last layer, as one vector, which is
+            one more token of the head. It keeps where things are, for encoders that learn from scratch.
+        readout_token_dim, readout_feature_dim: widths to which each of these tokens, and all of them, are brought.
+        cloning_weight: weight of a regression of the chunk from this vector. The noise in the loss of flow matching
             hides small details from an encoder that learns from scratch. 0 leaves it out.
-        cloning_token_dim, cloning_feature_dim: widths of this regression: of a token, and of all of them.
         use_drift: correct velocities by the residual of the last prediction.
         drift_eta: bound of this correction.
         drift_hidden_dim: width of the layers that make it.
@@ -110,9 +112,10 @@ class SAGRConfig:
     loss_w_dyn: float = 0.2
     loss_w_geo: float = 0.1
     loss_w_reg: float = 1e-3
+    readout_token: bool = False
+    readout_token_dim: int = 32
+    readout_feature_dim: int = 256
     cloning_weight: float = 0.0
-    cloning_token_dim: int = 32
-    cloning_feature_dim: int = 256
     use_drift: bool = True
     drift_eta: float = 0.2
     drift_hidden_dim: int = 512
@@ -135,7 +138,7 @@ class SAGRConfig:
         sizes = ("robot_state_dim", "action_dim", "action_horizon", "temporal_delta_k", "max_instruction_tokens")
         tokens = ("task_token_num", "task_token_heads", "geometry_heads", "causal_feedback_token_num")
         world = ("world_hidden_dim", "world_num_layers", "world_num_heads", "world_predictor_max_params")
-        for name in (*sizes, *tokens, *world, "drift_hidden_dim", "cloning_token_dim", "cloning_feature_dim"):
+        for name in (*sizes, *tokens, *world, "drift_hidden_dim", "readout_token_dim", "readout_feature_dim"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"model.{name}={value} must be at least 1")
