@@ -117,8 +117,15 @@ class Simulation:
             self._mujoco.mj_forward(self.model, self.data)
 
     def displace(self, shift: np.ndarray) -> None:
-        """Move the first object that the task is about by a shift (2,) along the table [m], and stop it."""
-        joints = self._env.objects_dict[self.objects_of_interest[0]].joints
+        """Move the first object that the task is about by a shift (2,) along the table [m], and stop it.
+
+        Raises:
+            ValueError: if the task is about fixtures alone, which cannot be moved.
+        """
+        movable = [name for name in self.objects_of_interest if name in self.object_names]
+        if not movable:
+            raise ValueError(f"{self.task}: is about fixtures alone, which a disturbance cannot move; leave it out")
+        joints = self._env.objects_dict[movable[0]].joints
         move_free_objects(self.model, self.data, shift, tuple(joints))
 
     def step(self, action: np.ndarray) -> bool:

@@ -52,6 +52,8 @@ class EvaluationConfig:
             if value is not None:
                 object.__setattr__(self, name, whole_number(name, value, least=1))
         object.__setattr__(self, "seed", whole_number("seed", self.seed))
+        if self.disturb_step is not None:
+            object.__setattr__(self, "disturb_step", whole_number("disturb_step", self.disturb_step, least=0))
         object.__setattr__(self, "temporal_ensemble", plain(self.temporal_ensemble))
 
 

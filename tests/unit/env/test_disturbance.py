@@ -9,6 +9,7 @@ import pytest
 
 from tempovla.env.disturbance import Disturbance
 from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.rollout.evaluate import EvaluationConfig
 
 SHIFT = 0.04
 
@@ -57,6 +58,12 @@ def test_the_next_episode_begins_as_ever():
     env.reset(seed=5)
     np.testing.assert_array_equal(env.privileged_observation, expected)
     env.close()
+
+
+def test_a_step_between_two_steps_is_refused():
+    with pytest.raises(ValueError, match=r"disturb_step=2\.5"):
+        EvaluationConfig(disturb_step=2.5)
+    assert EvaluationConfig(disturb_step=np.int64(3)).disturb_step == 3
 
 
 @pytest.mark.parametrize(("fields", "message"), [({"step": -1}, "disturb_step=-1"), ({"shift_m": 0.0}, "shift_m=0.0")])
