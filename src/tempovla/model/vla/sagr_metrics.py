@@ -30,7 +30,7 @@ def same_for_all(value: float, like: Tensor) -> Metric:
 def spread_of_rows(name: str, value: Tensor, valid: Tensor) -> dict[str, Metric]:
     """Return `<name>_mean`, `_std`, `_p50` and `_p95` of a figure (B,) over its valid rows.
 
-    With several processes all but the mean are those of each process's own rows, averaged.
+    With several processes the quantiles are those of each process's own rows, averaged.
 
     Args:
         name: of the figure.
@@ -41,11 +41,11 @@ def spread_of_rows(name: str, value: Tensor, valid: Tensor) -> dict[str, Metric]
     some = valid.any().expand_as(valid)
     seen = torch.where(valid, value, torch.nan)
     half, most = torch.nanquantile(seen, torch.tensor([0.5, 0.95], device=value.device)).unbind()
-    mean = seen.nanmean()
-    spread = (seen - mean).square().nanmean().sqrt()
-    figures = {"std": spread, "p50": half, "p95": most}
-    return {f"{name}_mean": row_metric(value, valid)} | {
-        f"{name}_{suffix}": Metric(figure.expand_as(value), None, some) for suffix, figure in figures.items()
+    quantiles = {"p50": half, "p95": most}
+    return {
+        f"{name}_mean": row_metric(value, valid),
+        f"{name}_std": Metric(value[:, None], None, valid, "std"),
+        **{f"{name}_{suffix}": Metric(figure.expand_as(value), None, some) for suffix, figure in quantiles.items()},
     }
 
 
