@@ -191,6 +191,13 @@ class TransformersTokenizer:
         return [end]
 
     @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of tokens that begin, end, pad and separate texts; an unknown word's is not among them."""
+        special, unknown = set(self._tokenizer.all_special_ids), self._tokenizer.unk_token_id
+        named = [value for name, value in self._tokenizer.special_tokens_map.items() if name != "unk_token"]
+        return frozenset(special if self._tokenizer.unk_token in named else special - {unknown})
+
+    @cached_property
     def added_ids(self) -> frozenset[int]:
         """Ids of tokens that stand for no text, such as those that begin and end a turn."""
         return frozenset([*self._tokenizer.get_added_vocab().values(), *self._tokenizer.all_special_ids])

@@ -33,6 +33,8 @@ class SAGRConfig:
             it executes whole chunks.
         horizons: further numbers of steps after which a future frame is predicted, beside k.
         max_instruction_tokens: number of tokens of the longest instruction. Shorter ones are padded.
+        special_token_ids: ids of the tokenizer's special tokens, such as those that separate texts. The task tokens do
+            not read them. Training takes them from the tokenizer.
         task_token_num: number K of task tokens.
         task_token_heads: number of attention heads of the anchor that makes them.
         algorithm_version: v3 makes task tokens of pictures and words before the language model; v4 makes them of its
@@ -91,6 +93,7 @@ class SAGRConfig:
     temporal_delta_k: int = 8
     horizons: tuple[int, ...] = ()
     max_instruction_tokens: int = 32
+    special_token_ids: tuple[int, ...] = ()
     task_token_num: int = 32
     task_token_heads: int = 8
     algorithm_version: Literal["v3", "v4"] = "v3"

@@ -26,18 +26,21 @@ from tempovla.timeline.keys import STATE_KEY, TOKENS_KEY
 class Words:
     """The instruction: its word pieces (B, L) int64 and their embeddings (B, L, H), and which there are (B, L) bool.
 
-    The tasks of the rows hold the words, and the body with its cameras.
+    `spoken` (B, L) bool is True for those of them that are words, which a tokenizer's special tokens are not. The tasks
+    of the rows hold the words as text, and the body with its cameras.
     """
 
     ids: Tensor
     embedded: Tensor
     valid: Tensor
+    spoken: Tensor
     tasks: tuple[Task, ...]
 
     def rows(self, index: Tensor) -> Words:
         """Return the chosen rows."""
         tasks = tuple(self.tasks[row] for row in index.tolist())
-        return Words(self.ids[index], self.embedded[index], self.valid[index], tasks)
+        ids, embedded, valid, spoken = (part[index] for part in (self.ids, self.embedded, self.valid, self.spoken))
+        return Words(ids, embedded, valid, spoken, tasks)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,10 @@ class FrameEncoder(nn.Module):
         """Return the instruction."""
         ids, told = context.now[TOKENS_KEY].at(0)
         valid = told[:, None] & (ids >= 0)
-        return Words(ids, self.vlm.language.embed(ids, valid), valid, context.task)
+        spoken = valid
+        for special in self.config.special_token_ids:
+            spoken = spoken & (ids != special)
+        return Words(ids, self.vlm.language.embed(ids, valid), valid, spoken, context.task)
 
     def now(self, context: Context) -> Frame:
         """Return what the present frame shows, by the policy's own weights, which may learn from it."""
@@ -186,11 +192,11 @@ class FrameEncoder(nn.Module):
             vision = parts["geometry"].fuse(vision, found, counts)
             around = (parts["geometry"].as_context(found), counts)
         if self.config.algorithm_version == "v3":
-            return Frame(words, raw, vision, seen, anchor(words.embedded, words.valid, vision, seen, *around))
+            return Frame(words, raw, vision, seen, anchor(words.embedded, words.spoken, vision, seen, *around))
         layers = self.vlm.layers(vision, seen, words.ids, words.valid)
         split = vision.shape[1]
         pictured, said = layers.layers[-1][:, :split], layers.layers[-1][:, split:]
-        return Frame(words, raw, vision, seen, anchor(said, words.valid, pictured, seen, *around), layers)
+        return Frame(words, raw, vision, seen, anchor(said, words.spoken, pictured, seen, *around), layers)
 
 
 def normalized(tokens: Tensor) -> Tensor:

@@ -21,8 +21,17 @@ def choose_tokenizer(name: str | None, language: LLMBackboneConfig, vocab_size: 
     Raises:
         ValueError: if there is no such tokenizer, or it has more ids than the language model.
     """
-    own = WORDS if language.architecture else LANGUAGE_MODELS.get(language.model_name, language.model_name)
-    return fitting_tokenizer(name or own, vocab_size)
+    return fitting_tokenizer(name or _own_tokenizer(language), vocab_size)
+
+
+def special_token_ids(name: str | None, language: LLMBackboneConfig) -> tuple[int, ...]:
+    """Return the ids of the special tokens of the tokenizer that `choose_tokenizer` gives; hashed words have none."""
+    chosen = name or _own_tokenizer(language)
+    return () if chosen == WORDS else tuple(sorted(TransformersTokenizer(chosen).special_ids))
+
+
+def _own_tokenizer(language: LLMBackboneConfig) -> str:
+    return WORDS if language.architecture else LANGUAGE_MODELS.get(language.model_name, language.model_name)
 
 
 def fitting_tokenizer(name: str, vocab_size: int) -> Tokenizer:

@@ -12,7 +12,7 @@ from tempovla.model.vla.sagr_metrics import PERSISTENCE, TOKEN_SPREAD
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
 from tempovla.recipe.systems.collapse import FALLEN, CollapseAlarm, Watched
 from tempovla.recipe.systems.job import Imitation
-from tempovla.recipe.systems.language import choose_tokenizer, with_trainable_dtype
+from tempovla.recipe.systems.language import choose_tokenizer, special_token_ids, with_trainable_dtype
 from tempovla.recipe.systems.sagr_config import SAGRRecipe
 from tempovla.timeline import EpisodeSource
 from tempovla.training import distributed
@@ -99,7 +99,8 @@ def build_policy(
     language = config.vlm.language
     if config.lora is None:
         language = with_trainable_dtype(language)
-    policy = SAGR(replace(config, vlm=replace(config.vlm, language=language), lora=None))
+    special = special_token_ids(recipe.transform.tokenizer, config.vlm.language)
+    policy = SAGR(replace(config, vlm=replace(config.vlm, language=language), special_token_ids=special, lora=None))
     if pretrained_vlm is not None:
         policy.load_vlm(pretrained_vlm)
     if config.lora is not None:

@@ -216,6 +216,24 @@ def test_words_change_what_the_task_tokens_look_at_and_padding_does_not():
     torch.testing.assert_close(anchor.attention(padded, valid, frame.vision, frame.seen), some, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_special_tokens_are_not_words_that_the_task_tokens_read(version):
+    policy = sagr(algorithm_version=version, special_token_ids=(2, 5))
+    context = sample_of(policy).context
+    ids = torch.tensor([[3, 4, 6, 2]]).repeat(4, 1)
+    said = {**context.now, TOKENS_KEY: context.now[TOKENS_KEY].map(lambda track: ids[:, None])}
+    words = policy.frames.words(replace(context, now=said))
+    assert words.valid.all()
+    assert words.spoken.tolist() == [[True, True, True, False]] * 4
+    frame = policy.frames.now(replace(context, now=said))
+    said[TOKENS_KEY] = said[TOKENS_KEY].map(lambda track: torch.where(track == 2, 5, track))
+    other = policy.frames.now(replace(context, now=said))
+    assert not torch.equal(other.words.embedded, frame.words.embedded)
+    torch.testing.assert_close(other.tokens, frame.tokens, rtol=0, atol=0)  # the words stand before the special token
+    said[TOKENS_KEY] = said[TOKENS_KEY].map(lambda track: torch.where(track == 4, 7, track))
+    assert not torch.equal(policy.frames.now(replace(context, now=said)).tokens, frame.tokens)
+
+
 def test_words_change_the_actions():
     policy = sagr()
     context = contexts_of(policy)[0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.gripper_recordings import FRONT, STATE, WRIST
 from tests.sagr_runs import sagr_recipe
+from tests.tiny_models import save_tokenizer
 from tests.trained import observation
 
 import tempovla
@@ -19,6 +20,7 @@ from tempovla.control.exported.policy import ExportedPolicy
 from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.model.vla.sagr import SAGR
 from tempovla.recipe.evaluation.offline import evaluate_offline
+from tempovla.recipe.systems.sagr import build_policy
 from tempovla.report.page import write_report
 from tempovla.timeline import Bundle
 
@@ -109,3 +111,11 @@ def test_a_recipe_that_contradicts_itself_is_told_in_one_line(recorded):
     data = replace(recipe.data, observation_indices=(0, 3))
     with pytest.raises(ValueError, match=r"temporal_delta_k=2 is not among data\.observation_indices=\[0, 3\]"):
         replace(recipe, data=data)
+
+
+def test_special_tokens_of_the_tokenizer_but_not_that_of_unknown_words_are_named_to_the_task_tokens(tmp_path, recorded):
+    save_tokenizer(tmp_path)
+    recipe = sagr_recipe(recorded)
+    policy = build_policy(replace(recipe, transform=replace(recipe.transform, tokenizer=str(tmp_path))))
+    assert policy.config.special_token_ids == (0, 2)
+    assert build_policy(recipe).config.special_token_ids == ()
