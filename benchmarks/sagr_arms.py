@@ -1,7 +1,7 @@
 r"""SA-GR's parts, one after the other: closed-loop success of each arm, paired with flow matching alone.
 
     tempovla collect metaworld --depth true --episodes 40 --seed 0 --out outputs/demonstrations \
-        --tasks button-press-topdown-v3,drawer-open-v3,window-open-v3,door-open-v3,push-v3
+        --tasks coffee-push-v3,hammer-v3,pick-place-v3,plate-slide-v3,push-back-v3,push-v3,soccer-v3,sweep-into-v3
     python benchmarks/sagr_arms.py metaworld --data outputs/demonstrations --out outputs/arms --seeds 0,1,2
 
 Every arm is trained on the same rows for as many steps, and plays the same episodes: as they are, and with an object
@@ -63,7 +63,16 @@ PLACES = {
     "metaworld": Place(
         "metaworld",
         "configs/sagr_metaworld.yaml",
-        ("button-press-topdown-v3", "drawer-open-v3", "window-open-v3", "door-open-v3", "push-v3"),
+        (
+            "coffee-push-v3",
+            "hammer-v3",
+            "pick-place-v3",
+            "plate-slide-v3",
+            "push-back-v3",
+            "push-v3",
+            "soccer-v3",
+            "sweep-into-v3",
+        ),
         20,
         0.05,
     ),
@@ -178,7 +187,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="of the trainings")
     parser.add_argument("--eval-seed", type=int, default=0, help="of the episodes")
     parser.add_argument("--steps", type=int, help="training steps, other than the config's")
-    parser.add_argument("--episodes", type=int, default=20, help="fresh episodes of each task and seed")
+    parser.add_argument("--episodes", type=int, default=15, help="fresh episodes of each task and seed")
     parser.add_argument("--k", type=int, default=8, help="steps from now to the future frame, and between decisions")
     parser.add_argument("--horizon", type=int, default=16, help="steps of a chunk")
     parser.add_argument("--json", help="where to write the figures")

@@ -345,7 +345,8 @@ class TokenizeInstruction:
             if len(ids) > self.max_length:
                 count = f"{len(ids)} tokens" if bare else f"{len(ids)} tokens with its prompt"
                 raise ValueError(
-                    f"instruction {brief(sentence)} has {count}, more than max_length={self.max_length}; raise it"
+                    f"instruction {brief(sentence)} has {count}, more than max_length={self.max_length}; raise it "
+                    "(model.max_instruction_tokens, or transform.max_prompt_tokens of openvla)"
                 )
             other = self._first_with.setdefault(tuple(ids), sentence)
             if _words(other) != _words(sentence):
