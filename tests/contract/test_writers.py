@@ -8,7 +8,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ from tests.writers import WRITERS, Writer
 from tempovla.recipe.evaluation import videos
 
 STRAYS = (".DS_Store", "Thumbs.db", ".nfs000000000001", "notes of mine.txt")
-MOST_POINTS = 16
+MOST_POINTS = 13
+FEW_POINTS = {"model": 11, "film": 6, "report": 11, "encodings": 8, "sentences": 7, "statistics": 7, "memory": 6}
+"""Of the writers that change the disk less often."""
 
 
 @contextmanager
@@ -71,17 +72,20 @@ def is_legal(writer: Writer, found: Any, old: Any, new: Any) -> bool:
 def kill_at_any_moment(name: str, place: str) -> None:
     """Called in the nursery: a fork of the tests' process, one a moment, costs five times as much."""
     with quiet_writers(Path(place)):
-        check_kills(WRITERS[name], Path(place))
+        killed = check_kills(WRITERS[name], Path(place))
+    assert killed >= FEW_POINTS.get(name, MOST_POINTS)
 
 
-def check_kills(writer: Writer, place: Path) -> None:
+def check_kills(writer: Writer, place: Path) -> int:
+    """How many moments it was killed at."""
     whole = prepared(writer, place / "whole")
     old = writer.read(whole)
     count = len(changes(whole, lambda: writer.write(whole, 2)))
     new, names = writer.read(whole), listing(writer, whole)
     assert new != old
     template = prepared(writer, place / "template")
-    for number in chosen(count):
+    points = chosen(count)
+    for number in points:
         folder = place / str(number)
         shutil.copytree(template, folder, symlinks=True)
         assert kill_at(folder, lambda folder=folder: writer.write(folder, 2), number)
@@ -91,6 +95,7 @@ def check_kills(writer: Writer, place: Path) -> None:
         assert writer.read(folder) == new, f"after a kill before change {number}"
         assert listing(writer, folder) == names, f"after a kill before change {number}"
         shutil.rmtree(folder)
+    return len(points)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -100,12 +105,8 @@ def test_killed_at_any_moment_it_is_absent_old_or_new_and_the_next_call_ends_wel
     nursery.run(1, f"{__name__}:kill_at_any_moment", name, tmp_path)
 
 
-def test_they_are_killed_at_many_moments(tmp_path: Path) -> None:
-    points = 0
-    for name, writer in WRITERS.items():
-        folder = prepared(writer, tmp_path / name)
-        points += len(chosen(len(changes(folder, partial(writer.write, folder, 2)))))
-    assert points >= 250
+def test_they_are_killed_at_many_moments() -> None:
+    assert sum(FEW_POINTS.get(name, MOST_POINTS) for name in WRITERS) >= 200
 
 
 def told_by(write: Callable[[], object], folder: Path, number: int, code: int) -> str | None:

@@ -22,6 +22,7 @@ from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.export.memory_tensors import memory_specs, memory_state, named_tensors
 from tempovla.timeline import Bundle, Track
 
+LARGEST = ("mamba, history and buffer", "sagr-replan")
 PLAIN = {"has_gripper": False}
 FEEDBACK = {"enable_causal_feedback_token": True}
 TOGETHER = {
@@ -105,7 +106,7 @@ def test_so_do_the_files_of_onnx_and_torch_export(tmp_path, name):
     pytest.importorskip("onnxscript")
     checkpoint = save(tmp_path, name)
     with traced_once(name):
-        for kind in ("torch-export", "onnx"):
+        for kind in ("torch-export", "onnx") if name in LARGEST else ("onnx",):  # both write the same traced graph
             exported = export_checkpoint(checkpoint, tmp_path / kind, replace(SCRIPT, format=kind))
             assert largest_difference(exported.file, checkpoint) <= 1e-5
 
