@@ -2,11 +2,13 @@ r"""SA-GR's parts, one after the other: closed-loop success of each arm, paired 
 
     tempovla collect metaworld --depth true --episodes 40 --seed 0 --out outputs/demonstrations \
         --tasks coffee-push-v3,hammer-v3,pick-place-v3,plate-slide-v3,push-back-v3,push-v3,soccer-v3,sweep-into-v3
-    python benchmarks/sagr_arms.py metaworld --data outputs/demonstrations --out outputs/arms --seeds 0,1,2
+    python benchmarks/sagr_arms.py metaworld --data outputs/demonstrations --out outputs/arms --seeds 0,1,2 \
+        --json outputs/arms.json --png outputs/arms.png
 
 Every arm is trained on the same rows for as many steps, and plays the same episodes: as they are, and with an object
 that is moved in the middle of each. Each training is `tempovla train sagr` and each evaluation `tempovla eval`, in
-folders of their own. Stopped, the same call goes on; what is finished is not done again.
+folders of their own. Stopped, the same call goes on; what is finished is not done again. Of each evaluation the JSON
+file keeps the outcome of every episode, also without the folders.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 from dot_plot import draw_rates
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.paired import PairedOutcomes
+from tempovla.storage.whole import write_text
 
 OFF = {"model.loss_w_dyn": 0, "model.loss_w_geo": 0, "model.use_drift": False}
 FLOW = "flow matching alone"
@@ -44,6 +47,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """By name, how an arm differs from the config: all of them have depth, the same head and the same steps."""
 
+CALM, DISTURBED = "as they are", "with an object that is moved"
 WHOLE = "flow matching, whole chunks"
 """The first arm once more, executing each chunk to its end, as replanning does where nothing departs."""
 
@@ -78,6 +82,42 @@ PLACES = {
     ),
     "libero": Place("libero", "configs/sagr_libero_small.yaml", (), 40, 0.05),
 }
+
+
+Record = dict[str, Any]
+"""Of one evaluation: `successes` by task, one digit an episode, and what it cost."""
+
+
+class Store:
+    """The records of several settings in one JSON file, which is written after each of them.
+
+    Args:
+        path: of the file.
+        setting: which one is added to.
+    """
+
+    def __init__(self, path: Path, setting: str) -> None:
+        self.path, self.setting = path, setting
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the file holds, which others may have added to."""
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    @property
+    def rows(self) -> dict[str, dict[str, dict[str, Record]]]:
+        """The records of the setting: by kind of episode, arm and seed of the training."""
+        return self.settings.get(self.setting, {})
+
+    def has(self, title: str, name: str, seed: int) -> bool:
+        """Return whether there is a record of an arm in such episodes, of a seed of the training."""
+        return str(seed) in self.rows.get(title, {}).get(name, {})
+
+    def add(self, title: str, name: str, seed: int, record: Record) -> None:
+        """Add it, and write the file."""
+        settings = self.settings
+        settings.setdefault(self.setting, {}).setdefault(title, {}).setdefault(name, {})[str(seed)] = record
+        write_text(self.path, json.dumps(settings, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -131,31 +171,46 @@ def tempovla(*arguments: str) -> str:
     return done.stdout
 
 
-def episodes_of(paths: list[Path]) -> list[dict[str, Any]]:
-    """The episodes of several evaluations, in order."""
-    return [episode for path in paths for episode in json.loads(path.read_text())["episodes"]]
+def record_of(results: Path, run: Run) -> Record:
+    """What is kept of one training's evaluation."""
+    episodes = json.loads(results.read_text())["episodes"]
+    successes: dict[str, str] = {}
+    for episode in episodes:
+        successes[episode["task"]] = successes.get(episode["task"], "") + str(int(episode["success"]))
+    reports = [episode["report"] for episode in episodes if "report" in episode]
+    return {
+        "successes": successes,
+        "training_cpu_s": json.loads((run.folder / "training.json").read_text())["cpu_seconds"],
+        "decision_ms": json.loads(results.with_suffix(".timing.json").read_text())["policy_latency_ms"]["median"],
+        "replans": statistics.fmean(r.get("rrr_replan_count", 0) for r in reports) if reports else None,
+    }
 
 
-def row_of(paths: list[Path], baseline: list[Path], runs: list[Run]) -> dict[str, Any]:
-    """The figures of one arm, paired with flow matching alone of the same seeds."""
-    own, other = episodes_of(paths), episodes_of(baseline)
-    assert [(each["task"], each["seed"]) for each in own] == [(each["task"], each["seed"]) for each in other]
-    rate = SuccessRate.of([episode["success"] for episode in own])
-    paired = PairedOutcomes.of([(a["success"], b["success"]) for a, b in zip(other, own, strict=True)])
-    times = [json.loads(path.with_suffix(".timing.json").read_text())["policy_latency_ms"]["median"] for path in paths]
-    reports = [episode["report"] for episode in own if "report" in episode]
+def outcomes_of(record: Record) -> list[bool]:
+    """Whether each episode was a success, task by task."""
+    return [outcome == "1" for outcomes in record["successes"].values() for outcome in outcomes]
+
+
+def row_of(records: dict[str, Record], baseline: dict[str, Record]) -> dict[str, Any]:
+    """The figures of one arm, by seed of the training, paired with flow matching alone of the same seeds."""
+    seeds = [seed for seed in records if seed in baseline]
+    assert all(records[seed]["successes"].keys() == baseline[seed]["successes"].keys() for seed in seeds)
+    own = [outcome for seed in seeds for outcome in outcomes_of(records[seed])]
+    other = [outcome for seed in seeds for outcome in outcomes_of(baseline[seed])]
+    rate, paired = SuccessRate.of(own), PairedOutcomes.of(list(zip(other, own, strict=True)))
+    replans = [records[seed]["replans"] for seed in seeds]
     return {
         "success": rate.rate,
         "ci95": list(rate.interval),
         "episodes": rate.episodes,
-        "by_seed": [SuccessRate.of([e["success"] for e in episodes_of([path])]).rate for path in paths],
+        "by_seed": [SuccessRate.of(outcomes_of(records[seed])).rate for seed in seeds],
         "difference": paired.difference,
         "only_this": paired.only_second,
         "only_flow": paired.only_first,
         "p": paired.p_value,
-        "training_cpu_s": [json.loads((run.folder / "training.json").read_text())["cpu_seconds"] for run in runs],
-        "decision_ms": statistics.median(times),
-        "replans": statistics.fmean(r.get("rrr_replan_count", 0) for r in reports) if reports else None,
+        "training_cpu_s": [records[seed]["training_cpu_s"] for seed in seeds],
+        "decision_ms": statistics.median(records[seed]["decision_ms"] for seed in seeds),
+        "replans": None if None in replans else statistics.fmean(replans),
     }
 
 
@@ -190,7 +245,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=15, help="fresh episodes of each task and seed")
     parser.add_argument("--k", type=int, default=8, help="steps from now to the future frame, and between decisions")
     parser.add_argument("--horizon", type=int, default=16, help="steps of a chunk")
-    parser.add_argument("--json", help="where to write the figures")
+    parser.add_argument("--json", required=True, type=Path, help="file of all outcomes; what it holds is not run again")
     parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args()
     place, seeds = PLACES[options.place], [int(seed) for seed in options.seeds.split(",")]
@@ -198,35 +253,30 @@ def main() -> None:
     if FLOW not in chosen:
         chosen = [FLOW, *chosen]
     time = {"model.temporal_delta_k": options.k, "model.action_horizon": options.horizon}
-    names = {name: f"{list(ARMS).index(name)}_k{options.k}_{options.horizon}" for name in chosen}
-    runs = {
-        name: [Run(options.out / f"{names[name]}_{seed}", place, ARMS[name] | time, seed) for seed in seeds]
-        for name in chosen
-    }
-    found: dict[str, dict[str, list[Path]]] = {"as they are": {}, "with an object that is moved": {}}
-    for turn in range(len(seeds)):
-        for name, each in runs.items():
-            each[turn].train(options.data, options.steps)
+    store = Store(options.json, f"k={options.k}, chunks of {options.horizon}, episodes of seed {options.eval_seed}")
+    for seed in seeds:
+        for name in chosen:
+            folder = options.out / f"{list(ARMS).index(name)}_k{options.k}_{options.horizon}_{seed}"
+            run = Run(folder, place, ARMS[name] | time, seed)
             stride = None if ARMS[name].get("model.replan") else options.k
-            for title, disturbed in zip(found, (False, True), strict=True):
-                played = {name: ("eval", stride)}
-                if name == FLOW and options.horizon != options.k:
-                    played[WHOLE] = ("whole", options.horizon)
-                for shown, (folder, horizon) in played.items():
-                    path = each[turn].play(
-                        folder, options.episodes, options.eval_seed, horizon=horizon, disturbed=disturbed
-                    )
-                    found[title].setdefault(shown, []).append(path)
+            plays = {name: ("eval", stride)}
+            if name == FLOW and options.horizon != options.k:
+                plays[WHOLE] = ("whole", options.horizon)
+            for title, disturbed in ((CALM, False), (DISTURBED, True)):
+                for shown, (kind, horizon) in plays.items():
+                    if store.has(title, shown, seed):
+                        continue
+                    run.train(options.data, options.steps)
+                    done = run.play(kind, options.episodes, options.eval_seed, horizon=horizon, disturbed=disturbed)
+                    store.add(title, shown, seed, record_of(done, run))
     tables = {
-        title: {name: row_of(paths, rows[FLOW], runs.get(name, runs[FLOW])) for name, paths in rows.items()}
-        for title, rows in found.items()
+        title: {name: row_of(records, rows[FLOW]) for name, records in rows.items()}
+        for title, rows in store.rows.items()
     }
     for title, rows in tables.items():
-        print_table(f"Episodes {title}, {options.place}, k = {options.k}, chunks of {options.horizon}", rows)
-    if options.json:
-        Path(options.json).write_text(json.dumps(tables, indent=2) + "\n")
+        print_table(f"Episodes {title}, {options.place}, {store.setting}", rows)
     if options.png:
-        shown = {name: {title: tables[title][name] for title in tables} for name in tables["as they are"]}
+        shown = {name: {title: tables[title][name] for title in tables} for name in tables[CALM]}
         draw_rates(shown, options.png, baselines=[FLOW, WHOLE])
 
 

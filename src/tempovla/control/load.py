@@ -63,7 +63,8 @@ def load(
             holds a model alone.
         library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, an
             `EpisodicMemory` of the policy's features, or a file that one saved.
-        cameras: calibrations of the robot's cameras, where they are not those of the training data.
+        cameras: calibrations of the robot's cameras, where they are not those of the training data. Not of exported
+            files, which have them inside.
         local_files_only: look for a name on the hub in the hub's cache alone; False downloads it.
 
     Raises:
@@ -92,6 +93,12 @@ def load(
         give_library(actor, library, bundle.provenance)
     if dtype is not None:
         _convert(actor, dtype, str(place))
+    calibrations = _calibrations(cameras)
+    if calibrations and not isinstance(actor, Controller):
+        raise ValueError(
+            f"{place}: an exported file has the calibrations of the training's cameras inside; leave cameras out, or "
+            "load the checkpoint with them"
+        )
     transform = actor.transform if isinstance(actor, Controller) else TransformPipeline.of(bundle)
     reads = Reads.of(actor.windows, bundle.windows, transform, actor.embodiment)
     return RobotPolicy(
@@ -100,7 +107,7 @@ def load(
         execution_horizon=execution_horizon,
         ensemble=ensemble,
         provenance=bundle.provenance,
-        cameras=_calibrations(cameras),
+        cameras=calibrations,
     )
 
 

@@ -32,6 +32,8 @@ from tempovla.transform.pipeline import TransformPipeline
 BATCH_SIZES = (1, 2, 5)
 """What is compared: none of them is the size that was traced."""
 EXAMPLE_ROWS = 3
+FURTHEST_MM = 3000
+"""Of the depth that is made up."""
 MEMORY_STEPS = 8
 """Decisions of a policy that remembers that are compared, one after the other, with rows that begin anew."""
 MOST_HALFWAY = 0.01
@@ -127,7 +129,7 @@ class Reference:
         given |= {FIRST: first, EXECUTED_VALID: ~first}
         made = [(index, spec) for index, spec in enumerate(deployed.inputs) if spec.name not in given]
         raw = {spec.name: self._raw(spec, row_seed, index) for index, spec in made}
-        observed = {*vector_sizes(self.bundle), *deployed.cameras}
+        observed = {*vector_sizes(self.bundle), *deployed.cameras, *deployed.depths}
         now = {key: Track.of(_as_recorded(value)[:, None], (0,)) for key, value in raw.items() if key in observed}
         past = {}
         if EXECUTED in raw:
@@ -151,6 +153,8 @@ class Reference:
         seed = mix_seed(row_seed, index)
         if spec.dtype == "uint8":
             return row_integers(seed, 0, 256, spec.shape).to(torch.uint8)
+        if spec.is_depth:
+            return row_integers(seed, 0, FURTHEST_MM, spec.shape) / 1000.0
         return self._in_its_units(ACTION_KEY if spec.name == EXECUTED else spec.name, row_normal(seed, spec.shape))
 
     def _in_its_units(self, name: str, value: Tensor) -> Tensor:
@@ -178,8 +182,8 @@ class Reference:
 
 
 def _as_recorded(value: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) as cameras give them, (B, H, W, 3); anything else as it is."""
-    return value.permute(0, 2, 3, 1) if value.dtype == torch.uint8 else value
+    """Pictures (B, 3, H, W) and depth (B, 1, H, W) as cameras give them, with channels last; others as they are."""
+    return value.permute(0, 2, 3, 1) if value.dim() == 4 else value
 
 
 def check_pictures(prepared: Context, pictures: Mapping[str, Tensor]) -> None:

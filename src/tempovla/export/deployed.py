@@ -17,16 +17,18 @@ from tempovla.control.exported.signature import (
     FIRST,
     SEED,
     TensorSpec,
+    depth_keys,
     vector_sizes,
 )
 from tempovla.export.memory_tensors import memory_specs, memory_state, named_tensors
 from tempovla.model.vla.context_policy import base_of
 from tempovla.model.vla.registry import load_policy
-from tempovla.timeline import Bundle, StridedPolicy
+from tempovla.timeline import Bundle, Embodiment, StridedPolicy
 from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
 from tempovla.timeline.lazy import Lazy, loaded
 from tempovla.timeline.noise import mix_seed
 from tempovla.transform.blind import BlankImages
+from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.image import ResizeImages, resize_frames
 from tempovla.transform.join import JoinStreams, join_values
 from tempovla.transform.normalize import Normalize
@@ -40,6 +42,7 @@ Noise = Literal["seed", "numbers"]
 KNOWN_TRANSFORMS = (
     "blank_images",
     "resize_images",
+    "resize_depth",
     "join_streams",
     "normalize",
     "tokenize_instruction",
@@ -50,8 +53,8 @@ KNOWN_TRANSFORMS = (
 EXPORTABLE = "'sagr', 'smolvla', 'statevla' and 'vla'"
 """Policies that can be exported, as messages name them."""
 
-IN_GRAPHS: dict[str, Lazy[Callable[[Any], nn.Module]]] = {"sagr": "tempovla.model.vla.sagr_graph:for_graph"}
-"""By the name of a policy, what gives it in the form that graphs take, where that is a module of its own."""
+IN_GRAPHS: dict[str, Lazy[Callable[[Any, Embodiment], nn.Module]]] = {"sagr": "tempovla.model.vla.sagr_graph:for_graph"}
+"""By the name of a policy, what gives it in the form that graphs take, for one body, where that is another module."""
 
 StepT = TypeVar("StepT")
 
@@ -94,13 +97,14 @@ class DeployedPolicy(nn.Module):
 
     Args:
         bundle: what training saved.
-        image_shapes: height and width of every camera's raw pictures [px], by key.
+        image_shapes: height and width of every camera's raw pictures, and of its depth [px], by key.
         noise: `seed` takes `seed` and `decision`, (B,) int64 both; `numbers` takes the random numbers.
 
     Attributes:
-        inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, the robot's state in its own units
-            and under the dataset's own names, the instruction as the model reads it, what the noise comes from, if
-            there is any, and of a policy that remembers `executed_actions`, `executed_valid`, `first` and its memory.
+        inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, depth (B, 1, H, W) float32 [m], the
+            robot's state in its own units and under the dataset's own names, the instruction as the model reads it,
+            what the noise comes from, if there is any, and of a policy that remembers `executed_actions`,
+            `executed_valid`, `first` and its memory.
         output: actions (B, H, A) in the robot's units.
         memory: what goes from a decision to the next; the graph's further outputs.
         frame_stride: control steps from one decision to the next, where only one number will do.
@@ -118,10 +122,10 @@ class DeployedPolicy(nn.Module):
         self.steps, self.assets = pipeline.steps, pipeline.assets()
         self.noise = noise
         self.blank = {camera: step.size for step in self._all(BlankImages) for camera in step.cameras}
-        self.cameras = tuple(image_shapes)
-        self.resize = nn.ModuleList(
-            _resizing(shape, [step.size for step in self._all(ResizeImages)]) for shape in image_shapes.values()
-        )
+        self.depths = tuple(key for key in depth_keys(bundle) if key in image_shapes)
+        self.cameras = tuple(key for key in image_shapes if key not in self.depths)
+        sizes = [step.size for step in self._all(ResizeImages)]
+        self.resize = nn.ModuleList(_resizing(image_shapes[camera], sizes) for camera in self.cameras)
         self.numbers = self.policy.random_numbers(torch.zeros(1, dtype=torch.int64))
         self.remembers = isinstance(self.policy, Remembering)
         self.nothing = self.policy.context.initial_state(1) if self.remembers else None
@@ -134,7 +138,8 @@ class DeployedPolicy(nn.Module):
         self.output = TensorSpec(ACTION_KEY, (horizon, action_dim), "float32")
 
     def _observed(self, bundle: Bundle, image_shapes: Mapping[str, tuple[int, int]]) -> list[TensorSpec]:
-        specs = [TensorSpec(camera, (3, *shape), "uint8") for camera, shape in image_shapes.items()]
+        specs = [TensorSpec(camera, (3, *image_shapes[camera]), "uint8") for camera in self.cameras]
+        specs += [TensorSpec(depth, (1, *image_shapes[depth]), "float32") for depth in self.depths]
         specs += [TensorSpec(key, (size,), "float32") for key, size in vector_sizes(bundle).items()]
         specs += [TensorSpec(TOKENS_KEY, (step.max_length,), "int64") for step in self._all(TokenizeInstruction)]
         specs += [TensorSpec(LANGUAGE_KEY, (step.embedder.dim,), "float32") for step in self._all(EmbedInstruction)]
@@ -170,6 +175,11 @@ class DeployedPolicy(nn.Module):
         seen |= self.pictures(tensors)
         for camera, size in self.blank.items():
             seen[camera] = torch.zeros(1, 3, size, size, dtype=torch.uint8).expand(batch, -1, -1, -1)
+        for depth in self._all(ResizeDepth):
+            seen |= {key: depth.resized(given[key]) for key in depth.keys if key in given}
+            if depth.blank:
+                assert depth.size is not None
+                seen |= {key: torch.zeros(batch, 1, depth.size, depth.size) for key in depth.keys}
         if EXECUTED in given:
             seen[ACTION_KEY] = given[EXECUTED]
         for step in self._all(Normalize):
@@ -211,7 +221,7 @@ def exportable_policy(bundle: Bundle) -> Any:
     if getattr(getattr(policy, "config", None), "lora", None) is not None:
         policy.merge_lora()
     if bundle.policy in IN_GRAPHS:
-        made: Any = loaded(IN_GRAPHS[bundle.policy])(policy)
+        made: Any = loaded(IN_GRAPHS[bundle.policy])(policy, bundle.embodiment)
         return made.eval().requires_grad_(False)
     base = base_of(policy)
     if policy is base and isinstance(policy, StridedPolicy) and policy.frame_stride is not None:
@@ -236,12 +246,6 @@ def check_bundle(bundle: Bundle) -> None:
         raise ValueError(
             "policy 'openvla' cannot be exported: it writes its actions word by word with a language model that keeps "
             f"keys and values; policies {EXPORTABLE} can"
-        )
-    depths = [key for step in bundle.transform["steps"] if step["name"] == "resize_depth" for key in step["keys"]]
-    if depths:
-        raise ValueError(
-            f"policy {bundle.policy!r} cannot be exported: it reads depth, {depths}, which no graph takes yet; load "
-            "the checkpoint instead"
         )
     seen = [window for window in bundle.windows if window.key != ACTION_KEY]
     past = sorted({window.key for window in seen if min(window.offsets) < 0})

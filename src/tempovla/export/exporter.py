@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tempovla import __version__
 from tempovla.control.exported.archive import RefusedFileError
 from tempovla.control.exported.runners import RUNNERS, Runner
 from tempovla.control.exported.sidecar import INSTRUCTION_STEPS, Sidecar, file_sha256, sidecar_path
-from tempovla.control.exported.signature import camera_keys, image_shapes
+from tempovla.control.exported.signature import camera_keys, depth_keys, image_shapes
 from tempovla.control.load_actor import check_may_act
 from tempovla.export.comparison import EXAMPLE_ROWS, Reference, largest_differences
 from tempovla.export.deployed import DeployedPolicy, Noise, check_bundle
@@ -101,9 +101,9 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
     chosen = FORMATS[config.format]
     with said_by(checkpoint, remedy="copy the checkpoint again"):
         check_bundle(bundle)
-        blank = {camera for step in bundle.transform["steps"] for camera in step.get("cameras", ())}
-        cameras = [camera for camera in camera_keys(bundle) if camera not in blank]
-        shapes = image_shapes(bundle.provenance, tuple(cameras), config.image_shapes)
+        blank = {key for step in bundle.transform["steps"] for key in _blanked(step)}
+        pictures = [key for key in (*camera_keys(bundle), *depth_keys(bundle)) if key not in blank]
+        shapes = image_shapes(bundle.provenance, tuple(pictures), config.image_shapes)
     deployed = DeployedPolicy(bundle, shapes, config.noise).eval()
     check_can_be_exported(deployed, config.format, loops=chosen.loops)
     target = target_file(out, chosen)
@@ -132,6 +132,13 @@ def export_checkpoint(checkpoint: str | Path, out: str | Path, config: ExportCon
         sidecar.save(sidecar_path(file))
         _publish(staging, target)
     return Exported(target, differences, sidecar)
+
+
+def _blanked(step: Mapping[str, Any]) -> Sequence[str]:
+    """The streams that a step of the transforms makes up, whatever is given."""
+    if step["name"] == "resize_depth":
+        return step["keys"] if step.get("blank") else ()
+    return step.get("cameras", ())
 
 
 def encoded_instructions(bundle: Bundle) -> dict[str, dict[str, list[float]]]:

@@ -63,9 +63,12 @@ class ResizeDepth:
         if self.blank:
             return self._nothing(value.shape[0], track.offset.tolist(), value.device)
         depth = value.float().movedim(-1, -3).flatten(0, 1)
+        return track.with_value(self.resized(depth).unflatten(0, value.shape[:2]))
+
+    def resized(self, depth: Tensor) -> Tensor:
+        """Return distances (N, 1, H, W) float32 [m] as the model sees them, (N, 1, size, size)."""
         depth = torch.where(torch.isfinite(depth) & (depth > 0), depth, 0.0)
-        resized = depth if self.size is None else resize_depth(depth, self.size)
-        return track.with_value(resized.unflatten(0, value.shape[:2]))
+        return depth if self.size is None else resize_depth(depth, self.size)
 
     def _nothing(self, rows: int, offsets: list[int], device: torch.device) -> Track:
         assert self.size is not None

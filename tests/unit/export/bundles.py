@@ -22,8 +22,10 @@ from tempovla.model.vla.context_policy import base_of
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.language_model import LLMBackboneConfig
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
-from tempovla.timeline import Bundle, Embodiment
+from tempovla.timeline import Bundle, CameraCalibration, Embodiment
 from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX
+from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
@@ -98,7 +100,10 @@ MOMENTS = {STATE: ([0.5, -3.0, 100.0], [0.1, 2.0, 5.0]), ACTION: ([0.2, -1.0, 3.
 INSTRUCTIONS = ["open the drawer", "push the red button"]
 IMAGE_SHAPES = {FRONT: [21, 27, 3], WRIST: [32, 32, 3]}
 """The wrist's pictures are halved; odd sides in front, where no pixel lies halfway between two whole numbers."""
-BODY = Embodiment("toy", 3, 4, 10.0)
+DEPTHS = (DEPTH_KEY_PREFIX + "front", DEPTH_KEY_PREFIX + "wrist")
+BODY = Embodiment(
+    "toy", 3, 4, 10.0, cameras=tuple(CameraCalibration(key, 32, 32, 30.0, 28.0, 15.0, 17.0) for key in DEPTHS)
+)
 
 
 def tiny_bundle(name: str, image: Any = None, provenance: Mapping[str, Any] | None = None) -> Bundle:
@@ -124,7 +129,8 @@ def tiny_bundle(name: str, image: Any = None, provenance: Mapping[str, Any] | No
     }
     is_vla = "language" not in CASES[name].shapes
     words = TokenizeInstruction(WordTokenizer(16), 6) if is_vla else EmbedInstruction(HashedNgramEmbedder(12))
-    pipeline = TransformPipeline([image or ResizeImages(16), Normalize.fit(statistics, config), words])
+    depths = [ResizeDepth(DEPTHS, 16)] if {window.key for window in policy.windows()} >= set(DEPTHS) else []
+    pipeline = TransformPipeline([image or ResizeImages(16), *depths, Normalize.fit(statistics, config), words])
     known = {"instructions": INSTRUCTIONS, "image_shapes": IMAGE_SHAPES, **(provenance or {})}
     kind = base_of(policy).kind
     fields = config_to_json(policy.config)

@@ -148,6 +148,9 @@ class ExportedPolicy:
         self._check_size(spec, value)
         if spec.dtype == "uint8":
             return value.permute(0, 3, 1, 2)
+        if spec.is_depth:
+            depth = value.permute(0, 3, 1, 2).float()
+            return torch.where(torch.isfinite(depth), depth, 0.0)
         return value if spec.name in (TOKENS_KEY, LANGUAGE_KEY) else value.float()
 
     def _check_size(self, spec: TensorSpec, value: Tensor) -> None:
@@ -164,6 +167,13 @@ class ExportedPolicy:
                 raise ValueError(
                     f"{said} has pictures {shape} {value.dtype}, but the file takes (height, width, RGB) = {wanted} "
                     f"uint8; give them so{other}"
+                )
+        elif spec.is_depth:
+            wanted = (*spec.shape[1:], spec.shape[0])
+            if shape != wanted or not value.is_floating_point():
+                raise ValueError(
+                    f"{said} is depth {shape} {value.dtype}, but the file takes (height, width, 1) = {wanted} floats "
+                    "in metres; give them so"
                 )
         elif spec.name not in (TOKENS_KEY, LANGUAGE_KEY) and shape != spec.shape:
             raise ValueError(

@@ -45,6 +45,11 @@ class TensorSpec:
         """The type in torch."""
         return cast(torch.dtype, getattr(torch, self.dtype))
 
+    @property
+    def is_depth(self) -> bool:
+        """Whether an observation is depth, (1, H, W) floats."""
+        return self.dtype == "float32" and len(self.shape) == 3
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready form; `from_json` reads it back."""
         return {"name": self.name, "shape": ["batch", *self.shape], "dtype": self.dtype}
@@ -77,8 +82,14 @@ def vector_sizes(bundle: Bundle) -> dict[str, int]:
 
 def camera_keys(bundle: Bundle) -> tuple[str, ...]:
     """Return the streams of pictures that a policy reads, blank ones included."""
-    others = {ACTION_KEY, *vector_sizes(bundle)}
+    others = {ACTION_KEY, *vector_sizes(bundle), *depth_keys(bundle)}
     return tuple(window.key for window in bundle.windows if window.key not in others)
+
+
+def depth_keys(bundle: Bundle) -> tuple[str, ...]:
+    """Return the streams of depth that a policy reads, blank ones included."""
+    steps = (step for step in bundle.transform["steps"] if step["name"] == "resize_depth")
+    return tuple(key for step in steps for key in step["keys"])
 
 
 def _size(shape: Any, said_of: str) -> tuple[int, int]:
@@ -96,7 +107,7 @@ def image_shapes(
 
     Args:
         provenance: of the checkpoint.
-        cameras: keys of the streams.
+        cameras: keys of the streams of pictures, and of depth.
         given: by a camera's key or the end of it; the empty name stands for all others.
 
     Raises:

@@ -25,6 +25,11 @@ class ViewCameras:
     intrinsics: Tensor | None
     extrinsics: Tensor | None
 
+    def expand(self, rows: int) -> ViewCameras:
+        """Return those of one row (1, V, ...) for several."""
+        both = (self.intrinsics, self.extrinsics)
+        return ViewCameras(*(None if each is None else each.expand(rows, -1, -1, -1) for each in both))
+
 
 def view_cameras(
     tasks: Sequence[Task],

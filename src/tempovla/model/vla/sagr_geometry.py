@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from tempovla.model.fusion.gated import GatedFusion
 from tempovla.model.layers.dtype import in_dtype_of
-from tempovla.model.sensor.calibrations import view_cameras
+from tempovla.model.sensor.calibrations import ViewCameras, view_cameras
 from tempovla.model.sensor.config import GeometryConfig
 from tempovla.model.sensor.geometry import build_geometry
-from tempovla.timeline import Task, Track
+from tempovla.timeline import Embodiment, Task, Track
 
 
 class GeometryBranch(nn.Module):
@@ -24,7 +24,12 @@ class GeometryBranch(nn.Module):
         depths: keys of the depth of each, in the same order; empty where none is read.
         dim: width H of the tokens of pictures.
         num_heads: attention heads of the fusion.
+
+    Attributes:
+        fixed: calibrations (1, V, ...) of all rows, whatever their bodies have; None takes those of the bodies.
     """
+
+    fixed: ViewCameras | None = None
 
     def __init__(
         self, config: GeometryConfig, cameras: Sequence[str], depths: Sequence[str], dim: int, num_heads: int
@@ -57,19 +62,30 @@ class GeometryBranch(nn.Module):
             seen = seen & measured
             depth = torch.where(measured[:, :, None, None, None], depth, 0.0)
         size = (pictures.shape[-2], pictures.shape[-1])
-        cameras = view_cameras(
-            tasks,
-            self.depths or self.cameras,
-            size,
-            needs_intrinsics=self.encoder.needs_intrinsics,
-            needs_extrinsics=self.encoder.needs_extrinsics,
-            device=pictures.device,
-        )
+        if self.fixed is None:
+            cameras = self._cameras(tasks, size, pictures.device)
+        else:
+            cameras = self.fixed.expand(pictures.shape[0])
         images = pictures.float() / 255.0
         found = self.encoder.encode(
             images, seen, intrinsics=cameras.intrinsics, extrinsics=cameras.extrinsics, depth=depth
         )
         return found.flat()
+
+    def fix(self, body: Embodiment, size: tuple[int, int]) -> None:
+        """Take the calibrations of one body from now on, for pictures of this height and width [px].
+
+        Raises:
+            ValueError: if one is missing that the encoder needs.
+        """
+        self.fixed = self._cameras([Task("", body)], size, torch.device("cpu"))
+
+    def _cameras(self, tasks: Sequence[Task], size: tuple[int, int], device: torch.device) -> ViewCameras:
+        needs = {
+            "needs_intrinsics": self.encoder.needs_intrinsics,
+            "needs_extrinsics": self.encoder.needs_extrinsics,
+        }
+        return view_cameras(tasks, self.depths or self.cameras, size, device=device, **needs)
 
     def fuse(self, vision: Tensor, geometry: Tensor, valid: Tensor) -> Tensor:
         """Return the tokens of pictures (B, P, H), with what they find in the geometry behind the gate."""

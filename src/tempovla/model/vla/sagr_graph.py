@@ -13,9 +13,10 @@ from tempovla.model.layers.row_state import RowState
 from tempovla.model.temporal.context import ContextState
 from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.sagr_encoder import Frame
+from tempovla.model.vla.sagr_geometry import GeometryBranch
 from tempovla.model.vla.sagr_losses import Past
 from tempovla.model.vla.sagr_state import SAGRMemory, change_ratio
-from tempovla.timeline import Context
+from tempovla.timeline import Context, Embodiment
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 MEMORY = "sagr"
@@ -95,18 +96,19 @@ class SAGRNow(nn.Module):
 
     Args:
         policy: it acts on one frame at a time.
+        body: the one that it moves, whose calibrations become constants of the graph.
 
     Raises:
-        ValueError: if it reads geometry, whose calibrations no graph takes.
+        ValueError: if a calibration is missing that its geometry needs.
     """
 
-    def __init__(self, policy: SAGR) -> None:
+    def __init__(self, policy: SAGR, body: Embodiment) -> None:
         super().__init__()
-        if policy.config.geometry is not None:
-            raise ValueError(
-                "policy 'sagr' cannot be exported with model.geometry, whose calibrations no graph takes; load the "
-                "checkpoint instead, or train with model.geometry=null"
-            )
+        side = policy.config.vlm.vision.image_size
+        for module in policy.modules():
+            if isinstance(module, GeometryBranch):
+                assert side is not None
+                module.fix(body, (side, side))
         self.policy = policy
         self.config = policy.config
 
@@ -137,13 +139,14 @@ class SAGRFollowing(SAGRNow):
 
     Args:
         policy: it acts at every `frame_stride`-th control step.
+        body: as of `SAGRNow`.
 
     Raises:
         ValueError: as of `SAGRNow`.
     """
 
-    def __init__(self, policy: SAGR) -> None:
-        super().__init__(policy)
+    def __init__(self, policy: SAGR, body: Embodiment) -> None:
+        super().__init__(policy, body)
         self.context = SAGRMemoryTensors(policy)
         self.frame_stride = policy.frame_stride
 
@@ -193,13 +196,13 @@ class SAGRFollowing(SAGRNow):
         return policy.with_gripper(planned), ContextState((after,))
 
 
-def for_graph(policy: SAGR) -> SAGRNow:
-    """Return a policy as a graph takes it.
+def for_graph(policy: SAGR, body: Embodiment) -> SAGRNow:
+    """Return a policy as a graph takes it, for one body.
 
     Raises:
         ValueError: if it cannot be exported.
     """
-    return SAGRFollowing(policy) if policy.config.remembers else SAGRNow(policy)
+    return SAGRFollowing(policy, body) if policy.config.remembers else SAGRNow(policy, body)
 
 
 @dataclass(frozen=True)

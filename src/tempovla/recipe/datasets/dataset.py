@@ -346,11 +346,12 @@ def raw_observations(config: Any, source: EpisodeSource) -> tuple[JoinStreams, .
 
 def dataset_facts(source: EpisodeSource) -> dict[str, Any]:
     """Return a bundle's entries about a dataset."""
+    pictures = {key: info for key, info in source.streams.items() if info.kind in ("image", "depth")}
     return {
         "dataset": source.name,
         "episodes": len(source),
         "recording": dict(source.recording),
-        "image_shapes": {key: list(info.shape) for key, info in source.streams.items() if info.kind == "image"},
+        "image_shapes": {key: list(info.shape) for key, info in pictures.items()},
         "instructions": sorted(words_told(source)),
     }
 
