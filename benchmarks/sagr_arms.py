@@ -142,16 +142,17 @@ class Run:
         options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
         done.write_text(tempovla("train", "sagr", *options))
 
-    def play(self, name: str, episodes: int, seed: int, *, horizon: int | None, disturbed: bool) -> Path:
-        """Evaluate, as far as that is not done; where the results are."""
-        results = self.folder / f"{name}_{seed}{'_disturbed' if disturbed else ''}" / "results.json"
+    def play(self, episodes: int, seed: int, *, stride: int | None, disturbed: bool) -> Path:
+        """Evaluate, as far as that is not done, and return where the results are."""
+        name = f"every_{stride or 'k'}_{seed}{'_disturbed' if disturbed else ''}"
+        results = self.folder / name / "results.json"
         if results.exists():
             return results
         place = self.place
         options = ["--checkpoint", str(self.folder / "checkpoint_latest"), "--episodes", str(episodes)]
         options += ["--tasks", ",".join(place.tasks)] if place.tasks else []
         options += ["--seed", str(seed), "--json", str(results)]
-        options += ["--execution_horizon", str(horizon)] if horizon else []
+        options += ["--execution_horizon", str(stride)] if stride else []
         if disturbed:
             options += ["--disturb_step", str(place.disturb_step), "--disturb_shift_m", str(place.disturb_shift_m)]
         tempovla("eval", place.simulator, *options)
@@ -252,22 +253,26 @@ def main() -> None:
     chosen = list(ARMS) if options.arms is None else [name.strip() for name in options.arms.split(";")]
     if FLOW not in chosen:
         chosen = [FLOW, *chosen]
-    time = {"model.temporal_delta_k": options.k, "model.action_horizon": options.horizon}
+    time = {
+        "model.temporal_delta_k": options.k,
+        "model.action_horizon": options.horizon,
+        "model.action_head.max_seq_len": options.horizon,
+    }
     store = Store(options.json, f"k={options.k}, chunks of {options.horizon}, episodes of seed {options.eval_seed}")
     for seed in seeds:
         for name in chosen:
-            folder = options.out / f"{list(ARMS).index(name)}_k{options.k}_{options.horizon}_{seed}"
+            k = "" if name == FLOW else f"_k{options.k}"  # which flow matching alone does not depend on
+            folder = options.out / f"{list(ARMS).index(name)}{k}_{options.horizon}_{seed}"
             run = Run(folder, place, ARMS[name] | time, seed)
-            stride = None if ARMS[name].get("model.replan") else options.k
-            plays = {name: ("eval", stride)}
+            strides = {name: None if ARMS[name].get("model.replan") else options.k}
             if name == FLOW and options.horizon != options.k:
-                plays[WHOLE] = ("whole", options.horizon)
+                strides[WHOLE] = options.horizon
             for title, disturbed in ((CALM, False), (DISTURBED, True)):
-                for shown, (kind, horizon) in plays.items():
+                for shown, stride in strides.items():
                     if store.has(title, shown, seed):
                         continue
                     run.train(options.data, options.steps)
-                    done = run.play(kind, options.episodes, options.eval_seed, horizon=horizon, disturbed=disturbed)
+                    done = run.play(options.episodes, options.eval_seed, stride=stride, disturbed=disturbed)
                     store.add(title, shown, seed, record_of(done, run))
     tables = {
         title: {name: row_of(records, rows[FLOW]) for name, records in rows.items()}

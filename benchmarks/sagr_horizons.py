@@ -4,8 +4,8 @@ r"""SA-GR's world predictor beside persistence, by how far ahead it looks, on ep
         --out outputs/horizons --horizons 2,4,8,16 --seeds 0,1,2 [--json FILE] [--png FILE]
 
 Persistence predicts that nothing changes. Both are errors of normalised task tokens of the encoder's running average,
-of the weights to deploy, over a tenth of the episodes. Each training is `tempovla train sagr`. Stopped, the same call
-goes on.
+from which the prediction starts, over a tenth of the episodes. The prediction does not move the tokens. Each training
+is `tempovla train sagr`. Stopped, the same call goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dot_plot import GRID, INK, PAPER, POLICY, SOFT
-from sagr_arms import LEARNS, tempovla
+from sagr_arms import tempovla
 from tempovla.storage.json_files import read_log
 
 ERROR, STILL = "val_debug/sagr/mse_dyn", "val_debug/sagr/persistence"
@@ -30,7 +30,7 @@ def train(config: str, data: str, folder: Path, horizons: list[int], seed: int, 
     folder.mkdir(parents=True, exist_ok=True)
     first, *others = horizons
     settings: dict[str, Any] = {
-        **LEARNS,
+        "model.world_target_encoder": "ema",
         "model.temporal_delta_k": first,
         "model.horizons": others,
         "model.loss_w_geo": 0,
