@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jsonargparse import Namespace
 
 from tempovla.cli.command import (
@@ -46,6 +48,12 @@ def build(name: str, summary: str) -> ArgumentParser:
     add_device(parser)
     parser.add_argument(
         "--library", metavar="DIR", help="dataset of earlier episodes for a policy that retrieves; default: its own"
+    )
+    parser.add_argument(
+        "--model",
+        type=dict[str, Any],
+        metavar="{KEY: VALUE}",
+        help="other values of the policy's settings that control alone reads, such as --model.rrr_replan_threshold 1.5",
     )
     parser.add_argument(
         "--instruction", metavar="TEXT", help="instruction that the policy gets in place of the task's own"
@@ -94,6 +102,7 @@ def run(name: str, args: Namespace) -> Outcome:
         dataset_name=args.dataset_name,
         device=args.device,
         library=args.library,
+        model=args.model,
         outputs=Outputs(results=file, recordings=args.record, videos=args.videos),
     )
     return Outcome("\n".join(success_table(results)), results, is_written=file is not None)

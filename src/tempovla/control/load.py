@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from tempovla.control.body_selection import choose_dataset
 from tempovla.control.controller import Actor, Controller
 from tempovla.control.load_actor import check_may_act, open_policy
+from tempovla.control.model_settings import with_model_settings
 from tempovla.control.observations import Reads
 from tempovla.control.robot_policy import RobotPolicy
 from tempovla.model.vla.pretrained_io import CONFIG, WEIGHTS, read_config, read_weights
@@ -47,6 +48,7 @@ def load(
     transforms_from: str | Path | None = None,
     library: str | Path | EpisodicMemory | None = None,
     cameras: Sequence[CameraCalibration] = (),
+    model: Mapping[str, Any] | None = None,
     local_files_only: bool = True,
 ) -> RobotPolicy:
     """Load a trained policy that acts: `policy.step(observation)` returns the action of a control step.
@@ -65,6 +67,8 @@ def load(
             `EpisodicMemory` of the policy's features, or a file that one saved.
         cameras: calibrations of the robot's cameras, where they are not those of the training data. Not of exported
             files, which have them inside.
+        model: other values of settings that control alone reads, such as `{"rrr_replan_threshold": 1.5}`; see
+            `with_model_settings`. Not of exported files.
         local_files_only: look for a name on the hub in the hub's cache alone; False downloads it.
 
     Raises:
@@ -76,13 +80,13 @@ def load(
     place = _place(path_argument("source", source, "a checkpoint or of an exported file"), local_files_only)
     check_may_act(place)
     if is_model_alone(place):
-        bundle = _with_transforms(place, transforms_from, dataset_name)
+        bundle = with_model_settings(_with_transforms(place, transforms_from, dataset_name), model)
         check_body(bundle, str(transforms_from))
         actor: Actor = Controller.from_bundle(bundle, choose_device(device))
     else:
         if transforms_from is not None:
             raise ValueError(f"{place}: has its own transforms; leave out transforms_from={str(transforms_from)!r}")
-        opened = open_policy(place, dataset_name, device=device)
+        opened = open_policy(place, dataset_name, device=device, model=model)
         bundle = opened.bundle
         check_has_learned_to_act(bundle, str(place))
         check_body(bundle, str(place))

@@ -14,9 +14,10 @@ from tempovla.control.controller import Actor, Controller
 from tempovla.control.exported.policy import ExportedPolicy
 from tempovla.control.exported.runners import SUFFIXES
 from tempovla.control.exported.sidecar import Sidecar
+from tempovla.control.model_settings import with_model_settings
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.timeline import Bundle
-from tempovla.timeline.arguments import path_argument
+from tempovla.timeline.arguments import path_argument, plain
 from tempovla.timeline.bundle import bundle_sha256
 from tempovla.timeline.device import choose_device
 
@@ -43,6 +44,7 @@ def open_policy(
     dataset_name: str | None = None,
     env_config: SimulatorConfig | None = None,
     device: str | torch.device | None = None,
+    model: Mapping[str, Any] | None = None,
 ) -> OpenedPolicy:
     """Open a checkpoint, which acts on a GPU where there is one, or an exported file, which acts on the CPU.
 
@@ -51,17 +53,25 @@ def open_policy(
         dataset_name: the dataset whose body it is to move, if the checkpoint learned from several.
         env_config: the simulator from which the dataset follows where it is not named.
         device: where a checkpoint is to act instead; "cpu" or None for an exported file.
+        model: other values of settings that control alone reads; see `with_model_settings`. None for an exported file.
 
     Raises:
-        ValueError: if it is neither, the dataset cannot be told, an exported file is to act on another device, or there
-            is no CUDA device where one is asked for.
+        ValueError: if it is neither, the dataset cannot be told, an exported file is to act on another device or with
+            other settings, there is no CUDA device where one is asked for, or a setting does not fit.
     """
     check_may_act(path_argument("checkpoint", checkpoint, "a checkpoint or of an exported file"))
     if not Path(checkpoint).is_file():
-        bundle = body_selection.load_bundle(checkpoint, dataset_name, env_config)
+        bundle = with_model_settings(body_selection.load_bundle(checkpoint, dataset_name, env_config), model)
         place = choose_device(device)
-        digest = {"checkpoint_sha256": bundle_sha256(checkpoint)}
-        return OpenedPolicy(bundle, place, lambda: Controller.from_bundle(bundle, place), digest)
+        digest: dict[str, Any] = {"checkpoint_sha256": bundle_sha256(checkpoint)}
+        return OpenedPolicy(
+            bundle,
+            place,
+            lambda: Controller.from_bundle(bundle, place),
+            digest | ({"model": plain(model)} if model else {}),
+        )
+    if model:
+        raise ValueError(f"{checkpoint}: the settings of an exported file are fixed; give its checkpoint with them")
     if device is not None and str(device) != ExportedPolicy.device:
         raise ValueError(f"{checkpoint}: an exported file acts on the CPU; leave out device {device}, or give cpu")
     sidecar = _sidecar(checkpoint, dataset_name)

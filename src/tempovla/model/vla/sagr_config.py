@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
 from tempovla.model.sensor.config import GeometryConfig
@@ -81,7 +81,10 @@ class SAGRConfig:
         sagr_phase_a_steps: number of optimiser steps that train flow matching alone.
         sagr_phase_b_ramp_steps: number of optimiser steps over which the other losses then grow to their weights.
         lora: adapters in the language model. Its own weights then do not learn.
+        control_fields: the settings that control alone reads; they can be given anew to a trained policy.
     """
+
+    control_fields: ClassVar[tuple[str, ...]] = ("action_head.num_inference_timesteps", "rrr_replan_threshold")
 
     vlm: VLMConfig = field(default_factory=_vlm)
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.lora_config import LoRAConfig
@@ -47,7 +48,10 @@ class SmolVLAConfig:
         lora: adapters in the language model. Its own weights then do not learn; None adds none.
         context: parts that read the past, whose output is one more token for the expert; None sees the present frame
             only.
+        control_fields: the settings that control alone reads; they can be given anew to a trained policy.
     """
+
+    control_fields: ClassVar[tuple[str, ...]] = ("num_steps",)
 
     vlm: SmolVLMBackboneConfig = field(default_factory=SmolVLMBackboneConfig)
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb",)

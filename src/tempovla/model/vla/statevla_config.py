@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX
@@ -82,7 +82,10 @@ class StateVLAConfig:
             encoder. The noise in the loss of the flow hides small details from the encoder. 0 leaves it out.
         jepa: losses and targets of phase 1.
         context: parts that read the past in phase 2; None sees the present frame only.
+        control_fields: the settings that control alone reads; they can be given anew to a trained policy.
     """
+
+    control_fields: ClassVar[tuple[str, ...]] = ("flow_steps",)
 
     cameras: tuple[str, ...] = (IMAGE_KEY_PREFIX + "agentview_rgb", IMAGE_KEY_PREFIX + "eye_in_hand_rgb")
     image_size: int = 224

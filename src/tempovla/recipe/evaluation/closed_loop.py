@@ -55,6 +55,7 @@ def evaluate_checkpoint(
     dataset_name: str | None = None,
     device: str | None = None,
     library: str | Path | None = None,
+    model: Mapping[str, Any] | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes.
@@ -72,6 +73,7 @@ def evaluate_checkpoint(
         device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one. Exported files decide on the CPU.
         library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, or a file
             of `EpisodicMemory.save`.
+        model: other values of settings that control alone reads; see `with_model_settings`.
         outputs: what to write.
 
     Returns:
@@ -104,7 +106,7 @@ def evaluate_checkpoint(
         env_config.check_task(task)
         if init_states == "benchmark":
             _check_init_states(env_config, task, config.episodes)
-    policy = open_policy(checkpoint, dataset_name, env_config, device)
+    policy = open_policy(checkpoint, dataset_name, env_config, device, model)
     bundle = policy.bundle
     check_acts_here(bundle, str(checkpoint), env_config)
     controller = policy.actor()

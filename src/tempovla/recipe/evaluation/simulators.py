@@ -30,6 +30,7 @@ def evaluate(
     dataset_name: str | None = None,
     device: str | None = None,
     library: str | Path | None = None,
+    model: Mapping[str, Any] | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task in a simulator, and count successes.
@@ -50,6 +51,7 @@ def evaluate(
         device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one.
         library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, or a file
             of `EpisodicMemory.save`.
+        model: other values of settings that control alone reads, such as `{"rrr_replan_threshold": 1.5}`.
         outputs: what to write: `Outputs(results="results.json", recordings="episodes", videos="films")`.
 
     Returns:
@@ -94,5 +96,6 @@ def evaluate(
         dataset_name=dataset_name,
         device=device,
         library=library,
+        model=model,
         outputs=outputs,
     )
