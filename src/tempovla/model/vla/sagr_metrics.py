@@ -12,6 +12,8 @@ PERSISTENCE = "debug/sagr/persistence"
 """Error of predicting that nothing changes."""
 TOKEN_SPREAD = "debug/sagr/task_token_std"
 """How much task tokens differ between samples."""
+SLOT_SPREAD = "debug/sagr/task_token_slot_std"
+"""How much the task tokens of one sample differ from each other."""
 TERMS = {"action_loss": "cfm", "dyn_loss": "dyn", "geo_loss": "geo", "reg_loss": "reg"}
 """Loss terms, and what they are called in metrics."""
 
@@ -98,8 +100,15 @@ def loss_metrics(terms: LossTerms, names: dict[str, str], like: Tensor) -> dict[
 
 
 def spread_metric(tokens: Tensor, valid: Tensor) -> dict[str, Metric]:
-    """Return how much task tokens (B, K, H) differ between samples; near 0 they have collapsed."""
-    return {TOKEN_SPREAD: Metric(tokens.detach().float().flatten(1), None, valid, "std")}
+    """Return how much task tokens (B, K, H) differ between samples, and between the K of one sample; near 0 they have
+    collapsed.
+    """
+    tokens = tokens.detach().float()
+    metrics = {TOKEN_SPREAD: Metric(tokens.flatten(1), None, valid, "std")}
+    if tokens.shape[1] > 1:
+        apart = tokens.var(dim=1, unbiased=False).mean(dim=-1).sqrt()
+        metrics[SLOT_SPREAD] = row_metric(torch.where(valid, apart, 0.0), valid)
+    return metrics
 
 
 def figures_of(

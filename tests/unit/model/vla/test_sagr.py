@@ -10,6 +10,8 @@ from tests.sagr_policies import OBSERVED, changed_future, contexts_of, gradients
 from tests.tiny import FRONT, WRIST, tiny_sagr_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tempovla.model.vla.sagr import SAGR
+from tempovla.model.vla.sagr_metrics import SLOT_SPREAD
 from tempovla.model.vla.sagr_schedule import phase_of
 from tempovla.model.vlm import lm_attention
 from tempovla.model.vlm.language_model import LLMBackbone
@@ -232,6 +234,16 @@ def test_special_tokens_are_not_words_that_the_task_tokens_read(version):
     torch.testing.assert_close(other.tokens, frame.tokens, rtol=0, atol=0)  # the words stand before the special token
     said[TOKENS_KEY] = said[TOKENS_KEY].map(lambda track: torch.where(track == 4, 7, track))
     assert not torch.equal(policy.frames.now(replace(context, now=said)).tokens, frame.tokens)
+
+
+def test_task_tokens_of_one_frame_differ_and_a_metric_tells_how_much():
+    policy = SAGR(tiny_sagr_config(task_token_num=4)).eval()
+    sample = sample_of(policy)
+    tokens = policy.task_tokens(sample.context)
+    apart = tokens.var(dim=1, unbiased=False).mean(dim=-1).sqrt()
+    told = reduce_term("slots", policy(sample)[SLOT_SPREAD])
+    assert apart.min() > 0.4
+    assert float(told) == pytest.approx(float(apart.mean()), rel=1e-5)
 
 
 def test_words_change_the_actions():
