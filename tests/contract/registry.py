@@ -196,7 +196,11 @@ POLICIES: dict[str, PolicyCase] = {
     ),
     "sagr-tokens": sagr(world_target="vision", world_target_encoder="ema", world_condition="tokens", use_drift=False),
     "sagr-vision": sagr(
-        world_target="vision", world_target_encoder="frozen", world_action_source="noisy", world_target_loss="cosine"
+        world_target="vision",
+        world_target_encoder="frozen",
+        world_detach_input=False,
+        world_action_source="noisy",
+        world_target_loss="cosine",
     ),
     "sagr-state": sagr(world_target="state"),
     "sagr-z": sagr(world_target="z", world_detach_input=False, enable_causal_feedback_token=True, replan=True),

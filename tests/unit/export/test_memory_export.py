@@ -44,7 +44,9 @@ CASES = {
     "sagr-drift": sagr(has_gripper=False),
     "sagr-feedback": sagr(has_gripper=False, use_drift=False, loss_w_dyn=0.0, loss_w_geo=0.0, **FEEDBACK),
     "sagr-v4": sagr(has_gripper=False, replan=True, robot_state_dim=None, algorithm_version="v4"),
-    "sagr-vision": sagr(has_gripper=False, world_target="vision", world_target_encoder="ema"),
+    "sagr-vision": sagr(
+        has_gripper=False, world_target="vision", world_target_encoder="ema", world_detach_input=False, replan=True
+    ),
     "sagr-depth": sagr(has_gripper=False, replan=True, geometry=DEPTH_GEOMETRY, geometry_heads=2),
     "sagr-latent": POLICIES["sagr-geometry"],
     "sagr-state": sagr(has_gripper=False, world_target="state"),

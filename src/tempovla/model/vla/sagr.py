@@ -84,7 +84,7 @@ class SAGR(ChunkPolicy):
         if config.cloning_weight:
             features = config.readout_feature_dim
             self.cloning = mlp((features, features, config.action_horizon * config.action_dim))
-        self.target_shape = self._target_shape(width)
+        self.target_shape = self.frames.target_shape
         tokens, dim = self.target_shape
         self.world = self.residuals = self.drift = self.feedback = self.flare = None
         if config.uses_world:
@@ -116,21 +116,6 @@ class SAGR(ChunkPolicy):
             self.flare = nn.Linear(self.action_head.width, dim)
         if lora is not None:
             self.enable_lora(lora.r, lora.alpha, lora.target_modules)
-
-    def _target_shape(self, width: int) -> tuple[int, int]:
-        """Tokens M and width D of what the world predictor speaks of."""
-        config = self.config
-        if config.world_target == "vision":
-            tokens = len(config.cameras) * self.vlm.vision.num_tokens
-            if config.flare_weight and tokens != config.action_head.num_target_vision_tokens:
-                raise ValueError(
-                    f"model.world_target=vision has {tokens} tokens; set "
-                    f"model.action_head.num_target_vision_tokens={tokens}, or model.flare_weight=0"
-                )
-            return tokens, self.vlm.vision.hidden_dim
-        if config.world_target == "state":
-            return 1, config.robot_state_dim or 0
-        return config.target_tokens or 0, width
 
     @property
     def vlm(self) -> VLMModel:
@@ -182,6 +167,7 @@ class SAGR(ChunkPolicy):
         memory = SAGRMemory(
             tokens=zeros.new_zeros(batch_size, config.task_token_num, self.vlm.language.hidden_dim),
             target=zeros.new_zeros(batch_size, *self.target_shape),
+            start=zeros.new_zeros(batch_size, *(self.target_shape if self.frames.starts_apart else (0, 0))),
             state=zeros.new_zeros(batch_size, config.robot_state_dim or 0),
             known=zeros.bool(),
             chunk=zeros.new_zeros(batch_size, config.action_horizon, config.action_dim),
@@ -197,7 +183,7 @@ class SAGR(ChunkPolicy):
         return replace(state, noise=state.noise.with_seeds(seed))
 
     def task_tokens(self, context: Context) -> Tensor:
-        """Return the task tokens (B, K, H) of the present frame."""
+        """Return task tokens (B, K, H) of now."""
         return self.frames.now(context).tokens
 
     def forward(self, sample: TimelineSample, progress: Progress | None = None) -> LossTerms:
@@ -210,6 +196,7 @@ class SAGR(ChunkPolicy):
         valid = supervised(context, action, config.required)
         frame = self.frames.now(context)
         before = self.frames.target_now(frame, context) if config.uses_future else None
+        start = None if before is None else self.frames.start_now(frame, before)
         past = self._past(sample, before, frame.words)
         reading, feedback = self._read(frame, past, self.robot_state(context.now))
         full = (valid if valid.dim() == 3 else valid[..., None]).expand(action.value.shape)
@@ -228,7 +215,7 @@ class SAGR(ChunkPolicy):
             cloned = self.cloning(reading.readout).unflatten(1, action.value.shape[1:])
             terms["behavior_cloning"] = LossTerm(cloned, action.value, valid, config.cloning_weight)
         if config.uses_future:
-            outlook = Outlook(sample, frame, before, drawn.noisy, future, alpha)
+            outlook = Outlook(sample, frame, start, before, drawn.noisy, future, alpha)
             terms |= world_terms(self, outlook)
         if drift is not None and past is not None:
             size = drift.square().mean(dim=(1, 2, 3))
@@ -271,13 +258,16 @@ class SAGR(ChunkPolicy):
         if self.world is not None:
             assert self.residuals is not None
             target = self.frames.target_now(frame, context)
-            predicted = self.world(memory.target, done, None if robot is None else memory.state)
+            predicted = self.world(memory.begun, done, None if robot is None else memory.state)
             residual = torch.where(known[:, None, None], target - predicted, 0.0)
             ratio = change_ratio(target, predicted, memory.target, self.residuals.norm.clamp(min=config.rrr_eps))
+        start = self.frames.start_now(frame, target) if self.frames.starts_apart else memory.start
+        rows = there[:, None, None]
         seen = replace(
             memory,
             tokens=frame.tokens.to(memory.tokens),
-            target=torch.where(there[:, None, None], target, 0.0).to(memory.target),
+            target=torch.where(rows, target, 0.0).to(memory.target),
+            start=torch.where(rows, start, 0.0).to(memory.start),
             state=memory.state if robot is None else robot,
         )
         return seen, ratio, Past(memory.tokens, done, known, residual)
@@ -306,7 +296,8 @@ class SAGR(ChunkPolicy):
             assert before is not None
             with torch.no_grad():
                 then = self.frames.target(context.past, -k, words)
-                predicted = self.world(then, done, self.robot_state(context.past, -k))
+                start = self.frames.start(context.past, -k, words, then)
+                predicted = self.world(start, done, self.robot_state(context.past, -k))
                 residual = torch.where(valid[:, None, None], before - predicted, 0.0)
         return Past(tokens, done, valid, residual)
 
@@ -394,3 +385,4 @@ class SAGR(ChunkPolicy):
             ValueError: if one is missing there, or of another size.
         """
         load_vlm_parts(self.vlm, folder)
+        self.frames.renew_copy()

@@ -107,6 +107,26 @@ class FrameEncoder(nn.Module):
         }
         return nn.ModuleDict(parts if self.geometry is None else {**parts, "geometry": self.geometry})
 
+    @property
+    def target_shape(self) -> tuple[int, int]:
+        """Number M and width D of the tokens that the world predictor speaks of.
+
+        Raises:
+            ValueError: if FLARE is to align another number of tokens with them.
+        """
+        config, width = self.config, self.vlm.language.hidden_dim
+        if config.world_target == "vision":
+            tokens = len(config.cameras) * self.vlm.vision.num_tokens
+            if config.flare_weight and tokens != config.action_head.num_target_vision_tokens:
+                raise ValueError(
+                    f"model.world_target=vision has {tokens} tokens; set "
+                    f"model.action_head.num_target_vision_tokens={tokens}, or model.flare_weight=0"
+                )
+            return tokens, self.vlm.vision.hidden_dim
+        if config.world_target == "state":
+            return 1, config.robot_state_dim or 0
+        return config.target_tokens or 0, width
+
     def words(self, context: Context) -> Words:
         """Return the instruction."""
         ids, told = context.now[TOKENS_KEY].at(0)
@@ -151,16 +171,37 @@ class FrameEncoder(nn.Module):
             return self.as_target(self._frame(parts, tracks, offset, words))
 
     def target_now(self, frame: Frame, context: Context) -> Tensor:
+        """Return the target of the present frame, (B, M, D) float32, without gradient."""
+        if self.config.world_target == "state" or self.copy is not None:
+            return self.target(context.now, 0, frame.words)
+        return self.as_target(frame).detach()
+
+    def start_now(self, frame: Frame, target: Tensor) -> Tensor:
         """Return what the prediction starts from, in the form of the target, (B, M, D) float32.
 
         With `world_detach_input` it is the target of the present frame, without gradient; else it is made by the
         policy's own weights, with one.
         """
         config = self.config
-        if config.world_target == "state" or (self.copy is not None and config.world_detach_input):
-            return self.target(context.now, 0, frame.words)
-        target = self.as_target(frame)
-        return target.detach() if config.world_detach_input else target
+        return target if config.world_detach_input or config.world_target == "state" else self.as_target(frame)
+
+    @property
+    def starts_apart(self) -> bool:
+        """Whether the prediction starts from tokens of other weights than those that make the target."""
+        return self.copy is not None and not self.config.world_detach_input
+
+    @torch.no_grad()
+    def start(self, tracks: Mapping[str, Track], offset: int, words: Words, target: Tensor) -> Tensor:
+        """Return what a prediction at another offset starts from, whose `target` is given, without gradient."""
+        if not self.starts_apart:
+            return target
+        with _evaluated(self):
+            return self.as_target(self._frame(self._parts(), tracks, offset, words))
+
+    def renew_copy(self) -> None:
+        """Let the target begin again from the policy's own weights."""
+        if self.copy is not None:
+            self.copy.module.load_state_dict(self._parts().state_dict())
 
     def as_target(self, frame: Frame) -> Tensor:
         """Return tokens of a frame as the target has them: each normalised by itself."""

@@ -38,7 +38,8 @@ class KeptFrame(RowState):
     Attributes:
         known: (B,) bool, whether there was a decision.
         tokens: task tokens, for feedback; each of these is empty where it is not read, and else one tensor.
-        target: what the world predictor starts from.
+        target: of the world predictor.
+        start: what the world predictor starts from, where that is not the target.
         state: of the robot, for the world predictor.
         chunk: the actions that are being executed, and how many of them have been, where it may go on with them.
     """
@@ -46,6 +47,7 @@ class KeptFrame(RowState):
     known: Tensor
     tokens: tuple[Tensor, ...]
     target: tuple[Tensor, ...]
+    start: tuple[Tensor, ...]
     state: tuple[Tensor, ...]
     chunk: tuple[Tensor, ...]
 
@@ -71,6 +73,7 @@ class SAGRMemoryTensors:
             memory.known,
             (memory.tokens,) if config.enable_causal_feedback_token else (),
             (memory.target,) if world else (),
+            (memory.start,) if world and policy.frames.starts_apart else (),
             (memory.state,) if world and config.robot_state_dim is not None else (),
             (memory.chunk, memory.used) if config.replan else (),
         )
@@ -82,9 +85,10 @@ class SAGRMemoryTensors:
         whole: SAGRMemory = self._policy.initial_state(1).memory
         empty = {
             name: getattr(whole, name).expand(known.shape[0], *getattr(whole, name).shape[1:])
-            for name in ("tokens", "target", "state", "chunk")
+            for name in ("tokens", "target", "start", "state", "chunk")
         }
-        given = {"tokens": kept.tokens, "target": kept.target, "state": kept.state, "chunk": kept.chunk[:1]}
+        given = {name: getattr(kept, name) for name in ("tokens", "target", "start", "state")}
+        given["chunk"] = kept.chunk[:1]
         parts = {name: value[0] if value else empty[name] for name, value in given.items()}
         count = zeros.to(torch.int64)
         used = kept.chunk[1] if kept.chunk else count
@@ -176,18 +180,20 @@ class SAGRFollowing(SAGRNow):
         memory, features = self.context.memory(kept), self.features_of(observation)
         valid = memory.known & known & ~first
         done = torch.where(valid[:, None, None], observation[ACTION_KEY], 0.0)
-        target, residual, ratio = memory.target, None, torch.zeros_like(memory.ratio)
+        target, start, residual, ratio = memory.target, memory.start, None, torch.zeros_like(memory.ratio)
         if policy.world is not None:
             assert policy.residuals is not None
             target = policy.frames.target_now(features.frame, _context(observation))
-            predicted = policy.world(memory.target, done, None if features.robot is None else memory.state)
+            apart = policy.frames.starts_apart
+            start = policy.frames.start_now(features.frame, target) if apart else start
+            predicted = policy.world(memory.begun, done, None if features.robot is None else memory.state)
             residual = torch.where(valid[:, None, None], target - predicted, 0.0)
             floor = policy.residuals.norm.clamp(min=config.rrr_eps)
             ratio = change_ratio(target, predicted, memory.target, floor)
         past = Past(memory.tokens, done, valid, residual)
         planned = self.plan(features, past, numbers)
         robot = memory.state if features.robot is None else features.robot
-        seen = replace(memory, tokens=features.frame.tokens, target=target, state=robot)
+        seen = replace(memory, tokens=features.frame.tokens, target=target, start=start, state=robot)
         if config.replan:
             goes_on, seen = seen.after(config.temporal_delta_k, ratio, valid, config.rrr_replan_threshold)
             planned = torch.where(goes_on[:, None, None], seen.remaining(), planned)

@@ -51,7 +51,8 @@ class Outlook:
     Attributes:
         sample: the batch.
         frame: what its present frames show.
-        before: (B, M, D) what the world predictor starts from.
+        start: (B, M, D) what the world predictor starts from.
+        before: (B, M, D) the target of the present frame.
         noisy: (B, R, T, A) noisy actions.
         future: (B, R, F, W) the head's future tokens.
         alpha: factor of the weights.
@@ -59,6 +60,7 @@ class Outlook:
 
     sample: TimelineSample
     frame: Frame
+    start: Tensor | None
     before: Tensor | None
     noisy: Tensor
     future: Tensor
@@ -67,7 +69,7 @@ class Outlook:
 
 def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
     """Return the loss terms of the prediction for every horizon, of its energy, and of the future tokens."""
-    config, k, before = policy.config, policy.config.temporal_delta_k, outlook.before
+    config, k, start, before = policy.config, policy.config.temporal_delta_k, outlook.start, outlook.before
     terms: dict[str, LossTerm | Metric] = {}
     context, future = outlook.sample.context, outlook.sample.future
     action = future[ACTION_KEY]
@@ -80,17 +82,17 @@ def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
         target = torch.where(valid[:, None, None], target, 0.0)
         if horizon == k and policy.flare is not None:
             terms |= _future_terms(policy, outlook, target, valid)
-        if policy.world is None or before is None:
+        if policy.world is None or start is None or before is None:
             continue
         chosen = action.value if config.world_action_source == "teacher" else outlook.noisy[:, 0]
         actions = torch.where(done_there[:, None, None], chosen[:, :horizon].float(), 0.0)
         if config.world_condition == "tokens":
             actions = outlook.frame.tokens
-        predicted = policy.world(before, actions, policy.robot_state(context.now))
+        predicted = policy.world(start, actions, policy.robot_state(context.now))
         suffix = "" if horizon == k else f"_k{horizon}"
         share = config.loss_w_dyn / (1 + len(config.horizons))
         terms |= _dynamics_terms(config.world_target_loss, predicted, target, valid, outlook.alpha * share, suffix)
-        terms[f"{PERSISTENCE}{suffix}"] = Metric(before.detach(), target, valid, "mse")
+        terms[f"{PERSISTENCE}{suffix}"] = Metric(before, target, valid, "mse")
         if horizon == k:
             terms |= _residual_terms(policy, before, predicted, target, valid, outlook.alpha)
     return terms

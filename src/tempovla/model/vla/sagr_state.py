@@ -17,7 +17,8 @@ class SAGRMemory(RowState):
 
     Attributes:
         tokens: (B, K, H) task tokens.
-        target: (B, M, D) what the world predictor starts from.
+        target: (B, M, D) of the world predictor, of the frame that was seen.
+        start: (B, M, D) what the world predictor starts from, where that is not the target; else (B, 0, 0).
         state: (B, P) of the robot; P is 0 where none is read.
         known: (B,) bool, whether there was a decision.
         chunk: (B, T, A) the actions that are being executed, normalised.
@@ -29,6 +30,7 @@ class SAGRMemory(RowState):
 
     tokens: Tensor
     target: Tensor
+    start: Tensor
     state: Tensor
     known: Tensor
     chunk: Tensor
@@ -36,6 +38,11 @@ class SAGRMemory(RowState):
     ratio: Tensor
     most: Tensor
     replans: Tensor
+
+    @property
+    def begun(self) -> Tensor:
+        """What the world predictor starts from (B, M, D)."""
+        return self.start if self.start.shape[1] else self.target
 
     def after(self, stride: int, ratio: Tensor, known: Tensor, threshold: float) -> tuple[Tensor, SAGRMemory]:
         """Return which rows go on with their chunk, and the memory with what was found out.

@@ -246,6 +246,52 @@ def test_task_tokens_of_one_frame_differ_and_a_metric_tells_how_much():
     assert float(told) == pytest.approx(float(apart.mean()), rel=1e-5)
 
 
+APART = {"world_target_encoder": "ema", "world_detach_input": False}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"world_target_encoder": "ema"},
+        APART,
+        APART | {"world_target": "vision"},
+        {"world_target_encoder": "frozen", "world_detach_input": False},
+        {"world_target": "state"},
+        {"algorithm_version": "v4"},
+    ],
+    ids=str,
+)
+def test_control_finds_the_residual_that_training_saw(options):
+    policy = sagr(enable_causal_feedback_token=True, **options)
+    sample, k = sample_of(policy), 2
+    context, rows = sample.context, sample.context.batch_size
+    frame = policy.frames.now(context)
+    trained = policy._past(sample, policy.frames.target_now(frame, context), frame.words)
+    then = {
+        key: replace(track.select(track.offset == -k), offset=torch.tensor([0]))
+        for key, track in context.past.items()
+        if key in OBSERVED
+    }
+    before = replace(context, now={**context.now, **then}, first=torch.ones(rows, dtype=torch.bool))
+    _, state = policy.act(before, policy.initial_state(rows))
+    now = replace(context, first=torch.zeros(rows, dtype=torch.bool))
+    _, _, acted = policy._look_back(policy.frames.now(now), now, state.memory)
+    assert acted.valid.any()
+    assert torch.equal(acted.valid, trained.valid)
+    torch.testing.assert_close(acted.residual, trained.residual, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(acted.tokens[acted.valid], trained.tokens[acted.valid], rtol=1e-5, atol=1e-5)
+
+
+def test_a_target_of_the_start_begins_with_the_pretrained_weights(tmp_path):
+    pretrained = sagr()
+    pretrained.save_pretrained(tmp_path)
+    policy = SAGR(tiny_sagr_config(world_target_encoder="frozen"))
+    policy.load_vlm(tmp_path)
+    copied = policy.frames.copy.module["vision"].state_dict()
+    assert all(torch.equal(copied[name], weight) for name, weight in pretrained.vlm.vision.state_dict().items())
+
+
 def test_words_change_the_actions():
     policy = sagr()
     context = contexts_of(policy)[0]
