@@ -28,14 +28,19 @@ from tempovla.rollout.paired import PairedOutcomes
 from tempovla.storage.whole import write_text
 
 OFF = {"model.loss_w_dyn": 0, "model.loss_w_geo": 0, "model.use_drift": False}
-FLOW = "flow matching alone"
+FLOW, REPLANS = "flow matching alone", "+ drift, replanning"
 LEARNS = {"model.world_detach_input": False, "model.world_target_encoder": "ema"}
 """Lets the prediction teach the task tokens; detached, as by default, no gradient of it would reach the policy."""
 ARMS: dict[str, dict[str, Any]] = {
     FLOW: OFF,
     "+ dyn": {**OFF, **LEARNS, "model.loss_w_dyn": 0.2},
     "+ dyn + geo": {**OFF, **LEARNS, "model.loss_w_dyn": 0.2, "model.loss_w_geo": 0.1},
-    "+ drift, replanning": {**LEARNS, "model.replan": True},
+    REPLANS: {
+        "model.world_target": "vision",  # task tokens hardly notice that an object has been moved
+        "model.world_target_encoder": "ema",
+        "model.replan": True,
+        "model.rrr_replan_threshold": 1.3,
+    },
     "FLARE": {**OFF, "model.flare_weight": 0.2, "model.world_target_encoder": "ema"},
     "VLA-JEPA": {
         **OFF,
@@ -47,6 +52,8 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """By name, how an arm differs from the config: all of them have depth, the same head and the same steps."""
 
+DRIFTS = "+ drift"
+"""The arm that replans once more, planning anew at every look, as all arms but this one do."""
 CALM, DISTURBED = "as they are", "with an object that is moved"
 WHOLE = "flow matching, whole chunks"
 """The first arm once more, executing each chunk to its end, as replanning does where nothing departs."""
@@ -142,9 +149,10 @@ class Run:
         options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
         done.write_text(tempovla("train", "sagr", *options))
 
-    def play(self, episodes: int, seed: int, *, stride: int | None, disturbed: bool) -> Path:
+    def play(self, episodes: int, seed: int, *, settings: dict[str, Any], disturbed: bool) -> Path:
         """Evaluate, as far as that is not done, and return where the results are."""
-        name = f"every_{stride or 'k'}_{seed}{'_disturbed' if disturbed else ''}"
+        how = "_".join(f"{key.rpartition('.')[2]}_{value}" for key, value in settings.items())
+        name = f"eval_{how}_{seed}{'_disturbed' if disturbed else ''}"
         results = self.folder / name / "results.json"
         if results.exists():
             return results
@@ -152,7 +160,7 @@ class Run:
         options = ["--checkpoint", str(self.folder / "checkpoint_latest"), "--episodes", str(episodes)]
         options += ["--tasks", ",".join(place.tasks)] if place.tasks else []
         options += ["--seed", str(seed), "--json", str(results)]
-        options += ["--execution_horizon", str(stride)] if stride else []
+        options += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
         if disturbed:
             options += ["--disturb_step", str(place.disturb_step), "--disturb_shift_m", str(place.disturb_shift_m)]
         tempovla("eval", place.simulator, *options)
@@ -264,15 +272,17 @@ def main() -> None:
             k = "" if name == FLOW else f"_k{options.k}"  # which flow matching alone does not depend on
             folder = options.out / f"{list(ARMS).index(name)}{k}_{options.horizon}_{seed}"
             run = Run(folder, place, ARMS[name] | time, seed)
-            strides = {name: None if ARMS[name].get("model.replan") else options.k}
+            plays: dict[str, dict[str, Any]] = {name: {"execution_horizon": options.k}}
             if name == FLOW and options.horizon != options.k:
-                strides[WHOLE] = options.horizon
+                plays[WHOLE] = {"execution_horizon": options.horizon}
+            if name == REPLANS:
+                plays = {name: {}, DRIFTS: {"model.rrr_replan_threshold": 1e-9}}
             for title, disturbed in ((CALM, False), (DISTURBED, True)):
-                for shown, stride in strides.items():
+                for shown, settings in plays.items():
                     if store.has(title, shown, seed):
                         continue
                     run.train(options.data, options.steps)
-                    done = run.play(options.episodes, options.eval_seed, stride=stride, disturbed=disturbed)
+                    done = run.play(options.episodes, options.eval_seed, settings=settings, disturbed=disturbed)
                     store.add(title, shown, seed, record_of(done, run))
     tables = {
         title: {name: row_of(records, rows[FLOW]) for name, records in rows.items()}
