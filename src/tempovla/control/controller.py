@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from tempovla.model.sensor.calibrations import CalibrationError
 from tempovla.model.vla.registry import load_policy
 from tempovla.storage.said_by import shown_error
 from tempovla.timeline import (
@@ -69,6 +70,12 @@ def first_decision(origin: str) -> Iterator[None]:
     """
     try:
         yield
+    except CalibrationError as problem:
+        if not origin:
+            raise
+        raise ValueError(
+            f"{origin}: {problem.lack}; give cameras=[CameraCalibration(...)] to tempovla.load"
+        ) from problem
     except (RuntimeError, ValueError, IndexError) as problem:
         if not origin or origin in str(problem) or isinstance(problem, torch.OutOfMemoryError):
             raise

@@ -79,7 +79,16 @@ def value_from_json(cls: type[Any], field: str, value: Any, where: str) -> Any:
     Raises:
         ValueError: as `config_from_json`.
     """
-    return _from_json(typing.get_type_hints(cls)[field], value, where, upgrade=False)
+    return typed_from_json(typing.get_type_hints(cls)[field], value, where)
+
+
+def typed_from_json(hint: Any, value: Any, where: str) -> Any:
+    """Return a value of a declared type, such as one config of several, as somebody writes it now.
+
+    Raises:
+        ValueError: as `config_from_json`.
+    """
+    return _from_json(hint, value, where, upgrade=False)
 
 
 def _from_json(hint: Any, value: Any, where: str, upgrade: bool) -> Any:

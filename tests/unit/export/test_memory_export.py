@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -257,6 +258,19 @@ def test_depth_is_an_input_in_metres_and_its_calibration_a_part_of_the_graph(tmp
     ) as told:
         policy.act(small, policy.initial_state(ROWS))
     assert "\n" not in str(told.value)
+
+
+def test_a_robot_whose_cameras_are_not_known_is_told_where_to_give_them(tmp_path, monkeypatch):
+    cameras = bundles.BODY.cameras
+    monkeypatch.setattr(bundles, "BODY", replace(bundles.BODY, cameras=cameras[:1]))
+    checkpoint = save(tmp_path, "sagr-depth")
+    told = (
+        f"{checkpoint}: {DEPTHS[1]!r} of 'toy' has no calibration, which the geometry encoder needs; "
+        "give cameras=[CameraCalibration(...)] to tempovla.load"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        tempovla.load(checkpoint).act(observation())
+    assert tempovla.load(checkpoint, cameras=cameras).act(observation()).shape == (4, 4)
 
 
 def test_without_its_calibration_depth_is_refused_in_one_line(tmp_path, monkeypatch):

@@ -13,6 +13,25 @@ from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.task import Embodiment, Task
 
 
+class CalibrationError(ValueError):
+    """A calibration is needed that is not known.
+
+    Args:
+        lack: what is missing, in one line.
+        remedy: what to do about it where data are recorded and models trained.
+
+    Attributes:
+        lack: see above.
+    """
+
+    def __init__(self, lack: str, remedy: str) -> None:
+        super().__init__(lack, remedy)
+        self.lack = lack
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
+
+
 @dataclass(frozen=True)
 class ViewCameras:
     """Calibrations of V views of B rows.
@@ -53,7 +72,7 @@ def view_cameras(
         device: where the tensors are to live.
 
     Raises:
-        ValueError: in one line, naming the body and the stream whose calibration is needed and not known.
+        CalibrationError: in one line, naming the body and the stream whose calibration is needed and not known.
     """
     bodies = {id(task.embodiment): task.embodiment for task in tasks}  # to hash one for every row would take long
     asked = tuple(streams), size, needs_intrinsics, needs_extrinsics, torch.device(device)
@@ -80,14 +99,14 @@ def _of_body(
     cameras = [body.camera(stream) for stream in streams]
     for stream, camera in zip(streams, cameras, strict=True):
         if needs_intrinsics and camera is None:
-            raise ValueError(
-                f"{stream!r} of {body.name or 'the robot'!r} has no calibration, which the geometry encoder needs; "
-                "record the dataset with calibrated cameras, or use geometry.kind=latent"
+            raise CalibrationError(
+                f"{stream!r} of {body.name or 'the robot'!r} has no calibration, which the geometry encoder needs",
+                "record the dataset with calibrated cameras, or use geometry.kind=latent",
             )
         if needs_extrinsics and (camera is None or camera.pose is None):
-            raise ValueError(
-                f"{stream!r} of {body.name or 'the robot'!r} has no fixed pose, which points in a common frame need; "
-                "leave the camera out, or set geometry.frame=camera"
+            raise CalibrationError(
+                f"{stream!r} of {body.name or 'the robot'!r} has no fixed pose, which points in a common frame need",
+                "leave the camera out, or set geometry.frame=camera",
             )
     known: list[CameraCalibration] = [camera for camera in cameras if camera is not None]
     if len(known) < len(cameras) or not known:

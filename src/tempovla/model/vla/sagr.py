@@ -114,6 +114,7 @@ class SAGR(ChunkPolicy):
             )
         if config.flare_weight:
             self.flare = nn.Linear(self.action_head.width, dim)
+        config.check_flare_layer(len(self.action_head.blocks))
         if lora is not None:
             self.enable_lora(lora.r, lora.alpha, lora.target_modules)
 

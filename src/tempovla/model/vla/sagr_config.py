@@ -73,7 +73,7 @@ class SAGRConfig:
         causal_feedback_aux_weight, causal_feedback_aux_dir_weight: weights of losses that make the tokens tell the
             change, as a vector and as a direction.
         flare_weight: weight of the alignment of the head's future tokens with the target, as in FLARE (0.2 there).
-        flare_layer: number of the block behind which they are aligned; None takes the middle.
+        flare_layer: number of the block behind which they are aligned, from 0 on; None takes the middle.
         replan: execute a chunk to its end unless the world departs from the prediction, and then plan anew; the policy
             looks at every k-th step.
         rrr_replan_threshold: ratio of the observed to the expected change above which it plans anew.
@@ -207,6 +207,11 @@ class SAGRConfig:
                 f"a future frame {furthest} steps ahead lies beyond the model.action_horizon={chunk} actions that lead "
                 "to it; lower model.temporal_delta_k and model.horizons, or raise model.action_horizon"
             )
+        if self.remembers and k > chunk:
+            raise ValueError(
+                f"model.temporal_delta_k={k} steps lie between two decisions, but a chunk ends after "
+                f"model.action_horizon={chunk}; set model.temporal_delta_k to {chunk} at most"
+            )
         if self.replan and chunk < 2 * k:
             raise ValueError(
                 f"model.replan=true looks every temporal_delta_k={k} steps whether a chunk of action_horizon={chunk} "
@@ -217,6 +222,21 @@ class SAGRConfig:
                 f"model.flare_weight={self.flare_weight} aligns {self.action_head.num_target_vision_tokens} future "
                 f"tokens with {self.target_tokens} of the target; set model.action_head.num_target_vision_tokens="
                 f"{self.target_tokens}"
+            )
+
+    def check_flare_layer(self, blocks: int) -> None:
+        """Refuse to align the tokens of a block that the head does not have.
+
+        Args:
+            blocks: number of blocks of the head.
+
+        Raises:
+            ValueError: naming this number.
+        """
+        if self.flare_layer is not None and not 0 <= self.flare_layer < blocks:
+            raise ValueError(
+                f"model.flare_layer={self.flare_layer} is none of the head's {blocks} blocks; choose from 0 to "
+                f"{blocks - 1}, or null for the middle"
             )
 
     @property

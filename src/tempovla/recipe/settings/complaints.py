@@ -20,7 +20,7 @@ from tempovla.recipe.settings.suggestions import known_options, missing_position
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.storage.json_files import read_text
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.config import LARGEST
+from tempovla.timeline.config import LARGEST, typed_from_json
 from tempovla.timeline.plugins import require_plugins
 
 MOST_CONFIG_BYTES = 16 << 20
@@ -35,6 +35,8 @@ OF_NO_ENTRY = re.compile(r"Not a valid subclass of \w+\. Got value: (.*?)\s+Subc
 """A parser's complaint about an entry of a list or mapping of configs that is none."""
 OF_ONE_VALUE = re.compile(r"\"([\w.]+)\":\s+expected [\w ]+, got value: NestedArg\(key=('[^']*'), val=.*\)", re.DOTALL)
 """A parser's complaint about an option such as `--dataset.repo_id`, whose first part is no group."""
+OF_KEYS = re.compile(r"([\w.]+)=|([\w.]+) is |keys \['(\w+)'\]")
+"""Keys that the complaint of a config names."""
 
 
 def parse(parser: ArgumentParser, arguments: list[str], name: str, see: str | None = None) -> Namespace:
@@ -61,6 +63,7 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str, see: str | No
         _check_single_values(parser, given)
         found = parser.parse_args(given)
         check_sizes(found.as_dict())
+        check_nulls(parser, found)
         return parser.instantiate(found)
 
     def complaint_of(fewer: list[str]) -> str | None:
@@ -86,7 +89,7 @@ def parse(parser: ArgumentParser, arguments: list[str], name: str, see: str | No
             "--print_config`"
         ) from error
     except ValueError as error:
-        keys = re.findall(r"([\w.]+)=", str(error))
+        keys = [key for found in OF_KEYS.findall(str(error)) for key in found if key]
         blamed = config_to_blame(arguments, str(error), complaint_of)
         if blamed is None or str(blamed) in str(error) or is_on_command_line(keys, arguments):
             raise
@@ -126,6 +129,18 @@ def check_sizes(values: Mapping[str, Any], group: str = "") -> None:
             check_sizes(value, f"{key}.")
         elif isinstance(value, int) and abs(value) >= LARGEST:
             raise ValueError(f"{key}={value} is too large; give a number of less than 2**63")
+
+
+def check_nulls(parser: ArgumentParser, found: Namespace) -> None:
+    """Refuse null for keys that have a default and cannot be null, which the parser lets pass in a config file.
+
+    Raises:
+        ValueError: naming the key, and what it must be.
+    """
+    for action in parser._actions:
+        hint = getattr(action, "_typehint", None)
+        if hint not in (None, Any) and action.default is not None and found.get(action.dest, "") is None:
+            typed_from_json(hint, None, action.dest)
 
 
 def _settings_of(text: str, where: str) -> Mapping[str, Any]:

@@ -8,20 +8,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, cast, get_args
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from tempovla.recipe.settings.values_only import load_yaml
-from tempovla.timeline.config import config_from_json
+from tempovla.timeline.config import typed_from_json
 
 
 def explain_values(parser: ArgumentParser) -> None:
     """Make a parser name, in one line, the key of such a value that is unknown or of another type."""
-    for action, config in config_options(parser):
+    for action, _ in config_options(parser):
         if not hasattr(action._check_type, "__wrapped__"):
-            action._check_type = _explained(action._check_type, action.dest, config)
+            action._check_type = _explained(action._check_type, action.dest, action._typehint)
 
 
 def check_values(parser: ArgumentParser, args: Namespace) -> None:
@@ -30,10 +30,10 @@ def check_values(parser: ArgumentParser, args: Namespace) -> None:
     Raises:
         ValueError: in the words of the config.
     """
-    for action, config in config_options(parser):
+    for action, _ in config_options(parser):
         value = args.get(action.dest)
         if isinstance(value, Namespace):
-            config_from_json(config, value.as_dict(), action.dest, upgrade=False)
+            typed_from_json(action._typehint, value.as_dict(), action.dest)
 
 
 def kinds_first(arguments: Sequence[str]) -> list[str]:
@@ -55,17 +55,21 @@ def kinds_first(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def config_options(parser: ArgumentParser) -> Iterator[tuple[Any, type[Any]]]:
-    """The options whose value is a config or null, and the class of that config."""
+def config_options(parser: ArgumentParser) -> Iterator[tuple[Any, list[type[Any]]]]:
+    """The options whose value is null or a config, one or one of several that `kind` tells apart; and their classes."""
     actions: list[Any] = parser._actions
     for action in actions:
         hint = action._typehint if type(action).__name__ == "ActionTypeHint" else None
         kinds: list[Any] = [kind for kind in get_args(hint) if kind is not type(None)]
-        if len(kinds) == 1 and dataclasses.is_dataclass(kinds[0]):
-            yield action, cast(type[Any], kinds[0])
+        if kinds and all(map(dataclasses.is_dataclass, kinds)) and (len(kinds) == 1 or all(map(_has_kind, kinds))):
+            yield action, kinds
 
 
-def _explained(check: Callable[..., Any], dest: str, config: type[Any]) -> Callable[..., Any]:
+def _has_kind(config: type[Any]) -> bool:
+    return "kind" in get_type_hints(config)
+
+
+def _explained(check: Callable[..., Any], dest: str, hint: Any) -> Callable[..., Any]:
     """The check of an option's value, which says in the words of the config what it finds wrong.
 
     What is given goes on top of what was given before, by a file or by an option, before it is checked: the parser
@@ -74,18 +78,26 @@ def _explained(check: Callable[..., Any], dest: str, config: type[Any]) -> Calla
 
     @wraps(check)  # the parser looks at the signature
     def explained(value: Any, *more: Any, **settings: Any) -> Any:
-        given = _as_mapping(value, (settings.get("cfg") or {}).get(dest))
+        known = settings.get("cfg") or {}
+        given = _as_mapping(value, known.get(dest))
         if isinstance(value, Namespace) or (isinstance(given, Mapping) and "class_path" in given):
             return check(value, *more, **settings)
         try:
             if isinstance(given, Mapping):
-                return check(given, *more, **{**settings, "cfg": None})
+                found = check(given, *more, **{**settings, "cfg": None})
+                if _class_of(found) != _class_of(known.get(dest)):
+                    known[dest] = None  # or the parser would add the options of another kind to it
+                return found
             return check(value, *more, **settings)
         except (TypeError, ValueError):
-            config_from_json(config, given, dest, upgrade=False)
+            typed_from_json(hint, given, dest)
             raise
 
     return explained
+
+
+def _class_of(value: Any) -> Any:
+    return value.get("class_path") if isinstance(value, Namespace) else None
 
 
 def _as_mapping(value: Any, before: Any) -> Any:
@@ -94,7 +106,7 @@ def _as_mapping(value: Any, before: Any) -> Any:
     if hasattr(value, "key"):  # one option, such as `temporal.hidden_dim`
         return _with(known, value.key.split("."), _loaded(value.val))
     given = _loaded(value)
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Mapping) or given.get("kind", known.get("kind")) != known.get("kind"):
         return given
     return {**known, **{name: _of_known_kind(known.get(name), part) for name, part in given.items()}}
 

@@ -108,7 +108,8 @@ def suggest(key: str, group: Sequence[str], parser: ArgumentParser, *, in_config
 
 def _nested(path: str, parser: ArgumentParser) -> list[str]:
     """Keys of values that are configs of their own, such as `model.context`, that resemble an unknown one."""
-    keys = [key for action, config in config_options(parser) for key in _keys_of(config, action.dest)]
+    configs = [(action.dest, config) for action, kinds in config_options(parser) for config in kinds]
+    keys = list(dict.fromkeys(key for place, config in configs for key in _keys_of(config, place)))
     found = [key for key in keys if key.endswith(f".{path}")] or _closest(path, keys)
     return found if len(found) <= MOST_SUGGESTIONS else []
 

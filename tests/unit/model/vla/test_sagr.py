@@ -356,10 +356,15 @@ def test_a_config_decides_how_many_task_tokens_there_are():
     assert policy.task_tokens(contexts_of(policy)[0]).shape == (3, 5, 16)
 
 
+ALONE = {"loss_w_dyn": 0, "loss_w_geo": 0, "use_drift": False, "enable_causal_feedback_token": True}
+"""Feedback without a world predictor."""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"temporal_delta_k": 5}, "lies beyond the model.action_horizon=4"),
+        ({**ALONE, "temporal_delta_k": 5}, "model.temporal_delta_k=5 .* model.action_horizon=4"),
         ({"horizons": (2,)}, "none of them temporal_delta_k=2"),
         ({"replan": True, "temporal_delta_k": 3}, "at least two looks"),
         ({"flare_weight": 0.2, "task_token_num": 4}, "num_target_vision_tokens=4"),
@@ -375,6 +380,23 @@ def test_settings_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message) as refused:
         tiny_sagr_config(**options)
     assert "\n" not in str(refused.value)
+
+
+def test_what_flare_alone_learns_from_may_lie_beyond_the_chunk():
+    off = {"loss_w_dyn": 0, "loss_w_geo": 0, "use_drift": False, "flare_weight": 0.2}
+    assert tiny_sagr_config(**off, temporal_delta_k=5).temporal_delta_k == 5
+
+
+@pytest.mark.parametrize("layer", [-1, 2, 99])
+def test_a_block_that_the_head_does_not_have_is_refused(layer):
+    with pytest.raises(ValueError, match=rf"^model.flare_layer={layer} is none of the head's 2 blocks; .* 0 to 1,"):
+        sagr(flare_weight=0.2, flare_layer=layer)
+
+
+def test_the_last_block_of_the_head_can_be_aligned():
+    policy = sagr(flare_weight=0.2, flare_layer=1)
+    assert len(policy.action_head.blocks) == 2
+    assert "flare_loss" in policy(sample_of(policy))
 
 
 def test_a_camera_that_fails_is_left_out_of_the_target():

@@ -63,6 +63,26 @@ def test_what_is_no_setting_is_named(told, text, message):
     assert "class_path" not in line
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{flare_weight: null}", "model.flare_weight is None; it must be a number"),
+        ("{horizons: null}", "model.horizons is None; it must be a list"),
+        ("{temporal_delta_k: null}", "model.temporal_delta_k is None; it must be a whole number"),
+        ("{action_head: {dropout: null}}", "model.action_head.dropout is None; it must be a number"),
+    ],
+)
+def test_null_is_refused_by_the_key_that_cannot_be_null(tmp_path, fails, text, message):
+    (tmp_path / "mine.yaml").write_text(f"model: {text}")
+    assert fails("train", "sagr", "--config", tmp_path / "mine.yaml") == f"{tmp_path / 'mine.yaml'}: {message}"
+
+
+def test_null_stays_where_a_key_may_be_null(tempovla, tmp_path):
+    (tmp_path / "mine.yaml").write_text("model: {flare_layer: null, geometry: null}\ntraining: {train_steps: null}")
+    answer = tempovla("train", "sagr", "--config", tmp_path / "mine.yaml", "--print_config")
+    assert answer.code == 0, answer.err
+
+
 def test_keys_that_several_mappings_have_and_merged_ones_are_no_repetition(tempovla, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "training: &shared\n  batch_size: 3\n  seed: 1\n"

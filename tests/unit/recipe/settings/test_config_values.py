@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tempovla.model.sensor.config import LatentGeometryConfig
 from tempovla.model.temporal.memory.config import WorkingMemoryConfig
+from tempovla.model.vlm.config import VisionEncoderConfig
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.registry import find_system
 
@@ -116,3 +119,53 @@ def test_the_kind_counts_in_the_settings_of_python_too(tmp_path):
     settings = {"model.context.memory.memory_slots": 8, "model.context.memory.kind": "working"}
     recipe = read_recipe("vla", find_system("vla"), tmp_path / "mine.yaml", settings)
     assert recipe.model.context.memory == WorkingMemoryConfig(memory_slots=8)
+
+
+SAGR = TRAIN[-1].with_name("sagr_metaworld.yaml")
+GEOMETRY = "model.geometry"
+METRES = "geometry.max_depth=-1.0 must be above 0, or null for no limit"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({f"{GEOMETRY}.max_depth": -1}, METRES),
+        ({GEOMETRY: {"kind": "depth", "max_depth": -1}}, METRES),
+        ({f"{GEOMETRY}.frame": "world", f"{GEOMETRY}.scale": "relative"}, "geometry.frame='world' needs metric depth"),
+        ({f"{GEOMETRY}.tokens.grid": 0}, "tokens.grid=0 must be at least 1"),
+        ({f"{GEOMETRY}.tokens.grid": "x"}, "model.geometry.tokens.grid is 'x'; it must be a whole number"),
+        ({GEOMETRY: {"kind": "depth", "foo": 1}}, "model.geometry: keys ['foo'] are unknown to DepthGeometryConfig"),
+        ({f"{GEOMETRY}.max_dept": 1}, "keys ['max_dept'] are unknown to DepthGeometryConfig; did you mean 'max_depth'"),
+        ({GEOMETRY: {"kind": "depht"}}, "model.geometry.kind='depht' is unknown; did you mean 'depth'?"),
+        ({GEOMETRY: 3}, "model.geometry is 3; it must be an object"),
+    ],
+)
+def test_what_is_wrong_in_one_of_several_configs_is_said_in_one_line(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        read_recipe("sagr", find_system("sagr"), SAGR, settings)
+    assert "\n" not in str(refused.value)
+    assert not str(refused.value).startswith(str(SAGR))  # which is not to blame
+
+
+@pytest.mark.parametrize("part", ["{kind: latent, frame: world}", "{foo: 1}", "{kind: depth, max_depth: -1}"])
+def test_what_is_wrong_in_one_of_several_configs_of_a_file_is_said_with_the_file(tmp_path, part):
+    (tmp_path / "mine.yaml").write_text(f"model: {{geometry: {part}}}\n")
+    with pytest.raises(ValueError, match=r"^\S*mine\.yaml: (model\.)?geometry[^\n]*$"):
+        read_recipe("sagr", find_system("sagr"), tmp_path / "mine.yaml", {})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {GEOMETRY: {"kind": "latent", "vision": {"model_name": "dinov2-small"}}},
+        {f"{GEOMETRY}.kind": "latent", f"{GEOMETRY}.vision.model_name": "dinov2-small"},
+    ],
+)
+def test_another_kind_of_geometry_begins_with_its_own_options(settings):
+    geometry = read_recipe("sagr", find_system("sagr"), SAGR, settings).model.geometry
+    assert geometry == LatentGeometryConfig(vision=VisionEncoderConfig("dinov2-small"))
+
+
+def test_an_option_of_a_geometry_leaves_the_others_of_the_file():
+    geometry = read_recipe("sagr", find_system("sagr"), SAGR, {f"{GEOMETRY}.max_depth": 2}).model.geometry
+    assert (geometry.max_depth, geometry.tokens.grid) == (2.0, 4)
