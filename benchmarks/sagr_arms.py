@@ -15,16 +15,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dot_plot import draw_rates
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.paired import PairedOutcomes
+from tempovla.storage.json_files import read_json
+from tempovla.storage.lock import Lock
 from tempovla.storage.whole import write_text
 
 OFF = {"model.loss_w_dyn": 0, "model.loss_w_geo": 0, "model.use_drift": False}
@@ -52,6 +60,9 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """By name, how an arm differs from the config: all of them have depth, the same head and the same steps."""
 
+INTERRUPTED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a command that was interrupted."""
+
 DRIFTS = "+ drift"
 """The arm that replans once more, planning anew at every look, as all arms but this one do."""
 CALM, DISTURBED = "as they are", "with an object that is moved"
@@ -68,6 +79,16 @@ class Place:
     tasks: tuple[str, ...]
     disturb_step: int
     disturb_shift_m: float
+
+    @property
+    def config_file(self) -> Path:
+        """The config, wherever this is run."""
+        return Path(__file__).resolve().parents[1] / self.config
+
+    @property
+    def train_steps(self) -> int:
+        """Training steps of the config."""
+        return int(yaml.safe_load(self.config_file.read_text())["training"]["train_steps"])
 
 
 PLACES = {
@@ -91,6 +112,9 @@ PLACES = {
 }
 
 
+LONGEST_WAIT_S = 60.0
+"""For another writer of the same file, who needs milliseconds."""
+
 Record = dict[str, Any]
 """Of one evaluation: `successes` by task, one digit an episode, and what it cost."""
 
@@ -109,7 +133,7 @@ class Store:
     @property
     def settings(self) -> dict[str, Any]:
         """All that the file holds, which others may have added to."""
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        return read_json(self.path, remedy="remove it, or give another --json") if self.path.exists() else {}
 
     @property
     def rows(self) -> dict[str, dict[str, dict[str, Record]]]:
@@ -121,10 +145,31 @@ class Store:
         return str(seed) in self.rows.get(title, {}).get(name, {})
 
     def add(self, title: str, name: str, seed: int, record: Record) -> None:
-        """Add it, and write the file."""
-        settings = self.settings
-        settings.setdefault(self.setting, {}).setdefault(title, {}).setdefault(name, {})[str(seed)] = record
-        write_text(self.path, json.dumps(settings, indent=1) + "\n")
+        """Add it, and write the file; others that add to it at the same time wait for each other."""
+        with alone_with(self.path):
+            settings = self.settings
+            settings.setdefault(self.setting, {}).setdefault(title, {}).setdefault(name, {})[str(seed)] = record
+            write_text(self.path, json.dumps(settings, indent=1) + "\n")
+
+
+class Busy(ValueError):
+    """Somebody else holds a lock."""
+
+
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Hold a file, once whoever holds it now has let go."""
+    lock, end = path.with_name(f".{path.name}.lock"), time.monotonic() + LONGEST_WAIT_S
+    while True:
+        try:
+            held = Lock(lock, path, "adds to it", remedy="end it, or give another --json", error=Busy)
+            break
+        except Busy:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+    with held:
+        yield
 
 
 @dataclass(frozen=True)
@@ -136,23 +181,22 @@ class Run:
     settings: dict[str, Any]
     seed: int
 
-    def train(self, data: str, steps: int | None) -> None:
+    def train(self, data: str, steps: int) -> None:
         """Train, as far as that is not done."""
         done, checkpoint = self.folder / "training.json", self.folder / "checkpoint_latest"
         if done.exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        options = ["--config", self.place.config, "--dataset", data, "--out", str(self.folder), "--json"]
-        options += ["--training.seed", str(self.seed)]
-        options += ["--training.train_steps", str(steps)] if steps else []
+        options = ["--config", str(self.place.config_file), "--dataset", data, "--out", str(self.folder), "--json"]
+        options += ["--training.seed", str(self.seed), "--training.train_steps", str(steps)]
         options += [word for key, value in self.settings.items() for word in (f"--{key}", as_word(value))]
         options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
-        done.write_text(tempovla("train", "sagr", *options))
+        write_text(done, tempovla("train", "sagr", *options))
 
     def play(self, episodes: int, seed: int, *, settings: dict[str, Any], disturbed: bool) -> Path:
         """Evaluate, as far as that is not done, and return where the results are."""
         how = "_".join(f"{key.rpartition('.')[2]}_{value}" for key, value in settings.items())
-        name = f"eval_{how}_{seed}{'_disturbed' if disturbed else ''}"
+        name = f"eval_{how}_{episodes}_{seed}{'_disturbed' if disturbed else ''}"
         results = self.folder / name / "results.json"
         if results.exists():
             return results
@@ -173,24 +217,42 @@ def as_word(value: Any) -> str:
 
 
 def tempovla(*arguments: str) -> str:
-    """Run the command; what it wrote to stdout."""
-    done = subprocess.run([sys.executable, "-m", "tempovla.cli", *arguments], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"tempovla {' '.join(arguments)} failed with exit code {done.returncode}")
-    return done.stdout
+    """Run the command; what it wrote to stdout.
+
+    Raises:
+        ValueError: if it failed.
+        KeyboardInterrupt: once the command has kept its work.
+    """
+    process = subprocess.Popen([sys.executable, "-m", "tempovla.cli", *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        told, _ = process.communicate()
+    except KeyboardInterrupt:  # which the command has had from the terminal, too
+        try:
+            process.communicate(timeout=LONGEST_WAIT_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.communicate()
+        raise
+    if process.returncode in INTERRUPTED:
+        raise KeyboardInterrupt
+    if process.returncode:
+        raise ValueError(f"tempovla {' '.join(arguments)} failed with exit code {process.returncode}")
+    return told
 
 
 def record_of(results: Path, run: Run) -> Record:
     """What is kept of one training's evaluation."""
-    episodes = json.loads(results.read_text())["episodes"]
+    remedy = "remove it, and run this again"
+    episodes = read_json(results, remedy=remedy)["episodes"]
     successes: dict[str, str] = {}
     for episode in episodes:
         successes[episode["task"]] = successes.get(episode["task"], "") + str(int(episode["success"]))
+    timing = results.with_suffix(".timing.json")
     reports = [episode["report"] for episode in episodes if "report" in episode]
     return {
         "successes": successes,
-        "training_cpu_s": json.loads((run.folder / "training.json").read_text())["cpu_seconds"],
-        "decision_ms": json.loads(results.with_suffix(".timing.json").read_text())["policy_latency_ms"]["median"],
+        "training_cpu_s": read_json(run.folder / "training.json", remedy=remedy)["cpu_seconds"],
+        "decision_ms": read_json(timing, remedy=remedy)["policy_latency_ms"]["median"],
         "replans": statistics.fmean(r.get("rrr_replan_count", 0) for r in reports) if reports else None,
     }
 
@@ -241,8 +303,49 @@ def print_table(title: str, rows: dict[str, dict[str, Any]]) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
-def main() -> None:
-    """Run what is missing, and print the tables."""
+def exit_code_of(main: Callable[[], None]) -> int:
+    """Run a benchmark; what goes wrong is said in one line."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted; the same call goes on", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def chosen_arms(names: str | None) -> list[str]:
+    """The arms to run, with flow matching alone.
+
+    Raises:
+        ValueError: if there is no such arm.
+    """
+    chosen = list(ARMS) if names is None else [name.strip() for name in names.split(";")]
+    for name in chosen:
+        if name not in ARMS:
+            raise ValueError(f"--arms: {name!r} is no arm; choose from {'; '.join(ARMS)}, separated by semicolons")
+    return chosen if FLOW in chosen else [FLOW, *chosen]
+
+
+def chosen_seeds(seeds: str) -> list[int]:
+    """The seeds of the trainings.
+
+    Raises:
+        ValueError: if one is no whole number.
+    """
+    if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
+        raise ValueError(f"--seeds={seeds} must be whole numbers, separated by commas, such as 0,1,2")
+    return [int(seed) for seed in seeds.split(",")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, and print the tables.
+
+    Raises:
+        ValueError: in one line, if an option is wrong, a file is damaged, or a command fails.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("place", choices=sorted(PLACES))
     parser.add_argument("--data", required=True, help="demonstrations with depth")
@@ -256,21 +359,22 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=16, help="steps of a chunk")
     parser.add_argument("--json", required=True, type=Path, help="file of all outcomes; what it holds is not run again")
     parser.add_argument("--png", help="where to draw them")
-    options = parser.parse_args()
-    place, seeds = PLACES[options.place], [int(seed) for seed in options.seeds.split(",")]
-    chosen = list(ARMS) if options.arms is None else [name.strip() for name in options.arms.split(";")]
-    if FLOW not in chosen:
-        chosen = [FLOW, *chosen]
+    options = parser.parse_args(arguments)
+    place, seeds, chosen = PLACES[options.place], chosen_seeds(options.seeds), chosen_arms(options.arms)
+    if not Path(options.data).is_dir():
+        raise ValueError(f"--data={options.data} is no folder; give that of the demonstrations with depth")
+    steps = place.train_steps if options.steps is None else options.steps
     time = {
         "model.temporal_delta_k": options.k,
         "model.action_horizon": options.horizon,
         "model.action_head.max_seq_len": options.horizon,
     }
-    store = Store(options.json, f"k={options.k}, chunks of {options.horizon}, episodes of seed {options.eval_seed}")
+    compared = f"{options.place}, {steps} steps, k={options.k}, chunks of {options.horizon}"
+    store = Store(options.json, f"{compared}, {options.episodes} episodes of seed {options.eval_seed}")
     for seed in seeds:
         for name in chosen:
             k = "" if name == FLOW else f"_k{options.k}"  # which flow matching alone does not depend on
-            folder = options.out / f"{list(ARMS).index(name)}{k}_{options.horizon}_{seed}"
+            folder = options.out / f"{options.place}_{steps}_{list(ARMS).index(name)}{k}_{options.horizon}_{seed}"
             run = Run(folder, place, ARMS[name] | time, seed)
             plays: dict[str, dict[str, Any]] = {name: {"execution_horizon": options.k}}
             if name == FLOW and options.horizon != options.k:
@@ -281,7 +385,7 @@ def main() -> None:
                 for shown, settings in plays.items():
                     if store.has(title, shown, seed):
                         continue
-                    run.train(options.data, options.steps)
+                    run.train(options.data, steps)
                     done = run.play(options.episodes, options.eval_seed, settings=settings, disturbed=disturbed)
                     store.add(title, shown, seed, record_of(done, run))
     tables = {
@@ -289,11 +393,11 @@ def main() -> None:
         for title, rows in store.rows.items()
     }
     for title, rows in tables.items():
-        print_table(f"Episodes {title}, {options.place}, {store.setting}", rows)
+        print_table(f"Episodes {title}, {store.setting}", rows)
     if options.png:
         shown = {name: {title: tables[title][name] for title in tables} for name in tables[CALM]}
         draw_rates(shown, options.png, baselines=[FLOW, WHOLE])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

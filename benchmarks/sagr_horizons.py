@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from dot_plot import GRID, INK, PAPER, POLICY, SOFT
-from sagr_arms import tempovla
+from sagr_arms import exit_code_of, tempovla
 from tempovla.storage.json_files import read_log
+from tempovla.storage.whole import write_text
 
 ERROR, STILL = "val_debug/sagr/mse_dyn", "val_debug/sagr/persistence"
 
@@ -43,7 +45,7 @@ def train(config: str, data: str, folder: Path, horizons: list[int], seed: int, 
     options += [word for key, value in settings.items() for word in (f"--{key}", json.dumps(value))]
     options += ["--training.train_steps", str(steps)] if steps else []
     options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
-    done.write_text(tempovla("train", "sagr", *options))
+    write_text(done, tempovla("train", "sagr", *options))
 
 
 def errors_of(folder: Path, horizons: list[int]) -> dict[int, tuple[float, float]]:
@@ -103,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))
