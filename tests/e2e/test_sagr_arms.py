@@ -85,7 +85,8 @@ def test_place_steps_and_episodes_are_part_of_a_setting_and_of_its_folders(arms,
     ]
     folders = {path.name for path in (tmp_path / "out").iterdir()}
     assert folders == {"metaworld_1000_0_16_0", "libero_1000_0_16_0", "metaworld_7_0_16_0"}
-    assert {"every_8_15_0", "every_8_2_0"} <= {path.name for path in (tmp_path / "out/metaworld_1000_0_16_0").iterdir()}
+    played = {path.name for path in (tmp_path / "out/metaworld_1000_0_16_0").iterdir()}
+    assert {"eval_execution_horizon_8_15_0", "eval_execution_horizon_8_2_0"} <= played
 
 
 def test_what_is_finished_is_not_done_again(arms, run):
