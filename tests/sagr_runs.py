@@ -35,6 +35,8 @@ FOLLOWING: dict[str, Any] = {
     "horizons": (1,),
 }
 """Parts of the model whose training has a state of its own, and all that have a loss."""
+ONE_BAR: dict[str, Any] = {"cameras": (FRONT,), "robot_state_dim": 1, "action_dim": 1, "has_gripper": False}
+"""A model for `record_moves`."""
 
 
 def sagr_recipe(dataset: str | Path, model: dict[str, Any] | None = None, **training: Any) -> SAGRRecipe:

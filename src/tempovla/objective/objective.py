@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tempovla.objective.reduce import gather_rows, mask_out, masked_mean, masked_sum
-from tempovla.objective.regularizer import covariance, std, variance
+from tempovla.objective.regularizer import covariance, std, std_within, variance
 from tempovla.objective.weights import WeightSchedule
 from tempovla.timeline.policy import LossKind, LossTerm, Metric, Progress
 
@@ -102,14 +102,19 @@ def reduce_term(name: str, term: LossTerm | Metric) -> Tensor:
     """Return the unweighted scalar value of one term, computed in float32 or better."""
     if term.kind in BATCHWISE:
         return _of_batch(name, term)
+    if term.kind == "std_within":
+        return _within_groups(name, term)[0]
     return masked_mean(_entries(name, term), term.valid)
 
 
 def measure(name: str, metric: Metric) -> Tensor:
     """Return the sum of a metric over the valid entries of this process, and their number: (2,).
 
-    A figure of a whole batch counts as one entry.
+    A figure of a whole batch counts as one entry, and one within groups as its degrees of freedom.
     """
+    if metric.kind == "std_within":
+        value, freedom = _within_groups(name, metric)
+        return torch.stack([value * freedom, freedom])
     if metric.kind in BATCHWISE:
         value = _of_batch(name, metric)
         return torch.stack([value, torch.ones_like(value)])
@@ -122,6 +127,18 @@ def _of_batch(name: str, term: LossTerm | Metric) -> Tensor:
     if prediction.shape[:-1] != term.valid.shape:
         raise ValueError(f"loss term {name!r}: {term.kind} needs valid {tuple(prediction.shape[:-1])}")
     return BATCHWISE[term.kind](gather_rows(prediction[term.valid]))
+
+
+def _within_groups(name: str, term: LossTerm | Metric) -> tuple[Tensor, Tensor]:
+    """The value of a kind that looks at how valid rows of one group are distributed, and its degrees of freedom."""
+    prediction, group = _precise(term.prediction.detach()), term.target
+    if group is None or group.dtype != torch.int64 or prediction.dim() != 2 or group.shape[:-1] != term.valid.shape:
+        raise ValueError(
+            f"loss term {name!r}: {term.kind} needs a prediction (B, D), a target (B, L) int64 and valid (B,), not "
+            f"{tuple(prediction.shape)}, {_shape(group)} and {tuple(term.valid.shape)}"
+        )
+    told = gather_rows(torch.cat([group, term.valid[:, None].to(group)], dim=1))
+    return std_within(gather_rows(mask_out(prediction, term.valid)), told[:, :-1], told[:, -1] > 0)
 
 
 def _entries(name: str, term: LossTerm | Metric) -> Tensor:

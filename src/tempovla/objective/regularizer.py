@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tempovla.objective.reduce import mask_out
+
 
 def variance(z: Tensor, target_std: float = 1.0, epsilon: float = 1e-4) -> Tensor:
     """Hinge that keeps the standard deviation of every dimension of z (N, D) above `target_std`.
@@ -24,6 +26,32 @@ def std(z: Tensor) -> Tensor:
     if len(z) < 2:
         return z.sum() * 0.0
     return z.float().std(dim=0).mean()
+
+
+def std_within(z: Tensor, group: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how much rows of one group differ: a figure to watch, and what it rests on. Nothing leaves the device.
+
+    The variance of a dimension is pooled over groups: the sum of squared distances from the mean of each group, divided
+    by the rows less the number of groups. Rows that are alone in their group count for nothing.
+
+    Args:
+        z: (N, D).
+        group: (N, L) int64; rows with equal numbers are of one group.
+        valid: (N,) bool; other rows count for nothing.
+
+    Returns:
+        The mean over the dimensions of the standard deviation, and its degrees of freedom; both 0 without two valid
+        rows of one group.
+    """
+    same = valid[:, None] & valid
+    for column in group.unbind(dim=1):
+        same = same & (column[:, None] == column)
+    size = same.sum(dim=1)
+    weight = same.to(z.dtype) / size.clamp(min=1)[:, None].to(z.dtype)
+    z = mask_out(z, valid)
+    apart = mask_out(z - weight @ z, size > 1).square().sum(dim=0)
+    freedom = torch.where(size > 1, 1.0 - 1.0 / size.clamp(min=1).to(z.dtype), 0.0).sum()
+    return (apart / freedom.clamp(min=1.0)).sqrt().mean(), freedom
 
 
 def covariance(z: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track
 from tempovla.timeline.window import Window
 
-LossKind = Literal["mse", "l1", "bce", "cross_entropy", "mean", "variance", "covariance", "std"]
+LossKind = Literal["mse", "l1", "bce", "cross_entropy", "mean", "variance", "covariance", "std", "std_within"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class LossTerm:
         prediction: (B, ...) tensor; for `cross_entropy` logits (B, ..., K) of K classes.
         target: what the prediction should be, of the same shape; for `cross_entropy` class ids (B, ...) int64; None for
             the kinds that have none (for `mean` the prediction is the elementwise loss itself; `variance`, `covariance`
-            and `std` look at the prediction's distribution over the batch).
+            and `std` look at the prediction's distribution over the batch); for `std_within` int64 (B, L), the same for
+            rows of one group.
         valid: bool, a prefix of the prediction's shape (`cross_entropy`: of the target's), e.g. (B,), (B, T) or
             (B, T, A); absent supervision is False.
         weight: factor in the total. What is logged and never trained on is a `Metric`.

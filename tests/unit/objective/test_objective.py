@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tempovla.objective import Objective
-from tempovla.objective.objective import reduce_term
-from tempovla.timeline import LossTerm
+from tempovla.objective.objective import measure, reduce_term
+from tempovla.timeline import LossTerm, Metric
 
 PREDICTION = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
@@ -141,3 +141,17 @@ def test_terms_that_do_not_fit_are_refused():
         reduce_term("a", LossTerm(PREDICTION, TARGET, VALID, kind="huber"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'a': variance needs valid \(2,\)"):
         reduce_term("a", LossTerm(PREDICTION, None, VALID, kind="variance"))
+
+
+def test_a_spread_within_groups_weighs_by_its_degrees_of_freedom_and_without_any_counts_for_nothing():
+    z, groups = torch.tensor([[0.0], [2.0], [5.0], [9.0]]), torch.tensor([[1], [1], [1], [2]])
+    total, freedom = measure("spread", Metric(z, groups, torch.ones(4, dtype=torch.bool), "std_within"))
+    assert freedom.item() == pytest.approx(2.0)
+    assert (total / freedom).item() == pytest.approx(np.std([0.0, 2.0, 5.0], ddof=1))
+    alone = measure("spread", Metric(z, torch.arange(4)[:, None], torch.ones(4, dtype=torch.bool), "std_within"))
+    assert alone.tolist() == [0.0, 0.0]
+
+
+def test_a_spread_within_groups_without_groups_is_refused():
+    with pytest.raises(ValueError, match=r"'spread': std_within needs .* a target \(B, L\) int64"):
+        measure("spread", Metric(torch.zeros(4, 1), None, torch.ones(4, dtype=torch.bool), "std_within"))

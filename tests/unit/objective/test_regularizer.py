@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tempovla.objective.regularizer import covariance, std, variance
+from tempovla.objective.regularizer import covariance, std, std_within, variance
 
 
 def test_variance_is_the_mean_hinge_on_the_standard_deviation():
@@ -45,3 +45,24 @@ def test_std_is_the_mean_over_the_dimensions_and_0_where_there_is_nothing_to_com
     assert std(torch.tensor(z, dtype=torch.float32)).item() == pytest.approx(z.std(axis=0, ddof=1).mean(), rel=1e-5)
     assert std(torch.ones(8, 3)).item() == 0.0
     assert std(torch.ones(1, 3)).item() == 0.0
+
+
+GROUPS = torch.tensor([[1, 2], [3, 0], [1, 2], [1, 3], [3, 0], [3, 0], [1, 3]])
+VALID = torch.tensor([True, True, True, True, True, True, False])
+
+
+def test_std_within_is_pooled_over_groups_of_which_there_are_at_least_two_valid_rows():
+    z = np.random.default_rng(0).normal(size=(7, 4)) * 0.1 + np.array([0, 5, 0, 9, 5, 5, 9])[:, None]
+    squares = [(rows - rows.mean(axis=0)) ** 2 for rows in (z[[0, 2]], z[[1, 4, 5]])]  # the fourth row is alone
+    expected = np.sqrt(sum(part.sum(axis=0) for part in squares) / 3).mean()
+    poisoned = torch.tensor(z, dtype=torch.float32)
+    poisoned[6] = torch.nan
+    value, freedom = std_within(poisoned, GROUPS, VALID)
+    assert value.item() == pytest.approx(expected, rel=1e-4)
+    assert freedom.item() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("group", [[[1], [2], [3]], [[1], [1], [2]]])
+def test_std_within_rests_on_nothing_where_every_row_is_alone(group):
+    value, freedom = std_within(torch.randn(3, 2), torch.tensor(group), torch.tensor([True, False, True]))
+    assert (value.item(), freedom.item()) == (0.0, 0.0)

@@ -224,7 +224,7 @@ class SAGR(ChunkPolicy):
             terms |= spread_of_rows("debug/sagr/drift_l2", size.sqrt(), past.valid)
         terms |= feedback_terms(config, feedback, past, alpha)
         seen = self.frames.seen(context.now)
-        return terms | figures_of(config, terms, frame.tokens, seen, (phase, alpha))
+        return terms | figures_of(config, terms, frame, seen, (phase, alpha))
 
     def act(self, context: Context, state: SAGRState) -> tuple[ActionChunk, SAGRState]:
         """Return a chunk of actions (B, T, A), normalised as in training.

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from tempovla.model.vla.sagr_config import SAGRConfig
+from tempovla.model.vla.sagr_encoder import Frame
 from tempovla.timeline import LossTerm, LossTerms, Metric
 
 PERSISTENCE = "debug/sagr/persistence"
 """Error of predicting that nothing changes."""
 TOKEN_SPREAD = "debug/sagr/task_token_std"
 """How much task tokens differ between samples."""
+PICTURE_SPREAD = "debug/sagr/task_token_picture_std"
+"""How much task tokens differ between samples with the same instruction, and so by their pictures."""
 SLOT_SPREAD = "debug/sagr/task_token_slot_std"
 """How much the task tokens of one sample differ from each other."""
 TERMS = {"action_loss": "cfm", "dyn_loss": "dyn", "geo_loss": "geo", "reg_loss": "reg"}
@@ -99,12 +102,22 @@ def loss_metrics(terms: LossTerms, names: dict[str, str], like: Tensor) -> dict[
     return metrics
 
 
-def spread_metric(tokens: Tensor, valid: Tensor) -> dict[str, Metric]:
-    """Return how much task tokens (B, K, H) differ between samples, and between the K of one sample; near 0 they have
-    collapsed.
+def spread_metric(tokens: Tensor, words: Tensor, valid: Tensor) -> dict[str, Metric]:
+    """Return how much task tokens differ between samples, between those of one instruction, and within a sample.
+
+    Near 0 they have collapsed. Between any samples they differ by the words alone.
+
+    Args:
+        tokens: (B, K, H) task tokens.
+        words: (B, L) int64 word pieces of the instruction.
+        valid: (B,) bool, rows that count.
     """
     tokens = tokens.detach().float()
-    metrics = {TOKEN_SPREAD: Metric(tokens.flatten(1), None, valid, "std")}
+    flat = tokens.flatten(1)
+    metrics = {
+        TOKEN_SPREAD: Metric(flat, None, valid, "std"),
+        PICTURE_SPREAD: Metric(flat, words, valid, "std_within"),
+    }
     if tokens.shape[1] > 1:
         apart = tokens.var(dim=1, unbiased=False).mean(dim=-1).sqrt()
         metrics[SLOT_SPREAD] = row_metric(torch.where(valid, apart, 0.0), valid)
@@ -112,14 +125,14 @@ def spread_metric(tokens: Tensor, valid: Tensor) -> dict[str, Metric]:
 
 
 def figures_of(
-    config: SAGRConfig, terms: LossTerms, tokens: Tensor, seen: Tensor, phase: tuple[int, float]
+    config: SAGRConfig, terms: LossTerms, frame: Frame, seen: Tensor, phase: tuple[int, float]
 ) -> dict[str, Metric]:
     """Return the figures that every batch has.
 
     Args:
         config: of the policy.
         terms: its loss terms.
-        tokens: (B, K, H) task tokens.
+        frame: of now.
         seen: (B,) bool, rows in which all was observed.
         phase: of the schedule, and the factor of its weights.
     """
@@ -128,8 +141,8 @@ def figures_of(
     found = terms.get("dyn_loss") or terms.get("flare_loss")
     valid = torch.zeros_like(seen) if found is None else found.valid
     return {
-        **temporal_metrics(config.uses_future, valid, config.task_token_num, tokens.shape[-1]),
+        **temporal_metrics(config.uses_future, valid, config.task_token_num, frame.tokens.shape[-1]),
         **schedule_metrics(*phase, weights, seen),
         **loss_metrics(terms, TERMS, seen),
-        **spread_metric(tokens, seen),
+        **spread_metric(frame.tokens, frame.words.ids, seen),
     }

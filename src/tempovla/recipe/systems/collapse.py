@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import statistics
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,10 +76,12 @@ class CollapseAlarm:
         watched: the figure, and what is said of it.
         total_steps: train steps of the whole run.
         rows: that one train step sees, over all processes; a single one has no standard deviation, and raises no alarm.
+        lines: number of figures whose mean is looked at, as that of few rows wavers; nothing is said before so many.
     """
 
-    def __init__(self, watched: Watched, total_steps: int, rows: int) -> None:
+    def __init__(self, watched: Watched, total_steps: int, rows: int, lines: int = 1) -> None:
         self.watched, self.total_steps, self.rows = watched, total_steps, rows
+        self._latest: deque[float] = deque(maxlen=lines)
         self._settled = max(YOUNG, total_steps // 2) if watched.starts_low else YOUNG
         self._highest = 0.0
         self._silent_until = 0
@@ -87,7 +91,10 @@ class CollapseAlarm:
         watched = self.watched
         if watched.figure not in figures or self.rows < 2:
             return
-        spread = figures[watched.figure]
+        self._latest.append(figures[watched.figure])
+        if len(self._latest) < (self._latest.maxlen or 1):
+            return
+        spread = statistics.fmean(self._latest)
         self._highest = max(self._highest, spread)
         fallen = spread < watched.fallen * self._highest
         low = spread < watched.low and train_step >= self._settled
@@ -100,9 +107,12 @@ class CollapseAlarm:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the highest value so far, and the step before which the last warning is not repeated."""
-        return {"highest": self._highest, "silent_until": self._silent_until}
+        """Return the highest value so far, the step before which the last warning is not repeated, and the figures that
+        the next mean is of.
+        """
+        return {"highest": self._highest, "silent_until": self._silent_until, "latest": list(self._latest)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Remember what an alarm of the same run did."""
         self._highest, self._silent_until = state["highest"], state["silent_until"]
+        self._latest.extend(state.get("latest", ()))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from tempovla.model.vla.sagr import SAGR
-from tempovla.model.vla.sagr_metrics import PERSISTENCE, TOKEN_SPREAD
+from tempovla.model.vla.sagr_metrics import PERSISTENCE, PICTURE_SPREAD
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
 from tempovla.recipe.systems.collapse import FALLEN, CollapseAlarm, Watched
 from tempovla.recipe.systems.job import Imitation
@@ -23,7 +24,11 @@ from tempovla.transform.tokenize import TokenizeInstruction
 LOGGER = logging.getLogger(__name__)
 
 LOW = 1e-3
-"""Standard deviation of task tokens over a batch at which they hardly tell pictures apart; each has a variance of 1."""
+"""Standard deviation of task tokens of one instruction at which they hardly tell pictures apart; each has a variance
+of 1.
+"""
+ENOUGH_ROWS = 128
+"""The alarm looks at the mean of figures of so many rows."""
 
 
 def train_sagr(
@@ -63,21 +68,22 @@ def build_alarm(recipe: SAGRRecipe, batches_per_epoch: int) -> CollapseAlarm:
     """Return the alarm for a collapse of the task tokens in this run."""
     training, model = recipe.training, recipe.model
     rows = training.batch_size * training.gradient_accumulation * distributed.world_size()
-    subject = "the task tokens are collapsing: over a batch they have a standard deviation of"
+    lines = math.ceil(ENOUGH_ROWS / (rows * training.log_interval))
+    subject = "the task tokens are collapsing: between samples of one instruction they have a standard deviation of"
     if model.world_detach_input:
         remedy = "raise model.cloning_weight, or lower training.learning_rate"
-        watched = Watched(TOKEN_SPREAD, subject, LOW, "at most 1", remedy)
+        watched = Watched(PICTURE_SPREAD, subject, LOW, "at most 1", remedy)
     elif model.world_target_encoder != "online" or model.world_target not in ("task_tokens", "z"):
         remedy = "keep the prediction from moving them (model.world_detach_input=true)"
-        watched = Watched(TOKEN_SPREAD, subject, LOW, "at most 1", remedy)
-    else:  # tokens that differ by the words alone have a spread, and are easy to predict
+        watched = Watched(PICTURE_SPREAD, subject, LOW, "at most 1", remedy)
+    else:  # also where hardly any two samples of a batch have one instruction
         remedy = (
             "keep the prediction from moving them (model.world_detach_input=true), or let the target follow slowly "
             "(model.world_target_encoder=ema)"
         )
         subject = f"the task tokens are collapsing: in {model.temporal_delta_k} steps they change by a mean square of"
         watched = Watched(PERSISTENCE, subject, 0.0, "0 where all pictures are the same", remedy, fallen=FALLEN**2)
-    return CollapseAlarm(watched, training.total_steps(batches_per_epoch), rows)
+    return CollapseAlarm(watched, training.total_steps(batches_per_epoch), rows, lines)
 
 
 def build_policy(

@@ -113,6 +113,16 @@ def test_an_alarm_that_goes_on_from_a_checkpoint_knows_how_high_it_was_and_what_
     assert "highest so far 0.6" in warnings[1]
 
 
+def test_an_alarm_that_looks_at_the_mean_of_several_figures_goes_on_with_them_from_a_checkpoint(warnings):
+    before = CollapseAlarm(PHASES[2], 10_000, rows=8, lines=3)
+    watch(before, 0.6, 0.6, 0.6, 0.01, 0.6, 0.01, 0.01)
+    assert warnings == []
+    after = CollapseAlarm(PHASES[2], 10_000, rows=8, lines=3)
+    after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+    after(80, {"z_std": 0.01})
+    assert "standard deviation of 0.01 (highest so far 0.6" in warnings[0]
+
+
 def test_a_single_row_has_no_spread_and_raises_no_alarm(warnings):
     watch(CollapseAlarm(PHASES[2], 1000, rows=1), *[0.0] * 100)
     assert warnings == []

@@ -13,7 +13,7 @@ import torch
 import yaml
 from tests.gripper_recordings import ACTION, FEATURES, FRONT, STATE, WRIST, record
 from tests.rounding import tolerance
-from tests.sagr_runs import FOLLOWING, PHASE_A, RAMP, ended_at, record_moves, sagr_recipe, train_spread
+from tests.sagr_runs import FOLLOWING, ONE_BAR, PHASE_A, RAMP, ended_at, record_moves, sagr_recipe, train_spread
 from tests.trained import act, assert_same, logged
 from tests.unit.recipe.mixtures import DIMS, LARGE, SIDE, SMALL, member, record_body
 
@@ -24,8 +24,7 @@ from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.model.sensor import DepthGeometryConfig, PointTokensConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.sagr import SAGR
-from tempovla.recipe.systems import collapse
-from tempovla.recipe.systems.sagr import LOW, train_sagr
+from tempovla.recipe.systems.sagr import train_sagr
 from tempovla.timeline import Bundle, CameraCalibration, Track
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.training.checkpoint import Checkpoint
@@ -162,8 +161,6 @@ def test_a_run_shows_the_signs_that_its_users_look_for(tmp_path, recorded):
 
 
 SLOW = pytest.mark.slow
-ONE_BAR: dict[str, Any] = {"cameras": (FRONT,), "robot_state_dim": 1, "action_dim": 1, "has_gripper": False}
-"""A model for `record_moves`."""
 
 
 @pytest.mark.parametrize(
@@ -185,42 +182,6 @@ def test_the_world_predictor_beats_persistence_where_the_future_follows_from_the
     train_sagr(replace(recipe, transform=replace(recipe.transform, shift_px=0)), tmp_path / "run")
     last = [line for line in logged(tmp_path / "run") if "debug/sagr/mse_dyn" in line][-1]
     assert last["debug/sagr/mse_dyn"] < share * last["debug/sagr/persistence"]
-
-
-ALONE: dict[str, Any] = {"loss_w_fm": 0.0, "loss_w_geo": 0.0, "loss_w_dyn": 1.0, "use_drift": False}
-"""The prediction trains, and nothing else."""
-COLLAPSING: dict[str, Any] = {
-    **{"batch_size": 16, "train_steps": 30, "learning_rate": 1e-2, "log_interval": 5},
-    **{"sagr_phase_a_steps": 0, "sagr_phase_b_ramp_steps": 0, "save_interval_steps": None},
-}
-
-
-@pytest.mark.parametrize("detached", [True, False])
-def test_what_the_prediction_alone_trains_collapses_with_a_warning_unless_it_is_detached(
-    tmp_path, monkeypatch, detached
-):
-    warnings: list[str] = []
-    monkeypatch.setattr(collapse.LOGGER, "warning", lambda text, *values: warnings.append(text % values))
-    model = {**ONE_BAR, **ALONE, "world_detach_input": detached}
-    train_sagr(sagr_recipe(record_moves(tmp_path / "moves"), model, **COLLAPSING), tmp_path / "run")
-    spread = [line["debug/sagr/task_token_std"] for line in logged(tmp_path / "run") if "total" in line]
-    if detached:
-        assert warnings == []
-        assert min(spread) > 0.7 * max(spread) > 10 * LOW
-    else:
-        assert "the task tokens are collapsing: in 2 steps they change by a mean square of" in warnings[0]
-        assert "(model.world_detach_input=true)" in warnings[0]
-        assert spread[-1] < 0.1 * spread[0]
-
-
-def test_tokens_that_tell_nothing_but_the_words_are_a_collapse_too(tmp_path, recorded, monkeypatch):
-    """Their spread over a batch of several tasks stays what it was."""
-    warnings: list[str] = []
-    monkeypatch.setattr(collapse.LOGGER, "warning", lambda text, *values: warnings.append(text % values))
-    train_sagr(sagr_recipe(recorded, {**ALONE, "world_detach_input": False}, **COLLAPSING), tmp_path / "run")
-    spread = [line["debug/sagr/task_token_std"] for line in logged(tmp_path / "run") if "total" in line]
-    assert spread[-1] > 0.3 * spread[0]
-    assert "the task tokens are collapsing" in warnings[0]
 
 
 def test_an_episode_shorter_than_k_has_no_targets_and_is_no_error(tmp_path):
