@@ -78,5 +78,6 @@ def run(name: str, args: Namespace) -> Outcome:
     found = collect(args.out, collection, workers=args.workers)
     if "expert" not in found:
         return Outcome(f"{args.out}: {found['episodes']} episodes, {found['frames']} frames", found)
-    head = f"{args.out}: {args.episodes} demonstrations of each of {len(tasks)} tasks"
+    shown = "1 demonstration" if args.episodes == 1 else f"{args.episodes} demonstrations"
+    head = f"{args.out}: {shown} of {'one task' if len(tasks) == 1 else f'each of {len(tasks)} tasks'}"
     return Outcome("\n".join([head, *attempts_table(found["expert"])]), found)

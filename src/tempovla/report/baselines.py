@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tempovla.report.run import BaselineName, Rate, Results, TaskResult, plain_mean, read_results_file
 
@@ -50,7 +51,31 @@ def _with_baseline(results: Results, name: BaselineName, other: Results, file: P
     tasks = tuple(_replaced(task, name, theirs[task.name].policy) for task in results.tasks)
     same_scope = all(task.counted == theirs[task.name].counted for task in results.tasks)
     mean = other.mean if same_scope else plain_mean(tuple(theirs[task.name] for task in tasks if task.counted))
-    return replace(results, tasks=tasks, mean=_replaced(results.mean, name, mean.policy))
+    remarks = (*results.remarks, *_unlike(results, name, other))
+    return replace(results, tasks=tasks, mean=_replaced(results.mean, name, mean.policy), remarks=remarks)
+
+
+def _unlike(results: Results, name: BaselineName, other: Results) -> list[str]:
+    """A sentence if the baseline's episodes are not the policy's, by what both files tell of them."""
+    ours, theirs = results.simulator, other.simulator
+    unlike = []
+    if ours and theirs:
+        unlike = [
+            (key, ours.get(key), theirs.get(key)) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)
+        ]
+    if None not in (results.seed, other.seed) and results.seed != other.seed:
+        unlike.append(("seed", results.seed, other.seed))
+    if not unlike:
+        return []
+    told = "; ".join(f"{key} is {_shown(one)} here and {_shown(another)} there" for key, one, another in unlike)
+    return [f"The {_WHOSE[name]} was evaluated on other episodes than the policy: {told}."]
+
+
+def _shown(value: Any) -> str:
+    """A setting as text; a missing one is none."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items())
+    return "none" if value is None else str(value)
 
 
 def _replaced(task: TaskResult, name: BaselineName, rate: Rate) -> TaskResult:

@@ -83,7 +83,7 @@ def cautions(results: Results) -> list[str]:
                 names.append(results.labels[task.name])
         return names
 
-    notes = []
+    notes = [*results.remarks]
     if names := reached("blind"):
         notes.append(
             f"On {and_list(names)} the blind policy reaches the policy's interval: this alone does not show that the "

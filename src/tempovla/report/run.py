@@ -5,8 +5,8 @@ The layout is described in docs/systems/report.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +82,10 @@ class Results:
     date: str | None
     title: str | None
     summary: str | None
+    simulator: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the simulator, by name."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the rates should know beside them, in sentences."""
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -159,6 +163,7 @@ def read_results_file(path: Path) -> Results:
         date=data.get("date", str),
         title=data.get("title", str),
         summary=data.get("summary", str),
+        simulator=data.get("simulator", dict) or {},
     )
 
 

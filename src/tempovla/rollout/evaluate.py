@@ -32,7 +32,7 @@ class EvaluationConfig:
             limit.
         disturb_step: number of control steps after which the simulator moves the task's object, in a direction that
             follows from the episode's seed; None leaves it where it is.
-        disturb_shift_m: how far it is moved [m].
+        disturb_shift_m: how far it is moved [m]; None moves it by 0.05 where there is a disturb_step.
     """
 
     episodes: int = 20
@@ -43,7 +43,7 @@ class EvaluationConfig:
     max_steps: int | None = None
     temporal_ensemble: float | None = None
     disturb_step: int | None = None
-    disturb_shift_m: float = 0.05
+    disturb_shift_m: float | None = None
 
     def __post_init__(self) -> None:
         check_temporal_ensemble(self.temporal_ensemble)
@@ -54,6 +54,12 @@ class EvaluationConfig:
         object.__setattr__(self, "seed", whole_number("seed", self.seed))
         if self.disturb_step is not None:
             object.__setattr__(self, "disturb_step", whole_number("disturb_step", self.disturb_step, least=0))
+        elif self.disturb_shift_m is not None:
+            raise ValueError(
+                f"disturb_shift_m={self.disturb_shift_m} moves nothing without disturb_step; give the control step "
+                "after which the object is moved, such as disturb_step=20, or leave both out"
+            )
+        object.__setattr__(self, "disturb_shift_m", plain(self.disturb_shift_m))
         object.__setattr__(self, "temporal_ensemble", plain(self.temporal_ensemble))
 
 

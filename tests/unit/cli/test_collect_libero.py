@@ -33,7 +33,7 @@ def test_it_records_and_says_how_the_expert_fared(
     options = ["--tasks", TASK, "--image-size", 16, "--rendering", "fast", "--workers", 1, "--out", tmp_path]
     answer = tempovla(*COLLECT, *options)
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[0].endswith("1 demonstrations of each of 1 tasks")
+    assert answer.out.splitlines()[0].endswith("1 demonstration of one task")
     assert f"{TASK}  100%  [21%, 100%] of 1, " in answer.out
     again = json.loads(tempovla(*COLLECT, *options, "--json").out)  # nothing is left to do
     assert again["expert"]["tasks"][TASK]["episodes"] == 1

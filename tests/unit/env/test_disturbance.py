@@ -9,6 +9,7 @@ import pytest
 
 from tempovla.env.disturbance import Disturbance
 from tempovla.env.metaworld import MetaWorldConfig
+from tempovla.recipe.evaluation.disturbed import with_disturbance
 from tempovla.rollout.evaluate import EvaluationConfig
 
 SHIFT = 0.04
@@ -64,6 +65,25 @@ def test_a_step_between_two_steps_is_refused():
     with pytest.raises(ValueError, match=r"disturb_step=2\.5"):
         EvaluationConfig(disturb_step=2.5)
     assert EvaluationConfig(disturb_step=np.int64(3)).disturb_step == 3
+
+
+def test_a_shift_without_a_step_is_refused_and_has_a_default_with_one():
+    with pytest.raises(
+        ValueError, match=r"disturb_shift_m=0\.1 moves nothing without disturb_step; .*=20, or leave both"
+    ):
+        EvaluationConfig(disturb_shift_m=0.1)
+    assert with_disturbance(MetaWorldConfig(), EvaluationConfig(disturb_step=3)).disturbance == Disturbance(3, 0.05)
+    shifted = EvaluationConfig(disturb_step=3, disturb_shift_m=0.1)
+    assert with_disturbance(MetaWorldConfig(), shifted).disturbance == Disturbance(3, 0.1)
+
+
+@pytest.mark.parametrize("step", [8, 20])
+def test_a_step_that_no_episode_reaches_is_refused(step):
+    with pytest.raises(
+        ValueError, match=rf"disturb_step={step} is never reached, .* max_steps=8 steps; give a smaller"
+    ):
+        with_disturbance(MetaWorldConfig(max_steps=8), EvaluationConfig(disturb_step=step))
+    with_disturbance(MetaWorldConfig(max_steps=8), EvaluationConfig(disturb_step=7))
 
 
 @pytest.mark.parametrize(("fields", "message"), [({"step": -1}, "disturb_step=-1"), ({"shift_m": 0.0}, "shift_m=0.0")])

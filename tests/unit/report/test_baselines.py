@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tempovla.report.baselines import with_baselines
+from tempovla.report.results import cautions
 from tempovla.report.run import Rate, read_results
 
 
@@ -65,6 +66,21 @@ def test_an_evaluation_that_was_told_the_right_words_is_no_wrong_instruction(tmp
     right = evaluation(tmp_path / "right", milk=(9, "take milk"), soup=(9, "take soup"))
     with pytest.raises(ValueError, match="milk was told 'take milk', as in the run itself; give an evaluation with"):
         with_baselines(policy, {"wrong_instruction": right})
+
+
+def test_a_baseline_of_other_episodes_is_named_as_such(tmp_path):
+    calm, moved = (evaluation(tmp_path / name, POOLED, milk=(9, "take milk")) for name in ("calm", "moved"))
+    for folder, more in ((calm, {}), (moved, {"disturbance": {"step": 20, "shift_m": 0.05}})):
+        file = folder / "results.json"
+        simulator = {"name": "metaworld", "init_states": "random", **more}
+        file.write_text(json.dumps({**json.loads(file.read_text()), "simulator": simulator, "seed": len(more)}))
+    ours = read_results(moved)
+    assert with_baselines(ours, {"blind": calm}).remarks == (
+        "The blind policy was evaluated on other episodes than the policy: disturbance is step 20, shift_m 0.05 here "
+        "and none there; seed is 1 here and 0 there.",
+    )
+    assert with_baselines(ours, {"blind": moved}).remarks == ()
+    assert "evaluated on other episodes" in cautions(with_baselines(ours, {"blind": calm}))[0]
 
 
 @pytest.mark.parametrize("name", ["blind", "wrong_instruction"])

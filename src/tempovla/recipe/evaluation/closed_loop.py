@@ -17,10 +17,10 @@ from tempovla.control.controller import Actor
 from tempovla.control.load_actor import open_policy
 from tempovla.control.new_words import warn_of_new_words
 from tempovla.env.defaults import InitStates, sensors_on
-from tempovla.env.disturbance import Disturbance
 from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_body, check_has_learned_to_act
+from tempovla.recipe.evaluation.disturbed import disturbance_of, in_words, with_disturbance
 from tempovla.recipe.evaluation.journal import EpisodeJournal
 from tempovla.recipe.evaluation.library import choose_library
 from tempovla.recipe.evaluation.outputs import JOURNAL_SUFFIX, Outputs
@@ -113,7 +113,7 @@ def evaluate_checkpoint(
     looked_up = choose_library(controller, library, bundle, env_config)
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
     env_config = replace(_as_seen(env_config, bundle), max_steps=config.max_steps or env_config.max_steps)
-    env_config = _disturbed(env_config, config)
+    env_config = with_disturbance(env_config, config)
     if instruction is None:
         told = _told(env_config, tasks, bundle.provenance, wrong_instruction)
     elif isinstance(instruction, str):
@@ -162,21 +162,6 @@ def _as_seen(env_config: SimulatorConfig, bundle: Bundle) -> SimulatorConfig:
     measured = [key.removeprefix(DEPTH_KEY_PREFIX) for key in keys if key.startswith(DEPTH_KEY_PREFIX)]
     depth: dict[str, Any] = {"depth": True} if measured and "depth" in env_config.sensors else {}
     return replace(env_config, cameras=tuple(dict.fromkeys(seen + measured)), **depth)
-
-
-def _disturbed(env_config: SimulatorConfig, config: EvaluationConfig) -> SimulatorConfig:
-    """The simulator in which the object of the task is moved, where the evaluation asks for that.
-
-    Raises:
-        ValueError: if the simulator cannot move it.
-    """
-    if config.disturb_step is None:
-        return env_config
-    if "disturbance" not in env_config.__dataclass_fields__:
-        raise ValueError(
-            f"disturb_step={config.disturb_step}: {env_config.title} moves no object within an episode; leave it out"
-        )
-    return replace(env_config, disturbance=Disturbance(config.disturb_step, config.disturb_shift_m))
 
 
 @contextmanager
@@ -347,13 +332,17 @@ def _summary(
     start = "the benchmark's fixed initial states" if init_states == "benchmark" else "initial states drawn at random"
     suite = getattr(env_config, "suite", env_config.title)
     told = ", told to do another task" if wrong_instruction else ""
-    return f"{episodes} episodes of each of {tasks} tasks of {suite}, from {start}{told}."
+    played = "1 episode" if episodes == 1 else f"{episodes} episodes"
+    moved = in_words(disturbance_of(env_config))
+    return (
+        f"{played} of {'one task' if tasks == 1 else f'each of {tasks} tasks'} of {suite}, from {start}{moved}{told}."
+    )
 
 
 def _settings(env_config: SimulatorConfig) -> dict[str, Any]:
     """What episodes depend on, beside the task; of sensors that are off nothing is said."""
     unsaid = {"task", "assets", *env_config.sensors} - sensors_on(env_config).keys()
-    if getattr(env_config, "disturbance", None) is None:
+    if disturbance_of(env_config) is None:
         unsaid.add("disturbance")
     return {key: value for key, value in asdict(env_config).items() if key not in unsaid}
 

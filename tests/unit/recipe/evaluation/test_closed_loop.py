@@ -149,6 +149,17 @@ def test_the_wrong_instruction_is_told_and_reported_and_success_counted_on_the_s
     assert filmed == ["wrong_instruction"]
 
 
+def test_an_object_that_is_moved_is_in_the_sentence_about_the_evaluation(checkpoint, asked):
+    config = replace(CONFIG, disturb_step=5)
+    results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS[:1], config)
+    assert results["simulator"]["disturbance"] == {"step": 5, "shift_m": 0.05}
+    start = "4 episodes of one task of Meta-World, from initial states drawn at random"
+    assert results["summary"] == f"{start}, with the task's object moved by 0.05 m after 5 control steps."
+    never = replace(CONFIG, disturb_step=20, max_steps=8)
+    with pytest.raises(ValueError, match="disturb_step=20 is never reached"):
+        evaluate_checkpoint(checkpoint, METAWORLD, TASKS[:1], never)
+
+
 def test_a_task_alone_is_told_another_of_the_simulators_one_that_the_policy_knows_if_any(checkpoint, asked, caplog):
     alone = ("push-v3",)
     results = evaluate_checkpoint(checkpoint, METAWORLD, alone, CONFIG, wrong_instruction=True)
