@@ -48,7 +48,9 @@ def build(name: str, summary: str) -> ArgumentParser:
         "--dry-run", action="store_true", help="only measure how often the expert succeeds, and write nothing"
     )
     add_json_option(parser)
-    add_simulator_fields(parser, config_class, _fields(name), "by default the simulator's own")
+    settings = [field for field in _fields(name) if field not in config_class.sensors]
+    add_simulator_fields(parser, config_class, settings, "by default the simulator's own")
+    add_simulator_fields(parser, config_class, config_class.sensors, "off by default")
     if "joint_noise_rad" in _fields(name):
         add_other_name(parser, "--joint-noise", "--joint_noise_rad")
     return parser

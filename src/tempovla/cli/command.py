@@ -131,9 +131,9 @@ def add_simulator_fields(
 
 
 def _explained(config_class: type[Any]) -> dict[str, str]:
-    """By field, what the class's docstring says of it."""
-    text = inspect.getdoc(config_class) or ""
-    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
+    """By field, what the docstring of the class says of it, or that of a class that it is made of."""
+    texts = [inspect.cleandoc(base.__doc__ or "") for base in reversed(config_class.__mro__)]
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", "\n".join(texts), re.MULTILINE)
     return {name: " ".join(words.split()).rstrip(".").replace("%", "%%") for name, words in entries}
 
 

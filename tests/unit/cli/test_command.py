@@ -63,3 +63,9 @@ def spelled_parser() -> ArgumentParser:
     parser.add_argument("--own", type=dict[str, str])
     parser.add_argument("rest", nargs="?")
     return parser
+
+
+@pytest.mark.parametrize("simulator", ["metaworld", "libero"])
+def test_the_help_explains_depth_where_a_class_below_declares_it(tempovla, simulator):
+    page = " ".join(tempovla("collect", simulator, "--help").out.split())
+    assert "observe how far away each camera sees things, too, in whole millimetres; off by default" in page
