@@ -2,28 +2,31 @@
 
     python examples/robot.py outputs/run/checkpoint_latest "open the drawer" --steps 200
 
-`Robot` stands in for yours: put your drivers into `observe` and `move`. As it is, it shows black pictures and moves
-nothing, and the program tells how long a decision takes on this computer and whether the control rate is kept.
+`Robot` stands in for yours: put your drivers into `observe` and `move`. As it is, it shows black pictures, measures a
+depth of one metre everywhere and moves nothing, and the program tells how long a decision takes on this computer and
+whether the control rate is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import tempovla
 from tempovla.control.robot_policy import RobotPolicy
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX
 
 
 class Robot:
-    """A robot without motors: black pictures and a state of zeros, of the sizes that the policy was trained on."""
+    """A robot without motors: black pictures, depth of one metre and a state of zeros, in the sizes of the training."""
 
     def __init__(self, policy: RobotPolicy) -> None:
         shapes = policy.provenance.get("image_shapes", {})
-        self.observation = {key: np.zeros(shape, np.uint8) for key, shape in shapes.items()}
+        self.observation = {key: _shown(key, shape) for key, shape in shapes.items()}
         self.observation["observation.state"] = np.zeros(policy.embodiment.state_dim, np.float32)
         self.actions: list[np.ndarray] = []
 
@@ -34,6 +37,11 @@ class Robot:
     def move(self, action: np.ndarray) -> None:
         """Execute one control step; `action` (A,) has the units of the dataset."""
         self.actions.append(action)
+
+
+def _shown(key: str, shape: Sequence[int]) -> np.ndarray:
+    """A black picture (H, W, 3) uint8, or a depth (H, W, 1) of one metre, as float32."""
+    return np.ones(shape, np.float32) if key.startswith(DEPTH_KEY_PREFIX) else np.zeros(shape, np.uint8)
 
 
 def run_episode(policy: RobotPolicy, robot: Robot, task: str, steps: int) -> None:

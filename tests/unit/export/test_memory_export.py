@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.contract.registry import CONTEXTS, POLICIES, remembering, sagr, statevla, vla
-from tests.contract.toys import ACTION
+from tests.contract.toys import ACTION, FRONT
 from tests.exported import raw_context
 from tests.unit.export import bundles
 from tests.unit.export.bundles import DEPTHS, IMAGE_SHAPES, MOMENTS, save, tiny_bundle, traced_once
@@ -55,6 +58,8 @@ CASES = {
 SIZE = (32, 32)
 """Of all pictures, halved by the transforms: the very same arithmetic in the file."""
 SCRIPT, STRIDE, ROWS = ExportConfig("torchscript", image_shapes={"": SIZE}), 2, 3
+DEPTH_SHAPES = {"image_shapes": IMAGE_SHAPES | {FRONT: [*SIZE, 3]} | {key: [*SIZE, 1] for key in DEPTHS}}
+"""What the provenance of a policy that was trained with depth holds."""
 SHAPES = {key: (shape[0], shape[1]) for key, shape in IMAGE_SHAPES.items()} | dict.fromkeys(DEPTHS, SIZE)
 
 
@@ -241,7 +246,7 @@ def test_sagr_remembers_only_what_it_reads_and_says_so_in_the_sidecar(tmp_path):
 
 
 def test_depth_is_an_input_in_metres_and_its_calibration_a_part_of_the_graph(tmp_path):
-    checkpoint = save(tmp_path, "sagr-depth")
+    checkpoint = save(tmp_path, "sagr-depth", provenance=DEPTH_SHAPES)
     exported = export_checkpoint(checkpoint, tmp_path / "script", SCRIPT)
     shapes = {spec.name: (spec.shape, spec.dtype) for spec in exported.sidecar.inputs}
     assert [shapes[key] for key in DEPTHS] == [((1, *SIZE), "float32")] * 2
@@ -249,6 +254,7 @@ def test_depth_is_an_input_in_metres_and_its_calibration_a_part_of_the_graph(tmp
     with pytest.raises(ValueError, match="has the calibrations of the training's cameras inside; leave cameras out"):
         tempovla.load(exported.file, cameras=bundles.BODY.cameras)
     assert tempovla.load(exported.file).act(observation()).shape == (4, 4)
+    acts_on_the_robot_of_the_examples(exported.file)
     policy, context = ExportedPolicy(exported.file), with_depth(raw_context(0, [True] * ROWS, front=SIZE), 0)
     small = replace(
         context, now={**context.now, DEPTHS[0]: context.now[DEPTHS[0]].map(lambda depth: depth[..., :8, :])}
@@ -271,6 +277,22 @@ def test_a_robot_whose_cameras_are_not_known_is_told_where_to_give_them(tmp_path
     with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
         tempovla.load(checkpoint).act(observation())
     assert tempovla.load(checkpoint, cameras=cameras).act(observation()).shape == (4, 4)
+
+
+def acts_on_the_robot_of_the_examples(file: Path) -> None:
+    """The stand-in of examples/robot.py shows a policy that reads depth what it needs, in metres."""
+    example = runpy.run_path(str(Path(__file__).resolve().parents[3] / "examples" / "robot.py"))
+    policy = tempovla.load(file, device="cpu")
+    robot = example["Robot"](policy)
+    shown = robot.observe()
+    assert {key: (shown[key].dtype, shown[key].shape) for key in DEPTHS} == dict.fromkeys(
+        DEPTHS, (np.dtype(np.float32), (*SIZE, 1))
+    )
+    assert policy.step({**shown, "task": bundles.INSTRUCTIONS[0]}).shape == (4,)
+
+
+def test_a_checkpoint_that_reads_depth_acts_on_the_robot_of_the_examples(tmp_path):
+    acts_on_the_robot_of_the_examples(save(tmp_path, "sagr-depth", provenance=DEPTH_SHAPES))
 
 
 def test_without_its_calibration_depth_is_refused_in_one_line(tmp_path, monkeypatch):
