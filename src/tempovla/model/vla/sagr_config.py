@@ -164,6 +164,12 @@ class SAGRConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)!r} is unknown; choose from {', '.join(known)}")
         self._check_streams()
         self._check_time()
+        told = [name for name in feedback[1:] if getattr(self, name)]
+        if told and not self.enable_causal_feedback_token:
+            raise ValueError(
+                f"model.{told[0]}={getattr(self, told[0])} is the weight of a loss of feedback tokens, but there are "
+                "none; set model.enable_causal_feedback_token=true, or the weight to 0"
+            )
 
     def _check_streams(self) -> None:
         if self.vlm.readout != "layers":
@@ -266,6 +272,18 @@ class SAGRConfig:
     def uses_world(self) -> bool:
         """Whether there is a world predictor: a loss trains it, or control needs it."""
         return bool(self.loss_w_dyn or self.loss_w_geo) or self.use_drift or self.replan
+
+    @property
+    def unlearned(self) -> str | None:
+        """What control reads of a prediction that no loss trains, as a warning with the remedy; None if all is well."""
+        reads = [name for name in ("use_drift", "replan") if getattr(self, name)]
+        if self.loss_w_dyn or self.loss_w_geo or not reads:
+            return None
+        settings = " and ".join(f"model.{name}=true" for name in reads)
+        return (
+            "the world predictor never learns, because model.loss_w_dyn and model.loss_w_geo are 0, but control uses "
+            f"it ({settings}); raise one of the weights, or set {settings.replace('true', 'false')}"
+        )
 
     @property
     def uses_future(self) -> bool:

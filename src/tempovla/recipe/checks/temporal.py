@@ -13,7 +13,7 @@ from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
-from tempovla.recipe.checks.temporal_runtime import check_dataset
+from tempovla.recipe.checks.temporal_runtime import IN_A_MIXTURE, check_dataset, check_metadata, open_dataset
 from tempovla.recipe.checks.temporal_static import check_mixture, check_plan
 from tempovla.recipe.settings.config_files import OPTION, with_packaged_configs
 from tempovla.recipe.settings.recipe_parser import read_recipe
@@ -26,6 +26,8 @@ from tempovla.timeline.arguments import brief, path_argument, whole_number
 CONFIG_OPTION = "--config-yaml"
 OPEN_OPTIONS = ("demos_per_task", "max_len_data", "default_instruction", "libero_images")
 """Keys of a config's data section by which datasets are opened."""
+OF_ONE_DATASET = ("depth_unit",)
+"""Such keys that hold for a dataset alone."""
 DEFAULT_SYSTEM = "sagr"
 """What a config trains that does not say it."""
 
@@ -98,21 +100,31 @@ def check_temporal(
         plan = replace(plan, action_horizon=config.future_action_window_size + 1)
     check_plan(plan, findings)
     alone = dataset or ("" if data_mix or getattr(recipe.data, "data_mix", "") else recipe.data.data_directory)
+    remedy = IN_A_MIXTURE
     if alone:
         found_in = {Path(alone).absolute().name: (Path(alone), _steps_of(plan), recipe.data.stream_keys)}
         findings.require("mixture", None, f"{alone}, a dataset of its own")
+        own = {name: getattr(recipe.data, name) for name in OF_ONE_DATASET}
+        plan = replace(plan, open_options={**plan.open_options, **own})
+        remedy = "give the folder of a dataset with --dataset"
+        remedy += "" if dataset else ", or set data.data_directory to it"
     else:
         mixture = _given("--data-mix", data_mix, recipe.data, "data_mix")
         known = _check_mixture(plan, mixture, mixtures or getattr(recipe.data, "mixtures", None), findings)
         root = _given("--data-root-dir", data_root_dir, recipe.data, "data_root_dir") if config.check_runtime else ""
         found_in = {member.dataset: (Path(root) / member.dataset, steps, member.stream_keys) for member, steps in known}
     if not config.check_runtime:
+        for name, (where, steps, keys) in found_in.items() if alone else ():
+            plan = replace(plan, open_options={**plan.open_options, "keys": keys})
+            source = open_dataset(plan, name, where, findings, remedy)
+            if source is not None:
+                check_metadata(plan, name, steps, source, findings)
         findings.skip(["runtime"], "real samples are looked at with --check-runtime")
         return findings
     for name, (where, steps, keys) in found_in.items():
         plan = replace(plan, open_options={**plan.open_options, "keys": keys})
-        options = {"max_trajectories": config.max_trajectories, "seed": config.seed}
-        check_dataset(plan, name, where, steps, findings, **options)
+        chosen = {"max_trajectories": config.max_trajectories, "seed": config.seed}
+        check_dataset(plan, name, where, steps, findings, remedy=remedy, **chosen)
     if not found_in:
         findings.skip(["runtime"], "no dataset of the mixture is known")
     return findings
@@ -166,9 +178,13 @@ def plan_of(recipe: Any, where: str) -> TemporalPlan:
         include_state=state_dim is not None if included is None else included,
         observation_indices=_steps(data, "observation_indices"),
         action_indices=_steps(data, "action_indices"),
+        decides_every_k=getattr(model, "remembers", False),
         replans=getattr(model, "replan", False),
+        unlearned=getattr(model, "unlearned", None),
         cameras=getattr(model, "cameras", None),
         horizons=getattr(model, "horizons", ()),
+        depths=getattr(model, "depths", ()),
+        needs_poses=getattr(getattr(model, "geometry", None), "frame", None) == "world",
         open_options={name: getattr(data, name) for name in OPEN_OPTIONS},
     )
     size = getattr(vision, "image_size", None)

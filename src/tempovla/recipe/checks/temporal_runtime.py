@@ -13,6 +13,7 @@ from tempovla.data.open import open_source
 from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.dataset import TemporalDataset, TemporalPart
 from tempovla.recipe.checks.findings import Findings
+from tempovla.recipe.checks.temporal_depth import check_depth, readings_problem, readings_told
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.checks.temporal_sample import decode_problem, pictures_problem, sample_problem
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
@@ -20,8 +21,12 @@ from tempovla.timeline.source import EpisodeSource
 
 LARGEST_GAP = 2.0
 """Longest time between two samples of a stream, in periods of its rate."""
-OF_A_DATASET = ("streams", "targets", "timestamps", "samples", "decode")
-"""Checks of one dataset that can be opened."""
+OF_METADATA = ("streams", "targets")
+"""Checks of one dataset that can be opened, which need its metadata alone."""
+OF_SAMPLES = ("timestamps", "samples", "decode")
+"""Checks of one dataset that can be opened, which need its samples."""
+IN_A_MIXTURE = "name the folder of all datasets with --data-root-dir"
+"""What to do where a mixture's dataset is not there."""
 
 
 def check_dataset(
@@ -33,6 +38,7 @@ def check_dataset(
     *,
     max_trajectories: int,
     seed: int,
+    remedy: str = IN_A_MIXTURE,
 ) -> None:
     """Check the samples of one dataset.
 
@@ -44,29 +50,77 @@ def check_dataset(
         findings: to which the findings are added.
         max_trajectories: number of episodes whose timestamps and samples are looked at.
         seed: determines the choice of these.
+        remedy: what to do where there is no such folder.
     """
-    missing = f"{path}: no such dataset; name the folder of all datasets with --data-root-dir"
-    there = findings.require(f"path.{name}", None if path.exists() else missing, f"{path}")
-    source = _opened(plan, path, f"opens.{name}", findings) if there else None
+    source = open_dataset(plan, name, path, findings, remedy)
     if source is None:
-        findings.skip([f"{check}.{name}" for check in OF_A_DATASET], "the dataset cannot be opened")
+        findings.skip(_with_readings(plan, name, *OF_SAMPLES), "the dataset cannot be opened")
         return
-    fits = findings.require(f"streams.{name}", _streams_problem(plan, source), _streams_told(plan, source))
-    _count_targets(plan, config, source, name, findings)
+    fits = check_metadata(plan, name, config, source, findings)
     generator = np.random.default_rng(seed)
     chosen = sorted(generator.permutation(len(source))[:max_trajectories].tolist())
     told = f"{len(chosen)} of {len(source)} episodes"
+    measured = [key for key in plan.depths if key in source.streams]
     attempt(
         findings,
         f"timestamps.{name}",
-        lambda: timestamps_problem(source, [*_cameras(source), ACTION_KEY], chosen),
+        lambda: timestamps_problem(source, [*_cameras(source), *measured, ACTION_KEY], chosen),
         f"strictly increasing without a gap in {told}",
     )
     if not fits or plan.k not in config.observation_indices:
         reason = "its streams do not fit" if not fits else f"no sample of it has a target, see observes_k.{name}"
-        findings.skip([f"samples.{name}", f"decode.{name}"], reason)
+        findings.skip(_with_readings(plan, name, "samples", "decode"), reason)
         return
     _check_samples(plan, source, config, path, name, chosen, findings)
+    if plan.depths:
+        places = [(episode, step) for episode in chosen for step in steps_to_look_at(_length(source, episode), plan.k)]
+        attempt(
+            findings,
+            f"readings.{name}",
+            lambda: readings_problem(plan.depths, source, places),
+            readings_told(plan.depths, places),
+        )
+
+
+def _with_readings(plan: TemporalPlan, name: str, *checks: str) -> list[str]:
+    """Names of checks of one dataset, with that of its depth where the model reads some."""
+    return [f"{check}.{name}" for check in (*checks, *(("readings",) if plan.depths else ()))]
+
+
+def open_dataset(plan: TemporalPlan, name: str, path: Path, findings: Findings, remedy: str) -> EpisodeSource | None:
+    """Return a dataset; None if it is not there, or cannot be opened.
+
+    Args:
+        plan: how it is opened.
+        name: of the dataset.
+        path: of the dataset.
+        findings: to which the findings are added.
+        remedy: what to do where there is no such folder.
+    """
+    missing = f"{path}: no such dataset; {remedy}"
+    there = findings.require(f"path.{name}", None if path.exists() else missing, f"{path}")
+    source = _opened(plan, path, f"opens.{name}", findings) if there else None
+    if source is None:
+        measured = ("depth", "calibration") if plan.depths else ()
+        findings.skip([f"{check}.{name}" for check in (*OF_METADATA, *measured)], "the dataset cannot be opened")
+    return source
+
+
+def check_metadata(
+    plan: TemporalPlan, name: str, config: TemporalDataConfig, source: EpisodeSource, findings: Findings
+) -> bool:
+    """Check what the metadata of one dataset say; return whether its streams fit the model.
+
+    Args:
+        plan: what the model asks for.
+        name: of the dataset.
+        config: the steps that a sample of it holds.
+        source: the dataset.
+        findings: to which the findings are added.
+    """
+    fits = findings.require(f"streams.{name}", _streams_problem(plan, source), _streams_told(plan, source))
+    _count_targets(plan, config, source, name, findings)
+    return check_depth(plan, name, source, findings) and fits
 
 
 def _opened(plan: TemporalPlan, path: Path, id: str, findings: Findings) -> EpisodeSource | None:

@@ -46,23 +46,17 @@ def check_mixture(
 
 def check_plan(plan: TemporalPlan, findings: Findings) -> None:
     """Check what a config says by itself."""
-    k, horizon = max(plan.later), plan.action_horizon
-    beyond = f"k = {k}, but the model predicts {horizon} actions: what happens until then is not known to it"
+    k, horizon, furthest = plan.k, plan.action_horizon, max(plan.later)
+    beyond = f"k = {furthest}, but the model predicts {horizon} actions: what happens until then is not known to it"
+    lower = f"set temporal_delta_k to {horizon} or less" if k > horizon else f"leave {furthest} out of horizons"
     findings.require(
         "k_within_chunk",
-        f"{beyond}; set temporal_delta_k to {horizon} or less" if k > horizon else None,
-        f"the {k} actions before t + {k} are all among the {horizon} of the chunk",
+        f"{beyond}; {lower}" if furthest > horizon else None,
+        f"the {furthest} actions before t + {furthest} are all among the {horizon} of the chunk",
     )
-    short = (
-        f"k = {k} of {horizon} actions: the frame at t + {k} does not show what the later actions do; set "
-        f"temporal_delta_k to {horizon}, so that the target is the frame that control sees next"
-    )
-    shown = f"the policy looks every {k} steps whether its chunk still fits"
-    findings.advise(
-        "k_covers_chunk",
-        short if k < horizon and not plan.replans else None,
-        shown if plan.replans else f"the target shows what all {horizon} actions do",
-    )
+    findings.advise("k_covers_chunk", *_coverage(plan))
+    if plan.unlearned is not None:
+        findings.advise("prediction_learns", plan.unlearned, "")
     for name, steps in (("observation_indices", plan.observation_indices), ("action_indices", plan.action_indices)):
         if steps is not None:
             findings.require(f"config.{name}", _own_problem(plan, name, steps), f"{list(steps)}")
@@ -73,6 +67,22 @@ def check_plan(plan: TemporalPlan, findings: Findings) -> None:
         problem = f"the model reads a state of {plan.state_dim} dimensions; set include_state to true"
     read = "no state is read" if plan.state_dim is None else f"a state of {plan.state_dim} dimensions is read"
     findings.require("state", problem, read)
+
+
+def _coverage(plan: TemporalPlan) -> tuple[str | None, str]:
+    """Return what the targets do not show of a chunk, None if control sees all; and what holds."""
+    k, horizon, furthest = plan.k, plan.action_horizon, max(plan.later)
+    if plan.replans:
+        return None, f"the policy looks every {k} steps whether its chunk still fits"
+    if plan.decides_every_k:
+        return None, f"the policy decides every {k} steps, so the frame at t + {k} is the one that it sees next"
+    if furthest >= horizon:
+        return None, f"{'the target shows' if furthest == k else 'the targets show'} what all {horizon} actions do"
+    target = f"the frame at t + {k}" if furthest == k else f"the furthest target, at t + {furthest},"
+    return (
+        f"k = {k} of {horizon} actions: {target} does not show what the later actions do; set temporal_delta_k to "
+        f"{horizon}, so that the target is the frame that control sees when it has executed a whole chunk"
+    ), ""
 
 
 def _own_problem(plan: TemporalPlan, name: str, steps: tuple[int, ...]) -> str | None:

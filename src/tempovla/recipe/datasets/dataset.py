@@ -222,11 +222,21 @@ def check_depths(model: Streams, source: EpisodeSource) -> None:
     Raises:
         ValueError: naming the stream and those that there are.
     """
+    problem = depth_problem(model.depths, source)
+    if problem is not None:
+        raise ValueError(problem)
+
+
+def depth_problem(depths: Sequence[str], source: EpisodeSource) -> str | None:
+    """Return which of some streams of depth a dataset lacks, with the remedy; None if it has them all."""
     known = sorted(key for key, stream in source.streams.items() if stream.kind == "depth")
-    missing = [key for key in model.depths if key not in known]
-    if missing:
-        there = f"its depth is {known}" if known else "it has none; record some, such as with --depth true"
-        raise ValueError(f"{source.name}: has no depth {missing[0]!r}, which the model reads; {there}")
+    missing = [key for key in depths if key not in known]
+    if not missing:
+        return None
+    told = f"{source.name}: has no depth {missing[0]!r}, which the model reads"
+    if not known:
+        return f"{told}; record it, such as with --depth true, or let the model read no depth"
+    return f"{told}, but that of {known}; record it, too, or let the model read only depth that there is"
 
 
 def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str) -> None:

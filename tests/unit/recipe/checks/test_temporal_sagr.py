@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from tests import recordings
 
+from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal import TemporalCheckConfig, check_temporal
+from tempovla.recipe.checks.temporal_depth import calibration_problem
+from tempovla.recipe.checks.temporal_plan import TemporalPlan
+from tempovla.timeline import CameraCalibration, Embodiment
 
 PACKAGED = "sagr_metaworld"
+DEPTH = "observation.depth.front"
 LIBERO = {"action_horizon": 8, "temporal_delta_k": 7, "replan": False}
 """Of a model that fits the mixture `libero_all`."""
 
@@ -58,7 +65,140 @@ def test_keys_in_comments_are_not_settings(tmp_path):
 def test_a_packaged_config_is_checked_with_a_dataset_of_its_own(tmp_path):
     recordings.record(tmp_path / "set", (20, 9))
     findings = check_temporal(PACKAGED, config=TemporalCheckConfig(check_runtime=True), dataset=tmp_path / "set")
-    assert set(failures(findings)) == {"streams.set"}
+    assert set(failures(findings)) == {"streams.set", "depth.set", "calibration.set"}
     assert "has no camera 'observation.images.corner2'" in failures(findings)["streams.set"]
     assert "stream 'action' has shape [2], but the model's action_dim is 4" in failures(findings)["streams.set"]
     assert findings.figures["set"]["valid_tk"] == 12 + 1
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "message"),
+    [
+        ({}, "pass", "the policy decides every 8 steps, so the frame at t + 8 is the one that it sees next"),
+        ({"horizons": [16]}, "pass", "the policy decides every 8 steps"),
+        ({"use_drift": False, "enable_causal_feedback_token": True}, "pass", "the policy decides every 8 steps"),
+        ({"replan": True}, "pass", "the policy looks every 8 steps whether its chunk still fits"),
+        (
+            {"use_drift": False},
+            "warn",
+            "the frame at t + 8 does not show what the later actions do; set",
+        ),
+        (
+            {"use_drift": False, "horizons": [12]},
+            "warn",
+            "k = 8 of 16 actions: the furthest target, at t + 12, does",
+        ),
+        ({"use_drift": False, "horizons": [16]}, "pass", "the targets show what all 16 actions do"),
+        ({"use_drift": False, "temporal_delta_k": 16}, "pass", "the target shows what all 16 actions do"),
+    ],
+)
+def test_k_may_be_shorter_than_the_chunk_where_control_decides_every_k_steps(tmp_path, model, status, message):
+    path = written(tmp_path, {"action_horizon": 16, "temporal_delta_k": 8} | model)
+    (found,) = [each for each in check_temporal(path, "libero_all").made if each.id == "k_covers_chunk"]
+    assert (found.status, message in found.message) == (status, True), found.message
+
+
+def test_a_prediction_that_no_loss_trains_is_advised_against(tmp_path):
+    untrained = {"loss_w_dyn": 0, "loss_w_geo": 0}
+    warned = [
+        {
+            each.id
+            for each in check_temporal(written(tmp_path, LIBERO | model), "libero_all").made
+            if each.status == "warn"
+        }
+        for model in (untrained, untrained | {"use_drift": False}, {})
+    ]
+    assert [("prediction_learns" in each) for each in warned] == [True, False, False]
+
+
+def test_a_packaged_config_fits_libero_with_whole_chunks():
+    assert check_temporal("sagr_libero", "libero_all_whole_chunk").passed
+
+
+def test_the_config_of_another_system_is_refused_by_name():
+    with pytest.raises(ValueError, match="has no temporal_delta_k; give a config of `tempovla train sagr`"):
+        check_temporal("vla_metaworld", "libero_all")
+
+
+def test_a_folder_that_does_not_exist_fails_without_a_look_at_samples_too(tmp_path):
+    for config in (None, TemporalCheckConfig(check_runtime=True)):
+        found = failures(check_temporal(PACKAGED, config=config, dataset=tmp_path / "none"))
+        assert set(found) == {"path.none"}
+        assert found["path.none"].endswith("none: no such dataset; give the folder of a dataset with --dataset")
+    path = written(tmp_path, {}, {"data_directory": str(tmp_path / "none")})
+    assert failures(check_temporal(path))["path.none"].endswith("--dataset, or set data.data_directory to it")
+
+
+POSE = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
+CAMERA = CameraCalibration(DEPTH, 16, 16, 14.0, 14.0, 8.0, 8.0)
+
+
+def depth_failures(
+    folder: Path, *cameras: CameraCalibration, depth: float | None = 1.0, runtime: bool = False, **geometry: str
+) -> dict[str, str]:
+    """What fails with a dataset of two episodes with this depth everywhere [m] and these calibrations."""
+    random = np.random.default_rng(0)
+    frames = {
+        recordings.ACTION: random.normal(size=(12, 2)).astype(np.float32),
+        recordings.FRONT: random.integers(0, 256, (12, 16, 16, 3), np.uint8),
+    }
+    if depth is not None:
+        frames[DEPTH] = np.full((12, 16, 16, 1), depth, np.float32)
+    with DatasetWriter(folder / "set", infer_features(frames), 10.0, robot_type="arm") as writer:
+        for _ in range(2):
+            writer.calibrate(cameras)
+            writer.add_episode(frames, "push")
+    sizes = {"action_dim": 2, "has_gripper": False, "cameras": [recordings.FRONT]}
+    path = written(folder, sizes | {"geometry": {"kind": "depth"} | geometry})
+    findings = check_temporal(path, config=TemporalCheckConfig(check_runtime=runtime), dataset=folder / "set")
+    looked = {each.id for each in findings.made}
+    assert {"depth.set", "calibration.set"} <= looked
+    assert ("readings.set" in looked) == runtime
+    return failures(findings)
+
+
+RUNTIME = pytest.mark.parametrize("runtime", [False, True])
+
+
+@RUNTIME
+def test_depth_with_its_calibration_passes(tmp_path, runtime):
+    assert depth_failures(tmp_path, CAMERA, runtime=runtime) == {}
+
+
+@RUNTIME
+def test_a_dataset_without_the_depth_that_the_model_reads_fails(tmp_path, runtime):
+    found = depth_failures(tmp_path, depth=None, runtime=runtime)
+    assert set(found) == {"depth.set", "calibration.set"}
+    assert f"has no depth '{DEPTH}', which the model reads; record it, such as with --depth true" in found["depth.set"]
+
+
+@RUNTIME
+def test_depth_without_its_calibration_fails_as_in_a_training(tmp_path, runtime):
+    found = depth_failures(tmp_path, runtime=runtime)
+    assert set(found) == {"calibration.set"}
+    assert f"'{DEPTH}' of 'arm' has no calibration, which the geometry encoder needs" in found["calibration.set"]
+
+
+@RUNTIME
+def test_points_in_the_world_need_the_poses_of_the_cameras(tmp_path, runtime):
+    found = depth_failures(tmp_path, CAMERA, runtime=runtime, frame="world")
+    assert set(found) == {"calibration.set"}
+    assert "has no fixed pose" in found["calibration.set"]
+
+
+def test_points_in_the_world_with_a_pose_pass(tmp_path):
+    assert depth_failures(tmp_path, replace(CAMERA, pose=POSE), frame="world") == {}
+
+
+def test_poses_of_several_frames_are_no_poses_of_one_world():
+    other = replace(CAMERA, stream=f"{DEPTH}_2", frame="base", pose=POSE)
+    plan = TemporalPlan(8, 8, depths=(DEPTH, other.stream), needs_poses=True)
+    body = Embodiment("arm", 0, 1, 10.0, cameras=(replace(CAMERA, pose=POSE), other))
+    assert "are in several frames" in calibration_problem(plan, body)
+    assert calibration_problem(replace(plan, needs_poses=False), body) is None
+
+
+def test_depth_without_a_single_reading_fails(tmp_path):
+    found = depth_failures(tmp_path, CAMERA, depth=0.0, runtime=True)
+    assert set(found) == {"readings.set"}
+    assert "'observation.depth.front' holds no reading in " in found["readings.set"]

@@ -159,7 +159,7 @@ def test_a_dataset_without_any_depth_says_how_to_record_some(tmp_path):
     plain = {key: value for key, value in episode(0).items() if key != DEPTH}
     with DatasetWriter(tmp_path / "data", infer_features(plain), 80.0) as writer:
         writer.add_episode(plain, "push")
-    with pytest.raises(ValueError, match="it has none; record some, such as with --depth true"):
+    with pytest.raises(ValueError, match="which the model reads; record it, such as with --depth true"):
         check_fits(DepthConfig(), open_dataset(tmp_path / "data"))
 
 
