@@ -68,6 +68,7 @@ ORIGINAL_KEYS = {
 
 def test_the_libero_config_has_the_keys_of_the_original():
     config = yaml.safe_load((CONFIGS / "statevla_libero_object.yaml").read_text())
+    assert config.pop("system") == "statevla"
     assert {section: set(keys) for section, keys in config.items()} == ORIGINAL_KEYS
     assert set(config["training"]["phase1"]) == {"num_epochs", "learning_rate", "temporal_predictor_hidden_dim"}
     assert set(config["training"]["phase2"]) == {"num_epochs", "learning_rate"}
