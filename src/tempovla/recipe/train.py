@@ -76,7 +76,8 @@ def train(
     known = [option.name for option in found.options]
     unknown = [option for option in options if option not in known]
     if unknown:
-        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+        remedy = "; to go on from a checkpoint, give resume=CHECKPOINT" if unknown[0] == "checkpoint" else ""
+        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}{remedy}")
     chosen = {option: value for option, value in options.items() if value is not None and value is not False}
     for option in found.options:
         if option.type is str and not isinstance(chosen.get(option.name, ""), str | Path):

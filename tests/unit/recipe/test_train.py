@@ -90,6 +90,16 @@ def test_a_recipe_finds_its_system_and_one_of_two_phases_returns_both(tmp_path):
             '^"training.train_steps": expected int or null, got value: x; see the fields of VLARecipe$',
         ),
         (("vla_metaworld",), {"phase": 2}, "vla has no option 'phase'; it has pretrained_vlm, base_checkpoint"),
+        (
+            ("sagr_metaworld",),
+            {"checkpoint": "run/checkpoint_latest"},
+            "^sagr has no option 'checkpoint'; it has pretrained_vlm; to go on from a checkpoint, give resume=CHECK",
+        ),
+        (
+            ("vla_metaworld",),
+            {"system": "sagr"},
+            "vla_metaworld.yaml: is for `tempovla train vla`, not for `tempovla train sagr`$",
+        ),
         ((SmolVLARecipe(),), {"system": "vla"}, "vla is trained from a VLARecipe, not from a SmolVLARecipe"),
         ((SmolVLARecipe(),), {"dataset": "x"}, "settings and dataset are for a YAML file"),
         (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable
 from tempovla.recipe.datasets.config import DataConfig
 from tempovla.recipe.systems.temporal_mixtures import member_configs, read_mixtures
@@ -37,7 +38,7 @@ class MixtureDataConfig(DataConfig):
         """Return the config with the datasets that `data_mix` names.
 
         Args:
-            later: steps after now that the policy's training observes.
+            later: steps after now that the policy's training observes: k, and then the further horizons.
             action_horizon: number of actions of a chunk.
 
         Raises:
@@ -51,7 +52,7 @@ class MixtureDataConfig(DataConfig):
             kind = f"is of the robot type {member.robot_type}, which"
             missing = [step for step in later if step not in config.observation_indices]
             if missing:
-                remedy = "" if config.k is None else f"set model.temporal_delta_k={config.k}, or "
+                remedy = _remedy(missing[0], later, config)
                 raise ValueError(
                     f"{where} {kind} observes {list(config.observation_indices)}, not {missing[0]} steps later; "
                     f"{remedy}choose another mixture"
@@ -71,3 +72,10 @@ class MixtureDataConfig(DataConfig):
             found = replace(self, data_mix="", data_directory=only.data_directory)
             return replace(found, state_key=state_key, action_key=action_key)
         return replace(self, data_mix="", mixture=members)
+
+
+def _remedy(missing: int, later: Sequence[int], config: TemporalDataConfig) -> str:
+    """Return the settings with which a type of robot has the target that is missing; nothing where there are none."""
+    if missing != later[0]:
+        return f"leave {missing} out of model.horizons, add it to the type's observation_indices, or "
+    return "" if config.k is None else f"set model.temporal_delta_k={config.k}, or "

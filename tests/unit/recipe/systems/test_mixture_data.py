@@ -10,6 +10,8 @@ import torch
 from tests import recordings
 from tests.tiny import tiny_sagr_config
 
+import tempovla
+from tempovla.data.layout import Feature
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
@@ -64,7 +66,13 @@ def test_without_a_mixture_nothing_changes():
     ("changed", "later", "horizon", "message"),
     [
         ({"data_mix": "libero_al"}, (2,), 4, "mixture 'libero_al' is unknown; did you mean libero_all"),
-        ({}, (2, 3), 4, r"one is of the robot type arm, which observes \[0, 2\], not 3 steps later; set .*_k=2, or"),
+        ({}, (3, 2), 4, r"one is of the robot type arm, which observes \[0, 2\], not 3 steps later; set .*_k=2, or"),
+        (
+            {},
+            (2, 3),
+            4,
+            r"\[0, 2\], not 3 steps later; leave 3 out of model.horizons, add it to the type's",
+        ),
         ({}, (), 8, "robot type arm, which holds 4 actions; set model.action_horizon=4"),
         ({"data_mix": "bridge"}, (8,), 16, r"oxe_bridge, which observes \[0\], not 8 steps later; choose another"),
         ({"data_root_dir": ""}, (2,), 4, "data.data_mix=both: set data.data_root_dir to the folder"),
@@ -96,6 +104,28 @@ def test_sagr_trains_on_a_named_mixture(tmp_path, data):
     assert result.train_step == 2
     facts = json.loads((result.checkpoint / "bundle.json").read_text())["provenance"]
     assert sorted(facts["datasets"]) == ["one", "two"]
+
+
+LIBERO = """
+robot_types: {franka: {observation_indices: [0, 8], action_indices: [0, 1, 2, 3, 4, 5, 6, 7], has_gripper: true}}
+mixtures: {suites: [{dataset: one, robot_type: franka}, {dataset: two, robot_type: franka}]}
+"""
+
+
+def test_the_packaged_config_for_libero_trains_on_a_mixture_of_its_kind(tmp_path):
+    features = {
+        "observation.state": Feature("float32", (8,)),
+        "action": Feature("float32", (7,)),
+        **{f"observation.images.{name}": Feature("image", (64, 64, 3)) for name in ("image", "wrist_image")},
+    }
+    for name in ("one", "two"):
+        recordings.record(tmp_path / name, (12, 9), features)
+    (tmp_path / "own.yaml").write_text(LIBERO)
+    data = {"data_mix": "suites", "data_root_dir": str(tmp_path), "mixtures": str(tmp_path / "own.yaml")}
+    short = {"training.train_steps": 1, "training.batch_size": 2, "training.num_threads": 1}
+    settings = {f"data.{name}": value for name, value in data.items()} | short
+    result = tempovla.train("sagr_libero", tmp_path / "run", settings=settings, device="cpu")
+    assert tempovla.load(result.checkpoint, device="cpu", dataset_name="one").action_horizon == 8
 
 
 @pytest.mark.parametrize("k", [2, 4])
