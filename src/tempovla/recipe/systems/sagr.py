@@ -113,6 +113,8 @@ def build_policy(
         policy.enable_lora(config.lora.r, config.lora.alpha, config.lora.target_modules)
     if recipe.training.recompute_activations:
         policy.enable_gradient_checkpointing()
+    if config.unlearned is not None:
+        LOGGER.warning("%s", config.unlearned)
     count = policy.world_parameters
     if count > config.world_predictor_max_params:
         LOGGER.warning(

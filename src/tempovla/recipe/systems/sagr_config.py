@@ -9,6 +9,9 @@ from tempovla.recipe.settings.system import Option, System
 from tempovla.recipe.systems.mixture_data import MixtureDataConfig
 from tempovla.recipe.systems.vla_config import VLATraining, VLATransformConfig
 
+PHASES = ("sagr_phase_a_steps", "sagr_phase_b_ramp_steps")
+"""Settings that training and model both have."""
+
 
 @dataclass(frozen=True)
 class SAGRDataConfig(MixtureDataConfig):
@@ -30,14 +33,15 @@ class SAGRTraining(VLATraining):
     """Training with supervision from now to k steps ahead.
 
     Attributes:
-        sagr_phase_a_steps: number of optimiser steps that train flow matching alone.
-        sagr_phase_b_ramp_steps: number of optimiser steps over which the other losses then grow to their weights.
+        sagr_phase_a_steps: number of optimiser steps that train flow matching alone; None takes that of the model.
+        sagr_phase_b_ramp_steps: number of optimiser steps over which the other losses then grow to their weights; None
+            takes that of the model.
         repeated_diffusion_steps: number of pairs of noise and flow time on which each row is trained; None takes that
             of the head.
     """
 
-    sagr_phase_a_steps: int = 0
-    sagr_phase_b_ramp_steps: int = 0
+    sagr_phase_a_steps: int | None = None
+    sagr_phase_b_ramp_steps: int | None = None
     repeated_diffusion_steps: int | None = None
 
 
@@ -59,6 +63,12 @@ class SAGRRecipe:
 
     def __post_init__(self) -> None:
         self.check_time()
+        for name in PHASES:
+            given, own = getattr(self.training, name), getattr(self.model, name)
+            if given is not None and given < 0:
+                raise ValueError(f"training.{name}={given} must not be negative; give 0 or more")
+            if given is not None and own not in (0, given):
+                raise ValueError(f"training.{name}={given} and model.{name}={own} differ; leave one of them out")
 
     def check_time(self) -> None:
         """Refuse steps of the data that are not those of the model.
@@ -98,11 +108,8 @@ class SAGRRecipe:
     def resolved_model(self) -> SAGRConfig:
         """The model's config, completed with the settings of the training."""
         training = self.training
-        model = replace(
-            self.model,
-            sagr_phase_a_steps=training.sagr_phase_a_steps or self.model.sagr_phase_a_steps,
-            sagr_phase_b_ramp_steps=training.sagr_phase_b_ramp_steps or self.model.sagr_phase_b_ramp_steps,
-        )
+        phases = {name: getattr(training, name) for name in PHASES}
+        model = replace(self.model, **{name: steps for name, steps in phases.items() if steps is not None})
         if training.repeated_diffusion_steps is None:
             return model
         return replace(

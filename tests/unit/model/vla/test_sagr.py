@@ -374,6 +374,8 @@ ALONE = {"loss_w_dyn": 0, "loss_w_geo": 0, "use_drift": False, "enable_causal_fe
         ({"algorithm_version": "v4", "world_target_encoder": "ema"}, "would copy the language model"),
         ({"loss_w_dyn": -1.0}, "model.loss_w_dyn=-1.0 must be finite, and not negative"),
         ({"drift_eta": float("nan")}, "model.drift_eta=nan must be finite"),
+        ({"causal_feedback_aux_weight": 5.0}, "aux_weight=5.0 is .*; set model.enable_causal_feedback_token=true, or"),
+        ({"causal_feedback_aux_dir_weight": 1.0}, "model.causal_feedback_aux_dir_weight=1.0 is the weight of a loss"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(options, message):
@@ -397,6 +399,23 @@ def test_the_last_block_of_the_head_can_be_aligned():
     policy = sagr(flare_weight=0.2, flare_layer=1)
     assert len(policy.action_head.blocks) == 2
     assert "flare_loss" in policy(sample_of(policy))
+
+
+UNTRAINED = {"loss_w_dyn": 0.0, "loss_w_geo": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (UNTRAINED, "control uses it (model.use_drift=true); raise one of the weights, or set model.use_drift=false"),
+        (UNTRAINED | {"replan": True}, "or set model.use_drift=false and model.replan=false"),
+        (UNTRAINED | {"use_drift": False}, None),
+        ({"loss_w_dyn": 0.0, "replan": True}, None),
+    ],
+)
+def test_a_prediction_that_control_uses_and_no_loss_trains_is_told(options, message):
+    told = tiny_sagr_config(**options).unlearned
+    assert told is None if message is None else message in told
 
 
 def test_a_camera_that_fails_is_left_out_of_the_target():

@@ -24,7 +24,7 @@ from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.model.sensor import DepthGeometryConfig, PointTokensConfig
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.sagr import SAGR
-from tempovla.recipe.systems.sagr import train_sagr
+from tempovla.recipe.systems.sagr import build_policy, train_sagr
 from tempovla.timeline import Bundle, CameraCalibration, Track
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.training.checkpoint import Checkpoint
@@ -182,6 +182,42 @@ def test_the_world_predictor_beats_persistence_where_the_future_follows_from_the
     train_sagr(replace(recipe, transform=replace(recipe.transform, shift_px=0)), tmp_path / "run")
     last = [line for line in logged(tmp_path / "run") if "debug/sagr/mse_dyn" in line][-1]
     assert last["debug/sagr/mse_dyn"] < share * last["debug/sagr/persistence"]
+
+
+@pytest.mark.parametrize(
+    ("training", "model", "phases"),
+    [
+        ((5, None), (0, 0), (5, 0)),
+        ((None, None), (3, 2), (3, 2)),
+        ((5, 2), (5, 0), (5, 2)),
+        ((0, None), (0, 2), (0, 2)),
+    ],
+)
+def test_phases_may_be_given_to_the_training_or_to_the_model(tmp_path, training, model, phases):
+    names = ("sagr_phase_a_steps", "sagr_phase_b_ramp_steps")
+    recipe = sagr_recipe(tmp_path, dict(zip(names, model, strict=True)), **dict(zip(names, training, strict=True)))
+    assert tuple(getattr(recipe.resolved_model, name) for name in names) == phases
+
+
+@pytest.mark.parametrize(("training", "model"), [(2, 1), (0, 1)])
+def test_phases_that_are_given_twice_with_different_values_are_refused(tmp_path, training, model):
+    message = rf"^training.sagr_phase_a_steps={training} and model.sagr_phase_a_steps={model} differ; leave one of them"
+    with pytest.raises(ValueError, match=message):
+        sagr_recipe(tmp_path, {"sagr_phase_a_steps": model}, sagr_phase_a_steps=training)
+
+
+def test_a_phase_of_less_than_no_step_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^training.sagr_phase_b_ramp_steps=-1 must not be negative; give 0"):
+        sagr_recipe(tmp_path, sagr_phase_b_ramp_steps=-1)
+
+
+def test_a_prediction_that_never_learns_is_warned_of(tmp_path, caplog):
+    recipe = sagr_recipe(tmp_path, {"loss_w_dyn": 0.0, "loss_w_geo": 0.0})
+    build_policy(recipe)
+    assert "the world predictor never learns" in caplog.text
+    caplog.clear()
+    build_policy(replace(recipe, model=replace(recipe.model, use_drift=False)))
+    assert caplog.text == ""
 
 
 def test_an_episode_shorter_than_k_has_no_targets_and_is_no_error(tmp_path):
