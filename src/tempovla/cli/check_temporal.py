@@ -9,8 +9,8 @@ from tempovla.recipe.checks.temporal import CONFIG_OPTION, TemporalCheckConfig, 
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 
 EXAMPLES = """
-tempovla check temporal --config-yaml sagr_metaworld --data-mix libero_all
-tempovla check temporal --config-yaml my.yaml --data-mix libero_all --check-runtime --data-root-dir ROOT
+tempovla check temporal --config-yaml sagr_libero --data-mix libero_all_whole_chunk
+tempovla check temporal --config-yaml sagr_libero --data-mix libero_all_whole_chunk --check-runtime --data-root-dir ROOT
 tempovla check temporal --config-yaml sagr_metaworld --dataset outputs/data --check-runtime
 tempovla check temporal --config-yaml my.yaml --data-mix my_tasks --mixtures my_mixtures.yaml --json
 """
