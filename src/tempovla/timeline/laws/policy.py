@@ -18,6 +18,8 @@ from tempovla.timeline.policy import LossTerm, LossTerms, Metric, Policy
 from tempovla.timeline.sample import Context, TimelineSample
 
 S = TypeVar("S")
+NO_DIFFERENCE = ("cross_entropy", "std_within")
+"""Kinds of terms whose target is no value of the prediction, but a class of it."""
 
 
 def check_policy(policy: Policy[S], sample: TimelineSample, contexts: Sequence[Context]) -> None:
@@ -180,7 +182,7 @@ def _gradients(policy: object, terms: LossTerms) -> dict[str, Tensor]:
     if not isinstance(policy, nn.Module):
         return {}
     errors = [
-        term.prediction if term.target is None or term.kind == "cross_entropy" else term.prediction - term.target
+        term.prediction if term.target is None or term.kind in NO_DIFFERENCE else term.prediction - term.target
         for term in terms.values()
     ]
     total = torch.stack([error.square().sum() for error in errors]).sum()
