@@ -1,0 +1,212 @@
+"""A policy that plans with a world model without a decoder, which learns from rewards (TD-MPC2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tempovla.model.layers.row_state import zero_rows
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.saved_policy import SavedPolicy
+from tempovla.model.vla.tdmpc_config import TDMPCConfig
+from tempovla.model.world_model.dynamics_model import LatentDynamics
+from tempovla.model.world_model.planning.search import Plan, search, shifted
+from tempovla.model.world_model.running_scale import RunningScale
+from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, TimelineSample, Window
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, STATE_KEY, TERMINATED_KEY
+from tempovla.timeline.noise import mix_seed, row_integers, row_normal
+
+TARGET_NOISE, ACTOR_NOISE, TARGET_PAIR, ACTOR_PAIR = range(4)
+"""Streams of random numbers of a training sample."""
+PROPOSALS, EXPLORATION = 101, 102
+"""The same of a decision, beside those of the search."""
+
+
+@dataclass(frozen=True)
+class TDMPCState:
+    """The source of the noise, and where the last search ended (B, H, A)."""
+
+    noise: NoiseState
+    mean: Tensor
+
+
+class TDMPC(SavedPolicy):
+    """The policy.
+
+    Args:
+        config: its sizes, losses and planner.
+
+    Attributes:
+        world: the world model.
+    """
+
+    kind = "tdmpc"
+    config_class = TDMPCConfig
+    config: TDMPCConfig
+
+    def __init__(self, config: TDMPCConfig | None = None, **fields: Any) -> None:
+        super().__init__()
+        self.config = config = replace(config or TDMPCConfig(), **fields)
+        self.world = LatentDynamics(
+            config.dynamics, config.action_dim, config.robot_state_dim, config.cameras, config.step_discount
+        )
+        self.scale = RunningScale(config.scale_tau)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.parameters()).device
+
+    def observation_keys(self) -> tuple[str, ...]:
+        """Return the streams that are read."""
+        return (*(() if self.config.robot_state_dim is None else (STATE_KEY,)), *self.config.cameras)
+
+    def windows(self) -> tuple[Window, ...]:
+        """Return observations now, and the action that is chosen."""
+        return (*(Window(key, (0,)) for key in self.observation_keys()), Window(ACTION_KEY, (0,)))
+
+    def training_windows(self) -> tuple[Window, ...]:
+        """Return what was seen from now on, what was done, and what came of it."""
+        steps = tuple(range(self.config.horizon))
+        outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.config.dynamics.predicts_end else ()))
+        seen = tuple(Window(key, (*steps, self.config.horizon)) for key in self.observation_keys())
+        return (*seen, *(Window(key, steps) for key in (ACTION_KEY, *outcomes)))
+
+    def window_ends(self, length: int) -> list[int]:
+        """Return every step."""
+        return list(range(length))
+
+    def initial_state(self, batch_size: int) -> TDMPCState:
+        """Return the state of rows that have planned nothing."""
+        mean = torch.zeros(batch_size, self.config.planner.horizon, self.config.action_dim, device=self.device)
+        return TDMPCState(NoiseState.initial(batch_size, self.device), mean)
+
+    def with_seeds(self, state: TDMPCState, seed: Tensor) -> TDMPCState:
+        """Return the state with every row's noise drawn from its seed (B,)."""
+        return replace(state, noise=state.noise.with_seeds(seed))
+
+    def act(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
+        """Return the first action (B, 1, A) of a plan."""
+        plan, seed, state = self._plan(context, state)
+        return ActionChunk.of(plan.actions[:, :1], (0,)), state
+
+    def explore(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
+        """Return the same with noise as wide as the search still was, so that more is learned."""
+        plan, seed, state = self._plan(context, state)
+        noise = row_normal(mix_seed(seed, EXPLORATION), plan.actions.shape[2:])
+        action = (plan.actions[:, 0] + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
+        return ActionChunk.of(action[:, None], (0,)), state
+
+    def _plan(self, context: Context, state: TDMPCState) -> tuple[Plan, Tensor, TDMPCState]:
+        """A plan, the seeds (B,) of this decision, and the next state."""
+        config = self.config.planner
+        seed, noise = state.noise.decide(context.first)
+        z = self.world.encode(context)
+        shape = (max(config.num_policy_samples, 1), config.horizon, self.config.action_dim)
+        drawn = row_normal(mix_seed(seed, PROPOSALS), shape)
+        if not self.config.plans:
+            mean, log_std = self.world.policy(z)
+            action, std = (each[:, None].expand_as(state.mean) for each in (mean.tanh(), log_std.exp()))
+            plan = Plan(action, action, std, torch.zeros_like(seed, dtype=torch.float32))
+        else:
+            proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
+            start = zero_rows(shifted(state.mean), context.first)
+            plan = search(config, lambda actions: self.world.predict_return(z, actions), start, seed, proposals)
+        return plan, seed, TDMPCState(noise, plan.mean)
+
+    def forward(self, sample: TimelineSample, progress: Any = None) -> LossTerms:
+        """Return the losses of the model over `horizon` steps, of its values, and of its policy."""
+        config, world, horizon = self.config, self.world, self.config.horizon
+        future = sample.future
+        actions, done = future[ACTION_KEY].value.float(), future[ACTION_KEY].valid
+        rewards, rewarded = future[REWARD_KEY].value.float()[..., 0], future[REWARD_KEY].valid
+        z, seen = world.encode_at(sample.context.now, 0)
+        with torch.no_grad():
+            later = [world.encode_at(future, offset) for offset in range(1, horizon + 1)]
+            target = torch.stack([each for each, _ in later], dim=1)
+            seen_later = torch.stack([there for _, there in later], dim=1)
+        going = seen[:, None] & done.cumprod(dim=1).bool()
+        actions = torch.where(done[..., None], actions, 0.0)
+        states = [z]
+        for action in actions.unbind(dim=1):
+            states.append(world.step(states[-1], action))
+        path = torch.stack(states, dim=1)
+        fade = config.rho ** torch.arange(horizon + 1, device=path.device, dtype=torch.float32)
+        ends = self._ends(sample, rewards)
+        apart = (path[:, 1:].float() - target.float()).square().mean(dim=-1)
+        ahead = going & seen_later
+        rewarded = going & rewarded
+        valued = rewarded & (seen_later | ends)
+        told = world.two_hot.loss(
+            world.reward(torch.cat([path[:, :-1], actions], dim=-1)), torch.where(rewarded, rewards, 0.0)
+        )
+        aim = torch.where(valued, self._value_target(sample, rewards, ends, target), 0.0)
+        values = world.two_hot.loss(world.value_logits(path[:, :-1], actions), aim[None]).mean(dim=0)
+        reached = torch.cat([seen[:, None], ahead], dim=1)
+        terms: dict[str, LossTerm | Metric] = {
+            "consistency_loss": _mean(apart * fade[:-1], ahead, config.consistency_weight),
+            "reward_loss": _mean(told * fade[:-1], rewarded, config.reward_weight),
+            "value_loss": _mean(values * fade[:-1], valued, config.value_weight),
+            **self._policy_terms(sample, path.detach(), fade, reached),
+            "value": Metric(aim, None, valued),
+        }
+        if world.end is not None:
+            logits = world.end(path[:, 1:])[..., 0]
+            terms["end_loss"] = LossTerm(logits, ends.to(logits), rewarded, config.end_weight, "bce")
+        return terms
+
+    def _ends(self, sample: TimelineSample, rewards: Tensor) -> Tensor:
+        """Return (B, H) bool, where the world ended with an action."""
+        if self.world.end is None:
+            return torch.zeros_like(rewards, dtype=torch.bool)
+        track = sample.future[TERMINATED_KEY]
+        return (track.value[..., 0] > 0) & track.valid
+
+    @torch.no_grad()
+    def _value_target(self, sample: TimelineSample, rewards: Tensor, ends: Tensor, target: Tensor) -> Tensor:
+        """Return (B, H): the reward, and what two of the slow values at least expect of the state after it."""
+        noise = row_normal(sample.seed, (self.config.horizon, self.config.action_dim), stream=TARGET_NOISE)
+        next_values = self.world.slow_value(target, self.world.policy_sample(target, noise))
+        least = self._pair(next_values, sample.seed, TARGET_PAIR).min(dim=0).values
+        return rewards + self.config.step_discount * torch.where(ends, 0.0, least)
+
+    def _policy_terms(self, sample: TimelineSample, path: Tensor, fade: Tensor, reached: Tensor) -> dict[str, Any]:
+        """The policy's loss over states (B, H + 1, D), and figures about it."""
+        config, world = self.config, self.world
+        noise = row_normal(sample.seed, (config.horizon + 1, config.action_dim), stream=ACTOR_NOISE)
+        mean, log_std = world.policy(path)
+        action = (mean + noise * log_std.exp()).tanh()
+        values = self._pair(world.value(path, action, detach=True), sample.seed, ACTOR_PAIR).mean(dim=0)
+        if self.training and torch.is_grad_enabled():
+            self.scale.add(values[:, 0].detach(), reached[:, 0])
+        log_share = -0.5 * noise.square() - log_std - 0.5 * torch.log(torch.tensor(2.0 * torch.pi))
+        entropy = -log_share.sum(dim=-1) * config.action_dim
+        loss = -(config.entropy_weight * entropy + values / self.scale.value) * fade
+        return {
+            "policy_loss": _mean(loss, reached, 1.0),
+            "policy_std": Metric(log_std.detach().exp().mean(dim=-1), None, reached),
+            "value_scale": Metric(self.scale.value.expand(len(path)), None, reached[:, 0]),
+        }
+
+    def _pair(self, values: Tensor, seed: Tensor, stream: int) -> Tensor:
+        """Return two of the values (E, B, T), which follow from each row's seed: (2, B, T)."""
+        members = len(values)
+        if members <= 2:
+            return values
+        first = row_integers(seed, 0, members, stream=10 + stream)
+        second = (first + row_integers(seed, 1, members, stream=20 + stream)) % members
+        rows = torch.arange(values.shape[1], device=values.device)
+        return torch.stack([values[first, rows], values[second, rows]])
+
+    def after_step(self, train_step: int) -> None:
+        """Move what follows the training: the slow values, and the spread of values."""
+        self.world.after_step()
+        self.scale.update()
+
+
+def _mean(loss: Tensor, valid: Tensor, weight: float) -> LossTerm:
+    """A loss (B, T) that is averaged over its valid steps."""
+    return LossTerm(torch.where(valid, loss, 0.0), None, valid, weight, "mean")

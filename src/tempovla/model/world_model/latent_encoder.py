@@ -1,0 +1,63 @@
+"""Observations to one latent vector of a world model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.layers.normed_mlp import NormedMLP, SimNorm
+from tempovla.timeline import Track
+from tempovla.timeline.keys import STATE_KEY
+
+
+class LatentEncoder(nn.Module):
+    """A perceptron for the robot's state and a small convolutional network for each camera; their outputs are added.
+
+    Args:
+        latent_dim: size D of the latent vector.
+        state_dim: dimensions of the state; None where it is not read.
+        cameras: keys of the pictures, which are 64 px wide and high.
+        hidden_dim: width of the perceptron.
+        channels: of the convolutions.
+        group_dim: of the simplicial normalisation.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        state_dim: int | None,
+        cameras: Sequence[str],
+        hidden_dim: int,
+        channels: int,
+        group_dim: int,
+    ) -> None:
+        super().__init__()
+        self.cameras = tuple(cameras)
+        self.state = None if state_dim is None else NormedMLP((state_dim, hidden_dim, latent_dim))
+        self.pictures = nn.ModuleList(_convolutions(channels, latent_dim) for _ in self.cameras)
+        self.norm = nn.LayerNorm(latent_dim)
+        self.simplex = SimNorm(group_dim)
+
+    def forward(self, tracks: Mapping[str, Track], offset: int) -> tuple[Tensor, Tensor]:
+        """Return the latent vector (B, D) of one offset, and (B,) bool whether everything that is read was seen."""
+        parts, seen = [], []
+        if self.state is not None:
+            value, valid = tracks[STATE_KEY].at(offset)
+            parts.append(self.state(torch.where(valid[:, None], value.float(), 0.0)))
+            seen.append(valid)
+        for camera, network in zip(self.cameras, self.pictures, strict=True):
+            picture, valid = tracks[camera].at(offset)
+            parts.append(network(picture.float() / 255.0 - 0.5))
+            seen.append(valid)
+        joined = torch.stack(parts).sum(dim=0)
+        return self.simplex(self.norm(joined)), torch.stack(seen).all(dim=0)
+
+
+def _convolutions(channels: int, latent_dim: int) -> nn.Sequential:
+    """From pictures (B, 3, 64, 64) to (B, D)."""
+    layers: list[nn.Module] = []
+    for index, (kernel, stride) in enumerate(((7, 2), (5, 2), (3, 2), (3, 1))):
+        layers += [nn.Conv2d(channels if index else 3, channels, kernel, stride), nn.ReLU()]
+    return nn.Sequential(*layers[:-1], nn.Flatten(), nn.Linear(channels * 16, latent_dim))

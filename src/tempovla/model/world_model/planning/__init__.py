@@ -1,0 +1,1 @@
+"""Planners: searching for the actions that a world model expects most of."""

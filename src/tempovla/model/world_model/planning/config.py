@@ -1,0 +1,69 @@
+"""Settings of planners that search by sampling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+KINDS = ("mppi", "cem", "icem", "shooting")
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How actions are searched for.
+
+    Attributes:
+        kind: `mppi` weighs the best candidates by their return (Williams et al., 2015, as in TD-MPC2); `cem` takes the
+            mean and spread of the best (Rubinstein, 1999); `icem` also draws noise that is correlated in time, and keeps
+            some of the best for the next round and the next decision (Pinneri et al., 2020); `shooting` takes the best
+            of one round.
+        horizon: number of steps that are planned.
+        num_samples: number of candidates of a round.
+        num_elites: number of the best of them that decide where the next round looks.
+        iterations: number of rounds; `shooting` makes one.
+        num_policy_samples: number of candidates that follow the world model's own policy, where it has one.
+        min_std: least spread of candidates.
+        max_std: spread of the first round's candidates.
+        temperature: of `mppi`; with a higher one fewer candidates count.
+        noise_beta: of `icem`; exponent of the power spectrum of its noise, 0 for noise that is independent in time.
+        keep_fraction: of `icem`; share of the best candidates that come back in the next round.
+    """
+
+    kind: Literal["mppi", "cem", "icem", "shooting"] = "mppi"
+    horizon: int = 3
+    num_samples: int = 512
+    num_elites: int = 64
+    iterations: int = 6
+    num_policy_samples: int = 24
+    min_std: float = 0.05
+    max_std: float = 2.0
+    temperature: float = 0.5
+    noise_beta: float = 2.0
+    keep_fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"planner.kind={self.kind!r} is unknown; choose from {', '.join(KINDS)}")
+        for name in ("horizon", "num_samples", "num_elites", "iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"planner.{name}={getattr(self, name)} must be at least 1")
+        if self.num_policy_samples < 0 or self.num_policy_samples >= self.num_samples:
+            raise ValueError(
+                f"planner.num_policy_samples={self.num_policy_samples} must be at least 0, and less than "
+                f"num_samples={self.num_samples}"
+            )
+        if self.num_elites > self.num_samples:
+            raise ValueError(
+                f"planner.num_elites={self.num_elites} are more than the num_samples={self.num_samples} candidates; "
+                "lower it"
+            )
+        for name in ("min_std", "max_std", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"planner.{name}={getattr(self, name)} must be greater than 0, and finite")
+        if self.min_std > self.max_std:
+            raise ValueError(f"planner.min_std={self.min_std} is above max_std={self.max_std}; lower it")
+        if not 0 <= self.noise_beta < math.inf:
+            raise ValueError(f"planner.noise_beta={self.noise_beta} must be finite, and not negative")
+        if not 0 <= self.keep_fraction <= 1:
+            raise ValueError(f"planner.keep_fraction={self.keep_fraction} must lie in [0, 1]")
