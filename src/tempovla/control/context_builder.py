@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tempovla.timeline import Context, Embodiment, Task, Track, Window
 from tempovla.timeline.arguments import brief
 from tempovla.timeline.calibration import CameraCalibration
-from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX
+from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX, is_outcome, newest_known
 
 
 class ContextBuilder:
@@ -26,15 +26,24 @@ class ContextBuilder:
         windows: of the policy; their offsets in the future are ignored.
         embodiment: the body that acts.
         num_rows: environments in parallel.
+
+    Raises:
+        ValueError: if a window reaches into the past of a stream `next.*`, which no observation holds.
     """
 
     def __init__(self, windows: Sequence[Window], embodiment: Embodiment, num_rows: int) -> None:
         self.embodiment = embodiment
         self.num_rows = num_rows
         self._offsets = {
-            window.key: [offset for offset in window.offsets if offset <= _newest(window.key)] for window in windows
+            window.key: [offset for offset in window.offsets if offset <= newest_known(window.key)]
+            for window in windows
         }
         self._offsets = {key: offsets for key, offsets in self._offsets.items() if offsets}
+        if unknown := sorted(filter(is_outcome, self._offsets)):
+            raise ValueError(
+                f"the policy reads the past of {unknown}, which no observation holds when it acts; train one whose "
+                "windows on these streams have no offset below 0"
+            )
         self._history: list[dict[str, deque[NDArray]]] = [{} for _ in range(num_rows)]
         self._instructions = [""] * num_rows
         self._bodies = [embodiment] * num_rows
@@ -89,7 +98,7 @@ class ContextBuilder:
         self._refuse_non_finite(row, 0, observation)
         self._steps[row] = 0
         self._history[row] = {
-            key: deque([] if key == ACTION_KEY else [observation[key]], maxlen=1 + _newest(key) - min(offsets))
+            key: deque([] if key == ACTION_KEY else [observation[key]], maxlen=1 + newest_known(key) - min(offsets))
             for key, offsets in self._offsets.items()
             if key == ACTION_KEY or key in observation
         }
@@ -169,15 +178,10 @@ class ContextBuilder:
         values, valid = [], []
         for history in self._history:
             seen = history.get(key, ())
-            index = [len(seen) - 1 + offset - _newest(key) for offset in offsets]
+            index = [len(seen) - 1 + offset - newest_known(key) for offset in offsets]
             valid.append([i >= 0 for i in index])
             if seen:
                 values.append(np.stack([seen[max(i, 0)] for i in index]))
             else:
                 values.append(np.zeros((len(offsets), self.embodiment.action_dim), dtype=np.float32))
         return Track.of(torch.from_numpy(np.stack(values)), offsets, torch.tensor(valid))
-
-
-def _newest(key: str) -> int:
-    """Return the offset of the newest step that a policy may see: the action at offset 0 is still to be chosen."""
-    return -1 if key == ACTION_KEY else 0

@@ -25,7 +25,7 @@ from tempovla.timeline import (
 )
 from tempovla.timeline.context_check import check_now, has_now, missing_streams
 from tempovla.timeline.finite import check_actions, check_finite
-from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY
+from tempovla.timeline.keys import ACTION_KEY, LANGUAGE_KEY, TOKENS_KEY, is_outcome
 from tempovla.transform.pipeline import TransformPipeline
 
 
@@ -174,7 +174,7 @@ class Controller:
     def _check_given(self, context: Context, prepared: Context) -> None:
         """Refuse observations that the policy cannot read; `decide` tells where the bundle is at fault."""
         present = {*prepared.now, *prepared.past}
-        wanted = [w for w in self.policy.windows() if w.key != ACTION_KEY]  # named as prepared ones are
+        wanted = [w for w in self.policy.windows() if w.key != ACTION_KEY and not is_outcome(w.key)]  # as prepared ones
         if missing := [w.key for w in wanted if w.key not in present and min(w.offsets) <= 0]:
             raise ValueError(missing_streams(missing, context))
         if any(0 in w.offsets and not has_now(prepared, w.key) for w in wanted):

@@ -15,7 +15,7 @@ from tempovla.control.depths import as_depth
 from tempovla.control.pictures import WANTED, as_frames
 from tempovla.timeline import Embodiment, Window
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY, is_outcome
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.join import JoinStreams
@@ -83,9 +83,9 @@ class Reads:
         spared |= {key for step in steps if isinstance(step, BlankImages) for key in step.cameras}
         depths = [step for step in steps if isinstance(step, ResizeDepth)]
         spared |= {key for step in depths if step.blank for key in step.keys}
-        names = [window.key for window in windows if window.key != ACTION_KEY and min(window.offsets) <= 0]
+        names = [window.key for window in windows if _is_observed(window.key) and min(window.offsets) <= 0]
         return cls(
-            accepted=frozenset(window.key for window in accepted if window.key != ACTION_KEY),
+            accepted=frozenset(window.key for window in accepted if _is_observed(window.key)),
             required=tuple(name for name in names if name not in spared),
             embodiment=embodiment,
             instruction=any(isinstance(step, EmbedInstruction | TokenizeInstruction) for step in steps),
@@ -151,6 +151,10 @@ def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
         _check_vector(key, value, reads)
     rows = [{key: value[row].copy() for key, value in batched.items()} for row in range(count or 1)]
     return Rows(rows, _instructions(tasks, count), count is not None, tensors[0].device if tensors else None)
+
+
+def _is_observed(key: str) -> bool:
+    return key != ACTION_KEY and not is_outcome(key)
 
 
 def _steps(transform: TransformPipeline) -> list[Any]:

@@ -20,6 +20,7 @@ from tempovla.data.libero_layout import (
     EE_STATE_KEY,
     HAND,
     JOINTS,
+    OUTCOMES,
     RECORDING_ENTRY,
     STORED_AS,
     WIDTHS,
@@ -35,7 +36,7 @@ from tempovla.data.words import has_words
 from tempovla.storage.json_files import is_lfs_pointer, lfs_problem, parse_json, visible
 from tempovla.storage.paths import regular_file
 from tempovla.timeline.calibration import CameraCalibration
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, STATE_KEY, is_outcome
 
 LOGGER = logging.getLogger(__name__)
 
@@ -51,16 +52,16 @@ class Demo:
         path: its file.
         name: its group there.
         instruction: its instruction.
-        numbers: (T, D) float32, by stream.
+        numbers: (T, D) by stream, float32 and, of `next.done`, bool.
         frames: the whereabouts of pictures, by stream.
-        faults: why a camera cannot be read, by stream.
+        faults: why a camera, or numbers that no policy needs, cannot be read, by stream.
         cameras: calibrations of the cameras, where they are known.
     """
 
     path: Path
     name: str
     instruction: str
-    numbers: Mapping[str, NDArray[np.float32]]
+    numbers: Mapping[str, NDArray[Any]]
     frames: Mapping[str, Frames]
     faults: Mapping[str, str] = field(default_factory=dict)
     cameras: tuple[CameraCalibration, ...] = ()
@@ -71,8 +72,11 @@ class Demo:
         return len(self.numbers[ACTION_KEY])
 
     def with_next_actions(self) -> Demo:
-        """Return the demonstration with one step less, each step with the action of the file's next row."""
-        numbers = {key: values[1:] if key == ACTION_KEY else values[:-1] for key, values in self.numbers.items()}
+        """Return the demonstration with one step less, each step with the action of the file's next row and with what
+        followed that action.
+        """
+        later = {key for key in self.numbers if key == ACTION_KEY or is_outcome(key)}
+        numbers = {key: values[1:] if key in later else values[:-1] for key, values in self.numbers.items()}
         frames = {key: replace(f, shape=(self.length - 1, *f.shape[1:])) for key, f in self.frames.items()}
         return replace(self, numbers=numbers, frames=frames)
 
@@ -231,7 +235,7 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, stored
         raise DatasetError(f"{where} is no group of actions and obs; leave the file out, or record it again")
     columns = {key: _numbers(where, demo, key) for key in WIDTHS if key not in HAND}
     lengths = {key: len(values) for key, values in columns.items()}
-    numbers = {
+    numbers: dict[str, NDArray[Any]] = {
         ACTION_KEY: columns["actions"],
         STATE_KEY: _side_by_side(where, lengths, *(columns[key] for key in JOINTS)),
     }
@@ -245,6 +249,12 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, stored
             numbers[EE_STATE_KEY] = np.concatenate(list(hand.values()), axis=1)
         except DatasetError as error:
             faults[EE_STATE_KEY] = str(error)
+    for key, name_there in OUTCOMES.items():
+        if name_there in demo:
+            try:
+                numbers[key] = _outcomes(where, demo, key, lengths["actions"])
+            except DatasetError as error:
+                faults[key] = str(error)
     for key, camera in CAMERAS.items():
         try:
             found = find_frames(where, path, demo, f"obs/{camera}", stored)
@@ -257,6 +267,19 @@ def _read_demo(path: Path, name: str, demo: h5py.Group, instruction: str, stored
     return Demo(path, name, instruction, numbers, frames, faults, find_cameras(where, demo))
 
 
+def _outcomes(where: str, demo: h5py.Group, key: str, steps: int) -> NDArray[Any]:
+    """What followed each action, (T, 1) float32, or bool where it is whether the episode was over."""
+    name = OUTCOMES[key]
+    dataset = find_dataset(where, demo, name)
+    if dataset.shape not in ((steps,), (steps, 1)) or dataset.dtype.kind not in "fiub":
+        raise DatasetError(
+            f"{where}: {name} is {dataset.dtype} {list(dataset.shape)}, but one number for each of {steps} steps is "
+            "needed; record it again, or remove it"
+        )
+    values = _checked(where, name, dataset[()].reshape(steps, 1))
+    return values != 0 if key == DONE_KEY else values
+
+
 def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
     dataset = find_dataset(where, demo, key)
     if dataset.ndim != 2 or dataset.shape[1] != WIDTHS[key] or dataset.dtype.kind not in "fiu":
@@ -264,8 +287,13 @@ def _numbers(where: str, demo: h5py.Group, key: str) -> NDArray[np.float32]:
             f"{where}: {key} is {dataset.dtype} {list(dataset.shape)}, but {WIDTHS[key]} numbers for each step are "
             "needed; leave out the file, or record it again"
         )
+    return _checked(where, key, dataset[()])
+
+
+def _checked(where: str, key: str, stored: NDArray[Any]) -> NDArray[np.float32]:
+    """Numbers (T, D) of a dataset as float32, in which all of them must have a place."""
     try:
-        values = lossless(dataset[()].reshape(-1), "float32", WIDTHS[key]).reshape(dataset.shape)
+        values = lossless(stored.reshape(-1), "float32", stored.shape[1]).reshape(stored.shape)
     except BadColumnError as error:
         raise DatasetError(
             f"{where}: {key} {error}, at step {error.row}; remove the demonstration or repair the values"

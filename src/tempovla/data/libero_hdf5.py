@@ -26,7 +26,7 @@ from tempovla.data.window import episode_number, step_numbers
 from tempovla.storage.said_by import said_by
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.calibration import CameraCalibration, common_cameras
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, STATE_KEY, is_outcome
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo, StreamTable
 
 LOGGER = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ _NUMBERS = {
     STATE_KEY: StreamInfo("state", (9,), "float32", LIBERO_PANDA.rate_hz, LIBERO_PANDA.state_names),
     EE_STATE_KEY: StreamInfo("state", (6,), "float32", LIBERO_PANDA.rate_hz, EE_STATE_NAMES),
     ACTION_KEY: StreamInfo("action", (7,), "float32", LIBERO_PANDA.rate_hz, LIBERO_PANDA.action_names),
+    REWARD_KEY: StreamInfo("scalar", (1,), "float32", LIBERO_PANDA.rate_hz),
+    DONE_KEY: StreamInfo("scalar", (1,), "bool", LIBERO_PANDA.rate_hz),
 }
 
 
@@ -70,7 +72,7 @@ class LiberoHdf5Source:
 
     Names of one number, such as ``demo_01`` and ``demo_1``, are each a demonstration, in the order of the names.
     ``observation.state`` is joints (7) and fingers (2), ``observation.ee_state`` the hand's position and axis-angle
-    where all demonstrations have them. Pictures are upright: the rows that the files have bottom first are turned
+    where all demonstrations have them; so are ``next.reward`` and ``next.done``. Pictures are upright: the rows that the files have bottom first are turned
     round. The action of a step is the one that follows what is observed there, also in files that have it a row later.
     Numbers are held in memory, pictures are read when they are asked for.
     """
@@ -170,7 +172,8 @@ class LiberoHdf5Source:
         root = self.path.parent if self.path.is_file() else self.path
         inside: dict[str, list[str]] = {}
         for demo in self._demos:
-            words = [demo.name, demo.instruction, hash_of_arrays(demo.numbers)]
+            numbers = {key: held for key, held in demo.numbers.items() if key in keys or not is_outcome(key)}
+            words = [demo.name, demo.instruction, hash_of_arrays(numbers)]
             inside.setdefault(os.path.relpath(demo.path, root), []).append(hash_json(words))
         digests = files_of(root, {demo.path for demo in self._demos})
         files = {name: f"{digest}-{hash_json(inside.get(name))[:32]}" for name, digest in digests.items()}
@@ -238,8 +241,9 @@ def _calibrations(name: str, demos: Sequence[Demo], streams: Mapping[str, Stream
 
 def _broken_numbers(demos: Sequence[Demo]) -> dict[str, str]:
     """Why streams of numbers that no policy needs are left out."""
-    faults = [demo.faults[EE_STATE_KEY] for demo in demos if EE_STATE_KEY in demo.faults]
-    left_out = {EE_STATE_KEY: faults[0]} if faults else {}
+    left_out: dict[str, str] = {}
+    for demo in demos:
+        left_out = {key: fault for key, fault in demo.faults.items() if key in _NUMBERS} | left_out
     _warn_of(left_out, len(_NUMBERS), "streams of numbers", demos[0].path.parent)
     return left_out
 

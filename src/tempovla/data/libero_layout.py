@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from tempovla.timeline.bodies import LIBERO_PANDA
-from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, DONE_KEY, IMAGE_KEY_PREFIX, REWARD_KEY
 
 EE_STATE_KEY = "observation.ee_state"
 CAMERAS = {IMAGE_KEY_PREFIX + name: name for name in ("agentview_rgb", "eye_in_hand_rgb")}
@@ -35,6 +35,9 @@ JOINTS = ("obs/joint_states", "obs/gripper_states")
 
 HAND = ("obs/ee_pos", "obs/ee_ori")
 """Datasets of ``observation.ee_state``, which not all files have."""
+
+OUTCOMES = {REWARD_KEY: "rewards", DONE_KEY: "dones"}
+"""Stream to dataset of one number a step, which not all files have."""
 
 WIDTHS = {"actions": LIBERO_PANDA.action_dim, **dict(zip((*JOINTS, *HAND), (7, 2, 3, 3), strict=True))}
 """Numbers a step of each dataset that is read."""

@@ -24,6 +24,7 @@ from tempovla.data.libero_layout import (
     DEPTHS,
     EE_STATE_KEY,
     IMAGE_CONVENTION,
+    OUTCOMES,
     RECORDING_ENTRY,
     demo_number,
     demo_path,
@@ -37,7 +38,7 @@ from tempovla.storage.strays import is_stray
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.config import config_to_json
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, STATE_KEY
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ class LiberoHdf5Writer:
             instruction: the task in words.
             steps: arrays (T, ...) by stream: ``action`` (T, 7), ``observation.state`` (T, 9), both cameras
                 (T, H, W, 3) uint8 RGB, upright, and where known ``observation.ee_state`` (T, 6), the hand's position
-                [m] and axis-angle [rad], and the cameras' depth (T, H, W, 1) [m], upright, kept to the millimetre.
+                [m] and axis-angle [rad], the cameras' depth (T, H, W, 1) [m], upright, kept to the millimetre, and
+                ``next.reward`` and ``next.done`` (T, 1). Without these two the last step is rewarded with 1 and ends
+                the episode, as in LIBERO's own files.
             extras: for LIBERO's own tools.
 
         Returns:
@@ -249,7 +252,11 @@ def _task_attributes(instruction: str, extras: LiberoEpisodeExtras, recording: M
 def _write_demo(demo: h5py.Group, steps: Mapping[str, NDArray[Any]], extras: LiberoEpisodeExtras) -> None:
     length = len(steps[ACTION_KEY])
     last = (np.arange(length) == length - 1).astype(np.uint8)
-    columns = {"actions": np.asarray(steps[ACTION_KEY], np.float64), "rewards": last, "dones": last}
+    columns: dict[str, NDArray[Any]] = {
+        "actions": np.asarray(steps[ACTION_KEY], np.float64),
+        OUTCOMES[REWARD_KEY]: _rewards(steps[REWARD_KEY]) if REWARD_KEY in steps else last,
+        OUTCOMES[DONE_KEY]: steps[DONE_KEY].reshape(-1).astype(np.uint8) if DONE_KEY in steps else last,
+    }
     state = np.asarray(steps[STATE_KEY], np.float64)
     observations: dict[str, NDArray[Any]] = {"joint_states": state[:, :7], "gripper_states": state[:, 7:]}
     for key, name in CAMERAS.items():
@@ -278,6 +285,12 @@ def _write_demo(demo: h5py.Group, steps: Mapping[str, NDArray[Any]], extras: Lib
             dataset.attrs[DEPTH_UNIT_ATTRIBUTE] = "mm"
 
 
+def _rewards(values: NDArray[Any]) -> NDArray[Any]:
+    """(T,) rewards: as LIBERO has its own, small whole numbers, where there are no others than 0 and 1."""
+    flat = values.reshape(-1)
+    return flat.astype(np.uint8) if np.isin(flat, (0, 1)).all() else flat.astype(np.float64)
+
+
 def _quaternion(axis_angle: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T, 4) unit quaternions, x y z w, of rotation vectors (T, 3) [rad]."""
     half = 0.5 * np.linalg.norm(axis_angle, axis=1, keepdims=True)
@@ -291,7 +304,7 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
         **dict.fromkeys(CAMERAS),
     }
     missing = sorted(shapes.keys() - steps.keys())
-    unknown = sorted(steps.keys() - shapes.keys() - {EE_STATE_KEY, *DEPTHS})
+    unknown = sorted(steps.keys() - shapes.keys() - {EE_STATE_KEY, *DEPTHS, *OUTCOMES})
     if missing or unknown:
         raise DatasetError(
             f"{where}: {(missing or unknown)[0]!r} is {'missing' if missing else 'no stream of this layout'}; give "
@@ -299,6 +312,7 @@ def _validated_length(where: str, steps: Mapping[str, NDArray[Any]], extras: Lib
         )
     if EE_STATE_KEY in steps:
         shapes[EE_STATE_KEY] = (6,)
+    shapes |= {key: (1,) for key in OUTCOMES if key in steps}
     check_arrays(where, steps)
     _check_depths(where, steps)
     length = len(steps[ACTION_KEY]) if steps[ACTION_KEY].ndim else 0

@@ -18,6 +18,7 @@ from tempovla.data.identity import DataIdentity, data_record
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import MixtureSampler, SampleBatch
 from tempovla.data.window import read_rows
+from tempovla.timeline.keys import newest_known
 from tempovla.timeline.sample import Context, TimelineSample, join_contexts, join_tracks, map_tracks
 from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track
@@ -259,8 +260,8 @@ def _read(
     for window in mixture.windows(number, windows):
         reading = read_rows(source, window.key, episodes, steps[:, None] + np.array(window.offsets))
         value, valid = (torch.from_numpy(array) for array in reading)
-        is_action = source.streams[window.key].kind == "action"
-        for group, part in zip((past, now, future), _split(window.offsets, is_action), strict=True):
+        newest = -1 if source.streams[window.key].kind == "action" else newest_known(window.key)
+        for group, part in zip((past, now, future), _split(window.offsets, newest), strict=True):
             if part.stop > part.start:
                 group[window.key] = Track(value[:, part], valid[:, part], torch.tensor(window.offsets[part]))
     task = tuple(tasks[words] for words in now_told)
@@ -268,8 +269,8 @@ def _read(
     return (context, future) if view is None else view.forward(context, future)  # type: ignore[return-value]
 
 
-def _split(offsets: Sequence[int], is_action: bool) -> tuple[slice, slice, slice]:
-    """Where past, now and future lie in increasing offsets. An action at offset 0 is still to be chosen: future."""
+def _split(offsets: Sequence[int], newest: int) -> tuple[slice, slice, slice]:
+    """Where past, now and future lie in increasing offsets, of which those up to `newest` are known now."""
     before = sum(offset < 0 for offset in offsets)
-    until = before if is_action else sum(offset <= 0 for offset in offsets)
+    until = sum(offset <= newest for offset in offsets)
     return slice(0, before), slice(before, until), slice(until, len(offsets))

@@ -15,6 +15,7 @@ from tempovla.env.seeding import episode_seed
 from tempovla.env.worker import Worker
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.outcomes import outcomes
 
 _REQUESTS_AHEAD = 2
 
@@ -54,7 +55,8 @@ class Demonstration:
         init_state: the fixed initial state that it began from; None where the seed drew the placement.
         attempts: how many episodes were tried to get this one, itself included: 1 / mean is the success rate.
         steps: (T, ...) by key: observations as the environment shows them before each action, and `action` (T, A)
-            float32, the expert's undisturbed action at that moment.
+            float32, the expert's undisturbed action at that moment; and `next.*` (T, 1), what followed the action that
+            was executed, see `timeline.outcomes`.
         executed: (T, A) float32, the actions that moved the robot.
         simulator: (T, ...) by name, arrays of these moments for the simulator's own tools.
         environment: facts about the environment for those tools.
@@ -177,6 +179,7 @@ class _Collector:
         observations = replay(self._env, played)
         steps = {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
         steps[ACTION_KEY] = played.labels
+        steps |= outcomes(played.rewards, played.successes)
         return Demonstration(
             task,
             self._env.instruction,

@@ -46,6 +46,8 @@ class ExpertEpisode:
         labels: (T, A) float32, what the expert wanted at those moments: the actions to imitate.
         states: (T, S) float32, `observation.state` before each action.
         success: whether the task was solved at some step.
+        rewards: (T,) the simulator's reward for each action.
+        successes: (T,) bool, whether the task was solved after each action.
         noise_sigma: the noise's standard deviation in this episode.
         simulator: (T, ...) by name, what the simulator's own tools want to know of the moment before each action;
             empty where they want nothing.
@@ -58,6 +60,8 @@ class ExpertEpisode:
     labels: np.ndarray
     states: np.ndarray
     success: bool
+    rewards: np.ndarray
+    successes: np.ndarray
     noise_sigma: float
     simulator: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -99,6 +103,7 @@ def rollout_expert(
     scale = sigma * np.where(np.arange(hand_axes) < _POSITION_AXES, 1.0, noise.rotation_share if noise else 0.0)
     disturbance = scale * generator.standard_normal(hand_axes)
     executed, labels, states, simulator = [], [], [], []
+    rewards, successes = [], []
     success, truncated, remaining = False, False, steps_after_success
     while not truncated and not (success and remaining == 0):
         label = expert.act()
@@ -110,7 +115,9 @@ def rollout_expert(
         simulator.append(env.simulator_record())
         labels.append(label)
         executed.append(action)
-        _, _, truncated, info = env.advance(action)
+        reward, _, truncated, info = env.advance(action)
+        rewards.append(reward)
+        successes.append(info["success"])
         remaining -= success
         success |= info["success"]
         if noise:
@@ -125,6 +132,8 @@ def rollout_expert(
         np.stack(labels),
         np.stack(states),
         bool(success),
+        np.array(rewards),
+        np.array(successes, bool),
         float(sigma),
         columns,
     )

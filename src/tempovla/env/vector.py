@@ -31,6 +31,8 @@ class ChunkResult:
         truncations: (N,) bool, the episode has run out of steps.
         successes: (N,) bool, the task was solved at some time in the episode.
         frames: for each requested row, the observations after each executed step, (steps, ...) each.
+        step_rewards: for each requested row, the reward of each executed step, (steps,) float64.
+        step_successes: for each requested row, whether the task was solved after each executed step, (steps,) bool.
     """
 
     observations: Observations
@@ -40,6 +42,8 @@ class ChunkResult:
     truncations: np.ndarray
     successes: np.ndarray
     frames: dict[int, Observations]
+    step_rewards: dict[int, np.ndarray]
+    step_successes: dict[int, np.ndarray]
 
 
 class ShardedVectorEnv(VectorEnv):
@@ -133,7 +137,7 @@ class ShardedVectorEnv(VectorEnv):
         Args:
             actions: (N, K, A).
             valid: (N, K) bool, the actions to execute; None for all. A row without any keeps its observation.
-            record: rows whose observation is wanted after every step.
+            record: rows whose observation, reward and success are wanted after every step.
         """
         actions = np.asarray(actions, np.float32)
         valid = np.ones(actions.shape[:2], bool) if valid is None else np.asarray(valid)
@@ -147,7 +151,7 @@ class ShardedVectorEnv(VectorEnv):
         shards = [{row: actions[row][valid[row]] for row in rows.tolist()} for rows in self._shards]
         answers = self._ask("step_chunk", [(shard, frozenset(record)) for shard in shards])
         outcomes = [outcome for _, outcome in sorted(answers, key=lambda answer: answer[0])]
-        steps, rewards, terminations, truncations, successes, frames = zip(*outcomes, strict=True)
+        steps, rewards, terminations, truncations, successes, frames, each = zip(*outcomes, strict=True)
         return ChunkResult(
             observations=self._shared.read(),
             steps=np.array(steps),
@@ -156,6 +160,8 @@ class ShardedVectorEnv(VectorEnv):
             truncations=np.array(truncations),
             successes=np.array(successes),
             frames={row: frames[row] for row in record},
+            step_rewards={row: np.array([reward for reward, _ in each[row]], np.float64) for row in record},
+            step_successes={row: np.array([success for _, success in each[row]], bool) for row in record},
         )
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -267,6 +273,7 @@ class _Shard:
     def _step_row(self, index: int, actions: np.ndarray, record: bool) -> tuple:
         row = self._rows[index]
         steps, total_reward, frames = 0, 0.0, []
+        each: list[tuple[float, bool]] = []
         for action in actions:
             if row.terminated or row.truncated:
                 break
@@ -276,7 +283,8 @@ class _Shard:
             steps += 1
             if record:
                 frames.append(row.env.observe())
+                each.append((float(reward), bool(info["success"])))
         if steps:
             self._shared.write(index, frames[-1] if record else row.env.observe())
         stacked = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]} if frames else {}
-        return steps, total_reward, row.terminated, row.truncated, row.success, stacked
+        return steps, total_reward, row.terminated, row.truncated, row.success, stacked, each

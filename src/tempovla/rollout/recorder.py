@@ -10,6 +10,7 @@ from typing import Any
 from tempovla.data.errors import DatasetError
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot_meta import load_meta
+from tempovla.data.outcomes import outcomes_lacking, without
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features, is_unwritten
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Embodiment
@@ -45,6 +46,7 @@ class RolloutRecorder:
             self._lock.release()
             raise
         self._goes_on = bool(earlier)
+        self._lacking = outcomes_lacking(self.root) if self.recorded else frozenset()
         self.embodiment = embodiment
         self.recording = recording
         self._writer: DatasetWriter | None = None
@@ -68,7 +70,7 @@ class RolloutRecorder:
             DatasetError: if the disk is full; the episodes written before are safe.
         """
         assert result.recording is not None, "the episode was not recorded"
-        steps = dict(result.recording)
+        steps = without(result.recording, self._lacking)
         if self._writer is None:
             names = {STATE_KEY: self.embodiment.state_names, ACTION_KEY: self.embodiment.action_names}
             self._writer = self._opened(infer_features(steps, names))

@@ -23,6 +23,7 @@ from tempovla.model.action_head.action_chunker import ChunkPlayer
 from tempovla.rollout.schedule import Schedule
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.outcomes import outcomes
 
 if TYPE_CHECKING:
     from tempovla.env.vector import ChunkResult, ShardedVectorEnv
@@ -61,7 +62,8 @@ class EpisodeResult:
         policy_calls: decisions of the policy in the episode.
         policy_s: time that these took [s]; each decision was made for all rows together.
         report: what the policy tells of the episode, by name; see `ReportingPolicy`.
-        recording: every stream (T, ...) before each of the T actions, and the actions; None unless it was requested.
+        recording: every stream (T, ...) before each of the T actions, the actions, and what followed each, `next.*`;
+            None unless it was requested.
         final: the observation after the last action, by stream; None without a recording.
         cameras: calibrations that the simulator told, where it observes depth.
     """
@@ -104,6 +106,8 @@ class _Row:
     reward: float = 0.0
     success: bool = False
     actions: list[NDArray] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    successes: list[bool] = field(default_factory=list)
     policy_calls: int = 0
     policy_s: float = 0.0
     cameras: tuple[CameraCalibration, ...] = ()
@@ -259,6 +263,8 @@ class RolloutRunner:
         if row.spec.record:
             frames = result.frames[index]
             row.observations.extend({key: value[step] for key, value in frames.items()} for step in range(steps))
+            row.rewards.extend(result.step_rewards[index].tolist())
+            row.successes.extend(result.step_successes[index].tolist())
         self._builder.add(index, actions[:steps], latest)
         row.success = bool(result.successes[index])
 
@@ -268,7 +274,7 @@ class RolloutRunner:
         if row.spec.record:
             before = row.observations[: len(actions)]
             recording = {key: np.stack([step[key] for step in before]) for key in before[0]}
-            recording[ACTION_KEY] = actions
+            recording |= {ACTION_KEY: actions} | outcomes(row.rewards, row.successes)
             final = row.observations[-1]
         return EpisodeResult(
             spec=row.spec,

@@ -12,6 +12,17 @@ IMAGE_KEY_PREFIX = OBSERVATION_PREFIX + "images."
 DEPTH_KEY_PREFIX = OBSERVATION_PREFIX + "depth."
 """What a camera's name follows in the key of its distances."""
 
+OUTCOME_PREFIX = "next."
+"""Beginning of the keys of what follows an action: their values at a step are known once its action has been taken."""
+REWARD_KEY = OUTCOME_PREFIX + "reward"
+"""The simulator's reward for the action, float32 (1,)."""
+SUCCESS_KEY = OUTCOME_PREFIX + "success"
+"""Whether the task is solved after the action, bool (1,)."""
+DONE_KEY = OUTCOME_PREFIX + "done"
+"""Whether the episode ends after the action, by success or for want of time, bool (1,): True at the last step."""
+OUTCOME_KEYS = (REWARD_KEY, SUCCESS_KEY, DONE_KEY)
+"""What a recording in a simulator holds of this kind."""
+
 LANGUAGE_KEY = "language"
 """The embedded instruction, which no dataset holds: a transform adds it."""
 TOKENS_KEY = "instruction_tokens"
@@ -28,6 +39,19 @@ LEARNED_KEY = "text_is_learned"
 """Which of these tokens are to be predicted: the answers, and what ends them."""
 CUT_KEY = "text_is_cut"
 """Whether the conversation was too long and lost its end."""
+
+
+def is_outcome(key: str) -> bool:
+    """Return whether a stream holds what follows actions, such as rewards."""
+    return key.startswith(OUTCOME_PREFIX)
+
+
+def newest_known(key: str) -> int:
+    """Return the offset of a stream's newest value that a policy may see when it acts.
+
+    An observation is known at offset 0. The action at offset 0 is still to be chosen, and what follows it is unknown.
+    """
+    return -1 if key == ACTION_KEY or is_outcome(key) else 0
 
 
 def dims_key(key: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.keys import ACTION_KEY, newest_known
 from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track, Tracks, concatenate
 
@@ -77,7 +77,8 @@ class TimelineSample:
 
     Attributes:
         context: what the policy may see.
-        future: actions to imitate (offsets >= 0) and observations to predict (offsets > 0).
+        future: actions to imitate and what followed them, `next.*` (offsets >= 0), and observations to predict
+            (offsets > 0).
         seed: (B,) int64, one random seed a row; all randomness of a loss or an augmentation is a pure function of it
             (`tempovla.timeline.noise`), so that resuming, sharding and batching change no draw.
     """
@@ -152,13 +153,14 @@ def split_tracks(
 ) -> tuple[dict[str, Track], dict[str, Track], dict[str, Track]]:
     """Split whole tracks into (past, now, future) by offset.
 
-    Observations at offset 0 are now; an action at offset 0 is the future, as it is yet to be chosen.
+    Observations at offset 0 are now; an action at offset 0 is the future, as it is yet to be chosen, and so is what
+    follows it, such as its reward: all streams `next.*`.
     """
     past: dict[str, Track] = {}
     now: dict[str, Track] = {}
     future: dict[str, Track] = {}
     for key, track in tracks.items():
-        is_future = track.offset >= (0 if key in action_keys else 1)
+        is_future = track.offset > (-1 if key in action_keys else newest_known(key))
         is_past = track.offset < 0
         for group, chosen in ((past, is_past), (now, ~is_past & ~is_future), (future, is_future)):
             if bool(chosen.any()):

@@ -12,7 +12,7 @@ import torch
 from tempovla.data.layout import MOST_PIXELS
 from tempovla.storage.json_files import shown
 from tempovla.timeline import Bundle
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY, is_outcome
 from tempovla.transform.join import joins_of
 
 SEED, DECISION = "seed", "decision"
@@ -83,7 +83,7 @@ def vector_sizes(bundle: Bundle) -> dict[str, int]:
 def camera_keys(bundle: Bundle) -> tuple[str, ...]:
     """Return the streams of pictures that a policy reads, blank ones included."""
     others = {ACTION_KEY, *vector_sizes(bundle), *depth_keys(bundle)}
-    return tuple(window.key for window in bundle.windows if window.key not in others)
+    return tuple(window.key for window in bundle.windows if window.key not in others and not is_outcome(window.key))
 
 
 def depth_keys(bundle: Bundle) -> tuple[str, ...]:

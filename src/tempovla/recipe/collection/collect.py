@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot import LeRobotSource, open_dataset
+from tempovla.data.outcomes import outcomes_lacking, without
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features
 from tempovla.env.collect import CollectConfig, attempt_episodes, collect_episodes
 from tempovla.env.defaults import InitStates, sensors_on
@@ -134,6 +135,7 @@ def _collect_held(lock: Lock, root: Path, collection: Collection, workers: int) 
     total = len(collection.tasks) * collection.episodes
     if done:
         recording = open_dataset(root).recording  # as `asked` is the same, so is this, unless nothing was said then
+    lacking = outcomes_lacking(root)
     writer: DatasetWriter | None = None
     for demonstration in collect_episodes(
         collection.tasks,
@@ -144,13 +146,14 @@ def _collect_held(lock: Lock, root: Path, collection: Collection, workers: int) 
         config=collection.behaviour,
         skip=done,
     ):
+        steps = without(demonstration.steps, lacking)
         if writer is None:
-            body, features = config.embodiment, collection.features(demonstration.steps)
+            body, features = config.embodiment, collection.features(steps)
             facts: dict[str, Any] = {"robot_type": body.name, "recording": recording}
             writer = DatasetWriter(root, features, body.rate_hz, **facts, resume=True, held=lock)
             write_json(root / RECORD, asked)
         writer.calibrate(demonstration.cameras)
-        writer.add_episode(demonstration.steps, demonstration.instruction)
+        writer.add_episode(steps, demonstration.instruction)
         if len(writer) % collection.episodes == 0 or len(writer) == total:
             LOGGER.info("%s: %d of %d demonstrations", demonstration.task, len(writer), total)
     if writer is not None:

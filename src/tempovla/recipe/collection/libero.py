@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.libero_layout import EE_STATE_KEY
 from tempovla.data.libero_writer import LiberoEpisodeExtras, LiberoHdf5Writer
+from tempovla.data.outcomes import outcomes_lacking, without
 from tempovla.data.writer import DatasetWriter
 from tempovla.env.collect import Demonstration, collect_episodes
 from tempovla.env.defaults import sensors_on
@@ -24,6 +26,7 @@ from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import read_json, write_json
 from tempovla.storage.lock import FolderLock
 from tempovla.timeline.bodies import LIBERO_PANDA
+from tempovla.timeline.keys import SUCCESS_KEY
 
 HDF5, LEROBOT, RECORD = "hdf5", "lerobot", "collect.json"
 SIMULATOR = "libero"
@@ -100,6 +103,7 @@ def _collect_missing(
     lerobot_done = len(open_dataset(folder / LEROBOT)) if (folder / LEROBOT / "meta" / "info.json").exists() else 0
     hdf5_done = [hdf5.episodes_written(task) for task in tasks]
     skip = min(lerobot_done, _leading(hdf5_done, per_task))
+    lacking = outcomes_lacking(folder / LEROBOT)
     lerobot: DatasetWriter | None = None
     episodes = collect_episodes(
         tasks,
@@ -113,7 +117,8 @@ def _collect_missing(
     with CountProgress("demonstrations", len(tasks) * per_task, done=skip) as progress:
         for index, demonstration in enumerate(episodes, start=skip):
             task, episode = demonstration.task, index % per_task
-            lerobot = lerobot or stack.enter_context(_lerobot_writer(folder / LEROBOT, demonstration, collection))
+            steps = without(demonstration.steps, lacking)
+            lerobot = lerobot or stack.enter_context(_lerobot_writer(folder / LEROBOT, steps, collection))
             record["episodes"][task][str(episode)] = {
                 "seed": demonstration.seed,
                 "init_state": demonstration.init_state,
@@ -126,7 +131,7 @@ def _collect_missing(
                 hdf5.add_episode(task, demonstration.instruction, *_hdf5_episode(config.suite, demonstration))
             if len(lerobot) <= index:
                 lerobot.calibrate(demonstration.cameras)
-                lerobot.add_episode(demonstration.steps, demonstration.instruction)
+                lerobot.add_episode(steps, demonstration.instruction)
             progress.advance(now=task)
 
 
@@ -164,10 +169,10 @@ def _leading(done: Sequence[int], per_task: int) -> int:
     return full * per_task + (done[full] if full < len(done) else 0)
 
 
-def _lerobot_writer(folder: Path, demonstration: Demonstration, collection: Collection) -> DatasetWriter:
+def _lerobot_writer(folder: Path, steps: dict[str, NDArray[Any]], collection: Collection) -> DatasetWriter:
     return DatasetWriter(
         folder,
-        collection.features(demonstration.steps),
+        collection.features(steps),
         LIBERO_PANDA.rate_hz,
         robot_type=LIBERO_PANDA.name,
         recording=collection.env_config.recording(SIMULATOR),
@@ -176,7 +181,8 @@ def _lerobot_writer(folder: Path, demonstration: Demonstration, collection: Coll
 
 
 def _hdf5_episode(suite: str, demonstration: Demonstration) -> tuple[dict[str, Any], LiberoEpisodeExtras]:
-    steps = demonstration.steps | {EE_STATE_KEY: demonstration.simulator["ee_states"].astype(np.float32)}
+    steps = without(demonstration.steps, frozenset({SUCCESS_KEY}))  # which LIBERO's files tell by the reward alone
+    steps |= {EE_STATE_KEY: demonstration.simulator["ee_states"].astype(np.float32)}
     extras = LiberoEpisodeExtras(
         states=demonstration.simulator["states"],
         executed=demonstration.executed,

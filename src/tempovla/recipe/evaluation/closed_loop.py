@@ -35,7 +35,7 @@ from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY, newest_known
 from tempovla.transform.join import joins_of, raw_size
 
 LOGGER = logging.getLogger(__name__)
@@ -297,7 +297,7 @@ def _check_streams(bundle: Bundle, where: str, env_config: SimulatorConfig, give
     given |= {STATE_KEY, ACTION_KEY, *_blank_cameras(bundle)}
     pictures = (IMAGE_KEY_PREFIX, DEPTH_KEY_PREFIX) if "depth" in env_config.sensors else (IMAGE_KEY_PREFIX,)
     given |= {part.key for forms in joined for form in forms for part in form}
-    read = [window.key for window in bundle.windows if min(window.offsets) <= 0]
+    read = [window.key for window in bundle.windows if min(window.offsets) <= newest_known(window.key)]
     strange = [key for key in read if key not in given and not key.startswith(pictures)]
     if strange:
         cameras = [IMAGE_KEY_PREFIX + camera for camera in env_config.cameras]
