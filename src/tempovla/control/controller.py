@@ -17,6 +17,7 @@ from tempovla.timeline import (
     Bundle,
     Context,
     Embodiment,
+    ExploringPolicy,
     NoisyPolicy,
     Policy,
     ReportingPolicy,
@@ -93,12 +94,20 @@ class Controller:
         transform: the transforms it was trained behind.
         bundle: holds windows and embodiment.
         device: of the policy, on which the transforms are computed, too.
+        explores: whether it acts to learn; the policy is then an `ExploringPolicy`.
     """
 
     def __init__(
-        self, policy: Policy[Any], transform: TransformPipeline, bundle: Bundle, device: torch.device | str = "cpu"
+        self,
+        policy: Policy[Any],
+        transform: TransformPipeline,
+        bundle: Bundle,
+        device: torch.device | str = "cpu",
+        *,
+        explores: bool = False,
     ) -> None:
         self.policy = policy
+        self._decides = policy.explore if explores and isinstance(policy, ExploringPolicy) else policy.act
         self.transform = transform
         self.windows = transform.accepted_windows(bundle.windows)
         self.embodiment = bundle.embodiment
@@ -141,9 +150,9 @@ class Controller:
         """
         try:
             if self._has_decided:
-                return self.policy.act(prepared, state)
+                return self._decides(prepared, state)
             with first_decision(self.origin):
-                decided = self.policy.act(prepared, state)
+                decided = self._decides(prepared, state)
             self._has_decided = True
             return decided
         except KeyError as problem:

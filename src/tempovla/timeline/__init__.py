@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tempovla.timeline.calibration import CameraCalibration
     from tempovla.timeline.capabilities import (
         EncodingPolicy,
+        ExploringPolicy,
         NoisyPolicy,
         ReportingPolicy,
         ScheduledPolicy,
@@ -47,6 +48,7 @@ __all__ = [
     "EncodingPolicy",
     "EpisodeInfo",
     "EpisodeSource",
+    "ExploringPolicy",
     "LossTerm",
     "LossTerms",
     "Metric",
@@ -78,6 +80,7 @@ _MODULES = {
     "calibration": ("CameraCalibration",),
     "capabilities": (
         "EncodingPolicy",
+        "ExploringPolicy",
         "NoisyPolicy",
         "ReportingPolicy",
         "ScheduledPolicy",

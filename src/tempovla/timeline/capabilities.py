@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from tempovla.timeline.policy import LossTerms, Policy, Progress
+from tempovla.timeline.policy import ActionChunk, LossTerms, Policy, Progress
 from tempovla.timeline.sample import Context, TimelineSample
 from tempovla.timeline.window import Window
 
@@ -34,6 +34,14 @@ class NoisyPolicy(Protocol[S]):
         """Return the state with the noise of every row drawn from `seed` (B,) int64 from now on, and nothing else
         changed.
         """
+
+
+@runtime_checkable
+class ExploringPolicy(Protocol[S]):
+    """A policy that learns while it acts, and then tries more than what it takes for best."""
+
+    def explore(self, context: Context, state: S) -> tuple[ActionChunk, S]:
+        """Return actions from now on, as `act` does, with something new in them."""
 
 
 @runtime_checkable

@@ -20,6 +20,8 @@ SUCCESS_KEY = OUTCOME_PREFIX + "success"
 """Whether the task is solved after the action, bool (1,)."""
 DONE_KEY = OUTCOME_PREFIX + "done"
 """Whether the episode ends after the action, by success or for want of time, bool (1,): True at the last step."""
+TERMINATED_KEY = OUTCOME_PREFIX + "terminated"
+"""Whether the world ends with the action, so that no reward follows, bool (1,); not so where only the time is up."""
 OUTCOME_KEYS = (REWARD_KEY, SUCCESS_KEY, DONE_KEY)
 """What a recording in a simulator holds of this kind."""
 

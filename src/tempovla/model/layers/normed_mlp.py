@@ -14,7 +14,7 @@ SPREAD = 0.02
 
 
 class SimNorm(nn.Module):
-    """Simplicial normalisation (Lavoie et al., 2022): groups of `group_dim` numbers become non-negative with a sum of 1.
+    """Simplicial normalisation (Lavoie et al., 2022): each group of `group_dim` numbers becomes a distribution.
 
     Args:
         group_dim: numbers of a group.

@@ -19,6 +19,8 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vla.weights import WeightsFollow, load_weights
+from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.storage.said_by import said_by
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json
@@ -31,6 +33,7 @@ POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "smolvla": (SmolVLAWrapper, SmolVLAConfig),
     "statevla": (StateVLA, StateVLAConfig),
     "vla": (VLAModel, VLAConfig),
+    "world-model": (WorldModelPolicy, WorldModelConfig),
 }
 """Name to the policy's class and the class of its config; the policy is built as `Policy(config)`."""
 

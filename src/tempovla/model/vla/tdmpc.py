@@ -1,22 +1,22 @@
-"""A policy that plans with a world model without a decoder, which learns from rewards (TD-MPC2)."""
+"""An agent that plans with a world model without a decoder, and learns from rewards (TD-MPC2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import zero_rows
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.saved_policy import SavedPolicy
-from tempovla.model.vla.tdmpc_config import TDMPCConfig
+from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.world_model.dynamics_model import LatentDynamics
 from tempovla.model.world_model.planning.search import Plan, search, shifted
 from tempovla.model.world_model.running_scale import RunningScale
 from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, TimelineSample, Window
-from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, STATE_KEY, TERMINATED_KEY
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.timeline.noise import mix_seed, row_integers, row_normal
 
 TARGET_NOISE, ACTOR_NOISE, TARGET_PAIR, ACTOR_PAIR = range(4)
@@ -33,64 +33,43 @@ class TDMPCState:
     mean: Tensor
 
 
-class TDMPC(SavedPolicy):
-    """The policy.
+class TDMPC(nn.Module):
+    """The agent of a `WorldModelPolicy`.
 
     Args:
-        config: its sizes, losses and planner.
+        config: of the policy.
 
     Attributes:
         world: the world model.
     """
 
-    kind = "tdmpc"
-    config_class = TDMPCConfig
-    config: TDMPCConfig
-
-    def __init__(self, config: TDMPCConfig | None = None, **fields: Any) -> None:
+    def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        self.config = config = replace(config or TDMPCConfig(), **fields)
+        self.config, self.learning = config, config.tdmpc
         self.world = LatentDynamics(
-            config.dynamics, config.action_dim, config.robot_state_dim, config.cameras, config.step_discount
+            config.tdmpc.dynamics, config.action_dim, config.robot_state_dim, config.cameras, config.step_discount
         )
-        self.scale = RunningScale(config.scale_tau)
+        self.scale = RunningScale(config.tdmpc.scale_tau)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights live."""
-        return next(self.parameters()).device
+    def training_windows(self, observations: Sequence[str]) -> tuple[Window, ...]:
+        """Return what was seen from now on, what was done, and what came of it.
 
-    def observation_keys(self) -> tuple[str, ...]:
-        """Return the streams that are read."""
-        return (*(() if self.config.robot_state_dim is None else (STATE_KEY,)), *self.config.cameras)
-
-    def windows(self) -> tuple[Window, ...]:
-        """Return observations now, and the action that is chosen."""
-        return (*(Window(key, (0,)) for key in self.observation_keys()), Window(ACTION_KEY, (0,)))
-
-    def training_windows(self) -> tuple[Window, ...]:
-        """Return what was seen from now on, what was done, and what came of it."""
-        steps = tuple(range(self.config.horizon))
-        outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.config.dynamics.predicts_end else ()))
-        seen = tuple(Window(key, (*steps, self.config.horizon)) for key in self.observation_keys())
+        Args:
+            observations: keys of the streams that are read.
+        """
+        steps = tuple(range(self.learning.horizon))
+        outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.world.end is not None else ()))
+        seen = tuple(Window(key, (*steps, self.learning.horizon)) for key in observations)
         return (*seen, *(Window(key, steps) for key in (ACTION_KEY, *outcomes)))
 
-    def window_ends(self, length: int) -> list[int]:
-        """Return every step."""
-        return list(range(length))
-
-    def initial_state(self, batch_size: int) -> TDMPCState:
+    def initial_state(self, batch_size: int, device: torch.device) -> TDMPCState:
         """Return the state of rows that have planned nothing."""
-        mean = torch.zeros(batch_size, self.config.planner.horizon, self.config.action_dim, device=self.device)
-        return TDMPCState(NoiseState.initial(batch_size, self.device), mean)
-
-    def with_seeds(self, state: TDMPCState, seed: Tensor) -> TDMPCState:
-        """Return the state with every row's noise drawn from its seed (B,)."""
-        return replace(state, noise=state.noise.with_seeds(seed))
+        mean = torch.zeros(batch_size, self.config.planner.horizon, self.config.action_dim, device=device)
+        return TDMPCState(NoiseState.initial(batch_size, device), mean)
 
     def act(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
         """Return the first action (B, 1, A) of a plan."""
-        plan, seed, state = self._plan(context, state)
+        plan, _, state = self._plan(context, state)
         return ActionChunk.of(plan.actions[:, :1], (0,)), state
 
     def explore(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
@@ -117,9 +96,9 @@ class TDMPC(SavedPolicy):
             plan = search(config, lambda actions: self.world.predict_return(z, actions), start, seed, proposals)
         return plan, seed, TDMPCState(noise, plan.mean)
 
-    def forward(self, sample: TimelineSample, progress: Any = None) -> LossTerms:
+    def forward(self, sample: TimelineSample) -> LossTerms:
         """Return the losses of the model over `horizon` steps, of its values, and of its policy."""
-        config, world, horizon = self.config, self.world, self.config.horizon
+        config, world, horizon = self.learning, self.world, self.learning.horizon
         future = sample.future
         actions, done = future[ACTION_KEY].value.float(), future[ACTION_KEY].valid
         rewards, rewarded = future[REWARD_KEY].value.float()[..., 0], future[REWARD_KEY].valid
@@ -168,22 +147,22 @@ class TDMPC(SavedPolicy):
     @torch.no_grad()
     def _value_target(self, sample: TimelineSample, rewards: Tensor, ends: Tensor, target: Tensor) -> Tensor:
         """Return (B, H): the reward, and what two of the slow values at least expect of the state after it."""
-        noise = row_normal(sample.seed, (self.config.horizon, self.config.action_dim), stream=TARGET_NOISE)
+        noise = row_normal(sample.seed, (self.learning.horizon, self.config.action_dim), stream=TARGET_NOISE)
         next_values = self.world.slow_value(target, self.world.policy_sample(target, noise))
         least = self._pair(next_values, sample.seed, TARGET_PAIR).min(dim=0).values
         return rewards + self.config.step_discount * torch.where(ends, 0.0, least)
 
     def _policy_terms(self, sample: TimelineSample, path: Tensor, fade: Tensor, reached: Tensor) -> dict[str, Any]:
         """The policy's loss over states (B, H + 1, D), and figures about it."""
-        config, world = self.config, self.world
-        noise = row_normal(sample.seed, (config.horizon + 1, config.action_dim), stream=ACTOR_NOISE)
+        config, world, dims = self.learning, self.world, self.config.action_dim
+        noise = row_normal(sample.seed, (config.horizon + 1, dims), stream=ACTOR_NOISE)
         mean, log_std = world.policy(path)
         action = (mean + noise * log_std.exp()).tanh()
         values = self._pair(world.value(path, action, detach=True), sample.seed, ACTOR_PAIR).mean(dim=0)
         if self.training and torch.is_grad_enabled():
             self.scale.add(values[:, 0].detach(), reached[:, 0])
         log_share = -0.5 * noise.square() - log_std - 0.5 * torch.log(torch.tensor(2.0 * torch.pi))
-        entropy = -log_share.sum(dim=-1) * config.action_dim
+        entropy = -log_share.sum(dim=-1) * dims
         loss = -(config.entropy_weight * entropy + values / self.scale.value) * fade
         return {
             "policy_loss": _mean(loss, reached, 1.0),

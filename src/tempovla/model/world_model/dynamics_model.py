@@ -60,7 +60,7 @@ class LatentDynamicsConfig:
                 raise ValueError(f"dynamics.{name}={getattr(self, name)} must be at least 1")
         if self.latent_dim % self.group_dim:
             raise ValueError(
-                f"dynamics.latent_dim={self.latent_dim} is no multiple of group_dim={self.group_dim}; change one of them"
+                f"dynamics.latent_dim={self.latent_dim} is no multiple of group_dim={self.group_dim}; change one"
             )
         if self.bins < 2 or not 0 < self.symlog_range < math.inf:
             raise ValueError(

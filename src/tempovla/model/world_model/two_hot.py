@@ -40,7 +40,7 @@ class TwoHot(nn.Module):
         self.register_buffer("centers", torch.linspace(low, high, bins), persistent=False)
 
     def encode(self, value: Tensor) -> Tensor:
-        """Return the two-hot distribution (..., K) float32 of numbers (...); those beyond the bins count as the last."""
+        """Return the two-hot distribution (..., K) float32 of numbers (...); beyond the bins the last counts."""
         place = (symlog(value.float()).clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.bins - 1)
         below = place.floor().clamp(max=self.bins - 2)
         above = (place - below)[..., None]

@@ -15,9 +15,8 @@ class PlannerConfig:
 
     Attributes:
         kind: `mppi` weighs the best candidates by their return (Williams et al., 2015, as in TD-MPC2); `cem` takes the
-            mean and spread of the best (Rubinstein, 1999); `icem` also draws noise that is correlated in time, and keeps
-            some of the best for the next round and the next decision (Pinneri et al., 2020); `shooting` takes the best
-            of one round.
+            mean and spread of the best (Rubinstein, 1999); `icem` also draws noise that is correlated in time, and
+            keeps some of the best for the next round (Pinneri et al., 2020); `shooting` takes the best of one round.
         horizon: number of steps that are planned.
         num_samples: number of candidates of a round.
         num_elites: number of the best of them that decide where the next round looks.

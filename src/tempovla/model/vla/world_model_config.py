@@ -1,0 +1,78 @@
+"""Settings of a policy that acts by a world model, which learns from rewards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tempovla.model.vla.tdmpc_config import TDMPCConfig
+from tempovla.model.world_model.planning.config import PlannerConfig
+
+ALGORITHMS = ("tdmpc",)
+PICTURE_PX = 64
+"""Side of the pictures that world models read [px]."""
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """What the policy sees and does, how it learns, and how it searches for actions.
+
+    Attributes:
+        algorithm: how the world model learns; the settings are under its name.
+        robot_state_dim: dimensions of the robot's state; None where it is not read.
+        action_dim: dimensions of an action in [-1, 1].
+        cameras: keys of the pictures that are seen.
+        image_size: side of these pictures [px].
+        episode_length: most control steps of an episode, from which the discount follows.
+        discount: of a step; None takes 1 - 5 / `episode_length`, but at least 0.95 and at most 0.995.
+        planner: how actions are searched for.
+        plans: whether actions are searched for; False takes those of the model's own policy.
+        tdmpc: settings of TD-MPC2.
+    """
+
+    algorithm: Literal["tdmpc"] = "tdmpc"
+    robot_state_dim: int | None = None
+    action_dim: int = 7
+    cameras: tuple[str, ...] = ()
+    image_size: int = PICTURE_PX
+    episode_length: int = 500
+    discount: float | None = None
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    plans: bool = True
+    tdmpc: TDMPCConfig = field(default_factory=TDMPCConfig)
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"model.algorithm={self.algorithm!r} is unknown; choose from {', '.join(ALGORITHMS)}")
+        for name in ("robot_state_dim", "action_dim", "episode_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"model.{name}={value} must be at least 1")
+        if self.image_size != PICTURE_PX:
+            raise ValueError(f"model.image_size={self.image_size}: world models read {PICTURE_PX} px; set it to that")
+        if self.discount is not None and not 0 < self.discount < 1:
+            raise ValueError(f"model.discount={self.discount} must lie between 0 and 1")
+
+    def check_sees(self) -> None:
+        """Refuse a policy that sees nothing.
+
+        Raises:
+            ValueError: with the remedy.
+        """
+        if self.robot_state_dim is None and not self.cameras:
+            raise ValueError(
+                "model.robot_state_dim and model.cameras are both missing; give what the policy sees, or let "
+                "online.env say it"
+            )
+
+    @property
+    def has_gripper(self) -> bool:
+        """Whether the last dimension of an action is binary; here all of them are continuous."""
+        return False
+
+    @property
+    def step_discount(self) -> float:
+        """The discount of a step."""
+        if self.discount is not None:
+            return self.discount
+        return min(max(1.0 - 5.0 / self.episode_length, 0.95), 0.995)

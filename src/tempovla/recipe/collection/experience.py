@@ -1,0 +1,214 @@
+"""A policy that acts in a simulator while it learns, and keeps what happens as episodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tempovla.control.context_builder import ContextBuilder
+from tempovla.control.controller import Controller
+from tempovla.env.protocol import Observation, SimulatorEnv
+from tempovla.env.seeding import episode_seed
+from tempovla.model.layers.row_state import map_tensors
+from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
+
+Frames = dict[str, NDArray[Any]]
+
+
+class Episodes(Protocol):
+    """Where episodes are kept: a replay."""
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+
+    def append(self, frames: Mapping[str, NDArray[Any]], instruction: str) -> int:
+        """Keep an episode, as arrays (T, ...) by stream; return its number."""
+
+    def truncate(self, count: int) -> None:
+        """Keep the first `count` episodes alone."""
+
+
+@dataclass
+class _Running:
+    """The episode that is being played.
+
+    Attributes:
+        observation: of now.
+        state: of the policy.
+        seen: observations before each action.
+        actions: as they were done.
+        rewards: of each action.
+        ended: whether the world ended with each action.
+        solved: whether the task was solved after each action.
+    """
+
+    observation: Observation
+    state: Any
+    seen: list[Observation] = field(default_factory=list)
+    actions: list[NDArray[np.float32]] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    ended: list[bool] = field(default_factory=list)
+    solved: list[bool] = field(default_factory=list)
+
+    def frames(self) -> Frames:
+        """The episode as arrays (T, ...) by stream."""
+        frames = {key: np.stack([each[key] for each in self.seen]) for key in self.seen[0]}
+        done = np.zeros((len(self.actions), 1), np.bool_)
+        done[-1] = True
+        return frames | {
+            ACTION_KEY: np.stack(self.actions),
+            REWARD_KEY: np.array(self.rewards, np.float32)[:, None],
+            TERMINATED_KEY: np.array(self.ended, np.bool_)[:, None],
+            SUCCESS_KEY: np.array(self.solved, np.bool_)[:, None],
+            DONE_KEY: done,
+        }
+
+
+class Experience:
+    """One environment in which a policy acts, and the episodes that come of it.
+
+    What happens follows from the seed and the policy's weights alone. A position can be saved in the middle of an
+    episode: the environment is then brought there again by its seed and the actions that were done.
+
+    Args:
+        env: the environment.
+        actor: the policy behind its transforms, which explores.
+        episodes: where finished episodes are kept.
+        seed: of the run.
+        log: file to which a line is added for each episode; None keeps no such file.
+    """
+
+    def __init__(
+        self, env: SimulatorEnv, actor: Controller, episodes: Episodes, seed: int, log: Path | None = None
+    ) -> None:
+        self.env, self.actor, self.episodes, self.seed, self.log = env, actor, episodes, seed, log
+        self.steps = 0
+        self._running: _Running | None = None
+        self._builder = ContextBuilder(actor.windows, actor.embodiment, 1)
+
+    def step(self, *, at_random: bool) -> None:
+        """Take one control step: an action of the policy, or one that is drawn evenly from all."""
+        running = self._running or self._begin()
+        if at_random:
+            drawn = np.random.default_rng([self.seed, len(self.episodes), len(running.actions)])
+            action = drawn.uniform(-1.0, 1.0, self.actor.embodiment.action_dim).astype(np.float32)
+        else:
+            chunk, running.state = self.actor.act(self._builder.context(), running.state)
+            action = chunk.value[0, 0].float().cpu().numpy()
+        self._advance(running, action)
+        self.steps += 1
+
+    def _begin(self) -> _Running:
+        """Start the next episode."""
+        seed = episode_seed("collect", self.seed, self.env.task, len(self.episodes))
+        observation, _ = self.env.reset(seed=seed)
+        self._builder.reset(0, self.env.instruction, observation)
+        state = self.actor.with_seeds(self.actor.initial_state(1), [seed])
+        self._running = _Running(observation, state)
+        return self._running
+
+    def _advance(self, running: _Running, action: NDArray[np.float32]) -> None:
+        """Do an action, and keep the episode if it is over.
+
+        Raises:
+            ValueError: if the simulator gives something that is not finite.
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if not np.isfinite(reward):
+            raise ValueError(
+                f"{self.env.task}: the reward of step {len(running.actions)} is {reward}; mend the environment, or "
+                "choose another task"
+            )
+        running.seen.append(running.observation)
+        running.actions.append(action)
+        running.rewards.append(float(reward))
+        running.ended.append(bool(terminated))
+        running.solved.append(bool(info.get("success", False)))
+        running.observation = observation
+        if terminated or truncated:
+            self._end(running)
+        else:
+            self._builder.add(0, action[None], observation)
+
+    def _end(self, running: _Running) -> None:
+        """Keep the episode."""
+        self.episodes.append(running.frames(), self.env.instruction)
+        self._running = None
+        if self.log is not None:
+            line = {
+                "episode": len(self.episodes) - 1,
+                "steps": self.steps + 1,
+                "length": len(running.actions),
+                "return": sum(running.rewards),
+                "success": any(running.solved),
+            }
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position as plain JSON values."""
+        running = self._running
+        record: dict[str, Any] = {"steps": self.steps, "episodes": len(self.episodes), "running": None}
+        if running is not None:
+            record["running"] = {
+                "actions": [action.tolist() for action in running.actions],
+                "state": numbers_of(running.state),
+            }
+        return record
+
+    def load_state_dict(self, record: Mapping[str, Any]) -> None:
+        """Go to a saved position; episodes that were kept after it are dropped.
+
+        Raises:
+            ValueError: if there are fewer episodes than there were, or the environment does not repeat the episode.
+        """
+        count = record["episodes"]
+        if len(self.episodes) < count:
+            raise ValueError(
+                f"the checkpoint was saved after {count} episodes, but the replay has {len(self.episodes)}; give the "
+                "run's own folder, with its replay"
+            )
+        self.episodes.truncate(count)
+        if self.log is not None and self.log.exists():
+            kept = self.log.read_text(encoding="utf-8").splitlines()[:count]
+            self.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self.steps, self._running = record["steps"], None
+        if record["running"] is None:
+            return
+        running = self._begin()
+        for action in record["running"]["actions"]:
+            self._advance(running, np.array(action, np.float32))
+        if self._running is None:
+            raise ValueError(
+                f"{self.env.task}: episode {count} ends earlier than when it was saved; the simulator has changed, so "
+                "start a new run"
+            )
+        running.state = with_numbers(running.state, record["running"]["state"])
+
+
+def numbers_of(state: Any) -> list[list[Any]]:
+    """Return the tensors of a policy's state, one after the other, as lists of numbers."""
+    found: list[list[Any]] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor.flatten().tolist())
+        return tensor
+
+    map_tensors(keep, state)
+    return found
+
+
+def with_numbers(state: Any, numbers: list[list[Any]]) -> Any:
+    """Return a state with the numbers that `numbers_of` gave for another one of the same shapes."""
+    left = iter(numbers)
+    return map_tensors(
+        lambda tensor: torch.tensor(next(left), dtype=tensor.dtype, device=tensor.device).view(tensor.shape), state
+    )

@@ -1,0 +1,78 @@
+"""Batches of what a policy has met with so far, while it goes on acting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tempovla.recipe.collection.experience import Experience
+from tempovla.timeline import TimelineSample
+
+EPOCH = 1000
+"""Batches that are called an epoch; a replay that grows has no end."""
+
+
+@dataclass(frozen=True)
+class OnlineSchedule:
+    """When a policy acts, and when it learns.
+
+    Attributes:
+        seed_steps: number of control steps with random actions before the first update.
+        pretrain_updates: number of updates after these, before the policy acts.
+        updates_per_step: number of updates for each further control step.
+    """
+
+    seed_steps: int
+    pretrain_updates: int
+    updates_per_step: float
+
+    def steps_before(self, update: int) -> int:
+        """Return how many control steps are taken before an update, which is counted from 0."""
+        further = max(0, update + 1 - self.pretrain_updates)
+        return self.seed_steps + int(further / self.updates_per_step)
+
+
+class OnlineStream:
+    """A `BatchStream` that lets a policy act before it draws a batch.
+
+    Args:
+        experience: where the policy acts.
+        draw: returns the batch of an update, which is counted from 0, from the episodes that there are.
+        schedule: when to act.
+        batch_size: rows of a batch.
+    """
+
+    def __init__(
+        self,
+        experience: Experience,
+        draw: Callable[[int], TimelineSample],
+        schedule: OnlineSchedule,
+        batch_size: int,
+    ) -> None:
+        self._experience, self._draw, self._schedule = experience, draw, schedule
+        self._taken = 0
+        self.batches_per_epoch = EPOCH
+        self.samples_per_epoch = EPOCH * batch_size
+
+    def __iter__(self) -> Iterator[TimelineSample]:
+        while True:
+            wanted = self._schedule.steps_before(self._taken)
+            while self._experience.steps < wanted:
+                self._experience.step(at_random=self._experience.steps < self._schedule.seed_steps)
+            sample = self._draw(self._taken)
+            self._taken += 1
+            yield sample
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position as plain JSON values."""
+        return {"taken": self._taken, "experience": self._experience.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a saved position.
+
+        Raises:
+            ValueError: if the environment or its episodes are not those that were saved.
+        """
+        self._experience.load_state_dict(state["experience"])
+        self._taken = state["taken"]
