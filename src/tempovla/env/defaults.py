@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from tempovla.env.collect import CollectConfig
-from tempovla.env.protocol import shows_depth
+from tempovla.env.protocol import Score, shows_depth
 from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 
 if TYPE_CHECKING:
@@ -30,6 +30,24 @@ InitStates = Literal["benchmark", "random"]
 def sensors_on(config: SimulatorConfig) -> dict[str, Any]:
     """Return the fields that add streams to observations, those alone that are on."""
     return {name: getattr(config, name) for name in config.sensors if getattr(config, name)}
+
+
+def check_alike(config: SimulatorConfig, tasks: Sequence[str]) -> None:
+    """Refuse tasks whose states or actions are not all of the same sizes: no one policy acts in them, and no one
+    environment plays them.
+
+    Raises:
+        ValueError: naming two tasks and their sizes.
+    """
+    if config.tasks_share_spaces or not tasks:
+        return
+    bodies = {task: replace(config, task=task).embodiment for task in tasks}
+    first, *others = ((task, body.state_dim, body.action_dim) for task, body in bodies.items())
+    for other in others:
+        if other[1:] != first[1:]:
+            told = " and ".join(f"{task} has {state} state and {action} action dimensions" for task, state, action in (
+                first, other))
+            raise ValueError(f"tasks: {told}; play tasks of different sizes one at a time")
 
 
 def depth_spaces(cameras: Sequence[str], size: int) -> dict[str, Box]:
@@ -67,6 +85,12 @@ class SimulatorDefaults:
 
     tasks_are_fixed: ClassVar[bool] = True
     """Whether all configs have the same tasks."""
+
+    tasks_share_spaces: ClassVar[bool] = True
+    """Whether the spaces, and the body, are the same for all tasks; otherwise they are those of the config's task."""
+
+    score: ClassVar[Score] = "success"
+    """What episodes count by. Where it is the return, evaluations report its mean instead of a success rate."""
 
     example: ClassVar[str] = ""
     """Options of an evaluation that the help shows as an example, such as `--tasks push-v3`."""
@@ -134,6 +158,12 @@ class SimulatorDefaults:
     def init_state_count(self, task: str) -> int:
         """Return how many fixed initial states the benchmark has for a task; here the seed draws all of them."""
         return 0
+
+    def check_init_state(self, init_state: int | None) -> None:
+        """Raise a ValueError for a fixed initial state, as there are none."""
+        if init_state is not None:
+            title = getattr(self, "title", "this simulator")
+            raise ValueError(f"init_state={init_state}: {title} has no fixed initial states; give None")
 
     def spaces(self) -> tuple[Dict, Box]:
         """Return the spaces of each observation and of actions: the body's sizes, and a picture a camera if there are

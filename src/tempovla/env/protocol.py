@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tempovla.timeline.calibration import CameraCalibration
 
 Observation = dict[str, np.ndarray]
+Score = Literal["success", "return"]
+"""What an episode counts by: whether it solved the task, or the sum of its rewards."""
 
 
 def checked_action(action: np.ndarray, dims: int) -> np.ndarray:
@@ -88,7 +90,8 @@ class SimulatorEnv(Protocol):
                 initial state of the benchmark, None lets the seed draw one.
 
         Raises:
-            ValueError: for an unknown task, or an initial state that there is not.
+            ValueError: for an unknown task, one whose spaces are not this environment's, or an initial state that
+                there is not.
         """
 
     def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
@@ -132,12 +135,14 @@ class SimulatorConfig(Protocol):
     demonstrated: ClassVar[Mapping[str, Any]]
     default_init_states: ClassVar[Literal["benchmark", "random"]]
     tasks_are_fixed: ClassVar[bool]
+    tasks_share_spaces: ClassVar[bool]
+    score: ClassVar[Score]
     example: ClassVar[str]
-    """For these seven and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
+    """For these nine and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
 
     @property
     def embodiment(self) -> Embodiment:
-        """The body that policies move, with its control rate."""
+        """The body that policies move in the config's task, with its control rate."""
 
     @property
     def task(self) -> str:
@@ -167,7 +172,9 @@ class SimulatorConfig(Protocol):
         """
 
     def spaces(self) -> tuple[Dict, Box]:
-        """Return the spaces of each observation and of actions, the same for all tasks."""
+        """Return the spaces of each observation and of actions in the config's task; where `tasks_share_spaces`, those
+        of all tasks.
+        """
 
     def task_names(self) -> tuple[str, ...]:
         """Return all tasks, in the benchmark's order."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tempovla.env.protocol import SimulatorConfig
 
 SIMULATOR_REGISTRY: dict[str, tuple[Lazy[type[SimulatorConfig]], str]] = {
+    "dmc": ("tempovla.env.dm_control:DmControlConfig", "DeepMind Control's tasks"),
+    "gym": ("tempovla.env.gymnasium_env:GymnasiumConfig", "any environment of Gymnasium"),
     "libero": ("tempovla.env.libero:LiberoConfig", "LIBERO's manipulation suites"),
     "memory": ("tempovla.env.memory:MemoryConfig", "the memory benchmark"),
     "metaworld": ("tempovla.env.metaworld:MetaWorldConfig", "Meta-World's tabletop tasks"),

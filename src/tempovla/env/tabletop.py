@@ -88,8 +88,3 @@ class TabletopConfig(SimulatorDefaults):
     def experts(self) -> CollectConfig:
         """They are disturbed while they act, and close the gripper or open it."""
         return CollectConfig(noise=ActionNoise(max_sigma=0.5, correlation=0.5), binary_gripper=True)
-
-    def check_init_state(self, init_state: int | None) -> None:
-        """Raise a ValueError for a fixed initial state, as there are none."""
-        if init_state is not None:
-            raise ValueError(f"init_state={init_state}: {self.title} has no fixed initial states; give None")
