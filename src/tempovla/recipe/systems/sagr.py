@@ -155,9 +155,10 @@ def build_transform(recipe: SAGRRecipe, policy: SAGR, data: DatasetMixture) -> T
     """
     model, vision = policy.config, policy.config.vlm.vision
     assert vision.image_size is not None
-    for member in data.members if policy.frames.geometry is not None else ():
-        if all(own == key for key, own in member.cameras.items()):
-            policy.frames.geometry.check(member.source.embodiment)
+    geometry = policy.frames.geometry
+    for member in data.members:
+        if geometry is not None and all(own == key for key, own in member.cameras.items()):
+            geometry.check(member.source.embodiment)
     stretched = vision.resize == "stretch"
     windows = policy.training_windows()
     shared = data.observation_steps(recipe.transform, model, windows, vision.image_size, resize=stretched)
