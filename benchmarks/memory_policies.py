@@ -94,7 +94,7 @@ class Run:
         if not done.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             options = ["--config", str(self._write_recipe(steps)), "--dataset", self.data]
-            options += ["--output-dir", str(self.folder), "--json"]
+            options += ["--out", str(self.folder), "--json"]
             if checkpoint.exists():
                 options += ["--checkpoint", str(checkpoint)]
             elif self.context != BASE:

@@ -46,6 +46,12 @@ FLOW = "flow matching alone"
 ARMS: dict[str, dict[str, Any]] = {
     FLOW: OFF,
     "+ dyn": {**OFF, "loss_w_dyn": 0.2},
+    "+ dyn, which moves the tokens": {
+        **OFF,
+        "loss_w_dyn": 0.2,
+        "world_detach_input": False,
+        "world_target_encoder": "ema",
+    },
     "+ dyn + geo + drift": {},
     "the same, v4 tokens": {"algorithm_version": "v4"},
     "FLARE": {**OFF, "flare_weight": 0.2, "world_target_encoder": "ema"},

@@ -90,7 +90,9 @@ def main() -> None:
     horizons = [int(steps) for steps in options.horizons.split(",")]
     found = []
     for seed in map(int, options.seeds.split(",")):
-        folder = options.out / f"seed_{seed}"
+        length = f"_{options.steps}" if options.steps else ""
+        ahead = "_".join(map(str, horizons))
+        folder = options.out / f"{Path(options.config).stem}_{Path(options.data).name}_{ahead}{length}_{seed}"
         train(options.config, options.data, folder, horizons, seed, options.steps)
         found.append(errors_of(folder, horizons))
     print("| steps ahead | world predictor | nothing changes | ratio |\n|---:|---|---|---|")

@@ -58,7 +58,7 @@ class Run:
             return
         checkpoint, done = self.folder / "checkpoint_latest", self.folder / "training.json"
         if not done.exists():
-            options = ["--config", CONFIG, "--dataset", data, "--output-dir", str(self.folder), "--json"]
+            options = ["--config", CONFIG, "--dataset", data, "--out", str(self.folder), "--json"]
             options += ["--model.action_head", self.head, "--training.seed", str(self.seed)]
             options += ["--transform.blind", "true"] if self.blind else []
             options += ["--training.train_steps", str(steps)] if steps else []

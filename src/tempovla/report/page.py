@@ -107,7 +107,7 @@ def _offline_if_there(run_dir: Path) -> Markup | None:
 
 
 def _diagnosis_if_there(run_dir: Path) -> Markup | None:
-    """What `tempovla diagnose memory --output-dir RUN_DIR` left.
+    """What `tempovla diagnose memory --out RUN_DIR` left.
 
     Raises:
         ValueError: naming the file, if it is damaged.

@@ -25,6 +25,7 @@ from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.timeline import Bundle, CameraCalibration, Embodiment
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import DEPTH_KEY_PREFIX
+from tempovla.transform.blind import BlankImages
 from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
@@ -129,7 +130,8 @@ def tiny_bundle(name: str, image: Any = None, provenance: Mapping[str, Any] | No
     }
     is_vla = "language" not in CASES[name].shapes
     words = TokenizeInstruction(WordTokenizer(16), 6) if is_vla else EmbedInstruction(HashedNgramEmbedder(12))
-    depths = [ResizeDepth(DEPTHS, 16)] if {window.key for window in policy.windows()} >= set(DEPTHS) else []
+    blind = isinstance(image, BlankImages)
+    depths = [ResizeDepth(DEPTHS, 16, blind)] if {window.key for window in policy.windows()} >= set(DEPTHS) else []
     pipeline = TransformPipeline([image or ResizeImages(16), *depths, Normalize.fit(statistics, config), words])
     known = {"instructions": INSTRUCTIONS, "image_shapes": IMAGE_SHAPES, **(provenance or {})}
     kind = base_of(policy).kind

@@ -27,6 +27,7 @@ from tempovla.export.exporter import ExportConfig, export_checkpoint
 from tempovla.export.memory_tensors import memory_specs, memory_state, named_tensors
 from tempovla.model.sensor import DepthGeometryConfig, PointTokensConfig
 from tempovla.timeline import Bundle, Context, Track
+from tempovla.transform.blind import BlankImages
 
 PLAIN = {"has_gripper": False}
 FEEDBACK = {"enable_causal_feedback_token": True}
@@ -264,6 +265,13 @@ def test_depth_is_an_input_in_metres_and_its_calibration_a_part_of_the_graph(tmp
     ) as told:
         policy.act(small, policy.initial_state(ROWS))
     assert "\n" not in str(told.value)
+
+
+def test_a_blind_policy_takes_neither_pictures_nor_depth(tmp_path):
+    checkpoint = save(tmp_path, "sagr-depth", image=BlankImages(tuple(IMAGE_SHAPES), 16), provenance=DEPTH_SHAPES)
+    exported = export_checkpoint(checkpoint, tmp_path / "script", SCRIPT)
+    assert {spec.name for spec in exported.sidecar.inputs}.isdisjoint({*IMAGE_SHAPES, *DEPTHS})
+    assert largest_difference(exported.file, checkpoint) <= 1e-5
 
 
 def test_a_robot_whose_cameras_are_not_known_is_told_where_to_give_them(tmp_path, monkeypatch):

@@ -80,6 +80,14 @@ class GeometryBranch(nn.Module):
         """
         self.fixed = self._cameras([Task("", body)], size, torch.device("cpu"))
 
+    def check(self, body: Embodiment) -> None:
+        """Refuse a body that lacks a calibration.
+
+        Raises:
+            ValueError: if one is missing that the encoder needs, as when its pictures come.
+        """
+        self._cameras([Task("", body)], (1, 1), torch.device("cpu"))
+
     def _cameras(self, tasks: Sequence[Task], size: tuple[int, int], device: torch.device) -> ViewCameras:
         needs = {
             "needs_intrinsics": self.encoder.needs_intrinsics,

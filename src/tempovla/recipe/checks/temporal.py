@@ -183,6 +183,7 @@ def plan_of(recipe: Any, where: str) -> TemporalPlan:
         unlearned=getattr(model, "unlearned", None),
         cameras=getattr(model, "cameras", None),
         horizons=getattr(model, "horizons", ()),
+        predicts=getattr(model, "uses_future", True),
         depths=getattr(model, "depths", ()),
         needs_poses=getattr(getattr(model, "geometry", None), "frame", None) == "world",
         open_options={name: getattr(data, name) for name in OPEN_OPTIONS},

@@ -25,6 +25,7 @@ class TemporalPlan:
         cameras: keys of the pictures that the model sees; None where any will do.
         image_size: side of the pictures that the model sees [px].
         horizons: further steps after now of which the model has a target.
+        predicts: whether any loss or control looks at a later frame; otherwise a dataset needs no target.
         depths: keys of the streams of depth that the model reads, each with the calibration of its camera.
         needs_poses: whether it needs the poses of these cameras as well.
         open_options: of `open_source`, by which the config changes what a dataset holds.
@@ -43,6 +44,7 @@ class TemporalPlan:
     cameras: tuple[str, ...] | None = None
     image_size: int = 224
     horizons: tuple[int, ...] = ()
+    predicts: bool = True
     depths: tuple[str, ...] = ()
     needs_poses: bool = False
     open_options: Mapping[str, Any] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_depth import check_depth, readings_problem, readings_told
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.checks.temporal_sample import decode_problem, pictures_problem, sample_problem
+from tempovla.recipe.datasets.targets import TargetCount, count_targets
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeSource
 
@@ -179,19 +180,30 @@ def _count_targets(
     plan: TemporalPlan, config: TemporalDataConfig, source: EpisodeSource, name: str, findings: Findings
 ) -> None:
     """Count the steps of a dataset, and those with a target."""
-    lengths = np.array([source.episode(episode).length for episode in range(len(source))])
-    steps = int(lengths.sum())
-    has_target = plan.k in config.observation_indices
-    valid = int(np.maximum(lengths - plan.k, 0).sum()) if has_target else 0
-    short = int((lengths <= plan.k).sum())
-    figures = {"episodes": len(lengths), "steps": steps, "valid_tk": valid, "valid_tk_ratio": valid / max(steps, 1)}
-    findings.figures[name] = figures | {"episodes_without_target": short if has_target else len(lengths)}
-    told = f"{valid:,} of {steps:,} steps ({valid / max(steps, 1):.1%}) have a target {plan.k} steps later"
-    problem = f"{told}; record longer episodes, or lower k" if valid == 0 else None
-    if problem is not None and not has_target:
-        problem = f"{told}; see observes_k.{name}"
-    too_short = f"; {short} of {len(lengths)} episodes are too short for any" if short else ""
-    findings.require(f"targets.{name}", problem, told + too_short)
+    counted = {steps: count_targets(source, steps) for steps in plan.later if steps in config.observation_indices}
+    found = counted.get(plan.k, TargetCount(plan.k, len(source), count_targets(source, plan.k).steps, 0, len(source)))
+    findings.figures[name] = {
+        "episodes": found.episodes,
+        "steps": found.steps,
+        "valid_tk": found.targets,
+        "valid_tk_ratio": found.share,
+        "episodes_without_target": found.too_short,
+    }
+    further = {steps: counted[steps] for steps in plan.horizons if steps in counted}
+    if further:
+        findings.figures[name]["valid_by_horizon"] = {str(steps): each.targets for steps, each in further.items()}
+    if not plan.predicts:
+        findings.skip([f"targets.{name}"], "the model looks at no later frame")
+        return
+    none = [each for each in (found, *further.values()) if not each.targets]
+    problem = (
+        f"{none[0]}; record longer episodes, or lower {'k' if none[0] is found else 'model.horizons'}" if none else None
+    )
+    if problem is not None and plan.k not in counted:
+        problem = f"{found}; see observes_k.{name}"
+    told = [str(found), *(f"{each.share:.1%} {steps} steps later" for steps, each in further.items())]
+    too_short = f"; {found.too_short} of {found.episodes} episodes are too short for any" if found.too_short else ""
+    findings.require(f"targets.{name}", problem, ", ".join(told) + too_short)
 
 
 def timestamps_problem(source: EpisodeSource, keys: list[str], episodes: list[int]) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from tempovla.training.precision import settle_precision
 from tempovla.training.result import FitResult
 from tempovla.training.stream import BatchStream
 from tempovla.transform.pipeline import TransformPipeline
+
+TOO_LARGE = ("DefaultCPUAllocator: can't allocate memory", "Storage size calculation overflowed")
+"""Parts of what torch says of a tensor that does not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ class Imitation:
         with distributed.process_group() as device:
             training = settle_precision(training or recipe.training, device, resume)
             torch.manual_seed(training.seed)
-            policy = self.build_policy().to(device)
+            with told_if_too_large():
+                policy = self.build_policy().to(device)
             build = self.build_transform or (lambda policy, data: plain_transform(recipe, policy, data))
             transform = build(policy, data)
             windows, encoded, library = training_windows(policy), None, None
@@ -176,6 +181,25 @@ class Imitation:
             data.provenance(recipe) | dict(self.facts),
             transform.assets(),
         )
+
+
+@contextmanager
+def told_if_too_large() -> Iterator[None]:
+    """Say of a model for which there is no memory that it is too large.
+
+    Raises:
+        ValueError: in one line.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as problem:
+        out = isinstance(problem, MemoryError | torch.OutOfMemoryError)
+        if not out and not any(words in str(problem) for words in TOO_LARGE):
+            raise
+        raise ValueError(
+            "there is not enough memory for a model of this size; make its parts smaller, such as the widths "
+            "and layers below model"
+        ) from problem
 
 
 def imitate(

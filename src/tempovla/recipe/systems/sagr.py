@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tempovla.model.vla.sagr import SAGR
+from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_metrics import PERSISTENCE, PICTURE_SPREAD
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
+from tempovla.recipe.datasets.targets import count_targets
 from tempovla.recipe.systems.collapse import FALLEN, CollapseAlarm, Watched
 from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.language import choose_tokenizer, special_token_ids, with_trainable_dtype
@@ -55,6 +57,7 @@ def train_sagr(
     start = None if resume is not None else pretrained_vlm
     recipe = recipe.resolved if source is None else recipe
     data = as_mixture(source, recipe)
+    tell_targets(recipe.model, data)
     imitation = Imitation(
         "sagr",
         lambda: build_policy(recipe, start, data.missing_cameras),
@@ -62,6 +65,24 @@ def train_sagr(
         callback=lambda batches_per_epoch: build_alarm(recipe, batches_per_epoch),
     )
     return imitation.train(recipe, data, out_dir, resume=resume)
+
+
+def tell_targets(model: SAGRConfig, data: DatasetMixture) -> None:
+    """Log how many steps of every dataset have a frame to predict; warn where none of a dataset has one."""
+    if not model.uses_future:
+        return
+    for member in data.members:
+        for ahead in (model.temporal_delta_k, *(model.horizons if model.uses_world else ())):
+            found = count_targets(member.source, ahead)
+            if found.targets:
+                LOGGER.info("%s: %s", member.name, found)
+            else:
+                LOGGER.warning(
+                    "%s: %s, so the prediction learns nothing from it; record longer episodes, or lower model.%s",
+                    member.name,
+                    found,
+                    "temporal_delta_k" if ahead == model.temporal_delta_k else "horizons",
+                )
 
 
 def build_alarm(recipe: SAGRRecipe, batches_per_epoch: int) -> CollapseAlarm:
@@ -129,10 +150,15 @@ def build_transform(recipe: SAGRRecipe, policy: SAGR, data: DatasetMixture) -> T
     """Return the transforms that training and control share, fitted to the statistics of the dataset, or of each.
 
     Raises:
-        ValueError: if there is no such tokenizer, or it has more ids than the language model knows.
+        ValueError: if there is no such tokenizer, or it has more ids than the language model knows; or if the model
+            needs a calibration that a camera does not have.
     """
     model, vision = policy.config, policy.config.vlm.vision
     assert vision.image_size is not None
+    geometry = policy.frames.geometry
+    for member in data.members:
+        if geometry is not None and all(own == key for key, own in member.cameras.items()):
+            geometry.check(member.source.embodiment)
     stretched = vision.resize == "stretch"
     windows = policy.training_windows()
     shared = data.observation_steps(recipe.transform, model, windows, vision.image_size, resize=stretched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,30 @@ def test_k_may_be_shorter_than_the_chunk_where_control_decides_every_k_steps(tmp
     path = written(tmp_path, {"action_horizon": 16, "temporal_delta_k": 8} | model)
     (found,) = [each for each in check_temporal(path, "libero_all").made if each.id == "k_covers_chunk"]
     assert (found.status, message in found.message) == (status, True), found.message
+
+
+def test_targets_are_counted_for_every_horizon_and_only_where_the_model_looks_ahead(tmp_path):
+    recordings.record(tmp_path / "set", (20, 9))
+    model = {"action_horizon": 30, "temporal_delta_k": 8}
+    off = {"loss_w_dyn": 0, "loss_w_geo": 0, "use_drift": False}
+
+    def found(model: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+        findings = check_temporal(written(tmp_path, model), dataset=tmp_path / "set")
+        (each,) = [each for each in findings.made if each.id == "targets.set"]
+        return each.status, each.message, findings.figures["set"]
+
+    status, message, figures = found(model | {"horizons": [16]})
+    assert (status, message) == (
+        "pass",
+        "13 of 29 steps (44.8%) have a target 8 steps later, 13.8% 16 steps later",
+    )
+    assert figures["valid_by_horizon"] == {"16": 4}
+    status, message, _ = found(model | {"horizons": [16, 25]})
+    assert (status, message) == (
+        "fail",
+        "0 of 29 steps (0.0%) have a target 25 steps later; record longer episodes, or lower model.horizons",
+    )
+    assert found(model | {"temporal_delta_k": 25} | off)[:2] == ("skip", "the model looks at no later frame")
 
 
 def test_a_prediction_that_no_loss_trains_is_advised_against(tmp_path):

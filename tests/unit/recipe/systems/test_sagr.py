@@ -17,21 +17,19 @@ from tests.sagr_runs import FOLLOWING, ONE_BAR, PHASE_A, RAMP, ended_at, record_
 from tests.trained import act, assert_same, logged
 from tests.unit.recipe.mixtures import DIMS, LARGE, SIDE, SMALL, member, record_body
 
-import tempovla
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
-from tempovla.data.writer import DatasetWriter, infer_features
-from tempovla.model.sensor import DepthGeometryConfig, PointTokensConfig
+from tempovla.data.writer import DatasetWriter
 from tempovla.model.vla.lora import LoRAConfig
 from tempovla.model.vla.sagr import SAGR
-from tempovla.recipe.systems.sagr import build_policy, train_sagr
-from tempovla.timeline import Bundle, CameraCalibration, Track
+from tempovla.recipe.datasets.dataset_mixture import as_mixture
+from tempovla.recipe.systems.sagr import build_policy, tell_targets, train_sagr
+from tempovla.timeline import Bundle, Track
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.interrupt import TrainingInterrupted
 from tempovla.transform.per_dataset import bundle_for_dataset
 
-DEPTH = "observation.depth.front"
 TIMES = ("samples_per_s", "cpu_s")
 ROWS = 8
 """Of a batch, over all processes."""
@@ -220,7 +218,8 @@ def test_a_prediction_that_never_learns_is_warned_of(tmp_path, caplog):
     assert caplog.text == ""
 
 
-def test_an_episode_shorter_than_k_has_no_targets_and_is_no_error(tmp_path):
+def test_an_episode_shorter_than_k_has_no_targets_and_is_no_error(tmp_path, caplog):
+    caplog.set_level("INFO")
     random = np.random.default_rng(0)
     with DatasetWriter(tmp_path / "short", FEATURES, 10.0, robot_type="toy") as writer:
         for length in (3, 6):
@@ -234,6 +233,21 @@ def test_an_episode_shorter_than_k_has_no_targets_and_is_no_error(tmp_path):
     train_sagr(replace(recipe, data=replace(recipe.data, train_split=1.0)), tmp_path / "run")
     (first, _) = logged(tmp_path / "run")
     assert first["debug/temporal/valid_tk_ratio"] == pytest.approx(2 / 9)
+    assert "short: 2 of 9 steps (22.2%) have a target 4 steps later" in caplog.text
+
+
+def test_a_dataset_without_any_target_is_warned_of(recorded, caplog):
+    recipe = sagr_recipe(recorded, {"temporal_delta_k": 2, "horizons": [100], "action_horizon": 100})
+    tell_targets(recipe.model, as_mixture(None, recipe))
+    (warning,) = caplog.messages
+    assert (
+        "steps (0.0%) have a target 100 steps later, so the prediction learns nothing from it; record longer" in warning
+    )
+    assert warning.endswith("or lower model.horizons")
+    caplog.clear()
+    alone = replace(recipe.model, horizons=(), loss_w_dyn=0.0, loss_w_geo=0.0, use_drift=False)
+    tell_targets(alone, as_mixture(None, recipe))
+    assert not caplog.messages
 
 
 def test_what_an_invalid_target_holds_reaches_no_loss_and_no_weight(tmp_path, recorded, monkeypatch):
@@ -295,6 +309,12 @@ def act_for(bundle: Bundle, cameras: dict[str, tuple[int, ...]]) -> torch.Tensor
     return controller.act(builder.context(), controller.initial_state(1))[0].value
 
 
+def test_a_model_that_no_memory_can_hold_is_told_in_one_line(tmp_path, recorded):
+    with pytest.raises(ValueError, match=r"^there is not enough memory for a model of this size; make its parts"):
+        train_sagr(sagr_recipe(recorded, {"drift_hidden_dim": 10**9}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_trains_and_the_policy_acts(whole):
     bundle = Bundle.load(whole / "checkpoint_latest")
     assert bundle.policy == "sagr"
@@ -335,50 +355,3 @@ def test_a_run_starts_from_the_vision_language_model_of_another(tmp_path, record
     language = [name for name in before if name.startswith("frames.vlm.language.")]
     assert language
     assert_same({name: after[name] for name in language}, {name: before[name] for name in language})
-
-
-def record_depth(root: Path, *cameras: CameraCalibration) -> Path:
-    """Two episodes of eight steps with one camera and its depth."""
-    with DatasetWriter(root, infer_features(depth_episode(0)), 10.0, robot_type="arm") as writer:
-        for seed in range(2):
-            writer.calibrate(cameras)
-            writer.add_episode(depth_episode(seed), "push")
-    return root
-
-
-def depth_episode(seed: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return {
-        STATE: random.normal(size=(8, 1)).astype(np.float32),
-        ACTION: random.normal(size=(8, 1)).astype(np.float32),
-        FRONT: random.integers(0, 256, (8, 16, 16, 3), np.uint8),
-        DEPTH: (random.integers(500, 1500, (8, 16, 16, 1)) * 0.001).astype(np.float32),
-    }
-
-
-def depth_recipe(root: Path) -> Any:
-    tokens = PointTokensConfig(grid=2, output_dim=6, hidden_dim=8, num_bands=2)
-    model = {**ONE_BAR, "geometry": DepthGeometryConfig(tokens=tokens), "geometry_heads": 2}
-    recipe = sagr_recipe(root, model, train_steps=3, save_interval_steps=None)
-    return replace(recipe, data=replace(recipe.data, train_split=1.0))
-
-
-def test_it_learns_from_depth_and_acts_on_it(tmp_path):
-    camera = CameraCalibration(DEPTH, 16, 16, 14.0, 14.0, 8.0, 8.0)
-    result = train_sagr(depth_recipe(record_depth(tmp_path / "set", camera)), tmp_path / "run")
-    policy = tempovla.load(result.checkpoint, device="cpu")
-    seen = {key: value[0] for key, value in depth_episode(3).items() if key != ACTION}
-    near = {**seen, DEPTH: seen[DEPTH] * 0.2}
-    actions = []
-    for each in (seen, near):
-        policy.reset()
-        policy.seed(0)
-        actions.append(policy.step({**each, "task": "push"}))
-    assert all(np.isfinite(action).all() for action in actions)
-    assert (actions[0] != actions[1]).all()
-
-
-def test_depth_without_a_calibration_is_told_in_one_line(tmp_path):
-    with pytest.raises(ValueError, match=DEPTH) as refused:
-        train_sagr(depth_recipe(record_depth(tmp_path / "set")), tmp_path / "run")
-    assert "\n" not in str(refused.value)
