@@ -45,8 +45,9 @@ def check_alike(config: SimulatorConfig, tasks: Sequence[str]) -> None:
     first, *others = ((task, body.state_dim, body.action_dim) for task, body in bodies.items())
     for other in others:
         if other[1:] != first[1:]:
-            told = " and ".join(f"{task} has {state} state and {action} action dimensions" for task, state, action in (
-                first, other))
+            told = " and ".join(
+                f"{task} has {state} state and {action} action dimensions" for task, state, action in (first, other)
+            )
             raise ValueError(f"tasks: {told}; play tasks of different sizes one at a time")
 
 
@@ -154,6 +155,12 @@ class SimulatorDefaults:
         """Return the tasks of an evaluation that names none: those that the policy was trained on, or else all."""
         known = tuple(task for task in self.task_names() if self.words(task, trained) in trained)
         return known or self.task_names()
+
+    @property
+    def episode_steps(self) -> int | None:
+        """Most control steps of an episode of the config's task; None if it is not known before an episode begins."""
+        steps: int | None = self.max_steps  # type: ignore[attr-defined]
+        return steps
 
     def init_state_count(self, task: str) -> int:
         """Return how many fixed initial states the benchmark has for a task; here the seed draws all of them."""

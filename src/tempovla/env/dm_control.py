@@ -45,6 +45,11 @@ class DmControlConfig(RewardedConfig):
             )
 
     @property
+    def episode_steps(self) -> int:
+        """Most control steps of an episode."""
+        return self.max_steps or math.ceil(STEPS / self.action_repeat)
+
+    @property
     def embodiment(self) -> Embodiment:
         """The body of the task."""
         task = self.spec

@@ -47,9 +47,7 @@ def suite_name(task: str) -> tuple[str, str]:
 
 def _parts(**sizes: int | tuple[int, ...]) -> Parts:
     """Observations by name; a size of 0 is a single number without a dimension."""
-    return tuple(
-        (name, size if isinstance(size, tuple) else (size,) if size else ()) for name, size in sizes.items()
-    )
+    return tuple((name, size if isinstance(size, tuple) else (size,) if size else ()) for name, size in sizes.items())
 
 
 _ACROBOT = (_parts(orientations=4, velocity=2), 1, 0.01, ("fixed", "lookat"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -43,6 +44,15 @@ class GymnasiumConfig(RewardedConfig):
         for camera in self.cameras:
             if camera != CAMERA:
                 raise ValueError(f"cameras: no camera {camera!r} in Gymnasium; there is only {CAMERA!r}")
+
+    @property
+    def episode_steps(self) -> int | None:
+        """Most control steps of an episode; None for an environment whose episodes have no end."""
+        from gymnasium import spec
+
+        self.check_task(self.task)
+        limit = spec(self.task).max_episode_steps
+        return self.max_steps or (None if limit is None else math.ceil(limit / self.action_repeat))
 
     @property
     def embodiment(self) -> Embodiment:

@@ -161,6 +161,10 @@ class SimulatorConfig(Protocol):
         """Control steps after which an episode is truncated; None is the benchmark's own limit."""
 
     @property
+    def episode_steps(self) -> int | None:
+        """Most control steps of an episode of the config's task; None if it is not known before an episode begins."""
+
+    @property
     def terminate_on_success(self) -> bool:
         """Whether episodes end at their first success; experts go on a little to record the end."""
 

@@ -135,4 +135,3 @@ class RewardedEnv(TaskEnv):
     @abstractmethod
     def _simulate(self, action: np.ndarray) -> Moment:
         """Do one simulator step with an action (A,) within the task's bounds, and set `_state` (D,) float32."""
-

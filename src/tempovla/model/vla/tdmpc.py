@@ -62,6 +62,11 @@ class TDMPC(nn.Module):
         seen = tuple(Window(key, (*steps, self.learning.horizon)) for key in observations)
         return (*seen, *(Window(key, steps) for key in (ACTION_KEY, *outcomes)))
 
+    @property
+    def sequence_length(self) -> int:
+        """Number of steps that a training sample needs of an episode."""
+        return self.learning.horizon
+
     def initial_state(self, batch_size: int, device: torch.device) -> TDMPCState:
         """Return the state of rows that have planned nothing."""
         mean = torch.zeros(batch_size, self.config.planner.horizon, self.config.action_dim, device=device)

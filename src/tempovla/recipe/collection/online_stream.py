@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tempovla.data.sequence_sampler import SequenceSampler
 from tempovla.recipe.collection.experience import Experience
 from tempovla.timeline import TimelineSample
 
@@ -38,29 +39,22 @@ class OnlineStream:
 
     Args:
         experience: where the policy acts.
-        draw: returns the batch of an update, which is counted from 0, from the episodes that there are.
+        sampler: draws from the episodes that there are.
         schedule: when to act.
-        batch_size: rows of a batch.
     """
 
-    def __init__(
-        self,
-        experience: Experience,
-        draw: Callable[[int], TimelineSample],
-        schedule: OnlineSchedule,
-        batch_size: int,
-    ) -> None:
-        self._experience, self._draw, self._schedule = experience, draw, schedule
+    def __init__(self, experience: Experience, sampler: SequenceSampler, schedule: OnlineSchedule) -> None:
+        self._experience, self._sampler, self._schedule = experience, sampler, schedule
         self._taken = 0
         self.batches_per_epoch = EPOCH
-        self.samples_per_epoch = EPOCH * batch_size
+        self.samples_per_epoch = EPOCH * sampler.batch_size
 
     def __iter__(self) -> Iterator[TimelineSample]:
         while True:
             wanted = self._schedule.steps_before(self._taken)
             while self._experience.steps < wanted:
                 self._experience.step(at_random=self._experience.steps < self._schedule.seed_steps)
-            sample = self._draw(self._taken)
+            sample = self._sampler.draw(self._taken)
             self._taken += 1
             yield sample
 

@@ -38,6 +38,10 @@ SYSTEM_REGISTRY: dict[str, tuple[Lazy[System], str]] = {
         "tempovla.recipe.systems.statevla_config:SYSTEM",
         "train StateVLA: temporal JEPA, then flow matching",
     ),
+    "world-model": (
+        "tempovla.recipe.systems.world_model_config:SYSTEM",
+        "train a policy that plans with a learned world model, while it acts in a simulator",
+    ),
     "vla": (
         "tempovla.recipe.systems.vla_config:SYSTEM",
         "train a VLA: vision encoder, language model and action head of your choice",

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from tempovla.control.controller import Controller
-from tempovla.env.protocol import SimulatorConfig
+from tempovla.data.replay import ReplaySource
+from tempovla.data.replay_files import DESCRIPTION
+from tempovla.data.sequence_sampler import SequenceSampler
+from tempovla.env.protocol import SimulatorConfig, SimulatorEnv
 from tempovla.env.registry import simulator_class
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
@@ -20,8 +23,10 @@ from tempovla.recipe.collection.online_stream import OnlineSchedule, OnlineStrea
 from tempovla.recipe.datasets.dataset import preparation, run_facts
 from tempovla.recipe.systems.job import TrainJob, told_if_too_large
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
-from tempovla.timeline import Bundle
+from tempovla.timeline import Bundle, StreamInfo
+from tempovla.timeline.bundle_path import LATEST
 from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, IMAGE_KEY_PREFIX, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
 from tempovla.training import distributed
 from tempovla.training.precision import settle_precision
 from tempovla.training.result import FitResult
@@ -45,7 +50,9 @@ def train_world_model(recipe: WorldModelRecipe, out_dir: str | Path, *, resume: 
             checkpoint is missing or of another model.
     """
     if not recipe.online.env:
-        raise ValueError("online.env is missing; name a simulator to learn in, such as --env dmc --task cartpole-swingup")
+        raise ValueError(
+            "online.env is missing; name a simulator to learn in, such as --env dmc --task cartpole-swingup"
+        )
     simulator = simulator_of(recipe.online, recipe.model)
     recipe = replace(recipe, model=fitted(recipe.model, simulator))
     with distributed.process_group() as device:
@@ -60,15 +67,55 @@ def train_world_model(recipe: WorldModelRecipe, out_dir: str | Path, *, resume: 
 
         actor = Controller(policy, transform, bundle({}), device, explores=True)
         root = Path(out_dir)
-        with online_episodes(root / REPLAY, simulator, policy, is_new=resume is None) as episodes:
-            experience = Experience(simulator.make(), actor, episodes, training.seed, root / LOG)
-            online = recipe.online
+        online, env = recipe.online, simulator.make()
+        with open_replay(root / REPLAY, env, online, is_new=not (root / LATEST).exists()) as replay:
+            experience = Experience(env, actor, replay, training.seed, root / LOG)
             schedule = OnlineSchedule(online.seed_steps, online.pretrain_updates, online.updates_per_step)
-            draw = drawn_from(episodes, policy.training_windows(), training.batch_size, training.seed)
-            stream = OnlineStream(experience, draw, schedule, training.batch_size)
+            windows = policy.training_windows()
+            rows = {"batch_size": training.batch_size, "length": policy.agent.sequence_length, "seed": training.seed}
+            stream = OnlineStream(experience, SequenceSampler(replay, windows, **rows), schedule)
             prepare = preparation(recipe.transform, transform)
             job = TrainJob(policy, stream, bundle, prepare, phase="world-model")
             return job.run(training, root, resume)
+
+
+def open_replay(folder: Path, env: SimulatorEnv, online: OnlineConfig, *, is_new: bool) -> ReplaySource:
+    """Return the replay of a run, whose episodes are those of one simulator and task.
+
+    Args:
+        folder: of the replay.
+        env: the environment that is acted in.
+        online: how much is kept.
+        is_new: whether the run has no checkpoint, so that episodes of an earlier attempt are dropped.
+
+    Raises:
+        ValueError: if the folder holds episodes of another simulator or task, or another run appends to them.
+    """
+    body = env.config.embodiment
+    facts = {"simulator": online.env, "task": env.task, "settings": env.config.recording(online.env)}
+    limits = {"max_bytes": online.replay_bytes, "capacity": online.replay_steps}
+    streams = streams_of(env)
+    if not (folder / DESCRIPTION).exists():
+        return ReplaySource.create(folder, streams, body.rate_hz, body, facts, **limits)
+    replay = ReplaySource.open(folder, facts, streams, **limits)
+    if is_new:
+        replay.truncate(0)
+    return replay
+
+
+def streams_of(env: SimulatorEnv) -> dict[str, StreamInfo]:
+    """Return the streams of the episodes of an environment."""
+    body = env.config.embodiment
+    observations, _ = env.config.spaces()
+    streams = {
+        key: StreamInfo(
+            "image" if key.startswith(IMAGE_KEY_PREFIX) else "state", space.shape, str(space.dtype), body.rate_hz
+        )
+        for key, space in observations.spaces.items()
+    }
+    streams[ACTION_KEY] = StreamInfo("action", (body.action_dim,), "float32", body.rate_hz)
+    kinds = {REWARD_KEY: "float32", TERMINATED_KEY: "bool", SUCCESS_KEY: "bool", DONE_KEY: "bool"}
+    return streams | {key: StreamInfo("scalar", (1,), dtype, body.rate_hz) for key, dtype in kinds.items()}
 
 
 def simulator_of(online: OnlineConfig, model: WorldModelConfig) -> SimulatorConfig:
@@ -101,7 +148,7 @@ def fitted(model: WorldModelConfig, simulator: SimulatorConfig) -> WorldModelCon
         model,
         robot_state_dim=body.state_dim if reads_state else None,
         action_dim=body.action_dim,
-        episode_length=simulator.max_steps or model.episode_length,
+        episode_length=simulator.episode_steps or model.episode_length,
     )
 
 
@@ -121,5 +168,12 @@ def bundle_of(
     }
     windows, body = transform.own_windows(policy.windows()), simulator.embodiment
     return Bundle(
-        policy.kind, config_to_json(policy.config), windows, body, transform.to_json(), weights, facts, transform.assets()
+        policy.kind,
+        config_to_json(policy.config),
+        windows,
+        body,
+        transform.to_json(),
+        weights,
+        facts,
+        transform.assets(),
     )
