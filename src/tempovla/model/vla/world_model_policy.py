@@ -76,8 +76,13 @@ class WorldModelPolicy(SavedPolicy):
         return self.agent.act(context, state)
 
     def explore(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
-        """Return an action (B, 1, A) from which more is learned."""
-        return self.agent.explore(context, state)
+        """Return an action (B, 1, A) from which more is learned; dropout is off meanwhile, as in control."""
+        learns = self.training
+        self.eval()
+        try:
+            return self.agent.explore(context, state)
+        finally:
+            self.train(learns)
 
     def after_step(self, train_step: int) -> None:
         """Move what follows the training."""

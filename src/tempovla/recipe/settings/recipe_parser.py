@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ from tempovla.timeline.plugins import plugins_in_use, require_plugins
 
 OF_THE_COMMAND = ("--config", "--help", "--print_config")
 """Options that are no settings."""
-PARTS = ("data", "transform", "model", "training")
-"""Fields of every recipe."""
+
+
+def parts_of(system: System) -> list[str]:
+    """Return the fields of a system's recipe: data, transform, model and training, and others of its own."""
+    return [field.name for field in fields(system.recipe)]
 
 
 def start_recipe_parser(name: str, summary: str, usage: str, system: System) -> ArgumentParser:
@@ -68,16 +71,16 @@ def _check_recipe(system: System, arguments: Namespace) -> None:
     Raises:
         ValueError: naming the key.
     """
-    for part in PARTS:
+    for part in parts_of(system):
         config_from_json(type(arguments[part]), config_to_json(arguments[part]), part, upgrade=False)
-    system.recipe(**{part: arguments[part] for part in PARTS})
+    system.recipe(**{part: arguments[part] for part in parts_of(system)})
 
 
 def recipe_of_arguments(name: str, system: System, arguments: Namespace) -> Any:
     """Return the recipe that parsed arguments describe."""
     require_plugins(arguments.plugins or (), "--plugins")
     check_system({"system": arguments.system}, f"train {name}", "--system")
-    return system.recipe(**{part: arguments[part] for part in PARTS})
+    return system.recipe(**{part: arguments[part] for part in parts_of(system)})
 
 
 def read_recipe(name: str, system: System, config: str | Path | None, settings: Mapping[str, Any]) -> Any:

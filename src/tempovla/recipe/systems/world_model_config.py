@@ -48,11 +48,11 @@ class OnlineConfig:
             raise ValueError(f"online.task={self.task} is of no simulator; name one with online.env")
 
 
-def _groups() -> dict[str, ParameterGroupConfig]:
-    return {
-        "encoder": ParameterGroupConfig(learning_rate=1e-4),
-        "actor": ParameterGroupConfig(gradient_clip=20.0),
-    }
+GROUPS = {
+    "encoder": ParameterGroupConfig(learning_rate=1e-4),
+    "actor": ParameterGroupConfig(gradient_clip=20.0),
+}
+"""Settings of parts that differ from the rest, where the training's `parameter_groups` say nothing of them."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,6 @@ class WorldModelTraining(TrainConfig):
     save_interval: int = 0
     save_interval_steps: int | None = 2500
     num_threads: int | None = 1
-    parameter_groups: Mapping[str, ParameterGroupConfig] = field(default_factory=_groups)
 
 
 @dataclass(frozen=True)
