@@ -17,9 +17,10 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.identity import DataIdentity, data_record
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import MixtureSampler, SampleBatch
-from tempovla.data.window import read_rows
+from tempovla.data.window import read_rows, read_words
 from tempovla.timeline.keys import newest_known
 from tempovla.timeline.sample import Context, TimelineSample, join_contexts, join_tracks, map_tracks
+from tempovla.timeline.source import EpisodeSource
 from tempovla.timeline.task import Task
 from tempovla.timeline.track import Track
 from tempovla.timeline.window import Window
@@ -248,25 +249,44 @@ def _read(
     mixture: Mixture, number: int, windows: Sequence[Window], index: NDArray[np.int64]
 ) -> tuple[Context, dict[str, Track]]:
     """Context and future of samples `index` (B,) of one source."""
-    source = mixture.sources[number]
     name, view = mixture.views[number] if mixture.views else ("", None)
     episodes, steps = mixture.locate(number, index)
-    told = {episode: source.instructions(episode) for episode in np.unique(episodes).tolist()}
-    now_told = [told[episode][step] for episode, step in zip(episodes.tolist(), steps.tolist(), strict=True)]
-    tasks = {words: Task(words, source.embodiment, name) for words in now_told}
+    context, future = read_windows(
+        mixture.sources[number], mixture.windows(number, windows), episodes, steps, dataset=name
+    )
+    return (context, future) if view is None else view.forward(context, future)  # type: ignore[return-value]
+
+
+def read_windows(
+    source: EpisodeSource,
+    windows: Sequence[Window],
+    episodes: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    *,
+    dataset: str = "",
+) -> tuple[Context, dict[str, Track]]:
+    """Return the context and the future around control steps (B,) of episodes (B,) of one source.
+
+    Args:
+        source: where to read.
+        windows: one a stream.
+        episodes: of the rows.
+        steps: the present of the rows.
+        dataset: name of the dataset in each row's task.
+    """
+    told = read_words(source, episodes, steps)
+    tasks = {words: Task(words, source.embodiment, dataset) for words in told}
     past: dict[str, Track] = {}
     now: dict[str, Track] = {}
     future: dict[str, Track] = {}
-    for window in mixture.windows(number, windows):
+    for window in windows:
         reading = read_rows(source, window.key, episodes, steps[:, None] + np.array(window.offsets))
         value, valid = (torch.from_numpy(array) for array in reading)
         newest = -1 if source.streams[window.key].kind == "action" else newest_known(window.key)
         for group, part in zip((past, now, future), _split(window.offsets, newest), strict=True):
             if part.stop > part.start:
                 group[window.key] = Track(value[:, part], valid[:, part], torch.tensor(window.offsets[part]))
-    task = tuple(tasks[words] for words in now_told)
-    context = Context(past, now, task, torch.from_numpy(steps == 0))
-    return (context, future) if view is None else view.forward(context, future)  # type: ignore[return-value]
+    return Context(past, now, tuple(tasks[words] for words in told), torch.from_numpy(steps == 0)), future
 
 
 def _split(offsets: Sequence[int], newest: int) -> tuple[slice, slice, slice]:

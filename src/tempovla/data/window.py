@@ -74,6 +74,18 @@ def read_rows(source: EpisodeSource, key: str, episodes: NDArray[np.int64], step
     return Reading(np.stack([r.value for r in readings]), np.stack([r.valid for r in readings]))
 
 
+def read_words(source: EpisodeSource, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> list[str]:
+    """Return the words of control steps (B,) of episodes (B,).
+
+    A source may have a method `words_at` of the same arguments, which is faster than all words of every episode.
+    """
+    words_at = getattr(source, "words_at", None)
+    if words_at is not None:
+        return words_at(episodes, steps)
+    told = {episode: source.instructions(episode) for episode in np.unique(episodes).tolist()}
+    return [told[episode][step] for episode, step in zip(episodes.tolist(), steps.tolist(), strict=True)]
+
+
 def read_part(
     source: EpisodeSource, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]
 ) -> Reading:
