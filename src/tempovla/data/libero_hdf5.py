@@ -72,9 +72,9 @@ class LiberoHdf5Source:
 
     Names of one number, such as ``demo_01`` and ``demo_1``, are each a demonstration, in the order of the names.
     ``observation.state`` is joints (7) and fingers (2), ``observation.ee_state`` the hand's position and axis-angle
-    where all demonstrations have them; so are ``next.reward`` and ``next.done``. Pictures are upright: the rows that the files have bottom first are turned
-    round. The action of a step is the one that follows what is observed there, also in files that have it a row later.
-    Numbers are held in memory, pictures are read when they are asked for.
+    where all demonstrations have them, as are ``next.reward`` and ``next.done``. Pictures are upright: the rows that
+    the files have bottom first are turned round. The action of a step is the one that follows what is observed there,
+    also in files that have it a row later. Numbers are held in memory, pictures are read when they are asked for.
     """
 
     def __init__(self, path: Path, files: Sequence[DemoFile], cache: ByteCache, images: LiberoImages = "auto") -> None:

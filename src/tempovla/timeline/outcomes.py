@@ -1,18 +1,19 @@
-"""What followed each action of an episode, as streams. Nothing here imports torch: simulator workers load this module."""
+"""What followed each action of an episode, as streams.
+
+Nothing here imports torch: simulator workers load this module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tempovla.timeline.keys import DONE_KEY, REWARD_KEY, SUCCESS_KEY
 
 Outcomes = dict[str, NDArray[np.float32] | NDArray[np.bool_]]
 
 
-def outcomes(rewards: Sequence[float], successes: Sequence[bool]) -> Outcomes:
+def outcomes(rewards: ArrayLike, successes: ArrayLike) -> Outcomes:
     """Return the streams of a whole episode of T steps: `next.reward` (T, 1) float32, `next.success` and `next.done`
     (T, 1) bool.
 
@@ -22,7 +23,7 @@ def outcomes(rewards: Sequence[float], successes: Sequence[bool]) -> Outcomes:
         rewards: of each step.
         successes: whether the task was solved after each step.
     """
-    done = np.zeros((len(rewards), 1), np.bool_)
+    done = np.zeros((np.size(rewards), 1), np.bool_)
     done[-1:] = True
     return {
         REWARD_KEY: np.asarray(rewards, np.float32).reshape(-1, 1),

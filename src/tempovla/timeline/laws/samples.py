@@ -28,8 +28,8 @@ def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -
     """Return values for one window, all of them valid.
 
     Streams of three dimensions are pictures and hold bytes; those under keys of depth hold distances of 0.5 m to 1.5 m,
-    and now and then 0, which is no reading. Token ids are whole numbers, `.dims`, `next.success` and `next.done` are bools, and the rest is
-    normal.
+    and now and then 0, which is no reading. Token ids are whole numbers, `.dims`, `next.success` and
+    `next.done` are bools, and the rest is normal.
     """
     size = (rows, len(window.offsets), *shape)
     row_seed = torch.arange(rows) + 1000 * seed
