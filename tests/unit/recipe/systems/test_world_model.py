@@ -1,0 +1,169 @@
+"""A world model is learned while its policy acts; a run that stops goes on bit for bit, in the middle of an episode."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.trained import assert_same, logged
+
+import tempovla
+from tempovla.data.replay import ReplaySource
+from tempovla.model.vla.tdmpc_config import TDMPCConfig
+from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.vla.world_model_policy import WorldModelPolicy
+from tempovla.model.world_model.dynamics_model import LatentDynamicsConfig
+from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.recipe.systems.world_model import train_world_model
+from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe, WorldModelTraining
+from tempovla.training.checkpoint import Checkpoint
+from tempovla.training.interrupt import TrainingInterrupted
+
+pytest.importorskip("dm_control")
+
+LENGTH, UPDATES, SAVED = 40, 60, 23
+"""Control steps of an episode, updates of a run, and the update after which a checkpoint is saved: in an episode."""
+TIMES = ("samples_per_s", "cpu_s")
+
+
+def recipe_of(task: str = "cartpole-swingup", **training: Any) -> WorldModelRecipe:
+    """Sixty updates of a tiny model, after a hundred steps at random."""
+    sizes = {"latent_dim": 16, "group_dim": 4, "encoder_dim": 8, "hidden_dim": 16, "num_values": 3, "bins": 11}
+    planner = PlannerConfig(num_samples=16, num_elites=4, iterations=2, num_policy_samples=4)
+    settings = {"train_steps": UPDATES, "batch_size": 8, "log_interval": 10, "save_interval_steps": SAVED}
+    return WorldModelRecipe(
+        online=OnlineConfig(env="dmc", task=task, settings={"max_steps": LENGTH}, seed_steps=100, pretrain_updates=10),
+        model=WorldModelConfig(planner=planner, tdmpc=TDMPCConfig(dynamics=LatentDynamicsConfig(**sizes))),
+        training=WorldModelTraining(**settings | {"keep_every": SAVED} | training),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run that nothing interrupts."""
+    run = tmp_path_factory.mktemp("world") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        train_world_model(recipe_of(), run)
+    return run
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, optimiser, figures, the episode that is being played and those that were are the same bits."""
+    left, right = (Checkpoint.load(run / "checkpoint_latest") for run in (one, other))
+    assert_same(dict(right.tensors), dict(left.tensors))
+    assert right.record["batches"] == left.record["batches"]
+    assert (other / "episodes.jsonl").read_text() == (one / "episodes.jsonl").read_text()
+    lines = [[{k: v for k, v in line.items() if k not in TIMES} for line in logged(run)] for run in (one, other)]
+    assert lines[0] == lines[1]
+
+
+def test_a_run_acts_as_often_as_its_schedule_says(whole):
+    record = Checkpoint.load(whole / "checkpoint_latest").record["batches"]
+    assert record["taken"] == UPDATES
+    assert record["experience"]["steps"] == 100 + UPDATES - 10
+    lines = [json.loads(line) for line in (whole / "episodes.jsonl").read_text().splitlines()]
+    assert [(line["episode"], line["steps"], line["length"]) for line in lines] == [
+        (0, 40, 40),
+        (1, 80, 40),
+        (2, 120, 40),
+    ]
+    with ReplaySource.open(whole / "replay", read_only=True) as replay:
+        assert len(replay) == 3
+        assert replay.facts["task"] == "cartpole-swingup"
+        returns = [float(replay.read(episode, "next.reward", range(LENGTH)).value.sum()) for episode in range(3)]
+    assert returns == pytest.approx([line["return"] for line in lines], rel=1e-5)
+
+
+def test_a_run_that_goes_on_in_the_middle_of_an_episode_is_the_same_bit_for_bit(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run", symlinks=True)
+    train_world_model(recipe_of(), tmp_path / "run", resume=tmp_path / f"run/checkpoints/step_{SAVED:08d}")
+    assert_same_run(whole, tmp_path / "run")
+
+
+def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, whole, monkeypatch):
+    follow = WorldModelPolicy.after_step
+
+    def after_step(policy: WorldModelPolicy, done: int) -> None:
+        follow(policy, done)
+        if done == 37:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorldModelPolicy, "after_step", after_step)
+        with pytest.raises(TrainingInterrupted):
+            train_world_model(recipe_of(), tmp_path / "run")
+    train_world_model(recipe_of(), tmp_path / "run", resume=tmp_path / "run/checkpoint_latest")
+    assert_same_run(whole, tmp_path / "run")
+
+
+def test_an_attempt_that_saved_nothing_begins_anew(tmp_path, whole):
+    shutil.copytree(whole / "replay", tmp_path / "run/replay")
+    (tmp_path / "run/replay/.lock").unlink(missing_ok=True)
+    train_world_model(recipe_of(), tmp_path / "run")
+    assert_same_run(whole, tmp_path / "run")
+
+
+def test_the_policy_acts_and_can_be_evaluated(whole):
+    policy = tempovla.load(whole / "checkpoint_latest", device="cpu")
+    action = policy.step({"observation.state": [0.0, 1.0, 0.0, 0.0, 0.0], "task": "swing up"})
+    assert action.shape == (1,)
+    assert abs(float(action[0])) <= 1.0
+
+
+def test_the_replay_of_another_task_is_refused_by_both_names(tmp_path, whole):
+    shutil.copytree(whole / "replay", tmp_path / "run/replay")
+    with pytest.raises(ValueError, match="cartpole-swingup") as refused:
+        train_world_model(recipe_of("cartpole-balance"), tmp_path / "run")
+    assert "cartpole-balance" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_without_its_replay_cannot_go_on(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run", symlinks=True)
+    shutil.rmtree(tmp_path / "run/replay")
+    with pytest.raises(ValueError, match="was saved after 3 episodes, but the replay has 0; give the run's own folder"):
+        train_world_model(recipe_of(), tmp_path / "run", resume=tmp_path / "run/checkpoint_latest")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"env": "dm"}, "simulator 'dm' is unknown"),
+        ({"task": "cartpole-swing"}, "cartpole-swingup"),
+        ({"settings": {"action_repet": 2}}, "action_repet"),
+    ],
+)
+def test_a_simulator_that_there_is_not_is_told_with_what_there_is(tmp_path, options, message):
+    recipe = recipe_of()
+    online = OnlineConfig(**{"env": "dmc", "task": "cartpole-swingup", **options})
+    with pytest.raises(ValueError, match=message) as refused:
+        train_world_model(WorldModelRecipe(online=online, model=recipe.model), tmp_path / "run")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_size_that_is_not_the_simulators_is_refused(tmp_path):
+    recipe = recipe_of()
+    model = WorldModelConfig(robot_state_dim=7)
+    with pytest.raises(ValueError, match=r"model.robot_state_dim=7, but cartpole-swingup has 5 dimensions; leave it"):
+        train_world_model(WorldModelRecipe(online=recipe.online, model=model), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed_steps": 0}, "online.seed_steps=0 must be at least 1"),
+        ({"pretrain_updates": -1}, "online.pretrain_updates=-1 must not be negative"),
+        ({"updates_per_step": 0.0}, "online.updates_per_step=0.0 must be greater than 0"),
+        ({"env": "", "task": "cartpole-swingup"}, "online.task=cartpole-swingup is of no simulator"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        OnlineConfig(**{"env": "dmc", **options})
