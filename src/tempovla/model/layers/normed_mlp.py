@@ -40,14 +40,15 @@ class NormedMLP(nn.Module):
 
     def __init__(self, sizes: Sequence[int], dropout: float = 0.0, *, zero_output: bool = False) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(sizes))
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes[1:-1])
-        self.dropout = nn.Dropout(dropout)
-        for linear in self.linears:
+        linears = [nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(sizes)]
+        for linear in linears:
             nn.init.trunc_normal_(linear.weight, std=SPREAD)
             nn.init.zeros_(linear.bias)
         if zero_output:
-            nn.init.zeros_(self.linears[-1].weight)
+            nn.init.zeros_(linears[-1].weight)
+        self.linears = nn.ModuleList(linears)
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes[1:-1])
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., sizes[-1]) from (..., sizes[0])."""

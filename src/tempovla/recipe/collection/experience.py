@@ -121,7 +121,8 @@ class Experience:
         Raises:
             ValueError: if the simulator gives something that is not finite.
         """
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        reward, terminated, truncated, info = self.env.advance(action)
+        observation = self.env.observe()
         if not np.isfinite(reward):
             raise ValueError(
                 f"{self.env.task}: the reward of step {len(running.actions)} is {reward}; mend the environment, or "

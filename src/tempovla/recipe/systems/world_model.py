@@ -27,6 +27,7 @@ from tempovla.timeline import Bundle, StreamInfo
 from tempovla.timeline.bundle_path import LATEST
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, IMAGE_KEY_PREFIX, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
+from tempovla.timeline.source import StreamKind
 from tempovla.training import distributed
 from tempovla.training.precision import settle_precision
 from tempovla.training.result import FitResult
@@ -94,11 +95,10 @@ def open_replay(folder: Path, env: SimulatorEnv, online: OnlineConfig, *, is_new
     """
     body = env.config.embodiment
     facts = {"simulator": online.env, "task": env.task, "settings": env.config.recording(online.env)}
-    limits = {"max_bytes": online.replay_bytes, "capacity": online.replay_steps}
-    streams = streams_of(env)
+    most, steps, streams = online.replay_bytes, online.replay_steps, streams_of(env)
     if not (folder / DESCRIPTION).exists():
-        return ReplaySource.create(folder, streams, body.rate_hz, body, facts, **limits)
-    replay = ReplaySource.open(folder, facts, streams, **limits)
+        return ReplaySource.create(folder, streams, body.rate_hz, body, facts, max_bytes=most, capacity=steps)
+    replay = ReplaySource.open(folder, facts, streams, max_bytes=most, capacity=steps)
     if is_new:
         replay.truncate(0)
     return replay
@@ -108,12 +108,10 @@ def streams_of(env: SimulatorEnv) -> dict[str, StreamInfo]:
     """Return the streams of the episodes of an environment."""
     body = env.config.embodiment
     observations, _ = env.config.spaces()
-    streams = {
-        key: StreamInfo(
-            "image" if key.startswith(IMAGE_KEY_PREFIX) else "state", space.shape, str(space.dtype), body.rate_hz
-        )
-        for key, space in observations.spaces.items()
-    }
+    streams = {}
+    for key, space in observations.spaces.items():
+        kind: StreamKind = "image" if key.startswith(IMAGE_KEY_PREFIX) else "state"
+        streams[key] = StreamInfo(kind, space.shape or (), str(space.dtype), body.rate_hz)
     streams[ACTION_KEY] = StreamInfo("action", (body.action_dim,), "float32", body.rate_hz)
     kinds = {REWARD_KEY: "float32", TERMINATED_KEY: "bool", SUCCESS_KEY: "bool", DONE_KEY: "bool"}
     return streams | {key: StreamInfo("scalar", (1,), dtype, body.rate_hz) for key, dtype in kinds.items()}
