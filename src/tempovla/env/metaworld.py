@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,10 +18,14 @@ from tempovla.env.camera_geometry import camera_calibrations
 from tempovla.env.disturbance import Disturbance, move_free_objects
 from tempovla.env.metaworld_expert import MetaWorldExpert
 from tempovla.env.metaworld_tasks import INSTRUCTIONS, check_task
-from tempovla.env.protocol import checked_action
+from tempovla.env.protocol import Observation, checked_action
 from tempovla.env.rendering import Marker, OffscreenRenderer, select_backend
 from tempovla.env.tabletop import ACTION_DIMS, CONTROL_RATE_HZ, STATE_DIMS, TabletopConfig
 from tempovla.timeline.calibration import CameraCalibration
+from tempovla.timeline.keys import ENVIRONMENT_STATE_KEY
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Dict
 
 DEMONSTRATION_STEPS = 200
 """Episodes of experts that take longer, because of their disturbance, are not recorded."""
@@ -29,6 +33,7 @@ DEMONSTRATION_STEPS = 200
 _UPSIDE_DOWN_CAMERAS = frozenset({"corner2"})
 _SIMULATOR_STEP_LIMIT = 2**31
 _FRAME_DIMS = 18  # Meta-World's observation: this moment's frame, the previous one, the goal
+_ENVIRONMENT_DIMS = 2 * _FRAME_DIMS + 3
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,12 @@ class MetaWorldConfig(TabletopConfig):
         max_steps: control steps after which an episode is truncated.
         disturbance: moves the task's object in the middle of an episode: what nothing holds in place, such as a puck,
             or else the fixture, such as a drawer, together with its goal. None moves nothing.
+        environment_state: observe what Meta-World's own policies see, too: hand, gripper, objects and goal, now and a
+            step before, as `observation.environment_state` (39,) float32. Policies of robots have no such thing.
     """
 
     title: ClassVar[str] = "Meta-World"
+    sensors: ClassVar[tuple[str, ...]] = ("depth", "environment_state")
     demonstrated: ClassVar[Mapping[str, Any]] = {"max_steps": DEMONSTRATION_STEPS}
     evaluated: ClassVar[Mapping[str, Any]] = {"max_steps": DEMONSTRATION_STEPS}
     example: ClassVar[str] = "--tasks drawer-open-v3,push-v3"
@@ -49,6 +57,17 @@ class MetaWorldConfig(TabletopConfig):
     task: str = "reach-v3"
     max_steps: int = 500
     disturbance: Disturbance | None = None
+    environment_state: bool = False
+
+    def spaces(self) -> tuple[Dict, Box]:
+        """Return the spaces of each observation and of actions, the same for all tasks."""
+        from gymnasium.spaces import Box, Dict
+
+        observations, actions = super().spaces()
+        if not self.environment_state:
+            return observations, actions
+        known = Box(-np.inf, np.inf, (_ENVIRONMENT_DIMS,), np.float32)
+        return Dict({**observations.spaces, ENVIRONMENT_STATE_KEY: known}), actions
 
     def make(self) -> MetaWorldEnv:
         """Return an environment."""
@@ -119,6 +138,13 @@ class MetaWorldEnv(TaskEnv):
     def state(self) -> np.ndarray:
         """`observation.state` of the present moment, (4,) float32."""
         return self._full_observation[:STATE_DIMS].astype(np.float32)
+
+    def observe(self) -> Observation:
+        """Draw and return the observation of the present moment."""
+        observation = super().observe()
+        if self.config.environment_state:
+            observation[ENVIRONMENT_STATE_KEY] = self._full_observation.astype(np.float32)
+        return observation
 
     def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
         """Like `reset`, without observing; the seed alone draws initial states."""

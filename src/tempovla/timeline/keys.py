@@ -6,6 +6,8 @@ Nothing here imports torch: simulator workers load this module.
 OBSERVATION_PREFIX = "observation."
 """Beginning of the keys of all observations."""
 STATE_KEY = OBSERVATION_PREFIX + "state"
+ENVIRONMENT_STATE_KEY = OBSERVATION_PREFIX + "environment_state"
+"""What a simulator alone knows, such as where objects are."""
 ACTION_KEY = "action"
 IMAGE_KEY_PREFIX = OBSERVATION_PREFIX + "images."
 """What a camera's name follows in the key of its pictures."""

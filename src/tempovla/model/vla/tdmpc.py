@@ -15,7 +15,7 @@ from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.world_model.dynamics_model import LatentDynamics
 from tempovla.model.world_model.planning.search import Plan, search, shifted
 from tempovla.model.world_model.running_scale import RunningScale
-from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, TimelineSample, Window
+from tempovla.timeline import Context, LossTerm, LossTerms, Metric, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.timeline.noise import mix_seed, row_integers, row_normal
 
@@ -47,7 +47,12 @@ class TDMPC(nn.Module):
         super().__init__()
         self.config, self.learning = config, config.tdmpc
         self.world = LatentDynamics(
-            config.tdmpc.dynamics, config.action_dim, config.robot_state_dim, config.cameras, config.step_discount
+            config.tdmpc.dynamics,
+            config.action_dim,
+            config.robot_state_dim,
+            config.cameras,
+            config.step_discount,
+            config.state_key,
         )
         self.scale = RunningScale(config.tdmpc.scale_tau)
 
@@ -57,32 +62,32 @@ class TDMPC(nn.Module):
         Args:
             observations: keys of the streams that are read.
         """
-        steps = tuple(range(self.learning.horizon))
+        repeat, steps = self.config.action_repeat, tuple(range(self.sequence_length))
         outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.world.end is not None else ()))
-        seen = tuple(Window(key, (*steps, self.learning.horizon)) for key in observations)
-        return (*seen, *(Window(key, steps) for key in (ACTION_KEY, *outcomes)))
+        seen = tuple(Window(key, (*steps[::repeat], self.sequence_length)) for key in observations)
+        return (*seen, Window(ACTION_KEY, steps), *(Window(key, steps) for key in outcomes))
 
     @property
     def sequence_length(self) -> int:
-        """Number of steps that a training sample needs of an episode."""
-        return self.learning.horizon
+        """Number of control steps that a training sample needs of an episode."""
+        return self.learning.horizon * self.config.action_repeat
 
     def initial_state(self, batch_size: int, device: torch.device) -> TDMPCState:
         """Return the state of rows that have planned nothing."""
         mean = torch.zeros(batch_size, self.config.planner.horizon, self.config.action_dim, device=device)
         return TDMPCState(NoiseState.initial(batch_size, device), mean)
 
-    def act(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
-        """Return the first action (B, 1, A) of a plan."""
+    def act(self, context: Context, state: TDMPCState) -> tuple[Tensor, TDMPCState]:
+        """Return the first action (B, A) of a plan."""
         plan, _, state = self._plan(context, state)
-        return ActionChunk.of(plan.actions[:, :1], (0,)), state
+        return plan.actions[:, 0], state
 
-    def explore(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
+    def explore(self, context: Context, state: TDMPCState) -> tuple[Tensor, TDMPCState]:
         """Return the same with noise as wide as the search still was, so that more is learned."""
         plan, seed, state = self._plan(context, state)
         noise = row_normal(mix_seed(seed, EXPLORATION), plan.actions.shape[2:])
         action = (plan.actions[:, 0] + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
-        return ActionChunk.of(action[:, None], (0,)), state
+        return action, state
 
     def _plan(self, context: Context, state: TDMPCState) -> tuple[Plan, Tensor, TDMPCState]:
         """A plan, the seeds (B,) of this decision, and the next state."""
@@ -104,12 +109,13 @@ class TDMPC(nn.Module):
     def forward(self, sample: TimelineSample) -> LossTerms:
         """Return the losses of the model over `horizon` steps, of its values, and of its policy."""
         config, world, horizon = self.learning, self.world, self.learning.horizon
-        future = sample.future
-        actions, done = future[ACTION_KEY].value.float(), future[ACTION_KEY].valid
-        rewards, rewarded = future[REWARD_KEY].value.float()[..., 0], future[REWARD_KEY].valid
+        future, repeat = sample.future, self.config.action_repeat
+        actions, done = future[ACTION_KEY].value.float()[:, ::repeat], self._each(future[ACTION_KEY].valid).all(dim=2)
+        rewards = self._each(future[REWARD_KEY].value.float()[..., 0]).sum(dim=2)
+        rewarded = self._each(future[REWARD_KEY].valid).all(dim=2)
         z, seen = world.encode_at(sample.context.now, 0)
         with torch.no_grad():
-            later = [world.encode_at(future, offset) for offset in range(1, horizon + 1)]
+            later = [world.encode_at(future, repeat * step) for step in range(1, horizon + 1)]
             target = torch.stack([each for each, _ in later], dim=1)
             seen_later = torch.stack([there for _, there in later], dim=1)
         going = seen[:, None] & done.cumprod(dim=1).bool()
@@ -142,12 +148,16 @@ class TDMPC(nn.Module):
             terms["end_loss"] = LossTerm(logits, ends.to(logits), rewarded, config.end_weight, "bce")
         return terms
 
+    def _each(self, steps: Tensor) -> Tensor:
+        """Values (B, H * R) of control steps as those of each action (B, H, R)."""
+        return steps.unflatten(1, (-1, self.config.action_repeat))
+
     def _ends(self, sample: TimelineSample, rewards: Tensor) -> Tensor:
         """Return (B, H) bool, where the world ended with an action."""
         if self.world.end is None:
             return torch.zeros_like(rewards, dtype=torch.bool)
         track = sample.future[TERMINATED_KEY]
-        return (track.value[..., 0] > 0) & track.valid
+        return self._each((track.value[..., 0] > 0) & track.valid).any(dim=2)
 
     @torch.no_grad()
     def _value_target(self, sample: TimelineSample, rewards: Tensor, ends: Tensor, target: Tensor) -> Tensor:

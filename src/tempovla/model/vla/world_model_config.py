@@ -7,6 +7,7 @@ from typing import Literal
 
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.timeline.keys import STATE_KEY
 
 ALGORITHMS = ("tdmpc",)
 PICTURE_PX = 64
@@ -19,12 +20,15 @@ class WorldModelConfig:
 
     Attributes:
         algorithm: how the world model learns; the settings are under its name.
-        robot_state_dim: dimensions of the robot's state; None where it is not read.
+        robot_state_dim: dimensions of the state; None where it is not read.
+        state_key: key of the state, such as `observation.environment_state` for what a simulator alone knows.
         action_dim: dimensions of an action in [-1, 1].
+        action_repeat: number of control steps for which each action is done; their rewards are one.
         cameras: keys of the pictures that are seen.
         image_size: side of these pictures [px].
         episode_length: most control steps of an episode, from which the discount follows.
-        discount: of a step; None takes 1 - 5 / `episode_length`, but at least 0.95 and at most 0.995.
+        discount: from one action to the next; None takes 1 - 5 / (actions of an episode), but at least 0.95 and at most
+            0.995.
         planner: how actions are searched for.
         plans: whether actions are searched for; False takes those of the model's own policy.
         tdmpc: settings of TD-MPC2.
@@ -32,7 +36,9 @@ class WorldModelConfig:
 
     algorithm: Literal["tdmpc"] = "tdmpc"
     robot_state_dim: int | None = None
+    state_key: str = STATE_KEY
     action_dim: int = 7
+    action_repeat: int = 1
     cameras: tuple[str, ...] = ()
     image_size: int = PICTURE_PX
     episode_length: int = 500
@@ -44,7 +50,7 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"model.algorithm={self.algorithm!r} is unknown; choose from {', '.join(ALGORITHMS)}")
-        for name in ("robot_state_dim", "action_dim", "episode_length"):
+        for name in ("robot_state_dim", "action_dim", "action_repeat", "episode_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"model.{name}={value} must be at least 1")
@@ -72,7 +78,7 @@ class WorldModelConfig:
 
     @property
     def step_discount(self) -> float:
-        """The discount of a step."""
+        """The discount from one action to the next."""
         if self.discount is not None:
             return self.discount
-        return min(max(1.0 - 5.0 / self.episode_length, 0.95), 0.995)
+        return min(max(1.0 - 5.0 * self.action_repeat / self.episode_length, 0.95), 0.995)

@@ -12,7 +12,7 @@ from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.tdmpc import TDMPC, TDMPCState
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Window
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY
 
 
 class WorldModelPolicy(SavedPolicy):
@@ -45,11 +45,17 @@ class WorldModelPolicy(SavedPolicy):
 
     def observation_keys(self) -> tuple[str, ...]:
         """Return the streams that are read."""
-        return (*(() if self.config.robot_state_dim is None else (STATE_KEY,)), *self.config.cameras)
+        return (*(() if self.config.robot_state_dim is None else (self.config.state_key,)), *self.config.cameras)
+
+    @property
+    def frame_stride(self) -> int | None:
+        """Control steps between two observations; None if it may look at any step."""
+        return self.config.action_repeat if self.config.action_repeat > 1 else None
 
     def windows(self) -> tuple[Window, ...]:
         """Return observations now, and the action that is chosen."""
-        return (*(Window(key, (0,)) for key in self.observation_keys()), Window(ACTION_KEY, (0,)))
+        actions = Window(ACTION_KEY, tuple(range(self.config.action_repeat)))
+        return (*(Window(key, (0,)) for key in self.observation_keys()), actions)
 
     def training_windows(self) -> tuple[Window, ...]:
         """Return what the agent learns from."""
@@ -72,17 +78,24 @@ class WorldModelPolicy(SavedPolicy):
         return self.agent(sample)
 
     def act(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
-        """Return the action (B, 1, A) that the agent takes for best."""
-        return self.agent.act(context, state)
+        """Return the action that the agent takes for best, once for each step of `action_repeat`: (B, R, A)."""
+        action, state = self.agent.act(context, state)
+        return self._repeated(action), state
 
     def explore(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
-        """Return an action (B, 1, A) from which more is learned; dropout is off meanwhile, as in control."""
+        """Return an action (B, R, A) from which more is learned; dropout is off meanwhile, as in control."""
         learns = self.training
         self.eval()
         try:
-            return self.agent.explore(context, state)
+            action, state = self.agent.explore(context, state)
         finally:
             self.train(learns)
+        return self._repeated(action), state
+
+    def _repeated(self, action: Tensor) -> ActionChunk:
+        """An action (B, A) as a chunk of as many steps as it is done for."""
+        repeat = self.config.action_repeat
+        return ActionChunk.of(action[:, None].expand(-1, repeat, -1), range(repeat))
 
     def after_step(self, train_step: int) -> None:
         """Move what follows the training."""

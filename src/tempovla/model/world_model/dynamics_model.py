@@ -18,6 +18,7 @@ from tempovla.model.world_model.ema_target import EmaTarget
 from tempovla.model.world_model.latent_encoder import LatentEncoder
 from tempovla.model.world_model.two_hot import TwoHot
 from tempovla.timeline import Context, Track
+from tempovla.timeline.keys import STATE_KEY
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class LatentDynamics(nn.Module):
         state_dim: dimensions of the robot's state; None where it is not read.
         cameras: keys of the pictures.
         discount: of a step.
+        state_key: key of the state.
     """
 
     def __init__(
@@ -94,11 +96,14 @@ class LatentDynamics(nn.Module):
         state_dim: int | None,
         cameras: tuple[str, ...] = (),
         discount: float = 0.99,
+        state_key: str = STATE_KEY,
     ) -> None:
         super().__init__()
         self.config, self.discount = config, discount
         latent, hidden = config.latent_dim, (config.hidden_dim, config.hidden_dim)
-        self.encoder = LatentEncoder(latent, state_dim, cameras, config.encoder_dim, config.channels, config.group_dim)
+        self.encoder = LatentEncoder(
+            latent, state_dim, cameras, config.encoder_dim, config.channels, config.group_dim, state_key
+        )
         self.dynamics = NormedMLP((latent + action_dim, *hidden, latent))
         self.dynamics_norm, self.simplex = nn.LayerNorm(latent), SimNorm(config.group_dim)
         self.two_hot = TwoHot(config.bins, -config.symlog_range, config.symlog_range)

@@ -13,7 +13,7 @@ from tempovla.timeline.keys import STATE_KEY
 
 
 class LatentEncoder(nn.Module):
-    """A perceptron for the robot's state and a small convolutional network for each camera; their outputs are added.
+    """A perceptron for the state and a small convolutional network for each camera; their outputs are added.
 
     Args:
         latent_dim: size D of the latent vector.
@@ -22,6 +22,7 @@ class LatentEncoder(nn.Module):
         hidden_dim: width of the perceptron.
         channels: of the convolutions.
         group_dim: of the simplicial normalisation.
+        state_key: key of the state.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class LatentEncoder(nn.Module):
         hidden_dim: int,
         channels: int,
         group_dim: int,
+        state_key: str = STATE_KEY,
     ) -> None:
         super().__init__()
-        self.cameras = tuple(cameras)
+        self.cameras, self.state_key = tuple(cameras), state_key
         self.state = None if state_dim is None else NormedMLP((state_dim, hidden_dim, latent_dim))
         self.pictures = nn.ModuleList(_convolutions(channels, latent_dim) for _ in self.cameras)
         self.norm = nn.LayerNorm(latent_dim)
@@ -44,7 +46,7 @@ class LatentEncoder(nn.Module):
         """Return the latent vector (B, D) of one offset, and (B,) bool whether everything that is read was seen."""
         parts, seen = [], []
         if self.state is not None:
-            value, valid = tracks[STATE_KEY].at(offset)
+            value, valid = tracks[self.state_key].at(offset)
             parts.append(self.state(torch.where(valid[:, None], value.float(), 0.0)))
             seen.append(valid)
         for camera, network in zip(self.cameras, self.pictures, strict=True):

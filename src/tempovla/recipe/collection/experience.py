@@ -95,16 +95,20 @@ class Experience:
         self._builder = ContextBuilder(actor.windows, actor.embodiment, 1)
 
     def step(self, *, at_random: bool) -> None:
-        """Take one control step: an action of the policy, or one that is drawn evenly from all."""
+        """Do one action, for as many control steps as it is for: the policy's, or one that is drawn evenly from all."""
         running = self._running or self._begin()
         if at_random:
             drawn = np.random.default_rng([self.seed, len(self.episodes), len(running.actions)])
             action = drawn.uniform(-1.0, 1.0, self.actor.embodiment.action_dim).astype(np.float32)
+            actions = np.repeat(action[None], self.actor.frame_stride or 1, axis=0)
         else:
             chunk, running.state = self.actor.act(self._builder.context(), running.state)
-            action = chunk.value[0, 0].float().cpu().numpy()
-        self._advance(running, action)
-        self.steps += 1
+            actions = chunk.value[0].float().cpu().numpy()
+        for action in actions:
+            self.steps += 1
+            self._advance(running, action)
+            if self._running is None:
+                break
 
     def _begin(self) -> _Running:
         """Start the next episode."""
@@ -146,7 +150,7 @@ class Experience:
         if self.log is not None:
             line = {
                 "episode": len(self.episodes) - 1,
-                "steps": self.steps + 1,
+                "steps": self.steps,
                 "length": len(running.actions),
                 "return": sum(running.rewards),
                 "success": any(running.solved),

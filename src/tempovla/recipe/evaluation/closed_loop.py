@@ -35,7 +35,14 @@ from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Bundle
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY, newest_known
+from tempovla.timeline.keys import (
+    ACTION_KEY,
+    DEPTH_KEY_PREFIX,
+    ENVIRONMENT_STATE_KEY,
+    IMAGE_KEY_PREFIX,
+    STATE_KEY,
+    newest_known,
+)
 from tempovla.transform.join import joins_of, raw_size
 
 LOGGER = logging.getLogger(__name__)
@@ -156,12 +163,13 @@ def evaluate_checkpoint(
 
 
 def _as_seen(env_config: SimulatorConfig, bundle: Bundle) -> SimulatorConfig:
-    """The simulator with the policy's cameras, and with depth where it reads that of one."""
+    """The simulator with the policy's cameras, and with the sensors that it reads."""
     keys = [window.key for window in bundle.windows]
     seen = [key.removeprefix(IMAGE_KEY_PREFIX) for key in keys if key.startswith(IMAGE_KEY_PREFIX)]
     measured = [key.removeprefix(DEPTH_KEY_PREFIX) for key in keys if key.startswith(DEPTH_KEY_PREFIX)]
-    depth: dict[str, Any] = {"depth": True} if measured and "depth" in env_config.sensors else {}
-    return replace(env_config, cameras=tuple(dict.fromkeys(seen + measured)), **depth)
+    read = {"depth": bool(measured), "environment_state": ENVIRONMENT_STATE_KEY in keys}
+    sensors: dict[str, Any] = {name: True for name, is_read in read.items() if is_read and name in env_config.sensors}
+    return replace(env_config, cameras=tuple(dict.fromkeys(seen + measured)), **sensors)
 
 
 @contextmanager
@@ -295,6 +303,7 @@ def _check_streams(bundle: Bundle, where: str, env_config: SimulatorConfig, give
     """Refuse a policy that reads streams of other names than a simulator gives; a camera is told when it is made."""
     joined = [forms for join in joins_of(bundle.transform) for forms in join.forms.values()]  # no pictures among them
     given |= {STATE_KEY, ACTION_KEY, *_blank_cameras(bundle)}
+    given |= {ENVIRONMENT_STATE_KEY} if "environment_state" in env_config.sensors else set()
     pictures = (IMAGE_KEY_PREFIX, DEPTH_KEY_PREFIX) if "depth" in env_config.sensors else (IMAGE_KEY_PREFIX,)
     given |= {part.key for forms in joined for form in forms for part in form}
     read = [window.key for window in bundle.windows if min(window.offsets) <= newest_known(window.key)]

@@ -136,16 +136,22 @@ def fitted(model: WorldModelConfig, simulator: SimulatorConfig) -> WorldModelCon
     Raises:
         ValueError: if a size is given that is not the simulator's.
     """
-    body = simulator.embodiment
-    reads_state = model.robot_state_dim is not None or not model.cameras
-    if model.robot_state_dim not in (None, body.state_dim):
+    body, (observations, _) = simulator.embodiment, simulator.spaces()
+    if model.state_key not in observations.spaces:
         raise ValueError(
-            f"model.robot_state_dim={model.robot_state_dim}, but {simulator.task} has {body.state_dim} dimensions; "
-            "leave it out"
+            f"model.state_key={model.state_key} is no stream of {simulator.title}, which has "
+            f"{', '.join(observations.spaces)}; choose one, or turn it on in online.settings"
+        )
+    (state_dim,) = observations[model.state_key].shape or (1,)
+    reads_state = model.robot_state_dim is not None or not model.cameras
+    if model.robot_state_dim not in (None, state_dim):
+        raise ValueError(
+            f"model.robot_state_dim={model.robot_state_dim}, but {simulator.task} has {state_dim} dimensions; leave it "
+            "out"
         )
     return replace(
         model,
-        robot_state_dim=body.state_dim if reads_state else None,
+        robot_state_dim=state_dim if reads_state else None,
         action_dim=body.action_dim,
         episode_length=simulator.episode_steps or model.episode_length,
     )

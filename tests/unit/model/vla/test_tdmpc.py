@@ -227,3 +227,28 @@ def test_exploring_adds_noise_to_what_it_would_do():
 @pytest.mark.parametrize(("length", "discount"), [(500, 0.99), (1000, 0.995), (50, 0.95), (100, 0.95), (200, 0.975)])
 def test_the_discount_follows_from_the_length_of_episodes(length, discount):
     assert WorldModelConfig(robot_state_dim=3, episode_length=length).step_discount == pytest.approx(discount)
+
+
+def test_repeated_actions_are_one_step_whose_rewards_add_up():
+    single = policy_of()
+    config = replace(single.config, action_repeat=2)
+    double = WorldModelPolicy(config)
+    double.load_state_dict(single.state_dict())
+    sample = sample_of(single)
+    state = torch.cat([sample.context.now[STATE_KEY].value, sample.future[STATE_KEY].value], dim=1)
+    halves = torch.stack([torch.full((ROWS, HORIZON, 1), 0.25), sample.future[REWARD_KEY].value - 0.25], dim=2)
+    future = {
+        STATE_KEY: Track.of(state[:, 1:], (2, 4, 6)),
+        ACTION_KEY: Track.of(sample.future[ACTION_KEY].value.repeat_interleave(2, dim=1), range(6)),
+        REWARD_KEY: Track.of(halves.flatten(1, 2), range(6)),
+    }
+    assert [window.offsets for window in double.training_windows()] == [(0, 2, 4, 6), tuple(range(6)), tuple(range(6))]
+    repeated = replace(sample, future=future)
+    one, other = values(single.eval(), sample), values(double.eval(), repeated)
+    assert other == pytest.approx(one, rel=1e-5)
+    chunk, _ = double.act(sample.context, double.initial_state(ROWS))
+    assert chunk.value.shape == (ROWS, 2, 2)
+    assert torch.equal(chunk.value[:, 0], chunk.value[:, 1])
+    assert (double.frame_stride, single.frame_stride) == (2, None)
+    missing = without(repeated, REWARD_KEY, 0, 3)
+    assert double(missing)["reward_loss"].valid[0].tolist() == [True, False, True]

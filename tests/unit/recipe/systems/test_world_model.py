@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from tests.trained import assert_same, logged
 
 import tempovla
+import tempovla.recipe.evaluation.simulators
 from tempovla.data.replay import ReplaySource
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.vla.world_model_config import WorldModelConfig
@@ -21,6 +23,8 @@ from tempovla.model.world_model.dynamics_model import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.recipe.systems.world_model import train_world_model
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe, WorldModelTraining
+from tempovla.rollout.evaluate import EvaluationConfig
+from tempovla.timeline import Bundle
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.interrupt import TrainingInterrupted
 
@@ -167,3 +171,28 @@ def test_a_size_that_is_not_the_simulators_is_refused(tmp_path):
 def test_settings_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         OnlineConfig(**{"env": "dmc", **options})
+
+
+def test_meta_world_is_learned_from_what_the_simulator_alone_knows(tmp_path):
+    pytest.importorskip("metaworld")
+    recipe = recipe_of(train_steps=4, save_interval_steps=None)
+    online = OnlineConfig(
+        env="metaworld",
+        task="button-press-topdown-v3",
+        settings={"environment_state": True, "max_steps": 21, "terminate_on_success": False},
+        seed_steps=42,
+        pretrain_updates=0,
+        updates_per_step=0.5,
+    )
+    model = replace(recipe.model, state_key="observation.environment_state", action_repeat=2)
+    result = train_world_model(replace(recipe, online=online, model=model), tmp_path / "run")
+    record = Checkpoint.load(result.checkpoint).record["batches"]["experience"]
+    assert record["steps"] == 42 + 2 * 4
+    assert [len(each) for each in record["running"]["actions"]] == [4] * 8
+    bundle = Bundle.load(result.checkpoint)
+    assert bundle.config["robot_state_dim"] == 39
+    assert [window.key for window in bundle.windows] == ["observation.environment_state", "action"]
+    results = tempovla.recipe.evaluation.simulators.evaluate(
+        result.checkpoint, "metaworld", config=EvaluationConfig(episodes=1, max_steps=10, num_envs=1)
+    )
+    assert len(results["episodes"]) == 1
