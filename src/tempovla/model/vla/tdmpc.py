@@ -143,6 +143,9 @@ class TDMPC(nn.Module):
             **self._policy_terms(sample, path.detach(), fade, reached),
             "value": Metric(aim, None, valued),
         }
+        if config.cloning_weight:
+            told = world.policy_mean(path[:, :-1].detach())
+            terms["behavior_cloning"] = LossTerm(told, actions, going, config.cloning_weight)
         if world.end is not None:
             logits = world.end(path[:, 1:])[..., 0]
             terms["end_loss"] = LossTerm(logits, ends.to(logits), rewarded, config.end_weight, "bce")

@@ -21,6 +21,8 @@ class TDMPCConfig:
         value_weight: of the loss of values.
         end_weight: of the loss of predicted ends, where `dynamics.predicts_end` is set.
         entropy_weight: how much the policy is rewarded for being undecided.
+        cloning_weight: of the squared error between the policy's actions and those that were done. It keeps what is
+            learned from a recording near to what was recorded.
         scale_tau: share of the newest spread of values in the running one, by which the policy's loss is divided.
     """
 
@@ -32,6 +34,7 @@ class TDMPCConfig:
     value_weight: float = 0.1
     end_weight: float = 1.0
     entropy_weight: float = 1e-4
+    cloning_weight: float = 0.0
     scale_tau: float = 0.01
 
     def __post_init__(self) -> None:
@@ -39,7 +42,14 @@ class TDMPCConfig:
             raise ValueError(f"model.tdmpc.horizon={self.horizon} must be at least 1")
         if not 0 < self.rho <= 1:
             raise ValueError(f"model.tdmpc.rho={self.rho} must be greater than 0, and at most 1")
-        weights = ("consistency_weight", "reward_weight", "value_weight", "end_weight", "entropy_weight")
+        weights = (
+            "consistency_weight",
+            "reward_weight",
+            "value_weight",
+            "end_weight",
+            "entropy_weight",
+            "cloning_weight",
+        )
         for name in weights:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"model.tdmpc.{name}={getattr(self, name)} must be finite, and not negative")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tempovla.control.controller import Controller
+from tempovla.data.memory import preload
 from tempovla.data.replay import ReplaySource
 from tempovla.data.replay_files import DESCRIPTION
 from tempovla.data.sequence_sampler import SequenceSampler
@@ -20,10 +21,11 @@ from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.recipe.collection.experience import Experience
 from tempovla.recipe.collection.online_stream import OnlineSchedule, OnlineStream
-from tempovla.recipe.datasets.dataset import preparation, run_facts
-from tempovla.recipe.systems.job import TrainJob, told_if_too_large
+from tempovla.recipe.datasets.dataset import Streams, check_fits, load_dataset, preparation, run_facts, stream_keys
+from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
+from tempovla.recipe.systems.job import Imitation, TrainJob, told_if_too_large
 from tempovla.recipe.systems.world_model_config import GROUPS, OnlineConfig, WorldModelRecipe
-from tempovla.timeline import Bundle, StreamInfo
+from tempovla.timeline import Bundle, EpisodeSource, StreamInfo
 from tempovla.timeline.bundle_path import LATEST
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, IMAGE_KEY_PREFIX, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
@@ -38,22 +40,60 @@ REPLAY, LOG = "replay", "episodes.jsonl"
 """In the folder of a run: the episodes, and a line about each."""
 
 
-def train_world_model(recipe: WorldModelRecipe, out_dir: str | Path, *, resume: str | Path | None = None) -> FitResult:
+def train_world_model(
+    recipe: WorldModelRecipe,
+    out_dir: str | Path,
+    *,
+    resume: str | Path | None = None,
+    source: EpisodeSource | None = None,
+) -> FitResult:
     """Train a policy that acts by a world model, in `out_dir`.
 
     Args:
         recipe: the experiment.
         out_dir: folder of the run.
         resume: checkpoint of this run to go on from.
+        source: the dataset, if it is loaded already.
 
     Raises:
-        ValueError: if there is no such simulator or task, its observations or actions do not fit the model, or a
-            checkpoint is missing or of another model.
+        ValueError: if there is neither a simulator nor a dataset, their observations, actions or rewards do not fit the
+            model, or a checkpoint is missing or of another model.
     """
-    if not recipe.online.env:
+    if recipe.online.env:
+        return learn_online(recipe, out_dir, resume)
+    if source is None and not recipe.data.data_directory:
         raise ValueError(
-            "online.env is missing; name a simulator to learn in, such as --env dmc --task cartpole-swingup"
+            "online.env and data.data_directory are both missing; name a simulator to learn in, such as --env dmc "
+            "--task cartpole-swingup, or a dataset with rewards"
         )
+    source = load_dataset(recipe, decode=False) if source is None else source
+    outcomes = outcomes_of(source, recipe.model)
+    check_fits(recipe.model, source)
+    source = preload(source, [*stream_keys(Streams.of(recipe.model)), *outcomes], recipe.data.preload_bytes)
+    data = DatasetMixture.of_one(source, recipe.model)
+    training = replace(recipe.training, parameter_groups=GROUPS | dict(recipe.training.parameter_groups))
+    imitation = Imitation("world-model", lambda: WorldModelPolicy(recipe.model))
+    return imitation.train(recipe, data, out_dir, training=training, resume=resume)
+
+
+def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
+    """Return the keys of the outcomes that the model learns from.
+
+    Raises:
+        ValueError: naming the stream.
+    """
+    wanted = [REWARD_KEY, *([TERMINATED_KEY] if model.tdmpc.dynamics.predicts_end else [])]
+    missing = next((key for key in wanted if key not in source.streams), None)
+    if missing is not None:
+        raise ValueError(
+            f"{source.name}: has no stream {missing!r}, from which a world model learns; record it in a simulator "
+            "again (tempovla collect), or learn in one (--env)"
+        )
+    return wanted
+
+
+def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Path | None) -> FitResult:
+    """Let a policy act in a simulator, and learn from what it meets with; see `train_world_model`."""
     simulator = simulator_of(recipe.online, recipe.model)
     recipe = replace(recipe, model=fitted(recipe.model, simulator))
     with distributed.process_group() as device:

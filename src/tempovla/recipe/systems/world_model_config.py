@@ -10,6 +10,7 @@ from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
 from tempovla.recipe.settings.system import System
 from tempovla.training.config import ParameterGroupConfig, TrainConfig
+from tempovla.transform.scaling import NormalizationMode
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,16 @@ class WorldModelTraining(TrainConfig):
 
 
 @dataclass(frozen=True)
+class WorldModelTransform(ObservationConfig):
+    """Preprocessing of recorded observations and actions; planners search within [-1, 1], the range of the recording.
+
+    In a simulator states and actions are taken as they are.
+    """
+
+    action_normalization: NormalizationMode = "min_max"
+
+
+@dataclass(frozen=True)
 class WorldModelRecipe:
     """All settings of a run.
 
@@ -85,7 +96,7 @@ class WorldModelRecipe:
 
     online: OnlineConfig = field(default_factory=OnlineConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    transform: ObservationConfig = field(default_factory=ObservationConfig)
+    transform: WorldModelTransform = field(default_factory=WorldModelTransform)
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     training: WorldModelTraining = field(default_factory=WorldModelTraining)
 
@@ -106,5 +117,7 @@ SYSTEM = System(
 tempovla train world-model --env dmc --task cartpole-swingup --algorithm tdmpc --out outputs/swingup
 tempovla train world-model --env dmc --task cartpole-swingup --algorithm tdmpc --out outputs/swingup \\
     --checkpoint outputs/swingup/checkpoint_latest
+tempovla train world-model --dataset outputs/data --robot_state_dim 4 --action_dim 4 --cloning_weight 1 \\
+    --out outputs/world
 """,
 )
