@@ -280,8 +280,8 @@ def words_given(where: str, instruction: str | Sequence[str], length: int) -> Wo
     Raises:
         DatasetError: if they are no texts, or not as many as there are steps.
     """
-    words: Words = instruction if isinstance(instruction, str) else tuple(instruction)
-    check_texts(where, [words] if isinstance(words, str) else words)
-    if not isinstance(words, str) and len(words) != length:
+    words: Words = tuple(instruction) if isinstance(instruction, list | tuple) else instruction  # type: ignore[assignment]
+    check_texts(where, words if isinstance(words, tuple) else [words])
+    if isinstance(words, tuple) and len(words) != length:
         raise DatasetError(f"{where}: {len(words)} instructions for {length} steps; give one, or one for each step")
     return words
