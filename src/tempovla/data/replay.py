@@ -17,8 +17,9 @@ from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.replay_files import DESCRIPTION, Description, Words, episode_path
 from tempovla.data.replay_rows import ReplayRows
 from tempovla.data.window import episode_number, step_numbers
-from tempovla.data.writer_checks import check_arrays, check_depth, numbers_given
 from tempovla.storage.lock import FolderLock, Lock
+from tempovla.storage.problems import problems_of
+from tempovla.storage.whole import sync
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -182,7 +183,7 @@ class ReplaySource:
         self._require_lock()
         number = len(self)
         where = f"{self.folder}: episode {number}"
-        arrays, length = _validated(where, frames, self.streams)
+        arrays, length = replay_files.frames_given(where, frames, self.streams)
         words = replay_files.words_given(where, instruction, length)
         self._fill()
         replay_files.write_episode(episode_path(self.folder, number), arrays, length, words)
@@ -195,14 +196,17 @@ class ReplaySource:
 
         Raises:
             DatasetError: if there are fewer.
+            NotWrittenError: if the disk does not let go of them.
         """
         self._require_lock()
         if not 0 <= count <= len(self):
             raise DatasetError(f"{self.folder}: cannot go back to {count} episodes; it has {len(self)}")
-        for episode in reversed(range(count, len(self))):
-            episode_path(self.folder, episode).unlink()
-        del self._words[count:], self._stats[count:]
         self._evicted, self._merged = ByteCache(_EVICTED_BYTES), None
+        with problems_of(self.folder, what="newest episodes not removed"):
+            for episode in reversed(range(count, len(self))):  # a kill in between leaves no gap
+                episode_path(self.folder, episode).unlink(missing_ok=True)
+                del self._words[episode], self._stats[episode]
+            sync(self.folder)
         self._rows.truncate(min(count, len(self._rows)))
         self._is_filled = count == 0 or (
             self._is_filled and bool((self._rows.places(np.arange(self.first_sampled, count)) >= 0).all())
@@ -375,26 +379,3 @@ def _check_limits(max_bytes: int, capacity: int | None) -> None:
         raise ValueError(f"max_bytes={max_bytes} must not be negative; 0 keeps no episode in memory")
     if capacity is not None and capacity < 1:
         raise ValueError(f"capacity={capacity} must be at least 1 step; None samples all episodes")
-
-
-def _validated(
-    where: str, frames: Mapping[str, NDArray[Any]], streams: Mapping[str, StreamInfo]
-) -> tuple[dict[str, NDArray[Any]], int]:
-    """The arrays (T, *shape) of an episode as they are stored, and T."""
-    if odd := sorted(frames.keys() ^ streams.keys()):
-        raise DatasetError(f"{where}: {odd[0]!r} is in the episode or in the replay, but not in both")
-    check_arrays(where, frames)
-    length = next((len(values) for values in frames.values() if values.ndim), 0)
-    if length == 0:
-        raise DatasetError(f"{where}: has no step; give arrays of at least one")
-    arrays: dict[str, NDArray[Any]] = {}
-    for key, stream in streams.items():
-        values, shape = frames[key], (length, *stream.shape)
-        if values.shape != shape and not (stream.shape == (1,) and values.shape == (length,)):
-            raise DatasetError(f"{where}: {key!r} has shape {list(values.shape)}, not {list(shape)}")
-        if stream.kind == "image" and values.dtype != stream.dtype:
-            raise DatasetError(f"{where}: {key!r} is {values.dtype}; give {stream.dtype}")
-        if stream.kind == "depth":
-            check_depth(where, key, values)
-        arrays[key] = numbers_given(where, key, values.reshape(shape), stream.dtype)
-    return arrays, length
