@@ -11,11 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data import replay_files, statistics
+from tempovla.data import replay_files
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.replay_files import DESCRIPTION, Description, Words, episode_path
 from tempovla.data.replay_rows import ReplayRows
+from tempovla.data.statistics import Statistic, aggregate, of_values
 from tempovla.data.window import episode_number, step_numbers
 from tempovla.storage.lock import FolderLock, Lock
 from tempovla.storage.problems import problems_of
@@ -58,7 +59,7 @@ class ReplaySource:
         self._is_filled = True
         self._evicted = ByteCache(_EVICTED_BYTES)
         self._words: list[Words] = []
-        self._stats: list[dict[str, statistics.Statistic] | None] = []
+        self._stats: list[dict[str, Statistic] | None] = []
         self._merged: tuple[int, Statistics] | None = None
         self._lengths = np.zeros(64, np.int64)
 
@@ -255,7 +256,7 @@ class ReplaySource:
                 if known is None:
                     self._stats[episode] = self._statistics_of(self._read_file(episode))
             parts = [entry for entry in self._stats if entry is not None]
-            self._merged = len(self), statistics.aggregate(parts)
+            self._merged = len(self), aggregate(parts)
         return self._merged[1]
 
     def __len__(self) -> int:
@@ -345,7 +346,7 @@ class ReplaySource:
             self._rows.add(self._read_file(episode), int(self._lengths[episode]))
         self._is_filled = True
 
-    def _take_in(self, length: int, words: Words, stats: dict[str, statistics.Statistic] | None) -> None:
+    def _take_in(self, length: int, words: Words, stats: dict[str, Statistic] | None) -> None:
         """Count an episode that is on the disk."""
         number = len(self)
         if number == len(self._lengths):
@@ -354,8 +355,8 @@ class ReplaySource:
         self._words.append(words)
         self._stats.append(stats)
 
-    def _statistics_of(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, statistics.Statistic]:
-        return {key: statistics.of_values(arrays[key]) for key, stream in self.streams.items() if not stream.is_picture}
+    def _statistics_of(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Statistic]:
+        return {key: of_values(arrays[key]) for key, stream in self.streams.items() if not stream.is_picture}
 
     def _require_lock(self) -> None:
         if self._lock is None:

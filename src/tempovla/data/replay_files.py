@@ -207,8 +207,9 @@ class _opened:
 def _header(path: Path, file: Any, streams: Mapping[str, StreamInfo]) -> tuple[int, Words]:
     remedy = "remove this and later episodes"
     text = (file.metadata() or {}).get(_HEADER)
-    header = parse_json(text, f"{path}: its header is", remedy=remedy, error=DatasetError) if text else None
-    length = header.get("length") if isinstance(header, dict) else None
+    parsed = parse_json(text, f"{path}: its header is", remedy=remedy, error=DatasetError) if text else None
+    header: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+    length = header.get("length")
     if type(length) is not int or length < 1:
         raise DatasetError(f"{path}: is no episode of a replay with at least one step; {remedy}")
     words = header.get("instructions")
