@@ -212,7 +212,7 @@ def _header(path: Path, file: Any, streams: Mapping[str, StreamInfo]) -> tuple[i
     length = header.get("length")
     if type(length) is not int or length < 1:
         raise DatasetError(f"{path}: is no episode of a replay with at least one step; {remedy}")
-    words = header.get("instructions")
+    words: Any = header.get("instructions")
     if isinstance(words, list):
         if len(words) != length:
             raise DatasetError(f"{path}: has {len(words)} instructions for {length} steps; {remedy}")
