@@ -78,7 +78,7 @@ class LineEnv:
         self.steps += 1
         success = abs(self.hand - _PLACES[self.task]) < _REACH
         return (
-            0.0,
+            float(success),
             success and self.config.terminate_on_success,
             self.steps >= self.config.max_steps,
             {"success": success},

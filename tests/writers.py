@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from tests import conversions, libero_recordings
+from tests import conversions, libero_recordings, replays
 from tests.recordings import episode, record
 from tests.toy import ACTION, EMBODIMENT, STATE, WINDOWS, LinearPolicy, ToyStream
 
@@ -29,6 +29,7 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.data.lerobot_meta import load_meta
 from tempovla.data.libero_writer import LiberoHdf5Writer
 from tempovla.data.open import open_source
+from tempovla.data.replay import ReplaySource
 from tempovla.data.statistics import of_values
 from tempovla.data.writer import DatasetWriter
 from tempovla.export.exporter import _publish
@@ -180,6 +181,24 @@ def read_libero(folder: Path) -> Any:
         return []
     source = open_source(folder / "libero")
     return [source.read(index, ACTION, range(4)).value.tobytes() for index in range(len(source))]
+
+
+def write_replay(folder: Path, version: int) -> None:
+    """As a run does that is taken up again: it goes back to what it had, and on from there."""
+    place = folder / "replay"
+    is_begun = (place / "replay.json").exists()
+    begun = ReplaySource.open(place, replays.FACTS) if is_begun else replays.create(place)
+    with begun as replay:
+        replay.truncate(len(replay) // 2)
+        while len(replay) < EPISODES:
+            replay.append(replays.frames(len(replay), 3), f"do {len(replay)}")
+
+
+def read_replay(folder: Path) -> Any:
+    if not (folder / "replay" / "replay.json").exists():
+        return []
+    source = ReplaySource.open(folder / "replay", read_only=True)
+    return [source.read(index, STATE, range(3)).value.tobytes() for index in range(len(source))]
 
 
 def read_converted(folder: Path) -> Any:
@@ -395,5 +414,6 @@ WRITERS = {
     ),
     "statistics": Writer(keep_statistics, read_statistics, needs=source_dataset),
     "pickles": Writer(convert_pickles, read_safetensors, grows=True, needs=pickled, once=True),
+    "replay": Writer(write_replay, read_replay, grows=True),
     "memory": Writer(of_memory, content("memory.safetensors")),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests import libero_recordings, openvla_tiny, recordings, smolvla_tiny
+from tests import libero_recordings, openvla_tiny, recordings, replays, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
 from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
@@ -22,6 +22,7 @@ from torch import Tensor
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.libero_hdf5 import LiberoHdf5Source, open_libero
 from tempovla.data.memory import MemoryEpisode, MemorySource, preload
+from tempovla.data.replay import ReplaySource
 from tempovla.data.selection import select
 from tempovla.data.stream_keys import StreamKeys, with_keys
 from tempovla.model.layers.mamba import Mamba, MambaConfig
@@ -44,7 +45,7 @@ from tempovla.model.vla.statevla_config import JepaConfig
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.model.vlm.config import VisionEncoderConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
-from tempovla.timeline.keys import TOKENS_KEY, dims_key
+from tempovla.timeline.keys import DONE_KEY, REWARD_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
 from tempovla.transform.blind import BlankImages
@@ -347,7 +348,18 @@ def demonstrated(folder: Path) -> LiberoHdf5Source:
     return open_libero(folder)
 
 
+def replayed(folder: Path, max_bytes: int = 1 << 20) -> ReplaySource:
+    """A replay of 12, 1 and 9 steps."""
+    limits = {"max_bytes": max_bytes, "capacity": 20}
+    with ReplaySource.create(folder, replays.PICTURES, 10.0, replays.BODY, replays.FACTS, **limits) as replay:
+        for episode, length in enumerate((12, 1, 9)):
+            words = [f"do {episode} at {step}" for step in range(length)]
+            replay.append(replays.frames(episode, length, pictures=True), words)
+    return replay
+
+
 WINDOWS = (Window(STATE, (-2, -1, 0)), Window(ACTION, tuple(range(-2, 16))), Window(FRONT, (-3, 0, 2)))
+REPLAY_WINDOWS = (*WINDOWS, Window(REWARD_KEY, (-1, 0, 3)), Window(DONE_KEY, (0,)))
 LIBERO_WINDOWS = (*WINDOWS[:2], Window(libero_recordings.AGENT, (-3, 0, 2)))
 
 SOURCES: dict[str, SourceCase] = {
@@ -357,6 +369,8 @@ SOURCES: dict[str, SourceCase] = {
     "libero-hdf5": SourceCase(demonstrated, LIBERO_WINDOWS),
     "selection": SourceCase(lambda folder: select(demonstrated(folder), 1, 8), LIBERO_WINDOWS),
     "joined": SourceCase(lambda folder: with_keys(in_memory(folder), StreamKeys.parse(f"{STATE}[1:]", None)), WINDOWS),
+    "replay": SourceCase(replayed, REPLAY_WINDOWS),
+    "replay-evicted": SourceCase(lambda folder: replayed(folder, 10 * 66), REPLAY_WINDOWS),
     "lerobot-preloaded": SourceCase(lambda folder: preload(recorded(folder), [STATE, ACTION, FRONT], 1 << 30), WINDOWS),
 }
 

@@ -49,6 +49,39 @@ def test_a_prediction_that_looks_ahead_breaks_law_1():
         laws.check_future_blindness(PeeksWhenLearning(), SAMPLE, action_terms=("action",))
 
 
+class PeeksAtRewards(ToyPolicy):
+    """Its actions are made with the reward that will follow them."""
+
+    windows_wanted = (*ToyPolicy.windows_wanted, Window("next.reward", (0,)))
+    shapes = ToyPolicy.shapes | {"next.reward": (1,)}
+
+    def forward(self, sample):
+        reward = sample.future["next.reward"].value.mean()
+        return {
+            name: replace(term, prediction=term.prediction + reward) for name, term in super().forward(sample).items()
+        }
+
+
+class AsksForTheReward(PeeksAtRewards):
+    """Looks for it where it acts."""
+
+    def observe(self, context):
+        return super().observe(context) + context.track("next.reward").value.mean()
+
+
+def test_a_prediction_that_knows_its_own_reward_breaks_law_1():
+    sample = random_sample(PeeksAtRewards.windows_wanted, PeeksAtRewards.shapes)
+    laws.check_future_blindness(PeeksAtRewards(), sample)  # its actions do not change
+    with pytest.raises(LawViolation, match=r"law 1 .*'action'"):
+        laws.check_future_blindness(PeeksAtRewards(), sample, action_terms=("action",))
+
+
+def test_no_context_holds_the_reward_that_will_follow():
+    sample = random_sample(AsksForTheReward.windows_wanted, AsksForTheReward.shapes)
+    with pytest.raises(KeyError, match=r"no stream 'next\.reward' in this context"):
+        AsksForTheReward().act(sample.context, AsksForTheReward().initial_state(sample.batch_size))
+
+
 def test_a_policy_that_smuggles_the_future_breaks_law_1():
     with pytest.raises(LawViolation, match=r"law 1 .*another future"):
         laws.check_future_blindness(RemembersTheFuture(), SAMPLE)

@@ -141,11 +141,35 @@ def read_stages(folder: Path) -> None:
     log.total("cpu_seconds")
 
 
+def replay(folder: Path) -> None:
+    """Two episodes of a replay."""
+    from tests.replays import create
+
+    create(folder / "replay", (4, 3)).close()
+
+
+def read_replay(folder: Path) -> None:
+    """Read everything, and go on with it."""
+    from tests.replays import FACTS, STREAMS, frames
+
+    from tempovla.data.replay import ReplaySource
+
+    with ReplaySource.open(folder / "replay", FACTS, STREAMS) as source:
+        for episode in range(len(source)):
+            length = source.episode(episode).length
+            for key in STREAMS:
+                source.read(episode, key, range(length))
+        source.append(frames(2, 3), "do 2")
+        dict(source.statistics)
+    (folder / "replay" / f"episode_{len(source) - 1:08d}.safetensors").unlink()
+
+
 FUNCTIONS: dict[str, Callable[[Path], object]] = {
     "read_journal": read_journal,
     "read_encodings": read_encodings,
     "read_sentences": read_sentences,
     "read_digests": read_digests,
     "read_stages": read_stages,
+    "read_replay": read_replay,
 }
 """What a command that begins with `call` runs, by name."""

@@ -212,6 +212,7 @@ EXAMPLES: dict[str, Example] = {
         caches.sentences, (("call", "read_sentences", "{in}"),), ("cache/**/*", "text/*.json", "text/*.safetensors")
     ),
     "digests": Example(caches.digests, (("call", "read_digests", "{in}"),), ("table.json",)),
+    "replay": Example(caches.replay, (("call", "read_replay", "{in}"),), ("replay/*",)),
     "stages": Example(caches.stages, (("call", "read_stages", "{in}"),)),
     "statevla": Example(
         policies.statevla,

@@ -11,14 +11,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data import replay_files, statistics
+from tempovla.data import replay_files
 from tempovla.data.byte_cache import ByteCache
 from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.replay_files import DESCRIPTION, Description, Words, episode_path
 from tempovla.data.replay_rows import ReplayRows
+from tempovla.data.statistics import Statistic, aggregate, of_values
 from tempovla.data.window import episode_number, step_numbers
-from tempovla.data.writer_checks import check_arrays, check_depth, numbers_given
 from tempovla.storage.lock import FolderLock, Lock
+from tempovla.storage.problems import problems_of
+from tempovla.storage.whole import sync
 from tempovla.timeline.source import EpisodeInfo, Reading, Statistics, StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -57,7 +59,7 @@ class ReplaySource:
         self._is_filled = True
         self._evicted = ByteCache(_EVICTED_BYTES)
         self._words: list[Words] = []
-        self._stats: list[dict[str, statistics.Statistic] | None] = []
+        self._stats: list[dict[str, Statistic] | None] = []
         self._merged: tuple[int, Statistics] | None = None
         self._lengths = np.zeros(64, np.int64)
 
@@ -182,7 +184,7 @@ class ReplaySource:
         self._require_lock()
         number = len(self)
         where = f"{self.folder}: episode {number}"
-        arrays, length = _validated(where, frames, self.streams)
+        arrays, length = replay_files.frames_given(where, frames, self.streams)
         words = replay_files.words_given(where, instruction, length)
         self._fill()
         replay_files.write_episode(episode_path(self.folder, number), arrays, length, words)
@@ -195,14 +197,17 @@ class ReplaySource:
 
         Raises:
             DatasetError: if there are fewer.
+            NotWrittenError: if the disk does not let go of them.
         """
         self._require_lock()
         if not 0 <= count <= len(self):
             raise DatasetError(f"{self.folder}: cannot go back to {count} episodes; it has {len(self)}")
-        for episode in reversed(range(count, len(self))):
-            episode_path(self.folder, episode).unlink()
-        del self._words[count:], self._stats[count:]
         self._evicted, self._merged = ByteCache(_EVICTED_BYTES), None
+        with problems_of(self.folder, what="newest episodes not removed"):
+            for episode in reversed(range(count, len(self))):  # a kill in between leaves no gap
+                episode_path(self.folder, episode).unlink(missing_ok=True)
+                del self._words[episode], self._stats[episode]
+            sync(self.folder)
         self._rows.truncate(min(count, len(self._rows)))
         self._is_filled = count == 0 or (
             self._is_filled and bool((self._rows.places(np.arange(self.first_sampled, count)) >= 0).all())
@@ -251,7 +256,7 @@ class ReplaySource:
                 if known is None:
                     self._stats[episode] = self._statistics_of(self._read_file(episode))
             parts = [entry for entry in self._stats if entry is not None]
-            self._merged = len(self), statistics.aggregate(parts)
+            self._merged = len(self), aggregate(parts)
         return self._merged[1]
 
     def __len__(self) -> int:
@@ -341,7 +346,7 @@ class ReplaySource:
             self._rows.add(self._read_file(episode), int(self._lengths[episode]))
         self._is_filled = True
 
-    def _take_in(self, length: int, words: Words, stats: dict[str, statistics.Statistic] | None) -> None:
+    def _take_in(self, length: int, words: Words, stats: dict[str, Statistic] | None) -> None:
         """Count an episode that is on the disk."""
         number = len(self)
         if number == len(self._lengths):
@@ -350,8 +355,8 @@ class ReplaySource:
         self._words.append(words)
         self._stats.append(stats)
 
-    def _statistics_of(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, statistics.Statistic]:
-        return {key: statistics.of_values(arrays[key]) for key, stream in self.streams.items() if not stream.is_picture}
+    def _statistics_of(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Statistic]:
+        return {key: of_values(arrays[key]) for key, stream in self.streams.items() if not stream.is_picture}
 
     def _require_lock(self) -> None:
         if self._lock is None:
@@ -375,26 +380,3 @@ def _check_limits(max_bytes: int, capacity: int | None) -> None:
         raise ValueError(f"max_bytes={max_bytes} must not be negative; 0 keeps no episode in memory")
     if capacity is not None and capacity < 1:
         raise ValueError(f"capacity={capacity} must be at least 1 step; None samples all episodes")
-
-
-def _validated(
-    where: str, frames: Mapping[str, NDArray[Any]], streams: Mapping[str, StreamInfo]
-) -> tuple[dict[str, NDArray[Any]], int]:
-    """The arrays (T, *shape) of an episode as they are stored, and T."""
-    if odd := sorted(frames.keys() ^ streams.keys()):
-        raise DatasetError(f"{where}: {odd[0]!r} is in the episode or in the replay, but not in both")
-    check_arrays(where, frames)
-    length = next((len(values) for values in frames.values() if values.ndim), 0)
-    if length == 0:
-        raise DatasetError(f"{where}: has no step; give arrays of at least one")
-    arrays: dict[str, NDArray[Any]] = {}
-    for key, stream in streams.items():
-        values, shape = frames[key], (length, *stream.shape)
-        if values.shape != shape and not (stream.shape == (1,) and values.shape == (length,)):
-            raise DatasetError(f"{where}: {key!r} has shape {list(values.shape)}, not {list(shape)}")
-        if stream.kind == "image" and values.dtype != stream.dtype:
-            raise DatasetError(f"{where}: {key!r} is {values.dtype}; give {stream.dtype}")
-        if stream.kind == "depth":
-            check_depth(where, key, values)
-        arrays[key] = numbers_given(where, key, values.reshape(shape), stream.dtype)
-    return arrays, length

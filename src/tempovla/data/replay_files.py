@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.writer_checks import check_texts
+from tempovla.data.writer_checks import check_arrays, check_depth, check_texts, numbers_given
 from tempovla.storage.json_files import parse_json, plain_json, read_json, shown, to_json_text, write_json
 from tempovla.storage.paths import regular_file
 from tempovla.storage.tensors import disk_errors
@@ -207,11 +207,12 @@ class _opened:
 def _header(path: Path, file: Any, streams: Mapping[str, StreamInfo]) -> tuple[int, Words]:
     remedy = "remove this and later episodes"
     text = (file.metadata() or {}).get(_HEADER)
-    header = parse_json(text, f"{path}: its header is", remedy=remedy, error=DatasetError) if text else None
-    length = header.get("length") if isinstance(header, dict) else None
+    parsed = parse_json(text, f"{path}: its header is", remedy=remedy, error=DatasetError) if text else None
+    header: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+    length = header.get("length")
     if type(length) is not int or length < 1:
         raise DatasetError(f"{path}: is no episode of a replay with at least one step; {remedy}")
-    words = header.get("instructions")
+    words: Any = header.get("instructions")
     if isinstance(words, list):
         if len(words) != length:
             raise DatasetError(f"{path}: has {len(words)} instructions for {length} steps; {remedy}")
@@ -280,8 +281,35 @@ def words_given(where: str, instruction: str | Sequence[str], length: int) -> Wo
     Raises:
         DatasetError: if they are no texts, or not as many as there are steps.
     """
-    words: Words = instruction if isinstance(instruction, str) else tuple(instruction)
-    check_texts(where, [words] if isinstance(words, str) else words)
-    if not isinstance(words, str) and len(words) != length:
+    words: Words = tuple(instruction) if isinstance(instruction, list | tuple) else instruction  # type: ignore[assignment]
+    check_texts(where, words if isinstance(words, tuple) else [words])
+    if isinstance(words, tuple) and len(words) != length:
         raise DatasetError(f"{where}: {len(words)} instructions for {length} steps; give one, or one for each step")
     return words
+
+
+def frames_given(
+    where: str, frames: Mapping[str, NDArray[Any]], streams: Mapping[str, StreamInfo]
+) -> tuple[dict[str, NDArray[Any]], int]:
+    """Return the arrays (T, *shape) of an episode as they are stored, and T.
+
+    Raises:
+        DatasetError: naming the stream and the step, if one is missing, has another shape or type, or is not finite.
+    """
+    if odd := sorted(frames.keys() ^ streams.keys()):
+        raise DatasetError(f"{where}: {odd[0]!r} is in the episode or in the replay, but not in both")
+    check_arrays(where, frames)
+    length = next((len(values) for values in frames.values() if values.ndim), 0)
+    if length == 0:
+        raise DatasetError(f"{where}: has no step; give arrays of at least one")
+    arrays: dict[str, NDArray[Any]] = {}
+    for key, stream in streams.items():
+        values, shape = frames[key], (length, *stream.shape)
+        if values.shape != shape and not (stream.shape == (1,) and values.shape == (length,)):
+            raise DatasetError(f"{where}: {key!r} has shape {list(values.shape)}, not {list(shape)}")
+        if stream.kind == "image" and values.dtype != stream.dtype:
+            raise DatasetError(f"{where}: {key!r} is {values.dtype}; give {stream.dtype}")
+        if stream.kind == "depth":
+            check_depth(where, key, values)
+        arrays[key] = numbers_given(where, key, values.reshape(shape), stream.dtype)
+    return arrays, length

@@ -10,6 +10,7 @@ import numpy as np
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.outcomes import outcomes
 
 
 def replay(results: Sequence[EpisodeResult], env_config: SimulatorConfig, workers: int) -> Iterator[EpisodeResult]:
@@ -47,4 +48,6 @@ def _replay_together(results: Sequence[EpisodeResult], env_config: SimulatorConf
         after = played.frames[row]
         recording = {key: np.concatenate([first[key][row : row + 1], after[key][:-1]]) for key in after}
         final = {key: value[-1] for key, value in after.items()}
-        yield replace(result, recording=recording | {ACTION_KEY: padded[row, : steps[row]]}, final=final)
+        recording |= {ACTION_KEY: padded[row, : steps[row]]}
+        recording |= outcomes(played.step_rewards[row], played.step_successes[row])
+        yield replace(result, recording=recording, final=final)

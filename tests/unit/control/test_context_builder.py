@@ -52,6 +52,17 @@ def test_an_episode_starts_with_repeats_that_are_not_valid():
     assert context.task[0].embodiment is BODY
 
 
+def test_what_follows_an_action_is_not_asked_of_observations():
+    builder = ContextBuilder((*WINDOWS, Window("next.reward", (0, 1))), BODY, num_rows=1)
+    builder.reset(0, "open it", observation(10))
+    builder.add(0, action(1)[None], observation(11))
+    assert "next.reward" not in {*builder.context().past, *builder.context().now}
+    with pytest.raises(
+        ValueError, match=r"reads the past of \['next\.done'\], which no observation holds when it acts"
+    ):
+        ContextBuilder((*WINDOWS, Window("next.done", (-1, 0))), BODY, num_rows=1)
+
+
 def test_history_fills_up_step_by_step():
     builder = ContextBuilder(WINDOWS, BODY, num_rows=1)
     builder.reset(0, "", observation(10))

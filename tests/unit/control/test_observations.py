@@ -31,6 +31,12 @@ def test_one_robot_is_one_row_without_an_axis_of_its_own():
     assert rows.answer(np.ones((1, 5, 3), np.float32)).shape == (5, 3)
 
 
+def test_what_follows_an_action_is_not_asked_of_a_robot():
+    windows = (Window(STATE, (0,)), Window("action", (0,)), Window("next.reward", (0,)))
+    reads = Reads.of(windows, windows, TransformPipeline([]), BODY)
+    assert (reads.accepted, reads.required) == (frozenset({STATE}), (STATE,))
+
+
 @pytest.mark.parametrize("tasks", ["open", ["open", "close"]])
 def test_a_batch_is_a_row_each(tasks):
     batch = {STATE: np.array([[1, 2], [3, 4]]), FRONT: np.stack([PICTURE, 0 * PICTURE]), "task": tasks}

@@ -305,11 +305,27 @@ def test_numbers_that_no_policy_needs_block_none(path: Path, caplog: pytest.LogC
     edit(path, lambda data: change(data["demo_1"]))
     with caplog.at_level(logging.WARNING):
         source = open_source(path)
-    assert "1 of 3 streams of numbers are left out: observation.ee_state" in caplog.text
+    assert "1 of 5 streams of numbers are left out: observation.ee_state" in caplog.text
     assert source.read(1, ACTION_KEY, [0]).value.shape == (1, 7)
     assert "demo_1: obs/ee_" in inspect(path.parent)["left_out"]["observation.ee_state"]
     with pytest.raises(DatasetError, match=r"ee_state' is left out: .*demo_1: obs/ee_"):
         source.read(1, "observation.ee_state", [0])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda values: values * np.nan, "demo_1: rewards has nan at step 0; remove the demonstration or repair"),
+        (lambda values: values[:-1], r"demo_1: rewards is uint8 \[6\], but one number for each of 7 steps is needed"),
+        (lambda values: values.astype("S1"), r"demo_1: rewards is \|S1 \[7\], but one number for each of 7 steps"),
+    ],
+)
+def test_rewards_that_are_none_block_no_policy(path: Path, change, reason: str) -> None:
+    edit(path, lambda data: replace(data["demo_1"], "rewards", change))
+    source = open_source(path)
+    assert source.read(1, ACTION_KEY, [0]).value.shape == (1, 7)
+    with pytest.raises(DatasetError, match=f"next.reward' is left out: .*{reason}"):
+        source.read(1, "next.reward", [0])
 
 
 @pytest.mark.parametrize(

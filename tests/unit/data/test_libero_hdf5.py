@@ -1,5 +1,6 @@
 """LIBERO's files are read as they are: instructions, order, orientation, storage, statistics, processes."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -26,7 +27,7 @@ from tempovla.data.open import open_source
 from tempovla.data.statistics import of_values
 from tempovla.timeline import Window
 from tempovla.timeline.bodies import LIBERO_PANDA
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, STATE_KEY, SUCCESS_KEY
 
 
 def test_what_was_recorded_is_read_in_the_order_of_files_and_numbers(tmp_path: Path) -> None:
@@ -47,6 +48,8 @@ def test_what_was_recorded_is_read_in_the_order_of_files_and_numbers(tmp_path: P
         ACTION_KEY: (7,),
         AGENT: (16, 16, 3),
         WRIST: (16, 16, 3),
+        REWARD_KEY: (1,),
+        DONE_KEY: (1,),
     }
     np.testing.assert_allclose(source.timestamps(11, AGENT), np.arange(6) / 20)
 
@@ -132,6 +135,49 @@ def test_a_stream_that_only_some_demonstrations_have_is_left_out(tmp_path: Path)
         source.read(0, EE_STATE_KEY, [0])
 
 
+def test_rewards_and_ends_are_read_under_their_keys(tmp_path: Path) -> None:
+    record(tmp_path, (3,), (MILK,))
+    source = open_libero(tmp_path)
+    assert (source.streams[REWARD_KEY].kind, source.streams[REWARD_KEY].dtype) == ("scalar", "float32")
+    assert (source.streams[DONE_KEY].kind, source.streams[DONE_KEY].dtype) == ("scalar", "bool")
+    assert source.read(0, REWARD_KEY, range(4)).value.tolist() == [[0.0], [0.0], [1.0], [1.0]]
+    assert source.read(0, DONE_KEY, range(4)).value.tolist() == [[False], [False], [True], [True]]
+    assert source.read(0, DONE_KEY, range(4)).valid.tolist() == [True, True, True, False]
+    assert SUCCESS_KEY not in source.streams
+    sample = next(iter(SampleLoader(Mixture([source]), [Window(REWARD_KEY, (-1, 0))], LoaderConfig(), seed=0)))
+    assert sample.context.past[REWARD_KEY].offset.tolist() == [-1]
+    assert REWARD_KEY not in sample.context.now
+    assert sample.future[REWARD_KEY].offset.tolist() == [0]
+
+
+def test_rewards_that_were_given_are_written_and_read(tmp_path: Path) -> None:
+    outcomes = {REWARD_KEY: np.array([[0.0], [0.25], [1.0], [1.0]], np.float32), DONE_KEY: np.eye(4, dtype=bool)[:, 3:]}
+    with LiberoHdf5Writer(tmp_path) as writer:
+        writer.add_episode(MILK, instruction(MILK), episode(0, 4) | outcomes)
+    assert_equal_to(open_libero(tmp_path), [episode(0, 4) | outcomes])
+
+
+def test_rewards_that_only_some_demonstrations_have_are_left_out(tmp_path: Path) -> None:
+    record(tmp_path, (5, 4), (MILK,))
+    with h5py.File(only_file(tmp_path), "a") as file:
+        del file["data/demo_1/rewards"]
+    source = open_libero(tmp_path)
+    assert REWARD_KEY not in source.streams
+    assert DONE_KEY in source.streams
+
+
+def test_a_datas_identity_knows_its_rewards_only_where_they_are_read(tmp_path: Path) -> None:
+    """So that a run of before they were read can be resumed."""
+    record(tmp_path, (5,), (MILK,))
+    source = open_libero(tmp_path)
+    other = open_libero(tmp_path)
+    other._demos[0] = dataclasses.replace(
+        other._demos[0], numbers={**other._demos[0].numbers, REWARD_KEY: np.ones((5, 1), np.float32)}
+    )
+    assert source.identity([STATE_KEY]).files == other.identity([STATE_KEY]).files
+    assert source.identity([REWARD_KEY]).files != other.identity([REWARD_KEY]).files
+
+
 def test_windows_beyond_the_ends_are_clamped_and_invalid(tmp_path: Path) -> None:
     (frames,) = record(tmp_path, (3,), (MILK,))  # shorter than the window
     source = open_libero(tmp_path)
@@ -146,7 +192,7 @@ def test_windows_beyond_the_ends_are_clamped_and_invalid(tmp_path: Path) -> None
 def test_statistics_are_exact_and_of_numbers_alone(tmp_path: Path) -> None:
     recorded = record(tmp_path, (12, 7, 9))
     source = open_libero(tmp_path)
-    assert set(source.statistics) == {STATE_KEY, EE_STATE_KEY, ACTION_KEY}
+    assert set(source.statistics) == {STATE_KEY, EE_STATE_KEY, ACTION_KEY, REWARD_KEY, DONE_KEY}
     expected = of_values(np.concatenate([frames[ACTION_KEY] for frames in recorded]))
     for name, value in expected.items():
         np.testing.assert_allclose(source.statistics[ACTION_KEY][name], value)

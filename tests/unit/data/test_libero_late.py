@@ -11,7 +11,7 @@ from tests.libero_recordings import AGENT, MILK, assert_equal_to, only_file, rec
 from tempovla.data.errors import DatasetError
 from tempovla.data.libero_hdf5 import open_libero
 from tempovla.data.libero_late import observed_late
-from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY
 
 
 def set_states(path: Path, late: bool, drift: float = 0.0, names: tuple[str, ...] = ()) -> None:
@@ -38,6 +38,7 @@ def test_an_observation_is_read_with_the_action_that_follows_it(tmp_path: Path, 
     ]
     source = open_libero(tmp_path)
     assert_equal_to(source, later)
+    assert source.read(0, REWARD_KEY, range(8)).value[:, 0].tolist() == [0] * 7 + [1]  # what followed the last action
     assert source.read(0, AGENT, [7, 8]).valid.tolist() == [True, False]
 
 

@@ -61,6 +61,35 @@ def test_samples_are_split_into_past_now_and_future(dataset: Path) -> None:
     assert sample.context.now[FRONT].value.dtype == torch.uint8
 
 
+OUTCOMES = {
+    "next.reward": Feature("float32", (1,)),
+    "next.success": Feature("bool", (1,)),
+    "next.done": Feature("bool", (1,)),
+}
+
+
+@pytest.mark.parametrize("config", [ON_DEMAND, PRELOADED])
+def test_what_follows_an_action_is_the_future_and_changes_nothing_for_who_does_not_ask(
+    dataset: Path, tmp_path: Path, config: LoaderConfig
+) -> None:
+    record(tmp_path / "set", features=FEATURES | OUTCOMES)
+    source, before = open_dataset(tmp_path / "set"), open_dataset(dataset)
+    assert {key: source.streams[key].kind for key in OUTCOMES} == dict.fromkeys(OUTCOMES, "scalar")
+    for ours, expected in islice(zip(loader(tmp_path / "set", config), loader(dataset, config), strict=True), 4):
+        assert_same(ours, expected)
+    for key in (STATE, ACTION, FRONT):
+        for name, value in before.statistics[key].items():
+            np.testing.assert_array_equal(source.statistics[key][name], value)
+    windows = [Window(key, (-1, 0, 1)) for key in OUTCOMES]
+    sample = next(iter(SampleLoader(Mixture([source]), windows, config, seed=3)))
+    assert sample.context.now == {}
+    for key in OUTCOMES:
+        assert sample.context.past[key].offset.tolist() == [-1]
+        assert sample.future[key].offset.tolist() == [0, 1]
+        assert sample.future[key].value.shape == (5, 2, 1)
+    assert sample.future["next.done"].value.dtype == torch.bool
+
+
 def test_samples_hold_what_a_read_of_the_source_gives(dataset: Path) -> None:
     source = open_dataset(dataset)
     seen = 0

@@ -1,5 +1,6 @@
 """Demonstrations: the same for any number of workers, each playable again, failures told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ pytest.importorskip("metaworld")
 from tempovla.env.collect import CollectConfig, Demonstration, attempt_episodes, collect_episodes  # noqa: E402
 from tempovla.env.metaworld import MetaWorldConfig  # noqa: E402
 from tempovla.env.seeding import episode_seed  # noqa: E402
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY  # noqa: E402
+from tempovla.timeline.keys import (  # noqa: E402
+    ACTION_KEY,
+    DONE_KEY,
+    OUTCOME_KEYS,
+    REWARD_KEY,
+    STATE_KEY,
+    SUCCESS_KEY,
+)
 
 SMALL = MetaWorldConfig(image_size=16, supersample=1, cameras=("corner2",), max_steps=150)
 BLIND = MetaWorldConfig(render=False, max_steps=150)
@@ -41,11 +49,32 @@ def test_steps_hold_observations_and_the_experts_binary_gripper_actions(demonstr
     for demonstration in demonstrations:
         steps = demonstration.steps
         count = len(steps[ACTION_KEY])
-        assert set(steps) == {STATE_KEY, "observation.images.corner2", ACTION_KEY}
+        assert set(steps) == {STATE_KEY, "observation.images.corner2", ACTION_KEY, *OUTCOME_KEYS}
         assert steps[ACTION_KEY].shape == steps[STATE_KEY].shape == (count, 4)
         assert steps["observation.images.corner2"].shape == (count, 16, 16, 3)
         assert set(np.unique(steps[ACTION_KEY][:, 3])) <= {-1, 1}
         assert 10 < count < 150
+
+
+def test_what_followed_each_action_is_that_of_the_simulators_steps(demonstrations: list[Demonstration]) -> None:
+    """Meta-World's dense reward; experts play on for five steps behind the first success."""
+    for demonstration in demonstrations:
+        steps = demonstration.steps
+        count = len(steps[ACTION_KEY])
+        assert {key: (steps[key].shape, steps[key].dtype) for key in OUTCOME_KEYS} == {
+            REWARD_KEY: ((count, 1), np.float32),
+            SUCCESS_KEY: ((count, 1), np.bool_),
+            DONE_KEY: ((count, 1), np.bool_),
+        }
+        assert np.flatnonzero(steps[SUCCESS_KEY])[0] == count - 6
+        assert np.flatnonzero(steps[DONE_KEY]).tolist() == [count - 1]
+    first = demonstrations[0]
+    env = replace(SMALL, render=False, terminate_on_success=False).make()
+    env.reset_state(seed=first.seed, task=first.task)
+    played = [env.advance(action) for action in first.executed]
+    assert first.steps[REWARD_KEY][:, 0].tolist() == [np.float32(reward) for reward, *_ in played]
+    assert first.steps[SUCCESS_KEY][:, 0].tolist() == [info["success"] for *_, info in played]
+    assert len(set(first.steps[REWARD_KEY][:, 0].tolist())) > 10
 
 
 def test_another_number_of_workers_gives_the_same(demonstrations: list[Demonstration]) -> None:
@@ -64,6 +93,9 @@ def test_a_simulator_that_nothing_here_knows_is_demonstrated_with_its_own_record
     places = np.array([0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
     np.testing.assert_allclose(second.steps[STATE_KEY][:, 0], places, atol=1e-6)
     np.testing.assert_allclose(second.steps[ACTION_KEY], [[1, 1]] * 4 + [[0.5, 1], [0, 1]], atol=1e-6)
+    assert second.steps[REWARD_KEY][:, 0].tolist() == [0, 0, 0, 0, 1, 1]
+    assert second.steps[SUCCESS_KEY][:, 0].tolist() == [False, False, False, False, True, True]
+    assert second.steps[DONE_KEY][:, 0].tolist() == [False] * 5 + [True]
     np.testing.assert_allclose(second.simulator["places"], np.stack([places, np.arange(6)], axis=1), atol=1e-6)
     assert first.environment == {"env_name": "line right"}
     assert [a.steps for a in attempt_episodes(["right"], 1, seed=0, **arguments)] == [6]

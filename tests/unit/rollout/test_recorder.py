@@ -12,6 +12,7 @@ from tempovla.data.lerobot import open_dataset
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Embodiment
+from tempovla.timeline.outcomes import outcomes
 
 BODY = Embodiment("toy", 3, 2, 10.0, ("x [m]", "y [m]", "z [m]"), ("dx", "dy"))
 CAMERA = "observation.images.front"
@@ -42,6 +43,33 @@ def test_episodes_read_back_as_they_were_recorded(tmp_path):
             np.testing.assert_array_equal(source.read(index, key, range(episode.steps)).value, episode.recording[key])
         frames = source.read(index, CAMERA, range(episode.steps)).value
         np.testing.assert_allclose(frames, episode.recording[CAMERA], atol=3)
+
+
+def test_what_followed_each_action_is_recorded_with_the_types_of_lerobot(tmp_path):
+    one = result(1, 3)
+    followed = outcomes([0.0, 0.5, 1.0], [False, False, True])
+    with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
+        recorder.add(replace(one, recording={**one.recording, **followed}))
+    source = open_dataset(tmp_path / "rollouts")
+    for key, values in followed.items():
+        np.testing.assert_array_equal(source.read(0, key, range(3)).value, values)
+    entries = {key: source.meta.info["features"][key] for key in followed}
+    assert entries == {
+        "next.reward": {"dtype": "float32", "shape": [1], "names": None, "fps": 10},
+        "next.success": {"dtype": "bool", "shape": [1], "names": None, "fps": 10},
+        "next.done": {"dtype": "bool", "shape": [1], "names": None, "fps": 10},
+    }
+
+
+def test_a_dataset_of_before_rewards_were_recorded_is_gone_on_with_as_it_is(tmp_path):
+    first, second = result(1, 3), result(2, 3)
+    with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
+        recorder.add(first)
+    with RolloutRecorder(tmp_path / "rollouts", BODY, earlier=[first]) as recorder:
+        recorder.add(replace(second, recording={**second.recording, **outcomes([0.0] * 3, [True] * 3)}))
+    source = open_dataset(tmp_path / "rollouts")
+    assert len(source) == 2
+    assert "next.reward" not in source.streams
 
 
 def test_every_episode_is_on_the_disk_once_it_was_added(tmp_path):

@@ -14,6 +14,7 @@ from tests.in_process import simulators_in_process
 from tests.unit.rollout.scripted import ACTION, STATE, ScriptedPolicy
 
 from tempovla.timeline import ActionChunk
+from tempovla.timeline.keys import DONE_KEY, REWARD_KEY, SUCCESS_KEY
 from tempovla.timeline.noise import mix_seed, row_normal
 
 pytestmark = pytest.mark.sim
@@ -123,16 +124,20 @@ def test_a_recording_played_again_goes_through_the_same_states_and_ends_the_same
     for result in run([replace(spec, record=True) for spec in SPECS[:3]], execution_horizon=4):
         env = MetaWorldEnv(BLIND)
         observation, _ = env.reset(seed=result.spec.seed, options={"task": result.spec.task})
-        reward, terminated, truncated = 0.0, False, False
+        rewards, successes, terminated, truncated = [], [], False, False
         assert len(result.recording[ACTION]) == len(result.recording[STATE]) == result.steps
         for state, action in zip(result.recording[STATE], result.recording[ACTION], strict=True):
             assert not terminated
             assert not truncated
             np.testing.assert_array_equal(observation[STATE], state)
             observation, step_reward, terminated, truncated, info = env.step(action)
-            reward += step_reward
+            rewards.append(step_reward)
+            successes.append(info["success"])
         np.testing.assert_array_equal(observation[STATE], result.final[STATE])
-        assert reward == pytest.approx(result.total_reward)
+        assert sum(rewards) == pytest.approx(result.total_reward)
+        assert result.recording[REWARD_KEY].tolist() == [[np.float32(reward)] for reward in rewards]
+        assert result.recording[SUCCESS_KEY].tolist() == [[success] for success in successes]
+        assert result.recording[DONE_KEY].tolist() == [[False]] * (result.steps - 1) + [[True]]
         assert (info["success"], terminated or truncated) == (result.success, True)
 
 

@@ -34,6 +34,21 @@ def test_an_action_at_offset_0_is_future_and_an_observation_there_is_now():
     }
 
 
+def test_what_follows_an_action_is_future_from_offset_0_on():
+    past, now, future = split_tracks({key: track((-1, 0, 1)) for key in ("next.reward", "next.done", "nextdoor")})
+    assert {key: part.offset.tolist() for key, part in past.items()} == {
+        "next.reward": [-1],
+        "next.done": [-1],
+        "nextdoor": [-1],
+    }
+    assert {key: part.offset.tolist() for key, part in now.items()} == {"nextdoor": [0]}
+    assert {key: part.offset.tolist() for key, part in future.items()} == {
+        "next.reward": [0, 1],
+        "next.done": [0, 1],
+        "nextdoor": [1],
+    }
+
+
 def test_splitting_keeps_each_value_with_its_offset_and_validity():
     whole = replace(track((-1, 0, 2)), valid=torch.tensor([[True, False, True]] * 3))
     past, now, future = split_tracks({"state": whole})

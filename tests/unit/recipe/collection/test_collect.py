@@ -21,7 +21,8 @@ from tempovla.recipe.collection import collect
 from tempovla.recipe.collection.collect import Collection, collect_dataset, experts_of
 from tempovla.recipe.collection.registry import collect as collect_any
 from tempovla.timeline import CameraCalibration
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, OUTCOME_KEYS, STATE_KEY
+from tempovla.timeline.outcomes import outcomes
 
 SHORT = MemoryConfig(cue_steps=3, delay_steps=6)
 
@@ -93,6 +94,22 @@ def test_an_interrupted_dataset_is_gone_on_with_as_it_is(tmp_path, demonstrated,
     assert (len(source), source.recording) == (3, RECORDING if told else {})
     with pytest.raises(ValueError, match="delay_steps was 6, and is 7 now"):
         collect_dataset(tmp_path / "data", replace(remembered(3), env_config=MemoryConfig(cue_steps=3, delay_steps=7)))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_dataset_of_before_rewards_were_recorded_is_gone_on_with_as_it_is(tmp_path, demonstrated, monkeypatch, told):
+    demonstrated["most"] = 1
+    with pytest.raises(KeyboardInterrupt):
+        collect_dataset(tmp_path / "data", remembered(2))
+    assert not {*OUTCOME_KEYS} & open_dataset(tmp_path / "data").streams.keys()
+    known = {STATE_KEY: np.zeros((5, 4), np.float32), ACTION_KEY: np.ones((5, 4), np.float32)}
+    steps = known | outcomes([0.5] * 5, [True] * 5)
+    played = [Demonstration("colour-cue", "do it", 0, None, 1, steps, steps[ACTION_KEY], {}, {})]
+    monkeypatch.setattr(collect, "collect_episodes", lambda *_, skip, **__: iter(played * (2 - skip)))
+    source = collect_dataset(tmp_path / ("data" if told else "new"), remembered(2))
+    assert len(source) == 2
+    assert source.streams.keys() >= {*OUTCOME_KEYS} or told
+    assert bool({*OUTCOME_KEYS} & source.streams.keys()) is not told
 
 
 def test_a_second_call_into_one_folder_is_told_who_is_there(tmp_path):

@@ -146,7 +146,7 @@ def test_both_formats_hold_the_same_episodes_and_liberos_tools_what_they_want(co
         there = spoken[hdf5.episode(index).instruction]
         steps = list(range(hdf5.episode(index).length))
         assert lerobot.episode(there).length == len(steps)
-        for key in ("observation.state", "action"):
+        for key in ("observation.state", "action", "next.reward", "next.done"):
             np.testing.assert_array_equal(hdf5.read(index, key, steps)[0], lerobot.read(there, key, steps)[0])
     with h5py.File(collected / "hdf5" / f"{TASKS[0]}_demo.hdf5") as file:
         demo = file["data/demo_0"]
