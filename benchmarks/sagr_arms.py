@@ -354,6 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default="0", help="of the trainings")
     parser.add_argument("--eval-seed", type=int, default=0, help="of the episodes")
     parser.add_argument("--steps", type=int, help="training steps, other than the config's")
+    parser.add_argument("--demos", type=int, help="demonstrations of each task; all by default")
     parser.add_argument("--episodes", type=int, default=15, help="fresh episodes of each task and seed")
     parser.add_argument("--k", type=int, default=8, help="steps from now to the future frame, and between decisions")
     parser.add_argument("--horizon", type=int, default=16, help="steps of a chunk")
@@ -369,13 +370,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "model.action_horizon": options.horizon,
         "model.action_head.max_seq_len": options.horizon,
     }
-    compared = f"{options.place}, {steps} steps, k={options.k}, chunks of {options.horizon}"
+    few = f", {options.demos} demonstrations" if options.demos else ""
+    compared = f"{options.place}, {steps} steps, k={options.k}, chunks of {options.horizon}{few}"
+    few_demos = {"data.demos_per_task": options.demos} if options.demos else {}
     store = Store(options.json, f"{compared}, {options.episodes} episodes of seed {options.eval_seed}")
     for seed in seeds:
         for name in chosen:
             k = "" if name == FLOW else f"_k{options.k}"  # which flow matching alone does not depend on
-            folder = options.out / f"{options.place}_{steps}_{list(ARMS).index(name)}{k}_{options.horizon}_{seed}"
-            run = Run(folder, place, ARMS[name] | time, seed)
+            demos = f"_of_{options.demos}" if options.demos else ""
+            arm = f"{options.place}_{steps}{demos}_{list(ARMS).index(name)}{k}_{options.horizon}_{seed}"
+            run = Run(options.out / arm, place, ARMS[name] | time | few_demos, seed)
             plays: dict[str, dict[str, Any]] = {name: {"execution_horizon": options.k}}
             if name == FLOW and options.horizon != options.k:
                 plays[WHOLE] = {"execution_horizon": options.horizon}
