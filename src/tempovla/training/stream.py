@@ -57,6 +57,14 @@ class KnowsItsData(Protocol):
         """
 
 
+@runtime_checkable
+class TellsFigures(Protocol):
+    """A stream that has something to log, such as the returns of a policy that acts while it learns."""
+
+    def take_figures(self) -> Mapping[str, float]:
+        """Return figures by name of what happened since they were last taken; those without any are left out."""
+
+
 def take_position(batches: BatchStream, state: Mapping[str, Any], is_changed: bool) -> None:
     """Go to a checkpoint's position in the data; for changed data, to the beginning of an epoch.
 

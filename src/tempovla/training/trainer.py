@@ -46,7 +46,7 @@ from tempovla.training.result import FitResult, cpu_seconds
 from tempovla.training.resume import RunNow, compare_runs, learning_rates, run_identity
 from tempovla.training.schedule import learning_rate_at
 from tempovla.training.seeding import seed_draws
-from tempovla.training.stream import BatchStream, take_position
+from tempovla.training.stream import BatchStream, TellsFigures, take_position
 from tempovla.training.validation import validation_losses
 
 VALIDATION = "val_"
@@ -277,7 +277,8 @@ class Trainer:
     def _interval_figures(self) -> dict[str, float]:
         """What is logged since it last was."""
         lr, cpu_s = self.optimizer.param_groups[0]["lr"], self._cpu_base_s + cpu_seconds()
-        return self.interval.take() | {"lr": lr, "cpu_s": cpu_s}
+        told = self.batches.take_figures() if isinstance(self.batches, TellsFigures) else {}
+        return self.interval.take() | dict(told) | {"lr": lr, "cpu_s": cpu_s}
 
     def validate(self, validation: Iterable[TimelineSample]) -> dict[str, float]:
         """Return `val_total` and `val_<term>` of the weights to deploy.

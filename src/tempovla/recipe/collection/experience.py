@@ -18,6 +18,7 @@ from tempovla.control.controller import Controller
 from tempovla.env.protocol import Observation, SimulatorEnv
 from tempovla.env.seeding import episode_seed
 from tempovla.model.layers.row_state import map_tensors
+from tempovla.storage.whole import write_text
 from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
 
 Frames = dict[str, NDArray[Any]]
@@ -92,6 +93,7 @@ class Experience:
         self.env, self.actor, self.episodes, self.seed, self.log = env, actor, episodes, seed, log
         self.steps = 0
         self._running: _Running | None = None
+        self._untold: list[tuple[float, bool]] = []
         self._builder = ContextBuilder(actor.windows, actor.embodiment, 1)
 
     def step(self, *, at_random: bool) -> None:
@@ -147,21 +149,33 @@ class Experience:
         """Keep the episode."""
         self.episodes.append(running.frames(), self.env.instruction)
         self._running = None
+        total, solved = sum(running.rewards), any(running.solved)
+        self._untold.append((total, solved))
         if self.log is not None:
             line = {
                 "episode": len(self.episodes) - 1,
                 "steps": self.steps,
                 "length": len(running.actions),
-                "return": sum(running.rewards),
-                "success": any(running.solved),
+                "return": total,
+                "success": solved,
             }
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+
+    def take_figures(self) -> dict[str, float]:
+        """Return the control steps so far, and means over the episodes that ended since figures were last taken."""
+        figures = {"control_steps": float(self.steps)}
+        if self._untold:
+            returns, solved = zip(*self._untold, strict=True)
+            figures |= {"episode_return": float(np.mean(returns)), "episode_success": float(np.mean(solved))}
+            self._untold = []
+        return figures
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position as plain JSON values."""
         running = self._running
         record: dict[str, Any] = {"steps": self.steps, "episodes": len(self.episodes), "running": None}
+        record["untold"] = [list(each) for each in self._untold]
         if running is not None:
             record["running"] = {
                 "actions": [action.tolist() for action in running.actions],
@@ -184,8 +198,9 @@ class Experience:
         self.episodes.truncate(count)
         if self.log is not None and self.log.exists():
             kept = self.log.read_text(encoding="utf-8").splitlines()[:count]
-            self.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_text(self.log, "".join(f"{line}\n" for line in kept))
         self.steps, self._running = record["steps"], None
+        self._untold = [(total, solved) for total, solved in record["untold"]]
         if record["running"] is None:
             return
         running = self._begin()

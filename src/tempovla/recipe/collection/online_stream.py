@@ -58,6 +58,10 @@ class OnlineStream:
             self._taken += 1
             yield sample
 
+    def take_figures(self) -> dict[str, float]:
+        """Return the control steps so far, and means over the episodes that ended since figures were last taken."""
+        return self._experience.take_figures()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the position as plain JSON values."""
         return {"taken": self._taken, "experience": self._experience.state_dict()}

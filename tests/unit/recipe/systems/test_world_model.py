@@ -77,6 +77,10 @@ def test_a_run_acts_as_often_as_its_schedule_says(whole):
         (1, 80, 40),
         (2, 120, 40),
     ]
+    told = [figures for figures in logged(whole) if "episode_return" in figures]
+    assert [figures["train_step"] for figures in told] == [10, 30]
+    assert told[0]["episode_return"] == pytest.approx((lines[0]["return"] + lines[1]["return"]) / 2)
+    assert [figures["control_steps"] for figures in logged(whole)] == [100, 110, 120, 130, 140, 150]
     with ReplaySource.open(whole / "replay", read_only=True) as replay:
         assert len(replay) == 3
         assert replay.facts["task"] == "cartpole-swingup"
