@@ -45,8 +45,9 @@ def check_alike(config: SimulatorConfig, tasks: Sequence[str]) -> None:
     first, *others = ((task, body.state_dim, body.action_dim) for task, body in bodies.items())
     for other in others:
         if other[1:] != first[1:]:
-            told = " and ".join(f"{task} has {state} state and {action} action dimensions" for task, state, action in (
-                first, other))
+            told = " and ".join(
+                f"{task} has {state} state and {action} action dimensions" for task, state, action in (first, other)
+            )
             raise ValueError(f"tasks: {told}; play tasks of different sizes one at a time")
 
 
@@ -91,6 +92,9 @@ class SimulatorDefaults:
 
     score: ClassVar[Score] = "success"
     """What episodes count by. Where it is the return, evaluations report its mean instead of a success rate."""
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages whose versions the results of an evaluation record, beside those that all results do."""
 
     example: ClassVar[str] = ""
     """Options of an evaluation that the help shows as an example, such as `--tasks push-v3`."""

@@ -108,6 +108,7 @@ class GymnasiumEnv(RewardedEnv):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
 
     config: GymnasiumConfig
+    _simulation: Any
 
     def __init__(self, config: GymnasiumConfig | None = None) -> None:
         super().__init__(config or GymnasiumConfig())
