@@ -6,14 +6,16 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.tiny import tiny_recipe
+from tests.contract.registry import seeded
+from tests.in_process import simulators_in_process
+from tests.tiny import tiny_vla_config
 
 pytest.importorskip("dm_control")
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.env.dm_control import DmControlConfig
 from tempovla.env.metaworld import MetaWorldConfig
-from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.vla_model import VLAModel
 from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
 from tempovla.recipe.evaluation.comparison import compare_evaluations
 from tempovla.recipe.evaluation.outputs import Outputs
@@ -27,6 +29,9 @@ from tempovla.rollout.metrics import MeanReturn, SuccessRate
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_to_json
+from tempovla.transform.blind import BlankImages
+from tempovla.transform.pipeline import TransformPipeline
+from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 pytestmark = pytest.mark.sim
 
@@ -40,15 +45,17 @@ def episode(task: str, total_reward: float, success: bool = False) -> EpisodeRes
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    body = REACHER.embodiment
-    config = replace(
-        tiny_recipe("").model, cameras=("observation.images.0",), robot_state_dim=body.state_dim, action_dim=2
-    )
-    policy = StateVLA(config)
-    blank = {"steps": [{"name": "blank_images", "cameras": ["observation.images.0"], "size": 16}]}
+    """A blind arm, that has learned nothing."""
+    body, camera = REACHER.embodiment, "observation.images.0"
+    options = {"flow_matching": {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "num_steps": 2}}
+    sizes = {"max_instruction_tokens": 12, "robot_state_dim": body.state_dim, "action_dim": body.action_dim}
+    config = replace(tiny_vla_config("flow_matching", action_head_options=options, **sizes), cameras=(camera,))
+    policy = seeded(lambda: VLAModel(config).eval())
+    transform = TransformPipeline([BlankImages((camera,), 16), TokenizeInstruction(WordTokenizer(16), 12)]).to_json()
+    known = {"instructions": [REACHER.instruction("reacher-easy")]}
     path = tmp_path_factory.mktemp("run") / "checkpoint"
-    arguments = (config_to_json(config), policy.windows(), body, blank, policy.state_dict())
-    Bundle("statevla", *arguments, {"phase": 2, "instructions": [REACHER.instruction("reacher-easy")]}).save(path)
+    fields = config_to_json(policy.config)
+    Bundle("vla", fields, policy.windows(), body, transform, policy.state_dict(), known).save(path)
     return path
 
 
@@ -69,7 +76,8 @@ def test_successes_are_counted_as_ever():
 
 def test_an_evaluation_writes_the_mean_return_and_its_interval(tmp_path, checkpoint):
     outputs = Outputs(tmp_path / "results.json", tmp_path / "episodes", tmp_path / "rollouts")
-    results = evaluate(checkpoint, "dmc", config=CONFIG, outputs=outputs)
+    with simulators_in_process():
+        results = evaluate(checkpoint, "dmc", config=CONFIG, outputs=outputs)
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
     block = results["tasks"]["reacher-easy"]
     returns = [episode["total_reward"] for episode in results["episodes"]]
