@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.cli.test_metaworld import checkpoint  # noqa: F401 - a fixture
+from tests.tiny import tiny_statevla_config
 
+from tempovla.model.vla.statevla import StateVLA
 from tempovla.report.tables import score_table
+from tempovla.timeline import Bundle, Embodiment
+from tempovla.timeline.config import config_to_json
 
 pytest.importorskip("dm_control")
 
@@ -24,12 +27,15 @@ def test_there_is_nothing_to_collect(tmp_path, fails):
     assert not any(tmp_path.iterdir())
 
 
-def test_unknown_tasks_and_other_bodies_are_refused(tmp_path, checkpoint, fails):  # noqa: F811
+def test_unknown_tasks_and_other_bodies_are_refused(tmp_path, fails):
     place = tmp_path / "checkpoint"
-    checkpoint.save(place)
+    config = tiny_statevla_config(cameras=("observation.images.0",), robot_state_dim=4, action_dim=4)
+    policy, body = StateVLA(config), Embodiment("arm", 4, 4, 10.0)
+    arguments = (config_to_json(config), policy.windows(), body, {"steps": []}, policy.state_dict(), {"phase": 2})
+    Bundle("statevla", *arguments).save(place)
     assert "did you mean cup-catch?" in fails("eval", "dmc", "--checkpoint", place, "--tasks", "cup_catch")
     told = fails("eval", "dmc", "--checkpoint", place, "--tasks", "cup-catch")
-    assert "made for metaworld_sawyer with 4 state and 4 action dimensions, but DeepMind Control's has 8 and 2" in told
+    assert "made for arm with 4 state and 4 action dimensions, but DeepMind Control's has 8 and 2" in told
     assert "name them: --tasks cartpole-swingup" in fails("eval", "dmc", "--checkpoint", place)
     told = fails("eval", "gym", "--checkpoint", place, "--tasks", "CartPole-v1")
     assert told == "task: CartPole-v1 has actions of Discrete; choose a task with continuous actions"
