@@ -85,7 +85,8 @@ def test_it_trains_and_evaluates_and_names_what_needs_an_extra_in_one_line(pytho
     recordings.record(tmp_path / "dataset")
     checkpoint = "run/phase2_flow_matching/checkpoint_latest"
     training = [*statevla_arguments(Path("dataset")), "--training.train_steps", "2"]
-    simulator = "metaworld==3.1.1 mujoco==3.3.0 'gymnasium>=1.1'"
+    control = "'dm-control<1.0.29,>=1.0.28; python_version < \"3.13\"'"
+    simulator = f"metaworld==3.1.1 mujoco==3.3.0 'gymnasium>=1.1' {control}"
     onnx = "'onnx>=1.18' 'onnxscript>=0.5' 'onnxruntime>=1.22'"
     commands = {
         "train vla --config vla_metaworld --print_config": None,
@@ -99,6 +100,8 @@ def test_it_trains_and_evaluates_and_names_what_needs_an_extra_in_one_line(pytho
         f"export --checkpoint {checkpoint} --out policy.onnx": f"onnx {onnx}",
         "collect metaworld --tasks reach-v3 --episodes 1 --out recorded": f"gymnasium {simulator}",
         f"eval metaworld --checkpoint {checkpoint} --tasks reach-v3 --episodes 1": f"gymnasium {simulator}",
+        f"eval dmc --checkpoint {checkpoint} --tasks reacher-easy --episodes 1": f"gymnasium {simulator}",
+        f"eval gym --checkpoint {checkpoint} --tasks Pendulum-v1 --episodes 1": f"gymnasium {simulator}",
     }
     done = run(python, RUN_ALL, tmp_path, json.dumps(list(commands)))
     assert done.returncode == 0, done.stderr

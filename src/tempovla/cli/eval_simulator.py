@@ -20,7 +20,7 @@ from tempovla.env.registry import simulator_class
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.evaluation.simulators import evaluate
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, build_parser
-from tempovla.report.tables import success_table
+from tempovla.report.tables import score_table
 from tempovla.rollout.evaluate import EvaluationConfig
 
 EXAMPLES = """
@@ -105,4 +105,4 @@ def run(name: str, args: Namespace) -> Outcome:
         model=args.model,
         outputs=Outputs(results=file, recordings=args.record, videos=args.videos),
     )
-    return Outcome("\n".join(success_table(results)), results, is_written=file is not None)
+    return Outcome("\n".join(score_table(results)), results, is_written=file is not None)

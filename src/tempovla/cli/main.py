@@ -58,6 +58,7 @@ those that follow from the registries of systems and simulators."""
 EXTRA_OF_MODULE = {
     "peft": "lora",
     "diffusers": "diffusion",
+    "dm_control": "sim",
     "metaworld": "sim",
     "mujoco": "sim",
     "gymnasium": "sim",
@@ -143,7 +144,7 @@ def commands(verb: str = "") -> dict[str, tuple[str, str]]:
         for name, (_, title) in SIMULATOR_REGISTRY.items():
             about = f"record demonstrations of the scripted experts of {title}"
             found[f"collect {name}"] = ("tempovla.cli.collect", about)
-            about = f"run a trained policy on {title}, and count successes"
+            about = f"run a trained policy on {title}, and score its episodes"
             found[f"eval {name}"] = ("tempovla.cli.eval_simulator", about)
     order = (
         "demo",

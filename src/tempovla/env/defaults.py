@@ -93,6 +93,9 @@ class SimulatorDefaults:
     score: ClassVar[Score] = "success"
     """What episodes count by. Where it is the return, evaluations report its mean instead of a success rate."""
 
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages whose versions the results of an evaluation record, beside those that all results do."""
+
     example: ClassVar[str] = ""
     """Options of an evaluation that the help shows as an example, such as `--tasks push-v3`."""
 

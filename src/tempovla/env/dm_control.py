@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tempovla.env.dm_control_tasks import DM_CONTROL_TASKS, STEPS, DmControlTask, suite_name
+from tempovla.env.dm_control_tasks import DM_CONTROL_TASKS, STEPS, suite_name
 from tempovla.env.rendering import OffscreenRenderer, select_backend
 from tempovla.env.rewarded import Moment, RewardedConfig, RewardedEnv
 from tempovla.timeline import Embodiment
@@ -30,6 +30,7 @@ class DmControlConfig(RewardedConfig):
     """
 
     title: ClassVar[str] = "DeepMind Control"
+    packages: ClassVar[tuple[str, ...]] = ("dm-control",)
     example: ClassVar[str] = "--tasks cartpole-swingup"
 
     task: str = "cartpole-swingup"
@@ -51,26 +52,21 @@ class DmControlConfig(RewardedConfig):
 
     @property
     def embodiment(self) -> Embodiment:
-        """The body of the task."""
-        task = self.spec
-        return Embodiment(
-            name=f"dmc_{self.task}",
-            state_dim=len(task.state_names),
-            action_dim=task.action_dim,
-            rate_hz=1 / (task.step_s * self.action_repeat),
-            state_names=task.state_names,
-            action_names=tuple(f"actuator_{i} [-1..1]" for i in range(task.action_dim)),
-        )
-
-    @property
-    def spec(self) -> DmControlTask:
-        """What is known of the task without making it.
+        """The body of the task.
 
         Raises:
             ValueError: for an unknown task.
         """
         self.check_task(self.task)
-        return DM_CONTROL_TASKS[self.task]
+        body = DM_CONTROL_TASKS[self.task].body
+        return Embodiment(
+            name=f"dmc_{self.task}",
+            state_dim=len(body.state_names),
+            action_dim=body.action_dim,
+            rate_hz=1 / (body.step_s * self.action_repeat),
+            state_names=body.state_names,
+            action_names=tuple(f"actuator_{i} [-1..1]" for i in range(body.action_dim)),
+        )
 
     def make(self) -> DmControlEnv:
         """Return an environment."""
@@ -126,7 +122,7 @@ class DmControlEnv(RewardedEnv):
 
     def _camera_name(self, camera: str) -> str:
         """The model's name of a camera that is named, or told by its id."""
-        known = DM_CONTROL_TASKS[self._task].cameras
+        known = DM_CONTROL_TASKS[self._task].body.cameras
         if camera in known:
             return camera
         if camera not in map(str, range(len(known))):

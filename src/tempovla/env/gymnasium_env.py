@@ -118,6 +118,7 @@ class GymnasiumEnv(RewardedEnv):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
 
     config: GymnasiumConfig
+    _simulation: Any
 
     def __init__(self, config: GymnasiumConfig | None = None) -> None:
         super().__init__(config or GymnasiumConfig())
@@ -154,7 +155,8 @@ class GymnasiumEnv(RewardedEnv):
         limit = None if config.max_steps is None else config.max_steps * config.action_repeat
         if draws:
             select_backend()
-        made = _make(task, render_mode="rgb_array" if draws else None, max_episode_steps=limit)
+        drawing = {"render_mode": "rgb_array"} if draws else {}
+        made = _make(task, max_episode_steps=limit, **drawing)
         if made.spec.max_episode_steps is None:
             raise ValueError(f"task: the episodes of {task} have no end; give max_steps")
         if self._task:

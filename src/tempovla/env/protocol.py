@@ -137,8 +137,9 @@ class SimulatorConfig(Protocol):
     tasks_are_fixed: ClassVar[bool]
     tasks_share_spaces: ClassVar[bool]
     score: ClassVar[Score]
+    packages: ClassVar[tuple[str, ...]]
     example: ClassVar[str]
-    """For these nine and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
+    """For these ten and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
 
     @property
     def embodiment(self) -> Embodiment:

@@ -12,6 +12,7 @@ import numpy as np
 from tempovla.env.base import TaskEnv
 from tempovla.env.defaults import SimulatorDefaults, check_alike
 from tempovla.env.protocol import Score, checked_action
+from tempovla.timeline import Embodiment
 from tempovla.timeline.arguments import whole_number
 
 
@@ -47,6 +48,15 @@ class RewardedConfig(SimulatorDefaults):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, whole_number(name, value, least=1))
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The body of the task."""
+        raise NotImplementedError
+
+    def make(self) -> RewardedEnv:
+        """Return an environment."""
+        raise NotImplementedError
 
     def experts(self) -> NoReturn:
         """Raise a ValueError, as there are none."""
@@ -84,6 +94,8 @@ class RewardedEnv(TaskEnv):
     """
 
     config: RewardedConfig
+    _low: np.ndarray
+    _high: np.ndarray
 
     @property
     def state(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Results of runs for people and for the report: success rates, versions, machine and command."""
+"""Results of runs for people and for the report: success rates and returns, versions, machine and command."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from importlib.metadata import distributions, version
 from typing import Any
 
 from tempovla import __version__
-from tempovla.rollout.metrics import SuccessRate
+from tempovla.rollout.metrics import MeanReturn, SuccessRate
 
 
-def versions() -> dict[str, str]:
-    """Return the package versions that are recorded with the results."""
-    packages = ("torch", "numpy", "mujoco", "metaworld", "hf-libero", "robosuite", "gymnasium", "av", "pyarrow")
+def versions(*more: str) -> dict[str, str]:
+    """Return the package versions that are recorded with the results, those of `more` packages included."""
+    packages = ("torch", "numpy", "mujoco", "metaworld", "hf-libero", "robosuite", "gymnasium", "av", "pyarrow", *more)
     found = {name: version(name) for name in packages if _is_installed(name)}
     return {"tempovla": __version__, "python": platform.python_version()} | found
 
@@ -49,3 +49,16 @@ def summarize(policy: SuccessRate, **baselines: SuccessRate) -> dict[str, Any]:
     for name, rate in baselines.items():
         block |= {name: rate.rate, f"{name}_episodes": rate.episodes, f"{name}_ci95": list(rate.interval)}
     return block
+
+
+def summarize_return(returns: MeanReturn) -> dict[str, Any]:
+    """Return the block of one task in results.json where the score is the return.
+
+    `return_ci95` is null of a single episode.
+    """
+    interval = returns.interval
+    return {
+        "return": returns.mean,
+        "episodes": returns.episodes,
+        "return_ci95": None if interval is None else list(interval),
+    }

@@ -18,7 +18,17 @@ from tempovla.report.markup import Markup, element, join
 from tempovla.report.offline import FILE as OFFLINE_FILE
 from tempovla.report.offline import offline_section, read_offline
 from tempovla.report.results import headline, rates_section
-from tempovla.report.run import BaselineName, Results, read_clips, read_curves, read_results
+from tempovla.report.returns import Returns, read_returns, returns_headline, returns_section
+from tempovla.report.run import (
+    BaselineName,
+    Evaluation,
+    Results,
+    is_by_return,
+    read_clips,
+    read_curves,
+    read_results,
+    results_data,
+)
 from tempovla.report.training import read_trained, training_headline
 from tempovla.report.videos import films_section
 from tempovla.storage.said_by import said_by
@@ -49,15 +59,29 @@ def write_report(
 
     Raises:
         ValueError: if there is nothing to report, baselines are given without a results.json, a file that is there is
-            broken, a baseline is of other tasks or the run itself, or a folder of curves has none; naming file, key and
+            broken, a baseline is of other tasks or the run itself, or the
+            run's score is the return, or a folder of curves has none; naming file, key and
             remedy.
     """
     folder = Path(run_dir)
     if is_training_alone(folder) and not baselines:
         return write_page(render_training(folder, curves, title), Path(out))
-    results = with_baselines(read_results(folder), baselines or {}, folder / "results.json")
+    results = _evaluation(folder, baselines or {})
     page = render(folder, results if title is None else replace(results, title=title), curves)
     return write_page(page, Path(out))
+
+
+def _evaluation(folder: Path, baselines: Mapping[BaselineName, Path]) -> Results | Returns:
+    """What results.json holds, beside baselines where its score is success."""
+    file = folder / "results.json"
+    data = results_data(file)
+    if not is_by_return(data):
+        return with_baselines(read_results(folder), baselines, file)
+    if baselines:
+        raise ValueError(
+            f"--{next(iter(baselines))}: {file} is scored by the return, beside which no baseline is shown"
+        )
+    return read_returns(data)
 
 
 def is_training_alone(run_dir: Path) -> bool:
@@ -67,12 +91,11 @@ def is_training_alone(run_dir: Path) -> bool:
     return (run_dir / OFFLINE_FILE).is_file() or next(run_dir.rglob("metrics.jsonl"), None) is not None
 
 
-def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
+def render(run_dir: Path, results: Results | Returns, curves: Sequence[Path] = ()) -> str:
     """Return the page as text. Raises what `write_report` raises."""
     body = element(
         "main",
-        headline(results),
-        rates_section(results),
+        *_scores(results),
         _offline_if_there(run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(read_curves(run_dir, curves)),
@@ -82,6 +105,12 @@ def render(run_dir: Path, results: Results, curves: Sequence[Path] = ()) -> str:
     )
     script = files("tempovla.report").joinpath("play.js").read_text(encoding="utf-8")
     return document(results.title or PAGE_TITLE, body, element("script", Markup(script)))
+
+
+def _scores(results: Results | Returns) -> tuple[Markup, Markup]:
+    if isinstance(results, Returns):
+        return returns_headline(results), returns_section(results)
+    return headline(results), rates_section(results)
 
 
 def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | None = None) -> str:
@@ -119,7 +148,7 @@ def _diagnosis_if_there(run_dir: Path) -> Markup | None:
         return diagnosis_section(load_json(path))
 
 
-def time_section(results: Results) -> Markup:
+def time_section(results: Evaluation) -> Markup:
     """Return the times of all stages on one scale, and the time outside of them."""
     heading = element("h2", "Where the time went")
     if not results.stages:
@@ -147,7 +176,7 @@ def time_section(results: Results) -> Markup:
     return element("section", heading, legend, element("div", *rows, class_="stages"), _totals(results))
 
 
-def _totals(results: Results) -> Markup | None:
+def _totals(results: Evaluation) -> Markup | None:
     told = []
     for total, unit, part in (
         (results.cpu_seconds, "CPU seconds", sum(stage.cpu_seconds for stage in results.stages)),
@@ -159,7 +188,7 @@ def _totals(results: Results) -> Markup | None:
     return element("p", f"{'; '.join(told)}.", class_="note") if told else None
 
 
-def provenance_section(results: Results, run_dir: Path) -> Markup:
+def provenance_section(results: Evaluation, run_dir: Path) -> Markup:
     """Return the facts for a repetition: command, seed, machine and versions."""
     if results.command is None:
         command = element("p", "The command was not recorded in results.json.", class_="missing")

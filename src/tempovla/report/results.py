@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tempovla.report.chart import key, rate_axis, rate_row
 from tempovla.report.format_text import and_list, count, difference, dotted, duration, interval, percentage, quoted
 from tempovla.report.markup import Markup, element, join
-from tempovla.report.run import BaselineName, Rate, Results, TaskResult
+from tempovla.report.run import BaselineName, Evaluation, Rate, Results, TaskResult
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def headline(results: Results) -> Markup:
         element("p", "TempoVLA", element("span", "run report"), class_="eyebrow"),
         element("h1", results.title or "How often does the policy succeed?"),
         element("p", results.summary or _summary(results), class_="lede"),
-        element("div", figure, *cards, _cost_card(results), class_="cards"),
+        element("div", figure, *cards, cost_card(results), class_="cards"),
     )
 
 
@@ -130,7 +130,8 @@ def _baseline_card(baseline: Baseline, rate: Rate | None, policy: Rate) -> Marku
     )
 
 
-def _cost_card(results: Results) -> Markup:
+def cost_card(results: Evaluation) -> Markup:
+    """Return the card of the time that the run took, and its seed."""
     wall = "\N{EN DASH}" if results.wall_seconds is None else duration(results.wall_seconds)
     cpu = "CPU time not recorded" if results.cpu_seconds is None else f"{results.cpu_seconds:.0f} CPU seconds"
     seed = "seed not recorded" if results.seed is None else f"seed {results.seed}"

@@ -66,12 +66,10 @@ class Stage:
     wall_seconds: float
 
 
-@dataclass(frozen=True)
-class Results:
-    """The contents of results.json."""
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The facts of a results.json, whatever its score."""
 
-    tasks: tuple[TaskResult, ...]
-    mean: TaskResult
     cpu_seconds: float | None
     wall_seconds: float | None
     stages: tuple[Stage, ...]
@@ -84,6 +82,14 @@ class Results:
     summary: str | None
     simulator: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the simulator, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Evaluation):
+    """The contents of a results.json of success rates."""
+
+    tasks: tuple[TaskResult, ...]
+    mean: TaskResult
     remarks: tuple[str, ...] = ()
     """What a reader of the rates should know beside them, in sentences."""
 
@@ -110,7 +116,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Clip:
-    """One rollout video; `path` may be absent on disk."""
+    """One rollout video; `path` may be absent on disk, and `total_reward` is None where success is the score."""
 
     task: str
     success: bool
@@ -119,6 +125,7 @@ class Clip:
     instruction: str | None
     seed: int | None
     steps: int | None
+    total_reward: float | None = None
 
 
 def read_results(run_dir: Path) -> Results:
@@ -132,6 +139,27 @@ def read_results_file(path: Path) -> Results:
     Raises:
         ValueError: naming the file, the key and the remedy.
     """
+    data = results_data(path)
+    if is_by_return(data):
+        raise data.error("score", "is the return, but success rates are needed here; give an evaluation that has them")
+    mean_data = data.optional("mean")
+    named = None if mean_data is None else mean_data.get("tasks", list)
+    tasks_data = data.child("tasks")
+    for name in named or ():
+        if not isinstance(name, str) or name not in tasks_data.value:
+            raise data.error("mean.tasks", f"names {shown(name)}, which is not among the tasks")
+    counted = set(named or tasks_data.value)
+    tasks = tuple(_task(tasks_data.child(name), name, name in counted) for name in tasks_data.value)
+    mean = plain_mean(tasks) if mean_data is None else _task(mean_data, "mean")
+    return Results(tasks=tasks, mean=mean, **facts_of(data))
+
+
+def results_data(path: Path) -> Reader:
+    """Return what a results.json holds, with the .timing.json beside it where there is one.
+
+    Raises:
+        ValueError: if it does not exist, is not readable, or is about no task.
+    """
     if not path.is_file():
         raise ValueError(
             f"{path} does not exist; pass the folder of `tempovla demo`, of an evaluation in a simulator (`tempovla "
@@ -139,32 +167,35 @@ def read_results_file(path: Path) -> Results:
         )
     timing = path.with_suffix(".timing.json")  # what two runs of the same seeds do not share
     data = Reader(path, "", load_json(path) | (load_json(timing) if timing.is_file() else {}))
-    tasks_data = data.child("tasks")
-    if not tasks_data.value:
+    if not data.child("tasks").value:
         raise data.error("tasks", "is empty; evaluate at least one task")
-    mean_data = data.optional("mean")
-    named = None if mean_data is None else mean_data.get("tasks", list)
-    for name in named or ():
-        if not isinstance(name, str) or name not in tasks_data.value:
-            raise data.error("mean.tasks", f"names {shown(name)}, which is not among the tasks")
-    counted = set(named or tasks_data.value)
-    tasks = tuple(_task(tasks_data.child(name), name, name in counted) for name in tasks_data.value)
+    return data
+
+
+def is_by_return(data: Reader) -> bool:
+    """Return whether the score of a results.json is the return."""
+    score = data.get("score", str) or "success"
+    if score not in ("success", "return"):
+        raise data.error("score", f"is {shown(score)}; it must be success or return")
+    return score == "return"
+
+
+def facts_of(data: Reader) -> dict[str, Any]:
+    """Return the fields of an `Evaluation`."""
     stages = data.get("stages", list) or []
-    return Results(
-        tasks=tasks,
-        mean=plain_mean(tasks) if mean_data is None else _task(mean_data, "mean"),
-        cpu_seconds=data.seconds("cpu_seconds"),
-        wall_seconds=data.seconds("wall_seconds"),
-        stages=tuple(_stage(Reader(path, f"stages[{i}]", stage)) for i, stage in enumerate(stages)),
-        seed=data.get("seed", int),
-        versions=data.texts("versions"),
-        machine=data.texts("machine"),
-        command=data.get("command", str),
-        date=data.get("date", str),
-        title=data.get("title", str),
-        summary=data.get("summary", str),
-        simulator=data.get("simulator", dict) or {},
-    )
+    return {
+        "cpu_seconds": data.seconds("cpu_seconds"),
+        "wall_seconds": data.seconds("wall_seconds"),
+        "stages": tuple(_stage(Reader(data.path, f"stages[{i}]", stage)) for i, stage in enumerate(stages)),
+        "seed": data.get("seed", int),
+        "versions": data.texts("versions"),
+        "machine": data.texts("machine"),
+        "command": data.get("command", str),
+        "date": data.get("date", str),
+        "title": data.get("title", str),
+        "summary": data.get("summary", str),
+        "simulator": data.get("simulator", dict) or {},
+    }
 
 
 def read_curves(run_dir: Path, more: Sequence[Path] = ()) -> list[Curve]:
@@ -271,6 +302,7 @@ def _clip(data: Reader, folder: Path) -> Clip:
         instruction=data.get("instruction", str),
         seed=data.get("seed", int),
         steps=data.get("steps", int),
+        total_reward=data.number("return") if "return" in data.value else None,
     )
 
 

@@ -26,6 +26,23 @@ def success_table(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def score_table(results: Mapping[str, Any]) -> list[str]:
+    """Return the score of every task with its 95% interval: the mean return where results.json says so, or success."""
+    return return_table(results) if results.get("score") == "return" else success_table(results)
+
+
+def return_table(results: Mapping[str, Any]) -> list[str]:
+    """Return the mean return of every task, with its 95% interval."""
+    rows = {**results["tasks"], "mean": results["mean"]}
+    width = max(map(len, rows))
+    lines = ["mean return:"]
+    for name, block in rows.items():
+        interval = block["return_ci95"]
+        certainty = "no interval" if interval is None else f"[{interval[0]:.1f}, {interval[1]:.1f}]"
+        lines.append(f"{name:<{width}}  {block['return']:>8.1f}  {certainty} of {block['episodes']}")
+    return lines
+
+
 def attempts_table(results: dict[str, Any]) -> list[str]:
     """Return the success of the expert's attempts with its 95% interval, and how long the successful ones were."""
     rows = {**results["tasks"], "all": results["mean"]}

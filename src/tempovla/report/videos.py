@@ -26,6 +26,8 @@ def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
     shown = choose(present, VIDEO_BUDGET_BYTES)
     absent = [clip.path.name for clip in clips if not clip.path.is_file()]
     notes = ["The clips show every task and both outcomes. Judge the policy by the rates above."]
+    if any(clip.total_reward is not None for clip in clips):
+        notes = ["The clips show the highest and the lowest return of every task. Judge the policy by the means above."]
     if len(shown) < len(present):
         notes.append(f"{len(shown)} of {len(present)} clips are shown, so that the page stays small.")
     if absent:
@@ -60,7 +62,9 @@ def _group(title: str, failing: str, clips: list[Clip], labels: Mapping[str, str
     if not clips:
         return None
     failed = sum(not clip.success for clip in clips)
-    told = f"{len(clips)} clip{'s' * (len(clips) != 1)}, of which {failed} {failing}"
+    told = f"{len(clips)} clip{'s' * (len(clips) != 1)}"
+    if any(clip.total_reward is None for clip in clips):
+        told += f", of which {failed} {failing}"
     return join(
         element("h3", title, element("span", told)),
         element("div", *[_film(clip, labels.get(clip.task, clip.task)) for clip in clips], class_="grid"),
@@ -72,6 +76,8 @@ def _film(clip: Clip, label: str) -> Markup:
         ending = "Done" if clip.success else "Failed"
     else:
         ending = "Did the scene's task" if clip.success else "Scene's task undone"
+    if clip.total_reward is not None:
+        ending = f"Return {clip.total_reward:.1f}"
     words = quoted(clip.instruction) if clip.instruction else "no instruction recorded"
     facts = ["" if clip.seed is None else f"seed {clip.seed}", "" if clip.steps is None else f"{clip.steps} steps"]
     video = element(
@@ -85,7 +91,8 @@ def _film(clip: Clip, label: str) -> Markup:
     )
     task = element("span", label, title=None if label == clip.task else clip.task)
     caption = element("figcaption", element("b", words), task, element("span", dotted(facts)))
-    style = clip.kind.replace("_", "-") + (" success" if clip.success else " failure")
+    outcome = "" if clip.total_reward is not None else " success" if clip.success else " failure"
+    style = clip.kind.replace("_", "-") + outcome
     screen = element("div", video, element("span", ending, class_="badge"), class_="screen")
     return element("figure", screen, caption, class_=f"film {style}")
 

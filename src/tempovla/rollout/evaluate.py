@@ -1,4 +1,4 @@
-"""Success rates of a controller over fresh episodes."""
+"""Success rates and mean returns of a controller over fresh episodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tempovla.control.controller import Actor
 from tempovla.control.execution import check_temporal_ensemble
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
-from tempovla.rollout.metrics import SuccessRate
+from tempovla.rollout.metrics import MeanReturn, SuccessRate
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
 from tempovla.timeline.arguments import plain, whole_number
 
@@ -113,3 +113,9 @@ def success_rates(results: Sequence[EpisodeResult]) -> dict[str, SuccessRate]:
     """Return the success rate of every task."""
     tasks = dict.fromkeys(result.spec.task for result in results)
     return {task: SuccessRate.of([r.success for r in results if r.spec.task == task]) for task in tasks}
+
+
+def mean_returns(results: Sequence[EpisodeResult]) -> dict[str, MeanReturn]:
+    """Return the mean return of every task."""
+    tasks = dict.fromkeys(result.spec.task for result in results)
+    return {task: MeanReturn.of([r.total_reward for r in results if r.spec.task == task]) for task in tasks}

@@ -1,8 +1,9 @@
-"""Success rates with the uncertainty that their number of episodes leaves."""
+"""Success rates and mean returns with the uncertainty that their number of episodes leaves."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,3 +48,90 @@ class SuccessRate:
     def interval(self) -> tuple[float, float]:
         """95% Wilson interval."""
         return wilson_interval(self.successes, self.episodes)
+
+
+def t_quantile(degrees: int) -> float:
+    """Return the 97.5% quantile of Student's t distribution, within which 95% of it lie on both sides of 0.
+
+    The probability is the finite series of Abramowitz and Stegun (1964), 26.7.3 and 26.7.4.
+
+    Raises:
+        ValueError: for less than one degree of freedom.
+    """
+    if degrees < 1:
+        raise ValueError(f"degrees={degrees} must be at least 1")
+    low, high = 0.0, 16.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, degrees) < 0.95 else (low, middle)
+    return high
+
+
+def _within(t: float, degrees: int) -> float:
+    """The probability of |T| <= t."""
+    angle = math.atan(t / math.sqrt(degrees))
+    cosine, term, total = math.cos(angle), 1.0, 0.0
+    if degrees % 2:
+        term = cosine
+        for k in range(1, degrees - 1, 2):
+            total += term
+            term *= cosine * cosine * (k + 1) / (k + 2)
+        return 2 / math.pi * (angle + math.sin(angle) * total)
+    for k in range(0, degrees, 2):
+        total += term
+        term *= cosine * cosine * (k + 1) / (k + 2)
+    return math.sin(angle) * total
+
+
+@dataclass(frozen=True)
+class MeanReturn:
+    """The mean return of some episodes, or of several tasks together.
+
+    Attributes:
+        mean: of the returns.
+        episodes: how many there are.
+        error: standard error of the mean; None where it is not known, as of a single episode.
+        degrees: degrees of freedom of the standard error; 0 where there is none.
+    """
+
+    mean: float
+    episodes: int
+    error: float | None
+    degrees: int
+
+    @classmethod
+    def of(cls, returns: Sequence[float]) -> MeanReturn:
+        """Return the mean of the returns of some episodes of one task.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if not returns:
+            raise ValueError("no returns have no mean; run at least one episode")
+        episodes = len(returns)
+        error = statistics.stdev(returns) / math.sqrt(episodes) if episodes > 1 else None
+        return cls(statistics.fmean(returns), episodes, error, episodes - 1)
+
+    @classmethod
+    def of_tasks(cls, means: Sequence[MeanReturn]) -> MeanReturn:
+        """Return the mean over tasks, each of which counts alike.
+
+        Its error follows from the spread within the tasks alone, with the degrees of freedom of Welch (1947) and
+        Satterthwaite (1946), rounded down.
+        """
+        mean, episodes = statistics.fmean(each.mean for each in means), sum(each.episodes for each in means)
+        known = [(each.error, each.degrees) for each in means if each.error is not None]
+        if len(known) < len(means):
+            return cls(mean, episodes, None, 0)
+        variance = sum(error**2 for error, _ in known)
+        spread = sum(error**4 / degrees for error, degrees in known)
+        degrees = int(variance**2 / spread + 1e-9) if spread else sum(degrees for _, degrees in known)
+        return cls(mean, episodes, math.sqrt(variance) / len(means), degrees)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95% interval by Student's t; None where the spread is not known."""
+        if self.error is None:
+            return None
+        half = t_quantile(self.degrees) * self.error
+        return self.mean - half, self.mean + half

@@ -32,6 +32,10 @@ def _packages(extra: str) -> list[str]:
         requirements = metadata.requires("tempovla") or []
     except metadata.PackageNotFoundError:
         return []
-    parts = (requirement.partition(";") for requirement in requirements)
-    marker_of_extra = f'extra == "{extra}"'
-    return [package.strip() for package, _, marker in parts if marker.strip().replace("'", '"') == marker_of_extra]
+    found = []
+    for requirement in requirements:
+        package, _, marker = requirement.partition(";")
+        *others, last = marker.strip().replace("'", '"').split(" and ")
+        if last == f'extra == "{extra}"':
+            found.append("; ".join([package.strip(), *([" and ".join(others)] if others else [])]))
+    return found

@@ -1,10 +1,11 @@
-"""Wilson's interval against published values, and counting."""
+"""Wilson's interval and Student's against published values, and counting."""
 
 import math
 
+import numpy as np
 import pytest
 
-from tempovla.rollout.metrics import SuccessRate, wilson_interval
+from tempovla.rollout.metrics import MeanReturn, SuccessRate, t_quantile, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,43 @@ def test_outcomes_are_counted():
     rate = SuccessRate.of([True, False, True, True])
     assert (rate.successes, rate.episodes, rate.rate) == (3, 4, 0.75)
     assert rate.interval == wilson_interval(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (19, 2.0930), (120, 1.9799)],
+)
+def test_quantiles_of_students_distribution_are_those_of_the_tables(degrees, quantile):
+    assert t_quantile(degrees) == pytest.approx(quantile, abs=1e-4)
+
+
+def test_the_interval_of_a_mean_return_follows_from_students_distribution():
+    returns = MeanReturn.of([1.0, 2.0, 3.0, 6.0])
+    assert (returns.mean, returns.episodes, returns.degrees) == (3.0, 4, 3)
+    half = 3.1824463 * 2.1602469 / 2
+    assert returns.interval == pytest.approx((3 - half, 3 + half))
+
+
+def test_a_single_return_has_no_interval():
+    assert MeanReturn.of([4.0]).interval is None
+    assert MeanReturn.of_tasks([MeanReturn.of([4.0]), MeanReturn.of([1.0, 3.0])]) == MeanReturn(3.0, 3, None, 0)
+    with pytest.raises(ValueError, match="run at least one episode"):
+        MeanReturn.of([])
+
+
+def test_tasks_count_alike_and_their_spread_is_that_within_them():
+    few, many = MeanReturn.of([0.0, 2.0]), MeanReturn.of([99.0, 101.0, 99.0, 101.0])
+    together = MeanReturn.of_tasks([few, many])
+    assert (together.mean, together.episodes) == (50.5, 6)
+    assert together.error == pytest.approx(math.hypot(few.error, many.error) / 2)
+    assert together.degrees == 1  # (1 + 1/3)^2 / (1 + 1/27) = 1.71
+    assert MeanReturn.of_tasks([MeanReturn.of([5.0, 5.0])]).interval == (5.0, 5.0)
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = [
+        low <= 10 <= high
+        for low, high in (MeanReturn.of(list(generator.normal(10, 3, 5))).interval for _ in range(1000))
+    ]
+    assert 0.93 < np.mean(covered) < 0.97

@@ -28,6 +28,13 @@ def test_elsewhere_it_names_the_packages_which_any_index_has(monkeypatch, tmp_pa
     assert install_command("sim") == "pip install mujoco==3.3.0 'gymnasium>=1.1'"
 
 
+def test_a_package_that_not_every_python_has_keeps_its_condition(monkeypatch, tmp_path):
+    listed = ['dm-control<2; python_version < "3.13" and extra == "sim"', 'other; python_version < "3.13"']
+    monkeypatch.setattr(extras, "SOURCE_FOLDER", tmp_path / "site-packages")
+    monkeypatch.setattr(metadata, "requires", lambda name: listed)
+    assert install_command("sim") == """pip install 'dm-control<2; python_version < "3.13"'"""
+
+
 def test_without_metadata_it_names_the_extra(monkeypatch, tmp_path):
     def absent(name: str) -> None:
         raise metadata.PackageNotFoundError(name)

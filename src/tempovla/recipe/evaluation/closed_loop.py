@@ -25,11 +25,12 @@ from tempovla.recipe.evaluation.journal import EpisodeJournal
 from tempovla.recipe.evaluation.library import choose_library
 from tempovla.recipe.evaluation.outputs import JOURNAL_SUFFIX, Outputs
 from tempovla.recipe.evaluation.progress import EvaluationProgress
+from tempovla.recipe.evaluation.scores import in_their_place, scores_of
 from tempovla.recipe.evaluation.videos import FilmKind, film_episodes
 from tempovla.recipe.evaluation.wrong_instruction import other_tasks
-from tempovla.recipe.results import command, machine, pool, summarize, versions
+from tempovla.recipe.results import command, machine, versions
 from tempovla.recipe.stage_log import cpu_seconds
-from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs, success_rates
+from tempovla.rollout.evaluate import EvaluationConfig, evaluation_specs, run_specs
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon, chunk_length
 from tempovla.storage.json_files import write_json
@@ -65,7 +66,7 @@ def evaluate_checkpoint(
     model: Mapping[str, Any] | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
-    """Run fresh episodes of each task, and count successes.
+    """Run fresh episodes of each task, and count successes or average returns, whichever is the simulator's score.
 
     Args:
         checkpoint: folder that training saved, or a file that was exported of it.
@@ -91,7 +92,8 @@ def evaluate_checkpoint(
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
             fewer initial states than episodes, the folder for recordings is not empty, an instruction is given and to
             be wrong, an output cannot be written, the library does not fit the policy or the place, the policy may not
-            be asked every `config.execution_horizon` steps, or there is no such device.
+            be asked every `config.execution_horizon` steps, the tasks are of different sizes, or there is no such
+            device.
         WorkerDiedError: if a simulator crashed.
     """
     outputs = Outputs() if outputs is None else outputs
@@ -113,6 +115,7 @@ def evaluate_checkpoint(
         env_config.check_task(task)
         if init_states == "benchmark":
             _check_init_states(env_config, task, config.episodes)
+    env_config = in_their_place(env_config, tasks)
     policy = open_policy(checkpoint, dataset_name, env_config, device, model)
     bundle = policy.bundle
     check_acts_here(bundle, str(checkpoint), env_config)
@@ -137,17 +140,15 @@ def evaluate_checkpoint(
         "execution_horizon": config.execution_horizon,
         **looked_up,
         **({} if config.temporal_ensemble is None else {"temporal_ensemble": config.temporal_ensemble}),
-        "versions": versions(),
+        "versions": versions(*env_config.packages),
     }
     with repeatable(), outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
         played_in = env_config if _needs_pictures(bundle, outputs) else _without_pictures(env_config)
         episodes, timing = _play(controller, specs, played_in, config, outputs, journal)
-        rates = success_rates(episodes)
         results = {
             "title": f"{bundle.policy} on {env_config.title}",
             "summary": _summary(env_config, len(tasks), config.episodes, init_states, wrong_instruction),
-            "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
-            "mean": summarize(pool(list(rates.values()))),
+            **scores_of(env_config.score, episodes, told),
             "seed": config.seed,
             "checkpoint": str(checkpoint),
             **follows_from,
@@ -257,7 +258,7 @@ def _play(
                 journal.keep_first(recorder.recorded)
         kept = {} if journal is None else {spec: journal.episodes[spec] for spec in specs if spec in journal.episodes}
         waiting = [spec for spec in specs if spec not in kept]
-        progress = stack.enter_context(EvaluationProgress(len(specs), list(kept.values())))
+        progress = stack.enter_context(EvaluationProgress(len(specs), list(kept.values()), env_config.score))
 
         def on_end(result: EpisodeResult) -> EpisodeResult:
             progress.add(result)

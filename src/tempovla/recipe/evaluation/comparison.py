@@ -73,6 +73,11 @@ def _read(path: Path) -> dict[str, Any]:
     result = read_json(path, remedy=_REMEDY)
     if not isinstance(result.get("episodes"), list) or not isinstance(result.get("simulator", {}), dict):
         raise ValueError(f"{path}: holds no list of episodes; {_REMEDY}")
+    if result.get("score", "success") != "success":
+        raise ValueError(
+            f"{path}: is scored by the {result['score']}, but successes are what is compared; compare the mean returns "
+            "of the two files and their intervals"
+        )
     return result
 
 

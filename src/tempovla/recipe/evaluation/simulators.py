@@ -13,6 +13,7 @@ from tempovla.env.defaults import InitStates
 from tempovla.env.registry import simulator_class
 from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
 from tempovla.recipe.evaluation.outputs import Outputs
+from tempovla.recipe.evaluation.scores import in_their_place
 from tempovla.rollout.evaluate import EvaluationConfig
 from tempovla.timeline.arguments import brief, path_argument, plain, text_argument
 
@@ -33,7 +34,7 @@ def evaluate(
     model: Mapping[str, Any] | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
-    """Run fresh episodes of each task in a simulator, and count successes.
+    """Run fresh episodes of each task in a simulator, and count successes or average returns, whichever is its score.
 
     Args:
         checkpoint: folder that training saved, or a file that was exported of it.
@@ -56,7 +57,8 @@ def evaluate(
 
     Returns:
         The figures that the seeds determine, as in results.json: `tasks` and `mean`, with `success`, `episodes` and the
-        95% interval `ci95`, and `episodes`, one by one.
+        95% interval `ci95`, and `episodes`, one by one. Where the score is the return, `score` is "return", and they
+        have `return`, `episodes` and `return_ci95`.
 
     Raises:
         ValueError: for an unknown simulator or task, and as `evaluate_checkpoint` does.
@@ -83,7 +85,7 @@ def evaluate(
     if config_class.tasks_are_fixed:
         for task in tasks:
             config_class().check_task(task)
-    provenance = provenance_of(checkpoint, dataset_name, config_class())
+    provenance = provenance_of(checkpoint, dataset_name, in_their_place(config_class(), tasks))
     env_config = config_class.from_recording(provenance.get("recording", {}), simulator, **settings)
     return evaluate_checkpoint(
         checkpoint,

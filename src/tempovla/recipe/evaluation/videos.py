@@ -1,4 +1,4 @@
-"""Videos of successes and failures for people and for the report."""
+"""Videos of successes and failures, or of the best and the worst, for people and for the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tempovla.env.protocol import SimulatorConfig
+from tempovla.env.protocol import Score, SimulatorConfig
 from tempovla.report.rerun import write_rrd
 from tempovla.report.video import encode_mp4, side_by_side
 from tempovla.rollout.replay import replay
@@ -25,8 +25,16 @@ FilmKind = Literal["policy", "wrong_instruction"]
 """Whether the policy had the instruction of the scene's own task."""
 
 
-def choose_episodes(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
-    """Return the first success and the first failure of every task, where there are, in order."""
+def choose_episodes(results: Sequence[EpisodeResult], score: Score = "success") -> list[EpisodeResult]:
+    """Return the first success and the first failure of every task, where there are, in order; or the episodes of the
+    highest and the lowest return.
+    """
+    if score == "return":
+        ends: list[EpisodeResult] = []
+        for task in dict.fromkeys(result.spec.task for result in results):
+            own = [result for result in results if result.spec.task == task]
+            ends += [extreme(own, key=lambda result: result.total_reward) for extreme in (max, min)]
+        return [result for result in results if any(result is end for end in ends)]
     first: dict[tuple[str, bool], EpisodeResult] = {}
     for result in results:
         first.setdefault((result.spec.task, result.success), result)
@@ -41,16 +49,24 @@ def film_episodes(
     workers: int,
     kind: FilmKind = "policy",
 ) -> None:
-    """Film one success and one failure of every task; `folder` then holds the videos and their index.json.
+    """Film one success and one failure of every task, or its highest and lowest return; `folder` then holds the videos
+    and their index.json.
 
     Raises:
         NotWrittenError: if the disk does not take them.
     """
     pictures_alone: Any = replace(env_config, **dict.fromkeys(env_config.sensors, False))
-    write_films(replay(choose_episodes(results), pictures_alone, workers), folder, body, kind)
+    score = env_config.score
+    write_films(replay(choose_episodes(results, score), pictures_alone, workers), folder, body, kind, score)
 
 
-def write_films(results: Iterable[EpisodeResult], folder: Path, body: Embodiment, kind: FilmKind = "policy") -> None:
+def write_films(
+    results: Iterable[EpisodeResult],
+    folder: Path,
+    body: Embodiment,
+    kind: FilmKind = "policy",
+    score: Score = "success",
+) -> None:
     """Write the videos of recorded episodes and their index.json, which is never there with the videos of others.
 
     Raises:
@@ -61,11 +77,13 @@ def write_films(results: Iterable[EpisodeResult], folder: Path, body: Embodiment
     for result in results:
         if not entries:
             index.unlink(missing_ok=True)
-        entries.append(film(result, folder, body, kind))
+        entries.append(film(result, folder, body, kind, score))
     write_json(index, entries)
 
 
-def film(result: EpisodeResult, folder: Path, body: Embodiment, kind: FilmKind = "policy") -> dict[str, Any]:
+def film(
+    result: EpisodeResult, folder: Path, body: Embodiment, kind: FilmKind = "policy", score: Score = "success"
+) -> dict[str, Any]:
     """Write the video of a recorded episode and, where the extra `viz` is installed, its rerun recording.
 
     Returns:
@@ -73,8 +91,9 @@ def film(result: EpisodeResult, folder: Path, body: Embodiment, kind: FilmKind =
     """
     assert result.recording is not None
     cameras = [value for key, value in sorted(result.recording.items()) if key.startswith(IMAGE_KEY_PREFIX)]
-    outcome = "success" if result.success else "failure"
-    name = f"{result.spec.task}_{outcome}_{result.spec.seed}.mp4"
+    by_return = score == "return"
+    outcome = f"return_{result.total_reward:.0f}" if by_return else "success" if result.success else "failure"
+    name = f"{result.spec.task.replace('/', '_')}_{outcome}_{result.spec.seed}.mp4"
     frames = side_by_side([np.asarray(camera) for camera in cameras])[::FILM_STRIDE]
     encode_mp4(frames, folder / name, body.rate_hz / FILM_STRIDE)
     if find_spec("rerun") is not None:
@@ -84,6 +103,7 @@ def film(result: EpisodeResult, folder: Path, body: Embodiment, kind: FilmKind =
         "task": result.spec.task,
         "instruction": result.instruction,
         "success": result.success,
+        **({"return": result.total_reward} if by_return else {}),
         "seed": result.spec.seed,
         "steps": result.steps,
         "kind": kind,

@@ -1,0 +1,48 @@
+"""What the episodes of an evaluation come to, by the score of the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tempovla.env.defaults import check_alike
+from tempovla.env.protocol import Score, SimulatorConfig
+from tempovla.recipe.results import pool, summarize, summarize_return
+from tempovla.rollout.evaluate import mean_returns, success_rates
+from tempovla.rollout.metrics import MeanReturn
+from tempovla.rollout.runner import EpisodeResult
+
+
+def scores_of(score: Score, episodes: Sequence[EpisodeResult], told: Mapping[str, str]) -> dict[str, Any]:
+    """Return `tasks` and `mean` of results.json, and `score` where it is the return.
+
+    Args:
+        score: what episodes count by.
+        episodes: of all tasks.
+        told: the instruction of the policy, by task.
+    """
+    if score == "return":
+        returns = mean_returns(episodes)
+        return {
+            "score": score,
+            "tasks": {task: {"instruction": told[task]} | summarize_return(one) for task, one in returns.items()},
+            "mean": summarize_return(MeanReturn.of_tasks(list(returns.values()))),
+        }
+    rates = success_rates(episodes)
+    return {
+        "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
+        "mean": summarize(pool(list(rates.values()))),
+    }
+
+
+def in_their_place(env_config: SimulatorConfig, tasks: Sequence[str]) -> SimulatorConfig:
+    """Return the simulator with the spaces of the tasks to play, where not all tasks have the same.
+
+    Raises:
+        ValueError: if the tasks are of different sizes.
+    """
+    if env_config.tasks_share_spaces or not tasks:
+        return env_config
+    check_alike(env_config, tasks)
+    return replace(env_config, task=tasks[0])

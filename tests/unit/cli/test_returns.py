@@ -1,0 +1,57 @@
+"""`tempovla eval dmc`, `eval gym` and `collect dmc`: what is refused in one line, and the help."""
+
+from __future__ import annotations
+
+import pytest
+from tests.tiny import tiny_statevla_config
+
+from tempovla.model.vla.statevla import StateVLA
+from tempovla.report.tables import score_table
+from tempovla.timeline import Bundle, Embodiment
+from tempovla.timeline.config import config_to_json
+
+pytest.importorskip("dm_control")
+
+
+@pytest.mark.parametrize("simulator", ["dmc", "gym"])
+def test_the_help_shows_an_example_and_the_repeats(simulator, tempovla):
+    for verb in ("eval", "collect"):
+        shown = tempovla(verb, simulator, "--help").out
+        assert f"tempovla {verb} {simulator}" in shown
+        assert "--action_repeat" in shown
+
+
+def test_there_is_nothing_to_collect(tmp_path, fails):
+    told = fails("collect", "dmc", "--episodes", 1, "--out", tmp_path / "data")
+    assert told.startswith("DeepMind Control has no scripted experts to record; collect in metaworld, memory or libero")
+    assert not any(tmp_path.iterdir())
+
+
+def test_unknown_tasks_and_other_bodies_are_refused(tmp_path, fails):
+    place = tmp_path / "checkpoint"
+    config = tiny_statevla_config(cameras=("observation.images.0",), robot_state_dim=4, action_dim=4)
+    policy, body = StateVLA(config), Embodiment("arm", 4, 4, 10.0)
+    arguments = (config_to_json(config), policy.windows(), body, {"steps": []}, policy.state_dict(), {"phase": 2})
+    Bundle("statevla", *arguments).save(place)
+    assert "did you mean cup-catch?" in fails("eval", "dmc", "--checkpoint", place, "--tasks", "cup_catch")
+    told = fails("eval", "dmc", "--checkpoint", place, "--tasks", "cup-catch")
+    assert "made for arm with 4 state and 4 action dimensions, but DeepMind Control's has 8 and 2" in told
+    assert "name them: --tasks cartpole-swingup" in fails("eval", "dmc", "--checkpoint", place)
+    told = fails("eval", "gym", "--checkpoint", place, "--tasks", "CartPole-v1")
+    assert told == "task: CartPole-v1 has actions of Discrete; choose a task with continuous actions"
+    assert "give --plugin os and X-v0" in fails("eval", "gym", "--checkpoint", place, "--tasks", "os:X-v0")
+    told = fails("eval", "dmc", "--checkpoint", place, "--tasks", "cup-catch,reacher-easy")
+    assert "cup-catch has 8 state and 2 action dimensions and reacher-easy has 6 state and 2 action" in told
+
+
+def test_returns_are_shown_with_their_intervals():
+    tasks = {
+        "cup-catch": {"return": 812.34, "return_ci95": [700.0, 924.68], "episodes": 10},
+        "reacher-easy": {"return": 3.0, "return_ci95": None, "episodes": 1},
+    }
+    assert score_table({"score": "return", "tasks": tasks, "mean": tasks["reacher-easy"]}) == [
+        "mean return:",
+        "cup-catch        812.3  [700.0, 924.7] of 10",
+        "reacher-easy       3.0  no interval of 1",
+        "mean               3.0  no interval of 1",
+    ]
