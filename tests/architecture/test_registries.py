@@ -45,7 +45,7 @@ def test_every_entry_is_a_class_or_a_system_under_a_plain_name(module, name):
     entries = getattr(importlib.import_module(module), name)
     assert entries
     for key, value in entries.items():
-        assert key.isidentifier()
+        assert key.replace("-", "_").isidentifier()
         parts = value if isinstance(value, tuple) else (value,)
         assert all(parts)
         for place, entry in enumerate(parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from tempovla.model.world_model.dynamics_model import LatentDynamicsConfig
+from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 
 
 @dataclass(frozen=True)

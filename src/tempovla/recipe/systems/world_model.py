@@ -1,43 +1,19 @@
-"""World models as a recipe: a policy acts in a simulator and learns from what it meets with."""
+"""World models as a recipe: learning from rewards, in a simulator or from a recording."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from tempovla.control.controller import Controller
 from tempovla.data.memory import preload
-from tempovla.data.replay import ReplaySource
-from tempovla.data.replay_files import DESCRIPTION
-from tempovla.data.sequence_sampler import SequenceSampler
-from tempovla.env.protocol import SimulatorConfig, SimulatorEnv
-from tempovla.env.registry import simulator_class
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
-from tempovla.recipe.collection.experience import Experience
-from tempovla.recipe.collection.online_stream import OnlineSchedule, OnlineStream
-from tempovla.recipe.datasets.dataset import Streams, check_fits, load_dataset, preparation, run_facts, stream_keys
+from tempovla.recipe.datasets.dataset import Streams, check_fits, load_dataset, stream_keys
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
-from tempovla.recipe.systems.job import Imitation, TrainJob, told_if_too_large
-from tempovla.recipe.systems.world_model_config import GROUPS, OnlineConfig, WorldModelRecipe
-from tempovla.timeline import Bundle, EpisodeSource, StreamInfo
-from tempovla.timeline.bundle_path import LATEST
-from tempovla.timeline.config import config_from_json, config_to_json
-from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, IMAGE_KEY_PREFIX, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
-from tempovla.timeline.source import StreamKind
-from tempovla.training import distributed
-from tempovla.training.precision import settle_precision
+from tempovla.recipe.systems.job import Imitation
+from tempovla.recipe.systems.world_model_config import WorldModelRecipe, with_groups
+from tempovla.timeline import EpisodeSource
+from tempovla.timeline.keys import REWARD_KEY, TERMINATED_KEY
 from tempovla.training.result import FitResult
-from tempovla.transform.image import ResizeImages
-from tempovla.transform.pipeline import TransformPipeline
-
-REPLAY, LOG = "replay", "episodes.jsonl"
-"""In the folder of a run: the episodes, and a line about each."""
 
 
 def train_world_model(
@@ -60,6 +36,8 @@ def train_world_model(
             model, or a checkpoint is missing or of another model.
     """
     if recipe.online.env:
+        from tempovla.recipe.systems.world_model_online import learn_online
+
         return learn_online(recipe, out_dir, resume)
     if source is None and not recipe.data.data_directory:
         raise ValueError(
@@ -71,7 +49,7 @@ def train_world_model(
     check_fits(recipe.model, source)
     source = preload(source, [*stream_keys(Streams.of(recipe.model)), *outcomes], recipe.data.preload_bytes)
     data = DatasetMixture.of_one(source, recipe.model)
-    training = replace(recipe.training, parameter_groups=GROUPS | dict(recipe.training.parameter_groups))
+    training = with_groups(recipe.training)
     imitation = Imitation("world-model", lambda: WorldModelPolicy(recipe.model))
     return imitation.train(recipe, data, out_dir, training=training, resume=resume)
 
@@ -90,135 +68,3 @@ def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
             "again (tempovla collect), or learn in one (--env)"
         )
     return wanted
-
-
-def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Path | None) -> FitResult:
-    """Let a policy act in a simulator, and learn from what it meets with; see `train_world_model`."""
-    simulator = simulator_of(recipe.online, recipe.model)
-    recipe = replace(recipe, model=fitted(recipe.model, simulator))
-    with distributed.process_group() as device:
-        training = settle_precision(recipe.training, device, resume)
-        training = replace(training, parameter_groups=GROUPS | dict(training.parameter_groups))
-        torch.manual_seed(training.seed)
-        with told_if_too_large():
-            policy = WorldModelPolicy(recipe.model).to(device)
-        transform = TransformPipeline([ResizeImages(recipe.model.image_size)] if recipe.model.cameras else [])
-
-        def bundle(weights: Mapping[str, Tensor]) -> Bundle:
-            return bundle_of(policy, transform, simulator, recipe, weights)
-
-        actor = Controller(policy, transform, bundle({}), device, explores=True)
-        root = Path(out_dir)
-        online, env = recipe.online, simulator.make()
-        with open_replay(root / REPLAY, env, online, is_new=not (root / LATEST).exists()) as replay:
-            experience = Experience(env, actor, replay, training.seed, root / LOG)
-            schedule = OnlineSchedule(online.seed_steps, online.pretrain_updates, online.updates_per_step)
-            windows = policy.training_windows()
-            rows = {"batch_size": training.batch_size, "length": policy.agent.sequence_length, "seed": training.seed}
-            stream = OnlineStream(experience, SequenceSampler(replay, windows, **rows), schedule)
-            prepare = preparation(recipe.transform, transform)
-            job = TrainJob(policy, stream, bundle, prepare, phase="world-model")
-            return job.run(training, root, resume)
-
-
-def open_replay(folder: Path, env: SimulatorEnv, online: OnlineConfig, *, is_new: bool) -> ReplaySource:
-    """Return the replay of a run, whose episodes are those of one simulator and task.
-
-    Args:
-        folder: of the replay.
-        env: the environment that is acted in.
-        online: how much is kept.
-        is_new: whether the run has no checkpoint, so that episodes of an earlier attempt are dropped.
-
-    Raises:
-        ValueError: if the folder holds episodes of another simulator or task, or another run appends to them.
-    """
-    body = env.config.embodiment
-    facts = {"simulator": online.env, "task": env.task, "settings": env.config.recording(online.env)}
-    most, steps, streams = online.replay_bytes, online.replay_steps, streams_of(env)
-    if not (folder / DESCRIPTION).exists():
-        return ReplaySource.create(folder, streams, body.rate_hz, body, facts, max_bytes=most, capacity=steps)
-    replay = ReplaySource.open(folder, facts, streams, max_bytes=most, capacity=steps)
-    if is_new:
-        replay.truncate(0)
-    return replay
-
-
-def streams_of(env: SimulatorEnv) -> dict[str, StreamInfo]:
-    """Return the streams of the episodes of an environment."""
-    body = env.config.embodiment
-    observations, _ = env.config.spaces()
-    streams = {}
-    for key, space in observations.spaces.items():
-        kind: StreamKind = "image" if key.startswith(IMAGE_KEY_PREFIX) else "state"
-        streams[key] = StreamInfo(kind, space.shape or (), str(space.dtype), body.rate_hz)
-    streams[ACTION_KEY] = StreamInfo("action", (body.action_dim,), "float32", body.rate_hz)
-    kinds = {REWARD_KEY: "float32", TERMINATED_KEY: "bool", SUCCESS_KEY: "bool", DONE_KEY: "bool"}
-    return streams | {key: StreamInfo("scalar", (1,), dtype, body.rate_hz) for key, dtype in kinds.items()}
-
-
-def simulator_of(online: OnlineConfig, model: WorldModelConfig) -> SimulatorConfig:
-    """Return the config of the simulator in which a policy learns.
-
-    Raises:
-        ValueError: if there is no such simulator, task or setting.
-    """
-    kind = simulator_class(online.env)
-    fields = {"task": online.task, "render": bool(model.cameras), **online.settings}
-    simulator = config_from_json(kind, fields, "online.settings", upgrade=False)
-    simulator.check_task(simulator.task)
-    return simulator
-
-
-def fitted(model: WorldModelConfig, simulator: SimulatorConfig) -> WorldModelConfig:
-    """Return the model's config with the sizes of a simulator's body and episodes.
-
-    Raises:
-        ValueError: if a size is given that is not the simulator's.
-    """
-    body, (observations, _) = simulator.embodiment, simulator.spaces()
-    if model.state_key not in observations.spaces:
-        raise ValueError(
-            f"model.state_key={model.state_key} is no stream of {simulator.title}, which has "
-            f"{', '.join(observations.spaces)}; choose one, or turn it on in online.settings"
-        )
-    (state_dim,) = observations[model.state_key].shape or (1,)
-    reads_state = model.robot_state_dim is not None or not model.cameras
-    if model.robot_state_dim not in (None, state_dim):
-        raise ValueError(
-            f"model.robot_state_dim={model.robot_state_dim}, but {simulator.task} has {state_dim} dimensions; leave it "
-            "out"
-        )
-    return replace(
-        model,
-        robot_state_dim=state_dim if reads_state else None,
-        action_dim=body.action_dim,
-        episode_length=simulator.episode_steps or model.episode_length,
-    )
-
-
-def bundle_of(
-    policy: WorldModelPolicy,
-    transform: TransformPipeline,
-    simulator: SimulatorConfig,
-    recipe: WorldModelRecipe,
-    weights: Mapping[str, Tensor],
-) -> Bundle:
-    """Return the bundle to deploy."""
-    facts: dict[str, Any] = {
-        "dataset": recipe.online.env,
-        "instructions": [simulator.instruction(simulator.task)],
-        "recording": simulator.recording(recipe.online.env),
-        **run_facts(recipe),
-    }
-    windows, body = transform.own_windows(policy.windows()), simulator.embodiment
-    return Bundle(
-        policy.kind,
-        config_to_json(policy.config),
-        windows,
-        body,
-        transform.to_json(),
-        weights,
-        facts,
-        transform.assets(),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tempovla.model.vla.world_model_config import WorldModelConfig
@@ -70,6 +70,11 @@ class WorldModelTraining(TrainConfig):
     save_interval: int = 0
     save_interval_steps: int | None = 2500
     num_threads: int | None = 1
+
+
+def with_groups(training: TrainConfig) -> TrainConfig:
+    """Return the settings of a training with those of the parts that differ."""
+    return replace(training, parameter_groups=GROUPS | dict(training.parameter_groups))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
-from tempovla.model.world_model.dynamics_model import LatentDynamicsConfig
+from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.objective import Objective
 from tempovla.objective.objective import reduce_term

@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from tempovla.model.world_model.dynamics_model import LatentDynamics, LatentDynamicsConfig
+from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
+from tempovla.model.world_model.dynamics_model import LatentDynamics
 from tempovla.model.world_model.protocol import WorldModel
 
 SMALL = {"latent_dim": 16, "group_dim": 4, "encoder_dim": 8, "hidden_dim": 12, "num_values": 3, "bins": 11}

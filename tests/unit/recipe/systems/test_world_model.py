@@ -19,7 +19,7 @@ from tempovla.data.replay import ReplaySource
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
-from tempovla.model.world_model.dynamics_model import LatentDynamicsConfig
+from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.recipe.systems.world_model import train_world_model
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe, WorldModelTraining

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from tempovla.control.controller import Controller
 from tempovla.env.protocol import Observation, SimulatorEnv
 from tempovla.env.seeding import episode_seed
 from tempovla.model.layers.row_state import map_tensors
+from tempovla.storage.json_files import to_json_text
 from tempovla.storage.whole import write_text
 from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
 
@@ -160,7 +160,7 @@ class Experience:
                 "success": solved,
             }
             with self.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(to_json_text(line) + "\n")
 
     def take_figures(self) -> dict[str, float]:
         """Return the control steps so far, and means over the episodes that ended since figures were last taken."""

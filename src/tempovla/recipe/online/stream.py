@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempovla.data.sequence_sampler import SequenceSampler
-from tempovla.recipe.collection.experience import Experience
+from tempovla.recipe.online.experience import Experience
 from tempovla.timeline import TimelineSample
 
 EPOCH = 1000

@@ -1,0 +1,1 @@
+"""Learning online: a policy acts in a simulator, and what it meets with becomes batches."""

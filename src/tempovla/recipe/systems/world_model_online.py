@@ -1,0 +1,132 @@
+"""World models learned online: a policy acts in a simulator while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tempovla.control.controller import Controller
+from tempovla.data.sequence_sampler import SequenceSampler
+from tempovla.env.protocol import SimulatorConfig
+from tempovla.env.registry import simulator_class
+from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.vla.world_model_policy import WorldModelPolicy
+from tempovla.recipe.datasets.dataset import preparation, run_facts
+from tempovla.recipe.online.experience import Experience
+from tempovla.recipe.online.replay import open_replay
+from tempovla.recipe.online.stream import OnlineSchedule, OnlineStream
+from tempovla.recipe.systems.job import TrainJob, told_if_too_large
+from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe, with_groups
+from tempovla.timeline import Bundle
+from tempovla.timeline.bundle_path import LATEST
+from tempovla.timeline.config import config_from_json, config_to_json
+from tempovla.training import distributed
+from tempovla.training.precision import settle_precision
+from tempovla.training.result import FitResult
+from tempovla.transform.image import ResizeImages
+from tempovla.transform.pipeline import TransformPipeline
+
+REPLAY, LOG = "replay", "episodes.jsonl"
+"""In the folder of a run: the episodes, and a line about each."""
+
+
+def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Path | None) -> FitResult:
+    """Let a policy act in a simulator, and learn from what it meets with; see `train_world_model`."""
+    simulator = simulator_of(recipe.online, recipe.model)
+    recipe = replace(recipe, model=fitted(recipe.model, simulator))
+    with distributed.process_group() as device:
+        training = settle_precision(with_groups(recipe.training), device, resume)
+        torch.manual_seed(training.seed)
+        with told_if_too_large():
+            policy = WorldModelPolicy(recipe.model).to(device)
+        transform = TransformPipeline([ResizeImages(recipe.model.image_size)] if recipe.model.cameras else [])
+
+        def bundle(weights: Mapping[str, Tensor]) -> Bundle:
+            return bundle_of(policy, transform, simulator, recipe, weights)
+
+        actor = Controller(policy, transform, bundle({}), device, explores=True)
+        root = Path(out_dir)
+        online, env = recipe.online, simulator.make()
+        limits = {"max_bytes": online.replay_bytes, "capacity": online.replay_steps}
+        is_new = not (root / LATEST).exists()
+        with open_replay(root / REPLAY, env, online.env, is_new=is_new, **limits) as replay:
+            experience = Experience(env, actor, replay, training.seed, root / LOG)
+            schedule = OnlineSchedule(online.seed_steps, online.pretrain_updates, online.updates_per_step)
+            windows = policy.training_windows()
+            rows = {"batch_size": training.batch_size, "length": policy.agent.sequence_length, "seed": training.seed}
+            stream = OnlineStream(experience, SequenceSampler(replay, windows, **rows), schedule)
+            prepare = preparation(recipe.transform, transform)
+            job = TrainJob(policy, stream, bundle, prepare, phase="world-model")
+            return job.run(training, root, resume)
+
+
+def simulator_of(online: OnlineConfig, model: WorldModelConfig) -> SimulatorConfig:
+    """Return the config of the simulator in which a policy learns.
+
+    Raises:
+        ValueError: if there is no such simulator, task or setting.
+    """
+    kind = simulator_class(online.env)
+    fields = {"task": online.task, "render": bool(model.cameras), **online.settings}
+    simulator = config_from_json(kind, fields, "online.settings", upgrade=False)
+    simulator.check_task(simulator.task)
+    return simulator
+
+
+def fitted(model: WorldModelConfig, simulator: SimulatorConfig) -> WorldModelConfig:
+    """Return the model's config with the sizes of a simulator's body and episodes.
+
+    Raises:
+        ValueError: if a size is given that is not the simulator's.
+    """
+    body, (observations, _) = simulator.embodiment, simulator.spaces()
+    if model.state_key not in observations.spaces:
+        raise ValueError(
+            f"model.state_key={model.state_key} is no stream of {simulator.title}, which has "
+            f"{', '.join(observations.spaces)}; choose one, or turn it on in online.settings"
+        )
+    (state_dim,) = observations[model.state_key].shape or (1,)
+    reads_state = model.robot_state_dim is not None or not model.cameras
+    if model.robot_state_dim not in (None, state_dim):
+        raise ValueError(
+            f"model.robot_state_dim={model.robot_state_dim}, but {simulator.task} has {state_dim} dimensions; leave it "
+            "out"
+        )
+    return replace(
+        model,
+        robot_state_dim=state_dim if reads_state else None,
+        action_dim=body.action_dim,
+        episode_length=simulator.episode_steps or model.episode_length,
+    )
+
+
+def bundle_of(
+    policy: WorldModelPolicy,
+    transform: TransformPipeline,
+    simulator: SimulatorConfig,
+    recipe: WorldModelRecipe,
+    weights: Mapping[str, Tensor],
+) -> Bundle:
+    """Return the bundle to deploy."""
+    facts: dict[str, Any] = {
+        "dataset": recipe.online.env,
+        "instructions": [simulator.instruction(simulator.task)],
+        "recording": simulator.recording(recipe.online.env),
+        **run_facts(recipe),
+    }
+    windows, body = transform.own_windows(policy.windows()), simulator.embodiment
+    return Bundle(
+        policy.kind,
+        config_to_json(policy.config),
+        windows,
+        body,
+        transform.to_json(),
+        weights,
+        facts,
+        transform.assets(),
+    )
