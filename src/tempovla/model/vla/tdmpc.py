@@ -47,7 +47,12 @@ class TDMPC(nn.Module):
         super().__init__()
         self.config, self.learning = config, config.tdmpc
         self.world = LatentDynamics(
-            config.tdmpc.dynamics, config.action_dim, config.robot_state_dim, config.cameras, config.step_discount
+            config.tdmpc.dynamics,
+            config.action_dim,
+            config.robot_state_dim,
+            config.cameras,
+            config.step_discount,
+            inverse_steps=max(config.tdmpc.goal_steps, default=0),
         )
         self.scale = RunningScale(config.tdmpc.scale_tau)
 
@@ -59,7 +64,8 @@ class TDMPC(nn.Module):
         """
         steps = tuple(range(self.learning.horizon))
         outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.world.end is not None else ()))
-        seen = tuple(Window(key, (*steps, self.learning.horizon)) for key in observations)
+        offsets = tuple(sorted({*steps, self.learning.horizon, *self.learning.goal_steps}))
+        seen = tuple(Window(key, offsets) for key in observations)
         return (*seen, *(Window(key, steps) for key in (ACTION_KEY, *outcomes)))
 
     @property
@@ -98,7 +104,7 @@ class TDMPC(nn.Module):
         else:
             proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
             start = zero_rows(shifted(state.mean), context.first)
-            plan = search(config, lambda actions: self.world.predict_return(z, actions), start, seed, proposals)
+            plan = search(config, self.world.returns_from(z), start, seed, proposals)
         return plan, seed, TDMPCState(noise, plan.mean)
 
     def forward(self, sample: TimelineSample) -> LossTerms:
@@ -137,10 +143,25 @@ class TDMPC(nn.Module):
             **self._policy_terms(sample, path.detach(), fade, reached),
             "value": Metric(aim, None, valued),
         }
+        if world.inverse is not None:
+            terms["inverse_dynamics_loss"] = self._inverse_term(sample, z.detach(), actions[:, 0], going[:, 0])
         if world.end is not None:
             logits = world.end(path[:, 1:])[..., 0]
             terms["end_loss"] = LossTerm(logits, ends.to(logits), rewarded, config.end_weight, "bce")
         return terms
+
+    def _inverse_term(self, sample: TimelineSample, z: Tensor, action: Tensor, begun: Tensor) -> LossTerm:
+        """The error of actions (B, A) as told from states (B, D) and from those that are seen later."""
+        assert self.world.inverse is not None
+        steps = self.learning.goal_steps
+        with torch.no_grad():
+            later = [self.world.encode_at(sample.future, step) for step in steps]
+        goals = torch.stack([goal for goal, _ in later], dim=1)
+        seen = torch.stack([there for _, there in later], dim=1)
+        left = torch.tensor(steps, device=z.device).expand(len(z), -1)
+        told = self.world.inverse(z[:, None].expand_as(goals), goals, left)
+        valid = begun[:, None] & seen
+        return LossTerm(told, action[:, None].expand_as(told), valid, self.learning.inverse_dynamics_weight)
 
     def _ends(self, sample: TimelineSample, rewards: Tensor) -> Tensor:
         """Return (B, H) bool, where the world ended with an action."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tempovla.model.layers.many_rows import for_many_rows, simplex_of_many_rows
 from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP, SimNorm
 from tempovla.model.world_model.ema_target import EmaTarget
+from tempovla.model.world_model.inverse_dynamics import GoalInverseDynamics
 from tempovla.model.world_model.latent_encoder import LatentEncoder
 from tempovla.model.world_model.two_hot import TwoHot
 from tempovla.timeline import Context, Track
@@ -86,6 +87,7 @@ class LatentDynamics(nn.Module):
         state_dim: dimensions of the robot's state; None where it is not read.
         cameras: keys of the pictures.
         discount: of a step.
+        inverse_steps: number of steps to the farthest goal of its inverse dynamics; 0 leaves these out.
     """
 
     def __init__(
@@ -95,9 +97,10 @@ class LatentDynamics(nn.Module):
         state_dim: int | None,
         cameras: tuple[str, ...] = (),
         discount: float = 0.99,
+        inverse_steps: int = 0,
     ) -> None:
         super().__init__()
-        self.config, self.discount = config, discount
+        self.config, self.discount, self.action_dim = config, discount, action_dim
         latent, hidden = config.latent_dim, (config.hidden_dim, config.hidden_dim)
         self.encoder = LatentEncoder(latent, state_dim, cameras, config.encoder_dim, config.channels, config.group_dim)
         self.dynamics = NormedMLP((latent + action_dim, *hidden, latent))
@@ -109,6 +112,9 @@ class LatentDynamics(nn.Module):
         sizes = (latent + action_dim, *hidden, config.bins)
         self.values = EnsembleMLP(config.num_values, sizes, config.dropout)
         self.slow_values = EmaTarget(self.values)
+        self.inverse = (
+            GoalInverseDynamics(latent, action_dim, config.hidden_dim, inverse_steps) if inverse_steps else None
+        )
 
     def train(self, mode: bool = True) -> LatentDynamics:
         """Let the parts learn or not; the slow values never do."""
@@ -197,6 +203,18 @@ class LatentDynamics(nn.Module):
             z = step(torch.cat([z, actions[-1]], dim=-1)) if actions else z
             actions.append(self.policy_sample(z, drawn))
         return torch.stack(actions, dim=2)
+
+    def inverse_action(self, state: Tensor, goal: Tensor, steps_left: int) -> Tensor:
+        """Return the actions (B, A) with which rows (B, D) begin on the way to goals (B, D) so many steps away.
+
+        Raises:
+            ValueError: if the model did not learn to.
+        """
+        if self.inverse is None:
+            raise ValueError(
+                "the world model did not learn inverse dynamics; train it with model.tdmpc.inverse_dynamics_weight=1"
+            )
+        return self.inverse(state, goal, torch.full(state.shape[:1], float(steps_left), device=state.device))
 
     def value_logits(self, z: Tensor, action: Tensor, *, detach: bool = False) -> Tensor:
         """Return the logits (E, ..., K) of all value functions; with `detach` their weights get no gradient."""

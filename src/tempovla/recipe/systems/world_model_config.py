@@ -55,6 +55,12 @@ GROUPS = {
 """Settings of parts that differ from the rest, where the training's `parameter_groups` say nothing of them."""
 
 
+def groups_of(model: WorldModelConfig) -> dict[str, ParameterGroupConfig]:
+    """Return `GROUPS`, with one of the inverse dynamics where a model has them, so that the rest is clipped without."""
+    inverse = {"inverse": ParameterGroupConfig(gradient_clip=20.0)} if model.tdmpc.goal_steps else {}
+    return GROUPS | inverse
+
+
 @dataclass(frozen=True)
 class WorldModelTraining(TrainConfig):
     """Training of a world model; the defaults are those of TD-MPC2, whose encoder learns at a third of the rate."""
