@@ -51,7 +51,7 @@ class TDMPCConfig:
         steps = self.inverse_dynamics_steps
         if not steps or min(steps) < 1 or list(steps) != sorted(set(steps)):
             raise ValueError(
-                f"model.tdmpc.inverse_dynamics_steps={list(steps)} must be at least one number from 1 on, in rising order"
+                f"model.tdmpc.inverse_dynamics_steps={list(steps)} must be numbers from 1 on, in rising order"
             )
         if not 0 < self.scale_tau <= 1:
             raise ValueError(f"model.tdmpc.scale_tau={self.scale_tau} must be greater than 0, and at most 1")

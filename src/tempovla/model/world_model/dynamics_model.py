@@ -21,6 +21,9 @@ from tempovla.model.world_model.latent_encoder import LatentEncoder
 from tempovla.model.world_model.two_hot import TwoHot
 from tempovla.timeline import Context, Track
 
+MANY = 64
+"""Rows from which on it pays to prepare the weights for `for_many_rows`."""
+
 
 @dataclass(frozen=True)
 class LatentDynamicsConfig:
@@ -136,7 +139,8 @@ class LatentDynamics(nn.Module):
 
     def imagine(self, state: Tensor, actions: Tensor) -> Tensor:
         """Return the states (B, N, H, D) after each of H actions (B, N, H, A)."""
-        z, states, step = state[:, None].expand(-1, actions.shape[1], -1), [], self._stepper()
+        z, states = state[:, None].expand(-1, actions.shape[1], -1), []
+        step = self._stepper(actions.shape[0] * actions.shape[1])
         for action in actions.unbind(dim=2):
             z = step(torch.cat([z, action], dim=-1))
             states.append(z)
@@ -157,7 +161,7 @@ class LatentDynamics(nn.Module):
 
         A search calls it once a round, so that what all rounds share is done once.
         """
-        step, reward = self._stepper(), for_many_rows(self.reward)
+        step, reward = self._stepper(MANY), for_many_rows(self.reward)
         actor, values = for_many_rows(self.actor), for_many_rows(self.values)
 
         def returns(actions: Tensor) -> Tensor:
@@ -175,9 +179,9 @@ class LatentDynamics(nn.Module):
 
         return returns
 
-    def _stepper(self) -> Callable[[Tensor], Tensor]:
+    def _stepper(self, rows: int) -> Callable[[Tensor], Tensor]:
         """A function from states and actions (..., D + A) to the next states (..., D), with the weights of now."""
-        dynamics = for_many_rows(self.dynamics)
+        dynamics = for_many_rows(self.dynamics) if rows >= MANY else self.dynamics
         return lambda joined: simplex_of_many_rows(self.simplex, self.dynamics_norm(dynamics(joined)))
 
     def policy(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,7 +201,8 @@ class LatentDynamics(nn.Module):
 
     def policy_rollouts(self, state: Tensor, noise: Tensor) -> Tensor:
         """Return actions (B, P, H, A) that the policy takes in imagination, from noise (B, P, H, A)."""
-        z, step = state[:, None].expand(-1, noise.shape[1], -1), self._stepper()
+        z = state[:, None].expand(-1, noise.shape[1], -1)
+        step = self._stepper(noise.shape[0] * noise.shape[1])
         actions: list[Tensor] = []
         for drawn in noise.unbind(dim=2):
             z = step(torch.cat([z, actions[-1]], dim=-1)) if actions else z
