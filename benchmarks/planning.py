@@ -5,9 +5,9 @@
     python benchmarks/planning.py [--others DIR] [--json FILE] [--rounds 15]
 
 CPU time on one thread. All planners take turns, and the figures are medians; ratios are medians of the paired ones.
-pytorch-mppi and stable-worldmodel get the same model in the same process, in two ways: `plain` by the model's own `step`,
-reward and value as PyTorch computes them, which is the model as it is trained; and `fast` by the functions that TempoVLA's
-own searches use, so that only the searches differ. Neither of them is needed by TempoVLA.
+pytorch-mppi and stable-worldmodel get the same model in the same process, in two ways: `plain` by the model's `step`,
+reward and value as PyTorch computes them, which is the model as it is trained; and `fast` by the functions that
+TempoVLA's own searches use, so that only the searches differ. Neither of them is needed by TempoVLA.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from tempovla.model.world_model.planning.inverse_planner import InverseDynamicsP
 from tempovla.model.world_model.planning.search import search
 
 CANDIDATES, HORIZON, ACTION_DIM, STATE_DIM = 512, 15, 4, 12
+D = 128
+"""Size of the latent state."""
 Plan = Callable[[], Any]
 
 
@@ -52,12 +54,13 @@ class PlainModel:
     def prepare(self) -> None:
         """Take the weights of now."""
         world = self.world
-        self._next = (
-            world._stepper() if self.fast else lambda joined: world.step(*joined.split([D, ACTION_DIM], dim=-1))
-        )
+        self._next = world._stepper(CANDIDATES) if self.fast else self._plain_step
         self._reward = for_many_rows(world.reward) if self.fast else world.reward
         self._values = for_many_rows(world.values) if self.fast else world.values
         self._actor = for_many_rows(world.actor) if self.fast else world.actor
+
+    def _plain_step(self, joined: Tensor) -> Tensor:
+        return self.world.step(*joined.split([D, ACTION_DIM], dim=-1))
 
     def step(self, z: Tensor, action: Tensor) -> Tensor:
         """The next states (N, D)."""
@@ -72,9 +75,6 @@ class PlainModel:
         z = states[0, :, -1]
         action = self._actor(z).chunk(2, dim=-1)[0].tanh()
         return -self.world.two_hot.decode(self._values(torch.cat([z, action], dim=-1))).mean(dim=0)
-
-
-D = 128
 
 
 def small_world() -> LatentDynamics:

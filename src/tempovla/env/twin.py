@@ -107,7 +107,7 @@ class SimulatorTwin:
 
 def _mujoco_of(env: Any) -> tuple[Any, Any]:
     """MuJoCo's model and data behind an environment."""
-    simulation = getattr(env, "simulation", None)
+    simulation: Any = getattr(env, "simulation", None)
     physics = getattr(simulation, "physics", None)
     if physics is not None:
         return physics.model.ptr, physics.data.ptr

@@ -7,7 +7,8 @@ rounding in half of the time. Rows are taken in blocks that stay in the processo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP, SimNorm
 
 Function = Callable[[Tensor], Tensor]
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
-"""Weight and bias of a product, in oneDNN's layout; scale and shift of the LayerNorm behind it, None behind the last."""
+"""Weight and bias of a product, in oneDNN's layout; scale and shift of the LayerNorm behind it, or None."""
 
 BLOCK = 512
 """Rows of a block: half a megabyte of 256 numbers each."""
@@ -60,18 +61,20 @@ def mish_(x: Tensor) -> Tensor:
 
 
 def _layers_of(network: NormedMLP) -> list[Layer]:
-    affine = [(norm.weight, norm.bias) for norm in network.norms]
-    products = [(linear.weight.to_mkldnn(), linear.bias.to_mkldnn()) for linear in network.linears]
-    return [(*product, *norm) for product, norm in zip(products, [*affine, (None, None)], strict=True)]
+    products = [(linear.weight, linear.bias) for linear in network.linears]
+    return _joined(products, [(norm.weight, norm.bias) for norm in network.norms])
 
 
 def _layers_of_member(network: EnsembleMLP, index: int) -> list[Layer]:
+    weights = [weight[index].t().contiguous() for weight in network.weights]
     affine = [(scale[index, 0], shift[index, 0]) for scale, shift in zip(network.scales, network.shifts, strict=True)]
-    products = [
-        (weight[index].t().contiguous().to_mkldnn(), bias[index, 0].to_mkldnn())
-        for weight, bias in zip(network.weights, network.biases, strict=True)
-    ]
-    return [(*product, *norm) for product, norm in zip(products, [*affine, (None, None)], strict=True)]
+    return _joined(list(zip(weights, (bias[index, 0] for bias in network.biases), strict=True)), affine)
+
+
+def _joined(products: Sequence[tuple[Any, Any]], affine: Sequence[tuple[Any, Any]]) -> list[Layer]:
+    """Layers of weights and biases, and of scales and shifts behind all but the last of them."""
+    pairs = zip(products, [*affine, (None, None)], strict=True)
+    return [(weight.to_mkldnn(), bias.to_mkldnn(), scale, shift) for (weight, bias), (scale, shift) in pairs]
 
 
 def _in_blocks(layers: list[Layer], x: Tensor) -> Tensor:
@@ -98,5 +101,5 @@ def _applies(example: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
     )

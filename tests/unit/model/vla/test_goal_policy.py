@@ -148,7 +148,7 @@ def test_a_row_acts_by_its_own_seed_alone(learned, by_inverse_dynamics):
 
 def test_a_policy_without_inverse_dynamics_cannot_act_by_them():
     with pytest.raises(
-        ValueError, match="did not learn inverse dynamics; train it with model.tdmpc.inverse_dynamics_w"
+        ValueError, match=r"did not learn inverse dynamics; train it with model.tdmpc.inverse_dynamics_w"
     ):
         GoalPolicy(policy_of(0.0), context_of(torch.zeros(1, 2)), by_inverse_dynamics=True)
 

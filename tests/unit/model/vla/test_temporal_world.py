@@ -82,9 +82,9 @@ def test_it_plans_from_observations_whose_encodings_are_known(world):
 
 
 def test_a_horizon_between_two_strides_is_refused(world):
-    with pytest.raises(ValueError, match="horizon=3 is no multiple of the 2 steps .* looks ahead; give 2 or 4"):
+    with pytest.raises(ValueError, match=r"horizon=3 is no multiple of the 2 steps .* looks ahead; give 2 or 4"):
         world.imagine(torch.zeros(1, DIMS), torch.zeros(1, 4, 3, ACTIONS))
-    with pytest.raises(ValueError, match="horizon=1 is no multiple .* give 2$"):
+    with pytest.raises(ValueError, match=r"horizon=1 is no multiple .* give 2$"):
         world.imagine(torch.zeros(1, DIMS), torch.zeros(1, 4, 1, ACTIONS))
 
 

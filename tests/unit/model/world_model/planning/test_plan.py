@@ -187,9 +187,9 @@ def test_what_cannot_be_planned_is_told_in_one_line(options, message):
 
 
 def test_settings_of_costs_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="costs.when='first' is unknown; choose from last, path"):
+    with pytest.raises(ValueError, match=r"costs.when='first' is unknown; choose from last, path"):
         Costs(when="first")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="costs.goal_weight=inf must be finite"):
+    with pytest.raises(ValueError, match=r"costs.goal_weight=inf must be finite"):
         Costs(goal_weight=float("inf"))
 
 
@@ -204,7 +204,7 @@ def test_a_model_without_a_decoder_sizes_or_vectors_is_told():
         plan(Bare(), HERE)
     with pytest.raises(ValueError, match="Bare has no inverse dynamics; plan by a search"):
         plan(Bare(), HERE, kind="inverse_dynamics", goal=THERE, low=[-1, -1], high=1.0)
-    with pytest.raises(ValueError, match="the goal has the pictures .*front.* but the model decodes"):
+    with pytest.raises(ValueError, match=r"the goal has the pictures .*front.* but the model decodes"):
         picture_score(_OfAnotherCamera(), torch.zeros(1, 2), seen((0.0, 0.0), pictures=True))(torch.zeros(1, 1, 1, 2))
 
 
