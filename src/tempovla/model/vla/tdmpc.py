@@ -53,6 +53,7 @@ class TDMPC(nn.Module):
             config.cameras,
             config.step_discount,
             config.state_key,
+            inverse_steps=max(config.tdmpc.goal_steps, default=0),
         )
         self.scale = RunningScale(config.tdmpc.scale_tau)
 
@@ -64,7 +65,9 @@ class TDMPC(nn.Module):
         """
         repeat, steps = self.config.action_repeat, tuple(range(self.sequence_length))
         outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.world.end is not None else ()))
-        seen = tuple(Window(key, (*steps[::repeat], self.sequence_length)) for key in observations)
+        goals = {repeat * step for step in self.learning.goal_steps}
+        offsets = tuple(sorted({*steps[::repeat], self.sequence_length, *goals}))
+        seen = tuple(Window(key, offsets) for key in observations)
         return (*seen, Window(ACTION_KEY, steps), *(Window(key, steps) for key in outcomes))
 
     @property
@@ -103,7 +106,7 @@ class TDMPC(nn.Module):
         else:
             proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
             start = zero_rows(shifted(state.mean), context.first)
-            plan = search(config, lambda actions: self.world.predict_return(z, actions), start, seed, proposals)
+            plan = search(config, self.world.returns_from(z), start, seed, proposals)
         return plan, seed, TDMPCState(noise, plan.mean)
 
     def forward(self, sample: TimelineSample) -> LossTerms:
@@ -146,6 +149,8 @@ class TDMPC(nn.Module):
         if config.cloning_weight:
             told = world.policy_mean(path[:, :-1].detach())
             terms["behavior_cloning"] = LossTerm(told, actions, going, config.cloning_weight)
+        if world.inverse is not None:
+            terms["inverse_dynamics_loss"] = self._inverse_term(sample, z.detach(), actions[:, 0], going[:, 0])
         if world.end is not None:
             logits = world.end(path[:, 1:])[..., 0]
             terms["end_loss"] = LossTerm(logits, ends.to(logits), rewarded, config.end_weight, "bce")
@@ -154,6 +159,19 @@ class TDMPC(nn.Module):
     def _each(self, steps: Tensor) -> Tensor:
         """Values (B, H * R) of control steps as those of each action (B, H, R)."""
         return steps.unflatten(1, (-1, self.config.action_repeat))
+
+    def _inverse_term(self, sample: TimelineSample, z: Tensor, action: Tensor, begun: Tensor) -> LossTerm:
+        """The error of actions (B, A) as told from states (B, D) and from those that are seen later."""
+        assert self.world.inverse is not None
+        steps, repeat = self.learning.goal_steps, self.config.action_repeat
+        with torch.no_grad():
+            later = [self.world.encode_at(sample.future, repeat * step) for step in steps]
+        goals = torch.stack([goal for goal, _ in later], dim=1)
+        seen = torch.stack([there for _, there in later], dim=1)
+        left = torch.tensor(steps, device=z.device).expand(len(z), -1)
+        told = self.world.inverse(z[:, None].expand_as(goals), goals, left)
+        valid = begun[:, None] & seen
+        return LossTerm(told, action[:, None].expand_as(told), valid, self.learning.inverse_dynamics_weight)
 
     def _ends(self, sample: TimelineSample, rewards: Tensor) -> Tensor:
         """Return (B, H) bool, where the world ended with an action."""

@@ -80,7 +80,7 @@ class WorldModelPolicy(SavedPolicy):
     def act(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
         """Return the action that the agent takes for best, once for each step of `action_repeat`: (B, R, A)."""
         action, state = self.agent.act(context, state)
-        return self._repeated(action), state
+        return self.repeated(action), state
 
     def explore(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
         """Return an action (B, R, A) from which more is learned; dropout is off meanwhile, as in control."""
@@ -90,10 +90,10 @@ class WorldModelPolicy(SavedPolicy):
             action, state = self.agent.explore(context, state)
         finally:
             self.train(learns)
-        return self._repeated(action), state
+        return self.repeated(action), state
 
-    def _repeated(self, action: Tensor) -> ActionChunk:
-        """An action (B, A) as a chunk of as many steps as it is done for."""
+    def repeated(self, action: Tensor) -> ActionChunk:
+        """Return an action (B, A) as a chunk of as many steps as it is done for."""
         repeat = self.config.action_repeat
         return ActionChunk.of(action[:, None].expand(-1, repeat, -1), range(repeat))
 

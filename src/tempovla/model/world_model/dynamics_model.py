@@ -5,19 +5,24 @@ Hansen, Su and Wang: TD-MPC2: Scalable, robust world models for continuous contr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.many_rows import for_many_rows, simplex_of_many_rows
 from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP, SimNorm
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.ema_target import EmaTarget
+from tempovla.model.world_model.inverse_dynamics import GoalInverseDynamics
 from tempovla.model.world_model.latent_encoder import LatentEncoder
 from tempovla.model.world_model.two_hot import TwoHot
 from tempovla.timeline import Context, Track
 from tempovla.timeline.keys import STATE_KEY
+
+MANY = 64
+"""Rows from which on it pays to prepare the weights for `for_many_rows`."""
 
 
 class LatentDynamics(nn.Module):
@@ -30,6 +35,7 @@ class LatentDynamics(nn.Module):
         cameras: keys of the pictures.
         discount: of a step.
         state_key: key of the state.
+        inverse_steps: number of steps to the farthest goal of its inverse dynamics; 0 leaves these out.
     """
 
     def __init__(
@@ -40,9 +46,10 @@ class LatentDynamics(nn.Module):
         cameras: tuple[str, ...] = (),
         discount: float = 0.99,
         state_key: str = STATE_KEY,
+        inverse_steps: int = 0,
     ) -> None:
         super().__init__()
-        self.config, self.discount = config, discount
+        self.config, self.discount, self.action_dim = config, discount, action_dim
         latent, hidden = config.latent_dim, (config.hidden_dim, config.hidden_dim)
         self.encoder = LatentEncoder(
             latent, state_dim, cameras, config.encoder_dim, config.channels, config.group_dim, state_key
@@ -56,6 +63,9 @@ class LatentDynamics(nn.Module):
         sizes = (latent + action_dim, *hidden, config.bins)
         self.values = EnsembleMLP(config.num_values, sizes, config.dropout)
         self.slow_values = EmaTarget(self.values)
+        self.inverse = (
+            GoalInverseDynamics(latent, action_dim, config.hidden_dim, inverse_steps) if inverse_steps else None
+        )
 
     def train(self, mode: bool = True) -> LatentDynamics:
         """Let the parts learn or not; the slow values never do."""
@@ -77,10 +87,10 @@ class LatentDynamics(nn.Module):
 
     def imagine(self, state: Tensor, actions: Tensor) -> Tensor:
         """Return the states (B, N, H, D) after each of H actions (B, N, H, A)."""
-        z = state[:, None].expand(-1, actions.shape[1], -1)
-        states = []
+        z, states = state[:, None].expand(-1, actions.shape[1], -1), []
+        step = self._stepper(actions.shape[0] * actions.shape[1])
         for action in actions.unbind(dim=2):
-            z = self.step(z, action)
+            z = step(torch.cat([z, action], dim=-1))
             states.append(z)
         return torch.stack(states, dim=2)
 
@@ -88,23 +98,39 @@ class LatentDynamics(nn.Module):
         """Return the rewards (B, N, H) of actions (B, N, H, A) that led from a state (B, D) to the imagined ones."""
         first = state[:, None, None].expand(-1, actions.shape[1], 1, -1)
         before = torch.cat([first, states[:, :, :-1]], dim=2)
-        return self.two_hot.decode(self.reward(torch.cat([before, actions], dim=-1)))
+        return self.two_hot.decode(for_many_rows(self.reward)(torch.cat([before, actions], dim=-1)))
 
     def predict_return(self, state: Tensor, actions: Tensor) -> Tensor:
         """Return the discounted return (B, N) of actions (B, N, H, A), and the value of what follows them."""
-        states = self.imagine(state, actions)
-        rewards = self.predict_rewards(state, actions, states)
-        horizon = actions.shape[2]
-        weight = self.discount ** torch.arange(horizon + 1, device=rewards.device, dtype=rewards.dtype)
-        lives = torch.ones_like(rewards)
-        ends = rewards.new_ones(rewards.shape[:2])
-        if self.end is not None:
-            over = (self.end(states)[..., 0] > 0).cumsum(dim=2) > 0
-            lives = torch.cat([lives[:, :, :1], (~over[:, :, :-1]).to(rewards)], dim=2)
-            ends = (~over[:, :, -1]).to(rewards)
-        last = states[:, :, -1]
-        value = self.value(last, self.policy_mean(last)).mean(dim=0)
-        return (rewards * lives * weight[:-1]).sum(dim=2) + weight[-1] * ends * value
+        return self.returns_from(state)(actions)
+
+    def returns_from(self, state: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return `predict_return` from a state (B, D) as a function of actions alone, with the weights of now.
+
+        A search calls it once a round, so that what all rounds share is done once.
+        """
+        step, reward = self._stepper(MANY), for_many_rows(self.reward)
+        actor, values = for_many_rows(self.actor), for_many_rows(self.values)
+
+        def returns(actions: Tensor) -> Tensor:
+            z = state[:, None].expand(-1, actions.shape[1], -1)
+            total = torch.zeros_like(actions[:, :, 0, 0], dtype=torch.float32)
+            lives, weight = torch.ones_like(total), 1.0
+            for action in actions.unbind(dim=2):
+                joined = torch.cat([z, action], dim=-1)
+                total = total + weight * lives * self.two_hot.decode(reward(joined))
+                z, weight = step(joined), weight * self.discount
+                if self.end is not None:
+                    lives = torch.where(self.end(z)[..., 0] > 0, 0.0, lives)
+            last = torch.cat([z, actor(z).float().chunk(2, dim=-1)[0].tanh()], dim=-1)
+            return total + weight * lives * self.two_hot.decode(values(last)).mean(dim=0)
+
+        return returns
+
+    def _stepper(self, rows: int) -> Callable[[Tensor], Tensor]:
+        """A function from states and actions (..., D + A) to the next states (..., D), with the weights of now."""
+        dynamics = for_many_rows(self.dynamics) if rows >= MANY else self.dynamics
+        return lambda joined: simplex_of_many_rows(self.simplex, self.dynamics_norm(dynamics(joined)))
 
     def policy(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and logarithm of the standard deviation (..., A) of actions before tanh."""
@@ -124,11 +150,24 @@ class LatentDynamics(nn.Module):
     def policy_rollouts(self, state: Tensor, noise: Tensor) -> Tensor:
         """Return actions (B, P, H, A) that the policy takes in imagination, from noise (B, P, H, A)."""
         z = state[:, None].expand(-1, noise.shape[1], -1)
+        step = self._stepper(noise.shape[0] * noise.shape[1])
         actions: list[Tensor] = []
         for drawn in noise.unbind(dim=2):
-            z = self.step(z, actions[-1]) if actions else z
+            z = step(torch.cat([z, actions[-1]], dim=-1)) if actions else z
             actions.append(self.policy_sample(z, drawn))
         return torch.stack(actions, dim=2)
+
+    def inverse_action(self, state: Tensor, goal: Tensor, steps_left: int) -> Tensor:
+        """Return the actions (B, A) with which rows (B, D) begin on the way to goals (B, D) so many steps away.
+
+        Raises:
+            ValueError: if the model did not learn to.
+        """
+        if self.inverse is None:
+            raise ValueError(
+                "the world model did not learn inverse dynamics; train it with model.tdmpc.inverse_dynamics_weight=1"
+            )
+        return self.inverse(state, goal, torch.full(state.shape[:1], float(steps_left), device=state.device))
 
     def value_logits(self, z: Tensor, action: Tensor, *, detach: bool = False) -> Tensor:
         """Return the logits (E, ..., K) of all value functions; with `detach` their weights get no gradient."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from tempovla.timeline import Context
 
 S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
 
 
 @runtime_checkable
@@ -35,3 +37,47 @@ class WorldModel(Protocol[S]):
 
     def predict_return(self, state: S, actions: Tensor) -> Tensor:
         """Return the discounted return (B, N) of actions (B, N, H, A), and of what follows them."""
+
+
+@runtime_checkable
+class PreparedWorldModel(Protocol[S_contra]):
+    """A world model that does once what all rounds of a search share."""
+
+    def returns_from(self, state: S_contra) -> Callable[[Tensor], Tensor]:
+        """Return `predict_return` from a state as a function of actions (B, N, H, A) alone, with the weights of now."""
+
+
+@runtime_checkable
+class ProposingWorldModel(Protocol[S_contra]):
+    """A world model with a policy of its own, which proposes candidates."""
+
+    def policy_rollouts(self, state: S_contra, noise: Tensor) -> Tensor:
+        """Return actions (B, P, H, A) that the policy takes in imagination, from normal noise (B, P, H, A)."""
+
+
+@runtime_checkable
+class FeaturedWorldModel(Protocol[S_contra]):
+    """A world model whose states are no tensors, but have a vector each."""
+
+    def features(self, state: S_contra) -> Tensor:
+        """Return the vectors (..., D) of states."""
+
+
+@runtime_checkable
+class DecodingWorldModel(Protocol[S_contra]):
+    """A world model that tells what would be seen."""
+
+    def decode(self, states: S_contra) -> Mapping[str, Tensor]:
+        """Return what would be seen in states (B, N, H, ...), by key: pictures (B, N, H, 3, S, S) from 0 to 255."""
+
+
+@runtime_checkable
+class InvertingWorldModel(Protocol[S_contra]):
+    """A world model that tells which action leads to a goal."""
+
+    def inverse_action(self, state: S_contra, goal: S_contra, steps_left: int) -> Tensor:
+        """Return the actions (B, A) with which rows begin on the way to a goal that is so many steps away.
+
+        Raises:
+            ValueError: if it did not learn to.
+        """

@@ -49,7 +49,7 @@ def train_world_model(
     check_fits(recipe.model, source)
     source = preload(source, [*stream_keys(Streams.of(recipe.model)), *outcomes], recipe.data.preload_bytes)
     data = DatasetMixture.of_one(source, recipe.model)
-    training = with_groups(recipe.training)
+    training = with_groups(recipe.training, recipe.model)
     imitation = Imitation("world-model", lambda: WorldModelPolicy(recipe.model))
     return imitation.train(recipe, data, out_dir, training=training, resume=resume)
 

@@ -72,9 +72,13 @@ class WorldModelTraining(TrainConfig):
     num_threads: int | None = 1
 
 
-def with_groups(training: TrainConfig) -> TrainConfig:
-    """Return the settings of a training with those of the parts that differ."""
-    return replace(training, parameter_groups=GROUPS | dict(training.parameter_groups))
+def with_groups(training: TrainConfig, model: WorldModelConfig) -> TrainConfig:
+    """Return the settings of a training with those of the parts that differ.
+
+    Inverse dynamics, where a model has them, are clipped by themselves, so that the rest learns as without them.
+    """
+    inverse = {"inverse": ParameterGroupConfig(gradient_clip=20.0)} if model.tdmpc.goal_steps else {}
+    return replace(training, parameter_groups=GROUPS | inverse | dict(training.parameter_groups))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Pa
     simulator = simulator_of(recipe.online, recipe.model)
     recipe = replace(recipe, model=fitted(recipe.model, simulator))
     with distributed.process_group() as device:
-        training = settle_precision(with_groups(recipe.training), device, resume)
+        training = settle_precision(with_groups(recipe.training, recipe.model), device, resume)
         torch.manual_seed(training.seed)
         with told_if_too_large():
             policy = WorldModelPolicy(recipe.model).to(device)

@@ -44,7 +44,7 @@ def search(config: PlannerConfig, score: Score, start: Tensor, seed: Tensor, pro
     """Return the best actions that are found.
 
     Candidates stay in [-1, 1]. What is drawn follows from the row's seed alone. A score that is not finite counts as
-    worse than all that are.
+    worse than all that are. A candidate that comes back in the next round keeps its score.
 
     Args:
         config: how to search.
@@ -55,25 +55,34 @@ def search(config: PlannerConfig, score: Score, start: Tensor, seed: Tensor, pro
     """
     rounds = 1 if config.kind == "shooting" else config.iterations
     mean, std = start, torch.full_like(start, config.max_std)
-    kept = proposals
-    fresh = config.num_samples - (0 if proposals is None else proposals.shape[1])
+    known = 0 if proposals is None else proposals.shape[1]
+    kept, kept_value = proposals, start.new_zeros(len(start), 0)
+    fresh = config.num_samples - known
     for index in range(rounds):
         drawn = mean[:, None] + std[:, None] * _noise(config, seed, (fresh, *start.shape[1:]), index)
         candidates = drawn.clamp(-1.0, 1.0)
         if kept is not None:
             candidates = torch.cat([kept, candidates], dim=1)
-        value = torch.nan_to_num(score(candidates), nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+        value = torch.cat([kept_value, _finite(score(candidates[:, kept_value.shape[1] :]))], dim=1)
         best, order = value.topk(min(config.num_elites, value.shape[1]), dim=1)
         elites = candidates.gather(1, order[..., None, None].expand(-1, -1, *start.shape[1:]))
         weight = _weights(config, best)[..., None, None]
         mean = (weight * elites).sum(dim=1)
         std = (weight * (elites - mean[:, None]).square()).sum(dim=1).sqrt().clamp(config.min_std, config.max_std)
         if config.kind == "icem":
-            again = elites[:, : max(1, round(config.keep_fraction * elites.shape[1]))]
-            kept = again if proposals is None else torch.cat([proposals, again], dim=1)
+            count = max(1, round(config.keep_fraction * elites.shape[1]))
+            kept = torch.cat([candidates[:, :known], elites[:, :count]], dim=1)
+            kept_value = torch.cat([value[:, :known], best[:, :count]], dim=1)
+        else:
+            kept_value = value[:, :known]
     chosen = _chosen(config, best, seed)
     rows = torch.arange(len(start), device=start.device)
     return Plan(elites[rows, chosen], mean, std, best[rows, chosen])
+
+
+def _finite(value: Tensor) -> Tensor:
+    """Scores (B, N), with the least of all in place of those that are not finite."""
+    return torch.nan_to_num(value, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
 def _weights(config: PlannerConfig, best: Tensor) -> Tensor:

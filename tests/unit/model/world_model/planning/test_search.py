@@ -91,6 +91,20 @@ def test_proposals_are_candidates_of_every_round():
     assert float(plan.value) == 0.0
 
 
+@pytest.mark.parametrize("kind", ["mppi", "icem"])
+def test_candidates_that_come_back_are_not_scored_again(kind):
+    counts = []
+
+    def score(actions):
+        counts.append(actions.shape[1])
+        return near_goal(actions)
+
+    proposals = torch.zeros(1, 3, 4, 2)
+    plan = found(replace(SMALL, kind=kind, iterations=3), [1], score, proposals)
+    assert counts == [256, 253, 253]
+    torch.testing.assert_close(near_goal(plan.actions[:, None])[:, 0], plan.value)
+
+
 def test_the_search_begins_where_the_last_one_ended():
     near = search(replace(SMALL, max_std=0.1), near_goal, GOAL[None].clone(), torch.tensor([1]))
     far = search(replace(SMALL, max_std=0.1), near_goal, -GOAL[None], torch.tensor([1]))

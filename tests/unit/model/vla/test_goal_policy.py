@@ -1,0 +1,160 @@
+"""Acting towards a goal with a world model that has learned a linear world, and learning inverse dynamics for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tempovla.model.vla.goal_policy import GoalPolicy
+from tempovla.model.vla.tdmpc_config import TDMPCConfig
+from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.vla.world_model_policy import WorldModelPolicy
+from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
+from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.objective import Objective
+from tempovla.objective.objective import reduce_term
+from tempovla.recipe.systems.world_model_config import WorldModelTraining, with_groups
+from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, STATE_KEY
+
+BODY = Embodiment("toy", 2, 2, 10.0)
+STEPS, ROWS = (1, 4), 32
+STRIDE = 0.2
+"""What an action of 1 moves the state by."""
+
+
+def policy_of(weight: float = 1.0) -> WorldModelPolicy:
+    torch.manual_seed(0)
+    dynamics = LatentDynamicsConfig(latent_dim=32, group_dim=8, encoder_dim=32, hidden_dim=32, num_values=2, bins=11)
+    learning = TDMPCConfig(
+        horizon=2, dynamics=dynamics, inverse_dynamics_weight=weight, inverse_dynamics_steps=STEPS, value_weight=0.0
+    )
+    planner = PlannerConfig(kind="cem", horizon=4, num_samples=64, num_elites=8, iterations=3, num_policy_samples=0)
+    return WorldModelPolicy(
+        WorldModelConfig(robot_state_dim=2, action_dim=2, discount=0.9, planner=planner, tdmpc=learning)
+    )
+
+
+def context_of(places: torch.Tensor, first: bool = True) -> Context:
+    rows = len(places)
+    now = {STATE_KEY: Track.of(places[:, None], (0,))}
+    return Context({}, now, (Task("", BODY),) * rows, torch.full((rows,), first))
+
+
+def walks(seed: int) -> TimelineSample:
+    """Rows that walk from a random place, a constant way each."""
+    drawn = torch.Generator().manual_seed(seed)
+    begin = torch.rand(ROWS, 2, generator=drawn) * 2 - 1
+    action = (torch.rand(ROWS, 1, 2, generator=drawn) * 2 - 1).expand(-1, 2, -1)
+    places = {step: begin + STRIDE * step * action[:, 0] for step in (1, 2, 4)}
+    future = {
+        STATE_KEY: Track.of(torch.stack(list(places.values()), dim=1), tuple(places)),
+        ACTION_KEY: Track.of(action, (0, 1)),
+        REWARD_KEY: Track.of(torch.zeros(ROWS, 2, 1), (0, 1)),
+    }
+    return TimelineSample(context_of(begin), future, torch.arange(ROWS) + seed)
+
+
+@pytest.fixture(scope="module")
+def learned() -> WorldModelPolicy:
+    policy = policy_of().train()
+    optimizer = torch.optim.Adam(policy.parameters(), lr=2e-3)
+    for step in range(250):
+        loss = Objective()(policy(walks(step))).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        policy.after_step(step)
+    return policy.eval()
+
+
+def test_windows_reach_to_the_goals_where_inverse_dynamics_are_learned():
+    offsets = {window.key: window.offsets for window in policy_of().training_windows()}
+    assert offsets[STATE_KEY] == (0, 1, 2, 4)
+    assert offsets[ACTION_KEY] == (0, 1)
+    assert {window.key: window.offsets for window in policy_of(0.0).training_windows()}[STATE_KEY] == (0, 1, 2)
+    assert policy_of(0.0).agent.world.inverse is None
+    training = WorldModelTraining()
+    assert [*with_groups(training, policy_of().config).parameter_groups] == ["encoder", "actor", "inverse"]
+    assert [*with_groups(training, policy_of(0.0).config).parameter_groups] == ["encoder", "actor"]
+
+
+def test_the_loss_compares_actions_with_those_towards_what_is_seen_later():
+    policy, sample = policy_of(0.5), walks(0)
+    world = policy.agent.world
+    term = policy(sample)["inverse_dynamics_loss"]
+    z = world.encode_at(sample.context.now, 0)[0]
+    total = 0.0
+    for step in STEPS:
+        goal = world.encode_at(sample.future, step)[0]
+        told = world.inverse_action(z, goal, step)
+        total += (told - sample.future[ACTION_KEY].value[:, 0]).square().mean() / len(STEPS)
+    assert float(reduce_term("inverse", term)) == pytest.approx(float(total), rel=1e-5)
+    assert term.weight == 0.5
+
+
+def test_only_the_inverse_dynamics_learn_from_their_loss():
+    policy = policy_of().train()
+    reduce_term("inverse", policy(walks(0))["inverse_dynamics_loss"]).backward()
+    moved = {name.split(".")[2] for name, each in policy.named_parameters() if each.grad is not None}
+    assert moved == {"inverse"}
+
+
+def test_the_rest_of_the_model_is_the_same_with_and_without_them():
+    one, other = policy_of(1.0), policy_of(0.0)
+    weights = other.state_dict()
+    shared = {name: value for name, value in one.state_dict().items() if name in weights}
+    assert shared.keys() == weights.keys()
+    assert all(torch.equal(value, weights[name]) for name, value in shared.items())
+
+
+def test_goals_that_were_not_seen_teach_nothing():
+    policy, sample = policy_of(), walks(0)
+    track = sample.future[STATE_KEY]
+    valid = track.valid.clone()
+    valid[3, 2] = False
+    wrong = torch.where(valid[..., None], track.value, 99.0)
+    hidden = {**sample.future, STATE_KEY: Track.of(wrong, track.offset.tolist(), valid)}
+    term = policy(replace(sample, future=hidden))["inverse_dynamics_loss"]
+    assert term.valid[3].tolist() == [True, False]
+    assert term.valid[4].tolist() == [True, True]
+
+
+@pytest.mark.parametrize("by_inverse_dynamics", [False, True])
+def test_it_comes_nearer_to_its_goal_than_where_it_began(learned, by_inverse_dynamics):
+    goal = torch.tensor([[0.5, -0.4]])
+    acts = GoalPolicy(learned, context_of(goal), by_inverse_dynamics=by_inverse_dynamics)
+    place = torch.tensor([[-0.4, 0.4], [0.0, 0.6], [-0.7, -0.6]])
+    state = acts.with_seeds(acts.initial_state(3), torch.tensor([1, 2, 3]))
+    begin = (place - goal).norm(dim=-1)
+    for step in range(8):
+        chunk, state = acts.act(context_of(place, first=step == 0), state)
+        assert chunk.value.shape == (3, 1, 2)
+        assert chunk.value.abs().max() <= 1.0
+        place = place + STRIDE * chunk.value[:, 0]
+    assert ((place - goal).norm(dim=-1) < 0.6 * begin).all()
+
+
+@pytest.mark.parametrize("by_inverse_dynamics", [False, True])
+def test_a_row_acts_by_its_own_seed_alone(learned, by_inverse_dynamics):
+    goal, place = torch.tensor([[0.5, -0.4]]), torch.tensor([[-0.4, 0.4], [0.0, 0.6]])
+    acts = GoalPolicy(learned, context_of(goal), by_inverse_dynamics=by_inverse_dynamics)
+    seeds = torch.tensor([7, 8])
+    both, _ = acts.act(context_of(place), acts.with_seeds(acts.initial_state(2), seeds))
+    alone, _ = acts.act(context_of(place[1:]), acts.with_seeds(acts.initial_state(1), seeds[1:]))
+    torch.testing.assert_close(both.value[1], alone.value[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_policy_without_inverse_dynamics_cannot_act_by_them():
+    with pytest.raises(
+        ValueError, match=r"did not learn inverse dynamics; train it with model.tdmpc.inverse_dynamics_w"
+    ):
+        GoalPolicy(policy_of(0.0), context_of(torch.zeros(1, 2)), by_inverse_dynamics=True)
+
+
+@pytest.mark.parametrize("steps", [(), (0, 1), (4, 1), (1, 1)])
+def test_steps_that_do_not_fit_are_refused(steps):
+    with pytest.raises(ValueError, match=r"model.tdmpc.inverse_dynamics_steps=.* must be numbers from 1 on, in rising"):
+        TDMPCConfig(inverse_dynamics_steps=steps)
