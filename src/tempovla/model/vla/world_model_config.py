@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tempovla.model.vla.dreamer_config import DreamerConfig
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 
-ALGORITHMS = ("tdmpc",)
+ALGORITHMS = ("tdmpc", "dreamer")
 PICTURE_PX = 64
 """Side of the pictures that world models read [px]."""
 
@@ -26,11 +27,13 @@ class WorldModelConfig:
         episode_length: most control steps of an episode, from which the discount follows.
         discount: of a step; None takes 1 - 5 / `episode_length`, but at least 0.95 and at most 0.995.
         planner: how actions are searched for.
-        plans: whether actions are searched for; False takes those of the model's own policy.
+        plans: whether actions are searched for; False takes those of the model's own policy or actor; None is True for
+            `tdmpc` and False for `dreamer`, as in the works that they are from.
         tdmpc: settings of TD-MPC2.
+        dreamer: settings of Dreamer.
     """
 
-    algorithm: Literal["tdmpc"] = "tdmpc"
+    algorithm: Literal["tdmpc", "dreamer"] = "tdmpc"
     robot_state_dim: int | None = None
     action_dim: int = 7
     cameras: tuple[str, ...] = ()
@@ -38,8 +41,9 @@ class WorldModelConfig:
     episode_length: int = 500
     discount: float | None = None
     planner: PlannerConfig = field(default_factory=PlannerConfig)
-    plans: bool = True
+    plans: bool | None = None
     tdmpc: TDMPCConfig = field(default_factory=TDMPCConfig)
+    dreamer: DreamerConfig = field(default_factory=DreamerConfig)
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -69,6 +73,11 @@ class WorldModelConfig:
     def has_gripper(self) -> bool:
         """Whether the last dimension of an action is binary; here all of them are continuous."""
         return False
+
+    @property
+    def searches(self) -> bool:
+        """Whether actions are searched for."""
+        return self.algorithm == "tdmpc" if self.plans is None else self.plans
 
     @property
     def step_discount(self) -> float:
