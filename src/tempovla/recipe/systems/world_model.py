@@ -22,7 +22,7 @@ from tempovla.recipe.collection.experience import Experience
 from tempovla.recipe.collection.online_stream import OnlineSchedule, OnlineStream
 from tempovla.recipe.datasets.dataset import preparation, run_facts
 from tempovla.recipe.systems.job import TrainJob, told_if_too_large
-from tempovla.recipe.systems.world_model_config import GROUPS, OnlineConfig, WorldModelRecipe
+from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
 from tempovla.timeline import Bundle, StreamInfo
 from tempovla.timeline.bundle_path import LATEST
 from tempovla.timeline.config import config_from_json, config_to_json
@@ -55,10 +55,10 @@ def train_world_model(recipe: WorldModelRecipe, out_dir: str | Path, *, resume: 
             "online.env is missing; name a simulator to learn in, such as --env dmc --task cartpole-swingup"
         )
     simulator = simulator_of(recipe.online, recipe.model)
-    recipe = replace(recipe, model=fitted(recipe.model, simulator))
+    training = recipe.training.settled(recipe.model.algorithm)
+    recipe = replace(recipe, model=fitted(recipe.model, simulator), training=training)
     with distributed.process_group() as device:
         training = settle_precision(recipe.training, device, resume)
-        training = replace(training, parameter_groups=GROUPS | dict(training.parameter_groups))
         torch.manual_seed(training.seed)
         with told_if_too_large():
             policy = WorldModelPolicy(recipe.model).to(device)
