@@ -105,8 +105,11 @@ class Dreamer(nn.Module):
 
     @property
     def sequence_length(self) -> int:
-        """Number of steps that a training sample needs of an episode."""
-        return self.learning.sequence_length
+        """Number of steps that a training sample needs of an episode: half of it, so that ends are learned, too.
+
+        If all had to be there, only one sample of an episode would hold its last step.
+        """
+        return (self.learning.sequence_length + 1) // 2
 
     def initial_state(self, batch_size: int, device: torch.device) -> DreamerState:
         """Return the state of rows that have seen nothing."""

@@ -53,7 +53,7 @@ class ObservationEncoder(nn.Module):
         """Return vectors (..., E) of values (..., *F) by stream."""
         parts = []
         if self.state is not None:
-            parts.append(self.state(in_dtype_of(self, symlog(values[STATE_KEY].float()))))
+            parts.append(self.state(symlog(values[STATE_KEY].float())))
         for camera, network in zip(self.cameras, self.pictures, strict=True):
             pictures = values[camera]
             scaled = in_dtype_of(self, pictures.flatten(0, -4).float() / 255.0 - 0.5)
