@@ -38,8 +38,8 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.history.encoder import HistoryEncoder
 from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
 from tempovla.model.vla.context_policy import ContextPolicy, with_context
-from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.dreamer_config import DreamerConfig
+from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
@@ -177,9 +177,7 @@ def world_model(algorithm: str, **options: Any) -> PolicyCase:
     config = WorldModelConfig(
         algorithm,
         tdmpc=TDMPCConfig(dynamics=replace(dynamics, symlog_range=3.0)),
-        dreamer=DreamerConfig(
-            RSSMConfig(**sizes | {"classes": 4} | options), 4, horizon=3, hidden_dim=8, num_layers=1
-        ),
+        dreamer=DreamerConfig(RSSMConfig(**sizes | {"classes": 4} | options), 4, horizon=3, hidden_dim=8, num_layers=1),
         **fields,
     )
 

@@ -27,8 +27,8 @@ DRAWS_WORDS = {
     *("openvla", "vla-gaussian", "vla-transformer", "gaussian-mixture"),
     *("world-model-tdmpc", "world-model-dreamer", "world-model-dreamer-plans"),
 }
-"""Their actions follow from a choice among words, modes, classes or plans, which the last bit can turn: the loss alone is
-compared."""
+"""Their actions follow from a choice among words, modes, classes or plans, which the last bit can turn: the loss alone
+is compared."""
 CHOSEN_ROUNDINGS = 4 * ROUNDINGS
 """Of a memory whose slots are chosen by content, so that small differences grow."""
 

@@ -28,7 +28,7 @@ from tempovla.model.world_model.rssm_state import RSSMState
 from tempovla.model.world_model.running_scale import RunningScale
 from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
-from tempovla.timeline.noise import mix_seed, row_uniform
+from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
 
 POSTERIORS, PRIORS, ACTIONS = range(3)
 """Streams of random numbers of a training sample."""
@@ -127,13 +127,13 @@ class Dreamer(nn.Module):
     def explore(self, context: Context, state: DreamerState) -> tuple[ActionChunk, DreamerState]:
         """Return an action that the actor draws, or a planned one with noise as wide as the search still was."""
         seed, state = self._filter(context, state)
-        draws = row_uniform(mix_seed(seed, EXPLORATION), (self.config.action_dim,))
+        seeds, shape = mix_seed(seed, EXPLORATION), (self.config.action_dim,)
         if self.config.searches:
             plan = self._plan(seed, context.first, state)
-            noise = torch.special.ndtri(draws.clamp(min=2.0**-25))
+            noise = row_normal(seeds, shape)
             tried = (plan.actions[:, 0] + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
             return _decided(tried, replace(state, mean=plan.mean))
-        return _decided(self.actor(state.world.features).sample(draws), state)
+        return _decided(self.actor(state.world.features).sample(row_uniform(seeds, shape)), state)
 
     def _filter(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
         """The seeds (B,) of this decision, and the state after what is seen now."""
@@ -145,9 +145,8 @@ class Dreamer(nn.Module):
         """The best actions that a search finds, among them some of the actor's."""
         config, proposals = self.config.planner, None
         if config.num_policy_samples:
-            draws = row_uniform(
-                mix_seed(seed, PROPOSALS), (config.num_policy_samples, config.horizon, self.config.action_dim)
-            )
+            shape = (config.num_policy_samples, config.horizon, self.config.action_dim)
+            draws = row_uniform(mix_seed(seed, PROPOSALS), shape)
             start = map_tensors(lambda x: x.repeat_interleave(config.num_policy_samples, dim=0), state.world)
             proposals = self._imagine(start, draws.flatten(0, 1), None).actions.unflatten(0, draws.shape[:2])
         begin = zero_rows(shifted(state.mean), first)
@@ -197,7 +196,11 @@ class Dreamer(nn.Module):
         before = path.features[:, :-1]
         with torch.no_grad():
             after = path.features[:, 1:]
-            discounts, rewards, values = world.step_survival(after), world.reward_head(after), self.critic(path.features)
+            discounts, rewards, values = (
+                world.step_survival(after),
+                world.reward_head(after),
+                self.critic(path.features),
+            )
             weight = torch.cat([torch.ones_like(discounts[:, :1]), discounts[:, :-1].cumprod(dim=1)], dim=1)
             returns = lambda_return(rewards, discounts, values, config.return_lambda)
             slow = self.slow_critic(before)

@@ -58,8 +58,8 @@ class DreamerConfig:
                 raise ValueError(f"model.dreamer.{name}={getattr(self, name)} must be at least 1")
         if not 0 < self.min_std <= self.max_std <= 1:
             raise ValueError(
-                f"model.dreamer.min_std={self.min_std} must be greater than 0, at most max_std={self.max_std}, and that "
-                "at most 1"
+                f"model.dreamer.min_std={self.min_std} must be greater than 0 and at most max_std={self.max_std}, "
+                "which must be at most 1"
             )
         parts = ("observation", "reward", "end", "dynamics", "representation", "entropy", "slow")
         for name in (f"{part}_weight" for part in parts):

@@ -42,7 +42,7 @@ class NumberPredictor(nn.Module):
         return raw[..., 0].float() if self.two_hot is None else self.two_hot.decode(raw)
 
     def losses(self, features: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-        """Return the losses (...) float32 of what is predicted from features (..., state_dim) with each target (...)."""
+        """Return the losses (...) float32 of predictions from features (..., state_dim) with each target (...)."""
         raw = self.mlp(features)
         if self.two_hot is None:
             return tuple((raw[..., 0].float() - target.float()).square() for target in targets)

@@ -244,7 +244,7 @@ class RSSM(nn.Module):
         return self.discount * self.continue_head(features)
 
     def survival(self, features: Tensor) -> Tensor:
-        """Return the same (..., H) for features (..., H, D + V) of states that follow one another, multiplied along H."""
+        """Return the product (..., H) of `step_survival` along H, from features (..., H, D + V)."""
         return self.step_survival(features).cumprod(dim=-1)
 
     def predict_return(

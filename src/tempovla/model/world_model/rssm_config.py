@@ -52,7 +52,9 @@ class RSSMConfig:
         if self.latent not in LATENTS:
             raise ValueError(f"rssm.latent={self.latent!r} is unknown; choose from {', '.join(LATENTS)}")
         if self.reward_loss not in REWARD_LOSSES:
-            raise ValueError(f"rssm.reward_loss={self.reward_loss!r} is unknown; choose from {', '.join(REWARD_LOSSES)}")
+            raise ValueError(
+                f"rssm.reward_loss={self.reward_loss!r} is unknown; choose from {', '.join(REWARD_LOSSES)}"
+            )
         for name in ("state_dim", "hidden_dim", "variables", "blocks", "channels", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"rssm.{name}={getattr(self, name)} must be at least 1")

@@ -55,8 +55,8 @@ def train_world_model(recipe: WorldModelRecipe, out_dir: str | Path, *, resume: 
             "online.env is missing; name a simulator to learn in, such as --env dmc --task cartpole-swingup"
         )
     simulator = simulator_of(recipe.online, recipe.model)
-    training = recipe.training.settled(recipe.model.algorithm)
-    recipe = replace(recipe, model=fitted(recipe.model, simulator), training=training)
+    settled = recipe.training.settled(recipe.model.algorithm)
+    recipe = replace(recipe, model=fitted(recipe.model, simulator), training=settled)
     with distributed.process_group() as device:
         training = settle_precision(recipe.training, device, resume)
         torch.manual_seed(training.seed)

@@ -234,7 +234,7 @@ def test_it_learns_to_predict_a_sequence_that_repeats():
     [
         ({"sequence_length": 0}, "model.dreamer.sequence_length=0 must be at least 1"),
         ({"horizon": 0}, "model.dreamer.horizon=0 must be at least 1"),
-        ({"max_std": 1.5}, "model.dreamer.min_std=0.1 must be greater than 0, at most max_std=1.5"),
+        ({"max_std": 1.5}, "model.dreamer.min_std=0.1 must be greater than 0 and at most max_std=1.5"),
         ({"return_lambda": 1.2}, "model.dreamer.return_lambda=1.2 must lie in"),
         ({"entropy_weight": -1.0}, "model.dreamer.entropy_weight=-1.0 must be finite, and not negative"),
         ({"slow_tau": 0.0}, "model.dreamer.slow_tau=0.0 must be greater than 0"),

@@ -90,7 +90,7 @@ def test_settings_that_are_not_given_are_those_of_the_algorithm():
     assert WorldModelTraining().settled("dreamer").batch_size == 16
     assert sorted(dreamer.parameter_groups) == ["actor", "critic"]
     assert sorted(tdmpc.parameter_groups) == ["actor", "encoder"]
-    with pytest.raises(ValueError, match="training.batch_size=0 must be at least 1"):
+    with pytest.raises(ValueError, match=r"training\.batch_size=0 must be at least 1"):
         WorldModelTraining(batch_size=0)
 
 
