@@ -25,6 +25,7 @@ class ObservationDecoder(nn.Module):
         hidden_dim: width of the perceptron.
         num_layers: of the perceptron.
         channels: of the last layer but one; each layer before has twice as many as the next.
+        state_key: key of the state.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class ObservationDecoder(nn.Module):
         hidden_dim: int = 512,
         num_layers: int = 2,
         channels: int = 32,
+        state_key: str = STATE_KEY,
     ) -> None:
         super().__init__()
-        self.cameras = tuple(cameras)
+        self.cameras, self.state_key = tuple(cameras), state_key
         widths = (hidden_dim,) * num_layers
         self.state = None if robot_state_dim is None else NormedMLP((state_dim, *widths, robot_state_dim))
         self.pictures = nn.ModuleList(_deconvolutions(state_dim, channels) for _ in self.cameras)
@@ -48,7 +50,7 @@ class ObservationDecoder(nn.Module):
         Args:
             features: (..., state_dim).
         """
-        found = {} if self.state is None else {STATE_KEY: self.state(features)}
+        found = {} if self.state is None else {self.state_key: self.state(features)}
         for camera, network in zip(self.cameras, self.pictures, strict=True):
             flat = network(features.reshape(-1, features.shape[-1]))
             found[camera] = flat.unflatten(0, features.shape[:-1])
@@ -58,7 +60,7 @@ class ObservationDecoder(nn.Module):
         """Return observations by stream from features (..., state_dim): the state, and pictures in [0, 1]."""
         raw = self.raw(features)
         return {
-            key: symexp(value.float()) if key == STATE_KEY else (value.float() + 0.5).clamp(0.0, 1.0)
+            key: symexp(value.float()) if key == self.state_key else (value.float() + 0.5).clamp(0.0, 1.0)
             for key, value in raw.items()
         }
 
@@ -71,9 +73,9 @@ class ObservationDecoder(nn.Module):
         """
         found = {}
         for key, raw in self.raw(features).items():
-            target = symlog(values[key].float()) if key == STATE_KEY else values[key].float() / 255.0 - 0.5
+            target = symlog(values[key].float()) if key == self.state_key else values[key].float() / 255.0 - 0.5
             apart = (raw.float() - target).square()
-            found[key] = apart.sum(dim=-1) if key == STATE_KEY else apart.sum(dim=(-3, -2, -1))
+            found[key] = apart.sum(dim=-1) if key == self.state_key else apart.sum(dim=(-3, -2, -1))
         return found
 
 

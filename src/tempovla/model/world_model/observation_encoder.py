@@ -26,6 +26,7 @@ class ObservationEncoder(nn.Module):
         hidden_dim: width of the perceptron.
         num_layers: of the perceptron.
         channels: of the first convolution; each of the three others has twice as many as the one before.
+        state_key: key of the state.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class ObservationEncoder(nn.Module):
         hidden_dim: int,
         num_layers: int,
         channels: int,
+        state_key: str = STATE_KEY,
     ) -> None:
         super().__init__()
-        self.cameras = tuple(cameras)
+        self.cameras, self.state_key = tuple(cameras), state_key
         widths = (hidden_dim,) * num_layers
         self.state = None if state_dim is None else NormedMLP((state_dim, *widths, output_dim))
         self.pictures = nn.ModuleList(_convolutions(channels, output_dim) for _ in self.cameras)
@@ -47,13 +49,13 @@ class ObservationEncoder(nn.Module):
     @property
     def keys(self) -> tuple[str, ...]:
         """The streams that are read."""
-        return (*(() if self.state is None else (STATE_KEY,)), *self.cameras)
+        return (*(() if self.state is None else (self.state_key,)), *self.cameras)
 
     def forward(self, values: Mapping[str, Tensor]) -> Tensor:
         """Return vectors (..., E) of values (..., *F) by stream."""
         parts = []
         if self.state is not None:
-            parts.append(self.state(symlog(values[STATE_KEY].float())))
+            parts.append(self.state(symlog(values[self.state_key].float())))
         for camera, network in zip(self.cameras, self.pictures, strict=True):
             pictures = values[camera]
             scaled = in_dtype_of(self, pictures.flatten(0, -4).float() / 255.0 - 0.5)

@@ -23,7 +23,7 @@ from tempovla.model.world_model.recurrent_core import RecurrentCore
 from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.model.world_model.rssm_state import RSSMState
 from tempovla.timeline import Context
-from tempovla.timeline.keys import ACTION_KEY
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class RSSM(nn.Module):
         hidden_dim: width of all perceptrons, and of the vector that an observation becomes.
         robot_state_dim: dimensions of the robot's state; None where it is not read.
         cameras: keys of the pictures, which are 64 px wide and high.
+        state_key: key of the state.
         discount: of a step.
         options: other fields of `RSSMConfig`.
 
@@ -77,6 +78,7 @@ class RSSM(nn.Module):
         *,
         robot_state_dim: int | None = None,
         cameras: Sequence[str] = (CAMERA,),
+        state_key: str = STATE_KEY,
         discount: float = 0.997,
         **options: Any,
     ) -> None:
@@ -86,16 +88,16 @@ class RSSM(nn.Module):
         config = RSSMConfig(state_dim=state_dim, hidden_dim=hidden_dim, **options)
         self.config, self.discount, self.action_dim = config, discount, action_dim
         self.latent = latent = latent_of(config)
-        layers, channels = config.num_layers, config.channels
-        self.encoder = ObservationEncoder(hidden_dim, robot_state_dim, cameras, hidden_dim, layers, channels)
+        seen = (robot_state_dim, cameras, hidden_dim, config.num_layers, config.channels, state_key)
+        self.encoder = ObservationEncoder(hidden_dim, *seen)
         self.core = RecurrentCore(state_dim, latent.value_dim, action_dim, hidden_dim, config.blocks)
         self.prior = NormedMLP((state_dim, hidden_dim, latent.raw_dim))
         self.posterior = NormedMLP((state_dim + hidden_dim, hidden_dim, latent.raw_dim))
         features = self.feature_dim
-        self.decoder = ObservationDecoder(features, robot_state_dim, cameras, hidden_dim, layers, channels)
-        bins = (config.reward_loss, config.bins, config.symlog_range)
-        self.reward_head = RewardPredictor(features, hidden_dim, layers, *bins)
-        self.continue_head = ContinuePredictor(features, hidden_dim, layers) if config.predicts_end else None
+        self.decoder = ObservationDecoder(features, *seen)
+        sizes, bins = (features, hidden_dim, config.num_layers), (config.reward_loss, config.bins, config.symlog_range)
+        self.reward_head = RewardPredictor(*sizes, *bins)
+        self.continue_head = ContinuePredictor(*sizes) if config.predicts_end else None
 
     @property
     def feature_dim(self) -> int:

@@ -11,7 +11,7 @@ from tempovla.model.world_model.latents import Latent
 from tempovla.model.world_model.observation_encoder import ObservationEncoder
 from tempovla.model.world_model.rssm import RSSM, Observed
 from tempovla.timeline import LossTerm, Metric, TimelineSample
-from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, STATE_KEY, TERMINATED_KEY
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.timeline.track import concatenate
 
 
@@ -40,8 +40,18 @@ class Sequences:
     end_known: Tensor
 
     @classmethod
-    def of(cls, sample: TimelineSample, encoder: ObservationEncoder) -> Sequences:
-        """Return the sequences of a sample with observations at offsets 0 to T - 1 and actions at 0 to T - 2."""
+    def of(cls, sample: TimelineSample, encoder: ObservationEncoder, repeat: int = 1) -> Sequences:
+        """Return the sequences of a sample with observations at offsets 0, R, ..., (T - 1) R and what was done between.
+
+        Args:
+            sample: its actions and outcomes are at all offsets from 0 to (T - 1) R - 1.
+            encoder: reads the observations.
+            repeat: number R of control steps for which each action is done; their rewards are added.
+        """
+
+        def each(steps: Tensor) -> Tensor:  # (B, (T - 1) R) as (B, T - 1, R)
+            return steps.unflatten(1, (-1, repeat))
+
         values, future = {}, sample.future
         seen: Tensor | None = None
         for key in encoder.keys:
@@ -50,14 +60,15 @@ class Sequences:
             values[key] = track.value.masked_fill(invalid, 0)
             seen = track.valid if seen is None else seen & track.valid
         assert seen is not None, "a model that sees nothing"
-        done = future[ACTION_KEY].valid
-        actions = torch.where(done[..., None], future[ACTION_KEY].value.float(), 0.0)
-        rewarded = future[REWARD_KEY].valid & done
-        rewards = torch.where(rewarded, future[REWARD_KEY].value[..., 0].float(), 0.0)
+        done = each(future[ACTION_KEY].valid).all(dim=2)
+        actions = torch.where(done[..., None], future[ACTION_KEY].value[:, ::repeat].float(), 0.0)
+        rewarded = each(future[REWARD_KEY].valid).all(dim=2) & done
+        rewards = torch.where(rewarded, each(future[REWARD_KEY].value[..., 0].float()).sum(dim=2), 0.0)
         end_known, ended = torch.zeros_like(done), torch.zeros_like(done)
         if TERMINATED_KEY in future:
-            end_known = future[TERMINATED_KEY].valid & done
-            ended = end_known & (future[TERMINATED_KEY].value[..., 0] > 0)
+            track = future[TERMINATED_KEY]
+            end_known = each(track.valid).all(dim=2) & done
+            ended = end_known & each(track.value[..., 0] > 0).any(dim=2)
         start = torch.ones_like(done[:, :1])
         first = torch.cat([start, ~done], dim=1)
         parts = (_later(part) for part in (rewards, rewarded, ended, end_known))
@@ -118,7 +129,7 @@ def rssm_terms(
     seen, features = sequences.seen, observed.states.features
     terms: dict[str, LossTerm | Metric] = {}
     for key, loss in world.decoder.losses(features, sequences.values).items():
-        name = "state_loss" if key == STATE_KEY else f"{key.rpartition('.')[2]}_loss"
+        name = "state_loss" if key == world.encoder.state_key else f"{key.rpartition('.')[2]}_loss"
         terms[name] = _mean(loss, seen, weights.observation)
     (reward,) = world.reward_head.losses(features, sequences.rewards)
     terms["reward_loss"] = _mean(reward, sequences.rewarded, weights.reward)

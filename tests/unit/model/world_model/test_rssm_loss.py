@@ -68,6 +68,23 @@ def test_a_step_holds_the_action_that_led_to_it_and_what_came_of_that():
     assert not sequences.actions[0, 4:].any()
 
 
+def test_an_action_may_last_for_several_steps_whose_rewards_are_one():
+    given = sample(end=2)
+    states = given.future[STATE_KEY]
+    future = {
+        **{key: track.select(track.offset < 4) for key, track in given.future.items()},
+        STATE_KEY: states.select(torch.tensor([False, True, False, True, False])),
+    }
+    sequences = Sequences.of(replace(given, future=future), world().encoder, repeat=2)
+    torch.testing.assert_close(sequences.values[STATE_KEY][1, 1:], states.value[1, 1:4:2])
+    torch.testing.assert_close(sequences.actions[1, 1:], given.future[ACTION_KEY].value[1, :4:2])
+    rewards = given.future[REWARD_KEY].value[1, :4, 0]
+    torch.testing.assert_close(
+        sequences.rewards[1], torch.stack([rewards[0] * 0, rewards[:2].sum(), rewards[2:].sum()])
+    )
+    assert sequences.first[0].tolist() == [True, False, True]  # its second action was broken off by the end
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("reward_loss", ["two_hot", "mse"])
 def test_every_term_is_that_of_float64(reward_loss):
