@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tests import libero_recordings, openvla_tiny, recordings, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
+from tests.contract.rssm_memory import RSSMMemory
 from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from tests.libraries import fill_library
@@ -344,6 +345,8 @@ MEMORIES: dict[str, MemoryCase] = {
     "temporal-gru": temporal("gru"),
     "temporal-mamba": temporal("mamba"),
     "temporal-frames": temporal("frames", frame_offsets=(-4, -1, 0)),
+    "rssm-categorical": MemoryCase(lambda: seeded(lambda: RSSMMemory("categorical")), 6),
+    "rssm-gaussian": MemoryCase(lambda: seeded(lambda: RSSMMemory("gaussian")), 6),
 }
 
 

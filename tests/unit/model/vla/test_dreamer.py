@@ -212,6 +212,18 @@ def test_dreamer_acts_by_its_actor_and_tdmpc_by_search_unless_told_otherwise():
     assert WorldModelConfig(algorithm="dreamer", robot_state_dim=3, plans=True).searches
 
 
+def test_in_bfloat16_it_learns_nearly_the_same():
+    policy = policy_of("gaussian").train()
+    sample = sample_of(policy)
+    full = Objective()(policy(sample)).terms
+    with torch.autocast("cpu", torch.bfloat16):
+        report = Objective()(policy(sample))
+    report.total.backward()
+    assert all(torch.isfinite(each.grad).all() for each in policy.parameters() if each.grad is not None)
+    for name, value in full.items():
+        assert float(report.terms[name]) == pytest.approx(float(value), rel=0.05, abs=0.05)
+
+
 def test_it_learns_to_predict_a_sequence_that_repeats():
     policy = policy_of().train()
     torch.manual_seed(0)
