@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tests import libero_recordings, openvla_tiny, recordings, replays, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
+from tests.contract.rssm_memory import RSSMMemory
 from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE, ToyMemory, ToyPolicy, ToySource
 from tests.libraries import fill_library
@@ -39,13 +40,20 @@ from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.temporal.history.encoder import HistoryEncoder
 from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
 from tempovla.model.vla.context_policy import ContextPolicy, with_context
+from tempovla.model.vla.dreamer_config import DreamerConfig
 from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig
+from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.vla.vla_model import VLAModel
+from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.model.vlm.config import VisionEncoderConfig
+from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
+from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
-from tempovla.timeline.keys import DONE_KEY, REWARD_KEY, TOKENS_KEY, dims_key
+from tempovla.timeline.keys import DONE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
 from tempovla.transform.blind import BlankImages
@@ -162,6 +170,30 @@ def sagr(**options: Any) -> PolicyCase:
     return PolicyCase(lambda: seeded(build), shapes, ("action_loss",))
 
 
+def world_model(algorithm: str, **options: Any) -> PolicyCase:
+    """A tiny policy that acts by a world model, with random weights, those that begin at zero included."""
+    dynamics = LatentDynamicsConfig(8, 4, 8, hidden_dim=8, num_values=3, dropout=0.0, bins=9, predicts_end=True)
+    planner = PlannerConfig(horizon=2, num_samples=12, num_elites=4, iterations=2, num_policy_samples=4)
+    sizes = {"state_dim": 8, "hidden_dim": 8, "variables": 3, "num_layers": 1, "bins": 9, "symlog_range": 3.0}
+    fields = {"plans": options.pop("plans", None), "planner": planner, "robot_state_dim": 3, "action_dim": 4}
+    config = WorldModelConfig(
+        algorithm,
+        tdmpc=TDMPCConfig(dynamics=replace(dynamics, symlog_range=3.0)),
+        dreamer=DreamerConfig(RSSMConfig(**sizes | {"classes": 4} | options), 4, horizon=3, hidden_dim=8, num_layers=1),
+        **fields,
+    )
+
+    def build() -> WorldModelPolicy:
+        policy = WorldModelPolicy(config).eval()
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        return policy
+
+    shapes = {STATE: (3,), ACTION: (4,), REWARD_KEY: (1,), TERMINATED_KEY: (1,)}
+    return PolicyCase(lambda: seeded(build), shapes)
+
+
 FLOW = ("pos_rot_loss", "gripper_loss")
 DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": "all_tokens", "image_tokenizer": "conv"}
 
@@ -232,6 +264,10 @@ POLICIES: dict[str, PolicyCase] = {
     "vla-perceiver": vla("mlp", ("action_loss",), {"projector": "perceiver"}),
     "vla-bodies": bodies("mlp"),
     "vla-bodies-flow-matching": bodies("flow_matching", num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
+    "world-model-tdmpc": world_model("tdmpc"),
+    "world-model-dreamer": world_model("dreamer", blocks=2),
+    "world-model-dreamer-gaussian": world_model("dreamer", latent="gaussian", reward_loss="mse"),
+    "world-model-dreamer-plans": world_model("dreamer", plans=True),
     "vla-no-state": vla("mlp", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),
 }
 
@@ -310,6 +346,8 @@ MEMORIES: dict[str, MemoryCase] = {
     "temporal-gru": temporal("gru"),
     "temporal-mamba": temporal("mamba"),
     "temporal-frames": temporal("frames", frame_offsets=(-4, -1, 0)),
+    "rssm-categorical": MemoryCase(lambda: seeded(lambda: RSSMMemory("categorical")), 6),
+    "rssm-gaussian": MemoryCase(lambda: seeded(lambda: RSSMMemory("gaussian")), 6),
 }
 
 

@@ -18,6 +18,7 @@ from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
 from tempovla.timeline import Bundle, laws, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
+from tempovla.timeline.keys import REWARD_KEY, TERMINATED_KEY
 from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.config import TrainConfig
 from tempovla.training.fit import fit
@@ -29,7 +30,12 @@ from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
 
 CONFIG = TrainConfig(train_steps=4, batch_size=4, learning_rate=1e-3, weight_ema_decay=0.9, save_interval=0, seed=3)
-FEATURES = {**recordings.FEATURES, ACTION: Feature("float32", (4,))}
+FEATURES = {
+    **recordings.FEATURES,
+    ACTION: Feature("float32", (4,)),
+    REWARD_KEY: Feature("float32", (1,)),
+    TERMINATED_KEY: Feature("bool", (1,)),
+}
 
 
 @pytest.fixture(scope="module")

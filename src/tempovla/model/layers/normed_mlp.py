@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tempovla.model.layers.dtype import in_dtype_of
+
 SPREAD = 0.02
 """Standard deviation of weights at the start, cut off at two of it."""
 
@@ -52,6 +54,7 @@ class NormedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., sizes[-1]) from (..., sizes[0])."""
+        x = in_dtype_of(self, x)
         for index, norm in enumerate(self.norms):
             x = self.linears[index](x)
             x = F.mish(norm(x if index else self.dropout(x)))
@@ -90,6 +93,7 @@ class EnsembleMLP(nn.Module):
         """
         parts = [[each.detach() if detach else each for each in kind] for kind in self._kinds()]
         weights, biases, scales, shifts = parts
+        x = in_dtype_of(self, x)
         hidden = x.reshape(1, -1, x.shape[-1]).expand(len(weights[0]), -1, -1)
         for index, weight in enumerate(weights):
             hidden = torch.baddbmm(biases[index], hidden, weight)

@@ -43,6 +43,9 @@ class TDMPC(nn.Module):
         world: the world model.
     """
 
+    action_offsets = (0,)
+    """Of the actions that are read and chosen."""
+
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.config, self.learning = config, config.tdmpc
@@ -99,7 +102,7 @@ class TDMPC(nn.Module):
         z = self.world.encode(context)
         shape = (max(config.num_policy_samples, 1), config.horizon, self.config.action_dim)
         drawn = row_normal(mix_seed(seed, PROPOSALS), shape)
-        if not self.config.plans:
+        if not self.config.searches:
             mean, log_std = self.world.policy(z)
             action, std = (each[:, None].expand_as(state.mean) for each in (mean.tanh(), log_std.exp()))
             plan = Plan(action, action, std, torch.zeros_like(seed, dtype=torch.float32))

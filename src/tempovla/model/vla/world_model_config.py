@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tempovla.model.vla.dreamer_config import DreamerConfig
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.timeline.keys import STATE_KEY
 
-ALGORITHMS = ("tdmpc",)
+ALGORITHMS = ("tdmpc", "dreamer")
 PICTURE_PX = 64
 """Side of the pictures that world models read [px]."""
 
@@ -30,11 +31,13 @@ class WorldModelConfig:
         discount: from one action to the next; None takes 1 - 5 / (actions of an episode), but at least 0.95 and at most
             0.995.
         planner: how actions are searched for.
-        plans: whether actions are searched for; False takes those of the model's own policy.
+        plans: whether actions are searched for; False takes those of the model's own policy or actor; None is True for
+            `tdmpc` and False for `dreamer`, as in the works that they are from.
         tdmpc: settings of TD-MPC2.
+        dreamer: settings of Dreamer.
     """
 
-    algorithm: Literal["tdmpc"] = "tdmpc"
+    algorithm: Literal["tdmpc", "dreamer"] = "tdmpc"
     robot_state_dim: int | None = None
     state_key: str = STATE_KEY
     action_dim: int = 7
@@ -44,8 +47,9 @@ class WorldModelConfig:
     episode_length: int = 500
     discount: float | None = None
     planner: PlannerConfig = field(default_factory=PlannerConfig)
-    plans: bool = True
+    plans: bool | None = None
     tdmpc: TDMPCConfig = field(default_factory=TDMPCConfig)
+    dreamer: DreamerConfig = field(default_factory=DreamerConfig)
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -54,6 +58,11 @@ class WorldModelConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"model.{name}={value} must be at least 1")
+        if self.algorithm == "dreamer" and self.action_repeat > 1:
+            raise ValueError(
+                f"model.action_repeat={self.action_repeat}: dreamer learns from every control step; set it to 1, or "
+                "let the simulator repeat actions (online.settings)"
+            )
         if self.image_size != PICTURE_PX:
             raise ValueError(f"model.image_size={self.image_size}: world models read {PICTURE_PX} px; set it to that")
         if self.discount is not None and not 0 < self.discount < 1:
@@ -75,6 +84,16 @@ class WorldModelConfig:
     def has_gripper(self) -> bool:
         """Whether the last dimension of an action is binary; here all of them are continuous."""
         return False
+
+    @property
+    def predicts_end(self) -> bool:
+        """Whether the model learns that an episode terminates."""
+        return self.tdmpc.dynamics.predicts_end if self.algorithm == "tdmpc" else self.dreamer.rssm.predicts_end
+
+    @property
+    def searches(self) -> bool:
+        """Whether actions are searched for."""
+        return self.algorithm == "tdmpc" if self.plans is None else self.plans
 
     @property
     def step_discount(self) -> float:

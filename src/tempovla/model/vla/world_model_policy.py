@@ -8,11 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tempovla.model.vla.dreamer import Dreamer, DreamerState
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.tdmpc import TDMPC, TDMPCState
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY
+
+AGENTS: dict[str, type[TDMPC] | type[Dreamer]] = {"tdmpc": TDMPC, "dreamer": Dreamer}
+"""By `algorithm`, what learns and decides."""
+AgentState = TDMPCState | DreamerState
+"""What an agent remembers."""
 
 
 class WorldModelPolicy(SavedPolicy):
@@ -36,7 +42,7 @@ class WorldModelPolicy(SavedPolicy):
         super().__init__()
         self.config = replace(config or WorldModelConfig(), **fields)
         self.config.check_sees()
-        self.agent = TDMPC(self.config)
+        self.agent: Any = AGENTS[self.config.algorithm](self.config)
 
     @property
     def device(self) -> torch.device:
@@ -53,9 +59,10 @@ class WorldModelPolicy(SavedPolicy):
         return self.config.action_repeat if self.config.action_repeat > 1 else None
 
     def windows(self) -> tuple[Window, ...]:
-        """Return observations now, and the action that is chosen."""
-        actions = Window(ACTION_KEY, tuple(range(self.config.action_repeat)))
-        return (*(Window(key, (0,)) for key in self.observation_keys()), actions)
+        """Return observations now, and the action that is chosen; for Dreamer also the last one that was done."""
+        seen = (Window(key, (0,)) for key in self.observation_keys())
+        offsets = sorted({*self.agent.action_offsets, *range(self.config.action_repeat)})
+        return (*seen, Window(ACTION_KEY, tuple(offsets)))
 
     def training_windows(self) -> tuple[Window, ...]:
         """Return what the agent learns from."""
@@ -65,11 +72,11 @@ class WorldModelPolicy(SavedPolicy):
         """Return every step."""
         return list(range(length))
 
-    def initial_state(self, batch_size: int) -> TDMPCState:
+    def initial_state(self, batch_size: int) -> AgentState:
         """Return the state of rows that have seen nothing."""
         return self.agent.initial_state(batch_size, self.device)
 
-    def with_seeds(self, state: TDMPCState, seed: Tensor) -> TDMPCState:
+    def with_seeds(self, state: AgentState, seed: Tensor) -> AgentState:
         """Return the state with every row's noise drawn from its seed (B,)."""
         return replace(state, noise=state.noise.with_seeds(seed))
 
@@ -77,12 +84,12 @@ class WorldModelPolicy(SavedPolicy):
         """Return the losses of the agent."""
         return self.agent(sample)
 
-    def act(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
+    def act(self, context: Context, state: AgentState) -> tuple[ActionChunk, AgentState]:
         """Return the action that the agent takes for best, once for each step of `action_repeat`: (B, R, A)."""
         action, state = self.agent.act(context, state)
         return self.repeated(action), state
 
-    def explore(self, context: Context, state: TDMPCState) -> tuple[ActionChunk, TDMPCState]:
+    def explore(self, context: Context, state: AgentState) -> tuple[ActionChunk, AgentState]:
         """Return an action (B, R, A) from which more is learned; dropout is off meanwhile, as in control."""
         learns = self.training
         self.eval()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.normed_mlp import NormedMLP, SimNorm
 from tempovla.timeline import Track
 from tempovla.timeline.keys import STATE_KEY
@@ -51,7 +52,7 @@ class LatentEncoder(nn.Module):
             seen.append(valid)
         for camera, network in zip(self.cameras, self.pictures, strict=True):
             picture, valid = tracks[camera].at(offset)
-            parts.append(network(picture.float() / 255.0 - 0.5))
+            parts.append(network(in_dtype_of(network, picture.float() / 255.0 - 0.5)))
             seen.append(valid)
         joined = torch.stack(parts).sum(dim=0)
         return self.simplex(self.norm(joined)), torch.stack(seen).all(dim=0)

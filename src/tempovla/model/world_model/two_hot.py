@@ -50,7 +50,10 @@ class TwoHot(nn.Module):
 
     def decode(self, logits: Tensor) -> Tensor:
         """Return the numbers (...) float32 that logits (..., K) stand for: symexp of the mean of the bins."""
-        return symexp(logits.float().softmax(dim=-1) @ self.centers)
+        centers = self.centers
+        if centers.dtype != torch.float32:  # weights in fewer bits: the bins stay where they are
+            centers = torch.linspace(self.low, self.high, self.bins, device=centers.device)
+        return symexp(logits.float().softmax(dim=-1) @ centers)
 
     def loss(self, logits: Tensor, value: Tensor) -> Tensor:
         """Return the cross-entropy (...) float32 of logits (..., K) with numbers (...) that broadcast against it."""

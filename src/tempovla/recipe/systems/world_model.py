@@ -10,7 +10,7 @@ from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.recipe.datasets.dataset import Streams, check_fits, load_dataset, stream_keys
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.systems.job import Imitation
-from tempovla.recipe.systems.world_model_config import WorldModelRecipe, with_groups
+from tempovla.recipe.systems.world_model_config import WorldModelRecipe
 from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import REWARD_KEY, TERMINATED_KEY
 from tempovla.training.result import FitResult
@@ -49,7 +49,7 @@ def train_world_model(
     check_fits(recipe.model, source)
     source = preload(source, [*stream_keys(Streams.of(recipe.model)), *outcomes], recipe.data.preload_bytes)
     data = DatasetMixture.of_one(source, recipe.model)
-    training = with_groups(recipe.training, recipe.model)
+    training = recipe.training.settled(recipe.model)
     imitation = Imitation("world-model", lambda: WorldModelPolicy(recipe.model))
     return imitation.train(recipe, data, out_dir, training=training, resume=resume)
 
@@ -60,7 +60,7 @@ def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
     Raises:
         ValueError: naming the stream.
     """
-    wanted = [REWARD_KEY, *([TERMINATED_KEY] if model.tdmpc.dynamics.predicts_end else [])]
+    wanted = [REWARD_KEY, *([TERMINATED_KEY] if model.predicts_end else [])]
     missing = next((key for key in wanted if key not in source.streams), None)
     if missing is not None:
         raise ValueError(

@@ -49,36 +49,62 @@ class OnlineConfig:
             raise ValueError(f"online.task={self.task} is of no simulator; name one with online.env")
 
 
-GROUPS = {
-    "encoder": ParameterGroupConfig(learning_rate=1e-4),
-    "actor": ParameterGroupConfig(gradient_clip=20.0),
+GROUPS: dict[str, dict[str, ParameterGroupConfig]] = {
+    "tdmpc": {
+        "encoder": ParameterGroupConfig(learning_rate=1e-4),
+        "actor": ParameterGroupConfig(gradient_clip=20.0),
+    },
+    "dreamer": {
+        "actor": ParameterGroupConfig(learning_rate=3e-5, gradient_clip=100.0),
+        "critic": ParameterGroupConfig(learning_rate=3e-5, gradient_clip=100.0),
+    },
 }
-"""Settings of parts that differ from the rest, where the training's `parameter_groups` say nothing of them."""
+"""By algorithm, settings of parts that differ from the rest, where `parameter_groups` says nothing of them."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "tdmpc": {"batch_size": 256, "learning_rate": 3e-4, "gradient_clip": 20.0},
+    "dreamer": {"batch_size": 16, "learning_rate": 1e-4, "gradient_clip": 1000.0},
+}
+"""By algorithm, the settings of the training that are not given."""
 
 
 @dataclass(frozen=True)
 class WorldModelTraining(TrainConfig):
-    """Training of a world model; the defaults are those of TD-MPC2, whose encoder learns at a third of the rate."""
+    """Training of a world model; the defaults are those of TD-MPC2 and of DreamerV3.
+
+    Attributes:
+        batch_size: rows in a batch; None takes 256 for `tdmpc` and 16 sequences for `dreamer`.
+        learning_rate: peak learning rate; None takes 3e-4 for `tdmpc`, whose encoder learns at a third of the rate, and
+            1e-4 for `dreamer`, whose actor and critic do.
+        gradient_clip: largest norm of the gradient; None takes 20 for `tdmpc` and 1000 for `dreamer`.
+    """
 
     train_steps: int | None = 50_000
-    batch_size: int = 256
-    learning_rate: float = 3e-4
+    batch_size: int | None = None  # type: ignore[assignment]
+    learning_rate: float | None = None  # type: ignore[assignment]
     learning_rate_floor: float = 1.0
     weight_decay: float = 0.0
-    gradient_clip: float = 20.0
+    gradient_clip: float | None = None  # type: ignore[assignment]
     log_interval: int = 100
     save_interval: int = 0
     save_interval_steps: int | None = 2500
     num_threads: int | None = 1
 
+    def __post_init__(self) -> None:
+        if None in (self.batch_size, self.learning_rate, self.gradient_clip):
+            self.settled(WorldModelConfig())  # checks the others
+        else:
+            super().__post_init__()
 
-def with_groups(training: TrainConfig, model: WorldModelConfig) -> TrainConfig:
-    """Return the settings of a training with those of the parts that differ.
+    def settled(self, model: WorldModelConfig) -> WorldModelTraining:
+        """Return the settings with those of the model's algorithm where none are given, also of its parts.
 
-    Inverse dynamics, where a model has them, are clipped by themselves, so that the rest learns as without them.
-    """
-    inverse = {"inverse": ParameterGroupConfig(gradient_clip=20.0)} if model.tdmpc.goal_steps else {}
-    return replace(training, parameter_groups=GROUPS | inverse | dict(training.parameter_groups))
+        Inverse dynamics, where a model has them, are clipped by themselves, so that the rest learns as without them.
+        """
+        given = {name: value for name, value in SETTINGS[model.algorithm].items() if getattr(self, name) is None}
+        inverse = {"inverse": ParameterGroupConfig(gradient_clip=20.0)} if model.tdmpc.goal_steps else {}
+        groups = GROUPS[model.algorithm] | inverse | dict(self.parameter_groups)
+        return replace(self, **given, parameter_groups=groups)
 
 
 @dataclass(frozen=True)
@@ -124,6 +150,7 @@ SYSTEM = System(
     out="checkpoints/world_model",
     examples="""
 tempovla train world-model --env dmc --task cartpole-swingup --algorithm tdmpc --out outputs/swingup
+tempovla train world-model --config world_model_dreamer --task cartpole-swingup --out outputs/dreamer
 tempovla train world-model --env dmc --task cartpole-swingup --algorithm tdmpc --out outputs/swingup \\
     --checkpoint outputs/swingup/checkpoint_latest
 tempovla train world-model --dataset outputs/data --robot_state_dim 4 --action_dim 4 --cloning_weight 1 \\

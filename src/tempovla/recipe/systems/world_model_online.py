@@ -21,7 +21,7 @@ from tempovla.recipe.online.experience import Experience
 from tempovla.recipe.online.replay import open_replay
 from tempovla.recipe.online.stream import OnlineSchedule, OnlineStream
 from tempovla.recipe.systems.job import TrainJob, told_if_too_large
-from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe, with_groups
+from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle_path import LATEST
 from tempovla.timeline.config import config_from_json, config_to_json
@@ -40,7 +40,7 @@ def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Pa
     simulator = simulator_of(recipe.online, recipe.model)
     recipe = replace(recipe, model=fitted(recipe.model, simulator))
     with distributed.process_group() as device:
-        training = settle_precision(with_groups(recipe.training, recipe.model), device, resume)
+        training = settle_precision(recipe.training.settled(recipe.model), device, resume)
         torch.manual_seed(training.seed)
         with told_if_too_large():
             policy = WorldModelPolicy(recipe.model).to(device)

@@ -15,7 +15,7 @@ from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.objective import Objective
 from tempovla.objective.objective import reduce_term
-from tempovla.recipe.systems.world_model_config import WorldModelTraining, with_groups
+from tempovla.recipe.systems.world_model_config import WorldModelTraining
 from tempovla.timeline import Context, Embodiment, Task, TimelineSample, Track
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, STATE_KEY
 
@@ -77,8 +77,8 @@ def test_windows_reach_to_the_goals_where_inverse_dynamics_are_learned():
     assert {window.key: window.offsets for window in policy_of(0.0).training_windows()}[STATE_KEY] == (0, 1, 2)
     assert policy_of(0.0).agent.world.inverse is None
     training = WorldModelTraining()
-    assert [*with_groups(training, policy_of().config).parameter_groups] == ["encoder", "actor", "inverse"]
-    assert [*with_groups(training, policy_of(0.0).config).parameter_groups] == ["encoder", "actor"]
+    assert [*training.settled(policy_of().config).parameter_groups] == ["encoder", "actor", "inverse"]
+    assert [*training.settled(policy_of(0.0).config).parameter_groups] == ["encoder", "actor"]
 
 
 def test_the_loss_compares_actions_with_those_towards_what_is_seen_later():

@@ -1,0 +1,240 @@
+"""An agent that learns a recurrent world model, and an actor and a critic in what the model imagines (DreamerV3).
+
+Hafner et al.: Mastering diverse domains through world models, 2023. The actor learns by the likelihood ratio
+(REINFORCE), as theirs does for continuous actions, too: it needs no gradient through the imagined steps, so that these
+cost a third, and errors in the model's derivatives do not reach the actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.layers.row_state import map_tensors, zero_rows
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.world_model.bounded_actor import BoundedActor
+from tempovla.model.world_model.ema_target import EmaTarget
+from tempovla.model.world_model.lambda_return import lambda_return
+from tempovla.model.world_model.planning.search import Plan, search, shifted
+from tempovla.model.world_model.predictors import NumberPredictor
+from tempovla.model.world_model.rssm import RSSM
+from tempovla.model.world_model.rssm_loss import RSSMWeights, Sequences, rssm_terms
+from tempovla.model.world_model.rssm_state import RSSMState
+from tempovla.model.world_model.running_scale import RunningScale
+from tempovla.timeline import Context, LossTerm, LossTerms, Metric, TimelineSample, Window
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
+from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
+
+POSTERIORS, PRIORS, ACTIONS = range(3)
+"""Streams of random numbers of a training sample."""
+FILTER, PROPOSALS, EXPLORATION = 100, 101, 102
+"""The same of a decision, beside those of the search."""
+
+
+@dataclass(frozen=True)
+class DreamerState:
+    """The source of the noise, what the world model knows, and where the last search ended (B, H, A)."""
+
+    noise: NoiseState
+    world: RSSMState
+    mean: Tensor
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """What the actor does in imagination.
+
+    Attributes:
+        features: (N, H + 1, D) of the states, the first one included.
+        actions: (N, H, A).
+    """
+
+    features: Tensor
+    actions: Tensor
+
+
+class Dreamer(nn.Module):
+    """The agent of a `WorldModelPolicy` whose `algorithm` is `dreamer`.
+
+    Args:
+        config: of the policy.
+
+    Attributes:
+        world: the world model.
+        actor: from the features of a state to actions.
+        critic: from the features of a state to the return after it.
+    """
+
+    action_offsets = (-1, 0)
+    """Of the actions that are read and chosen: the last one tells how the world went on."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.config, self.learning = config, config.dreamer
+        rssm, hidden, layers = config.dreamer.rssm, config.dreamer.hidden_dim, config.dreamer.num_layers
+        self.world = RSSM(
+            action_dim=config.action_dim,
+            robot_state_dim=config.robot_state_dim,
+            cameras=config.cameras,
+            discount=config.step_discount,
+            state_key=config.state_key,
+            **vars(rssm),
+        )
+        stds = (config.dreamer.min_std, config.dreamer.max_std)
+        self.actor = BoundedActor(self.world.feature_dim, config.action_dim, hidden, layers, *stds)
+        self.critic = NumberPredictor(
+            self.world.feature_dim, hidden, layers, bins=rssm.bins, symlog_range=rssm.symlog_range
+        )
+        self.slow_critic = EmaTarget(self.critic)
+        self.scale = RunningScale(config.dreamer.scale_tau)
+
+    def training_windows(self, observations: Sequence[str]) -> tuple[Window, ...]:
+        """Return what was seen from now on, what was done, and what came of it.
+
+        Args:
+            observations: keys of the streams that are read.
+        """
+        steps = tuple(range(self.learning.sequence_length))
+        outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.world.continue_head is not None else ()))
+        seen = tuple(Window(key, (*steps, self.learning.sequence_length)) for key in observations)
+        return (*seen, *(Window(key, steps) for key in (ACTION_KEY, *outcomes)))
+
+    @property
+    def sequence_length(self) -> int:
+        """Number of steps that a training sample needs of an episode: half of it, so that ends are learned, too.
+
+        If all had to be there, only one sample of an episode would hold its last step.
+        """
+        return (self.learning.sequence_length + 1) // 2
+
+    def initial_state(self, batch_size: int, device: torch.device) -> DreamerState:
+        """Return the state of rows that have seen nothing."""
+        mean = torch.zeros(batch_size, self.config.planner.horizon, self.config.action_dim, device=device)
+        return DreamerState(NoiseState.initial(batch_size, device), self.world.initial_state(batch_size), mean)
+
+    def act(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
+        """Return the actor's most likely action (B, A), or the first one of a plan."""
+        seed, state = self._filter(context, state)
+        if self.config.searches:
+            plan = self._plan(seed, context.first, state)
+            return _decided(plan.actions[:, 0], replace(state, mean=plan.mean))
+        return _decided(self.actor(state.world.features).mean, state)
+
+    def explore(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
+        """Return an action that the actor draws, or a planned one with noise as wide as the search still was."""
+        seed, state = self._filter(context, state)
+        seeds, shape = mix_seed(seed, EXPLORATION), (self.config.action_dim,)
+        if self.config.searches:
+            plan = self._plan(seed, context.first, state)
+            noise = row_normal(seeds, shape)
+            tried = (plan.actions[:, 0] + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
+            return _decided(tried, replace(state, mean=plan.mean))
+        return _decided(self.actor(state.world.features).sample(row_uniform(seeds, shape)), state)
+
+    def _filter(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
+        """The seeds (B,) of this decision, and the state after what is seen now."""
+        seed, noise = state.noise.decide(context.first)
+        world = self.world.encode(context, state.world, self.world.latent.noise(mix_seed(seed, FILTER)))
+        return seed, DreamerState(noise, world, state.mean)
+
+    def _plan(self, seed: Tensor, first: Tensor, state: DreamerState) -> Plan:
+        """The best actions that a search finds, among them some of the actor's."""
+        config, proposals = self.config.planner, None
+        if config.num_policy_samples:
+            shape = (config.num_policy_samples, config.horizon, self.config.action_dim)
+            draws = row_uniform(mix_seed(seed, PROPOSALS), shape)
+            start = map_tensors(lambda x: x.repeat_interleave(config.num_policy_samples, dim=0), state.world)
+            proposals = self._imagine(start, draws.flatten(0, 1), None).actions.unflatten(0, draws.shape[:2])
+        begin = zero_rows(shifted(state.mean), first)
+        return search(config, lambda actions: self.predict_return(state.world, actions), begin, seed, proposals)
+
+    def predict_return(self, state: RSSMState, actions: Tensor) -> Tensor:
+        """Return the discounted return (B, N) of actions (B, N, H, A), and the critic's value of what follows them."""
+        return self.world.predict_return(state, actions, self.critic)
+
+    def forward(self, sample: TimelineSample) -> LossTerms:
+        """Return the losses of the world model over sequences, and of actor and critic over what is imagined."""
+        config, world = self.learning, self.world
+        sequences = Sequences.of(sample, world.encoder)
+        noise = world.latent.noise(sample.seed, (config.sequence_length + 1,), POSTERIORS)
+        actions, first = sequences.actions, sequences.first
+        observed = world.observe(sequences.values, sequences.seen, actions, first, noise)
+        weights = RSSMWeights(
+            config.observation_weight,
+            config.reward_weight,
+            config.end_weight,
+            config.dynamics_weight,
+            config.representation_weight,
+        )
+        chosen = slice(None, None, config.start_stride)
+        starts = map_tensors(lambda x: x[:, chosen].detach(), observed.states)
+        alive = (sequences.seen & ~sequences.ended)[:, chosen]
+        return rssm_terms(world, observed, sequences, weights) | self._behaviour_terms(starts, alive, sample.seed)
+
+    @torch.no_grad()
+    def _imagine(self, start: RSSMState, draws: Tensor, noise: Tensor | None) -> Imagined:
+        """What the actor does from states (N, ...) with uniform draws (N, H, A) and noise (N, H, S) of the model."""
+        state, actions, features = start, [], [start.features]
+        for index in range(draws.shape[1]):
+            action = self.actor(features[-1]).sample(draws[:, index])
+            state = self.world.advance(state, action, None if noise is None else noise[:, index])
+            actions.append(action)
+            features.append(state.features)
+        return Imagined(torch.stack(features, dim=1), torch.stack(actions, dim=1))
+
+    def _behaviour_terms(self, starts: RSSMState, alive: Tensor, seed: Tensor) -> dict[str, Any]:
+        """The losses of actor and critic from states (B, T, ...) that count where `alive` (B, T), and their figures."""
+        config, world, shape = self.learning, self.world, alive.shape
+        steps = (shape[1], config.horizon)
+        draws = row_uniform(seed, (*steps, self.config.action_dim), stream=ACTIONS).flatten(0, 1)
+        noise = world.latent.noise(seed, steps, PRIORS).flatten(0, 1)
+        path = self._imagine(map_tensors(lambda x: x.flatten(0, 1), starts), draws, noise)
+        before = path.features[:, :-1]
+        with torch.no_grad():
+            after = path.features[:, 1:]
+            discounts, rewards, values = (
+                world.step_survival(after),
+                world.reward_head(after),
+                self.critic(path.features),
+            )
+            weight = torch.cat([torch.ones_like(discounts[:, :1]), discounts[:, :-1].cumprod(dim=1)], dim=1)
+            returns = lambda_return(rewards, discounts, values, config.return_lambda)
+            slow = self.slow_critic(before)
+            advantage = (returns - values[:, :-1]) / self.scale.value
+        counts = alive.flatten()[:, None].expand_as(returns)
+        if self.training and torch.is_grad_enabled():
+            self.scale.add(returns.flatten(), counts.flatten())
+        policy = self.actor(before)
+        entropy = policy.entropy()
+        actor = -weight * (policy.log_prob(path.actions) * advantage + config.entropy_weight * entropy)
+        critic, regular = self.critic.losses(before, returns, slow)
+        terms: dict[str, LossTerm | Metric] = {
+            "actor_loss": LossTerm(_rows(actor, alive), None, alive, 1.0, "mean"),
+            "critic_loss": LossTerm(_rows(weight * critic, alive), None, alive, 1.0, "mean"),
+            "slow_critic_loss": LossTerm(_rows(weight * regular, alive), None, alive, config.slow_weight, "mean"),
+            "imagined_return": Metric(_rows(returns, alive), None, alive),
+            "actor_entropy": Metric(_rows(entropy.detach(), alive), None, alive),
+            "actor_std": Metric(_rows(policy.std.detach().mean(dim=-1), alive), None, alive),
+            "return_scale": Metric(self.scale.value.expand(len(alive)), None, alive[:, 0]),
+        }
+        return terms
+
+    def after_step(self, train_step: int) -> None:
+        """Move what follows the training: the slow critic, and the spread of returns."""
+        self.slow_critic.update(self.critic, 1.0 - self.learning.slow_tau)
+        self.scale.update()
+
+
+def _decided(action: Tensor, state: DreamerState) -> tuple[Tensor, DreamerState]:
+    """An action (B, A), and the state that remembers it."""
+    return action, replace(state, world=replace(state.world, action=action.to(state.world.action)))
+
+
+def _rows(loss: Tensor, alive: Tensor) -> Tensor:
+    """The mean over imagined steps (B * T, H), as (B, T) with zeros where it does not count."""
+    return torch.where(alive, loss.mean(dim=1).unflatten(0, alive.shape), 0.0)
