@@ -70,8 +70,8 @@ class Dreamer(nn.Module):
         critic: from the features of a state to the return after it.
     """
 
-    action_offsets = (-1, 0)
-    """Of the actions that are read and chosen: the last one tells how the world went on."""
+    first_action = -1
+    """Offset of the first action that it reads or chooses: the last one tells how the world went on."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -81,8 +81,8 @@ class Dreamer(nn.Module):
             action_dim=config.action_dim,
             robot_state_dim=config.robot_state_dim,
             cameras=config.cameras,
-            discount=config.step_discount,
             state_key=config.state_key,
+            discount=config.step_discount,
             **vars(rssm),
         )
         stds = (config.dreamer.min_std, config.dreamer.max_std)
@@ -99,18 +99,20 @@ class Dreamer(nn.Module):
         Args:
             observations: keys of the streams that are read.
         """
-        steps = tuple(range(self.learning.sequence_length))
+        repeat = self.config.action_repeat
+        end = self.learning.sequence_length * repeat
+        steps = tuple(range(end))
         outcomes = (REWARD_KEY, *((TERMINATED_KEY,) if self.world.continue_head is not None else ()))
-        seen = tuple(Window(key, (*steps, self.learning.sequence_length)) for key in observations)
+        seen = tuple(Window(key, (*steps[::repeat], end)) for key in observations)
         return (*seen, *(Window(key, steps) for key in (ACTION_KEY, *outcomes)))
 
     @property
     def sequence_length(self) -> int:
-        """Number of steps that a training sample needs of an episode: half of it, so that ends are learned, too.
+        """Number of control steps that a training sample needs: half of it, so that ends are learned, too.
 
         If all had to be there, only one sample of an episode would hold its last step.
         """
-        return (self.learning.sequence_length + 1) // 2
+        return (self.learning.sequence_length * self.config.action_repeat + 1) // 2
 
     def initial_state(self, batch_size: int, device: torch.device) -> DreamerState:
         """Return the state of rows that have seen nothing."""
@@ -126,7 +128,7 @@ class Dreamer(nn.Module):
         return _decided(self.actor(state.world.features).mean, state)
 
     def explore(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
-        """Return an action that the actor draws, or a planned one with noise as wide as the search still was."""
+        """Return an action (B, A) that the actor draws, or a planned one with noise as wide as the search still was."""
         seed, state = self._filter(context, state)
         seeds, shape = mix_seed(seed, EXPLORATION), (self.config.action_dim,)
         if self.config.searches:
@@ -160,7 +162,7 @@ class Dreamer(nn.Module):
     def forward(self, sample: TimelineSample) -> LossTerms:
         """Return the losses of the world model over sequences, and of actor and critic over what is imagined."""
         config, world = self.learning, self.world
-        sequences = Sequences.of(sample, world.encoder)
+        sequences = Sequences.of(sample, world.encoder, self.config.action_repeat)
         noise = world.latent.noise(sample.seed, (config.sequence_length + 1,), POSTERIORS)
         actions, first = sequences.actions, sequences.first
         observed = world.observe(sequences.values, sequences.seen, actions, first, noise)
@@ -232,7 +234,8 @@ class Dreamer(nn.Module):
 
 def _decided(action: Tensor, state: DreamerState) -> tuple[Tensor, DreamerState]:
     """An action (B, A), and the state that remembers it."""
-    return action, replace(state, world=replace(state.world, action=action.to(state.world.action)))
+    world = replace(state.world, action=action.to(state.world.action))
+    return action, replace(state, world=world)
 
 
 def _rows(loss: Tensor, alive: Tensor) -> Tensor:

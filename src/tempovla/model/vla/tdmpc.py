@@ -43,8 +43,8 @@ class TDMPC(nn.Module):
         world: the world model.
     """
 
-    action_offsets = (0,)
-    """Of the actions that are read and chosen."""
+    first_action = 0
+    """Offset of the first action that it reads or chooses."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()

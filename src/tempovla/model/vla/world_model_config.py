@@ -58,11 +58,6 @@ class WorldModelConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"model.{name}={value} must be at least 1")
-        if self.algorithm == "dreamer" and self.action_repeat > 1:
-            raise ValueError(
-                f"model.action_repeat={self.action_repeat}: dreamer learns from every control step; set it to 1, or "
-                "let the simulator repeat actions (online.settings)"
-            )
         if self.image_size != PICTURE_PX:
             raise ValueError(f"model.image_size={self.image_size}: world models read {PICTURE_PX} px; set it to that")
         if self.discount is not None and not 0 < self.discount < 1:

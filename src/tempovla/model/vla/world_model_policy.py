@@ -60,9 +60,8 @@ class WorldModelPolicy(SavedPolicy):
 
     def windows(self) -> tuple[Window, ...]:
         """Return observations now, and the action that is chosen; for Dreamer also the last one that was done."""
-        seen = (Window(key, (0,)) for key in self.observation_keys())
-        offsets = sorted({*self.agent.action_offsets, *range(self.config.action_repeat)})
-        return (*seen, Window(ACTION_KEY, tuple(offsets)))
+        actions = Window(ACTION_KEY, tuple(range(self.agent.first_action, self.config.action_repeat)))
+        return (*(Window(key, (0,)) for key in self.observation_keys()), actions)
 
     def training_windows(self) -> tuple[Window, ...]:
         """Return what the agent learns from."""

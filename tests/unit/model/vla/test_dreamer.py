@@ -149,6 +149,20 @@ def test_the_laws_hold(latent):
     laws.check_policy(policy, laws.with_gaps(sample_of(policy)), laws.random_contexts(policy.windows(), SHAPES))
 
 
+def test_the_laws_hold_where_an_action_lasts_for_two_steps():
+    config = replace(policy_of().config, action_repeat=2, state_key="observation.environment_state")
+    torch.manual_seed(0)
+    policy = WorldModelPolicy(config).eval()
+    windows = {window.key: window.offsets for window in policy.training_windows()}
+    assert windows["observation.environment_state"] == tuple(range(0, 2 * LENGTH + 1, 2))
+    assert windows[REWARD_KEY] == windows[ACTION_KEY] == tuple(range(2 * LENGTH))
+    assert policy.windows()[-1].offsets == (-1, 0, 1)
+    shapes = {"observation.environment_state": (3,), **{key: SHAPES[key] for key in SHAPES if key != STATE_KEY}}
+    sample = laws.with_gaps(laws.random_sample(training_windows(policy), shapes, rows=ROWS))
+    laws.check_policy(policy, sample, laws.random_contexts(policy.windows(), shapes))
+    assert policy(sample)["state_loss"].prediction.shape == (ROWS, LENGTH + 1)
+
+
 def test_the_laws_hold_with_pictures():
     camera = "observation.images.front"
     config = replace(policy_of().config, cameras=(camera,))
