@@ -107,7 +107,7 @@ class Controller:
         explores: bool = False,
     ) -> None:
         self.policy = policy
-        self._decides = policy.explore if explores and isinstance(policy, ExploringPolicy) else policy.act
+        self._explores = explores
         self.transform = transform
         self.windows = transform.accepted_windows(bundle.windows)
         self.embodiment = bundle.embodiment
@@ -150,9 +150,9 @@ class Controller:
         """
         try:
             if self._has_decided:
-                return self._decides(prepared, state)
+                return self._decided(prepared, state)
             with first_decision(self.origin):
-                decided = self._decides(prepared, state)
+                decided = self._decided(prepared, state)
             self._has_decided = True
             return decided
         except KeyError as problem:
@@ -163,6 +163,11 @@ class Controller:
                 f"{self.origin or 'policy'}: windows in bundle.json and steps in transform.json do not give "
                 f"{problem.args[0]!r} as its policy reads it; copy the checkpoint again"
             ) from problem
+
+    def _decided(self, prepared: Context, state: Any) -> tuple[ActionChunk, Any]:
+        if self._explores and isinstance(self.policy, ExploringPolicy):
+            return self.policy.explore(prepared, state)
+        return self.policy.act(prepared, state)
 
     @torch.inference_mode()
     def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:

@@ -103,7 +103,12 @@ def test_a_bundle_is_compared_with_demonstrations(tmp_path, published):
         ("bride", "toy", None, "unnorm_key='bride' is no dataset of this checkpoint's norm_stats; did you mean"),
         (None, "toy", None, r"unnorm_key=None is no dataset .*; choose one of \['bridge', 'toto'\]"),
         ("bridge", "libero", None, "'bridge' have 3 dimensions, but those of libero_panda 7; choose another"),
-        ("bridge", "ur5", None, r"robot='ur5' is unknown; choose from \['libero', 'memory', 'metaworld', 'toy'\]"),
+        (
+            "bridge",
+            "ur5",
+            None,
+            r"robot='ur5' is unknown; choose from \['dmc', 'gym', 'libero', 'memory', 'metaworld', 'toy'\]",
+        ),
         ("toto", "toy", -1.0, "last action dimension of 'toto' is normalised .*; leave gripper_open out"),
     ],
 )

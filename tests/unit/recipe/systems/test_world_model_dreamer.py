@@ -82,12 +82,15 @@ def test_the_policy_that_was_saved_acts_by_what_it_saw_and_did(whole):
     assert second != first
 
 
+DREAMER, TDMPC = WorldModelConfig(algorithm="dreamer"), WorldModelConfig(algorithm="tdmpc")
+
+
 def test_settings_that_are_not_given_are_those_of_the_algorithm():
     given = WorldModelTraining(batch_size=7)
-    dreamer, tdmpc = given.settled("dreamer"), given.settled("tdmpc")
+    dreamer, tdmpc = given.settled(DREAMER), given.settled(TDMPC)
     assert (dreamer.batch_size, dreamer.learning_rate, dreamer.gradient_clip) == (7, 1e-4, 1000.0)
     assert (tdmpc.batch_size, tdmpc.learning_rate, tdmpc.gradient_clip) == (7, 3e-4, 20.0)
-    assert WorldModelTraining().settled("dreamer").batch_size == 16
+    assert WorldModelTraining().settled(DREAMER).batch_size == 16
     assert sorted(dreamer.parameter_groups) == ["actor", "critic"]
     assert sorted(tdmpc.parameter_groups) == ["actor", "encoder"]
     with pytest.raises(ValueError, match=r"training\.batch_size=0 must be at least 1"):
@@ -98,4 +101,4 @@ def test_the_packaged_config_is_dreamer_at_its_smallest():
     recipe = read_recipe("world-model", SYSTEM, "world_model_dreamer", {"online.task": "reacher-easy"})
     assert (recipe.model.algorithm, recipe.online.env, recipe.online.task) == ("dreamer", "dmc", "reacher-easy")
     assert recipe.model.dreamer.rssm.state_dim == 512
-    assert recipe.training.settled("dreamer").batch_size == 16
+    assert recipe.training.settled(recipe.model).batch_size == 16
