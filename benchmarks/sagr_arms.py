@@ -348,8 +348,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("place", choices=sorted(PLACES))
-    parser.add_argument("--data", required=True, help="demonstrations with depth")
-    parser.add_argument("--out", required=True, type=Path, help="folder of all runs")
+    parser.add_argument("--data", help="demonstrations with depth")
+    parser.add_argument("--out", type=Path, help="folder of all runs")
+    parser.add_argument("--show", action="store_true", help="print and draw what the JSON file holds, and run nothing")
     parser.add_argument("--arms", help="names of arms, separated by semicolons; all by default")
     parser.add_argument("--seeds", default="0", help="of the trainings")
     parser.add_argument("--eval-seed", type=int, default=0, help="of the episodes")
@@ -362,7 +363,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args(arguments)
     place, seeds, chosen = PLACES[options.place], chosen_seeds(options.seeds), chosen_arms(options.arms)
-    if not Path(options.data).is_dir():
+    if not options.show and (options.data is None or options.out is None):
+        raise ValueError("--data and --out are needed to run arms; give both, or --show what there is")
+    if not options.show and not Path(options.data).is_dir():
         raise ValueError(f"--data={options.data} is no folder; give that of the demonstrations with depth")
     steps = place.train_steps if options.steps is None else options.steps
     time = {
@@ -374,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compared = f"{options.place}, {steps} steps, k={options.k}, chunks of {options.horizon}{few}"
     few_demos = {"data.demos_per_task": options.demos} if options.demos else {}
     store = Store(options.json, f"{compared}, {options.episodes} episodes of seed {options.eval_seed}")
-    for seed in seeds:
+    for seed in () if options.show else seeds:
         for name in chosen:
             k = "" if name == FLOW else f"_k{options.k}"  # which flow matching alone does not depend on
             demos = f"_of_{options.demos}" if options.demos else ""
@@ -399,7 +402,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for title, rows in tables.items():
         print_table(f"Episodes {title}, {store.setting}", rows)
     if options.png:
-        shown = {name: {title: tables[title][name] for title in tables} for name in tables[CALM]}
+        panels = {title: title.removeprefix("with an ").replace("that is ", "") for title in tables}
+        shown = {name: {panels[title]: tables[title][name] for title in tables} for name in tables[CALM]}
         draw_rates(shown, options.png, baselines=[FLOW, WHOLE])
 
 
