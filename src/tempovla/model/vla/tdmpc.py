@@ -131,11 +131,11 @@ class TDMPC(nn.Module):
             states.append(world.step(states[-1], action))
         path = torch.stack(states, dim=1)
         fade = config.rho ** torch.arange(horizon + 1, device=path.device, dtype=torch.float32)
-        ends = self._ends(sample, rewards)
+        ends, told_end = self._ends(sample, rewards)
         apart = (path[:, 1:].float() - target.float()).square().mean(dim=-1)
         ahead = going & seen_later
         rewarded = going & rewarded
-        valued = rewarded & (seen_later | ends)
+        valued = rewarded & told_end & (seen_later | ends)
         told = world.two_hot.loss(
             world.reward(torch.cat([path[:, :-1], actions], dim=-1)), torch.where(rewarded, rewards, 0.0)
         )
@@ -156,7 +156,7 @@ class TDMPC(nn.Module):
             terms["inverse_dynamics_loss"] = self._inverse_term(sample, z.detach(), actions[:, 0], going[:, 0])
         if world.end is not None:
             logits = world.end(path[:, 1:])[..., 0]
-            terms["end_loss"] = LossTerm(logits, ends.to(logits), rewarded, config.end_weight, "bce")
+            terms["end_loss"] = LossTerm(logits, ends.to(logits), going & told_end, config.end_weight, "bce")
         return terms
 
     def _each(self, steps: Tensor) -> Tensor:
@@ -176,12 +176,17 @@ class TDMPC(nn.Module):
         valid = begun[:, None] & seen
         return LossTerm(told, action[:, None].expand_as(told), valid, self.learning.inverse_dynamics_weight)
 
-    def _ends(self, sample: TimelineSample, rewards: Tensor) -> Tensor:
-        """Return (B, H) bool, where the world ended with an action."""
+    def _ends(self, sample: TimelineSample, rewards: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, H) bool, where the world ended with an action, and where that is known.
+
+        A model without `predicts_end` takes it that the world never ends.
+        """
         if self.world.end is None:
-            return torch.zeros_like(rewards, dtype=torch.bool)
+            never = torch.zeros_like(rewards, dtype=torch.bool)
+            return never, ~never
         track = sample.future[TERMINATED_KEY]
-        return self._each((track.value[..., 0] > 0) & track.valid).any(dim=2)
+        ends = self._each((track.value[..., 0] > 0) & track.valid).any(dim=2)
+        return ends, self._each(track.valid).all(dim=2)
 
     @torch.no_grad()
     def _value_target(self, sample: TimelineSample, rewards: Tensor, ends: Tensor, target: Tensor) -> Tensor:

@@ -23,10 +23,12 @@ class RunningScale(nn.Module):
 
     @torch.no_grad()
     def add(self, values: Tensor, valid: Tensor) -> None:
-        """Take in values (N,) for the next `update`, of which those count that are `valid` (N,) bool."""
+        """Take in values (N,) for the next `update`, of which those count that are `valid` (N,) bool; without any of
+        these, nothing moves.
+        """
         seen = torch.where(valid, values.float(), torch.nan)
         low, high = torch.nanquantile(seen, torch.tensor([0.05, 0.95], device=seen.device)).unbind()
-        self._latest = torch.nan_to_num(high - low, nan=0.0).clamp(min=1.0)
+        self._latest = torch.where(valid.any(), (high - low).clamp(min=1.0), self.value)
 
     @torch.no_grad()
     def update(self) -> None:

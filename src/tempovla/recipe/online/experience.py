@@ -138,7 +138,7 @@ class Experience:
         running.actions.append(action)
         running.rewards.append(float(reward))
         running.ended.append(bool(terminated))
-        running.solved.append(bool(info.get("success", False)))
+        running.solved.append(bool(info["success"]))
         running.observation = observation
         if terminated or truncated:
             self._end(running)

@@ -252,3 +252,25 @@ def test_repeated_actions_are_one_step_whose_rewards_add_up():
     assert (double.frame_stride, single.frame_stride) == (2, None)
     missing = without(repeated, REWARD_KEY, 0, 3)
     assert double(missing)["reward_loss"].valid[0].tolist() == [True, False, True]
+
+
+def test_an_end_that_is_not_known_is_not_taken_for_none():
+    policy = policy_of(predicts_end=True)
+    sample = sample_of(policy)
+    track = sample.future[TERMINATED_KEY]
+    valid = track.valid.clone()
+    valid[0, 1] = False
+    unknown = Track.of(track.value, track.offset.tolist(), valid)
+    terms = policy(replace(sample, future={**sample.future, TERMINATED_KEY: unknown}))
+    for name in ("end_loss", "value_loss"):
+        assert terms[name].valid[0].tolist() == [True, False, True]
+        assert terms[name].valid[1:].all()
+    assert terms["reward_loss"].valid.all()
+
+
+def test_the_spread_of_values_stays_where_no_row_counts():
+    scale = policy_of().agent.scale
+    scale.value.fill_(7.0)
+    scale.add(torch.linspace(0.0, 100.0, 11), torch.zeros(11, dtype=torch.bool))
+    scale.update()
+    assert float(scale.value) == 7.0
