@@ -1,10 +1,11 @@
-r"""What a training step of SA-GR costs, part by part, and how much of its forward pass is the frame k steps ahead.
+r"""What a training step and a decision of SA-GR cost, and how much of the forward pass is the frame k steps ahead.
 
     python benchmarks/sagr.py [--config sagr_metaworld] [--rounds 30] [--batch_size 32] [--json FILE]
 
 Arms take turns on the same batch, so that they meet the same load of the machine. Times are CPU time of one thread:
 medians over the rounds, of which the larger model gets a quarter, and medians of the ratios to flow matching alone in
-the same round. The larger model has a language model of 12 layers of width 384, and 64 vision tokens a camera.
+the same round. A decision is of one row, in the middle of an episode. The larger model has a language model of 12
+layers of width 384, and 64 vision tokens a camera.
 """
 
 from __future__ import annotations
@@ -55,6 +56,13 @@ ARMS: dict[str, dict[str, Any]] = {
     "+ dyn + geo + drift": {},
     "the same, v4 tokens": {"algorithm_version": "v4"},
     "FLARE": {**OFF, "flare_weight": 0.2, "world_target_encoder": "ema"},
+    "VLA-JEPA": {
+        **OFF,
+        "loss_w_dyn": 0.2,
+        "world_target": "vision",
+        "world_target_encoder": "ema",
+        "world_condition": "tokens",
+    },
 }
 """By name, how an arm differs from the config; task tokens are of version v3 where nothing else is said."""
 WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select")
@@ -93,7 +101,20 @@ class Arm:
         ended_s = time.process_time()
         forward_ms, backward_ms = 1e3 * (forward_s - started_s), 1e3 * (ended_s - forward_s)
         self.policy.after_step(1)
-        return {"forward": forward_ms, "ahead": self.ahead_ms, "backward": backward_ms}
+        decision_ms = self.decision_ms()
+        return {"forward": forward_ms, "ahead": self.ahead_ms, "backward": backward_ms, "decision": decision_ms}
+
+    @torch.no_grad()
+    def decision_ms(self) -> float:
+        """CPU time of a decision [ms], of one row that remembers the one before."""
+        policy = self.policy.eval()
+        context = self.sample.context.rows([0])
+        _, state = policy.act(context, policy.initial_state(1))
+        started_s = time.process_time()
+        policy.act(context, state)
+        decision_ms = 1e3 * (time.process_time() - started_s)
+        policy.train()
+        return decision_ms
 
     def waits(self) -> int:
         """How often a forward pass would wait for a GPU."""
@@ -201,6 +222,7 @@ def _row(name: str, figures: list[dict[str, float]], plain: list[dict[str, float
         "forward_ms": statistics.median(each["forward"] for each in figures),
         "backward_ms": statistics.median(each["backward"] for each in figures),
         "ratio": statistics.median(ratios),
+        "decision_ms": statistics.median(each["decision"] for each in figures),
         "share_ahead": statistics.median(each["ahead"] / each["forward"] for each in figures),
     }
 
@@ -208,9 +230,10 @@ def _row(name: str, figures: list[dict[str, float]], plain: list[dict[str, float
 def print_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
     """The table, in Markdown."""
     print(
-        f"\n{title}\n\n| arm | forward, CPU ms | backward | step / flow alone | frame at t+k in the forward | waits |"
+        f"\n{title}\n\n| arm | forward, CPU ms | backward | step / flow alone | frame at t+k in the forward "
+        "| decision, CPU ms | waits |"
     )
-    print("|---|---:|---:|---:|---:|---:|")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for name, row in rows.items():
         cells = (
             name,
@@ -218,6 +241,7 @@ def print_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
             f"{row['backward_ms']:.0f}",
             f"{row['ratio']:.2f}",
             f"{row['share_ahead']:.0%}",
+            f"{row['decision_ms']:.1f}",
             f"{row['waits']:.0f}",
         )
         print(f"| {' | '.join(cells)} |")
