@@ -221,6 +221,9 @@ POLICIES: dict[str, PolicyCase] = {
         world_target_encoder="ema",
         flare_weight=0.2,
     ),
+    "sagr-inverse": sagr(
+        inverse_weight=1.0, cloning_weight=1.0, readout_token=True, loss_w_dyn=0.0, loss_w_geo=0.0, use_drift=False
+    ),
     "sagr-replan": sagr(replan=True, robot_state_dim=None, has_gripper=False, algorithm_version="v4"),
     "sagr-geometry": sagr(
         geometry=LatentGeometryConfig(vision=VisionEncoderConfig("conv", image_size=16, patch_size=8, output_dim=8)),

@@ -61,7 +61,13 @@ def choose_dataset(
         if dataset_name is not None:
             raise ValueError(f"{where}: learned from one dataset; leave out dataset_name={dataset_name!r}")
         return None
+    videos = sorted(name for name, facts in datasets.items() if facts.get("has_actions") is False)
+    datasets = {name: facts for name, facts in datasets.items() if name not in videos}
     if dataset_name is not None:
+        if dataset_name in videos:
+            raise ValueError(
+                f"{where}: learned no actions from the dataset {dataset_name!r}; choose from {sorted(datasets)}"
+            )
         if dataset_name not in datasets:
             near = get_close_matches(str(dataset_name), datasets, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(datasets)}"

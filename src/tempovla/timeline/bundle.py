@@ -35,6 +35,7 @@ _FACTS_KINDS = {
     "dataset": str,
     "dataset_name": str,
     "episodes": int,
+    "has_actions": bool,
     "has_gripper": bool,
     "image_shapes": dict,
     "instructions": list,

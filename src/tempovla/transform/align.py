@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -12,6 +12,8 @@ from tempovla.storage.json_files import shown
 from tempovla.timeline import ActionChunk, Context, Task, Track, Tracks, Window
 from tempovla.timeline.config import config_from_json
 from tempovla.timeline.keys import ACTION_KEY, dims_key
+
+DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,12 @@ class MissingStream:
     Attributes:
         shape: of one value, as the other bodies have it behind their transforms.
         offsets: of the policy's window on it.
+        dtype: of its values: uint8 for pictures, float32 for vectors.
     """
 
     shape: tuple[int, ...]
     offsets: tuple[int, ...]
+    dtype: Literal["uint8", "float32"] = "uint8"
 
     def __post_init__(self) -> None:
         if any(size < 0 for size in self.shape):
@@ -32,7 +36,7 @@ class MissingStream:
 
     def track(self, rows: int, offsets: Sequence[int], device: torch.device) -> Track:
         """Return zeros that are not valid."""
-        value = torch.zeros((rows, len(offsets), *self.shape), dtype=torch.uint8, device=device)
+        value = torch.zeros((rows, len(offsets), *self.shape), dtype=DTYPES[self.dtype], device=device)
         valid = torch.zeros((rows, len(offsets)), dtype=torch.bool, device=device)
         return Track.of(value, offsets, valid)
 
@@ -110,10 +114,11 @@ class AlignStreams:
         rows, device = context.batch_size, context.device
         past, now, later = (self._aligned(tracks) for tracks in (context.past, context.now, future))
         for key, stream in self.missing.items():
+            first = 0 if key == ACTION_KEY else 1  # offset of the first one that lies in the future
             for group, offsets in (
                 (past, [offset for offset in stream.offsets if offset < 0]),
-                (now, [offset for offset in stream.offsets if offset == 0]),
-                (later, [offset for offset in stream.offsets if offset > 0 and future]),
+                (now, [offset for offset in stream.offsets if 0 <= offset < first]),
+                (later, [offset for offset in stream.offsets if offset >= first and future]),
             ):
                 if offsets:
                     group[key] = stream.track(rows, offsets, device)

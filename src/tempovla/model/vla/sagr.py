@@ -18,21 +18,23 @@ from torch import Tensor, nn
 
 from tempovla.model.action_head.layerwise_flow import LayerwiseFlow, Reading
 from tempovla.model.action_head.residual_drift import ResidualDrift
-from tempovla.model.action_head.token_readout import TokenReadout
 from tempovla.model.fusion.causal_feedback import CausalFeedback, Feedback
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.layers.stacks import outermost_layers
+from tempovla.model.layers.token_readout import TokenReadout
 from tempovla.model.vla.chunk_policy import ChunkPolicy
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import observed_vector, own_dims, supervised
 from tempovla.model.vla.pretrained_io import load_vlm_parts
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_encoder import Frame, FrameEncoder, Words
+from tempovla.model.vla.sagr_inverse import infer_actions
 from tempovla.model.vla.sagr_losses import Outlook, Past, feedback_terms, world_terms
 from tempovla.model.vla.sagr_metrics import figures_of, spread_of_rows
 from tempovla.model.vla.sagr_schedule import phase_of
 from tempovla.model.vla.sagr_state import SAGRMemory, SAGRState, change_ratio
 from tempovla.model.vlm.vlm_model import VLMModel
+from tempovla.model.world_model.inverse_chunk import InverseChunk
 from tempovla.model.world_model.residual_scale import ResidualScale
 from tempovla.model.world_model.token_predictor import TokenPredictor
 from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, Progress, TimelineSample, Track, Window
@@ -77,16 +79,16 @@ class SAGR(ChunkPolicy):
             config.readout_feature_dim if config.readout_token else None,
         )
         self.readout = self.cloning = None
+        readout_sizes = (config.readout_token_dim, config.readout_feature_dim)
         if config.readout_token or config.cloning_weight:
             count = config.task_token_num + self.vlm.num_vision_tokens + config.max_instruction_tokens
-            sizes = (config.readout_token_dim, config.readout_feature_dim)
-            self.readout = TokenReadout(width, count, config.robot_state_dim, *sizes)
+            self.readout = TokenReadout(width, count, config.robot_state_dim, *readout_sizes)
         if config.cloning_weight:
             features = config.readout_feature_dim
             self.cloning = mlp((features, features, config.action_horizon * config.action_dim))
         self.target_shape = self.frames.target_shape
         tokens, dim = self.target_shape
-        self.world = self.residuals = self.drift = self.feedback = self.flare = None
+        self.world = self.residuals = self.drift = self.feedback = self.flare = self.inverse = None
         if config.uses_world:
             of_tokens = config.world_condition == "tokens"
             self.world = TokenPredictor(
@@ -111,6 +113,10 @@ class SAGR(ChunkPolicy):
                 config.causal_feedback_token_num,
                 config.causal_feedback_scale,
                 config.causal_feedback_dropout,
+            )
+        if config.inverse_weight:
+            self.inverse = InverseChunk(
+                *self.frames.raw_shape, config.temporal_delta_k, config.action_dim, *readout_sizes
             )
         if config.flare_weight:
             self.flare = nn.Linear(self.action_head.width, dim)
@@ -196,12 +202,15 @@ class SAGR(ChunkPolicy):
         action = sample.future[ACTION_KEY]
         valid = supervised(context, action, config.required)
         frame = self.frames.now(context)
-        before = self.frames.target_now(frame, context) if config.uses_future else None
+        before = self.frames.target_now(frame, context) if config.uses_target else None
         start = None if before is None else self.frames.start_now(frame, before)
         past = self._past(sample, before, frame.words)
         reading, feedback = self._read(frame, past, self.robot_state(context.now))
         full = (valid if valid.dim() == 3 else valid[..., None]).expand(action.value.shape)
         clean = torch.where(full, action.value.float(), 0.0)
+        inferred = infer_actions(self, sample, frame)
+        if inferred is not None:
+            clean = torch.where(inferred.stands[..., None], inferred.actions, clean)
         drawn = self.action_head.draw(clean, sample.seed, valid.any(dim=1) if valid.dim() == 3 else None)
         tap = (len(self.action_head.blocks) - 1) // 2 if config.flare_layer is None else config.flare_layer
         velocity, future = self.action_head(drawn.noisy, drawn.bucket, reading, tap)
@@ -212,10 +221,12 @@ class SAGR(ChunkPolicy):
             part.flatten(0, 1) for part in (velocity, drawn.velocity, full[:, None].expand_as(velocity))
         )
         terms: dict[str, LossTerm | Metric] = {"action_loss": LossTerm(told, wanted, learned, config.loss_w_fm)}
-        if self.cloning is not None:
-            cloned = self.cloning(reading.readout).unflatten(1, action.value.shape[1:])
+        cloned = None if self.cloning is None else self.cloning(reading.readout).unflatten(1, action.value.shape[1:])
+        if cloned is not None:
             terms["behavior_cloning"] = LossTerm(cloned, action.value, valid, config.cloning_weight)
-        if config.uses_future:
+        if inferred is not None:
+            terms |= inferred.terms(config, told, wanted, cloned, alpha)
+        if config.uses_target:
             outlook = Outlook(sample, frame, start, before, drawn.noisy, future, alpha)
             terms |= world_terms(self, outlook)
         if drift is not None and past is not None:

@@ -72,6 +72,8 @@ class SAGRConfig:
         causal_feedback_scale, causal_feedback_dropout: factor and dropout of these tokens.
         causal_feedback_aux_weight, causal_feedback_aux_dir_weight: weights of losses that make the tokens tell the
             change, as a vector and as a direction.
+        inverse_weight: weight of an inverse model, which tells the k actions between the frame of now and that of k
+            steps later. Where a dataset has no actions, the policy imitates what it tells. 0 leaves it out.
         flare_weight: weight of the alignment of the head's future tokens with the target, as in FLARE (0.2 there).
         flare_layer: number of the block behind which they are aligned, from 0 on; None takes the middle.
         replan: execute a chunk to its end unless the world departs from the prediction, and then plan anew; the policy
@@ -131,6 +133,7 @@ class SAGRConfig:
     causal_feedback_dropout: float = 0.0
     causal_feedback_aux_weight: float = 0.0
     causal_feedback_aux_dir_weight: float = 0.0
+    inverse_weight: float = 0.0
     flare_weight: float = 0.0
     flare_layer: int | None = None
     replan: bool = False
@@ -148,9 +151,16 @@ class SAGRConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"model.{name}={value} must be at least 1")
-        weights = ("loss_w_fm", "loss_w_dyn", "loss_w_geo", "loss_w_reg", "flare_weight", "drift_eta", "cloning_weight")
+        weights = ("loss_w_fm", "loss_w_dyn", "loss_w_geo", "loss_w_reg", "flare_weight", "inverse_weight")
         feedback = ("causal_feedback_scale", "causal_feedback_aux_weight", "causal_feedback_aux_dir_weight")
-        for name in (*weights, *feedback, "sagr_phase_a_steps", "sagr_phase_b_ramp_steps"):
+        for name in (
+            *weights,
+            *feedback,
+            "drift_eta",
+            "cloning_weight",
+            "sagr_phase_a_steps",
+            "sagr_phase_b_ramp_steps",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be finite, and not negative")
         for name in ("rrr_replan_threshold", "rrr_eps"):
@@ -288,12 +298,30 @@ class SAGRConfig:
     @property
     def uses_future(self) -> bool:
         """Whether training sees a future frame."""
+        return self.uses_target or bool(self.inverse_weight)
+
+    @property
+    def uses_target(self) -> bool:
+        """Whether something is predicted of a future frame."""
         return self.uses_world or bool(self.flare_weight)
+
+    @property
+    def learns_from_video(self) -> bool:
+        """Whether frames without actions teach the policy something, as its prediction reads none."""
+        return bool(self.inverse_weight) or self.predicts_without_actions
+
+    @property
+    def predicts_without_actions(self) -> bool:
+        """Whether what is predicted of a future frame does not depend on the actions until then."""
+        return self.uses_target and not (self.uses_world and self.world_condition == "actions")
+
+    video_remedy: ClassVar[str] = "set model.inverse_weight=1"
+    """How frames without actions would teach the policy something."""
 
     @property
     def copies_encoder(self) -> bool:
         """Whether the target has weights of its own."""
-        return self.uses_future and self.world_target_encoder != "online" and self.world_target != "state"
+        return self.uses_target and self.world_target_encoder != "online" and self.world_target != "state"
 
     @property
     def uses_past(self) -> bool:

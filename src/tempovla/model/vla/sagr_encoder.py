@@ -108,6 +108,11 @@ class FrameEncoder(nn.Module):
         return nn.ModuleDict(parts if self.geometry is None else {**parts, "geometry": self.geometry})
 
     @property
+    def raw_shape(self) -> tuple[int, int]:
+        """Width of the vision encoder's tokens, and their number in all pictures of a frame."""
+        return self.vlm.vision.hidden_dim, len(self.config.cameras) * self.vlm.vision.num_tokens
+
+    @property
     def target_shape(self) -> tuple[int, int]:
         """Number M and width D of the tokens that the world predictor speaks of.
 
@@ -116,7 +121,7 @@ class FrameEncoder(nn.Module):
         """
         config, width = self.config, self.vlm.language.hidden_dim
         if config.world_target == "vision":
-            tokens = len(config.cameras) * self.vlm.vision.num_tokens
+            _, tokens = self.raw_shape
             if config.flare_weight and tokens != config.action_head.num_target_vision_tokens:
                 raise ValueError(
                     f"model.world_target=vision has {tokens} tokens; set "
@@ -140,9 +145,12 @@ class FrameEncoder(nn.Module):
         """Return what the present frame shows, by the policy's own weights, which may learn from it."""
         return self._frame(self._parts(), context.now, 0, self.words(context))
 
-    def seen(self, tracks: Mapping[str, Track], offset: int = 0) -> Tensor:
-        """Return (B,) True where the frame at an offset is there: all that a body must have, and some camera."""
-        required = self.config.required
+    def seen(self, tracks: Mapping[str, Track], offset: int = 0, *, state: bool = True) -> Tensor:
+        """Return (B,) True where the frame at an offset is there: all that a body must have, and some camera.
+
+        Without `state` it need not have the robot's.
+        """
+        required = [key for key in self.config.required if state or key != STATE_KEY]
         some = torch.stack([tracks[key].at(offset)[1] for key in self.config.cameras]).any(dim=0)
         return some & all_observed(tracks, required, offset) if required else some
 
@@ -161,6 +169,14 @@ class FrameEncoder(nn.Module):
         """Return task tokens (B, K, H) of another frame, without gradient and without dropout."""
         with _evaluated(self):
             return self._frame(self._parts(), tracks, offset, words).tokens
+
+    @torch.no_grad()
+    def raw(self, tracks: Mapping[str, Track], offset: int) -> Tensor:
+        """Return the vision encoder's tokens (B, V * N, D) of another frame, without gradient and without dropout."""
+        cameras = [tracks[key].at(offset) for key in self.config.cameras]
+        pictures, there = (torch.stack(column, dim=1) for column in zip(*cameras, strict=True))
+        with _evaluated(self):
+            return self.vlm.see(pictures, there)[0]
 
     def target(self, tracks: Mapping[str, Track], offset: int, words: Words) -> Tensor:
         """Return what the world predictor speaks of, (B, M, D) float32, of one offset, without gradient or dropout."""

@@ -74,10 +74,12 @@ def world_terms(policy: SAGR, outlook: Outlook) -> dict[str, LossTerm | Metric]:
     context, future = outlook.sample.context, outlook.sample.future
     action = future[ACTION_KEY]
     required = policy.target_keys()
-    now_there = policy.frames.seen(context.now)
+    now_there = policy.frames.seen(context.now, state=not config.predicts_without_actions)
     for horizon in (k, *config.horizons) if policy.world is not None else (k,):
         done_there = action.valid[:, :horizon].all(dim=1)
-        valid = now_there & policy.frames.seen_again(context.now, future, horizon, required) & done_there
+        valid = now_there & policy.frames.seen_again(context.now, future, horizon, required)
+        if not config.predicts_without_actions:
+            valid = valid & done_there
         target = policy.frames.target(future, horizon, outlook.frame.words)
         target = torch.where(valid[:, None, None], target, 0.0)
         if horizon == k and policy.flare is not None:

@@ -138,7 +138,7 @@ def figures_of(
     """
     base = {name: getattr(config, f"loss_w_{name}") for name in ("fm", "dyn", "geo", "reg")}
     weights = {name: value if name == "fm" else phase[1] * value for name, value in base.items()}
-    found = terms.get("dyn_loss") or terms.get("flare_loss")
+    found = terms.get("dyn_loss") or terms.get("flare_loss") or terms.get("inverse_loss")
     valid = torch.zeros_like(seen) if found is None else found.valid
     return {
         **temporal_metrics(config.uses_future, valid, config.task_token_num, frame.tokens.shape[-1]),

@@ -30,6 +30,10 @@ class MemberConfig:
         libero_images: orientation of the pictures in LIBERO's files; see `DataConfig`.
         state_key: name of the state in this dataset; see `DataConfig`.
         action_key: name of the action in this dataset; see `DataConfig`.
+        demos_per_task: number of episodes of each task that are used of this dataset, from the first on; None uses as
+            many as `DataConfig` says.
+        actions: whether actions are learned from this dataset. With false it is a video, which needs no actions and no
+            state, and teaches the policy's prediction alone.
     """
 
     data_directory: str
@@ -40,6 +44,8 @@ class MemberConfig:
     libero_images: LiberoImages = "auto"
     state_key: tuple[str, ...] | str | None = None
     action_key: tuple[str, ...] | str | None = None
+    demos_per_task: int | None = None
+    actions: bool = True
 
     def __post_init__(self) -> None:
         self.stream_keys  # noqa: B018  a key that is not readable is refused before anything is opened
@@ -49,6 +55,16 @@ class MemberConfig:
             raise ValueError(
                 f"data.mixture: {self.data_directory} has weight {self.weight}, which must be positive; leave the "
                 "dataset out instead"
+            )
+        if self.demos_per_task is not None and self.demos_per_task < 1:
+            raise ValueError(
+                f"data.mixture: {self.key} has demos_per_task={self.demos_per_task}; it must be at least 1"
+            )
+        given = [name for name in ("action_key", "has_gripper") if getattr(self, name) not in (None, False)]
+        if given and not self.actions:
+            raise ValueError(
+                f"data.mixture: {self.key} has {given[0]}={getattr(self, given[0])}, but actions: false; leave out one "
+                "of them"
             )
 
     @property

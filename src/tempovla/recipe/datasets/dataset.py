@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,7 +44,7 @@ class Streams:
     Attributes:
         cameras: keys of the image streams.
         robot_state_dim: dimensions of the state; None where it is not read.
-        action_dim: dimensions of an action.
+        action_dim: dimensions of an action; None for a video, from which no actions are learned.
         has_gripper: whether the last of these is a binary gripper in {-1, +1}.
         vectors: dimensions of further vectors that are read beside the state, by key, such as those of a force sensor.
         depths: keys of the streams of depth.
@@ -52,7 +52,7 @@ class Streams:
 
     cameras: tuple[str, ...]
     robot_state_dim: int | None
-    action_dim: int
+    action_dim: int | None
     has_gripper: bool
     vectors: Mapping[str, int] = field(default_factory=dict)
     depths: tuple[str, ...] = ()
@@ -148,17 +148,19 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
     return preload(source, stream_keys(Streams.of(recipe.model)), data.preload_bytes) if decode else source
 
 
-def settle(source: EpisodeSource, recipe: Recipe) -> None:
-    """Compute and check the statistics that a recipe normalises by; see `settle_statistics`."""
+def settle(source: EpisodeSource, recipe: Recipe, lacks: Collection[str] = ()) -> None:
+    """Compute and check the statistics that a recipe normalises by, but for streams that the dataset `lacks`."""
     model = Streams.of(recipe.model)
     reads_state = model.robot_state_dim is not None
-    settle_statistics(source, needed_statistics(recipe.transform, recipe.model, reads_state, model.vectors))
+    needed = needed_statistics(recipe.transform, recipe.model, reads_state, model.vectors)
+    settle_statistics(source, {key: names for key, names in needed.items() if key not in lacks})
 
 
 def stream_keys(model: Streams) -> tuple[str, ...]:
     """Return keys of what a model reads and imitates."""
     state = () if model.robot_state_dim is None else (STATE_KEY,)
-    return (*state, *model.vectors, ACTION_KEY, *model.cameras, *model.depths)
+    actions = () if model.action_dim is None else (ACTION_KEY,)
+    return (*state, *model.vectors, *actions, *model.cameras, *model.depths)
 
 
 def check_fits(config: Any, source: EpisodeSource) -> None:
@@ -321,7 +323,8 @@ def observation_transforms(
     model = Streams.of(config)
     streams = {} if model.robot_state_dim is None else {STATE_KEY: NormalizationConfig(settings.state_normalization)}
     streams |= dict.fromkeys(model.vectors, NormalizationConfig(settings.state_normalization))
-    streams[ACTION_KEY] = action_config(model, settings)
+    if model.action_dim is not None:
+        streams[ACTION_KEY] = action_config(model, settings)
     names = {key: source.streams[key].names for key in streams}
     pictures = (
         BlankImages(model.cameras, image_size) if settings.blind else ResizeImages(image_size if resize else None)
@@ -340,6 +343,7 @@ def depth_transforms(
 
 def action_config(model: Streams, settings: ObservationConfig) -> NormalizationConfig:
     """Return how actions are normalised: a gripper is left as it is."""
+    assert model.action_dim is not None
     gripper = (model.action_dim - 1,) if model.has_gripper else ()
     return NormalizationConfig(settings.action_normalization, keep=gripper)
 

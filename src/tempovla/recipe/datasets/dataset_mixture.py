@@ -36,6 +36,7 @@ from tempovla.recipe.datasets.dataset import (
     stream_keys,
 )
 from tempovla.recipe.datasets.gripper import gripper_problem
+from tempovla.recipe.datasets.videos import check_videos
 from tempovla.timeline import Embodiment, EpisodeSource, Transform, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.training.config import TrainConfig
@@ -54,6 +55,7 @@ class Member:
         weight: how often it is drawn from, relative to the others.
         cameras: its own key of every camera of the model, None for those that it does not have.
         has_gripper: whether its last action dimension is the model's gripper.
+        lacks: streams of vectors that are not learned from: the actions of a video, and its state if there is none.
     """
 
     name: str
@@ -61,9 +63,12 @@ class Member:
     weight: float
     cameras: Mapping[str, str | None]
     has_gripper: bool
+    lacks: tuple[str, ...] = ()
 
     def dim(self, key: str) -> int:
-        """Return the size of the vectors of one stream."""
+        """Return the size of the vectors of one stream; 0 if it lacks them."""
+        if key in self.lacks:
+            return 0
         return self.source.streams[key].shape[0]
 
     @property
@@ -74,9 +79,10 @@ class Member:
     def streams(self, config: Any) -> Streams:
         """The streams that the model reads and the dataset has, in the dataset's own names and sizes."""
         model = Streams.of(config)
-        state_dim = None if model.robot_state_dim is None else self.dim(STATE_KEY)
-        dims = state_dim, self.dim(ACTION_KEY)
-        return Streams(self.own_cameras, *dims, self.has_gripper, model.vectors, model.depths)
+        reads_state = model.robot_state_dim is not None and STATE_KEY not in self.lacks
+        state_dim = self.dim(STATE_KEY) if reads_state else None
+        action_dim = None if ACTION_KEY in self.lacks else self.dim(ACTION_KEY)
+        return Streams(self.own_cameras, state_dim, action_dim, self.has_gripper, model.vectors, model.depths)
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class DatasetMixture:
         """The body; of several datasets one as large as the largest, as each dataset's own is with its view."""
         if self.is_one:
             return self.only.embodiment
-        bodies = [member.source.embodiment for member in self.members]
+        bodies = [member.source.embodiment for member in self.members if ACTION_KEY not in member.lacks]
         return Embodiment(
             " + ".join(dict.fromkeys(body.name for body in bodies)),
             max(body.state_dim for body in bodies),
@@ -130,7 +136,7 @@ class DatasetMixture:
         return {
             key: size
             for key, size in sizes.items()
-            if size is not None and any(member.dim(key) < size for member in self.members)
+            if size is not None and any(member.dim(key) < size for member in self.members if key not in member.lacks)
         }
 
     def observation_steps(
@@ -178,6 +184,11 @@ class DatasetMixture:
             }
             names = {own: key for key, own in member.cameras.items() if own is not None and own != key}
             missing = {key: MissingStream(shape, offsets[key]) for key, own in member.cameras.items() if own is None}
+            sizes = {STATE_KEY: model.robot_state_dim, ACTION_KEY: model.action_dim}
+            for key in member.lacks:
+                size = sizes[key]
+                if size is not None:
+                    missing[key] = MissingStream((size,), offsets[key], "float32")
             align = AlignStreams(names, missing, padding)
             join = next(iter(raw_observations(own, member.source)), JoinStreams())
             views[member.name] = DatasetView(member.source.embodiment, TransformPipeline(own_steps), align, join)
@@ -230,6 +241,7 @@ class DatasetMixture:
         datasets = {
             member.name: dataset_facts(member.source)
             | {"embodiment": member.source.embodiment.to_json(), "has_gripper": member.has_gripper}
+            | ({"has_actions": False} if ACTION_KEY in member.lacks else {})
             | _raw_state(member.source)
             for member in self.members
         }
@@ -261,6 +273,7 @@ def load_demonstrations(recipe: Recipe, *, decode: bool = True) -> DatasetMixtur
     """
     if not recipe.data.mixture:
         return DatasetMixture.of_one(load_dataset(recipe, decode=decode), recipe.model)
+    check_videos(recipe.data.mixture, recipe.model)
     members = [open_member(config, recipe) for config in recipe.data.mixture]
     share = recipe.data.preload_bytes // len(members)
     return DatasetMixture(
@@ -307,7 +320,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     data, model = recipe.data, Streams.of(recipe.model)
     source = open_source(
         config.data_directory,
-        data.demos_per_task,
+        data.demos_per_task if config.demos_per_task is None else config.demos_per_task,
         data.max_len_data,
         keys=config.stream_keys,
         default_instruction=data.default_instruction,
@@ -316,9 +329,12 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     check_words(source)
     if config.has_gripper and not model.has_gripper:
         raise ValueError(f"data.mixture: {config.key} has_gripper, but the model has none; set model.has_gripper=true")
-    has_gripper = model.has_gripper and config.has_gripper is not False
-    member = Member(config.key, source, config.weight, _cameras(config, source, model), has_gripper)
-    sizes = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
+    has_gripper = model.has_gripper and config.has_gripper is not False and config.actions
+    lacks = () if config.actions else (ACTION_KEY, *(key for key in (STATE_KEY,) if key not in source.streams))
+    cameras = _cameras(config, source, model)
+    member = Member(config.key, source, config.weight, cameras, has_gripper, lacks)
+    known = {STATE_KEY: ("robot_state_dim", model.robot_state_dim), ACTION_KEY: ("action_dim", model.action_dim)}
+    sizes = {key: size for key, size in known.items() if key not in lacks}
     read = [key for key, (_, size) in sizes.items() if size is not None]
     refuse_left_out(source.streams, read, source.name)
     absent = [key for key in read if key not in source.streams]
@@ -340,7 +356,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
     problem = gripper_problem(source) if has_gripper else None
     if problem is not None:
         raise ValueError(f"{source.name}: {problem}; set has_gripper: false of it in data.mixture")
-    settle(source, recipe)
+    settle(source, recipe, lacks)
     return member
 
 

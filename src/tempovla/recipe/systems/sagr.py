@@ -18,6 +18,7 @@ from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.language import choose_tokenizer, special_token_ids, with_trainable_dtype
 from tempovla.recipe.systems.sagr_config import SAGRRecipe
 from tempovla.timeline import EpisodeSource
+from tempovla.timeline.keys import ACTION_KEY
 from tempovla.training import distributed
 from tempovla.training.result import FitResult
 from tempovla.transform.pipeline import TransformPipeline
@@ -57,6 +58,7 @@ def train_sagr(
     start = None if resume is not None else pretrained_vlm
     recipe = recipe.resolved if source is None else recipe
     data = as_mixture(source, recipe)
+    check_inferred(recipe.model, data)
     tell_targets(recipe.model, data)
     imitation = Imitation(
         "sagr",
@@ -83,6 +85,22 @@ def tell_targets(model: SAGRConfig, data: DatasetMixture) -> None:
                     found,
                     "temporal_delta_k" if ahead == model.temporal_delta_k else "horizons",
                 )
+
+
+def check_inferred(model: SAGRConfig, data: DatasetMixture) -> None:
+    """Refuse videos whose actions are inferred beside bodies whose actions differ in size.
+
+    Raises:
+        ValueError: naming the video and a body with fewer dimensions than the model.
+    """
+    videos = [member.name for member in data.members if ACTION_KEY in member.lacks]
+    width = data.widths(model).get(ACTION_KEY)
+    if model.inverse_weight and videos and width is not None:
+        small = next(member for member in data.members if 0 < member.dim(ACTION_KEY) < width)
+        raise ValueError(
+            f"data.mixture: {small.name} has {small.dim(ACTION_KEY)} of the model's {width} action dimensions, so that "
+            f"nothing tells those of {videos[0]}; leave one of them out, or set model.inverse_weight=0"
+        )
 
 
 def build_alarm(recipe: SAGRRecipe, batches_per_epoch: int) -> CollapseAlarm:
