@@ -103,8 +103,8 @@ class DeployedPolicy(nn.Module):
     Attributes:
         inputs: what `forward` takes, in this order: pictures (B, 3, H, W) uint8, depth (B, 1, H, W) float32 [m], the
             robot's state in its own units and under the dataset's own names, the instruction as the model reads it,
-            what the noise comes from, if there is any, and of a policy that remembers `executed_actions`,
-            `executed_valid`, `first` and its memory.
+            what the noise comes from, if there is any, and of a policy that remembers `executed_actions` and
+            `executed_valid` (if it reads actions), `first` and its memory.
         output: actions (B, H, A) in the robot's units.
         memory: what goes from a decision to the next; the graph's further outputs.
         frame_stride: control steps from one decision to the next, where only one number will do.

@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,26 @@ def test_the_sidecar_names_what_is_remembered_and_how_it_begins(tmp_path):
     assert {entry["initial"] for entry in said["state"]} == {0}
     assert {"state.temporal.hidden", "state.history.waiting"} <= set(remembered)
     assert {name.split(".")[1] for name in remembered} == {"temporal", "history", "memory"}
+
+
+def test_the_page_names_the_inputs_in_the_order_of_the_exporter():
+    page = (Path(__file__).parents[3] / "docs" / "systems" / "export.md").read_text()
+    observed, remembered = page.split("## Inputs\n")[1], page.split("## Policies that remember\n")[1]
+    rows = [line.split(" | ")[0] for text in (observed, remembered) for line in table_of(text)]
+    patterns = [name.replace(".", r"\.").replace("*", ".*") for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    deployed = DeployedPolicy(tiny_bundle("sagr-depth"), SHAPES)
+    names = [spec.name for spec in deployed.inputs]
+    places = [[at for at, pattern in enumerate(patterns) if re.fullmatch(pattern, name)][:1] for name in names]
+    assert [] not in places, names
+    assert places == sorted(places), names
+    assert {"observation.state", "executed_actions", "executed_valid", "first"} < set(names)
+
+
+def table_of(text: str) -> list[str]:
+    """The rows of the first table."""
+    lines = text.splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("|---"))
+    return list(takewhile(lambda line: line.startswith("|"), lines[start + 1 :]))
 
 
 CHANGES = {
