@@ -19,10 +19,11 @@ def with_model_settings(bundle: Bundle, settings: Mapping[str, Any] | None) -> B
     Args:
         bundle: of a checkpoint.
         settings: values by key, nested or with dots, such as `{"rrr_replan_threshold": 1.5}`. Only keys that the config
-            of the policy lists in `control_fields` may be given.
+            of the policy lists in `control_fields` may be given, and none that it names in `without_effect`.
 
     Raises:
-        ValueError: naming the key, if control does not read it alone, or its value does not fit.
+        ValueError: naming the key, if control does not read it alone, its value does not fit, or this policy does not
+            read it at all.
     """
     if settings is None:
         return bundle
@@ -31,7 +32,8 @@ def with_model_settings(bundle: Bundle, settings: Mapping[str, Any] | None) -> B
     config_class = POLICY_REGISTRY[bundle.policy][1] if bundle.policy in POLICY_REGISTRY else None
     known = sorted(getattr(config_class, "control_fields", ()))
     config: dict[str, Any] = dict(bundle.config)
-    for key, value in _flat(settings):
+    given = dict(_flat(settings))
+    for key, value in given.items():
         if key not in known:
             near = get_close_matches(key, known, 1)
             others = f"those that may be given are {known}" if known else "there are none that may be given"
@@ -40,10 +42,12 @@ def with_model_settings(bundle: Bundle, settings: Mapping[str, Any] | None) -> B
                 f"model.{key} is no setting of policy {bundle.policy!r} that can be changed without a training; {hint}"
             )
         config = _set(config, key.split("."), plain(value))
-    changed = replace(bundle, config=config)
     if config_class is not None:
-        config_from_json(config_class, config, "model")
-    return changed
+        built = config_from_json(config_class, config, "model")
+        for key, reason in getattr(built, "without_effect", {}).items():
+            if key in given:
+                raise ValueError(f"model.{key}={brief(given[key])} has no effect: {reason}")
+    return replace(bundle, config=config)
 
 
 def _flat(settings: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:

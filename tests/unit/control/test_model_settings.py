@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.contract.registry import sagr
+from tests.unit.export import bundles
 from tests.unit.export.bundles import CASES, save, tiny_bundle
 
 import tempovla
@@ -14,6 +16,12 @@ CHANGED = {
     "sagr": {"rrr_replan_threshold": 1.5, "action_head": {"num_inference_timesteps": 1}},
     "statevla": {"flow_steps": 1},
 }
+
+
+@pytest.fixture(autouse=True)
+def policies(monkeypatch):
+    monkeypatch.setitem(bundles.CASES, "sagr", sagr(has_gripper=False, replan=True))
+    monkeypatch.setitem(bundles.CASES, "sagr-drift", sagr(has_gripper=False))
 
 
 @pytest.mark.parametrize("name", CHANGED)
@@ -40,6 +48,12 @@ def test_they_are_changed_and_nothing_else_is(name):
         ("sagr", {"action_head": {"hidden_dim": 3}}, r"model\.action_head\.hidden_dim is no setting"),
         ("sagr", {"rrr_replan_threshold": float("nan")}, r"model\.rrr_replan_threshold=nan must be greater than 0"),
         ("sagr", {"rrr_replan_threshold": "high"}, r"model\.rrr_replan_threshold is 'high'; it must be a number"),
+        (
+            "sagr-drift",
+            {"rrr_replan_threshold": 1.5},
+            r"^model\.rrr_replan_threshold=1\.5 has no effect: the policy was trained with model\.replan=false, and never "
+            r"breaks off a chunk; leave it out, or train a policy with model\.replan=true$",
+        ),
         ("mlp", {"flow_steps": 1}, "there are none that may be given"),
         ("mlp", 3, r"model=3: give names and values"),
     ],
@@ -48,6 +62,11 @@ def test_what_does_not_fit_is_refused_in_one_line(name, settings, told):
     with pytest.raises(ValueError, match=told) as refused:
         with_model_settings(tiny_bundle(name), settings)
     assert "\n" not in str(refused.value)
+
+
+def test_a_policy_that_never_breaks_off_a_chunk_takes_the_other_settings():
+    changed = with_model_settings(tiny_bundle("sagr-drift"), {"action_head": {"num_inference_timesteps": 1}})
+    assert load_policy(changed).config.action_head.num_inference_timesteps == 1
 
 
 def test_loading_takes_them_but_not_for_an_exported_file(tmp_path):
@@ -65,3 +84,4 @@ def test_fields_that_are_named_are_fields():
             value = config
             for part in name.split("."):
                 value = getattr(value, part)
+        assert {*getattr(config, "without_effect", {})} <= {*getattr(config_class, "control_fields", ())}

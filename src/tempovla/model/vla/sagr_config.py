@@ -296,6 +296,14 @@ class SAGRConfig:
         )
 
     @property
+    def without_effect(self) -> dict[str, str]:
+        """By name, those of `control_fields` that a policy with these settings does not read: why, and the remedy."""
+        if self.replan:
+            return {}
+        reason = "the policy was trained with model.replan=false, and never breaks off a chunk"
+        return {"rrr_replan_threshold": f"{reason}; leave it out, or train a policy with model.replan=true"}
+
+    @property
     def uses_future(self) -> bool:
         """Whether training sees a future frame."""
         return self.uses_target or bool(self.inverse_weight)
