@@ -29,11 +29,13 @@ def check_depth(plan: TemporalPlan, name: str, source: EpisodeSource, findings: 
     if not plan.depths:
         return True
     problem = depth_problem(plan.depths, source)
-    there = findings.require(f"depth.{name}", problem, f"{_counted(plan.depths)} of depth")
+    if not findings.require(f"depth.{name}", problem, f"{_counted(plan.depths)} of depth"):
+        findings.skip([f"calibration.{name}"], f"the dataset lacks depth, see depth.{name}")
+        return False
     problem = calibration_problem(plan, source.embodiment)
     known = "intrinsics and poses" if plan.needs_poses else "intrinsics"
     findings.require(f"calibration.{name}", problem, f"the {known} of {_counted(plan.depths)} of depth are known")
-    return there
+    return True
 
 
 def calibration_problem(plan: TemporalPlan, body: Embodiment) -> str | None:

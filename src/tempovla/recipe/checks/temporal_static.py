@@ -6,6 +6,7 @@ from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
+from tempovla.recipe.systems.temporal_mixtures import target_remedy
 
 
 def check_mixture(
@@ -40,7 +41,9 @@ def check_mixture(
             f"robot_type.{member.dataset}", None, f"{member.robot_type}, drawn with weight {member.weight:g}"
         )
         known.append((member, config))
-        _check_steps(plan, member, config, findings)
+        missing = [step for step in plan.later if step not in config.observation_indices]
+        remedy = target_remedy(table, mixture, member, plan.later, plan.action_horizon) if missing else ""
+        _check_steps(plan, member, config, remedy, findings)
     return known
 
 
@@ -93,8 +96,10 @@ def _own_problem(plan: TemporalPlan, name: str, steps: tuple[int, ...]) -> str |
     return f"{list(steps)} lacks {_listed(missing)}; add it to data.observation_indices" if missing else None
 
 
-def _check_steps(plan: TemporalPlan, member: TemporalMember, config: TemporalDataConfig, findings: Findings) -> None:
-    """Check the steps of one dataset."""
+def _check_steps(
+    plan: TemporalPlan, member: TemporalMember, config: TemporalDataConfig, remedy: str, findings: Findings
+) -> None:
+    """Check the steps of one dataset; the remedy is for a target that its type of robot does not observe."""
     name = member.dataset
     findings.require(f"chunk.{name}", _chunk_problem(plan, config.action_indices), f"{config.action_horizon} actions")
     observed = list(config.observation_indices)
@@ -106,8 +111,8 @@ def _check_steps(plan: TemporalPlan, member: TemporalMember, config: TemporalDat
     missing = [step for step in plan.later if step not in observed]
     findings.require(
         f"observes_k.{name}",
-        f"robot type {member.robot_type} observes {observed}, not t + {missing[0]}, so no sample has that target; add "
-        f"{missing[0]} to its observation_indices, or choose another type of robot"
+        f"robot type {member.robot_type} observes {observed}, not t + {missing[0]}, so no sample has that target; "
+        f"{remedy}"
         if missing
         else None,
         f"{observed} holds {_listed([*plan.later])}",

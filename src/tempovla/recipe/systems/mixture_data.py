@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.systems.temporal_mixtures import member_configs, read_mixtures
+from tempovla.recipe.systems.temporal_mixtures import member_configs, read_mixtures, target_remedy
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ class MixtureDataConfig(DataConfig):
             kind = f"is of the robot type {member.robot_type}, which"
             missing = [step for step in later if step not in config.observation_indices]
             if missing:
-                remedy = _remedy(missing[0], later, config)
+                remedy = target_remedy(table, self.data_mix, member, later, action_horizon)
                 raise ValueError(
                     f"{where} {kind} observes {list(config.observation_indices)}, not {missing[0]} steps later; "
-                    f"{remedy}choose another mixture"
+                    f"{remedy}"
                 )
             if action_horizon != config.action_horizon:
                 raise ValueError(
@@ -72,10 +71,3 @@ class MixtureDataConfig(DataConfig):
             found = replace(self, data_mix="", data_directory=only.data_directory)
             return replace(found, state_key=state_key, action_key=action_key)
         return replace(self, data_mix="", mixture=members)
-
-
-def _remedy(missing: int, later: Sequence[int], config: TemporalDataConfig) -> str:
-    """Return the settings with which a type of robot has the target that is missing; nothing where there are none."""
-    if missing != later[0]:
-        return f"leave {missing} out of model.horizons, add it to the type's observation_indices, or "
-    return "" if config.k is None else f"set model.temporal_delta_k={config.k}, or "

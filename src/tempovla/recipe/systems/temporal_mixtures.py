@@ -12,13 +12,13 @@ mixtures:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from tempovla.data.temporal.config import TemporalDataConfig
+from tempovla.data.temporal.config import ROBOT_TYPE_REGISTRY, TemporalDataConfig
 from tempovla.data.temporal.mixtures import MixtureTable, TemporalMember
 from tempovla.recipe.datasets.config import MemberConfig
 from tempovla.recipe.settings.values_only import load_yaml
@@ -66,6 +66,49 @@ def member_configs(table: MixtureTable, mixture: str, root: str | Path) -> tuple
         )
         for member in table.members(mixture)
     )
+
+
+def target_remedy(
+    table: MixtureTable, mixture: str, member: TemporalMember, later: Sequence[int], action_horizon: int
+) -> str:
+    """Return what to do where the type of robot of a dataset does not observe a target that the model has.
+
+    Args:
+        table: types of robots and mixtures.
+        mixture: name of the mixture.
+        member: the dataset.
+        later: steps after now that the model observes: k, and then the further horizons.
+        action_horizon: number of actions of a chunk.
+    """
+    config = table.config(member.robot_type)
+    missing = next(step for step in later if step not in config.observation_indices)
+    remedies = []
+    if missing != later[0]:
+        remedies.append(f"leave {missing} out of model.horizons")
+    elif config.k is not None:
+        remedies.append(f"set model.temporal_delta_k={config.k}")
+    if table.robot_types[member.robot_type] is not ROBOT_TYPE_REGISTRY.get(member.robot_type):
+        remedies.append(f"add {missing} to the observation_indices of {member.robot_type}")
+    fitting = _fitting(table, {each.dataset for each in table.members(mixture)}, later, action_horizon)
+    remedies.append("choose another mixture" + (f", such as {fitting[0]}" if fitting else ""))
+    return ", or ".join(remedies)
+
+
+def _fitting(table: MixtureTable, datasets: set[str], later: Sequence[int], action_horizon: int) -> list[str]:
+    """Names of mixtures with some of these datasets, all of whose types observe these steps, for such chunks."""
+    wanted = {0, *later}
+
+    def fits(member: TemporalMember) -> bool:
+        if member.robot_type not in table.robot_types:
+            return False
+        config = table.config(member.robot_type)
+        return wanted <= {*config.observation_indices} and config.action_horizon == action_horizon
+
+    return [
+        name
+        for name, members in table.mixtures.items()
+        if datasets & {member.dataset for member in members} and all(map(fits, members))
+    ]
 
 
 def _entries(found: Mapping[str, Any], section: str, path: str | Path) -> Mapping[str, Any]:

@@ -16,6 +16,8 @@ from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal import TemporalCheckConfig, check_temporal
 from tempovla.recipe.checks.temporal_depth import calibration_problem
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
+from tempovla.recipe.settings.recipe_parser import read_recipe
+from tempovla.recipe.systems.registry import find_system
 from tempovla.timeline import CameraCalibration, Embodiment
 
 PACKAGED = "sagr_metaworld"
@@ -26,6 +28,10 @@ LIBERO = {"action_horizon": 8, "temporal_delta_k": 7, "replan": False}
 
 def failures(findings: Findings) -> dict[str, str]:
     return {finding.id: finding.message for finding in findings.made if finding.status == "fail"}
+
+
+def skipped(findings: Findings) -> set[str]:
+    return {finding.id for finding in findings.made if finding.status == "skip"}
 
 
 def written(folder: Path, model: dict, data: dict | None = None) -> Path:
@@ -39,6 +45,43 @@ def test_a_config_for_libero_all_passes_and_one_of_another_k_fails_in_every_suit
     whole = {"action_horizon": 8, "temporal_delta_k": 8, "replan": False}
     assert check_temporal(written(tmp_path, whole), "libero_all_whole_chunk").passed
     assert len(failures(check_temporal(written(tmp_path, whole), "libero_all"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("mixture", "model", "remedy"),
+    [
+        ("libero_all", {}, "set model.temporal_delta_k=7, or choose another mixture, such as libero_all_whole_chunk"),
+        ("libero_10", {}, "set model.temporal_delta_k=7, or choose another mixture, such as libero_all_whole_chunk"),
+        ("libero_90", {}, "set model.temporal_delta_k=7, or choose another mixture"),
+        (
+            "libero_all",
+            {"temporal_delta_k": 7, "horizons": [8]},
+            "leave 8 out of model.horizons, or choose another mixture",
+        ),
+        ("bridge", {"action_horizon": 16}, "no sample has that target; choose another mixture"),
+    ],
+)
+def test_the_advice_for_a_target_that_a_packaged_mixture_lacks_is_that_of_the_training(
+    tmp_path, mixture, model, remedy
+):
+    path = written(tmp_path, {"action_horizon": 8, "temporal_delta_k": 8, "replan": False} | model)
+    found = [message for id, message in failures(check_temporal(path, mixture)).items() if id.startswith("observes_k.")]
+    assert found
+    assert all(message.endswith(remedy) for message in found), found
+    with pytest.raises(ValueError, match="steps later; ") as refused:
+        read_recipe("sagr", find_system("sagr"), path, {"data.data_mix": mixture, "data.data_root_dir": "x"}).resolved  # noqa: B018
+    assert str(refused.value).endswith(remedy.split("; ")[-1])
+
+
+def test_a_type_of_robot_of_ones_own_may_observe_more(tmp_path):
+    own = {"robot_types": {"mine": {"observation_indices": [0, 4], "action_indices": [*range(8)]}}}
+    own["mixtures"] = {"tasks": [{"dataset": "drawer", "robot_type": "mine"}]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    path = written(tmp_path, {"action_horizon": 8, "temporal_delta_k": 8, "replan": False})
+    assert failures(check_temporal(path, "tasks", mixtures=tmp_path / "own.yaml")) == {
+        "observes_k.drawer": "robot type mine observes [0, 4], not t + 8, so no sample has that target; set "
+        "model.temporal_delta_k=4, or add 8 to the observation_indices of mine, or choose another mixture"
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,7 +109,7 @@ def test_keys_in_comments_are_not_settings(tmp_path):
 def test_a_packaged_config_is_checked_with_a_dataset_of_its_own(tmp_path):
     recordings.record(tmp_path / "set", (20, 9))
     findings = check_temporal(PACKAGED, config=TemporalCheckConfig(check_runtime=True), dataset=tmp_path / "set")
-    assert set(failures(findings)) == {"streams.set", "depth.set", "calibration.set"}
+    assert set(failures(findings)) == {"streams.set", "depth.set"}
     assert "has no camera 'observation.images.corner2'" in failures(findings)["streams.set"]
     assert "stream 'action' has shape [2], but the model's action_dim is 4" in failures(findings)["streams.set"]
     assert findings.figures["set"]["valid_tk"] == 12 + 1
@@ -178,6 +221,7 @@ def depth_failures(
     findings = check_temporal(path, config=TemporalCheckConfig(check_runtime=runtime), dataset=folder / "set")
     looked = {each.id for each in findings.made}
     assert {"depth.set", "calibration.set"} <= looked
+    assert ("calibration.set" in skipped(findings)) == (depth is None)
     assert ("readings.set" in looked) == runtime
     return failures(findings)
 
@@ -193,7 +237,7 @@ def test_depth_with_its_calibration_passes(tmp_path, runtime):
 @RUNTIME
 def test_a_dataset_without_the_depth_that_the_model_reads_fails(tmp_path, runtime):
     found = depth_failures(tmp_path, depth=None, runtime=runtime)
-    assert set(found) == {"depth.set", "calibration.set"}
+    assert set(found) == {"depth.set"}
     assert f"has no depth '{DEPTH}', which the model reads; record it, such as with --depth true" in found["depth.set"]
 
 
