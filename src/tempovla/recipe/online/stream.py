@@ -41,10 +41,18 @@ class OnlineStream:
         experience: where the policy acts.
         sampler: draws from the episodes that there are.
         schedule: when to act.
+        episode_steps: most control steps of an episode, for messages; None where this is not known.
     """
 
-    def __init__(self, experience: Experience, sampler: SequenceSampler, schedule: OnlineSchedule) -> None:
+    def __init__(
+        self,
+        experience: Experience,
+        sampler: SequenceSampler,
+        schedule: OnlineSchedule,
+        episode_steps: int | None = None,
+    ) -> None:
         self._experience, self._sampler, self._schedule = experience, sampler, schedule
+        self._episode_steps = episode_steps
         self._taken = 0
         self.batches_per_epoch = EPOCH
         self.samples_per_epoch = EPOCH * sampler.batch_size
@@ -54,9 +62,35 @@ class OnlineStream:
             wanted = self._schedule.steps_before(self._taken)
             while self._experience.steps < wanted:
                 self._experience.step(at_random=self._experience.steps < self._schedule.seed_steps)
+            if self._taken == 0:
+                self._require_an_episode()
             sample = self._sampler.draw(self._taken)
             self._taken += 1
             yield sample
+
+    def _require_an_episode(self) -> None:
+        """Refuse to learn before an episode is over from which a sample can be drawn.
+
+        Raises:
+            ValueError: naming `online.seed_steps` and how many steps are needed.
+        """
+        source, needed = self._sampler.source, self._sampler.length
+        lengths = [source.episode(number).length for number in range(len(source))]
+        if max(lengths, default=0) >= needed:
+            return
+        given = f"online.seed_steps={self._schedule.seed_steps} is too small: "
+        if lengths:
+            raise ValueError(
+                f"{given}the longest of {len(lengths)} finished episodes has {max(lengths)} control steps, but a sample "
+                f"takes {needed}; raise it until an episode is that long, or let the model learn from shorter samples"
+            )
+        known = self._episode_steps
+        enough = f"at least {known}, the control steps of an episode" if known else "at least the steps of an episode"
+        task = self._experience.env.task
+        raise ValueError(
+            f"{given}no episode of {task} is over after {self._experience.steps} control steps, and only finished "
+            f"episodes are learned from; set it to {enough}"
+        )
 
     def take_figures(self) -> dict[str, float]:
         """Return the control steps so far, and means over the episodes that ended since figures were last taken."""

@@ -21,7 +21,8 @@ class OnlineConfig:
         env: name of the simulator, such as dmc.
         task: its task.
         settings: fields of the simulator's config with other values, such as `{"action_repeat": 4}`.
-        seed_steps: number of control steps with random actions before the first update.
+        seed_steps: number of control steps with random actions before the first update; at least one whole episode, as
+            only finished episodes are learned from (500 control steps in dmc, unless `settings` shorten it).
         pretrain_updates: number of updates after these, before the policy acts.
         updates_per_step: number of updates for each further control step.
         replay_steps: most control steps that are drawn from; older episodes are then left out.

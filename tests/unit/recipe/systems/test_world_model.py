@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -175,6 +176,31 @@ def test_a_size_that_is_not_the_simulators_is_refused(tmp_path):
 def test_settings_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         OnlineConfig(**{"env": "dmc", **options})
+
+
+@pytest.mark.parametrize(
+    ("steps", "model", "message"),
+    [
+        (
+            39,
+            {},
+            "online.seed_steps=39 is too small: no episode of cartpole-swingup is over after 39 control steps, and only "
+            "finished episodes are learned from; set it to at least 40, the control steps of an episode",
+        ),
+        (
+            100,
+            {"action_repeat": 20},
+            "online.seed_steps=100 is too small: the longest of 2 finished episodes has 40 control steps, but a sample "
+            "takes 60; raise it until an episode is that long, or let the model learn from shorter samples",
+        ),
+    ],
+)
+def test_too_few_steps_at_random_are_refused_before_the_first_update(tmp_path, steps, model, message):
+    recipe = recipe_of()
+    online = replace(recipe.online, seed_steps=steps, pretrain_updates=10)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        train_world_model(replace(recipe, online=online, model=replace(recipe.model, **model)), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists() or not logged(tmp_path / "run")
 
 
 def test_meta_world_is_learned_from_what_the_simulator_alone_knows(tmp_path):
