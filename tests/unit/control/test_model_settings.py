@@ -51,8 +51,8 @@ def test_they_are_changed_and_nothing_else_is(name):
         (
             "sagr-drift",
             {"rrr_replan_threshold": 1.5},
-            r"^model\.rrr_replan_threshold=1\.5 has no effect: the policy was trained with model\.replan=false, and never "
-            r"breaks off a chunk; leave it out, or train a policy with model\.replan=true$",
+            r"^model\.rrr_replan_threshold=1\.5 has no effect: the policy was trained with model\.replan=false, and "
+            r"never breaks off a chunk; leave it out, or train a policy with model\.replan=true$",
         ),
         ("mlp", {"flow_steps": 1}, "there are none that may be given"),
         ("mlp", 3, r"model=3: give names and values"),

@@ -34,6 +34,11 @@ class Finding:
         return f"[{self.status.upper()}] {self.id}: {self.message}"
 
 
+def with_noun(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 episode` or `2 episodes`."""
+    return f"{number} {noun if number == 1 else noun + 's'}"
+
+
 @dataclass
 class Findings:
     """Findings in the order in which they were made.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tempovla.model.sensor.calibrations import view_cameras
-from tempovla.recipe.checks.findings import Findings
+from tempovla.recipe.checks.findings import Findings, with_noun
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.datasets.dataset import depth_problem
 from tempovla.timeline.source import EpisodeSource
@@ -29,12 +29,14 @@ def check_depth(plan: TemporalPlan, name: str, source: EpisodeSource, findings: 
     if not plan.depths:
         return True
     problem = depth_problem(plan.depths, source)
-    if not findings.require(f"depth.{name}", problem, f"{_counted(plan.depths)} of depth"):
+    if not findings.require(f"depth.{name}", problem, f"{with_noun(len(plan.depths), 'stream')} of depth"):
         findings.skip([f"calibration.{name}"], f"the dataset lacks depth, see depth.{name}")
         return False
     problem = calibration_problem(plan, source.embodiment)
     known = "intrinsics and poses" if plan.needs_poses else "intrinsics"
-    findings.require(f"calibration.{name}", problem, f"the {known} of {_counted(plan.depths)} of depth are known")
+    findings.require(
+        f"calibration.{name}", problem, f"the {known} of {with_noun(len(plan.depths), 'stream')} of depth are known"
+    )
     return True
 
 
@@ -78,16 +80,13 @@ def readings_problem(depths: Sequence[str], source: EpisodeSource, places: Seque
             readings += int((np.isfinite(metres) & (metres > 0)).sum())
         if not readings:
             return (
-                f"{source.name}: {key!r} holds no reading in {len(places)} frames; record the depth again, or let the "
-                "model read no depth"
+                f"{source.name}: {key!r} holds no reading in {with_noun(len(places), 'frame')}; record the depth "
+                "again, or let the model read no depth"
             )
     return None
 
 
 def readings_told(depths: Sequence[str], places: Sequence[tuple[int, int]]) -> str:
     """Return what was looked at."""
-    return f"{len(places)} frames of {_counted(depths)} of depth hold distances"
-
-
-def _counted(depths: Sequence[str]) -> str:
-    return f"{len(depths)} {'stream' if len(depths) == 1 else 'streams'}"
+    verb = "holds" if len(places) == 1 else "hold"
+    return f"{with_noun(len(places), 'frame')} of {with_noun(len(depths), 'stream')} of depth {verb} distances"

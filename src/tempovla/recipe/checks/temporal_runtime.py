@@ -12,7 +12,7 @@ import numpy as np
 from tempovla.data.open import open_source
 from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.dataset import TemporalDataset, TemporalPart
-from tempovla.recipe.checks.findings import Findings
+from tempovla.recipe.checks.findings import Findings, with_noun
 from tempovla.recipe.checks.temporal_depth import check_depth, readings_problem, readings_told
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.checks.temporal_sample import decode_problem, pictures_problem, sample_problem
@@ -60,13 +60,13 @@ def check_dataset(
     fits = check_metadata(plan, name, config, source, findings)
     generator = np.random.default_rng(seed)
     chosen = sorted(generator.permutation(len(source))[:max_trajectories].tolist())
-    told = f"{len(chosen)} of {len(source)} episodes"
+    looked_at = f"{len(chosen)} of {with_noun(len(source), 'episode')}"
     measured = [key for key in plan.depths if key in source.streams]
     attempt(
         findings,
         f"timestamps.{name}",
         lambda: timestamps_problem(source, [*_cameras(source), *measured, ACTION_KEY], chosen),
-        f"strictly increasing without a gap in {told}",
+        f"times increase without a gap in {looked_at}",
     )
     if not fits or plan.k not in config.observation_indices:
         reason = "its streams do not fit" if not fits else f"no sample of it has a target, see observes_k.{name}"
@@ -130,7 +130,7 @@ def _opened(plan: TemporalPlan, path: Path, id: str, findings: Findings) -> Epis
     except (ValueError, OSError) as problem:
         findings.require(id, str(problem), "")
         return None
-    findings.require(id, None, f"{len(source)} episodes at {source.rate_hz:g} Hz")
+    findings.require(id, None, f"{with_noun(len(source), 'episode')} at {source.rate_hz:g} Hz")
     return source
 
 
@@ -172,8 +172,7 @@ def _streams_problem(plan: TemporalPlan, source: EpisodeSource) -> str | None:
 def _streams_told(plan: TemporalPlan, source: EpisodeSource) -> str:
     keys = (ACTION_KEY, *((STATE_KEY,) if plan.include_state else ()))
     sizes = [f"{key} of {math.prod(source.streams[key].shape)}" for key in keys if key in source.streams]
-    count = len(_cameras(source))
-    return f"{count} {'camera' if count == 1 else 'cameras'}, {', '.join(sizes)} dimensions"
+    return f"{with_noun(len(_cameras(source)), 'camera')}, {', '.join(sizes)} dimensions"
 
 
 def _count_targets(
@@ -202,8 +201,10 @@ def _count_targets(
     if problem is not None and plan.k not in counted:
         problem = f"{found}; see observes_k.{name}"
     told = [str(found), *(f"{each.share:.1%} {steps} steps later" for steps, each in further.items())]
-    too_short = f"; {found.too_short} of {found.episodes} episodes are too short for any" if found.too_short else ""
-    findings.require(f"targets.{name}", problem, ", ".join(told) + too_short)
+    if found.too_short:
+        verb = "is" if found.too_short == 1 else "are"
+        told[-1] += f"; {found.too_short} of {with_noun(found.episodes, 'episode')} {verb} too short for any"
+    findings.require(f"targets.{name}", problem, ", ".join(told))
 
 
 def timestamps_problem(source: EpisodeSource, keys: list[str], episodes: list[int]) -> str | None:
@@ -240,7 +241,7 @@ def _check_samples(
     episodes: list[int],
     findings: Findings,
 ) -> None:
-    """Fetch samples from the middle of episodes, at the first step without a target and at the last step."""
+    """Fetch samples with a target and without one, and compare them with what the files hold."""
     part = TemporalPart(source, config, cameras=plan.cameras)
     try:
         samples = TemporalDataset(
@@ -271,9 +272,14 @@ def _check_samples(
                 return f"{source.name}: episode {episode}, step {step}: {problem}"
         return None
 
-    kinds = "inside, at the first step without a target and at the end"
-    attempt(findings, f"samples.{name}", look, f"{len(places)} samples {kinds} of {len(episodes)} episodes")
-    attempt(findings, f"decode.{name}", decode, f"image_tk of {len(fetched)} samples is the frame at t + {plan.k}")
+    aimed = sum(step + plan.k < _length(source, episode) for episode, step in places)
+    told = f"{with_noun(len(places), 'sample')} from {with_noun(len(episodes), 'episode')}"
+    told += f": {aimed} with a target, and {len(places) - aimed} rightly without one"
+    attempt(findings, f"samples.{name}", look, told)
+    aimed = sum(step + plan.k < _length(source, episode) for episode, step in fetched)
+    told = f"image_t of {with_noun(len(fetched), 'sample')} is the frame at t; "
+    told += f"image_tk of the {aimed} with a target is that at t + {plan.k}"
+    attempt(findings, f"decode.{name}", decode, told)
 
 
 def _length(source: EpisodeSource, episode: int) -> int:

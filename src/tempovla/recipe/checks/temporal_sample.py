@@ -102,6 +102,9 @@ def decode_problem(
 ) -> str | None:
     """Return how the pictures of a sample differ from frames that are decoded one by one; None if they are equal.
 
+    Of a sample without a target, whose `image_tk` is the last frame in the place of a later one, `image_t` alone is
+    compared.
+
     Args:
         row: the sample whose now is `step`, with the pictures of all cameras.
         view: how it was made.
@@ -109,8 +112,8 @@ def decode_problem(
         episode: of the dataset.
         step: of the episode.
     """
-    last = again.episode(episode).length - 1
-    for key, at in (("image_t", step), ("image_tk", min(step + view.k, last))):
+    later = step + view.k
+    for key, at in (("image_t", step), *((("image_tk", later),) if later < again.episode(episode).length else ())):
         for place, camera in enumerate(view.cameras):
             frame = again.read(episode, camera, [at]).value
             expected = _resized(frame, view.size)

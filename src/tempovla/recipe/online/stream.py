@@ -81,8 +81,9 @@ class OnlineStream:
         given = f"online.seed_steps={self._schedule.seed_steps} is too small: "
         if lengths:
             raise ValueError(
-                f"{given}the longest of {len(lengths)} finished episodes has {max(lengths)} control steps, but a sample "
-                f"takes {needed}; raise it until an episode is that long, or let the model learn from shorter samples"
+                f"{given}the longest of {len(lengths)} finished episodes has {max(lengths)} control steps, but a "
+                f"sample takes {needed}; raise it until an episode is that long, or let the model learn from "
+                "shorter samples"
             )
         known = self._episode_steps
         enough = f"at least {known}, the control steps of an episode" if known else "at least the steps of an episode"

@@ -139,7 +139,7 @@ def test_the_cameras_of_the_model_are_looked_for(folder, root):
     [
         ("bridge", {"action_horizon": 16}, "observes_k.bridge_orig_1.0.0_lerobot", "observes [0], not t + 4, so no"),
         ("blind", {}, "observes_k.one", "robot type blind_arm observes [0], not t + 4"),
-        ("partly", {}, "observes_k.two", "add 4 to its observation_indices"),
+        ("partly", {}, "observes_k.two", "add 4 to the observation_indices of blind_arm"),
         ("libero_al", {}, "mixture", "mixture 'libero_al' is unknown; did you mean libero_all"),
         ("unknown_arm", {}, "robot_type.one", "robot type 'amr' is unknown; did you mean arm"),
         ("short", {}, "chunk.one", "a sample holds 2 actions, but the model predicts 4; set action_horizon"),
@@ -309,6 +309,16 @@ def test_a_reader_that_passes_off_now_as_later_is_found_out(folder, root, monkey
     assert "is not the frame of step" in found["decode.one"]
     assert "k_within_chunk" in found
     assert "samples.one" not in found
+
+
+def test_the_picture_in_the_place_of_a_target_is_not_compared(folder, root, monkeypatch):
+    real = TemporalView.rows
+
+    def rows(self, sample):
+        return [row if row["valid_tk"] else row | {"image_tk": row["image_t"]} for row in real(self, sample)]
+
+    monkeypatch.setattr(temporal_dataset.TemporalView, "rows", rows)
+    assert statuses(check(folder, "both", runtime=True, data_root_dir=root))["decode.one"] == "pass"
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,21 @@ def test_targets_are_counted_for_every_horizon_and_only_where_the_model_looks_ah
     assert found(model | {"temporal_delta_k": 25} | off)[:2] == ("skip", "the model looks at no later frame")
 
 
+def test_what_was_looked_at_is_told(tmp_path):
+    recordings.record(tmp_path / "set", (12,))
+    sizes = {"action_dim": 2, "has_gripper": False, "cameras": [recordings.FRONT], "action_horizon": 8}
+    path = written(tmp_path, sizes | {"temporal_delta_k": 8})
+    findings = check_temporal(path, config=TemporalCheckConfig(check_runtime=True), dataset=tmp_path / "set")
+    assert failures(findings) == {}
+    told = {finding.id.removesuffix(".set"): finding.message for finding in findings.made}
+    assert told["opens"] == "1 episode at 10 Hz"
+    assert told["timestamps"] == "times increase without a gap in 1 of 1 episode"
+    assert told["samples"] == "4 samples from 1 episode: 2 with a target, and 2 rightly without one"
+    assert told["decode"] == (
+        "image_t of 4 samples is the frame at t; image_tk of the 2 with a target is that at t + 8"
+    )
+
+
 def test_a_prediction_that_no_loss_trains_is_advised_against(tmp_path):
     untrained = {"loss_w_dyn": 0, "loss_w_geo": 0}
     warned = [

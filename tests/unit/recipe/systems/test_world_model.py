@@ -184,8 +184,8 @@ def test_settings_that_do_not_fit_are_refused(options, message):
         (
             39,
             {},
-            "online.seed_steps=39 is too small: no episode of cartpole-swingup is over after 39 control steps, and only "
-            "finished episodes are learned from; set it to at least 40, the control steps of an episode",
+            "online.seed_steps=39 is too small: no episode of cartpole-swingup is over after 39 control steps, and "
+            "only finished episodes are learned from; set it to at least 40, the control steps of an episode",
         ),
         (
             100,
