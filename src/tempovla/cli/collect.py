@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import Namespace
 
 from tempovla.cli.command import Outcome, add_json_option, add_out, add_simulator_fields, comma_separated
-from tempovla.env.registry import simulator_class
+from tempovla.env.registry import WITHOUT_EXPERTS, simulator_class
 from tempovla.recipe.collection.collect import Collection, experts_of, measure_experts
 from tempovla.recipe.collection.registry import collect
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, build_parser
@@ -15,12 +15,18 @@ EXAMPLES = """
 tempovla {name} {example} --episodes 20 --out outputs/data
 tempovla {name} {example} --episodes 30 --noise 0 --dry-run
 """
+OF_A_POLICY = """
+tempovla eval {simulator} --checkpoint outputs/policy/checkpoint_latest {example} --episodes 20 --record outputs/data
+"""
+"""In the place of these where no expert demonstrates the tasks."""
 
 
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
-    config_class = simulator_class(name.split()[-1])
-    examples = EXAMPLES.format(name=name, example=config_class.example)
+    simulator = name.split()[-1]
+    config_class = simulator_class(simulator)
+    examples = OF_A_POLICY if simulator in WITHOUT_EXPERTS else EXAMPLES
+    examples = examples.format(name=name, simulator=simulator, example=config_class.example)
     parser = build_parser(name, summary, "[--tasks A,B] --episodes N --out DIR [options]", examples)
     parser.add_argument("--tasks", metavar="A,B", help="names of tasks; by default all of them")
     parser.add_argument("--episodes", type=int, required=True, metavar="N", help="demonstrations of each task")

@@ -139,10 +139,12 @@ def commands(verb: str = "") -> dict[str, tuple[str, str]]:
         for name, (_, summary) in SYSTEM_REGISTRY.items():
             found[f"train {name}"] = ("tempovla.cli.train", summary)
     if verb != "train":
-        from tempovla.env.registry import SIMULATOR_REGISTRY
+        from tempovla.env.registry import SIMULATOR_REGISTRY, WITHOUT_EXPERTS
 
         for name, (_, title) in SIMULATOR_REGISTRY.items():
             about = f"record demonstrations of the scripted experts of {title}"
+            if name in WITHOUT_EXPERTS:
+                about = f"not possible, as there are no experts; `tempovla eval {name} --record DIR` records a policy"
             found[f"collect {name}"] = ("tempovla.cli.collect", about)
             about = f"run a trained policy on {title}, and score its episodes"
             found[f"eval {name}"] = ("tempovla.cli.eval_simulator", about)

@@ -19,6 +19,9 @@ SIMULATOR_REGISTRY: dict[str, tuple[Lazy[type[SimulatorConfig]], str]] = {
 }
 """Name to the class of its config, or where that is found, and to what the simulator is called in the help."""
 
+WITHOUT_EXPERTS = frozenset({"dmc", "gym"})
+"""Simulators in which nothing demonstrates the tasks; the help says so without loading their modules."""
+
 
 def simulator_class(name: str) -> type[SimulatorConfig]:
     """Return the class of a simulator's config.

@@ -306,7 +306,11 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
         positions = 256
         while positions < patches + tokens + horizon + 2:
             positions *= 2
-        found.set(names.positions, positions, f"room for {patches} tokens of pictures, the words and the state")
+        found.set(
+            names.positions,
+            positions,
+            f"longest sequence of tokens; the pictures take {patches} of them, the words and the state the others",
+        )
 
 
 def _infer_split(source: EpisodeSource, found: _Inferred) -> None:

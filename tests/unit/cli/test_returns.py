@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from tests.tiny import tiny_statevla_config
 
+from tempovla.cli.main import commands
+from tempovla.env.registry import SIMULATOR_REGISTRY, WITHOUT_EXPERTS, simulator_class
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.report.tables import score_table
 from tempovla.timeline import Bundle, Embodiment
@@ -19,6 +23,23 @@ def test_the_help_shows_an_example_and_the_repeats(simulator, tempovla):
         shown = tempovla(verb, simulator, "--help").out
         assert f"tempovla {verb} {simulator}" in shown
         assert "--action_repeat" in shown
+
+
+@pytest.mark.parametrize("name", SIMULATOR_REGISTRY)
+def test_the_help_promises_experts_exactly_where_there_are_some(name):
+    listed = commands()[f"collect {name}"][1]
+    assert ("scripted experts" in listed) == (name not in WITHOUT_EXPERTS)
+    refused = pytest.raises(ValueError, match="has no scripted experts") if name in WITHOUT_EXPERTS else nullcontext()
+    with refused:
+        simulator_class(name)().experts()
+
+
+@pytest.mark.parametrize("simulator", sorted(WITHOUT_EXPERTS))
+def test_the_help_without_experts_shows_how_to_record_a_policy(simulator, tempovla):
+    shown = tempovla("collect", simulator, "--help").out
+    assert f"tempovla eval {simulator} --checkpoint" in shown
+    assert "--record" in shown
+    assert f"tempovla collect {simulator} --tasks" not in shown
 
 
 def test_there_is_nothing_to_collect(tmp_path, fails):

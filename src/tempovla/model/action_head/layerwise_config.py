@@ -25,8 +25,9 @@ class LayerwiseFlowConfig:
         num_target_vision_tokens: number of learned tokens between state and actions, for what will be seen.
         add_pos_embed: add learned positions to the actions.
         max_seq_len: number of learned positions.
-        noise_beta_alpha, noise_beta_beta: flow times are (noise_s - b) / noise_s for b from this Beta distribution.
-        noise_s: see above.
+        noise_beta_alpha, noise_beta_beta: shape of the Beta distribution from which a number b is drawn for each flow
+            time, (noise_s - b) / noise_s. With 1.5 and 1, flow times near 0, the noise, are the most frequent.
+        noise_s: the b whose flow time is 0, pure noise; a larger b has flow time 0, too.
         num_timestep_buckets: number of flow times that the network tells apart.
         num_inference_timesteps: number of Euler steps from noise to actions.
         repeated_diffusion_steps: number of pairs of noise and flow time on which each row is trained.

@@ -55,7 +55,8 @@ class SAGRConfig:
         world_condition: the prediction follows from the actions in between, or from the task tokens alone (tokens),
             which then learn what will be seen, as in VLA-JEPA. Only with actions can control compare it with what it
             sees, and can there be several horizons.
-        world_action_source: the predictor learns from the demonstrated actions (teacher), or from the noisy ones.
+        world_action_source: actions from which the predictor learns: the demonstrated ones (teacher), as control gives
+            it those that were executed, or these mixed with noise at a random flow time (noisy).
         world_predictor_max_params: number of parameters of the predictor above which a warning is logged.
         loss_w_fm, loss_w_dyn, loss_w_geo, loss_w_reg: weights of flow matching, of the prediction, of the energy of
             its residual, and of the drift's size.
@@ -69,7 +70,8 @@ class SAGRConfig:
         drift_hidden_dim: width of the layers that make it.
         enable_causal_feedback_token: add tokens about what the last actions changed.
         causal_feedback_token_num: number of these tokens.
-        causal_feedback_scale, causal_feedback_dropout: factor and dropout of these tokens.
+        causal_feedback_scale: factor by which these tokens are multiplied before the head reads them.
+        causal_feedback_dropout: probability with which each number in them is set to 0 in training.
         causal_feedback_aux_weight, causal_feedback_aux_dir_weight: weights of losses that make the tokens tell the
             change, as a vector and as a direction.
         inverse_weight: weight of an inverse model, which tells the k actions between the frame of now and that of k
@@ -78,8 +80,9 @@ class SAGRConfig:
         flare_layer: number of the block behind which they are aligned, from 0 on; None takes the middle.
         replan: execute a chunk to its end unless the world departs from the prediction, and then plan anew; the policy
             looks at every k-th step.
-        rrr_replan_threshold: ratio of the observed to the expected change above which it plans anew.
-        rrr_eps: least expected change.
+        rrr_replan_threshold: ratio above which it plans anew: the error of the prediction, divided by the change that
+            was expected. It has no effect without replan.
+        rrr_eps: least number by which the error is divided.
         sagr_phase_a_steps: number of optimiser steps that train flow matching alone.
         sagr_phase_b_ramp_steps: number of optimiser steps over which the other losses then grow to their weights.
         lora: adapters in the language model. Its own weights then do not learn.

@@ -23,7 +23,7 @@ class SAGRMemory(RowState):
         known: (B,) bool, whether there was a decision.
         chunk: (B, T, A) the actions that are being executed, normalised.
         used: (B,) int64, how many of them have been executed.
-        ratio: (B,) observed over expected change, the last time that it was looked at; 0 before.
+        ratio: (B,) error of the prediction over the expected change, the last time that it was looked at; 0 before.
         most: (B,) the largest ratio of the episode.
         replans: (B,) int64, how many chunks of the episode were broken off.
     """
@@ -49,7 +49,7 @@ class SAGRMemory(RowState):
 
         Args:
             stride: control steps since the last decision.
-            ratio: (B,) observed over expected change in these steps.
+            ratio: (B,) error of the prediction over the change that it expected in these steps.
             known: (B,) bool, whether the ratio is one: there was a decision so many steps ago.
             threshold: ratio above which a chunk is broken off.
         """
@@ -83,7 +83,7 @@ class SAGRState:
 
 
 def change_ratio(observed: Tensor, predicted: Tensor, before: Tensor, floor: Tensor | float) -> Tensor:
-    """Return how far the world has departed from the prediction, relative to the change that was expected.
+    """Return the error of a prediction, relative to the change that it expected.
 
     The numerator and the denominator are norms over all tokens: ||observed - predicted|| / max(||predicted - before||,
     floor). The ratio is 0 for a perfect prediction.
