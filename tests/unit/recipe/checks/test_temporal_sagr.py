@@ -11,6 +11,7 @@ import pytest
 import yaml
 from tests import recordings
 
+from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal import TemporalCheckConfig, check_temporal
@@ -196,6 +197,17 @@ def test_a_prediction_that_no_loss_trains_is_advised_against(tmp_path):
 
 def test_a_packaged_config_fits_libero_with_whole_chunks():
     assert check_temporal("sagr_libero", "libero_all_whole_chunk").passed
+
+
+def test_openpis_dataset_is_read_with_the_settings_of_the_page(tmp_path):
+    sizes = {"image": (16, 16, 3), "wrist_image": (16, 16, 3)}
+    features = {"state": Feature("float32", (8,)), "actions": Feature("float32", (7,))}
+    features |= {camera: Feature("image", shape) for camera, shape in sizes.items()}
+    recordings.record(tmp_path / "physical-intelligence" / "libero", (9,), features)
+    model = LIBERO | {"cameras": ["image", "wrist_image"], "robot_state_dim": 8, "action_dim": 7}
+    config = TemporalCheckConfig(check_runtime=True)
+    found = check_temporal(written(tmp_path, model), "libero_openpi", config, data_root_dir=tmp_path)
+    assert failures(found) == {}
 
 
 def test_the_config_of_another_system_is_refused_by_name():
