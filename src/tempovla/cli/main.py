@@ -72,6 +72,8 @@ EXTENSIBLE = ("collect", "eval", "train")
 HELP_FLAGS = ("-h", "--help")
 VERBS_OF_SIMULATORS = ("collect", "eval")
 """First words of the subcommands that every registered simulator has."""
+NOT_POSSIBLE = "not possible"
+"""How the summary of a subcommand begins that only says what to do instead."""
 INTERRUPTED = 130
 STDOUT = "-"
 """The value of `--json` without a file."""
@@ -144,7 +146,7 @@ def commands(verb: str = "") -> dict[str, tuple[str, str]]:
         for name, (_, title) in SIMULATOR_REGISTRY.items():
             about = f"record demonstrations of the scripted experts of {title}"
             if name in WITHOUT_EXPERTS:
-                about = f"not possible, as there are no experts; `tempovla eval {name} --record DIR` records a policy"
+                about = f"{NOT_POSSIBLE}, as there are no experts; `tempovla eval {name} --record DIR` records a policy"
             found[f"collect {name}"] = ("tempovla.cli.collect", about)
             about = f"run a trained policy on {title}, and score its episodes"
             found[f"eval {name}"] = ("tempovla.cli.eval_simulator", about)
@@ -226,7 +228,8 @@ def help_text(group: str) -> str:
         "  --debug    show the whole traceback of an error, as TEMPOVLA_DEBUG=1 does",
         "  --plugin MODULE  import a module of your own first, which adds to the registries; this runs its code",
     ]
-    example = f"tempovla {next(iter(listed))} --help"
+    possible = [name for name, summary in listed.items() if not summary.startswith(NOT_POSSIBLE)]
+    example = f"tempovla {(possible or list(listed))[0]} --help"
     return "\n".join([usage, "", about, "", "commands:", *lines, "", "options:", *options, "", f"try: {example}"])
 
 

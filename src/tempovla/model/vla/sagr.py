@@ -259,7 +259,7 @@ class SAGR(ChunkPolicy):
         return self.chunk_of(chunk), SAGRState(noise, memory)
 
     def _look_back(self, frame: Frame, context: Context, memory: SAGRMemory) -> tuple[SAGRMemory, Tensor, Past]:
-        """The memory with what is seen now, (B,) the observed over the expected change since, and the head's past."""
+        """The memory with what is seen now, (B,) the error over the expected change since, and the head's past."""
         k, config, now = self.config.temporal_delta_k, self.config, context.now
         track = context.past[ACTION_KEY]
         actions = track.select((track.offset >= -k) & (track.offset < 0))
@@ -344,7 +344,7 @@ class SAGR(ChunkPolicy):
         """Return how far the world departed from the predictions, and how many chunks of the episode were broken off.
 
         Returns:
-            (B,) each: `rrr_last` and `rrr_max`, the observed over the expected change; and with `replan`
+            (B,) each: `rrr_last` and `rrr_max`, the error of the prediction over the expected change; and with `replan`
             `rrr_replan_count`. Nothing if there is no prediction.
         """
         memory = state.memory
