@@ -20,7 +20,11 @@ ELEMENTWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": lambda prediction, target: (prediction - target).abs(),
     "bce": lambda logits, target: F.binary_cross_entropy_with_logits(logits, target, reduction="none"),
 }
-BATCHWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {"variance": variance, "covariance": covariance, "std": std}
+BATCHWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
+    "variance": variance,
+    "covariance": covariance,
+    "std": std,
+}
 KINDS = get_args(LossKind)
 
 

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.sagr_policies import sagr, sample_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tempovla.model.vla.sagr_metrics import spread_of_rows
 from tempovla.objective import Objective
 from tempovla.objective.objective import measure, reduce_term
 from tempovla.timeline import LossTerm, Metric
-from tests.sagr_policies import sagr, sample_of
 
 PREDICTION = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
