@@ -93,7 +93,8 @@ class MetricsLog:
 
     A line holds `train_step`, `phase` and, every `log_interval` steps, means since the line before: `total`, every
     term under its name (unweighted; over the steps in which something of it was valid) and `grad_norm`; with the last
-    step's `lr`, the throughput `samples_per_s` and the CPU time so far `cpu_s`. At a validation it holds `val_total` and `val_<term>`.
+    step's `lr`, the throughput `samples_per_s` and the CPU time so far `cpu_s`. At a validation it holds `val_total`
+    and `val_<term>`.
     """
 
     def __init__(self, run_dir: str | Path, train_step: int) -> None:
