@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from tempovla.model.sensor.calibrations import CalibrationError
 from tempovla.model.sensor.config import LatentGeometryConfig
 from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.sagr_config import SAGRConfig
@@ -188,7 +189,10 @@ def build_transform(recipe: SAGRRecipe, policy: SAGR, data: DatasetMixture) -> T
     geometry = policy.frames.geometry
     for member in data.members:
         if geometry is not None and all(own == key for key, own in member.cameras.items()):
-            geometry.check(member.source.embodiment)
+            try:
+                geometry.check(member.source.embodiment)
+            except CalibrationError as problem:
+                raise ValueError(f"{member.name}: {problem}") from None
     stretched = vision.resize == "stretch"
     windows = policy.training_windows()
     shared = data.observation_steps(recipe.transform, model, windows, vision.image_size, resize=stretched)
