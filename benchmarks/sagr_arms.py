@@ -19,9 +19,7 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +27,12 @@ from typing import Any
 import yaml
 
 from dot_plot import draw_rates
+from sagr_records import LONGEST_WAIT_S, Record, Store
+from tempovla.recipe.settings.recipe_parser import read_recipe
+from tempovla.recipe.systems.sagr_config import SYSTEM
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.paired import PairedOutcomes
 from tempovla.storage.json_files import read_json
-from tempovla.storage.lock import Lock
 from tempovla.storage.whole import write_text
 
 OFF = {"model.loss_w_dyn": 0, "model.loss_w_geo": 0, "model.use_drift": False}
@@ -112,66 +112,6 @@ PLACES = {
 }
 
 
-LONGEST_WAIT_S = 60.0
-"""For another writer of the same file, who needs milliseconds."""
-
-Record = dict[str, Any]
-"""Of one evaluation: `successes` by task, one digit an episode, and what it cost."""
-
-
-class Store:
-    """The records of several settings in one JSON file, which is written after each of them.
-
-    Args:
-        path: of the file.
-        setting: which one is added to.
-    """
-
-    def __init__(self, path: Path, setting: str) -> None:
-        self.path, self.setting = path, setting
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All that the file holds, which others may have added to."""
-        return read_json(self.path, remedy="remove it, or give another --json") if self.path.exists() else {}
-
-    @property
-    def rows(self) -> dict[str, dict[str, dict[str, Record]]]:
-        """The records of the setting: by kind of episode, arm and seed of the training."""
-        return self.settings.get(self.setting, {})
-
-    def has(self, title: str, name: str, seed: int) -> bool:
-        """Return whether there is a record of an arm in such episodes, of a seed of the training."""
-        return str(seed) in self.rows.get(title, {}).get(name, {})
-
-    def add(self, title: str, name: str, seed: int, record: Record) -> None:
-        """Add it, and write the file; others that add to it at the same time wait for each other."""
-        with alone_with(self.path):
-            settings = self.settings
-            settings.setdefault(self.setting, {}).setdefault(title, {}).setdefault(name, {})[str(seed)] = record
-            write_text(self.path, json.dumps(settings, indent=1) + "\n")
-
-
-class Busy(ValueError):
-    """Somebody else holds a lock."""
-
-
-@contextmanager
-def alone_with(path: Path) -> Iterator[None]:
-    """Hold a file, once whoever holds it now has let go."""
-    lock, end = path.with_name(f".{path.name}.lock"), time.monotonic() + LONGEST_WAIT_S
-    while True:
-        try:
-            held = Lock(lock, path, "adds to it", remedy="end it, or give another --json", error=Busy)
-            break
-        except Busy:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-    with held:
-        yield
-
-
 @dataclass(frozen=True)
 class Run:
     """One training, and its evaluations."""
@@ -186,12 +126,13 @@ class Run:
         done, checkpoint = self.folder / "training.json", self.folder / "checkpoint_latest"
         if done.exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         options = ["--config", str(self.place.config_file), "--dataset", data, "--out", str(self.folder), "--json"]
         options += ["--training.seed", str(self.seed), "--training.train_steps", str(steps)]
         options += [word for key, value in self.settings.items() for word in (f"--{key}", as_word(value))]
         options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
-        write_text(done, tempovla("train", "sagr", *options))
+        told = tempovla("train", "sagr", *options)
+        self.folder.mkdir(parents=True, exist_ok=True)  # only now, so that a refused training leaves no empty folder
+        write_text(done, told)
 
     def play(self, episodes: int, seed: int, *, settings: dict[str, Any], disturbed: bool) -> Path:
         """Evaluate, as far as that is not done, and return where the results are."""
@@ -265,7 +206,13 @@ def outcomes_of(record: Record) -> list[bool]:
 def row_of(records: dict[str, Record], baseline: dict[str, Record]) -> dict[str, Any]:
     """The figures of one arm, by seed of the training, paired with flow matching alone of the same seeds."""
     seeds = [seed for seed in records if seed in baseline]
-    assert all(records[seed]["successes"].keys() == baseline[seed]["successes"].keys() for seed in seeds)
+    for seed in seeds:
+        played = [{task: len(each) for task, each in of[seed]["successes"].items()} for of in (records, baseline)]
+        if played[0] != played[1]:
+            raise ValueError(
+                f"seed {seed}: an arm's episodes are not those of {FLOW!r}; remove its record from the --json file, "
+                "and run it again"
+            )
     own = [outcome for seed in seeds for outcome in outcomes_of(records[seed])]
     other = [outcome for seed in seeds for outcome in outcomes_of(baseline[seed])]
     rate, paired = SuccessRate.of(own), PairedOutcomes.of(list(zip(other, own, strict=True)))
@@ -340,6 +287,31 @@ def chosen_seeds(seeds: str) -> list[int]:
     return [int(seed) for seed in seeds.split(",")]
 
 
+def check_numbers(options: argparse.Namespace) -> None:
+    """Refuse numbers that are none of steps, episodes or demonstrations.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    for name in ("steps", "demos", "episodes", "k", "horizon"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name}={value} must be at least 1; give more, or leave it out")
+
+
+def check_arms(place: Place, chosen: Sequence[str], settings: dict[str, Any]) -> None:
+    """Refuse arms whose config a training would refuse, before anything is run.
+
+    Raises:
+        ValueError: naming the arm.
+    """
+    for name in chosen:
+        try:
+            read_recipe("sagr", SYSTEM, place.config_file, ARMS[name] | settings)
+        except ValueError as problem:
+            raise ValueError(f"arm {name!r}: {problem}; give other --k and --horizon") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, and print the tables.
 
@@ -362,6 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", required=True, type=Path, help="file of all outcomes; what it holds is not run again")
     parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args(arguments)
+    check_numbers(options)
     place, seeds, chosen = PLACES[options.place], chosen_seeds(options.seeds), chosen_arms(options.arms)
     if not options.show and (options.data is None or options.out is None):
         raise ValueError("--data and --out are needed to run arms; give both, or --show what there is")
@@ -377,6 +350,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compared = f"{options.place}, {steps} steps, k={options.k}, chunks of {options.horizon}{few}"
     few_demos = {"data.demos_per_task": options.demos} if options.demos else {}
     store = Store(options.json, f"{compared}, {options.episodes} episodes of seed {options.eval_seed}")
+    if options.show:
+        store.require()
+    else:
+        check_arms(place, chosen, time | few_demos)
     for seed in () if options.show else seeds:
         for name in chosen:
             k = "" if name == FLOW else f"_k{options.k}"  # which flow matching alone does not depend on
@@ -398,12 +375,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tables = {
         title: {name: row_of(records, rows[FLOW]) for name, records in rows.items()}
         for title, rows in store.rows.items()
+        if FLOW in rows
     }
+    if not tables:
+        raise ValueError(
+            f"{options.json}: {store.setting} has no record of {FLOW!r}, with which all are paired; run it"
+        )
     for title, rows in tables.items():
         print_table(f"Episodes {title}, {store.setting}", rows)
     if options.png:
         panels = {title: title.removeprefix("with an ").replace("that is ", "") for title in tables}
-        shown = {name: {panels[title]: tables[title][name] for title in tables} for name in tables[CALM]}
+        arms = [name for name in next(iter(tables.values())) if all(name in rows for rows in tables.values())]
+        shown = {name: {panels[title]: tables[title][name] for title in tables} for name in arms}
         draw_rates(shown, options.png, baselines=[FLOW, WHOLE])
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dot_plot import GRID, INK, PAPER, POLICY, SOFT
-from sagr_arms import exit_code_of, tempovla
+from sagr_arms import as_word, exit_code_of, tempovla
 from tempovla.storage.json_files import read_log
 from tempovla.storage.whole import write_text
 
@@ -29,7 +29,6 @@ def train(config: str, data: str, folder: Path, horizons: list[int], seed: int, 
     done, checkpoint = folder / "training.json", folder / "checkpoint_latest"
     if done.exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     first, *others = horizons
     settings: dict[str, Any] = {
         "model.world_target_encoder": "ema",
@@ -42,10 +41,12 @@ def train(config: str, data: str, folder: Path, horizons: list[int], seed: int, 
         "training.seed": seed,
     }
     options = ["--config", config, "--dataset", data, "--out", str(folder), "--json"]
-    options += [word for key, value in settings.items() for word in (f"--{key}", json.dumps(value))]
+    options += [word for key, value in settings.items() for word in (f"--{key}", as_word(value))]
     options += ["--training.train_steps", str(steps)] if steps else []
     options += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
-    write_text(done, tempovla("train", "sagr", *options))
+    told = tempovla("train", "sagr", *options)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(done, told)
 
 
 def errors_of(folder: Path, horizons: list[int]) -> dict[int, tuple[float, float]]:
@@ -75,8 +76,25 @@ def draw(found: list[dict[int, tuple[float, float]]], path: str) -> None:
     figure.savefig(path, dpi=130, facecolor=PAPER)
 
 
+def whole_numbers(option: str, text: str, *, least: int) -> list[int]:
+    """The numbers of an option.
+
+    Raises:
+        ValueError: if one is no whole number, or less than the least.
+    """
+    if not all(part.strip().isdecimal() and int(part) >= least for part in text.split(",")):
+        raise ValueError(
+            f"--{option}={text} must be whole numbers of at least {least}, separated by commas, such as 2,4"
+        )
+    return [int(part) for part in text.split(",")]
+
+
 def main() -> None:
-    """Train what is missing, and print the table."""
+    """Train what is missing, and print the table.
+
+    Raises:
+        ValueError: in one line, if an option is wrong, or a training fails.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/sagr_metaworld.yaml")
     parser.add_argument("--data", required=True, help="demonstrations with depth")
@@ -87,9 +105,16 @@ def main() -> None:
     parser.add_argument("--json", help="where to write the figures")
     parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args()
-    horizons = [int(steps) for steps in options.horizons.split(",")]
+    horizons = whole_numbers("horizons", options.horizons, least=1)
+    if len(set(horizons)) != len(horizons):
+        raise ValueError(f"--horizons={options.horizons} names a step twice; name each of them once")
+    seeds = whole_numbers("seeds", options.seeds, least=0)
+    if options.steps is not None and options.steps < 1:
+        raise ValueError(f"--steps={options.steps} must be at least 1; give more, or leave it out")
+    if not Path(options.data).is_dir():
+        raise ValueError(f"--data={options.data} is no folder; give that of the demonstrations with depth")
     found = []
-    for seed in map(int, options.seeds.split(",")):
+    for seed in seeds:
         length = f"_{options.steps}" if options.steps else ""
         ahead = "_".join(map(str, horizons))
         folder = options.out / f"{Path(options.config).stem}_{Path(options.data).name}_{ahead}{length}_{seed}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 
 import tempovla
+from sagr_arms import exit_code_of
 from tempovla.control.controller import Controller
 from tempovla.env.registry import simulator_class
 from tempovla.recipe.evaluation.simulators import evaluate
@@ -37,7 +39,12 @@ def ratios_of(checkpoint: str, simulator: str, tasks: list[str], config: Evaluat
     def watched(self: Controller, context: Any, state: Any) -> Any:
         chunk, after = act(self, context, state)
         if len(context.first) == config.num_envs and (not traces or not bool(context.first.any())):
-            traces.append(np.array(self.report(after)["rrr_last"]))
+            report = self.report(after)
+            if "rrr_last" not in report:
+                raise ValueError(
+                    f"--checkpoint={checkpoint} is of a policy that reports no ratio; give one of SA-GR with replanning"
+                )
+            traces.append(np.array(report["rrr_last"]))
         return chunk, after
 
     Controller.act = watched  # type: ignore[method-assign]
@@ -63,7 +70,11 @@ def compared(calm: np.ndarray, disturbed: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    """Play both, and print the table."""
+    """Play both, and print the table.
+
+    Raises:
+        ValueError: in one line, if an option is wrong.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("simulator", choices=("metaworld", "libero"))
     parser.add_argument("--checkpoint", required=True, help="of a policy that remembers, such as one with replanning")
@@ -75,8 +86,19 @@ def main() -> None:
     parser.add_argument("--json", help="where to write the figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if not Path(options.checkpoint).is_dir():
+        what = "is a file" if Path(options.checkpoint).is_file() else "is no folder"
+        raise ValueError(
+            f"--checkpoint={options.checkpoint} {what}, and an exported file reports no ratios; give the folder of a "
+            "checkpoint"
+        )
+    for name, least in (("episodes", 1), ("disturb_step", 0), ("seed", 0)):
+        if getattr(options, name) < least:
+            raise ValueError(f"--{name}={getattr(options, name)} must be at least {least}; give more")
     names = simulator_class(options.simulator)().task_names()
     tasks = list(names) if options.tasks is None else options.tasks.split(",")
+    if unknown := [task for task in tasks if task not in names]:
+        raise ValueError(f"--tasks: {unknown[0]!r} is no task of {options.simulator}; choose from {', '.join(names)}")
     count = options.episodes * len(tasks)
     steps = options.disturb_step + 40
     config = EvaluationConfig(episodes=options.episodes, seed=options.seed, num_envs=count, max_steps=steps)
@@ -106,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -29,7 +29,6 @@ from sagr_arms import (
     OFF,
     PLACES,
     Run,
-    Store,
     chosen_seeds,
     exit_code_of,
     print_table,
@@ -37,6 +36,7 @@ from sagr_arms import (
     row_of,
     tempovla,
 )
+from sagr_records import Store
 from tempovla.storage.whole import write_text
 
 ALL = "flow matching alone, all demonstrations"
@@ -130,9 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run.train(options.data, options.steps)
             done = run.play(options.episodes, options.eval_seed, settings=plays, disturbed=False)
             store.add(CALM, name, seed, record_of(done, run))
+    store.require()
     rows = store.rows.get(CALM, {})
     if FLOW not in rows:
-        raise ValueError(f"{options.json} holds no episodes of {store.setting!r}; run them first, without --show")
+        raise ValueError(f"{options.json}: holds no episodes of {FLOW!r}, which others are compared with; run that arm")
     table = {name: row_of(rows[name], rows[FLOW]) for name in ARMS if name in rows}
     print_table(store.setting, table)
     if options.png:

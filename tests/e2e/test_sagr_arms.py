@@ -108,6 +108,9 @@ def test_steps_that_are_given_are_those_of_the_training(arms, run):
     [
         (["--arms", "FLARE; dym"], "error: --arms: 'dym' is no arm; choose from flow matching alone; + dyn; "),
         (["--data", "nowhere"], "error: --data=nowhere is no folder; give that of the demonstrations"),
+        (["--demos", "0"], "error: --demos=0 must be at least 1; give more, or leave it out"),
+        (["--arms", "+ dyn", "--k", "20"], "error: arm '+ dyn': "),
+        (["--show"], "error: --json="),
         (["--seeds", "0,x"], "error: --seeds=0,x must be whole numbers, separated by commas"),
     ],
 )
@@ -123,6 +126,39 @@ def test_a_torn_file_of_records_is_named_and_left_as_it_is(arms, run, tmp_path):
     assert (code, arms.calls, err.count("\n")) == (2, [], 1)
     assert err.startswith(f"error: {tmp_path / 'arms.json'}: ")
     assert (tmp_path / "arms.json").read_text() == '{"metaworld": {'
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 3}', '{"SETTING": {"as they are": {"flow matching alone": {"0": 3}}}}'])
+def test_a_foreign_file_is_named_with_the_remedy(run, tmp_path, text):
+    setting = "metaworld, 1000 steps, k=8, chunks of 16, 15 episodes of seed 0"
+    (tmp_path / "arms.json").write_text(text.replace("SETTING", setting))
+    code, out, err = run("metaworld", "--show")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: {tmp_path / 'arms.json'}: ")
+    assert "; " in err
+
+
+def test_a_setting_that_is_not_there_is_not_shown_as_an_empty_one(arms, run):
+    run()
+    code, out, err = run("metaworld", "--show", "--steps", "7")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "holds no outcomes of 'metaworld, 7 steps" in err
+
+
+@pytest.mark.parametrize("place", ["metaworld", "libero"])
+def test_the_published_outcomes_can_be_shown(arms, place, capsys):
+    published = SCRIPT.parents[1] / "docs" / "results" / f"sagr-{place}.json"
+    setting = next(iter(json.loads(published.read_text())))
+    assert arms.Store(published, setting).rows
+
+
+def test_a_refused_training_leaves_no_folder(arms, run, monkeypatch, tmp_path):
+    def refused(*words: str) -> str:
+        raise ValueError("no")
+
+    monkeypatch.setattr(arms, "tempovla", refused)
+    assert run()[0] == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_ctrl_c_ends_with_one_line_and_130(arms, run, monkeypatch, tmp_path):

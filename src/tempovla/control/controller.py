@@ -75,7 +75,8 @@ def first_decision(origin: str) -> Iterator[None]:
         if not origin:
             raise
         raise ValueError(
-            f"{origin}: {problem.lack}; give cameras=[CameraCalibration(...)] to tempovla.load"
+            f"{origin}: {problem.lack}; give cameras=[CameraCalibration(...)] to tempovla.load, or "
+            "write the calibration into meta/info.json of the dataset that is evaluated"
         ) from problem
     except (RuntimeError, ValueError, IndexError) as problem:
         if not origin or origin in str(problem) or isinstance(problem, torch.OutOfMemoryError):

@@ -135,7 +135,8 @@ def metres(stored: NDArray[Any], depth: Depth, where: str) -> NDArray[np.float32
     """
     if depth.unit_m is None:
         raise DatasetError(
-            f"{where}: depth of an unknown unit; give --depth-unit mm (or m), in Python depth_unit='mm', or add "
+            f"{where}: depth of an unknown unit; give --depth-unit mm (or m), data.depth_unit=mm for a training or "
+            "its check, in Python depth_unit='mm', or add "
             '"depth_unit": "mm" to the feature\'s "info" in meta/info.json'
         )
     wide = np.asarray(stored, dtype=np.float64)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tempovla.objective.reduce import gather_rows, mask_out, masked_mean, masked_sum
+from tempovla.objective.reduce import gather_rows, mask_out, masked_mean_and_count, masked_sum
 from tempovla.objective.regularizer import covariance, std, std_within, variance
 from tempovla.objective.weights import WeightSchedule
 from tempovla.timeline.policy import LossKind, LossTerm, Metric, Progress
@@ -20,7 +20,11 @@ ELEMENTWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": lambda prediction, target: (prediction - target).abs(),
     "bce": lambda logits, target: F.binary_cross_entropy_with_logits(logits, target, reduction="none"),
 }
-BATCHWISE: dict[LossKind, Callable[[Tensor], Tensor]] = {"variance": variance, "covariance": covariance, "std": std}
+BATCHWISE: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
+    "variance": variance,
+    "covariance": covariance,
+    "std": std,
+}
 KINDS = get_args(LossKind)
 
 
@@ -33,11 +37,13 @@ class LossReport:
         terms: every loss term, unweighted, and sums of them; scalars without gradient.
         metrics: every metric as its sum over the valid entries of this process and their number, (2,) without gradient:
             the mean over several steps and processes is one sum by the other.
+        present: by name of each of `terms`, 1 where some entry of some process was valid, otherwise 0; scalars.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    present: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Objective:
@@ -73,19 +79,22 @@ class Objective:
             known = sorted(name for name, term in terms.items() if isinstance(term, LossTerm))
             raise ValueError(f"training.loss_weights names {unknown[0]!r}; the policy's loss terms are {known}")
         trained = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
-        values = {name: reduce_term(name, term) for name, term in trained.items()}
+        reduced = {name: _reduce(name, term) for name, term in trained.items()}
+        values = {name: value for name, (value, _) in reduced.items()}
         weights = {name: self._weight(name, term, progress) for name, term in trained.items()}
         weighted = [weights[name] * value for name, value in values.items() if weights[name]]
         if not weighted:
             raise ValueError(f"all loss terms {sorted(terms)} have weight 0; give at least one a weight")
         total = torch.stack(weighted).sum()
         figures = {name: value.detach() for name, value in values.items()}
+        present = {name: (count > 0).to(total) for name, (_, count) in reduced.items()}
         for name, parts in self.sums.items():
-            present = [figures[part] for part in parts if part in figures]
-            if present:
-                figures[name] = torch.stack(present).sum()
+            known = [part for part in parts if part in figures]
+            if known:
+                figures[name] = torch.stack([figures[part] for part in known]).sum()
+                present[name] = torch.stack([present[part] for part in known]).amax()
         metrics = {name: measure(name, term).detach() for name, term in terms.items() if isinstance(term, Metric)}
-        return LossReport(total, figures, metrics)
+        return LossReport(total, figures, metrics, present)
 
     def _weight(self, name: str, term: LossTerm, progress: Progress | None) -> float:
         """The factor of a term in the total."""
@@ -100,33 +109,41 @@ def with_weights(objective: Objective, schedules: Mapping[str, WeightSchedule]) 
 
 def reduce_term(name: str, term: LossTerm | Metric) -> Tensor:
     """Return the unweighted scalar value of one term, computed in float32 or better."""
+    return _reduce(name, term)[0]
+
+
+def _reduce(name: str, term: LossTerm | Metric) -> tuple[Tensor, Tensor]:
+    """The value of one term, and what it rests on in all processes together: 0 if on nothing."""
     if term.kind in BATCHWISE:
         return _of_batch(name, term)
     if term.kind == "std_within":
-        return _within_groups(name, term)[0]
-    return masked_mean(_entries(name, term), term.valid)
+        return _within_groups(name, term)
+    return masked_mean_and_count(_entries(name, term), term.valid)
 
 
 def measure(name: str, metric: Metric) -> Tensor:
     """Return the sum of a metric over the valid entries of this process, and their number: (2,).
 
-    A figure of a whole batch counts as one entry, and one within groups as its degrees of freedom.
+    A figure of a whole batch counts as one entry, or as none without two valid rows, and one within groups as its
+    degrees of freedom.
     """
     if metric.kind == "std_within":
         value, freedom = _within_groups(name, metric)
         return torch.stack([value * freedom, freedom])
     if metric.kind in BATCHWISE:
-        value = _of_batch(name, metric)
-        return torch.stack([value, torch.ones_like(value)])
+        return torch.stack(_of_batch(name, metric))
     return torch.stack(masked_sum(_entries(name, metric), metric.valid))
 
 
-def _of_batch(name: str, term: LossTerm | Metric) -> Tensor:
-    """The value of a kind that looks at how the valid rows of a batch are distributed."""
+def _of_batch(name: str, term: LossTerm | Metric) -> tuple[Tensor, Tensor]:
+    """The value of a kind that looks at how valid rows of a batch are distributed; 1 with two of them, otherwise 0."""
     prediction = _precise(term.prediction)
     if prediction.shape[:-1] != term.valid.shape:
         raise ValueError(f"loss term {name!r}: {term.kind} needs valid {tuple(prediction.shape[:-1])}")
-    return BATCHWISE[term.kind](gather_rows(prediction[term.valid]))
+    rows = mask_out(prediction, term.valid).flatten(0, -2)
+    told = gather_rows(torch.cat([rows, term.valid.flatten()[:, None].to(rows)], dim=1))
+    valid = told[:, -1] > 0
+    return BATCHWISE[term.kind](told[:, :-1], valid), (valid.sum() > 1).to(rows)
 
 
 def _within_groups(name: str, term: LossTerm | Metric) -> tuple[Tensor, Tensor]:

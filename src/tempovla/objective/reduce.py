@@ -21,11 +21,16 @@ def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
     averaging the results (or, as DDP does, their gradients) over processes gives the mean over the whole batch, however
     unevenly the valid entries are spread. With nothing valid the result is 0, and so is its gradient.
     """
+    return masked_mean_and_count(value, valid)[0]
+
+
+def masked_mean_and_count(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `masked_mean`, and the number of valid entries of all processes."""
     total, count = masked_sum(value, valid)
     ranks = world_size()
     if ranks > 1:
         dist.all_reduce(count)
-    return total * ranks / count.clamp(min=1)
+    return total * ranks / count.clamp(min=1), count
 
 
 def masked_sum(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

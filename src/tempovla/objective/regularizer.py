@@ -8,24 +8,24 @@ from torch import Tensor
 from tempovla.objective.reduce import mask_out
 
 
-def variance(z: Tensor, target_std: float = 1.0, epsilon: float = 1e-4) -> Tensor:
+def variance(z: Tensor, valid: Tensor | None = None, target_std: float = 1.0, epsilon: float = 1e-4) -> Tensor:
     """Hinge that keeps the standard deviation of every dimension of z (N, D) above `target_std`.
 
-    0 when no dimension has collapsed; 1 (for the default target) when all have. 0 for fewer than two rows.
+    0 when no dimension has collapsed; 1 (for the default target) when all have. 0 for fewer than two `valid` (N,) rows,
+    which are all rows if left out.
     """
-    if len(z) < 2:
-        return z.sum() * 0.0
-    std = torch.sqrt(z.float().var(dim=0) + epsilon)
-    return torch.relu(target_std - std).mean()
+    centred, count = _centred(z, valid)
+    std = torch.sqrt(_mean_square(centred, count) + epsilon)
+    return torch.where(count > 1, torch.relu(target_std - std).mean(), 0.0)
 
 
-def std(z: Tensor) -> Tensor:
+def std(z: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return the mean over the dimensions of the standard deviation of z (N, D): a figure to watch. 0 for fewer than
-    two rows.
+    two `valid` (N,) rows, which are all rows if left out.
     """
-    if len(z) < 2:
-        return z.sum() * 0.0
-    return z.float().std(dim=0).mean()
+    centred, count = _centred(z, valid)
+    squares = torch.where(count > 1, _mean_square(centred, count), 1.0)
+    return torch.where(count > 1, squares.sqrt().mean(), 0.0)
 
 
 def std_within(z: Tensor, group: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,12 +54,25 @@ def std_within(z: Tensor, group: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]
     return (apart / freedom.clamp(min=1.0)).sqrt().mean(), freedom
 
 
-def covariance(z: Tensor) -> Tensor:
+def covariance(z: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return the sum of the squared off-diagonal covariances of z (N, D), divided by D: 0 when dimensions are
-    uncorrelated.
+    uncorrelated, and for fewer than two `valid` (N,) rows, which are all rows if left out.
     """
-    if len(z) < 2:
-        return z.sum() * 0.0
-    centred = z.float() - z.float().mean(dim=0)
-    matrix = centred.T @ centred / (len(z) - 1)
+    centred, count = _centred(z, valid)
+    matrix = centred.T @ centred / (count - 1).clamp(min=1)
     return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
+
+
+def _centred(z: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return z (N, D) less the mean of its valid rows, with 0 in the others, and how many are valid. Nothing leaves
+    the device, as a choice of rows by a mask would.
+    """
+    z = z if z.dtype == torch.float64 else z.float()
+    valid = torch.ones(len(z), dtype=torch.bool, device=z.device) if valid is None else valid
+    z, count = mask_out(z, valid), valid.sum()
+    return mask_out(z - z.sum(dim=0) / count.clamp(min=1), valid), count
+
+
+def _mean_square(centred: Tensor, count: Tensor) -> Tensor:
+    """Return the unbiased variance (D,) of rows (N, D) of which `count` are valid and the others are 0."""
+    return centred.square().sum(dim=0) / (count - 1).clamp(min=1)

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_SHOWN = 60
+FLOAT32_MAX = 3.4028234663852886e38
+FLOAT32_MIN = 1.1754943508222875e-38
+"""The largest number of 32 bits, and the smallest one above 0 that has all digits."""
 
 
 def brief(value: Any) -> str:

@@ -59,14 +59,18 @@ class IntervalFigures:
         return {name: total / count for name, (total, count) in own if count}
 
     def add(self, figures: Mapping[str, float], rows: int, seconds: float) -> None:
-        """Add one step.
+        """Add one step. A figure that a step lacks, as nothing was valid in it, is no part of the figure's mean.
 
         Args:
             figures: of the step.
             rows: samples that it learned from, over all processes.
             seconds: that it took [s].
         """
-        for name, value in {**figures, "steps": 1, "rows": rows, "seconds": seconds}.items():
+        for name, value in figures.items():
+            before = self.sums.get("steps", 0) if name in self.sums else 0  # of checkpoints without counts
+            self.sums[COUNT + name] = self.sums.get(COUNT + name, before) + 1
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        for name, value in {"steps": 1, "rows": rows, "seconds": seconds}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
@@ -88,8 +92,9 @@ class MetricsLog:
     """Append-only figures of one run, one JSON object a train step, and the same in TensorBoard.
 
     A line holds `train_step`, `phase` and, every `log_interval` steps, means since the line before: `total`, every
-    term under its name (unweighted) and `grad_norm`; with the last step's `lr`, the throughput `samples_per_s` and the
-    CPU time so far `cpu_s`. At a validation it holds `val_total` and `val_<term>`.
+    term under its name (unweighted; over the steps in which something of it was valid) and `grad_norm`; with the last
+    step's `lr`, the throughput `samples_per_s` and the CPU time so far `cpu_s`. At a validation it holds `val_total`
+    and `val_<term>`.
     """
 
     def __init__(self, run_dir: str | Path, train_step: int) -> None:

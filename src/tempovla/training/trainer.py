@@ -198,9 +198,12 @@ class Trainer:
         grad_norm = self.clip()
         stopping = torch.tensor(float(stop.requested), device=self.device)
         names = ["total", *report.terms]
-        values = torch.stack([stopping, grad_norm, report.total.detach(), *report.terms.values()])
-        stopped, norm, *losses = distributed.average(values).tolist()
-        self._check_finite(dict(zip(names, losses, strict=True)) | {"grad_norm": norm}, self.train_step + 1)
+        losses = [report.total.detach(), *report.terms.values()]
+        there = [torch.ones_like(losses[0]), *(report.present[name] for name in report.terms)]
+        stopped, norm, *told = distributed.average(torch.stack([stopping, grad_norm, *losses, *there])).tolist()
+        figures = dict(zip(names, told, strict=False))
+        self._check_finite(figures | {"grad_norm": norm}, self.train_step + 1)
+        figures = {name: figures[name] for name, some in zip(names, told[len(names) :], strict=True) if some}
         self.interval.add_metrics(report.metrics)
         self.checkpoints.proved(self.train_step)
         self.optimizer.step()
@@ -209,7 +212,7 @@ class Trainer:
         if self.ema is not None:
             self.ema.update(self.train_step)
         validation = {name: value for name, value in self.metrics.items() if name.startswith(VALIDATION)}
-        self.metrics = dict(zip(names, losses, strict=True)) | {"grad_norm": norm} | validation
+        self.metrics = figures | {"grad_norm": norm} | validation
         return stopped > 0
 
     def _seed(self, batch: int) -> None:

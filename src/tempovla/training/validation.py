@@ -15,6 +15,8 @@ from tempovla.training import distributed
 def validation_losses(loss: nn.Module, batches: Iterable[TimelineSample], device: torch.device) -> dict[str, float]:
     """Return `total`, every term and every metric: means of the batches' losses, weighted by rows.
 
+    A batch in which nothing of a term is valid is no part of its mean. Without any other the term is left out.
+
     Of several datasets, `total_<dataset>` is the mean over batches with rows of that dataset alone.
 
     Args:
@@ -25,24 +27,22 @@ def validation_losses(loss: nn.Module, batches: Iterable[TimelineSample], device
     Raises:
         ValueError: if there is no batch.
     """
-    sums: dict[str, Tensor | float] = {}
-    rows: dict[str, int] = {}
+    sums: dict[str, Tensor] = {}
+    rows: dict[str, Tensor | float] = {}
     metrics: dict[str, Tensor | float] = {}
     for sample in batches:
         report = loss(sample.to(device))
         size = int(distributed.add_up(torch.tensor(sample.batch_size, device=device)))
         of_one = {f"total_{name}": report.total for name in _only_dataset(sample)}
         for name, value in {"total": report.total, **report.terms, **of_one}.items():
-            sums[name] = sums.get(name, 0.0) + value * size
-            rows[name] = rows.get(name, 0) + size
+            sums[name] = value * size + sums.get(name, 0.0)
+            rows[name] = rows.get(name, 0.0) + report.present.get(name, 1.0) * size
         for name, pair in report.metrics.items():
             metrics[name] = metrics.get(name, 0.0) + pair.double()
     if not rows:
         raise ValueError("validation holds no batch; give validation=None to train without")
-    values = distributed.average(
-        torch.stack([torch.as_tensor(value) / rows[name] for name, value in sums.items()])
-    ).tolist()
-    return dict(zip(sums, values, strict=True)) | _means(metrics)
+    pairs = {name: torch.stack([value, torch.as_tensor(rows[name]).to(value)]) for name, value in sums.items()}
+    return _means(pairs) | _means(metrics)
 
 
 def _means(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:

@@ -128,7 +128,11 @@ def test_depth_of_8_bits_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("depth", "stored", "message"),
     [
-        (Depth(), 1000, "x: depth of an unknown unit; give --depth-unit mm"),
+        (
+            Depth(),
+            1000,
+            r"x: depth of an unknown unit; give --depth-unit mm \(or m\), data.depth_unit=mm",
+        ),
         (Depth(1.0), -0.5, "a reading of -0.5 m"),
         (Depth(0.001, 0.1, 5), 65535, "a reading of 65.535 m, but the least is 0.1 m and the greatest 5 m"),
         (Depth(0.001, 0.1, 5), 50, "a reading of 0.05 m"),

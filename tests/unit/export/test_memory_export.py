@@ -301,7 +301,8 @@ def test_a_robot_whose_cameras_are_not_known_is_told_where_to_give_them(tmp_path
     checkpoint = save(tmp_path, "sagr-depth")
     told = (
         f"{checkpoint}: {DEPTHS[1]!r} of 'toy' has no calibration, which the geometry encoder needs; "
-        "give cameras=[CameraCalibration(...)] to tempovla.load"
+        "give cameras=[CameraCalibration(...)] to tempovla.load, or write the calibration into meta/info.json of the "
+        "dataset that is evaluated"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
         tempovla.load(checkpoint).act(observation())

@@ -7,7 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.sagr_policies import sagr, sample_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from tempovla.model.vla.sagr_metrics import spread_of_rows
 from tempovla.objective import Objective
 from tempovla.objective.objective import measure, reduce_term
 from tempovla.timeline import LossTerm, Metric
@@ -155,3 +158,62 @@ def test_a_spread_within_groups_weighs_by_its_degrees_of_freedom_and_without_any
 def test_a_spread_within_groups_without_groups_is_refused():
     with pytest.raises(ValueError, match=r"'spread': std_within needs .* a target \(B, L\) int64"):
         measure("spread", Metric(torch.zeros(4, 1), None, torch.ones(4, dtype=torch.bool), "std_within"))
+
+
+@pytest.mark.parametrize("kind", ["std", "variance", "covariance"])
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_figure_of_a_batch_counts_only_where_two_rows_are_valid(kind, rows):
+    valid = torch.arange(4) < rows
+    z = torch.tensor([[0.0, 1.0], [2.0, 5.0], [9.0, 1.0], [math.nan, 1.0]])
+    total, count = measure("spread", Metric(z, None, valid, kind)).tolist()
+    assert count == float(rows == 2)
+    assert math.isfinite(total)
+    assert total > 0 if rows == 2 and kind != "variance" else total == 0
+
+
+def test_quantiles_without_a_valid_row_count_for_nothing():
+    figures = spread_of_rows("norm", torch.arange(3.0), torch.zeros(3, dtype=torch.bool))
+    assert set(figures) == {"norm_mean", "norm_std", "norm_p50", "norm_p95"}
+    for name, figure in figures.items():
+        assert measure(name, figure).tolist() == [0.0, 0.0]
+
+
+def test_the_report_says_which_terms_rest_on_something():
+    nothing, terms = torch.zeros_like(VALID), {"a": LossTerm(PREDICTION, TARGET, VALID)}
+    terms["b"] = LossTerm(PREDICTION, TARGET, nothing)
+    terms["c"] = LossTerm(PREDICTION, None, torch.tensor([True, False]), kind="covariance")
+    report = Objective({"some": ("a", "b"), "none": ("b", "c")})(terms)
+    present = {name: value.item() for name, value in report.present.items()}
+    assert present == {"a": 1.0, "b": 0.0, "c": 0.0, "some": 1.0, "none": 0.0}
+    assert report.total.item() == pytest.approx(2.75)  # what is optimised is as before: nothing adds 0
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operators for which a GPU is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function)
+        by_mask = name.startswith("aten.index.Tensor") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if by_mask or "nonzero" in name or "_local_scalar" in name or "masked_select" in name:
+            self.noted.append(name)
+        return function(*args, **kwargs or {})
+
+
+def test_the_objective_of_sagr_waits_for_no_gpu_and_its_spreads_are_right():
+    policy = sagr().train()
+    terms = policy(sample_of(policy, rows=4))
+    with Waits() as waits:
+        report = Objective()(terms)
+    assert waits.noted == []
+    spreads = {name: term for name, term in terms.items() if isinstance(term, Metric) and term.kind == "std"}
+    assert spreads
+    for name, term in spreads.items():
+        expected = term.prediction[term.valid].detach().double().numpy().std(axis=0, ddof=1).mean()
+        total, count = report.metrics[name].tolist()
+        assert (total, count) == (pytest.approx(expected, rel=1e-5), 1.0)

@@ -66,3 +66,26 @@ def test_std_within_is_pooled_over_groups_of_which_there_are_at_least_two_valid_
 def test_std_within_rests_on_nothing_where_every_row_is_alone(group):
     value, freedom = std_within(torch.randn(3, 2), torch.tensor(group), torch.tensor([True, False, True]))
     assert (value.item(), freedom.item()) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "formula"),
+    [
+        (std, lambda z: z.std(axis=0, ddof=1).mean()),
+        (variance, lambda z: np.maximum(0.0, 1.0 - np.sqrt(z.var(axis=0, ddof=1) + 1e-4)).mean()),
+        (covariance, lambda z: (np.cov(z, rowvar=False) ** 2)[~np.eye(5, dtype=bool)].sum() / 5),
+    ],
+)
+@pytest.mark.parametrize("rows", [[0, 1], [3, 4, 9], [*range(12)]])
+def test_rows_that_are_not_valid_count_for_nothing(regularizer, formula, rows):
+    z = np.random.default_rng(3).normal(size=(12, 5)) * np.array([0.1, 0.5, 1.0, 2.0, 0.9]) + 3.0
+    valid = torch.zeros(12, dtype=torch.bool)
+    valid[rows] = True
+    poisoned = torch.tensor(z, dtype=torch.float32)
+    poisoned[~valid] = torch.nan
+    poisoned.requires_grad_()
+    value = regularizer(poisoned, valid)
+    value.backward()
+    assert value.item() == pytest.approx(formula(z[rows]), rel=1e-4)
+    assert torch.isfinite(poisoned.grad).all()
+    assert not poisoned.grad[~valid].any()

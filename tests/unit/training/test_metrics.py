@@ -131,3 +131,20 @@ def test_metrics_stay_on_the_device_until_their_means_are_logged():
     assert interval.sums["hits"] == 12.0
     assert interval.settle() == {}
     assert interval.take() == {"total": 1.5, "hits": 1.5, "seldom": 5.0, "samples_per_s": 4.0}
+
+
+def test_a_figure_that_steps_lack_is_averaged_over_the_others_and_left_out_without_any():
+    interval = IntervalFigures()
+    interval.add({"total": 1.0, "dyn_loss": 4.0}, rows=2, seconds=0.5)
+    interval.add({"total": 2.0}, rows=2, seconds=0.5)
+    interval.add({"total": 3.0, "dyn_loss": 8.0}, rows=2, seconds=0.5)
+    assert interval.take() == {"total": 2.0, "dyn_loss": 6.0, "samples_per_s": 4.0}
+    interval.add({"total": 1.0}, rows=2, seconds=1.0)
+    assert interval.take() == {"total": 1.0, "samples_per_s": 2.0}
+
+
+def test_sums_of_a_checkpoint_that_has_no_counts_are_of_all_its_steps():
+    interval = IntervalFigures()
+    interval.sums = {"total": 3.0, "steps": 2, "rows": 4, "seconds": 1.0}
+    interval.add({"total": 6.0}, rows=2, seconds=0.5)
+    assert interval.take() == {"total": 3.0, "samples_per_s": 4.0}

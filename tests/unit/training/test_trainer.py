@@ -266,6 +266,31 @@ def test_metrics_lines_hold_means_since_the_line_before(tmp_path):
     assert set(logged[20]) == {*logged[8], "val_total", *(f"val_{name}" for name in TERMS)}
 
 
+class SeldomPolicy(LinearPolicy):
+    """Has a term without a valid row until train step 3, and from step 6 on."""
+
+    def forward(self, sample, progress):
+        terms = super().forward(sample)
+        size, there = terms["code_size"], torch.tensor(not self.training or 3 <= progress.train_step < 6)
+        return terms | {"code_size": replace(size, valid=size.valid & there, weight=0.5)}
+
+
+def test_a_term_without_a_valid_row_is_left_out_and_never_logged_as_0(tmp_path):
+    config = replace(CONFIG, weight_ema_decay=None, log_interval=1, train_steps=12)
+    result = run(tmp_path / "each", config, policy=SeldomPolicy())
+    run(tmp_path / "fourth", replace(config, log_interval=4), policy=SeldomPolicy())
+    each, fourth = (read_metrics(tmp_path / name) for name in ("each", "fourth"))
+    steps = {line["train_step"]: line["code_size"] for line in each if "code_size" in line}
+    assert list(steps) == [4, 5, 6]
+    assert all("val_code_size" in line for line in each if "val_total" in line)
+    means = {line["train_step"]: line.get("code_size") for line in fourth if "total" in line}
+    assert means == {4: pytest.approx(steps[4]), 8: pytest.approx((steps[5] + steps[6]) / 2), 12: None}
+    for line in each:  # the total is what is optimised, with 0 where nothing is valid
+        parts = {"action": 1.0, "code_variance": 0.5, "code_covariance": 0.1, "code_size": 0.5}
+        assert line["total"] == pytest.approx(sum(line.get(name, 0.0) * weight for name, weight in parts.items()))
+    assert "code_size" not in result.metrics
+
+
 def test_randomness_of_a_step_does_not_depend_on_what_ran_before(tmp_path):
     torch.manual_seed(1)
     first = run(tmp_path / "first")

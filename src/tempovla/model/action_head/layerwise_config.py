@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
+
+from tempovla.timeline.arguments import FLOAT32_MAX, FLOAT32_MIN
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,11 @@ class LayerwiseFlowConfig:
             )
         for name in ("noise_beta_alpha", "noise_beta_beta"):
             value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise ValueError(f"model.action_head.{name}={value} must be greater than 0, and finite")
+            if not FLOAT32_MIN <= value <= FLOAT32_MAX:
+                raise ValueError(
+                    f"model.action_head.{name}={value} must be greater than 0, and finite, as a number of 32 bits; "
+                    f"give one from {FLOAT32_MIN:.1e} to {FLOAT32_MAX:.1e}"
+                )
         if not 0 < self.noise_s <= 1:
             raise ValueError(f"model.action_head.noise_s={self.noise_s} must be greater than 0, and at most 1")
         if not 0 <= self.dropout < 1:
@@ -79,3 +83,29 @@ class LayerwiseFlowConfig:
                 raise ValueError(
                     f"model.action_head.{name}={getattr(self, name)!r} is unknown; choose from {', '.join(known)}"
                 )
+        if self.hidden_dim is not None:
+            self.check_width(self.hidden_dim)
+
+    def check_width(self, width: int) -> None:
+        """Refuse a width of the head that is no multiple of `head_dim`.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if width % self.head_dim:
+            raise ValueError(
+                f"model.action_head.head_dim={self.head_dim} does not divide the width {width} of the head; choose "
+                "one that does"
+            )
+
+    def check_horizon(self, action_horizon: int) -> None:
+        """Refuse chunks of more actions than there are learned positions.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if self.add_pos_embed and self.max_seq_len < action_horizon:
+            raise ValueError(
+                f"model.action_head.max_seq_len={self.max_seq_len} is less than model.action_horizon="
+                f"{action_horizon}; raise it"
+            )

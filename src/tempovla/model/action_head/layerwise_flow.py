@@ -168,16 +168,8 @@ class LayerwiseFlow(Recompute):
         super().__init__()
         self.config, self.action_dim, self.action_horizon = config, action_dim, action_horizon
         self.width = width = config.hidden_dim or source_dim
-        if width % config.head_dim:
-            raise ValueError(
-                f"model.action_head.head_dim={config.head_dim} does not divide the width {width} of the head; choose "
-                "one that does"
-            )
-        if config.add_pos_embed and config.max_seq_len < action_horizon:
-            raise ValueError(
-                f"model.action_head.max_seq_len={config.max_seq_len} is less than model.action_horizon="
-                f"{action_horizon}; raise it"
-            )
+        config.check_width(width)
+        config.check_horizon(action_horizon)
         self.depth = min(config.num_layers or source_layers, source_layers)
         first = source_layers - self.depth if config.vl_layer_selection == "last" else 0
         own = [config.interleave_self_attention and index % 2 == 1 for index in range(self.depth)]

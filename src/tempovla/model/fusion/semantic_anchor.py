@@ -28,6 +28,11 @@ class SemanticAnchor(nn.Module):
 
     def __init__(self, dim: int, num_tokens: int = 32, num_heads: int = 8, *, reads_geometry: bool = False) -> None:
         super().__init__()
+        if dim % num_heads:
+            raise ValueError(
+                f"model.task_token_heads={num_heads} does not divide the width {dim} of the language model; choose one "
+                "that does"
+            )
         self.queries = nn.Parameter(torch.randn(num_tokens, dim))
         self.language_norm, self.language = nn.LayerNorm(dim), CrossAttention(dim, num_heads)
         self.query_norm = nn.LayerNorm(dim)

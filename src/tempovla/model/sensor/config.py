@@ -39,11 +39,13 @@ class PointTokensConfig:
     def __post_init__(self) -> None:
         for name in ("grid", "output_dim", "hidden_dim", "num_bands"):
             if getattr(self, name) < 1:
-                raise ValueError(f"tokens.{name}={getattr(self, name)} must be at least 1")
+                raise ValueError(f"model.geometry.tokens.{name}={getattr(self, name)} must be at least 1")
         if not 0 < self.extent < math.inf:
-            raise ValueError(f"tokens.extent={self.extent} must be a length above 0")
+            raise ValueError(f"model.geometry.tokens.extent={self.extent} must be a length above 0")
         if not 0 <= self.min_valid_share <= 1:
-            raise ValueError(f"tokens.min_valid_share={self.min_valid_share} must be a share from 0 to 1")
+            raise ValueError(
+                f"model.geometry.tokens.min_valid_share={self.min_valid_share} must be a share from 0 to 1"
+            )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -10,6 +9,7 @@ from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
 from tempovla.model.sensor.config import GeometryConfig
 from tempovla.model.vla.lora_config import LoRAConfig
 from tempovla.model.vlm.config import VLMConfig
+from tempovla.timeline.arguments import FLOAT32_MAX, FLOAT32_MIN
 from tempovla.timeline.keys import DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 
 
@@ -156,19 +156,19 @@ class SAGRConfig:
                 raise ValueError(f"model.{name}={value} must be at least 1")
         weights = ("loss_w_fm", "loss_w_dyn", "loss_w_geo", "loss_w_reg", "flare_weight", "inverse_weight")
         feedback = ("causal_feedback_scale", "causal_feedback_aux_weight", "causal_feedback_aux_dir_weight")
-        for name in (
-            *weights,
-            *feedback,
-            "drift_eta",
-            "cloning_weight",
-            "sagr_phase_a_steps",
-            "sagr_phase_b_ramp_steps",
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"model.{name}={getattr(self, name)} must be finite, and not negative")
+        phases = ("sagr_phase_a_steps", "sagr_phase_b_ramp_steps")
+        for name in (*weights, *feedback, "drift_eta", "cloning_weight", *phases):
+            if not 0 <= getattr(self, name) <= FLOAT32_MAX:
+                raise ValueError(
+                    f"model.{name}={getattr(self, name)} must be finite, and not negative, as a number of 32 bits; "
+                    f"give one from 0 to {FLOAT32_MAX:.1e}"
+                )
         for name in ("rrr_replan_threshold", "rrr_eps"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"model.{name}={getattr(self, name)} must be greater than 0, and finite")
+            if not FLOAT32_MIN <= getattr(self, name) <= FLOAT32_MAX:
+                raise ValueError(
+                    f"model.{name}={getattr(self, name)} must be greater than 0, and finite, as a number of 32 bits; "
+                    f"give one from {FLOAT32_MIN:.1e} to {FLOAT32_MAX:.1e}"
+                )
         for name in ("world_target_decay", "causal_feedback_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be at least 0, and less than 1")
@@ -177,6 +177,7 @@ class SAGRConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)!r} is unknown; choose from {', '.join(known)}")
         self._check_streams()
         self._check_time()
+        self._check_sizes()
         told = [name for name in feedback[1:] if getattr(self, name)]
         if told and not self.enable_causal_feedback_token:
             raise ValueError(
@@ -242,6 +243,17 @@ class SAGRConfig:
                 f"tokens with {self.target_tokens} of the target; set model.action_head.num_target_vision_tokens="
                 f"{self.target_tokens}"
             )
+
+    def _check_sizes(self) -> None:
+        """Refuse sizes that do not fit, as far as they do not depend on the language model."""
+        if self.uses_world and self.world_hidden_dim % self.world_num_heads:
+            raise ValueError(
+                f"model.world_num_heads={self.world_num_heads} does not divide model.world_hidden_dim="
+                f"{self.world_hidden_dim}; choose one that does"
+            )
+        self.action_head.check_horizon(self.action_horizon)
+        if self.action_head.num_layers is not None:
+            self.check_flare_layer(self.action_head.num_layers)
 
     def check_flare_layer(self, blocks: int) -> None:
         """Refuse to align the tokens of a block that the head does not have.

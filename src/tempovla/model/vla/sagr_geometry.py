@@ -35,6 +35,11 @@ class GeometryBranch(nn.Module):
         self, config: GeometryConfig, cameras: Sequence[str], depths: Sequence[str], dim: int, num_heads: int
     ) -> None:
         super().__init__()
+        if dim % num_heads:
+            raise ValueError(
+                f"model.geometry_heads={num_heads} does not divide the width {dim} of the language model; choose one "
+                "that does"
+            )
         self.cameras, self.depths = tuple(cameras), tuple(depths)
         self.encoder = build_geometry(config)
         self.fusion = GatedFusion(dim, self.encoder.output_dim, num_heads)

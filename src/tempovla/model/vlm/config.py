@@ -68,6 +68,11 @@ class VisionEncoderConfig:
             )
 
 
+def is_fetched(vision: VisionEncoderConfig) -> bool:
+    """Return whether the weights of an encoder, and its sizes, come from the hub or a folder."""
+    return vision.architecture is None and vision.model_name not in FROM_SCRATCH
+
+
 @dataclass(frozen=True)
 class LLMBackboneConfig:
     """A causal language model that gives hidden states.

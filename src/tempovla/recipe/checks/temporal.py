@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tempovla.recipe.systems.registry import find_system
 from tempovla.recipe.systems.temporal_mixtures import read_mixtures
 from tempovla.storage.json_files import read_text
 from tempovla.timeline.arguments import brief, path_argument, whole_number
+from tempovla.timeline.lazy import Lazy, loaded
 
 CONFIG_OPTION = "--config-yaml"
 OPEN_OPTIONS = ("demos_per_task", "max_len_data", "default_instruction", "libero_images")
@@ -99,6 +100,9 @@ def check_temporal(
     if config.future_action_window_size is not None:
         plan = replace(plan, action_horizon=config.future_action_window_size + 1)
     check_plan(plan, findings)
+    if found.check is not None:
+        unfit = _problem_of_model(found.check, recipe, plan.action_horizon)
+        findings.require("model", unfit, "the model can be built")
     alone = dataset or ("" if data_mix or getattr(recipe.data, "data_mix", "") else recipe.data.data_directory)
     remedy = IN_A_MIXTURE
     if alone:
@@ -128,6 +132,17 @@ def check_temporal(
     if not found_in:
         findings.skip(["runtime"], "no dataset of the mixture is known")
     return findings
+
+
+def _problem_of_model(check: Lazy[Callable[[Any], None]], recipe: Any, action_horizon: int) -> str | None:
+    """Return why the model of a recipe cannot be built for chunks of this length; None if it can."""
+    try:
+        if action_horizon != recipe.model.action_horizon:
+            recipe = replace(recipe, model=replace(recipe.model, action_horizon=action_horizon))
+        loaded(check)(recipe)
+    except ValueError as problem:
+        return " ".join(str(problem).split())
+    return None
 
 
 def _check_mixture(

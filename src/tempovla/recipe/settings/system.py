@@ -56,6 +56,8 @@ class System:
         dataset: key of the recipe that `--dataset` stands for; "" for none beside the short name of a key.
         links: keys of the recipe that follow from others.
         parser: a parser with more short options, as a class or `module:name`; None for none.
+        check: refuses a recipe whose model cannot be built, with a ValueError in one line, and makes and reads no
+            weights; or `module:name` where it is found. None where nothing says it before the training does.
     """
 
     recipe: type[Any]
@@ -66,3 +68,4 @@ class System:
     dataset: str = "data.data_directory"
     links: tuple[Link, ...] = ()
     parser: Lazy[type[Any]] | None = None
+    check: Lazy[Callable[[Any], None]] | None = None

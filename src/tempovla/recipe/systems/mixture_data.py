@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from tempovla.data.temporal.mixtures import MixtureTable
@@ -41,9 +42,11 @@ class MixtureDataConfig(DataConfig):
             action_horizon: number of actions of a chunk.
 
         Raises:
-            ValueError: if there is no such mixture, a type of robot has other steps, or the folder is not given.
+            ValueError: if there is no such mixture, a type of robot has other steps, or the folder is not given, or
+                given without a mixture.
         """
         if not self.data_mix:
+            self._check_root()
             return self
         table = MixtureTable.registered() if self.mixtures is None else read_mixtures(self.mixtures)
         for member in table.members(self.data_mix):
@@ -71,3 +74,13 @@ class MixtureDataConfig(DataConfig):
             found = replace(self, data_mix="", data_directory=only.data_directory)
             return replace(found, state_key=state_key, action_key=action_key)
         return replace(self, data_mix="", mixture=members)
+
+    def _check_root(self) -> None:
+        """Refuse a folder of all datasets that no dataset is in, as is the case where no mixture is named."""
+        folders = [self.data_directory, *(member.data_directory for member in self.mixture)]
+        root = self.data_root_dir
+        if root and not any(Path(folder).is_relative_to(root) for folder in folders if folder):
+            raise ValueError(
+                f"data.data_root_dir={root} is the folder of the datasets of a mixture, but none is named; set "
+                "data.data_mix, or leave data.data_root_dir out"
+            )

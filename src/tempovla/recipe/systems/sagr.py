@@ -8,9 +8,14 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from tempovla.model.sensor.calibrations import CalibrationError
+from tempovla.model.sensor.config import LatentGeometryConfig
 from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.sagr_config import SAGRConfig
 from tempovla.model.vla.sagr_metrics import PERSISTENCE, PICTURE_SPREAD
+from tempovla.model.vlm.config import FROM_SCRATCH, VisionEncoderConfig, is_fetched
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
 from tempovla.recipe.datasets.targets import count_targets
 from tempovla.recipe.systems.collapse import FALLEN, CollapseAlarm, Watched
@@ -25,6 +30,8 @@ from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction
 
 LOGGER = logging.getLogger(__name__)
+STAND_IN = VisionEncoderConfig(FROM_SCRATCH[0], image_size=32)
+"""An encoder in the place of one that would be fetched."""
 
 LOW = 1e-3
 """Standard deviation of task tokens of one instruction at which they hardly tell pictures apart; each has a variance
@@ -164,6 +171,30 @@ def build_policy(
     return policy
 
 
+def check_model(recipe: SAGRRecipe) -> None:
+    """Refuse a recipe whose model cannot be built. No weights are made or read.
+
+    A vision encoder or geometry that would be fetched is left out. If the language model would be fetched, what depends
+    on its width or its number of layers is not looked at.
+
+    Raises:
+        ValueError: in one line, as a training does.
+    """
+    model = recipe.resolved_model
+    if model.vlm.language.architecture is None:
+        return
+    vision, geometry = model.vlm.vision, model.geometry
+    if is_fetched(vision):
+        vision = STAND_IN
+        model = replace(model, vlm=replace(model.vlm, projector="mlp", projector_options={}))
+        if model.world_target == "vision":  # nothing says how many tokens FLARE's target will have
+            model = replace(model, flare_weight=0.0)
+    if isinstance(geometry, LatentGeometryConfig) and is_fetched(geometry.vision):
+        geometry = None
+    with torch.device("meta"):
+        SAGR(replace(model, vlm=replace(model.vlm, vision=vision), geometry=geometry))
+
+
 def build_transform(recipe: SAGRRecipe, policy: SAGR, data: DatasetMixture) -> TransformPipeline:
     """Return the transforms that training and control share, fitted to the statistics of the dataset, or of each.
 
@@ -176,7 +207,10 @@ def build_transform(recipe: SAGRRecipe, policy: SAGR, data: DatasetMixture) -> T
     geometry = policy.frames.geometry
     for member in data.members:
         if geometry is not None and all(own == key for key, own in member.cameras.items()):
-            geometry.check(member.source.embodiment)
+            try:
+                geometry.check(member.source.embodiment)
+            except CalibrationError as problem:
+                raise ValueError(f"{member.name}: {problem}") from None
     stretched = vision.resize == "stretch"
     windows = policy.training_windows()
     shared = data.observation_steps(recipe.transform, model, windows, vision.image_size, resize=stretched)

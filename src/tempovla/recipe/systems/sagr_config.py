@@ -78,6 +78,8 @@ class SAGRRecipe:
         """
         data, model = self.data, self.model
         seen, done = data.observation_indices, data.action_indices
+        if len(set(seen)) != len(seen):
+            raise ValueError(f"data.observation_indices={list(seen)} names a step twice; name each of them once")
         if seen and 0 not in seen:
             raise ValueError(f"data.observation_indices={list(seen)} leaves out 0, the frame of now; add it")
         if seen and model.uses_future and model.temporal_delta_k not in seen:
@@ -122,6 +124,7 @@ SYSTEM = System(
     recipe=SAGRRecipe,
     train="tempovla.recipe.systems.sagr:train_sagr",
     out="checkpoints/sagr",
+    check="tempovla.recipe.systems.sagr:check_model",
     options=(
         Option("pretrained_vlm", "checkpoint or folder with the vision-language model from which the run starts"),
     ),

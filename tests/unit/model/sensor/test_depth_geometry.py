@@ -107,8 +107,8 @@ def test_options_that_no_depth_has_are_refused(options, told):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"grid": 0}, "tokens.grid=0 must be at least 1"),
-        ({"extent": float("inf")}, "tokens.extent=inf must be a length above 0"),
+        ({"grid": 0}, "model.geometry.tokens.grid=0 must be at least 1"),
+        ({"extent": float("inf")}, "model.geometry.tokens.extent=inf must be a length above 0"),
         ({"min_valid_share": 1.5}, "tokens.min_valid_share=1.5 must be a share from 0 to 1"),
     ],
 )

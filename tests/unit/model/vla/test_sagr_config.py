@@ -6,6 +6,9 @@ import pytest
 from tests.sagr_policies import contexts_of, sagr, sample_of
 from tests.tiny import tiny_sagr_config
 
+from tempovla.model.action_head.layerwise_config import LayerwiseFlowConfig
+from tempovla.model.sensor.config import DepthGeometryConfig, PointTokensConfig
+
 
 def test_a_config_decides_how_many_task_tokens_there_are():
     policy = sagr(task_token_num=5, task_token_heads=4)
@@ -29,6 +32,11 @@ ALONE = {"loss_w_dyn": 0, "loss_w_geo": 0, "use_drift": False, "enable_causal_fe
         ({"algorithm_version": "v5"}, "choose from v3, v4"),
         ({"algorithm_version": "v4", "world_target_encoder": "ema"}, "would copy the language model"),
         ({"loss_w_dyn": -1.0}, "model.loss_w_dyn=-1.0 must be finite, and not negative"),
+        ({"loss_w_fm": 1e300}, r"model.loss_w_fm=1e\+300 must be finite, .* of 32 bits; give one from 0 to 3.4e\+38$"),
+        ({"drift_eta": 4e38}, r"model.drift_eta=4e\+38 must be finite, .* of 32 bits"),
+        ({"rrr_eps": 1e300}, r"model.rrr_eps=1e\+300 must be greater than 0, .*; give one from 1.2e-38 to 3.4e\+38$"),
+        ({"rrr_replan_threshold": 1e-300}, r"model.rrr_replan_threshold=1e-300 must be greater than 0, and finite, as"),
+        ({"world_num_heads": 3}, r"^model.world_num_heads=3 does not divide model.world_hidden_dim=8; choose one"),
         ({"drift_eta": float("nan")}, "model.drift_eta=nan must be finite"),
         ({"causal_feedback_aux_weight": 5.0}, "aux_weight=5.0 is .*; set model.enable_causal_feedback_token=true, or"),
         ({"causal_feedback_aux_dir_weight": 1.0}, "model.causal_feedback_aux_dir_weight=1.0 is the weight of a loss"),
@@ -38,6 +46,41 @@ def test_settings_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message) as refused:
         tiny_sagr_config(**options)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"head_dim": 7},
+            "model.action_head.head_dim=7 does not divide the width 16 of the head; choose one that does",
+        ),
+        ({"max_seq_len": 3}, "model.action_head.max_seq_len=3 is less than model.action_horizon=4; raise it"),
+        (
+            {"noise_beta_alpha": 1e300},
+            r"model.action_head.noise_beta_alpha=1e\+300 must be .* of 32 bits; give one from",
+        ),
+    ],
+)
+def test_sizes_of_the_head_that_do_not_fit_are_refused_before_a_model_is_built(options, message):
+    head = vars(tiny_sagr_config().action_head)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        tiny_sagr_config(action_head=LayerwiseFlowConfig(**{**head, "hidden_dim": 16, **options}))
+
+
+def test_numbers_that_32_bits_hold_are_taken():
+    assert tiny_sagr_config(loss_w_fm=1e38, rrr_eps=1e-30).loss_w_fm == 1e38
+
+
+def test_without_a_world_predictor_its_sizes_are_free():
+    off = {"loss_w_dyn": 0, "loss_w_geo": 0, "use_drift": False, "world_num_heads": 3}
+    assert tiny_sagr_config(**off).world_num_heads == 3
+
+
+@pytest.mark.parametrize("name", ["task_token_heads", "geometry_heads"])
+def test_heads_that_do_not_divide_the_language_model_are_named(name):
+    with pytest.raises(ValueError, match=rf"^model.{name}=3 does not divide the width 16 of the language model; ch"):
+        sagr(geometry=DepthGeometryConfig(tokens=PointTokensConfig(grid=2, output_dim=16)), **{name: 3})
 
 
 def test_what_flare_alone_learns_from_may_lie_beyond_the_chunk():

@@ -90,6 +90,7 @@ def test_a_type_of_robot_of_ones_own_may_observe_more(tmp_path):
     [
         ({"observation_indices": [0]}, "model.temporal_delta_k=7 is not among data.observation_indices=[0]"),
         ({"observation_indices": [7]}, "leaves out 0, the frame of now"),
+        ({"observation_indices": [0, 7, 7]}, "data.observation_indices=[0, 7, 7] names a step twice; name each of"),
         ({"action_indices": [0, 1]}, "are not the model.action_horizon=8 steps"),
         ({"include_state": True}, "data.include_state=true with model.robot_state_dim=None"),
         ({"observations": [0, 7]}, "observations"),
@@ -99,6 +100,88 @@ def test_a_config_that_contradicts_itself_is_a_failure(tmp_path, data, reason):
     found = failures(check_temporal(written(tmp_path, LIBERO, data), "libero_all"))
     assert set(found) == {"config"}
     assert reason in found["config"]
+
+
+TINY = {
+    "vlm": {
+        "vision": {"model_name": "conv", "image_size": 32, "output_dim": 16},
+        "language": {
+            "architecture": {
+                "model_type": "qwen2",
+                "vocab_size": 64,
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+            }
+        },
+        "readout": "layers",
+    },
+    "task_token_heads": 2,
+    "geometry_heads": 2,
+    "world_num_heads": 2,
+    "action_head": {"head_dim": 8, "max_seq_len": 16},
+}
+"""Of a model that is built from scratch."""
+FETCHED = {"vlm": {"readout": "layers", "language": {"model_name": "nowhere/none"}}}
+
+
+@pytest.mark.parametrize(
+    ("model", "id", "reason"),
+    [
+        ({"action_head": {"head_dim": 8, "max_seq_len": 7}}, "config", "max_seq_len=7 is less than model.action_hor"),
+        ({"world_num_heads": 3}, "config", "model.world_num_heads=3 does not divide model.world_hidden_dim=512"),
+        ({"action_head": {"head_dim": 7}}, "model", "model.action_head.head_dim=7 does not divide the width 16"),
+        ({"action_head": {"hidden_dim": 20}}, "config", "model.action_head.head_dim=64 does not divide the width 20"),
+        ({"task_token_heads": 3}, "model", "model.task_token_heads=3 does not divide the width 16 of the language"),
+        ({"geometry": {"kind": "depth"}, "geometry_heads": 3}, "model", "model.geometry_heads=3 does not divide the"),
+        ({"flare_weight": 0.2, "flare_layer": 2}, "model", "model.flare_layer=2 is none of the head's 2 blocks"),
+        ({"replan": True, "temporal_delta_k": 7}, "config", "at least two looks"),
+        ({"loss_w_fm": 1e300}, "config", "model.loss_w_fm=1e+300 must be finite"),
+        (FETCHED | {"action_head": {"max_seq_len": 7}}, "config", "max_seq_len=7 is less than model.action_horizon=8"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_a_failure(tmp_path, model, id, reason):
+    found = failures(check_temporal(written(tmp_path, LIBERO | TINY | model), "libero_all"))
+    assert set(found) == {id}
+    assert reason in found[id]
+    assert "\n" not in found[id]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        FETCHED,
+        {"geometry": {"kind": "latent"}},
+        {"vlm": {**TINY["vlm"], "vision": {"model_name": "siglip-base"}, "projector": "perceiver"}},
+        {
+            "vlm": {**TINY["vlm"], "vision": {"model_name": "siglip-base"}},
+            "flare_weight": 0.2,
+            "world_target": "vision",
+            "world_target_encoder": "ema",
+        },
+    ],
+)
+def test_what_would_be_fetched_is_no_failure_and_is_not_fetched(tmp_path, model):
+    findings = check_temporal(written(tmp_path, LIBERO | TINY | model), "libero_all")
+    assert failures(findings) == {}
+    assert "model" in {finding.id for finding in findings.made if finding.status == "pass"}
+
+
+@pytest.mark.parametrize(
+    ("model", "window", "reason"),
+    [
+        ({}, 16, "model.action_head.max_seq_len=16 is less than model.action_horizon=17; raise it"),
+        ({"replan": True, "temporal_delta_k": 4}, 6, "action_horizon=7 still fits; give it at least two looks"),
+        ({}, 5, "a future frame 7 steps ahead lies beyond the model.action_horizon=6 actions"),
+    ],
+)
+def test_a_model_that_cannot_be_built_for_another_chunk_is_a_failure(tmp_path, model, window, reason):
+    config = TemporalCheckConfig(future_action_window_size=window)
+    findings = check_temporal(written(tmp_path, LIBERO | TINY | model), "libero_all", config)
+    assert reason in failures(findings)["model"]
 
 
 def test_keys_in_comments_are_not_settings(tmp_path):

@@ -132,7 +132,7 @@ METRES = "geometry.max_depth=-1.0 must be above 0, or null for no limit"
         ({f"{GEOMETRY}.max_depth": -1}, METRES),
         ({GEOMETRY: {"kind": "depth", "max_depth": -1}}, METRES),
         ({f"{GEOMETRY}.frame": "world", f"{GEOMETRY}.scale": "relative"}, "geometry.frame='world' needs metric depth"),
-        ({f"{GEOMETRY}.tokens.grid": 0}, "tokens.grid=0 must be at least 1"),
+        ({f"{GEOMETRY}.tokens.grid": 0}, "model.geometry.tokens.grid=0 must be at least 1"),
         ({f"{GEOMETRY}.tokens.grid": "x"}, "model.geometry.tokens.grid is 'x'; it must be a whole number"),
         ({GEOMETRY: {"kind": "depth", "foo": 1}}, "model.geometry: keys ['foo'] are unknown to DepthGeometryConfig"),
         ({f"{GEOMETRY}.max_dept": 1}, "keys ['max_dept'] are unknown to DepthGeometryConfig; did you mean 'max_depth'"),

@@ -19,6 +19,7 @@ from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.view import TemporalView
 from tempovla.model.vla.sagr import SAGR
 from tempovla.objective import Objective
+from tempovla.recipe.datasets.config import MemberConfig
 from tempovla.recipe.systems.mixture_data import MixtureDataConfig
 from tempovla.recipe.systems.sagr import train_sagr
 from tempovla.recipe.systems.sagr_config import SAGRDataConfig, SAGRRecipe, SAGRTraining
@@ -55,6 +56,17 @@ def test_a_mixture_becomes_its_datasets_with_their_weights(tmp_path, data):
 def test_the_names_of_state_and_action_go_with_their_dataset(tmp_path):
     found = MixtureDataConfig(data_mix="libero_openpi", data_root_dir=str(tmp_path)).resolved((7,), 8)
     assert (found.state_key, found.action_key) == ("state", "actions")
+
+
+def test_a_folder_of_all_datasets_without_a_mixture_is_refused(tmp_path):
+    one = str(tmp_path / "one")
+    for given in ({}, {"data_directory": one}, {"mixture": (MemberConfig(one),)}):
+        with pytest.raises(
+            ValueError, match=r"^data.data_root_dir=elsewhere is .*; set data.data_mix, or leave data.*$"
+        ):
+            MixtureDataConfig(data_root_dir="elsewhere", **given).resolved((2,), 4)
+    inside = MixtureDataConfig(data_root_dir=str(tmp_path), data_directory=one)
+    assert inside.resolved((2,), 4) is inside
 
 
 def test_without_a_mixture_nothing_changes():

@@ -14,6 +14,7 @@ from tests.sagr_runs import ONE_BAR, sagr_recipe
 import tempovla
 from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.model.sensor import DepthGeometryConfig, PointTokensConfig
+from tempovla.recipe.datasets.config import MemberConfig
 from tempovla.recipe.systems.sagr import train_sagr
 from tempovla.timeline import CameraCalibration
 
@@ -66,3 +67,12 @@ def test_depth_without_a_calibration_is_told_in_one_line(tmp_path):
         train_sagr(depth_recipe(record_depth(tmp_path / "set")), tmp_path / "run")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_of_a_mixture_the_dataset_without_a_calibration_is_named(tmp_path):
+    camera = CameraCalibration(DEPTH, 16, 16, 14.0, 14.0, 8.0, 8.0)
+    roots = [record_depth(tmp_path / "seen", camera), record_depth(tmp_path / "blind")]
+    recipe = depth_recipe(roots[0])
+    mixture = tuple(MemberConfig(str(root)) for root in roots)
+    with pytest.raises(ValueError, match=r"blind: 'observation.depth.front' of 'arm' has no calibration"):
+        train_sagr(replace(recipe, data=replace(recipe.data, data_directory="", mixture=mixture)), tmp_path / "run")
