@@ -17,7 +17,8 @@ class InverseChunk(nn.Module):
         num_tokens: number M of tokens of a frame.
         steps: number k of actions in between.
         action_dim: dimensions A of an action.
-        token_dim, feature_dim: widths to which each token, and all of them, are brought.
+        token_dim: width to which each token is brought.
+        feature_dim: width to which all of them are brought together.
     """
 
     def __init__(
