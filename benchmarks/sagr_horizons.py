@@ -18,8 +18,8 @@ from typing import Any
 
 from dot_plot import GRID, INK, PAPER, POLICY, SOFT
 from sagr_arms import as_word, exit_code_of, tempovla
-from tempovla.storage.json_files import read_log
 from tempovla.storage.whole import write_text
+from tempovla.training.metrics import read_metrics
 
 ERROR, STILL = "val_debug/sagr/mse_dyn", "val_debug/sagr/persistence"
 
@@ -51,7 +51,7 @@ def train(config: str, data: str, folder: Path, horizons: list[int], seed: int, 
 
 def errors_of(folder: Path, horizons: list[int]) -> dict[int, tuple[float, float]]:
     """By horizon, the errors of the predictor and of persistence at the last validation."""
-    last = [line for line in read_log(folder / "metrics.jsonl") if ERROR in line][-1]
+    last = [line for line in read_metrics(folder) if ERROR in line][-1]
     suffix = {steps: "" if steps == horizons[0] else f"_k{steps}" for steps in horizons}
     return {steps: (last[ERROR + suffix[steps]], last[STILL + suffix[steps]]) for steps in horizons}
 

@@ -83,7 +83,7 @@ def test_without_a_mixture_nothing_changes():
             {},
             (2, 3),
             4,
-            r"\[0, 2\], not 3 steps later; leave 3 out of model.horizons, or add 3 to the observation_indices of arm, or",
+            r"\[0, 2\], not 3 steps later; leave 3 out of model.horizons, or add 3 to the observation_indices of arm",
         ),
         ({}, (), 8, "robot type arm, which holds 4 actions; set model.action_horizon=4"),
         ({"data_mix": "bridge"}, (8,), 16, r"oxe_bridge, which observes \[0\], not 8 steps later; choose another"),
