@@ -69,12 +69,12 @@ class VideoRun(Run):
         done, checkpoint = self.folder / "training.json", self.folder / "checkpoint_latest"
         if done.exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         config = yaml.safe_load(PLACE.config_file.read_text())
         robot = {"data_directory": str(Path(data).absolute()), "name": "robot", "demos_per_task": self.demos}
         config["data"]["mixture"] = [robot, {**robot, "name": "video", "demos_per_task": None, "actions": False}]
         config["training"]["batch_size"] *= 2
-        made = self.folder / "config.yaml"
+        made = self.folder.with_suffix(".yaml")
+        made.parent.mkdir(parents=True, exist_ok=True)
         write_text(made, yaml.safe_dump(config))
         options = ["--config", str(made), "--out", str(self.folder), "--json"]
         options += ["--training.seed", str(self.seed), "--training.train_steps", str(steps)]
