@@ -34,7 +34,7 @@ def test_a_check_that_passes_ends_with_0_and_a_summary(tmp_path, arguments, temp
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert all(line.startswith("[PASS] ") for line in lines[:-1])
-    assert "[PASS] targets.one: 8 of 15 steps (53.3%) have a target 4 steps later; 1 of 2 episodes are too short" in (
+    assert "[PASS] targets.one: 8 of 15 steps (53.3%) have a target 4 steps later; 1 of 2 episodes is too short" in (
         answer.out
     )
     assert lines[-1] == f"{len(lines) - 1} checks: {len(lines) - 1} passed, 0 failed, 0 with a warning, 0 skipped"

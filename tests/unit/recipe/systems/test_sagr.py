@@ -14,6 +14,7 @@ import yaml
 from tests.gripper_recordings import ACTION, FEATURES, FRONT, STATE, WRIST, record
 from tests.rounding import tolerance
 from tests.sagr_runs import FOLLOWING, ONE_BAR, PHASE_A, RAMP, ended_at, record_moves, sagr_recipe, train_spread
+from tests.tiny import tiny_sagr_config
 from tests.trained import act, assert_same, logged
 from tests.unit.recipe.mixtures import DIMS, LARGE, SIDE, SMALL, member, record_body
 
@@ -237,7 +238,9 @@ def test_an_episode_shorter_than_k_has_no_targets_and_is_no_error(tmp_path, capl
 
 
 def test_a_dataset_without_any_target_is_warned_of(recorded, caplog):
-    recipe = sagr_recipe(recorded, {"temporal_delta_k": 2, "horizons": [100], "action_horizon": 100})
+    head = replace(tiny_sagr_config().action_head, max_seq_len=100)
+    far = {"temporal_delta_k": 2, "horizons": [100], "action_horizon": 100, "action_head": head}
+    recipe = sagr_recipe(recorded, far)
     tell_targets(recipe.model, as_mixture(None, recipe))
     (warning,) = caplog.messages
     assert (
