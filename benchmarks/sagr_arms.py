@@ -287,6 +287,19 @@ def chosen_seeds(seeds: str) -> list[int]:
     return [int(seed) for seed in seeds.split(",")]
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every comparison of arms."""
+    parser.add_argument("--data", help="demonstrations with depth")
+    parser.add_argument("--out", type=Path, help="folder of all runs")
+    parser.add_argument("--show", action="store_true", help="print and draw what the JSON file holds, and run nothing")
+    parser.add_argument("--arms", help="names of arms, separated by semicolons; all by default")
+    parser.add_argument("--seeds", default="0", help="of the trainings")
+    parser.add_argument("--eval-seed", type=int, default=0, help="of the episodes")
+    parser.add_argument("--episodes", type=int, default=15, help="fresh episodes of each task and seed")
+    parser.add_argument("--json", required=True, type=Path, help="file of all outcomes; what it holds is not run again")
+    parser.add_argument("--png", help="where to draw them")
+
+
 def check_numbers(options: argparse.Namespace) -> None:
     """Refuse numbers that are none of steps, episodes or demonstrations.
 
@@ -320,19 +333,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("place", choices=sorted(PLACES))
-    parser.add_argument("--data", help="demonstrations with depth")
-    parser.add_argument("--out", type=Path, help="folder of all runs")
-    parser.add_argument("--show", action="store_true", help="print and draw what the JSON file holds, and run nothing")
-    parser.add_argument("--arms", help="names of arms, separated by semicolons; all by default")
-    parser.add_argument("--seeds", default="0", help="of the trainings")
-    parser.add_argument("--eval-seed", type=int, default=0, help="of the episodes")
+    add_options(parser)
     parser.add_argument("--steps", type=int, help="training steps, other than the config's")
     parser.add_argument("--demos", type=int, help="demonstrations of each task; all by default")
-    parser.add_argument("--episodes", type=int, default=15, help="fresh episodes of each task and seed")
     parser.add_argument("--k", type=int, default=8, help="steps from now to the future frame, and between decisions")
     parser.add_argument("--horizon", type=int, default=16, help="steps of a chunk")
-    parser.add_argument("--json", required=True, type=Path, help="file of all outcomes; what it holds is not run again")
-    parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args(arguments)
     check_numbers(options)
     place, seeds, chosen = PLACES[options.place], chosen_seeds(options.seeds), chosen_arms(options.arms)

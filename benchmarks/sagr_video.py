@@ -29,6 +29,7 @@ from sagr_arms import (
     OFF,
     PLACES,
     Run,
+    add_options,
     chosen_seeds,
     exit_code_of,
     print_table,
@@ -100,17 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ValueError: in one line, if an option is wrong, a file is damaged, or a command fails.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="demonstrations with depth")
-    parser.add_argument("--out", type=Path, help="folder of all runs")
-    parser.add_argument("--show", action="store_true", help="print and draw what the JSON file holds, and run nothing")
-    parser.add_argument("--arms", help="names of arms, separated by semicolons; all by default")
-    parser.add_argument("--seeds", default="0", help="of the trainings")
-    parser.add_argument("--eval-seed", type=int, default=0, help="of the episodes")
+    add_options(parser)
     parser.add_argument("--steps", type=int, default=PLACE.train_steps, help="training steps")
     parser.add_argument("--demos", type=int, default=5, help="demonstrations of each task that keep their actions")
-    parser.add_argument("--episodes", type=int, default=15, help="fresh episodes of each task and seed")
-    parser.add_argument("--json", required=True, type=Path, help="file of all outcomes; what it holds is not run again")
-    parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args(arguments)
     chosen = list(ARMS) if options.arms is None else [name.strip() for name in options.arms.split(";")]
     for name in chosen:

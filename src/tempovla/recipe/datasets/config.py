@@ -33,7 +33,7 @@ class MemberConfig:
         demos_per_task: number of episodes of each task that are used of this dataset, from the first on; None uses as
             many as `DataConfig` says.
         actions: whether actions are learned from this dataset. With false it is a video, which needs no actions and no
-            state, and teaches the policy's prediction alone.
+            state. A policy learns from it what its prediction or its inverse model tells of the frames.
     """
 
     data_directory: str
