@@ -1,4 +1,4 @@
-"""Perceptrons with LayerNorm and Mish: an ensemble is as many of them, computed together."""
+"""Perceptrons with LayerNorm: an ensemble is as many of them, computed together."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ def test_groups_become_distributions():
     assert (found >= 0).all()
     torch.testing.assert_close(found.unflatten(-1, (2, 8)).sum(dim=-1), torch.ones(4, 2))
     torch.testing.assert_close(found[:, :8], x[:, :8].softmax(dim=-1))
+
+
+def test_their_values_and_gradients_are_those_of_a_softmax():
+    generator = torch.Generator().manual_seed(2)
+    x = (torch.randn(6, 16, generator=generator) * 30).requires_grad_()
+    weights = torch.randn(6, 16, generator=generator)
+    exact = x.unflatten(-1, (-1, 4)).softmax(dim=-1).flatten(-2)
+    found = SimNorm(4)(x)
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-7)
+    (expected,) = torch.autograd.grad((exact * weights).sum(), x)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), x)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_an_output_that_starts_at_zero_does():

@@ -1,20 +1,21 @@
 """Perceptrons applied to many rows without a gradient, as a search does: the same numbers from faster kernels.
 
-On a CPU, PyTorch's own product of float32 matrices, its Mish and its softmax over few numbers are slow. Products in
-oneDNN's layout, a Mish with one exponential instead of three functions, and a softmax of plain sums give the same up to
-rounding in half of the time. Rows are taken in blocks that stay in the processor's cache.
+On a CPU, PyTorch's own product of float32 matrices and its Mish are slow. Products in oneDNN's layout and a Mish with
+one exponential instead of three functions give the same up to rounding in half of the time. Rows are taken in blocks
+that stay in the processor's cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP, SimNorm
+from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP
 
 Function = Callable[[Tensor], Tensor]
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
@@ -34,20 +35,12 @@ def for_many_rows(network: NormedMLP | EnsembleMLP) -> Function:
     drops = network.dropout.p if isinstance(network, NormedMLP) else network.dropout
     if not _applies(next(network.parameters())) or (network.training and drops > 0):
         return network
+    activation = IN_PLACE[network.activation]
     if isinstance(network, NormedMLP):
         layers = _layers_of(network)
-        return lambda x: _in_blocks(layers, x)
+        return lambda x: _in_blocks(layers, activation, x)
     members = [_layers_of_member(network, index) for index in range(len(network.weights[0]))]
-    return lambda x: torch.stack([_in_blocks(layers, x) for layers in members])
-
-
-def simplex_of_many_rows(norm: SimNorm, x: Tensor) -> Tensor:
-    """Return `norm(x)` for (..., D)."""
-    if not _applies(x):
-        return norm(x)
-    groups = x.unflatten(-1, (-1, norm.group_dim))
-    powers = (groups - groups.amax(dim=-1, keepdim=True)).exp_()
-    return powers.div_(powers.sum(dim=-1, keepdim=True)).flatten(-2)
+    return lambda x: torch.stack([_in_blocks(layers, activation, x) for layers in members])
 
 
 def mish_(x: Tensor) -> Tensor:
@@ -58,6 +51,10 @@ def mish_(x: Tensor) -> Tensor:
     share = x.exp()
     share.addcmul_(share, share, value=0.5).add_(1.0)
     return x.addcdiv_(x, share, value=-1.0)
+
+
+IN_PLACE: dict[str, Function] = {"mish": mish_, "silu": partial(F.silu, inplace=True)}
+"""By name, the activation of a tensor whose memory is used."""
 
 
 def _layers_of(network: NormedMLP) -> list[Layer]:
@@ -77,19 +74,19 @@ def _joined(products: Sequence[tuple[Any, Any]], affine: Sequence[tuple[Any, Any
     return [(weight.to_mkldnn(), bias.to_mkldnn(), scale, shift) for (weight, bias), (scale, shift) in pairs]
 
 
-def _in_blocks(layers: list[Layer], x: Tensor) -> Tensor:
+def _in_blocks(layers: list[Layer], activation: Function, x: Tensor) -> Tensor:
     """Return (..., sizes[-1]) from (..., sizes[0])."""
-    parts = [_in_layers(layers, part) for part in x.reshape(-1, x.shape[-1]).split(BLOCK)]
+    parts = [_in_layers(layers, activation, part) for part in x.reshape(-1, x.shape[-1]).split(BLOCK)]
     found = parts[0] if len(parts) == 1 else torch.cat(parts)
     return found.view(*x.shape[:-1], found.shape[-1])
 
 
-def _in_layers(layers: list[Layer], x: Tensor) -> Tensor:
+def _in_layers(layers: list[Layer], activation: Function, x: Tensor) -> Tensor:
     """Return (rows, sizes[-1]) from (rows, sizes[0])."""
     for weight, bias, scale, shift in layers:
         x = F.linear(x.to_mkldnn(), weight, bias).to_dense()
         if scale is not None:
-            x = mish_(F.layer_norm(x, x.shape[-1:], scale, shift))
+            x = activation(F.layer_norm(x, x.shape[-1:], scale, shift))
     return x
 
 

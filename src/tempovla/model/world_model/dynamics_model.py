@@ -6,12 +6,13 @@ Hansen, Su and Wang: TD-MPC2: Scalable, robust world models for continuous contr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.layers.many_rows import for_many_rows, simplex_of_many_rows
+from tempovla.model.layers.many_rows import for_many_rows
 from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP, SimNorm
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.ema_target import EmaTarget
@@ -52,16 +53,24 @@ class LatentDynamics(nn.Module):
         self.config, self.discount, self.action_dim = config, discount, action_dim
         latent, hidden = config.latent_dim, (config.hidden_dim, config.hidden_dim)
         self.encoder = LatentEncoder(
-            latent, state_dim, cameras, config.encoder_dim, config.channels, config.group_dim, state_key
+            latent,
+            state_dim,
+            cameras,
+            config.encoder_dim,
+            config.channels,
+            config.group_dim,
+            state_key,
+            config.activation,
         )
-        self.dynamics = NormedMLP((latent + action_dim, *hidden, latent))
+        perceptron = partial(NormedMLP, activation=config.activation)
+        self.dynamics = perceptron((latent + action_dim, *hidden, latent))
         self.dynamics_norm, self.simplex = nn.LayerNorm(latent), SimNorm(config.group_dim)
         self.two_hot = TwoHot(config.bins, -config.symlog_range, config.symlog_range)
-        self.reward = NormedMLP((latent + action_dim, *hidden, config.bins), zero_output=True)
-        self.end = NormedMLP((latent, *hidden, 1)) if config.predicts_end else None
-        self.actor = NormedMLP((latent, *hidden, 2 * action_dim))
+        self.reward = perceptron((latent + action_dim, *hidden, config.bins), zero_output=True)
+        self.end = perceptron((latent, *hidden, 1)) if config.predicts_end else None
+        self.actor = perceptron((latent, *hidden, 2 * action_dim))
         sizes = (latent + action_dim, *hidden, config.bins)
-        self.values = EnsembleMLP(config.num_values, sizes, config.dropout)
+        self.values = EnsembleMLP(config.num_values, sizes, config.dropout, config.activation)
         self.slow_values = EmaTarget(self.values)
         self.inverse = (
             GoalInverseDynamics(latent, action_dim, config.hidden_dim, inverse_steps) if inverse_steps else None
@@ -130,7 +139,7 @@ class LatentDynamics(nn.Module):
     def _stepper(self, rows: int) -> Callable[[Tensor], Tensor]:
         """A function from states and actions (..., D + A) to the next states (..., D), with the weights of now."""
         dynamics = for_many_rows(self.dynamics) if rows >= MANY else self.dynamics
-        return lambda joined: simplex_of_many_rows(self.simplex, self.dynamics_norm(dynamics(joined)))
+        return lambda joined: self.simplex(self.dynamics_norm(dynamics(joined)))
 
     def policy(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and logarithm of the standard deviation (..., A) of actions before tanh."""

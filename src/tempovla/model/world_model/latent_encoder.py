@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.dtype import in_dtype_of
-from tempovla.model.layers.normed_mlp import NormedMLP, SimNorm
+from tempovla.model.layers.normed_mlp import Activation, NormedMLP, SimNorm
 from tempovla.timeline import Track
 from tempovla.timeline.keys import STATE_KEY
 
@@ -24,6 +24,7 @@ class LatentEncoder(nn.Module):
         channels: of the convolutions.
         group_dim: of the simplicial normalisation.
         state_key: key of the state.
+        activation: of the perceptron.
     """
 
     def __init__(
@@ -35,10 +36,13 @@ class LatentEncoder(nn.Module):
         channels: int,
         group_dim: int,
         state_key: str = STATE_KEY,
+        activation: Activation = "mish",
     ) -> None:
         super().__init__()
         self.cameras, self.state_key = tuple(cameras), state_key
-        self.state = None if state_dim is None else NormedMLP((state_dim, hidden_dim, latent_dim))
+        self.state = (
+            None if state_dim is None else NormedMLP((state_dim, hidden_dim, latent_dim), activation=activation)
+        )
         self.pictures = nn.ModuleList(_convolutions(channels, latent_dim) for _ in self.cameras)
         self.norm = nn.LayerNorm(latent_dim)
         self.simplex = SimNorm(group_dim)
