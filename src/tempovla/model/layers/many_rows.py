@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tempovla.model.layers.activation import Activation
 from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP
 
 Function = Callable[[Tensor], Tensor]
@@ -53,7 +54,7 @@ def mish_(x: Tensor) -> Tensor:
     return x.addcdiv_(x, share, value=-1.0)
 
 
-IN_PLACE: dict[str, Function] = {"mish": mish_, "silu": partial(F.silu, inplace=True)}
+IN_PLACE: dict[Activation, Function] = {"mish": mish_, "silu": partial(F.silu, inplace=True)}
 """By name, the activation of a tensor whose memory is used."""
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
-from tempovla.model.layers.normed_mlp import ACTIVATIONS, Activation
+from tempovla.model.layers.activation import Activation
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class LatentDynamicsConfig:
             raise ValueError(
                 f"dynamics.latent_dim={self.latent_dim} is no multiple of group_dim={self.group_dim}; change one"
             )
-        if self.activation not in ACTIVATIONS:
+        if self.activation not in get_args(Activation):
             raise ValueError(
-                f"dynamics.activation={self.activation!r} is unknown; choose from {', '.join(ACTIVATIONS)}"
+                f"dynamics.activation={self.activation!r} is unknown; choose from {', '.join(get_args(Activation))}"
             )
         if self.bins < 2 or not 0 < self.symlog_range < math.inf:
             raise ValueError(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.layers.activation import Activation
 from tempovla.model.layers.dtype import in_dtype_of
-from tempovla.model.layers.normed_mlp import Activation, NormedMLP, SimNorm
+from tempovla.model.layers.normed_mlp import NormedMLP, SimNorm
 from tempovla.timeline import Track
 from tempovla.timeline.keys import STATE_KEY
 
