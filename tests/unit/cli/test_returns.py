@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 
 import pytest
@@ -76,3 +77,18 @@ def test_returns_are_shown_with_their_intervals():
         "reacher-easy       3.0  no interval of 1",
         "mean               3.0  no interval of 1",
     ]
+
+
+def test_returns_are_compared_in_words_and_numbers(tmp_path, tempovla):
+    for name, more in (("a", 0.0), ("b", 50.0)):
+        rewards = [700.0 + 10 * index + more * (1 + index) for index in range(6)]
+        episodes = [{"task": "cup-catch", "seed": i, "total_reward": each} for i, each in enumerate(rewards)]
+        told = {"simulator": {"name": "dmc"}, "score": "return", "episodes": episodes}
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    compare = ["eval", "compare", tmp_path / "a.json", tmp_path / "b.json"]
+    lines = tempovla(*compare).out.splitlines()
+    assert lines[2].split() == ["A", "B", "B", "-", "A", "[95%]", "pairs", "p"]
+    assert lines[3].split() == ["cup-catch", "725.0", "900.0", "+175.0", "[+50.0,", "+300.0]", "6", "0.031"]
+    assert lines[3].index("6  0.031") == lines[2].index("s  p")
+    assert lines[-1].startswith("B is better than A: +175.0 [+50.0, +300.0] of mean return")
+    assert json.loads(tempovla(*compare, "--json").out)["all"]["difference"] == 175.0
