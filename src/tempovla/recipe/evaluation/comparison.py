@@ -190,8 +190,8 @@ def _remarks(
 ) -> list[str]:
     """What a reader of the comparison should know: settings that differ, episodes left out."""
     settings = [
-        simulator | {name: result.get(name) for name in ("execution_horizon", "temporal_ensemble")}
-        for simulator, result in zip(simulators, results, strict=True)
+        simulator | {name: result.get(name) for name in ("execution_horizon", "temporal_ensemble")} | goal
+        for simulator, result, goal in zip(simulators, results, _goals(results), strict=True)
     ]
     remarks = []
     for name in dict.fromkeys([*settings[0], *settings[1]]):
@@ -201,3 +201,18 @@ def _remarks(
     if shared < max(counts):
         remarks.append(f"{shared} episodes are in both files, of {counts[0]} in A and {counts[1]} in B")
     return remarks
+
+
+def _goals(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each evaluation planned towards, and how where both had a goal."""
+    goals = [result.get("goal") or {} for result in results]
+    shown = [
+        {"goal": ":".join(str(goal.get(name)) for name in ("dataset", "episode", "step"))} if goal else {}
+        for goal in goals
+    ]
+    if all(goals):
+        shown = [
+            each | {f"goal_{name}": goal.get(name) for name in ("by", "costs")}
+            for each, goal in zip(shown, goals, strict=True)
+        ]
+    return shown
