@@ -32,7 +32,8 @@ def policy_of(algorithm: str = "tdmpc", inverse: float = 0.0, **fields: Any) -> 
     dynamics = LatentDynamicsConfig(latent_dim=8, group_dim=4, encoder_dim=8, hidden_dim=8, num_values=2, bins=11)
     learning = TDMPCConfig(horizon=2, dynamics=dynamics, inverse_dynamics_weight=inverse, inverse_dynamics_steps=(1, 4))
     sizes = {"state_dim": 8, "hidden_dim": 12, "variables": 4, "classes": 5, "num_layers": 1, "bins": 11, "channels": 1}
-    dreamer = DreamerConfig(rssm=RSSMConfig(symlog_range=2.0, **sizes), hidden_dim=10, num_layers=1)
+    rssm = RSSMConfig(latent="gaussian", symlog_range=2.0, **sizes)
+    dreamer = DreamerConfig(rssm=rssm, hidden_dim=10, num_layers=1)
     planner = PlannerConfig(kind="cem", horizon=3, num_samples=24, num_elites=4, iterations=2, num_policy_samples=0)
     seen = {"robot_state_dim": 1, "action_dim": 2, "discount": 0.9, "planner": planner, **fields}
     torch.manual_seed(0)

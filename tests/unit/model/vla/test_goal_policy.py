@@ -174,7 +174,7 @@ def test_a_policy_that_remembers_plans_from_what_it_remembers():
     seeds = torch.tensor([7, 7])
     state = acts.with_seeds(acts.initial_state(2), seeds)
     assert state.mean.shape == (2, 3, 2)
-    _, state = acts.act(at(0.1, 0.9), state)
+    _, state = acts.act(at(-2.0, 2.0), state)
     assert not torch.allclose(state.world.features[0], state.world.features[1])
     chosen = state.world.action
     chunk, later = acts.act(at(0.2, 0.2, first=False), state)
@@ -190,10 +190,10 @@ def test_a_policy_that_remembers_plans_from_what_it_remembers():
 @torch.no_grad()
 def test_the_first_action_is_that_of_the_candidate_that_comes_nearest_in_the_latent_space():
     policy = line_policy("dreamer", planner=PlannerConfig("shooting", 1, 200, 1, num_policy_samples=0))
-    acts = GoalPolicy(policy, at(0.8))
-    chunk, state = acts.act(at(0.1), acts.with_seeds(acts.initial_state(1), torch.tensor([5])))
+    acts = GoalPolicy(policy, at(2.0))
+    chunk, state = acts.act(at(-2.0), acts.with_seeds(acts.initial_state(1), torch.tensor([5])))
     world = policy.agent.world
-    aim = world.encode(at(0.8)).features
+    aim = world.encode(at(2.0)).features
     before = replace(state.world, action=torch.zeros(1, 2))
     tried = torch.cartesian_prod(torch.linspace(-1, 1, 15), torch.linspace(-1, 1, 15))
     apart = (world.imagine(before, tried[None, :, None]).features[0, :, 0] - aim).square().sum(dim=-1)
