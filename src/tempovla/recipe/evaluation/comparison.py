@@ -206,7 +206,7 @@ def _remarks(
 def _goals(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What each evaluation planned towards, and how where both had a goal."""
     goals = [result.get("goal") or {} for result in results]
-    shown = [
+    shown: list[dict[str, Any]] = [
         {"goal": ":".join(str(goal.get(name)) for name in ("dataset", "episode", "step"))} if goal else {}
         for goal in goals
     ]
