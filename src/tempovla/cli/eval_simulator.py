@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import Namespace
 
@@ -17,6 +17,7 @@ from tempovla.cli.command import (
     config_from_args,
 )
 from tempovla.env.registry import simulator_class
+from tempovla.recipe.evaluation.goals import GoalBy, GoalOptions
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.evaluation.simulators import evaluate
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, build_parser
@@ -54,6 +55,25 @@ def build(name: str, summary: str) -> ArgumentParser:
         type=dict[str, Any],
         metavar="{KEY: VALUE}",
         help="other values of the policy's settings that control alone reads, such as --model.rrr_replan_threshold 1.5",
+    )
+    parser.add_argument(
+        "--goal",
+        metavar="DATASET[:EPISODE[:STEP]]",
+        help="for a policy with a world model: plan towards what this step of a dataset, or of the replay of a run, "
+        "shows; by default the last step of the episode, and without an episode the one with the highest reward",
+    )
+    parser.add_argument(
+        "--goal_costs",
+        type=dict[str, Any],
+        metavar="{KEY: VALUE}",
+        help="what counts on the way to the goal, such as --goal_costs.reward_weight 1.0: reward_weight, goal_weight, "
+        "picture_weight and when",
+    )
+    parser.add_argument(
+        "--goal_by",
+        choices=get_args(GoalBy),
+        help="how the actions towards the goal are found: by the policy's search, the default, or by what the model "
+        "learned of inverse dynamics",
     )
     parser.add_argument(
         "--instruction", metavar="TEXT", help="instruction that the policy gets in place of the task's own"
@@ -103,6 +123,7 @@ def run(name: str, args: Namespace) -> Outcome:
         device=args.device,
         library=args.library,
         model=args.model,
+        goal=GoalOptions.given(args.goal, args.goal_costs, args.goal_by),
         outputs=Outputs(results=file, recordings=args.record, videos=args.videos),
     )
     return Outcome("\n".join(score_table(results)), results, is_written=file is not None)

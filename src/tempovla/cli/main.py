@@ -45,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "eval compare": (
         "tempovla.cli.eval_compare",
-        "compare two evaluations, with an exact test of the difference",
+        "compare two evaluations, with a paired test of the difference",
     ),
     "eval offline": ("tempovla.cli.eval_offline", "compare a trained policy's actions with held-out demonstrations"),
     "export": ("tempovla.cli.export", "write a trained policy to an ONNX, TorchScript or torch.export file"),

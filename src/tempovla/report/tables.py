@@ -10,6 +10,8 @@ from tempovla.report.format_text import change_of
 
 NARROW = 48
 """Characters of an instruction in a table."""
+_SUCCESS_HEAD = "    A     B  B - A [95%] points     only A  only B  p"
+_RETURN_HEAD = f" {'A':>8}  {'B':>8}  {'B - A [95%]':<26}  pairs  p"
 OFFLINE_FIGURES = ("mse", "mse_normalized", "mse_relative")
 
 
@@ -81,14 +83,24 @@ def comparison_table(comparison: Mapping[str, Any]) -> list[str]:
     """Return two evaluations side by side, by task, with the verdict."""
     rows = comparison["tasks"] | {"all": comparison["all"]}
     width = max(map(len, rows))
-    lines = [f"A: {comparison['a']}", f"B: {comparison['b']}"]
-    lines.append(f"{'':<{width}}     A     B  B - A [95%] points     only A  only B  p")
-    for name, row in rows.items():
-        low, high = row["ci95"]
-        difference = f"{100 * row['difference']:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
-        counts = f"{row['only_a']:>6}  {row['only_b']:>6}  {row['p_value']:.2g}"
-        lines.append(f"{name:<{width}}  {row['a']:>4.0%}  {row['b']:>4.0%}  {difference:<22} {counts}")
+    is_return = comparison.get("score") == "return"
+    compared, head = (_compared_return, _RETURN_HEAD) if is_return else (_compared, _SUCCESS_HEAD)
+    lines = [f"A: {comparison['a']}", f"B: {comparison['b']}", f"{'':<{width}} {head}"]
+    lines += [f"{name:<{width}}  {compared(row)}" for name, row in rows.items()]
     return [*lines, *(f"note: {remark}" for remark in comparison["remarks"]), comparison["verdict"]]
+
+
+def _compared(row: Mapping[str, Any]) -> str:
+    low, high = row["ci95"]
+    difference = f"{100 * row['difference']:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+    counts = f"{row['only_a']:>6}  {row['only_b']:>6}  {row['p_value']:.2g}"
+    return f"{row['a']:>4.0%}  {row['b']:>4.0%}  {difference:<22} {counts}"
+
+
+def _compared_return(row: Mapping[str, Any]) -> str:
+    interval = "no interval" if row["ci95"] is None else f"[{row['ci95'][0]:+.1f}, {row['ci95'][1]:+.1f}]"
+    difference = f"{row['difference']:+.1f} {interval}"
+    return f"{row['a']:>8.1f}  {row['b']:>8.1f}  {difference:<26}  {row['pairs']:>5}  {row['p_value']:.2g}"
 
 
 def diagnosis_table(found: Mapping[str, Any]) -> list[str]:

@@ -5,10 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tempovla.rollout.metrics import SuccessRate, wilson_interval
 
 SIGNIFICANCE = 0.05
+MOST_ENUMERATED = 20
+"""Pairs of returns up to which all 2^n assignments of signs are counted."""
+RANDOM_FLIPS = 100_000
+"""Assignments of signs that are drawn where there are more pairs."""
+_FLIP_SEED = 0
+_ROUNDING = 1e-12
+"""Sums of returns that differ by less than this share of their terms are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,116 @@ class PairedOutcomes:
         return self.p_value < SIGNIFICANCE
 
 
+@dataclass(frozen=True)
+class PairedReturns:
+    """The returns of two policies on the same episodes. Every task counts alike, however many episodes it has.
+
+    The p-value and the interval are those of the sign-flip permutation test for pairs (Fisher, 1935, The Design of
+    Experiments, section 21; Pitman, 1937). If the policies are equally good, the difference of each pair could as well
+    have the other sign, so that all assignments of signs are equally likely. Up to `MOST_ENUMERATED` pairs all of them
+    are counted, and the test is exact. For more pairs, `RANDOM_FLIPS` assignments are drawn with a fixed seed, and the
+    observed one is counted as one more, so that the p-value is valid, and never 0.
+
+    Attributes:
+        tasks: by task, the returns (first, second) of each pair.
+    """
+
+    tasks: tuple[tuple[tuple[float, float], ...], ...]
+
+    @classmethod
+    def of(cls, *tasks: Sequence[tuple[float, float]]) -> PairedReturns:
+        """Keep the pairs (first, second) of one or more tasks.
+
+        Raises:
+            ValueError: if a task has none.
+        """
+        if not tasks or not all(tasks):
+            raise ValueError("no pairs of episodes; evaluate both policies on the same ones")
+        return cls(tuple(tuple((float(first), float(second)) for first, second in pairs) for pairs in tasks))
+
+    @property
+    def pairs(self) -> int:
+        """How many episodes both policies played."""
+        return sum(map(len, self.tasks))
+
+    @property
+    def first(self) -> float:
+        """The mean return of the first policy."""
+        return fmean(fmean(first for first, _ in pairs) for pairs in self.tasks)
+
+    @property
+    def second(self) -> float:
+        """The mean return of the second policy."""
+        return fmean(fmean(second for _, second in pairs) for pairs in self.tasks)
+
+    @property
+    def difference(self) -> float:
+        """The mean return of the second policy minus that of the first."""
+        return math.fsum(share * difference for share, difference in self._differences)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all assignments of signs are counted."""
+        return self.pairs <= MOST_ENUMERATED
+
+    @property
+    def smallest_p_value(self) -> float:
+        """The p-value if all differences had the same sign, below which the test cannot go."""
+        return min(1.0, 2 / (2**self.pairs if self.is_exact else RANDOM_FLIPS + 1))
+
+    @cached_property
+    def p_value(self) -> float:
+        """The two-sided p-value: how likely equally good policies differ at least this much."""
+        _, total = self._flipped
+        slack = _ROUNDING * math.fsum(abs(share * difference) for share, difference in self._differences)
+        return min(1.0, 2 * float(min((total <= slack).mean(), (total >= -slack).mean())))
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """95% interval of the difference; None for less than six pairs, which cannot rule any difference out.
+
+        It holds all shifts that the test would not reject if the second policy's returns were lower by them. Its ends
+        are mean differences of subsets of the pairs (Hartigan, 1969, Journal of the American Statistical Association
+        64:1303). As the test does, it takes it that differences spread alike to both sides of their mean.
+        """
+        share, total = self._flipped
+        means = total[share > 0] / share[share > 0]
+        last = math.floor(SIGNIFICANCE / 2 * len(total)) - (len(total) - len(means))
+        if last < 0:
+            return None
+        ordered = np.partition(means, (last, len(means) - 1 - last))
+        return float(ordered[last]), float(ordered[len(means) - 1 - last])
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether equally good policies would differ this much in less than one comparison of twenty."""
+        return self.p_value < SIGNIFICANCE
+
+    @property
+    def _differences(self) -> list[tuple[float, float]]:
+        """Of each pair, its share in the mean, and the second return minus the first."""
+        return [(1 / (len(self.tasks) * len(pairs)), second - first) for pairs in self.tasks for first, second in pairs]
+
+    @cached_property
+    def _flipped(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of each assignment of signs, the observed one first: what its flipped pairs have of the mean's shares, and of
+        the mean difference.
+
+        With the signs of an assignment the mean difference is the observed one, less twice the latter.
+        """
+        drawn = np.random.default_rng(_FLIP_SEED)
+        count = 1 if self.is_exact else RANDOM_FLIPS + 1
+        share, total = np.zeros(count), np.zeros(count)
+        for weight, difference in self._differences:
+            if self.is_exact:
+                share, total = np.append(share, share + weight), np.append(total, total + weight * difference)
+            else:
+                flips = drawn.integers(0, 2, RANDOM_FLIPS)
+                share[1:] += flips * weight
+                total[1:] += flips * (weight * difference)
+        return share, total
+
+
 def _combine(a: float, b: float, correlation: float) -> float:
     return math.sqrt(max(a * a - 2 * correlation * a * b + b * b, 0.0))
 
@@ -120,4 +242,21 @@ def verdict(outcomes: PairedOutcomes) -> str:
     return (
         f"the difference means nothing yet: {points}, {told}; equally good policies differ this much in "
         f"{outcomes.p_value:.0%} of comparisons, and more episodes would tell"
+    )
+
+
+def return_verdict(returns: PairedReturns) -> str:
+    """Say in words whether the difference of two mean returns means anything."""
+    interval = returns.interval
+    certainty = "" if interval is None else f" [{interval[0]:+.1f}, {interval[1]:+.1f}]"
+    how = "exact" if returns.is_exact else f"{RANDOM_FLIPS:,} random flips"
+    told = f"over {returns.pairs} paired episodes (sign-flip permutation test, {how}: p = {returns.p_value:.2g})"
+    if all(first == second for pairs in returns.tasks for first, second in pairs):
+        return f"no difference: all {returns.pairs} paired episodes have the same return"
+    if returns.is_significant:
+        better, worse = ("B", "A") if returns.difference > 0 else ("A", "B")
+        return f"{better} is better than {worse}: {returns.difference:+.1f}{certainty} of mean return, {told}"
+    return (
+        f"the difference means nothing yet: {returns.difference:+.1f}{certainty} of mean return, {told}; equally good "
+        f"policies differ this much in {returns.p_value:.0%} of comparisons, and more episodes would tell"
     )

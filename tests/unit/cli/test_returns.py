@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
+from tests.line_worlds import bundle_of as line_bundle
+from tests.line_worlds import frames, replay_of
+from tests.line_worlds import policy_of as line_policy
 from tests.tiny import tiny_statevla_config
 
 from tempovla.cli.main import commands
 from tempovla.env.registry import SIMULATOR_REGISTRY, WITHOUT_EXPERTS, simulator_class
 from tempovla.model.vla.statevla import StateVLA
+from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.report.tables import score_table
 from tempovla.timeline import Bundle, Embodiment
 from tempovla.timeline.config import config_to_json
 
 pytest.importorskip("dm_control")
+
+from tempovla.env.dm_control import DmControlConfig
 
 
 @pytest.mark.parametrize("simulator", ["dmc", "gym"])
@@ -76,3 +84,39 @@ def test_returns_are_shown_with_their_intervals():
         "reacher-easy       3.0  no interval of 1",
         "mean               3.0  no interval of 1",
     ]
+
+
+def test_goals_are_refused_in_one_line_where_they_do_not_fit(tmp_path, fails):
+    policy = line_policy()
+    line_bundle(policy).save(tmp_path / "line")
+    options = ["eval", "dmc", "--checkpoint", tmp_path / "line", "--tasks", "cartpole-swingup"]
+    assert "--goal_by has no effect without a goal; give --goal DATASET" in fails(*options, "--goal_by", "search")
+    told = fails(*options, "--goal", "data", "--goal_costs", '{"when": "soon"}')
+    assert told == "goal_costs.when is 'soon'; choose from last, path"
+    told = fails(*options, "--goal", "data", "--goal_costs.goal_weight", 0.5, "--goal_by", "inverse_dynamics")
+    assert told.startswith("goal_costs have no effect with goal_by=inverse_dynamics")
+    body = DmControlConfig(task="cartpole-swingup").embodiment
+    config = replace(policy.config, robot_state_dim=body.state_dim, action_dim=body.action_dim)
+    cart = WorldModelPolicy(config)
+    arguments = (config_to_json(config), cart.windows(), body, {"steps": []}, cart.state_dict())
+    Bundle("world-model", *arguments).save(tmp_path / "cart")
+    options[3] = tmp_path / "cart"
+    assert "absent: no such folder; give DATASET[:EPISODE[:STEP]]" in fails(*options, "--goal", tmp_path / "absent:3:4")
+    place = replay_of(tmp_path / "replay", frames([0.0, 0.1], [0.0, 1.0]))
+    told = fails(*options, "--goal", f"{place}:0")
+    assert "is of another body, whose 'action' has shape [2], but that of" in told
+
+
+def test_returns_are_compared_in_words_and_numbers(tmp_path, tempovla):
+    for name, more in (("a", 0.0), ("b", 50.0)):
+        rewards = [700.0 + 10 * index + more * (1 + index) for index in range(6)]
+        episodes = [{"task": "cup-catch", "seed": i, "total_reward": each} for i, each in enumerate(rewards)]
+        told = {"simulator": {"name": "dmc"}, "score": "return", "episodes": episodes}
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    compare = ["eval", "compare", tmp_path / "a.json", tmp_path / "b.json"]
+    lines = tempovla(*compare).out.splitlines()
+    assert lines[2].split() == ["A", "B", "B", "-", "A", "[95%]", "pairs", "p"]
+    assert lines[3].split() == ["cup-catch", "725.0", "900.0", "+175.0", "[+50.0,", "+300.0]", "6", "0.031"]
+    assert lines[3].index("6  0.031") == lines[2].index("s  p")
+    assert lines[-1].startswith("B is better than A: +175.0 [+50.0, +300.0] of mean return")
+    assert json.loads(tempovla(*compare, "--json").out)["all"]["difference"] == 175.0

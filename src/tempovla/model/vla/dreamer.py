@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import map_tensors, zero_rows
+from tempovla.model.vla.dreamer_world import DreamerWorld
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.world_model.bounded_actor import BoundedActor
@@ -72,6 +73,8 @@ class Dreamer(nn.Module):
 
     first_action = -1
     """Offset of the first action that it reads or chooses: the last one tells how the world went on."""
+    remembers = True
+    """Whether what it knows depends on earlier observations."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -121,28 +124,39 @@ class Dreamer(nn.Module):
 
     def act(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
         """Return the actor's most likely action (B, A), or the first one of a plan."""
-        seed, state = self._filter(context, state)
+        seed, _, state = self.perceive(context, state)
         if self.config.searches:
             plan = self._plan(seed, context.first, state)
-            return _decided(plan.actions[:, 0], replace(state, mean=plan.mean))
-        return _decided(self.actor(state.world.features).mean, state)
+            return plan.actions[:, 0], self.decided(plan.actions[:, 0], replace(state, mean=plan.mean))
+        action = self.actor(state.world.features).mean
+        return action, self.decided(action, state)
 
     def explore(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
         """Return an action (B, A) that the actor draws, or a planned one with noise as wide as the search still was."""
-        seed, state = self._filter(context, state)
+        seed, _, state = self.perceive(context, state)
         seeds, shape = mix_seed(seed, EXPLORATION), (self.config.action_dim,)
         if self.config.searches:
             plan = self._plan(seed, context.first, state)
             noise = row_normal(seeds, shape)
             tried = (plan.actions[:, 0] + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
-            return _decided(tried, replace(state, mean=plan.mean))
-        return _decided(self.actor(state.world.features).sample(row_uniform(seeds, shape)), state)
+            return tried, self.decided(tried, replace(state, mean=plan.mean))
+        action = self.actor(state.world.features).sample(row_uniform(seeds, shape))
+        return action, self.decided(action, state)
 
-    def _filter(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
-        """The seeds (B,) of this decision, and the state after what is seen now."""
+    @property
+    def planning_world(self) -> DreamerWorld:
+        """The world model as one to plan with, whose returns count what the critic expects of their end."""
+        return DreamerWorld(self.world, self.critic)
+
+    def perceive(self, context: Context, state: DreamerState) -> tuple[Tensor, RSSMState, DreamerState]:
+        """Return the seeds (B,) of this decision, what the model knows after what is seen now, and the next state."""
         seed, noise = state.noise.decide(context.first)
         world = self.world.encode(context, state.world, self.world.latent.noise(mix_seed(seed, FILTER)))
-        return seed, DreamerState(noise, world, state.mean)
+        return seed, world, DreamerState(noise, world, state.mean)
+
+    def decided(self, action: Tensor, state: DreamerState) -> DreamerState:
+        """Return the state that remembers an action (B, A)."""
+        return replace(state, world=replace(state.world, action=action.to(state.world.action)))
 
     def _plan(self, seed: Tensor, first: Tensor, state: DreamerState) -> Plan:
         """The best actions that a search finds, among them some of the actor's."""
@@ -230,12 +244,6 @@ class Dreamer(nn.Module):
         """Move what follows the training: the slow critic, and the spread of returns."""
         self.slow_critic.update(self.critic, 1.0 - self.learning.slow_tau)
         self.scale.update()
-
-
-def _decided(action: Tensor, state: DreamerState) -> tuple[Tensor, DreamerState]:
-    """An action (B, A), and the state that remembers it."""
-    world = replace(state.world, action=action.to(state.world.action))
-    return action, replace(state, world=world)
 
 
 def _rows(loss: Tensor, alive: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ class TDMPC(nn.Module):
 
     first_action = 0
     """Offset of the first action that it reads or chooses."""
+    remembers = False
+    """Whether what it knows depends on earlier observations."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -95,11 +97,24 @@ class TDMPC(nn.Module):
         action = (plan.actions[:, 0] + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
         return action, state
 
+    @property
+    def planning_world(self) -> LatentDynamics:
+        """The world model."""
+        return self.world
+
+    def perceive(self, context: Context, state: TDMPCState) -> tuple[Tensor, Tensor, TDMPCState]:
+        """Return the seeds (B,) of this decision, the latent state (B, D) of what is seen now, and the next state."""
+        seed, noise = state.noise.decide(context.first)
+        return seed, self.world.encode(context), replace(state, noise=noise)
+
+    def decided(self, action: Tensor, state: TDMPCState) -> TDMPCState:
+        """Return the state after an action (B, A), which it does not remember."""
+        return state
+
     def _plan(self, context: Context, state: TDMPCState) -> tuple[Plan, Tensor, TDMPCState]:
         """A plan, the seeds (B,) of this decision, and the next state."""
         config = self.config.planner
-        seed, noise = state.noise.decide(context.first)
-        z = self.world.encode(context)
+        seed, z, state = self.perceive(context, state)
         shape = (max(config.num_policy_samples, 1), config.horizon, self.config.action_dim)
         drawn = row_normal(mix_seed(seed, PROPOSALS), shape)
         if not self.config.searches:
@@ -110,7 +125,7 @@ class TDMPC(nn.Module):
             proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
             start = zero_rows(shifted(state.mean), context.first)
             plan = search(config, self.world.returns_from(z), start, seed, proposals)
-        return plan, seed, TDMPCState(noise, plan.mean)
+        return plan, seed, replace(state, mean=plan.mean)
 
     def forward(self, sample: TimelineSample) -> LossTerms:
         """Return the losses of the model over `horizon` steps, of its values, and of its policy."""

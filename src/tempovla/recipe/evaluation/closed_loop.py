@@ -21,9 +21,11 @@ from tempovla.env.protocol import LimitsChunks, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_body, check_has_learned_to_act
 from tempovla.recipe.evaluation.disturbed import disturbance_of, in_words, with_disturbance
+from tempovla.recipe.evaluation.goals import GoalOptions, goal_in_words, towards_goal
 from tempovla.recipe.evaluation.journal import EpisodeJournal
 from tempovla.recipe.evaluation.library import choose_library
 from tempovla.recipe.evaluation.outputs import JOURNAL_SUFFIX, Outputs
+from tempovla.recipe.evaluation.pictures import blank_cameras, needs_pictures, without_pictures
 from tempovla.recipe.evaluation.progress import EvaluationProgress
 from tempovla.recipe.evaluation.scores import in_their_place, scores_of
 from tempovla.recipe.evaluation.videos import FilmKind, film_episodes
@@ -64,6 +66,7 @@ def evaluate_checkpoint(
     device: str | None = None,
     library: str | Path | None = None,
     model: Mapping[str, Any] | None = None,
+    goal: str | Path | GoalOptions | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task, and count successes or average returns, whichever is the simulator's score.
@@ -82,6 +85,7 @@ def evaluate_checkpoint(
         library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, or a file
             of `EpisodicMemory.save`.
         model: other values of settings that control alone reads; see `with_model_settings`.
+        goal: what a policy with a world model plans towards, instead of what it learned; see `GoalOptions`.
         outputs: what to write.
 
     Returns:
@@ -92,8 +96,8 @@ def evaluate_checkpoint(
         ValueError: if the checkpoint is broken, of phase 1 or of another robot, a task is unknown, the benchmark has
             fewer initial states than episodes, the folder for recordings is not empty, an instruction is given and to
             be wrong, an output cannot be written, the library does not fit the policy or the place, the policy may not
-            be asked every `config.execution_horizon` steps, the tasks are of different sizes, or there is no such
-            device.
+            be asked every `config.execution_horizon` steps, the tasks are of different sizes, there is no such device,
+            or the policy cannot plan towards the goal.
         WorkerDiedError: if a simulator crashed.
     """
     outputs = Outputs() if outputs is None else outputs
@@ -121,6 +125,8 @@ def evaluate_checkpoint(
     check_acts_here(bundle, str(checkpoint), env_config)
     controller = policy.actor()
     looked_up = choose_library(controller, library, bundle, env_config)
+    with repeatable():
+        controller, aimed = towards_goal(controller, goal, bundle)
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
     env_config = replace(_as_seen(env_config, bundle), max_steps=config.max_steps or env_config.max_steps)
     env_config = with_disturbance(env_config, config)
@@ -139,15 +145,18 @@ def evaluate_checkpoint(
         "simulator": {"name": simulator_name(env_config), "init_states": init_states} | _settings(env_config),
         "execution_horizon": config.execution_horizon,
         **looked_up,
+        **aimed,
         **({} if config.temporal_ensemble is None else {"temporal_ensemble": config.temporal_ensemble}),
         "versions": versions(*env_config.packages),
     }
     with repeatable(), outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
-        played_in = env_config if _needs_pictures(bundle, outputs) else _without_pictures(env_config)
+        played_in = env_config if needs_pictures(bundle, outputs) else without_pictures(env_config)
         episodes, timing = _play(controller, specs, played_in, config, outputs, journal)
         results = {
             "title": f"{bundle.policy} on {env_config.title}",
-            "summary": _summary(env_config, len(tasks), config.episodes, init_states, wrong_instruction),
+            "summary": _summary(env_config, len(tasks), config.episodes, init_states, wrong_instruction)
+            + goal_in_words(aimed)
+            + ".",
             **scores_of(env_config.score, episodes, told),
             "seed": config.seed,
             "checkpoint": str(checkpoint),
@@ -184,27 +193,6 @@ def repeatable() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic = deterministic
-
-
-def _needs_pictures(bundle: Bundle, outputs: Outputs) -> bool:
-    """Whether pictures are seen by the policy, which may blank them all, or are recorded."""
-    blank = _blank_cameras(bundle)
-    prefixes = (IMAGE_KEY_PREFIX, DEPTH_KEY_PREFIX)
-    seen = [window.key for window in bundle.windows if window.key.startswith(prefixes)]
-    return outputs.recordings is not None or not blank.issuperset(seen)
-
-
-def _blank_cameras(bundle: Bundle) -> set[str]:
-    """Streams of pictures and of depth that the policy's transforms leave out."""
-    steps = bundle.transform.get("steps", ())
-    blank = {camera for step in steps if step["name"] == "blank_images" for camera in step.get("cameras", ())}
-    depths = [step for step in steps if step["name"] == "resize_depth" and step.get("blank")]
-    return blank | {key for step in depths for key in step.get("keys", ())}
-
-
-def _without_pictures(env_config: SimulatorConfig) -> SimulatorConfig:
-    """The simulator without its pictures, where its config can leave them out: drawing takes most of the time."""
-    return replace(env_config, render=False) if "render" in env_config.__dataclass_fields__ else env_config
 
 
 def _told(
@@ -303,7 +291,7 @@ def check_acts_here(bundle: Bundle, where: str, env_config: SimulatorConfig) -> 
 def _check_streams(bundle: Bundle, where: str, env_config: SimulatorConfig, given: set[str]) -> None:
     """Refuse a policy that reads streams of other names than a simulator gives; a camera is told when it is made."""
     joined = [forms for join in joins_of(bundle.transform) for forms in join.forms.values()]  # no pictures among them
-    given |= {STATE_KEY, ACTION_KEY, *_blank_cameras(bundle)}
+    given |= {STATE_KEY, ACTION_KEY, *blank_cameras(bundle)}
     given |= {ENVIRONMENT_STATE_KEY} if "environment_state" in env_config.sensors else set()
     pictures = (IMAGE_KEY_PREFIX, DEPTH_KEY_PREFIX) if "depth" in env_config.sensors else (IMAGE_KEY_PREFIX,)
     given |= {part.key for forms in joined for form in forms for part in form}
@@ -338,15 +326,13 @@ def _check_init_states(env_config: SimulatorConfig, task: str, episodes: int) ->
 def _summary(
     env_config: SimulatorConfig, tasks: int, episodes: int, init_states: InitStates, wrong_instruction: bool
 ) -> str:
-    """The evaluation in one sentence."""
+    """The evaluation in one sentence, without its end."""
     start = "the benchmark's fixed initial states" if init_states == "benchmark" else "initial states drawn at random"
     suite = getattr(env_config, "suite", env_config.title)
     told = ", told to do another task" if wrong_instruction else ""
     played = "1 episode" if episodes == 1 else f"{episodes} episodes"
     moved = in_words(disturbance_of(env_config))
-    return (
-        f"{played} of {'one task' if tasks == 1 else f'each of {tasks} tasks'} of {suite}, from {start}{moved}{told}."
-    )
+    return f"{played} of {'one task' if tasks == 1 else f'each of {tasks} tasks'} of {suite}, from {start}{moved}{told}"
 
 
 def _settings(env_config: SimulatorConfig) -> dict[str, Any]:

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tempovla.rollout.paired import PairedOutcomes, verdict
+from tempovla.rollout.paired import SIGNIFICANCE, PairedOutcomes, PairedReturns, return_verdict, verdict
 from tempovla.storage.json_files import read_json
 from tempovla.storage.said_by import said_by
 from tempovla.timeline.arguments import path_argument
 from tempovla.timeline.config import config_from_json
 
-_REMEDY = "give a file that `tempovla eval metaworld`, libero or memory wrote with --json FILE"
+_REMEDY = "give a file that `tempovla eval` wrote with --json FILE for a simulator"
 _MUST_AGREE = ("name", "suite")
 
 EpisodeKey = tuple[str, int | None, int]
 
 
 @dataclass(frozen=True)
-class _Played:
+class _Solved:
     """What a results.json says of an episode that tells it from others, and how it ended."""
 
     task: str
     init_state: int | None
     seed: int
     success: bool
+
+    @property
+    def outcome(self) -> bool:
+        """How it ended."""
+        return self.success
+
+
+@dataclass(frozen=True)
+class _Rewarded:
+    """The same of an episode that is scored by its return."""
+
+    task: str
+    init_state: int | None
+    seed: int
+    total_reward: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.total_reward):
+            raise ValueError(f"total_reward is {self.total_reward}; it must be finite")
+
+    @property
+    def outcome(self) -> float:
+        """How it ended."""
+        return self.total_reward
 
 
 def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]:
@@ -35,10 +60,12 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
     Returns:
         `all` and, by name, `tasks`: rates of `a` and `b`, their `difference` (b less a) with `ci95`, McNemar's exact
         `p_value`, and the counts of the pairs; `verdict` in words; `remarks`, what else differs; `episodes` paired, and
-        of how many in each file.
+        of how many in each file. Where the evaluations are scored by the return, `score` is "return", `a` and `b` are
+        mean returns, and `p_value` and `ci95` are those of a sign-flip permutation test, which is `exact` for few
+        pairs; `ci95` is None for less than six.
 
     Raises:
-        ValueError: if a file is no evaluation, or they are of different suites, or no episode is in both.
+        ValueError: if a file is no evaluation, or they are of different suites or scores, or no episode is in both.
     """
     results = [_read(path_argument("evaluation", path, "a results.json")) for path in (first, second)]
     simulators = [result.get("simulator", {}) for result in results]
@@ -46,55 +73,69 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
         one, other = (simulator.get(name) for simulator in simulators)
         if one != other:
             raise ValueError(f"{first} is of {one}, {second} of {other}: no episodes to compare; give two of one suite")
-    outcomes = [_outcomes(result, path) for result, path in zip(results, (first, second), strict=True)]
-    shared = [key for key in outcomes[0] if key in outcomes[1]]
+    scores = [_score(result) for result in results]
+    if scores[0] != scores[1]:
+        raise ValueError(
+            f"{first} is scored by the {scores[0]}, but {second} by the {scores[1]}; give two of the same score"
+        )
+    played = [_played(result, path) for result, path in zip(results, (first, second), strict=True)]
+    shared = [key for key in played[0] if key in played[1]]
     if not shared:
         raise ValueError(
             f"{first} and {second} share no episode (task, initial state and seed); evaluate both with the same seed"
         )
-    pairs = {key: (outcomes[0][key], outcomes[1][key]) for key in shared}
-    by_task = {
-        task: PairedOutcomes.of([pair for key, pair in pairs.items() if key[0] == task])
-        for task in dict.fromkeys(key[0] for key in shared)
-    }
-    everything = PairedOutcomes.of(list(pairs.values()))
+    by_task: dict[str, list[tuple[Any, Any]]] = {}
+    for key in shared:
+        by_task.setdefault(key[0], []).append((played[0][key], played[1][key]))
+    remarks = _remarks(results, simulators, len(shared), [len(one) for one in played])
+    is_return = scores[0] == "return"
     return {
         "a": str(first),
         "b": str(second),
-        "verdict": verdict(everything),
-        "all": _block(everything),
-        "tasks": {task: _block(paired) for task, paired in by_task.items()},
-        "episodes": {"paired": len(shared), "a": len(outcomes[0]), "b": len(outcomes[1])},
-        "remarks": _remarks(results, simulators, len(shared), [len(outcome) for outcome in outcomes]),
+        **(_compared_returns(by_task) if is_return else _compared_successes(by_task)),
+        "episodes": {"paired": len(shared), "a": len(played[0]), "b": len(played[1])},
+        "remarks": remarks + (_too_few(by_task) if is_return else []),
     }
+
+
+def _score(result: Mapping[str, Any]) -> str:
+    return result.get("score", "success")
 
 
 def _read(path: Path) -> dict[str, Any]:
     result = read_json(path, remedy=_REMEDY)
     if not isinstance(result.get("episodes"), list) or not isinstance(result.get("simulator", {}), dict):
         raise ValueError(f"{path}: holds no list of episodes; {_REMEDY}")
-    if result.get("score", "success") != "success":
-        raise ValueError(
-            f"{path}: is scored by the {result['score']}, but successes are what is compared; compare the mean returns "
-            "of the two files and their intervals"
-        )
+    if _score(result) not in ("success", "return"):
+        raise ValueError(f"{path}: score is {result['score']!r}; it must be success or return; {_REMEDY}")
     return result
 
 
-def _outcomes(result: Mapping[str, Any], path: str | Path) -> dict[EpisodeKey, bool]:
-    outcomes: dict[EpisodeKey, bool] = {}
+def _played(result: Mapping[str, Any], path: str | Path) -> dict[EpisodeKey, bool | float]:
+    """How each episode ended."""
+    kind: type[_Solved] | type[_Rewarded] = _Rewarded if _score(result) == "return" else _Solved
+    names = [field.name for field in fields(kind)]
+    found: dict[EpisodeKey, bool | float] = {}
     for index, episode in enumerate(result["episodes"]):
         with said_by(f"{path}: episodes[{index}]", remedy=_REMEDY):
-            known = {name: episode.get(name) for name in ("task", "init_state", "seed", "success")}
-            played = config_from_json(_Played, known, "episode")
-        key, success = (played.task, played.init_state, played.seed), played.success
-        if key in outcomes:
+            played = config_from_json(kind, {name: episode.get(name) for name in names}, "episode")
+        key = (played.task, played.init_state, played.seed)
+        if key in found:
             raise ValueError(f"{path}: episodes[{index}] is there twice; {_REMEDY}")
-        outcomes[key] = success
-    return outcomes
+        found[key] = played.outcome
+    return found
 
 
-def _block(paired: PairedOutcomes) -> dict[str, Any]:
+def _compared_successes(by_task: Mapping[str, Sequence[tuple[bool, bool]]]) -> dict[str, Any]:
+    everything = PairedOutcomes.of([pair for pairs in by_task.values() for pair in pairs])
+    return {
+        "verdict": verdict(everything),
+        "all": _success_block(everything),
+        "tasks": {task: _success_block(PairedOutcomes.of(pairs)) for task, pairs in by_task.items()},
+    }
+
+
+def _success_block(paired: PairedOutcomes) -> dict[str, Any]:
     return {
         "a": paired.first.rate,
         "b": paired.second.rate,
@@ -109,13 +150,48 @@ def _block(paired: PairedOutcomes) -> dict[str, Any]:
     }
 
 
+def _compared_returns(by_task: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
+    everything = PairedReturns.of(*by_task.values())
+    return {
+        "score": "return",
+        "verdict": return_verdict(everything),
+        "all": _return_block(everything),
+        "tasks": {task: _return_block(PairedReturns.of(pairs)) for task, pairs in by_task.items()},
+    }
+
+
+def _return_block(paired: PairedReturns) -> dict[str, Any]:
+    return {
+        "a": paired.first,
+        "b": paired.second,
+        "difference": paired.difference,
+        "ci95": None if paired.interval is None else list(paired.interval),
+        "p_value": paired.p_value,
+        "exact": paired.is_exact,
+        "pairs": paired.pairs,
+    }
+
+
+def _too_few(by_task: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
+    """Remarks where there are so few pairs that no difference of returns could be significant."""
+    parts = {"": PairedReturns.of(*by_task.values())}
+    if len(by_task) > 1:
+        parts |= {f"{task}: ": PairedReturns.of(pairs) for task, pairs in by_task.items()}
+    return [
+        f"{name}only {paired.pairs} {'pair' if paired.pairs == 1 else 'pairs'}: the smallest p-value that could come "
+        f"is {paired.smallest_p_value:.2g}, so no difference can be significant"
+        for name, paired in parts.items()
+        if paired.smallest_p_value >= SIGNIFICANCE
+    ]
+
+
 def _remarks(
     results: list[dict[str, Any]], simulators: list[dict[str, Any]], shared: int, counts: list[int]
 ) -> list[str]:
     """What a reader of the comparison should know: settings that differ, episodes left out."""
     settings = [
-        simulator | {name: result.get(name) for name in ("execution_horizon", "temporal_ensemble")}
-        for simulator, result in zip(simulators, results, strict=True)
+        simulator | {name: result.get(name) for name in ("execution_horizon", "temporal_ensemble")} | goal
+        for simulator, result, goal in zip(simulators, results, _goals(results), strict=True)
     ]
     remarks = []
     for name in dict.fromkeys([*settings[0], *settings[1]]):
@@ -125,3 +201,18 @@ def _remarks(
     if shared < max(counts):
         remarks.append(f"{shared} episodes are in both files, of {counts[0]} in A and {counts[1]} in B")
     return remarks
+
+
+def _goals(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each evaluation planned towards, and how where both had a goal."""
+    goals = [result.get("goal") or {} for result in results]
+    shown: list[dict[str, Any]] = [
+        {"goal": ":".join(str(goal.get(name)) for name in ("dataset", "episode", "step"))} if goal else {}
+        for goal in goals
+    ]
+    if all(goals):
+        shown = [
+            each | {f"goal_{name}": goal.get(name) for name in ("by", "costs")}
+            for each, goal in zip(shown, goals, strict=True)
+        ]
+    return shown

@@ -12,6 +12,7 @@ from tempovla.control.load_actor import provenance_of
 from tempovla.env.defaults import InitStates
 from tempovla.env.registry import simulator_class
 from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
+from tempovla.recipe.evaluation.goals import GoalOptions
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.evaluation.scores import in_their_place
 from tempovla.rollout.evaluate import EvaluationConfig
@@ -32,6 +33,7 @@ def evaluate(
     device: str | None = None,
     library: str | Path | None = None,
     model: Mapping[str, Any] | None = None,
+    goal: str | Path | GoalOptions | None = None,
     outputs: Outputs | None = None,
 ) -> dict[str, Any]:
     """Run fresh episodes of each task in a simulator, and count successes or average returns, whichever is its score.
@@ -53,6 +55,8 @@ def evaluate(
         library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, or a file
             of `EpisodicMemory.save`.
         model: other values of settings that control alone reads, such as `{"rrr_replan_threshold": 1.5}`.
+        goal: what a policy with a world model plans towards, instead of what it learned: the step of a dataset or of
+            the `replay` of a run, such as "outputs/swingup/replay:3:40", or `GoalOptions` with more.
         outputs: what to write: `Outputs(results="results.json", recordings="episodes", videos="films")`.
 
     Returns:
@@ -99,5 +103,6 @@ def evaluate(
         device=device,
         library=library,
         model=model,
+        goal=goal,
         outputs=outputs,
     )

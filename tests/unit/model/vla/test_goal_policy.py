@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.line_worlds import policy_of as line_policy
 
-from tempovla.model.vla.goal_policy import GoalPolicy
+from tempovla.model.vla.goal_policy import GoalPolicy, goal_of_steps
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.model.world_model.planning.scores import Costs
 from tempovla.objective import Objective
 from tempovla.objective.objective import reduce_term
 from tempovla.recipe.systems.world_model_config import WorldModelTraining
@@ -41,6 +43,11 @@ def context_of(places: torch.Tensor, first: bool = True) -> Context:
     rows = len(places)
     now = {STATE_KEY: Track.of(places[:, None], (0,))}
     return Context({}, now, (Task("", BODY),) * rows, torch.full((rows,), first))
+
+
+def at(*places: float, first: bool = True) -> Context:
+    """Rows that see these places on the line."""
+    return context_of(torch.tensor(places)[:, None], first)
 
 
 def walks(seed: int) -> TimelineSample:
@@ -158,3 +165,62 @@ def test_a_policy_without_inverse_dynamics_cannot_act_by_them():
 def test_steps_that_do_not_fit_are_refused(steps):
     with pytest.raises(ValueError, match=r"model.tdmpc.inverse_dynamics_steps=.* must be numbers from 1 on, in rising"):
         TDMPCConfig(inverse_dynamics_steps=steps)
+
+
+@torch.no_grad()
+def test_a_policy_that_remembers_plans_from_what_it_remembers():
+    policy = line_policy("dreamer")
+    acts = GoalPolicy(policy, at(0.3))
+    seeds = torch.tensor([7, 7])
+    state = acts.with_seeds(acts.initial_state(2), seeds)
+    assert state.mean.shape == (2, 3, 2)
+    _, state = acts.act(at(-2.0, 2.0), state)
+    assert not torch.allclose(state.world.features[0], state.world.features[1])
+    chosen = state.world.action
+    chunk, later = acts.act(at(0.2, 0.2, first=False), state)
+    torch.testing.assert_close(later.world.action, chunk.value[:, 0])
+    assert not torch.allclose(chosen, later.world.action)
+    assert not torch.allclose(chunk.value[0], chunk.value[1])
+    again, _ = acts.act(at(0.2, 0.2), later)
+    new, _ = acts.act(at(0.2, 0.2), acts.with_seeds(acts.initial_state(2), seeds))
+    torch.testing.assert_close(again.value, new.value)
+    torch.testing.assert_close(again.value[0], again.value[1])
+
+
+@torch.no_grad()
+def test_the_first_action_is_that_of_the_candidate_that_comes_nearest_in_the_latent_space():
+    policy = line_policy("dreamer", planner=PlannerConfig("shooting", 1, 200, 1, num_policy_samples=0))
+    acts = GoalPolicy(policy, at(2.0))
+    chunk, state = acts.act(at(-2.0), acts.with_seeds(acts.initial_state(1), torch.tensor([5])))
+    world = policy.agent.world
+    aim = world.encode(at(2.0)).features
+    before = replace(state.world, action=torch.zeros(1, 2))
+    tried = torch.cartesian_prod(torch.linspace(-1, 1, 15), torch.linspace(-1, 1, 15))
+    apart = (world.imagine(before, tried[None, :, None]).features[0, :, 0] - aim).square().sum(dim=-1)
+    reached = (world.imagine(before, chunk.value[:, :, None]).features[0, 0] - aim).square().sum()
+    assert reached <= apart.quantile(0.1)
+
+
+@torch.no_grad()
+def test_a_goal_of_steps_is_what_is_remembered_at_the_last_one():
+    policy = line_policy("dreamer")
+    world = policy.agent.world
+    goal = goal_of_steps(policy, [at(0.1), at(0.5, first=False)])
+    expected = world.encode(at(0.5, first=False), world.encode(at(0.1)))
+    torch.testing.assert_close(goal.state.features, expected.features)
+    assert float(goal.seen.now[STATE_KEY].value) == 0.5
+    tdmpc = line_policy()
+    torch.testing.assert_close(goal_of_steps(tdmpc, [at(0.1), at(0.5)]).state, tdmpc.agent.world.encode(at(0.5)))
+    with pytest.raises(ValueError, match="no steps show no goal; give one at least"):
+        goal_of_steps(policy, [])
+    with pytest.raises(ValueError, match=r"the goal lacks 'observation.state', which the world model reads"):
+        goal_of_steps(policy, [replace(at(0.1), now={})])
+
+
+def test_what_cannot_be_planned_with_is_refused_before_anything_is_done():
+    with pytest.raises(ValueError, match="algorithm 'dreamer' learns no inverse dynamics; plan towards the goal by a"):
+        GoalPolicy(line_policy("dreamer"), at(0.1), by_inverse_dynamics=True)
+    with pytest.raises(ValueError, match="nothing counts in the plan"):
+        GoalPolicy(line_policy(), at(0.1), costs=Costs(goal_weight=0.0))
+    with pytest.raises(ValueError, match="LatentDynamics has no decoder"):
+        GoalPolicy(line_policy(), at(0.1), costs=Costs(picture_weight=1.0))

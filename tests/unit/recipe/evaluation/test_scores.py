@@ -101,8 +101,9 @@ def test_an_evaluation_writes_the_mean_return_and_its_interval(tmp_path, checkpo
     assert "success" not in page.split("<body>")[1].split("<h2>Do it again")[0].lower()
     with pytest.raises(ValueError, match="is scored by the return, beside which no baseline is shown"):
         write_report(tmp_path, tmp_path / "report.html", baselines={"blind": tmp_path})
-    with pytest.raises(ValueError, match="is scored by the return, but successes are what is compared"):
-        compare_evaluations(tmp_path / "results.json", tmp_path / "results.json")
+    comparison = compare_evaluations(tmp_path / "results.json", tmp_path / "results.json")
+    assert comparison["all"]["a"] == comparison["all"]["b"] == pytest.approx(results["mean"]["return"])
+    assert (comparison["all"]["p_value"], comparison["all"]["pairs"]) == (1.0, 3)
 
 
 def test_tasks_of_different_sizes_are_not_mixed(checkpoint):
