@@ -124,7 +124,7 @@ class TDMPC(nn.Module):
         else:
             proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
             start = zero_rows(shifted(state.mean), context.first)
-            plan = search(config, self.world.returns_from(z), start, seed, proposals)
+            plan = search(config, self.world.returns_from(z, config.policy_weight), start, seed, proposals)
         return plan, seed, replace(state, mean=plan.mean)
 
     def forward(self, sample: TimelineSample) -> LossTerms:
@@ -165,7 +165,7 @@ class TDMPC(nn.Module):
             "value": Metric(aim, None, valued),
         }
         if config.cloning_weight:
-            told = world.policy_mean(path[:, :-1].detach())
+            told = world.policy_mean(path[:, :-1])
             terms["behavior_cloning"] = LossTerm(told, actions, going, config.cloning_weight)
         if world.inverse is not None:
             terms["inverse_dynamics_loss"] = self._inverse_term(sample, z.detach(), actions[:, 0], going[:, 0])

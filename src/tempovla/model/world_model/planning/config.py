@@ -25,6 +25,9 @@ class PlannerConfig:
         min_std: least spread of candidates.
         max_std: spread of the first round's candidates.
         temperature: of `mppi`; with a higher one fewer candidates count.
+        policy_weight: how much the squared distance of each action from the world model's own policy counts against a
+            candidate, where the model has one. It keeps plans near to what was recorded, where a model learned from a
+            recording alone.
         noise_beta: of `icem`; exponent of the power spectrum of its noise, 0 for noise that is independent in time.
         keep_fraction: of `icem`; share of the best candidates that come back in the next round.
     """
@@ -38,6 +41,7 @@ class PlannerConfig:
     min_std: float = 0.05
     max_std: float = 2.0
     temperature: float = 0.5
+    policy_weight: float = 0.0
     noise_beta: float = 2.0
     keep_fraction: float = 0.3
 
@@ -62,7 +66,8 @@ class PlannerConfig:
                 raise ValueError(f"planner.{name}={getattr(self, name)} must be greater than 0, and finite")
         if self.min_std > self.max_std:
             raise ValueError(f"planner.min_std={self.min_std} is above max_std={self.max_std}; lower it")
-        if not 0 <= self.noise_beta < math.inf:
-            raise ValueError(f"planner.noise_beta={self.noise_beta} must be finite, and not negative")
+        for name in ("noise_beta", "policy_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"planner.{name}={getattr(self, name)} must be finite, and not negative")
         if not 0 <= self.keep_fraction <= 1:
             raise ValueError(f"planner.keep_fraction={self.keep_fraction} must lie in [0, 1]")
