@@ -125,6 +125,23 @@ def test_the_policy_acts_and_can_be_evaluated(whole):
     assert abs(float(action[0])) <= 1.0
 
 
+def test_another_search_is_evaluated_without_a_training_and_recorded(whole):
+    def results(model: dict[str, Any] | None) -> dict[str, Any]:
+        return tempovla.recipe.evaluation.simulators.evaluate(
+            whole / "checkpoint_latest",
+            "dmc",
+            ["cartpole-swingup"],
+            EvaluationConfig(episodes=1, max_steps=10, num_envs=1),
+            model=model,
+        )
+
+    searches = [None, {"planner": {"kind": "cem", "num_samples": 12}}]
+    found = [results(model) for model in searches]
+    assert [each.get("model") for each in found] == searches
+    assert len({each["mean"]["return"] for each in found}) == len(searches)
+    assert len({each["checkpoint_sha256"] for each in found}) == 1
+
+
 def test_the_replay_of_another_task_is_refused_by_both_names(tmp_path, whole):
     shutil.copytree(whole / "replay", tmp_path / "run/replay")
     with pytest.raises(ValueError, match="cartpole-swingup") as refused:
