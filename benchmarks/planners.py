@@ -60,7 +60,7 @@ DRAWS = 10_000
 """Samples of a bootstrap."""
 REMEDY = "remove it, or give another --json"
 INVERSE, TOWARDS = "inverse dynamics towards a goal", "CEM towards the same goal"
-TRUE = "the true simulator in the model's place"
+TRUE = "the true simulator"
 
 
 @dataclass(frozen=True)
