@@ -103,7 +103,7 @@ def planners_of(model: WorldModelConfig, simulated: int) -> dict[str, Planner]:
     if goal_steps:
         far = replace(trained, kind="cem", horizon=max(goal_steps))
         found |= {INVERSE: Planner("inverse", far), TOWARDS: Planner("goal", far)}
-    few = {"num_samples": simulated, "num_elites": max(1, simulated // 8), "num_policy_samples": 0}
+    few: dict[str, Any] = {"num_samples": simulated, "num_elites": max(1, simulated // 8), "num_policy_samples": 0}
     return found | {TRUE: Planner("simulator", replace(trained, **few))}
 
 

@@ -60,6 +60,12 @@ def test_settings_that_are_called_unread_change_nothing_and_the_others_do(kind, 
         assert is_same == (name in config.unread), name
 
 
+def test_a_setting_that_is_unread_is_told_with_its_remedy():
+    assert PlannerConfig("shooting").unread["min_std"] == "only a further round reads it; choose another kind"
+    assert PlannerConfig("cem", iterations=1).unread["min_std"] == "only a further round reads it; make more rounds"
+    assert PlannerConfig("shooting").unread["iterations"] == "random shooting makes one round; choose another kind"
+
+
 def test_noise_of_one_step_does_not_read_its_correlation():
     assert "plan more steps" in PlannerConfig("icem", horizon=1).unread["noise_beta"]
     assert "noise_beta" not in PlannerConfig("icem", horizon=2).unread
