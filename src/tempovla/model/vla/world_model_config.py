@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
 
 from tempovla.model.vla.dreamer_config import DreamerConfig
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
@@ -35,7 +35,10 @@ class WorldModelConfig:
             `tdmpc` and False for `dreamer`, as in the works that they are from.
         tdmpc: settings of TD-MPC2.
         dreamer: settings of Dreamer.
+        control_fields: the settings that control alone reads; they can be given anew to a trained policy.
     """
+
+    control_fields: ClassVar[tuple[str, ...]] = ("plans", *(f"planner.{each.name}" for each in fields(PlannerConfig)))
 
     algorithm: Literal["tdmpc", "dreamer"] = "tdmpc"
     robot_state_dim: int | None = None
@@ -89,6 +92,14 @@ class WorldModelConfig:
     def searches(self) -> bool:
         """Whether actions are searched for."""
         return self.algorithm == "tdmpc" if self.plans is None else self.plans
+
+    @property
+    def without_effect(self) -> dict[str, str]:
+        """By name, those of `control_fields` that a policy with these settings does not read: why, and the remedy."""
+        if self.searches:
+            return {f"planner.{name}": f"{reason}, or leave it out" for name, reason in self.planner.unread.items()}
+        reason = "the policy does not search for actions; give model.plans=true, too, or leave it out"
+        return {name: reason for name in self.control_fields if name.startswith("planner.")}
 
     @property
     def step_discount(self) -> float:

@@ -119,6 +119,7 @@ def play_with_simulator(
     episodes: int,
     *,
     seed: int = 0,
+    first: int = 0,
     discount: float = 1.0,
     value: Value | None = None,
 ) -> list[BoundEpisode]:
@@ -129,18 +130,21 @@ def play_with_simulator(
         planner: how actions are searched for.
         episodes: number of episodes.
         seed: of the run.
+        first: number of the first of these episodes in the evaluation.
         discount: of a step.
         value: of the states (N, D) that candidates lead to, such as a learned one.
 
     Raises:
         ValueError: if there are no episodes to play, or the simulator cannot be planned with.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes} must be at least 1")
+    for name, number, least in (("episodes", episodes, 1), ("first", first, 0)):
+        if number < least:
+            raise ValueError(f"{name}={number} must be at least {least}")
     blind = replace(simulator, render=False) if "render" in simulator.__dataclass_fields__ else simulator
     env = blind.make()
     acts = SimulatorPlanner(env, planner, discount, value)
-    return [_play(env, acts, episode_seed("evaluate", seed, env.task, number)) for number in range(episodes)]
+    numbers = range(first, first + episodes)
+    return [_play(env, acts, episode_seed("evaluate", seed, env.task, number)) for number in numbers]
 
 
 def _play(env: SimulatorEnv, planner: SimulatorPlanner, seed: int) -> BoundEpisode:

@@ -116,6 +116,7 @@ class Experience:
         """Start the next episode."""
         seed = episode_seed("collect", self.seed, self.env.task, len(self.episodes))
         observation, _ = self.env.reset(seed=seed)
+        self._check(observation, 0)
         self._builder.reset(0, self.env.instruction, observation)
         state = self.actor.with_seeds(self.actor.initial_state(1), [seed])
         self._running = _Running(observation, state)
@@ -134,6 +135,7 @@ class Experience:
                 f"{self.env.task}: the reward of step {len(running.actions)} is {reward}; mend the environment, or "
                 "choose another task"
             )
+        self._check(observation, len(running.actions) + 1)
         running.seen.append(running.observation)
         running.actions.append(action)
         running.rewards.append(float(reward))
@@ -144,6 +146,20 @@ class Experience:
             self._end(running)
         else:
             self._builder.add(0, action[None], observation)
+
+    def _check(self, observation: Observation, step: int) -> None:
+        """Refuse an observation that holds something that is not finite.
+
+        Raises:
+            ValueError: naming the stream, the step and the task.
+        """
+        for key, value in observation.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                found = value[~np.isfinite(value)][0]
+                raise ValueError(
+                    f"{self.env.task}: {key!r} holds {found} at step {step} of episode {len(self.episodes)}; mend the "
+                    "environment, or choose another task"
+                )
 
     def _end(self, running: _Running) -> None:
         """Keep the episode."""

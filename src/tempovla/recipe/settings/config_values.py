@@ -16,12 +16,23 @@ from jsonargparse import ArgumentParser, Namespace
 from tempovla.recipe.settings.values_only import load_yaml
 from tempovla.timeline.config import typed_from_json
 
+FREE_KEYS = (dict[str, Any], Mapping[str, Any])
+"""Types of options whose keys the user chooses."""
+
 
 def explain_values(parser: ArgumentParser) -> None:
-    """Make a parser name, in one line, the key of such a value that is unknown or of another type."""
+    """Make a parser name, in one line, the key of such a value that is unknown or of another type.
+
+    An option of free keys keeps what is given before beside a key with dots, such as `--model.planner.horizon`.
+    """
     for action, _ in config_options(parser):
         if not hasattr(action._check_type, "__wrapped__"):
             action._check_type = _explained(action._check_type, action.dest, action._typehint)
+    actions: list[Any] = parser._actions
+    for action in actions:
+        is_free = type(action).__name__ == "ActionTypeHint" and action._typehint in FREE_KEYS
+        if is_free and not hasattr(action._check_type, "__wrapped__"):
+            action._check_type = _gathered(action._check_type, action.dest)
 
 
 def check_values(parser: ArgumentParser, args: Namespace) -> None:
@@ -94,6 +105,30 @@ def _explained(check: Callable[..., Any], dest: str, hint: Any) -> Callable[...,
             raise
 
     return explained
+
+
+def _gathered(check: Callable[..., Any], dest: str) -> Callable[..., Any]:
+    """The check of an option of free keys, for which single ones with dots are gathered.
+
+    The parser alone would forget those that were given before under the same first key, and leave their text unread.
+    """
+
+    @wraps(check)  # the parser looks at the signature
+    def gathered(value: Any, *more: Any, **settings: Any) -> Any:
+        if hasattr(value, "key"):
+            before = (settings.get("cfg") or {}).get(dest)
+            value = _placed(before, value.key.split("."), _loaded(value.val))
+        return check(value, *more, **settings)
+
+    return gathered
+
+
+def _placed(known: Any, names: Sequence[str], value: Any) -> Any:
+    """Nested keys and values with one of them set."""
+    if not names:
+        return value
+    entries = dict(known) if isinstance(known, Mapping) else {}
+    return {**entries, names[0]: _placed(entries.get(names[0]), names[1:], value)}
 
 
 def _class_of(value: Any) -> Any:

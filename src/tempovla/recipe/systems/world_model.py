@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from tempovla.data.memory import preload
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
@@ -58,7 +60,7 @@ def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
     """Return the keys of the outcomes that the model learns from.
 
     Raises:
-        ValueError: naming the stream.
+        ValueError: naming the stream, if it is missing, or is known to hold numbers that are not finite.
     """
     wanted = [REWARD_KEY, *([TERMINATED_KEY] if model.predicts_end else [])]
     missing = next((key for key in wanted if key not in source.streams), None)
@@ -67,4 +69,10 @@ def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
             f"{source.name}: has no stream {missing!r}, from which a world model learns; record it in a simulator "
             "again (tempovla collect), or learn in one (--env)"
         )
+    for key in wanted:
+        mean = source.statistics.get(key, {}).get("mean", 0.0)
+        if not np.isfinite(np.asarray(mean, dtype=float)).all():
+            raise ValueError(
+                f"{source.name}: {key!r} holds numbers that are not finite; repair them, or remove their episodes"
+            )
     return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,9 +12,11 @@ import yaml
 from tempovla.model.sensor.config import LatentGeometryConfig
 from tempovla.model.temporal.memory.config import WorkingMemoryConfig
 from tempovla.model.vlm.config import VisionEncoderConfig
+from tempovla.recipe.settings.parser import build_parser
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.registry import find_system
 
+FREE = "--model"
 TRAIN = ["train", "vla", "--config", Path(__file__).resolve().parents[4] / "configs" / "vla_metaworld.yaml"]
 CONTEXT = "--model.context"
 
@@ -169,3 +172,24 @@ def test_another_kind_of_geometry_begins_with_its_own_options(settings):
 def test_an_option_of_a_geometry_leaves_the_others_of_the_file():
     geometry = read_recipe("sagr", find_system("sagr"), SAGR, {f"{GEOMETRY}.max_depth": 2}).model.geometry
     assert (geometry.max_depth, geometry.tokens.grid) == (2.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (
+            [f"{FREE}.planner.kind", "cem", f"{FREE}.planner.horizon", "5", f"{FREE}.planner.max_std=1e-1"],
+            {"planner": {"kind": "cem", "horizon": 5, "max_std": 0.1}},
+        ),
+        ([f"{FREE}.plans", "true", f"{FREE}.planner.horizon", "5"], {"plans": True, "planner": {"horizon": 5}}),
+        (
+            [FREE, "{planner: {kind: cem, horizon: 5}}", f"{FREE}.planner.horizon", "6"],
+            {"planner": {"kind": "cem", "horizon": 6}},
+        ),
+        ([f"{FREE}.threshold", "high"], {"threshold": "high"}),
+    ],
+)
+def test_several_free_keys_with_dots_are_gathered_and_read(options, found):
+    parser = build_parser("eval", "Evaluate.", "[options]", "")
+    parser.add_argument(FREE, type=dict[str, Any])
+    assert parser.parse_args(options).model == found

@@ -125,12 +125,73 @@ def test_the_policy_acts_and_can_be_evaluated(whole):
     assert abs(float(action[0])) <= 1.0
 
 
-def test_the_replay_of_another_task_is_refused_by_both_names(tmp_path, whole):
+def test_another_search_is_evaluated_without_a_training_and_recorded(whole):
+    def results(model: dict[str, Any] | None) -> dict[str, Any]:
+        return tempovla.recipe.evaluation.simulators.evaluate(
+            whole / "checkpoint_latest",
+            "dmc",
+            ["cartpole-swingup"],
+            EvaluationConfig(episodes=1, max_steps=10, num_envs=1),
+            model=model,
+        )
+
+    searches = [None, {"planner": {"kind": "cem", "num_samples": 12}}]
+    found = [results(model) for model in searches]
+    assert [each.get("model") for each in found] == searches
+    assert len({each["mean"]["return"] for each in found}) == len(searches)
+    assert len({each["checkpoint_sha256"] for each in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("online", "told"),
+    [
+        (
+            {"task": "cartpole-balance"},
+            "holds episodes of task 'cartpole-swingup', not of 'cartpole-balance'; gi",
+        ),
+        (
+            {"settings": {"max_steps": 20, "action_repeat": 4}},
+            "holds episodes of settings .*'action_repeat': 2.*, not",
+        ),
+        (
+            {"env": "gym", "task": "Pendulum-v1", "settings": {"max_steps": 20}},
+            "holds episodes of simulator 'dmc', not of 'gym'; give another folder",
+        ),
+    ],
+)
+def test_the_replay_of_another_task_settings_or_simulator_is_refused_and_stays(tmp_path, whole, online, told):
     shutil.copytree(whole / "replay", tmp_path / "run/replay")
-    with pytest.raises(ValueError, match="cartpole-swingup") as refused:
-        train_world_model(recipe_of("cartpole-balance"), tmp_path / "run")
-    assert "cartpole-balance" in str(refused.value)
+    recipe = recipe_of()
+    with pytest.raises(ValueError, match=told) as refused:
+        train_world_model(replace(recipe, online=replace(recipe.online, **online)), tmp_path / "run")
     assert "\n" not in str(refused.value)
+    assert len(ReplaySource.open(tmp_path / "run/replay", read_only=True)) == 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (
+            lambda file: file.write_bytes(file.read_bytes()[:-3]),
+            "damaged or cut off .*; remove this and later",
+        ),
+        (lambda file: file.unlink(), "is missing, and later episodes are there"),
+    ],
+)
+def test_a_run_with_a_damaged_replay_loses_nothing_and_goes_on_once_it_is_mended(tmp_path, whole, damage, told):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    second, resume = run / "replay/episode_00000001.safetensors", run / f"checkpoints/step_{SAVED:08d}"
+    kept = second.read_bytes()
+    damage(second)
+    before = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file() and path.name != ".lock"}
+    with pytest.raises(ValueError, match=rf"episode_00000001\.safetensors: {told}") as refused:
+        train_world_model(recipe_of(), run, resume=resume)
+    assert "\n" not in str(refused.value)
+    assert {path: path.read_bytes() for path in before} == before
+    second.write_bytes(kept)
+    train_world_model(recipe_of(), run, resume=resume)
+    assert_same_run(whole, run)
 
 
 def test_a_run_without_its_replay_cannot_go_on(tmp_path, whole):

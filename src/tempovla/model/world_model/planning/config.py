@@ -71,3 +71,26 @@ class PlannerConfig:
                 raise ValueError(f"planner.{name}={getattr(self, name)} must be finite, and not negative")
         if not 0 <= self.keep_fraction <= 1:
             raise ValueError(f"planner.keep_fraction={self.keep_fraction} must lie in [0, 1]")
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds that are made."""
+        return 1 if self.kind == "shooting" else self.iterations
+
+    @property
+    def unread(self) -> dict[str, str]:
+        """By name, the settings that change no action with these others: why, and the remedy."""
+        found: dict[str, str] = {}
+        shoots = self.kind == "shooting"
+        single = f"only a further round reads it; {'choose another kind' if shoots else 'make more rounds'}"
+        if self.rounds == 1:
+            found |= dict.fromkeys(("min_std", "keep_fraction"), single)
+        if self.horizon == 1:
+            found["noise_beta"] = "noise of one step has no correlation in time; plan more steps"
+        readers = {"temperature": "mppi", "noise_beta": "icem", "keep_fraction": "icem"}
+        for name, kind in readers.items():
+            if self.kind != kind:
+                found[name] = f"a search of kind {self.kind!r} does not read it; choose kind {kind!r}"
+        if shoots:
+            found["iterations"] = "random shooting makes one round; choose another kind"
+        return found

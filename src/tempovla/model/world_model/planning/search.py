@@ -53,12 +53,11 @@ def search(config: PlannerConfig, score: Score, start: Tensor, seed: Tensor, pro
         seed: (B,) int64.
         proposals: (B, P, H, A) candidates of every round, such as those of a policy.
     """
-    rounds = 1 if config.kind == "shooting" else config.iterations
     mean, std = start, torch.full_like(start, config.max_std)
     known = 0 if proposals is None else proposals.shape[1]
     kept, kept_value = proposals, start.new_zeros(len(start), 0)
     fresh = config.num_samples - known
-    for index in range(rounds):
+    for index in range(config.rounds):
         drawn = mean[:, None] + std[:, None] * _noise(config, seed, (fresh, *start.shape[1:]), index)
         candidates = drawn.clamp(-1.0, 1.0)
         if kept is not None:

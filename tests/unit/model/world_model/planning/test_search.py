@@ -45,6 +45,32 @@ def test_shooting_makes_one_round_and_takes_the_best():
     torch.testing.assert_close(near_goal(plan.actions[:, None])[:, 0], plan.value)
 
 
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_that_are_called_unread_change_nothing_and_the_others_do(kind, iterations):
+    def rough(actions):
+        return (40.0 * actions).sin().sum(dim=(-1, -2))  # hardly better near the best, so that all of them count
+
+    config = PlannerConfig(kind, 4, 10, 6, iterations, num_policy_samples=0)
+    others = {"min_std": 1.5, "temperature": 3.0, "noise_beta": 0.0, "keep_fraction": 1.0, "iterations": 2}
+    plan = found(config, [1, 2], rough)
+    for name, value in others.items():
+        other = found(replace(config, **{name: value}), [1, 2], rough)
+        is_same = torch.equal(other.actions, plan.actions) and torch.equal(other.mean, plan.mean)
+        assert is_same == (name in config.unread), name
+
+
+def test_a_setting_that_is_unread_is_told_with_its_remedy():
+    assert PlannerConfig("shooting").unread["min_std"] == "only a further round reads it; choose another kind"
+    assert PlannerConfig("cem", iterations=1).unread["min_std"] == "only a further round reads it; make more rounds"
+    assert PlannerConfig("shooting").unread["iterations"] == "random shooting makes one round; choose another kind"
+
+
+def test_noise_of_one_step_does_not_read_its_correlation():
+    assert "plan more steps" in PlannerConfig("icem", horizon=1).unread["noise_beta"]
+    assert "noise_beta" not in PlannerConfig("icem", horizon=2).unread
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_candidates_and_plans_stay_within_the_bounds(kind):
     def score(actions):

@@ -1,0 +1,157 @@
+"""What a world model cannot learn from is refused in one line, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.recordings import ACTION, STATE, record
+
+from tempovla.data.layout import Feature
+from tempovla.data.memory import MemoryEpisode, MemorySource
+from tempovla.data.replay import ReplaySource
+from tempovla.model.vla.dreamer_config import DreamerConfig
+from tempovla.model.vla.tdmpc_config import TDMPCConfig
+from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
+from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.model.world_model.rssm_config import RSSMConfig
+from tempovla.recipe.datasets.config import DataConfig
+from tempovla.recipe.systems.world_model import train_world_model
+from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe, WorldModelTraining
+from tempovla.timeline import Embodiment, StreamInfo
+from tempovla.timeline.keys import REWARD_KEY
+
+FEATURES = {STATE: Feature("float32", (3,)), ACTION: Feature("float32", (2,))}
+REWARD = {REWARD_KEY: Feature("float32", (1,))}
+DYNAMICS = LatentDynamicsConfig(latent_dim=16, group_dim=4, encoder_dim=8, hidden_dim=16, num_values=2, bins=11)
+TDMPC = WorldModelConfig(
+    planner=PlannerConfig(num_samples=16, num_elites=4, iterations=2, num_policy_samples=4),
+    tdmpc=TDMPCConfig(dynamics=DYNAMICS),
+)
+DREAMER = WorldModelConfig("dreamer", dreamer=DreamerConfig(RSSMConfig(predicts_end=False)))
+TRAINING = WorldModelTraining(train_steps=3, batch_size=4, save_interval_steps=None)
+
+
+def learn(out: Path, folder: Path | str = "", model: WorldModelConfig = TDMPC, **options: Any) -> None:
+    sized = replace(model, robot_state_dim=3, action_dim=2)
+    recipe = WorldModelRecipe(data=DataConfig(data_directory=str(folder)), model=sized, training=TRAINING)
+    train_world_model(recipe, out, **options)
+
+
+def learn_online(out: Path, env: str, task: str) -> None:
+    online = OnlineConfig(env=env, task=task, settings={"max_steps": 10}, seed_steps=35, pretrain_updates=0)
+    train_world_model(WorldModelRecipe(online=online, model=TDMPC, training=TRAINING), out)
+
+
+@contextmanager
+def refused(told: str) -> Iterator[None]:
+    with pytest.raises(ValueError, match=told) as caught:
+        yield
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [TDMPC, DREAMER], ids=["tdmpc", "dreamer"])
+def test_a_dataset_without_rewards_is_refused_before_the_run_has_a_folder(tmp_path, model):
+    record(tmp_path / "data", features=FEATURES)
+    with refused(r"data: has no stream 'next\.reward', from which a world model learns; .*\(tempovla collect\)"):
+        learn(tmp_path / "run", tmp_path / "data", model)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", [STATE, ACTION, REWARD_KEY])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_dataset_with_numbers_that_are_not_finite_is_refused_by_stream_and_place(tmp_path, key, value):
+    record(tmp_path / "data", features=FEATURES | REWARD)
+    (file,) = (tmp_path / "data").glob("data/**/*.parquet")
+    table = pq.read_table(file)
+    field, column = table.schema.field(key), table.column(key).to_pylist()
+    column[5] = [value, *column[5][1:]] if isinstance(column[5], list) else value
+    values = pa.array(column, field.type)
+    pq.write_table(table.set_column(table.schema.get_field_index(key), field, values), file)
+    with refused(rf"parquet: '{key}' has {value} in row 5 \(episode 0\).*; remove those episodes or repair the values"):
+        learn(tmp_path / "run", tmp_path / "data")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", [STATE, ACTION, REWARD_KEY])
+def test_so_is_a_source_of_ones_own(tmp_path, key):
+    sizes = {STATE: ("state", 3), ACTION: ("action", 2), REWARD_KEY: ("scalar", 1)}
+    streams = {name: StreamInfo(kind, (size,), "float32", 10.0) for name, (kind, size) in sizes.items()}  # type: ignore[arg-type]
+    values = {name: np.ones((12, *stream.shape), np.float32) for name, stream in streams.items()}
+    values[key][5] = np.nan
+    source = MemorySource("mine", Embodiment("toy", 3, 2, 10.0), streams, [MemoryEpisode("go", 12, values)])
+    with refused(rf"'{key}'.* not finite"):
+        learn(tmp_path / "run", source=source)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (27, r"^cartpole-swingup: 'observation\.state' holds nan at step 5 of episode 2; mend the environment, or ch"),
+        (22, r"^cartpole-swingup: 'observation\.state' holds nan at step 0 of episode 2; mend the environment, or ch"),
+        (32, r"^cartpole-swingup: 'observation\.state' holds nan at step 10 of episode 2; mend the environment, or c"),
+    ],
+    ids=["within", "first", "last"],
+)
+def test_an_observation_that_is_not_finite_is_refused_before_its_episode_is_kept(tmp_path, monkeypatch, at, told):
+    pytest.importorskip("dm_control")
+    from tempovla.env.dm_control import DmControlEnv
+
+    monkeypatch.setattr(DmControlEnv, "observe", _faulty(DmControlEnv.observe, at))
+    with refused(told):
+        learn_online(tmp_path / "run", "dmc", "cartpole-swingup")
+    with ReplaySource.open(tmp_path / "run/replay") as replay:
+        assert [replay.episode(number).length for number in range(len(replay))] == [10, 10]
+
+
+def _faulty(observe: Callable[[Any], dict[str, np.ndarray]], at: int) -> Callable[[Any], dict[str, np.ndarray]]:
+    """Observations, of which the one at this place, counted from 0, is faulty: an episode of 10 steps has 11."""
+    count = iter(range(at + 1))
+
+    def faulty(env: Any) -> dict[str, np.ndarray]:
+        seen = observe(env)
+        if next(count) == at:
+            seen[STATE][1] = np.nan
+        return seen
+
+    return faulty
+
+
+def test_actions_without_bounds_are_refused_before_the_run_has_a_folder(tmp_path):
+    gymnasium = pytest.importorskip("gymnasium")
+    from tempovla.env.gymnasium_env import _sizes
+
+    class Unbounded(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-9, 9, (3,), np.float32)
+        action_space = gymnasium.spaces.Box(-np.inf, 1, (2,), np.float32)
+
+    gymnasium.register("Unbounded-v0", Unbounded, max_episode_steps=10)
+    _sizes.cache_clear()
+    try:
+        with refused("Unbounded-v0 has actions without finite bounds, from -inf to 1.0; register it in a wrapper"):
+            learn_online(tmp_path / "run", "gym", "Unbounded-v0")
+    finally:
+        gymnasium.registry.pop("Unbounded-v0")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: PlannerConfig(horizon=0), r"^planner\.horizon=0 must be at least 1$"),
+        (lambda: TDMPCConfig(horizon=0), r"^model\.tdmpc\.horizon=0 must be at least 1$"),
+        (lambda: DreamerConfig(horizon=0), r"horizon=0 must be at least 1"),
+    ],
+)
+def test_a_horizon_of_nothing_is_refused(make, told):
+    with refused(told):
+        make()
