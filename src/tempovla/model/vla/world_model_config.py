@@ -63,6 +63,11 @@ class WorldModelConfig:
                 raise ValueError(f"model.{name}={value} must be at least 1")
         if self.image_size != PICTURE_PX:
             raise ValueError(f"model.image_size={self.image_size}: world models read {PICTURE_PX} px; set it to that")
+        if self.planner.policy_weight and self.algorithm != "tdmpc":
+            raise ValueError(
+                f"model.planner.policy_weight={self.planner.policy_weight} is for tdmpc, and {self.algorithm} does not "
+                "read it; leave it out"
+            )
         if self.discount is not None and not 0 < self.discount < 1:
             raise ValueError(f"model.discount={self.discount} must lie between 0 and 1")
 
