@@ -78,8 +78,13 @@ INTERRUPTED = 130
 STDOUT = "-"
 """The value of `--json` without a file."""
 SETTING_TO_GIVE = re.compile(r"\b(set|or|and|with|by) (?=(?:data|transform|model|training)\.[\w.]+=)")
-ARGUMENT_TO_GIVE = re.compile(r"\b(with|use|leave out) (dataset_name|data|split)=(?:'([^']*)'|([\w./-]+))")
-OPTIONS_OF_ARGUMENTS = {"dataset_name": "--dataset-name", "data": "--dataset", "split": "--split"}
+ARGUMENT_TO_GIVE = re.compile(r"\b(with|use|leave out) (dataset_name|data|split|horizon)=(?:'([^']*)'|([\w./-]+))")
+OPTIONS_OF_ARGUMENTS = {
+    "dataset_name": "--dataset-name",
+    "data": "--dataset",
+    "split": "--split",
+    "horizon": "--horizon",
+}
 """Arguments of functions that messages advise about, and the options of commands that stand for them."""
 LONGEST_LINE = 1_500
 """Characters of an error: a damaged file may hold a megabyte in the place of a name."""
