@@ -71,8 +71,8 @@ def training_headline(
         element("h1", title or f"Training of {name}"),
         element(
             "p",
-            f"One training run, without an evaluation in a simulator: how it learned, and {measured}. Whether it solves "
-            "the task, only acting can show.",
+            f"One training run, without an evaluation in a simulator: how it learned, and {measured}. Whether it "
+            "solves the task, only acting can show.",
             class_="lede",
         ),
         element("div", _figure(offline, predictions), *[_card(curve) for curve in _totals(curves)], class_="cards"),

@@ -93,9 +93,9 @@ def evaluate_offline(
 
     Returns:
         `predictions` of a policy that has a world model, see `measure_predictions`; and of one that did not learn in a
-        simulator `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse` over that
-        of always answering the mean of the demonstrated actions (None where they never vary); the means of the three
-        over all dimensions; where the policy has a gripper, `motion`, their means over the others, and
+        simulator `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse`
+        over that of always answering the mean of the demonstrated actions (None where they never vary); the means of
+        the three over all dimensions; where the policy has a gripper, `motion`, their means over the others, and
         `gripper_accuracy`; `episodes`, `samples`, and `steps`, which were compared.
 
     Raises:
@@ -150,7 +150,8 @@ def _world_of(actor: Actor, transform: TransformPipeline, where: str, *, is_aske
     Raises:
         ValueError: if it has none, though its predictions are asked for.
     """
-    policy = base_of(actor.policy) if isinstance(actor, Controller) else None
+    acts: Any = actor.policy if isinstance(actor, Controller) else None
+    policy = base_of(acts)
     if not isinstance(policy, PredictingPolicy):
         if is_asked_for:
             raise ValueError(
@@ -179,7 +180,7 @@ def _action_figures(
             "train again with a lower training.learning_rate"
         )
     names, rows = dimension_names(bundle.embodiment), _rows(errors)
-    figures = {
+    figures: dict[str, Any] = {
         "samples": sum(mixture.lengths),
         "steps": errors.squared.count,
         "dimensions": dict(zip(names, rows, strict=True)),

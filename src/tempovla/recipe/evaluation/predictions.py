@@ -21,7 +21,7 @@ from tempovla.data.loader import read_windows
 from tempovla.data.mixture import Mixture
 from tempovla.recipe.progress import CountProgress
 from tempovla.rollout.metrics import Bootstrap
-from tempovla.timeline import Context, EpisodeSource, Prediction, PredictingPolicy, TimelineSample, Window
+from tempovla.timeline import Context, EpisodeSource, PredictingPolicy, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import is_outcome
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.join import JoinStreams
