@@ -39,7 +39,9 @@ class BaselineWords:
 
 
 BASELINES = {
-    "copy": BaselineWords("policy persistence", "copy of the last one", "the error of copying the last observation"),
+    "copy": BaselineWords(
+        "policy persistence", "copy of the last observation", "the error of copying the last observation"
+    ),
     "linear": BaselineWords("blind dashed", "linear extrapolation", "the error of linear extrapolation"),
     "last": BaselineWords("policy persistence", "last reward", "the error of repeating the last reward"),
     "mean": BaselineWords("blind dashed", "mean reward", "the error of always giving the mean reward"),
@@ -279,19 +281,16 @@ def _points(horizons: Sequence[int], values: Figures) -> list[tuple[float, float
 def sentences(found: Predictions) -> list[str]:
     """Return the ratios of each stream in words, and what they do not show."""
     told = [sentence for stream in found.streams if (sentence := _ratios(stream, found)) is not None]
-    losing = [stream.name for stream in found.streams if not _beats(stream, found)]
-    if losing:
-        told.append(
-            f"The predictions of {and_list(losing)} are not better than that at every horizon: there, what the model "
-            "imagines is no better than to take it that nothing changes."
-        )
+    told += [words for stream in found.streams if (words := _where_it_loses(stream, found)) is not None]
     if any(stream.kind == "latent" for stream in found.streams):
         told.append(
             "Errors in a latent space depend on its scale, so they cannot be compared with those of another model. The "
             "ratios can."
         )
     if not found.is_held_out:
-        told.append("Training may have seen some of these episodes, so that its errors here may be smaller.")
+        told.append(
+            "These episodes were not held out from training. If it saw some of them, errors on new ones may be larger."
+        )
     return told
 
 
@@ -315,7 +314,12 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if 0.01 <= value < 100 else number(value)
 
 
-def _beats(stream: StreamPredictions, found: Predictions) -> bool:
-    """Whether the model is nearer than the first baseline wherever that is known."""
-    ratios = [ratio for ratio in stream.reference[1].ratio if ratio is not None]
-    return all(ratio < 1 for ratio in ratios)
+def _where_it_loses(stream: StreamPredictions, found: Predictions) -> str | None:
+    """The horizons at which the model is no nearer than the first baseline; None where there are none."""
+    name, reference = stream.reference
+    known = [(horizon, ratio) for horizon, ratio in zip(found.horizons, reference.ratio, strict=True) if ratio]
+    lost = [str(horizon) for horizon, ratio in known if ratio >= 1]
+    if not lost:
+        return None
+    where = "all horizons" if len(lost) == len(known) else f"{and_list(lost)} step{'s' * (lost != ['1'])} ahead"
+    return f"{stream.name}: at {where}, the model is no nearer to what came than the {BASELINES[name].name}."
