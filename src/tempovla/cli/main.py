@@ -47,7 +47,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "tempovla.cli.eval_compare",
         "compare two evaluations, with an exact test of the difference",
     ),
-    "eval offline": ("tempovla.cli.eval_offline", "compare a trained policy's actions and predictions with recorded episodes"),
+    "eval offline": (
+        "tempovla.cli.eval_offline",
+        "compare a trained policy's actions, and what its world model predicts, with recorded episodes",
+    ),
     "export": ("tempovla.cli.export", "write a trained policy to an ONNX, TorchScript or torch.export file"),
     "ask": ("tempovla.cli.ask", "ask a trained vision-language model about a picture"),
     "report": ("tempovla.cli.report", "write the HTML report of a run"),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -18,11 +18,15 @@ from tempovla.data.layout import Feature
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.mixture import Mixture
 from tempovla.data.writer import DatasetWriter
+from tempovla.model.vla.dreamer_config import DreamerConfig
 from tempovla.model.vla.predictions import future_actions, prediction_of, prediction_windows, reward_prediction
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
+from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.model.world_model.rssm_config import RSSMConfig
+from tempovla.recipe.datasets.config import DataConfig
 from tempovla.recipe.evaluation import predictions as module
 from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.evaluation.predictions import choose_starts, measure_predictions
@@ -298,19 +302,41 @@ def record(root: Path, features: dict[str, Feature] = FEATURES, length: int = 12
     return root
 
 
+def checkpoint_of(folder: Path, algorithm: Literal["tdmpc", "dreamer"] = "tdmpc", **recipe: Any) -> Path:
+    """Save an untrained policy as training does."""
+    sizes = {"latent_dim": 16, "group_dim": 4, "encoder_dim": 8, "hidden_dim": 12, "num_values": 2, "bins": 11}
+    rssm = RSSMConfig(state_dim=8, hidden_dim=8, variables=3, classes=4, num_layers=1, bins=11)
+    model = WorldModelConfig(
+        algorithm,
+        robot_state_dim=3,
+        action_dim=2,
+        planner=PlannerConfig(num_samples=16, num_elites=4, iterations=1, num_policy_samples=0),
+        tdmpc=TDMPCConfig(dynamics=LatentDynamicsConfig(**sizes)),
+        dreamer=DreamerConfig(rssm, sequence_length=6, hidden_dim=8, num_layers=1),
+    )
+    policy, body = WorldModelPolicy(model), Embodiment("toy", 3, 2, 10.0)
+    facts = {"dataset": "toy", "recipe": config_to_json(WorldModelRecipe(model=model, **recipe))}
+    windows, config = policy.windows(), config_to_json(model)
+    Bundle(policy.kind, config, windows, body, {"steps": []}, policy.state_dict(), facts).save(folder)
+    return folder
+
+
 @pytest.fixture
 def online(tmp_path) -> Path:
-    """A checkpoint as a policy that learns in a simulator saves it."""
-    sizes = {"latent_dim": 16, "group_dim": 4, "encoder_dim": 8, "hidden_dim": 12, "num_values": 2, "bins": 11}
-    model = WorldModelConfig(robot_state_dim=3, action_dim=2, tdmpc=TDMPCConfig(dynamics=LatentDynamicsConfig(**sizes)))
-    recipe = WorldModelRecipe(online=OnlineConfig(env="dmc", task="cartpole-swingup"), model=model)
-    policy, body = WorldModelPolicy(model), Embodiment("toy", 3, 2, 10.0)
-    facts = {"dataset": "dmc", "recipe": config_to_json(recipe)}
-    bundle = Bundle(
-        policy.kind, config_to_json(model), policy.windows(), body, {"steps": []}, policy.state_dict(), facts
-    )
-    bundle.save(tmp_path / "checkpoint")
-    return tmp_path / "checkpoint"
+    """A checkpoint of a policy that learns in a simulator."""
+    return checkpoint_of(tmp_path / "checkpoint", online=OnlineConfig(env="dmc", task="cartpole-swingup"))
+
+
+@pytest.mark.parametrize("algorithm", ["tdmpc", "dreamer"])
+def test_a_policy_that_learned_from_a_dataset_is_measured_by_its_actions_as_well(tmp_path, algorithm):
+    data = record(tmp_path / "recorded")
+    checkpoint = checkpoint_of(tmp_path / "checkpoint", algorithm, data=DataConfig(data_directory=str(data)))
+    figures = evaluate_offline(checkpoint, split="all", device="cpu")
+    assert figures["dimensions"].keys() == {"action 0", "action 1"}
+    assert figures["steps"] == figures["samples"] == 24
+    assert figures["predictions"]["horizons"] == list(range(1, 12))
+    compared = {"tdmpc": "latent", "dreamer": STATE_KEY}[algorithm]
+    assert figures["predictions"]["streams"].keys() == {compared, REWARD_KEY}
 
 
 def test_a_policy_that_learned_in_a_simulator_is_measured_by_its_predictions_alone(online, tmp_path):
