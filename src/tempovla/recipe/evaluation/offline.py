@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tempovla.control.controller import Actor, Controller
-from tempovla.control.load_actor import open_policy
+from tempovla.control.load_actor import OpenedPolicy, open_policy
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
@@ -113,8 +113,21 @@ def evaluate_offline(
         horizon = whole_number("horizon", horizon, least=1)
     outputs = Outputs(videos=videos)
     outputs.check(checkpoint)
-    opened = open_policy(checkpoint, dataset_name, device=device)
-    bundle, where = opened.bundle, str(checkpoint)
+    opened, where = open_policy(checkpoint, dataset_name, device=device), str(checkpoint)
+    return _measured(opened, where, data, split, batch_size, horizon, outputs.videos)
+
+
+def _measured(
+    opened: OpenedPolicy,
+    where: str,
+    data: str | Path | None,
+    split: str,
+    batch_size: int,
+    horizon: int | None,
+    videos: str | Path | None,
+) -> dict[str, Any]:
+    """The figures of `evaluate_offline`, whose arguments are checked."""
+    bundle = opened.bundle
     check_is_policy(bundle, where)
     check_body(bundle, where)
     recipe = recipe_of(bundle, where)
@@ -135,12 +148,9 @@ def evaluate_offline(
             f"eval {recipe.online.env}`"
         )
     if world is not None:
-        with outputs.held():
-            folder, place = None if outputs.videos is None else Path(outputs.videos), opened.device
-            measured = measure_predictions(
-                world, transform, mixture, where, horizon=horizon, videos=folder, device=place
-            )
-        facts["predictions"] = measured
+        facts["predictions"] = measure_predictions(
+            world, transform, mixture, where, horizon=horizon, videos=videos, device=opened.device
+        )
     return facts
 
 

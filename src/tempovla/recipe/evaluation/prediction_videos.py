@@ -13,6 +13,7 @@ from torch import Tensor
 from tempovla.recipe.evaluation.predictions import Predictor, Starts
 from tempovla.report.video import encode_mp4
 from tempovla.storage.json_files import write_json
+from tempovla.storage.lock import FolderLock
 from tempovla.timeline import Context, Prediction
 
 FILMED_STARTS = 4
@@ -42,6 +43,7 @@ def film_predictions(predictor: Predictor, starts: Starts, folder: Path) -> int:
         The number of videos; 0 for a model that decodes no camera, which writes nothing.
 
     Raises:
+        ValueError: if somebody else writes there now.
         NotWrittenError: if the disk does not take them.
     """
     lengths = np.array([predictor.source.episode(int(episode)).length for episode in starts.episodes])
@@ -52,18 +54,17 @@ def film_predictions(predictor: Predictor, starts: Starts, folder: Path) -> int:
     pictures = {key: each for key, each in predictions.items() if each.kind == "picture"}
     if not pictures:
         return 0
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.json").unlink(missing_ok=True)
-    entries: list[dict[str, Any]] = []
-    for key, prediction in pictures.items():
-        camera = key.rpartition(".")[2]
-        for row, (episode, step) in enumerate(zip(episodes.tolist(), steps.tolist(), strict=True)):
-            name = f"{camera}_episode_{episode:04d}_step_{step:05d}.mp4"
-            frames = prediction_frames(context, key, prediction, row, starts.stride)
-            encode_mp4(frames, folder / name, FRAMES_PER_SECOND, scale=1)
-            facts = {"camera": key, "episode": episode, "step": step, "horizon": starts.horizon}
-            entries.append({"file": name, **facts})
-    write_json(folder / "index.json", entries)
+    with FolderLock(folder, "films predictions", remedy="let it end, or give another folder"):
+        (folder / "index.json").unlink(missing_ok=True)
+        entries: list[dict[str, Any]] = []
+        for key, prediction in pictures.items():
+            for row, (episode, step) in enumerate(zip(episodes.tolist(), steps.tolist(), strict=True)):
+                name = f"{key.rpartition('.')[2]}_episode_{episode:04d}_step_{step:05d}.mp4"
+                frames = prediction_frames(context, key, prediction, row, starts.stride)
+                encode_mp4(frames, folder / name, FRAMES_PER_SECOND, scale=1)
+                facts = {"camera": key, "episode": episode, "step": step, "horizon": starts.horizon}
+                entries.append({"file": name, **facts})
+        write_json(folder / "index.json", entries)
     return len(entries)
 
 

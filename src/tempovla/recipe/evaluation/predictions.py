@@ -296,7 +296,7 @@ def measure_predictions(
     where: str,
     *,
     horizon: int | None = None,
-    videos: Path | None = None,
+    videos: str | Path | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Predict from starts that are spread over the episodes, and compare with what then came.
@@ -345,7 +345,7 @@ def measure_predictions(
     if videos is not None:
         from tempovla.recipe.evaluation.prediction_videos import film_predictions
 
-        figures["videos"] = film_predictions(predictor, starts, videos)
+        figures["videos"] = film_predictions(predictor, starts, Path(videos))
     return figures
 
 
