@@ -32,7 +32,7 @@ from tempovla.report.run import (
     results_data,
 )
 from tempovla.report.training import read_trained, training_headline
-from tempovla.report.videos import VIDEO_BUDGET_BYTES, films_section
+from tempovla.report.videos import films_section
 from tempovla.storage.said_by import said_by
 
 PAGE_TITLE = "TempoVLA run report"
@@ -105,7 +105,7 @@ def render(run_dir: Path, results: Results | Returns, curves: Sequence[Path] = (
         predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(read_curves(run_dir, curves)),
-        films_section(read_clips(run_dir), results.labels, VIDEO_BUDGET_BYTES - taken),
+        films_section(read_clips(run_dir), results.labels, taken),
         time_section(results),
         provenance_section(results, run_dir),
     )
