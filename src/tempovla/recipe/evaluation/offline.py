@@ -164,9 +164,7 @@ def _world_of(actor: Actor, transform: TransformPipeline, where: str, *, is_aske
     policy = base_of(acts)
     if not isinstance(policy, PredictingPolicy):
         if is_asked_for:
-            raise ValueError(
-                f"{where}: has no world model, whose predictions could be measured; leave out horizon and videos"
-            )
+            raise ValueError(f"{where}: has no world model to predict with; leave out the horizon and the videos")
         return None
     lacking = lacking_streams(transform, policy)
     if not lacking:

@@ -29,7 +29,7 @@ from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.recipe.datasets.config import DataConfig
 from tempovla.recipe.evaluation import predictions as module
 from tempovla.recipe.evaluation.offline import evaluate_offline
-from tempovla.recipe.evaluation.predictions import choose_starts, measure_predictions
+from tempovla.recipe.evaluation.predictions import choose_starts, lacking_streams, measure_predictions, raw_windows
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
 from tempovla.timeline import (
     Bundle,
@@ -43,6 +43,9 @@ from tempovla.timeline import (
 )
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, STATE_KEY
+from tempovla.timeline.parts import StreamPart
+from tempovla.transform.align import AlignStreams, MissingStream
+from tempovla.transform.join import JoinStreams
 from tempovla.transform.pipeline import TransformPipeline
 
 BODY = Embodiment("toy", 1, 1, 10.0, ("position",), ("push",))
@@ -227,6 +230,24 @@ def test_a_horizon_that_does_not_fit_is_refused_with_one_that_does(stride, horiz
 def test_a_prediction_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match=r"there: predicts observation\.state that is not finite; give a shorter"):
         measured(source_of([0, 1, 2]), Adds(gain=torch.inf))
+
+
+def test_a_dataset_with_its_own_names_is_read_under_them():
+    part = StreamPart("position", size=1, start=0, stop=1)
+    aligned = AlignStreams(names={"joints": STATE_KEY})
+    joined = JoinStreams({"joints": ((part,),)})
+    windows = raw_windows(TransformPipeline([joined, aligned]), Adds().prediction_windows(2))
+    assert {window.key: window.offsets for window in windows} == {
+        "position": (-1, 0, 1, 2),
+        ACTION_KEY: (-1, 0, 1),
+        REWARD_KEY: (-1, 0, 1),
+    }
+
+
+def test_a_body_without_a_stream_that_is_read_is_known():
+    lacks = AlignStreams(missing={STATE_KEY: MissingStream((1,), (0,), "float32")})
+    assert lacking_streams(TransformPipeline([lacks]), Adds()) == [STATE_KEY]
+    assert lacking_streams(NOTHING, Adds()) == []
 
 
 class Decodes(Adds):
