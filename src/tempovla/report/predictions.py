@@ -311,7 +311,10 @@ def _ratios(stream: StreamPredictions, found: Predictions) -> str | None:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}" if 0.01 <= value < 100 else number(value)
+    """A ratio with two digits that say something: 12.34, 0.25, 0.074, 3e-5."""
+    if 0.1 <= value < 100:
+        return f"{value:.2f}"
+    return f"{value:.2g}" if 0.001 <= value < 0.1 else number(value)
 
 
 def _where_it_loses(stream: StreamPredictions, found: Predictions) -> str | None:

@@ -70,6 +70,13 @@ def test_ratios_are_told_at_2_4_8_and_the_last_horizon(tmp_path):
     assert "not held out" in told[3]
 
 
+def test_small_ratios_keep_two_digits(tmp_path):
+    small = STATE | {"baselines": {"copy": COPY | {"ratio": [0.5, 0.0736, 0.0098, 0.0002, None]}}}
+    told = words(section(tmp_path, streams={"observation.state": small}))[1]
+    assert [f" {ratio} (95%" in told for ratio in ("0.074", "0.0098")] == [True, True]
+    assert "2e-4 at 8 steps" in told
+
+
 def test_horizons_of_a_long_stride_are_told_by_the_first_and_the_last(tmp_path):
     short = {key: value[:3] if isinstance(value, list) else value for key, value in STATE.items()}
     short["baselines"] = {"copy": {key: value[:3] for key, value in COPY.items()}}
