@@ -14,6 +14,8 @@ from tempovla.report.tables import offline_table
 EXAMPLES = """
 tempovla eval offline --checkpoint checkpoints/phase2_flow_matching/checkpoint_best
 tempovla eval offline --checkpoint CKPT --dataset /data/libero_object --split all --json
+tempovla eval offline --checkpoint CKPT --dataset outputs/recorded --split all --horizon 15 \\
+    --videos outputs/world/predictions --json outputs/world/offline.json
 """
 
 
@@ -33,13 +35,23 @@ def build(name: str, summary: str) -> ArgumentParser:
         help="the episodes that training held out, or all",
     )
     parser.add_argument("--batch_size", type=int, default=64, help="samples predicted at a time")
+    parser.add_argument(
+        "--horizon",
+        type=int | None,
+        default=None,
+        help="for a policy with a world model: control steps that it predicts without seeing anything; without it, 15, "
+        "or fewer where all episodes are shorter",
+    )
+    parser.add_argument(
+        "--videos", metavar="DIR", help="folder for videos of some predictions, if the world model decodes pictures"
+    )
     add_device(parser)
     add_json_option(parser)
     return parser
 
 
 def run(name: str, args: Namespace) -> Outcome:
-    """Compare predicted with demonstrated actions."""
+    """Compare predicted with demonstrated actions, and with what came of recorded ones."""
     figures = evaluate_offline(
         args.checkpoint,
         data=args.dataset,
@@ -47,5 +59,7 @@ def run(name: str, args: Namespace) -> Outcome:
         split=args.split,
         batch_size=args.batch_size,
         device=args.device,
+        horizon=args.horizon,
+        videos=args.videos,
     )
     return Outcome("\n".join(offline_table(figures)), figures)

@@ -47,7 +47,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "tempovla.cli.eval_compare",
         "compare two evaluations, with a paired test of the difference",
     ),
-    "eval offline": ("tempovla.cli.eval_offline", "compare a trained policy's actions with held-out demonstrations"),
+    "eval offline": (
+        "tempovla.cli.eval_offline",
+        "compare a trained policy's actions, and what its world model predicts, with recorded episodes",
+    ),
     "export": ("tempovla.cli.export", "write a trained policy to an ONNX, TorchScript or torch.export file"),
     "ask": ("tempovla.cli.ask", "ask a trained vision-language model about a picture"),
     "report": ("tempovla.cli.report", "write the HTML report of a run"),
@@ -78,8 +81,13 @@ INTERRUPTED = 130
 STDOUT = "-"
 """The value of `--json` without a file."""
 SETTING_TO_GIVE = re.compile(r"\b(set|or|and|with|by) (?=(?:data|transform|model|training)\.[\w.]+=)")
-ARGUMENT_TO_GIVE = re.compile(r"\b(with|use|leave out) (dataset_name|data|split)=(?:'([^']*)'|([\w./-]+))")
-OPTIONS_OF_ARGUMENTS = {"dataset_name": "--dataset-name", "data": "--dataset", "split": "--split"}
+ARGUMENT_TO_GIVE = re.compile(r"\b(with|use|leave out) (dataset_name|data|split|horizon)=(?:'([^']*)'|([\w./-]+))")
+OPTIONS_OF_ARGUMENTS = {
+    "dataset_name": "--dataset-name",
+    "data": "--dataset",
+    "split": "--split",
+    "horizon": "--horizon",
+}
 """Arguments of functions that messages advise about, and the options of commands that stand for them."""
 LONGEST_LINE = 1_500
 """Characters of an error: a damaged file may hold a megabyte in the place of a name."""

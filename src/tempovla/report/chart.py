@@ -81,9 +81,13 @@ def stage_bar(stage: Stage, longest_s: float) -> Markup:
     return element("svg", *bars, class_="stage", height=26, role="img", aria_label=spoken)
 
 
-def curve_panel(name: str, series: Sequence[Series]) -> Markup:
-    """Return lines over train steps: every logged value faint, its running mean strong; logarithmic where that shows
-    more.
+def curve_panel(name: str, series: Sequence[Series], across: str = "train steps") -> Markup:
+    """Return lines over steps: every logged value faint, its running mean strong; logarithmic where that shows more.
+
+    Args:
+        name: of the figure, for screen readers.
+        series: the lines.
+        across: what the steps are, as it stands below the axis, where "train" is left out.
     """
     values = [value for line in series for _, value in line.points]
     last_step = max(line.points[-1][0] for line in series) or 1
@@ -114,7 +118,7 @@ def curve_panel(name: str, series: Sequence[Series]) -> Markup:
     ]
     steps = [
         element("text", "0", x=PLOT_LEFT, y=164),
-        element("text", f"{last_step:,} steps", x=PLOT_RIGHT, y=164, text_anchor="end"),
+        element("text", f"{last_step:,} {across.removeprefix('train ')}", x=PLOT_RIGHT, y=164, text_anchor="end"),
     ]
     lines = []
     for line in reversed(series):  # the first series lies on top
@@ -124,7 +128,7 @@ def curve_panel(name: str, series: Sequence[Series]) -> Markup:
         stride = max(1, len(smooth) // DRAWN_BINS)
         lines.append(path([*smooth[:-1:stride], smooth[-1]], f"line {line.style}"))
     box = f"0 0 {PANEL_WIDTH} {PANEL_HEIGHT}"
-    spoken = f"{name} over {last_step} train steps" + (", logarithmic" if log else "")
+    spoken = f"{name} over {last_step} {across}" + (", logarithmic" if log else "")
     return element("svg", *grid, *steps, *lines, class_="curve", viewBox=box, role="img", aria_label=spoken)
 
 

@@ -59,7 +59,7 @@ class Offline:
 
 
 def read_offline(run_dir: Path) -> Offline | None:
-    """Read RUN_DIR/offline.json; None where there is none.
+    """Read the errors of actions in RUN_DIR/offline.json; None where there are none.
 
     Raises:
         ValueError: naming the file, the key and the remedy.
@@ -68,6 +68,8 @@ def read_offline(run_dir: Path) -> Offline | None:
     if not path.is_file():
         return None
     data = Reader(path, "", load_json(path))
+    if "dimensions" not in data.value and "predictions" in data.value:  # it learned in a simulator
+        return None
     dimensions = data.child("dimensions")
     if not dimensions.value:
         raise data.error("dimensions", "is empty; run `tempovla eval offline` again")

@@ -17,6 +17,8 @@ from tempovla.report.format_text import duration
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.offline import FILE as OFFLINE_FILE
 from tempovla.report.offline import offline_section, read_offline
+from tempovla.report.prediction_videos import read_prediction_clips, size_of
+from tempovla.report.predictions import predictions_section, read_predictions
 from tempovla.report.results import headline, rates_section
 from tempovla.report.returns import Returns, read_returns, returns_headline, returns_section
 from tempovla.report.run import (
@@ -46,8 +48,9 @@ def write_report(
 ) -> Path:
     """Write the report on RUN_DIR to `out`, replacing it in one step; returns `out`.
 
-    Reads results.json, every metrics.jsonl, offline.json, diagnosis.json and rollouts/index.json with its videos. A run
-    that was not evaluated in a simulator has no results.json: its page shows curves, offline errors and the diagnosis.
+    Reads results.json, every metrics.jsonl, offline.json, diagnosis.json, and rollouts/index.json and
+    predictions/index.json with their videos. A run that was not evaluated in a simulator has no results.json: its page
+    shows curves, offline errors, predictions and the diagnosis.
     The page names missing parts in one line, and loads nothing from elsewhere.
 
     Args:
@@ -93,18 +96,25 @@ def is_training_alone(run_dir: Path) -> bool:
 
 def render(run_dir: Path, results: Results | Returns, curves: Sequence[Path] = ()) -> str:
     """Return the page as text. Raises what `write_report` raises."""
+    predictions = read_predictions(run_dir)
+    taken = 0 if predictions is None else size_of(read_prediction_clips(run_dir))
     body = element(
         "main",
         *_scores(results),
         _offline_if_there(run_dir),
+        predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(read_curves(run_dir, curves)),
-        films_section(read_clips(run_dir), results.labels),
+        films_section(read_clips(run_dir), results.labels, taken),
         time_section(results),
         provenance_section(results, run_dir),
     )
-    script = files("tempovla.report").joinpath("play.js").read_text(encoding="utf-8")
-    return document(results.title or PAGE_TITLE, body, element("script", Markup(script)))
+    return document(results.title or PAGE_TITLE, body, _player())
+
+
+def _player() -> Markup:
+    """The script that plays videos while they are in view."""
+    return element("script", Markup(files("tempovla.report").joinpath("play.js").read_text(encoding="utf-8")))
 
 
 def _scores(results: Results | Returns) -> tuple[Markup, Markup]:
@@ -116,18 +126,20 @@ def _scores(results: Results | Returns) -> tuple[Markup, Markup]:
 def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | None = None) -> str:
     """Return the page on a run that was not evaluated in a simulator. Raises what `write_report` raises."""
     drawn, offline, trained = read_curves(run_dir, curves), read_offline(run_dir), read_trained(run_dir)
+    predictions = read_predictions(run_dir)
     facts = element(
         "div", facts_column("Run", trained.facts), facts_column("Versions", trained.versions), class_="facts"
     )
     body = element(
         "main",
-        training_headline(run_dir, drawn, offline, title),
-        offline_section(offline, run_dir),
+        training_headline(run_dir, drawn, offline, title, predictions),
+        None if offline is None and predictions is not None else offline_section(offline, run_dir),
+        predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(drawn),
         element("section", element("h2", "The run"), facts),
     )
-    return document(title or PAGE_TITLE, body)
+    return document(title or PAGE_TITLE, body, *([] if predictions is None else [_player()]))
 
 
 def _offline_if_there(run_dir: Path) -> Markup | None:

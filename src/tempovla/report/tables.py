@@ -7,6 +7,7 @@ from typing import Any
 
 from tempovla.report.diagnosis import condition_names
 from tempovla.report.format_text import change_of
+from tempovla.report.predictions import prediction_lines
 
 NARROW = 48
 """Characters of an instruction in a table."""
@@ -60,7 +61,14 @@ def attempts_table(results: dict[str, Any]) -> list[str]:
 
 
 def offline_table(figures: Mapping[str, Any]) -> list[str]:
-    """Return errors of a policy's actions against demonstrations, by dimension."""
+    """Return errors of a policy's actions against demonstrations, by dimension, and those of its predictions."""
+    predicted = prediction_lines(figures) if "predictions" in figures else []
+    if "dimensions" not in figures:
+        return predicted
+    return [*_action_lines(figures), *([""] if predicted else []), *predicted]
+
+
+def _action_lines(figures: Mapping[str, Any]) -> list[str]:
     rows = [*figures["dimensions"].items(), *([("motion", figures["motion"])] if "motion" in figures else [])]
     rows.append(("mean", figures))
     width = max(len(name) for name, _ in rows)

@@ -10,6 +10,7 @@ from tempovla.report.fields import Reader, load_json
 from tempovla.report.format_text import demonstrations
 from tempovla.report.markup import Markup, element
 from tempovla.report.offline import Offline
+from tempovla.report.predictions import Predictions, prediction_figure
 from tempovla.report.run import Curve
 
 TOTAL = "total"
@@ -52,24 +53,35 @@ def read_trained(run_dir: Path) -> Trained:
     return Trained(facts, versions)
 
 
-def training_headline(run_dir: Path, curves: Sequence[Curve], offline: Offline | None, title: str | None) -> Markup:
+def training_headline(
+    run_dir: Path,
+    curves: Sequence[Curve],
+    offline: Offline | None,
+    title: str | None,
+    predictions: Predictions | None = None,
+) -> Markup:
     """Return the title, one sentence about the page, and the figures that best show how far training has come."""
-    name = run_dir.resolve().name
+    name, predicts_alone = run_dir.resolve().name, offline is None and predictions is not None
+    measured = (
+        "how well its world model predicts" if predicts_alone else "how far its actions are from the demonstrated ones"
+    )
     return element(
         "header",
         element("p", "TempoVLA", element("span", "run report"), class_="eyebrow"),
         element("h1", title or f"Training of {name}"),
         element(
             "p",
-            "One training run, without an evaluation in a simulator: how it learned, and how far its actions are from "
-            "the demonstrated ones. Whether it solves the task, only acting can show.",
+            f"One training run, without an evaluation in a simulator: how it learned, and {measured}. Whether it "
+            "solves the task, only acting can show.",
             class_="lede",
         ),
-        element("div", _figure(offline), *[_card(curve) for curve in _totals(curves)], class_="cards"),
+        element("div", _figure(offline, predictions), *[_card(curve) for curve in _totals(curves)], class_="cards"),
     )
 
 
-def _figure(offline: Offline | None) -> Markup:
+def _figure(offline: Offline | None, predictions: Predictions | None) -> Markup:
+    if offline is None and predictions is not None:
+        return prediction_figure(predictions)
     if offline is None or offline.relative is None:
         return element(
             "div",

@@ -16,14 +16,20 @@ VIDEO_BUDGET_BYTES = 5_600_000
 """Of the encoded videos; base64 makes them a third larger, and the page stays under 8 MB."""
 
 
-def films_section(clips: list[Clip], labels: Mapping[str, str]) -> Markup:
-    """Return a grid of videos, policy first, each with its instruction, its task's label and how it ended."""
+def films_section(clips: list[Clip], labels: Mapping[str, str], taken_bytes: int = 0) -> Markup:
+    """Return a grid of videos, policy first, each with its instruction, its task's label and how it ended.
+
+    Args:
+        clips: the videos.
+        labels: of tasks, by name.
+        taken_bytes: what other videos take of the page.
+    """
     heading = element("h2", "Rollouts")
     if not clips:
         words = "No rollout videos: the run holds no rollouts/index.json, or it is empty."
         return element("section", heading, element("p", words, class_="missing"))
     present = [clip for clip in clips if clip.path.is_file()]
-    shown = choose(present, VIDEO_BUDGET_BYTES)
+    shown = choose(present, VIDEO_BUDGET_BYTES - taken_bytes)
     absent = [clip.path.name for clip in clips if not clip.path.is_file()]
     notes = ["The clips show every task and both outcomes. Judge the policy by the rates above."]
     if any(clip.total_reward is not None for clip in clips):
@@ -82,7 +88,7 @@ def _film(clip: Clip, label: str) -> Markup:
     facts = ["" if clip.seed is None else f"seed {clip.seed}", "" if clip.steps is None else f"{clip.steps} steps"]
     video = element(
         "video",
-        src=_data_uri(clip.path),
+        src=data_uri(clip.path),
         aria_label=f"{words}: {ending.lower()}",
         muted=True,
         loop=True,
@@ -97,5 +103,6 @@ def _film(clip: Clip, label: str) -> Markup:
     return element("figure", screen, caption, class_=f"film {style}")
 
 
-def _data_uri(path: Path) -> str:
+def data_uri(path: Path) -> str:
+    """Return a video as an address that holds it."""
     return "data:video/mp4;base64," + b64encode(path.read_bytes()).decode("ascii")

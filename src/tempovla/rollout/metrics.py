@@ -1,4 +1,4 @@
-"""Success rates and mean returns with the uncertainty that their number of episodes leaves."""
+"""Success rates, mean returns and other figures with the uncertainty that their number of episodes leaves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 Z_95 = 1.959963984540054
 
@@ -135,3 +138,26 @@ class MeanReturn:
             return None
         half = t_quantile(self.degrees) * self.error
         return self.mean - half, self.mean + half
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resamples of the episodes, drawn with replacement (Efron, 1979).
+
+    Attributes:
+        weights: (R, E), how often each of E episodes is in each of R resamples.
+    """
+
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, episodes: int, resamples: int, seed: int) -> Bootstrap:
+        """Draw `resamples` resamples, each with as many episodes as there are."""
+        random = np.random.default_rng(seed)
+        drawn = random.multinomial(episodes, np.full(episodes, 1 / episodes), size=resamples)
+        return cls(drawn.astype(np.float64))
+
+    def interval(self, value: NDArray[np.float64]) -> list[float]:
+        """Return the 95% percentile interval of a statistic (R,) of the resamples."""
+        low, high = np.percentile(value, (2.5, 97.5))
+        return [float(low), float(high)]

@@ -6,7 +6,8 @@ Code checks for an ability with `isinstance` alone; a policy has the ability if 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,53 @@ class EncodingPolicy(Protocol):
 
     def encoder_config(self) -> Mapping[str, Any]:
         """Return the part of its config on which the vector may depend, as JSON."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a world model imagines of one stream from now on, and what then came; the P steps lie one stride apart.
+
+    Attributes:
+        kind: `state`, `picture` (from 0 to 1) or `reward`, or `latent` where the model decodes nothing.
+        value: (B, P, *F) what is imagined after each of the steps; nothing behind the present was seen for it.
+        target: (B, P, *F) what then came, in the same space.
+        valid: (B, P) bool, whether the target is known, and so are the present observation and all actions up to it.
+        now: (B, *F) the same of the present; of rewards, the last one.
+        has_now: (B,) bool, whether it is known.
+        before: (B, *F) the same of one stride before the present.
+        has_before: (B,) bool, whether it is known.
+    """
+
+    kind: Literal["state", "picture", "latent", "reward"]
+    value: Tensor
+    target: Tensor
+    valid: Tensor
+    now: Tensor
+    has_now: Tensor
+    before: Tensor
+    has_before: Tensor
+
+
+@runtime_checkable
+class PredictingPolicy(Protocol):
+    """A policy with a world model, whose predictions can be compared with what really came."""
+
+    @property
+    def prediction_stride(self) -> int:
+        """Control steps from one imagined step to the next."""
+
+    def prediction_windows(self, horizon: int) -> tuple[Window, ...]:
+        """Return the windows of a sample whose last target lies `horizon` control steps ahead.
+
+        The horizon is a multiple of the stride. Where a dataset has no rewards, the sample may lack them.
+        """
+
+    def predict(self, sample: TimelineSample) -> Mapping[str, Prediction]:
+        """Return the predictions by stream, from what was seen until now and from the actions that were done.
+
+        Args:
+            sample: prepared as in training, with the windows of `prediction_windows`.
+        """
 
 
 @runtime_checkable

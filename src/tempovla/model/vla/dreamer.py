@@ -7,7 +7,7 @@ cost a third, and errors in the model's derivatives do not reach the actor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tempovla.model.layers.row_state import map_tensors, zero_rows
 from tempovla.model.vla.dreamer_world import DreamerWorld
 from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.predictions import action_steps, future_actions, prediction_of, reward_prediction
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.world_model.bounded_actor import BoundedActor
 from tempovla.model.world_model.ema_target import EmaTarget
@@ -27,12 +28,15 @@ from tempovla.model.world_model.rssm import RSSM
 from tempovla.model.world_model.rssm_loss import RSSMWeights, Sequences, rssm_terms
 from tempovla.model.world_model.rssm_state import RSSMState
 from tempovla.model.world_model.running_scale import RunningScale
-from tempovla.timeline import Context, LossTerm, LossTerms, Metric, TimelineSample, Window
+from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
+from tempovla.timeline.track import Track, concatenate
 
 POSTERIORS, PRIORS, ACTIONS = range(3)
 """Streams of random numbers of a training sample."""
+MOST_CONTEXT = 32
+"""Most observations before the present one that the model sees before its predictions are measured."""
 FILTER, PROPOSALS, EXPLORATION = 100, 101, 102
 """The same of a decision, beside those of the search."""
 
@@ -117,6 +121,11 @@ class Dreamer(nn.Module):
         """
         return (self.learning.sequence_length * self.config.action_repeat + 1) // 2
 
+    @property
+    def prediction_context(self) -> int:
+        """Observations before the present one of a sample of `predict`, at most as many as training saw."""
+        return min(self.learning.sequence_length, MOST_CONTEXT)
+
     def initial_state(self, batch_size: int, device: torch.device) -> DreamerState:
         """Return the state of rows that have seen nothing."""
         mean = torch.zeros(batch_size, self.config.planner.horizon, self.config.action_dim, device=device)
@@ -191,6 +200,41 @@ class Dreamer(nn.Module):
         starts = map_tensors(lambda x: x[:, chosen].detach(), observed.states)
         alive = (sequences.seen & ~sequences.ended)[:, chosen]
         return rssm_terms(world, observed, sequences, weights) | self._behaviour_terms(starts, alive, sample.seed)
+
+    def predict(self, sample: TimelineSample) -> dict[str, Prediction]:
+        """Return the observations that are decoded from what is imagined, by stream, and the rewards.
+
+        The model sees the observations up to the present one, and takes the most likely stochastic states.
+        """
+        world, repeat, future = self.world, self.config.action_repeat, sample.future
+        streams = {key: concatenate(sample.context.track(key), future[key]) for key in world.encoder.keys}
+        chunks, done = future_actions(sample, repeat)
+        steps = chunks.shape[1]
+        state, seen = self._seen(sample, {key: track.select(track.offset <= 0) for key, track in streams.items()})
+        states = world.imagine(state, chunks[:, :, 0])
+        found = {}
+        for key, value in world.decoder(states.features).items():
+            track, is_picture = streams[key], key in world.encoder.cameras
+            scale = 255.0 if is_picture else 1.0
+            moments = [(track.value[:, i].float() / scale, track.valid[:, i]) for i in range(-steps - 2, 0)]
+            before, now, *later = moments
+            now = (now[0], now[1] & seen)
+            found[key] = prediction_of("picture" if is_picture else "state", value, later, now, before, done)
+        rewards = world.predict_rewards(states)
+        return found | reward_prediction(sample, repeat, rewards, seen, done)
+
+    def _seen(self, sample: TimelineSample, streams: Mapping[str, Track]) -> tuple[RSSMState, Tensor]:
+        """The state (B, ...) after what was seen until now, and (B,) whether everything is seen now."""
+        chunks, done = action_steps(sample.context.past[ACTION_KEY], self.config.action_repeat)
+        values = {}
+        for key, track in streams.items():
+            invalid = ~track.valid.view(*track.valid.shape, *[1] * (track.value.dim() - 2))
+            values[key] = track.value.masked_fill(invalid, 0)
+        seen = torch.stack([track.valid for track in streams.values()]).all(dim=0)
+        first = torch.cat([torch.ones_like(done[:, :1]), ~done], dim=1)
+        actions = torch.cat([torch.zeros_like(chunks[:, :1, 0]), chunks[:, :, 0]], dim=1)
+        observed = self.world.observe(values, seen, actions, first)
+        return map_tensors(lambda x: x[:, -1], observed.states), seen[:, -1]
 
     @torch.no_grad()
     def _imagine(self, start: RSSMState, draws: Tensor, noise: Tensor | None) -> Imagined:

@@ -23,11 +23,22 @@ from tempovla.model.layers.stacks import recomputed_layers
 from tempovla.model.vla.features import Features
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.observation import all_observed, observed_pictures, observed_vector
+from tempovla.model.vla.predictions import future_actions, prediction_of, prediction_windows
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.world_model.ema_target import EmaTarget, ema_momentum
 from tempovla.model.world_model.temporal_predictor import InverseDynamics, TemporalPredictor
-from tempovla.timeline import ActionChunk, Context, LossTerm, LossTerms, Metric, TimelineSample, Track, Window
+from tempovla.timeline import (
+    ActionChunk,
+    Context,
+    LossTerm,
+    LossTerms,
+    Metric,
+    Prediction,
+    TimelineSample,
+    Track,
+    Window,
+)
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ACTION_KEY, ENCODING_KEY, LANGUAGE_KEY, STATE_KEY
 from tempovla.timeline.noise import row_normal, row_uniform
@@ -221,6 +232,28 @@ class StateVLA(SavedPolicy):
     def random_numbers(self, seed: Tensor) -> dict[str, Tensor]:
         """Return the random numbers of a decision, by name, each (B, ...), from its seeds (B,) int64."""
         return {"normal": row_normal(seed, (self.config.action_seq_len, self.config.pose_dim))}
+
+    @property
+    def prediction_stride(self) -> int:
+        """Number k of control steps that the temporal predictor looks ahead at once."""
+        return self.config.jepa.prediction_horizon
+
+    def prediction_windows(self, horizon: int) -> tuple[Window, ...]:
+        """Return the windows of a sample whose last target lies `horizon` control steps ahead."""
+        return prediction_windows(self.observation_keys(), horizon, self.prediction_stride)
+
+    def predict(self, sample: TimelineSample) -> dict[str, Prediction]:
+        """Return as `latent` what the temporal predictor says of z, beside the encoder's own z of what then came."""
+        stride, context = self.prediction_stride, sample.context
+        actions, done = future_actions(sample, stride)
+
+        def encoded(tracks: Mapping[str, Track], offset: int) -> tuple[Tensor, Tensor]:
+            return self.encoder(*self._inputs(tracks, offset, context)), self._observed(tracks, offset)
+
+        (z, seen), past = encoded(context.now, 0), encoded(context.past, -stride)
+        later = [encoded(sample.future, stride * step) for step in range(1, actions.shape[1] + 1)]
+        imagined = self.temporal_predictor.imagine(z, actions)
+        return {"latent": prediction_of("latent", imagined, later, (z, seen), past, done)}
 
     def features_of(self, observation: Mapping[str, Tensor]) -> Features:
         """Return `features` of the present observation as prepared tensors (B, ...) by key, all of them valid."""

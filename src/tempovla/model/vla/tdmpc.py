@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import zero_rows
 from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.predictions import future_actions, prediction_of, reward_prediction
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.world_model.dynamics_model import LatentDynamics
 from tempovla.model.world_model.planning.search import Plan, search, shifted
 from tempovla.model.world_model.running_scale import RunningScale
-from tempovla.timeline import Context, LossTerm, LossTerms, Metric, TimelineSample, Window
+from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.timeline.noise import mix_seed, row_integers, row_normal
 
@@ -47,6 +48,8 @@ class TDMPC(nn.Module):
     """Offset of the first action that it reads or chooses."""
     remembers = False
     """Whether what it knows depends on earlier observations."""
+    prediction_context = 1
+    """Observations before the present one of a sample of `predict`; none of them is read for the prediction."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -173,6 +176,18 @@ class TDMPC(nn.Module):
             logits = world.end(path[:, 1:])[..., 0]
             terms["end_loss"] = LossTerm(logits, ends.to(logits), going & told_end, config.end_weight, "bce")
         return terms
+
+    def predict(self, sample: TimelineSample) -> dict[str, Prediction]:
+        """Return as `latent` the imagined states beside the encoded ones of what then came, and the rewards."""
+        world, repeat, context = self.world, self.config.action_repeat, sample.context
+        chunks, done = future_actions(sample, repeat)
+        actions = chunks[:, :, 0]
+        (z, seen), past = world.encode_at(context.now, 0), world.encode_at(context.past, -repeat)
+        later = [world.encode_at(sample.future, repeat * step) for step in range(1, actions.shape[1] + 1)]
+        states = world.imagine(z, actions[:, None])
+        rewards = world.predict_rewards(z, actions[:, None], states)[:, 0]
+        latent = prediction_of("latent", states[:, 0], later, (z, seen), past, done)
+        return {"latent": latent} | reward_prediction(sample, repeat, rewards, seen, done)
 
     def _each(self, steps: Tensor) -> Tensor:
         """Values (B, H * R) of control steps as those of each action (B, H, R)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 
 from tempovla.model.vla.statevla import StateVLA
@@ -43,11 +42,8 @@ class TemporalWorld:
                 f"horizon={horizon} is no multiple of the {stride} steps that the temporal predictor looks ahead; give "
                 f"{f'{less} or {more}' if less else more}"
             )
-        z, states = state[:, None].expand(-1, actions.shape[1], -1), []
-        for chunk in actions.split(stride, dim=2):
-            z = self.policy.temporal_predictor(z, chunk.flatten(2))
-            states.append(z)
-        return torch.stack(states, dim=2)
+        z = state[:, None].expand(-1, actions.shape[1], -1)
+        return self.policy.temporal_predictor.imagine(z, actions.unflatten(2, (-1, stride)))
 
     def predict_rewards(self, state: Tensor, actions: Tensor, states: Tensor) -> NoReturn:
         """Raise a ValueError, as the model learned no rewards."""

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from tempovla.model.vla.dreamer import Dreamer, DreamerState
+from tempovla.model.vla.predictions import prediction_windows
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.tdmpc import TDMPC, TDMPCState
 from tempovla.model.vla.world_model_config import WorldModelConfig
-from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Window
+from tempovla.timeline import ActionChunk, Context, LossTerms, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY
 
 AGENTS: dict[str, type[TDMPC] | type[Dreamer]] = {"tdmpc": TDMPC, "dreamer": Dreamer}
@@ -97,6 +98,20 @@ class WorldModelPolicy(SavedPolicy):
         finally:
             self.train(learns)
         return self.repeated(action), state
+
+    @property
+    def prediction_stride(self) -> int:
+        """Number of control steps for which each action is done."""
+        return self.config.action_repeat
+
+    def prediction_windows(self, horizon: int) -> tuple[Window, ...]:
+        """Return the windows of a sample whose last target lies `horizon` control steps ahead."""
+        context = self.agent.prediction_context
+        return prediction_windows(self.observation_keys(), horizon, self.prediction_stride, context, rewards=True)
+
+    def predict(self, sample: TimelineSample) -> dict[str, Prediction]:
+        """Return what the agent's world model imagines, by stream: observations or the latent state, and rewards."""
+        return self.agent.predict(sample)
 
     def repeated(self, action: Tensor) -> ActionChunk:
         """Return an action (B, A) as a chunk of as many steps as it is done for."""

@@ -28,6 +28,14 @@ class TemporalPredictor(nn.Module):
         joined = torch.cat([self.state_projection(z), self.action_projection(action)], dim=-1)
         return z + self.delta(joined)
 
+    def imagine(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Return z (..., P, state_dim) after each of P chunks of actions (..., P, k, A), from z (..., state_dim)."""
+        states = []
+        for chunk in actions.unbind(dim=-3):
+            z = self(z, chunk.flatten(-2))
+            states.append(z)
+        return torch.stack(states, dim=-2)
+
 
 class InverseDynamics(nn.Module):
     """The actions between two representations: keeps in z what the robot can change."""

@@ -8,34 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.rollout.metrics import Bootstrap
+
 Array = NDArray[np.float64]
 
 RIDGE = 1e-3
 """Weight of the penalty of a regression, beside a mean squared error of normalised actions."""
 FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Resamples of the episodes, drawn with replacement (Efron, 1979).
-
-    Attributes:
-        weights: (R, E), how often each of E episodes is in each of R resamples.
-    """
-
-    weights: Array
-
-    @classmethod
-    def draw(cls, episodes: int, resamples: int, seed: int) -> Bootstrap:
-        """Draw `resamples` resamples, each with as many episodes as there are."""
-        random = np.random.default_rng(seed)
-        drawn = random.multinomial(episodes, np.full(episodes, 1 / episodes), size=resamples)
-        return cls(drawn.astype(np.float64))
-
-    def interval(self, value: Array) -> list[float]:
-        """Return the 95% percentile interval of a statistic (R,) of the resamples."""
-        low, high = np.percentile(value, (2.5, 97.5))
-        return [float(low), float(high)]
 
 
 @dataclass(frozen=True)

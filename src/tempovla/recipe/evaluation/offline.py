@@ -1,9 +1,9 @@
-"""Offline evaluation: errors of a checkpoint's action chunks on demonstrations that it was not trained on."""
+"""Offline evaluation: errors of a checkpoint's action chunks, and of its predictions, on recorded episodes."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,25 +12,27 @@ import torch
 from torch import Tensor
 
 from tempovla.control.controller import Actor, Controller
-from tempovla.control.load_actor import open_policy
+from tempovla.control.load_actor import OpenedPolicy, open_policy
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
-from tempovla.data.stream_keys import raw_state
-from tempovla.model.vla.registry import check_body, check_has_learned_to_act, check_is_policy
+from tempovla.model.vla.context_policy import base_of
+from tempovla.model.vla.registry import check_body, check_is_policy
 from tempovla.objective.reduce import RunningMean
-from tempovla.recipe.datasets.config import MemberConfig
-from tempovla.recipe.datasets.dataset import Streams, load_dataset, split_source
-from tempovla.recipe.datasets.dataset_mixture import open_member
-from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset
+from tempovla.recipe.datasets.dataset import Streams
+from tempovla.recipe.evaluation.demonstrations import demonstrations, learned_online
+from tempovla.recipe.evaluation.outputs import Outputs
+from tempovla.recipe.evaluation.predictions import lacking_streams, measure_predictions
 from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.systems.registry import recipe_of
-from tempovla.timeline import Bundle, Embodiment, TimelineSample, Window
+from tempovla.timeline import Bundle, Embodiment, PredictingPolicy, TimelineSample, Window
 from tempovla.timeline.arguments import brief, path_argument, whole_number
 from tempovla.timeline.bodies import LIBERO_PANDA
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.pipeline import TransformPipeline
+
+LOGGER = logging.getLogger(__name__)
 
 FIGURES = ("mse", "mse_normalized", "mse_relative")
 LARGEST_ROUNDING = 1e-12
@@ -70,10 +72,14 @@ def evaluate_offline(
     split: Split = "validation",
     batch_size: int = 64,
     device: str | None = None,
+    horizon: int | None = None,
+    videos: str | Path | None = None,
 ) -> dict[str, Any]:
     """Predict the action chunk at every step of the episodes, and compare it with the demonstrated one.
 
-    The noise of each prediction follows from the number of its sample: the figures repeat exactly.
+    A policy that has a world model also predicts what the recorded actions lead to. One that learned in a simulator
+    has no demonstrations to be compared with, so that its predictions alone are measured. The noise of each action
+    follows from the number of its sample: the figures repeat exactly.
 
     Args:
         checkpoint: folder that training saved, or a file that was exported of it.
@@ -82,48 +88,115 @@ def evaluate_offline(
         split: `validation` takes the episodes that the checkpoint's own recipe held out, `all` every one.
         batch_size: samples predicted at a time.
         device: where it predicts, `cpu` or `cuda`; None takes CUDA where there is one.
+        horizon: control steps that a world model looks ahead; None takes 15, or fewer where all episodes are shorter.
+        videos: folder for videos of some predictions, of a world model that decodes pictures.
 
     Returns:
-        `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse` over that
-        of always answering the mean of the demonstrated actions (None where they never vary); the means of the three
-        over all dimensions; where the policy has a gripper, `motion`, their means over the others, and
+        `predictions` of a policy that has a world model, see `measure_predictions`; and of one that did not learn in a
+        simulator `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse`
+        over that of always answering the mean of the demonstrated actions (None where they never vary); the means of
+        the three over all dimensions; where the policy has a gripper, `motion`, their means over the others, and
         `gripper_accuracy`; `episodes`, `samples`, and `steps`, which were compared.
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or predicts actions that are not finite, the dataset is
             missing, does not fit it or is of another control rate or order of dimensions, nothing was held out, or
-            there is no such device.
+            there is no such device; if a horizon or videos are asked for without a world model, or the horizon does
+            not fit the episodes; or if the videos cannot be written.
     """
     batch_size = whole_number("batch_size", batch_size, least=1)
     if split not in get_args(Split):
         raise ValueError(f"split={brief(split)} is unknown; choose from {', '.join(get_args(Split))}")
     if data is not None:
         path_argument("data", data, "the dataset")
-    opened = open_policy(checkpoint, dataset_name, device=device)
+    if horizon is not None:
+        horizon = whole_number("horizon", horizon, least=1)
+    outputs = Outputs(videos=videos)
+    outputs.check(checkpoint)
+    opened, where = open_policy(checkpoint, dataset_name, device=device), str(checkpoint)
+    return _measured(opened, where, data, split, batch_size, horizon, outputs.videos)
+
+
+def _measured(
+    opened: OpenedPolicy,
+    where: str,
+    data: str | Path | None,
+    split: str,
+    batch_size: int,
+    horizon: int | None,
+    videos: str | Path | None,
+) -> dict[str, Any]:
+    """The figures of `evaluate_offline`, whose arguments are checked."""
     bundle = opened.bundle
-    check_is_policy(bundle, str(checkpoint))
-    check_body(bundle, str(checkpoint))
-    mixture = _samples(bundle, str(checkpoint), data, split)
-    transform = TransformPipeline.of(bundle)
-    errors = _errors(opened.actor(), bundle.windows, transform, mixture, batch_size)
-    mse, normalized = errors.squared.mean, errors.squared_normalized.mean
-    if not torch.isfinite(torch.cat([mse, normalized])).all():
-        raise ValueError(
-            f"{checkpoint}: predicts actions that are not finite numbers; give an earlier checkpoint of the run, or "
-            "train again with a lower training.learning_rate"
-        )
-    has_gripper = _has_gripper(bundle, str(checkpoint))
-    names, rows = dimension_names(bundle.embodiment), _rows(errors)
-    return {
-        "checkpoint": str(checkpoint),
+    check_is_policy(bundle, where)
+    check_body(bundle, where)
+    recipe = recipe_of(bundle, where)
+    mixture = demonstrations(bundle, recipe, where, data, split)
+    actor, transform = opened.actor(), TransformPipeline.of(bundle)
+    world = _world_of(actor, transform, where, is_asked_for=horizon is not None or videos is not None)
+    facts = {
+        "checkpoint": where,
         **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
         "split": split,
         "episodes": len(np.unique(mixture.locate(0, np.arange(mixture.lengths[0]))[0])),
+    }
+    if not learned_online(recipe):
+        facts |= _action_figures(actor, bundle, transform, mixture, batch_size, where)
+    elif world is None:
+        raise ValueError(
+            f"{where}: learned in a simulator, and has no world model to measure; evaluate it there, with `tempovla "
+            f"eval {recipe.online.env}`"
+        )
+    if world is not None:
+        facts["predictions"] = measure_predictions(
+            world, transform, mixture, where, horizon=horizon, videos=videos, device=opened.device
+        )
+    return facts
+
+
+def _world_of(actor: Actor, transform: TransformPipeline, where: str, *, is_asked_for: bool) -> PredictingPolicy | None:
+    """The policy if it has a world model for which the dataset has all streams.
+
+    Raises:
+        ValueError: if it has none, though its predictions are asked for.
+    """
+    acts: Any = actor.policy if isinstance(actor, Controller) else None
+    policy = base_of(acts)
+    if not isinstance(policy, PredictingPolicy):
+        if is_asked_for:
+            raise ValueError(f"{where}: has no world model to predict with; leave out the horizon and the videos")
+        return None
+    lacking = lacking_streams(transform, policy)
+    if not lacking:
+        return policy
+    told = f"the world model of {where} reads {', '.join(lacking)}, which this dataset does not have"
+    if is_asked_for:
+        raise ValueError(f"{told}; name another one with data=FOLDER")
+    LOGGER.warning("%s, so its predictions are not measured", told)
+    return None
+
+
+def _action_figures(
+    actor: Actor, bundle: Bundle, transform: TransformPipeline, mixture: Mixture, batch_size: int, where: str
+) -> dict[str, Any]:
+    """Errors of the action chunks, by dimension and over all of them."""
+    errors = _errors(actor, bundle.windows, transform, mixture, batch_size)
+    mse, normalized = errors.squared.mean, errors.squared_normalized.mean
+    if not torch.isfinite(torch.cat([mse, normalized])).all():
+        raise ValueError(
+            f"{where}: predicts actions that are not finite numbers; give an earlier checkpoint of the run, or "
+            "train again with a lower training.learning_rate"
+        )
+    names, rows = dimension_names(bundle.embodiment), _rows(errors)
+    figures: dict[str, Any] = {
         "samples": sum(mixture.lengths),
         "steps": errors.squared.count,
         "dimensions": dict(zip(names, rows, strict=True)),
         **_means(rows),
-    } | ({"motion": _means(rows[:-1]), "gripper_accuracy": float(errors.gripper_hits.mean)} if has_gripper else {})
+    }
+    if _has_gripper(bundle, where):
+        figures |= {"motion": _means(rows[:-1]), "gripper_accuracy": float(errors.gripper_hits.mean)}
+    return figures
 
 
 def _rows(errors: ChunkErrors) -> list[dict[str, float | None]]:
@@ -139,12 +212,6 @@ def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
     """The mean of each figure over the dimensions that have it."""
     found = {key: [row[key] for row in rows if row[key] is not None] for key in FIGURES}
     return {key: sum(values) / len(values) if values else None for key, values in found.items()}  # type: ignore[arg-type]
-
-
-def _member(bundle: Bundle, recipe: Any) -> MemberConfig | None:
-    """What the recipe says of the dataset that was chosen of several."""
-    name = bundle.provenance.get("dataset_name")
-    return next((member for member in recipe.data.mixture if member.key == name), None)
 
 
 def _has_gripper(bundle: Bundle, where: str) -> bool:
@@ -164,43 +231,6 @@ def dimension_names(body: Embodiment) -> tuple[str, ...]:
     return tuple(
         name if names.count(name) == 1 else f"{name} ({number})" for name, number in zip(names, numbered, strict=True)
     )
-
-
-def _samples(bundle: Bundle, where: str, data: str | Path | None, split: str) -> Mixture:
-    """What to compare on."""
-    check_has_learned_to_act(bundle, where)
-    recipe = recipe_of(bundle, where)
-    member = _member(bundle, recipe)
-    folder = str(data or (member.data_directory if member else recipe.data.data_directory))
-    if not folder:
-        raise ValueError(f"{where}: does not say where its dataset is; name it with data=FOLDER")
-    if data is None and not Path(folder).exists():
-        raise ValueError(
-            f"{folder}: no such file or folder, though {where} was trained on it; name it with data=FOLDER"
-        )
-    with remedied_by_another_dataset(where):
-        if member is not None:
-            source = open_member(replace(member, data_directory=folder), recipe).source
-        else:
-            recipe = replace(recipe, data=replace(recipe.data, data_directory=folder, preload_bytes=0))
-            source = load_dataset(recipe)
-    check_same_body(where, bundle.embodiment, source, reads_state=Streams.of(recipe.model).robot_state_dim is not None)
-    source = raw_state(source)  # observations are given as control gives them
-    if split == "all":
-        return Mixture([source])
-    trained_on = bundle.provenance.get("episodes")
-    if trained_on != len(source):
-        raise ValueError(
-            f"{folder}: has {len(source)} episodes, not the {trained_on} that {where} was trained with, so which of "
-            "them were held out is unknown; use split='all'"
-        )
-    validation = split_source(source, recipe)[1]
-    if validation is None:
-        raise ValueError(
-            f"{where}: trained on all episodes (data.train_split={recipe.data.train_split}), none is held out; use "
-            "split='all'"
-        )
-    return validation
 
 
 def _errors(

@@ -92,6 +92,9 @@ def test_figures_repeat_whatever_the_batch(checkpoint):
 def test_an_exported_file_has_the_figures_of_its_checkpoint(checkpoint, tmp_path):
     exported = export_checkpoint(checkpoint, tmp_path / "policy.pt", ExportConfig("torchscript"))
     wanted, figures = evaluate_offline(checkpoint), evaluate_offline(exported.file)
+    with pytest.raises(ValueError, match=r"policy\.pt: has no world model to predict with; leave out the horizon"):
+        evaluate_offline(exported.file, horizon=3)
+    assert wanted.pop("predictions")["streams"].keys() == {"latent"}  # of the world model, which is not exported
     assert figures.keys() == wanted.keys()
     assert [figures[key] for key in ("samples", "steps")] == [wanted[key] for key in ("samples", "steps")]
     assert figures["gripper_accuracy"] == wanted["gripper_accuracy"]
