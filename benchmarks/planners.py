@@ -6,7 +6,8 @@ The checkpoint is one of `tempovla train world-model --algorithm tdmpc --env dmc
 `tempovla eval dmc` with the same seed, one at a time, on one thread, and each decision counts with its CPU time. MPPI,
 CEM and iCEM search as the model was trained to, and random shooting draws as many candidates in its single round. The
 last row puts the true simulator in the model's place: the same search for the real rewards, and the model's value of
-the state behind them. Simulating is slow, so it draws fewer candidates.
+the state behind them. Simulating is slow, so it draws fewer candidates, and a model that is searched with more of them
+can do better than it.
 
 Two planners know nothing of rewards, and go towards a goal, which is what was seen after the highest reward in the
 run's replay: the model's inverse dynamics, and CEM by the distance from the goal in the latent space. They need a model
@@ -319,7 +320,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", required=True, type=Path, help="file of all episodes; what it holds is not played")
     parser.add_argument("--replay", type=Path, help="folder of episodes to take the goal from; by default the run's")
     parser.add_argument(
-        "--simulator-candidates", type=int, default=16, help="of each round in the true simulator; 0 leaves it out"
+        "--simulator-candidates", type=int, default=32, help="of each round in the true simulator; 0 leaves it out"
     )
     options = parser.parse_args(arguments)
     for name, least in (("episodes", 1), ("seed", 0), ("simulator_candidates", 0)):
