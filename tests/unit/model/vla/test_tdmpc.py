@@ -21,7 +21,9 @@ BODY = Embodiment("toy", 3, 2, 10.0)
 ROWS, HORIZON = 6, 3
 
 
-def policy_of(*, predicts_end: bool = False, plans: bool = True, dropout: float = 0.0) -> WorldModelPolicy:
+def policy_of(
+    *, predicts_end: bool = False, plans: bool = True, dropout: float = 0.0, cloning_weight: float = 0.0
+) -> WorldModelPolicy:
     """A small policy whose last layers have learned something."""
     torch.manual_seed(0)
     sizes = {"latent_dim": 16, "group_dim": 4, "encoder_dim": 8, "hidden_dim": 12, "bins": 11, "symlog_range": 3.0}
@@ -34,7 +36,7 @@ def policy_of(*, predicts_end: bool = False, plans: bool = True, dropout: float 
             planner=planner,
             plans=plans,
             discount=0.9,
-            tdmpc=TDMPCConfig(horizon=HORIZON, dynamics=dynamics),
+            tdmpc=TDMPCConfig(horizon=HORIZON, dynamics=dynamics, cloning_weight=cloning_weight),
         )
     )
     for parameter in made.parameters():
@@ -274,3 +276,19 @@ def test_the_spread_of_values_stays_where_no_row_counts():
     scale.add(torch.linspace(0.0, 100.0, 11), torch.zeros(11, dtype=torch.bool))
     scale.update()
     assert float(scale.value) == 7.0
+
+
+def test_cloning_tells_the_recorded_actions_and_teaches_the_encoder():
+    policy = policy_of(cloning_weight=0.5)
+    sample, world = sample_of(policy), policy.agent.world
+    term = policy(sample)["behavior_cloning"]
+    state = world.encode(sample.context)
+    for step in range(HORIZON):
+        torch.testing.assert_close(term.prediction[:, step], world.policy_mean(state))
+        state = world.step(state, sample.future[ACTION_KEY].value[:, step])
+    assert term.weight == 0.5
+    assert torch.equal(term.target, sample.future[ACTION_KEY].value)
+    reduce_term("behavior_cloning", term).backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in world.encoder.parameters())
+    lost = policy(without(sample, ACTION_KEY, row=2, step=1, value=0.0))["behavior_cloning"]
+    assert lost.valid[2].tolist() == [True, False, False]
