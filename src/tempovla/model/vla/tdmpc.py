@@ -127,8 +127,14 @@ class TDMPC(nn.Module):
         else:
             proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
             start = zero_rows(shifted(state.mean), context.first)
-            plan = search(config, self.world.returns_from(z, config.policy_weight), start, seed, proposals)
+            plan = search(config, self.world.returns_from(z, self._policy_cost), start, seed, proposals)
         return plan, seed, replace(state, mean=plan.mean)
+
+    @property
+    def _policy_cost(self) -> Tensor | None:
+        """What a squared distance of 1 from the policy costs a plan, in units of the reward; None if nothing."""
+        weight = self.config.planner.policy_weight
+        return weight * self.scale.value if weight else None
 
     def forward(self, sample: TimelineSample) -> LossTerms:
         """Return the losses of the model over `horizon` steps, of its values, and of its policy."""

@@ -113,15 +113,15 @@ class LatentDynamics(nn.Module):
         """Return the discounted return (B, N) of actions (B, N, H, A), and the value of what follows them."""
         return self.returns_from(state)(actions)
 
-    def returns_from(self, state: Tensor, policy_weight: float = 0.0) -> Callable[[Tensor], Tensor]:
+    def returns_from(self, state: Tensor, policy_cost: Tensor | None = None) -> Callable[[Tensor], Tensor]:
         """Return `predict_return` from a state (B, D) as a function of actions alone, with the weights of now.
 
         A search calls it once a round, so that what all rounds share is done once.
 
         Args:
             state: to begin with.
-            policy_weight: how much the squared distance of each action from the policy's most likely one counts
-                against it, as if it were a cost beside the reward.
+            policy_cost: () what a squared distance of 1 from the policy's most likely action costs, beside the reward;
+                None if nothing.
         """
         step, reward = self._stepper(MANY), for_many_rows(self.reward)
         actor, values = for_many_rows(self.actor), for_many_rows(self.values)
@@ -133,9 +133,9 @@ class LatentDynamics(nn.Module):
             for action in actions.unbind(dim=2):
                 joined = torch.cat([z, action], dim=-1)
                 gain = self.two_hot.decode(reward(joined))
-                if policy_weight:
+                if policy_cost is not None:
                     likely = actor(z).float().chunk(2, dim=-1)[0].tanh()
-                    gain = gain - policy_weight * (action - likely).square().sum(dim=-1)
+                    gain = gain - policy_cost * (action - likely).square().sum(dim=-1)
                 total = total + weight * lives * gain
                 z, weight = step(joined), weight * self.discount
                 if self.end is not None:

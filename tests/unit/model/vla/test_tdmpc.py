@@ -292,3 +292,19 @@ def test_cloning_tells_the_recorded_actions_and_teaches_the_encoder():
     assert all(weight.grad is not None and weight.grad.any() for weight in world.encoder.parameters())
     lost = policy(without(sample, ACTION_KEY, row=2, step=1, value=0.0))["behavior_cloning"]
     assert lost.valid[2].tolist() == [True, False, False]
+
+
+@torch.no_grad()
+def test_a_policy_weight_keeps_plans_near_to_the_policy_in_units_of_the_values_spread():
+    policy, now = policy_of().eval(), context_of(torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(3)))
+    likely = policy.agent.world.policy_mean(policy.agent.world.encode(now))
+
+    def apart(weight: float, spread: float) -> float:
+        planner = replace(policy.config.planner, kind="cem", num_samples=256, iterations=6, policy_weight=weight)
+        policy.agent.config = replace(policy.config, planner=planner)
+        policy.agent.scale.value.fill_(spread)
+        chunk, _ = policy.act(now, policy.initial_state(ROWS))
+        return float((chunk.value[:, 0] - likely).abs().max())
+
+    assert apart(1e4, 1.0) < 0.1 < apart(0.0, 1.0)
+    assert apart(1.0, 1e4) < 0.1

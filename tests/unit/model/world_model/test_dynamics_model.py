@@ -88,7 +88,7 @@ def test_the_distance_from_the_policy_counts_against_an_action_like_a_cost():
     states = torch.cat([z[:, None, None].expand(-1, 5, 1, -1), model.imagine(z, chosen)[:, :, :-1]], dim=2)
     apart = (chosen - model.policy_mean(states)).square().sum(dim=-1)
     expected = model.predict_return(z, chosen) - 7.0 * (apart * 0.9 ** torch.arange(3)).sum(dim=-1)
-    torch.testing.assert_close(model.returns_from(z, policy_weight=7.0)(chosen), expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(model.returns_from(z, torch.tensor(7.0))(chosen), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_rewards_are_those_of_the_states_before_them():

@@ -26,8 +26,8 @@ class PlannerConfig:
         max_std: spread of the first round's candidates.
         temperature: of `mppi`; with a higher one fewer candidates count.
         policy_weight: how much the squared distance of each action from the world model's own policy counts against a
-            candidate, where the model has one. It keeps plans near to what was recorded, where a model learned from a
-            recording alone.
+            candidate, in units of the running spread of its values, where it has these. It keeps plans to what the
+            values were learned from.
         noise_beta: of `icem`; exponent of the power spectrum of its noise, 0 for noise that is independent in time.
         keep_fraction: of `icem`; share of the best candidates that come back in the next round.
     """
