@@ -155,6 +155,6 @@ tempovla train world-model --config world_model_dreamer --task cartpole-swingup 
 tempovla train world-model --env dmc --task cartpole-swingup --algorithm tdmpc --out outputs/swingup \\
     --checkpoint outputs/swingup/checkpoint_latest
 tempovla train world-model --dataset outputs/data --robot_state_dim 4 --action_dim 4 --cloning_weight 1 \\
-    --model.planner.policy_weight 100 --out outputs/world
+    --model.planner.policy_weight 2.5 --out outputs/world
 """,
 )

@@ -296,7 +296,7 @@ def test_cloning_tells_the_recorded_actions_and_teaches_the_encoder():
 
 @torch.no_grad()
 def test_a_policy_weight_keeps_plans_near_to_the_policy_in_units_of_the_values_spread():
-    policy, now = policy_of().eval(), context_of(torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(3)))
+    policy, now = policy_of().eval(), context_of(torch.randn(ROWS, 1, 3, generator=torch.Generator().manual_seed(3)))
     likely = policy.agent.world.policy_mean(policy.agent.world.encode(now))
 
     def apart(weight: float, spread: float) -> float:
