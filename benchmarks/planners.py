@@ -36,8 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sagr_arms import exit_code_of
-from sagr_records import alone_with
+from commands import REMEDY, alone_with, exit_code_of
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
 from tempovla.control.load_actor import open_policy
@@ -59,7 +58,6 @@ Episode = dict[str, float]
 """Of one episode: `return`, `decisions` and the CPU time of these, `cpu_s`."""
 DRAWS = 10_000
 """Samples of a bootstrap."""
-REMEDY = "remove it, or give another --json"
 INVERSE, TOWARDS = "inverse dynamics towards a goal", "CEM towards the same goal"
 TRUE = "the true simulator"
 

@@ -18,9 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from commands import alone_with, chosen_seeds, exit_code_of, tempovla
 from dot_plot import BASELINE, GRID, INK, PAPER, POLICY, SOFT
-from sagr_arms import chosen_seeds, exit_code_of, tempovla
-from sagr_records import alone_with
 from tempovla.storage.json_files import read_json
 from tempovla.storage.whole import write_text
 
