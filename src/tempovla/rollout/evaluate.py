@@ -116,7 +116,10 @@ def success_rates(results: Sequence[EpisodeResult]) -> dict[str, SuccessRate]:
 
 
 def solved_at_once(results: Sequence[EpisodeResult]) -> dict[str, int]:
-    """Return how many episodes of every task the simulator called solved after the first control step already."""
+    """Return how many episodes of every task the simulator called solved after the first control step already.
+
+    Episodes that go on after their success are not among them, because a result does not say when they succeeded.
+    """
     found = dict.fromkeys((result.spec.task for result in results), 0)
     for result in results:
         found[result.spec.task] += result.success and result.steps <= 1
