@@ -149,9 +149,9 @@ def found_in(path: Path, env: str) -> dict[str, dict[str, Any]]:
 
 
 def draw(found: Found, path: str, place: Place) -> None:
-    """Draw a panel for each task: every seed, and the published means as far as the longest of these goes.
+    """Draw a panel for each task: every seed, and the published means as far as the longest curve of a seed goes.
 
-    A task without a seed has the whole published curves alone.
+    Where no run has finished, the published curves are drawn as a whole.
     """
     from matplotlib import pyplot as plt
 
