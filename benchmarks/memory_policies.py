@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from typing import Any
 import torch
 import yaml
 
+from commands import chosen_seeds, exit_code_of, tempovla
 from dot_plot import draw_rates
 from tempovla.env.memory_tasks import MEMORY_TASKS
 from tempovla.recipe.demo import EASY_TASKS
@@ -99,10 +99,10 @@ class Run:
                 options += ["--checkpoint", str(checkpoint)]
             elif self.context != BASE:
                 options += ["--base-checkpoint", str(self.base.folder / "checkpoint_latest")]
-            done.write_text(tempovla(self.folder / "train.log", "train", "vla", *options))
+            done.write_text(tempovla("train", "vla", *options, log=self.folder / "train.log"))
         options = ["--checkpoint", str(checkpoint), "--tasks", ",".join(self.tasks), "--episodes", str(episodes)]
         options += ["--execution_horizon", "4", "--workers", "1", "--json", str(self.results)]
-        tempovla(self.folder / "eval.log", "eval", self.simulator, *options)
+        tempovla("eval", self.simulator, *options, log=self.folder / "eval.log")
 
     def _write_recipe(self, steps: int | None) -> Path:
         """The config of this run."""
@@ -121,17 +121,6 @@ class Run:
         file = self.folder / "recipe.yaml"
         file.write_text(yaml.safe_dump(recipe, sort_keys=False))
         return file
-
-
-def tempovla(log: Path, *arguments: str) -> str:
-    """Run the command; what it wrote to stdout. Its log goes to a file."""
-    with log.open("a") as errors:
-        done = subprocess.run(
-            [sys.executable, "-m", "tempovla.cli", *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-    if done.returncode:
-        sys.exit(f"tempovla {' '.join(arguments)} failed with exit code {done.returncode}; see {log}")
-    return done.stdout
 
 
 def rate_of(runs: list[Run], tasks: tuple[str, ...]) -> SuccessRate:
@@ -208,7 +197,7 @@ def main() -> None:
     parser.add_argument("--json", help="where to write the figures")
     parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
+    seeds = chosen_seeds(options.seeds)
     contexts = options.contexts.split(",")
 
     def runs_of(name: str, simulator: str, data: str, tasks: tuple[str, ...]) -> list[Run]:
@@ -236,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

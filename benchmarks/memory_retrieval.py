@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from commands import chosen_seeds, exit_code_of, tempovla
 from tempovla.data.lerobot import open_dataset
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.rollout.paired import PairedOutcomes
@@ -36,14 +36,6 @@ BASE_STEPS, CONTEXT_STEPS = 1800, 1400
 LSTM = {"temporal": {"encoder_type": "lstm", "hidden_dim": 128, "num_layers": 1, "dropout": 0.0}}
 RETRIEVAL = {"retrieval": {"hidden_dim": 64, "top_k": 4, "match_frames": 6, "max_episodes": 300, "max_frames": 17}}
 CONTEXTS: dict[str, dict[str, Any]] = {"lstm": LSTM, "lstm and retrieval": LSTM | RETRIEVAL}
-
-
-def tempovla(log: Path, *arguments: str) -> None:
-    """Run the command; its log goes to a file."""
-    with log.open("a") as errors:
-        done = subprocess.run([sys.executable, "-m", "tempovla.cli", *arguments], stdout=errors, stderr=errors)
-    if done.returncode:
-        sys.exit(f"tempovla {' '.join(arguments)} failed with exit code {done.returncode}; see {log}")
 
 
 def recipe(options: argparse.Namespace, context: str | None, seed: int) -> dict[str, Any]:
@@ -71,7 +63,7 @@ def train(options: argparse.Namespace, context: str | None, seed: int) -> Path:
         data = options.base if context is None else options.train
         start = [] if context is None else ["--base-checkpoint", str(train(options, None, options.base_seed))]
         arguments = ["--config", str(folder / "recipe.yaml"), "--dataset", data, "--out", str(folder), *start]
-        tempovla(folder / "train.log", "train", "vla", *arguments)
+        tempovla("train", "vla", *arguments, log=folder / "train.log")
     return folder / "checkpoint_latest"
 
 
@@ -85,9 +77,8 @@ def evaluate(options: argparse.Namespace, checkpoint: Path, library: str | None)
         arguments = ["--checkpoint", str(checkpoint), "--tasks", "earlier-lesson", "--episodes", str(len(test))]
         arguments += ["--init_states", "benchmark", "--house", str(house), "--seed", str(options.seed)]
         arguments += ["--execution_horizon", "4", "--workers", "1", "--json", str(results)]
-        tempovla(
-            checkpoint.parent / "eval.log", "eval", "memory", *arguments, *(["--library", library] if library else [])
-        )
+        arguments += ["--library", library] if library else []
+        tempovla("eval", "memory", *arguments, log=checkpoint.parent / "eval.log")
     return [episode["success"] for episode in json.loads(results.read_text())["episodes"]]
 
 
@@ -106,7 +97,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=CONTEXT_STEPS)
     parser.add_argument("--json", help="where to write the successes")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
+    seeds = chosen_seeds(options.seeds)
     rows: dict[str, list[bool]] = {}
     for seed in seeds:
         alone, both = (train(options, context, seed) for context in CONTEXTS)
@@ -128,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

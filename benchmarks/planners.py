@@ -7,11 +7,13 @@ The checkpoint is one of `tempovla train world-model --algorithm tdmpc --env dmc
 CEM and iCEM search as the model was trained to, and random shooting draws as many candidates in its single round. The
 last row puts the true simulator in the model's place: the same search for the real rewards, and the model's value of
 the state behind them. Simulating is slow, so it draws fewer candidates, and a model that is searched with more of them
-can do better than it.
+can do better than it. The p-value is that of the sign-flip permutation test of the differences from MPPI, episode by
+episode.
 
 Two planners know nothing of rewards, and go towards a goal, which is what was seen after the highest reward in the
-run's replay: the model's inverse dynamics, and CEM by the distance from the goal in the latent space. They need a model
-that was trained with `--model.tdmpc.inverse_dynamics_weight 1`, and are left out otherwise.
+run's replay, unless `--goal` names another step: the model's inverse dynamics, and CEM by the distance from the goal in
+the latent space. They need a model that was trained with `--model.tdmpc.inverse_dynamics_weight 1`, and are left out
+otherwise.
 
 Stopped, the same call goes on; what the JSON file holds is not played again. It has the return of every episode.
 """
@@ -19,10 +21,10 @@ Stopped, the same call goes on; what the JSON file holds is not played again. It
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,32 +38,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sagr_arms import exit_code_of
-from sagr_records import alone_with
+from commands import REMEDY, alone_with, exit_code_of
 from tempovla.control.context_builder import ContextBuilder
-from tempovla.control.controller import Controller
+from tempovla.control.controller import Actor
 from tempovla.control.load_actor import open_policy
-from tempovla.data.replay import ReplaySource
 from tempovla.env.dm_control import DmControlConfig
-from tempovla.env.protocol import SimulatorConfig
+from tempovla.env.protocol import SimulatorConfig, SimulatorEnv
 from tempovla.env.seeding import episode_seed
-from tempovla.model.vla.goal_policy import GoalPolicy
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.recipe.evaluation.closed_loop import check_acts_here, repeatable
+from tempovla.recipe.evaluation.goal_steps import FORM, REPLAY
+from tempovla.recipe.evaluation.goals import GoalBy, GoalOptions, towards_goal
 from tempovla.recipe.evaluation.true_simulator import Value, play_with_simulator
+from tempovla.rollout.metrics import Bootstrap
+from tempovla.rollout.paired import PairedReturns
 from tempovla.storage.json_files import read_json
 from tempovla.storage.whole import write_text
 from tempovla.timeline import Bundle
-from tempovla.timeline.keys import REWARD_KEY, STATE_KEY
+from tempovla.timeline.config import config_from_json
+from tempovla.timeline.keys import STATE_KEY
 
 Episode = dict[str, float]
 """Of one episode: `return`, `decisions` and the CPU time of these, `cpu_s`."""
 DRAWS = 10_000
 """Samples of a bootstrap."""
-REMEDY = "remove it, or give another --json"
 INVERSE, TOWARDS = "inverse dynamics towards a goal", "CEM towards the same goal"
-TRUE = "the true simulator"
+MPPI, TRUE = "MPPI", "the true simulator"
+GOAL_BY: dict[str, GoalBy] = {"goal": "search", "inverse": "inverse_dynamics"}
+"""How rows go towards a goal, by their kind."""
 
 
 @dataclass(frozen=True)
@@ -97,71 +102,37 @@ def planners_of(model: WorldModelConfig, simulated: int) -> dict[str, Planner]:
     trained, found = model.planner, {"policy alone": Planner("policy", model.planner)}
     once = replace(trained, kind="shooting", num_samples=trained.iterations * trained.num_samples)
     found["random shooting"] = Planner("search", once)
-    kinds: dict[str, Any] = {"CEM": "cem", "iCEM": "icem", "MPPI": "mppi"}
-    for name, kind in kinds.items():
-        found[name] = Planner("search", replace(trained, kind=kind))
-    goal_steps = model.tdmpc.goal_steps
-    if goal_steps:
-        far = replace(trained, kind="cem", horizon=max(goal_steps))
+    kinds: dict[str, Any] = {"CEM": "cem", "iCEM": "icem", MPPI: "mppi"}
+    found |= {name: Planner("search", replace(trained, kind=kind)) for name, kind in kinds.items()}
+    if model.tdmpc.goal_steps:
+        far = replace(trained, kind="cem", horizon=max(model.tdmpc.goal_steps))
         found |= {INVERSE: Planner("inverse", far), TOWARDS: Planner("goal", far)}
     few: dict[str, Any] = {"num_samples": simulated, "num_elites": max(1, simulated // 8), "num_policy_samples": 0}
     return found | {TRUE: Planner("simulator", replace(trained, **few))}
 
 
-def best_seen(folder: Path) -> dict[str, np.ndarray]:
-    """What was seen after the highest reward of all episodes in a replay, by stream.
-
-    Raises:
-        ValueError: if there is no episode in which something was seen after a reward.
-    """
-    best, place = -np.inf, None
-    with ReplaySource.open(folder, read_only=True) as replay:
-        for episode, length in enumerate(replay.lengths.tolist()):
-            rewards = replay.read(episode, REWARD_KEY, range(length)).value[:-1, 0]  # nothing is seen after the last
-            if len(rewards) and rewards.max() > best:
-                best, place = float(rewards.max()), (episode, int(rewards.argmax()) + 1)
-        if place is None:
-            raise ValueError(f"--replay={folder}: no episode has two steps; give the folder `replay` of the run")
-        seen = [key for key in replay.streams if key.startswith("observation.")]
-        return {key: replay.read(place[0], key, [place[1]]).value[0] for key in seen}
-
-
-def acting(planner: Planner, checkpoint: Path, env: SimulatorConfig, goal: Mapping[str, np.ndarray]) -> Controller:
-    """What acts by a planner that is no simulator, with the model of a checkpoint.
-
-    Args:
-        planner: a row of the table.
-        checkpoint: of the model.
-        env: where it acts.
-        goal: what should be seen, for rows that go somewhere.
-    """
+def acting(planner: Planner, options: argparse.Namespace, config: SimulatorConfig) -> tuple[Actor, dict[str, Any]]:
+    """What acts by a planner that is no simulator, and what the file says of its goal."""
     search = {name: value for name, value in asdict(planner.search).items() if name not in planner.search.unread}
     settings = {"plans": True, "planner": search} if planner.kind != "policy" else {"plans": False}
-    opened = open_policy(checkpoint, None, env, "cpu", settings)
-    controller = opened.actor()
-    assert isinstance(controller, Controller)
-    if planner.kind not in ("goal", "inverse"):
-        return controller
-    builder = ContextBuilder(controller.windows, controller.embodiment, 1)
-    builder.reset(0, env.instruction(env.task), dict(goal))
-    with torch.inference_mode():
-        aim = controller.transform.forward_context(builder.context())
-        policy: Any = controller.policy
-        towards = GoalPolicy(policy, aim, planner.search, by_inverse_dynamics=planner.kind == "inverse")
-    return Controller(towards, controller.transform, opened.bundle)
+    opened = open_policy(options.checkpoint, None, config, "cpu", settings)
+    if planner.kind not in GOAL_BY:
+        return opened.actor(), {}
+    goal = GoalOptions(options.goal or options.checkpoint.resolve().parents[1] / REPLAY, by=GOAL_BY[planner.kind])
+    actor, said = towards_goal(opened.actor(), goal, opened.bundle)
+    return actor, {"goal": said["goal"]["sha256"]}
 
 
-def played(controller: Controller, config: SimulatorConfig, seed: int) -> Episode:
+def played(actor: Actor, env: SimulatorEnv, seed: int) -> Episode:
     """Play an episode as `tempovla eval` does, and count the CPU time of its decisions."""
-    env = config.make()
-    builder = ContextBuilder(controller.windows, controller.embodiment, 1)
+    builder = ContextBuilder(actor.windows, actor.embodiment, 1)
     observation, _ = env.reset(seed=seed)
     builder.reset(0, env.instruction, observation)
-    state = controller.with_seeds(controller.initial_state(1), [seed])
+    state = actor.with_seeds(actor.initial_state(1), [seed])
     total, decisions, spent, is_over = 0.0, 0, 0.0, False
     while not is_over:
         before = time.process_time()
-        chunk, state = controller.act(builder.context(), state)
+        chunk, state = actor.act(builder.context(), state)
         actions = chunk.value[0].numpy()
         spent, decisions = spent + time.process_time() - before, decisions + 1
         for action in actions:
@@ -173,38 +144,42 @@ def played(controller: Controller, config: SimulatorConfig, seed: int) -> Episod
     return {"return": total, "decisions": decisions, "cpu_s": spent}
 
 
-def value_of(checkpoint: Path, env: SimulatorConfig) -> Value | None:
+def value_of(actor: Any) -> Value | None:
     """The model's value of simulated states (N, D); None if the model reads something else than the state."""
-    opened = open_policy(checkpoint, None, env, "cpu")
-    controller = opened.actor()
-    assert isinstance(controller, Controller)
-    policy: Any = controller.policy
-    if policy.observation_keys() != (STATE_KEY,):
+    if actor.policy.observation_keys() != (STATE_KEY,):
         return None
-    world = policy.agent.world
+    world = actor.policy.agent.world
 
     @torch.inference_mode()
     def value(states: Tensor) -> Tensor:
-        builder = ContextBuilder(controller.windows, controller.embodiment, len(states))
+        builder = ContextBuilder(actor.windows, actor.embodiment, len(states))
         for row, state in enumerate(states.numpy()):
             builder.reset(row, "", {STATE_KEY: state})
-        z = world.encode(controller.transform.forward_context(builder.context()))
+        z = world.encode(actor.transform.forward_context(builder.context()))
         return world.value(z, world.policy_mean(z)).mean(dim=0)
 
     return value
 
 
-def bootstrap_interval(values: Sequence[float], draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """The 95% interval of a mean by the percentiles of a bootstrap over episodes (Efron, 1979).
+def player(
+    planner: Planner, options: argparse.Namespace, env: SimulatorEnv
+) -> tuple[Callable[[int], Episode], dict[str, Any]]:
+    """What plays the episode of a number by a planner, and what the file says of how it does."""
+    if planner.kind != "simulator":
+        actor, goal = acting(planner, options, env.config)
+        seed_of = functools.partial(episode_seed, "evaluate", options.seed, env.task)
+        return lambda number: played(actor, env, seed_of(number)), asdict(planner) | goal
+    model: Any = open_policy(options.checkpoint, None, env.config, "cpu").actor()
+    discount, value = model.policy.config.step_discount, value_of(model)
 
-    Raises:
-        ValueError: if there are no values.
-    """
-    if not values:
-        raise ValueError("no returns have no interval; play at least one episode")
-    drawn = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    low, high = np.percentile(np.asarray(values, dtype=float)[drawn].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
+    def play(number: int) -> Episode:
+        (episode,) = play_with_simulator(
+            env.config, planner.search, 1, seed=options.seed, first=number, discount=discount, value=value
+        )
+        spent = episode.plan_cpu_s * episode.steps
+        return {"return": episode.total_reward, "decisions": episode.steps, "cpu_s": spent}
+
+    return play, asdict(planner)
 
 
 class Store:
@@ -252,58 +227,20 @@ class Store:
             write_text(self.path, json.dumps(found, indent=1) + "\n")
 
 
-def fill(
-    store: Store,
-    planners: Mapping[str, Planner],
-    env: SimulatorConfig,
-    options: argparse.Namespace,
-    goal: Mapping[str, np.ndarray],
-) -> None:
-    """Play what the store lacks, row by row."""
-    aim = {key: value.tolist() for key, value in goal.items()}
-    for name, planner in planners.items():
-        how = {**asdict(planner), **({"goal": aim} if planner.kind in ("goal", "inverse") else {})}
-        missing = store.missing(name, how, options.episodes)
-        if not missing:
-            continue
-        play = _player(planner, env, options, goal)
-        for number in missing:
-            episode = play(number)
-            store.add(name, how, number, episode)
-            print(f"{name}, episode {number}: {episode['return']:.1f}", file=sys.stderr)
-
-
-def _player(
-    planner: Planner, env: SimulatorConfig, options: argparse.Namespace, goal: Mapping[str, np.ndarray]
-) -> Callable[[int], Episode]:
-    """Plays the episode of a number."""
-    if planner.kind != "simulator":
-        controller = acting(planner, options.checkpoint, env, goal)
-        return lambda number: played(controller, env, episode_seed("evaluate", options.seed, env.task, number))
-    value = value_of(options.checkpoint, env)
-    discount = open_policy(options.checkpoint, None, env, "cpu").actor().policy.config.step_discount  # type: ignore[attr-defined]
-
-    def play(number: int) -> Episode:
-        (episode,) = play_with_simulator(
-            env, planner.search, 1, seed=options.seed, first=number, discount=discount, value=value
-        )
-        spent = episode.plan_cpu_s * episode.steps
-        return {"return": episode.total_reward, "decisions": episode.steps, "cpu_s": spent}
-
-    return play
-
-
 def print_table(rows: Mapping[str, Mapping[str, Any]], planners: Mapping[str, Planner], episodes: int) -> None:
-    """The table, in Markdown."""
-    print(f"| planner | return of {episodes} episodes, 95% interval | candidates, steps of each | plans/s | CPU ms |")
-    print("|---|---|---|---:|---:|")
+    """The table, in Markdown: the intervals are those of a bootstrap over episodes, and p that of pairs with MPPI."""
+    found = {name: [rows[name]["episodes"][str(number)] for number in range(episodes)] for name in planners}
+    returns = {name: np.array([episode["return"] for episode in played]) for name, played in found.items()}
+    weights = Bootstrap.draw(episodes, DRAWS, 0)
+    print(f"| planner | return of {episodes} episodes, 95% interval | p | candidates, steps | plans/s | CPU ms |")
+    print("|---|---|---:|---|---:|---:|")
     for name, planner in planners.items():
-        found = [rows[name]["episodes"][str(number)] for number in range(episodes)]
-        returns = [episode["return"] for episode in found]
-        low, high = bootstrap_interval(returns)
-        each_s = sum(episode["cpu_s"] for episode in found) / sum(episode["decisions"] for episode in found)
-        told = f"{statistics.fmean(returns):.0f} [{low:.0f}, {high:.0f}]"
-        print(f"| {name} | {told} | {planner.candidates} | {1.0 / each_s:.1f} | {1e3 * each_s:.1f} |")
+        low, high = weights.interval(weights.weights @ returns[name] / episodes)
+        paired = PairedReturns.of(list(zip(returns[MPPI], returns[name], strict=True)))
+        p = "" if name == MPPI else f"{paired.p_value:.2g}"
+        each_s = sum(each["cpu_s"] for each in found[name]) / sum(each["decisions"] for each in found[name])
+        told = f"{returns[name].mean():.0f} [{low:.0f}, {high:.0f}]"
+        print(f"| {name} | {told} | {p} | {planner.candidates} | {1.0 / each_s:.1f} | {1e3 * each_s:.1f} |")
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -318,7 +255,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=10, help="of each planner")
     parser.add_argument("--seed", type=int, default=3000, help="of the episodes, as of tempovla eval")
     parser.add_argument("--json", required=True, type=Path, help="file of all episodes; what it holds is not played")
-    parser.add_argument("--replay", type=Path, help="folder of episodes to take the goal from; by default the run's")
+    parser.add_argument("--goal", help=f"{FORM}, as of tempovla eval; by default the run's replay")
     parser.add_argument(
         "--simulator-candidates", type=int, default=32, help="of each round in the true simulator; 0 leaves it out"
     )
@@ -338,8 +275,6 @@ def model_of(bundle: Bundle, checkpoint: Path) -> WorldModelConfig:
     policy = bundle.policy if bundle.policy != "world-model" else bundle.config["algorithm"]
     if policy != "tdmpc":
         raise ValueError(f"--checkpoint={checkpoint}: of {policy!r}; give one of train world-model --algorithm tdmpc")
-    from tempovla.timeline.config import config_from_json
-
     return config_from_json(WorldModelConfig, bundle.config, "model")
 
 
@@ -354,18 +289,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = model_of(opened.bundle, options.checkpoint)
     DmControlConfig().check_task(options.task)
     recording = opened.bundle.provenance.get("recording", {})
-    env = replace(DmControlConfig.from_recording(recording, "dmc"), task=options.task, render=bool(model.cameras))
-    check_acts_here(opened.bundle, str(options.checkpoint), env)
+    config = replace(DmControlConfig.from_recording(recording, "dmc"), task=options.task, render=bool(model.cameras))
+    check_acts_here(opened.bundle, str(options.checkpoint), config)
     planners = planners_of(model, max(options.simulator_candidates, 1))
     if not options.simulator_candidates:
         del planners[TRUE]
-    goal: dict[str, np.ndarray] = {}
-    if TOWARDS in planners:
-        goal = best_seen(options.replay or options.checkpoint.resolve().parents[1] / "replay")
     sha = opened.identity["checkpoint_sha256"]
     store = Store(options.json, f"{options.task}, seed {options.seed}, checkpoint {sha[:12]}")
     with repeatable():
-        fill(store, planners, env, options, goal)
+        env = config.make()  # the same for all rows: an episode depends on its seed alone
+        players = {name: player(planner, options, env) for name, planner in planners.items()}  # refused before a play
+        for name, (play, how) in players.items():
+            for number in store.missing(name, how, options.episodes):
+                episode = play(number)
+                store.add(name, how, number, episode)
+                print(f"{name}, episode {number}: {episode['return']:.1f}", file=sys.stderr)
     print(f"{platform.machine()}, python {platform.python_version()}, torch {torch.__version__}, one thread")
     print_table(store.rows, planners, options.episodes)
     if TOWARDS not in planners:

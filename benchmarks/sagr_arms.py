@@ -14,20 +14,18 @@ file keeps the outcome of every episode, also without the folders.
 from __future__ import annotations
 
 import argparse
-import json
-import signal
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from commands import as_word, chosen_seeds, exit_code_of, tempovla
 from dot_plot import draw_rates
-from sagr_records import LONGEST_WAIT_S, Record, Store
+from sagr_records import Record, Store
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.sagr_config import SYSTEM
 from tempovla.rollout.metrics import SuccessRate
@@ -59,9 +57,6 @@ ARMS: dict[str, dict[str, Any]] = {
     },
 }
 """By name, how an arm differs from the config: all of them have depth, the same head and the same steps."""
-
-INTERRUPTED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
-"""Exit codes of a command that was interrupted."""
 
 DRIFTS = "+ drift"
 """The arm that replans once more, planning anew at every look, as all arms but this one do."""
@@ -152,35 +147,6 @@ class Run:
         return results
 
 
-def as_word(value: Any) -> str:
-    """A setting as it stands on a command line."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def tempovla(*arguments: str) -> str:
-    """Run the command; what it wrote to stdout.
-
-    Raises:
-        ValueError: if it failed.
-        KeyboardInterrupt: once the command has kept its work.
-    """
-    process = subprocess.Popen([sys.executable, "-m", "tempovla.cli", *arguments], stdout=subprocess.PIPE, text=True)
-    try:
-        told, _ = process.communicate()
-    except KeyboardInterrupt:  # which the command has had from the terminal, too
-        try:
-            process.communicate(timeout=LONGEST_WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.communicate()
-        raise
-    if process.returncode in INTERRUPTED:
-        raise KeyboardInterrupt
-    if process.returncode:
-        raise ValueError(f"tempovla {' '.join(arguments)} failed with exit code {process.returncode}")
-    return told
-
-
 def record_of(results: Path, run: Run) -> Record:
     """What is kept of one training's evaluation."""
     remedy = "remove it, and run this again"
@@ -250,19 +216,6 @@ def print_table(title: str, rows: dict[str, dict[str, Any]]) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
-def exit_code_of(main: Callable[[], None]) -> int:
-    """Run a benchmark; what goes wrong is said in one line."""
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("interrupted; the same call goes on", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
-    return 0
-
-
 def chosen_arms(names: str | None) -> list[str]:
     """The arms to run, with flow matching alone.
 
@@ -274,17 +227,6 @@ def chosen_arms(names: str | None) -> list[str]:
         if name not in ARMS:
             raise ValueError(f"--arms: {name!r} is no arm; choose from {'; '.join(ARMS)}, separated by semicolons")
     return chosen if FLOW in chosen else [FLOW, *chosen]
-
-
-def chosen_seeds(seeds: str) -> list[int]:
-    """The seeds of the trainings.
-
-    Raises:
-        ValueError: if one is no whole number.
-    """
-    if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
-        raise ValueError(f"--seeds={seeds} must be whole numbers, separated by commas, such as 0,1,2")
-    return [int(seed) for seed in seeds.split(",")]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

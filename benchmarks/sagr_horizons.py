@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from commands import as_word, exit_code_of, tempovla
 from dot_plot import GRID, INK, PAPER, POLICY, SOFT
-from sagr_arms import as_word, exit_code_of, tempovla
 from tempovla.storage.whole import write_text
 from tempovla.training.metrics import read_metrics
 

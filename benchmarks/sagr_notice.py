@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import tempovla
-from sagr_arms import exit_code_of
+from commands import exit_code_of
 from tempovla.control.controller import Controller
 from tempovla.env.registry import simulator_class
 from tempovla.recipe.evaluation.simulators import evaluate

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from commands import REMEDY, alone_with
 from tempovla.storage.json_files import read_json
-from tempovla.storage.lock import Lock
 from tempovla.storage.whole import write_text
-
-LONGEST_WAIT_S = 60.0
-"""For another writer of the same file, who needs milliseconds."""
-REMEDY = "remove it, or give another --json"
 
 Record = dict[str, Any]
 """Of one evaluation: `successes` by task, one digit an episode, and what it cost."""
@@ -98,23 +91,3 @@ def is_record(value: Any) -> bool:
     return all(isinstance(each, str) and each and set(each) <= {"0", "1"} for each in outcomes) and all(
         isinstance(number, int | float) for number in numbers
     )
-
-
-class Busy(ValueError):
-    """Somebody else holds a lock."""
-
-
-@contextmanager
-def alone_with(path: Path) -> Iterator[None]:
-    """Hold a file, once whoever holds it now has let go."""
-    lock, end = path.with_name(f".{path.name}.lock"), time.monotonic() + LONGEST_WAIT_S
-    while True:
-        try:
-            held = Lock(lock, path, "adds to it", remedy="end it, or give another --json", error=Busy)
-            break
-        except Busy:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-    with held:
-        yield

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from commands import chosen_seeds, exit_code_of, tempovla
 from dot_plot import draw_rates
 from sagr_arms import (
     CALM,
@@ -30,12 +31,9 @@ from sagr_arms import (
     PLACES,
     Run,
     add_options,
-    chosen_seeds,
-    exit_code_of,
     print_table,
     record_of,
     row_of,
-    tempovla,
 )
 from sagr_records import Store
 from tempovla.storage.whole import write_text

@@ -14,7 +14,6 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from commands import chosen_seeds, exit_code_of, tempovla
 from dot_plot import draw_rates
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
@@ -66,14 +66,6 @@ class Run:
             done.write_text(tempovla("train", "vla", *options))
         options = ["--checkpoint", str(checkpoint), "--tasks", ",".join(TASKS), "--episodes", str(episodes)]
         tempovla("eval", "metaworld", *options, "--json", str(self.results))
-
-
-def tempovla(*arguments: str) -> str:
-    """Run the command; what it wrote to stdout."""
-    done = subprocess.run([sys.executable, "-m", "tempovla.cli", *arguments], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"tempovla {' '.join(arguments)} failed with exit code {done.returncode}")
-    return done.stdout
 
 
 class Decision:
@@ -174,7 +166,7 @@ def main() -> None:
     parser.add_argument("--json", help="where to write the figures")
     parser.add_argument("--png", help="where to draw them")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
+    seeds = chosen_seeds(options.seeds)
     heads = {head: (head, False) for head in options.heads.split(",") if head}
     heads |= {f"{head}, blind": (head, True) for head in options.blind.split(",") if head}
     table = {
@@ -197,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 import torch
 
-from sagr_arms import exit_code_of
+from commands import exit_code_of
 from tempovla.cli.main import main as command
 from tempovla.control.controller import Controller
 from tempovla.data.sequence_sampler import SequenceSampler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -170,19 +171,37 @@ def test_ctrl_c_ends_with_one_line_and_130(arms, run, monkeypatch, tmp_path):
     assert not list((tmp_path / "out").rglob("training.json"))
 
 
+@pytest.fixture
+def ended(monkeypatch, tmp_path):
+    """The function that runs a command; what runs instead says something, and ends with an exit code."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    module = importlib.import_module("commands")
+
+    def ended_with(code: int) -> Any:
+        script = tmp_path / "python"
+        script.write_text(f"#!/bin/sh\necho told\necho warned >&2\nexit {code}\n")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        return module.tempovla
+
+    return ended_with
+
+
 @pytest.mark.parametrize(("code", "error"), [(0, None), (3, ValueError), (130, KeyboardInterrupt)])
-def test_a_command_that_fails_or_is_interrupted_is_told_apart(monkeypatch, tmp_path, code, error):
-    script = tmp_path / "python"
-    script.write_text(f"#!/bin/sh\necho told\nexit {code}\n")
-    script.chmod(0o755)
-    monkeypatch.setitem(sys.modules, "sagr_arms", None)
-    module = load()
-    monkeypatch.setattr(module.sys, "executable", str(script))
+def test_a_command_that_fails_or_is_interrupted_is_told_apart(ended, code, error):
     if error is None:
-        assert module.tempovla("train") == "told\n"
+        assert ended(code)("train") == "told\n"
     else:
         with pytest.raises(error):
-            module.tempovla("train")
+            ended(code)("train")
+
+
+def test_a_log_has_all_that_a_command_writes_and_its_failure_names_it(ended, tmp_path):
+    log = tmp_path / "train.log"
+    assert ended(0)("train", log=log) == "told\n"
+    with pytest.raises(ValueError, match=r"^tempovla train failed with exit code 3; see .*train\.log$"):
+        ended(3)("train", log=log)
+    assert log.read_text() == "warned\ntold\n" * 2
 
 
 def add_records(path: Path, writer: int) -> None:

@@ -74,6 +74,20 @@ def and_list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def solved_at_once(counts: Mapping[str, int], episodes: int) -> str:
+    """'3 of 20 episodes were solved by the first step, whatever the policy did', and of which tasks if there are more.
+
+    Args:
+        counts: of such episodes, by the name of the task.
+        episodes: number of all episodes.
+    """
+    number = sum(counts.values())
+    of_which = [f"{count} of {name}" for name, count in counts.items() if count]
+    which = f": {and_list(of_which)}" if len(counts) > 1 and of_which else ""
+    noun, verb = "episode" if episodes == 1 else "episodes", "was" if number == 1 else "were"
+    return f"{number} of {episodes} {noun} {verb} solved by the first step, whatever the policy did{which}"
+
+
 def quoted(words: str) -> str:
     """Return the words in typographic quotation marks."""
     return f"\N{LEFT DOUBLE QUOTATION MARK}{words}\N{RIGHT DOUBLE QUOTATION MARK}"

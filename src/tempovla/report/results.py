@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tempovla.report.chart import key, rate_axis, rate_row
-from tempovla.report.format_text import and_list, count, difference, dotted, duration, interval, percentage, quoted
+from tempovla.report.format_text import (
+    and_list,
+    count,
+    difference,
+    dotted,
+    duration,
+    interval,
+    percentage,
+    quoted,
+    solved_at_once,
+)
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.run import BaselineName, Evaluation, Rate, Results, TaskResult
 
@@ -73,7 +83,9 @@ def rates_section(results: Results) -> Markup:
 
 
 def cautions(results: Results) -> list[str]:
-    """Return cautions about the rates: tasks where a baseline reaches into the policy's interval, missing intervals."""
+    """Return cautions about the rates: episodes that were solved at once, tasks where a baseline reaches into the
+    policy's interval, and missing intervals.
+    """
 
     def reached(name: BaselineName) -> list[str]:
         names = []
@@ -84,6 +96,9 @@ def cautions(results: Results) -> list[str]:
         return names
 
     notes = [*results.remarks]
+    if any(task.solved_at_once for task in results.tasks):
+        counts = {results.labels[task.name]: task.solved_at_once for task in results.tasks}
+        notes.append(f"{solved_at_once(counts, sum(task.policy.episodes or 0 for task in results.tasks))}.")
     if names := reached("blind"):
         notes.append(
             f"On {and_list(names)} the blind policy reaches the policy's interval: this alone does not show that the "

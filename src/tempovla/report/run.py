@@ -51,6 +51,8 @@ class TaskResult:
     instruction: str | None = None
     counted: bool = True
     """Whether the mean counts this task."""
+    solved_at_once: int = 0
+    """How many episodes were solved by the first step; 0, too, where the file does not say so."""
 
     def baseline(self, name: BaselineName) -> Rate | None:
         """Return the rate of a baseline; None where it was not measured."""
@@ -253,6 +255,9 @@ def _task(data: Reader, name: str, counted: bool = True) -> TaskResult:
         raise data.error("success", "is missing; write it as a fraction between 0 and 1")
     if policy.episodes is None and name != "mean":
         raise data.error("episodes", "is missing; a rate without its number of episodes says nothing")
+    at_once, successes = data.get("solved_at_once", int) or 0, policy.successes
+    if at_once < 0 or (successes is not None and at_once > successes):
+        raise data.error("solved_at_once", f"is {at_once}; it must be a number of episodes among the successes")
     return TaskResult(
         name=name,
         policy=policy,
@@ -260,6 +265,7 @@ def _task(data: Reader, name: str, counted: bool = True) -> TaskResult:
         wrong_instruction=read_rate(data, "wrong_instruction", "wrong_instruction_episodes", "wrong_instruction_ci95"),
         instruction=data.get("instruction", str),
         counted=counted,
+        solved_at_once=at_once,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempovla.report.diagnosis import condition_names
-from tempovla.report.format_text import change_of
+from tempovla.report.format_text import change_of, solved_at_once
 from tempovla.report.predictions import prediction_lines
 
 NARROW = 48
@@ -17,7 +17,10 @@ OFFLINE_FIGURES = ("mse", "mse_normalized", "mse_relative")
 
 
 def success_table(results: Mapping[str, Any]) -> list[str]:
-    """Return the success of every task, with its 95% interval, and of the baselines where there are."""
+    """Return the success of every task, with its 95% interval, and of the baselines where there are.
+
+    A note says how many episodes were solved at once, if there are any.
+    """
     rows = {**results["tasks"], "mean": results["mean"]}
     width = max(map(len, rows))
     lines = []
@@ -26,6 +29,9 @@ def success_table(results: Mapping[str, Any]) -> list[str]:
         line = f"{name:<{width}}  {block['success']:>4.0%}  [{low:.0%}, {high:.0%}] of {block['episodes']}"
         others = [f"{key.replace('_', ' ')} {block[key]:.0%}" for key in ("blind", "wrong_instruction") if key in block]
         lines.append(", ".join([line, *others]))
+    if results["mean"].get("solved_at_once"):
+        counts = {name: block.get("solved_at_once", 0) for name, block in results["tasks"].items()}
+        lines.append(f"note: {solved_at_once(counts, results['mean']['episodes'])}")
     return lines
 
 

@@ -115,6 +115,17 @@ def success_rates(results: Sequence[EpisodeResult]) -> dict[str, SuccessRate]:
     return {task: SuccessRate.of([r.success for r in results if r.spec.task == task]) for task in tasks}
 
 
+def solved_at_once(results: Sequence[EpisodeResult]) -> dict[str, int]:
+    """Return how many episodes of every task the simulator called solved after the first control step already.
+
+    Episodes that go on after their success are not among them, because a result does not say when they succeeded.
+    """
+    found = dict.fromkeys((result.spec.task for result in results), 0)
+    for result in results:
+        found[result.spec.task] += result.success and result.steps <= 1
+    return found
+
+
 def mean_returns(results: Sequence[EpisodeResult]) -> dict[str, MeanReturn]:
     """Return the mean return of every task."""
     tasks = dict.fromkeys(result.spec.task for result in results)

@@ -10,6 +10,7 @@ from tempovla.report.format_text import (
     duration,
     interval,
     percentage,
+    solved_at_once,
     told,
 )
 from tempovla.report.run import Rate
@@ -34,6 +35,13 @@ def test_counts():
     assert count(Rate(0.93, 20)) == "20 episodes"
     assert count(Rate(1.0, 1)) == "1 of 1 episode"
     assert count(Rate(0.93)) == ""
+
+
+def test_episodes_that_were_solved_at_once():
+    words = "episodes were solved by the first step, whatever the policy did"
+    assert solved_at_once({"push": 3}, 20) == f"3 of 20 {words}"
+    assert solved_at_once({"push": 2, "door": 0, "drawer": 1}, 30) == f"3 of 30 {words}: 2 of push and 1 of drawer"
+    assert solved_at_once({"push": 1}, 1) == "1 of 1 episode was solved by the first step, whatever the policy did"
 
 
 def test_differences_name_their_direction():

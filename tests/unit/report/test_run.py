@@ -67,6 +67,8 @@ def test_successes_are_counted_only_where_they_are_whole():
         ({"a": {"success": 0.5, "episodes": 0}}, "tasks.a.episodes is 0"),
         ({"a": {"success": 0.5, "episodes": 4, "ci95": [0.9, 0.1]}}, r"tasks.a.ci95 is \[0.9, 0.1\]"),
         ({"a": {"success": 0.5, "episodes": 4, "blind": "low"}}, "tasks.a.blind is 'low'"),
+        ({"a": {"success": 0.5, "episodes": 4, "solved_at_once": 0.5}}, "tasks.a.solved_at_once is 0.5; it must be"),
+        ({"a": {"success": 0.5, "episodes": 4, "solved_at_once": 3}}, "tasks.a.solved_at_once is 3; it must be"),
     ],
 )
 def test_bad_tasks_are_one_line_with_file_and_key(bare_run, tasks, words):

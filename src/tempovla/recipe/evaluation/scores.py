@@ -9,13 +9,16 @@ from typing import Any
 from tempovla.env.defaults import check_alike
 from tempovla.env.protocol import Score, SimulatorConfig
 from tempovla.recipe.results import pool, summarize, summarize_return
-from tempovla.rollout.evaluate import mean_returns, success_rates
+from tempovla.rollout.evaluate import mean_returns, solved_at_once, success_rates
 from tempovla.rollout.metrics import MeanReturn
 from tempovla.rollout.runner import EpisodeResult
 
 
 def scores_of(score: Score, episodes: Sequence[EpisodeResult], told: Mapping[str, str]) -> dict[str, Any]:
     """Return `tasks` and `mean` of results.json, and `score` where it is the return.
+
+    Where success is the score, `solved_at_once` counts the episodes that the simulator called solved after their first
+    control step already, which says nothing of the policy. They are among the successes.
 
     Args:
         score: what episodes count by.
@@ -29,10 +32,13 @@ def scores_of(score: Score, episodes: Sequence[EpisodeResult], told: Mapping[str
             "tasks": {task: {"instruction": told[task]} | summarize_return(one) for task, one in returns.items()},
             "mean": summarize_return(MeanReturn.of_tasks(list(returns.values()))),
         }
-    rates = success_rates(episodes)
+    rates, at_once = success_rates(episodes), solved_at_once(episodes)
     return {
-        "tasks": {task: {"instruction": told[task]} | summarize(rate) for task, rate in rates.items()},
-        "mean": summarize(pool(list(rates.values()))),
+        "tasks": {
+            task: {"instruction": told[task]} | summarize(rate) | {"solved_at_once": at_once[task]}
+            for task, rate in rates.items()
+        },
+        "mean": summarize(pool(list(rates.values()))) | {"solved_at_once": sum(at_once.values())},
     }
 
 

@@ -71,7 +71,17 @@ def test_returns_are_averaged_by_task_and_over_tasks():
 def test_successes_are_counted_as_ever():
     scores = scores_of("success", [episode("a", 1, True), episode("a", 3)], {"a": "go"})
     block = {"success": 0.5, "episodes": 2, "ci95": list(SuccessRate(1, 2).interval)}
+    block["solved_at_once"] = 0
     assert scores == {"tasks": {"a": {"instruction": "go"} | block}, "mean": block}
+
+
+def test_episodes_that_the_first_step_solved_are_counted_by_task_and_in_all():
+    played = [replace(episode("a", 1, True), steps=1), episode("a", 3, True), replace(episode("b", 0), steps=1)]
+    scores = scores_of("success", [*played, replace(episode("b", 5, True), steps=1)] * 2, {"a": "go", "b": "stay"})
+    found = {task: (block["success"], block["solved_at_once"]) for task, block in scores["tasks"].items()}
+    assert found == {"a": (1.0, 2), "b": (0.5, 2)}
+    assert scores["mean"]["solved_at_once"] == 4
+    assert "solved_at_once" not in scores_of("return", played, {"a": "go", "b": "stay"})["mean"]
 
 
 def test_an_evaluation_writes_the_mean_return_and_its_interval(tmp_path, checkpoint):
