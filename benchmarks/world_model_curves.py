@@ -102,9 +102,11 @@ def run(env: str, task: str, seed: int, folder: Path, options: argparse.Namespac
         folder.mkdir(parents=True, exist_ok=True)
         settings += ["--checkpoint", str(checkpoint)] if checkpoint.exists() else []
         write_text(done, tempovla("train", "world-model", *settings, "--json"))
-    for kept in sorted((folder / "checkpoints").glob("step_*")):
+    all_kept = sorted((folder / "checkpoints").glob("step_*"))
+    for kept in all_kept:
         if not results_of(kept).exists():
-            asked = ["--checkpoint", str(kept), "--episodes", str(options.episodes), "--seed", "1000", "--workers", "1"]
+            episodes = options.episodes if kept == all_kept[-1] else options.curve_episodes
+            asked = ["--checkpoint", str(kept), "--episodes", str(episodes), "--seed", "1000", "--workers", "1"]
             tempovla("eval", env, *asked, "--tasks", task, "--json", str(results_of(kept)))
     record = {"curve": curve_of(folder, PLACES[env]), "cpu_s": read_json(done, remedy=RUN_AGAIN)["cpu_seconds"]}
     return record if env == "dmc" else record | {"env": env}
@@ -218,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default="0", help="of the trainings")
     parser.add_argument("--out", type=Path, help="folder of all runs")
     parser.add_argument("--updates", type=int, help="optimiser steps, other than the config's")
-    parser.add_argument("--episodes", type=int, default=10, help="of each evaluation")
+    parser.add_argument("--episodes", type=int, default=10, help="of the evaluation at the end of a run")
+    parser.add_argument("--curve-episodes", type=int, default=5, help="of each evaluation before it")
     parser.add_argument("--json", required=True, type=Path, help="file of all curves")
     parser.add_argument("--png", help="where to draw those of --env")
     parser.add_argument("--only-draw", action="store_true", help="show what the JSON file holds, and run nothing")
