@@ -94,8 +94,11 @@ class TDMPC(nn.Module):
         return plan.actions[:, 0], state
 
     def explore(self, context: Context, state: TDMPCState) -> tuple[Tensor, TDMPCState]:
-        """Return the same with noise as wide as the search still was, so that more is learned."""
-        plan, seed, state = self._plan(context, state)
+        """Return the same with noise as wide as the search still was, so that more is learned.
+
+        The distance from the policy costs nothing here: what the policy does not do must be tried.
+        """
+        plan, seed, state = self._plan(context, state, explores=True)
         noise = row_normal(mix_seed(seed, EXPLORATION), plan.actions.shape[2:])
         action = (plan.actions[:, 0] + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
         return action, state
@@ -114,7 +117,7 @@ class TDMPC(nn.Module):
         """Return the state after an action (B, A), which it does not remember."""
         return state
 
-    def _plan(self, context: Context, state: TDMPCState) -> tuple[Plan, Tensor, TDMPCState]:
+    def _plan(self, context: Context, state: TDMPCState, *, explores: bool = False) -> tuple[Plan, Tensor, TDMPCState]:
         """A plan, the seeds (B,) of this decision, and the next state."""
         config = self.config.planner
         seed, z, state = self.perceive(context, state)
@@ -127,7 +130,8 @@ class TDMPC(nn.Module):
         else:
             proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
             start = zero_rows(shifted(state.mean), context.first)
-            plan = search(config, self.world.returns_from(z, self._policy_cost), start, seed, proposals)
+            score = self.world.returns_from(z, None if explores else self._policy_cost)
+            plan = search(config, score, start, seed, proposals)
         return plan, seed, replace(state, mean=plan.mean)
 
     @property

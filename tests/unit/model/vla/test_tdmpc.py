@@ -308,3 +308,6 @@ def test_a_policy_weight_keeps_plans_near_to_the_policy_in_units_of_the_values_s
 
     assert apart(1e4, 1.0) < 0.1 < apart(0.0, 1.0)
     assert apart(1.0, 1e4) < 0.1
+    explored = [policy.explore(now, policy.initial_state(ROWS))[0].value]
+    policy.agent.config = replace(policy.config, planner=replace(policy.agent.config.planner, policy_weight=0.0))
+    assert torch.equal(explored[0], policy.explore(now, policy.initial_state(ROWS))[0].value)

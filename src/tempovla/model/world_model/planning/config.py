@@ -27,7 +27,7 @@ class PlannerConfig:
         temperature: of `mppi`; with a higher one fewer candidates count.
         policy_weight: how much the squared distance of each action from the world model's own policy counts against a
             candidate, in units of the running spread of its values, where it has these. It keeps plans to what the
-            values were learned from.
+            values were learned from. It does not count while the policy explores.
         noise_beta: of `icem`; exponent of the power spectrum of its noise, 0 for noise that is independent in time.
         keep_fraction: of `icem`; share of the best candidates that come back in the next round.
     """
