@@ -9,7 +9,7 @@ from pathlib import Path
 from tempovla.report.fields import Reader, load_json
 from tempovla.report.format_text import dotted
 from tempovla.report.markup import Markup, element
-from tempovla.report.videos import data_uri
+from tempovla.report.videos import looping_video
 from tempovla.storage.paths import inside
 
 FOLDER = "predictions"
@@ -82,15 +82,7 @@ def videos_part(clips: Sequence[PredictionClip]) -> list[Markup]:
 
 def _film(clip: PredictionClip) -> Markup:
     where = f"episode {clip.episode}, from control step {clip.step}"
-    video = element(
-        "video",
-        src=data_uri(clip.path),
-        aria_label=f"prediction of {clip.camera}, {where}",
-        muted=True,
-        loop=True,
-        playsinline=True,
-        preload="auto",
-    )
+    video = looping_video(clip.path, f"prediction of {clip.camera}, {where}")
     facts = dotted([where, f"{clip.horizon} control step{'s' * (clip.horizon != 1)} ahead"])
     caption = element("figcaption", element("b", clip.camera), element("span", facts))
     return element("figure", element("div", video, class_="screen"), caption, class_="film")

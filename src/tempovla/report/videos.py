@@ -86,21 +86,25 @@ def _film(clip: Clip, label: str) -> Markup:
         ending = f"Return {clip.total_reward:.1f}"
     words = quoted(clip.instruction) if clip.instruction else "no instruction recorded"
     facts = ["" if clip.seed is None else f"seed {clip.seed}", "" if clip.steps is None else f"{clip.steps} steps"]
-    video = element(
-        "video",
-        src=data_uri(clip.path),
-        aria_label=f"{words}: {ending.lower()}",
-        muted=True,
-        loop=True,
-        playsinline=True,
-        preload="auto",
-    )
+    video = looping_video(clip.path, f"{words}: {ending.lower()}")
     task = element("span", label, title=None if label == clip.task else clip.task)
     caption = element("figcaption", element("b", words), task, element("span", dotted(facts)))
     outcome = "" if clip.total_reward is not None else " success" if clip.success else " failure"
     style = clip.kind.replace("_", "-") + outcome
     screen = element("div", video, element("span", ending, class_="badge"), class_="screen")
     return element("figure", screen, caption, class_=f"film {style}")
+
+
+def looping_video(path: Path, label: str) -> Markup:
+    """Return a video that plays again and again, and that lies in the page itself.
+
+    Args:
+        path: of the mp4.
+        label: what it shows, for those who cannot see it.
+    """
+    return element(
+        "video", src=data_uri(path), aria_label=label, muted=True, loop=True, playsinline=True, preload="auto"
+    )
 
 
 def data_uri(path: Path) -> str:
