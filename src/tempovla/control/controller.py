@@ -95,7 +95,6 @@ class Controller:
         transform: the transforms it was trained behind.
         bundle: holds windows and embodiment.
         device: of the policy, on which the transforms are computed, too.
-        explores: whether it acts to learn; the policy is then an `ExploringPolicy`.
     """
 
     def __init__(
@@ -104,11 +103,8 @@ class Controller:
         transform: TransformPipeline,
         bundle: Bundle,
         device: torch.device | str = "cpu",
-        *,
-        explores: bool = False,
     ) -> None:
         self.policy = policy
-        self._explores = explores
         self.transform = transform
         self.windows = transform.accepted_windows(bundle.windows)
         self.embodiment = bundle.embodiment
@@ -143,17 +139,22 @@ class Controller:
             return {}
         return {name: figures.tolist() for name, figures in self.policy.report(state).items()}
 
-    def decide(self, prepared: Context, state: Any) -> tuple[ActionChunk, Any]:
+    def decide(self, prepared: Context, state: Any, *, explores: bool = False) -> tuple[ActionChunk, Any]:
         """Return the policy's own chunk, before it is transformed back, and the next state.
+
+        Args:
+            prepared: the transformed context.
+            state: of the policy.
+            explores: whether it acts to learn; the policy is then an `ExploringPolicy`.
 
         Raises:
             ValueError: if the bundle's windows or transforms do not give what the policy reads, which damage can cause.
         """
         try:
             if self._has_decided:
-                return self._decided(prepared, state)
+                return self._decided(prepared, state, explores)
             with first_decision(self.origin):
-                decided = self._decided(prepared, state)
+                decided = self._decided(prepared, state, explores)
             self._has_decided = True
             return decided
         except KeyError as problem:
@@ -165,14 +166,19 @@ class Controller:
                 f"{problem.args[0]!r} as its policy reads it; copy the checkpoint again"
             ) from problem
 
-    def _decided(self, prepared: Context, state: Any) -> tuple[ActionChunk, Any]:
-        if self._explores and isinstance(self.policy, ExploringPolicy):
+    def _decided(self, prepared: Context, state: Any, explores: bool) -> tuple[ActionChunk, Any]:
+        if explores and isinstance(self.policy, ExploringPolicy):
             return self.policy.explore(prepared, state)
         return self.policy.act(prepared, state)
 
     @torch.inference_mode()
-    def act(self, context: Context, state: Any) -> tuple[ActionChunk, Any]:
+    def act(self, context: Context, state: Any, *, explores: bool = False) -> tuple[ActionChunk, Any]:
         """Return actions (B, H, A) in the robot's units for a raw context, and the next state.
+
+        Args:
+            context: as the robot or the simulator gives it.
+            state: of the policy.
+            explores: whether it acts to learn; the policy is then an `ExploringPolicy`.
 
         Raises:
             ValueError: if the observations lack a stream that the policy needs, have one only of the past, or hold
@@ -180,7 +186,7 @@ class Controller:
         """
         prepared = self.transform.forward_context(context.to(self.device))
         self._check_given(context, prepared)
-        chunk, state = self.decide(prepared, state)
+        chunk, state = self.decide(prepared, state, explores=explores)
         actions = self.transform.inverse(replace(chunk, task=prepared.task))
         weights = self.policy.parameters() if isinstance(self.policy, torch.nn.Module) else iter(())
         check_actions(actions.value, self.origin or "the policy", next((each.dtype for each in weights), None))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tempovla.model.vla.dreamer import Dreamer, DreamerState
 from tempovla.model.vla.predictions import prediction_windows
@@ -20,6 +22,19 @@ AGENTS: dict[str, type[TDMPC] | type[Dreamer]] = {"tdmpc": TDMPC, "dreamer": Dre
 """By `algorithm`, what learns and decides."""
 AgentState = TDMPCState | DreamerState
 """What an agent remembers."""
+
+
+@contextmanager
+def _as_in_control(module: nn.Module) -> Iterator[None]:
+    """Turn dropout off for a decision, in the middle of a training."""
+    learns = module.training
+    if learns:
+        module.eval()
+    try:
+        yield
+    finally:
+        if learns:
+            module.train()
 
 
 class WorldModelPolicy(SavedPolicy):
@@ -86,17 +101,14 @@ class WorldModelPolicy(SavedPolicy):
 
     def act(self, context: Context, state: AgentState) -> tuple[ActionChunk, AgentState]:
         """Return the action that the agent takes for best, once for each step of `action_repeat`: (B, R, A)."""
-        action, state = self.agent.act(context, state)
+        with _as_in_control(self):
+            action, state = self.agent.act(context, state)
         return self.repeated(action), state
 
     def explore(self, context: Context, state: AgentState) -> tuple[ActionChunk, AgentState]:
-        """Return an action (B, R, A) from which more is learned; dropout is off meanwhile, as in control."""
-        learns = self.training
-        self.eval()
-        try:
+        """Return an action (B, R, A) from which more is learned."""
+        with _as_in_control(self):
             action, state = self.agent.explore(context, state)
-        finally:
-            self.train(learns)
         return self.repeated(action), state
 
     @property

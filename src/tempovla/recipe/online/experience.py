@@ -49,6 +49,7 @@ class _Running:
         rewards: of each action.
         ended: whether the world ended with each action.
         solved: whether the task was solved after each action.
+        has_random: whether any of its actions was drawn at random.
     """
 
     observation: Observation
@@ -58,6 +59,7 @@ class _Running:
     rewards: list[float] = field(default_factory=list)
     ended: list[bool] = field(default_factory=list)
     solved: list[bool] = field(default_factory=list)
+    has_random: bool = False
 
     def frames(self) -> Frames:
         """The episode as arrays (T, ...) by stream."""
@@ -81,16 +83,24 @@ class Experience:
 
     Args:
         env: the environment.
-        actor: the policy behind its transforms, which explores.
+        actor: the policy behind its transforms.
         episodes: where finished episodes are kept.
         seed: of the run.
         log: file to which a line is added for each episode; None keeps no such file.
+        greedy_every: the policy acts as in control, without exploring, in each of so many episodes; 0 for none.
     """
 
     def __init__(
-        self, env: SimulatorEnv, actor: Controller, episodes: Episodes, seed: int, log: Path | None = None
+        self,
+        env: SimulatorEnv,
+        actor: Controller,
+        episodes: Episodes,
+        seed: int,
+        log: Path | None = None,
+        greedy_every: int = 0,
     ) -> None:
         self.env, self.actor, self.episodes, self.seed, self.log = env, actor, episodes, seed, log
+        self.greedy_every = greedy_every
         self.steps = 0
         self._running: _Running | None = None
         self._untold: list[tuple[float, bool]] = []
@@ -100,17 +110,23 @@ class Experience:
         """Do one action, for as many control steps as it is for: the policy's, or one that is drawn evenly from all."""
         running = self._running or self._begin()
         if at_random:
+            running.has_random = True
             drawn = np.random.default_rng([self.seed, len(self.episodes), len(running.actions)])
             action = drawn.uniform(-1.0, 1.0, self.actor.embodiment.action_dim).astype(np.float32)
             actions = np.repeat(action[None], self.actor.frame_stride or 1, axis=0)
         else:
-            chunk, running.state = self.actor.act(self._builder.context(), running.state)
+            chunk, running.state = self.actor.act(self._builder.context(), running.state, explores=self.explores)
             actions = chunk.value[0].float().cpu().numpy()
         for action in actions:
             self.steps += 1
             self._advance(running, action)
             if self._running is None:
                 break
+
+    @property
+    def explores(self) -> bool:
+        """Whether the policy explores in the present episode."""
+        return not self.greedy_every or (len(self.episodes) + 1) % self.greedy_every != 0
 
     def _begin(self) -> _Running:
         """Start the next episode."""
@@ -163,6 +179,7 @@ class Experience:
 
     def _end(self, running: _Running) -> None:
         """Keep the episode."""
+        explored = self.explores or running.has_random
         self.episodes.append(running.frames(), self.env.instruction)
         self._running = None
         total, solved = sum(running.rewards), any(running.solved)
@@ -174,6 +191,7 @@ class Experience:
                 "length": len(running.actions),
                 "return": total,
                 "success": solved,
+                "explored": explored,
             }
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(to_json_text(line) + "\n")
@@ -196,6 +214,7 @@ class Experience:
             record["running"] = {
                 "actions": [action.tolist() for action in running.actions],
                 "state": numbers_of(running.state),
+                "has_random": running.has_random,
             }
         return record
 
@@ -220,6 +239,7 @@ class Experience:
         if record["running"] is None:
             return
         running = self._begin()
+        running.has_random = record["running"]["has_random"]
         for action in record["running"]["actions"]:
             self._advance(running, np.array(action, np.float32))
         if self._running is None:

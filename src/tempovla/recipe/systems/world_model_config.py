@@ -25,6 +25,8 @@ class OnlineConfig:
             only finished episodes are learned from (500 control steps in dmc, unless `settings` shorten it).
         pretrain_updates: number of updates after these, before the policy acts.
         updates_per_step: number of updates for each further control step.
+        greedy_every: the policy acts as in control, without exploring, in each of so many episodes; 0 for none. Where
+            only exploration kept it from a mistake, such as to stand still, the model then learns of it.
         replay_steps: most control steps that are drawn from; older episodes are then left out.
         replay_bytes: most memory that episodes take; the others are read from the disk.
     """
@@ -35,6 +37,7 @@ class OnlineConfig:
     seed_steps: int = 2500
     pretrain_updates: int = 2500
     updates_per_step: float = 1.0
+    greedy_every: int = 0
     replay_steps: int = 1_000_000
     replay_bytes: int = 4 << 30
 
@@ -44,6 +47,8 @@ class OnlineConfig:
                 raise ValueError(f"online.{name}={getattr(self, name)} must be at least 1")
         if self.pretrain_updates < 0:
             raise ValueError(f"online.pretrain_updates={self.pretrain_updates} must not be negative")
+        if self.greedy_every < 0:
+            raise ValueError(f"online.greedy_every={self.greedy_every} must not be negative")
         if not 0 < self.updates_per_step <= 1000:
             raise ValueError(f"online.updates_per_step={self.updates_per_step} must be greater than 0, at most 1000")
         if self.task and not self.env:

@@ -49,13 +49,13 @@ def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Pa
         def bundle(weights: Mapping[str, Tensor]) -> Bundle:
             return bundle_of(policy, transform, simulator, recipe, weights)
 
-        actor = Controller(policy, transform, bundle({}), device, explores=True)
+        actor = Controller(policy, transform, bundle({}), device)
         root = Path(out_dir)
         online, env = recipe.online, simulator.make()
         limits = {"max_bytes": online.replay_bytes, "capacity": online.replay_steps}
         is_new = not (root / LATEST).exists()
         with open_replay(root / REPLAY, env, online.env, is_new=is_new, **limits) as replay:
-            experience = Experience(env, actor, replay, training.seed, root / LOG)
+            experience = Experience(env, actor, replay, training.seed, root / LOG, online.greedy_every)
             schedule = OnlineSchedule(online.seed_steps, online.pretrain_updates, online.updates_per_step)
             windows = policy.training_windows()
             rows = {"batch_size": training.batch_size, "length": policy.agent.sequence_length, "seed": training.seed}

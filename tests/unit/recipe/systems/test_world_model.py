@@ -17,6 +17,7 @@ from tests.trained import assert_same, logged
 import tempovla
 import tempovla.recipe.evaluation.simulators
 from tempovla.data.replay import ReplaySource
+from tempovla.model.vla.tdmpc import TDMPC
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
@@ -109,6 +110,27 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, whole, mo
             train_world_model(recipe_of(), tmp_path / "run")
     train_world_model(recipe_of(), tmp_path / "run", resume=tmp_path / "run/checkpoint_latest")
     assert_same_run(whole, tmp_path / "run")
+
+
+def test_the_policy_does_not_explore_in_each_of_some_episodes(tmp_path, monkeypatch):
+    called: list[tuple[str, bool]] = []
+
+    def counted(name: str) -> Any:
+        method = getattr(TDMPC, name)
+
+        def call(self: TDMPC, *arguments: Any) -> Any:
+            called.append((name, self.training))
+            return method(self, *arguments)
+
+        return call
+
+    for name in ("act", "explore"):
+        monkeypatch.setattr(TDMPC, name, counted(name))
+    recipe = recipe_of(train_steps=80)
+    train_world_model(replace(recipe, online=replace(recipe.online, greedy_every=2)), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/episodes.jsonl").read_text().splitlines()]
+    assert [line["explored"] for line in lines] == [True, True, True, False]  # the second was drawn at random
+    assert called == [("explore", False)] * 20 + [("act", False)] * 40 + [("explore", False)] * 10
 
 
 def test_an_attempt_that_saved_nothing_begins_anew(tmp_path, whole):
@@ -230,6 +252,7 @@ def test_a_size_that_is_not_the_simulators_is_refused(tmp_path):
     [
         ({"seed_steps": 0}, "online.seed_steps=0 must be at least 1"),
         ({"pretrain_updates": -1}, "online.pretrain_updates=-1 must not be negative"),
+        ({"greedy_every": -1}, "online.greedy_every=-1 must not be negative"),
         ({"updates_per_step": 0.0}, "online.updates_per_step=0.0 must be greater than 0"),
         ({"env": "", "task": "cartpole-swingup"}, "online.task=cartpole-swingup is of no simulator"),
     ],
