@@ -81,17 +81,18 @@ def stage_bar(stage: Stage, longest_s: float) -> Markup:
     return element("svg", *bars, class_="stage", height=26, role="img", aria_label=spoken)
 
 
-def curve_panel(name: str, series: Sequence[Series], across: str = "train steps") -> Markup:
+def curve_panel(name: str, series: Sequence[Series], across: str = "train steps", *, may_be_log: bool = True) -> Markup:
     """Return lines over steps: every logged value faint, its running mean strong; logarithmic where that shows more.
 
     Args:
         name: of the figure, for screen readers.
         series: the lines.
         across: what the steps are, as it stands below the axis, where "train" is left out.
+        may_be_log: whether values that span more than a factor of thirty are drawn on a logarithmic axis.
     """
     values = [value for line in series for _, value in line.points]
     last_step = max(line.points[-1][0] for line in series) or 1
-    log = min(values) > 0 and max(values) / min(values) >= 30
+    log = may_be_log and min(values) > 0 and max(values) / min(values) >= 30
     ticks = log_ticks(min(values), max(values)) if log else linear_ticks(min(values), max(values))
     low, high = min(ticks[0], *values), max(ticks[-1], *values)
 

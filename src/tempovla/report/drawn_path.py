@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-PATH_COLOUR = (255, 214, 0)
+PATH_COLOUR = (255, 0, 220)
+"""Magenta, which neither robots nor the things on their tables have."""
 FAINTEST = 0.25
 """Share of the line's colour at the end of a path."""
 
@@ -19,7 +22,7 @@ def draw_path(picture: NDArray[np.uint8], points: NDArray[np.float64], width_px:
             not finite, the line has a gap.
         width_px: of the line.
     """
-    pieces = list(zip(points[:-1], points[1:], strict=True))
+    pieces = list(pairwise(points))
     ink = np.zeros(picture.shape[:2])
     for index, (start, end) in enumerate(pieces):
         if np.isfinite([start, end]).all():

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tempovla.storage.whole import new_file
 
-
 SCALE = 3
 """Whole factor by which the sides of pictures are enlarged, so that small ones look well."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tempovla.report.format_text import dotted, quoted
 from tempovla.report.markup import Markup, element, join
+from tempovla.report.plan_charts import plan_charts, plans_note
 from tempovla.report.run import CLIP_KINDS, Clip
 
 VIDEO_BUDGET_BYTES = 5_600_000
@@ -44,7 +45,8 @@ def films_section(clips: list[Clip], labels: Mapping[str, str], taken_bytes: int
         _group("With the instruction of another task", "left the scene's own task undone", mistold, labels),
     ]
     heading = element("h2", "Rollouts", element("button", "Pause all", type="button", id="pause", hidden=True))
-    return element("section", heading, element("p", " ".join(notes), class_="note"), *groups, class_="films")
+    legend = plans_note() if any(clip.plans is not None for clip in shown) else []
+    return element("section", heading, element("p", " ".join(notes), class_="note"), *legend, *groups, class_="films")
 
 
 def choose(clips: list[Clip], budget_bytes: int) -> list[Clip]:
@@ -73,8 +75,13 @@ def _group(title: str, failing: str, clips: list[Clip], labels: Mapping[str, str
         told += f", of which {failed} {failing}"
     return join(
         element("h3", title, element("span", told)),
-        element("div", *[_film(clip, labels.get(clip.task, clip.task)) for clip in clips], class_="grid"),
+        element("div", *[_film(clip, labels.get(clip.task, clip.task)) for clip in clips], class_=_grid(clips)),
     )
+
+
+def _grid(clips: list[Clip]) -> str:
+    """The style of the clips' grid; where there are charts, they lie beside each clip, in a row of its own."""
+    return "grid planned" if all(clip.plans is not None for clip in clips) else "grid"
 
 
 def _film(clip: Clip, label: str) -> Markup:
@@ -92,7 +99,8 @@ def _film(clip: Clip, label: str) -> Markup:
     outcome = "" if clip.total_reward is not None else " success" if clip.success else " failure"
     style = clip.kind.replace("_", "-") + outcome
     screen = element("div", video, element("span", ending, class_="badge"), class_="screen")
-    return element("figure", screen, caption, class_=f"film {style}")
+    charts = None if clip.plans is None else plan_charts(clip.plans)
+    return element("figure", screen, caption, charts, class_=f"film {style}")
 
 
 def looping_video(path: Path, label: str) -> Markup:

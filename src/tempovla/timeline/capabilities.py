@@ -172,8 +172,8 @@ class PlanTold:
     """What a policy plans at a decision, and what it expects of it.
 
     Attributes:
-        actions: (B, H, A) of the next H decisions, normalised as the policy's own; the first one is done now. First come
-            those that a search found, if there is one, and behind them those that the policy takes in imagination.
+        actions: (B, H, A) of the next H decisions, normalised as the policy's own; the first one is done now. Behind
+            those that a search found, if there is one, come those that the policy takes in imagination.
         rewards: (B, H) that the world model expects of each of them. Where an action is done for several control steps,
             their rewards are one.
         value: (B,) the discounted return that is expected from now on; it knows of no limit of steps.

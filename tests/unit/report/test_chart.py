@@ -98,3 +98,10 @@ def test_stage_bars_are_parts_of_the_longest():
     svg = stage_bar(Stage("train", cpu_seconds=20.0, wall_seconds=40.0), longest_s=80.0)
 
     assert re.findall(r'width="(\d+%)"', svg) == ["25%", "50%"]
+
+
+def test_an_axis_is_linear_where_it_must_be():
+    svg = curve_panel("value", [Series("policy", "train", [(0, 100.0), (50, 10.0), (100, 1.0)])], may_be_log=False)
+
+    assert "logarithmic" not in svg
+    assert places(svg) == [(40.0, 8.0), (176.0, 134.0), (312.0, 146.6)]

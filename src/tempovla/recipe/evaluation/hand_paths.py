@@ -61,7 +61,7 @@ def _axes(names: Sequence[str], prefix: str) -> tuple[tuple[int, float], ...] | 
 def fixed_cameras(env_config: SimulatorConfig, task: str) -> tuple[CameraCalibration, ...]:
     """Return the calibrations of the cameras that stand still in the world; none if the simulator knows of none."""
     options = {"render": False} if "render" in env_config.__dataclass_fields__ else {}
-    env = replace(env_config, task=task, **options).make()  # type: ignore[type-var]  # every config is a dataclass
+    env = replace(env_config, task=task, **options).make()
     if not isinstance(env, Calibrated):
         return ()
     env.reset_state(seed=0)

@@ -62,7 +62,8 @@ def plans_of(controller: Controller, result: EpisodeResult) -> EpisodePlans:
         result: an episode with its recording.
     """
     policy, recording = controller.policy, result.recording
-    assert isinstance(policy, PlanTellingPolicy) and recording is not None
+    assert isinstance(policy, PlanTellingPolicy)
+    assert recording is not None
     seen = {key: values for key, values in recording.items() if key != ACTION_KEY and not is_outcome(key)}
     done, received = recording[ACTION_KEY], recording[REWARD_KEY][:, 0]
     builder = ContextBuilder(controller.windows, controller.embodiment, 1)
