@@ -13,7 +13,7 @@ FAINTEST = 0.25
 """Share of the line's colour at the end of a path."""
 
 
-def draw_path(picture: NDArray[np.uint8], points: NDArray[np.float64], width_px: float = 2.0) -> None:
+def draw_path(picture: NDArray[np.uint8], points: NDArray[np.float64], width_px: float = 2.5) -> None:
     """Draw a line through points over a picture, in place; its colour fades along the way.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import STATE_KEY
 
+LEAST_PX = 384
+"""Height of the pictures over which plans are drawn."""
+
 
 @dataclass(frozen=True)
 class ViewedPlans:
@@ -33,17 +37,20 @@ class ViewedPlans:
     paths: Mapping[str, NDArray[np.float64]]
 
     def drawn(self, stream: str, pictures: NDArray[np.uint8], every: int) -> NDArray[np.uint8]:
-        """Return pictures (F, H, W, 3) uint8 enlarged by `SCALE`, with the plan of the latest decision over each.
+        """Return pictures (F, H, W, 3) uint8, enlarged, with the plan of the latest decision over each.
+
+        They become at least `SCALE` times and `LEAST_PX` high, so that the line is thin beside what it shows.
 
         Args:
             stream: of the pictures.
             pictures: of the control steps 0, `every`, 2 * `every` and so on.
             every: control steps from one picture to the next.
         """
-        frames = enlarged(pictures)
+        scale = max(SCALE, math.ceil(LEAST_PX / pictures.shape[1]))
+        frames = enlarged(pictures, scale)
         if stream in self.paths:
             for index, frame in enumerate(frames):
-                draw_path(frame, SCALE * self.paths[stream][index * every // self.plans.stride])
+                draw_path(frame, scale * self.paths[stream][index * every // self.plans.stride])
         return frames
 
 

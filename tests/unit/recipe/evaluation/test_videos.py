@@ -41,6 +41,7 @@ def test_plans_are_told_in_the_index_and_drawn_where_they_are_seen(tmp_path):
     drawn = film(result, seen, LIBERO_PANDA, viewed=ViewedPlans(plans, {"observation.images.front": path}))
     with av.open(seen / drawn["file"]) as video, av.open(plain / alone["file"]) as without:
         pictures, black = ([f.to_ndarray(format="rgb24") for f in each.decode(video=0)] for each in (video, without))
-    assert [picture.shape for picture in pictures] == [picture.shape for picture in black] == [(48, 48, 3)] * 2
-    assert pictures[0][24, 12, 0] > 150
+    assert [picture.shape for picture in black] == [(48, 48, 3)] * 2
+    assert [picture.shape for picture in pictures] == [(384, 384, 3)] * 2
+    assert pictures[0][192, 96, 0] > 150
     assert max(picture.max() for picture in black) < 10
