@@ -34,18 +34,18 @@ def plans_note() -> list[Markup]:
     legend = [
         element("span", element("i", class_="swatch line"), "what the policy's world model expected"),
         element("span", element("i", class_=f"swatch line {CAME}"), "what came"),
-        element("span", element("i", class_=f"swatch line {CAME} dashed"), "what came, mostly unknown"),
+        element("span", element("i", class_=f"swatch line {CAME} dashed"), "what came, where most lies beyond the end"),
     ]
     words = (
         "The policy was asked again what it planned and expected at each of its decisions. A value is the discounted "
         "sum of all rewards from then on. The return that came counts the rewards until the episode ended, so it falls "
         "below the value towards the end. It is dashed where more than half of the weight of all future rewards lies "
-        "beyond the end. Faint lines show single values, and strong ones their running mean. A line over a picture is "
-        "the way on which the policy planned to move its hand, and fades along it."
+        "beyond the end. A line over a picture is the way on which the policy planned to move its hand, and fades "
+        "along it."
     )
     return [element("p", words, class_="note"), element("p", *legend, class_="legend")]
 
 
 def _panel(name: str, series: list[Series]) -> Markup:
-    chart = curve_panel(name, series, ACROSS, may_be_log=False)
+    chart = curve_panel(name, series, ACROSS, plain=True)
     return element("figure", element("figcaption", name), chart, class_="panel")

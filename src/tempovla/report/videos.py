@@ -73,15 +73,11 @@ def _group(title: str, failing: str, clips: list[Clip], labels: Mapping[str, str
     told = f"{len(clips)} clip{'s' * (len(clips) != 1)}"
     if any(clip.total_reward is None for clip in clips):
         told += f", of which {failed} {failing}"
-    return join(
-        element("h3", title, element("span", told)),
-        element("div", *[_film(clip, labels.get(clip.task, clip.task)) for clip in clips], class_=_grid(clips)),
-    )
-
-
-def _grid(clips: list[Clip]) -> str:
-    """The style of the clips' grid; where there are charts, they lie beside each clip, in a row of its own."""
-    return "grid planned" if all(clip.plans is not None for clip in clips) else "grid"
+    films = [(clip.plans, _film(clip, labels.get(clip.task, clip.task))) for clip in clips]
+    rows = [element("div", film, plan_charts(plans), class_="planned") for plans, film in films if plans is not None]
+    alone = [film for plans, film in films if plans is None]
+    grid = element("div", *alone, class_="grid") if alone else None
+    return join(element("h3", title, element("span", told)), *rows, grid)
 
 
 def _film(clip: Clip, label: str) -> Markup:
@@ -99,8 +95,7 @@ def _film(clip: Clip, label: str) -> Markup:
     outcome = "" if clip.total_reward is not None else " success" if clip.success else " failure"
     style = clip.kind.replace("_", "-") + outcome
     screen = element("div", video, element("span", ending, class_="badge"), class_="screen")
-    charts = None if clip.plans is None else plan_charts(clip.plans)
-    return element("figure", screen, caption, charts, class_=f"film {style}")
+    return element("figure", screen, caption, class_=f"film {style}")
 
 
 def looping_video(path: Path, label: str) -> Markup:

@@ -46,6 +46,9 @@ def test_charts_lie_beside_the_clips_that_have_them(tmp_path):
     told = Clip("a", True, path, "policy", None, seed=1, steps=4, plans=figures())
     assert "value" not in films_section([plain], {})
     html = films_section([told], {})
-    assert '<div class="grid planned">' in html
+    assert '<div class="planned"><figure class="film' in html
+    assert '<div class="grid">' not in html
     assert html.count('class="curve"') == 2
     assert all(part in html for part in plans_note())
+    mixed = films_section([plain, told], {})
+    assert (mixed.count('class="planned"'), mixed.count('<div class="grid">')) == (1, 1)
