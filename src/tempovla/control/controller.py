@@ -19,6 +19,8 @@ from tempovla.timeline import (
     Embodiment,
     ExploringPolicy,
     NoisyPolicy,
+    PlanTellingPolicy,
+    PlanTold,
     Policy,
     ReportingPolicy,
     StridedPolicy,
@@ -191,6 +193,21 @@ class Controller:
         weights = self.policy.parameters() if isinstance(self.policy, torch.nn.Module) else iter(())
         check_actions(actions.value, self.origin or "the policy", next((each.dtype for each in weights), None))
         return actions, state
+
+    @torch.inference_mode()
+    def tell(self, context: Context, state: Any) -> tuple[ActionChunk, Any, PlanTold]:
+        """Return what `act` returns, and the plan behind it, whose actions are in the robot's units.
+
+        Args:
+            context: as the robot or the simulator gives it.
+            state: of the policy, which is a `PlanTellingPolicy`.
+        """
+        assert isinstance(self.policy, PlanTellingPolicy)
+        prepared = self.transform.forward_context(context.to(self.device))
+        chunk, state, told = self.policy.tell(prepared, state)
+        plan = ActionChunk.of(told.actions, range(told.actions.shape[1]))
+        actions, planned = (self.transform.inverse(replace(each, task=prepared.task)) for each in (chunk, plan))
+        return actions, state, replace(told, actions=planned.value)
 
     def _check_given(self, context: Context, prepared: Context) -> None:
         """Refuse observations that the policy cannot read; `decide` tells where the bundle is at fault."""

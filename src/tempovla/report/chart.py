@@ -81,17 +81,18 @@ def stage_bar(stage: Stage, longest_s: float) -> Markup:
     return element("svg", *bars, class_="stage", height=26, role="img", aria_label=spoken)
 
 
-def curve_panel(name: str, series: Sequence[Series], across: str = "train steps") -> Markup:
+def curve_panel(name: str, series: Sequence[Series], across: str = "train steps", *, plain: bool = False) -> Markup:
     """Return lines over steps: every logged value faint, its running mean strong; logarithmic where that shows more.
 
     Args:
         name: of the figure, for screen readers.
         series: the lines.
         across: what the steps are, as it stands below the axis, where "train" is left out.
+        plain: whether the axis is always linear, and the values themselves are drawn instead of their running mean.
     """
     values = [value for line in series for _, value in line.points]
     last_step = max(line.points[-1][0] for line in series) or 1
-    log = min(values) > 0 and max(values) / min(values) >= 30
+    log = not plain and min(values) > 0 and max(values) / min(values) >= 30
     ticks = log_ticks(min(values), max(values)) if log else linear_ticks(min(values), max(values))
     low, high = min(ticks[0], *values), max(ticks[-1], *values)
 
@@ -122,6 +123,9 @@ def curve_panel(name: str, series: Sequence[Series], across: str = "train steps"
     ]
     lines = []
     for line in reversed(series):  # the first series lies on top
+        if plain:
+            lines.append(path(extremes(line.points), f"line {line.style}"))
+            continue
         smooth = running_mean(line.points)
         if len(smooth) < len(line.points) or smooth != list(line.points):
             lines.append(path(extremes(line.points), f"line raw {line.style}"))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tempovla.report.fields import Reader, is_number, load_json
 from tempovla.report.labels import task_labels
+from tempovla.report.plan_figures import PlanFigures, read_plan_figures
 from tempovla.storage.json_files import read_log, shown
 from tempovla.storage.paths import inside
 
@@ -118,7 +119,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Clip:
-    """One rollout video; `path` may be absent on disk, and `total_reward` is None where success is the score."""
+    """One rollout video.
+
+    The `path` may be absent on disk; `total_reward` is None where success is the score, and `plans` where the policy
+    told none.
+    """
 
     task: str
     success: bool
@@ -128,6 +133,7 @@ class Clip:
     seed: int | None
     steps: int | None
     total_reward: float | None = None
+    plans: PlanFigures | None = None
 
 
 def read_results(run_dir: Path) -> Results:
@@ -309,6 +315,7 @@ def _clip(data: Reader, folder: Path) -> Clip:
         seed=data.get("seed", int),
         steps=data.get("steps", int),
         total_reward=data.number("return") if "return" in data.value else None,
+        plans=read_plan_figures(data),
     )
 
 

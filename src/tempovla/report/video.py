@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 
 from tempovla.storage.whole import new_file
 
+SCALE = 3
+"""Whole factor by which the sides of pictures are enlarged, so that small ones look well."""
 
-def encode_mp4(frames: NDArray[np.uint8], path: Path | str, rate_hz: float, scale: int = 3, quality: int = 26) -> Path:
+
+def encode_mp4(
+    frames: NDArray[np.uint8], path: Path | str, rate_hz: float, scale: int = SCALE, quality: int = 26
+) -> Path:
     """Write frames as an H.264 mp4 (yuv420p, index in front), enlarged so that small camera pictures look well.
 
     Args:
@@ -41,6 +46,14 @@ def encode_mp4(frames: NDArray[np.uint8], path: Path | str, rate_hz: float, scal
             container.mux(stream.encode(picture.reformat(width, height, "yuv420p", interpolation="LANCZOS")))
         container.mux(stream.encode())
     return path
+
+
+def enlarged(frames: NDArray[np.uint8], scale: int = SCALE) -> NDArray[np.uint8]:
+    """Return pictures (T, H, W, 3) uint8 RGB as (T, scale * H, scale * W, 3), enlarged by Lanczos interpolation."""
+    height, width = (scale * side for side in frames.shape[1:3])
+    pictures = [av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames]
+    larger = [picture.reformat(width, height, "rgb24", interpolation="LANCZOS") for picture in pictures]
+    return np.stack([picture.to_ndarray() for picture in larger])
 
 
 def side_by_side(cameras: Sequence[NDArray[np.uint8]], gap: int = 1) -> NDArray[np.uint8]:

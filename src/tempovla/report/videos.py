@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tempovla.report.format_text import dotted, quoted
 from tempovla.report.markup import Markup, element, join
+from tempovla.report.plan_charts import plan_charts, plans_note
 from tempovla.report.run import CLIP_KINDS, Clip
 
 VIDEO_BUDGET_BYTES = 5_600_000
@@ -44,7 +45,8 @@ def films_section(clips: list[Clip], labels: Mapping[str, str], taken_bytes: int
         _group("With the instruction of another task", "left the scene's own task undone", mistold, labels),
     ]
     heading = element("h2", "Rollouts", element("button", "Pause all", type="button", id="pause", hidden=True))
-    return element("section", heading, element("p", " ".join(notes), class_="note"), *groups, class_="films")
+    legend = plans_note() if any(clip.plans is not None for clip in shown) else []
+    return element("section", heading, element("p", " ".join(notes), class_="note"), *legend, *groups, class_="films")
 
 
 def choose(clips: list[Clip], budget_bytes: int) -> list[Clip]:
@@ -71,10 +73,11 @@ def _group(title: str, failing: str, clips: list[Clip], labels: Mapping[str, str
     told = f"{len(clips)} clip{'s' * (len(clips) != 1)}"
     if any(clip.total_reward is None for clip in clips):
         told += f", of which {failed} {failing}"
-    return join(
-        element("h3", title, element("span", told)),
-        element("div", *[_film(clip, labels.get(clip.task, clip.task)) for clip in clips], class_="grid"),
-    )
+    films = [(clip.plans, _film(clip, labels.get(clip.task, clip.task))) for clip in clips]
+    rows = [element("div", film, plan_charts(plans), class_="planned") for plans, film in films if plans is not None]
+    alone = [film for plans, film in films if plans is None]
+    grid = element("div", *alone, class_="grid") if alone else None
+    return join(element("h3", title, element("span", told)), *rows, grid)
 
 
 def _film(clip: Clip, label: str) -> Markup:

@@ -167,6 +167,38 @@ class PredictingPolicy(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class PlanTold:
+    """What a policy plans at a decision, and what it expects of it.
+
+    Attributes:
+        actions: (B, H, A) of the next H decisions, normalised as the policy's own; the first one is done now. Behind
+            those that a search found, if there is one, come those that the policy takes in imagination.
+        rewards: (B, H) that the world model expects of each of them. Where an action is done for several control steps,
+            their rewards are one.
+        value: (B,) the discounted return that is expected from now on; it knows of no limit of steps.
+    """
+
+    actions: Tensor
+    rewards: Tensor
+    value: Tensor
+
+
+@runtime_checkable
+class PlanTellingPolicy(Protocol[S]):
+    """A policy that acts by a world model and can tell what it plans."""
+
+    @property
+    def step_discount(self) -> float:
+        """The discount of rewards from one decision to the next."""
+
+    def tell(self, context: Context, state: S) -> tuple[ActionChunk, S, PlanTold]:
+        """Return the actions and the state that `act` returns, and the plan behind them.
+
+        The first action of the plan is done for all steps of the chunk.
+        """
+
+
 @runtime_checkable
 class ShardedPolicy(Protocol):
     """A policy that names the blocks whose weights FSDP puts together one at a time."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.line_worlds import BODY as HAND
+from tests.line_worlds import policy_of
 from tests.tiny import tiny_statevla_config
 
 from tempovla.control.context_builder import ContextBuilder
@@ -16,7 +18,7 @@ from tempovla.model.vla.context_policy import with_context
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.timeline import Bundle, Context, Embodiment
 from tempovla.timeline.config import config_to_json
-from tempovla.timeline.keys import STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
@@ -195,3 +197,20 @@ def test_actions_that_are_not_finite_move_nothing():
         controller.policy.flow_policy.velocity_out.weight.fill_(torch.nan)
     with pytest.raises(ValueError, match=r"^the policy: gives nan in dimension 0 at step 0 of the chunk of row 0"):
         controller.act(contexts(2).context(), controller.initial_state(2))
+
+
+def test_plans_come_in_the_robots_units_with_what_is_done():
+    policy, scale = policy_of(), torch.tensor([4.0, 0.5])
+    scaling = Normalize({ACTION_KEY: torch.zeros(2)}, {ACTION_KEY: scale})
+    transform = TransformPipeline([scaling])
+    known = Bundle("world-model", config_to_json(policy.config), policy.windows(), HAND, transform.to_json(), {})
+    controller = Controller(policy, transform, known)
+    builder = ContextBuilder(controller.windows, HAND, 2)
+    for row in range(2):
+        builder.reset(row, "go left", {STATE_KEY: np.full(1, 0.3 * row, np.float32)})
+    state = controller.with_seeds(controller.initial_state(2), [1, 2])
+    acted, _ = controller.act(builder.context(), state)
+    chunk, _, told = controller.tell(builder.context(), state)
+    assert torch.equal(chunk.value, acted.value)
+    assert torch.equal(told.actions[:, 0], chunk.value[:, 0])
+    torch.testing.assert_close(told.actions, scale * policy.tell(builder.context(), state)[2].actions)

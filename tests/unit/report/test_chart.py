@@ -98,3 +98,15 @@ def test_stage_bars_are_parts_of_the_longest():
     svg = stage_bar(Stage("train", cpu_seconds=20.0, wall_seconds=40.0), longest_s=80.0)
 
     assert re.findall(r'width="(\d+%)"', svg) == ["25%", "50%"]
+
+
+def test_a_plain_panel_is_linear_and_shows_the_values_themselves():
+    svg = curve_panel("value", [Series("policy", "train", [(0, 100.0), (50, 10.0), (100, 1.0)])], plain=True)
+
+    assert "logarithmic" not in svg
+    assert places(svg) == [(40.0, 8.0), (176.0, 134.0), (312.0, 146.6)]
+
+    step = [(x, float(x >= 50)) for x in range(101)]
+    drawn = places(curve_panel("reward", [Series("policy", "train", step)], plain=True))
+    assert len(drawn) == 101
+    assert {y for _, y in drawn} == {8.0, 148.0}

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from tempovla.report.video import encode_mp4, side_by_side
+from tempovla.report.video import encode_mp4, enlarged, side_by_side
 
 
 def decode(path) -> tuple[np.ndarray, dict]:
@@ -68,3 +68,14 @@ def test_cameras_lie_side_by_side():
     assert joined[0, 0, :, 0].tolist() == [10] * 4 + [0] + [20] * 6
     with pytest.raises(ValueError, match="T and H must be equal"):
         side_by_side([left, right[:, :2]])
+
+
+def test_enlarged_pictures_are_as_many_and_as_bright():
+    frames = np.full((2, 4, 6, 3), 60, np.uint8)
+    frames[1, :, 3:] = 200
+
+    larger = enlarged(frames, scale=3)
+
+    assert larger.shape == (2, 12, 18, 3)
+    assert np.abs(larger[0].astype(int) - 60).max() <= 2
+    assert np.abs(larger[1, :, [0, -1], 0].astype(int) - [[60], [200]]).max() <= 12

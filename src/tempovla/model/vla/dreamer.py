@@ -18,7 +18,7 @@ from tempovla.model.layers.row_state import map_tensors, zero_rows
 from tempovla.model.vla.dreamer_world import DreamerWorld
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.predictions import action_steps, future_actions, prediction_of, reward_prediction
-from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.vla.world_model_config import TOLD_DECISIONS, WorldModelConfig
 from tempovla.model.world_model.bounded_actor import BoundedActor
 from tempovla.model.world_model.ema_target import EmaTarget
 from tempovla.model.world_model.lambda_return import lambda_return
@@ -28,7 +28,7 @@ from tempovla.model.world_model.rssm import RSSM
 from tempovla.model.world_model.rssm_loss import RSSMWeights, Sequences, rssm_terms
 from tempovla.model.world_model.rssm_state import RSSMState
 from tempovla.model.world_model.running_scale import RunningScale
-from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Prediction, TimelineSample, Window
+from tempovla.timeline import Context, LossTerm, LossTerms, Metric, PlanTold, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.timeline.noise import mix_seed, row_normal, row_uniform
 from tempovla.timeline.track import Track, concatenate
@@ -133,12 +133,33 @@ class Dreamer(nn.Module):
 
     def act(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
         """Return the actor's most likely action (B, A), or the first one of a plan."""
-        seed, _, state = self.perceive(context, state)
+        actions, _, state = self._act(context, state)
+        return actions[:, 0], state
+
+    def tell(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState, PlanTold]:
+        """Return what `act` does, and the plan: what the search found, and then what the actor does in imagination."""
+        begun, now, state = self._act(context, state)
+        actions = self._continued(now, begun)
+        rewards = self.world.predict_rewards(self.world.imagine(now, actions))
+        return begun[:, 0], state, PlanTold(actions, rewards, self.critic(now.features))
+
+    def _act(self, context: Context, state: DreamerState) -> tuple[Tensor, RSSMState, DreamerState]:
+        """Actions (B, H, A), those of a plan or the actor's one, what the model knows now, and the next state."""
+        seed, now, state = self.perceive(context, state)
         if self.config.searches:
             plan = self._plan(seed, context.first, state)
-            return plan.actions[:, 0], self.decided(plan.actions[:, 0], replace(state, mean=plan.mean))
-        action = self.actor(state.world.features).mean
-        return action, self.decided(action, state)
+            return plan.actions, now, self.decided(plan.actions[:, 0], replace(state, mean=plan.mean))
+        action = self.actor(now.features).mean
+        return action[:, None], now, self.decided(action, state)
+
+    def _continued(self, state: RSSMState, begun: Tensor) -> Tensor:
+        """Actions (B, H, A) from states (B, ...) on: given ones (B, h, A), and then the actor's most likely ones."""
+        actions = list(begun.unbind(dim=1))
+        for index in range(max(TOLD_DECISIONS, len(actions)) - 1):
+            state = self.world.advance(state, actions[index])
+            if index + 1 == len(actions):
+                actions.append(self.actor(state.features).mean)
+        return torch.stack(actions, dim=1)
 
     def explore(self, context: Context, state: DreamerState) -> tuple[Tensor, DreamerState]:
         """Return an action (B, A) that the actor draws, or a planned one with noise as wide as the search still was."""

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from tempovla.model.layers.row_state import zero_rows
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.predictions import future_actions, prediction_of, reward_prediction
-from tempovla.model.vla.world_model_config import WorldModelConfig
+from tempovla.model.vla.world_model_config import TOLD_DECISIONS, WorldModelConfig
 from tempovla.model.world_model.dynamics_model import LatentDynamics
 from tempovla.model.world_model.planning.search import Plan, search, shifted
 from tempovla.model.world_model.running_scale import RunningScale
-from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Prediction, TimelineSample, Window
+from tempovla.timeline import Context, LossTerm, LossTerms, Metric, PlanTold, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.timeline.noise import mix_seed, row_integers, row_normal
 
@@ -92,6 +92,24 @@ class TDMPC(nn.Module):
         """Return the first action (B, A) of a plan."""
         plan, _, state = self._plan(context, state)
         return plan.actions[:, 0], state
+
+    def tell(self, context: Context, state: TDMPCState) -> tuple[Tensor, TDMPCState, PlanTold]:
+        """Return what `act` does, and the plan: what the search found, and then what the policy does in imagination."""
+        plan, _, state = self._plan(context, state)
+        world, z, action = self.world, self.world.encode(context), plan.actions[:, 0]
+        actions = self._continued(z, plan.actions if self.config.searches else plan.actions[:, :1])
+        states = world.imagine(z, actions[:, None])
+        rewards = world.predict_rewards(z, actions[:, None], states)[:, 0]
+        return action, state, PlanTold(actions, rewards, world.value(z, action).mean(dim=0))
+
+    def _continued(self, z: Tensor, begun: Tensor) -> Tensor:
+        """Actions (B, H, A) from states (B, D) on: given ones (B, h, A), and then the policy's most likely ones."""
+        actions = list(begun.unbind(dim=1))
+        for index in range(max(TOLD_DECISIONS, len(actions)) - 1):
+            z = self.world.step(z, actions[index])
+            if index + 1 == len(actions):
+                actions.append(self.world.policy_mean(z))
+        return torch.stack(actions, dim=1)
 
     def explore(self, context: Context, state: TDMPCState) -> tuple[Tensor, TDMPCState]:
         """Return the same with noise as wide as the search still was, so that more is learned.

@@ -14,6 +14,9 @@ ALGORITHMS = ("tdmpc", "dreamer")
 PICTURE_PX = 64
 """Side of the pictures that world models read [px]."""
 
+TOLD_DECISIONS = 15
+"""Least number of decisions that a told plan reaches ahead: the few of a search show no way that can be seen."""
+
 
 @dataclass(frozen=True)
 class WorldModelConfig:

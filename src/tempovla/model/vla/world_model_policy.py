@@ -15,7 +15,7 @@ from tempovla.model.vla.predictions import prediction_windows
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.tdmpc import TDMPC, TDMPCState
 from tempovla.model.vla.world_model_config import WorldModelConfig
-from tempovla.timeline import ActionChunk, Context, LossTerms, Prediction, TimelineSample, Window
+from tempovla.timeline import ActionChunk, Context, LossTerms, PlanTold, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY
 
 AGENTS: dict[str, type[TDMPC] | type[Dreamer]] = {"tdmpc": TDMPC, "dreamer": Dreamer}
@@ -104,6 +104,21 @@ class WorldModelPolicy(SavedPolicy):
         with _as_in_control(self):
             action, state = self.agent.act(context, state)
         return self.repeated(action), state
+
+    @property
+    def step_discount(self) -> float:
+        """The discount of rewards from one decision to the next."""
+        return self.config.step_discount
+
+    def tell(self, context: Context, state: AgentState) -> tuple[ActionChunk, AgentState, PlanTold]:
+        """Return what `act` returns, and the plan behind it, of at least `TOLD_DECISIONS` decisions.
+
+        Behind the `planner.horizon` actions that a search found, the plan goes on as the agent's own policy does in
+        imagination; without a search, all of it does.
+        """
+        with _as_in_control(self):
+            action, state, told = self.agent.tell(context, state)
+        return self.repeated(action), state, told
 
     def explore(self, context: Context, state: AgentState) -> tuple[ActionChunk, AgentState]:
         """Return an action (B, R, A) from which more is learned."""

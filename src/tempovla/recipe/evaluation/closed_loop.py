@@ -128,6 +128,7 @@ def evaluate_checkpoint(
     with repeatable():
         controller, aimed = towards_goal(controller, goal, bundle)
     config = replace(config, execution_horizon=_execution_horizon(controller, env_config, config))
+    views = env_config.cameras
     env_config = replace(_as_seen(env_config, bundle), max_steps=config.max_steps or env_config.max_steps)
     env_config = with_disturbance(env_config, config)
     if instruction is None:
@@ -168,7 +169,8 @@ def evaluate_checkpoint(
             write_json(Path(outputs.results), results)  # last: where it is, all is there
         if outputs.videos is not None:
             kind: FilmKind = "wrong_instruction" if wrong_instruction else "policy"
-            film_episodes(episodes, env_config, Path(outputs.videos), bundle.embodiment, config.workers, kind)
+            filmed: Any = replace(env_config, cameras=env_config.cameras or views)  # a policy may see no pictures
+            film_episodes(episodes, filmed, Path(outputs.videos), controller, config.workers, kind)
     return results
 
 

@@ -10,14 +10,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tempovla.control.controller import Actor
 from tempovla.env.protocol import Score, SimulatorConfig
+from tempovla.recipe.evaluation.plan_pictures import PlanViewer, ViewedPlans
+from tempovla.recipe.evaluation.plans import tells_plans
 from tempovla.report.rerun import write_rrd
-from tempovla.report.video import encode_mp4, side_by_side
+from tempovla.report.video import SCALE, encode_mp4, side_by_side
 from tempovla.rollout.replay import replay
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Embodiment
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, ENVIRONMENT_STATE_KEY, IMAGE_KEY_PREFIX, STATE_KEY
 
 FILM_STRIDE = 2
 
@@ -45,19 +48,23 @@ def film_episodes(
     results: Sequence[EpisodeResult],
     env_config: SimulatorConfig,
     folder: Path,
-    body: Embodiment,
+    actor: Actor,
     workers: int,
     kind: FilmKind = "policy",
 ) -> None:
     """Film one success and one failure of every task, or its highest and lowest return; `folder` then holds the videos
-    and their index.json.
+    and their index.json, with the plans of a policy that tells them.
 
     Raises:
         NotWrittenError: if the disk does not take them.
     """
-    pictures_alone: Any = replace(env_config, **dict.fromkeys(env_config.sensors, False))
-    score = env_config.score
-    write_films(replay(choose_episodes(results, score), pictures_alone, workers), folder, body, kind, score)
+    score, viewer, unread = env_config.score, None, set(env_config.sensors)
+    if tells_plans(actor):
+        viewer = PlanViewer(actor, env_config)
+        unread -= {"environment_state"} if any(w.key == ENVIRONMENT_STATE_KEY for w in actor.windows) else set()
+    drawn: Any = replace(env_config, **dict.fromkeys(unread, False))
+    replayed = replay(choose_episodes(results, score), drawn, workers)
+    write_films(replayed, folder, actor.embodiment, kind, score, viewer)
 
 
 def write_films(
@@ -66,8 +73,17 @@ def write_films(
     body: Embodiment,
     kind: FilmKind = "policy",
     score: Score = "success",
+    viewer: PlanViewer | None = None,
 ) -> None:
     """Write the videos of recorded episodes and their index.json, which is never there with the videos of others.
+
+    Args:
+        results: the episodes, with their recordings.
+        folder: of the videos.
+        body: that acted.
+        kind: of instruction.
+        score: what the episodes count by.
+        viewer: of the plans of the policy that acted; None shows none.
 
     Raises:
         NotWrittenError: if the disk does not take them.
@@ -77,25 +93,46 @@ def write_films(
     for result in results:
         if not entries:
             index.unlink(missing_ok=True)
-        entries.append(film(result, folder, body, kind, score))
+        viewed = None if viewer is None else viewer.view(result)
+        entries.append(film(result, folder, body, kind, score, viewed))
     write_json(index, entries)
 
 
 def film(
-    result: EpisodeResult, folder: Path, body: Embodiment, kind: FilmKind = "policy", score: Score = "success"
+    result: EpisodeResult,
+    folder: Path,
+    body: Embodiment,
+    kind: FilmKind = "policy",
+    score: Score = "success",
+    viewed: ViewedPlans | None = None,
 ) -> dict[str, Any]:
     """Write the video of a recorded episode and, where the extra `viz` is installed, its rerun recording.
+
+    Args:
+        result: the episode.
+        folder: of the video.
+        body: that acted.
+        kind: of instruction.
+        score: what the episode counts by.
+        viewed: what was planned in it; None where that is not known.
 
     Returns:
         Its entry in rollouts/index.json.
     """
     assert result.recording is not None
-    cameras = [value for key, value in sorted(result.recording.items()) if key.startswith(IMAGE_KEY_PREFIX)]
+    cameras = {
+        key: np.asarray(value)[::FILM_STRIDE]
+        for key, value in sorted(result.recording.items())
+        if key.startswith(IMAGE_KEY_PREFIX)
+    }
     by_return = score == "return"
     outcome = f"return_{result.total_reward:.0f}" if by_return else "success" if result.success else "failure"
     name = f"{result.spec.task.replace('/', '_')}_{outcome}_{result.spec.seed}.mp4"
-    frames = side_by_side([np.asarray(camera) for camera in cameras])[::FILM_STRIDE]
-    encode_mp4(frames, folder / name, body.rate_hz / FILM_STRIDE)
+    if viewed is not None and viewed.paths:
+        drawn = [viewed.drawn(key, pictures, FILM_STRIDE) for key, pictures in cameras.items()]
+        encode_mp4(side_by_side(drawn, gap=SCALE), folder / name, body.rate_hz / FILM_STRIDE, scale=1)
+    else:
+        encode_mp4(side_by_side(list(cameras.values())), folder / name, body.rate_hz / FILM_STRIDE)
     if find_spec("rerun") is not None:
         names = {STATE_KEY: body.state_names, ACTION_KEY: body.action_names}
         write_rrd(result.recording, (folder / name).with_suffix(".rrd"), body.rate_hz, result.instruction, names)
@@ -108,4 +145,5 @@ def film(
         "steps": result.steps,
         "kind": kind,
         "file": name,
+        **({} if viewed is None else {"plans": viewed.plans.to_json()}),
     }
