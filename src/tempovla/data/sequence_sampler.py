@@ -30,7 +30,7 @@ class Growing(Protocol):
 
 
 class SequenceSampler:
-    """Draws batches whose rows begin at any step that `length` - 1 others of its episode follow, each as likely.
+    """Draws batches whose rows begin at any `stride`-th step that `length` - 1 others follow, each as likely.
 
     A draw depends on the seed, its number, and the number of episodes then known alone, so that a run that is taken up
     again with the episodes that it had repeats its batches bit for bit.
@@ -43,14 +43,22 @@ class SequenceSampler:
         batch_size: rows B.
         length: steps of a row, the first included; L + 1 for L actions and what followed them.
         seed: of the run.
+        stride: control steps from one step at which a row may begin to the next, counted from the episode's start.
 
     Raises:
         UnknownStreamError: if the source has no such stream.
-        ValueError: if two windows are on one stream, or `batch_size` or `length` is below 1.
+        ValueError: if two windows are on one stream, or `batch_size`, `length` or `stride` is below 1.
     """
 
     def __init__(
-        self, source: EpisodeSource, windows: Sequence[Window], *, batch_size: int, length: int, seed: int
+        self,
+        source: EpisodeSource,
+        windows: Sequence[Window],
+        *,
+        batch_size: int,
+        length: int,
+        seed: int,
+        stride: int = 1,
     ) -> None:
         keys = [window.key for window in windows]
         if len(set(keys)) != len(keys):
@@ -58,10 +66,10 @@ class SequenceSampler:
         for key in keys:
             if key not in source.streams:
                 raise unknown_stream(key, source.streams, source.name)
-        if batch_size < 1 or length < 1:
-            raise ValueError(f"batch_size={batch_size} and length={length} must be at least 1")
+        if batch_size < 1 or length < 1 or stride < 1:
+            raise ValueError(f"batch_size={batch_size}, length={length} and stride={stride} must be at least 1")
         self.source, self.windows = source, tuple(windows)
-        self.batch_size, self.length, self.seed = batch_size, length, seed
+        self.batch_size, self.length, self.seed, self.stride = batch_size, length, seed, stride
         fixed = None if isinstance(source, Growing) else [source.episode(i).length for i in range(len(source))]
         self._fixed = None if fixed is None else np.array(fixed, np.int64)
 
@@ -86,7 +94,7 @@ class SequenceSampler:
         if not 0 <= count <= len(self.source):
             raise DatasetError(f"{self.source.name}: has {len(self.source)} episodes, not {count}; give no more")
         first, lengths = self._sampled(count)
-        ends = np.cumsum(np.maximum(lengths - self.length + 1, 0))
+        ends = np.cumsum(np.maximum(lengths - self.length + self.stride, 0) // self.stride)
         if not len(ends) or ends[-1] == 0:
             raise DatasetError(
                 f"{self.source.name}: none of its {count} episodes has {self.length} steps to draw; append a longer "
@@ -95,7 +103,7 @@ class SequenceSampler:
         index = np.random.default_rng((self.seed, number, count)).integers(ends[-1], size=self.batch_size)
         which = np.searchsorted(ends, index, side="right")
         begin = np.where(which > 0, ends[which - 1], 0)
-        return which + first, index - begin
+        return which + first, (index - begin) * self.stride
 
     def _sampled(self, count: int) -> tuple[int, NDArray[np.int64]]:
         """The first episode that is drawn from, and the lengths of it and of those behind it."""

@@ -43,6 +43,15 @@ def test_every_valid_start_is_drawn_about_as_often_and_no_other_is(tmp_path: Pat
     assert (abs(counts - 1000) < 5 * np.sqrt(1000)).all()
 
 
+def test_rows_begin_at_multiples_of_the_stride_alone(tmp_path: Path) -> None:
+    with create(tmp_path / "replay", (7, 2, 3, 4)) as replay:
+        drawn = SequenceSampler(replay, WINDOWS, batch_size=6000, length=3, seed=0, stride=2)
+        episodes, steps = drawn.places(0)
+    found, counts = np.unique(np.stack([episodes, steps]), axis=1, return_counts=True)
+    assert found.T.tolist() == [[0, 0], [0, 2], [0, 4], [2, 0], [3, 0]]
+    assert (abs(counts - 1200) < 5 * np.sqrt(1200)).all()
+
+
 def test_rows_hold_what_their_episode_holds_there_and_what_follows_an_action_is_the_future(tmp_path: Path) -> None:
     with create(tmp_path / "replay", (5, 9, 4)) as replay:
         drawn = sampler(replay)
@@ -125,5 +134,5 @@ def test_impossible_requests_are_refused(tmp_path: Path) -> None:
             SequenceSampler(replay, (Window("next.rewards", (0,)),), batch_size=1, length=1, seed=0)
         with pytest.raises(ValueError, match="two windows on one stream; join its offsets into one window"):
             SequenceSampler(replay, (Window(DONE_KEY, (0,)), Window(DONE_KEY, (1,))), batch_size=1, length=1, seed=0)
-        with pytest.raises(ValueError, match="batch_size=1 and length=0 must be at least 1"):
+        with pytest.raises(ValueError, match="batch_size=1, length=0 and stride=1 must be at least 1"):
             SequenceSampler(replay, WINDOWS, batch_size=1, length=0, seed=0)

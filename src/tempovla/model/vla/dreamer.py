@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from tempovla.model.layers.row_state import map_tensors, zero_rows
 from tempovla.model.vla.dreamer_world import DreamerWorld
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.predictions import action_steps, future_actions, prediction_of, reward_prediction
+from tempovla.model.vla.predictions import prediction_of, reward_prediction
 from tempovla.model.vla.world_model_config import TOLD_DECISIONS, WorldModelConfig
 from tempovla.model.world_model.bounded_actor import BoundedActor
 from tempovla.model.world_model.ema_target import EmaTarget
 from tempovla.model.world_model.lambda_return import lambda_return
 from tempovla.model.world_model.planning.search import Plan, search, shifted
 from tempovla.model.world_model.predictors import NumberPredictor
+from tempovla.model.world_model.repeats import repeated_actions
 from tempovla.model.world_model.rssm import RSSM
 from tempovla.model.world_model.rssm_loss import RSSMWeights, Sequences, rssm_terms
 from tempovla.model.world_model.rssm_state import RSSMState
@@ -229,10 +230,10 @@ class Dreamer(nn.Module):
         """
         world, repeat, future = self.world, self.config.action_repeat, sample.future
         streams = {key: concatenate(sample.context.track(key), future[key]) for key in world.encoder.keys}
-        chunks, done = future_actions(sample, repeat)
-        steps = chunks.shape[1]
+        actions, known = repeated_actions(future[ACTION_KEY], repeat)
+        done, steps = known.cumprod(dim=1).bool(), actions.shape[1]
         state, seen = self._seen(sample, {key: track.select(track.offset <= 0) for key, track in streams.items()})
-        states = world.imagine(state, chunks[:, :, 0])
+        states = world.imagine(state, actions)
         found = {}
         for key, value in world.decoder(states.features).items():
             track, is_picture = streams[key], key in world.encoder.cameras
@@ -246,14 +247,14 @@ class Dreamer(nn.Module):
 
     def _seen(self, sample: TimelineSample, streams: Mapping[str, Track]) -> tuple[RSSMState, Tensor]:
         """The state (B, ...) after what was seen until now, and (B,) whether everything is seen now."""
-        chunks, done = action_steps(sample.context.past[ACTION_KEY], self.config.action_repeat)
+        past, done = repeated_actions(sample.context.past[ACTION_KEY], self.config.action_repeat)
         values = {}
         for key, track in streams.items():
             invalid = ~track.valid.view(*track.valid.shape, *[1] * (track.value.dim() - 2))
             values[key] = track.value.masked_fill(invalid, 0)
         seen = torch.stack([track.valid for track in streams.values()]).all(dim=0)
         first = torch.cat([torch.ones_like(done[:, :1]), ~done], dim=1)
-        actions = torch.cat([torch.zeros_like(chunks[:, :1, 0]), chunks[:, :, 0]], dim=1)
+        actions = torch.cat([torch.zeros_like(past[:, :1]), past], dim=1)
         observed = self.world.observe(values, seen, actions, first)
         return map_tensors(lambda x: x[:, -1], observed.states), seen[:, -1]
 

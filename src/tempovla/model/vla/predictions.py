@@ -33,17 +33,12 @@ def prediction_windows(
     return (*seen, Window(ACTION_KEY, tuple(range(first, horizon))), *told)
 
 
-def action_steps(track: Track, stride: int) -> tuple[Tensor, Tensor]:
-    """Return actions (B, P, k, A) of strides of k control steps, 0 where unknown, and (B, P) whether all are known."""
-    done = track.valid.unflatten(1, (-1, stride))
-    value = torch.where(track.valid[..., None], track.value.float(), 0.0)
-    return value.unflatten(1, (-1, stride)), done.all(dim=2)
-
-
 def future_actions(sample: TimelineSample, stride: int) -> tuple[Tensor, Tensor]:
     """Return the actions (B, P, k, A) from now on, and (B, P) whether they and all before them are known."""
-    actions, done = action_steps(sample.future[ACTION_KEY], stride)
-    return actions, done.cumprod(dim=1).bool()
+    track = sample.future[ACTION_KEY]
+    done = track.valid.unflatten(1, (-1, stride)).all(dim=2)
+    value = torch.where(track.valid[..., None], track.value.float(), 0.0)
+    return value.unflatten(1, (-1, stride)), done.cumprod(dim=1).bool()
 
 
 def prediction_of(

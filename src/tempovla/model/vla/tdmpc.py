@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.row_state import zero_rows
 from tempovla.model.vla.noise_state import NoiseState
-from tempovla.model.vla.predictions import future_actions, prediction_of, reward_prediction
+from tempovla.model.vla.predictions import prediction_of, reward_prediction
 from tempovla.model.vla.world_model_config import TOLD_DECISIONS, WorldModelConfig
 from tempovla.model.world_model.dynamics_model import LatentDynamics
 from tempovla.model.world_model.planning.search import Plan, search, shifted
+from tempovla.model.world_model.repeats import repeated_actions
 from tempovla.model.world_model.running_scale import RunningScale
 from tempovla.timeline import Context, LossTerm, LossTerms, Metric, PlanTold, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
@@ -162,7 +163,7 @@ class TDMPC(nn.Module):
         """Return the losses of the model over `horizon` steps, of its values, and of its policy."""
         config, world, horizon = self.learning, self.world, self.learning.horizon
         future, repeat = sample.future, self.config.action_repeat
-        actions, done = future[ACTION_KEY].value.float()[:, ::repeat], self._each(future[ACTION_KEY].valid).all(dim=2)
+        actions, done = repeated_actions(future[ACTION_KEY], repeat)
         rewards = self._each(future[REWARD_KEY].value.float()[..., 0]).sum(dim=2)
         rewarded = self._each(future[REWARD_KEY].valid).all(dim=2)
         z, seen = world.encode_at(sample.context.now, 0)
@@ -171,7 +172,6 @@ class TDMPC(nn.Module):
             target = torch.stack([each for each, _ in later], dim=1)
             seen_later = torch.stack([there for _, there in later], dim=1)
         going = seen[:, None] & done.cumprod(dim=1).bool()
-        actions = torch.where(done[..., None], actions, 0.0)
         states = [z]
         for action in actions.unbind(dim=1):
             states.append(world.step(states[-1], action))
@@ -208,8 +208,8 @@ class TDMPC(nn.Module):
     def predict(self, sample: TimelineSample) -> dict[str, Prediction]:
         """Return as `latent` the imagined states beside the encoded ones of what then came, and the rewards."""
         world, repeat, context = self.world, self.config.action_repeat, sample.context
-        chunks, done = future_actions(sample, repeat)
-        actions = chunks[:, :, 0]
+        actions, known = repeated_actions(sample.future[ACTION_KEY], repeat)
+        done = known.cumprod(dim=1).bool()
         (z, seen), past = world.encode_at(context.now, 0), world.encode_at(context.past, -repeat)
         later = [world.encode_at(sample.future, repeat * step) for step in range(1, actions.shape[1] + 1)]
         states = world.imagine(z, actions[:, None])

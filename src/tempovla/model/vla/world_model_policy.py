@@ -84,8 +84,8 @@ class WorldModelPolicy(SavedPolicy):
         return self.agent.training_windows(self.observation_keys())
 
     def window_ends(self, length: int) -> list[int]:
-        """Return every step."""
-        return list(range(length))
+        """Return every step at which an action began."""
+        return list(range(0, length, self.config.action_repeat))
 
     def initial_state(self, batch_size: int) -> AgentState:
         """Return the state of rows that have seen nothing."""

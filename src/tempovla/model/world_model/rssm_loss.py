@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tempovla.model.world_model.latents import Latent
 from tempovla.model.world_model.observation_encoder import ObservationEncoder
+from tempovla.model.world_model.repeats import repeated_actions
 from tempovla.model.world_model.rssm import RSSM, Observed
 from tempovla.timeline import LossTerm, Metric, TimelineSample
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
@@ -60,8 +61,7 @@ class Sequences:
             values[key] = track.value.masked_fill(invalid, 0)
             seen = track.valid if seen is None else seen & track.valid
         assert seen is not None, "a model that sees nothing"
-        done = each(future[ACTION_KEY].valid).all(dim=2)
-        actions = torch.where(done[..., None], future[ACTION_KEY].value[:, ::repeat].float(), 0.0)
+        actions, done = repeated_actions(future[ACTION_KEY], repeat)
         rewarded = each(future[REWARD_KEY].valid).all(dim=2) & done
         rewards = torch.where(rewarded, each(future[REWARD_KEY].value[..., 0].float()).sum(dim=2), 0.0)
         end_known, ended = torch.zeros_like(done), torch.zeros_like(done)

@@ -21,7 +21,15 @@ from tempovla.data.loader import read_windows
 from tempovla.data.mixture import Mixture
 from tempovla.recipe.progress import CountProgress
 from tempovla.rollout.metrics import Bootstrap
-from tempovla.timeline import Context, EpisodeSource, PredictingPolicy, Prediction, TimelineSample, Window
+from tempovla.timeline import (
+    Context,
+    EpisodeSource,
+    PredictingPolicy,
+    Prediction,
+    StridedPolicy,
+    TimelineSample,
+    Window,
+)
 from tempovla.timeline.keys import is_outcome
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.join import JoinStreams
@@ -63,7 +71,9 @@ class Starts:
         return list(range(self.stride, self.horizon + 1, self.stride))
 
 
-def choose_starts(source: EpisodeSource, episodes: Sequence[int], stride: int, horizon: int | None) -> Starts:
+def choose_starts(
+    source: EpisodeSource, episodes: Sequence[int], stride: int, horizon: int | None, decision: int = 1
+) -> Starts:
     """Return starts that are spread over the episodes; each has at least one step to predict.
 
     Args:
@@ -71,6 +81,7 @@ def choose_starts(source: EpisodeSource, episodes: Sequence[int], stride: int, h
         episodes: of it.
         stride: control steps from one imagined step to the next.
         horizon: control steps to look ahead; None takes `DEFAULT_HORIZON`, or fewer where all episodes are shorter.
+        decision: control steps from one decision of the policy to the next; starts are at its multiples.
 
     Raises:
         ValueError: if no episode is long enough, or the horizon is no multiple of the stride.
@@ -96,7 +107,8 @@ def choose_starts(source: EpisodeSource, episodes: Sequence[int], stride: int, h
             f"horizon={horizon} is longer than every episode of {source.name}, the longest of which has {longest} "
             f"control steps; use horizon={most} or fewer"
         )
-    every = max(1, -(-sum(max(length - stride, 0) for length in lengths.values()) // MOST_STARTS))
+    most_starts = sum(max(length - stride, 0) for length in lengths.values())
+    every = decision * max(1, -(-most_starts // (decision * MOST_STARTS)))
     own = {episode: np.arange(0, max(length - stride, 0), every) for episode, length in lengths.items()}
     numbers = np.repeat(np.array(list(own), np.int64), [len(steps) for steps in own.values()])
     return Starts(numbers, np.concatenate(list(own.values())).astype(np.int64), every, stride, horizon)
@@ -320,7 +332,8 @@ def measure_predictions(
     """
     source = mixture.sources[0]
     chosen = np.unique(mixture.locate(0, np.arange(mixture.lengths[0]))[0])
-    starts = choose_starts(source, chosen.tolist(), policy.prediction_stride, horizon)
+    decision = (policy.frame_stride if isinstance(policy, StridedPolicy) else None) or 1
+    starts = choose_starts(source, chosen.tolist(), policy.prediction_stride, horizon, decision)
     predictor = Predictor(policy, transform, source, starts.horizon, device)
     errors: dict[str, StreamErrors] = {}
     with CountProgress("starts of predictions", len(starts.steps)) as progress:

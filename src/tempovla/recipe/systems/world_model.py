@@ -14,7 +14,7 @@ from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.world_model_config import WorldModelRecipe
 from tempovla.timeline import EpisodeSource
-from tempovla.timeline.keys import REWARD_KEY, TERMINATED_KEY
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.training.result import FitResult
 
 
@@ -49,6 +49,7 @@ def train_world_model(
     source = load_dataset(recipe, decode=False) if source is None else source
     outcomes = outcomes_of(source, recipe.model)
     check_fits(recipe.model, source)
+    check_repeats(source, recipe.model.action_repeat)
     source = preload(source, [*stream_keys(Streams.of(recipe.model)), *outcomes], recipe.data.preload_bytes)
     data = DatasetMixture.of_one(source, recipe.model)
     training = recipe.training.settled(recipe.model)
@@ -76,3 +77,23 @@ def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
                 f"{source.name}: {key!r} holds numbers that are not finite; repair them, or remove their episodes"
             )
     return wanted
+
+
+def check_repeats(source: EpisodeSource, repeat: int) -> None:
+    """Refuse a dataset in which no action was done for as many control steps as the model does each.
+
+    Raises:
+        ValueError: naming the dataset and the number of steps.
+    """
+    if repeat == 1:
+        return
+    for episode in range(len(source)):
+        chunks = source.episode(episode).length // repeat
+        actions = np.asarray(source.read(episode, ACTION_KEY, range(chunks * repeat)).value)
+        actions = actions.reshape(chunks, repeat, -1)
+        if (actions == actions[:, :1]).all(axis=(1, 2)).any():
+            return
+    raise ValueError(
+        f"{source.name}: none of its actions was done for {repeat} control steps, as model.action_repeat={repeat} "
+        "says; use action_repeat=1, or record a policy that repeats its actions"
+    )

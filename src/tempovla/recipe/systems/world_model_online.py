@@ -59,7 +59,7 @@ def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Pa
             schedule = OnlineSchedule(online.seed_steps, online.pretrain_updates, online.updates_per_step)
             windows = policy.training_windows()
             rows = {"batch_size": training.batch_size, "length": policy.agent.sequence_length, "seed": training.seed}
-            sampler = SequenceSampler(replay, windows, **rows)
+            sampler = SequenceSampler(replay, windows, **rows, stride=recipe.model.action_repeat)
             stream = OnlineStream(experience, sampler, schedule, simulator.episode_steps)
             prepare = preparation(recipe.transform, transform)
             job = TrainJob(policy, stream, bundle, prepare, phase="world-model")

@@ -254,6 +254,15 @@ def test_repeated_actions_are_one_step_whose_rewards_add_up():
     assert (double.frame_stride, single.frame_stride) == (2, None)
     missing = without(repeated, REWARD_KEY, 0, 3)
     assert double(missing)["reward_loss"].valid[0].tolist() == [True, False, True]
+    future[ACTION_KEY].value[0, 3] += 0.5  # the second action was not done twice, so what follows from it is not known
+    changed = double(repeated)
+    assert changed["reward_loss"].valid[0].tolist() == [True, False, False]
+    assert changed["consistency_loss"].valid[1].tolist() == [True, True, True]
+
+
+def test_samples_of_repeated_actions_begin_where_an_action_did():
+    assert policy_of().window_ends(4) == [0, 1, 2, 3]
+    assert WorldModelPolicy(replace(policy_of().config, action_repeat=3)).window_ends(8) == [0, 3, 6]
 
 
 def test_an_end_that_is_not_known_is_not_taken_for_none():

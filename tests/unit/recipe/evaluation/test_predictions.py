@@ -200,6 +200,9 @@ def test_horizons_are_multiples_of_the_stride():
 def test_starts_are_spread_and_follow_from_the_data(monkeypatch):
     source = source_of(list(range(500)), list(range(40)))
     monkeypatch.setattr(module, "MOST_STARTS", 60)
+    apart = choose_starts(source, [0, 1], 3, 3, decision=3)
+    assert (apart.steps % 3 == 0).all()
+    assert apart.every % 3 == 0
     starts = choose_starts(source, [0, 1], 1, None)
     assert (starts.every, starts.horizon) == (9, 15)
     assert len(starts.steps) == 61

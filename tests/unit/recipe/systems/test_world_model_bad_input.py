@@ -66,6 +66,15 @@ def test_a_dataset_without_rewards_is_refused_before_the_run_has_a_folder(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dataset_whose_actions_change_at_every_step_is_refused_where_each_is_to_be_done_twice(tmp_path):
+    record(tmp_path / "data", lengths=(6, 5), features=FEATURES | REWARD)
+    with refused(
+        r"none of its actions was done for 2 control steps, as model.action_repeat=2 says; use action_repeat=1"
+    ):
+        learn(tmp_path / "run", tmp_path / "data", replace(TDMPC, action_repeat=2))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("key", [STATE, ACTION, REWARD_KEY])
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_a_dataset_with_numbers_that_are_not_finite_is_refused_by_stream_and_place(tmp_path, key, value):
