@@ -96,10 +96,9 @@ class SequenceSampler:
         first, lengths = self._sampled(count)
         ends = np.cumsum(np.maximum(lengths - self.length + self.stride, 0) // self.stride)
         if not len(ends) or ends[-1] == 0:
-            raise DatasetError(
-                f"{self.source.name}: none of its {count} episodes has {self.length} steps to draw; append a longer "
-                "one, or draw fewer steps"
-            )
+            drawn = f"{len(lengths)} newest, which its capacity lets in," if first else f"{count} episodes"
+            remedy = "raise the capacity (online.replay_steps)" if first else "append a longer one, or draw fewer steps"
+            raise DatasetError(f"{self.source.name}: none of its {drawn} has {self.length} steps to draw; {remedy}")
         index = np.random.default_rng((self.seed, number, count)).integers(ends[-1], size=self.batch_size)
         which = np.searchsorted(ends, index, side="right")
         begin = np.where(which > 0, ends[which - 1], 0)

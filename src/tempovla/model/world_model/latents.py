@@ -95,7 +95,13 @@ class CategoricalLatent:
 
     def kl(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the sum of the divergences (...) of all variables."""
-        one, other = self.shares(first), self.shares(second)
+        one = self.shares(first)
+        if self.unimix == 0:  # shares may round to 0, whose logarithm has no gradient
+            log_one, log_other = (
+                raw.unflatten(-1, (self.variables, self.classes)).float().log_softmax(dim=-1) for raw in (first, second)
+            )
+            return (one * (log_one - log_other)).sum(dim=(-2, -1))
+        other = self.shares(second)
         return (torch.xlogy(one, one) - torch.xlogy(one, other)).sum(dim=(-2, -1))
 
 

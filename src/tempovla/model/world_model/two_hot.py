@@ -40,11 +40,14 @@ class TwoHot(nn.Module):
         self.register_buffer("centers", torch.linspace(low, high, bins), persistent=False)
 
     def encode(self, value: Tensor) -> Tensor:
-        """Return the two-hot distribution (..., K) float32 of numbers (...); beyond the bins the last counts."""
+        """Return the two-hot distribution (..., K) float32 of numbers (...); beyond the bins the last counts.
+
+        Where a number is NaN, so is its distribution.
+        """
         place = (symlog(value.float()).clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.bins - 1)
         below = place.floor().clamp(max=self.bins - 2)
         above = (place - below)[..., None]
-        index = below.long()[..., None]
+        index = below.nan_to_num().long()[..., None]
         spread = value.new_zeros(*value.shape, self.bins, dtype=torch.float32)
         return spread.scatter(-1, index, 1.0 - above).scatter(-1, index + 1, above)
 

@@ -88,6 +88,11 @@ def towards_goal(actor: Actor, goal: str | Path | GoalOptions | None, bundle: Bu
             f"{where}: policy {bundle.policy!r} has no world model that plans towards a goal; leave the goal out, or "
             "give a checkpoint of `tempovla train world-model`"
         )
+    if policy.config.plans is False:
+        raise ValueError(
+            f"{where}: model.plans=false acts without planning, but the goal {str(options.place)!r} is to be planned "
+            "towards; leave out one of them"
+        )
     step = find_step(str(options.place), policy, bundle)
     seen, digest = prepared(step, policy, actor.transform)
     by_inverse_dynamics = options.by == "inverse_dynamics"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +21,12 @@ from tempovla.env.protocol import Observation, SimulatorEnv
 from tempovla.env.seeding import episode_seed
 from tempovla.model.layers.row_state import map_tensors
 from tempovla.storage.json_files import to_json_text
+from tempovla.storage.problems import NotWrittenError
 from tempovla.storage.whole import write_text
 from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
+from tempovla.timeline.source import EpisodeInfo, Reading
+
+LOGGER = logging.getLogger(__name__)
 
 Frames = dict[str, NDArray[Any]]
 
@@ -35,6 +42,12 @@ class Episodes(Protocol):
 
     def truncate(self, count: int) -> None:
         """Keep the first `count` episodes alone."""
+
+    def episode(self, index: int) -> EpisodeInfo:
+        """Return facts about one episode."""
+
+    def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
+        """Return values of a stream at some steps of an episode."""
 
 
 @dataclass
@@ -105,6 +118,12 @@ class Experience:
         self._running: _Running | None = None
         self._untold: list[tuple[float, bool]] = []
         self._builder = ContextBuilder(actor.windows, actor.embodiment, 1)
+
+    def begin_anew(self) -> None:
+        """Drop the episodes, and the lines about them, of an earlier attempt that saved no checkpoint."""
+        self.episodes.truncate(0)
+        if self.log is not None:
+            self.log.unlink(missing_ok=True)
 
     def step(self, *, at_random: bool) -> None:
         """Do one action, for as many control steps as it is for: the policy's, or one that is drawn evenly from all."""
@@ -190,11 +209,14 @@ class Experience:
                 "steps": self.steps,
                 "length": len(running.actions),
                 "return": total,
-                "success": solved,
+                "success": solved if self.env.config.score == "success" else None,
                 "explored": explored,
             }
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(to_json_text(line) + "\n")
+            try:
+                with self.log.open("a", encoding="utf-8") as file:
+                    file.write(to_json_text(line) + "\n")
+            except OSError as problem:
+                raise NotWrittenError(self.log, problem) from problem
 
     def take_figures(self) -> dict[str, float]:
         """Return the control steps so far, and means over the episodes that ended since figures were last taken."""
@@ -208,7 +230,8 @@ class Experience:
     def state_dict(self) -> dict[str, Any]:
         """Return the position as plain JSON values."""
         running = self._running
-        record: dict[str, Any] = {"steps": self.steps, "episodes": len(self.episodes), "running": None}
+        count = len(self.episodes)
+        record: dict[str, Any] = {"steps": self.steps, "episodes": count, "last": self._mark(count), "running": None}
         record["untold"] = [list(each) for each in self._untold]
         if running is not None:
             record["running"] = {
@@ -230,10 +253,13 @@ class Experience:
                 f"the checkpoint was saved after {count} episodes, but the replay has {len(self.episodes)}; give the "
                 "run's own folder, with its replay"
             )
+        if record.get("last", self._mark(count)) != self._mark(count):  # runs of earlier versions saved none
+            raise ValueError(
+                f"episode {count - 1} of the replay is not the one that was last when the checkpoint was saved; give "
+                "the run's own folder, with its replay"
+            )
         self.episodes.truncate(count)
-        if self.log is not None and self.log.exists():
-            kept = self.log.read_text(encoding="utf-8").splitlines()[:count]
-            write_text(self.log, "".join(f"{line}\n" for line in kept))
+        self._keep_lines(count)
         self.steps, self._running = record["steps"], None
         self._untold = [(total, solved) for total, solved in record["untold"]]
         if record["running"] is None:
@@ -248,6 +274,28 @@ class Experience:
                 "start a new run"
             )
         running.state = with_numbers(running.state, record["running"]["state"])
+
+    def _mark(self, count: int) -> str:
+        """Return what tells the last of `count` episodes from others; nothing where there is none."""
+        if count == 0:
+            return ""
+        steps = range(self.episodes.episode(count - 1).length)
+        read = (self.episodes.read(count - 1, key, steps).value for key in (ACTION_KEY, REWARD_KEY))
+        return hashlib.sha256(b"".join(np.asarray(value, np.float32).tobytes() for value in read)).hexdigest()
+
+    def _keep_lines(self, count: int) -> None:
+        """Leave the lines of the first `count` episodes in the log; those that cannot be read are left out."""
+        if self.log is None or not self.log.exists():
+            return
+        kept = []
+        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                is_kept = json.loads(line)["episode"] < count
+            except (ValueError, LookupError, TypeError):
+                LOGGER.warning("%s: left out a line that cannot be read: %.60r", self.log, line)
+                continue
+            kept += [line] if is_kept else []
+        write_text(self.log, "".join(f"{line}\n" for line in kept))
 
 
 def numbers_of(state: Any) -> list[list[Any]]:

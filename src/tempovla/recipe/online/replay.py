@@ -12,16 +12,13 @@ from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, IMAGE_KEY_PREFIX, REWAR
 from tempovla.timeline.source import StreamKind
 
 
-def open_replay(
-    folder: Path, env: SimulatorEnv, simulator: str, *, is_new: bool, max_bytes: int, capacity: int
-) -> ReplaySource:
+def open_replay(folder: Path, env: SimulatorEnv, simulator: str, *, max_bytes: int, capacity: int) -> ReplaySource:
     """Return the replay of a run, whose episodes are those of one simulator and task.
 
     Args:
         folder: of the replay.
         env: the environment that is acted in.
         simulator: its name.
-        is_new: whether the run has no checkpoint, so that episodes of an earlier attempt are dropped.
         max_bytes: most memory that episodes take; the others are read from the disk.
         capacity: most control steps that are drawn from; older episodes are then left out.
 
@@ -33,10 +30,7 @@ def open_replay(
     streams = streams_of(env)
     if not (folder / DESCRIPTION).exists():
         return ReplaySource.create(folder, streams, body.rate_hz, body, facts, max_bytes=max_bytes, capacity=capacity)
-    replay = ReplaySource.open(folder, facts, streams, max_bytes=max_bytes, capacity=capacity)
-    if is_new:
-        replay.truncate(0)
-    return replay
+    return ReplaySource.open(folder, facts, streams, max_bytes=max_bytes, capacity=capacity)
 
 
 def streams_of(env: SimulatorEnv) -> dict[str, StreamInfo]:

@@ -42,6 +42,7 @@ class OnlineStream:
         sampler: draws from the episodes that there are.
         schedule: when to act.
         episode_steps: most control steps of an episode, for messages; None where this is not known.
+        fixed: settings below `online` that must be the same when the run goes on.
     """
 
     def __init__(
@@ -50,14 +51,17 @@ class OnlineStream:
         sampler: SequenceSampler,
         schedule: OnlineSchedule,
         episode_steps: int | None = None,
+        fixed: Mapping[str, float] | None = None,
     ) -> None:
         self._experience, self._sampler, self._schedule = experience, sampler, schedule
-        self._episode_steps = episode_steps
+        self._episode_steps, self._fixed = episode_steps, dict(fixed or {})
         self._taken = 0
         self.batches_per_epoch = EPOCH
         self.samples_per_epoch = EPOCH * sampler.batch_size
 
     def __iter__(self) -> Iterator[TimelineSample]:
+        if self._taken == 0:
+            self._experience.begin_anew()
         while True:
             wanted = self._schedule.steps_before(self._taken)
             while self._experience.steps < wanted:
@@ -99,13 +103,19 @@ class OnlineStream:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position as plain JSON values."""
-        return {"taken": self._taken, "experience": self._experience.state_dict()}
+        return {"taken": self._taken, "fixed": self._fixed, "experience": self._experience.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a saved position.
 
         Raises:
-            ValueError: if the environment or its episodes are not those that were saved.
+            ValueError: if the environment, its episodes or the settings are not those that were saved.
         """
+        for name, value in state.get("fixed", {}).items():  # runs of earlier versions saved none
+            if self._fixed.get(name, value) != value:
+                raise ValueError(
+                    f"online.{name}={self._fixed[name]} was {value} when the checkpoint was saved; go on with that, or "
+                    "start a new run"
+                )
         self._experience.load_state_dict(state["experience"])
         self._taken = state["taken"]

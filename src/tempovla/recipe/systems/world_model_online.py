@@ -23,7 +23,6 @@ from tempovla.recipe.online.stream import OnlineSchedule, OnlineStream
 from tempovla.recipe.systems.job import TrainJob, told_if_too_large
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
 from tempovla.timeline import Bundle
-from tempovla.timeline.bundle_path import LATEST
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.training import distributed
 from tempovla.training.precision import settle_precision
@@ -33,6 +32,8 @@ from tempovla.transform.pipeline import TransformPipeline
 
 REPLAY, LOG = "replay", "episodes.jsonl"
 """In the folder of a run: the episodes, and a line about each."""
+FIXED = ("seed_steps", "pretrain_updates", "updates_per_step", "greedy_every")
+"""Settings of learning online that a run keeps when it goes on."""
 
 
 def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Path | None) -> FitResult:
@@ -53,14 +54,14 @@ def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Pa
         root = Path(out_dir)
         online, env = recipe.online, simulator.make()
         limits = {"max_bytes": online.replay_bytes, "capacity": online.replay_steps}
-        is_new = not (root / LATEST).exists()
-        with open_replay(root / REPLAY, env, online.env, is_new=is_new, **limits) as replay:
+        with open_replay(root / REPLAY, env, online.env, **limits) as replay:
             experience = Experience(env, actor, replay, training.seed, root / LOG, online.greedy_every)
             schedule = OnlineSchedule(online.seed_steps, online.pretrain_updates, online.updates_per_step)
             windows = policy.training_windows()
             rows = {"batch_size": training.batch_size, "length": policy.agent.sequence_length, "seed": training.seed}
             sampler = SequenceSampler(replay, windows, **rows, stride=recipe.model.action_repeat)
-            stream = OnlineStream(experience, sampler, schedule, simulator.episode_steps)
+            fixed = {name: getattr(online, name) for name in FIXED}
+            stream = OnlineStream(experience, sampler, schedule, simulator.episode_steps, fixed)
             prepare = preparation(recipe.transform, transform)
             job = TrainJob(policy, stream, bundle, prepare, phase="world-model")
             return job.run(training, root, resume)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +34,22 @@ def test_no_class_is_less_likely_than_its_share_of_the_uniform_distribution():
     expected = torch.tensor([0.9925, 0.0025, 0.0025, 0.0025])
     torch.testing.assert_close(shares[0, 0], expected)
     assert torch.isfinite(CATEGORICAL.kl(raw, -raw)).all()
+
+
+def test_a_divergence_without_a_share_of_the_uniform_distribution_is_finite_and_has_a_gradient():
+    plain = replace(CATEGORICAL, unimix=0.0)
+    raw = torch.zeros(1, 12)
+    raw[:, ::4] = 200.0
+    given = raw.clone().requires_grad_()
+    divergence = plain.kl(given, -raw)
+    assert float(divergence) == pytest.approx(3 * (200.0 + math.log(3.0)), rel=1e-6)
+    divergence.sum().backward()
+    assert torch.isfinite(given.grad).all()
+    mild = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
+    other = mild.flip(0)
+    one, two = shares64(mild, 0.0), shares64(other, 0.0)
+    expected = (one * np.log(one / two)).sum(axis=(-2, -1))
+    torch.testing.assert_close(plain.kl(mild, other), torch.tensor(expected, dtype=torch.float32))
 
 
 def test_a_draw_is_the_class_in_whose_part_the_noise_lies():

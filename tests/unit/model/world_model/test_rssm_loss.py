@@ -75,6 +75,8 @@ def test_an_action_may_last_for_several_steps_whose_rewards_are_one():
         **{key: track.select(track.offset < 4) for key, track in given.future.items()},
         STATE_KEY: states.select(torch.tensor([False, True, False, True, False])),
     }
+    actions = future[ACTION_KEY]
+    future[ACTION_KEY] = replace(actions, value=actions.value[:, ::2].repeat_interleave(2, dim=1))
     sequences = Sequences.of(replace(given, future=future), world().encoder, repeat=2)
     torch.testing.assert_close(sequences.values[STATE_KEY][1, 1:], states.value[1, 1:4:2])
     torch.testing.assert_close(sequences.actions[1, 1:], given.future[ACTION_KEY].value[1, :4:2])

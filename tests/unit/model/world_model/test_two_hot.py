@@ -28,6 +28,11 @@ def test_numbers_beyond_the_bins_count_as_the_last():
     assert bins.encode(torch.tensor([1e9, -1e9])).argmax(dim=-1).tolist() == [4, 0]
 
 
+def test_what_is_no_number_gives_a_loss_that_is_none():
+    loss = TwoHot(11).loss(torch.zeros(3, 11), torch.tensor([1.0, math.nan, math.inf]))
+    assert torch.isnan(loss).tolist() == [False, True, False]
+
+
 def test_what_is_encoded_is_decoded():
     bins = TwoHot()
     values = torch.tensor([0.3, -7.0, 120.0, 0.0])

@@ -17,6 +17,7 @@ from tests.toy_simulator import LineConfig
 from tempovla.control.controller import Controller
 from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.model.vla.goal_policy import GoalPolicy
+from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.model.world_model.planning.scores import Costs
 from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
 from tempovla.recipe.evaluation.comparison import compare_evaluations
@@ -106,6 +107,9 @@ def test_policies_that_cannot_plan_towards_a_goal_are_refused(replay):
         bundle = bundle_of(policy)
         with pytest.raises(ValueError, match=message):
             towards_goal(Controller.from_bundle(bundle), GoalOptions(replay, by="inverse_dynamics"), bundle)
+    bundle = bundle_of(WorldModelPolicy(replace(policy_of().config, plans=False)))
+    with pytest.raises(ValueError, match=r"model\.plans=false acts without planning, but the goal .* leave out one"):
+        towards_goal(Controller.from_bundle(bundle), replay, bundle)
     bundle = bundle_of(policy_of())
     for costs, message in (
         (Costs(goal_weight=0.0), "nothing counts in the plan; give costs.reward_weight, or"),

@@ -81,6 +81,7 @@ def test_a_run_acts_as_often_as_its_schedule_says(whole):
     ]
     told = [figures for figures in logged(whole) if "episode_return" in figures]
     assert [figures["train_step"] for figures in told] == [10, 30]
+    assert {line["success"] for line in lines} == {None}  # DeepMind Control knows no success
     assert told[0]["episode_return"] == pytest.approx((lines[0]["return"] + lines[1]["return"]) / 2)
     assert [figures["control_steps"] for figures in logged(whole)] == [100, 110, 120, 130, 140, 150]
     with ReplaySource.open(whole / "replay", read_only=True) as replay:
@@ -136,8 +137,63 @@ def test_the_policy_does_not_explore_in_each_of_some_episodes(tmp_path, monkeypa
 def test_an_attempt_that_saved_nothing_begins_anew(tmp_path, whole):
     shutil.copytree(whole / "replay", tmp_path / "run/replay")
     (tmp_path / "run/replay/.lock").unlink(missing_ok=True)
+    shutil.copy(whole / "episodes.jsonl", tmp_path / "run")
     train_world_model(recipe_of(), tmp_path / "run")
     assert_same_run(whole, tmp_path / "run")
+
+
+def test_a_run_that_lost_the_link_to_its_latest_checkpoint_keeps_its_replay(tmp_path, whole):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    (run / "checkpoint_latest").unlink()
+    with pytest.raises(ValueError, match="holds a run with checkpoints up to step 60; resume from"):
+        train_world_model(recipe_of(), run)
+    (run / "checkpoint_latest").unlink()
+    train_world_model(recipe_of(), run, resume=run / f"checkpoints/step_{SAVED:08d}")
+    assert_same_run(whole, run)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        (
+            "seed_steps",
+            120,
+            r"online\.seed_steps=120 was 100 when the checkpoint was saved; go on with that, or start a",
+        ),
+        ("pretrain_updates", 0, r"online\.pretrain_updates=0 was 10 "),
+        ("updates_per_step", 0.5, r"online\.updates_per_step=0\.5 was 1\.0 "),
+        ("greedy_every", 2, r"online\.greedy_every=2 was 0 "),
+    ],
+)
+def test_a_run_goes_on_with_the_settings_that_it_began_with(tmp_path, whole, name, value, told):
+    recipe, run = recipe_of(), tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    with pytest.raises(ValueError, match=told) as refused:
+        train_world_model(
+            replace(recipe, online=replace(recipe.online, **{name: value})), run, resume=run / "checkpoint_latest"
+        )
+    assert "\n" not in str(refused.value)
+    assert len(ReplaySource.open(run / "replay", read_only=True)) == 3
+
+
+def test_a_run_does_not_go_on_with_the_replay_of_another(tmp_path, whole):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    shutil.copy(run / "replay/episode_00000000.safetensors", run / "replay/episode_00000001.safetensors")
+    with pytest.raises(ValueError, match="episode 1 of the replay is not the one that was last when the checkpoint"):
+        train_world_model(recipe_of(), run, resume=run / f"checkpoints/step_{SAVED:08d}")
+    assert len(ReplaySource.open(run / "replay", read_only=True)) == 3
+
+
+def test_lines_about_later_episodes_and_damaged_ones_are_left_out(tmp_path, whole, caplog):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    first, second, third = (run / "episodes.jsonl").read_text().splitlines()
+    (run / "episodes.jsonl").write_text(f"{third}\n{first[:20]}\n{second}\n")
+    train_world_model(recipe_of(), run, resume=run / f"checkpoints/step_{SAVED:08d}")
+    assert (run / "episodes.jsonl").read_text() == f"{second}\n{third}\n"
+    assert "episodes.jsonl: left out a line that cannot be read" in caplog.text
 
 
 def test_the_policy_acts_and_can_be_evaluated(whole):

@@ -68,9 +68,7 @@ def test_a_dataset_without_rewards_is_refused_before_the_run_has_a_folder(tmp_pa
 
 def test_a_dataset_whose_actions_change_at_every_step_is_refused_where_each_is_to_be_done_twice(tmp_path):
     record(tmp_path / "data", lengths=(6, 5), features=FEATURES | REWARD)
-    with refused(
-        "none of its actions was done for 2 control steps, as model.action_repeat=2 says; use"
-    ):
+    with refused("none of its actions was done for 2 control steps, as model.action_repeat=2 says; use"):
         learn(tmp_path / "run", tmp_path / "data", replace(TDMPC, action_repeat=2))
     assert not (tmp_path / "run").exists()
 

@@ -65,7 +65,8 @@ class ActionBounds:
 
     def actions(self, unit: Tensor) -> Tensor:
         """Return actions (..., A) within the bounds from numbers (..., A) in [-1, 1]."""
-        return self.low + (unit + 1.0) / 2.0 * (self.high - self.low)
+        actions = self.low + (unit + 1.0) / 2.0 * (self.high - self.low)
+        return actions.clamp(self.low, self.high)  # which rounding may leave
 
     def unit(self, actions: Tensor) -> Tensor:
         """Return numbers (..., A) in [-1, 1] from actions (..., A), which are cut off at the bounds."""
