@@ -66,9 +66,11 @@ def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
     wanted = [REWARD_KEY, *([TERMINATED_KEY] if model.predicts_end else [])]
     missing = next((key for key in wanted if key not in source.streams), None)
     if missing is not None:
+        part = {"tdmpc": "tdmpc.dynamics", "dreamer": "dreamer.rssm"}[model.algorithm]
+        without = f"set model.{part}.predicts_end=false, " if missing == TERMINATED_KEY else ""
         raise ValueError(
-            f"{source.name}: has no stream {missing!r}, from which a world model learns; record it in a simulator "
-            "again (tempovla collect), or learn in one (--env)"
+            f"{source.name}: has no stream {missing!r}, from which a world model learns; {without}record it in a "
+            "simulator again (tempovla collect), or learn in one (--env)"
         )
     for key in wanted:
         mean = source.statistics.get(key, {}).get("mean", 0.0)

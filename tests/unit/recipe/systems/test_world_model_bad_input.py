@@ -66,6 +66,19 @@ def test_a_dataset_without_rewards_is_refused_before_the_run_has_a_folder(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "option"),
+    [
+        (replace(TDMPC, tdmpc=TDMPCConfig(dynamics=replace(DYNAMICS, predicts_end=True))), "tdmpc.dynamics"),
+        (replace(DREAMER, dreamer=DreamerConfig()), "dreamer.rssm"),
+    ],
+)
+def test_a_dataset_without_ends_is_refused_with_the_option_that_does_without(tmp_path, model, option):
+    record(tmp_path / "data", features=FEATURES | REWARD)
+    with refused(rf"has no stream 'next\.terminated', .*; set model\.{option}\.predicts_end=false, record it"):
+        learn(tmp_path / "run", tmp_path / "data", model)
+
+
 def test_a_dataset_whose_actions_change_at_every_step_is_refused_where_each_is_to_be_done_twice(tmp_path):
     record(tmp_path / "data", lengths=(6, 5), features=FEATURES | REWARD)
     with refused("none of its actions was done for 2 control steps, as model.action_repeat=2 says; use"):
