@@ -172,14 +172,15 @@ def sagr(**options: Any) -> PolicyCase:
 
 def world_model(algorithm: str, **options: Any) -> PolicyCase:
     """A tiny policy that acts by a world model, with random weights, those that begin at zero included."""
-    dynamics = LatentDynamicsConfig(8, 4, 8, hidden_dim=8, num_values=3, dropout=0.0, bins=9, predicts_end=True)
+    sizes = {"hidden_dim": 8, "num_values": 3, "dropout": 0.0, "bins": 9, "normalize_state": True}
+    dynamics = LatentDynamicsConfig(8, 4, 8, **sizes, predicts_end=True)
     planner = PlannerConfig(horizon=2, num_samples=12, num_elites=4, iterations=2, num_policy_samples=4)
-    sizes = {"state_dim": 8, "hidden_dim": 8, "variables": 3, "num_layers": 1, "bins": 9, "symlog_range": 3.0}
+    rssm = {"state_dim": 8, "hidden_dim": 8, "variables": 3, "num_layers": 1, "bins": 9, "symlog_range": 3.0}
     fields = {"plans": options.pop("plans", None), "planner": planner, "robot_state_dim": 3, "action_dim": 4}
     config = WorldModelConfig(
         algorithm,
         tdmpc=TDMPCConfig(dynamics=replace(dynamics, symlog_range=3.0)),
-        dreamer=DreamerConfig(RSSMConfig(**sizes | {"classes": 4} | options), 4, horizon=3, hidden_dim=8, num_layers=1),
+        dreamer=DreamerConfig(RSSMConfig(**rssm | {"classes": 4} | options), 4, horizon=3, hidden_dim=8, num_layers=1),
         **fields,
     )
 

@@ -167,6 +167,8 @@ class TDMPC(nn.Module):
         rewards = self._each(future[REWARD_KEY].value.float()[..., 0]).sum(dim=2)
         rewarded = self._each(future[REWARD_KEY].valid).all(dim=2)
         z, seen = world.encode_at(sample.context.now, 0)
+        if self.training and torch.is_grad_enabled():
+            world.encoder.add_moments(sample.context.now, 0)
         with torch.no_grad():
             later = [world.encode_at(future, repeat * step) for step in range(1, horizon + 1)]
             target = torch.stack([each for each, _ in later], dim=1)
@@ -286,6 +288,7 @@ class TDMPC(nn.Module):
         """Move what follows the training: the slow values, and the spread of values."""
         self.world.after_step()
         self.scale.update()
+        self.world.encoder.update_moments()
 
 
 def _mean(loss: Tensor, valid: Tensor, weight: float) -> LossTerm:

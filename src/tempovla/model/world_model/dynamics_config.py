@@ -17,6 +17,8 @@ class LatentDynamicsConfig:
         latent_dim: size D of the latent state, a multiple of `group_dim`.
         group_dim: numbers of a group of the simplicial normalisation.
         encoder_dim: width of the encoder of the robot's state.
+        normalize_state: whether the encoder reads the state by its running mean and standard deviation. It finds small
+            motions in large numbers, such as those of positions [m].
         channels: of the convolutions over pictures.
         hidden_dim: width of all other perceptrons.
         num_values: number of value functions.
@@ -33,6 +35,7 @@ class LatentDynamicsConfig:
     latent_dim: int = 512
     group_dim: int = 8
     encoder_dim: int = 256
+    normalize_state: bool = False
     channels: int = 32
     hidden_dim: int = 512
     num_values: int = 5

@@ -61,6 +61,7 @@ class LatentDynamics(nn.Module):
             config.group_dim,
             state_key,
             config.activation,
+            config.normalize_state,
         )
         perceptron = partial(NormedMLP, activation=config.activation)
         self.dynamics = perceptron((latent + action_dim, *hidden, latent))

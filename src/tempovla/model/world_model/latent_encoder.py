@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tempovla.model.layers.activation import Activation
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.normed_mlp import NormedMLP, SimNorm
+from tempovla.model.world_model.running_moments import RunningMoments
 from tempovla.timeline import Track
 from tempovla.timeline.keys import STATE_KEY
 
@@ -26,6 +27,7 @@ class LatentEncoder(nn.Module):
         group_dim: of the simplicial normalisation.
         state_key: key of the state.
         activation: of the perceptron.
+        normalize_state: whether the perceptron reads the state by its running mean and standard deviation.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class LatentEncoder(nn.Module):
         group_dim: int,
         state_key: str = STATE_KEY,
         activation: Activation = "mish",
+        normalize_state: bool = False,
     ) -> None:
         super().__init__()
         self.cameras, self.state_key = tuple(cameras), state_key
         self.state = (
             None if state_dim is None else NormedMLP((state_dim, hidden_dim, latent_dim), activation=activation)
         )
+        self.moments = RunningMoments(state_dim) if normalize_state and state_dim is not None else None
         self.pictures = nn.ModuleList(_convolutions(channels, latent_dim) for _ in self.cameras)
         self.norm = nn.LayerNorm(latent_dim)
         self.simplex = SimNorm(group_dim)
@@ -53,7 +57,8 @@ class LatentEncoder(nn.Module):
         parts, seen = [], []
         if self.state is not None:
             value, valid = tracks[self.state_key].at(offset)
-            parts.append(self.state(torch.where(valid[:, None], value.float(), 0.0)))
+            state = torch.where(valid[:, None], value.float(), 0.0)
+            parts.append(self.state(state if self.moments is None else self.moments(state)))
             seen.append(valid)
         for camera, network in zip(self.cameras, self.pictures, strict=True):
             picture, valid = tracks[camera].at(offset)
@@ -61,6 +66,16 @@ class LatentEncoder(nn.Module):
             seen.append(valid)
         joined = torch.stack(parts).sum(dim=0)
         return self.simplex(self.norm(joined)), torch.stack(seen).all(dim=0)
+
+    def add_moments(self, tracks: Mapping[str, Track], offset: int) -> None:
+        """Take in the states of one offset for the next `update_moments`, if the state is normalised."""
+        if self.moments is not None:
+            self.moments.add(*tracks[self.state_key].at(offset))
+
+    def update_moments(self) -> None:
+        """Move the running moments by what was added since."""
+        if self.moments is not None:
+            self.moments.update()
 
 
 def _convolutions(channels: int, latent_dim: int) -> nn.Sequential:

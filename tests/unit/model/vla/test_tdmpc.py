@@ -287,6 +287,22 @@ def test_the_spread_of_values_stays_where_no_row_counts():
     assert float(scale.value) == 7.0
 
 
+def test_the_moments_of_states_are_those_of_what_is_seen_in_training_alone():
+    policy = policy_of()
+    dynamics = replace(policy.config.tdmpc.dynamics, normalize_state=True)
+    policy = WorldModelPolicy(replace(policy.config, tdmpc=replace(policy.config.tdmpc, dynamics=dynamics)))
+    sample, moments = sample_of(policy), policy.agent.world.encoder.moments
+    policy.eval()(sample)
+    policy.after_step(1)
+    assert int(moments.updates) == 0
+    policy.train()
+    before = policy.agent.world.encode(sample.context)
+    policy(sample)
+    policy.after_step(2)
+    torch.testing.assert_close(moments.mean, sample.context.now[STATE_KEY].value[:, 0].mean(dim=0))
+    assert not torch.equal(before, policy.agent.world.encode(sample.context))
+
+
 def test_cloning_tells_the_recorded_actions_and_teaches_the_encoder():
     policy = policy_of(cloning_weight=0.5)
     sample, world = sample_of(policy), policy.agent.world
