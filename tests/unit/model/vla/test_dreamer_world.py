@@ -82,5 +82,5 @@ def test_a_plan_begins_with_what_the_model_remembers():
 
 def test_a_model_without_cameras_has_no_pictures_to_compare():
     world = policy_of("dreamer").agent.planning_world
-    with pytest.raises(ValueError, match="DreamerWorld reads no pictures, .* which picture_weight needs; leave"):
+    with pytest.raises(ValueError, match=r"DreamerWorld reads no pictures, .* which picture_weight needs; leave"):
         plan(world, seen(1), goal=seen(1), costs=Costs(picture_weight=1.0))

@@ -99,5 +99,5 @@ def test_rewards_are_not_predicted(world):
 
 
 def test_a_policy_without_the_predictor_is_refused():
-    with pytest.raises(ValueError, match="a WorldModelPolicy has no temporal predictor .* its agent.planning_world"):
+    with pytest.raises(ValueError, match=r"a WorldModelPolicy has no temporal predictor .* its agent.planning_world"):
         TemporalWorld(policy_of("dreamer"))  # type: ignore[arg-type]

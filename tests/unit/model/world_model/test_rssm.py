@@ -256,11 +256,13 @@ def pictured(side: int) -> Context:
 
 def test_observations_that_do_not_fit_are_told_in_one_line():
     model, seen = world(), context(torch.zeros(ROWS, 3), torch.zeros(ROWS, 2))
-    with pytest.raises(ValueError, match="the observation is a Tensor; give a Context of tempovla.timeline"):
+    with pytest.raises(ValueError, match=r"the observation is a Tensor; give a Context of tempovla.timeline"):
         model.encode(torch.zeros(ROWS, 3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the observation is a dict; give a Context"):
         model.encode({STATE_KEY: torch.zeros(ROWS, 3)})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"lacks 'observation.state', which the world model reads; it holds \[.*rgb'\]"):
+    with pytest.raises(
+        ValueError, match=r"lacks 'observation.state', which the world model reads; it holds \[.*rgb'\]"
+    ):
         model.encode(pictured(64))
     with pytest.raises(ValueError, match=r"'observation.state' has the shape \(4,\) a step, but .* \(3,\); give it in"):
         model.encode(context(torch.zeros(ROWS, 4), torch.zeros(ROWS, 2)))

@@ -193,7 +193,7 @@ def test_what_cannot_be_planned_is_told_in_one_line(options, message):
 
 def test_observations_that_do_not_fit_are_told_in_one_line():
     world = LatentDynamics(LatentDynamicsConfig(latent_dim=8, group_dim=4), 2, 5)
-    with pytest.raises(ValueError, match="the observation is a Tensor; give a Context of tempovla.timeline"):
+    with pytest.raises(ValueError, match=r"the observation is a Tensor; give a Context of tempovla.timeline"):
         plan(world, torch.zeros(1, 5))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'observation.state' has the shape \(2,\) a step, but .* reads \(5,\); give"):
         plan(world, HERE)
