@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from tempovla.model.world_model.picture_size import PICTURE_PX
 from tempovla.timeline import Context
+from tempovla.timeline.keys import STATE_KEY
 
-PICTURE_SHAPE = (3, 64, 64)
+PICTURE_SHAPE = (3, PICTURE_PX, PICTURE_PX)
 """Shape of the pictures that world models read: colours, height and width [px]."""
 
 
@@ -35,7 +37,7 @@ def check_context(observation: Any) -> None:
     if not isinstance(observation, Context):
         raise ValueError(
             f"the observation is a {type(observation).__name__}; give a Context of tempovla.timeline, such as "
-            'Context({}, {"observation.state": Track.of(state[:, None], (0,))}, tasks, first)'
+            f"Context({{}}, {{{STATE_KEY!r}: Track.of(state[:, None], (0,))}}, tasks, first)"
         )
 
 
