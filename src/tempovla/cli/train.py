@@ -14,15 +14,13 @@ from tempovla.recipe.systems.registry import find_system
 from tempovla.recipe.train import train
 from tempovla.training.result import FitResult
 
-USAGE = "--config FILE --dataset ROOT --out DIR [--KEY VALUE ...]"
-
 
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser of `--config FILE --dataset ROOT --out DIR`, the system's own options, and every key of its
     recipe.
     """
     system = find_system(name.split()[-1])
-    parser = start_recipe_parser(name, summary, USAGE, system)
+    parser = start_recipe_parser(name, summary, system.usage, system)
     add_out(parser, "folder of the run", default=system.out)
     parser.add_argument("--checkpoint", metavar="CKPT", help="checkpoint of this run to go on from")
     for option in system.options:

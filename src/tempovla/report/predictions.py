@@ -187,9 +187,9 @@ def prediction_lines(figures: Mapping[str, Any]) -> list[str]:
     """
     found = predictions_of(Reader(Path(FILE), "", figures))
     horizons = "horizon" if len(found.horizons) == 1 else "horizons"
+    every = "per control step" if found.every == 1 else f"every {found.every} control steps"
     lines = [
-        f"predictions of the world model from {found.starts} starts, one every {found.every} control "
-        f"step{'s' * (found.every != 1)} of {_episodes(found)}",
+        f"predictions of the world model from {found.starts} starts, one {every} of {_episodes(found)}",
         f"mean squared error by {horizons} [control steps]; below a ratio of 1 the model is nearer than the baseline",
     ]
     shown_at = sorted({0, *found.told})

@@ -121,9 +121,9 @@ def diagnosis_table(found: Mapping[str, Any]) -> list[str]:
     """Return the results of a diagnosis, on one screen."""
     dataset, conditions = found["dataset"], found["conditions"]
     known = "" if dataset["held_out"] is None else f" ({dataset['held_out']} held out in training)"
+    every = "per control step" if found["stride"] == 1 else f"every {found['stride']} control steps"
     lines = [
-        f"{found['decisions']} decisions of {len(dataset['episodes'])} episodes{known}, one every {found['stride']} "
-        "control steps",
+        f"{found['decisions']} decisions of {len(dataset['episodes'])} episodes{known}, one {every}",
         "mean absolute error of what is executed, normalised",
     ]
     full = conditions["full"]["error"]

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from tempovla.cli import main as cli
+from tempovla.env.libero import LiberoConfig
+from tempovla.env.registry import simulator_class
 from tempovla.recipe.demo import Demo
 from tempovla.storage.extras import install_command
 from tempovla.timeline import plugins
@@ -285,3 +287,12 @@ def test_the_short_name_that_the_help_of_a_training_gives_as_an_example_is_one(n
 )
 def test_arguments_that_messages_advise_read_as_options(told, expected):
     assert cli.as_options(told) == expected
+
+
+def test_the_help_of_world_models_and_of_collecting_says_what_is_needed(tempovla):
+    assert "(--env NAME --task NAME | --dataset ROOT) --out DIR" in tempovla("train", "world-model", "--help").out
+    words = " ".join(tempovla("collect", "metaworld", "--help").out.split())
+    assert "the simulator's own: 0.5 in metaworld and memory, 0.3 in libero" in words
+    defaults = {name: simulator_class(name)().experts().noise.max_sigma for name in ("metaworld", "memory")}
+    assert defaults == {"metaworld": 0.5, "memory": 0.5}
+    assert LiberoConfig(suite="libero_object").experts().noise.max_sigma == 0.3

@@ -161,6 +161,9 @@ def test_videos_are_shown_where_they_lie_within_their_share_of_the_page(tmp_path
 def test_a_terminal_shows_errors_and_ratios_by_horizon():
     lines = prediction_lines(ALONE)
     assert lines[0] == "predictions of the world model from 40 starts, one every 3 control steps of 2 episodes"
+    assert prediction_lines(ALONE | {"predictions": FOUND | {"every": 1}})[0].endswith(
+        "from 40 starts, one per control step of 2 episodes"
+    )
     table = {line[:36].strip(): line[36:].split() for line in lines[3:]}
     assert table["observation.state"] == ["1", "2", "4", "8", "15"]
     assert table["model / copy of the last observation"] == ["1.25", "0.5", "0.25", "0.125", "-"]

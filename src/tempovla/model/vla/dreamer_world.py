@@ -10,9 +10,6 @@ from tempovla.model.world_model.rssm import RSSM
 from tempovla.model.world_model.rssm_state import RSSMState
 from tempovla.timeline import Context
 
-WHITE = 255.0
-"""The largest value of a picture's colours."""
-
 
 class DreamerWorld:
     """A `WorldModel` with `features` and `decode`, which share the weights of an agent.
@@ -48,9 +45,8 @@ class DreamerWorld:
 
     def features(self, state: RSSMState) -> Tensor:
         """Return the deterministic and the stochastic part of states as vectors (..., D + V)."""
-        return state.features
+        return self.rssm.features(state)
 
     def decode(self, states: RSSMState) -> dict[str, Tensor]:
         """Return the pictures (..., 3, 64, 64), from 0 to 255, that would be seen in states, by camera."""
-        decoded = self.rssm.decoder(states.features)
-        return {camera: WHITE * decoded[camera] for camera in self.rssm.decoder.cameras}
+        return self.rssm.decode(states)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tempovla.model.layers.row_state import zero_rows
 from tempovla.model.vla.world_model_policy import AgentState, WorldModelPolicy
+from tempovla.model.world_model.checks import of_a_goal
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.planning.inverse_planner import InverseDynamicsPlanner
 from tempovla.model.world_model.planning.scores import Costs, Goal, latent_vector
@@ -128,10 +129,8 @@ def goal_of_steps(policy: WorldModelPolicy, steps: Iterable[Context]) -> Goal:
     """
     world, state, seen = policy.agent.planning_world, None, None
     for seen in steps:
-        try:
+        with of_a_goal():
             state = world.encode(seen, state)
-        except KeyError as problem:
-            raise ValueError(f"the goal lacks {problem.args[0]!r}, which the world model reads; give it") from problem
     if seen is None:
         raise ValueError("no steps show no goal; give one at least")
     return Goal(state, seen)

@@ -18,9 +18,15 @@ class TemporalWorld:
 
     Args:
         policy: a trained StateVLA, in evaluation mode.
+
+    Raises:
+        ValueError: if it is another policy.
     """
 
     def __init__(self, policy: StateVLA) -> None:
+        if not isinstance(policy, StateVLA):
+            remedy = "plan with its agent.planning_world" if hasattr(policy, "agent") else "give a StateVLA"
+            raise ValueError(f"a {type(policy).__name__} has no temporal predictor of StateVLA; {remedy}")
         self.policy = policy
         self.stride = policy.config.jepa.prediction_horizon
         self.action_dim = policy.config.action_dim

@@ -7,12 +7,11 @@ from typing import ClassVar, Literal
 
 from tempovla.model.vla.dreamer_config import DreamerConfig
 from tempovla.model.vla.tdmpc_config import TDMPCConfig
+from tempovla.model.world_model.picture_size import PICTURE_PX
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.timeline.keys import STATE_KEY
 
 ALGORITHMS = ("tdmpc", "dreamer")
-PICTURE_PX = 64
-"""Side of the pictures that world models read [px]."""
 
 TOLD_DECISIONS = 15
 """Least number of decisions that a told plan reaches ahead: the few of a search show no way that can be seen."""

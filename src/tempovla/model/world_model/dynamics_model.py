@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.many_rows import for_many_rows
 from tempovla.model.layers.normed_mlp import EnsembleMLP, NormedMLP, SimNorm
+from tempovla.model.world_model.checks import check_imagined, check_observation
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.ema_target import EmaTarget
 from tempovla.model.world_model.inverse_dynamics import GoalInverseDynamics
@@ -84,7 +85,12 @@ class LatentDynamics(nn.Module):
         return self
 
     def encode(self, observation: Context, previous: Any = None) -> Tensor:
-        """Return the latent state (B, D) of what is seen now."""
+        """Return the latent state (B, D) of what is seen now.
+
+        Raises:
+            ValueError: if the observation lacks what the model reads, or has it in another size.
+        """
+        check_observation(observation, self.encoder.shapes)
         return self.encode_at(observation.now, 0)[0]
 
     def encode_at(self, tracks: Mapping[str, Track], offset: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +102,12 @@ class LatentDynamics(nn.Module):
         return self.simplex(self.dynamics_norm(self.dynamics(torch.cat([z, action], dim=-1))))
 
     def imagine(self, state: Tensor, actions: Tensor) -> Tensor:
-        """Return the states (B, N, H, D) after each of H actions (B, N, H, A)."""
+        """Return the states (B, N, H, D) after each of H actions (B, N, H, A).
+
+        Raises:
+            ValueError: if the actions do not fit the model or the state, or are none.
+        """
+        check_imagined(actions, len(state), self.action_dim)
         z, states = state[:, None].expand(-1, actions.shape[1], -1), []
         step = self._stepper(actions.shape[0] * actions.shape[1])
         for action in actions.unbind(dim=2):

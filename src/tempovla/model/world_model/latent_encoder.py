@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tempovla.model.layers.activation import Activation
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.normed_mlp import NormedMLP, SimNorm
+from tempovla.model.world_model.checks import PICTURE_SHAPE
 from tempovla.model.world_model.running_moments import RunningMoments
 from tempovla.timeline import Track
 from tempovla.timeline.keys import STATE_KEY
@@ -43,7 +44,7 @@ class LatentEncoder(nn.Module):
         normalize_state: bool = False,
     ) -> None:
         super().__init__()
-        self.cameras, self.state_key = tuple(cameras), state_key
+        self.cameras, self.state_key, self.state_dim = tuple(cameras), state_key, state_dim
         self.state = (
             None if state_dim is None else NormedMLP((state_dim, hidden_dim, latent_dim), activation=activation)
         )
@@ -51,6 +52,12 @@ class LatentEncoder(nn.Module):
         self.pictures = nn.ModuleList(_convolutions(channels, latent_dim) for _ in self.cameras)
         self.norm = nn.LayerNorm(latent_dim)
         self.simplex = SimNorm(group_dim)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one step of each stream that is read."""
+        state: dict[str, tuple[int, ...]] = {} if self.state_dim is None else {self.state_key: (self.state_dim,)}
+        return state | dict.fromkeys(self.cameras, PICTURE_SHAPE)
 
     def forward(self, tracks: Mapping[str, Track], offset: int) -> tuple[Tensor, Tensor]:
         """Return the latent vector (B, D) of one offset, and (B,) bool whether everything that is read was seen."""

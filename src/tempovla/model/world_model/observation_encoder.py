@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.normed_mlp import NormedMLP
+from tempovla.model.world_model.checks import PICTURE_SHAPE
 from tempovla.model.world_model.two_hot import symlog
 from tempovla.timeline.keys import STATE_KEY
 
@@ -40,7 +41,7 @@ class ObservationEncoder(nn.Module):
         state_key: str = STATE_KEY,
     ) -> None:
         super().__init__()
-        self.cameras, self.state_key = tuple(cameras), state_key
+        self.cameras, self.state_key, self.state_dim = tuple(cameras), state_key, state_dim
         widths = (hidden_dim,) * num_layers
         self.state = None if state_dim is None else NormedMLP((state_dim, *widths, output_dim))
         self.pictures = nn.ModuleList(_convolutions(channels, output_dim) for _ in self.cameras)
@@ -50,6 +51,12 @@ class ObservationEncoder(nn.Module):
     def keys(self) -> tuple[str, ...]:
         """The streams that are read."""
         return (*(() if self.state is None else (self.state_key,)), *self.cameras)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one step of each stream that is read."""
+        state: dict[str, tuple[int, ...]] = {} if self.state_dim is None else {self.state_key: (self.state_dim,)}
+        return state | dict.fromkeys(self.cameras, PICTURE_SHAPE)
 
     def forward(self, values: Mapping[str, Tensor]) -> Tensor:
         """Return vectors (..., E) of values (..., *F) by stream."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.normed_mlp import NormedMLP
 from tempovla.model.layers.row_state import map_tensors
+from tempovla.model.world_model.checks import check_imagined, check_observation
 from tempovla.model.world_model.latents import latent_of
 from tempovla.model.world_model.observation_decoder import CAMERA, ObservationDecoder
 from tempovla.model.world_model.observation_encoder import ObservationEncoder
@@ -24,6 +25,9 @@ from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.model.world_model.rssm_state import RSSMState
 from tempovla.timeline import Context
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+
+WHITE = 255.0
+"""The largest value of a picture's colours."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Observed:
 
 
 class RSSM(nn.Module):
-    """The model; it is a `WorldModel` whose states are `RSSMState`s.
+    """The model; it is a `WorldModel` whose states are `RSSMState`s, with `features` and `decode`.
 
     A state is the deterministic path h_t = f(h_{t-1}, z_{t-1}, a_{t-1}) and a stochastic z_t: from the posterior
     q(z_t | h_t, o_t) where there is an observation, and from the prior p(z_t | h_t) where there is none.
@@ -120,7 +124,17 @@ class RSSM(nn.Module):
             observation: what is seen now; rows that are the first of an episode forget what was before.
             previous: the state of the step before; None for rows that have seen nothing.
             noise: (B, S) from which the stochastic state is drawn; None takes the most likely one.
+
+        Raises:
+            ValueError: if the observation lacks what the model reads, or has it in another size, or `previous` has
+                other rows.
         """
+        check_observation(observation, self.encoder.shapes)
+        if previous is not None and previous.batch_size != observation.batch_size:
+            raise ValueError(
+                f"previous has {previous.batch_size} rows, but the observation has {observation.batch_size}; give as "
+                "many"
+            )
         state = self.initial_state(observation.batch_size) if previous is None else previous
         action = state.action
         if ACTION_KEY in observation.past:
@@ -209,10 +223,14 @@ class RSSM(nn.Module):
             state: (B, ...) to begin with.
             actions: of N candidates for each row; (B, H, A) is one candidate, and gives states (B, H, ...).
             noise: (B, N, H, S), or (B, H, S); None takes the most likely stochastic states.
+
+        Raises:
+            ValueError: if the actions do not fit the model or the state, or are none.
         """
         if actions.dim() == 3:
             one = self.imagine(state, actions[:, None], None if noise is None else noise[:, None])
             return map_tensors(lambda x: x[:, 0], one)
+        check_imagined(actions, state.batch_size, self.action_dim)
         count = actions.shape[1]
         state = map_tensors(lambda x: x[:, None].expand(-1, count, *x.shape[1:]), state)
         states = []
@@ -220,6 +238,15 @@ class RSSM(nn.Module):
             state = self.advance(state, actions[:, :, index], None if noise is None else noise[:, :, index])
             states.append(state)
         return map_tensors(lambda *parts: torch.stack(parts, dim=2), *states)
+
+    def features(self, state: RSSMState) -> Tensor:
+        """Return the deterministic and the stochastic part of states as vectors (..., D + V)."""
+        return state.features
+
+    def decode(self, states: RSSMState) -> dict[str, Tensor]:
+        """Return the pictures (..., 3, 64, 64), from 0 to 255, that would be seen in states, by camera."""
+        decoded = self.decoder(states.features)
+        return {camera: WHITE * decoded[camera] for camera in self.decoder.cameras}
 
     def predict_rewards(
         self, state: RSSMState, actions: Tensor | None = None, states: RSSMState | None = None

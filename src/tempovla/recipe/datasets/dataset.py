@@ -193,7 +193,7 @@ def check_fits(config: Any, source: EpisodeSource) -> None:
     missing = [camera for camera in model.cameras if camera not in cameras]
     if missing:
         found.append(f"has no camera {missing[0]!r}")
-        remedies.append(f"model.cameras to some of {cameras}")
+        remedies.append(f"model.cameras to some of {cameras}" if cameras else "--model.cameras '[]', as it has none")
     problem = gripper_problem(source) if model.has_gripper else None
     if problem is not None:
         found.append(problem)

@@ -336,7 +336,7 @@ def measure_predictions(
     starts = choose_starts(source, chosen.tolist(), policy.prediction_stride, horizon, decision)
     predictor = Predictor(policy, transform, source, starts.horizon, device)
     errors: dict[str, StreamErrors] = {}
-    with CountProgress("starts of predictions", len(starts.steps)) as progress:
+    with CountProgress("prediction starts", len(starts.steps)) as progress:
         for begin in range(0, len(starts.steps), MOST_ROWS):
             rows = slice(begin, begin + MOST_ROWS)
             predictions = predictor.predict(starts.episodes[rows], starts.steps[rows])[1]

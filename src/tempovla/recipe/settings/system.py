@@ -58,6 +58,7 @@ class System:
         parser: a parser with more short options, as a class or `module:name`; None for none.
         check: refuses a recipe whose model cannot be built, with a ValueError in one line, and makes and reads no
             weights; or `module:name` where it is found. None where nothing says it before the training does.
+        usage: the main options, for the first line of the help.
     """
 
     recipe: type[Any]
@@ -69,3 +70,4 @@ class System:
     links: tuple[Link, ...] = ()
     parser: Lazy[type[Any]] | None = None
     check: Lazy[Callable[[Any], None]] | None = None
+    usage: str = "--config FILE --dataset ROOT --out DIR [--KEY VALUE ...]"

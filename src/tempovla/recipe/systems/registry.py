@@ -40,7 +40,7 @@ SYSTEM_REGISTRY: dict[str, tuple[Lazy[System], str]] = {
     ),
     "world-model": (
         "tempovla.recipe.systems.world_model_config:SYSTEM",
-        "train a policy that plans with a learned world model, while it acts in a simulator",
+        "train a world model and a policy that acts by it (TD-MPC2, DreamerV3), in a simulator or from a recording",
     ),
     "vla": (
         "tempovla.recipe.systems.vla_config:SYSTEM",

@@ -12,7 +12,7 @@ from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.recipe.datasets.dataset import Streams, check_fits, load_dataset, stream_keys
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.systems.job import Imitation
-from tempovla.recipe.systems.world_model_config import WorldModelRecipe
+from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
 from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
 from tempovla.training.result import FitResult
@@ -40,6 +40,7 @@ def train_world_model(
     if recipe.online.env:
         from tempovla.recipe.systems.world_model_online import learn_online
 
+        check_task_given(recipe.online)
         return learn_online(recipe, out_dir, resume)
     if source is None and not recipe.data.data_directory:
         raise ValueError(
@@ -55,6 +56,21 @@ def train_world_model(
     training = recipe.training.settled(recipe.model)
     imitation = Imitation("world-model", lambda: WorldModelPolicy(recipe.model))
     return imitation.train(recipe, data, out_dir, training=training, resume=resume)
+
+
+def check_task_given(online: OnlineConfig) -> None:
+    """Refuse a simulator without a task.
+
+    Raises:
+        ValueError: naming some of its tasks, or that there is no such simulator.
+    """
+    if online.task or "task" in online.settings:
+        return
+    from tempovla.env.registry import simulator_class
+
+    known = simulator_class(online.env)().task_names()
+    some = ", ".join(known[:3]) + (f" or another of its {len(known)} tasks" if len(known) > 3 else "")
+    raise ValueError(f"online.task is missing; give --task, for {online.env} such as {some}")
 
 
 def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:

@@ -154,10 +154,11 @@ SYSTEM = System(
     recipe=WorldModelRecipe,
     train="tempovla.recipe.systems.world_model:train_world_model",
     out="checkpoints/world_model",
+    usage="--config FILE (--env NAME --task NAME | --dataset ROOT) --out DIR [--KEY VALUE ...]",
     examples="""
-tempovla train world-model --env dmc --task cartpole-swingup --algorithm tdmpc --out outputs/swingup
+tempovla train world-model --config world_model_dmc --task cartpole-swingup --out outputs/swingup
 tempovla train world-model --config world_model_dreamer --task cartpole-swingup --out outputs/dreamer
-tempovla train world-model --env dmc --task cartpole-swingup --algorithm tdmpc --out outputs/swingup \\
+tempovla train world-model --config world_model_dmc --task cartpole-swingup --out outputs/swingup \\
     --checkpoint outputs/swingup/checkpoint_latest
 tempovla train world-model --dataset outputs/data --robot_state_dim 4 --action_dim 4 --cloning_weight 1 \\
     --model.planner.policy_weight 2.5 --out outputs/world

@@ -222,5 +222,5 @@ def test_what_cannot_be_planned_with_is_refused_before_anything_is_done():
         GoalPolicy(line_policy("dreamer"), at(0.1), by_inverse_dynamics=True)
     with pytest.raises(ValueError, match="nothing counts in the plan"):
         GoalPolicy(line_policy(), at(0.1), costs=Costs(goal_weight=0.0))
-    with pytest.raises(ValueError, match="LatentDynamics has no decoder"):
+    with pytest.raises(ValueError, match="LatentDynamics has no decoder, which picture_weight needs"):
         GoalPolicy(line_policy(), at(0.1), costs=Costs(picture_weight=1.0))

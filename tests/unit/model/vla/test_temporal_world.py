@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.line_worlds import policy_of
 from tests.tiny import tiny_statevla_config
 
 from tempovla.model.vla.statevla import StateVLA
@@ -95,3 +96,8 @@ def test_rewards_are_not_predicted(world):
         plan(world, seen, STRIDE, num_samples=8)
     with pytest.raises(ValueError, match="StateVLA predicts no rewards"):
         plan(world, seen, STRIDE, num_samples=8, goal=torch.zeros(1, DIMS), costs=Costs(reward_weight=1.0))
+
+
+def test_a_policy_without_the_predictor_is_refused():
+    with pytest.raises(ValueError, match=r"a WorldModelPolicy has no temporal predictor .* its agent.planning_world"):
+        TemporalWorld(policy_of("dreamer"))  # type: ignore[arg-type]

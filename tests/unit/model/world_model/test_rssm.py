@@ -63,7 +63,8 @@ def assert_same(one: RSSMState, other: RSSMState, tolerance: float = 0.0) -> Non
         torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
 
 
-def test_three_sizes_are_enough_and_it_is_a_world_model():
+def test_two_sizes_are_enough_and_it_is_a_world_model():
+    assert RSSM(state_dim=16, action_dim=7).config.hidden_dim == 512
     model = RSSM(state_dim=16, action_dim=7, hidden_dim=24)
     assert isinstance(model, WorldModel)
     assert isinstance(model.decoder, ObservationDecoder)
@@ -246,3 +247,43 @@ def test_observations_are_decoded_in_their_own_units():
     target = seen["observation.images.a"].double() / 255 - 0.5
     exact = (picture.double() - target).square().flatten(2).sum(dim=-1)
     torch.testing.assert_close(losses["observation.images.a"].double(), exact, rtol=1e-5, atol=1e-3)
+
+
+def pictured(side: int) -> Context:
+    pictures = Track.of(torch.zeros(1, 1, 3, side, side), (0,))
+    return Context({}, {CAMERA: pictures}, (Task("", BODY),), torch.ones(1, dtype=torch.bool))
+
+
+def test_observations_that_do_not_fit_are_told_in_one_line():
+    model, seen = world(), context(torch.zeros(ROWS, 3), torch.zeros(ROWS, 2))
+    with pytest.raises(ValueError, match=r"the observation is a Tensor; give a Context of tempovla.timeline"):
+        model.encode(torch.zeros(ROWS, 3))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the observation is a dict; give a Context"):
+        model.encode({STATE_KEY: torch.zeros(ROWS, 3)})  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"lacks 'observation.state', which the world model reads; it holds \[.*rgb'\]"
+    ):
+        model.encode(pictured(64))
+    with pytest.raises(ValueError, match=r"'observation.state' has the shape \(4,\) a step, but .* \(3,\); give it in"):
+        model.encode(context(torch.zeros(ROWS, 4), torch.zeros(ROWS, 2)))
+    with pytest.raises(ValueError, match="previous has 1 rows, but the observation has 3; give as many"):
+        model.encode(seen, model.initial_state(1))
+    seer = RSSM(8, 2, 12, **SMALL).eval()
+    assert seer.encode(pictured(64)).batch_size == 1
+    with pytest.raises(ValueError, match=r"'observation.images.agentview_rgb' has the shape \(3, 128, 128\) a step"):
+        seer.encode(pictured(128))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((ROWS, 4, 5, 1), r"actions \(3, 4, 5, 1\) must be \(rows, candidates, steps, 2\)"),
+        ((ROWS, 2), r"actions \(3, 2\) must be \(rows, candidates, steps, 2\)"),
+        ((2, 4, 5, 2), r"actions \(2, 4, 5, 2\) have 2 rows, but the state has 3; give as many"),
+        ((ROWS, 4, 0, 2), r"actions \(3, 4, 0, 2\) have no steps; give one at least"),
+    ],
+)
+def test_actions_that_cannot_be_imagined_are_told_in_one_line(shape, message):
+    model = world()
+    with pytest.raises(ValueError, match=message):
+        model.imagine(model.initial_state(ROWS), torch.zeros(shape))

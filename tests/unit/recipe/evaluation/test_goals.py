@@ -113,7 +113,10 @@ def test_policies_that_cannot_plan_towards_a_goal_are_refused(replay):
     bundle = bundle_of(policy_of())
     for costs, message in (
         (Costs(goal_weight=0.0), "nothing counts in the plan; give costs.reward_weight, or"),
-        (Costs(picture_weight=1.0), "LatentDynamics has no decoder; compare with the goal in the latent space"),
+        (
+            Costs(picture_weight=1.0),
+            "LatentDynamics has no decoder, which picture_weight needs; leave picture_weight out",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             towards_goal(Controller.from_bundle(bundle), GoalOptions(replay, costs), bundle)

@@ -167,7 +167,7 @@ def test_actions_without_bounds_are_refused_before_the_run_has_a_folder(tmp_path
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: PlannerConfig(horizon=0), r"^planner\.horizon=0 must be at least 1$"),
+        (lambda: PlannerConfig(horizon=0), r"^model\.planner\.horizon=0 must be at least 1$"),
         (lambda: TDMPCConfig(horizon=0), r"^model\.tdmpc\.horizon=0 must be at least 1$"),
         (lambda: DreamerConfig(horizon=0), r"horizon=0 must be at least 1"),
     ],
@@ -175,3 +175,17 @@ def test_actions_without_bounds_are_refused_before_the_run_has_a_folder(tmp_path
 def test_a_horizon_of_nothing_is_refused(make, told):
     with refused(told):
         make()
+
+
+def test_a_simulator_without_a_task_is_refused_before_the_run_has_a_folder(tmp_path):
+    pytest.importorskip("dm_control")
+    with refused(r"^online.task is missing; give --task, for dmc such as \S+, \S+, \S+ or another of its \d+ tasks$"):
+        learn_online(tmp_path / "run", "dmc", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_camera_that_no_dataset_has_is_refused_with_the_option_for_none(tmp_path):
+    record(tmp_path / "data", features=FEATURES | REWARD)
+    seeing = replace(TDMPC, cameras=("observation.images.front",))
+    with refused(r"has no camera 'observation.images.front'; set --model.cameras '\[\]', as it has none$"):
+        learn(tmp_path / "run", tmp_path / "data", seeing)

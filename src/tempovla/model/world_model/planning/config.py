@@ -4,9 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal
 
 KINDS = ("mppi", "cem", "icem", "shooting")
+PREFIX = "model.planner."
+"""How messages name a setting: as it is given to a policy, in a file and on the command line."""
+
+
+def check_counts(prefix: str, **counts: Any) -> None:
+    """Refuse numbers by name that are not whole, or below 1.
+
+    Args:
+        prefix: of the names, in messages.
+        counts: the numbers.
+
+    Raises:
+        ValueError: naming the number.
+    """
+    for name, count in counts.items():
+        if not isinstance(count, Integral) or isinstance(count, bool):
+            raise ValueError(f"{prefix}{name}={count!r} must be a whole number")
+        if count < 1:
+            raise ValueError(f"{prefix}{name}={count} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -25,8 +45,8 @@ class PlannerConfig:
         min_std: least spread of candidates.
         max_std: spread of the first round's candidates.
         temperature: of `mppi`; with a higher one fewer candidates count.
-        policy_weight: how much the squared distance of each action from the world model's own policy counts against a
-            candidate, in units of the running spread of its values, where it has these. It keeps plans to what the
+        policy_weight: how much a candidate is penalised by its actions' squared distance from the world model's own
+            policy, in units of the running spread of its values, where it has these. It keeps plans to what the
             values were learned from. It does not count while the policy explores.
         noise_beta: of `icem`; exponent of the power spectrum of its noise, 0 for noise that is independent in time.
         keep_fraction: of `icem`; share of the best candidates that come back in the next round.
@@ -47,30 +67,31 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"planner.kind={self.kind!r} is unknown; choose from {', '.join(KINDS)}")
-        for name in ("horizon", "num_samples", "num_elites", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"planner.{name}={getattr(self, name)} must be at least 1")
+            inverse = ", or, without a search, act with --goal_by inverse_dynamics or plan(kind='inverse_dynamics')"
+            hint = inverse if self.kind == "inverse_dynamics" else ""
+            raise ValueError(f"{PREFIX}kind={self.kind!r} is unknown; choose from {', '.join(KINDS)}{hint}")
+        counted = ("horizon", "num_samples", "num_elites", "iterations")
+        check_counts(PREFIX, **{name: getattr(self, name) for name in counted})
         if self.num_policy_samples < 0 or self.num_policy_samples >= self.num_samples:
             raise ValueError(
-                f"planner.num_policy_samples={self.num_policy_samples} must be at least 0, and less than "
+                f"{PREFIX}num_policy_samples={self.num_policy_samples} must be at least 0, and less than "
                 f"num_samples={self.num_samples}"
             )
         if self.num_elites > self.num_samples:
             raise ValueError(
-                f"planner.num_elites={self.num_elites} are more than the num_samples={self.num_samples} candidates; "
+                f"{PREFIX}num_elites={self.num_elites} are more than the num_samples={self.num_samples} candidates; "
                 "lower it"
             )
         for name in ("min_std", "max_std", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"planner.{name}={getattr(self, name)} must be greater than 0, and finite")
+                raise ValueError(f"{PREFIX}{name}={getattr(self, name)} must be greater than 0, and finite")
         if self.min_std > self.max_std:
-            raise ValueError(f"planner.min_std={self.min_std} is above max_std={self.max_std}; lower it")
+            raise ValueError(f"{PREFIX}min_std={self.min_std} is above max_std={self.max_std}; lower it")
         for name in ("noise_beta", "policy_weight"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"planner.{name}={getattr(self, name)} must be finite, and not negative")
+                raise ValueError(f"{PREFIX}{name}={getattr(self, name)} must be finite, and not negative")
         if not 0 <= self.keep_fraction <= 1:
-            raise ValueError(f"planner.keep_fraction={self.keep_fraction} must lie in [0, 1]")
+            raise ValueError(f"{PREFIX}keep_fraction={self.keep_fraction} must lie in [0, 1]")
 
     @property
     def rounds(self) -> int:

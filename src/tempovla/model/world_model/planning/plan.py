@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tempovla.model.world_model.checks import check_context
 from tempovla.model.world_model.planning.bounds import ActionBounds, Numbers
-from tempovla.model.world_model.planning.config import PlannerConfig
+from tempovla.model.world_model.planning.config import KINDS, PlannerConfig, check_counts
 from tempovla.model.world_model.planning.inverse_planner import InverseDynamicsPlanner
 from tempovla.model.world_model.planning.scores import Costs, Goal
 from tempovla.model.world_model.planning.search import Plan, Score, search
@@ -35,6 +36,7 @@ def plan(
     seed: int | Tensor = 0,
     low: Numbers | None = None,
     high: Numbers | None = None,
+    previous: Any = None,
     goal: Any = None,
     costs: Costs | None = None,
     start: Tensor | None = None,
@@ -52,7 +54,8 @@ def plan(
         seed: of all rows, or (B,) int64.
         low: least value of each dimension of an action, or one for all; -1 if neither bound is given.
         high: the same, greatest value; 1.
-        goal: what should be seen, as a `Context` of B rows or of one for all, or its latent state.
+        previous: what a model that remembers, such as `RSSM`, knew at the step before; None if nothing.
+        goal: what should be seen, as a `Context` of B rows or of one for all, its latent state, or a `Goal`.
         costs: what counts; None is the predicted return without a goal, and the distance in the latent space with one.
         start: (B, H, A) actions around which the search begins, such as the rest of the last plan.
         settings: all other settings of the search.
@@ -61,10 +64,11 @@ def plan(
     Raises:
         ValueError: if the horizon, the bounds or another argument cannot be planned with.
     """
+    check_context(observation)
     bounds = ActionBounds.of(low, high, getattr(world_model, "action_dim", None)).to(observation.device)
     config = planner_of(horizon, num_samples, kind, settings)
     with torch.no_grad(), _evaluated(world_model):
-        state = world_model.encode(observation)
+        state = world_model.encode(observation, *([] if previous is None else [previous]))
         aim = None if goal is None else Goal.of(world_model, goal, observation.batch_size)
         if kind == INVERSE_DYNAMICS:
             if aim is None:
@@ -86,12 +90,15 @@ def planner_of(horizon: int, num_samples: int, kind: str, settings: PlannerConfi
         ValueError: if they do not fit.
     """
     base = settings or PlannerConfig()
+    if kind not in (*KINDS, INVERSE_DYNAMICS):
+        raise ValueError(f"kind={kind!r} is unknown; choose from {', '.join((*KINDS, INVERSE_DYNAMICS))}")
+    check_counts("", horizon=horizon, num_samples=num_samples)
     return replace(
         base,
         horizon=horizon,
         num_samples=num_samples,
-        num_elites=min(base.num_elites, max(num_samples, 1)),
-        num_policy_samples=min(base.num_policy_samples, max(num_samples - 1, 0)),
+        num_elites=min(base.num_elites, num_samples),
+        num_policy_samples=min(base.num_policy_samples, num_samples - 1),
         **({} if kind == INVERSE_DYNAMICS else {"kind": kind}),  # type: ignore[arg-type]
     )
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tempovla.model.layers.row_state import map_tensors
+from tempovla.model.world_model.checks import of_a_goal
 from tempovla.model.world_model.planning.search import Score
 from tempovla.model.world_model.protocol import (
     DecodingWorldModel,
@@ -45,17 +46,18 @@ class Goal:
 
         Args:
             world: encodes.
-            goal: what should be seen, as a `Context` of one or of all rows, or its latent state.
+            goal: what should be seen, as a `Context` of one or of all rows, its latent state, or a `Goal`.
             rows: number B of rows.
 
         Raises:
             ValueError: if it lacks a stream that the world model reads, or has another number of rows.
         """
         seen = goal if isinstance(goal, Context) else None
-        try:
-            state = goal if seen is None else world.encode(seen)
-        except KeyError as problem:
-            raise ValueError(f"the goal lacks {problem.args[0]!r}, which the world model reads; give it") from problem
+        if isinstance(goal, Goal):
+            state, seen = goal.state, goal.seen
+        else:
+            with of_a_goal():
+                state = goal if seen is None else world.encode(seen)
         return cls(map_tensors(lambda each: _for_rows(each, rows), state), seen)
 
 
@@ -140,11 +142,19 @@ def picture_score(world: WorldModel[Any], state: Any, goal: Context, when: When 
         ValueError: if the world model has no decoder, or the goal no picture that it decodes.
     """
     if not isinstance(world, DecodingWorldModel):
-        raise ValueError(f"{type(world).__name__} has no decoder; compare with the goal in the latent space instead")
+        raise ValueError(
+            f"{type(world).__name__} has no decoder, which picture_weight needs; leave picture_weight out, and compare "
+            "with the goal in the latent space by goal_weight"
+        )
     known = [key for key in goal.now if goal.now[key].value.ndim == 5]
 
     def score(actions: Tensor) -> Tensor:
         decoded = world.decode(world.imagine(state, actions))
+        if not decoded:
+            raise ValueError(
+                f"{type(world).__name__} reads no pictures, so it decodes none, which picture_weight needs; leave "
+                "picture_weight out, and compare with the goal in the latent space by goal_weight"
+            )
         keys = [key for key in known if key in decoded]
         if not keys:
             raise ValueError(

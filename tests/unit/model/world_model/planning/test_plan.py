@@ -162,11 +162,12 @@ def test_dropout_is_off_meanwhile_and_proposals_come_from_the_models_policy():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"horizon": 0}, "planner.horizon=0 must be at least 1"),
-        ({"horizon": -3}, "planner.horizon=-3 must be at least 1"),
+        ({"horizon": 0}, "^horizon=0 must be at least 1"),
+        ({"horizon": -3}, "^horizon=-3 must be at least 1"),
+        ({"horizon": 2.5}, "^horizon=2.5 must be a whole number"),
         ({"horizon": 0, "kind": "inverse_dynamics", "goal": THERE}, "horizon=0 must be at least 1"),
-        ({"kind": "gradient"}, "planner.kind='gradient' is unknown"),
-        ({"num_samples": 0}, "planner.num_samples=0 must be at least 1"),
+        ({"kind": "gradient"}, "^kind='gradient' is unknown; choose from mppi, .*, inverse_dynamics"),
+        ({"num_samples": 0}, "^num_samples=0 must be at least 1"),
         ({"low": -1.0}, "low=-1.0 without high; give both bounds"),
         ({"high": [1.0, 2.0]}, r"high=\[1.0, 2.0\] without low; give both bounds"),
         ({"low": -1.0, "high": float("inf")}, "high=inf must be finite"),
@@ -190,6 +191,18 @@ def test_what_cannot_be_planned_is_told_in_one_line(options, message):
     assert "\n" not in str(refused.value)
 
 
+def test_observations_that_do_not_fit_are_told_in_one_line():
+    world = LatentDynamics(LatentDynamicsConfig(latent_dim=8, group_dim=4), 2, 5)
+    with pytest.raises(ValueError, match=r"the observation is a Tensor; give a Context of tempovla.timeline"):
+        plan(world, torch.zeros(1, 5))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'observation.state' has the shape \(2,\) a step, but .* reads \(5,\); give"):
+        plan(world, HERE)
+    with pytest.raises(ValueError, match=r"the observation lacks 'observation.state', .* it holds \[\]; give it"):
+        plan(world, Context({}, {}, HERE.task, HERE.first))
+    with pytest.raises(ValueError, match=r"actions \(1, 4, 3, 3\) must be \(rows, candidates, steps, 2\)"):
+        world.imagine(torch.zeros(1, 8), torch.zeros(1, 4, 3, 3))
+
+
 def test_settings_of_costs_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"costs.when='first' is unknown; choose from last, path"):
         Costs(when="first")  # type: ignore[arg-type]
@@ -202,14 +215,21 @@ def test_a_model_without_a_decoder_sizes_or_vectors_is_told():
         encode, imagine = Walker.encode, Walker.imagine
         predict_rewards, predict_return = Walker.predict_rewards, Walker.predict_return
 
-    with pytest.raises(ValueError, match="Bare has no decoder"):
+    with pytest.raises(ValueError, match="Bare has no decoder, which picture_weight needs; leave picture_weight out"):
         picture_score(Bare(), torch.zeros(1, 2), seen((0.0, 0.0), pictures=True))
     with pytest.raises(ValueError, match="the world model has no action_dim; give low and high"):
         plan(Bare(), HERE)
     with pytest.raises(ValueError, match="Bare has no inverse dynamics; plan by a search"):
         plan(Bare(), HERE, kind="inverse_dynamics", goal=THERE, low=[-1, -1], high=1.0)
+    with pytest.raises(ValueError, match="_Blind reads no pictures, so it decodes none, which picture_weight needs"):
+        picture_score(_Blind(), torch.zeros(1, 2), seen((0.0, 0.0)))(torch.zeros(1, 1, 1, 2))
     with pytest.raises(ValueError, match=r"the goal has the pictures .*front.* but the model decodes"):
         picture_score(_OfAnotherCamera(), torch.zeros(1, 2), seen((0.0, 0.0), pictures=True))(torch.zeros(1, 1, 1, 2))
+
+
+class _Blind(Walker):
+    def decode(self, states: Tensor) -> dict[str, Tensor]:
+        return {}
 
 
 class _OfAnotherCamera(Walker):

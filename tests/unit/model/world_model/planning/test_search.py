@@ -154,8 +154,13 @@ def test_noise_over_time_has_a_variance_of_one_and_its_spectrum(steps, beta):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "gradient"}, "planner.kind='gradient' is unknown; choose from mppi, cem, icem, shooting"),
-        ({"horizon": 0}, "planner.horizon=0 must be at least 1"),
+        ({"kind": "gradient"}, r"^model\.planner\.kind='gradient' is unknown; choose from mppi, cem, icem, shooting"),
+        (
+            {"kind": "inverse_dynamics"},
+            "is unknown; .* or, without a search, act with --goal_by inverse_dynamics or plan",
+        ),
+        ({"horizon": 0}, r"^model\.planner\.horizon=0 must be at least 1"),
+        ({"num_elites": 2.5}, r"^model\.planner\.num_elites=2.5 must be a whole number"),
         ({"num_elites": 600}, "planner.num_elites=600 are more than the num_samples=512 candidates; lower it"),
         ({"num_policy_samples": 512}, "planner.num_policy_samples=512 must be at least 0, and less than num_samples"),
         ({"min_std": 3.0}, "planner.min_std=3.0 is above max_std=2.0; lower it"),
