@@ -41,8 +41,8 @@ class RunningMoments(nn.Module):
     @torch.no_grad()
     def add(self, x: Tensor, valid: Tensor) -> None:
         """Take in vectors (N, D) for the next `update`, of which those count that are `valid` (N,) bool."""
-        seen = torch.where(valid[:, None], x.float(), 0.0)
-        count = valid.sum().float().expand(1, x.shape[1])
+        seen = torch.where(valid[:, None], x.double(), 0.0)  # float32 loses a small spread around a large mean
+        count = valid.sum().double().expand(1, x.shape[1])
         sums = torch.cat([count, seen.sum(dim=0, keepdim=True), seen.square().sum(dim=0, keepdim=True)])
         self._sums = sums if self._sums is None else self._sums + sums
 
@@ -56,9 +56,9 @@ class RunningMoments(nn.Module):
             dist.all_reduce(sums)
         count = sums[0].clamp(min=1.0)
         mean = sums[1] / count
-        variance = (sums[2] / count - mean.square()).clamp(min=0.0)
+        variance = (sums[2] / count - mean.square()).clamp(min=0.0).to(self.variance)
         self.updates += (sums[0, 0] > 0).long()
         share = torch.where(sums[0] > 0, (1.0 / self.updates.clamp(min=1).float()).clamp(min=self.tau), 0.0)
-        moved = mean - self.mean
+        moved = mean.to(self.mean) - self.mean
         self.mean += share * moved
         self.variance += share * (variance + (1.0 - share) * moved.square() - self.variance)

@@ -28,6 +28,15 @@ def test_the_first_updates_count_the_same_and_give_the_moments_of_all():
     assert normal.mean(dim=0).abs().max() < 0.02
 
 
+def test_a_small_spread_around_a_large_number_is_found():
+    moments, given = RunningMoments(3), batches(400) * torch.tensor([1.0, 0.01, 1.0]) + 1000.0
+    for batch in given:
+        moments.add(batch, torch.ones(40).bool())
+        moments.update()
+    every = given.flatten(0, 1).double()
+    torch.testing.assert_close(moments.variance.double(), every.var(dim=0, correction=0), rtol=0.05, atol=0.0)
+
+
 def test_later_ones_follow_slowly():
     moments = RunningMoments(1, tau=0.25)
     for value in (0.0, 0.0, 0.0, 0.0, 8.0):
