@@ -96,6 +96,9 @@ def build(name: str, summary: str) -> ArgumentParser:
     add_json_option(parser)
     parser.add_argument("--record", metavar="DIR", help="LeRobot v3.0 dataset to write all episodes to")
     parser.add_argument(
+        "--record_cameras", metavar="A,B", help="cameras that --record shows beside those that the policy sees"
+    )
+    parser.add_argument(
         "--videos", metavar="DIR", help="folder for videos of one success and one failure of every task"
     )
     parser.add_class_arguments(EvaluationConfig)
@@ -124,6 +127,11 @@ def run(name: str, args: Namespace) -> Outcome:
         library=args.library,
         model=args.model,
         goal=GoalOptions.given(args.goal, args.goal_costs, args.goal_by),
-        outputs=Outputs(results=file, recordings=args.record, videos=args.videos),
+        outputs=Outputs(
+            results=file,
+            recordings=args.record,
+            videos=args.videos,
+            cameras=() if args.record_cameras is None else comma_separated(args.record_cameras),
+        ),
     )
     return Outcome("\n".join(score_table(results)), results, is_written=file is not None)

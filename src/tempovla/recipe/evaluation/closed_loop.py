@@ -25,7 +25,7 @@ from tempovla.recipe.evaluation.goals import GoalOptions, goal_in_words, towards
 from tempovla.recipe.evaluation.journal import EpisodeJournal
 from tempovla.recipe.evaluation.library import choose_library
 from tempovla.recipe.evaluation.outputs import JOURNAL_SUFFIX, Outputs
-from tempovla.recipe.evaluation.pictures import blank_cameras, needs_pictures, without_pictures
+from tempovla.recipe.evaluation.pictures import blank_cameras, drawn_for
 from tempovla.recipe.evaluation.progress import EvaluationProgress
 from tempovla.recipe.evaluation.scores import in_their_place, scores_of
 from tempovla.recipe.evaluation.videos import FilmKind, film_episodes
@@ -151,8 +151,7 @@ def evaluate_checkpoint(
         "versions": versions(*env_config.packages),
     }
     with repeatable(), outputs.held(), _journal(outputs, follows_from | {"device": policy.device}) as journal:
-        played_in = env_config if needs_pictures(bundle, outputs) else without_pictures(env_config)
-        episodes, timing = _play(controller, specs, played_in, config, outputs, journal)
+        episodes, timing = _play(controller, specs, drawn_for(env_config, bundle, outputs), config, outputs, journal)
         results = {
             "title": f"{bundle.policy} on {env_config.title}",
             "summary": _summary(env_config, len(tasks), config.episodes, init_states, wrong_instruction)
@@ -224,6 +223,7 @@ def _journal(outputs: Outputs, identity: Mapping[str, Any]) -> AbstractContextMa
         return nullcontext()
     if outputs.recordings is not None:
         identity = {**identity, "recordings": str(Path(outputs.recordings).resolve())}
+        identity |= {"cameras": list(outputs.cameras)} if outputs.cameras else {}
     return EpisodeJournal(Path(outputs.results).with_suffix(JOURNAL_SUFFIX), identity)
 
 

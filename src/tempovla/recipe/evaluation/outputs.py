@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from tempovla.data.writer import is_unwritten
 from tempovla.storage.distinct import Place, check_distinct
 from tempovla.storage.lock import FolderLock, holding
 from tempovla.storage.writable import check_apart, check_file, check_folder, expanded
-from tempovla.timeline.arguments import path_argument
+from tempovla.timeline.arguments import brief, path_argument
 
 JOURNAL_SUFFIX = ".partial.jsonl"
 
@@ -27,17 +27,26 @@ class Outputs:
             all is done a `.partial.jsonl` of the episodes so far, from which the same call goes on after a kill.
         recordings: LeRobot v3.0 dataset of all episodes; without `results` it cannot be continued.
         videos: folder for a success and a failure of every task, with an index.json for the report.
+        cameras: the simulator's names of cameras that the recordings show beside those that the policy sees.
     """
 
     results: str | Path | None = None
     recordings: str | Path | None = None
     videos: str | Path | None = None
+    cameras: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("results", "recordings", "videos"):
             if getattr(self, name) is not None:
                 path = path_argument(name, getattr(self, name), "a file" if name == "results" else "a folder")
                 object.__setattr__(self, name, expanded(path))
+        if isinstance(self.cameras, str) or not all(isinstance(camera, str) for camera in self.cameras):
+            raise ValueError(f"cameras={brief(self.cameras)}: give a list of names, such as ['corner2']")
+        object.__setattr__(self, "cameras", tuple(dict.fromkeys(self.cameras)))
+        if self.cameras and self.recordings is None:
+            raise ValueError(
+                f"cameras={list(self.cameras)} are for recordings; name a folder of recordings, or leave them out"
+            )
 
     def check(self, *inputs: str | Path) -> None:
         """Refuse what cannot be written, and write nothing.

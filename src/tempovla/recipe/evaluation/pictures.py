@@ -26,6 +26,19 @@ def blank_cameras(bundle: Bundle) -> set[str]:
     return blank | {key for step in depths for key in step.get("keys", ())}
 
 
+def drawn_for(env_config: SimulatorConfig, bundle: Bundle, outputs: Outputs) -> SimulatorConfig:
+    """Return the simulator that draws what the policy sees and what is recorded, and nothing else.
+
+    Args:
+        env_config: the simulator with the policy's cameras.
+        bundle: of the policy.
+        outputs: whose recordings may show further cameras.
+    """
+    if not needs_pictures(bundle, outputs):
+        return without_pictures(env_config)
+    return replace(env_config, cameras=tuple(dict.fromkeys((*env_config.cameras, *outputs.cameras))))
+
+
 def without_pictures(env_config: SimulatorConfig) -> SimulatorConfig:
     """Return the simulator without pictures, where its config can leave them out: drawing takes most of the time."""
     return replace(env_config, render=False) if "render" in env_config.__dataclass_fields__ else env_config

@@ -121,6 +121,14 @@ def test_a_blind_policy_needs_no_pictures_and_its_results_say_the_same(tmp_path,
     assert asked["env_config"].render  # what is recorded is drawn
 
 
+def test_recordings_show_further_cameras_beside_those_of_the_policy(tmp_path, checkpoint, asked):
+    further = (CAMERAS[0].removeprefix("observation.images."), "behindGripper")
+    outputs = Outputs(recordings=tmp_path / "rollouts", cameras=further)
+    evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, outputs=outputs)
+    drawn = asked["env_config"].cameras
+    assert drawn == (*(camera.removeprefix("observation.images.") for camera in CAMERAS), "behindGripper")
+
+
 def test_threads_are_as_before_after_an_evaluation(checkpoint, asked):
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)

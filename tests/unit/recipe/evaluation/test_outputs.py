@@ -83,3 +83,19 @@ def test_recordings_that_an_interrupted_evaluation_left_may_go_on(tmp_path: Path
 def test_a_tilde_in_outputs_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Outputs(results="~/a.json").results == tmp_path / "a.json"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cameras": ["corner2"]}, r"^cameras=\['corner2'\] are for recordings; name a folder of recordings, or leave"),
+        (
+            {"cameras": "corner2", "recordings": "r"},
+            r"^cameras='corner2': give a list of names, such as \['corner2'\]$",
+        ),
+        ({"cameras": [2], "recordings": "r"}, r"^cameras=\[2\]: give a list of names, such as \['corner2'\]$"),
+    ],
+)
+def test_cameras_that_nothing_records_and_what_is_no_list_of_names_are_refused(given: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Outputs(**given)
