@@ -23,9 +23,10 @@ def test_features_are_the_tokens_of_an_encoder_of_your_own(monkeypatch):
 def test_features_are_those_of_a_pretrained_model_in_a_folder(tmp_path):
     folder = save_vision(tmp_path / "dino", "dinov2")
     model = LatentGeometry(LatentGeometryConfig(vision=VisionEncoderConfig(folder)))
-    images = torch.rand(1, 2, 3, 40, 32)
+    images = torch.rand(1, 2, 3, 40, 32, generator=torch.Generator().manual_seed(0))
     out = model.encode(images, torch.tensor([[True, False]]))
     assert out.features.shape == (1, 2, 9, 16)
-    assert torch.equal(out.features[0, 0], VisionEncoder(folder)(images[:, 0])[0])
+    expected = VisionEncoder(folder)(images[:, 0])[0]  # of one picture alone, so its products may round otherwise
+    torch.testing.assert_close(out.features[0, 0], expected, rtol=1e-4, atol=1e-5)
     assert not out.features[0, 1].any()
     assert not any(weight.requires_grad for weight in model.parameters())
