@@ -40,7 +40,8 @@ class Outputs:
             if getattr(self, name) is not None:
                 path = path_argument(name, getattr(self, name), "a file" if name == "results" else "a folder")
                 object.__setattr__(self, name, expanded(path))
-        if isinstance(self.cameras, str) or not all(isinstance(camera, str) for camera in self.cameras):
+        is_list = isinstance(self.cameras, Sequence) and not isinstance(self.cameras, str)
+        if not is_list or not all(isinstance(camera, str) for camera in self.cameras):
             raise ValueError(f"cameras={brief(self.cameras)}: give a list of names, such as ['corner2']")
         object.__setattr__(self, "cameras", tuple(dict.fromkeys(self.cameras)))
         if self.cameras and self.recordings is None:

@@ -93,6 +93,7 @@ def test_a_tilde_in_outputs_is_the_home_folder(tmp_path: Path, monkeypatch: pyte
             {"cameras": "corner2", "recordings": "r"},
             r"^cameras='corner2': give a list of names, such as \['corner2'\]$",
         ),
+        ({"cameras": 2, "recordings": "r"}, r"^cameras=2: give a list of names, such as \['corner2'\]$"),
         ({"cameras": [2], "recordings": "r"}, r"^cameras=\[2\]: give a list of names, such as \['corner2'\]$"),
     ],
 )
