@@ -31,6 +31,8 @@ from tempovla.storage.whole import write_text
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PUBLISHED = Path(__file__).with_name("world_model_published.json")
 RUN_AGAIN = "remove it, and run this again"
+ON_THE_WAY, END = "1000", "2000"
+"""Seeds of the episodes: settings were chosen by those on the way, so the end of a run is judged on others."""
 COLORS = {"TD-MPC2": BASELINE, "DreamerV3": "#6b7a2f", "SAC": SOFT}
 
 Curve = dict[str, float]
@@ -105,8 +107,8 @@ def run(env: str, task: str, seed: int, folder: Path, options: argparse.Namespac
     all_kept = sorted((folder / "checkpoints").glob("step_*"))
     for kept in all_kept:
         if not results_of(kept).exists():
-            episodes = options.episodes if kept == all_kept[-1] else options.curve_episodes
-            asked = ["--checkpoint", str(kept), "--episodes", str(episodes), "--seed", "1000", "--workers", "1"]
+            episodes, begins = (options.episodes, END) if kept == all_kept[-1] else (options.curve_episodes, ON_THE_WAY)
+            asked = ["--checkpoint", str(kept), "--episodes", str(episodes), "--seed", begins, "--workers", "1"]
             tempovla("eval", env, *asked, "--tasks", task, "--json", str(results_of(kept)))
     record = {"curve": curve_of(folder, PLACES[env]), "cpu_s": read_json(done, remedy=RUN_AGAIN)["cpu_seconds"]}
     return record if env == "dmc" else record | {"env": env}
@@ -220,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default="0", help="of the trainings")
     parser.add_argument("--out", type=Path, help="folder of all runs")
     parser.add_argument("--updates", type=int, help="optimiser steps, other than the config's")
-    parser.add_argument("--episodes", type=int, default=10, help="of the evaluation at the end of a run")
+    parser.add_argument("--episodes", type=int, default=50, help="of the evaluation at the end of a run")
     parser.add_argument("--curve-episodes", type=int, default=5, help="of each evaluation before it")
     parser.add_argument("--json", required=True, type=Path, help="file of all curves")
     parser.add_argument("--png", help="where to draw those of --env")
