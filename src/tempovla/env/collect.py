@@ -179,7 +179,7 @@ class _Collector:
         observations = replay(self._env, played)
         steps = {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
         steps[ACTION_KEY] = played.labels
-        steps |= outcomes(played.rewards, played.successes)
+        steps |= outcomes(played.rewards, played.successes, world_ended=played.world_ended)
         return Demonstration(
             task,
             self._env.instruction,

@@ -48,6 +48,7 @@ class ExpertEpisode:
         success: whether the task was solved at some step.
         rewards: (T,) the simulator's reward for each action.
         successes: (T,) bool, whether the task was solved after each action.
+        world_ended: whether the simulator said after the last action that its world ended.
         noise_sigma: the noise's standard deviation in this episode.
         simulator: (T, ...) by name, what the simulator's own tools want to know of the moment before each action;
             empty where they want nothing.
@@ -62,6 +63,7 @@ class ExpertEpisode:
     success: bool
     rewards: np.ndarray
     successes: np.ndarray
+    world_ended: bool
     noise_sigma: float
     simulator: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -104,7 +106,7 @@ def rollout_expert(
     disturbance = scale * generator.standard_normal(hand_axes)
     executed, labels, states, simulator = [], [], [], []
     rewards, successes = [], []
-    success, truncated, remaining = False, False, steps_after_success
+    success, truncated, world_ended, remaining = False, False, False, steps_after_success
     while not truncated and not (success and remaining == 0):
         label = expert.act()
         if binary_gripper:
@@ -115,7 +117,7 @@ def rollout_expert(
         simulator.append(env.simulator_record())
         labels.append(label)
         executed.append(action)
-        reward, _, truncated, info = env.advance(action)
+        reward, world_ended, truncated, info = env.advance(action)
         rewards.append(reward)
         successes.append(info["success"])
         remaining -= success
@@ -134,6 +136,7 @@ def rollout_expert(
         bool(success),
         np.array(rewards),
         np.array(successes, bool),
+        bool(world_ended),
         float(sigma),
         columns,
     )

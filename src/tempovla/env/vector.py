@@ -27,7 +27,7 @@ class ChunkResult:
         observations: (N, ...) each, the last of every row.
         steps: (N,) int, executed control steps; fewer than requested where the episode ended.
         rewards: (N,) float64, summed over those steps.
-        terminations: (N,) bool, the episode has ended by success.
+        terminations: (N,) bool, the episode has ended by success, or the world with it.
         truncations: (N,) bool, the episode has run out of steps.
         successes: (N,) bool, the task was solved at some time in the episode.
         frames: for each requested row, the observations after each executed step, (steps, ...) each.
@@ -44,6 +44,16 @@ class ChunkResult:
     frames: dict[int, Observations]
     step_rewards: dict[int, np.ndarray]
     step_successes: dict[int, np.ndarray]
+
+    def world_ended(self, row: int, config: SimulatorConfig) -> bool:
+        """Return whether the world of a row has ended; an evaluation that is over because the task is solved ends none.
+
+        Args:
+            row: of the environments.
+            config: of the environments.
+        """
+        stopped = config.terminate_on_success and bool(self.successes[row])
+        return bool(self.terminations[row]) and not stopped
 
 
 class ShardedVectorEnv(VectorEnv):

@@ -49,5 +49,9 @@ def _replay_together(results: Sequence[EpisodeResult], env_config: SimulatorConf
         recording = {key: np.concatenate([first[key][row : row + 1], after[key][:-1]]) for key in after}
         final = {key: value[-1] for key, value in after.items()}
         recording |= {ACTION_KEY: padded[row, : steps[row]]}
-        recording |= outcomes(played.step_rewards[row], played.step_successes[row])
+        recording |= outcomes(
+            played.step_rewards[row],
+            played.step_successes[row],
+            world_ended=played.world_ended(row, env_config),
+        )
         yield replace(result, recording=recording, final=final)

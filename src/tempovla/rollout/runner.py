@@ -108,6 +108,7 @@ class _Row:
     actions: list[NDArray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
+    world_ended: bool = False
     policy_calls: int = 0
     policy_s: float = 0.0
     cameras: tuple[CameraCalibration, ...] = ()
@@ -265,6 +266,7 @@ class RolloutRunner:
             row.observations.extend({key: value[step] for key, value in frames.items()} for step in range(steps))
             row.rewards.extend(result.step_rewards[index].tolist())
             row.successes.extend(result.step_successes[index].tolist())
+            row.world_ended = result.world_ended(index, self.env.config)
         self._builder.add(index, actions[:steps], latest)
         row.success = bool(result.successes[index])
 
@@ -274,7 +276,7 @@ class RolloutRunner:
         if row.spec.record:
             before = row.observations[: len(actions)]
             recording = {key: np.stack([step[key] for step in before]) for key in before[0]}
-            recording |= {ACTION_KEY: actions} | outcomes(row.rewards, row.successes)
+            recording |= {ACTION_KEY: actions} | outcomes(row.rewards, row.successes, world_ended=row.world_ended)
             final = row.observations[-1]
         return EpisodeResult(
             spec=row.spec,

@@ -23,8 +23,10 @@ SUCCESS_KEY = OUTCOME_PREFIX + "success"
 DONE_KEY = OUTCOME_PREFIX + "done"
 """Whether the episode ends after the action, by success or for want of time, bool (1,): True at the last step."""
 TERMINATED_KEY = OUTCOME_PREFIX + "terminated"
-"""Whether the world ends with the action, so that no reward follows, bool (1,); not so where only the time is up."""
-OUTCOME_KEYS = (REWARD_KEY, SUCCESS_KEY, DONE_KEY)
+"""Whether the world ends with the action, so that no reward follows, bool (1,); not so where only the time is up.
+
+An episode that a simulator ends at its success (`terminate_on_success`) has not ended its world."""
+OUTCOME_KEYS = (REWARD_KEY, SUCCESS_KEY, DONE_KEY, TERMINATED_KEY)
 """What a recording in a simulator holds of this kind."""
 
 LANGUAGE_KEY = "language"

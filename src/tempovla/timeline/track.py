@@ -33,7 +33,10 @@ class Track:
         if self.valid.dtype != torch.bool:
             raise ValueError(f"Track valid has dtype {self.valid.dtype}; use torch.bool, True where valid")
         if self.offset.shape != self.valid.shape[1:]:
-            raise ValueError(f"Track offset {tuple(self.offset.shape)} must be (T,) = ({self.valid.shape[1]},)")
+            raise ValueError(
+                f"Track offset {tuple(self.offset.shape)} must be (T,) = ({self.valid.shape[1]},), as value "
+                f"{tuple(self.value.shape)} has (B, T) first; give one offset for each step"
+            )
 
     @classmethod
     def of(cls, value: Tensor, offsets: Sequence[int], valid: Tensor | None = None) -> Self:

@@ -148,8 +148,8 @@ def _remedy(key: str) -> str:
     if key not in LENGTH:
         return ""
     return (
-        "; for another length, set training.extend=continue, or training.extend=restart, which say what becomes of the "
-        "learning rate"
+        "; for another length, set training.extend=continue, with which the learning rate follows the longer run's "
+        "cosine, or training.extend=restart, with which it warms up again"
     )
 
 

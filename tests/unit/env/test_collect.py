@@ -22,6 +22,7 @@ from tempovla.timeline.keys import (  # noqa: E402
     REWARD_KEY,
     STATE_KEY,
     SUCCESS_KEY,
+    TERMINATED_KEY,
 )
 
 SMALL = MetaWorldConfig(image_size=16, supersample=1, cameras=("corner2",), max_steps=150)
@@ -65,7 +66,9 @@ def test_what_followed_each_action_is_that_of_the_simulators_steps(demonstration
             REWARD_KEY: ((count, 1), np.float32),
             SUCCESS_KEY: ((count, 1), np.bool_),
             DONE_KEY: ((count, 1), np.bool_),
+            TERMINATED_KEY: ((count, 1), np.bool_),
         }
+        assert not steps[TERMINATED_KEY].any()
         assert np.flatnonzero(steps[SUCCESS_KEY])[0] == count - 6
         assert np.flatnonzero(steps[DONE_KEY]).tolist() == [count - 1]
     first = demonstrations[0]

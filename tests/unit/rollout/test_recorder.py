@@ -47,7 +47,7 @@ def test_episodes_read_back_as_they_were_recorded(tmp_path):
 
 def test_what_followed_each_action_is_recorded_with_the_types_of_lerobot(tmp_path):
     one = result(1, 3)
-    followed = outcomes([0.0, 0.5, 1.0], [False, False, True])
+    followed = outcomes([0.0, 0.5, 1.0], [False, False, True], world_ended=True)
     with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
         recorder.add(replace(one, recording={**one.recording, **followed}))
     source = open_dataset(tmp_path / "rollouts")
@@ -58,6 +58,7 @@ def test_what_followed_each_action_is_recorded_with_the_types_of_lerobot(tmp_pat
         "next.reward": {"dtype": "float32", "shape": [1], "names": None, "fps": 10},
         "next.success": {"dtype": "bool", "shape": [1], "names": None, "fps": 10},
         "next.done": {"dtype": "bool", "shape": [1], "names": None, "fps": 10},
+        "next.terminated": {"dtype": "bool", "shape": [1], "names": None, "fps": 10},
     }
 
 

@@ -58,6 +58,8 @@ class RowState:
         Raises:
             ValueError: if `rows` is no bool for each row.
         """
+        if not isinstance(rows, Tensor):
+            raise ValueError(f"rows are a {type(rows).__name__}; give a tensor ({self.batch_size},) of bools")
         if rows.dtype != torch.bool or rows.shape != (self.batch_size,):
             raise ValueError(
                 f"rows {tuple(rows.shape)} of {rows.dtype} must be ({self.batch_size},) bool, True for a new start"

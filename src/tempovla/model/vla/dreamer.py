@@ -99,7 +99,7 @@ class Dreamer(nn.Module):
             self.world.feature_dim, hidden, layers, bins=rssm.bins, symlog_range=rssm.symlog_range
         )
         self.slow_critic = EmaTarget(self.critic)
-        self.scale = RunningScale(config.dreamer.scale_tau)
+        self.scale = RunningScale(config.dreamer.scale_tau, raises="mean")
 
     def training_windows(self, observations: Sequence[str]) -> tuple[Window, ...]:
         """Return what was seen from now on, what was done, and what came of it.
@@ -287,7 +287,7 @@ class Dreamer(nn.Module):
             weight = torch.cat([torch.ones_like(discounts[:, :1]), discounts[:, :-1].cumprod(dim=1)], dim=1)
             returns = lambda_return(rewards, discounts, values, config.return_lambda)
             slow = self.slow_critic(before)
-            advantage = (returns - values[:, :-1]) / self.scale.value
+            advantage = (returns - values[:, :-1]) / self.scale.divisor
         counts = alive.flatten()[:, None].expand_as(returns)
         if self.training and torch.is_grad_enabled():
             self.scale.add(returns.flatten(), counts.flatten())
@@ -302,7 +302,7 @@ class Dreamer(nn.Module):
             "imagined_return": Metric(_rows(returns, alive), None, alive),
             "actor_entropy": Metric(_rows(entropy.detach(), alive), None, alive),
             "actor_std": Metric(_rows(policy.std.detach().mean(dim=-1), alive), None, alive),
-            "return_scale": Metric(self.scale.value.expand(len(alive)), None, alive[:, 0]),
+            "return_scale": Metric(self.scale.divisor.expand(len(alive)), None, alive[:, 0]),
         }
         return terms
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from tempovla.model.world_model.picture_size import PICTURE_PX
+from tempovla.model.world_model.rssm_state import RSSMState
 from tempovla.timeline import Context
 from tempovla.timeline.keys import STATE_KEY
 
@@ -62,7 +63,66 @@ def check_observation(observation: Any, shapes: Mapping[str, tuple[int, ...]]) -
             )
 
 
-def check_imagined(actions: Tensor, rows: int, action_dim: int) -> None:
+def check_seen(observation: Context, keys: Iterable[str]) -> None:
+    """Refuse an observation that holds something that is not finite where it is valid.
+
+    Args:
+        observation: what is seen now.
+        keys: of the streams that are read.
+
+    Raises:
+        ValueError: naming the stream and the value.
+    """
+    for key in keys:
+        track = observation.now.get(key)
+        if track is None or not track.value.is_floating_point():
+            continue
+        wrong = track.value[track.valid][~track.value[track.valid].isfinite()]
+        if wrong.numel():
+            raise ValueError(f"{key!r} holds {wrong[0].item()}; repair it, or mark its step as invalid")
+
+
+def check_world(world: Any) -> None:
+    """Refuse what is no world model.
+
+    Raises:
+        ValueError: naming its type, and where a policy has its world model.
+    """
+    if not callable(getattr(world, "encode", None)) or not callable(getattr(world, "imagine", None)):
+        raise ValueError(
+            f"the world model is a {type(world).__name__}; give an object with the methods of WorldModel, such as "
+            "policy.agent.planning_world of a WorldModelPolicy"
+        )
+
+
+def check_state(state: Any) -> None:
+    """Refuse what is no state of a recurrent state-space model.
+
+    Raises:
+        ValueError: naming its type.
+    """
+    if not isinstance(state, RSSMState):
+        raise ValueError(f"the state is a {type(state).__name__}; give an RSSMState, as encode and imagine return it")
+
+
+def check_features(features: Tensor, size: int) -> None:
+    """Refuse features of another size than something is predicted from.
+
+    Args:
+        features: (..., F) of states.
+        size: F.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if features.shape[-1] != size:
+        raise ValueError(
+            f"features {tuple(features.shape)} have the size {features.shape[-1]}, but state_dim={size} is read; build "
+            "it with state_dim=RSSM.feature_dim, the size of all that a state holds"
+        )
+
+
+def check_imagined(actions: Any, rows: int, action_dim: int) -> None:
     """Refuse actions that a world model cannot imagine from a state.
 
     Args:
@@ -73,8 +133,12 @@ def check_imagined(actions: Tensor, rows: int, action_dim: int) -> None:
     Raises:
         ValueError: if they are of another shape, or no steps.
     """
+    if not isinstance(actions, Tensor):
+        raise ValueError(f"actions are a {type(actions).__name__}; give a tensor, such as torch.as_tensor(actions)")
     if actions.dim() != 4 or actions.shape[3] != action_dim:
-        raise ValueError(f"actions {tuple(actions.shape)} must be (rows, candidates, steps, {action_dim})")
+        raise ValueError(
+            f"actions {tuple(actions.shape)} must be (rows, candidates, steps, {action_dim}); give them in that shape"
+        )
     if actions.shape[0] != rows:
         raise ValueError(
             f"actions {tuple(actions.shape)} have {actions.shape[0]} rows, but the state has {rows}; give as many"

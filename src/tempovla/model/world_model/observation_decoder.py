@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from tempovla.model.layers.normed_mlp import NormedMLP
+from tempovla.model.world_model.checks import check_features
 from tempovla.model.world_model.observation_encoder import DOUBLINGS, SMALLEST_PX
 from tempovla.model.world_model.two_hot import symexp, symlog
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
@@ -19,7 +20,7 @@ class ObservationDecoder(nn.Module):
     """Transposed convolutions for pictures of 64 px, and a perceptron for the symlog of the robot's state.
 
     Args:
-        state_dim: size of the features that observations are decoded from.
+        state_dim: size of the features that observations are decoded from, such as `RSSM.feature_dim`.
         robot_state_dim: dimensions of the robot's state; None where it is not read.
         cameras: keys of the pictures.
         hidden_dim: width of the perceptron.
@@ -39,7 +40,7 @@ class ObservationDecoder(nn.Module):
         state_key: str = STATE_KEY,
     ) -> None:
         super().__init__()
-        self.cameras, self.state_key = tuple(cameras), state_key
+        self.state_dim, self.cameras, self.state_key = state_dim, tuple(cameras), state_key
         widths = (hidden_dim,) * num_layers
         self.state = None if robot_state_dim is None else NormedMLP((state_dim, *widths, robot_state_dim))
         self.pictures = nn.ModuleList(_deconvolutions(state_dim, channels) for _ in self.cameras)
@@ -50,6 +51,7 @@ class ObservationDecoder(nn.Module):
         Args:
             features: (..., state_dim).
         """
+        check_features(features, self.state_dim)
         found = {} if self.state is None else {self.state_key: self.state(features)}
         for camera, network in zip(self.cameras, self.pictures, strict=True):
             flat = network(features.reshape(-1, features.shape[-1]))

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from tempovla.model.layers.normed_mlp import NormedMLP
+from tempovla.model.world_model.checks import check_features
 from tempovla.model.world_model.two_hot import TwoHot
 
 
@@ -14,7 +15,7 @@ class NumberPredictor(nn.Module):
     """One number for each state, as a distribution over bins or as itself; 0 at first.
 
     Args:
-        state_dim: size of the features that it is predicted from.
+        state_dim: size of the features that it is predicted from, such as `RSSM.feature_dim`.
         hidden_dim: width of the perceptron.
         num_layers: of the perceptron.
         loss: `two_hot` or `mse`.
@@ -32,12 +33,14 @@ class NumberPredictor(nn.Module):
         symlog_range: float = 20.0,
     ) -> None:
         super().__init__()
+        self.state_dim = state_dim
         self.two_hot = TwoHot(bins, -symlog_range, symlog_range) if loss == "two_hot" else None
         outputs = 1 if self.two_hot is None else bins
         self.mlp = NormedMLP((state_dim, *(hidden_dim,) * num_layers, outputs), zero_output=True)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return numbers (...) float32 from features (..., state_dim)."""
+        check_features(features, self.state_dim)
         raw = self.mlp(features)
         return raw[..., 0].float() if self.two_hot is None else self.two_hot.decode(raw)
 

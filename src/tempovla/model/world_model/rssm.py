@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.normed_mlp import NormedMLP
 from tempovla.model.layers.row_state import map_tensors
-from tempovla.model.world_model.checks import check_imagined, check_observation
+from tempovla.model.world_model.checks import check_imagined, check_observation, check_state
 from tempovla.model.world_model.latents import latent_of
 from tempovla.model.world_model.observation_decoder import CAMERA, ObservationDecoder
 from tempovla.model.world_model.observation_encoder import ObservationEncoder
@@ -87,6 +88,17 @@ class RSSM(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        if action_dim < 1:
+            raise ValueError(
+                f"RSSM: action_dim={action_dim} must be at least 1; give the number of the robot's actions"
+            )
+        if isinstance(cameras, str):
+            raise ValueError(f"RSSM: cameras={cameras!r} is one text; give a list of keys, such as [{cameras!r}]")
+        unknown = next((name for name in options if name not in RSSMConfig.__dataclass_fields__), None)
+        if unknown is not None:
+            near = get_close_matches(unknown, ("hidden_dim", "robot_state_dim", *RSSMConfig.__dataclass_fields__), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(RSSMConfig.__dataclass_fields__)}"
+            raise ValueError(f"RSSM: the option {unknown!r} is unknown; {hint}")
         if robot_state_dim is None and not cameras:
             raise ValueError("RSSM: robot_state_dim=None and cameras=() leave nothing to see; give one of them")
         config = RSSMConfig(state_dim=state_dim, hidden_dim=hidden_dim, **options)
@@ -225,9 +237,10 @@ class RSSM(nn.Module):
             noise: (B, N, H, S), or (B, H, S); None takes the most likely stochastic states.
 
         Raises:
-            ValueError: if the actions do not fit the model or the state, or are none.
+            ValueError: if the actions do not fit the model or the state, or are none, or the state is none.
         """
-        if actions.dim() == 3:
+        check_state(state)
+        if isinstance(actions, Tensor) and actions.dim() == 3:
             one = self.imagine(state, actions[:, None], None if noise is None else noise[:, None])
             return map_tensors(lambda x: x[:, 0], one)
         check_imagined(actions, state.batch_size, self.action_dim)
@@ -259,7 +272,11 @@ class RSSM(nn.Module):
             state: before the actions, or the imagined states themselves where nothing else is given.
             actions: that were done; they change nothing.
             states: the imagined ones.
+
+        Raises:
+            ValueError: if what is given is no state.
         """
+        check_state(state if states is None else states)
         return self.reward_head((state if states is None else states).features)
 
     def step_survival(self, features: Tensor) -> Tensor:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 
 class RunningScale(nn.Module):
-    """Running distance between the 5th and the 95th percentile of values; never below 1.
+    """Running distance between the 5th and the 95th percentile of values, of which less than 1 counts as 1.
 
     Args:
         tau: share of the newest distance in the running one.
+        raises: what counts as 1 at least: `each` distance (TD-MPC2), or their running `mean` (DreamerV3).
     """
 
-    def __init__(self, tau: float = 0.01) -> None:
+    def __init__(self, tau: float = 0.01, raises: Literal["each", "mean"] = "each") -> None:
         super().__init__()
-        self.tau = tau
+        self.tau, self.raises = tau, raises
         self.value: Tensor
         self.register_buffer("value", torch.ones(()))
         self._latest: Tensor | None = None
+
+    @property
+    def divisor(self) -> Tensor:
+        """What values are divided by, at least 1."""
+        return self.value.clamp(min=1.0)
 
     @torch.no_grad()
     def add(self, values: Tensor, valid: Tensor) -> None:
@@ -28,7 +36,8 @@ class RunningScale(nn.Module):
         """
         seen = torch.where(valid, values.float(), torch.nan)
         low, high = torch.nanquantile(seen, torch.tensor([0.05, 0.95], device=seen.device)).unbind()
-        self._latest = torch.where(valid.any(), (high - low).clamp(min=1.0), self.value)
+        apart = (high - low).clamp(min=1.0) if self.raises == "each" else high - low
+        self._latest = torch.where(valid.any(), apart, self.value)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -26,7 +26,7 @@ from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import read_json, write_json
 from tempovla.storage.lock import FolderLock
 from tempovla.timeline.bodies import LIBERO_PANDA
-from tempovla.timeline.keys import SUCCESS_KEY
+from tempovla.timeline.keys import SUCCESS_KEY, TERMINATED_KEY
 
 HDF5, LEROBOT, RECORD = "hdf5", "lerobot", "collect.json"
 SIMULATOR = "libero"
@@ -181,7 +181,7 @@ def _lerobot_writer(folder: Path, steps: dict[str, NDArray[Any]], collection: Co
 
 
 def _hdf5_episode(suite: str, demonstration: Demonstration) -> tuple[dict[str, Any], LiberoEpisodeExtras]:
-    steps = without(demonstration.steps, frozenset({SUCCESS_KEY}))  # which LIBERO's files tell by the reward alone
+    steps = without(demonstration.steps, frozenset({SUCCESS_KEY, TERMINATED_KEY}))  # LIBERO's files have neither
     steps |= {EE_STATE_KEY: demonstration.simulator["ee_states"].astype(np.float32)}
     extras = LiberoEpisodeExtras(
         states=demonstration.simulator["states"],

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from tempovla.timeline.keys import DEPTH_KEY_PREFIX, DONE_KEY, SUCCESS_KEY, TOKENS_KEY, dims_key
+from tempovla.timeline.keys import DEPTH_KEY_PREFIX, DONE_KEY, SUCCESS_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.noise import row_integers, row_normal, row_uniform
 from tempovla.timeline.sample import Context, TimelineSample, split_tracks
 from tempovla.timeline.task import Embodiment, Task
@@ -28,14 +28,14 @@ def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -
     """Return values for one window, all of them valid.
 
     Streams of three dimensions are pictures and hold bytes; those under keys of depth hold distances of 0.5 m to 1.5 m,
-    and now and then 0, which is no reading. Token ids are whole numbers, `.dims`, `next.success` and
-    `next.done` are bools, and the rest is normal.
+    and now and then 0, which is no reading. Token ids are whole numbers, `.dims`, `next.success`,
+    `next.done` and `next.terminated` are bools, and the rest is normal.
     """
     size = (rows, len(window.offsets), *shape)
     row_seed = torch.arange(rows) + 1000 * seed
     if window.key == TOKENS_KEY:
         return Track.of(row_integers(row_seed, _NO_TOKEN, VOCABULARY, size[1:]), window.offsets)
-    if window.key.endswith(dims_key("")) or window.key in (SUCCESS_KEY, DONE_KEY):
+    if window.key.endswith(dims_key("")) or window.key in (SUCCESS_KEY, DONE_KEY, TERMINATED_KEY):
         return Track.of(row_uniform(row_seed, size[1:]) < 0.5, window.offsets)
     if window.key.startswith(DEPTH_KEY_PREFIX):
         share = row_uniform(row_seed, size[1:])

@@ -140,6 +140,11 @@ def test_the_slow_critic_follows_and_the_scale_is_that_of_returns():
     policy.after_step(1)
     torch.testing.assert_close(agent.slow_critic.module.mlp.linears[0].weight, 0.75 * before + 0.25 * weight)
     assert float(agent.scale.value) == pytest.approx(0.5 * 1.0 + 0.5 * 90.0, rel=1e-4)
+    agent.scale.value.fill_(0.6)
+    agent.scale.add(torch.linspace(0.0, 1.0, 101), torch.ones(101, dtype=torch.bool))
+    policy.after_step(2)
+    assert float(agent.scale.value) == pytest.approx(0.5 * 0.6 + 0.5 * 0.9, rel=1e-4)
+    assert float(agent.scale.divisor) == 1.0  # the mean counts as 1 at least, and not each distance
     assert not any(each.requires_grad for each in agent.slow_critic.parameters())
 
 

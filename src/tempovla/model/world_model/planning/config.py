@@ -26,7 +26,7 @@ def check_counts(prefix: str, **counts: Any) -> None:
         if not isinstance(count, Integral) or isinstance(count, bool):
             raise ValueError(f"{prefix}{name}={count!r} must be a whole number")
         if count < 1:
-            raise ValueError(f"{prefix}{name}={count} must be at least 1")
+            raise ValueError(f"{prefix}{name}={count} must be at least 1; raise it")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class PlannerConfig:
         if self.num_policy_samples < 0 or self.num_policy_samples >= self.num_samples:
             raise ValueError(
                 f"{PREFIX}num_policy_samples={self.num_policy_samples} must be at least 0, and less than "
-                f"num_samples={self.num_samples}"
+                f"num_samples={self.num_samples}; change one of the two"
             )
         if self.num_elites > self.num_samples:
             raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.world_model.checks import check_context
+from tempovla.model.world_model.checks import check_context, check_seen, check_world
 from tempovla.model.world_model.planning.bounds import ActionBounds, Numbers
 from tempovla.model.world_model.planning.config import KINDS, PlannerConfig, check_counts
 from tempovla.model.world_model.planning.inverse_planner import InverseDynamicsPlanner
@@ -46,7 +46,7 @@ def plan(
     """Return the first actions (B, A) of a plan; with `whole` a `Plan` of all actions (B, H, A).
 
     Args:
-        world_model: imagines, such as `policy.agent.world` of a `WorldModelPolicy`.
+        world_model: imagines, such as `policy.agent.planning_world` of a `WorldModelPolicy`.
         observation: what B rows see now, prepared as in training.
         horizon: number of steps H that are planned.
         kind: `mppi`, `cem`, `icem`, `shooting`, or `inverse_dynamics` towards a goal.
@@ -62,9 +62,12 @@ def plan(
         whole: whether to return the whole plan.
 
     Raises:
-        ValueError: if the horizon, the bounds or another argument cannot be planned with.
+        ValueError: if the horizon, the bounds or another argument cannot be planned with, or something that is seen is
+            not finite.
     """
+    check_world(world_model)
     check_context(observation)
+    check_seen(observation, observation.now)
     bounds = ActionBounds.of(low, high, getattr(world_model, "action_dim", None)).to(observation.device)
     config = planner_of(horizon, num_samples, kind, settings)
     with torch.no_grad(), _evaluated(world_model):
@@ -77,6 +80,8 @@ def plan(
             actions = bounds.actions(bounds.unit(found.actions))
             found = replace(found, actions=actions, mean=actions)
         else:
+            if costs is not None and goal is None and costs.reward_weight is None:
+                raise ValueError(f"{costs} compares with a goal, which is missing; give goal, or leave costs out")
             score = (costs or Costs()).score(world_model, state, aim)
             seeds = _row_seeds(seed, observation)
             found = _searched(config, world_model, state, score, bounds, seeds, start)
@@ -115,7 +120,10 @@ def _searched(
     """A search within bounds."""
     shape = (len(seed), config.horizon, len(bounds.low))
     if start is not None and tuple(start.shape) != shape:
-        raise ValueError(f"start {tuple(start.shape)} must be {shape}: rows, steps and dimensions of the plan")
+        raise ValueError(
+            f"start {tuple(start.shape)} must be {shape}, the rows, steps and dimensions of the plan; give it in that "
+            "shape, or leave it out"
+        )
     begin = torch.zeros(shape, device=seed.device) if start is None else bounds.unit(start.float())
     proposals = None
     if config.num_policy_samples and isinstance(world, ProposingWorldModel):
