@@ -240,7 +240,7 @@ def verdict(outcomes: PairedOutcomes) -> str:
     if discordant == 0:
         return f"no difference: {told}; more episodes narrow the interval {points}"
     return (
-        f"the difference means nothing yet: {points}, {told}; equally good policies differ this much in "
+        f"no evidence of a difference yet: {points}, {told}; equally good policies differ this much in "
         f"{outcomes.p_value:.0%} of comparisons, and more episodes would tell"
     )
 
@@ -251,12 +251,13 @@ def return_verdict(returns: PairedReturns) -> str:
     certainty = "" if interval is None else f" [{interval[0]:+.1f}, {interval[1]:+.1f}]"
     how = "exact" if returns.is_exact else f"{RANDOM_FLIPS:,} random flips"
     told = f"over {returns.pairs} paired episodes (sign-flip permutation test, {how}: p = {returns.p_value:.2g})"
+    apart = round(returns.difference, 1) + 0.0  # without the sign of a zero
     if all(first == second for pairs in returns.tasks for first, second in pairs):
         return f"no difference: all {returns.pairs} paired episodes have the same return"
     if returns.is_significant:
         better, worse = ("B", "A") if returns.difference > 0 else ("A", "B")
-        return f"{better} is better than {worse}: {returns.difference:+.1f}{certainty} of mean return, {told}"
+        return f"{better} is better than {worse}: {apart:+.1f}{certainty} of mean return, {told}"
     return (
-        f"the difference means nothing yet: {returns.difference:+.1f}{certainty} of mean return, {told}; equally good "
+        f"no evidence of a difference yet: {apart:+.1f}{certainty} of mean return, {told}; equally good "
         f"policies differ this much in {returns.p_value:.0%} of comparisons, and more episodes would tell"
     )

@@ -52,7 +52,7 @@ def test_words_say_who_is_better_or_that_nobody_knows():
     assert verdict(PairedOutcomes(10, 0, 9, 1)).startswith("B is better than A: +45.0 points")
     assert verdict(PairedOutcomes(10, 9, 0, 1)).startswith("A is better than B: -45.0 points")
     unclear = verdict(PairedOutcomes(10, 2, 4, 4))
-    assert unclear.startswith("the difference means nothing yet: +10.0 points")
+    assert unclear.startswith("no evidence of a difference yet: +10.0 points")
     assert "differ this much in 69% of comparisons" in unclear
     assert verdict(PairedOutcomes(10, 0, 0, 10)).startswith("no difference: over 20 paired episodes")
 
@@ -149,6 +149,6 @@ def test_words_about_returns_say_who_is_better_or_that_nobody_knows():
     assert "exact: p = 0.031" in better
     assert return_verdict(returns_of(-3, -1, -2, -6, -5, -4)).startswith("A is better than B: -3.5 [-6.0, -1.0]")
     unclear = return_verdict(returns_of(1, -2, 4))
-    assert unclear.startswith("the difference means nothing yet: +1.0 of mean return, over 3 paired episodes")
+    assert unclear.startswith("no evidence of a difference yet: +1.0 of mean return, over 3 paired episodes")
     assert "differ this much in 75% of comparisons" in unclear
     assert "100,000 random flips: p = 2e-05" in return_verdict(returns_of(*[1.0] * 60))

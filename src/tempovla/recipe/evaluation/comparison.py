@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -198,9 +198,23 @@ def _remarks(
         one, other = (setting.get(name) for setting in settings)
         if one != other:
             remarks.append(f"{name} is {one} in A and {other} in B")
+    chosen = [dict(_leaves(result.get("model") or {})) for result in results]
+    for name in dict.fromkeys([*chosen[0], *chosen[1]]):
+        one, other = (settings.get(name, "as trained") for settings in chosen)
+        if one != other:
+            remarks.append(f"model.{name} is {one} in A and {other} in B")
     if shared < max(counts):
         remarks.append(f"{shared} episodes are in both files, of {counts[0]} in A and {counts[1]} in B")
     return remarks
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted names."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def _goals(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

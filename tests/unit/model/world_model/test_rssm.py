@@ -83,6 +83,37 @@ def test_a_model_that_sees_nothing_is_refused():
         RSSM(cameras=())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"action_dim": -1}, "action_dim=-1 must be at least 1"),
+        ({"cameras": CAMERA}, r"is one text; give a list of keys, such as \['observation"),
+        ({"hiden_dim": 3}, "the option 'hiden_dim' is unknown; did you mean hidden_dim?"),
+        ({"colour": 3}, "the option 'colour' is unknown; choose from state_dim, "),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_in_one_line(options, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        RSSM(**options)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_no_state_action_or_feature_of_the_model_is_refused():
+    model = world()
+    state = model.initial_state(2)
+    with pytest.raises(ValueError, match="the state is a Tensor; give an RSSMState"):
+        model.imagine(torch.zeros(2, 8), torch.zeros(2, 1, 2))
+    with pytest.raises(ValueError, match="the state is a Tensor; give an RSSMState"):
+        model.predict_rewards(torch.zeros(2, 8))
+    with pytest.raises(ValueError, match="actions are a ndarray; give a tensor"):
+        model.imagine(state, torch.zeros(2, 1, 2).numpy())
+    with pytest.raises(ValueError, match=r"rows are a list; give a tensor \(2,\) of bools"):
+        state.reset([True, False])
+    for part in (ObservationDecoder(8, 3, ()), RewardPredictor(8)):
+        with pytest.raises(ValueError, match=r"features \(2, 28\) have the size 28, but state_dim=8 .*feature_dim"):
+            part(state.features)
+
+
 @both
 def test_frame_by_frame_it_knows_what_the_whole_sequence_tells(latent):
     model, given = world(latent), sequence()

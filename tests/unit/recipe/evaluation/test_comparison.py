@@ -47,7 +47,7 @@ def test_episodes_are_paired_by_task_initial_state_and_seed(tmp_path):
     assert (comparison["all"]["both"], comparison["all"]["p_value"]) == (5, 1.0)
     assert comparison["episodes"] == {"paired": 8, "a": 8, "b": 8}
     assert comparison["remarks"] == []
-    assert comparison["verdict"].startswith("the difference means nothing yet: +12.5 points")
+    assert comparison["verdict"].startswith("no evidence of a difference yet: +12.5 points")
 
 
 def test_what_else_differs_is_said(tmp_path):
@@ -56,6 +56,16 @@ def test_what_else_differs_is_said(tmp_path):
     assert compare_evaluations(first, second)["remarks"] == [
         "rendering is fast in A and exact in B",
         "2 episodes are in both files, of 4 in A and 2 in B",
+    ]
+
+
+def test_other_settings_of_the_policy_are_said(tmp_path):
+    files = [write(tmp_path / f"{name}.json", {"milk": "+-"}) for name in "ab"]
+    for path, told in zip(files, ({"plans": False}, {"plans": True, "planner": {"kind": "cem"}}), strict=True):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"model": told}))
+    assert compare_evaluations(*files)["remarks"] == [
+        "model.plans is False in A and True in B",
+        "model.planner.kind is as trained in A and cem in B",
     ]
 
 
@@ -110,7 +120,7 @@ def test_returns_are_compared_episode_by_episode(tmp_path):
     assert comparison["remarks"] == [
         "walk: only 3 pairs: the smallest p-value that could come is 0.25, so no difference can be significant"
     ]
-    assert comparison["verdict"].startswith("the difference means nothing yet: +0.8 [")
+    assert comparison["verdict"].startswith("no evidence of a difference yet: +0.8 [")
 
 
 def test_a_single_pair_of_returns_proves_nothing(tmp_path):

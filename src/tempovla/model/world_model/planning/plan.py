@@ -80,8 +80,6 @@ def plan(
             actions = bounds.actions(bounds.unit(found.actions))
             found = replace(found, actions=actions, mean=actions)
         else:
-            if costs is not None and goal is None and costs.reward_weight is None:
-                raise ValueError(f"{costs} compares with a goal, which is missing; give goal, or leave costs out")
             score = (costs or Costs()).score(world_model, state, aim)
             seeds = _row_seeds(seed, observation)
             found = _searched(config, world_model, state, score, bounds, seeds, start)

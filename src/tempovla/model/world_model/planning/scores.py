@@ -89,8 +89,11 @@ class Costs:
         """Return the score of candidates that begin in a state of B rows.
 
         Raises:
-            ValueError: if nothing counts, or pictures do that the goal or the world model lacks.
+            ValueError: if nothing counts, or a goal or pictures do that are missing.
         """
+        if goal is None and (self.picture_weight or self.goal_weight not in (0.0, Costs.goal_weight)):
+            name = "picture_weight" if self.picture_weight else "goal_weight"
+            raise ValueError(f"costs.{name}={getattr(self, name)} compares with a goal, which is missing; give a goal")
         reward_weight = float(goal is None) if self.reward_weight is None else self.reward_weight
         parts = [(reward_weight, return_score(world, state))] if reward_weight else []
         if goal is not None and self.goal_weight:

@@ -199,6 +199,10 @@ def test_observations_that_do_not_fit_are_told_in_one_line():
         plan(world, HERE)
     with pytest.raises(ValueError, match=r"the observation lacks 'observation.state', .* it holds \[\]; give it"):
         plan(world, Context({}, {}, HERE.task, HERE.first))
+    with pytest.raises(ValueError, match=r"'observation.state' holds nan; repair it, or mark its step as invalid"):
+        plan(Walker(), seen((float("nan"), 0.0)))
+    with pytest.raises(ValueError, match=r"the world model is a LatentDynamicsConfig; .* policy.agent.planning_world"):
+        plan(world.config, HERE)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"actions \(1, 4, 3, 3\) must be \(rows, candidates, steps, 2\)"):
         world.imagine(torch.zeros(1, 8), torch.zeros(1, 4, 3, 3))
 
@@ -208,6 +212,15 @@ def test_settings_of_costs_that_do_not_fit_are_refused():
         Costs(when="first")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"costs.goal_weight=inf must be finite"):
         Costs(goal_weight=float("inf"))
+    for name in ("goal_weight", "picture_weight"):
+        with pytest.raises(ValueError, match=rf"costs.{name}=0.5 compares with a goal, which is missing; give a goal"):
+            plan(Walker(), HERE, costs=Costs(**{name: 0.5}))
+
+
+def test_what_is_seen_and_invalid_may_be_anything():
+    unknown = Track(torch.full((2, 1, 2), float("nan")), torch.zeros(2, 1, dtype=torch.bool), torch.zeros(1).long())
+    here = Context({}, HERE.now | {"observation.other": unknown}, HERE.task, HERE.first)
+    torch.testing.assert_close(plan(Walker(), here, num_samples=16), plan(Walker(), HERE, num_samples=16))
 
 
 def test_a_model_without_a_decoder_sizes_or_vectors_is_told():
