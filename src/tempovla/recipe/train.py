@@ -130,6 +130,8 @@ def _system_of(config: Path) -> str:
     Raises:
         ValueError: if there is none.
     """
+    if not config.exists():
+        config = Path(with_packaged_configs([OPTION, str(config)])[1])
     said = _said_system(config) if config.is_file() else None
     first = config.stem.partition("_")[0]
     if said is not None or first in SYSTEM_REGISTRY:
@@ -144,7 +146,6 @@ def _system_of(config: Path) -> str:
             f"{config}: a folder, not a config; give a YAML file, or the name of a packaged config{remedy}"
         )
     if not config.exists():
-        with_packaged_configs([OPTION, str(config)])  # tells near names
         raise ValueError(f"{config}: no such file; give a YAML file, or the name of a packaged config")
     known = ", ".join(sorted(SYSTEM_REGISTRY))
     raise ValueError(f"{config}: does not say what it trains; write `system:` into it, or give system, one of {known}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from tests import recordings, tiny
 
 import tempovla
+from tempovla.recipe.settings.config_files import PACKAGED
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
+from tempovla.recipe.train import _system_of
 from tempovla.timeline import Bundle
 from tempovla.training.result import FitResult
 
@@ -115,3 +118,15 @@ def test_what_cannot_be_trained_is_named_in_one_line(arguments, options, message
     with pytest.raises(ValueError, match=message) as caught:
         tempovla.train(*arguments, **options)
     assert "\n" not in str(caught.value)
+
+
+def systems_said() -> dict[str, str]:
+    """Systems by the names of the packaged configs that say theirs."""
+    lines = {config.stem: config.read_text().splitlines() for config in PACKAGED.glob("*.yaml")}
+    said = {name: [line for line in each if line.startswith("system:")] for name, each in lines.items()}
+    return {name: found[0].partition(":")[2].strip() for name, found in said.items() if found}
+
+
+@pytest.mark.parametrize(("name", "system"), sorted(systems_said().items()))
+def test_the_system_of_a_packaged_config_is_what_its_file_says(name, system):
+    assert _system_of(Path(name)) == system
