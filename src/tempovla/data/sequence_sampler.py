@@ -30,10 +30,10 @@ class Growing(Protocol):
 
 
 class SequenceSampler:
-    """Draws batches whose rows begin at any `stride`-th step, each as likely, and hold `length` steps or whole episodes.
+    """Draws batches whose rows begin at any `stride`-th step that enough others follow, each as likely.
 
-    An episode is counted in actions of `stride` steps each, of which its end may cut the last one short. Rows begin
-    where as many actions are left as `length` steps take; in an episode with fewer actions, one row begins at its start.
+    An episode is counted in actions of `stride` steps each, and its end may cut the last one short. Rows begin where
+    as many actions are left as `length` steps take. In an episode with fewer actions, one row begins at its start.
 
     A draw depends on the seed, its number, and the number of episodes then known alone, so that a run that is taken up
     again with the episodes that it had repeats its batches bit for bit.
