@@ -30,7 +30,10 @@ class Growing(Protocol):
 
 
 class SequenceSampler:
-    """Draws batches whose rows begin at any `stride`-th step that `length` - 1 others follow, each as likely.
+    """Draws batches whose rows begin at any `stride`-th step that enough others follow, each as likely.
+
+    An episode is counted in actions of `stride` steps each, and its end may cut the last one short. Rows begin where
+    as many actions are left as `length` steps take. In an episode with fewer actions, one row begins at its start.
 
     A draw depends on the seed, its number, and the number of episodes then known alone, so that a run that is taken up
     again with the episodes that it had repeats its batches bit for bit.
@@ -41,7 +44,8 @@ class SequenceSampler:
         windows: one a stream, around the first of the steps. Where they reach beyond an episode's ends, values are
             clamped and invalid, as in all samples.
         batch_size: rows B.
-        length: steps of a row, the first included; L + 1 for L actions and what followed them.
+        length: steps of a row in an episode that is long enough, the first included; L + 1 for L actions and what
+            followed them.
         seed: of the run.
         stride: control steps from one step at which a row may begin to the next, counted from the episode's start.
 
@@ -81,7 +85,7 @@ class SequenceSampler:
             episodes: how many episodes are known; None takes all that there are.
 
         Raises:
-            DatasetError: if no episode has `length` steps, or there are not so many episodes.
+            DatasetError: if there is no episode with a step, or there are not so many episodes.
         """
         chosen, steps = self.places(number, episodes)
         context, future = read_windows(self.source, self.windows, chosen, steps)
@@ -94,15 +98,20 @@ class SequenceSampler:
         if not 0 <= count <= len(self.source):
             raise DatasetError(f"{self.source.name}: has {len(self.source)} episodes, not {count}; give no more")
         first, lengths = self._sampled(count)
-        ends = np.cumsum(np.maximum(lengths - self.length + self.stride, 0) // self.stride)
+        ends = np.cumsum(self._rows_of(lengths))
         if not len(ends) or ends[-1] == 0:
-            drawn = f"{len(lengths)} newest, which its capacity lets in," if first else f"{count} episodes"
-            remedy = "raise the capacity (online.replay_steps)" if first else "append a longer one, or draw fewer steps"
-            raise DatasetError(f"{self.source.name}: none of its {drawn} has {self.length} steps to draw; {remedy}")
+            raise DatasetError(
+                f"{self.source.name}: none of its {count} episodes has a step to draw; append an episode first"
+            )
         index = np.random.default_rng((self.seed, number, count)).integers(ends[-1], size=self.batch_size)
         which = np.searchsorted(ends, index, side="right")
         begin = np.where(which > 0, ends[which - 1], 0)
         return which + first, (index - begin) * self.stride
+
+    def _rows_of(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (N,) the number of rows that begin in each of N episodes of (N,) steps."""
+        actions, needed = -(-lengths // self.stride), -(-self.length // self.stride)
+        return np.where(actions > 0, np.maximum(actions - needed + 1, 1), 0)
 
     def _sampled(self, count: int) -> tuple[int, NDArray[np.int64]]:
         """The first episode that is drawn from, and the lengths of it and of those behind it."""

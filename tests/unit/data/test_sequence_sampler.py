@@ -37,19 +37,36 @@ def same(one: TimelineSample, other: TimelineSample) -> bool:
 
 def test_every_valid_start_is_drawn_about_as_often_and_no_other_is(tmp_path: Path) -> None:
     with create(tmp_path / "replay", (5, 2, 3, 4)) as replay:
-        episodes, steps = sampler(replay, batch_size=6000).places(0)
+        episodes, steps = sampler(replay, batch_size=7000).places(0)
     found, counts = np.unique(np.stack([episodes, steps]), axis=1, return_counts=True)
-    assert found.T.tolist() == [[0, 0], [0, 1], [0, 2], [2, 0], [3, 0], [3, 1]]
+    assert found.T.tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [2, 0], [3, 0], [3, 1]]
     assert (abs(counts - 1000) < 5 * np.sqrt(1000)).all()
 
 
-def test_rows_begin_at_multiples_of_the_stride_alone(tmp_path: Path) -> None:
-    with create(tmp_path / "replay", (7, 2, 3, 4)) as replay:
-        drawn = SequenceSampler(replay, WINDOWS, batch_size=6000, length=3, seed=0, stride=2)
+def test_rows_begin_at_multiples_of_the_stride_alone_and_reach_an_action_that_the_end_cuts(tmp_path: Path) -> None:
+    with create(tmp_path / "replay", (7, 2, 3, 4, 1)) as replay:
+        drawn = SequenceSampler(replay, WINDOWS, batch_size=7000, length=3, seed=0, stride=2)
         episodes, steps = drawn.places(0)
     found, counts = np.unique(np.stack([episodes, steps]), axis=1, return_counts=True)
-    assert found.T.tolist() == [[0, 0], [0, 2], [0, 4], [2, 0], [3, 0]]
-    assert (abs(counts - 1200) < 5 * np.sqrt(1200)).all()
+    assert found.T.tolist() == [[0, 0], [0, 2], [0, 4], [1, 0], [2, 0], [3, 0], [4, 0]]
+    assert (abs(counts - 1000) < 5 * np.sqrt(1000)).all()
+
+
+@pytest.mark.parametrize(("length", "stride"), [(1, 1), (3, 1), (8, 1), (6, 2), (7, 2), (12, 3)])
+def test_draws_from_episodes_that_are_long_enough_are_those_of_earlier_versions(
+    tmp_path: Path, length: int, stride: int
+) -> None:
+    lengths = np.array([12, 15, 24, 12, 18] if stride == 3 else [8, 12, 10, 30, 8])
+    assert (lengths >= length).all()
+    with create(tmp_path / "replay", tuple(lengths.tolist())) as replay:
+        drawn = SequenceSampler(replay, WINDOWS, batch_size=64, length=length, seed=4, stride=stride)
+        for number in range(3):
+            ends = np.cumsum((lengths - length + stride) // stride)
+            index = np.random.default_rng((4, number, 5)).integers(ends[-1], size=64)
+            which = np.searchsorted(ends, index, side="right")
+            episodes, steps = drawn.places(number)
+            np.testing.assert_array_equal(episodes, which)
+            np.testing.assert_array_equal(steps, (index - np.array([0, *ends])[which]) * stride)
 
 
 def test_rows_hold_what_their_episode_holds_there_and_what_follows_an_action_is_the_future(tmp_path: Path) -> None:
@@ -117,13 +134,18 @@ def test_a_source_that_does_not_grow_is_drawn_from_as_a_whole() -> None:
     assert drawn.draw(0).future["action"].value.shape == (40, 2, 1)
 
 
+def test_a_short_episode_of_a_source_that_does_not_grow_is_drawn_from_its_start() -> None:
+    drawn = SequenceSampler(memory_source(), (Window("action", tuple(range(9))),), batch_size=3, length=9, seed=0)
+    assert drawn.places(0)[1].tolist() == [0, 0, 0]
+    assert drawn.draw(0).future["action"].valid.tolist() == [[True] * 4 + [False] * 5] * 3
+
+
 def test_nothing_to_draw_is_told(tmp_path: Path) -> None:
     with create(tmp_path / "replay") as replay:
-        with pytest.raises(DatasetError, match="none of its 0 episodes has 3 steps to draw; append a longer one"):
+        with pytest.raises(DatasetError, match="none of its 0 episodes has a step to draw; append an episode first"):
             sampler(replay).draw(0)
         replay.append(frames(0, 2), "")
-        with pytest.raises(DatasetError, match="none of its 1 episodes has 3 steps to draw"):
-            sampler(replay).draw(0)
+        assert sampler(replay).draw(0).future[STATE_KEY].valid.tolist() == [[True, False]] * 8
         with pytest.raises(DatasetError, match="has 1 episodes, not 2; give no more"):
             sampler(replay).draw(0, episodes=2)
 

@@ -116,9 +116,9 @@ class Dreamer(nn.Module):
 
     @property
     def sequence_length(self) -> int:
-        """Number of control steps that a training sample needs: half of it, so that ends are learned, too.
+        """Least number of control steps of a training sample, in an episode that has as many: half of a whole one.
 
-        If all had to be there, only one sample of an episode would hold its last step.
+        So ends are learned, too. If all had to be there, only one sample of an episode would hold its last step.
         """
         return (self.learning.sequence_length * self.config.action_repeat + 1) // 2
 

@@ -15,7 +15,7 @@ from tempovla.model.vla.predictions import prediction_of, reward_prediction
 from tempovla.model.vla.world_model_config import TOLD_DECISIONS, WorldModelConfig
 from tempovla.model.world_model.dynamics_model import LatentDynamics
 from tempovla.model.world_model.planning.search import Plan, search, shifted
-from tempovla.model.world_model.repeats import repeated_actions
+from tempovla.model.world_model.repeats import beyond_end, repeated_actions, repeated_ends, repeated_rewards
 from tempovla.model.world_model.running_scale import RunningScale
 from tempovla.timeline import Context, LossTerm, LossTerms, Metric, PlanTold, Prediction, TimelineSample, Window
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
@@ -81,7 +81,7 @@ class TDMPC(nn.Module):
 
     @property
     def sequence_length(self) -> int:
-        """Number of control steps that a training sample needs of an episode."""
+        """Number of control steps of a training sample, in an episode that has as many."""
         return self.learning.horizon * self.config.action_repeat
 
     def initial_state(self, batch_size: int, device: torch.device) -> TDMPCState:
@@ -163,9 +163,9 @@ class TDMPC(nn.Module):
         """Return the losses of the model over `horizon` steps, of its values, and of its policy."""
         config, world, horizon = self.learning, self.world, self.learning.horizon
         future, repeat = sample.future, self.config.action_repeat
-        actions, done = repeated_actions(future[ACTION_KEY], repeat)
-        rewards = self._each(future[REWARD_KEY].value.float()[..., 0]).sum(dim=2)
-        rewarded = self._each(future[REWARD_KEY].valid).all(dim=2)
+        beyond = beyond_end(sample, future[ACTION_KEY].length)
+        actions, done = repeated_actions(future[ACTION_KEY], repeat, beyond)
+        rewards, rewarded = repeated_rewards(future[REWARD_KEY], repeat, beyond)
         z, seen = world.encode_at(sample.context.now, 0)
         if self.training and torch.is_grad_enabled():
             world.encoder.add_moments(sample.context.now, 0)
@@ -179,7 +179,7 @@ class TDMPC(nn.Module):
             states.append(world.step(states[-1], action))
         path = torch.stack(states, dim=1)
         fade = config.rho ** torch.arange(horizon + 1, device=path.device, dtype=torch.float32)
-        ends, told_end = self._ends(sample, rewards)
+        ends, told_end = self._ends(sample, beyond)
         apart = (path[:, 1:].float() - target.float()).square().mean(dim=-1)
         ahead = going & seen_later
         rewarded = going & rewarded
@@ -219,10 +219,6 @@ class TDMPC(nn.Module):
         latent = prediction_of("latent", states[:, 0], later, (z, seen), past, done)
         return {"latent": latent} | reward_prediction(sample, repeat, rewards, seen, done)
 
-    def _each(self, steps: Tensor) -> Tensor:
-        """Values (B, H * R) of control steps as those of each action (B, H, R)."""
-        return steps.unflatten(1, (-1, self.config.action_repeat))
-
     def _inverse_term(self, sample: TimelineSample, z: Tensor, action: Tensor, begun: Tensor) -> LossTerm:
         """The error of actions (B, A) as told from states (B, D) and from those that are seen later."""
         assert self.world.inverse is not None
@@ -236,17 +232,19 @@ class TDMPC(nn.Module):
         valid = begun[:, None] & seen
         return LossTerm(told, action[:, None].expand_as(told), valid, self.learning.inverse_dynamics_weight)
 
-    def _ends(self, sample: TimelineSample, rewards: Tensor) -> tuple[Tensor, Tensor]:
+    def _ends(self, sample: TimelineSample, beyond: Tensor) -> tuple[Tensor, Tensor]:
         """Return (B, H) bool, where the world ended with an action, and where that is known.
 
         A model without `predicts_end` takes it that the world never ends.
+
+        Args:
+            sample: whose ends these are.
+            beyond: (B, H R) bool whether a control step lies beyond the episode's end.
         """
         if self.world.end is None:
-            never = torch.zeros_like(rewards, dtype=torch.bool)
+            never = beyond.new_zeros(len(beyond), self.learning.horizon)
             return never, ~never
-        track = sample.future[TERMINATED_KEY]
-        ends = self._each((track.value[..., 0] > 0) & track.valid).any(dim=2)
-        return ends, self._each(track.valid).all(dim=2)
+        return repeated_ends(sample.future[TERMINATED_KEY], self.config.action_repeat, beyond)
 
     @torch.no_grad()
     def _value_target(self, sample: TimelineSample, rewards: Tensor, ends: Tensor, target: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tempovla.model.world_model.latents import Latent
 from tempovla.model.world_model.observation_encoder import ObservationEncoder
-from tempovla.model.world_model.repeats import repeated_actions
+from tempovla.model.world_model.repeats import beyond_end, repeated_actions, repeated_ends, repeated_rewards
 from tempovla.model.world_model.rssm import RSSM, Observed
 from tempovla.timeline import LossTerm, Metric, TimelineSample
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY, TERMINATED_KEY
@@ -47,12 +47,9 @@ class Sequences:
         Args:
             sample: its actions and outcomes are at all offsets from 0 to (T - 1) R - 1.
             encoder: reads the observations.
-            repeat: number R of control steps for which each action is done; their rewards are added.
+            repeat: number R of control steps for which each action is done; their rewards are added, also where the
+                episode's end cuts an action short.
         """
-
-        def each(steps: Tensor) -> Tensor:  # (B, (T - 1) R) as (B, T - 1, R)
-            return steps.unflatten(1, (-1, repeat))
-
         values, future = {}, sample.future
         seen: Tensor | None = None
         for key in encoder.keys:
@@ -61,14 +58,16 @@ class Sequences:
             values[key] = track.value.masked_fill(invalid, 0)
             seen = track.valid if seen is None else seen & track.valid
         assert seen is not None, "a model that sees nothing"
-        actions, done = repeated_actions(future[ACTION_KEY], repeat)
-        rewarded = each(future[REWARD_KEY].valid).all(dim=2) & done
-        rewards = torch.where(rewarded, each(future[REWARD_KEY].value[..., 0].float()).sum(dim=2), 0.0)
+        beyond = beyond_end(sample, future[ACTION_KEY].length)
+        actions, done = repeated_actions(future[ACTION_KEY], repeat, beyond)
+        rewards, rewarded = repeated_rewards(future[REWARD_KEY], repeat, beyond)
+        rewarded = rewarded & done
+        rewards = torch.where(rewarded, rewards, 0.0)
         end_known, ended = torch.zeros_like(done), torch.zeros_like(done)
         if TERMINATED_KEY in future:
-            track = future[TERMINATED_KEY]
-            end_known = each(track.valid).all(dim=2) & done
-            ended = end_known & each(track.value[..., 0] > 0).any(dim=2)
+            ended, end_known = repeated_ends(future[TERMINATED_KEY], repeat, beyond)
+            end_known = end_known & done
+            ended = ended & end_known
         start = torch.ones_like(done[:, :1])
         first = torch.cat([start, ~done], dim=1)
         parts = (_later(part) for part in (rewards, rewarded, ended, end_known))

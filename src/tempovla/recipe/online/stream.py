@@ -73,28 +73,19 @@ class OnlineStream:
             yield sample
 
     def _require_an_episode(self) -> None:
-        """Refuse to learn before an episode is over from which a sample can be drawn.
+        """Refuse to learn before an episode is over.
 
         Raises:
             ValueError: naming `online.seed_steps` and how many steps are needed.
         """
-        source, needed = self._sampler.source, self._sampler.length
-        lengths = [source.episode(number).length for number in range(len(source))]
-        if max(lengths, default=0) >= needed:
+        if len(self._sampler.source):
             return
-        given = f"online.seed_steps={self._schedule.seed_steps} is too small: "
-        if lengths:
-            raise ValueError(
-                f"{given}the longest of {len(lengths)} finished episodes has {max(lengths)} control steps, but a "
-                f"sample takes {needed}; raise it until an episode is that long, or let the model learn from "
-                "shorter samples"
-            )
         known = self._episode_steps
         enough = f"at least {known}, the control steps of an episode" if known else "at least the steps of an episode"
-        task = self._experience.env.task
         raise ValueError(
-            f"{given}no episode of {task} is over after {self._experience.steps} control steps, and only finished "
-            f"episodes are learned from; set it to {enough}"
+            f"online.seed_steps={self._schedule.seed_steps} is too small: no episode of {self._experience.env.task} is "
+            f"over after {self._experience.steps} control steps, and only finished episodes are learned from; set it "
+            f"to {enough}"
         )
 
     def take_figures(self) -> dict[str, float]:

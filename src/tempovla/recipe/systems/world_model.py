@@ -100,15 +100,21 @@ def outcomes_of(source: EpisodeSource, model: WorldModelConfig) -> list[str]:
 def check_repeats(source: EpisodeSource, repeat: int) -> None:
     """Refuse a dataset in which no action was done for as many control steps as the model does each.
 
+    In an episode that is shorter, its one action may have been done until its end.
+
     Raises:
         ValueError: naming the dataset and the number of steps.
     """
     if repeat == 1:
         return
     for episode in range(len(source)):
-        chunks = source.episode(episode).length // repeat
-        actions = np.asarray(source.read(episode, ACTION_KEY, range(chunks * repeat)).value)
-        actions = actions.reshape(chunks, repeat, -1)
+        length = source.episode(episode).length
+        steps = min(repeat, length)
+        if steps < 2:  # a single step tells nothing of repeats
+            continue
+        chunks = length // steps
+        actions = np.asarray(source.read(episode, ACTION_KEY, range(chunks * steps)).value)
+        actions = actions.reshape(chunks, steps, -1)
         if (actions == actions[:, :1]).all(axis=(1, 2)).any():
             return
     raise ValueError(

@@ -84,7 +84,17 @@ def test_an_action_may_last_for_several_steps_whose_rewards_are_one():
     torch.testing.assert_close(
         sequences.rewards[1], torch.stack([rewards[0] * 0, rewards[:2].sum(), rewards[2:].sum()])
     )
-    assert sequences.first[0].tolist() == [True, False, True]  # its second action was broken off by the end
+    assert sequences.first[0].tolist() == [True, False, False]  # the end cuts its second action short
+    assert sequences.rewards[0, 2] == given.future[REWARD_KEY].value[0, 2, 0]
+    assert sequences.ended[0].tolist() == [False, False, True]
+    assert sequences.rewarded[0].tolist() == sequences.end_known[0].tolist() == [False, True, True]
+    assert sequences.seen[0].tolist() == [True, True, False]
+    gap = future[ACTION_KEY].valid.clone()
+    gap[1, 3] = False  # while the reward of that step is known
+    future[ACTION_KEY] = replace(future[ACTION_KEY], valid=gap)
+    sequences = Sequences.of(replace(given, future=future), world().encoder, repeat=2)
+    assert sequences.first[:2].tolist() == [[True, False, False], [True, False, True]]
+    assert sequences.rewarded[:2].tolist() == [[False, True, True], [False, True, False]]
 
 
 @torch.no_grad()

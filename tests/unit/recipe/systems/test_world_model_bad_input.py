@@ -24,7 +24,7 @@ from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.systems.world_model import train_world_model
+from tempovla.recipe.systems.world_model import check_repeats, train_world_model
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe, WorldModelTraining
 from tempovla.timeline import Embodiment, StreamInfo
 from tempovla.timeline.keys import REWARD_KEY
@@ -84,6 +84,18 @@ def test_a_dataset_whose_actions_change_at_every_step_is_refused_where_each_is_t
     with refused("none of its actions was done for 2 control steps, as model.action_repeat=2 says; use"):
         learn(tmp_path / "run", tmp_path / "data", replace(TDMPC, action_repeat=2))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_whose_episodes_are_shorter_than_an_action_may_repeat_it_until_their_ends():
+    def dataset(*actions: list[float]) -> MemorySource:
+        episodes = [MemoryEpisode("", len(each), {ACTION: np.array(each)[:, None]}) for each in actions]
+        streams = {ACTION: StreamInfo("action", (1,), "float32", 10.0)}
+        return MemorySource("short", Embodiment("toy", 1, 1, 10.0), streams, episodes)
+
+    check_repeats(dataset([0.5, 0.1, 0.1], [0.2, 0.2, 0.2]), 5)
+    for others in ([[0.5, 0.1]], [[0.5], [0.2]]):
+        with refused("short: none of its actions was done for 5 control steps, as model.action_repeat=5 says; use"):
+            check_repeats(dataset(*others), 5)
 
 
 @pytest.mark.parametrize("key", [STATE, ACTION, REWARD_KEY])
