@@ -9,7 +9,7 @@ import numpy as np
 
 from tempovla.data.replay import ReplaySource
 from tempovla.timeline import Embodiment, StreamInfo
-from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, STATE_KEY, SUCCESS_KEY
+from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, STATE_KEY, SUCCESS_KEY, TERMINATED_KEY
 from tempovla.timeline.outcomes import outcomes
 
 FRONT = "observation.images.front"
@@ -20,10 +20,11 @@ STREAMS = {
     REWARD_KEY: StreamInfo("scalar", (1,), "float32", 10.0),
     SUCCESS_KEY: StreamInfo("scalar", (1,), "bool", 10.0),
     DONE_KEY: StreamInfo("scalar", (1,), "bool", 10.0),
+    TERMINATED_KEY: StreamInfo("scalar", (1,), "bool", 10.0),
 }
 PICTURES = STREAMS | {FRONT: StreamInfo("image", (4, 4, 3), "uint8", 10.0)}
 FACTS = {"simulator": "line", "task": "right"}
-ROW_BYTES = 2 * 4 + 4 + 4 + 1 + 1
+ROW_BYTES = 2 * 4 + 4 + 4 + 1 + 1 + 1
 """Of `STREAMS`."""
 
 
