@@ -22,6 +22,7 @@ from tempovla.recipe.online.replay import open_replay, require_replay
 from tempovla.recipe.online.stream import OnlineSchedule, OnlineStream
 from tempovla.recipe.systems.job import TrainJob, told_if_too_large
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
+from tempovla.storage.json_files import to_json_text
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.training import distributed
@@ -91,7 +92,16 @@ def fixed_settings(online: OnlineConfig, simulator: SimulatorConfig) -> dict[str
     """
     settings = config_to_json(simulator)
     own = {f"settings.{name}": settings[name] for name in settings if name not in ("task", *simulator.incidental)}
-    return {name: getattr(online, name) for name in FIXED} | own
+    return {name: getattr(online, name) for name in FIXED} | {key: own[key] for key in own if _is_plain(own[key])}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds a value; `online.settings` can give no others, so that those are always the defaults."""
+    try:
+        to_json_text(value)
+    except TypeError:
+        return False
+    return True
 
 
 def fitted(model: WorldModelConfig, simulator: SimulatorConfig) -> WorldModelConfig:
