@@ -302,7 +302,7 @@ def test_a_run_without_its_replay_cannot_go_on_and_gets_no_empty_one(tmp_path, w
     shutil.copytree(whole, run, symlinks=True)
     shutil.rmtree(run / "replay")
     before = sorted(run.rglob("*"))
-    with pytest.raises(ValueError, match="replay: holds no replay, without which .*; give the run's own folder, with"):
+    with pytest.raises(ValueError, match=r"replay: holds no replay, without which .*; give the run's own folder, "):
         train_world_model(recipe_of(), run, resume=run / "checkpoint_latest")
     assert sorted(run.rglob("*")) == before
 

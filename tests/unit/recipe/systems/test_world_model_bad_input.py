@@ -137,8 +137,8 @@ def test_an_observation_that_is_not_finite_is_refused_before_its_episode_is_kept
     [
         (
             lambda seen: {STATE: np.append(seen[STATE], np.float32(0))},
-            r"^cartpole-swingup: 'observation\.state' is float32 of shape \(6,\) at step 5 of episode 2, but float32 of "
-            r"shape \(5,\) is declared; mend the environment, or choose another task$",
+            r"^cartpole-swingup: 'observation\.state' is float32 of shape \(6,\) at step 5 of episode 2, but float32 "
+            r"of shape \(5,\) is declared; mend the environment, or choose another task$",
         ),
         (
             lambda seen: {STATE: seen[STATE].astype(np.int64)},
