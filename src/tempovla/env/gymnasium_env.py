@@ -255,7 +255,7 @@ def _unfit(observations: Any, actions: Any) -> str:
         width = actions.high - actions.low
     if not np.isfinite(width).all():
         return (
-            f"has actions from {actions.low.min()} to {actions.high.max()}, whose distance {actions.dtype} cannot "
+            f"has actions from {actions.low.min():g} to {actions.high.max():g}, whose distance {actions.dtype} cannot "
             "hold; register it in a wrapper that narrows the bounds"
         )
     return ""

@@ -187,7 +187,7 @@ class Experience:
         """
         try:
             reward = checked_reward(given)
-            if abs(reward) > np.finfo(np.float32).max:
+            if abs(reward) > float(np.finfo(np.float32).max):
                 raise ValueError(f"{reward}, more than float32 can hold")
         except ValueError as error:
             raise ValueError(
