@@ -260,7 +260,6 @@ def test_the_replay_of_another_task_settings_or_simulator_is_refused_and_stays(t
             "damaged or cut off .*; restore it from a copy, or remove it and all later episodes",
         ),
         (lambda file: file.unlink(), "is missing, and later episodes are there; restore it from a copy"),
-        (lambda file: file.write_bytes(_with_a_flipped_bit(file)), "damaged, as its contents do not have the checksum"),
     ],
 )
 def test_a_run_with_a_damaged_replay_loses_nothing_and_goes_on_once_it_is_mended(tmp_path, whole, damage, told):
@@ -279,11 +278,16 @@ def test_a_run_with_a_damaged_replay_loses_nothing_and_goes_on_once_it_is_mended
     assert_same_run(whole, run)
 
 
-def _with_a_flipped_bit(file: Path) -> bytes:
-    """The bytes of an episode, one of whose floats differs in its last digit."""
-    found = bytearray(file.read_bytes())
-    found[-(3 * LENGTH + 4)] ^= 1  # behind the floats lie three streams of a byte for each step
-    return bytes(found)
+def test_a_run_does_not_go_on_with_a_replay_of_which_one_bit_differs(tmp_path, whole):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    first = run / "replay/episode_00000000.safetensors"
+    found = bytearray(first.read_bytes())
+    found[-(3 * LENGTH + 4)] ^= 1  # the last digit of a float, behind which lie three streams of a byte for each step
+    first.write_bytes(found)
+    with pytest.raises(ValueError, match=r"episode_00000000\.safetensors: damaged, as its contents do not have the ch"):
+        train_world_model(recipe_of(), run, resume=run / "checkpoint_latest")
+    assert len(ReplaySource.open(run / "replay", read_only=True)) == 3
 
 
 def test_without_its_later_episodes_a_run_goes_on_from_a_checkpoint_that_was_saved_before_them(tmp_path, whole):
