@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,12 @@ from tempovla.timeline.task import Embodiment
 
 DESCRIPTION = "replay.json"
 FORMAT = 1
-_HEADER = "replay"
+_HEADER, _CHECKSUM = "replay", "crc32"
+_REMEDY = (
+    "restore it from a copy, or remove it and all later episodes; a run then goes on only from a checkpoint that was "
+    "saved before them"
+)
+"""What helps where the file of an episode is of no use, in a run and in a replay that is read alone."""
 _EPISODE = re.compile(r"episode_(\d{8,12})\.safetensors")
 _NUMBERS = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 _MOST_VALUES = 1 << 28
@@ -138,21 +144,20 @@ def count_episodes(folder: Path) -> int:
     for expected, number in enumerate(numbers):
         if number != expected:
             path = episode_path(folder, expected)
-            raise DatasetError(
-                f"{path}: is missing, and later episodes are there; restore it, or remove the later ones"
-            )
+            raise DatasetError(f"{path}: is missing, and later episodes are there; {_REMEDY}")
     return len(numbers)
 
 
 def write_episode(path: Path, arrays: Mapping[str, NDArray[Any]], length: int, words: Words) -> None:
-    """Write the file of one episode.
+    """Write the file of one episode, with a checksum of what it holds.
 
     Raises:
         NotWrittenError: if the disk does not take it.
     """
-    header = {_HEADER: to_json_text({"length": length, "instructions": words})}
+    stored = {key: np.ascontiguousarray(values) for key, values in arrays.items()}
+    header = {"length": length, "instructions": words, _CHECKSUM: _checksum(stored, words)}
     with new_file(path) as staged, disk_errors():
-        save_file({key: np.ascontiguousarray(values) for key, values in arrays.items()}, staged, header)
+        save_file(stored, staged, {_HEADER: to_json_text(header)})
 
 
 def read_header(path: Path, streams: Mapping[str, StreamInfo]) -> tuple[int, Words]:
@@ -162,30 +167,42 @@ def read_header(path: Path, streams: Mapping[str, StreamInfo]) -> tuple[int, Wor
         DatasetError: if the file is damaged, or does not hold these streams.
     """
     with _opened(path) as file:
-        return _header(path, file, streams)
+        length, words, _ = _header(path, file, streams)
+        return length, words
 
 
 def read_arrays(path: Path, streams: Mapping[str, StreamInfo]) -> dict[str, NDArray[Any]]:
     """Return the arrays (T, *shape) of an episode.
 
     Raises:
-        DatasetError: if the file is damaged, does not hold these streams, or holds a number that is not finite.
+        DatasetError: if the file is damaged, does not hold these streams, holds a number that is not finite, or does
+            not hold what was written, which episodes of earlier versions cannot tell.
     """
     with _opened(path) as file:
-        _header(path, file, streams)
+        _, words, checksum = _header(path, file, streams)
         arrays = {key: file.get_tensor(key) for key in streams}
     for key, values in arrays.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             step = int(np.argwhere(~np.isfinite(values))[0][0])
-            raise DatasetError(f"{path}: {key!r} is not finite at step {step}; remove this and later episodes")
+            raise DatasetError(f"{path}: {key!r} is not finite at step {step}; {_REMEDY}")
+    if checksum is not None and checksum != _checksum(arrays, words):
+        raise DatasetError(f"{path}: damaged, as its contents do not have the checksum in its header; {_REMEDY}")
     return arrays
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], words: Words) -> int:
+    """The CRC-32 of an episode's words and of the bytes of its arrays."""
+    checksum = zlib.crc32(to_json_text(words).encode())
+    for key in sorted(arrays):  # the file does not keep their order
+        checksum = zlib.crc32(np.ascontiguousarray(arrays[key]), zlib.crc32(key.encode(), checksum))
+    return checksum
 
 
 class _opened:
     """A file of safetensors, whose errors name it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = regular_file(path, remedy="restore it, or remove later episodes, too", error=DatasetError)
+        self._path = regular_file(path, remedy=_REMEDY, error=DatasetError)
 
     def __enter__(self) -> Any:
         try:
@@ -201,35 +218,35 @@ class _opened:
 
     def _damaged(self, error: Exception) -> DatasetError:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        return DatasetError(f"{self._path}: damaged or cut off ({reason}); remove this and later episodes")
+        return DatasetError(f"{self._path}: damaged or cut off ({reason}); {_REMEDY}")
 
 
-def _header(path: Path, file: Any, streams: Mapping[str, StreamInfo]) -> tuple[int, Words]:
-    remedy = "remove this and later episodes"
+def _header(path: Path, file: Any, streams: Mapping[str, StreamInfo]) -> tuple[int, Words, Any]:
+    """The length and the words of an episode, and its checksum, which is None in files of earlier versions."""
     text = (file.metadata() or {}).get(_HEADER)
-    parsed = parse_json(text, f"{path}: its header is", remedy=remedy, error=DatasetError) if text else None
+    parsed = parse_json(text, f"{path}: its header is", remedy=_REMEDY, error=DatasetError) if text else None
     header: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
     length = header.get("length")
     if type(length) is not int or length < 1:
-        raise DatasetError(f"{path}: is no episode of a replay with at least one step; {remedy}")
+        raise DatasetError(f"{path}: is no episode of a replay with at least one step; {_REMEDY}")
     words: Any = header.get("instructions")
     if isinstance(words, list):
         if len(words) != length:
-            raise DatasetError(f"{path}: has {len(words)} instructions for {length} steps; {remedy}")
+            raise DatasetError(f"{path}: has {len(words)} instructions for {length} steps; {_REMEDY}")
         words = tuple(words)
     check_texts(str(path), words if isinstance(words, tuple) else [words])
     there = set(file.keys())
     if odd := sorted(there ^ streams.keys()):
-        raise DatasetError(f"{path}: {odd[0]!r} is in the file or in {DESCRIPTION}, but not in both; {remedy}")
+        raise DatasetError(f"{path}: {odd[0]!r} is in the file or in {DESCRIPTION}, but not in both; {_REMEDY}")
     for key, stream in streams.items():
         part = file.get_slice(key)
         wanted = [length, *stream.shape]
         if list(part.get_shape()) != wanted or part.get_dtype() != _stored_name(stream.dtype):
             raise DatasetError(
                 f"{path}: {key!r} is {part.get_dtype()} {list(part.get_shape())}, not {_stored_name(stream.dtype)} "
-                f"{wanted}; {remedy}"
+                f"{wanted}; {_REMEDY}"
             )
-    return length, words
+    return length, words, header.get(_CHECKSUM)
 
 
 def _stored_name(dtype: str) -> str:

@@ -78,6 +78,10 @@ class SimulatorDefaults:
     """Fields that add streams to observations and are off by default, such as `depth`. Collecting may turn them on;
     evaluations turn on what the policy reads."""
 
+    incidental: ClassVar[tuple[str, ...]] = ()
+    """Fields that change nothing in an episode, such as the folder of a simulator's files. A run of learning online
+    may go on with other values of these, but of no others."""
+
     evaluated: ClassVar[Mapping[str, Any]] = {}
     """Values of fields while policies are evaluated, where they are not the fields' defaults."""
 

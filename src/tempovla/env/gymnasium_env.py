@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tempovla.env.protocol import checked_reward
 from tempovla.env.rendering import select_backend
 from tempovla.env.rewarded import Moment, RewardedConfig, RewardedEnv
 from tempovla.timeline import Embodiment
+from tempovla.timeline.keys import STATE_KEY
 from tempovla.timeline.plugins import plugins_in_use, use_plugin
 
 CAMERA = "render"
@@ -110,8 +112,8 @@ class GymnasiumEnv(RewardedEnv):
 
     Raises:
         ValueError: for an id that is not registered, an environment that cannot be made, a state that is no vector,
-            actions that are no vector with finite bounds, episodes without an end, or a state or reward that is not
-            finite.
+            actions that are no vector with finite bounds, episodes without an end, a state that is not of the
+            declared shape, or a state or reward that is not finite.
         RenderingUnavailableError: if MuJoCo is to draw images and cannot.
     """
 
@@ -174,12 +176,23 @@ class GymnasiumEnv(RewardedEnv):
         observation, reward, terminated, truncated, info = self._simulation.step(action.astype(space.dtype))
         self._simulator_step += 1
         self._state = self._checked(observation)
-        if not np.isfinite(reward):
-            raise ValueError(f"task: {self._task} gives the reward {reward} at {self._when()}; mend the environment")
-        return Moment(float(reward), bool(terminated), bool(truncated), _success(info))
+        try:
+            number = checked_reward(reward)
+        except ValueError as error:
+            told = f"task: {self._task} gives the reward {error} at {self._when()}; mend the environment"
+            raise ValueError(told) from None
+        return Moment(number, bool(terminated), bool(truncated), _success(info))
 
     def _checked(self, observation: Any) -> np.ndarray:
-        state = np.asarray(observation, np.float32)
+        seen = np.asarray(observation)
+        declared = self._simulation.observation_space
+        if seen.shape != declared.shape or seen.dtype.kind not in "biuf":
+            raise ValueError(
+                f"task: {self._task} observes {STATE_KEY!r} as {seen.dtype} of shape {seen.shape} at {self._when()}, "
+                f"but declares {declared.dtype} of shape {declared.shape}; mend the environment"
+            )
+        with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, and is refused as such
+            state = seen.astype(np.float32)
         if not np.isfinite(state).all():
             place = int(np.flatnonzero(~np.isfinite(state))[0])
             raise ValueError(
@@ -237,6 +250,13 @@ def _unfit(observations: Any, actions: Any) -> str:
         return (
             f"has actions without finite bounds, from {actions.low.min()} to {actions.high.max()}; register it in a "
             "wrapper that bounds them"
+        )
+    with np.errstate(over="ignore"):
+        width = actions.high - actions.low
+    if not np.isfinite(width).all():
+        return (
+            f"has actions from {actions.low.min():g} to {actions.high.max():g}, whose distance {actions.dtype} cannot "
+            "hold; register it in a wrapper that narrows the bounds"
         )
     return ""
 

@@ -75,6 +75,7 @@ class LiberoConfig(SimulatorDefaults):
     title: ClassVar[str] = "LIBERO"
     recorded: ClassVar[tuple[str, ...]] = ("suite", "rendering", "image_size")
     sensors: ClassVar[tuple[str, ...]] = ("depth",)
+    incidental: ClassVar[tuple[str, ...]] = ("assets",)
     demonstrated: ClassVar[Mapping[str, Any]] = {"max_steps": DEMONSTRATION_STEPS, "joint_noise_rad": 0.02}
     default_init_states: ClassVar[InitStates] = "benchmark"
     tasks_are_fixed: ClassVar[bool] = False

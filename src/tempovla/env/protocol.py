@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtim
 
 import numpy as np
 
+from tempovla.storage.json_files import shown
+
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Dict
 
@@ -32,6 +34,20 @@ def checked_action(action: np.ndarray, dims: int) -> np.ndarray:
     if numbers.shape != (dims,) or not np.isfinite(numbers).all():
         raise ValueError(f"action must be {dims} finite numbers in [-1, 1], got {numbers.tolist()}")
     return np.clip(numbers, -1, 1)
+
+
+def checked_reward(reward: Any) -> float:
+    """Return a reward as a float.
+
+    Raises:
+        ValueError: telling the reward in a few words, unless it is one real number that is finite.
+    """
+    number = np.asarray(reward)
+    if number.dtype.kind not in "biuf" or number.size != 1:
+        raise ValueError(f"{shown(reward)}, which is no number")
+    if not np.isfinite(number).all():
+        raise ValueError(str(number.item()))
+    return float(number.item())
 
 
 def first_camera(cameras: tuple[str, ...]) -> str:
@@ -131,6 +147,7 @@ class SimulatorConfig(Protocol):
     """The simulator's name for people."""
     recorded: ClassVar[tuple[str, ...]]
     sensors: ClassVar[tuple[str, ...]]
+    incidental: ClassVar[tuple[str, ...]]
     varied: ClassVar[tuple[str, ...]]
     demonstrated: ClassVar[Mapping[str, Any]]
     default_init_states: ClassVar[Literal["benchmark", "random"]]
@@ -139,7 +156,7 @@ class SimulatorConfig(Protocol):
     score: ClassVar[Score]
     packages: ClassVar[tuple[str, ...]]
     example: ClassVar[str]
-    """For these ten and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
+    """For these eleven and the methods from `from_recording` on see `SimulatorDefaults`, which has them all."""
 
     @property
     def embodiment(self) -> Embodiment:

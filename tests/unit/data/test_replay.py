@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from tests.replays import BODY, FACTS, FRONT, PICTURES, ROW_BYTES, STREAMS, create, frames
 
 from tempovla.data import statistics
@@ -256,7 +259,7 @@ def test_a_missing_or_damaged_episode_is_told_with_its_file(tmp_path: Path) -> N
     second = tmp_path / "replay" / "episode_00000001.safetensors"
     whole = second.read_bytes()
     second.write_bytes(whole[:-3])
-    with pytest.raises(DatasetError, match=r"episode_00000001\.safetensors: damaged or cut off .*; remove this and"):
+    with pytest.raises(DatasetError, match=r"episode_00000001\.safetensors: damaged or cut off .*; restore it from"):
         ReplaySource.open(tmp_path / "replay")
     second.unlink()
     with pytest.raises(DatasetError, match=r"episode_00000001\.safetensors: is missing, and later episodes are there"):
@@ -266,5 +269,36 @@ def test_a_missing_or_damaged_episode_is_told_with_its_file(tmp_path: Path) -> N
     changed = third.read_bytes().replace(np.float32(-7).tobytes(), np.float32(np.nan).tobytes())
     third.write_bytes(changed)
     replay = ReplaySource.open(tmp_path / "replay")
-    with pytest.raises(DatasetError, match=r"'observation.state' is not finite at step 7; remove this and later"):
+    with pytest.raises(DatasetError, match=r"'observation.state' is not finite at step 7; restore it from a copy"):
         replay.read(0, STATE_KEY, [0])
+
+
+@pytest.mark.parametrize(
+    ("written", "changed"),
+    [(np.float32(-7).tobytes(), np.float32(-6).tobytes()), (b"do 2", b"do 3")],
+    ids=["number", "words"],
+)
+def test_an_episode_that_does_not_hold_what_was_written_is_told_when_it_is_read(
+    tmp_path: Path, written: bytes, changed: bytes
+) -> None:
+    create(tmp_path / "replay", LENGTHS).close()
+    third = tmp_path / "replay" / "episode_00000002.safetensors"
+    whole = third.read_bytes()
+    third.write_bytes(whole.replace(written, changed))
+    with ReplaySource.open(tmp_path / "replay") as replay:
+        told = r"episode_00000002\.safetensors: damaged, as its contents do not have the checksum .*; restore it from a"
+        with pytest.raises(DatasetError, match=told) as caught:
+            replay.read(2, STATE_KEY, [0])
+        assert "\n" not in str(caught.value)
+    third.write_bytes(whole)
+    assert_holds(ReplaySource.open(tmp_path / "replay"), LENGTHS)
+
+
+def test_episodes_that_an_earlier_version_wrote_without_a_checksum_are_read(tmp_path: Path) -> None:
+    create(tmp_path / "replay", LENGTHS).close()
+    for file in (tmp_path / "replay").glob("*.safetensors"):
+        with safe_open(file, "numpy") as opened:
+            header = json.loads(opened.metadata()["replay"])
+        assert type(header.pop("crc32")) is int
+        save_file(load_file(file), file, {"replay": json.dumps(header)})
+    assert_holds(ReplaySource.open(tmp_path / "replay"), LENGTHS)

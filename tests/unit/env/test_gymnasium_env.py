@@ -42,13 +42,21 @@ gymnasium.register("Here-v0", Here, max_episode_steps=10)
 
 
 class Toy(gymnasium.Env):
-    """Its state is the number of steps; `faulty` is what it observes or is rewarded with at its second step."""
+    """Its state is the number of steps; what it observes at its second step may be faulty, or of more numbers."""
 
     def __init__(
-        self, observations=ONE, actions=ONE, observed=None, reward=1.0, told=None, picture=None, render_mode=""
+        self,
+        observations=ONE,
+        actions=ONE,
+        observed=None,
+        more=0,
+        reward=1.0,
+        told=None,
+        picture=None,
+        render_mode="",
     ):
         self.observation_space, self.action_space = observations, actions
-        self.observed, self.reward, self.told, self.picture = observed, reward, told or {}, picture
+        self.observed, self.more, self.reward, self.told, self.picture = observed, more, reward, told or {}, picture
 
     def reset(self, *, seed=None, options=None):
         self.steps = 0
@@ -59,6 +67,8 @@ class Toy(gymnasium.Env):
         state = np.full(self.observation_space.shape, float(self.steps))
         if self.observed is not None and self.steps == 2:
             state[-1] = self.observed
+        if self.steps == 2:
+            state = np.append(state, np.zeros(self.more))
         return state, self.reward, False, False, self.told
 
     def render(self):
@@ -144,6 +154,11 @@ def test_a_module_in_the_id_is_not_imported():
 def test_actions_must_be_a_vector_with_finite_bounds(toy):
     assert refusal("CartPole-v1") == "task: CartPole-v1 has actions of Discrete; choose a task with continuous actions"
     assert "has actions without finite bounds, from -1.0 to inf" in refusal(toy(actions=Box(-1, np.inf, (2,))))
+    wide = refusal(toy(actions=Box(-3.4e38, 3.4e38, (2,))))
+    assert wide.endswith(
+        "has actions from -3.4e+38 to 3.4e+38, whose distance float32 cannot hold; register it in a wrapper that "
+        "narrows the bounds"
+    )
     assert "has actions of Box of shape (2, 2) and no vector" in refusal(toy(actions=Box(-1, 1, (2, 2))))
     assert "no vector of floats" in refusal(toy(actions=Box(0, 9, (2,), np.int64)))
 
@@ -168,11 +183,40 @@ def test_a_state_that_is_not_finite_is_told_with_its_step(toy, value):
         env.advance([0.0])
 
 
-def test_a_reward_that_is_not_finite_is_told_with_its_step(toy):
-    env = env_of(toy(reward=np.nan))
+def test_a_state_of_another_shape_than_declared_is_told_with_both_and_its_step(toy):
+    env = env_of(toy(observations=Box(-9, 9, (3,)), more=2))
     env.reset_state(seed=0)
-    with pytest.raises(ValueError, match=r"^task: Toy-v0 gives the reward nan at step 1; mend the environment$"):
+    env.advance([0.0])
+    message = (
+        r"^task: Toy-v0 observes 'observation\.state' as float64 of shape \(5,\) at step 2, but declares float32 of "
+        r"shape \(3,\); mend the environment$"
+    )
+    with pytest.raises(ValueError, match=message):
         env.advance([0.0])
+
+
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        (np.nan, "nan"),
+        (np.float32(-np.inf), "-inf"),
+        (None, "None, which is no number"),
+        ("high", "'high', which is no number"),
+        (np.ones(2), r"array\(\[1\., 1\.\]\), which is no number"),
+    ],
+)
+def test_a_reward_that_is_no_finite_number_is_told_with_its_step(toy, reward, told):
+    env = env_of(toy(reward=reward))
+    env.reset_state(seed=0)
+    with pytest.raises(ValueError, match=rf"^task: Toy-v0 gives the reward {told} at step 1; mend the environment$"):
+        env.advance([0.0])
+
+
+@pytest.mark.parametrize("reward", [1, True, np.float16(1), np.array([1.0])])
+def test_a_reward_may_be_any_one_number(toy, reward):
+    env = env_of(toy(reward=reward))
+    env.reset_state(seed=0)
+    assert env.advance([0.0])[0] == 1.0
 
 
 def test_pictures_are_scaled_to_a_square_by_averaging(toy):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
-from tempovla.env.protocol import Observation, SimulatorEnv
+from tempovla.env.protocol import Observation, SimulatorEnv, checked_reward
 from tempovla.env.seeding import episode_seed
 from tempovla.model.layers.row_state import map_tensors
 from tempovla.storage.json_files import to_json_text
@@ -115,6 +115,7 @@ class Experience:
         self.env, self.actor, self.episodes, self.seed, self.log = env, actor, episodes, seed, log
         self.greedy_every = greedy_every
         self.steps = 0
+        self._declared = env.config.spaces()[0].spaces
         self._running: _Running | None = None
         self._untold: list[tuple[float, bool]] = []
         self._builder = ContextBuilder(actor.windows, actor.embodiment, 1)
@@ -161,19 +162,15 @@ class Experience:
         """Do an action, and keep the episode if it is over.
 
         Raises:
-            ValueError: if the simulator gives something that is not finite.
+            ValueError: if the simulator gives something that is not finite, or not of the declared form.
         """
-        reward, terminated, truncated, info = self.env.advance(action)
+        given, terminated, truncated, info = self.env.advance(action)
         observation = self.env.observe()
-        if not np.isfinite(reward):
-            raise ValueError(
-                f"{self.env.task}: the reward of step {len(running.actions)} is {reward}; mend the environment, or "
-                "choose another task"
-            )
+        reward = self._reward(given, len(running.actions))
         self._check(observation, len(running.actions) + 1)
         running.seen.append(running.observation)
         running.actions.append(action)
-        running.rewards.append(float(reward))
+        running.rewards.append(reward)
         running.ended.append(bool(terminated))
         running.solved.append(bool(info["success"]))
         running.observation = observation
@@ -182,19 +179,43 @@ class Experience:
         else:
             self._builder.add(0, action[None], observation)
 
+    def _reward(self, given: Any, step: int) -> float:
+        """Return a reward, once it is known that the replay can keep it.
+
+        Raises:
+            ValueError: naming the reward, the step and the task.
+        """
+        try:
+            reward = checked_reward(given)
+            if abs(reward) > float(np.finfo(np.float32).max):
+                raise ValueError(f"{reward}, more than float32 can hold")
+        except ValueError as error:
+            raise ValueError(
+                f"{self.env.task}: the reward of step {step} of episode {len(self.episodes)} is {error}; mend the "
+                "environment, or choose another task"
+            ) from None
+        return reward
+
     def _check(self, observation: Observation, step: int) -> None:
-        """Refuse an observation that holds something that is not finite.
+        """Refuse an observation that is not of the declared form, or holds something that is not finite.
 
         Raises:
             ValueError: naming the stream, the step and the task.
         """
-        for key, value in observation.items():
+        place = f"at step {step} of episode {len(self.episodes)}"
+        remedy = "mend the environment, or choose another task"
+        if odd := sorted(observation.keys() ^ self._declared.keys()):
+            raise ValueError(f"{self.env.task}: {odd[0]!r} is observed {place} or declared, but not both; {remedy}")
+        for key, space in self._declared.items():
+            value, shape = np.asarray(observation[key]), tuple(space.shape or ())
+            if (value.shape, value.dtype) != (shape, space.dtype):
+                raise ValueError(
+                    f"{self.env.task}: {key!r} is {value.dtype} of shape {value.shape} {place}, but {space.dtype} of "
+                    f"shape {shape} is declared; {remedy}"
+                )
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 found = value[~np.isfinite(value)][0]
-                raise ValueError(
-                    f"{self.env.task}: {key!r} holds {found} at step {step} of episode {len(self.episodes)}; mend the "
-                    "environment, or choose another task"
-                )
+                raise ValueError(f"{self.env.task}: {key!r} holds {found} {place}; {remedy}")
 
     def _end(self, running: _Running) -> None:
         """Keep the episode."""
@@ -249,9 +270,10 @@ class Experience:
         """
         count = record["episodes"]
         if len(self.episodes) < count:
+            earlier = ", or go on from a checkpoint that was saved before" if len(self.episodes) else ""
             raise ValueError(
                 f"the checkpoint was saved after {count} episodes, but the replay has {len(self.episodes)}; give the "
-                "run's own folder, with its replay"
+                f"run's own folder, with its whole replay{earlier}"
             )
         if record.get("last", self._mark(count)) != self._mark(count):  # runs of earlier versions saved none
             raise ValueError(

@@ -33,6 +33,19 @@ def open_replay(folder: Path, env: SimulatorEnv, simulator: str, *, max_bytes: i
     return ReplaySource.open(folder, facts, streams, max_bytes=max_bytes, capacity=capacity)
 
 
+def require_replay(folder: Path) -> None:
+    """Refuse to go on without the episodes of a run, before anything is made in its folder.
+
+    Raises:
+        ValueError: naming the folder.
+    """
+    if not (folder / DESCRIPTION).exists():
+        raise ValueError(
+            f"{folder}: holds no replay, without which a run of learning online cannot go on; give the run's own "
+            "folder, with its replay, or start a new run"
+        )
+
+
 def streams_of(env: SimulatorEnv) -> dict[str, StreamInfo]:
     """Return the streams of the episodes of an environment."""
     body = env.config.embodiment

@@ -42,7 +42,7 @@ class OnlineStream:
         sampler: draws from the episodes that there are.
         schedule: when to act.
         episode_steps: most control steps of an episode, for messages; None where this is not known.
-        fixed: settings below `online` that must be the same when the run goes on.
+        fixed: settings below `online`, as plain JSON values, that must be the same when the run goes on.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class OnlineStream:
         sampler: SequenceSampler,
         schedule: OnlineSchedule,
         episode_steps: int | None = None,
-        fixed: Mapping[str, float] | None = None,
+        fixed: Mapping[str, Any] | None = None,
     ) -> None:
         self._experience, self._sampler, self._schedule = experience, sampler, schedule
         self._episode_steps, self._fixed = episode_steps, dict(fixed or {})
@@ -102,7 +102,7 @@ class OnlineStream:
         Raises:
             ValueError: if the environment, its episodes or the settings are not those that were saved.
         """
-        for name, value in state.get("fixed", {}).items():  # runs of earlier versions saved none
+        for name, value in state.get("fixed", {}).items():  # runs of earlier versions saved fewer, or none
             if self._fixed.get(name, value) != value:
                 raise ValueError(
                     f"online.{name}={self._fixed[name]} was {value} when the checkpoint was saved; go on with that, or "

@@ -18,10 +18,11 @@ from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.recipe.datasets.dataset import preparation, run_facts
 from tempovla.recipe.online.experience import Experience
-from tempovla.recipe.online.replay import open_replay
+from tempovla.recipe.online.replay import open_replay, require_replay
 from tempovla.recipe.online.stream import OnlineSchedule, OnlineStream
 from tempovla.recipe.systems.job import TrainJob, told_if_too_large
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
+from tempovla.storage.json_files import to_json_text
 from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.training import distributed
@@ -32,8 +33,8 @@ from tempovla.transform.pipeline import TransformPipeline
 
 REPLAY, LOG = "replay", "episodes.jsonl"
 """In the folder of a run: the episodes, and a line about each."""
-FIXED = ("seed_steps", "pretrain_updates", "updates_per_step", "greedy_every")
-"""Settings of learning online that a run keeps when it goes on."""
+FIXED = ("seed_steps", "pretrain_updates", "updates_per_step", "greedy_every", "replay_steps")
+"""Settings of learning online that a run keeps when it goes on, beside those of the simulator."""
 
 
 def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Path | None) -> FitResult:
@@ -52,6 +53,8 @@ def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Pa
 
         actor = Controller(policy, transform, bundle({}), device)
         root = Path(out_dir)
+        if resume is not None:
+            require_replay(root / REPLAY)
         online, env = recipe.online, simulator.make()
         limits = {"max_bytes": online.replay_bytes, "capacity": online.replay_steps}
         with open_replay(root / REPLAY, env, online.env, **limits) as replay:
@@ -60,8 +63,9 @@ def learn_online(recipe: WorldModelRecipe, out_dir: str | Path, resume: str | Pa
             windows = policy.training_windows()
             rows = {"batch_size": training.batch_size, "length": policy.agent.sequence_length, "seed": training.seed}
             sampler = SequenceSampler(replay, windows, **rows, stride=recipe.model.action_repeat)
-            fixed = {name: getattr(online, name) for name in FIXED}
-            stream = OnlineStream(experience, sampler, schedule, simulator.episode_steps, fixed)
+            stream = OnlineStream(
+                experience, sampler, schedule, simulator.episode_steps, fixed_settings(online, simulator)
+            )
             prepare = preparation(recipe.transform, transform)
             job = TrainJob(policy, stream, bundle, prepare, phase="world-model")
             return job.run(training, root, resume)
@@ -78,6 +82,26 @@ def simulator_of(online: OnlineConfig, model: WorldModelConfig) -> SimulatorConf
     simulator = config_from_json(kind, fields, "online.settings", upgrade=False)
     simulator.check_task(simulator.task)
     return simulator
+
+
+def fixed_settings(online: OnlineConfig, simulator: SimulatorConfig) -> dict[str, Any]:
+    """Return the settings below `online`, as plain JSON values, that a run keeps when it goes on.
+
+    They are those of the schedule and of the replay, and the fields of the simulator's config that change what an
+    episode is. The task is left out, as the replay knows it.
+    """
+    settings = config_to_json(simulator)
+    own = {f"settings.{name}": settings[name] for name in settings if name not in ("task", *simulator.incidental)}
+    return {name: getattr(online, name) for name in FIXED} | {key: own[key] for key in own if _is_plain(own[key])}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds a value; `online.settings` can give no others, so that those are always the defaults."""
+    try:
+        to_json_text(value)
+    except TypeError:
+        return False
+    return True
 
 
 def fitted(model: WorldModelConfig, simulator: SimulatorConfig) -> WorldModelConfig:

@@ -167,6 +167,12 @@ def test_a_run_that_lost_the_link_to_its_latest_checkpoint_keeps_its_replay(tmp_
         ("pretrain_updates", 0, r"online\.pretrain_updates=0 was 10 "),
         ("updates_per_step", 0.5, r"online\.updates_per_step=0\.5 was 1\.0 "),
         ("greedy_every", 2, r"online\.greedy_every=2 was 0 "),
+        ("replay_steps", 30, r"online\.replay_steps=30 was 1000000 "),
+        (
+            "settings",
+            {"max_steps": LENGTH, "terminate_on_success": True},
+            r"online\.settings\.terminate_on_success=True was False when the checkpoint was saved; go on with that, or",
+        ),
     ],
 )
 def test_a_run_goes_on_with_the_settings_that_it_began_with(tmp_path, whole, name, value, told):
@@ -254,9 +260,9 @@ def test_the_replay_of_another_task_settings_or_simulator_is_refused_and_stays(t
     [
         (
             lambda file: file.write_bytes(file.read_bytes()[:-3]),
-            "damaged or cut off .*; remove this and later",
+            "damaged or cut off .*; restore it from a copy, or remove it and all later episodes",
         ),
-        (lambda file: file.unlink(), "is missing, and later episodes are there"),
+        (lambda file: file.unlink(), "is missing, and later episodes are there; restore it from a copy"),
     ],
 )
 def test_a_run_with_a_damaged_replay_loses_nothing_and_goes_on_once_it_is_mended(tmp_path, whole, damage, told):
@@ -275,11 +281,37 @@ def test_a_run_with_a_damaged_replay_loses_nothing_and_goes_on_once_it_is_mended
     assert_same_run(whole, run)
 
 
-def test_a_run_without_its_replay_cannot_go_on(tmp_path, whole):
-    shutil.copytree(whole, tmp_path / "run", symlinks=True)
-    shutil.rmtree(tmp_path / "run/replay")
-    with pytest.raises(ValueError, match="was saved after 3 episodes, but the replay has 0; give the run's own folder"):
-        train_world_model(recipe_of(), tmp_path / "run", resume=tmp_path / "run/checkpoint_latest")
+def test_a_run_does_not_go_on_with_a_replay_of_which_one_bit_differs(tmp_path, whole):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    first = run / "replay/episode_00000000.safetensors"
+    found = bytearray(first.read_bytes())
+    found[-(3 * LENGTH + 4)] ^= 1  # the last digit of a float, behind which lie three streams of a byte for each step
+    first.write_bytes(found)
+    with pytest.raises(ValueError, match=r"episode_00000000\.safetensors: damaged, as its contents do not have the ch"):
+        train_world_model(recipe_of(), run, resume=run / "checkpoint_latest")
+    assert len(ReplaySource.open(run / "replay", read_only=True)) == 3
+
+
+def test_without_its_later_episodes_a_run_goes_on_from_a_checkpoint_that_was_saved_before_them(tmp_path, whole):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    (run / "replay/episode_00000002.safetensors").unlink()
+    told = "saved after 3 episodes, but the replay has 2; .*, or go on from a checkpoint that was saved before$"
+    with pytest.raises(ValueError, match=told):
+        train_world_model(recipe_of(), run, resume=run / "checkpoint_latest")
+    train_world_model(recipe_of(), run, resume=run / f"checkpoints/step_{SAVED:08d}")
+    assert_same_run(whole, run)
+
+
+def test_a_run_without_its_replay_cannot_go_on_and_gets_no_empty_one(tmp_path, whole):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    shutil.rmtree(run / "replay")
+    before = sorted(run.rglob("*"))
+    with pytest.raises(ValueError, match=r"replay: holds no replay, without which .*; give the run's own folder, "):
+        train_world_model(recipe_of(), run, resume=run / "checkpoint_latest")
+    assert sorted(run.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

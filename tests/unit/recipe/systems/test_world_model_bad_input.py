@@ -138,22 +138,75 @@ def test_an_observation_that_is_not_finite_is_refused_before_its_episode_is_kept
     pytest.importorskip("dm_control")
     from tempovla.env.dm_control import DmControlEnv
 
-    monkeypatch.setattr(DmControlEnv, "observe", _faulty(DmControlEnv.observe, at))
+    monkeypatch.setattr(DmControlEnv, "observe", _faulty(DmControlEnv.observe, at, _with_nan))
     with refused(told):
         learn_online(tmp_path / "run", "dmc", "cartpole-swingup")
-    with ReplaySource.open(tmp_path / "run/replay") as replay:
-        assert [replay.episode(number).length for number in range(len(replay))] == [10, 10]
+    assert kept(tmp_path / "run") == [10, 10]
 
 
-def _faulty(observe: Callable[[Any], dict[str, np.ndarray]], at: int) -> Callable[[Any], dict[str, np.ndarray]]:
-    """Observations, of which the one at this place, counted from 0, is faulty: an episode of 10 steps has 11."""
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda seen: {STATE: np.append(seen[STATE], np.float32(0))},
+            r"^cartpole-swingup: 'observation\.state' is float32 of shape \(6,\) at step 5 of episode 2, but float32 "
+            r"of shape \(5,\) is declared; mend the environment, or choose another task$",
+        ),
+        (
+            lambda seen: {STATE: seen[STATE].astype(np.int64)},
+            r"^cartpole-swingup: 'observation\.state' is int64 of shape \(5,\) at step 5 of episode 2, but float32 of ",
+        ),
+        (lambda seen: {}, r"'observation\.state' is observed at step 5 of episode 2 or declared, but not both; mend"),
+    ],
+    ids=["shape", "type", "missing"],
+)
+def test_an_observation_of_another_form_than_declared_is_refused_with_both(tmp_path, monkeypatch, change, told):
+    pytest.importorskip("dm_control")
+    from tempovla.env.dm_control import DmControlEnv
+
+    monkeypatch.setattr(DmControlEnv, "observe", _faulty(DmControlEnv.observe, 27, change))
+    with refused(told):
+        learn_online(tmp_path / "run", "dmc", "cartpole-swingup")
+    assert kept(tmp_path / "run") == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        (np.nan, "nan; mend the environment, or choose another task$"),
+        (None, "None, which is no number; mend"),
+        (1e39, r"1e\+39, more than float32 can hold; mend"),
+    ],
+)
+def test_a_reward_that_cannot_be_kept_is_refused_at_its_step(tmp_path, monkeypatch, reward, told):
+    pytest.importorskip("dm_control")
+    from tempovla.env.dm_control import DmControlEnv
+
+    faulty = _faulty(DmControlEnv.advance, 24, lambda moved: (reward, *moved[1:]))
+    monkeypatch.setattr(DmControlEnv, "advance", faulty)
+    with refused(f"^cartpole-swingup: the reward of step 4 of episode 2 is {told}"):
+        learn_online(tmp_path / "run", "dmc", "cartpole-swingup")
+    assert kept(tmp_path / "run") == [10, 10]
+
+
+def kept(run: Path) -> list[int]:
+    """The lengths of the episodes in a run's replay."""
+    with ReplaySource.open(run / "replay") as replay:
+        return [replay.episode(number).length for number in range(len(replay))]
+
+
+def _with_nan(seen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    seen[STATE][1] = np.nan
+    return seen
+
+
+def _faulty(method: Callable[..., Any], at: int, change: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A method whose result is changed at this call, counted from 0: of 10 steps, 11 moments are observed."""
     count = iter(range(at + 1))
 
-    def faulty(env: Any) -> dict[str, np.ndarray]:
-        seen = observe(env)
-        if next(count) == at:
-            seen[STATE][1] = np.nan
-        return seen
+    def faulty(*arguments: Any) -> Any:
+        result = method(*arguments)
+        return change(result) if next(count) == at else result
 
     return faulty
 
