@@ -232,7 +232,7 @@ def test_actions_without_bounds_are_refused_before_the_run_has_a_folder(tmp_path
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: PlannerConfig(horizon=0), r"^model\.planner\.horizon=0 must be at least 1$"),
+        (lambda: PlannerConfig(horizon=0), r"^model\.planner\.horizon=0 must be at least 1; raise it$"),
         (lambda: TDMPCConfig(horizon=0), r"^model\.tdmpc\.horizon=0 must be at least 1$"),
         (lambda: DreamerConfig(horizon=0), r"horizon=0 must be at least 1"),
     ],
