@@ -194,7 +194,7 @@ def _checksum(arrays: Mapping[str, NDArray[Any]], words: Words) -> int:
     """The CRC-32 of an episode's words and of the bytes of its arrays."""
     checksum = zlib.crc32(to_json_text(words).encode())
     for key in sorted(arrays):  # the file does not keep their order
-        checksum = zlib.crc32(np.ascontiguousarray(arrays[key]), zlib.crc32(key.encode(), checksum))
+        checksum = zlib.crc32(np.ascontiguousarray(arrays[key]).data, zlib.crc32(key.encode(), checksum))
     return checksum
 
 
