@@ -168,11 +168,7 @@ def test_a_run_that_lost_the_link_to_its_latest_checkpoint_keeps_its_replay(tmp_
         ("updates_per_step", 0.5, r"online\.updates_per_step=0\.5 was 1\.0 "),
         ("greedy_every", 2, r"online\.greedy_every=2 was 0 "),
         ("replay_steps", 30, r"online\.replay_steps=30 was 1000000 "),
-        (
-            "settings",
-            {"max_steps": LENGTH, "terminate_on_success": True},
-            r"online\.settings\.terminate_on_success=True was False when the checkpoint was saved; go on with that, or",
-        ),
+        ("settings", {"max_steps": LENGTH, "terminate_on_success": True}, r"online\.settings\.\w+=True was False when"),
     ],
 )
 def test_a_run_goes_on_with_the_settings_that_it_began_with(tmp_path, whole, name, value, told):
