@@ -90,7 +90,7 @@ def test_an_unfinished_run_may_be_extended_and_an_extended_one_again(tmp_path, f
 
 
 def test_another_length_is_refused_with_the_option_that_allows_it(finished):
-    with pytest.raises(ValueError, match=r"train_steps was 4, and is 8 now; .* set training\.extend=continue, or"):
+    with pytest.raises(ValueError, match=r"train_steps was 4, and is 8 now; .* set training\.extend=continue, with"):
         run(finished, 8, finished / "checkpoint_latest")
 
 
