@@ -22,6 +22,7 @@ from tempovla.model.vla.world_model_config import TOLD_DECISIONS, WorldModelConf
 from tempovla.model.world_model.bounded_actor import BoundedActor
 from tempovla.model.world_model.ema_target import EmaTarget
 from tempovla.model.world_model.lambda_return import lambda_return
+from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.planning.search import Plan, search, shifted
 from tempovla.model.world_model.predictors import NumberPredictor
 from tempovla.model.world_model.repeats import repeated_actions
@@ -173,6 +174,9 @@ class Dreamer(nn.Module):
             return tried, self.decided(tried, replace(state, mean=plan.mean))
         action = self.actor(state.world.features).sample(row_uniform(seeds, shape))
         return action, self.decided(action, state)
+
+    def policy_cost(self, planner: PlannerConfig) -> None:
+        """Return None: no plan of Dreamer's is kept near to its actor, and `policy_weight` is refused."""
 
     @property
     def planning_world(self) -> DreamerWorld:

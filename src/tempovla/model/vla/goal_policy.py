@@ -14,8 +14,8 @@ from tempovla.model.vla.world_model_policy import AgentState, WorldModelPolicy
 from tempovla.model.world_model.checks import of_a_goal
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.planning.inverse_planner import InverseDynamicsPlanner
-from tempovla.model.world_model.planning.scores import Costs, Goal, latent_vector
-from tempovla.model.world_model.planning.search import search, shifted
+from tempovla.model.world_model.planning.scores import Costs, Goal, latent_vector, policy_score, weighted
+from tempovla.model.world_model.planning.search import Score, search, shifted
 from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Window
 
 
@@ -102,9 +102,17 @@ class GoalPolicy:
             plan = InverseDynamicsPlanner(self._world).plan(now, goal.state, self.planner.horizon)
         else:
             start = zero_rows(shifted(state.mean), context.first)
-            plan = search(self.planner, self.costs.score(self._world, now, goal), start, seed)
+            plan = search(self.planner, self._score(now, goal), start, seed)
         action = plan.actions[:, 0]
         return self.policy.repeated(action), agent.decided(action, replace(state, mean=plan.mean))
+
+    def _score(self, now: Any, goal: Goal) -> Score:
+        """What counts in a plan. Where rewards do, so does how far it is from the policy, as `policy_weight` says."""
+        score = self.costs.score(self._world, now, goal)
+        cost = self.policy.agent.policy_cost(self.planner) if self.costs.reward_weight else None
+        if cost is None:
+            return score
+        return weighted([(1.0, score), (self.costs.reward_weight or 0.0, policy_score(self._world, now, cost))])
 
     def forward(self, sample: TimelineSample) -> LossTerms:
         """Return the losses of the policy, which learns as before."""

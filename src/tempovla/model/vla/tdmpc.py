@@ -14,6 +14,7 @@ from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.predictions import prediction_of, reward_prediction
 from tempovla.model.vla.world_model_config import TOLD_DECISIONS, WorldModelConfig
 from tempovla.model.world_model.dynamics_model import LatentDynamics
+from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.planning.search import Plan, search, shifted
 from tempovla.model.world_model.repeats import beyond_end, repeated_actions, repeated_ends, repeated_rewards
 from tempovla.model.world_model.running_scale import RunningScale
@@ -149,14 +150,13 @@ class TDMPC(nn.Module):
         else:
             proposals = self.world.policy_rollouts(z, drawn) if config.num_policy_samples else None
             start = zero_rows(shifted(state.mean), context.first)
-            score = self.world.returns_from(z, None if explores else self._policy_cost)
+            score = self.world.returns_from(z, None if explores else self.policy_cost(config))
             plan = search(config, score, start, seed, proposals)
         return plan, seed, replace(state, mean=plan.mean)
 
-    @property
-    def _policy_cost(self) -> Tensor | None:
-        """What a squared distance of 1 from the policy costs a plan, in units of the reward; None if nothing."""
-        weight = self.config.planner.policy_weight
+    def policy_cost(self, planner: PlannerConfig) -> Tensor | None:
+        """Return what a squared distance of 1 from the policy costs a plan, in units of the reward; None if nothing."""
+        weight = planner.policy_weight
         return weight * self.scale.value if weight else None
 
     def forward(self, sample: TimelineSample) -> LossTerms:

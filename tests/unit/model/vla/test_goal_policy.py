@@ -14,7 +14,7 @@ from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
-from tempovla.model.world_model.planning.scores import Costs
+from tempovla.model.world_model.planning.scores import Costs, policy_score
 from tempovla.objective import Objective
 from tempovla.objective.objective import reduce_term
 from tempovla.recipe.systems.world_model_config import WorldModelTraining
@@ -62,6 +62,32 @@ def walks(seed: int) -> TimelineSample:
         REWARD_KEY: Track.of(torch.zeros(ROWS, 2, 1), (0, 1)),
     }
     return TimelineSample(context_of(begin), future, torch.arange(ROWS) + seed)
+
+
+def test_how_far_plans_are_from_the_policy_counts_as_it_does_without_a_goal():
+    policy = policy_of().eval()
+    agent, z = policy.agent, torch.randn(3, 32).view(3, 4, 8).softmax(-1).flatten(1)
+    actions = torch.rand(3, 5, 4, 2) * 2 - 1
+    cost = torch.tensor(0.7)
+    with torch.inference_mode():
+        apart = policy_score(agent.world, z, cost)(actions)
+        expected = agent.world.returns_from(z, cost)(actions) - agent.world.returns_from(z)(actions)
+    assert float(apart.max()) < -0.1
+    torch.testing.assert_close(apart, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_plans_towards_a_goal_stay_near_the_policy_where_rewards_count():
+    policy, here, goal = policy_of().eval(), context_of(torch.zeros(2, 2)), context_of(torch.ones(1, 2))
+    likely = policy.agent.world.policy_mean(policy.agent.world.encode(here)).detach()
+
+    def distance(weight: float, **costs: float) -> float:
+        planner = replace(policy.config.planner, policy_weight=weight, num_samples=256, num_elites=16)
+        acts = GoalPolicy(policy, goal, planner, Costs(goal_weight=0.001, **costs))
+        chunk, _ = acts.act(here, acts.initial_state(2))
+        return float((chunk.value[:, 0] - likely).square().sum())
+
+    assert distance(1000.0, reward_weight=1.0) < 0.5 * distance(0.0, reward_weight=1.0)
+    assert distance(1000.0) == distance(0.0)
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,25 @@ def goal_score(world: WorldModel[Any], state: Any, goal: Any, when: When = "last
     return score
 
 
+def policy_score(world: Any, state: Tensor, cost: Tensor) -> Score:
+    """Return a score by the squared distance of actions from the policy's most likely ones, discounted as rewards are.
+
+    Args:
+        world: imagines, and has the policy's mean (`policy_mean`) and the `discount` of a step.
+        state: of B rows, from which candidates begin.
+        cost: () of a squared distance of 1 at one step.
+    """
+
+    def score(actions: Tensor) -> Tensor:
+        here = state[:, None, None].expand(-1, actions.shape[1], -1, -1)
+        before = torch.cat([here, world.imagine(state, actions)[:, :, :-1]], dim=2)
+        apart = (actions - world.policy_mean(before)).square().sum(dim=-1)
+        weights = world.discount ** torch.arange(apart.shape[-1], device=apart.device, dtype=apart.dtype)
+        return -cost * (weights * apart).sum(dim=-1)
+
+    return score
+
+
 def picture_score(world: WorldModel[Any], state: Any, goal: Context, when: When = "last") -> Score:
     """Return a score by the mean squared difference from a goal's pictures, of colours from 0 to 1.
 
