@@ -146,7 +146,7 @@ class WorldModelRecipe:
         if self.online.env and given:
             raise ValueError(
                 f"online.env={self.online.env} and data.data_directory={self.data.data_directory} exclude each other; "
-                "leave out one of them"
+                "leave out one of them, such as that of a config file by --online.env '' --online.task ''"
             )
 
 
