@@ -36,6 +36,17 @@ def checked_action(action: np.ndarray, dims: int) -> np.ndarray:
     return np.clip(numbers, -1, 1)
 
 
+def world_ended(config: SimulatorConfig, terminated: bool, success: bool) -> bool:
+    """Return whether a terminated episode has ended its world; one that is over because the task is solved has not.
+
+    Args:
+        config: of the environment.
+        terminated: what the environment said.
+        success: whether the task was solved.
+    """
+    return terminated and not (config.terminate_on_success and success)
+
+
 def checked_reward(reward: Any) -> float:
     """Return a reward as a float.
 

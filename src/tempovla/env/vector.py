@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from tempovla.env.protocol import SimulatorConfig, SimulatorEnv, calibrations_of
+from tempovla.env.protocol import SimulatorConfig, SimulatorEnv, calibrations_of, world_ended
 from tempovla.env.worker import Worker
 from tempovla.timeline.calibration import CameraCalibration
 
@@ -52,8 +52,7 @@ class ChunkResult:
             row: of the environments.
             config: of the environments.
         """
-        stopped = config.terminate_on_success and bool(self.successes[row])
-        return bool(self.terminations[row]) and not stopped
+        return world_ended(config, bool(self.terminations[row]), bool(self.successes[row]))
 
 
 class ShardedVectorEnv(VectorEnv):

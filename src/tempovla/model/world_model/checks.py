@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,21 +63,17 @@ def check_observation(observation: Any, shapes: Mapping[str, tuple[int, ...]]) -
             )
 
 
-def check_seen(observation: Context, keys: Iterable[str]) -> None:
+def check_seen(observation: Context) -> None:
     """Refuse an observation that holds something that is not finite where it is valid.
-
-    Args:
-        observation: what is seen now.
-        keys: of the streams that are read.
 
     Raises:
         ValueError: naming the stream and the value.
     """
-    for key in keys:
-        track = observation.now.get(key)
-        if track is None or not track.value.is_floating_point():
+    for key, track in observation.now.items():
+        if not track.value.is_floating_point():
             continue
-        wrong = track.value[track.valid][~track.value[track.valid].isfinite()]
+        seen = track.value[track.valid]
+        wrong = seen[~seen.isfinite()]
         if wrong.numel():
             raise ValueError(f"{key!r} holds {wrong[0].item()}; repair it, or mark its step as invalid")
 

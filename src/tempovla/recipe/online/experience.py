@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tempovla.control.context_builder import ContextBuilder
 from tempovla.control.controller import Controller
-from tempovla.env.protocol import Observation, SimulatorEnv, checked_reward
+from tempovla.env.protocol import Observation, SimulatorEnv, checked_reward, world_ended
 from tempovla.env.seeding import episode_seed
 from tempovla.model.layers.row_state import map_tensors
 from tempovla.storage.json_files import to_json_text
@@ -171,7 +171,7 @@ class Experience:
         running.seen.append(running.observation)
         running.actions.append(action)
         running.rewards.append(reward)
-        running.ended.append(bool(terminated))
+        running.ended.append(world_ended(self.env.config, bool(terminated), bool(info["success"])))
         running.solved.append(bool(info["success"]))
         running.observation = observation
         if terminated or truncated:

@@ -34,6 +34,7 @@ from tempovla.training.checkpoint import Checkpoint
 from tempovla.training.interrupt import TrainingInterrupted
 
 pytest.importorskip("dm_control")
+gymnasium = pytest.importorskip("gymnasium")
 
 LENGTH, UPDATES, SAVED = 40, 60, 23
 """Control steps of an episode, updates of a run, and the update after which a checkpoint is saved: in an episode."""
@@ -396,3 +397,40 @@ def test_meta_world_is_learned_from_what_the_simulator_alone_knows(tmp_path):
         result.checkpoint, "metaworld", config=EvaluationConfig(episodes=1, max_steps=10, num_envs=1)
     )
     assert len(results["episodes"]) == 1
+
+
+class Line(gymnasium.Env):
+    """It falls at its fifth step and is solved at its third, if this ends no episode before."""
+
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(1, np.float32), 1.0, self.steps == 5, False, {"is_success": self.steps == 3}
+
+
+@pytest.mark.parametrize(("stops", "length", "ended"), [(False, 5, True), (True, 3, False)])
+def test_an_episode_that_is_over_as_the_task_is_solved_has_not_ended_its_world(tmp_path, stops, length, ended):
+    before = dict(gymnasium.registry)
+    gymnasium.register("Line-v0", Line, max_episode_steps=9)
+    try:
+        recipe = recipe_of(train_steps=1, save_interval_steps=None)
+        online = OnlineConfig(
+            env="gym",
+            task="Line-v0",
+            settings={"terminate_on_success": stops, "render": False},
+            seed_steps=10,
+            pretrain_updates=1,
+        )
+        train_world_model(replace(recipe, online=online), tmp_path / "run")
+    finally:
+        gymnasium.registry.clear()
+        gymnasium.registry.update(before)
+    with ReplaySource.open(tmp_path / "run" / "replay", read_only=True) as replay:
+        assert replay.episode(0).length == length
+        told = replay.read(0, "next.terminated", range(length)).value[:, 0].tolist()
+    assert told == [False] * (length - 1) + [ended]

@@ -67,7 +67,7 @@ def plan(
     """
     check_world(world_model)
     check_context(observation)
-    check_seen(observation, observation.now)
+    check_seen(observation)
     bounds = ActionBounds.of(low, high, getattr(world_model, "action_dim", None)).to(observation.device)
     config = planner_of(horizon, num_samples, kind, settings)
     with torch.no_grad(), _evaluated(world_model):
