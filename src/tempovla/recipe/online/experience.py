@@ -23,7 +23,8 @@ from tempovla.model.layers.row_state import map_tensors
 from tempovla.storage.json_files import to_json_text
 from tempovla.storage.problems import NotWrittenError
 from tempovla.storage.whole import write_text
-from tempovla.timeline.keys import ACTION_KEY, DONE_KEY, REWARD_KEY, SUCCESS_KEY, TERMINATED_KEY
+from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY
+from tempovla.timeline.outcomes import outcomes
 from tempovla.timeline.source import EpisodeInfo, Reading
 
 LOGGER = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class _Running:
         seen: observations before each action.
         actions: as they were done.
         rewards: of each action.
-        ended: whether the world ended with each action.
+        ended: whether the world ended with the last action.
         solved: whether the task was solved after each action.
         has_random: whether any of its actions was drawn at random.
     """
@@ -70,22 +71,15 @@ class _Running:
     seen: list[Observation] = field(default_factory=list)
     actions: list[NDArray[np.float32]] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    ended: list[bool] = field(default_factory=list)
     solved: list[bool] = field(default_factory=list)
+    ended: bool = False
     has_random: bool = False
 
     def frames(self) -> Frames:
         """The episode as arrays (T, ...) by stream."""
         frames = {key: np.stack([each[key] for each in self.seen]) for key in self.seen[0]}
-        done = np.zeros((len(self.actions), 1), np.bool_)
-        done[-1] = True
-        return frames | {
-            ACTION_KEY: np.stack(self.actions),
-            REWARD_KEY: np.array(self.rewards, np.float32)[:, None],
-            TERMINATED_KEY: np.array(self.ended, np.bool_)[:, None],
-            SUCCESS_KEY: np.array(self.solved, np.bool_)[:, None],
-            DONE_KEY: done,
-        }
+        frames[ACTION_KEY] = np.stack(self.actions)
+        return frames | outcomes(self.rewards, self.solved, world_ended=self.ended)
 
 
 class Experience:
@@ -171,7 +165,7 @@ class Experience:
         running.seen.append(running.observation)
         running.actions.append(action)
         running.rewards.append(reward)
-        running.ended.append(world_ended(self.env.config, bool(terminated), bool(info["success"])))
+        running.ended = world_ended(self.env.config, bool(terminated), bool(info["success"]))
         running.solved.append(bool(info["success"]))
         running.observation = observation
         if terminated or truncated:
