@@ -14,7 +14,7 @@ from tempovla.timeline.task import Embodiment
 Statistics = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Per stream: ``mean``, ``std``, ``min``, ``max``, ``count`` and, where known, ``q01``, ``q99``."""
 
-StreamKind = Literal["image", "depth", "state", "action", "scalar"]
+StreamKind = Literal["image", "depth", "points", "state", "action", "scalar"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class StreamInfo:
     """The type of a stream's values.
 
     Attributes:
-        kind: images are uint8 RGB (H, W, 3); depth is float32 metres (H, W, 1), 0 where there is no reading; the rest
+        kind: images are uint8 RGB (H, W, 3); depth is float32 metres (H, W, 1), 0 where there is no reading; points are
+            float32 (N, F), of which those that are absent are rows of NaN behind the others; the rest
             are float or int vectors.
         shape: shape of one value, e.g. (64, 64, 3) or (7,).
         dtype: numpy name of the stored type.
