@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 pytest.importorskip("gymnasium")
 
 from tests.in_process import simulators_in_process
+from tests.listening import Listener
 from tests.toy_simulator import WAITING, GuidedConfig, LineConfig
 
-from tempovla.control.controller import Controller
 from tempovla.data.lerobot import open_dataset
 from tempovla.env.checks import check_simulator
 from tempovla.env.protocol import figures_of
@@ -22,37 +20,8 @@ from tempovla.env.vector import ShardedVectorEnv
 from tempovla.rollout.evaluate import EvaluationConfig, mean_figures, run_specs
 from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
-from tempovla.timeline import ActionChunk, Bundle, Context, Window
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
-from tempovla.transform.pipeline import TransformPipeline
 
 SPECS = [EpisodeSpec(task, seed, init_state=0) for seed in range(2) for task in ("left", "right")]
-WAYS = {"wait": 0.0, "go left": -1.0, "go right": 1.0}
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Does what it is told, for as many steps as it decides at once; keeps what it was told."""
-
-    horizon: int = 1
-    history: tuple[int, ...] = (0,)
-    told: list[list[str]] = field(default_factory=list)
-
-    def windows(self) -> tuple[Window, ...]:
-        return Window(STATE_KEY, self.history), Window(ACTION_KEY, tuple(range(self.horizon)))
-
-    def initial_state(self, batch_size: int) -> Tensor:
-        return torch.zeros(batch_size, 1)
-
-    def act(self, context: Context, state: Tensor) -> tuple[ActionChunk, Tensor]:
-        words = [task.instruction for task in context.task]
-        self.told.append(words)
-        way = torch.tensor([[[WAYS[told], 0.0]] for told in words]).repeat(1, self.horizon, 1)
-        return ActionChunk.of(way, range(self.horizon)), state
-
-    def controller(self) -> Controller:
-        bundle = Bundle("listener", {}, self.windows(), LineConfig.embodiment, {"steps": []}, {})
-        return Controller(self, TransformPipeline([]), bundle)
 
 
 def run(policy: Listener, specs: list[EpisodeSpec], config: GuidedConfig, **settings) -> list[EpisodeResult]:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 from tests.in_process import simulators_in_process
+from tests.listening import Listener
 
 pytest.importorskip("gymnasium")
 
 from tests.toy_simulator import GuidedConfig
-from tests.unit.rollout.test_guided import Listener
 
 from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.recipe.evaluation import closed_loop
