@@ -56,7 +56,7 @@ def with_commands(state: Array, words: Sequence[str], known: Sequence[str]) -> A
 
 
 def fit_and_predict(
-    known: Array, poses: Array, valid: Bools, asked: Array, *, steps: int = 400, width: int = 64, seed: int = 0
+    known: Array, poses: Array, valid: Bools, asked: Array, *, steps: int = 300, width: int = 64, seed: int = 0
 ) -> Array:
     """Return trajectories (M, H, 3) by a small MLP of the car's status alone, learned here from N others.
 

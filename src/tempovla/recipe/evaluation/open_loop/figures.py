@@ -55,7 +55,7 @@ class SceneMeans:
         self.scenes = len(names)
         self._bootstrap = Bootstrap.draw(self.scenes, RESAMPLES, _RESAMPLING_SEED)
 
-    def of(self, value: Array | Bools, counted: Bools) -> Figure:
+    def of(self, value: NDArray[Any], counted: Bools) -> Figure:
         """Return the mean of a value (N,) over the samples that count (N,)."""
         total = np.bincount(self._number, np.where(counted, value, 0.0), self.scenes)
         count = np.bincount(self._number, counted, self.scenes)
