@@ -46,8 +46,8 @@ class NuScenesWriter:
         location: name of the map; nuScenes' map tools know the four in `layout.LOCATIONS` alone.
         vehicle: name of the car.
         map_mask: (R, C) uint8, 255 where one can drive and 0 elsewhere. As in a picture, the first row is the one with
-            the largest y: the pixel in row r and column c covers x from c to c + 1 and y from R - r - 1 to R - r, in
-            units of `map_resolution`.
+            the largest y: the pixel in row r and column c lies around x = c and y = R - r, in units of
+            `map_resolution`.
         map_resolution: size of a pixel [m]; readers of nuScenes take it to be 0.1.
 
     Raises:
