@@ -44,7 +44,10 @@ def scene_cameras(table: SceneTable, scene: Scene) -> tuple[CameraCalibration, .
                     IMAGE_KEY_PREFIX + camera,
                     int(readings["width"][first]),
                     int(readings["height"][first]),
-                    *(float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2))),
+                    float(matrix[0, 0]),
+                    float(matrix[1, 1]),
+                    float(matrix[0, 2]),
+                    float(matrix[1, 2]),
                     pose=tuple(tuple(line) for line in channel.mount.tolist()),
                     frame="base",
                     rate_hz=round(rate_of(channel.times_us, 1.0), 2) if len(channel.rows) > 1 else None,
@@ -61,7 +64,7 @@ def shared_body(table: SceneTable, streams: Mapping[str, StreamInfo], rate_hz: f
         streams: which cameras count.
         rate_hz: control rate [Hz].
     """
-    cameras = {}
+    cameras: dict[str, CameraCalibration] = {}
     for row in range(len(table)):
         for camera in scene_cameras(table, table.scene(row)):
             if camera.stream in streams:

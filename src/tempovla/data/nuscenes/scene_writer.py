@@ -315,7 +315,7 @@ def _check_calibration(channel: str, calibration: SensorCalibration) -> None:
     _check_rotation(calibration.rotation, channel)
     intrinsics = calibration.intrinsics
     is_camera = calibration.modality == "camera"
-    if (intrinsics is not None) != is_camera or (is_camera and np.shape(intrinsics) != (3, 3)):
+    if is_camera != (intrinsics is not None and np.asarray(intrinsics).shape == (3, 3)):
         raise ValueError(f"{channel}: intrinsics are (3, 3) for a camera and None for another sensor")
 
 

@@ -73,6 +73,7 @@ class NuScenesSource:
         self._motions: dict[int, Motion] = {}
         self._imus: dict[int, Imu | None] = {}
         self._words: dict[int, tuple[str, ...]] = {}
+        self._bodies: dict[int, Embodiment] = {}
         self._areas: dict[Path, DrivableArea] = {}
         names = [str(name) for name in table.tables["scene"]["name"]]
         self._cans = [CanBus(self.path / "can_bus", name) for name in names]
@@ -114,8 +115,11 @@ class NuScenesSource:
 
     def embodiment_of(self, episode: int) -> Embodiment:
         """Return the car with the calibrations of its cameras in one scene, which differ by scene."""
-        cameras = scene_cameras(self._table, self._scene(episode))
-        return replace(self.embodiment, cameras=tuple(camera for camera in cameras if camera.stream in self.streams))
+        if episode not in self._bodies:
+            cameras = scene_cameras(self._table, self._scene(episode))
+            own = tuple(camera for camera in cameras if camera.stream in self.streams)
+            self._bodies[episode] = replace(self.embodiment, cameras=own)
+        return self._bodies[episode]
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """Return (N,) times of the stream's samples [s] since the scene's first key frame; some may be negative.
@@ -219,8 +223,8 @@ class NuScenesSource:
             value[...], valid[...] = values[steps], known[steps]
         elif key == IMU_KEY:
             imu = self._imu(episode)
-            for place, step in enumerate(steps.tolist()) if imu is not None else ():
-                valid[place] = imu.fill(int(motion.steps_us[step]), value[place])
+            for place, step in enumerate(steps.tolist()):
+                valid[place] = imu is not None and imu.fill(int(motion.steps_us[step]), value[place])
         elif key == RADAR_KEY:
             self._fill_radar(scene, motion, steps, value, valid)
         elif CHANNEL_OF[key] in scene.channels:
@@ -228,6 +232,7 @@ class NuScenesSource:
             readings, fresh = self._sensors.newest(scene, channel, motion.steps_us[steps])
             for place in np.flatnonzero(fresh).tolist():
                 reading = int(readings[place])
+                found: NDArray[Any] | None
                 if key == LIDAR_KEY:
                     found = self._sensors.lidar(reading, channel, motion.poses[steps[place]], value.shape[1])
                 else:

@@ -63,11 +63,11 @@ def find_streams(table: SceneTable, options: NuScenesOptions, cans: Sequence[Can
         streams[LIDAR_KEY] = StreamInfo("points", (count, 4), "float32", rates[LIDAR_CHANNEL], LIDAR_NAMES)
     radars = [rates[channel] for channel in RADAR_CHANNELS if channel in rates]
     if radars:
-        shape = (options.max_radar_points, len(RADAR_NAMES))
-        streams[RADAR_KEY] = StreamInfo("points", shape, "float32", float(np.median(radars)), RADAR_NAMES)
+        targets = (options.max_radar_points, len(RADAR_NAMES))
+        streams[RADAR_KEY] = StreamInfo("points", targets, "float32", float(np.median(radars)), RADAR_NAMES)
     if any(can.has(MESSAGE) for can in cans):
-        shape = (window_size(options.rate_hz), len(IMU_NAMES))
-        streams[IMU_KEY] = StreamInfo("points", shape, "float32", IMU_RATE_HZ, IMU_NAMES)
+        window = (window_size(options.rate_hz), len(IMU_NAMES))
+        streams[IMU_KEY] = StreamInfo("points", window, "float32", IMU_RATE_HZ, IMU_NAMES)
     streams[STATE_KEY] = StreamInfo("state", (4,), "float32", options.rate_hz, STATE_NAMES)
     streams[POSE_KEY] = StreamInfo("state", (3,), "float32", options.rate_hz, POSE_NAMES)
     streams[ACTION_KEY] = StreamInfo("action", (3,), "float32", options.rate_hz, ACTION_NAMES)
