@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.layers.dtype import in_dtype_of, sums_dtype
+from tempovla.model.layers.weighted_sums import weighted_sums
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices
 
@@ -81,6 +83,8 @@ class LiftSplat(Lift):
     This is Lift, Splat, Shoot (Philion and Fidler, 2020). Args as of `Lift`.
     """
 
+    bins: Tensor
+
     def __init__(
         self, grid: BEVGridConfig, feature_dim: int, config: LiftConfig | None = None, stride: int = 8
     ) -> None:
@@ -116,12 +120,14 @@ class LiftSplat(Lift):
         cells, inside = cell_indices(self.grid, points, camera_valid[..., None, None, None].expand(points.shape[:-1]))
         batch, number = features.shape[0], features.shape[0] * self.grid.num_cells
         cells = batch_cells(cells, self.grid.num_cells)
-        lifted = weights[..., None] * content.movedim(2, -1)[:, :, None]  # (B, n, bins, h, w, C_out)
-        summed = lifted.new_zeros(number, self.output_dim).index_add(0, cells[inside], lifted[inside])
+        table = content.movedim(2, -1).reshape(-1, self.output_dim).to(weights.dtype)
+        pixels = torch.arange(len(table), device=cells.device).view(*features.shape[:2], 1, *features.shape[-2:])
+        rows = pixels.expand_as(cells)[inside]
+        summed = weighted_sums(table, rows, weights[inside], cells[inside], number)
         seen = torch.zeros(number, dtype=torch.bool, device=cells.device).index_fill(0, cells[inside], True)
         return BEVFeatures(as_map(self.grid, summed, batch), seen.view(batch, self.grid.rows, self.grid.columns))
 
-    def frustum(self, intrinsics: Tensor, poses: Tensor, size: tuple[int, int]) -> Tensor:
+    def frustum(self, intrinsics: Tensor, poses: Tensor, size: Sequence[int]) -> Tensor:
         """Return the points (B, n, bins, h, w, 3) [m] in the vehicle's frame that features may show."""
         rows, columns = (
             (torch.arange(each, device=poses.device, dtype=poses.dtype) + 0.5) * self.stride for each in size
@@ -138,40 +144,44 @@ class LiftSplat(Lift):
 class LiftSample(Lift):
     """Each cell looks into the pictures at several heights above the ground.
 
-    What several cameras see of a place is averaged, and the heights are mixed by a convolution of 1 x 1. This is the
-    lifting of Simple-BEV (Harley et al., 2023). Args as of `Lift`.
+    What several cameras see of a place is averaged, and the heights are mixed by a layer that is linear; it comes first
+    here, which changes nothing and saves half the time. This is the lifting of Simple-BEV (Harley et al., 2023). Args
+    as of `Lift`.
     """
 
     def __init__(
         self, grid: BEVGridConfig, feature_dim: int, config: LiftConfig | None = None, stride: int = 8
     ) -> None:
         super().__init__(grid, feature_dim, config or LiftConfig("sample"), stride)
-        self.mix = nn.Conv2d(feature_dim * len(self.config.heights), self.output_dim, 1)
+        self.mix = nn.Conv2d(feature_dim, len(self.config.heights) * self.output_dim, 1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(self.output_dim))
 
     def lift(
         self, features: Tensor, intrinsics: Tensor, poses: Tensor, camera_valid: Tensor, depth: Tensor | None
     ) -> BEVFeatures:
         """Return the map; see `forward`."""
         places, seen = self.project(intrinsics, poses, features.shape[-2:])
-        seen = seen & camera_valid[..., None]
-        batch, cameras, channels = features.shape[:3]
-        where = torch.where(seen[..., None], places, 0.0).flatten(0, 1)[:, :, None]
-        looked_at = features.flatten(0, 1).to(where.dtype)
-        found = F.grid_sample(looked_at, where, padding_mode="border", align_corners=False)
-        found = torch.where(seen[:, :, None], found[..., 0].unflatten(0, (batch, cameras)), 0.0).sum(dim=1)
-        found = found / seen.sum(dim=1)[:, None].clamp(min=1)
-        heights = len(self.config.heights)
-        stacked = found.view(batch, channels * heights, self.grid.rows, self.grid.columns)
-        some = seen.any(dim=1).view(batch, heights, self.grid.rows, self.grid.columns).any(dim=1)
-        mixed = self.mix(in_dtype_of(self.mix, stacked))
-        return BEVFeatures(torch.where(some[:, None], mixed, 0.0), some)
+        batch, cameras, _, *size = features.shape
+        heights, cells = len(self.config.heights), self.grid.num_cells
+        seen = (seen & camera_valid[..., None]).unflatten(2, (heights, cells))
+        mixed = self.mix(in_dtype_of(self.mix, features.flatten(0, 1))).unflatten(1, (heights, self.output_dim))
+        table = mixed.movedim(2, -1).reshape(-1, self.output_dim).to(sums_dtype(mixed.dtype))
+        row, camera, height, cell = seen.nonzero(as_tuple=True)
+        corners, weights = _corners(places.unflatten(2, (heights, cells))[row, camera, height, cell], size)
+        corners = corners + (((row * cameras + camera) * heights + height) * (size[0] * size[1]))[:, None]
+        weights = weights / seen.sum(dim=1)[row, height, cell][:, None]
+        into = (row * cells + cell)[:, None].expand_as(corners)
+        found = weighted_sums(table, corners.flatten(), weights.flatten(), into.flatten(), batch * cells)
+        some = seen.any(dim=2).any(dim=1)
+        found = torch.where(some.view(-1, 1), found + self.bias, 0.0)
+        return BEVFeatures(as_map(self.grid, found, batch), some.view(batch, self.grid.rows, self.grid.columns))
 
-    def project(self, intrinsics: Tensor, poses: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def project(self, intrinsics: Tensor, poses: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return where places are seen, and whether they are.
 
         Returns:
-            Coordinates (B, n, heights H W, 2) in the features, x and y from -1 to 1 between their outer edges, and
-            (B, n, heights H W) bool, whether the place is in front of the camera and in its picture.
+            Places (B, n, heights H W, 2) in the features, column and row, which are whole plus 1/2 in the middle of
+            one, and (B, n, heights H W) bool, whether the place is in front of the camera and in its picture.
         """
         places = cell_centres(self.grid, device=poses.device, dtype=poses.dtype).view(1, -1, 2)
         heights = torch.tensor(self.config.heights, device=poses.device, dtype=poses.dtype).view(-1, 1, 1)
@@ -183,8 +193,23 @@ class LiftSample(Lift):
         fx, fy, cx, cy, skew = (intrinsics[..., i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))
         u = (fx * x + skew * y) / z + cx
         v = fy * y / z + cy
-        unit = torch.stack([u / (size[1] * self.stride), v / (size[0] * self.stride)], dim=-1) * 2.0 - 1.0
-        return unit, ahead & (unit.abs() <= 1.0).all(dim=-1)
+        column, row = u / self.stride, v / self.stride
+        inside = (column >= 0) & (column <= size[1]) & (row >= 0) & (row <= size[0])
+        return torch.stack([column, row], dim=-1), ahead & inside
+
+
+def _corners(places: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The four features around places (P, 2), as indices (P, 4) row by row, and their bilinear weights (P, 4)."""
+    indices, shares = [], []
+    for place, length in zip(places.unbind(dim=-1), (size[1], size[0]), strict=True):
+        place = (place - 0.5).clamp(0.0, length - 1.0)
+        low = place.floor().clamp(max=max(length - 2, 0))
+        share = place - low
+        low = low.long()
+        indices.append(torch.stack([low, (low + 1).clamp(max=length - 1)], dim=-1))
+        shares.append(torch.stack([1.0 - share, share], dim=-1))
+    index = indices[1][:, :, None] * size[1] + indices[0][:, None]
+    return index.flatten(1), (shares[1][:, :, None] * shares[0][:, None]).flatten(1)
 
 
 _NEAREST = 0.1

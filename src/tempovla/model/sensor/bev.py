@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
-
-Number = TypeVar("Number")
-"""A float, or an array or a tensor of them."""
+from typing import Any
 
 _WHOLE = 1e-6
 
@@ -69,15 +66,15 @@ class BEVGridConfig:
         """Number of all cells; cell (row, column) has the index row * columns + column."""
         return self.rows * self.columns
 
-    def to_grid(self, x: Number, y: Number) -> tuple[Number, Number]:
+    def to_grid(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return row and column coordinates of places, of which the whole part is the cell.
 
         Args:
-            x: how far ahead [m].
-            y: how far to the left [m].
+            x: how far ahead [m]: a number, or an array or a tensor of them.
+            y: how far to the left [m], likewise.
         """
-        return (self.x_max - x) / self.resolution, (self.y_max - y) / self.resolution  # type: ignore[operator]
+        return (self.x_max - x) / self.resolution, (self.y_max - y) / self.resolution
 
-    def to_world(self, row: Number, column: Number) -> tuple[Number, Number]:
+    def to_world(self, row: Any, column: Any) -> tuple[Any, Any]:
         """Return x and y [m] of row and column coordinates; those of a cell's centre are its indices plus 1/2."""
-        return self.x_max - row * self.resolution, self.y_max - column * self.resolution  # type: ignore[operator]
+        return self.x_max - row * self.resolution, self.y_max - column * self.resolution

@@ -23,6 +23,8 @@ class IMUEncoder(nn.Module):
         rate_hz: usual rate of the readings [Hz].
     """
 
+    scales: Tensor
+
     def __init__(self, output_dim: int = 128, num_layers: int = 2, rate_hz: float = 100.0) -> None:
         super().__init__()
         if not rate_hz > 0:

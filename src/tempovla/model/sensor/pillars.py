@@ -25,6 +25,8 @@ class PillarEncoder(nn.Module):
         hidden_dim: width of the network's hidden layer.
     """
 
+    scale: Tensor
+
     def __init__(
         self,
         grid: BEVGridConfig,

@@ -25,6 +25,8 @@ class RadarEncoder(nn.Module):
         hidden_dim: width of the hidden layers.
     """
 
+    scales: Tensor
+
     def __init__(self, output_dim: int = 256, map_channels: int | None = None, hidden_dim: int = 64) -> None:
         super().__init__()
         self.output_dim, self.map_channels = output_dim, map_channels
@@ -87,6 +89,8 @@ class RadarPillars(nn.Module):
         output_dim: channels C of the map.
         hidden_dim: width of the network's hidden layer.
     """
+
+    scales: Tensor
 
     def __init__(self, grid: BEVGridConfig, output_dim: int = 64, hidden_dim: int = 32) -> None:
         super().__init__()

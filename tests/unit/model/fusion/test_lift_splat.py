@@ -10,12 +10,12 @@ from tempovla.model.sensor.bev_cells import cell_indices
 
 GRID = BEVGridConfig(x_min=-20.0, x_max=20.0, y_min=-20.0, y_max=20.0, resolution=2.0)
 HEIGHT, WIDTH, STRIDE = 64, 96, 8
-YAWS = (0.0, 120.0, -120.0)
+YAWS = (0.0, 70.0, -120.0)
 KINDS = ["splat", "sample"]
 
 
 def rig(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """Intrinsics (1, 3, 3, 3) and poses (1, 3, 4, 4) of three cameras that look around."""
+    """Intrinsics (1, 3, 3, 3) and poses (1, 3, 4, 4) of three cameras, of which two overlap."""
     intrinsics = torch.tensor([[60.0, 0.0, 47.0], [0.0, 62.0, 30.0], [0.0, 0.0, 1.0]], dtype=dtype)
     poses = []
     for yaw in map(math.radians, YAWS):
@@ -47,7 +47,7 @@ def seen_by(point: torch.Tensor, camera: int) -> tuple[float, float, float]:
     return column / depth, row / depth, depth
 
 
-@pytest.mark.parametrize("x_y", [(9.0, 1.0), (15.0, -3.0), (-7.0, 9.0), (-5.0, -7.0)])
+@pytest.mark.parametrize("x_y", [(9.0, 1.0), (15.0, -3.0), (3.0, 13.0), (-5.0, -7.0)])
 def test_splat_puts_a_feature_of_known_depth_into_the_cell_of_its_point(x_y):
     net, point = lift("splat"), torch.tensor([*x_y, 1.2], dtype=torch.float64)
     camera = min(
@@ -80,7 +80,7 @@ def test_splat_keeps_what_it_puts_into_the_grid():
     assert torch.equal(found.occupied, found.features[:, 0] > 0)
 
 
-@pytest.mark.parametrize("x_y", [(9.0, 1.0), (15.0, -3.0), (-7.0, 9.0), (-5.0, -7.0)])
+@pytest.mark.parametrize("x_y", [(9.0, 1.0), (15.0, -3.0), (3.0, 13.0), (-5.0, -7.0)])
 def test_sample_looks_at_the_feature_that_shows_the_middle_of_a_cell(x_y):
     net = lift("sample")
     places, seen = net.project(*rig(), (HEIGHT // STRIDE, WIDTH // STRIDE))
@@ -91,9 +91,29 @@ def test_sample_looks_at_the_feature_that_shows_the_middle_of_a_cell(x_y):
         visible = depth > 0.1 and 0 <= column <= WIDTH and 0 <= row <= HEIGHT
         assert bool(seen[0, camera, index]) == visible
         if visible:
-            expected = (2 * column / WIDTH - 1, 2 * row / HEIGHT - 1)
+            expected = (column / STRIDE, row / STRIDE)
             assert places[0, camera, index].tolist() == pytest.approx(expected, abs=1e-9)
     assert seen[0, :, GRID.num_cells + cell].any()
+
+
+def test_sample_interpolates_between_features_and_averages_over_cameras():
+    net, given = lift("sample"), features()
+    places, seen = net.project(*rig(), given.shape[-2:])
+    with torch.no_grad():
+        net.mix.weight.copy_(torch.eye(10, 6)[..., None, None])  # the first 5 channels of the lowest height
+        net.mix.weight[5:].zero_()
+    where = torch.stack(
+        [2 * places[0, ..., 0] / given.shape[-1] - 1, 2 * places[0, ..., 1] / given.shape[-2] - 1], dim=-1
+    )
+    every = torch.nn.functional.grid_sample(given[0], where[:, None], padding_mode="border", align_corners=False)[
+        :, :, 0
+    ]
+    number = seen[0].sum(dim=0)
+    mean = every.where(seen[0, :, None], 0.0).sum(dim=0) / number.clamp(min=1)
+    found = net(given, *rig())
+    assert torch.allclose(found.features[0].flatten(1), mean[:5, : GRID.num_cells], rtol=0, atol=1e-9)
+    assert (number == 2).any()
+    assert torch.equal(found.occupied.flatten(), number.view(2, -1).any(dim=0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
