@@ -81,7 +81,7 @@ class RuleDriver:
 
     def __init__(self, route: Route, top_speed: float) -> None:
         self._route, self._top_speed = route, top_speed
-        self._limits = _speed_limits(route, top_speed)
+        self._limits = speed_limits(route, top_speed)
 
     def act(self, scene: Scene) -> np.ndarray:
         """Return the action (3,) float32: forward [m], left [m] and turn [rad] until the next control step."""
@@ -198,8 +198,8 @@ def _follow(speed: float, limit: float, front: float, leaders: list[tuple[float,
     return max(-body.LARGEST_BRAKING_M_S2, acceleration)
 
 
-def _speed_limits(route: Route, top_speed: float) -> np.ndarray:
-    """The speed at each vertex that its curve allows, reached by braking in time, (N,) [m/s]."""
+def speed_limits(route: Route, top_speed: float) -> np.ndarray:
+    """Return the speed at each vertex that its curve allows, reached by braking in time, (N,) [m/s]."""
     curvature = np.abs(np.gradient(route.yaw, route.along))
     limits = np.minimum(np.sqrt(SIDEWAYS_M_S2 / np.maximum(curvature, 1e-4)), top_speed)
     spacing = np.diff(route.along)

@@ -29,7 +29,7 @@ from tempovla.storage.whole import new_file
 
 _RECIPE = 1
 """Number of the way in which towns are made; another one makes them anew."""
-MARGIN_M = 70.0
+MARGIN_M = 50.0
 """Free land around the roads; it also keeps coordinates positive."""
 _SPEED_M_S = 11.1
 _LANE_WIDTH_M = 3.3
