@@ -91,7 +91,7 @@ def _materials(weather: Weather) -> str:
     lit = 1.0 if weather.dark else 0.25
     # The ground's picture holds its light already.
     ambient = sum(weather.ambient) / 3
-    facade_light = 0.9 if weather.dark else 0.0
+    facade_light = 0.7 if weather.dark else 0.0
     plain = {
         "ground": f'texture="ground" specular="0" emission="{max(0.0, 1.0 - ambient):.3f}"',
         "paint": 'specular="0.7" shininess="0.7"',
@@ -102,7 +102,7 @@ def _materials(weather: Weather) -> str:
         "rear_lamp": f'rgba="0.6 0.05 0.05 1" emission="{0.8 if weather.dark else 0.15}"',
         "lamp": 'emission="1" specular="0"',
         "glow": 'emission="1" specular="0"',
-        "shadow": f'rgba="0 0 0 {0.28 if weather.dark else 0.5}" specular="0"',
+        "shadow": f'rgba="0 0 0 {0.16 if weather.dark else 0.27}" specular="0"',
         "beam": 'rgba="1 0.95 0.75 0.1" emission="1" specular="0"',
         "skin": 'specular="0"',
     }
@@ -150,11 +150,11 @@ _PEDESTRIAN = (
 
 
 def _shadow(length: float, width: float) -> str:
-    """Two flat boxes under a road user: dark in the middle, lighter around."""
+    """Flat boxes under a road user: dark in the middle, lighter around."""
     return "".join(
         f'<geom type="box" size="{length / 2 + grown:.3f} {width / 2 + grown:.3f} 0.002" pos="0 0 {height}" '
         f'material="shadow" group="{DRAWN}"/>'
-        for grown, height in ((0.02, 0.035), (0.22, 0.025))
+        for grown, height in ((-0.1, 0.035), (0.05, 0.03), (0.2, 0.025))
     )
 
 
@@ -164,9 +164,14 @@ def _beam(weather: Weather, from_m: float, share: float) -> str:
         return ""
     return "".join(
         f'<geom type="ellipsoid" size="{length:.2f} {width:.2f} 0.004" pos="{from_m + length * 0.92:.2f} 0 {height}" '
-        f'material="beam" group="{DRAWN}" rgba="1 0.95 0.78 {0.11 * share:.3f}"/>'
-        for length, width, height in ((11.0, 4.4, 0.04), (8.0, 3.0, 0.045), (5.0, 1.9, 0.05), (2.6, 1.2, 0.055))
+        f'material="beam" group="{DRAWN}" rgba="1 0.95 0.78 {_BEAM_ALPHA * share:.4f}"/>'
+        for length, width, height in _BEAM
     )
+
+
+_BEAM = tuple((2.2 + 1.25 * n, 0.9 + 0.5 * n, 0.055 - 0.002 * n) for n in range(8))
+"""Half length, half width and height of the ellipses whose sum is a soft spot of light [m]."""
+_BEAM_ALPHA = 0.026
 
 
 def _houses(files: dict[str, bytes], scenery: Scenery, weather: Weather) -> tuple[list[str], list[str]]:
@@ -240,8 +245,8 @@ def _trees(scenery: Scenery) -> list[str]:
 def _street_lamps(scenery: Scenery, weather: Weather) -> list[str]:
     lit = "1 0.86 0.6" if weather.dark else "0.8 0.8 0.78"
     halo = (
-        f'<geom type="sphere" size="0.7" pos="1.6 0 5.9" material="glow" rgba="1 0.85 0.55 0.12" group="{DRAWN}"/>'
-        f'<geom type="sphere" size="0.36" pos="1.6 0 5.9" material="glow" rgba="1 0.88 0.6 0.25" group="{DRAWN}"/>'
+        f'<geom type="sphere" size="0.7" pos="1.6 0 5.9" material="glow" rgba="1 0.85 0.55 0.07" group="{DRAWN}"/>'
+        f'<geom type="sphere" size="0.36" pos="1.6 0 5.9" material="glow" rgba="1 0.88 0.6 0.16" group="{DRAWN}"/>'
     )
     return [
         f'<body pos="{place[0]:.2f} {place[1]:.2f} 0" euler="0 0 {yaw:.4f}">'

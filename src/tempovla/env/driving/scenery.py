@@ -185,16 +185,17 @@ def _street_heads(light: str, lanes: list[Lane], links: list[Connection]) -> lis
     found = [LightHead(near, yaw, light, _links(links, right.name), 0.0, 3.0)]
     for number, lane in enumerate(lanes):
         across = float((lane.shape[-1] - end) @ left) + right.width / 2 + 1.2
-        own = _links(links, lane.name)
+        own = _links(links, lane.name, left_first=number > 0 and number == len(lanes) - 1)
         if own:
             found.append(LightHead(beyond, yaw, light, own, across if number or len(lanes) > 1 else across * 0.7, 5.2))
     return found
 
 
-def _links(links: list[Connection], lane: str) -> tuple[int, ...]:
+def _links(links: list[Connection], lane: str, *, left_first: bool = False) -> tuple[int, ...]:
+    """The links of a lane, first the one that its head shows."""
     own = [link for link in links if link.source == lane] or links
-    order = {"s": 0, "l": 1, "r": 2}
-    own = sorted(own, key=lambda link: order.get(link.direction, 3))
+    order = {"s": 1, "l": 0 if left_first else 2, "r": 3}
+    own = sorted(own, key=lambda link: order.get(link.direction, 4))
     return tuple(link.light[1] for link in own if link.light)
 
 

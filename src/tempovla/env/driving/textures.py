@@ -74,7 +74,7 @@ def ground_picture(surface: Surface, scenery: Scenery, weather: Weather) -> np.n
     for channel in range(3):
         plane = (palette[:, channel][kinds] * wet + amount) * light[channel]
         picture[..., channel] = np.clip(plane, 0, 255)
-    return picture
+    return cv2.GaussianBlur(picture, (3, 3), 0.8)  # the grid's cells have hard edges
 
 
 def _light(surface: Surface, scenery: Scenery, weather: Weather) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
