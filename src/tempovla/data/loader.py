@@ -282,10 +282,12 @@ def read_windows(
     for window in windows:
         reading = read_rows(source, window.key, episodes, steps[:, None] + np.array(window.offsets))
         value, valid = (torch.from_numpy(array) for array in reading)
-        newest = -1 if source.streams[window.key].kind == "action" else newest_known(window.key)
+        kind = source.streams[window.key].kind
+        track = Track.of_points if kind == "points" else Track.of
+        newest = -1 if kind == "action" else newest_known(window.key)
         for group, part in zip((past, now, future), _split(window.offsets, newest), strict=True):
             if part.stop > part.start:
-                group[window.key] = Track(value[:, part], valid[:, part], torch.tensor(window.offsets[part]))
+                group[window.key] = track(value[:, part], window.offsets[part], valid[:, part])
     return Context(past, now, tuple(tasks[words] for words in told), torch.from_numpy(steps == 0)), future
 
 

@@ -84,7 +84,7 @@ class MemorySource:
             elif any(len(episode.values[key]) != episode.length for episode in episodes):
                 raise DatasetError(f"{name}: {key!r} has no timestamps, so it needs one value for each control step")
         if stats is None:
-            numbers = [key for key, stream in streams.items() if not stream.is_picture]
+            numbers = [key for key, stream in streams.items() if stream.has_statistics]
             stats = {key: statistics.of_values(self._values[key]) for key in numbers}
         self.statistics = stats
 
