@@ -11,6 +11,7 @@ import numpy as np
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.vla.multi_sensor_config import BEVTemporalConfig, MultiSensorVLAConfig
+from tempovla.model.vlm.config import LLMBackboneConfig
 from tempovla.timeline import CameraCalibration, Embodiment, StreamInfo
 from tempovla.timeline.driving import (
     ACTION_NAMES,
@@ -28,7 +29,21 @@ from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, POSE_KEY, STATE
 
 CAMERAS = (IMAGE_KEY_PREFIX + "front", IMAGE_KEY_PREFIX + "back")
 HEIGHT, WIDTH = 16, 32
+COLUMNS = {LIDAR_KEY: LIDAR_NAMES, RADAR_KEY: RADAR_NAMES, IMU_KEY: IMU_NAMES}
 COUNTS = {LIDAR_KEY: 40, RADAR_KEY: 6, IMU_KEY: 5}
+LANGUAGE = LLMBackboneConfig(
+    architecture={
+        "model_type": "qwen2",
+        "vocab_size": 32,
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }
+)
+"""A language model of few weights."""
 TURNS = {"follow": 0.0, "left": 0.2, "right": -0.2, "straight": 0.0}
 
 
@@ -48,13 +63,15 @@ CAR = Embodiment(
 def streams() -> dict[str, StreamInfo]:
     """The streams of a car with two cameras."""
     rate = CONTROL_RATE_HZ
-    columns = {LIDAR_KEY: LIDAR_NAMES, RADAR_KEY: RADAR_NAMES, IMU_KEY: IMU_NAMES}
     return {
         STATE_KEY: StreamInfo("state", (len(STATE_NAMES),), "float32", rate, STATE_NAMES),
         POSE_KEY: StreamInfo("state", (3,), "float32", rate),
         ACTION_KEY: StreamInfo("action", (len(ACTION_NAMES),), "float32", rate, ACTION_NAMES),
         **{camera: StreamInfo("image", (HEIGHT, WIDTH, 3), "uint8", rate) for camera in CAMERAS},
-        **{key: StreamInfo("points", (COUNTS[key], len(names)), "float32", rate, names) for key, names in columns.items()},
+        **{
+            key: StreamInfo("points", (COUNTS[key], len(names)), "float32", rate, names)
+            for key, names in COLUMNS.items()
+        },
     }
 
 
@@ -74,7 +91,7 @@ def drive(seed: int, length: int = 12) -> MemoryEpisode:
     values: dict[str, Any] = {STATE_KEY: state, POSE_KEY: pose, ACTION_KEY: steps}
     for camera in CAMERAS:
         values[camera] = draw.integers(0, 256, (length, HEIGHT, WIDTH, 3)).astype(np.uint8)
-    for key, names in ((LIDAR_KEY, LIDAR_NAMES), (RADAR_KEY, RADAR_NAMES), (IMU_KEY, IMU_NAMES)):
+    for key, names in COLUMNS.items():
         points = draw.normal(0.0, 5.0, (length, COUNTS[key], len(names))).astype(np.float32)
         points[:, -2:] = np.nan
         values[key] = points
@@ -102,6 +119,7 @@ def tiny_config(**changed: Any) -> MultiSensorVLAConfig:
         max_lidar_points=30,
         max_radar_points=6,
         vocabulary=64,
+        max_instruction_tokens=6,
         token_dim=4,
         feature_dim=16,
         action_head_options={"mlp": {"hidden_dim": 16}, "modes": {"hidden_dim": 16}},

@@ -85,7 +85,9 @@ class BEVTemporalConfig(TemporalPartConfig):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.temporal.{name}={getattr(self, name)} must be at least 1")
         if not self.use_causal_mask:
-            raise ValueError("model.temporal.use_causal_mask=false is of no use: only the present frame is read; leave it")
+            raise ValueError(
+                "model.temporal.use_causal_mask=false is of no use: only the present frame is read; leave it"
+            )
 
     @property
     def offsets(self) -> tuple[int, ...]:

@@ -96,7 +96,9 @@ class MultiSensorEncoder(nn.Module):
         self.counts: dict[str, int] = {}
         self.groups = nn.ModuleDict()
         if config.uses("cameras") and config.front_camera is not None:
-            self._add(FRONT, FrontTokens(dim, width, config.front_tokens), config.front_tokens[0] * config.front_tokens[1])
+            self._add(
+                FRONT, FrontTokens(dim, width, config.front_tokens), config.front_tokens[0] * config.front_tokens[1]
+            )
         if config.uses("imu"):
             self._add(IMU, nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)))
             self.imu = IMUEncoder(width, num_layers=1)

@@ -78,9 +78,7 @@ def check_drives(model: MultiSensorVLAConfig, source: EpisodeSource) -> None:
         return
     body = source.embodiment
     try:
-        view_cameras(
-            [Task("", body)], model.cameras, model.image_size, needs_intrinsics=True, needs_extrinsics=True
-        )
+        view_cameras([Task("", body)], model.cameras, model.image_size, needs_intrinsics=True, needs_extrinsics=True)
     except CalibrationError:
         lacking = [key for key in model.cameras if (camera := body.camera(key)) is None or camera.pose is None]
         raise DatasetError(

@@ -29,7 +29,9 @@ class _Flag:
 
     def for_argparse(self) -> dict[str, Any]:
         shown = f"{self.help} (default: {getattr(BEVTemporalConfig(), self.option)})"
-        return {"help": shown, "choices": self.choices} if self.choices else {"help": shown, "type": int, "metavar": "N"}
+        return (
+            {"help": shown, "choices": self.choices} if self.choices else {"help": shown, "type": int, "metavar": "N"}
+        )
 
 
 FLAGS = {
