@@ -54,7 +54,7 @@ from tempovla.model.vlm.config import VisionEncoderConfig
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.rssm_config import RSSMConfig
-from tempovla.timeline import EpisodeSource, Policy, Transform, Window
+from tempovla.timeline import Embodiment, EpisodeSource, Policy, Transform, Window
 from tempovla.timeline.keys import DONE_KEY, POSE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding

@@ -1,8 +1,8 @@
 """Trajectories of a vehicle in the plane: steps from one pose to the next, and the poses that they lead to.
 
-A pose is x [m], y [m] and heading [rad] in some frame, x forward and y to the left. A step is the pose of the vehicle at
-the next control step in its frame at this one: forward, left and turn. Angles are not wrapped, so that composing steps
-and taking differences undo each other exactly.
+A pose is x [m], y [m] and heading [rad] in some frame, x forward and y to the left. A step is the pose of the vehicle
+at the next control step in its frame at this one: forward, left and turn. Angles are not wrapped, so that composing
+steps and taking differences undo each other exactly.
 """
 
 from __future__ import annotations

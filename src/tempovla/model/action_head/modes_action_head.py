@@ -67,7 +67,7 @@ class ModesActionHead(ActionHeadBase):
         *,
         feature_valid: Tensor | None = None,
     ) -> dict[str, LossTerm]:
-        """Return `action_loss` of the nearest chunk, `mode_loss` of the classifier, and `relaxed_loss` of all chunks."""
+        """Return `action_loss` of the nearest chunk, `mode_loss` of the classifier and `relaxed_loss` of all chunks."""
         clean, full = self.clean_actions(actions, valid)
         chunks, logits = self._predicted(features, feature_valid)
         with torch.no_grad():

@@ -102,8 +102,8 @@ class MultiSensorVLAConfig:
     Attributes:
         sensors: sensors that are read: cameras, lidar, radar, imu; none of them makes a blind policy.
         cameras: keys of the image streams.
-        front_camera: the camera that gives tokens of its own beside the bird's eye view, such as for traffic lights; null
-            for none.
+        front_camera: the camera that gives tokens of its own beside the bird's eye view, such as for traffic lights;
+            null for none.
         front_tokens: rows and columns of these tokens.
         image_size: height and width of the pictures that the model sees [px].
         reads_state: whether the ego status is read: speed, acceleration, yaw rate and steering angle.
@@ -131,8 +131,8 @@ class MultiSensorVLAConfig:
         num_modes: number of trajectories, with probabilities, that are predicted; more than 1 takes the head `modes`.
         action_horizon: number of waypoints of a trajectory.
         rate_hz: control rate, which is that of the waypoints [Hz].
-        smooth_plan: let the first step of a trajectory be the one that the vehicle can take when it follows the whole of
-            it, by pure pursuit.
+        smooth_plan: let the first step of a trajectory be the one that the vehicle can take when it follows the whole
+            of it, by pure pursuit.
     """
 
     sensors: tuple[Sensor, ...] = SENSORS
@@ -199,9 +199,9 @@ class MultiSensorVLAConfig:
             )
 
     def _check_sizes(self) -> None:
-        sizes = ("bev_dim", "bev_tokens", "width", "max_lidar_points", "max_radar_points", "vocabulary")
-        sizes = (*sizes, "max_instruction_tokens", "token_dim", "feature_dim", "num_modes", "action_horizon")
-        for name in sizes:
+        widths = ("bev_dim", "bev_tokens", "width", "vocabulary", "token_dim", "feature_dim", "num_modes")
+        limits = ("max_lidar_points", "max_radar_points", "max_instruction_tokens", "action_horizon")
+        for name in (*widths, *limits):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
         for name in ("image_size", "front_tokens"):

@@ -80,6 +80,7 @@ class MultiSensorEncoder(nn.Module):
     def __init__(self, config: MultiSensorVLAConfig, own: Mapping[str, nn.Module], width: int) -> None:
         super().__init__()
         self.config, self.width, dim = config, width, config.bev_dim
+        self.state_scales: Tensor
         self.maps = nn.ModuleDict()
         if config.uses("cameras"):
             self.backbone = CameraBackbone(dim)
@@ -96,9 +97,8 @@ class MultiSensorEncoder(nn.Module):
         self.counts: dict[str, int] = {}
         self.groups = nn.ModuleDict()
         if config.uses("cameras") and config.front_camera is not None:
-            self._add(
-                FRONT, FrontTokens(dim, width, config.front_tokens), config.front_tokens[0] * config.front_tokens[1]
-            )
+            front = FrontTokens(dim, width, config.front_tokens)
+            self._add(FRONT, front, front.count)
         if config.uses("imu"):
             self._add(IMU, nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)))
             self.imu = IMUEncoder(width, num_layers=1)
@@ -195,7 +195,8 @@ class MultiSensorEncoder(nn.Module):
         cameras = view_cameras(
             context.task, given, size, needs_intrinsics=True, needs_extrinsics=True, device=context.device
         )
-        assert cameras.intrinsics is not None and cameras.extrinsics is not None
+        assert cameras.intrinsics is not None
+        assert cameras.extrinsics is not None
         maps["cameras"] = self.maps["cameras"](features, cameras.intrinsics, cameras.extrinsics, valid).features
         if self.config.front_camera in given and FRONT in self.groups:
             place = given.index(self.config.front_camera)

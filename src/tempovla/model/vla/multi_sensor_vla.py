@@ -65,9 +65,9 @@ class MultiSensorVLA(SavedPolicy):
 
     Args:
         config: sensors, sizes and parts.
-        sensor_encoders: encoders of further sensors by name. Each maps the values (B, *F) of its stream, which is called
-            `observation.` and the name, to (B, output_dim); of points it also gets (B, N) bool. They are not saved with
-            the config: register an encoder in `SENSOR_ENCODER_REGISTRY` to train one from the command line.
+        sensor_encoders: encoders of further sensors by name. Each maps the values (B, *F) of its stream, which is
+            called `observation.` and the name, to (B, output_dim); of points it also gets (B, N) bool. They are not
+            saved with the config: register an encoder in `SENSOR_ENCODER_REGISTRY` to train one from the command line.
         fields: of the config, instead or beside, such as `sensors`.
 
     Attributes:
@@ -103,9 +103,7 @@ class MultiSensorVLA(SavedPolicy):
         words = config.max_instruction_tokens
         if self.language is None:
             self.words, words = nn.Embedding(config.vocabulary, width), 1
-            self.norm = nn.Identity()
-        else:
-            self.norm = nn.LayerNorm(width)
+        self.norm = nn.Identity() if self.language is None else nn.LayerNorm(width)
         number = self.encoder.num_tokens + (config.bev_tokens**2 if config.mapped else 0) + words
         self.readout = AllTokensReadout(width, config.feature_dim, number, config.token_dim)
         options = dict(config.action_head_options.get(config.head, {}))
@@ -182,8 +180,8 @@ class MultiSensorVLA(SavedPolicy):
         seen = self.encoder(context, seed)
         assert seen.bev is not None
         pose, known = self._pose(context)
-        whole = (index.scatter(value, batch) for value in (seen.bev, pose, known))
-        bev = self.history.sequence(*whole, index)
+        views, poses, poses_known = (index.scatter(value, batch) for value in (seen.bev, pose, known))
+        bev = self.history.sequence(views, poses, poses_known, index)
         return self._terms(self._features(seen, bev, context), self._plans(sample, index), seed)
 
     def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:

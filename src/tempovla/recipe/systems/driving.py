@@ -43,7 +43,8 @@ def train_driving(
         source: the dataset, if it is loaded already.
 
     Raises:
-        ValueError: if a dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another model.
+        ValueError: if a dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
+            model.
     """
     recipe = recipe.resolved if source is None else recipe
     check_encoding_cache(MultiSensorVLA.kind, recipe)

@@ -38,8 +38,8 @@ class DrivingDataConfig(DataConfig):
             return self
         if named and named not in FORMAT_REGISTRY:
             raise ValueError(
-                f"data.data_directory={named} and data.data_root={self.data_root} are two places of a dataset; leave out "
-                f"one of them, or name a format in data.data_directory: {', '.join(sorted(FORMAT_REGISTRY))}"
+                f"data.data_directory={named} and data.data_root={self.data_root} are two places of a dataset; leave "
+                f"out one of them, or name a format in data.data_directory: {', '.join(sorted(FORMAT_REGISTRY))}"
             )
         root = Path(self.data_root)
         found = format_name(root) if named and root.exists() else named

@@ -43,7 +43,7 @@ FLAGS = {
 
 
 class DrivingParser(ArgumentParser):
-    """A parser of the recipe with short flags for `model.temporal`, which are replaced by it before anything is parsed."""
+    """A parser of the recipe with short flags for `model.temporal`, by which they are replaced before it parses."""
 
     def add_own_options(self) -> None:
         """Add the flags to the help."""
