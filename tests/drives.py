@@ -124,7 +124,7 @@ def tiny_config(**changed: Any) -> MultiSensorVLAConfig:
         feature_dim=16,
         action_head_options={"mlp": {"hidden_dim": 16}, "modes": {"hidden_dim": 16}},
     )
-    config = replace(config, lift=replace(config.lift, depth_bins=4, max_depth=8.0))
+    config = replace(config, lift=replace(config.lift, output_dim=8, depth_bins=4, max_depth=8.0))
     return replace(config, **changed)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tempovla.data.errors import OutOfRangeError
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource, Reading
+from tempovla.timeline.task import Embodiment
 from tempovla.timeline.window import Window
 
 
@@ -100,6 +101,15 @@ def read_past_words(
     longest = max(1, *map(len, told))
     joined = np.frombuffer(b"".join(words.ljust(longest, b"\0") for words in told), np.uint8)
     return joined.reshape(*steps.shape, longest).copy(), valid
+
+
+def embodiment_of(source: EpisodeSource, episode: int) -> Embodiment:
+    """Return the body in one episode.
+
+    A source may have a method `embodiment_of`, where calibrations of its cameras differ by episode.
+    """
+    own = getattr(source, "embodiment_of", None)
+    return source.embodiment if own is None else own(episode)
 
 
 def read_part(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -84,15 +84,15 @@ class MultiSensorEncoder(nn.Module):
         self.maps = nn.ModuleDict()
         if config.uses("cameras"):
             self.backbone = CameraBackbone(dim)
-            lift = replace(config.lift, output_dim=dim)
-            self.maps["cameras"] = build_lift(config.grid, dim, lift, CameraBackbone.STRIDE)
+            self.maps["cameras"] = build_lift(config.grid, dim, config.lift, CameraBackbone.STRIDE)
         if config.uses("lidar"):
             self.maps["lidar"] = PillarEncoder(config.grid, dim, len(LIDAR_NAMES))
         if config.uses("radar"):
             self.maps["radar"] = RadarPillars(config.grid, dim)
         self.fusion = None
         if config.mapped:
-            self.fusion = BEVFusion(dict.fromkeys(config.mapped, dim), BEVFusionConfig(dim, config.bev_blocks))
+            widths = {sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in config.mapped}
+            self.fusion = BEVFusion(widths, BEVFusionConfig(dim, config.bev_blocks))
         self.own = nn.ModuleDict(own)
         self.counts: dict[str, int] = {}
         self.groups = nn.ModuleDict()
@@ -208,8 +208,10 @@ class MultiSensorEncoder(nn.Module):
             return None
         if not maps:  # none of them is given: what stands for absent sensors is all that there is
             grid, like = self.config.grid, self.fusion.absent
-            shape = (context.batch_size, self.config.bev_dim, grid.rows, grid.columns)
-            maps = {self.config.mapped[0]: like.new_zeros(()).expand(shape)}
+            first = self.config.mapped[0]
+            width = self.config.lift.output_dim if first == "cameras" else self.config.bev_dim
+            shape = (context.batch_size, width, grid.rows, grid.columns)
+            maps = {first: like.new_zeros(()).expand(shape)}
         return self.fusion(maps, {sensor: there[sensor] for sensor in maps})
 
     def _tokens(self, context: Context, groups: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
