@@ -123,6 +123,10 @@ class ContextBuilder:
             raise ValueError(f"row {row} has no episode in which it could be told {brief(instruction)}; reset it first")
         self._instructions[row] = instruction
 
+    def instruction(self, row: int) -> str:
+        """Return the present instruction of one row; "" before its first episode."""
+        return self._instructions[row]
+
     def add(self, row: int, actions: NDArray, observation: Mapping[str, NDArray]) -> None:
         """Add the steps of one row since the last call: the actions taken (n, A), and the observation after them.
 

@@ -65,6 +65,7 @@ class Lift(nn.Module):
         if camera_valid is None:
             camera_valid = torch.ones(batch, cameras, dtype=torch.bool, device=features.device)
         there = camera_valid[..., None, None]
+        intrinsics, poses = (each.to(sums_dtype(each.dtype)) for each in (intrinsics, poses))
         features = torch.where(there[..., None], features, 0.0)
         intrinsics = torch.where(there, intrinsics, torch.eye(3, device=intrinsics.device, dtype=intrinsics.dtype))
         poses = torch.where(there, poses, torch.eye(4, device=poses.device, dtype=poses.dtype))
@@ -83,20 +84,16 @@ class LiftSplat(Lift):
     This is Lift, Splat, Shoot (Philion and Fidler, 2020). Args as of `Lift`.
     """
 
-    bins: Tensor
-
     def __init__(
         self, grid: BEVGridConfig, feature_dim: int, config: LiftConfig | None = None, stride: int = 8
     ) -> None:
         super().__init__(grid, feature_dim, config or LiftConfig("splat"), stride)
-        self.depth = nn.Conv2d(feature_dim, self.config.depth_bins, 1)
-        self.content = nn.Conv2d(feature_dim, self.output_dim, 1)
-        bins = torch.linspace(self.config.min_depth, self.config.max_depth, self.config.depth_bins)
-        self.register_buffer("bins", bins, persistent=False)
+        self.depth = nn.Linear(feature_dim, self.config.depth_bins)
+        self.content = nn.Linear(feature_dim, self.output_dim)
 
     def depth_logits(self, features: Tensor) -> Tensor:
-        """Return scores (B, n, bins, h, w) of the depths of features (B, n, C, h, w), which known depths can teach."""
-        return self.depth(in_dtype_of(self.depth, features.flatten(0, 1))).unflatten(0, features.shape[:2])
+        """Return scores (B, n, h, w, bins) of the depths of features (B, n, C, h, w), which known depths can teach."""
+        return self.depth(in_dtype_of(self.depth, features.movedim(2, -1)))
 
     def depth_classes(self, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Return the nearest bins (...) int64 of depths (...) [m], and where (...) bool a depth is within the bins."""
@@ -110,25 +107,25 @@ class LiftSplat(Lift):
     ) -> BEVFeatures:
         """Return the map; see `forward`."""
         logits = self.depth_logits(features)
-        weights = logits.to(sums_dtype(logits.dtype)).softmax(dim=2)
+        weights = logits.to(sums_dtype(logits.dtype)).softmax(dim=-1)
         if depth is not None:
             classes, known = self.depth_classes(depth)
-            exact = F.one_hot(classes, self.config.depth_bins).movedim(-1, 2).to(weights.dtype)
-            weights = torch.where(known[:, :, None], exact, weights)
-        content = self.content(in_dtype_of(self.content, features.flatten(0, 1))).unflatten(0, features.shape[:2])
+            exact = F.one_hot(classes, self.config.depth_bins).to(weights.dtype)
+            weights = torch.where(known[..., None], exact, weights)
+        content = self.content(in_dtype_of(self.content, features.movedim(2, -1)))
         points = self.frustum(intrinsics, poses, features.shape[-2:])
         cells, inside = cell_indices(self.grid, points, camera_valid[..., None, None, None].expand(points.shape[:-1]))
         batch, number = features.shape[0], features.shape[0] * self.grid.num_cells
-        cells = batch_cells(cells, self.grid.num_cells)
-        table = content.movedim(2, -1).reshape(-1, self.output_dim).to(weights.dtype)
-        pixels = torch.arange(len(table), device=cells.device).view(*features.shape[:2], 1, *features.shape[-2:])
-        rows = pixels.expand_as(cells)[inside]
-        summed = weighted_sums(table, rows, weights[inside], cells[inside], number)
-        seen = torch.zeros(number, dtype=torch.bool, device=cells.device).index_fill(0, cells[inside], True)
+        (chosen,) = inside.flatten().nonzero(as_tuple=True)
+        cells = batch_cells(cells, self.grid.num_cells).flatten()[chosen]
+        table = content.reshape(-1, self.output_dim).to(weights.dtype)
+        pixels = chosen.div(self.config.depth_bins, rounding_mode="floor")
+        summed = weighted_sums(table, pixels, weights.flatten()[chosen], cells, number)
+        seen = torch.zeros(number, dtype=torch.bool, device=cells.device).index_fill(0, cells, True)
         return BEVFeatures(as_map(self.grid, summed, batch), seen.view(batch, self.grid.rows, self.grid.columns))
 
     def frustum(self, intrinsics: Tensor, poses: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the points (B, n, bins, h, w, 3) [m] in the vehicle's frame that features may show."""
+        """Return the points (B, n, h, w, bins, 3) [m] in the vehicle's frame that features may show."""
         rows, columns = (
             (torch.arange(each, device=poses.device, dtype=poses.dtype) + 0.5) * self.stride for each in size
         )
@@ -137,8 +134,9 @@ class LiftSplat(Lift):
         x = (columns - cx - skew * y) / fx
         rays = torch.stack([x, y, torch.ones_like(x)], dim=-1)  # (B, n, h, w, 3)
         turned = (rays[..., None, :] * poses[..., None, None, :3, :3]).sum(dim=-1)
-        bins = self.bins.to(poses.dtype).view(-1, 1, 1, 1)
-        return turned[:, :, None] * bins + poses[..., None, None, None, :3, 3]
+        ends = self.config.min_depth, self.config.max_depth
+        bins = torch.linspace(*ends, self.config.depth_bins, device=poses.device, dtype=poses.dtype)
+        return turned[..., None, :] * bins[:, None] + poses[..., None, None, None, :3, 3]
 
 
 class LiftSample(Lift):
@@ -153,7 +151,7 @@ class LiftSample(Lift):
         self, grid: BEVGridConfig, feature_dim: int, config: LiftConfig | None = None, stride: int = 8
     ) -> None:
         super().__init__(grid, feature_dim, config or LiftConfig("sample"), stride)
-        self.mix = nn.Conv2d(feature_dim, len(self.config.heights) * self.output_dim, 1, bias=False)
+        self.mix = nn.Linear(feature_dim, len(self.config.heights) * self.output_dim, bias=False)
         self.bias = nn.Parameter(torch.zeros(self.output_dim))
 
     def lift(
@@ -164,11 +162,12 @@ class LiftSample(Lift):
         batch, cameras, _, *size = features.shape
         heights, cells = len(self.config.heights), self.grid.num_cells
         seen = (seen & camera_valid[..., None]).unflatten(2, (heights, cells))
-        mixed = self.mix(in_dtype_of(self.mix, features.flatten(0, 1))).unflatten(1, (heights, self.output_dim))
-        table = mixed.movedim(2, -1).reshape(-1, self.output_dim).to(sums_dtype(mixed.dtype))
+        mixed = self.mix(in_dtype_of(self.mix, features.movedim(2, -1)))
+        table = mixed.reshape(-1, self.output_dim).to(sums_dtype(mixed.dtype))
         row, camera, height, cell = seen.nonzero(as_tuple=True)
         corners, weights = _corners(places.unflatten(2, (heights, cells))[row, camera, height, cell], size)
-        corners = corners + (((row * cameras + camera) * heights + height) * (size[0] * size[1]))[:, None]
+        corners = corners + ((row * cameras + camera) * (size[0] * size[1]))[:, None]
+        corners = corners * heights + height[:, None]
         weights = weights / seen.sum(dim=1)[row, height, cell][:, None]
         into = (row * cells + cell)[:, None].expand_as(corners)
         found = weighted_sums(table, corners.flatten(), weights.flatten(), into.flatten(), batch * cells)
@@ -183,11 +182,13 @@ class LiftSample(Lift):
             Places (B, n, heights H W, 2) in the features, column and row, which are whole plus 1/2 in the middle of
             one, and (B, n, heights H W) bool, whether the place is in front of the camera and in its picture.
         """
-        places = cell_centres(self.grid, device=poses.device, dtype=poses.dtype).view(1, -1, 2)
-        heights = torch.tensor(self.config.heights, device=poses.device, dtype=poses.dtype).view(-1, 1, 1)
-        points = torch.cat([places.expand(len(heights), -1, -1), heights.expand(-1, places.shape[1], -1)], dim=-1)
-        offsets = points.view(-1, 3) - poses[..., None, :3, 3]
-        x, y, z = (offsets[..., None] * poses[..., None, :3, :3]).sum(dim=-2).unbind(dim=-1)  # the inverse rotation
+        places = cell_centres(self.grid, device=poses.device, dtype=poses.dtype).view(-1, 2)
+        heights = torch.tensor(self.config.heights, device=poses.device, dtype=poses.dtype)
+        points = (*places.repeat(len(heights), 1).unbind(dim=-1), heights.repeat_interleave(len(places)))
+        offsets = [each - poses[..., axis, 3, None] for axis, each in enumerate(points)]
+        x, y, z = (  # by the inverse rotation
+            sum(offset * poses[..., row, axis, None] for row, offset in enumerate(offsets)) for axis in range(3)
+        )
         ahead = z > _NEAREST
         z = torch.where(ahead, z, 1.0)
         fx, fy, cx, cy, skew = (intrinsics[..., i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.layers.dtype import in_dtype_of, sums_dtype
 
 
 def point_mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -54,7 +54,7 @@ class PointNet(nn.Module):
 
 
 def present(points: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return points with 0 where they are not there, and where (B, N) bool they are.
+    """Return points in float32 or better with 0 where they are not there, and where (B, N) bool they are.
 
     Args:
         points: (B, N, F); a point with a number that is not finite is not there.
@@ -66,6 +66,7 @@ def present(points: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     if points.dim() != 3 or (valid is not None and valid.shape != points.shape[:2]):
         shape = None if valid is None else tuple(valid.shape)
         raise ValueError(f"points {tuple(points.shape)} and valid {shape}: give (B, N, F) and (B, N) bool")
+    points = points.to(sums_dtype(points.dtype))
     there = points.isfinite().all(dim=-1)
     there = there if valid is None else there & valid
     return torch.where(there[..., None], points, 0.0), there

@@ -100,7 +100,7 @@ def test_sample_interpolates_between_features_and_averages_over_cameras():
     net, given = lift("sample"), features()
     places, seen = net.project(*rig(), given.shape[-2:])
     with torch.no_grad():
-        net.mix.weight.copy_(torch.eye(10, 6)[..., None, None])  # the first 5 channels of the lowest height
+        net.mix.weight.copy_(torch.eye(10, 6))  # the first 5 channels of the lowest height
         net.mix.weight[5:].zero_()
     where = torch.stack(
         [2 * places[0, ..., 0] / given.shape[-1] - 1, 2 * places[0, ..., 1] / given.shape[-2] - 1], dim=-1
