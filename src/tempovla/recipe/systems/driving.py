@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.window import embodiment_of
 from tempovla.model.sensor.calibrations import CalibrationError, view_cameras
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.model.vla.multi_sensor_vla import MultiSensorVLA
@@ -77,7 +78,7 @@ def check_drives(model: MultiSensorVLAConfig, source: EpisodeSource) -> None:
         )
     if not model.uses("cameras"):
         return
-    body = source.embodiment
+    body = embodiment_of(source, 0)
     try:
         view_cameras([Task("", body)], model.cameras, model.image_size, needs_intrinsics=True, needs_extrinsics=True)
     except CalibrationError:
