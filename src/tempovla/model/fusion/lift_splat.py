@@ -186,9 +186,10 @@ class LiftSample(Lift):
         heights = torch.tensor(self.config.heights, device=poses.device, dtype=poses.dtype)
         points = (*places.repeat(len(heights), 1).unbind(dim=-1), heights.repeat_interleave(len(places)))
         offsets = [each - poses[..., axis, 3, None] for axis, each in enumerate(points)]
-        x, y, z = (  # by the inverse rotation
-            sum(offset * poses[..., row, axis, None] for row, offset in enumerate(offsets)) for axis in range(3)
-        )
+        turned = [offsets[0] * poses[..., 0, axis, None] for axis in range(3)]  # by the inverse rotation
+        for row in (1, 2):
+            turned = [each + offsets[row] * poses[..., row, axis, None] for axis, each in enumerate(turned)]
+        x, y, z = turned
         ahead = z > _NEAREST
         z = torch.where(ahead, z, 1.0)
         fx, fy, cx, cy, skew = (intrinsics[..., i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.sensor.encoder_config import PointCloudConfig, SetAbstractionConfig
+from tempovla.model.sensor.neighbours import ball_query
 from tempovla.model.sensor.point_net import PointNet, present
-from tempovla.model.sensor.points import ball_query, farthest_point_sampling, gather_points
+from tempovla.model.sensor.points import farthest_point_sampling, gather_points
 
 
 class PointFeatures(NamedTuple):
