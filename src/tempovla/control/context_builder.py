@@ -14,6 +14,10 @@ from tempovla.timeline import Context, Embodiment, Task, Track, Window
 from tempovla.timeline.arguments import brief
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX, is_outcome, newest_known
+from tempovla.timeline.points import pad_points, stack_points
+
+_POINTS_DIMS = 2
+"""Dimensions of a set of points, (N, F); pictures have more, and vectors fewer."""
 
 
 class ContextBuilder:
@@ -117,6 +121,10 @@ class ContextBuilder:
             raise ValueError(f"row {row} has no episode in which it could be told {brief(instruction)}; reset it first")
         self._instructions[row] = instruction
 
+    def instruction(self, row: int) -> str:
+        """Return the present instruction of one row; "" before its first episode."""
+        return self._instructions[row]
+
     def add(self, row: int, actions: NDArray, observation: Mapping[str, NDArray]) -> None:
         """Add the steps of one row since the last call: the actions taken (n, A), and the observation after them.
 
@@ -181,7 +189,13 @@ class ContextBuilder:
             index = [len(seen) - 1 + offset - newest_known(key) for offset in offsets]
             valid.append([i >= 0 for i in index])
             if seen:
-                values.append(np.stack([seen[max(i, 0)] for i in index]))
+                read = [seen[max(i, 0)] for i in index]
+                values.append(stack_points(read) if read[0].ndim == _POINTS_DIMS else np.stack(read))
             else:
                 values.append(np.zeros((len(offsets), self.embodiment.action_dim), dtype=np.float32))
-        return Track.of(torch.from_numpy(np.stack(values)), offsets, torch.tensor(valid))
+        observed = torch.tensor(valid)
+        if values[0].ndim != 1 + _POINTS_DIMS:
+            return Track.of(torch.from_numpy(np.stack(values)), offsets, observed)
+        count = max(value.shape[1] for value in values)
+        padded = np.stack([np.stack([pad_points(each, count) for each in value]) for value in values])
+        return Track.of_points(torch.from_numpy(padded), offsets, observed)

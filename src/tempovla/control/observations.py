@@ -15,7 +15,7 @@ from tempovla.control.depths import as_depth
 from tempovla.control.pictures import WANTED, as_frames
 from tempovla.timeline import Embodiment, Window
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, STATE_KEY, is_outcome
+from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, POINTS_KEY_PREFIX, STATE_KEY, is_outcome
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.join import JoinStreams
@@ -26,6 +26,7 @@ from tempovla.transform.tokenize import TokenizeInstruction
 TASK_KEY = "task"
 """Under which an observation holds the instruction."""
 PICTURE_AXES = 3
+POINTS_AXES = 2
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
     """Return the rows of an observation; streams that the policy does not read are left out.
 
     Vectors are (D,), pictures (H, W, 3) uint8 or (3, H, W) floats from 0 to 1, depth (H, W, 1) or (1, H, W) floats in
-    metres; a batch has one more axis before these. `task` holds the instruction, or a list of them.
+    metres, points (N, F), in which rows of NaN are absent; a batch has one more axis before these. `task` holds the
+    instruction, or a list of them.
 
     Raises:
         ValueError: in one line, if a stream is missing, has another size, is not finite, or is of one robot where
@@ -181,6 +183,8 @@ def _array(key: str, value: Any, reads: Reads) -> NDArray:
         raise ValueError(f"the observation's {key!r} is {array.shape}; give one step of it, not a sequence of steps")
     if key in reads.depths:
         return as_depth(key, array)
+    if _holds_points(key):
+        return _points(key, array)
     if array.ndim >= PICTURE_AXES and key != STATE_KEY:
         return as_frames(key, array)
     if key.startswith(IMAGE_KEY_PREFIX):
@@ -223,7 +227,7 @@ def _rows_given(arrays: Mapping[str, NDArray], tasks: Any) -> int | None:
     Raises:
         ValueError: if its parts are of different numbers.
     """
-    counts = {key: len(value) if value.ndim in (2, PICTURE_AXES + 1) else None for key, value in arrays.items()}
+    counts = {key: len(value) if _is_batch(key, value) else None for key, value in arrays.items()}
     if isinstance(tasks, list | tuple):
         counts[TASK_KEY] = len(tasks)
     elif not counts:
@@ -239,6 +243,21 @@ def _rows_given(arrays: Mapping[str, NDArray], tasks: Any) -> int | None:
     if count == 0:
         raise ValueError("the observation is a batch of no robots; give at least one row")
     return count
+
+
+def _is_batch(key: str, value: NDArray) -> bool:
+    return value.ndim == POINTS_AXES + 1 if _holds_points(key) else value.ndim in (2, PICTURE_AXES + 1)
+
+
+def _holds_points(key: str) -> bool:
+    return key.startswith(POINTS_KEY_PREFIX)
+
+
+def _points(key: str, array: NDArray) -> NDArray[np.float32]:
+    """Sets of points as float32 (..., N, F)."""
+    if array.ndim not in (POINTS_AXES, POINTS_AXES + 1):
+        raise ValueError(f"the observation's {key!r} is {array.shape}; give points (N, F), or (B, N, F) for a batch")
+    return array.astype(np.float32)
 
 
 def _check_vector(key: str, rows: NDArray, reads: Reads) -> None:

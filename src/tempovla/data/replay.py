@@ -356,7 +356,7 @@ class ReplaySource:
         self._stats.append(stats)
 
     def _statistics_of(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Statistic]:
-        return {key: of_values(arrays[key]) for key, stream in self.streams.items() if not stream.is_picture}
+        return {key: of_values(arrays[key]) for key, stream in self.streams.items() if stream.has_statistics}
 
     def _require_lock(self) -> None:
         if self._lock is None:

@@ -15,6 +15,7 @@ from tempovla.report.document import document, facts_column, write_page
 from tempovla.report.fields import load_json
 from tempovla.report.format_text import duration
 from tempovla.report.markup import Markup, element, join
+from tempovla.report.measured_tables import measured_section
 from tempovla.report.offline import FILE as OFFLINE_FILE
 from tempovla.report.offline import offline_section, read_offline
 from tempovla.report.prediction_videos import read_prediction_clips, size_of
@@ -101,6 +102,7 @@ def render(run_dir: Path, results: Results | Returns, curves: Sequence[Path] = (
     body = element(
         "main",
         *_scores(results),
+        _measured(results),
         _offline_if_there(run_dir),
         predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
@@ -121,6 +123,13 @@ def _scores(results: Results | Returns) -> tuple[Markup, Markup]:
     if isinstance(results, Returns):
         return returns_headline(results), returns_section(results)
     return headline(results), rates_section(results)
+
+
+def _measured(results: Results | Returns) -> Markup | None:
+    """What the simulator measured beside the score, by task."""
+    columns = [(element("span", results.labels[task.name]), task.figures) for task in results.tasks]
+    mean = [(element("span", "Mean"), results.mean.figures)] if len(columns) > 1 else []
+    return measured_section([*columns, *mean])
 
 
 def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | None = None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tempovla.report.diagnosis import condition_names
 from tempovla.report.format_text import change_of, solved_at_once
+from tempovla.report.measured_tables import compared_lines, measured_lines
 from tempovla.report.predictions import prediction_lines
 
 NARROW = 48
@@ -36,8 +37,11 @@ def success_table(results: Mapping[str, Any]) -> list[str]:
 
 
 def score_table(results: Mapping[str, Any]) -> list[str]:
-    """Return the score of every task with its 95% interval: the mean return where results.json says so, or success."""
-    return return_table(results) if results.get("score") == "return" else success_table(results)
+    """Return the score of every task with its 95% interval: the mean return where results.json says so, or success; and
+    what the simulator measured beside it.
+    """
+    scores = return_table(results) if results.get("score") == "return" else success_table(results)
+    return [*scores, *measured_lines(results)]
 
 
 def return_table(results: Mapping[str, Any]) -> list[str]:
@@ -101,7 +105,8 @@ def comparison_table(comparison: Mapping[str, Any]) -> list[str]:
     compared, head = (_compared_return, _RETURN_HEAD) if is_return else (_compared, _SUCCESS_HEAD)
     lines = [f"A: {comparison['a']}", f"B: {comparison['b']}", f"{'':<{width}} {head}"]
     lines += [f"{name:<{width}}  {compared(row)}" for name, row in rows.items()]
-    return [*lines, *(f"note: {remark}" for remark in comparison["remarks"]), comparison["verdict"]]
+    notes = [f"note: {remark}" for remark in comparison["remarks"]]
+    return [*lines, *notes, comparison["verdict"], *compared_lines(comparison)]
 
 
 def _compared(row: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,11 +53,10 @@ def frame_context(context: Context, index: FrameIndex) -> Context:
     for key in context.now:
         track = context.track(key)
         if track.length == 1:
-            value, valid = track.value[index.row], track.valid[index.row]
+            now[key] = replace(track.rows(index.row), offset=torch.zeros(1, dtype=torch.int64))
         else:
             step = torch.searchsorted(track.offset, steps).to(index.place.device)[index.place]
-            value, valid = track.value[index.row, step][:, None], track.valid[index.row, step][:, None]
-        now[key] = Track.of(value, (0,), valid)
+            now[key] = track.frames(index.row, step)
     tasks = tuple(context.task[row] for row in index.row.tolist())
     return Context({}, now, tasks, torch.zeros_like(index.row, dtype=torch.bool))
 

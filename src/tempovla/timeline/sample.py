@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tempovla.timeline.keys import ACTION_KEY, newest_known
 from tempovla.timeline.task import Task
-from tempovla.timeline.track import Track, Tracks, concatenate
+from tempovla.timeline.track import Track, Tracks, concatenate, join_tensors
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,7 @@ def _join_rows(key: str, tracks: Sequence[Track]) -> Track:
         raise ValueError(
             f"rows of stream {key!r} are {' and '.join(shapes)}; bring them to one shape to make one batch"
         )
-    value, valid = (torch.cat([getattr(track, name) for track in tracks]) for name in ("value", "valid"))
-    return Track(value, valid, tracks[0].offset)
+    return join_tensors(tracks, 0, tracks[0].offset)
 
 
 def split_tracks(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tempovla.timeline.task import Embodiment
 
 Statistics = Mapping[str, Mapping[str, NDArray[np.float64]]]
-"""Per stream: ``mean``, ``std``, ``min``, ``max``, ``count`` and, where known, ``q01``, ``q99``."""
+"""Per stream of vectors: ``mean``, ``std``, ``min``, ``max``, ``count`` and, where known, ``q01``, ``q99``."""
 
 StreamKind = Literal["image", "depth", "points", "state", "action", "scalar"]
 
@@ -23,8 +23,8 @@ class StreamInfo:
 
     Attributes:
         kind: images are uint8 RGB (H, W, 3); depth is float32 metres (H, W, 1), 0 where there is no reading; points are
-            float32 (N, F), of which those that are absent are rows of NaN behind the others; the rest
-            are float or int vectors.
+            float32 (N, F), of which those that are absent are rows of NaN behind the others; the rest are float or int
+            vectors.
         shape: shape of one value, e.g. (64, 64, 3) or (7,).
         dtype: numpy name of the stored type.
         rate_hz: nominal rate of the stream's own clock [Hz].
@@ -41,6 +41,11 @@ class StreamInfo:
     def is_picture(self) -> bool:
         """Whether the values are pictures, of colours or of distances."""
         return self.kind in ("image", "depth")
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the values are vectors, of which each dimension has a mean and a spread."""
+        return not self.is_picture and self.kind != "points"
 
 
 class StreamTable(dict[str, StreamInfo]):

@@ -308,3 +308,18 @@ def test_an_episode_may_have_calibrations_of_its_own():
     builder.reset(1, "c", seen)
     assert [task.embodiment.cameras[0].fx for task in builder.context().task] == [4.0, 4.0]
     assert [task.embodiment.cameras[0].fx for task in kept.context().task] == [4.0, 5.0]
+
+
+def test_clouds_of_different_sizes_become_one_track_of_points():
+    key = "observation.points.lidar"
+    builder = ContextBuilder((Window(key, (-1, 0)),), BODY, num_rows=2)
+    for row, count in enumerate((1, 3)):
+        builder.reset(row, "drive", {key: np.full((count, 4), row, np.float32)})
+    builder.add(0, np.zeros((1, ACTION_DIM)), {key: np.full((2, 4), 7, np.float32)})
+    builder.add(1, np.zeros((1, ACTION_DIM)), {key: np.zeros((0, 4), np.float32)})
+    found = builder.context().track(key)
+    assert found.value.shape == (2, 2, 3, 4)
+    assert found.element_valid is not None
+    assert found.element_valid.sum(dim=-1).tolist() == [[1, 2], [3, 0]]
+    assert found.value[0, 1, :, 0].tolist() == [7.0, 7.0, 0.0]
+    assert found.valid.all()

@@ -131,3 +131,14 @@ def test_blanked_cameras_and_parts_of_a_joined_stream_may_be_missing():
     assert reads.in_words == "'observation.force', 'observation.state' (or 'arm')"
     told = TransformPipeline([*steps, EmbedInstruction(HashedNgramEmbedder(8))])
     assert Reads.of(accepted, windows, told, BODY).instruction
+
+
+def test_points_of_one_robot_have_two_axes_and_of_several_three():
+    lidar = "observation.points.lidar"
+    reads = Reads(frozenset({STATE, lidar}), (STATE, lidar), BODY, instruction=False)
+    one = read_observation({STATE: np.array([1.0, 2.0]), lidar: np.ones((5, 4))}, reads)
+    assert (one.is_batch, one.streams[0][lidar].shape, one.streams[0][lidar].dtype) == (False, (5, 4), np.float32)
+    two = read_observation({STATE: np.ones((2, 2)), lidar: np.ones((2, 5, 3))}, reads)
+    assert [row[lidar].shape for row in two.streams] == [(5, 3), (5, 3)]
+    with pytest.raises(ValueError, match=r"lidar' is \(4,\); give points \(N, F\), or \(B, N, F\) for a batch"):
+        read_observation({STATE: np.ones(2), lidar: np.ones(4)}, reads)

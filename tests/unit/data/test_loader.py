@@ -14,8 +14,9 @@ from tempovla.data.errors import DatasetError, UnknownStreamError
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.mixture import Mixture
-from tempovla.timeline import TimelineSample, Window
+from tempovla.timeline import Embodiment, StreamInfo, TimelineSample, Window
 
 WINDOWS = (Window(STATE, (-2, 0)), Window(FRONT, (0, 3)), Window(WRIST, (-1,)), Window(ACTION, (-1, 0, 1, 2)))
 ON_DEMAND = LoaderConfig(batch_size=5, preload_bytes=0)
@@ -208,3 +209,22 @@ def test_mixture_of_two_shapes_is_refused(dataset: Path, tmp_path: Path) -> None
     mixture = Mixture([open_dataset(dataset), open_dataset(tmp_path / "other")])
     with pytest.raises(DatasetError, match=r"'action' has shape \[4\], but \[2\]"):
         SampleLoader(mixture, WINDOWS, PRELOADED, seed=0)
+
+
+def test_points_of_a_source_become_tracks_that_know_which_are_absent():
+    lidar = "observation.points.lidar"
+    clouds = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
+    clouds[1, 2:] = np.nan
+    streams = {
+        lidar: StreamInfo("points", (4, 2), "float32", 10.0),
+        ACTION: StreamInfo("action", (1,), "float32", 10.0),
+    }
+    values = {lidar: clouds, ACTION: np.zeros((3, 1), np.float32)}
+    source = MemorySource("toy", Embodiment("car", 0, 1, 10.0), streams, [MemoryEpisode("drive", 3, values)])
+    assert set(source.statistics) == {ACTION}
+    windows = (Window(lidar, (-1, 0)), Window(ACTION, (0,)))
+    sample = next(iter(SampleLoader(Mixture([source]), windows, LoaderConfig(batch_size=3), seed=0, epochs=1)))
+    track = sample.context.track(lidar)
+    assert track.value.isfinite().all()
+    first, present = track.value[:, 1, 0, 0].tolist(), track.element_valid[:, 1].sum(-1).tolist()
+    assert dict(zip(first, present, strict=True)) == {0: 4, 8: 2, 16: 4}

@@ -73,3 +73,38 @@ def test_action_chunks_stay_action_chunks():
     chunk = ActionChunk(torch.zeros(2, 3, 1), torch.ones(2, 3, dtype=torch.bool), torch.arange(3))
     for other in (chunk.to("cpu"), chunk.rows(slice(0, 1)), chunk.map(lambda value: value + 1)):
         assert isinstance(other, ActionChunk)
+
+
+def points_track() -> Track:
+    """Two rows of three steps of two points; the second point of the first row is absent at its first step."""
+    value = torch.arange(24.0).reshape(2, 3, 2, 2)
+    value[0, 0, 1, 0] = torch.nan
+    return Track.of_points(value, OFFSETS.tolist())
+
+
+def test_absent_points_become_zeros_that_are_not_valid():
+    found = points_track()
+    assert found.element_valid is not None
+    assert found.element_valid.tolist() == [[[True, False], [True, True], [True, True]], [[True, True]] * 3]
+    assert found.value[0, 0].tolist() == [[0.0, 1.0], [0.0, 0.0]]
+    assert found.valid.all()
+
+
+def test_points_keep_their_validity_through_rows_steps_joins_and_frames():
+    found = points_track()
+    ends = found.select(torch.tensor([True, False, True]))
+    assert ends.element_valid.tolist() == [[[True, False], [True, True]], [[True, True]] * 2]
+    again = concatenate(found.select(OFFSETS < 1), found.select(OFFSETS > 0))
+    assert torch.equal(again.element_valid, found.element_valid)
+    frames = found.frames(torch.tensor([1, 0]), torch.tensor([2, 0]))
+    assert frames.element_valid.tolist() == [[[True, True]], [[True, False]]]
+    assert frames.value[1, 0, 0].tolist() == [0.0, 1.0]
+    assert frames.offset.tolist() == [0]
+    assert found.rows(torch.tensor([1])).to("cpu").element_valid.all()
+
+
+def test_the_validity_of_points_must_have_their_shape():
+    with pytest.raises(ValueError, match=r"element_valid \(2, 3, 1\) of torch.bool must be bool of .* \(2, 3, 2\)"):
+        Track(
+            torch.zeros(2, 3, 2, 2), torch.ones(2, 3, dtype=torch.bool), OFFSETS, element_valid=torch.ones(2, 3, 1) > 0
+        )

@@ -18,10 +18,11 @@ FILLS: dict[str, float] = {"NaN": math.nan, "infinite": math.inf, "huge": 1e30, 
 
 
 def fill_invalid(track: Track, fill: float) -> Track:
-    """Return the track with `fill` wherever `valid` is False."""
+    """Return the track with `fill` wherever `valid` is False, and in points that are not there."""
     value = track.value
     filling = fill if value.is_floating_point() or fill == 0 else _largest_integer(value.dtype)
-    kept = track.valid.reshape(track.valid.shape + (1,) * (value.dim() - track.valid.dim()))
+    valid = track.valid if track.element_valid is None else track.valid[..., None] & track.element_valid
+    kept = valid.reshape(valid.shape + (1,) * (value.dim() - valid.dim()))
     return track.with_value(torch.where(kept, value, torch.full_like(value, filling)))
 
 

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import torch
 
-from tempovla.timeline.keys import DEPTH_KEY_PREFIX, DONE_KEY, SUCCESS_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
+from tempovla.timeline.keys import (
+    DEPTH_KEY_PREFIX,
+    DONE_KEY,
+    POINTS_KEY_PREFIX,
+    SUCCESS_KEY,
+    TERMINATED_KEY,
+    TOKENS_KEY,
+    dims_key,
+)
 from tempovla.timeline.noise import row_integers, row_normal, row_uniform
 from tempovla.timeline.sample import Context, TimelineSample, split_tracks
 from tempovla.timeline.task import Embodiment, Task
@@ -28,8 +36,8 @@ def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -
     """Return values for one window, all of them valid.
 
     Streams of three dimensions are pictures and hold bytes; those under keys of depth hold distances of 0.5 m to 1.5 m,
-    and now and then 0, which is no reading. Token ids are whole numbers, `.dims`, `next.success`,
-    `next.done` and `next.terminated` are bools, and the rest is normal.
+    and now and then 0, which is no reading. About a quarter of all points are absent. Token ids are whole numbers,
+    `.dims`, `next.success`, `next.done` and `next.terminated` are bools, and the rest is normal.
     """
     size = (rows, len(window.offsets), *shape)
     row_seed = torch.arange(rows) + 1000 * seed
@@ -40,6 +48,10 @@ def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -
     if window.key.startswith(DEPTH_KEY_PREFIX):
         share = row_uniform(row_seed, size[1:])
         return Track.of(torch.where(share < 0.1, 0.0, 0.5 + share), window.offsets)
+    if window.key.startswith(POINTS_KEY_PREFIX):
+        absent = row_uniform(row_seed, size[1:-1], stream=1) < 0.25
+        points = torch.where(absent[..., None], torch.nan, row_normal(row_seed, size[1:]))
+        return Track.of_points(points, window.offsets)
     if len(shape) == 3:
         return Track.of((row_uniform(row_seed, size[1:]) * 256).to(torch.uint8), window.offsets)
     return Track.of(row_normal(row_seed, size[1:]), window.offsets)
