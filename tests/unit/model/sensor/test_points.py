@@ -1,7 +1,11 @@
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
+from tempovla.model.sensor.encoder_config import PointCloudConfig
+from tempovla.model.sensor.lidar_encoder import PointCloudEncoder
 from tempovla.model.sensor.points import canonical_order, farthest_point_sampling, gather_points
 
 
@@ -45,6 +49,27 @@ def test_a_small_cloud_gives_all_its_points_before_it_repeats_any():
     assert sorted(found[1, :2].tolist()) == [0, 1]
     assert valid[1][found[1]].all()
     assert found[2].tolist() == [0] * 8
+
+
+def test_the_faster_package_makes_the_same_choices():
+    pytest.importorskip("torch_quickfps", reason="torch-quickfps is not installed: pip install -e '.[points]'")
+    points, valid = cloud(3, 300).float(), torch.rand(3, 300, generator=torch.Generator().manual_seed(1)) > 0.3
+    valid[1, 0] = False
+    for given in (None, valid):
+        hidden = points if given is None else points.where(given[..., None], torch.nan)
+        found = farthest_point_sampling(hidden, 40, given, backend="quickfps")
+        assert torch.equal(found, farthest_point_sampling(points, 40, given))
+    few = torch.arange(300).expand(3, -1) < 5
+    found = farthest_point_sampling(points, 40, few, backend="quickfps")
+    assert torch.equal(found, farthest_point_sampling(points, 40, few))
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_quickfps", None)
+    with pytest.raises(ValueError, match=r"needs 'torch-quickfps'; install it with: .*points"):
+        PointCloudEncoder(config=PointCloudConfig(sampling="quickfps"))
+    with pytest.raises(ValueError, match="sampling='magic' is unknown"):
+        PointCloudConfig(sampling="magic")
 
 
 def test_nothing_to_choose_is_refused():
