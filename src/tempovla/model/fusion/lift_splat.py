@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.layers.dtype import in_dtype_of, sums_dtype
-from tempovla.model.layers.weighted_sums import weighted_sums
+from tempovla.model.layers.grouped_rows import weighted_sums
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices
 from tempovla.model.sensor.project import project

@@ -5,7 +5,7 @@ import torch
 
 from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.fusion.lift_splat import LiftSample, LiftSplat, build_lift
-from tempovla.model.fusion.projected_depth import projected_depth
+from tempovla.model.fusion.point_depth import projected_depth
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_cells import cell_indices
 
