@@ -72,7 +72,7 @@ def attempts_table(results: dict[str, Any]) -> list[str]:
 
 
 def offline_table(figures: Mapping[str, Any]) -> list[str]:
-    """Return errors of a policy's actions against demonstrations, by dimension, those of its predictions, and those of a
+    """Return errors of a policy's actions against demonstrations, by dimension, and those of its predictions and of a
     car's trajectories.
     """
     predicted = prediction_lines(figures) if "predictions" in figures else []
