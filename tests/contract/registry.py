@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests import libero_recordings, openvla_tiny, recordings, replays, smolvla_tiny
+from tests import libero_recordings, nuscenes_scenes, openvla_tiny, recordings, replays, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
 from tests.contract.rssm_memory import RSSMMemory
 from tests.contract.samples import EMBODIMENT
@@ -23,6 +23,7 @@ from torch import Tensor
 from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.libero_hdf5 import LiberoHdf5Source, open_libero
 from tempovla.data.memory import MemoryEpisode, MemorySource, preload
+from tempovla.data.nuscenes.source import NuScenesSource, open_nuscenes
 from tempovla.data.replay import ReplaySource
 from tempovla.data.selection import select
 from tempovla.data.stream_keys import StreamKeys, with_keys
@@ -53,6 +54,7 @@ from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.timeline import EpisodeSource, Policy, Transform, Window
+from tempovla.timeline.driving import CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY
 from tempovla.timeline.keys import DONE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
@@ -400,6 +402,16 @@ def replayed(folder: Path, max_bytes: int = 1 << 20) -> ReplaySource:
     return replay
 
 
+def driven(folder: Path) -> NuScenesSource:
+    """Scenes of 7 and 1 key frames, whose sensors have clocks of their own."""
+    return open_nuscenes(nuscenes_scenes.write(folder, (7, 1)))
+
+
+DRIVING_WINDOWS = (
+    Window(STATE, (-2, -1, 0)),
+    Window(ACTION, (-1, 0, 1, 2, 3, 4, 5)),
+    *(Window(key, (-2, 0, 1)) for key in (CAMERA_KEYS[0], LIDAR_KEY, RADAR_KEY, IMU_KEY)),
+)
 WINDOWS = (Window(STATE, (-2, -1, 0)), Window(ACTION, tuple(range(-2, 16))), Window(FRONT, (-3, 0, 2)))
 REPLAY_WINDOWS = (*WINDOWS, Window(REWARD_KEY, (-1, 0, 3)), Window(DONE_KEY, (0,)))
 LIBERO_WINDOWS = (*WINDOWS[:2], Window(libero_recordings.AGENT, (-3, 0, 2)))
@@ -409,6 +421,10 @@ SOURCES: dict[str, SourceCase] = {
     "memory": SourceCase(in_memory, WINDOWS),
     "lerobot": SourceCase(recorded, (*WINDOWS, Window(recordings.WRIST, (-1, 0)))),
     "libero-hdf5": SourceCase(demonstrated, LIBERO_WINDOWS),
+    "nuscenes": SourceCase(driven, DRIVING_WINDOWS),
+    "nuscenes-preloaded": SourceCase(
+        lambda folder: preload(driven(folder), [window.key for window in DRIVING_WINDOWS], 1 << 30), DRIVING_WINDOWS
+    ),
     "selection": SourceCase(lambda folder: select(demonstrated(folder), 1, 8), LIBERO_WINDOWS),
     "joined": SourceCase(lambda folder: with_keys(in_memory(folder), StreamKeys.parse(f"{STATE}[1:]", None)), WINDOWS),
     "replay": SourceCase(replayed, REPLAY_WINDOWS),

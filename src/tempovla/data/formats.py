@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from tempovla.data.errors import DatasetError
 from tempovla.data.libero_layout import LiberoImages
+from tempovla.data.nuscenes.format import NuScenesFormat
+from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.timeline.source import EpisodeSource
 
 
@@ -19,11 +21,13 @@ class OpenOptions:
         depth_unit: unit of depth pictures: ``m``, ``cm``, ``mm`` or metres.
         default_instruction: instruction of steps that have none.
         libero_images: orientation of pictures in LIBERO's files.
+        nuscenes: how files of nuScenes' format are read.
     """
 
     depth_unit: str | None = None
     default_instruction: str = ""
     libero_images: LiberoImages = "auto"
+    nuscenes: NuScenesOptions = field(default_factory=NuScenesOptions)
 
 
 class DatasetFormat(Protocol):
@@ -81,6 +85,7 @@ class LiberoFormat:
 
 FORMAT_REGISTRY: dict[str, type[DatasetFormat]] = {
     "libero_hdf5": LiberoFormat,
+    "nuscenes": NuScenesFormat,
     "lerobot": LeRobotFormat,
 }
 """Formats by name; the last entry that recognises a dataset opens it, so that a format of one's own goes first."""

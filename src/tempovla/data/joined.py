@@ -15,7 +15,7 @@ from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_json
 from tempovla.data.identity import DataIdentity, identity_of
 from tempovla.data.joined_statistics import JoinedStatistics
-from tempovla.data.window import episode_number, read_part, read_rows, step_numbers
+from tempovla.data.window import embodiment_of, episode_number, read_part, read_rows, step_numbers
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import (
@@ -164,7 +164,14 @@ class JoinedSource:
     @cached_property
     def embodiment(self) -> Embodiment:
         """The source's body, with the dimensions of what is called state and action here, and the cameras' names."""
-        body = self.source.embodiment
+        return self._renamed(self.source.embodiment)
+
+    def embodiment_of(self, episode: int) -> Embodiment:
+        """Return the body in one episode, with these dimensions and names, too; see `window.embodiment_of`."""
+        own = embodiment_of(self.source, episode)
+        return self.embodiment if own is self.source.embodiment else self._renamed(own)
+
+    def _renamed(self, body: Embodiment) -> Embodiment:
         known = {camera.stream: camera for camera in body.cameras}
         body = body.with_cameras(
             replace(known[name], stream=key) for key, name in self.renamed.items() if name in known

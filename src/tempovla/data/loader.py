@@ -17,7 +17,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.identity import DataIdentity, data_record
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import MixtureSampler, SampleBatch
-from tempovla.data.window import read_rows, read_words
+from tempovla.data.window import embodiment_of, read_rows, read_words
 from tempovla.timeline.keys import newest_known
 from tempovla.timeline.sample import Context, TimelineSample, join_contexts, join_tracks, map_tracks
 from tempovla.timeline.source import EpisodeSource
@@ -274,8 +274,7 @@ def read_windows(
         steps: the present of the rows.
         dataset: name of the dataset in each row's task.
     """
-    told = read_words(source, episodes, steps)
-    tasks = {words: Task(words, source.embodiment, dataset) for words in told}
+    tasks = _tasks(source, read_words(source, episodes, steps), episodes, dataset)
     past: dict[str, Track] = {}
     now: dict[str, Track] = {}
     future: dict[str, Track] = {}
@@ -288,7 +287,15 @@ def read_windows(
         for group, part in zip((past, now, future), _split(window.offsets, newest), strict=True):
             if part.stop > part.start:
                 group[window.key] = track(value[:, part], window.offsets[part], valid[:, part])
-    return Context(past, now, tuple(tasks[words] for words in told), torch.from_numpy(steps == 0)), future
+    return Context(past, now, tasks, torch.from_numpy(steps == 0)), future
+
+
+def _tasks(source: EpisodeSource, told: Sequence[str], episodes: NDArray[np.int64], dataset: str) -> tuple[Task, ...]:
+    """The task of each row: rows of the same words and body share one."""
+    bodies = {episode: embodiment_of(source, episode) for episode in np.unique(episodes).tolist()}
+    keys = [(words, id(bodies[episode])) for words, episode in zip(told, episodes.tolist(), strict=True)]
+    tasks = {key: Task(key[0], bodies[episode], dataset) for key, episode in zip(keys, episodes.tolist(), strict=True)}
+    return tuple(tasks[key] for key in keys)
 
 
 def _split(offsets: Sequence[int], newest: int) -> tuple[slice, slice, slice]:

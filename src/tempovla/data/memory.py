@@ -15,7 +15,7 @@ from tempovla.data.errors import DatasetError, OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import content_hash, hash_arrays, hash_json
 from tempovla.data.identity import DataIdentity, hash_of_arrays, identity_of, stream_facts
 from tempovla.data.joined import forms_of
-from tempovla.data.window import episode_number, step_numbers
+from tempovla.data.window import embodiment_of, episode_number, step_numbers
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, Statistics, StreamInfo
@@ -210,6 +210,10 @@ class StepSource(MemorySource):
     def instructions(self, episode: int) -> tuple[str, ...]:
         """Return (length,) words of every control step: those of the source."""
         return tuple(self._source.instructions(episode))
+
+    def embodiment_of(self, episode: int) -> Embodiment:
+        """Return the body in one episode; see `window.embodiment_of`."""
+        return embodiment_of(self._source, episode)
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """Return (N,) times of the stream's samples [s] since the episode's start."""

@@ -19,7 +19,7 @@ from tempovla.data.dataset_statistics import LazyStatistics
 from tempovla.data.errors import DatasetError, OutOfRangeError
 from tempovla.data.fingerprint import content_hash, hash_json
 from tempovla.data.identity import DataIdentity, identity_of
-from tempovla.data.window import read_part, read_rows, step_numbers
+from tempovla.data.window import embodiment_of, read_part, read_rows, step_numbers
 from tempovla.data.words import episode_words
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeInfo, EpisodeSource, Reading, StreamInfo
@@ -140,6 +140,11 @@ class Selection:
     def embodiment(self) -> Embodiment:
         """The body that was recorded."""
         return self._source.embodiment
+
+    def embodiment_of(self, episode: int) -> Embodiment:
+        """Return the body in one episode; see `window.embodiment_of`."""
+        self.episode(episode)
+        return embodiment_of(self._source, int(self._episodes[episode]))
 
     @property
     def streams(self) -> Mapping[str, StreamInfo]:

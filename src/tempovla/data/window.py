@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tempovla.data.errors import OutOfRangeError
 from tempovla.timeline.parts import StreamPart
 from tempovla.timeline.source import EpisodeSource, Reading
+from tempovla.timeline.task import Embodiment
 from tempovla.timeline.window import Window
 
 
@@ -84,6 +85,15 @@ def read_words(source: EpisodeSource, episodes: NDArray[np.int64], steps: NDArra
         return words_at(episodes, steps)
     told = {episode: source.instructions(episode) for episode in np.unique(episodes).tolist()}
     return [told[episode][step] for episode, step in zip(episodes.tolist(), steps.tolist(), strict=True)]
+
+
+def embodiment_of(source: EpisodeSource, episode: int) -> Embodiment:
+    """Return the body in one episode.
+
+    A source may have a method `embodiment_of`, where calibrations of its cameras differ by episode.
+    """
+    own = getattr(source, "embodiment_of", None)
+    return source.embodiment if own is None else own(episode)
 
 
 def read_part(

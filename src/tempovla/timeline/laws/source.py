@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from tempovla.timeline.laws.violation import expect_equal
 from tempovla.timeline.source import EpisodeSource
@@ -23,9 +24,15 @@ def source_reader(source: EpisodeSource, window: Window) -> WindowReader:
 
     def read(episode: int, step: int) -> Track:
         value, valid = source.read(episode, window.key, [step + offset for offset in window.offsets])
-        return Track.of(torch.as_tensor(value)[None], window.offsets, torch.as_tensor(valid)[None])
+        return _track(source, window, torch.as_tensor(value), torch.as_tensor(valid))
 
     return read
+
+
+def _track(source: EpisodeSource, window: Window, value: Tensor, valid: Tensor) -> Track:
+    """A track of one row, as the loader makes it."""
+    make = Track.of_points if source.streams[window.key].kind == "points" else Track.of
+    return make(value[None], window.offsets, valid[None])
 
 
 def check_shift(
@@ -54,7 +61,7 @@ def check_shift(
             valid = torch.tensor(
                 [step == clamped and bool(singles[step].valid[0]) for step, clamped in zip(steps, inside, strict=True)]
             )
-            expected = Track.of(value[None], window.offsets, valid[None])
+            expected = _track(source, window, value, valid)
             what = f"window {window.key!r} of episode {episode} (length {length}) at step {now}"
             expect_equal(law, what, expected, read_window(episode, now))
 

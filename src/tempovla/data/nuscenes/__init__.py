@@ -1,0 +1,1 @@
+"""nuScenes' files: read as episodes, and written."""

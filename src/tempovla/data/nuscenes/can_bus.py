@@ -1,0 +1,111 @@
+"""Reading a scene's CAN messages, and what our writer adds beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempovla.data.errors import DatasetError
+from tempovla.data.nuscenes.files import REMEDY, read_json_list
+from tempovla.data.nuscenes.layout import SIDECAR_MARK
+from tempovla.storage.json_files import shown
+
+
+class CanBus:
+    """Messages of one scene; a scene need not have any.
+
+    Args:
+        folder: the folder `can_bus`.
+        scene: name of the scene.
+    """
+
+    def __init__(self, folder: Path, scene: str) -> None:
+        self.folder, self.scene = folder, scene
+
+    def path(self, name: str) -> Path:
+        """Return the file of a message."""
+        return self.folder / f"{self.scene}_{name}.json"
+
+    def has(self, message: str) -> bool:
+        """Return whether there is a file of this message."""
+        return self.path(message).is_file()
+
+    def rows(self, message: str, fields: dict[str, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return times (N,) [us] and values (N, F) of a message, in order of time; None where there are none.
+
+        Of messages of the same time, the last one is kept.
+
+        Args:
+            message: its name.
+            fields: wanted fields, each with its size: 0 for a number.
+
+        Raises:
+            DatasetError: naming the file, the row and the field that is not so.
+        """
+        if not self.has(message):
+            return None
+        path = self.path(message)
+        records = read_json_list(path)
+        if not records:
+            return None
+        times, values = [], []
+        for number, record in enumerate(records):
+            time = record.get("utime") if isinstance(record, dict) else None
+            if not isinstance(time, int):
+                raise DatasetError(f"{path}: row {number} has no utime in whole microseconds; {REMEDY}")
+            times.append(time)
+            where = f"{path}: row {number}"
+            values.append(
+                [n for field, size in fields.items() for n in _numbers(record.get(field), size, where, field)]
+            )
+        when = np.array(times, dtype=np.int64)
+        order = np.argsort(when, kind="stable")
+        last = np.append(np.diff(when[order]) > 0, True)
+        return when[order][last], np.array(values, dtype=np.float64)[order][last]
+
+    def route(self) -> NDArray[np.float64] | None:
+        """Return the planned route (M, 2) in the global frame [m]; None where there is none.
+
+        Raises:
+            DatasetError: if the file holds something else.
+        """
+        if not self.has("route"):
+            return None
+        points = read_json_list(self.path("route"))
+        sound = all(
+            isinstance(point, list) and len(point) == 2 and all(isinstance(n, int | float) for n in point)
+            for point in points
+        )
+        if not sound or not np.isfinite(points).all():
+            raise DatasetError(f"{self.path('route')}: is not a list of points x, y; {REMEDY}")
+        return np.array(points, dtype=np.float64).reshape(-1, 2) if points else None
+
+    def per_key_frame(self, name: str, count: int) -> list[Any] | None:
+        """Return a sidecar of our writer that has an entry for each key frame; None where there is none.
+
+        Args:
+            name: of the sidecar.
+            count: number of key frames.
+
+        Raises:
+            DatasetError: if it has more or fewer entries.
+        """
+        if not self.has(SIDECAR_MARK + name):
+            return None
+        path = self.path(SIDECAR_MARK + name)
+        entries = read_json_list(path)
+        if len(entries) != count:
+            raise DatasetError(f"{path}: has {len(entries)} entries, but the scene has {count} key frames; {REMEDY}")
+        return entries
+
+
+def _numbers(value: Any, size: int, where: str, field: str) -> list[float]:
+    values = value if size and isinstance(value, list) else [value]
+    sound = len(values) == max(size, 1) and all(isinstance(n, int | float) for n in values)
+    if not sound or not np.isfinite(values).all():
+        wanted = f"{size} finite numbers" if size else "a finite number"
+        raise DatasetError(f"{where} has {field} {shown(value)}, not {wanted}; {REMEDY}")
+    return values
