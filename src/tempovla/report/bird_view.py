@@ -27,7 +27,9 @@ COLOURS: Mapping[str, Colour] = {
 }
 LIGHTS: Mapping[str, Colour] = {"red": (230, 60, 50), "yellow": (235, 200, 60), "green": (70, 200, 90)}
 _OVERSAMPLED = 2
-_BAND_PX, _LETTER_PX = 16, 11
+BAND_PX = 16
+"""Height of the line of words above a picture."""
+_LETTER_PX = 11
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,8 @@ class BirdView:
         return {**COLOURS, **self.colours}.get(name, COLOURS["mode"])
 
     def _with_words(self, picture: Image.Image, words: str) -> NDArray[np.uint8]:
-        sheet = Image.new("RGB", (self.width_px, self.height_px + _BAND_PX), self._colour("background"))
-        sheet.paste(picture, (0, _BAND_PX))
+        sheet = Image.new("RGB", (self.width_px, self.height_px + BAND_PX), self._colour("background"))
+        sheet.paste(picture, (0, BAND_PX))
         pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_LETTER_PX)
-        pen.text((self.width_px / 2, _BAND_PX / 2), words, self._colour("words"), font, "mm")
+        pen.text((self.width_px / 2, BAND_PX / 2), words, self._colour("words"), font, "mm")
         return np.asarray(sheet)
