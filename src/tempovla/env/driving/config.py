@@ -76,11 +76,11 @@ class DrivingConfig(SimulatorDefaults):
     packages: ClassVar[tuple[str, ...]] = ("eclipse-sumo", "libsumo", "mujoco")
     recorded: ClassVar[tuple[str, ...]] = (
         "town", "image_height", "image_width", "supersample", "lidar_azimuths", "vehicles", "pedestrians", "parked",
-        "route_least_m", "route_most_m", "max_steps", "top_speed", "without", "wrong_commands", "push_rate",
+        "route_least_m", "route_most_m", "top_speed", "without", "wrong_commands", "push_rate",
         "visible_only",
     )  # fmt: skip
     varied: ClassVar[tuple[str, ...]] = (
-        "town", "vehicles", "pedestrians", "parked", "route_least_m", "route_most_m", "max_steps", "top_speed",
+        "town", "vehicles", "pedestrians", "parked", "route_least_m", "route_most_m", "top_speed",
         "without", "wrong_commands", "push_rate", "visible_only",
     )  # fmt: skip
     sensors: ClassVar[tuple[str, ...]] = ("depth", "lidar", "radar", "imu")
