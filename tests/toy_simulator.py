@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -106,3 +107,53 @@ class LineExpert:
     def act(self) -> np.ndarray:
         way = (_PLACES[self._env.task] - self._env.hand) / _STEP
         return np.array([np.clip(way, -1, 1), 1], np.float32)
+
+
+WAITING = 3
+"""Control steps for which a guide says that one should wait."""
+
+
+@dataclass(frozen=True)
+class GuidedConfig(LineConfig):
+    """A hand that is guided: it is told to wait, and then where to go. The simulator measures how well it listened."""
+
+    title: ClassVar[str] = "Guided line"
+    recorded: ClassVar[tuple[str, ...]] = ("wrong_commands",)
+    varied: ClassVar[tuple[str, ...]] = ("wrong_commands",)
+
+    wrong_commands: bool = False
+
+    def make(self) -> GuidedEnv:
+        return GuidedEnv(self)
+
+
+class GuidedEnv(LineEnv):
+    """A guide that is wrong says the other way. A hand that moves while it should wait is `hasty`."""
+
+    config: GuidedConfig
+
+    @property
+    def instruction(self) -> str:
+        if self.steps < WAITING:
+            return "wait"
+        other = "right" if self.task == "left" else "left"
+        return self.config.instruction(other if self.config.wrong_commands else self.task)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        observation, _ = super().reset(seed=seed, options=options)
+        return observation, {"task": self.task, "instruction": self.instruction}
+
+    def reset_state(self, *, seed: int | None = None, task: str | None = None, init_state: int | None = None) -> None:
+        if init_state is not None and init_state >= self.config.init_state_count(self.task):
+            raise ValueError(f"init_state={init_state}: there are {self.config.init_state_count(self.task)}")
+        super().reset_state(seed=seed, task=task, init_state=init_state)
+        self._begun, self._hasty = self.hand, 0.0
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict]:
+        before, was_told = self.hand, self.instruction
+        outcome = super().advance(action)
+        self._hasty += was_told == "wait" and self.hand != before
+        return outcome
+
+    def figures(self) -> Mapping[str, float]:
+        return {"hasty": self._hasty, "moved": abs(self.hand - self._begun)}

@@ -5,6 +5,7 @@ Nothing here imports torch, as simulator workers load this module, nor gymnasium
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gymnasium.spaces import Box, Dict
 
     from tempovla.env.collect import CollectConfig
+    from tempovla.env.snapshot import Snapshot
     from tempovla.timeline import Embodiment
     from tempovla.timeline.calibration import CameraCalibration
 
@@ -101,7 +103,7 @@ class SimulatorEnv(Protocol):
 
     @property
     def instruction(self) -> str:
-        """The task in words."""
+        """The task in words; it may change within an episode where the config is `Navigated`."""
 
     @property
     def state(self) -> np.ndarray:
@@ -253,6 +255,46 @@ class Calibrated(Protocol):
 def calibrations_of(env: SimulatorEnv) -> tuple[CameraCalibration, ...]:
     """Return the calibrations that are recorded with an episode: those of an environment that shows depth."""
     return env.calibrations() if shows_depth(env.config) and isinstance(env, Calibrated) else ()
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """An environment that measures more of an episode than whether it solved the task."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Return what was measured of the episode until the present moment, by name: finite numbers, of the same names
+        in every episode.
+        """
+
+
+def figures_of(env: SimulatorEnv) -> dict[str, float]:
+    """Return what an environment measures of its episode, by name; nothing if it is not `Scored`.
+
+    Raises:
+        ValueError: naming the figure, if one is not finite.
+    """
+    measured = {name: float(value) for name, value in env.figures().items()} if isinstance(env, Scored) else {}
+    for name, value in measured.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{env.config.title}: figures()[{name!r}] is {value}; give a finite number")
+    return measured
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """An environment of a car that can be seen from above."""
+
+    def snapshot(self) -> Snapshot:
+        """Return what is around the car at the present moment."""
+
+
+@runtime_checkable
+class Navigated(Protocol):
+    """A config of a simulator whose instruction changes within an episode, as that of a navigator does."""
+
+    @property
+    def wrong_commands(self) -> bool:
+        """Whether the simulator tells a policy something else than what its episode asks for."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from tempovla.env.protocol import SimulatorConfig, SimulatorEnv, calibrations_of, world_ended
+from tempovla.env.protocol import SimulatorConfig, SimulatorEnv, calibrations_of, figures_of, world_ended
 from tempovla.env.worker import Worker
 from tempovla.timeline.calibration import CameraCalibration
 
@@ -30,9 +30,13 @@ class ChunkResult:
         terminations: (N,) bool, the episode has ended by success, or the world with it.
         truncations: (N,) bool, the episode has run out of steps.
         successes: (N,) bool, the task was solved at some time in the episode.
+        instructions: what each of the N environments says now.
+        figures: of each of the N rows what its environment measured of an episode that has ended, by name; see
+            `Scored`.
         frames: for each requested row, the observations after each executed step, (steps, ...) each.
         step_rewards: for each requested row, the reward of each executed step, (steps,) float64.
         step_successes: for each requested row, whether the task was solved after each executed step, (steps,) bool.
+        step_instructions: for each requested row, what its environment said after each executed step.
     """
 
     observations: Observations
@@ -41,9 +45,12 @@ class ChunkResult:
     terminations: np.ndarray
     truncations: np.ndarray
     successes: np.ndarray
+    instructions: tuple[str, ...]
+    figures: tuple[Mapping[str, float], ...]
     frames: dict[int, Observations]
     step_rewards: dict[int, np.ndarray]
     step_successes: dict[int, np.ndarray]
+    step_instructions: dict[int, tuple[str, ...]]
 
     def world_ended(self, row: int, config: SimulatorConfig) -> bool:
         """Return whether the world of a row has ended; an evaluation that is over because the task is solved ends none.
@@ -102,6 +109,7 @@ class ShardedVectorEnv(VectorEnv):
         os.close(self._shared.file_descriptor)  # the mapping stays, and the workers have theirs
         self._ask()
         self._tasks = np.full(num_envs, config.task or config.task_names()[0], dtype=object)
+        self._instructions = np.full(num_envs, "", dtype=object)
         self._played = np.zeros(num_envs, bool)
         self._cameras: list[tuple[CameraCalibration, ...]] = [()] * num_envs
 
@@ -111,8 +119,9 @@ class ShardedVectorEnv(VectorEnv):
         """Start episodes in the rows of `reset_mask`, or in all; see the class for seeds and options.
 
         Returns:
-            Observations of all N rows, (N, ...) each, and info: `task` and `instruction`, N words each; where depth is
-            observed also `cameras`, the calibrations of each row.
+            Observations of all N rows, (N, ...) each, and info: `task` and `instruction`, N words each, what the
+            environments say when their episodes begin; where depth is observed also `cameras`, the calibrations of
+            each row.
         """
         options = options or {}
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
@@ -125,11 +134,10 @@ class ShardedVectorEnv(VectorEnv):
             self.config.check_task(task)
         episodes = list(zip(seeds, tasks, init_states, strict=True))
         shards = [{row: episodes[row] for row in rows[mask[rows]].tolist()} for rows in self._shards]
-        for row, task, cameras in self._ask("reset", [(shard,) for shard in shards]):
-            self._tasks[row], self._cameras[row] = task, cameras
+        for row, task, instruction, cameras in self._ask("reset", [(shard,) for shard in shards]):
+            self._tasks[row], self._instructions[row], self._cameras[row] = task, instruction, cameras
         self._played |= mask
-        instructions = np.array([self.config.instruction(task) for task in self._tasks], dtype=object)
-        info: dict[str, Any] = {"task": self._tasks.copy(), "instruction": instructions}
+        info: dict[str, Any] = {"task": self._tasks.copy(), "instruction": self._instructions.copy()}
         return self._shared.read(), info | ({"cameras": tuple(self._cameras)} if any(self._cameras) else {})
 
     def step(self, actions: np.ndarray) -> tuple[Observations, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -160,7 +168,7 @@ class ShardedVectorEnv(VectorEnv):
         shards = [{row: actions[row][valid[row]] for row in rows.tolist()} for rows in self._shards]
         answers = self._ask("step_chunk", [(shard, frozenset(record)) for shard in shards])
         outcomes = [outcome for _, outcome in sorted(answers, key=lambda answer: answer[0])]
-        steps, rewards, terminations, truncations, successes, frames, each = zip(*outcomes, strict=True)
+        steps, rewards, terminations, truncations, successes, told, figures, frames, each = zip(*outcomes, strict=True)
         return ChunkResult(
             observations=self._shared.read(),
             steps=np.array(steps),
@@ -168,9 +176,12 @@ class ShardedVectorEnv(VectorEnv):
             terminations=np.array(terminations),
             truncations=np.array(truncations),
             successes=np.array(successes),
+            instructions=told,
+            figures=figures,
             frames={row: frames[row] for row in record},
-            step_rewards={row: np.array([reward for reward, _ in each[row]], np.float64) for row in record},
-            step_successes={row: np.array([success for _, success in each[row]], bool) for row in record},
+            step_rewards={row: np.array([reward for reward, _, _ in each[row]], np.float64) for row in record},
+            step_successes={row: np.array([success for _, success, _ in each[row]], bool) for row in record},
+            step_instructions={row: tuple(words for _, _, words in each[row]) for row in record},
         )
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -261,8 +272,10 @@ class _Shard:
         self._config, self._shared = config, shared
         self._rows = {int(rows[0]): _Row(config.make())}
 
-    def reset(self, episodes: dict[int, tuple[int | None, str | None, int | None]]) -> list[tuple[int, str, tuple]]:
-        """Reset rows to (seed, task, initial state); answers with (row, task, calibrations)."""
+    def reset(
+        self, episodes: dict[int, tuple[int | None, str | None, int | None]]
+    ) -> list[tuple[int, str, str, tuple]]:
+        """Reset rows to (seed, task, initial state); answers with (row, task, instruction, calibrations)."""
         for row, (seed, task, init_state) in episodes.items():
             env = (
                 self._rows[row].env
@@ -273,7 +286,7 @@ class _Shard:
             self._rows[row] = _Row(env)
             self._shared.write(row, observation)
         played = {row: self._rows[row].env for row in episodes}
-        return [(row, env.task, calibrations_of(env)) for row, env in played.items()]
+        return [(row, env.task, env.instruction, calibrations_of(env)) for row, env in played.items()]
 
     def step_chunk(self, actions: dict[int, np.ndarray], record: frozenset[int]) -> list[tuple[int, tuple]]:
         """Execute (k, A) actions in each row; answers with (row, the row's fields of ChunkResult)."""
@@ -282,7 +295,7 @@ class _Shard:
     def _step_row(self, index: int, actions: np.ndarray, record: bool) -> tuple:
         row = self._rows[index]
         steps, total_reward, frames = 0, 0.0, []
-        each: list[tuple[float, bool]] = []
+        each: list[tuple[float, bool, str]] = []
         for action in actions:
             if row.terminated or row.truncated:
                 break
@@ -292,8 +305,10 @@ class _Shard:
             steps += 1
             if record:
                 frames.append(row.env.observe())
-                each.append((float(reward), bool(info["success"])))
+                each.append((float(reward), bool(info["success"]), row.env.instruction))
         if steps:
             self._shared.write(index, frames[-1] if record else row.env.observe())
         stacked = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]} if frames else {}
-        return steps, total_reward, row.terminated, row.truncated, row.success, stacked, each
+        figures = figures_of(row.env) if row.terminated or row.truncated else {}
+        ended = row.terminated, row.truncated, row.success
+        return steps, total_reward, *ended, row.env.instruction, figures, stacked, each

@@ -6,12 +6,12 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions, version
 from typing import Any
 
 from tempovla import __version__
-from tempovla.rollout.metrics import MeanReturn, SuccessRate
+from tempovla.rollout.metrics import MeanFigure, MeanReturn, SuccessRate
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -62,3 +62,17 @@ def summarize_return(returns: MeanReturn) -> dict[str, Any]:
         "episodes": returns.episodes,
         "return_ci95": None if interval is None else list(interval),
     }
+
+
+def summarize_figures(figures: Mapping[str, MeanFigure]) -> dict[str, Any]:
+    """Return `figures` of a block in results.json; nothing where the simulator measures none.
+
+    `ci95` is null of tasks with a single episode.
+    """
+    if not figures:
+        return {}
+    blocks = {
+        name: {"mean": figure.mean, "ci95": None if figure.interval is None else list(figure.interval)}
+        for name, figure in figures.items()
+    }
+    return {"figures": blocks}

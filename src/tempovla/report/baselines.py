@@ -9,6 +9,8 @@ from typing import Any
 
 from tempovla.report.run import BaselineName, Rate, Results, TaskResult, plain_mean, read_results_file
 
+_SAYS_WRONG = "wrong_commands"
+"""The setting of a simulator that says the instructions itself."""
 _WHOSE = {"blind": "blind policy", "wrong_instruction": "policy with the wrong instruction"}
 
 
@@ -48,6 +50,10 @@ def _with_baseline(results: Results, name: BaselineName, other: Results, file: P
                 f"--{name} {file}: {task.name} was told {task.instruction!r}, as in the run itself; give an evaluation "
                 "with `--wrong_instruction true`"
             )
+    if name == "wrong_instruction" and other.simulator.get(_SAYS_WRONG) is False:
+        raise ValueError(
+            f"--{name} {file}: its simulator said what is right; give an evaluation with `--wrong_instruction true`"
+        )
     tasks = tuple(_replaced(task, name, theirs[task.name].policy) for task in results.tasks)
     same_scope = all(task.counted == theirs[task.name].counted for task in results.tasks)
     mean = other.mean if same_scope else plain_mean(tuple(theirs[task.name] for task in tasks if task.counted))
@@ -61,7 +67,9 @@ def _unlike(results: Results, name: BaselineName, other: Results) -> list[str]:
     unlike = []
     if ours and theirs:
         unlike = [
-            (key, ours.get(key), theirs.get(key)) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)
+            (key, ours.get(key), theirs.get(key))
+            for key in {**ours, **theirs}
+            if ours.get(key) != theirs.get(key) and (key, name) != (_SAYS_WRONG, "wrong_instruction")
         ]
     if None not in (results.seed, other.seed) and results.seed != other.seed:
         unlike.append(("seed", results.seed, other.seed))

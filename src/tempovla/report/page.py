@@ -15,8 +15,10 @@ from tempovla.report.document import document, facts_column, write_page
 from tempovla.report.fields import load_json
 from tempovla.report.format_text import duration
 from tempovla.report.markup import Markup, element, join
+from tempovla.report.measured_tables import measured_section
 from tempovla.report.offline import FILE as OFFLINE_FILE
 from tempovla.report.offline import offline_section, read_offline
+from tempovla.report.open_loop import open_loop_section
 from tempovla.report.prediction_videos import read_prediction_clips, size_of
 from tempovla.report.predictions import predictions_section, read_predictions
 from tempovla.report.results import headline, rates_section
@@ -101,7 +103,9 @@ def render(run_dir: Path, results: Results | Returns, curves: Sequence[Path] = (
     body = element(
         "main",
         *_scores(results),
+        _measured(results),
         _offline_if_there(run_dir),
+        open_loop_section(run_dir),
         predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(read_curves(run_dir, curves)),
@@ -123,6 +127,13 @@ def _scores(results: Results | Returns) -> tuple[Markup, Markup]:
     return headline(results), rates_section(results)
 
 
+def _measured(results: Results | Returns) -> Markup | None:
+    """What the simulator measured beside the score, by task."""
+    columns = [(element("span", results.labels[task.name]), task.figures) for task in results.tasks]
+    mean = [(element("span", "Mean"), results.mean.figures)] if len(columns) > 1 else []
+    return measured_section([*columns, *mean])
+
+
 def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | None = None) -> str:
     """Return the page on a run that was not evaluated in a simulator. Raises what `write_report` raises."""
     drawn, offline, trained = read_curves(run_dir, curves), read_offline(run_dir), read_trained(run_dir)
@@ -134,6 +145,7 @@ def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | Non
         "main",
         training_headline(run_dir, drawn, offline, title, predictions),
         None if offline is None and predictions is not None else offline_section(offline, run_dir),
+        open_loop_section(run_dir),
         predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(drawn),

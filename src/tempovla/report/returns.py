@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from tempovla.report.chart import number
@@ -11,6 +12,7 @@ from tempovla.report.fields import Reader, is_number
 from tempovla.report.format_text import quoted
 from tempovla.report.labels import task_labels
 from tempovla.report.markup import Markup, element, join
+from tempovla.report.measured import Measured, read_measured
 from tempovla.report.results import cost_card
 from tempovla.report.run import Evaluation, facts_of
 from tempovla.storage.json_files import shown
@@ -25,6 +27,7 @@ class TaskReturn:
     episodes: int
     ci95: tuple[float, float] | None
     instruction: str | None = None
+    figures: Mapping[str, Measured] = field(default_factory=dict)
 
     @property
     def interval(self) -> str:
@@ -71,7 +74,9 @@ def _task(data: Reader, name: str) -> TaskReturn:
     ):
         raise data.error("return_ci95", f"is {shown(interval)}; it must be [low, high], finite numbers, or null")
     ci95 = None if interval is None else (interval[0], interval[1])
-    return TaskReturn(name, data.number("return"), episodes, ci95, data.get("instruction", str))
+    return TaskReturn(
+        name, data.number("return"), episodes, ci95, data.get("instruction", str), figures=read_measured(data)
+    )
 
 
 def returns_headline(returns: Returns) -> Markup:

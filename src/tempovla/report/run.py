@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tempovla.report.fields import Reader, is_number, load_json
 from tempovla.report.labels import task_labels
+from tempovla.report.measured import Measured, read_measured
 from tempovla.report.plan_figures import PlanFigures, read_plan_figures
 from tempovla.storage.json_files import read_log, shown
 from tempovla.storage.paths import inside
@@ -54,6 +55,8 @@ class TaskResult:
     """Whether the mean counts this task."""
     solved_at_once: int = 0
     """How many episodes were solved by the first step; 0, too, where the file does not say so."""
+    figures: Mapping[str, Measured] = field(default_factory=dict)
+    """What the simulator measured beside the score, by name."""
 
     def baseline(self, name: BaselineName) -> Rate | None:
         """Return the rate of a baseline; None where it was not measured."""
@@ -134,6 +137,8 @@ class Clip:
     steps: int | None
     total_reward: float | None = None
     plans: PlanFigures | None = None
+    is_wide: bool = False
+    """Whether it shows several pictures side by side, and needs the room."""
 
 
 def read_results(run_dir: Path) -> Results:
@@ -272,6 +277,7 @@ def _task(data: Reader, name: str, counted: bool = True) -> TaskResult:
         instruction=data.get("instruction", str),
         counted=counted,
         solved_at_once=at_once,
+        figures=read_measured(data),
     )
 
 
@@ -316,6 +322,7 @@ def _clip(data: Reader, folder: Path) -> Clip:
         steps=data.get("steps", int),
         total_reward=data.number("return") if "return" in data.value else None,
         plans=read_plan_figures(data),
+        is_wide=data.get("wide", bool) or False,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from tempovla.report.diagnosis import condition_names
 from tempovla.report.format_text import change_of, solved_at_once
+from tempovla.report.measured_tables import compared_lines, measured_lines
+from tempovla.report.open_loop import open_loop_lines
 from tempovla.report.predictions import prediction_lines
 
 NARROW = 48
@@ -36,8 +38,11 @@ def success_table(results: Mapping[str, Any]) -> list[str]:
 
 
 def score_table(results: Mapping[str, Any]) -> list[str]:
-    """Return the score of every task with its 95% interval: the mean return where results.json says so, or success."""
-    return return_table(results) if results.get("score") == "return" else success_table(results)
+    """Return the score of every task with its 95% interval: the mean return where results.json says so, or success; and
+    what the simulator measured beside it.
+    """
+    scores = return_table(results) if results.get("score") == "return" else success_table(results)
+    return [*scores, *measured_lines(results)]
 
 
 def return_table(results: Mapping[str, Any]) -> list[str]:
@@ -67,11 +72,14 @@ def attempts_table(results: dict[str, Any]) -> list[str]:
 
 
 def offline_table(figures: Mapping[str, Any]) -> list[str]:
-    """Return errors of a policy's actions against demonstrations, by dimension, and those of its predictions."""
+    """Return errors of a policy's actions against demonstrations, by dimension, and those of its predictions and of a
+    car's trajectories.
+    """
     predicted = prediction_lines(figures) if "predictions" in figures else []
     if "dimensions" not in figures:
         return predicted
-    return [*_action_lines(figures), *([""] if predicted else []), *predicted]
+    driven = ["", *open_loop_lines(figures["driving"])] if "driving" in figures else []
+    return [*_action_lines(figures), *driven, *([""] if predicted else []), *predicted]
 
 
 def _action_lines(figures: Mapping[str, Any]) -> list[str]:
@@ -101,7 +109,8 @@ def comparison_table(comparison: Mapping[str, Any]) -> list[str]:
     compared, head = (_compared_return, _RETURN_HEAD) if is_return else (_compared, _SUCCESS_HEAD)
     lines = [f"A: {comparison['a']}", f"B: {comparison['b']}", f"{'':<{width}} {head}"]
     lines += [f"{name:<{width}}  {compared(row)}" for name, row in rows.items()]
-    return [*lines, *(f"note: {remark}" for remark in comparison["remarks"]), comparison["verdict"]]
+    notes = [f"note: {remark}" for remark in comparison["remarks"]]
+    return [*lines, *notes, comparison["verdict"], *compared_lines(comparison)]
 
 
 def _compared(row: Mapping[str, Any]) -> str:

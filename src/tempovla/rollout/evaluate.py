@@ -9,7 +9,7 @@ from tempovla.control.controller import Actor
 from tempovla.control.execution import check_temporal_ensemble
 from tempovla.env.protocol import SimulatorConfig
 from tempovla.env.seeding import episode_seed
-from tempovla.rollout.metrics import MeanReturn, SuccessRate
+from tempovla.rollout.metrics import MeanFigure, MeanReturn, SuccessRate
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, RolloutRunner
 from tempovla.timeline.arguments import plain, whole_number
 
@@ -130,3 +130,18 @@ def mean_returns(results: Sequence[EpisodeResult]) -> dict[str, MeanReturn]:
     """Return the mean return of every task."""
     tasks = dict.fromkeys(result.spec.task for result in results)
     return {task: MeanReturn.of([r.total_reward for r in results if r.spec.task == task]) for task in tasks}
+
+
+def mean_figures(results: Sequence[EpisodeResult]) -> dict[str, MeanFigure]:
+    """Return, by name, the mean of what the simulator measured of every episode; each task counts alike.
+
+    A name that some episodes lack is left out.
+    """
+    tasks = dict.fromkeys(result.spec.task for result in results)
+    names = (
+        [name for name in results[0].figures if all(name in result.figures for result in results)] if results else []
+    )
+    return {
+        name: MeanFigure.of(*([r.figures[name] for r in results if r.spec.task == task] for task in tasks))
+        for name in names
+    }

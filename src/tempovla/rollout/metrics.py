@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Z_95 = 1.959963984540054
+RESAMPLES = 2000
+"""Resamples of the episodes behind the interval of a mean figure."""
+_RESAMPLING_SEED = 0
 
 
 def wilson_interval(successes: int, episodes: int, z: float = Z_95) -> tuple[float, float]:
@@ -161,3 +164,43 @@ class Bootstrap:
         """Return the 95% percentile interval of a statistic (R,) of the resamples."""
         low, high = np.percentile(value, (2.5, 97.5))
         return [float(low), float(high)]
+
+
+@dataclass(frozen=True)
+class MeanFigure:
+    """The mean of a figure that the simulator measures of each episode.
+
+    Attributes:
+        mean: of the episodes; every task counts alike.
+        episodes: how many there are.
+        interval: 95% percentile interval of `RESAMPLES` resamples of each task's episodes, drawn with a fixed seed;
+            None of tasks with a single episode, which no resample changes.
+    """
+
+    mean: float
+    episodes: int
+    interval: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, *tasks: Sequence[float]) -> MeanFigure:
+        """Return the mean over the episodes of one or more tasks.
+
+        Args:
+            tasks: the figure in each episode of a task.
+
+        Raises:
+            ValueError: if a task has no episode.
+        """
+        if not tasks or not all(map(len, tasks)):
+            raise ValueError("no episodes have no mean figure; run at least one episode of each task")
+        values = [np.asarray(task, np.float64) for task in tasks]
+        mean = float(np.mean([task.mean() for task in values]))
+        episodes = sum(map(len, values))
+        if all(len(task) == 1 for task in values):
+            return cls(mean, episodes, None)
+        resampled = np.zeros(RESAMPLES)
+        for number, task in enumerate(values):
+            drawn = Bootstrap.draw(len(task), RESAMPLES, _RESAMPLING_SEED + number)
+            resampled += drawn.weights @ task / len(task) / len(values)
+        low, high = drawn.interval(resampled)
+        return cls(mean, episodes, (low, high))

@@ -75,7 +75,7 @@ class RolloutRecorder:
             names = {STATE_KEY: self.embodiment.state_names, ACTION_KEY: self.embodiment.action_names}
             self._writer = self._opened(infer_features(steps, names))
         self._writer.calibrate(self.embodiment.with_cameras(result.cameras).cameras)
-        self._writer.add_episode(steps, result.instruction)
+        self._writer.add_episode(steps, result.instructions or result.instruction)
 
     def _opened(self, features: Mapping[str, Feature]) -> DatasetWriter:
         return DatasetWriter(

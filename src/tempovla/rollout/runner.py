@@ -36,7 +36,7 @@ class EpisodeSpec:
     Attributes:
         task: name of the simulator's task.
         seed: of the simulator's reset.
-        instruction: instruction of the policy; None is the task's own.
+        instruction: instruction of the policy throughout; None is what the simulator says, which may change.
         record: keep every observation and action.
         init_state: number of the benchmark's fixed initial state; None lets the seed draw one.
     """
@@ -54,7 +54,7 @@ class EpisodeResult:
 
     Attributes:
         spec: the episode that was requested.
-        instruction: the policy's instruction.
+        instruction: the policy's instruction when the episode began.
         success: whether the simulator called the task solved.
         steps: control steps until the end.
         total_reward: sum of the simulator's rewards.
@@ -62,6 +62,8 @@ class EpisodeResult:
         policy_calls: decisions of the policy in the episode.
         policy_s: time that these took [s]; each decision was made for all rows together.
         report: what the policy tells of the episode, by name; see `ReportingPolicy`.
+        figures: what the simulator measured of the episode, by name; see `Scored`.
+        instructions: the policy's instruction before each of the T actions; None unless a recording was requested.
         recording: every stream (T, ...) before each of the T actions, the actions, and what followed each, `next.*`;
             None unless it was requested.
         final: the observation after the last action, by stream; None without a recording.
@@ -80,6 +82,8 @@ class EpisodeResult:
     policy_s: float = 0.0
     report: Mapping[str, float] = field(default_factory=dict)
     cameras: tuple[CameraCalibration, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+    instructions: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures that follow from the seeds alone, which leaves out the time that it took."""
@@ -92,6 +96,7 @@ class EpisodeResult:
             "steps": self.steps,
             "total_reward": self.total_reward,
             **({"report": dict(self.report)} if self.report else {}),
+            **({"figures": dict(self.figures)} if self.figures else {}),
         }
 
 
@@ -100,7 +105,7 @@ class _Row:
     """An episode in progress."""
 
     spec: EpisodeSpec
-    instruction: str
+    told: list[str]
     observations: list[dict[str, NDArray]]
     steps: int = 0
     reward: float = 0.0
@@ -112,6 +117,7 @@ class _Row:
     policy_calls: int = 0
     policy_s: float = 0.0
     cameras: tuple[CameraCalibration, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class RolloutRunner:
@@ -221,7 +227,7 @@ class RolloutRunner:
             if row in started:
                 told = started[row].instruction
                 instruction = instruction if told is None else told
-                self._rows[row] = _Row(started[row], instruction, [observation], cameras=cameras[row])
+                self._rows[row] = _Row(started[row], [instruction], [observation], cameras=cameras[row])
             self._builder.reset(row, instruction, observation, cameras[row])
         return True
 
@@ -269,6 +275,17 @@ class RolloutRunner:
             row.world_ended = result.world_ended(index, self.env.config)
         self._builder.add(index, actions[:steps], latest)
         row.success = bool(result.successes[index])
+        row.figures = result.figures[index]
+        self._tell(index, row, result)
+
+    def _tell(self, index: int, row: _Row, result: ChunkResult) -> None:
+        """Let the policy know what the simulator says now, unless the episode fixes its instruction."""
+        fixed, now = row.spec.instruction, result.instructions[index]
+        if row.spec.record:
+            steps = int(result.steps[index])
+            row.told.extend(result.step_instructions[index] if fixed is None else [fixed] * steps)
+        if fixed is None and now != self._builder.instruction(index):
+            self._builder.instruct(index, now)
 
     def _result(self, row: _Row, report: Mapping[str, float]) -> EpisodeResult:
         actions = np.stack(row.actions).astype(np.float32)
@@ -280,7 +297,7 @@ class RolloutRunner:
             final = row.observations[-1]
         return EpisodeResult(
             spec=row.spec,
-            instruction=row.instruction,
+            instruction=row.told[0],
             success=row.success,
             steps=row.steps,
             total_reward=row.reward,
@@ -291,4 +308,6 @@ class RolloutRunner:
             policy_s=row.policy_s,
             report=report,
             cameras=row.cameras,
+            figures=row.figures,
+            instructions=tuple(row.told[: len(actions)]) if row.spec.record else None,
         )

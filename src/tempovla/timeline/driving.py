@@ -49,3 +49,28 @@ WRONG_COMMANDS: dict[Command, Command] = {
     "straight": "left",
 }
 """What a navigator that is wrong says instead."""
+
+FIGURES: dict[str, str] = {
+    "completion": "share of the route that was driven, 0 to 1",
+    "collision": "1 if the car touched anybody or anything, else 0",
+    "collision_pedestrian": "1 if it touched a pedestrian or a cyclist, else 0",
+    "collision_vehicle": "1 if it touched another vehicle that takes part in traffic, else 0",
+    "collision_static": "1 if it touched a parked vehicle, a building or another thing that stands, else 0",
+    "at_fault": "1 if the collision was the car's fault, else 0",
+    "red_lights": "how many red lights it crossed",
+    "off_road": "1 if it left the drivable surface for good, which ends the episode, else 0",
+    "drivable": "1 if all of its corners were on the drivable surface all the time, else 0",
+    "timeout": "1 if the time was up before the end of the route, else 0",
+    "distance_m": "how far it drove [m]",
+    "progress": "distance along the route per that of the expert's nominal speed in the same time, 0 to 1",
+    "ttc_violations": "control steps in which the time to a collision with somebody ahead was below 1 s",
+    "max_acceleration": "largest longitudinal acceleration [m/s2]",
+    "max_deceleration": "largest longitudinal deceleration, not negative [m/s2]",
+    "max_lateral_acceleration": "largest absolute lateral acceleration [m/s2]",
+    "max_jerk": "largest absolute jerk [m/s3]",
+    "max_longitudinal_jerk": "largest absolute longitudinal jerk [m/s3]",
+    "max_yaw_rate": "largest absolute yaw rate [rad/s]",
+    "max_yaw_acceleration": "largest absolute yaw acceleration [rad/s2]",
+}
+"""What a driving simulator measures of an episode until the present moment (`Scored.figures`), by name; all of them are
+finite numbers. `env/driving_scores.py` makes the scores of it."""

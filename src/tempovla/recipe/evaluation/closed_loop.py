@@ -17,7 +17,7 @@ from tempovla.control.controller import Actor
 from tempovla.control.load_actor import open_policy
 from tempovla.control.new_words import warn_of_new_words
 from tempovla.env.defaults import InitStates, sensors_on
-from tempovla.env.protocol import LimitsChunks, SimulatorConfig
+from tempovla.env.protocol import LimitsChunks, Navigated, SimulatorConfig
 from tempovla.env.registry import simulator_name
 from tempovla.model.vla.registry import check_body, check_has_learned_to_act
 from tempovla.recipe.evaluation.disturbed import disturbance_of, in_words, with_disturbance
@@ -43,6 +43,7 @@ from tempovla.timeline.keys import (
     DEPTH_KEY_PREFIX,
     ENVIRONMENT_STATE_KEY,
     IMAGE_KEY_PREFIX,
+    POINTS_KEY_PREFIX,
     STATE_KEY,
     newest_known,
 )
@@ -79,7 +80,8 @@ def evaluate_checkpoint(
         init_states: `benchmark` begins episode i at the benchmark's i-th initial state, `random` draws it by the seed.
         instruction: one instruction for all tasks, or one by task, in place of the tasks' own.
         wrong_instruction: give the policy the next task's instruction, or that of another task of the simulator
-            where only one is evaluated. Success is still counted on the scene's own task.
+            where only one is evaluated. Success is still counted on the scene's own task. A simulator whose instruction
+            changes within an episode says the wrong ones itself (`Navigated.wrong_commands`).
         dataset_name: of a policy that learned from several datasets, whose body it is to move; None: the simulator's.
         device: where it decides, `cpu` or `cuda`; None takes CUDA where there is one. Exported files decide on the CPU.
         library: earlier episodes for a policy that retrieves, instead of those in its checkpoint: a dataset, or a file
@@ -131,7 +133,12 @@ def evaluate_checkpoint(
     views = env_config.cameras
     env_config = replace(_as_seen(env_config, bundle), max_steps=config.max_steps or env_config.max_steps)
     env_config = with_disturbance(env_config, config)
-    if instruction is None:
+    navigated = isinstance(env_config, Navigated)
+    if navigated and wrong_instruction:
+        env_config = replace(env_config, **{"wrong_commands": True})
+    if instruction is None and navigated:
+        told = {}  # the simulator says it, step by step
+    elif instruction is None:
         told = _told(env_config, tasks, bundle.provenance, wrong_instruction)
     elif isinstance(instruction, str):
         told = dict.fromkeys(tasks, instruction)
@@ -169,7 +176,9 @@ def evaluate_checkpoint(
         if outputs.videos is not None:
             kind: FilmKind = "wrong_instruction" if wrong_instruction else "policy"
             filmed: Any = replace(env_config, cameras=env_config.cameras or views)  # a policy may see no pictures
-            film_episodes(episodes, filmed, Path(outputs.videos), controller, config.workers, kind)
+            film_episodes(
+                episodes, filmed, Path(outputs.videos), controller, config.workers, kind, config.execution_horizon or 1
+            )
     return results
 
 
@@ -179,6 +188,7 @@ def _as_seen(env_config: SimulatorConfig, bundle: Bundle) -> SimulatorConfig:
     seen = [key.removeprefix(IMAGE_KEY_PREFIX) for key in keys if key.startswith(IMAGE_KEY_PREFIX)]
     measured = [key.removeprefix(DEPTH_KEY_PREFIX) for key in keys if key.startswith(DEPTH_KEY_PREFIX)]
     read = {"depth": bool(measured), "environment_state": ENVIRONMENT_STATE_KEY in keys}
+    read |= {name: POINTS_KEY_PREFIX + name in keys for name in env_config.sensors if name not in read}
     sensors: dict[str, Any] = {name: True for name, is_read in read.items() if is_read and name in env_config.sensors}
     return replace(env_config, cameras=tuple(dict.fromkeys(seen + measured)), **sensors)
 
@@ -252,7 +262,9 @@ def _play(
 
         def on_end(result: EpisodeResult) -> EpisodeResult:
             progress.add(result)
-            small = replace(result, recording=None, final=None)  # all recordings would fill the memory
+            small = replace(
+                result, recording=None, final=None, instructions=None
+            )  # all recordings would fill the memory
             if journal is not None:
                 journal.add(small)
             if recorder is not None:  # last: an episode counts where both have it, and a journal can be shortened
@@ -295,6 +307,7 @@ def _check_streams(bundle: Bundle, where: str, env_config: SimulatorConfig, give
     joined = [forms for join in joins_of(bundle.transform) for forms in join.forms.values()]  # no pictures among them
     given |= {STATE_KEY, ACTION_KEY, *blank_cameras(bundle)}
     given |= {ENVIRONMENT_STATE_KEY} if "environment_state" in env_config.sensors else set()
+    given |= {POINTS_KEY_PREFIX + name for name in env_config.sensors}
     pictures = (IMAGE_KEY_PREFIX, DEPTH_KEY_PREFIX) if "depth" in env_config.sensors else (IMAGE_KEY_PREFIX,)
     given |= {part.key for forms in joined for form in forms for part in form}
     read = [window.key for window in bundle.windows if min(window.offsets) <= newest_known(window.key)]

@@ -11,7 +11,7 @@ from typing import Any
 from tempovla.rollout.paired import SIGNIFICANCE, PairedOutcomes, PairedReturns, return_verdict, verdict
 from tempovla.storage.json_files import read_json
 from tempovla.storage.said_by import said_by
-from tempovla.timeline.arguments import path_argument
+from tempovla.timeline.arguments import brief, path_argument
 from tempovla.timeline.config import config_from_json
 
 _REMEDY = "give a file that `tempovla eval` wrote with --json FILE for a simulator"
@@ -62,7 +62,8 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
         `p_value`, and the counts of the pairs; `verdict` in words; `remarks`, what else differs; `episodes` paired, and
         of how many in each file. Where the evaluations are scored by the return, `score` is "return", `a` and `b` are
         mean returns, and `p_value` and `ci95` are those of a sign-flip permutation test, which is `exact` for few
-        pairs; `ci95` is None for less than six.
+        pairs; `ci95` is None for less than six. `figures` compares in the same way what the simulator measured of the
+        episodes in both files, by name; it is left out where it measured nothing.
 
     Raises:
         ValueError: if a file is no evaluation, or they are of different suites or scores, or no episode is in both.
@@ -93,6 +94,7 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
         "a": str(first),
         "b": str(second),
         **(_compared_returns(by_task) if is_return else _compared_successes(by_task)),
+        **_compared_figures([_measured(result, path) for result, path in zip(results, (first, second), strict=True)]),
         "episodes": {"paired": len(shared), "a": len(played[0]), "b": len(played[1])},
         "remarks": remarks + (_too_few(by_task) if is_return else []),
     }
@@ -170,6 +172,34 @@ def _return_block(paired: PairedReturns) -> dict[str, Any]:
         "exact": paired.is_exact,
         "pairs": paired.pairs,
     }
+
+
+def _measured(result: Mapping[str, Any], path: str | Path) -> dict[EpisodeKey, Mapping[str, float]]:
+    """What the simulator measured of each episode, by name."""
+    found: dict[EpisodeKey, Mapping[str, float]] = {}
+    for index, episode in enumerate(result["episodes"]):
+        figures = episode.get("figures", {})
+        for name, value in figures.items() if isinstance(figures, dict) else [("", figures)]:
+            if not name or isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(
+                    f"{path}: episodes[{index}].figures{name and '.'}{name} is {brief(value)}; it must be "
+                    f"{'a finite number' if name else 'an object'}; {_REMEDY}"
+                )
+        found[(episode["task"], episode.get("init_state"), episode["seed"])] = figures
+    return found
+
+
+def _compared_figures(measured: Sequence[Mapping[EpisodeKey, Mapping[str, float]]]) -> dict[str, Any]:
+    """The paired differences of the figures that all shared episodes have."""
+    first, second = measured
+    shared = [key for key in first if key in second]
+    names = [name for name in first[shared[0]] if all(name in each[key] for each in measured for key in shared)]
+    tasks = dict.fromkeys(task for task, _, _ in shared)
+    blocks = {}
+    for name in names:
+        pairs = [[(first[key][name], second[key][name]) for key in shared if key[0] == task] for task in tasks]
+        blocks[name] = _return_block(PairedReturns.of(*pairs))
+    return {"figures": blocks} if blocks else {}
 
 
 def _too_few(by_task: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:

@@ -36,6 +36,7 @@ class _Figures:
     policy_calls: int
     policy_s: float
     report: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 FIGURES = tuple(each.name for each in fields(_Figures))
