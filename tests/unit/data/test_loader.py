@@ -249,5 +249,5 @@ def test_a_window_that_is_optional_is_left_out_where_the_source_lacks_its_stream
     windows = (Window(STATE, (0,)), Window("observation.points.sonar", (0,), optional=True))
     loader = SampleLoader(Mixture([source]), windows, LoaderConfig(batch_size=2), seed=0)
     assert set(next(iter(loader)).context.now) == {STATE}
-    with pytest.raises(UnknownStreamError, match="observation.points.sonar"):
+    with pytest.raises(UnknownStreamError, match=r"observation\.points\.sonar"):
         SampleLoader(Mixture([source]), [Window(w.key, w.offsets) for w in windows], LoaderConfig(), seed=0)

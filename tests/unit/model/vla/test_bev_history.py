@@ -41,7 +41,7 @@ def test_step_by_step_equals_the_whole_sequence(history):
 
 @torch.no_grad()
 def test_what_is_unknown_changes_nothing(history):
-    views, poses, known = sequence()
+    views, poses, _ = sequence()
     memory = BEVMemory(views[:, :2], poses[:, :2], torch.tensor([[False, True], [False, False]]))
     broken = BEVMemory(views[:, :2].clone(), poses[:, :2].clone(), memory.known)
     broken.bev[:, 0], broken.pose[:, 0], broken.bev[1], broken.pose[1] = torch.nan, torch.nan, 1e30, torch.inf

@@ -187,9 +187,7 @@ def test_a_registered_encoder_is_named_in_the_config(monkeypatch):
     policy = MultiSensorVLA(drives.tiny_config(own_sensors=own))
     assert policy.encoder.own["warmth"].scale == 2.0
     assert policy.config.streams()["observation.warmth"].shape == (1,)
-    with pytest.raises(
-        ValueError, match=r"own_sensors.warmth.encoder='mine' is unknown; registered are .*'thermometer'"
-    ):
+    with pytest.raises(ValueError, match=r"warmth.encoder='mine' is unknown; registered are .*'thermometer'"):
         MultiSensorVLA(drives.tiny_config(own_sensors={"warmth": OwnSensorConfig("mine", 5, shape=(1,))}))
 
 

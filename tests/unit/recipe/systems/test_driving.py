@@ -116,9 +116,7 @@ def test_it_learns_from_nuscenes_files_by_the_name_of_their_format(tempovla, tmp
 def test_a_dataset_that_does_not_fit_is_refused_with_the_remedy(tmp_path):
     source = drives.drives(2, 6)
     slow = recipe(rate_hz=4.0)
-    with pytest.raises(
-        ValueError, match="has 2 control steps a second, but the model's waypoints are at model.rate_hz=4"
-    ):
+    with pytest.raises(ValueError, match=r"has 2 control steps a second, .* are at model\.rate_hz=4"):
         train_driving(slow, tmp_path, source=source)
     source.embodiment = replace(drives.CAR, cameras=drives.CALIBRATIONS[:1])
     with pytest.raises(ValueError, match=r"'observation.images.back' has no calibration with a pose"):
