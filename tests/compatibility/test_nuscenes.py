@@ -1,7 +1,7 @@
 """nuscenes-devkit and py123d read what our writer wrote, and what our reader makes of it is what they do.
 
-Needs ``TEMPOVLA_NUSCENES_PYTHON``, the interpreter of an environment with nuscenes-devkit 1.2.0, py123d 0.7.0 and what they
-import; skips without it. Both are installed with ``pip install --no-deps``, as the devkit asks for numpy 1.
+Needs ``TEMPOVLA_NUSCENES_PYTHON``, the interpreter of an environment with nuscenes-devkit 1.2.0, py123d 0.7.0 and what
+they import; skips without it. Both are installed with ``pip install --no-deps``, as the devkit asks for numpy 1.
 """
 
 import os

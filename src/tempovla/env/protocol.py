@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gymnasium.spaces import Box, Dict
 
     from tempovla.env.collect import CollectConfig
+    from tempovla.env.snapshot import Snapshot
     from tempovla.timeline import Embodiment
     from tempovla.timeline.calibration import CameraCalibration
 
@@ -277,6 +278,14 @@ def figures_of(env: SimulatorEnv) -> dict[str, float]:
         if not math.isfinite(value):
             raise ValueError(f"{env.config.title}: figures()[{name!r}] is {value}; give a finite number")
     return measured
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """An environment of a car that can be seen from above."""
+
+    def snapshot(self) -> Snapshot:
+        """Return what is around the car at the present moment."""
 
 
 @runtime_checkable

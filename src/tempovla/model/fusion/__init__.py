@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tempovla.model.fusion.hierarchical import HierarchicalFusion
     from tempovla.model.fusion.lift_splat import Lift, LiftSample, LiftSplat, build_lift
     from tempovla.model.fusion.modality_dropout import keep_modalities
+    from tempovla.model.fusion.point_depth import projected_depth
 
 __all__ = [
     "BEVEncoder",
@@ -31,6 +32,7 @@ __all__ = [
     "align_bev",
     "build_lift",
     "keep_modalities",
+    "projected_depth",
     "relative_motion",
 ]
 
@@ -42,6 +44,7 @@ _MODULES = {
     "hierarchical": ("HierarchicalFusion",),
     "lift_splat": ("Lift", "LiftSample", "LiftSplat", "build_lift"),
     "modality_dropout": ("keep_modalities",),
+    "point_depth": ("projected_depth",),
 }
 
 if not TYPE_CHECKING:

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.layers.dtype import in_dtype_of, sums_dtype
-from tempovla.model.layers.weighted_sums import weighted_sums
+from tempovla.model.layers.grouped_rows import weighted_sums
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices
+from tempovla.model.sensor.project import project
 
 
 class Lift(nn.Module):
@@ -184,19 +185,11 @@ class LiftSample(Lift):
         """
         places = cell_centres(self.grid, device=poses.device, dtype=poses.dtype).view(-1, 2)
         heights = torch.tensor(self.config.heights, device=poses.device, dtype=poses.dtype)
-        points = (*places.repeat(len(heights), 1).unbind(dim=-1), heights.repeat_interleave(len(places)))
-        offsets = [each - poses[..., axis, 3, None] for axis, each in enumerate(points)]
-        x, y, z = (  # by the inverse rotation
-            sum(offset * poses[..., row, axis, None] for row, offset in enumerate(offsets)) for axis in range(3)
-        )
-        ahead = z > _NEAREST
-        z = torch.where(ahead, z, 1.0)
-        fx, fy, cx, cy, skew = (intrinsics[..., i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))
-        u = (fx * x + skew * y) / z + cx
-        v = fy * y / z + cy
-        column, row = u / self.stride, v / self.stride
+        points = torch.cat([places.repeat(len(heights), 1), heights.repeat_interleave(len(places))[:, None]], dim=1)
+        found = project(points[None], intrinsics, poses)
+        column, row = found.column / self.stride, found.row / self.stride
         inside = (column >= 0) & (column <= size[1]) & (row >= 0) & (row <= size[0])
-        return torch.stack([column, row], dim=-1), ahead & inside
+        return torch.stack([column, row], dim=-1), found.ahead & inside
 
 
 def _corners(places: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -211,10 +204,6 @@ def _corners(places: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         shares.append(torch.stack([1.0 - share, share], dim=-1))
     index = indices[1][:, :, None] * size[1] + indices[0][:, None]
     return index.flatten(1), (shares[1][:, :, None] * shares[0][:, None]).flatten(1)
-
-
-_NEAREST = 0.1
-"""Places that are nearer to a camera's plane are not looked at [m]."""
 
 
 def build_lift(grid: BEVGridConfig, feature_dim: int, config: LiftConfig, stride: int = 8) -> Lift:

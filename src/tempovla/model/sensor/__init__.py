@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from tempovla.model.sensor.geometry import GEOMETRY_REGISTRY, GeometryEncoder, GeometryFeatures, build_geometry
     from tempovla.model.sensor.imu_encoder import IMUEncoder
     from tempovla.model.sensor.lidar_encoder import PointCloudEncoder, PointFeatures, PointNetSetAbstraction
+    from tempovla.model.sensor.neighbours import ball_query
     from tempovla.model.sensor.pillars import PillarEncoder
-    from tempovla.model.sensor.points import ball_query, farthest_point_sampling, gather_points
+    from tempovla.model.sensor.points import farthest_point_sampling, gather_points
     from tempovla.model.sensor.radar_encoder import RadarEncoder, RadarPillars
 
 __all__ = [
@@ -76,8 +77,9 @@ _MODULES = {
     "encoder_config": ("PointCloudConfig", "SetAbstractionConfig"),
     "imu_encoder": ("IMUEncoder",),
     "lidar_encoder": ("PointCloudEncoder", "PointFeatures", "PointNetSetAbstraction"),
+    "neighbours": ("ball_query",),
     "pillars": ("PillarEncoder",),
-    "points": ("ball_query", "farthest_point_sampling", "gather_points"),
+    "points": ("farthest_point_sampling", "gather_points"),
     "radar_encoder": ("RadarEncoder", "RadarPillars"),
 }
 

@@ -6,6 +6,10 @@ Nothing here loads torch, so that the command line can show and check these opti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Sampling = Literal["torch", "quickfps"]
+"""What samples the farthest points: PyTorch alone, or the package torch-quickfps, which is faster."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class PointCloudConfig:
         levels: set abstractions, each over the centres of the one before.
         global_widths: widths of the network over the last centres, whose largest values are the feature of the cloud.
         extent: length by which positions are divided where they are features [m].
+        sampling: what samples the centres: `torch`, or the faster package `quickfps`, which must be installed.
     """
 
     levels: tuple[SetAbstractionConfig, ...] = (
@@ -60,11 +65,14 @@ class PointCloudConfig:
     )
     global_widths: tuple[int, ...] = (128, 1024)
     extent: float = 50.0
+    sampling: Sampling = "torch"
 
     def __post_init__(self) -> None:
         if not self.levels or not self.global_widths:
             raise ValueError(
                 f"levels={self.levels} and global_widths={self.global_widths} must hold at least one entry each"
             )
+        if self.sampling not in ("torch", "quickfps"):
+            raise ValueError(f"sampling={self.sampling!r} is unknown; choose torch or quickfps")
         if not self.extent > 0:
             raise ValueError(f"extent={self.extent} must be a length above 0 [m]")

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.dtype import in_dtype_of
-from tempovla.model.sensor.encoder_config import PointCloudConfig, SetAbstractionConfig
+from tempovla.model.sensor.encoder_config import PointCloudConfig, Sampling, SetAbstractionConfig
+from tempovla.model.sensor.neighbours import ball_query
 from tempovla.model.sensor.point_net import PointNet, present
-from tempovla.model.sensor.points import ball_query, farthest_point_sampling, gather_points
+from tempovla.model.sensor.points import farthest_point_sampling, gather_points, quickfps_module
 
 
 class PointFeatures(NamedTuple):
@@ -33,11 +34,12 @@ class PointNetSetAbstraction(nn.Module):
     Args:
         config: centres, radii and widths.
         input_dim: features F of a point beside its position.
+        sampling: what samples the centres; see `PointCloudConfig`.
     """
 
-    def __init__(self, config: SetAbstractionConfig, input_dim: int) -> None:
+    def __init__(self, config: SetAbstractionConfig, input_dim: int, sampling: Sampling = "torch") -> None:
         super().__init__()
-        self.config = config
+        self.config, self.sampling = config, sampling
         self.output_dim = config.output_dim
         self.nets = nn.ModuleList(PointNet((3 + input_dim, *widths)) for widths in config.widths)
 
@@ -51,7 +53,7 @@ class PointNetSetAbstraction(nn.Module):
         """
         positions = torch.where(valid[..., None], positions, 0.0)
         places = positions if positions.dtype == torch.float64 else positions.float()
-        index = farthest_point_sampling(places, self.config.count, valid)
+        index = farthest_point_sampling(places, self.config.count, valid, self.sampling)
         number = valid.sum(dim=1, keepdim=True)
         there = torch.arange(self.config.count, device=valid.device) < number
         centres = torch.where(there[..., None], gather_points(places, index), 0.0)
@@ -84,11 +86,13 @@ class PointCloudEncoder(nn.Module):
         if input_dim < 3:
             raise ValueError(f"input_dim={input_dim} has no room for x, y and z; give at least 3")
         self.config = config or PointCloudConfig()
+        if self.config.sampling == "quickfps":
+            quickfps_module()
         self.input_dim, self.output_dim = input_dim, output_dim
         self.levels = nn.ModuleList()
         width = input_dim
         for level in self.config.levels:
-            self.levels.append(PointNetSetAbstraction(level, width))
+            self.levels.append(PointNetSetAbstraction(level, width, self.config.sampling))
             width = level.output_dim
         self.token_dim = width
         self.global_net = PointNet((3 + width, *self.config.global_widths))

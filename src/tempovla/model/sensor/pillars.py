@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.layers.grouped_rows import largest
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices
 from tempovla.model.sensor.point_net import point_mlp, present
@@ -62,8 +63,7 @@ class PillarEncoder(nn.Module):
         cells, points = batch_cells(cells, self.grid.num_cells)[inside], points[inside]  # (P,) and (P, F)
         number = batch * self.grid.num_cells
         seen = self.mlp(in_dtype_of(self.mlp, self._described(points, cells, number)))
-        features = seen.new_zeros(number, self.output_dim)
-        features = features.scatter_reduce(0, cells[:, None].expand_as(seen), seen, "amax", include_self=False)
+        features = largest(seen, cells, number)
         occupied = torch.zeros(number, dtype=torch.bool, device=points.device).index_fill(0, cells, True)
         return BEVFeatures(as_map(self.grid, features, batch), occupied.view(batch, self.grid.rows, self.grid.columns))
 

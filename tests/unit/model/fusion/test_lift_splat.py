@@ -5,6 +5,7 @@ import torch
 
 from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.fusion.lift_splat import LiftSample, LiftSplat, build_lift
+from tempovla.model.fusion.point_depth import projected_depth
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_cells import cell_indices
 
@@ -172,3 +173,28 @@ def test_options_that_are_none_are_refused():
             LiftConfig(**wrong)
     with pytest.raises(ValueError, match=r"poses \(1, 2, 4, 4\)"):
         lift("splat")(features(), rig()[0], rig()[1][:, :2])
+
+
+def test_points_give_the_depth_of_the_features_that_show_them_and_the_nearest_counts():
+    points = torch.tensor([[[9.0, 1.0, 1.2], [13.0, 1.5, 1.05], [-5.0, -7.0, 1.0], [3.0, 13.0, 1.0], [9.0, 1.0, 99.0]]])
+    points = torch.cat([points.double(), torch.full((1, 1, 3), torch.nan, dtype=torch.float64)], dim=1)
+    valid = torch.tensor([[True, True, True, False, True, False]])
+    size = (HEIGHT // STRIDE, WIDTH // STRIDE)
+    found = projected_depth(points, valid, *rig(), size, STRIDE)
+    assert found.count_nonzero() == 2
+    for point, camera in ((points[0, 0], 0), (points[0, 2], 2)):
+        column, row, depth = seen_by(point, camera)
+        assert float(found[0, camera, int(row // STRIDE), int(column // STRIDE)]) == pytest.approx(depth, abs=1e-9)
+    broken = projected_depth(points, valid, *rig(), size, STRIDE, torch.tensor([[False, True, True]]))
+    assert broken[:, 0].count_nonzero() == 0
+    assert torch.equal(broken[:, 1:], found[:, 1:])
+
+
+def test_points_of_a_cloud_come_back_to_their_cells_through_their_depths():
+    net, point = lift("splat"), torch.tensor([[[9.0, 1.0, 1.2]]], dtype=torch.float64)
+    size = (HEIGHT // STRIDE, WIDTH // STRIDE)
+    depth = projected_depth(point, torch.ones(1, 1, dtype=torch.bool), *rig(), size, STRIDE)
+    there = (depth > 0).to(torch.float64)
+    given = there[:, :, None].expand(-1, -1, 6, -1, -1)
+    changed = (net(given, *rig(), depth=depth).features - net(0 * given, *rig(), depth=depth).features).abs().sum(dim=1)
+    assert int(changed.flatten().argmax()) == int(cell_indices(GRID, point[0, 0])[0])

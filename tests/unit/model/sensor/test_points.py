@@ -1,8 +1,12 @@
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
-from tempovla.model.sensor.points import ball_query, canonical_order, farthest_point_sampling, gather_points
+from tempovla.model.sensor.encoder_config import PointCloudConfig
+from tempovla.model.sensor.lidar_encoder import PointCloudEncoder
+from tempovla.model.sensor.points import canonical_order, farthest_point_sampling, gather_points
 
 
 def cloud(rows: int = 2, number: int = 60, seed: int = 0) -> Tensor:
@@ -47,6 +51,27 @@ def test_a_small_cloud_gives_all_its_points_before_it_repeats_any():
     assert found[2].tolist() == [0] * 8
 
 
+def test_the_faster_package_makes_the_same_choices():
+    pytest.importorskip("torch_quickfps", reason="torch-quickfps is not installed: pip install -e '.[points]'")
+    points, valid = cloud(3, 300).float(), torch.rand(3, 300, generator=torch.Generator().manual_seed(1)) > 0.3
+    valid[1, 0] = False
+    for given in (None, valid):
+        hidden = points if given is None else points.where(given[..., None], torch.nan)
+        found = farthest_point_sampling(hidden, 40, given, backend="quickfps")
+        assert torch.equal(found, farthest_point_sampling(points, 40, given))
+    few = torch.arange(300).expand(3, -1) < 5
+    found = farthest_point_sampling(points, 40, few, backend="quickfps")
+    assert torch.equal(found, farthest_point_sampling(points, 40, few))
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_quickfps", None)
+    with pytest.raises(ValueError, match=r"needs 'torch-quickfps'; install it with: .*points"):
+        PointCloudEncoder(config=PointCloudConfig(sampling="quickfps"))
+    with pytest.raises(ValueError, match="sampling='magic' is unknown"):
+        PointCloudConfig(sampling="magic")
+
+
 def test_nothing_to_choose_is_refused():
     with pytest.raises(ValueError, match=r"count=0"):
         farthest_point_sampling(cloud(), 0)
@@ -58,42 +83,3 @@ def test_the_order_is_that_of_the_coordinates_and_padding_comes_last():
     points = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 5.0, 1.0], [0.0, 5.0, 0.0], [-9.0, 0.0, 0.0], [0.0, 2.0, 7.0]]])
     valid = torch.tensor([[True, True, True, False, True]])
     assert canonical_order(points, valid).tolist() == [[4, 2, 1, 0, 3]]
-
-
-def test_neighbours_are_the_nearest_within_the_radius():
-    points, centres = cloud(2, 200), cloud(2, 15, seed=1)
-    valid = torch.rand(2, 200, generator=torch.Generator().manual_seed(2)) > 0.3
-    there = torch.ones(2, 15, dtype=torch.bool)
-    there[0, 3] = False
-    index, near = ball_query(points, centres, 0.9, 7, valid, there)
-    for row in range(2):
-        distances = (centres[row, :, None] - points[row]).norm(dim=2).masked_fill(~valid[row], torch.inf)
-        for centre in range(15):
-            order = [each for each in distances[centre].argsort().tolist() if distances[centre, each] <= 0.9][:7]
-            order = order if there[row, centre] else []
-            assert index[row, centre].tolist() == order + [0] * (7 - len(order))
-            assert near[row, centre].tolist() == [True] * len(order) + [False] * (7 - len(order))
-    assert near.sum() > 30
-
-
-def test_neighbours_depend_neither_on_order_nor_on_padding():
-    points = torch.stack(torch.meshgrid(*[torch.arange(4.0)] * 3, indexing="ij"), dim=-1).view(1, -1, 3)
-    centres = points[:, ::7]
-    index, near = ball_query(points, centres, 1.5, 4)
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
-    padded = torch.cat([points[:, order], torch.full((1, 5, 3), torch.nan)], dim=1)
-    again, near_again = ball_query(padded, centres, 1.5, 4, torch.arange(69)[None] < 64)
-    assert torch.equal(near_again, near)
-    assert torch.equal(gather_points(padded, again), gather_points(points, index))
-
-
-def test_fewer_points_than_neighbours_leave_places_empty():
-    index, near = ball_query(torch.zeros(1, 2, 3), torch.zeros(1, 1, 3), 1.0, 5)
-    assert near.tolist() == [[[True, True, False, False, False]]]
-    assert index.tolist() == [[[0, 1, 0, 0, 0]]]
-
-
-@pytest.mark.parametrize(("radius", "most"), [(0.0, 3), (float("nan"), 3), (1.0, 0)])
-def test_a_neighbourhood_of_nothing_is_refused(radius, most):
-    with pytest.raises(ValueError, match="must be above 0"):
-        ball_query(cloud(), cloud(), radius, most)

@@ -1,6 +1,6 @@
 import torch
 
-from tempovla.model.layers.weighted_sums import weighted_sums
+from tempovla.model.layers.grouped_rows import largest, weighted_sums
 
 
 def test_sums_and_gradients_are_those_of_the_definition():
@@ -20,3 +20,16 @@ def test_sums_and_gradients_are_those_of_the_definition():
 def test_sums_of_nothing_are_zero():
     nothing = torch.zeros(0, dtype=torch.int64)
     assert not weighted_sums(torch.ones(2, 3), nothing, torch.zeros(0), nothing, 4).any()
+
+
+def test_largest_values_and_their_gradients_are_those_of_the_definition():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(30, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    into = torch.randint(0, 5, (30,), generator=generator)
+    found = largest(values, into, 7)
+    expected = [values[into == group].amax(dim=0) for group in range(5)]
+    assert torch.equal(found[:5], torch.stack(expected))
+    assert not found[5:].any()
+    gradient = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    pairs = [torch.autograd.grad(each, values, gradient[: len(each)])[0] for each in (found, torch.stack(expected))]
+    assert torch.equal(*pairs)

@@ -1,4 +1,4 @@
-"""Weighted sums of rows of a table, each over places of its own."""
+"""Sums and largest values of rows of a table, each over rows of its own."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def weighted_sums(table: Tensor, rows: Tensor, weights: Tensor, into: Tensor, co
     into, order = into.sort(stable=True)
     first = torch.searchsorted(into, torch.arange(count, device=into.device))
     return F.embedding_bag(rows[order], table, first, mode="sum", per_sample_weights=weights[order].to(table.dtype))
+
+
+def largest(values: Tensor, into: Tensor, count: int) -> Tensor:
+    """Return the largest values (count, C), the i-th over all rows j of values (N, C) with into[j] = i; 0 over none.
+
+    A gradient goes to one row for each number. This takes half the time of `scatter_reduce` and its gradient, which is
+    shared between rows that are equal.
+    """
+    into, order = into.sort(stable=True)
+    first = torch.searchsorted(into, torch.arange(count, device=into.device))
+    return F.embedding_bag(order, values, first, mode="max")
