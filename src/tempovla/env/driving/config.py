@@ -66,6 +66,9 @@ class DrivingConfig(SimulatorDefaults):
         push_rate: share of the control steps at which a burst of one or two pushes begins: the car does not do what it
             is told, but swerves. Experts recover from it, and what was pushed is not for imitation.
         visible_only: whether the expert knows only those road users that the car's sensors can see.
+        seconds: length of a collected scene [s].
+        sweeps: whether collected scenes hold what the cameras, the LiDAR and the radars measure between key frames, ten
+            times a second.
     """
 
     title: ClassVar[str] = "the driving simulator"
@@ -81,7 +84,9 @@ class DrivingConfig(SimulatorDefaults):
         "without", "wrong_commands", "push_rate", "visible_only",
     )  # fmt: skip
     sensors: ClassVar[tuple[str, ...]] = ("depth", "lidar", "radar", "imu")
-    demonstrated: ClassVar[Mapping[str, Any]] = {}
+    demonstrated: ClassVar[Mapping[str, Any]] = {
+        "seconds": 20.0, "sweeps": False, "lidar": True, "radar": True, "imu": True,
+    }  # fmt: skip
 
     task: str = "day"
     town: str = "riverside"
@@ -107,6 +112,8 @@ class DrivingConfig(SimulatorDefaults):
     wrong_commands: bool = False
     push_rate: float = 0.0
     visible_only: bool = False
+    seconds: float = 20.0
+    sweeps: bool = False
 
     def __post_init__(self) -> None:
         for name in ("image_height", "image_width", "supersample", "lidar_azimuths", "max_steps"):
@@ -123,6 +130,8 @@ class DrivingConfig(SimulatorDefaults):
                 f"route_least_m={self.route_least_m} and route_most_m={self.route_most_m} must be lengths in metres, "
                 "the first not more than the second"
             )
+        if not 1.0 <= self.seconds < math.inf:
+            raise ValueError(f"seconds={self.seconds} must be the length of a scene in seconds, at least 1")
         if not 0.0 < self.top_speed < math.inf:
             raise ValueError(f"top_speed={self.top_speed} must be a speed in m/s, greater than 0")
         for camera in self.cameras:

@@ -14,6 +14,8 @@ from tempovla.timeline.driving import Command
 SPACING_M = 0.5
 ANNOUNCED_M = 35.0
 """So far before a junction the navigator tells the turn."""
+BEYOND_M = 40.0
+"""The line goes on so far beyond the goal, so that drivers look where they go until its end."""
 _CHANGE_M = 30.0
 """Length of a change of lanes."""
 _LEAST_STREET_M = 20.0
@@ -49,15 +51,15 @@ class Route:
         along: (N,) how far each lies from the first [m].
         yaw: (N,) headings without jumps [rad].
         turns: the junctions, in order.
-        length: [m].
+        length: where on the line the goal is [m]; the line goes on a little.
     """
 
-    def __init__(self, streets: list[str], line: np.ndarray, turns: list[Turn]) -> None:
+    def __init__(self, streets: list[str], line: np.ndarray, turns: list[Turn], length: float | None = None) -> None:
         self.streets, self.turns = streets, turns
         self.line = line
         self.along = distances_along(line)
         self.yaw = headings(line)
-        self.length = float(self.along[-1])
+        self.length = float(self.along[-1]) if length is None else length
 
     def at(self, along_m: float) -> tuple[float, float, float]:
         """Return x, y and heading of a place on the route."""
@@ -105,8 +107,8 @@ class Route:
     def moved(self, left_m: np.ndarray) -> Route:
         """Return the route with each vertex moved to its left by (N,) metres, as around what blocks the lane."""
         line = self.line + left_m[:, None] * np.stack([-np.sin(self.yaw), np.cos(self.yaw)], axis=1)
-        changed = Route(self.streets, line, self.turns)
-        changed.along, changed.length = self.along, self.length
+        changed = Route(self.streets, line, self.turns, self.length)
+        changed.along = self.along
         return changed
 
 
@@ -125,15 +127,15 @@ def random_route(town: Town, generator: np.random.Generator, least_m: float, mos
         route = route_over(town, streets)
         room = route.turns[0].start_m - ANNOUNCED_M - 5.0 if route.turns else route.length / 2
         begin = float(generator.uniform(0.25, 1.0)) * max(room, 3.0)
-        if begin < 3.0 or route.length - begin < least_m:
+        if begin < 3.0 or route.length - begin - BEYOND_M < least_m:
             continue
-        return trimmed(route, begin, min(wanted, route.length - begin))
+        return trimmed(route, begin, min(wanted, route.length - begin - BEYOND_M))
     raise ValueError(f"town={town.name!r} has no route of {least_m:g} to {most_m:g} m; give a shorter route_m")
 
 
 def _wander(town: Town, start: str, wanted_m: float, generator: np.random.Generator) -> list[str] | None:
     streets, length = [start], town.streets[start].length
-    while length < wanted_m + 60.0:
+    while length < wanted_m + 60.0 + BEYOND_M:
         onward = sorted(name for name in town.streets[streets[-1]].following if name not in streets)
         if not onward:
             return None
@@ -185,15 +187,16 @@ def _smooth(line: np.ndarray) -> np.ndarray:
 
 
 def trimmed(route: Route, begin_m: float, length_m: float) -> Route:
-    """Return a part of a route."""
-    at = np.arange(0.0, length_m + 1e-9, SPACING_M) + begin_m
+    """Return a part of a route, whose line goes on beyond its end as far as the route does, but not far."""
+    beyond = min(route.length - begin_m - length_m, BEYOND_M)
+    at = np.arange(0.0, length_m + beyond + 1e-9, SPACING_M) + begin_m
     line = np.stack([np.interp(at, route.along, route.line[:, axis]) for axis in (0, 1)], axis=1)
     turns = [
         Turn(turn.start_m - begin_m, turn.end_m - begin_m, turn.command, turn.connection)
         for turn in route.turns
-        if begin_m < turn.start_m < begin_m + length_m
+        if begin_m < turn.start_m < begin_m + length_m + beyond
     ]
-    return Route(route.streets, line, turns)
+    return Route(route.streets, line, turns, length_m)
 
 
 def _connections(streets: list[Street]) -> list[Connection]:

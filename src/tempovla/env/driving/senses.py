@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempovla.env.driving import imu, radar
-from tempovla.env.driving.agents import SIZES, KIND, X, Y, YAW
+from tempovla.env.driving.agents import KIND, SIZES, X, Y, YAW
 from tempovla.env.driving.config import POINT_SENSORS, DrivingConfig
 from tempovla.env.driving.lidar import POSITION, Lidar
 from tempovla.env.driving.rays import RayCaster
 from tempovla.env.driving.spaces import point_shapes
-from tempovla.env.driving.stage import Setting, stage_of
+from tempovla.env.driving.stage import Setting, Stage, stage_of
 from tempovla.env.driving.weather import exposed
 from tempovla.env.protocol import Observation
 from tempovla.timeline.driving import SURROUND_CAMERAS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LIDAR, _RADAR, _IMU, _PICTURES = range(4)
 """Streams of noise, so that no sensor's noise depends on which others are on."""
-_SEEN_M = 80.0
+_SEEN_M, _BEYOND_M = 80.0, 10.0
 
 
 class CarSenses:
@@ -43,7 +43,7 @@ class CarSenses:
         self._rays = RayCaster(self._stage)
 
     @property
-    def stage(self):
+    def stage(self) -> Stage:
         """The town as it was set last."""
         return self._stage
 
@@ -101,22 +101,26 @@ class CarSenses:
 
     def visible(self, moment: Instant) -> np.ndarray:
         """Return which road users are in sight from the roof, (N,) bool."""
+        return self.visible_shares(moment) > 0
+
+    def visible_shares(self, moment: Instant) -> np.ndarray:
+        """Return the share of each road user that is in sight from the roof, (N,), by rays to places on it."""
         self.show(moment)
-        agents = moment.agents
-        seen = np.zeros(len(agents), bool)
-        near = np.flatnonzero(np.hypot(agents[:, X] - moment.car.x, agents[:, Y] - moment.car.y) < _SEEN_M)
+        agents, car = moment.agents, moment.car
+        shares = np.zeros(len(agents))
+        near = np.flatnonzero(np.hypot(agents[:, X] - car.x, agents[:, Y] - car.y) < _SEEN_M)
         if not len(near):
-            return seen
-        cosine, sine = np.cos(moment.car.yaw), np.sin(moment.car.yaw)
-        eye = np.array([moment.car.x + cosine * POSITION[0], moment.car.y + sine * POSITION[0], POSITION[2]])
+            return shares
+        eye = np.array([*car.ahead(POSITION[0]), POSITION[2]])
         targets, owners = _spots(agents[near])
         rays = targets - eye
         lengths = np.linalg.norm(rays, axis=1)
-        _, geoms = self._rays.cast(eye, rays / lengths[:, None], _SEEN_M + 10.0)
+        _, geoms = self._rays.cast(eye, rays / lengths[:, None], _SEEN_M + _BEYOND_M)
         bodies = self._stage.model.geom_bodyid[np.maximum(geoms, 0)]
         met = np.where(geoms >= 0, self._stage.agent_of[bodies], -1)
-        seen[near[owners[met == near[owners]]]] = True
-        return seen
+        counts = np.bincount(owners[met == near[owners]], minlength=len(near))
+        shares[near] = counts / (len(targets) / len(near))
+        return shares
 
 
 def _spots(agents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
