@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -210,4 +210,47 @@ def write(root: Path, key_frames: Sequence[int] = (7, 5), rates: Rates = Rates()
     with NuScenesWriter(root, map_mask=map_mask()) as writer:
         for seed, (name, count) in enumerate(zip(NAMES, key_frames, strict=False)):
             write_scene(writer, name, seed, count, rates, **options)
+    return root
+
+
+def write_clocks(
+    root: Path, clocks: Mapping[str, Sequence[float]], steps_s: Sequence[float], can: Mapping[str, Sequence[float]] = {}
+) -> Path:
+    """Write a scene of a car that stands still, in which every reading tells its number.
+
+    It is the red of a picture (times 8), the intensity of LiDAR points, the cross-section of radar targets, the speed
+    in `pose`, the steering wheel's angle in `steeranglefeedback` and the acceleration along x in `ms_imu`.
+
+    Args:
+        root: the folder.
+        clocks: times of readings by channel [s].
+        steps_s: times of key frames [s].
+        can: times of messages by name [s].
+    """
+    known = calibrations()
+    ego = ego_at(0.0, 0)
+    with NuScenesWriter(root, map_mask=map_mask()) as writer:
+        scene = writer.start_scene(NAMES[0], "", {channel: known[channel] for channel in clocks})
+        for channel, times in clocks.items():
+            for number, time_s in enumerate(times):
+                time_us = START_US + round(time_s * 1e6)
+                here = replace(ego, time_us=time_us)
+                if channel in CAMERA_CHANNELS:
+                    rgb = np.full((HEIGHT, WIDTH, 3), (8 * number, 0, 0), np.uint8)
+                    scene.add_camera(channel, time_us, rgb, here, key_frame=False)
+                elif channel == LIDAR_CHANNEL:
+                    points = np.array([[1.0, 2.0, 3.0, number, 0.0]], np.float32)
+                    scene.add_lidar(channel, time_us, points, here, key_frame=False)
+                else:
+                    targets = np.zeros(1, RADAR_DTYPE)
+                    targets["rcs"] = number
+                    scene.add_radar(channel, time_us, targets, here, key_frame=False)
+        for time_s in steps_s:
+            scene.add_key_frame(START_US + round(time_s * 1e6), [])
+        for message, times in can.items():
+            for number, time_s in enumerate(times):
+                numbers = [float(number), 0.0, 0.0]
+                row = {"vel": numbers, "accel": numbers, "rotation_rate": numbers, "linear_accel": numbers}
+                scene.add_can(message, [{"utime": START_US + round(time_s * 1e6), "value": float(number), **row}])
+        scene.finish()
     return root

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests import libero_recordings, nuscenes_scenes, openvla_tiny, recordings, replays, smolvla_tiny
+from tests import drives, libero_recordings, nuscenes_scenes, openvla_tiny, recordings, replays, smolvla_tiny
 from tests.contract.history_memory import HistoryMemory
 from tests.contract.rssm_memory import RSSMMemory
 from tests.contract.samples import EMBODIMENT
@@ -27,6 +27,7 @@ from tempovla.data.nuscenes.source import NuScenesSource, open_nuscenes
 from tempovla.data.replay import ReplaySource
 from tempovla.data.selection import select
 from tempovla.data.stream_keys import StreamKeys, with_keys
+from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.layers.mamba import Mamba, MambaConfig
 from tempovla.model.layers.ssd import Mamba2Config
 from tempovla.model.sensor.config import LatentGeometryConfig
@@ -42,6 +43,7 @@ from tempovla.model.temporal.history.encoder import HistoryEncoder
 from tempovla.model.temporal.memory.buffer import MemoryBuffer, MemoryConfig
 from tempovla.model.vla.context_policy import ContextPolicy, with_context
 from tempovla.model.vla.dreamer_config import DreamerConfig
+from tempovla.model.vla.multi_sensor_vla import MultiSensorVLA
 from tempovla.model.vla.sagr import SAGR
 from tempovla.model.vla.statevla import StateVLA
 from tempovla.model.vla.statevla_config import JepaConfig
@@ -53,9 +55,9 @@ from tempovla.model.vlm.config import VisionEncoderConfig
 from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.rssm_config import RSSMConfig
-from tempovla.timeline import EpisodeSource, Policy, Transform, Window
+from tempovla.timeline import Embodiment, EpisodeSource, Policy, Transform, Window
 from tempovla.timeline.driving import CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY
-from tempovla.timeline.keys import DONE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
+from tempovla.timeline.keys import DONE_KEY, POSE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
 from tempovla.transform.blind import BlankImages
@@ -65,11 +67,14 @@ from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline
+from tempovla.transform.points import CropPoints, LimitPoints, ScalePoints
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.waypoints import Waypoints
 
 WRIST = "observation.images.wrist"
 DEPTH = "observation.depth.front"
+CLOUD = "observation.points.lidar"
 
 
 def seeded(build: Callable[[], Any]) -> Any:
@@ -81,11 +86,12 @@ def seeded(build: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True)
 class PolicyCase:
-    """A policy, the shapes of its streams after the transforms, and which loss terms predict actions."""
+    """A policy, the shapes of its streams after the transforms, which loss terms predict actions, and its body."""
 
     build: Callable[[], Policy[Any]]
     shapes: Mapping[str, tuple[int, ...]]
     action_terms: tuple[str, ...] = ()
+    body: Embodiment = EMBODIMENT
 
 
 def in_context(policy: Any) -> Any:
@@ -197,6 +203,22 @@ def world_model(algorithm: str, **options: Any) -> PolicyCase:
     return PolicyCase(lambda: seeded(build), shapes)
 
 
+def driving(head: str = "mlp", **options: Any) -> PolicyCase:
+    """A tiny policy that drives, with random weights."""
+    config = drives.tiny_config(action_head=head, **options)
+    pictures = dict.fromkeys(drives.CAMERAS, (3, drives.HEIGHT, drives.WIDTH))
+    points = {key: (drives.COUNTS[key], len(names)) for key, names in drives.COLUMNS.items()}
+    shapes = {**pictures, **points, STATE: (4,), POSE_KEY: (3,), ACTION: (3,), TOKENS_KEY: (6,)}
+    windows = MultiSensorVLA(config).training_windows()
+    read = {window.key for window in windows} | {TOKENS_KEY}
+    return PolicyCase(
+        lambda: seeded(lambda: MultiSensorVLA(config).eval()),
+        {key: shape for key, shape in shapes.items() if key in read},
+        ("action_loss",),
+        drives.CAR,
+    )
+
+
 FLOW = ("pos_rot_loss", "gripper_loss")
 DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": "all_tokens", "image_tokenizer": "conv"}
 
@@ -204,6 +226,20 @@ METAWORLD = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning
 
 POLICIES: dict[str, PolicyCase] = {
     "openvla": openvla(),
+    "driving": driving(),
+    "driving-blind": driving(sensors=(), reads_state=False),
+    "driving-language": driving(language=drives.LANGUAGE),
+    "driving-modes": driving(num_modes=3, smooth_plan=True),
+    "driving-points": driving(sensors=("radar", "imu")),
+    "driving-sample": driving(
+        "flow_matching",
+        sensors=("cameras", "lidar"),
+        lift=LiftConfig(kind="sample"),
+        action_head_options={"flow_matching": {"num_steps": 2, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}},
+    ),
+    **{
+        f"driving-{kind}": driving(temporal=drives.tiny_temporal(encoder_type=kind)) for kind in ("lstm", "transformer")
+    },
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
     "smolvla": smolvla(),
     "smolvla-frozen": smolvla(train_expert_only=True, robot_state_dim=None, has_gripper=False, num_expert_layers=1),
@@ -475,6 +511,12 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "remap-gripper": lambda: RemapGripper(-1.0, 1.0),
     "remap-gripper-width": lambda: RemapGripper(0.08, 0.0),
     "blank-images": lambda: BlankImages((FRONT,), 8),
+    "crop-points": lambda: CropPoints(CLOUD, (-1.0, -1.0), (1.0, 0.5)),
+    "limit-points": lambda: LimitPoints(CLOUD, 5),
+    "limit-points-more": lambda: LimitPoints(CLOUD, 20),
+    "scale-points": lambda: ScalePoints(CLOUD, (1.0, 1.0, 1.0, 255.0)),
+    "resize-oblong": lambda: ResizeImages((8, 12)),
+    "waypoints": lambda: Waypoints(2.0),
     "embed-instruction": lambda: EmbedInstruction(HashedNgramEmbedder(32)),
     "tokenize-instruction": lambda: TokenizeInstruction(WordTokenizer(32), 6),
     "tokenize-prompt": lambda: TokenizeInstruction(WordTokenizer(32), 9, "do {instruction} now", lowercase=True),

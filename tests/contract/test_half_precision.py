@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.registry import MEMORIES, POLICIES, random_sequence, seeded
+from tests.contract.registry import MEMORIES, POLICIES, PolicyCase, random_sequence, seeded
 from tests.contract.samples import random_contexts, random_sample
 from tests.half_precision import HALVES, ROUNDINGS, assert_close
 from tests.unit.model.action_head.heads import ACTION, CASES, FEATURES, HORIZON, build, random
@@ -49,15 +49,15 @@ def weights_of(memory: Any) -> nn.Module:
     return memory if isinstance(memory, nn.Module) else memory.encoder
 
 
-def loss(policy: Any, shapes: Any) -> Tensor:
-    return Objective()(policy(random_sample(training_windows(policy), shapes))).total
+def loss(policy: Any, case: PolicyCase) -> Tensor:
+    return Objective()(policy(random_sample(training_windows(policy), case.shapes, body=case.body))).total
 
 
 @torch.no_grad()
-def actions(policy: Any, shapes: Any) -> Iterator[Tensor]:
+def actions(policy: Any, case: PolicyCase) -> Iterator[Tensor]:
     """Chunks of three decisions, without a gripper, which a rounding error can open."""
     state = policy.initial_state(4)
-    for context in random_contexts(policy.windows(), shapes, steps=3):
+    for context in random_contexts(policy.windows(), case.shapes, steps=3, body=case.body):
         chunk, state = policy.act(context, state)
         yield chunk.value[..., : -1 if getattr(policy.config, "has_gripper", False) else None]
 
@@ -67,7 +67,7 @@ def in_full_precision(name: str) -> tuple[Tensor, list[Tensor]]:
     """The loss and the chunks of a policy, with which those of both formats are compared."""
     case = POLICIES[name]
     policy = excited(case.build())
-    return loss(policy, case.shapes).detach(), list(actions(policy, case.shapes))
+    return loss(policy, case).detach(), list(actions(policy, case))
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -76,11 +76,11 @@ def test_a_policy_learns_and_acts(name, dtype):
     case = POLICIES[name]
     low = excited(case.build()).to(dtype)
     expected_loss, expected_chunks = in_full_precision(name)
-    loss_low = loss(low, case.shapes)
+    loss_low = loss(low, case)
     assert loss_low.dtype == torch.float32
     assert_close(loss_low, expected_loss, dtype)
     loss_low.backward()
-    for chunk, expected in zip(actions(low, case.shapes), expected_chunks, strict=True):
+    for chunk, expected in zip(actions(low, case), expected_chunks, strict=True):
         assert chunk.dtype == torch.float32
         if name in DRAWS_WORDS:
             assert chunk.isfinite().all()

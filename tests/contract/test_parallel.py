@@ -33,7 +33,10 @@ def two_steps(name: str, sharded: bool) -> tuple[list[float], list[dict[str, tor
     if sharded:
         shard(graph)
         assert all(isinstance(weight, DTensor) for weight in policy.parameters())
-    samples = [laws.with_gaps(random_sample(training_windows(policy), case.shapes, seed=seed)) for seed in range(3)]
+    samples = [
+        laws.with_gaps(random_sample(training_windows(policy), case.shapes, seed=seed, body=case.body))
+        for seed in range(3)
+    ]
     learning = trainable_parameters(policy)
     optimizer = build_optimizer(policy, TrainConfig(learning_rate=1e-2))
     figures, tensors = [], []

@@ -19,12 +19,12 @@ def policy(case):
 
 @pytest.fixture
 def sample(case, policy):
-    return random_sample(training_windows(policy), case.shapes)
+    return random_sample(training_windows(policy), case.shapes, body=case.body)
 
 
 @pytest.fixture
 def contexts(case, policy):
-    return random_contexts(policy.windows(), case.shapes)
+    return random_contexts(policy.windows(), case.shapes, body=case.body)
 
 
 def test_same_input_gives_same_output(policy, sample):

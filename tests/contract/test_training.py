@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests import recordings
+from tests import drives, recordings
 from tests.contract.registry import POLICIES
 from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, STATE
@@ -16,7 +16,8 @@ from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
 from tempovla.data.loader import LoaderConfig, SampleLoader
 from tempovla.data.mixture import Mixture
-from tempovla.timeline import Bundle, laws, training_windows, window_ends
+from tempovla.recipe.systems.driving import sensor_transforms
+from tempovla.timeline import Bundle, EpisodeSource, laws, training_windows, window_ends
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import REWARD_KEY, TERMINATED_KEY
 from tempovla.training.checkpoint import Checkpoint
@@ -28,6 +29,7 @@ from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.waypoints import Waypoints
 
 CONFIG = TrainConfig(train_steps=4, batch_size=4, learning_rate=1e-3, weight_ema_decay=0.9, save_interval=0, seed=3)
 FEATURES = {
@@ -46,18 +48,21 @@ def dataset(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(POLICIES) if name != "toy"])
-def test_training_a_policy_with_a_stop_equals_training_in_one_go(name, dataset, tmp_path):
+def material(name: str, dataset: Path) -> tuple[EpisodeSource, TransformPipeline]:
+    """What a policy learns from, and its transforms."""
+    words = TokenizeInstruction(WordTokenizer(VOCABULARY), 6)
+    if name.startswith("driving"):
+        model = POLICIES[name].build().config
+        return drives.drives(2, 6), TransformPipeline([*sensor_transforms(model), Waypoints(model.rate_hz), words])
     source = open_dataset(dataset)
     modes = {STATE: NormalizationConfig(), ACTION: NormalizationConfig(keep=(3,))}
-    transform = TransformPipeline(
-        [
-            ResizeImages(16),
-            Normalize.fit(source.statistics, modes),
-            EmbedInstruction(HashedNgramEmbedder(12)),
-            TokenizeInstruction(WordTokenizer(VOCABULARY), 6),
-        ]
-    )
+    normalize = Normalize.fit(source.statistics, modes)
+    return source, TransformPipeline([ResizeImages(16), normalize, EmbedInstruction(HashedNgramEmbedder(12)), words])
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(POLICIES) if name != "toy"])
+def test_training_a_policy_with_a_stop_equals_training_in_one_go(name, dataset, tmp_path):
+    source, transform = material(name, dataset)
     augment = RandomShift(2)
 
     def train(run: str, config: TrainConfig, resume: str | None = None) -> object:

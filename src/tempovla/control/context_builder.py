@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,12 +44,13 @@ class ContextBuilder:
             for window in windows
         }
         self._offsets = {key: offsets for key, offsets in self._offsets.items() if offsets}
+        self._optional = {window.key for window in windows if window.optional}
         if unknown := sorted(filter(is_outcome, self._offsets)):
             raise ValueError(
                 f"the policy reads the past of {unknown}, which no observation holds when it acts; train one whose "
                 "windows on these streams have no offset below 0"
             )
-        self._history: list[dict[str, deque[NDArray]]] = [{} for _ in range(num_rows)]
+        self._history: list[dict[str, deque[NDArray | _Gap]]] = [{} for _ in range(num_rows)]
         self._instructions = [""] * num_rows
         self._bodies = [embodiment] * num_rows
         self._steps = [0] * num_rows
@@ -141,7 +143,11 @@ class ContextBuilder:
             raise ValueError(
                 f"{len(taken)} actions at once, but the windows reach into past observations; add step by step, (1, A)"
             )
-        gone = [key for key in self._history[row] if key != ACTION_KEY and key not in observation]
+        gone = [
+            key
+            for key in self._history[row]
+            if key != ACTION_KEY and key not in observation and key not in self._optional
+        ]
         if gone:
             raise ValueError(
                 f"the observation of row {row} lacks streams {gone}, which the episode began with, but has "
@@ -153,7 +159,7 @@ class ContextBuilder:
             if key == ACTION_KEY:
                 seen.extend(taken)
             else:
-                seen.append(observation[key])
+                seen.append(observation[key] if key in observation else _Gap.after(seen[-1]))
         self._first[row] = False
 
     def _refuse_non_finite(self, row: int, step: int, observation: Mapping[str, NDArray]) -> None:
@@ -187,9 +193,9 @@ class ContextBuilder:
         for history in self._history:
             seen = history.get(key, ())
             index = [len(seen) - 1 + offset - newest_known(key) for offset in offsets]
-            valid.append([i >= 0 for i in index])
+            valid.append([i >= 0 and not isinstance(seen[i], _Gap) for i in index])
             if seen:
-                read = [seen[max(i, 0)] for i in index]
+                read = [_value(seen[max(i, 0)]) for i in index]
                 values.append(stack_points(read) if read[0].ndim == _POINTS_DIMS else np.stack(read))
             else:
                 values.append(np.zeros((len(offsets), self.embodiment.action_dim), dtype=np.float32))
@@ -199,3 +205,18 @@ class ContextBuilder:
         count = max(value.shape[1] for value in values)
         padded = np.stack([np.stack([pad_points(each, count) for each in value]) for value in values])
         return Track.of_points(torch.from_numpy(padded), offsets, observed)
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """A step at which a stream was not given that a policy can do without; it stands with the last value, invalid."""
+
+    value: NDArray
+
+    @classmethod
+    def after(cls, before: NDArray | _Gap) -> _Gap:
+        return cls(_value(before))
+
+
+def _value(seen: NDArray | _Gap) -> NDArray:
+    return seen.value if isinstance(seen, _Gap) else seen

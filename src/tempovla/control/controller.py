@@ -213,6 +213,7 @@ class Controller:
         """Refuse observations that the policy cannot read; `decide` tells where the bundle is at fault."""
         present = {*prepared.now, *prepared.past}
         wanted = [w for w in self.policy.windows() if w.key != ACTION_KEY and not is_outcome(w.key)]  # as prepared ones
+        wanted = [w for w in wanted if not w.optional or w.key in present]
         if missing := [w.key for w in wanted if w.key not in present and min(w.offsets) <= 0]:
             raise ValueError(missing_streams(missing, context))
         if any(0 in w.offsets and not has_now(prepared, w.key) for w in wanted):

@@ -84,6 +84,7 @@ class Reads:
         spared |= {key for step in steps if isinstance(step, BlankImages) for key in step.cameras}
         depths = [step for step in steps if isinstance(step, ResizeDepth)]
         spared |= {key for step in depths if step.blank for key in step.keys}
+        spared |= {window.key for window in windows if window.optional}
         names = [window.key for window in windows if _is_observed(window.key) and min(window.offsets) <= 0]
         return cls(
             accepted=frozenset(window.key for window in accepted if _is_observed(window.key)),

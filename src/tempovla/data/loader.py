@@ -17,8 +17,8 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.identity import DataIdentity, data_record
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import MixtureSampler, SampleBatch
-from tempovla.data.window import embodiment_of, read_rows, read_words
-from tempovla.timeline.keys import newest_known
+from tempovla.data.window import embodiment_of, read_past_words, read_rows, read_words
+from tempovla.timeline.keys import WORDS_KEY, newest_known
 from tempovla.timeline.sample import Context, TimelineSample, join_contexts, join_tracks, map_tracks
 from tempovla.timeline.source import EpisodeSource
 from tempovla.timeline.task import Task
@@ -162,6 +162,9 @@ class SampleLoader(ResumableLoader):
         keys = [window.key for window in windows]
         if len(set(keys)) != len(keys):
             raise ValueError(f"windows {keys} have two windows on one stream; join its offsets into one window")
+        keys = [key for key in keys if key != WORDS_KEY]
+        lacking = {w.key for w in windows if w.optional and any(w.key not in s.streams for s in mixture.sources)}
+        keys = [key for key in keys if key not in lacking]
         mixture.require(keys)
         sampler = MixtureSampler(
             mixture.lengths,
@@ -269,7 +272,7 @@ def read_windows(
 
     Args:
         source: where to read.
-        windows: one a stream.
+        windows: one a stream; those that are optional are left out where the source lacks their stream.
         episodes: of the rows.
         steps: the present of the rows.
         dataset: name of the dataset in each row's task.
@@ -279,6 +282,12 @@ def read_windows(
     now: dict[str, Track] = {}
     future: dict[str, Track] = {}
     for window in windows:
+        if window.key == WORDS_KEY:
+            words, there = map(torch.from_numpy, read_past_words(source, episodes, steps[:, None] + window.offsets))
+            past[WORDS_KEY] = Track.of(words, window.offsets, there)
+            continue
+        if window.optional and window.key not in source.streams:
+            continue
         reading = read_rows(source, window.key, episodes, steps[:, None] + np.array(window.offsets))
         value, valid = (torch.from_numpy(array) for array in reading)
         kind = source.streams[window.key].kind

@@ -121,6 +121,11 @@ class Selection:
         chosen = {"episodes": len(self), "chosen episodes": hash_json(self._episodes.tolist())}
         return identity_of(self._source, keys).with_facts(chosen | {"data.max_len_data": self._max_length})
 
+    def origin(self, episode: int) -> tuple[EpisodeSource, int]:
+        """Return the source, and the number of an episode there."""
+        self.episode(episode)
+        return self._source, int(self._episodes[episode])
+
     @property
     def name(self) -> str:
         """The source's own."""

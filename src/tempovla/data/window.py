@@ -87,6 +87,22 @@ def read_words(source: EpisodeSource, episodes: NDArray[np.int64], steps: NDArra
     return [told[episode][step] for episode, step in zip(episodes.tolist(), steps.tolist(), strict=True)]
 
 
+def read_past_words(
+    source: EpisodeSource, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the words of steps (B, T) of episodes (B,), which may lie before an episode's start.
+
+    Returns:
+        UTF-8 bytes (B, T, L), with zeros behind the end of each instruction; and (B, T) whether there is such a step.
+    """
+    valid = steps >= 0
+    rows = np.repeat(episodes, steps.shape[1])
+    told = [words.encode() for words in read_words(source, rows, np.maximum(steps, 0).reshape(-1))]
+    longest = max(1, *map(len, told))
+    joined = np.frombuffer(b"".join(words.ljust(longest, b"\0") for words in told), np.uint8)
+    return joined.reshape(*steps.shape, longest).copy(), valid
+
+
 def embodiment_of(source: EpisodeSource, episode: int) -> Embodiment:
     """Return the body in one episode.
 

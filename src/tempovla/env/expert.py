@@ -101,7 +101,9 @@ def rollout_expert(
     expert = env.expert()
     generator = np.random.default_rng([seed, 1])
     sigma = generator.uniform(0, noise.max_sigma) if noise else 0.0
-    hand_axes = env.config.spaces()[1].low.size - 1
+    bounds = env.config.spaces()[1]
+    low, high = bounds.low[:_GRIPPER], bounds.high[:_GRIPPER]
+    hand_axes = low.size
     scale = sigma * np.where(np.arange(hand_axes) < _POSITION_AXES, 1.0, noise.rotation_share if noise else 0.0)
     disturbance = scale * generator.standard_normal(hand_axes)
     executed, labels, states, simulator = [], [], [], []
@@ -112,7 +114,7 @@ def rollout_expert(
         if binary_gripper:
             label[_GRIPPER] = 1.0 if label[_GRIPPER] > 0 else -1.0
         action = label.copy()
-        action[:_GRIPPER] = np.clip(action[:_GRIPPER] + disturbance, -1, 1)
+        action[:_GRIPPER] = np.clip(action[:_GRIPPER] + disturbance, low, high)
         states.append(env.state)
         simulator.append(env.simulator_record())
         labels.append(label)

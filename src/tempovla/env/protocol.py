@@ -280,6 +280,19 @@ def figures_of(env: SimulatorEnv) -> dict[str, float]:
 
 
 @runtime_checkable
+class Surveyed(Protocol):
+    """An environment of a car that can be seen from above."""
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Return what is around the car at the present moment, in the frame of the map [m, rad].
+
+        `ego` (3,) is x, y and heading of the ego frame; `ego_box` (5,) the car's rectangle: x and y of its middle,
+        heading, length and width; `boxes` (N, 5) those of the others; `lanes` the lanes' middles (K, 2); `lights`
+        traffic lights as x, y and a letter: r, y or g, small or capital; and `route` (K, 2).
+        """
+
+
+@runtime_checkable
 class Navigated(Protocol):
     """A config of a simulator whose instruction changes within an episode, as that of a navigator does."""
 

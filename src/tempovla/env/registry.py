@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SIMULATOR_REGISTRY: dict[str, tuple[Lazy[type[SimulatorConfig]], str]] = {
     "dmc": ("tempovla.env.dm_control:DmControlConfig", "DeepMind Control's tasks"),
+    "driving": ("tempovla.env.driving.config:DrivingConfig", "a small town to drive in"),
     "gym": ("tempovla.env.gymnasium_env:GymnasiumConfig", "any environment of Gymnasium"),
     "libero": ("tempovla.env.libero:LiberoConfig", "LIBERO's manipulation suites"),
     "memory": ("tempovla.env.memory:MemoryConfig", "the memory benchmark"),

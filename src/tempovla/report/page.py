@@ -18,6 +18,7 @@ from tempovla.report.markup import Markup, element, join
 from tempovla.report.measured_tables import measured_section
 from tempovla.report.offline import FILE as OFFLINE_FILE
 from tempovla.report.offline import offline_section, read_offline
+from tempovla.report.open_loop import open_loop_section
 from tempovla.report.prediction_videos import read_prediction_clips, size_of
 from tempovla.report.predictions import predictions_section, read_predictions
 from tempovla.report.results import headline, rates_section
@@ -104,6 +105,7 @@ def render(run_dir: Path, results: Results | Returns, curves: Sequence[Path] = (
         *_scores(results),
         _measured(results),
         _offline_if_there(run_dir),
+        open_loop_section(run_dir),
         predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(read_curves(run_dir, curves)),
@@ -143,6 +145,7 @@ def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | Non
         "main",
         training_headline(run_dir, drawn, offline, title, predictions),
         None if offline is None and predictions is not None else offline_section(offline, run_dir),
+        open_loop_section(run_dir),
         predictions_section(predictions, run_dir),
         _diagnosis_if_there(run_dir),
         curves_section(drawn),

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from tempovla.storage.extras import install_command
 from tempovla.storage.whole import write_bytes
+from tempovla.timeline.driving import LIDAR_KEY, RADAR_KEY
+from tempovla.timeline.keys import POINTS_KEY_PREFIX
 
 APPLICATION = "tempovla"
 JPEG_QUALITY = 92
 
 Episode = Mapping[str, NDArray[Any]]
+_AXES = {LIDAR_KEY: 3, RADAR_KEY: 2}
+"""Of the places of points, by stream."""
 
 
 def write_rrd(
@@ -31,7 +35,8 @@ def write_rrd(
 
     Args:
         episode: streams by key, all with T rows: uint8 (T, H, W, 3) RGB becomes pictures (JPEG, for looking at),
-            numbers (T,) or (T, D) become lines, drawn as they are; a NaN is a gap.
+            numbers (T,) or (T, D) become lines, drawn as they are; a NaN is a gap. The points of a LiDAR and of radars
+            (T, N, F) become points in space; other streams of points are left out.
         path: the .rrd to write; replaced in one step.
         rate_hz: rows a second, for the timeline `time` beside `step`.
         instruction: shown as text.
@@ -43,7 +48,9 @@ def write_rrd(
         NotWrittenError: if the disk does not take it.
     """
     rr = _load_rerun()
-    labels = {key: _labels(key, values, names or {}) for key, values in episode.items() if not _is_pictures(values)}
+    episode = {key: values for key, values in episode.items() if key in _AXES or not key.startswith(POINTS_KEY_PREFIX)}
+    plotted = {key: values for key, values in episode.items() if not _is_pictures(values) and key not in _AXES}
+    labels = {key: _labels(key, values, names or {}) for key, values in plotted.items()}
     steps = _length(episode)
     path = Path(path)
     recording = rr.RecordingStream(APPLICATION, recording_id=path.stem)
@@ -59,6 +66,8 @@ def write_rrd(
         for key, values in episode.items():
             if key in labels:
                 recording.log(key, rr.Scalars(np.atleast_1d(values[step]).astype(np.float64)))
+            elif key in _AXES:
+                recording.log(key, rr.Points3D(_places(values[step], _AXES[key])))
             else:
                 recording.log(key, rr.Image(values[step]).compress(jpeg_quality=JPEG_QUALITY))
     data = stream.read(flush=True)
@@ -78,12 +87,24 @@ def _layout(episode: Episode, instruction: str | None) -> Any:
     """Cameras in a row above one plot a stream, the instruction on top of them."""
     views = _load_rerun("rerun.blueprint")
     cameras = [views.Spatial2DView(origin=key, name=key) for key in episode if _is_pictures(episode[key])]
-    plots = [views.TimeSeriesView(origin=key, name=key) for key in episode if not _is_pictures(episode[key])]
+    spaces = [views.Spatial3DView(origin=key, name=key) for key in episode if key in _AXES]
+    plots = [
+        views.TimeSeriesView(origin=key, name=key)
+        for key in episode
+        if not _is_pictures(episode[key]) and key not in _AXES
+    ]
     rows = [] if instruction is None else [(views.TextDocumentView(origin="instruction", name="instruction"), 1)]
     rows += [(views.Horizontal(*cameras), 5)] if cameras else []
+    rows += [(views.Horizontal(*spaces), 5)] if spaces else []
     rows += [(plot, 3) for plot in plots]
     stacked = views.Vertical(*[view for view, _ in rows], row_shares=[share for _, share in rows])
     return views.Blueprint(stacked, collapse_panels=True)
+
+
+def _places(points: NDArray[Any], axes: int) -> NDArray[Any]:
+    """Places (M, 3) of the points (N, F) that are there; on the ground where they have two axes."""
+    there = points[np.isfinite(points).all(axis=1), :axes]
+    return np.pad(there, ((0, 0), (0, 3 - axes)))
 
 
 def _is_pictures(values: NDArray[Any]) -> bool:

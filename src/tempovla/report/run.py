@@ -137,6 +137,8 @@ class Clip:
     steps: int | None
     total_reward: float | None = None
     plans: PlanFigures | None = None
+    is_wide: bool = False
+    """Whether it shows several pictures side by side, and needs the room."""
 
 
 def read_results(run_dir: Path) -> Results:
@@ -320,6 +322,7 @@ def _clip(data: Reader, folder: Path) -> Clip:
         steps=data.get("steps", int),
         total_reward=data.number("return") if "return" in data.value else None,
         plans=read_plan_figures(data),
+        is_wide=data.get("wide", bool) or False,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tempovla.report.diagnosis import condition_names
 from tempovla.report.format_text import change_of, solved_at_once
 from tempovla.report.measured_tables import compared_lines, measured_lines
+from tempovla.report.open_loop import open_loop_lines
 from tempovla.report.predictions import prediction_lines
 
 NARROW = 48
@@ -71,11 +72,14 @@ def attempts_table(results: dict[str, Any]) -> list[str]:
 
 
 def offline_table(figures: Mapping[str, Any]) -> list[str]:
-    """Return errors of a policy's actions against demonstrations, by dimension, and those of its predictions."""
+    """Return errors of a policy's actions against demonstrations, by dimension, and those of its predictions and of a
+    car's trajectories.
+    """
     predicted = prediction_lines(figures) if "predictions" in figures else []
     if "dimensions" not in figures:
         return predicted
-    return [*_action_lines(figures), *([""] if predicted else []), *predicted]
+    driven = ["", *open_loop_lines(figures["driving"])] if "driving" in figures else []
+    return [*_action_lines(figures), *driven, *([""] if predicted else []), *predicted]
 
 
 def _action_lines(figures: Mapping[str, Any]) -> list[str]:

@@ -76,7 +76,8 @@ def _group(title: str, failing: str, clips: list[Clip], labels: Mapping[str, str
     films = [(clip.plans, _film(clip, labels.get(clip.task, clip.task))) for clip in clips]
     rows = [element("div", film, plan_charts(plans), class_="planned") for plans, film in films if plans is not None]
     alone = [film for plans, film in films if plans is None]
-    grid = element("div", *alone, class_="grid") if alone else None
+    style = "grid wide" if any(clip.is_wide for clip in clips) else "grid"
+    grid = element("div", *alone, class_=style) if alone else None
     return join(element("h3", title, element("span", told)), *rows, grid)
 
 

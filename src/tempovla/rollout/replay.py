@@ -37,7 +37,7 @@ def _replay_together(results: Sequence[EpisodeResult], env_config: SimulatorConf
         padded[row, : steps[row]] = done
     env = ShardedVectorEnv(replace(env_config, task=specs[0].task), len(results), len(results))
     try:
-        first, _ = env.reset(
+        first, info = env.reset(
             seed=[spec.seed for spec in specs],
             options={"task": [spec.task for spec in specs], "init_state": [spec.init_state for spec in specs]},
         )
@@ -54,4 +54,7 @@ def _replay_together(results: Sequence[EpisodeResult], env_config: SimulatorConf
             played.step_successes[row],
             world_ended=played.world_ended(row, env_config),
         )
-        yield replace(result, recording=recording, final=final)
+        fixed = result.spec.instruction
+        told = (str(info["instruction"][row]), *played.step_instructions[row][:-1])
+        told = told if fixed is None else (fixed,) * len(told)
+        yield replace(result, recording=recording, final=final, instructions=told)

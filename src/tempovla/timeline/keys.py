@@ -38,6 +38,12 @@ LANGUAGE_KEY = "language"
 TOKENS_KEY = "instruction_tokens"
 """The instruction's token ids, -1 behind its end: added by a transform, too."""
 
+WORDS_KEY = "instruction"
+"""The instructions of past control steps, as bytes of UTF-8 with zeros behind their end (B, T, L).
+
+No dataset holds it: a loader makes it of the words of every step, for policies whose instruction changes within an
+episode and which learn from sequences. That of the present step is in `Context.task`."""
+
 ENCODING_KEY = "encoding"
 """z of an observation, computed beforehand by the policy's own encoder; the policy then ignores pictures."""
 

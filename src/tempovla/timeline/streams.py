@@ -12,14 +12,18 @@ class StreamSpec:
     """One stream of a policy.
 
     Attributes:
-        kind: `image`, `depth`, `state` or `action`.
-        shape: of one value; None where any will do, as for pictures and depth that are resized.
+        kind: `image`, `depth`, `points`, `state` or `action`.
+        shape: of one value; None where any will do, as for pictures and depth that are resized. Of points only the
+            numbers of a point matter, (F,).
+        normalized: of a state, whether it is normalised by the statistics of the dataset; otherwise the policy reads it
+            in its own units.
         has_gripper: of an action, whether its last dimension is a binary gripper in {-1, +1}, which is not normalised.
     """
 
     kind: StreamKind
     shape: tuple[int, ...] | None = None
     has_gripper: bool = False
+    normalized: bool = True
 
     def __post_init__(self) -> None:
         if self.has_gripper and self.kind != "action":

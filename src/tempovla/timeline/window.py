@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -25,10 +25,12 @@ class Window:
     Attributes:
         key: name of the stream, e.g. ``observation.state`` or ``action``.
         offsets: increasing integers; 0 is the newest observation, and the first future action.
+        optional: whether the policy acts without the stream, too, as a vehicle does when a sensor fails.
     """
 
     key: str
     offsets: tuple[int, ...]
+    optional: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -44,11 +46,12 @@ class Window:
 
     def shift(self, steps: int) -> Window:
         """Return the window moved by `steps` along the timeline."""
-        return Window(self.key, tuple(offset + steps for offset in self.offsets))
+        return replace(self, offsets=tuple(offset + steps for offset in self.offsets))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready form; `from_json` reads it back."""
-        return {"key": self.key, "offsets": list(self.offsets)}
+        optional = {"optional": True} if self.optional else {}
+        return {"key": self.key, "offsets": list(self.offsets), **optional}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Window:

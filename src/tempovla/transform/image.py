@@ -17,6 +17,8 @@ from tempovla.timeline.sample import map_tracks
 
 LARGEST_SIDE = 8192
 """Of a picture that a model sees [px]."""
+PictureSize = int | tuple[int, int]
+"""Side of a square picture, or height and width [px]."""
 
 
 def check_side(size: object) -> None:
@@ -34,49 +36,61 @@ def _check_prefix(prefix: object) -> None:
         raise ValueError(f"prefix={prefix!r} of streams of pictures must be text, such as {IMAGE_KEY_PREFIX}")
 
 
-def resize_frames(frames: Tensor, size: int) -> Tensor:
-    """Resize uint8 frames (N, 3, H, W) to (N, 3, size, size), antialiased; a frame of that size is left untouched.
+def sides(size: PictureSize) -> tuple[int, int]:
+    """Return height and width of a size, which is the side of a square or both of them."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
-    A whole-number reduction is a box average; anything else is bilinear with antialiasing. The aspect ratio is not
-    kept: a model sees the whole picture.
+
+def resize_frames(frames: Tensor, size: PictureSize) -> Tensor:
+    """Resize uint8 frames (N, 3, H, W) to (N, 3, *size), antialiased; a frame of that size is left untouched.
+
+    A whole-number reduction is a box average; anything else is bilinear with antialiasing. The aspect ratio is that of
+    `size`: a model sees the whole picture.
+
+    Args:
+        frames: (N, 3, H, W) uint8.
+        size: side of a square, or height and width [px].
     """
     height, width = frames.shape[-2:]
-    if (height, width) == (size, size):
+    rows, columns = sides(size)
+    if (height, width) == (rows, columns):
         return frames
-    if height % size == 0 and width % size == 0:
+    if height % rows == 0 and width % columns == 0:
         resized = box_average(frames, size)
     else:
-        resized = F.interpolate(frames.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+        resized = F.interpolate(frames.float(), (rows, columns), mode="bilinear", antialias=True, align_corners=False)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def box_average(frames: Tensor, size: int) -> Tensor:
-    """Return the mean over equal boxes of uint8 frames (N, 3, H, W), as float32 (N, 3, size, size); H and W are
-    multiples of size.
+def box_average(frames: Tensor, size: PictureSize) -> Tensor:
+    """Return the mean over equal boxes of uint8 frames (N, 3, H, W), as float32 (N, 3, *size); H and W are multiples of
+    the sizes.
 
     Strided sums in whole numbers are exact and, on a CPU, 3 times as fast as average pooling.
     """
-    height, width = frames.shape[-2:]
-    rows = frames.unflatten(2, (size, height // size)).unbind(3)
-    columns = functools.reduce(torch.add, [row.int() for row in rows]).unflatten(3, (size, width // size)).unbind(4)
-    return functools.reduce(torch.add, columns) / ((height // size) * (width // size))
+    (height, width), (high, wide) = frames.shape[-2:], sides(size)
+    rows = frames.unflatten(2, (high, height // high)).unbind(3)
+    columns = functools.reduce(torch.add, [row.int() for row in rows]).unflatten(3, (wide, width // wide)).unbind(4)
+    return functools.reduce(torch.add, columns) / ((height // high) * (width // wide))
 
 
 @dataclass(frozen=True)
 class ResizeImages:
-    """Frames (B, T, H, W, 3) uint8 become (B, T, 3, size, size) uint8, whatever their stream is called.
+    """Frames (B, T, H, W, 3) uint8 become (B, T, 3, height, width) uint8, whatever their stream is called.
 
     Attributes:
-        size: side of the square picture that the model sees [px]; None leaves the size to the model.
+        size: side of the square picture that the model sees, or its height and width [px]; None leaves the size to the
+            model.
         prefix: how keys start whose streams must be frames.
     """
 
-    size: int | None
+    size: PictureSize | None
     prefix: str = IMAGE_KEY_PREFIX
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            check_side(self.size)
+            for side in sides(self.size):
+                check_side(side)
         _check_prefix(self.prefix)
 
     def _resize(self, key: str, track: Track) -> Track:

@@ -33,11 +33,13 @@ class JoinStreams:
     def own_windows(self, windows: Sequence[Window]) -> tuple[Window, ...]:
         """Return a policy's windows under the dataset's own names."""
         offsets: dict[str, set[int]] = {}
+        optional: dict[str, bool] = {}
         for window in windows:
             own = [part.key for part in self.forms[window.key][0]] if window.key in self.forms else [window.key]
             for key in own:
                 offsets.setdefault(key, set()).update(window.offsets)
-        return tuple(Window(key, tuple(sorted(steps))) for key, steps in offsets.items())
+                optional[key] = optional.get(key, True) and window.optional
+        return tuple(Window(key, tuple(sorted(steps)), optional[key]) for key, steps in offsets.items())
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
         """Join the given streams of past, present and future.

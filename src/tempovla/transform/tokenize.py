@@ -24,7 +24,7 @@ from tempovla.storage.json_files import shown
 from tempovla.timeline import ActionChunk, Context, Track, Tracks
 from tempovla.timeline.arguments import brief
 from tempovla.timeline.assets import asset_folder, assets_of, is_asset, write_assets
-from tempovla.timeline.keys import TOKENS_KEY
+from tempovla.timeline.keys import TOKENS_KEY, WORDS_KEY
 from tempovla.timeline.model_folder import check_tokenizer, one_line_errors
 
 LOGGER = logging.getLogger(__name__)
@@ -295,6 +295,9 @@ def tokenizer_from_json(data: dict[str, Any]) -> Tokenizer:
 class TokenizeInstruction:
     """Adds the track ``instruction_tokens`` (B, 1, max_length) int64 at offset 0, -1 behind the end of an instruction.
 
+    Where the context holds the words of past steps under `WORDS_KEY`, they become a track (B, T, max_length) of the
+    past.
+
     Args:
         tokenizer: converts words to ids.
         max_length: tokens of the longest instruction, its prompt included.
@@ -362,7 +365,20 @@ class TokenizeInstruction:
         """Tokenize the instructions of all rows."""
         value = torch.stack([self.tokens(task.instruction) for task in context.task])[:, None].to(context.device)
         now = {**context.now, TOKENS_KEY: Track.of(value, (0,))}
-        return Context(context.past, now, context.task, context.first), future
+        return Context(self._past(context.past), now, context.task, context.first), future
+
+    def _past(self, past: Tracks) -> dict[str, Track]:
+        """The past with token ids in the place of the words of earlier steps."""
+        kept = {key: track for key, track in past.items() if key != WORDS_KEY}
+        if WORDS_KEY not in past:
+            return kept
+        told = past[WORDS_KEY]
+        nothing = torch.full((self.max_length,), PADDING)
+        rows = [
+            torch.stack([self.tokens(_decoded(words)) if there else nothing for words, there in zip(*row, strict=True)])
+            for row in zip(told.value.cpu(), told.valid.tolist(), strict=True)
+        ]
+        return {**kept, TOKENS_KEY: told.with_value(torch.stack(rows).to(told.value.device))}
 
     def inverse(self, action: ActionChunk) -> ActionChunk:
         """Return the action as it is."""
@@ -382,6 +398,11 @@ class TokenizeInstruction:
         """Read what `to_json` wrote. Files of earlier versions have no prompt."""
         prompt, lowercase = data.get("prompt", INSTRUCTION), data.get("lowercase", False)
         return cls(tokenizer_from_json(data["tokenizer"]), data["max_length"], prompt, lowercase)
+
+
+def _decoded(words: Tensor) -> str:
+    """The instruction of bytes (L,) uint8 with zeros behind its end."""
+    return bytes(words.tolist()).rstrip(b"\0").decode()
 
 
 def _words(sentence: str) -> list[str]:

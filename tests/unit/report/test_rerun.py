@@ -40,6 +40,25 @@ def test_every_stream_lies_on_both_timelines(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["episode.rrd"]
 
 
+def test_points_lie_in_space_without_the_absent_ones(tmp_path):
+    pytest.importorskip("rerun", reason="the extra viz is not installed")
+    lidar = np.full((5, 3, 4), np.nan, np.float32)
+    lidar[:, 0] = [1.25, 2.5, 3.75, 99]
+    radar = np.full((5, 2, 5), 6.5, np.float32)
+    points = {"lidar": lidar, "radar": radar, "imu": np.zeros((5, 7, 7), np.float32)}
+
+    path = write_rrd(
+        episode() | {f"observation.points.{name}": value for name, value in points.items()}, tmp_path / "e.rrd", 2
+    )
+
+    printed = rerun_says("print", "-vvv", path).replace("\\", "")
+    assert "/observation.points.lidar" in printed
+    assert "/observation.points.radar" in printed
+    assert "/observation.points.imu" not in printed
+    assert "1.25, 2.5, 3.75" in printed
+    assert "6.5, 6.5, 0.0" in printed
+
+
 @pytest.mark.parametrize(
     ("changes", "names", "words"),
     [

@@ -261,10 +261,10 @@ def _skip(text: str, place: int) -> int:
 
 def _vectors(values: list[Any], size: int, where: Any) -> NDArray[np.float64]:
     try:
-        array = np.array(values, dtype=np.float64).reshape(len(values), -1)
-        if (len(values) == 0 or array.shape[1] == size) and np.isfinite(array).all():
-            return array.reshape(-1, size)
-    except (TypeError, ValueError):
+        array = np.array(values, dtype=np.float64) if values else np.empty((0, size))
+        if array.shape == (len(values), size) and np.isfinite(array).all():
+            return array
+    except (TypeError, ValueError):  # of other kinds or lengths
         pass
     for row, value in enumerate(values):
         numbers = isinstance(value, list) and all(isinstance(n, int | float) for n in value)

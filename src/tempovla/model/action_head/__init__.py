@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tempovla.model.action_head.flow_matching_action_head import FlowMatchingActionHead
     from tempovla.model.action_head.gaussian_action_head import GaussianMLPActionHead
     from tempovla.model.action_head.mlp_action_head import MLPActionHead
+    from tempovla.model.action_head.modes_action_head import ModesActionHead
     from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY, build_action_head
     from tempovla.model.action_head.transformer_action_head import TransformerActionHead
 
@@ -28,6 +29,7 @@ __all__ = [
     "FlowMatchingActionHead",
     "GaussianMLPActionHead",
     "MLPActionHead",
+    "ModesActionHead",
     "TransformerActionHead",
     "build_action_head",
 ]
@@ -43,6 +45,7 @@ _MODULES = {
     "flow_matching_action_head": ("FlowMatchingActionHead",),
     "gaussian_action_head": ("GaussianMLPActionHead",),
     "mlp_action_head": ("MLPActionHead",),
+    "modes_action_head": ("ModesActionHead",),
     "registry": (
         "ACTION_HEAD_REGISTRY",
         "build_action_head",

@@ -16,6 +16,7 @@ ACTION_HEAD_REGISTRY: LazyRegistry[type[ActionHeadBase]] = LazyRegistry(
         "gaussian": "tempovla.model.action_head.gaussian_action_head:GaussianMLPActionHead",
         "diffusion": "tempovla.model.action_head.diffusion_action_head:DiffusionActionHead",
         "flow_matching": "tempovla.model.action_head.flow_matching_action_head:FlowMatchingActionHead",
+        "modes": "tempovla.model.action_head.modes_action_head:ModesActionHead",
         "transformer": "tempovla.model.action_head.transformer_action_head:TransformerActionHead",
     }
 )

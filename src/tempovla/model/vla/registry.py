@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from tempovla.model.vla.context_policy import in_saved_context
+from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
+from tempovla.model.vla.multi_sensor_vla import MultiSensorVLA
 from tempovla.model.vla.openvla_config import OpenVLAConfig
 from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
 from tempovla.model.vla.sagr import SAGR
@@ -28,6 +30,7 @@ from tempovla.timeline.hub import from_disk_alone
 from tempovla.timeline.keys import ACTION_KEY
 
 POLICY_REGISTRY: dict[str, tuple[type[nn.Module], type[Any]]] = {
+    "driving": (MultiSensorVLA, MultiSensorVLAConfig),
     "openvla": (OpenVLAWrapper, OpenVLAConfig),
     "sagr": (SAGR, SAGRConfig),
     "smolvla": (SmolVLAWrapper, SmolVLAConfig),

@@ -47,6 +47,8 @@ class Collection:
         experts: how experts demonstrate; None takes the simulator's own way.
         pictures: whether pictures are kept as a "video", which is small and loses details, or each as an "image",
             exactly as it is seen.
+        scenes: demonstrations in all, of the tasks in turn, where a simulator's are scenes; None takes `episodes` of
+            each task.
     """
 
     env_config: SimulatorConfig
@@ -55,8 +57,11 @@ class Collection:
     seed: int = 0
     experts: CollectConfig | None = None
     pictures: Pictures = "video"
+    scenes: int | None = None
 
     def __post_init__(self) -> None:
+        if self.scenes is not None and self.scenes < 1:
+            raise ValueError(f"scenes={self.scenes} must be at least 1")
         if self.episodes < 1:
             raise ValueError(f"episodes={self.episodes} must be at least 1")
         if self.pictures not in get_args(Pictures):

@@ -18,9 +18,13 @@ class Collector(Protocol):
 
 
 COLLECTORS: Mapping[str, Lazy[Callable[..., dict[str, Any]]]] = {
+    "driving": "tempovla.recipe.collection.driving:collect_driving",
     "libero": "tempovla.recipe.collection.libero:collect_libero",
 }
 """By the simulator's name."""
+
+IN_SCENES: Mapping[str, str] = {"driving": "nuscenes"}
+"""Simulators whose demonstrations are scenes, of all tasks in turn, by name, with the format of their files."""
 
 
 def collect(folder: str | Path, collection: Collection, *, workers: int = 2) -> dict[str, Any]:

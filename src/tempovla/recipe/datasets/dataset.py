@@ -48,6 +48,8 @@ class Streams:
         has_gripper: whether the last of these is a binary gripper in {-1, +1}.
         vectors: dimensions of further vectors that are read beside the state, by key, such as those of a force sensor.
         depths: keys of the streams of depth.
+        plain: dimensions of vectors that are read in their own units, by key.
+        points: numbers of a point, by the key of a stream of points.
     """
 
     cameras: tuple[str, ...]
@@ -56,6 +58,8 @@ class Streams:
     has_gripper: bool
     vectors: Mapping[str, int] = field(default_factory=dict)
     depths: tuple[str, ...] = ()
+    plain: Mapping[str, int] = field(default_factory=dict)
+    points: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Any) -> Streams:
@@ -89,7 +93,8 @@ class Streams:
             ValueError: if there is no action, or a vector is of no size.
         """
         vectors = {key: spec for key, spec in specs.items() if spec.kind == "state" and key != STATE_KEY}
-        for key in (STATE_KEY, ACTION_KEY, *vectors):
+        points = {key: spec for key, spec in specs.items() if spec.kind == "points"}
+        for key in (STATE_KEY, ACTION_KEY, *vectors, *points):
             if (key == ACTION_KEY or key in specs) and (key not in specs or not specs[key].shape):
                 raise ValueError(f"streams() gives no shape of {key!r}; give a StreamSpec with one")
         sizes = {key: specs[key].shape for key in (STATE_KEY, ACTION_KEY) if key in specs}
@@ -100,8 +105,10 @@ class Streams:
             None if state is None else state[0],
             action[0],
             specs[ACTION_KEY].has_gripper,
-            {key: spec.shape[0] for key, spec in vectors.items() if spec.shape},
+            {key: spec.shape[0] for key, spec in vectors.items() if spec.shape and spec.normalized},
             tuple(key for key, spec in specs.items() if spec.kind == "depth"),
+            {key: spec.shape[0] for key, spec in vectors.items() if spec.shape and not spec.normalized},
+            {key: spec.shape[-1] for key, spec in points.items() if spec.shape},
         )
 
 
@@ -142,6 +149,7 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         depth_unit=data.depth_unit,
         default_instruction=data.default_instruction,
         libero_images=data.libero_images,
+        nuscenes=data.nuscenes,
     )
     check_fits(recipe.model, source)
     settle(source, recipe)
@@ -160,7 +168,7 @@ def stream_keys(model: Streams) -> tuple[str, ...]:
     """Return keys of what a model reads and imitates."""
     state = () if model.robot_state_dim is None else (STATE_KEY,)
     actions = () if model.action_dim is None else (ACTION_KEY,)
-    return (*state, *model.vectors, *actions, *model.cameras, *model.depths)
+    return (*state, *model.vectors, *model.plain, *actions, *model.cameras, *model.depths, *model.points)
 
 
 def check_fits(config: Any, source: EpisodeSource) -> None:
@@ -186,8 +194,10 @@ def check_fits(config: Any, source: EpisodeSource) -> None:
             found.append(f"stream {key!r} has shape {actual}")
             own = f"the shape of {key!r} in {type(config).__name__}.streams() to {actual}"
             remedies.append(own if hasattr(config, "streams") else f"model.{name}={actual[0]}")
-    for key, size in model.vectors.items():
+    for key, size in (*model.vectors.items(), *model.plain.items()):
         check_vector(key, size, source)
+    for key, size in model.points.items():
+        check_points(key, size, source)
     check_depths(model, source)
     cameras = sorted(key for key, stream in source.streams.items() if stream.kind == "image")
     missing = [camera for camera in model.cameras if camera not in cameras]
@@ -215,6 +225,22 @@ def check_vector(key: str, size: int, source: EpisodeSource) -> None:
         raise ValueError(
             f"{source.name}: stream {key!r} has shape {actual}, but the model reads {(size,)}; set its shape in "
             "streams() to the dataset's"
+        )
+
+
+def check_points(key: str, size: int, source: EpisodeSource) -> None:
+    """Refuse a dataset that lacks a stream of points, or has other numbers of each point.
+
+    Raises:
+        ValueError: naming the stream.
+    """
+    if key not in source.streams:
+        raise unknown_stream(key, source.streams, source.name)
+    stream = source.streams[key]
+    if stream.kind != "points" or stream.shape[-1:] != (size,):
+        raise ValueError(
+            f"{source.name}: stream {key!r} is of kind {stream.kind!r} and shape {stream.shape}, but the model reads "
+            f"points of {size} numbers; leave the sensor out of the model, or record it as points"
         )
 
 

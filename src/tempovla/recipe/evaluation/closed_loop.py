@@ -176,7 +176,9 @@ def evaluate_checkpoint(
         if outputs.videos is not None:
             kind: FilmKind = "wrong_instruction" if wrong_instruction else "policy"
             filmed: Any = replace(env_config, cameras=env_config.cameras or views)  # a policy may see no pictures
-            film_episodes(episodes, filmed, Path(outputs.videos), controller, config.workers, kind)
+            film_episodes(
+                episodes, filmed, Path(outputs.videos), controller, config.workers, kind, config.execution_horizon or 1
+            )
     return results
 
 

@@ -21,6 +21,7 @@ from tempovla.model.vla.registry import check_body, check_is_policy
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.datasets.dataset import Streams
 from tempovla.recipe.evaluation.demonstrations import demonstrations, learned_online
+from tempovla.recipe.evaluation.open_loop.driving import drives, measure_driving
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.evaluation.predictions import lacking_streams, measure_predictions
 from tempovla.recipe.progress import CountProgress
@@ -50,9 +51,11 @@ class ChunkErrors:
         squared_normalized: (A,) as the model sees actions.
         wanted, wanted_squared: (A,) the demonstrated actions and their squares, in the robot's units.
         gripper_hits: () share of steps at which the last dimension has the right sign.
+        predicted: chunks (B, H, A) in the robot's units of each batch, if they are kept.
     """
 
     def __init__(self) -> None:
+        self.predicted: list[Tensor] = []
         self.squared, self.squared_normalized, self.gripper_hits = RunningMean(), RunningMean(), RunningMean()
         self.wanted, self.wanted_squared = RunningMean(), RunningMean()
 
@@ -89,14 +92,16 @@ def evaluate_offline(
         batch_size: samples predicted at a time.
         device: where it predicts, `cpu` or `cuda`; None takes CUDA where there is one.
         horizon: control steps that a world model looks ahead; None takes 15, or fewer where all episodes are shorter.
-        videos: folder for videos of some predictions, of a world model that decodes pictures.
+        videos: folder for videos of some predictions, of a world model that decodes pictures, or for bird's eye views
+            of some trajectories of a car.
 
     Returns:
         `predictions` of a policy that has a world model, see `measure_predictions`; and of one that did not learn in a
         simulator `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse`
         over that of always answering the mean of the demonstrated actions (None where they never vary); the means of
         the three over all dimensions; where the policy has a gripper, `motion`, their means over the others, and
-        `gripper_accuracy`; `episodes`, `samples`, and `steps`, which were compared.
+        `gripper_accuracy`; `episodes`, `samples`, and `steps`, which were compared; and of a car `driving`, see
+        `open_loop.figures.figures_of`.
 
     Raises:
         ValueError: if the checkpoint is broken, of phase 1 or predicts actions that are not finite, the dataset is
@@ -133,7 +138,8 @@ def _measured(
     recipe = recipe_of(bundle, where)
     mixture = demonstrations(bundle, recipe, where, data, split)
     actor, transform = opened.actor(), TransformPipeline.of(bundle)
-    world = _world_of(actor, transform, where, is_asked_for=horizon is not None or videos is not None)
+    car = drives(bundle.embodiment)
+    world = _world_of(actor, transform, where, is_asked_for=horizon is not None or (videos is not None and not car))
     facts = {
         "checkpoint": where,
         **({"dataset_name": bundle.provenance["dataset_name"]} if "dataset_name" in bundle.provenance else {}),
@@ -141,7 +147,11 @@ def _measured(
         "episodes": len(np.unique(mixture.locate(0, np.arange(mixture.lengths[0]))[0])),
     }
     if not learned_online(recipe):
-        facts |= _action_figures(actor, bundle, transform, mixture, batch_size, where)
+        errors = _errors(actor, bundle.windows, transform, mixture, batch_size, keeps=car)
+        facts |= _action_figures(errors, bundle, mixture, where)
+        if car:
+            steps = torch.cat(errors.predicted).numpy()
+            facts["driving"] = measure_driving(actor, mixture, steps, batch_size=batch_size, pictures=videos)
     elif world is None:
         raise ValueError(
             f"{where}: learned in a simulator, and has no world model to measure; evaluate it there, with `tempovla "
@@ -176,11 +186,8 @@ def _world_of(actor: Actor, transform: TransformPipeline, where: str, *, is_aske
     return None
 
 
-def _action_figures(
-    actor: Actor, bundle: Bundle, transform: TransformPipeline, mixture: Mixture, batch_size: int, where: str
-) -> dict[str, Any]:
+def _action_figures(errors: ChunkErrors, bundle: Bundle, mixture: Mixture, where: str) -> dict[str, Any]:
     """Errors of the action chunks, by dimension and over all of them."""
-    errors = _errors(actor, bundle.windows, transform, mixture, batch_size)
     mse, normalized = errors.squared.mean, errors.squared_normalized.mean
     if not torch.isfinite(torch.cat([mse, normalized])).all():
         raise ValueError(
@@ -234,7 +241,12 @@ def dimension_names(body: Embodiment) -> tuple[str, ...]:
 
 
 def _errors(
-    actor: Actor, windows: tuple[Window, ...], transform: TransformPipeline, mixture: Mixture, batch_size: int
+    actor: Actor,
+    windows: tuple[Window, ...],
+    transform: TransformPipeline,
+    mixture: Mixture,
+    batch_size: int,
+    keeps: bool = False,
 ) -> ChunkErrors:
     errors = ChunkErrors()
     for sample in _watched(_batches(mixture, windows, batch_size), mixture.lengths[0]):
@@ -243,6 +255,8 @@ def _errors(
             predicted, as_seen, target = _predict(actor, sample)
         else:
             predicted, as_seen, target = _predict_in_units(actor, transform, sample)
+        if keeps:
+            errors.predicted.append(predicted)
         valid, wanted = (part[:, : predicted.shape[1]] for part in (demonstrated.valid, demonstrated.value))
         errors.squared.add((predicted - wanted.double()).square(), valid)
         errors.squared_normalized.add((as_seen - target).square(), valid)

@@ -12,6 +12,13 @@ import numpy as np
 
 from tempovla.control.controller import Actor
 from tempovla.env.protocol import Score, SimulatorConfig
+from tempovla.recipe.evaluation.driving_films import (
+    FASTER,
+    DrivenEpisode,
+    DrivingViewer,
+    driving_frames,
+    viewer_of,
+)
 from tempovla.recipe.evaluation.plan_pictures import PlanViewer, ViewedPlans
 from tempovla.recipe.evaluation.plans import tells_plans
 from tempovla.report.rerun import write_rrd
@@ -20,7 +27,7 @@ from tempovla.rollout.replay import replay
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Embodiment
-from tempovla.timeline.keys import ACTION_KEY, ENVIRONMENT_STATE_KEY, IMAGE_KEY_PREFIX, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, ENVIRONMENT_STATE_KEY, IMAGE_KEY_PREFIX, POINTS_KEY_PREFIX, STATE_KEY
 
 FILM_STRIDE = 2
 
@@ -51,9 +58,19 @@ def film_episodes(
     actor: Actor,
     workers: int,
     kind: FilmKind = "policy",
+    execution_horizon: int = 1,
 ) -> None:
     """Film one success and one failure of every task, or its highest and lowest return; `folder` then holds the videos
     and their index.json, with the plans of a policy that tells them.
+
+    Args:
+        results: of all episodes, with their actions.
+        env_config: the simulator, with the cameras of the pictures.
+        folder: of the videos.
+        actor: the policy.
+        workers: processes that simulate.
+        kind: of instruction.
+        execution_horizon: control steps from one decision of the policy to the next.
 
     Raises:
         NotWrittenError: if the disk does not take them.
@@ -62,9 +79,15 @@ def film_episodes(
     if tells_plans(actor):
         viewer = PlanViewer(actor, env_config)
         unread -= {"environment_state"} if any(w.key == ENVIRONMENT_STATE_KEY for w in actor.windows) else set()
+    driving = viewer_of(actor, env_config, execution_horizon)
+    unread -= {name for name in unread if driving is not None and _reads(actor, POINTS_KEY_PREFIX + name)}
     drawn: Any = replace(env_config, **dict.fromkeys(unread, False))
     replayed = replay(choose_episodes(results, score), drawn, workers)
-    write_films(replayed, folder, actor.embodiment, kind, score, viewer)
+    write_films(replayed, folder, actor.embodiment, kind, score, viewer, driving)
+
+
+def _reads(actor: Actor, key: str) -> bool:
+    return any(window.key == key for window in actor.windows)
 
 
 def write_films(
@@ -74,6 +97,7 @@ def write_films(
     kind: FilmKind = "policy",
     score: Score = "success",
     viewer: PlanViewer | None = None,
+    driving: DrivingViewer | None = None,
 ) -> None:
     """Write the videos of recorded episodes and their index.json, which is never there with the videos of others.
 
@@ -84,6 +108,7 @@ def write_films(
         kind: of instruction.
         score: what the episodes count by.
         viewer: of the plans of the policy that acted; None shows none.
+        driving: of a policy that drives a car; None of any other.
 
     Raises:
         NotWrittenError: if the disk does not take them.
@@ -94,7 +119,8 @@ def write_films(
         if not entries:
             index.unlink(missing_ok=True)
         viewed = None if viewer is None else viewer.view(result)
-        entries.append(film(result, folder, body, kind, score, viewed))
+        driven = None if driving is None else driving.view(result)
+        entries.append(film(result, folder, body, kind, score, viewed, driven))
     write_json(index, entries)
 
 
@@ -105,6 +131,7 @@ def film(
     kind: FilmKind = "policy",
     score: Score = "success",
     viewed: ViewedPlans | None = None,
+    driven: DrivenEpisode | None = None,
 ) -> dict[str, Any]:
     """Write the video of a recorded episode and, where the extra `viz` is installed, its rerun recording.
 
@@ -115,6 +142,7 @@ def film(
         kind: of instruction.
         score: what the episode counts by.
         viewed: what was planned in it; None where that is not known.
+        driven: how a car was driven in it; None of any other body.
 
     Returns:
         Its entry in rollouts/index.json.
@@ -128,7 +156,9 @@ def film(
     by_return = score == "return"
     outcome = f"return_{result.total_reward:.0f}" if by_return else "success" if result.success else "failure"
     name = f"{result.spec.task.replace('/', '_')}_{outcome}_{result.spec.seed}.mp4"
-    if viewed is not None and viewed.paths:
+    if driven is not None:
+        encode_mp4(driving_frames(result, driven), folder / name, body.rate_hz * FASTER, scale=1)
+    elif viewed is not None and viewed.paths:
         drawn = [viewed.drawn(key, pictures, FILM_STRIDE) for key, pictures in cameras.items()]
         encode_mp4(side_by_side(drawn, gap=SCALE), folder / name, body.rate_hz / FILM_STRIDE, scale=1)
     else:
@@ -143,7 +173,9 @@ def film(
         **({"return": result.total_reward} if by_return else {}),
         "seed": result.spec.seed,
         "steps": result.steps,
+        **({"figures": dict(result.figures)} if result.figures else {}),
         "kind": kind,
         "file": name,
         **({} if viewed is None else {"plans": viewed.plans.to_json()}),
+        **({} if driven is None else {"wide": True}),
     }

@@ -18,6 +18,10 @@ SYSTEM_REGISTRY: dict[str, tuple[Lazy[System], str]] = {
         "tempovla.recipe.systems.vlm_config:ALIGN",
         "train a vision-language model's projector on pictures and captions",
     ),
+    "driving": (
+        "tempovla.recipe.systems.driving_config:SYSTEM",
+        "train a driving policy: cameras, LiDAR, radar and IMU to a bird's eye view, and to a trajectory",
+    ),
     "instruct": (
         "tempovla.recipe.systems.vlm_config:INSTRUCT",
         "train a vision-language model to answer about pictures, before a policy is built on it",

@@ -14,6 +14,7 @@ from tempovla.timeline.keys import (
     SUCCESS_KEY,
     TERMINATED_KEY,
     TOKENS_KEY,
+    WORDS_KEY,
     dims_key,
 )
 from tempovla.timeline.noise import row_integers, row_normal, row_uniform
@@ -57,8 +58,10 @@ def random_track(window: Window, shape: tuple[int, ...], rows: int, seed: int) -
     return Track.of(row_normal(row_seed, size[1:]), window.offsets)
 
 
-def random_sample(windows: Sequence[Window], shapes: Shapes, *, rows: int = 4, seed: int = 0) -> TimelineSample:
-    """Return a batch, all valid, that fits the windows of a policy.
+def random_sample(
+    windows: Sequence[Window], shapes: Shapes, *, rows: int = 4, seed: int = 0, body: Embodiment = EMBODIMENT
+) -> TimelineSample:
+    """Return a batch, all valid, that fits the windows of a policy; in the place of past words there are token ids.
 
     Args:
         windows: of the policy.
@@ -66,7 +69,9 @@ def random_sample(windows: Sequence[Window], shapes: Shapes, *, rows: int = 4, s
             offset 0.
         rows: of the batch.
         seed: the same seed gives the same sample.
+        body: of all rows.
     """
+    windows = [Window(TOKENS_KEY, (*each.offsets, 0)) if each.key == WORDS_KEY else each for each in windows]
     keys = [window.key for window in windows]
     windows = [*windows, *(Window(key, (0,)) for key in shapes if key not in keys)]
     tracks = {
@@ -75,12 +80,14 @@ def random_sample(windows: Sequence[Window], shapes: Shapes, *, rows: int = 4, s
     }
     past, now, future = split_tracks(tracks)
     names = [(INSTRUCTIONS[row % len(INSTRUCTIONS)], DATASETS[row % len(DATASETS)]) for row in range(rows)]
-    task = tuple(Task(instruction, EMBODIMENT, dataset) for instruction, dataset in names)
+    task = tuple(Task(instruction, body, dataset) for instruction, dataset in names)
     context = Context(past, now, task, first=torch.ones(rows, dtype=torch.bool))
     return TimelineSample(context, future, seed=torch.arange(rows) + 7)
 
 
-def random_contexts(windows: Sequence[Window], shapes: Shapes, *, steps: int = 6, rows: int = 4) -> list[Context]:
+def random_contexts(
+    windows: Sequence[Window], shapes: Shapes, *, steps: int = 6, rows: int = 4, body: Embodiment = EMBODIMENT
+) -> list[Context]:
     """Return successive contexts of the same rows, all of which start at the first step; see `random_sample`."""
-    contexts = [random_sample(windows, shapes, rows=rows, seed=seed).context for seed in range(steps)]
+    contexts = [random_sample(windows, shapes, rows=rows, seed=seed, body=body).context for seed in range(steps)]
     return [replace(context, first=torch.full((rows,), step == 0)) for step, context in enumerate(contexts)]

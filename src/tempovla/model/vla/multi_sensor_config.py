@@ -1,0 +1,251 @@
+"""Sensors, sizes and parts of a policy that drives with many sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
+from tempovla.model.fusion.bev_config import LiftConfig
+from tempovla.model.sensor.bev import BEVGridConfig
+from tempovla.model.temporal.core.config import TemporalPartConfig
+from tempovla.model.vlm.config import LLMBackboneConfig
+from tempovla.timeline.driving import (
+    ACTION_NAMES,
+    CAMERA_KEYS,
+    CONTROL_RATE_HZ,
+    IMU_KEY,
+    IMU_NAMES,
+    LIDAR_KEY,
+    LIDAR_NAMES,
+    RADAR_KEY,
+    RADAR_NAMES,
+    STATE_NAMES,
+)
+from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX, POSE_KEY, STATE_KEY
+from tempovla.timeline.source import StreamKind
+from tempovla.timeline.streams import StreamSpec
+
+Sensor = Literal["cameras", "lidar", "radar", "imu"]
+SENSORS: tuple[Sensor, ...] = ("cameras", "lidar", "radar", "imu")
+MAPPED: tuple[Sensor, ...] = ("cameras", "lidar", "radar")
+"""Sensors that are seen in the bird's eye view."""
+POINT_STREAMS: dict[Sensor, tuple[str, tuple[str, ...]]] = {
+    "lidar": (LIDAR_KEY, LIDAR_NAMES),
+    "radar": (RADAR_KEY, RADAR_NAMES),
+    "imu": (IMU_KEY, IMU_NAMES),
+}
+"""Key and columns of the streams of points, by sensor."""
+_POSE_DIM = len(ACTION_NAMES)
+"""A pose has as many numbers as the step from one to the next."""
+
+
+@dataclass(frozen=True)
+class OwnSensorConfig:
+    """A further sensor, whose encoder is registered in `SENSOR_ENCODER_REGISTRY`.
+
+    Attributes:
+        encoder: name of the encoder in the registry.
+        output_dim: width of the features that it gives.
+        kind: kind of the stream.
+        shape: shape of one value of the stream; of points only the last number matters.
+        key: key of the stream; if it is empty, `observation.` and the sensor's name.
+        options: further keywords of the encoder's constructor.
+    """
+
+    encoder: str
+    output_dim: int
+    kind: StreamKind = "state"
+    shape: tuple[int, ...] = ()
+    key: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BEVTemporalConfig(TemporalPartConfig):
+    """A temporal encoder over the bird's eye views of the last frames, which ego motion brings onto the present one.
+
+    Attributes:
+        past_frames: how many earlier views are kept and read beside the present one.
+        sequence_length: number of frames in a training window. Every frame is encoded once, and all are learned from.
+        cell_size: cells of the bird's eye view along each side of a place whose past is read.
+    """
+
+    encoder_type: str = "lstm"
+    num_layers: int = 1
+    dropout: float = 0.0
+    past_frames: int = 3
+    sequence_length: int = 8
+    cell_size: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("past_frames", "sequence_length", "cell_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.temporal.{name}={getattr(self, name)} must be at least 1")
+        if not self.use_causal_mask:
+            raise ValueError(
+                "model.temporal.use_causal_mask=false is of no use: only the present frame is read; leave it"
+            )
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The frames of a training window, in control steps relative to now."""
+        return tuple(range(1 - self.sequence_length, 1))
+
+
+@dataclass(frozen=True)
+class MultiSensorVLAConfig:
+    """Sensors to a bird's eye view and tokens, these and the instruction to features, and an action head.
+
+    Attributes:
+        sensors: sensors that are read: cameras, lidar, radar, imu; none of them makes a blind policy.
+        cameras: keys of the image streams.
+        front_camera: the camera that gives tokens of its own beside the bird's eye view, such as for traffic lights;
+            null for none.
+        front_tokens: rows and columns of these tokens.
+        image_size: height and width of the pictures that the model sees [px].
+        reads_state: whether the ego status is read: speed, acceleration, yaw rate and steering angle.
+        own_sensors: further sensors by name.
+        grid: the cells of the bird's eye view.
+        lift: how the pictures come into it.
+        bev_dim: channels of the bird's eye view.
+        bev_blocks: residual blocks over it.
+        bev_tokens: tokens along each side of it.
+        width: width of a token; with a language model its own width is used.
+        max_lidar_points: number of LiDAR points that are seen; more are thinned evenly.
+        max_radar_points: number of radar targets that are seen.
+        language: a language model over all tokens and the instruction; null embeds the instruction's words.
+        vocabulary: number of hashed words that are told apart without a language model.
+        max_instruction_tokens: number of tokens of the longest instruction.
+        token_dim: every token is projected to this many dimensions before all of them are put together.
+        feature_dim: number of features that the action head gets.
+        temporal: the temporal encoder; null sees the present frame only.
+        modality_dropout: share of the samples in training in which a sensor is left out, for each sensor. A policy that
+            learned without some sensors copes with their failure.
+        state_dropout: share of the samples in training in which the ego status is left out, so that the policy does not
+            merely go on as it drives.
+        action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
+        action_head_options: options of action heads, by the name of the head. Only those of `action_head` are used.
+        num_modes: number of trajectories, with probabilities, that are predicted; more than 1 takes the head `modes`.
+        action_horizon: number of waypoints of a trajectory.
+        rate_hz: control rate, which is that of the waypoints [Hz].
+        smooth_plan: let the first step of a trajectory be the one that the vehicle can take when it follows the whole
+            of it, by pure pursuit.
+    """
+
+    sensors: tuple[Sensor, ...] = SENSORS
+    cameras: tuple[str, ...] = CAMERA_KEYS
+    front_camera: str | None = CAMERA_KEYS[0]
+    front_tokens: tuple[int, int] = (4, 7)
+    image_size: tuple[int, int] = (112, 200)
+    reads_state: bool = True
+    own_sensors: Mapping[str, OwnSensorConfig] = field(default_factory=dict)
+    grid: BEVGridConfig = field(default_factory=lambda: BEVGridConfig(resolution=2.0))
+    lift: LiftConfig = field(default_factory=LiftConfig)
+    bev_dim: int = 64
+    bev_blocks: int = 2
+    bev_tokens: int = 8
+    width: int = 64
+    max_lidar_points: int = 8192
+    max_radar_points: int = 256
+    language: LLMBackboneConfig | None = None
+    vocabulary: int = 1024
+    max_instruction_tokens: int = 16
+    token_dim: int = 16
+    feature_dim: int = 256
+    temporal: BEVTemporalConfig | None = None
+    modality_dropout: float = 0.0
+    state_dropout: float = 0.0
+    action_head: str = "mlp"
+    action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    num_modes: int = 1
+    action_horizon: int = 6
+    rate_hz: float = CONTROL_RATE_HZ
+    smooth_plan: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_sensors()
+        self._check_sizes()
+        for name in ("modality_dropout", "state_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be at least 0 and below 1")
+        for name in self.action_head_options:
+            if name not in ACTION_HEAD_REGISTRY:
+                known = sorted(ACTION_HEAD_REGISTRY)
+                raise ValueError(f"model.action_head_options.{name}: no such action head; choose from {known}")
+        if self.num_modes > 1 and self.action_head not in ("mlp", "modes"):
+            raise ValueError(
+                f"model.num_modes={self.num_modes} trajectories come from the head modes, not "
+                f"{self.action_head!r}; leave out one of the two settings"
+            )
+        if self.temporal is not None and not self.mapped:
+            raise ValueError(
+                f"model.temporal reads earlier bird's eye views, which sensors={list(self.sensors)} do not make; add "
+                f"one of {', '.join(MAPPED)}, or set model.temporal=null"
+            )
+
+    def _check_sensors(self) -> None:
+        unknown = [sensor for sensor in self.sensors if sensor not in SENSORS]
+        if unknown or len(set(self.sensors)) != len(self.sensors):
+            raise ValueError(f"model.sensors={list(self.sensors)} must be some of {', '.join(SENSORS)}, none twice")
+        if "cameras" in self.sensors and (not self.cameras or len(set(self.cameras)) != len(self.cameras)):
+            raise ValueError(f"model.cameras={list(self.cameras)} must name at least one camera, and none twice")
+        if self.front_camera is not None and self.uses("cameras") and self.front_camera not in self.cameras:
+            raise ValueError(
+                f"model.front_camera={self.front_camera} is not among model.cameras={list(self.cameras)}; name one of "
+                "them, or null"
+            )
+
+    def _check_sizes(self) -> None:
+        widths = ("bev_dim", "bev_tokens", "width", "vocabulary", "token_dim", "feature_dim", "num_modes")
+        limits = ("max_lidar_points", "max_radar_points", "max_instruction_tokens", "action_horizon")
+        for name in (*widths, *limits):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
+        for name in ("image_size", "front_tokens"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"model.{name}={list(getattr(self, name))} must be a height and a width of at least 1")
+        if not 0 < self.rate_hz < float("inf"):
+            raise ValueError(f"model.rate_hz={self.rate_hz} must be greater than 0, and finite")
+
+    def uses(self, sensor: Sensor) -> bool:
+        """Return whether a sensor is read."""
+        return sensor in self.sensors
+
+    @property
+    def mapped(self) -> tuple[Sensor, ...]:
+        """The sensors that are read and seen in the bird's eye view."""
+        return tuple(sensor for sensor in MAPPED if sensor in self.sensors)
+
+    @property
+    def head(self) -> str:
+        """Name of the action head that is built."""
+        return "modes" if self.num_modes > 1 else self.action_head
+
+    @property
+    def action_dim(self) -> int:
+        """Dimensions of an action."""
+        return len(ACTION_NAMES)
+
+    def streams(self) -> dict[str, StreamSpec]:
+        """Return the streams that are read and imitated, by key."""
+        found = {camera: StreamSpec("image") for camera in self.cameras if self.uses("cameras")}
+        for sensor, (key, names) in POINT_STREAMS.items():
+            if self.uses(sensor):
+                found[key] = StreamSpec("points", (len(names),))
+        for name, own in self.own_sensors.items():
+            found[own_key(name, own)] = StreamSpec(own.kind, own.shape or None, normalized=False)
+        if self.reads_state:
+            found[STATE_KEY] = StreamSpec("state", (len(STATE_NAMES),), normalized=False)
+        if self.temporal is not None:
+            found[POSE_KEY] = StreamSpec("state", (_POSE_DIM,), normalized=False)
+        return {**found, ACTION_KEY: StreamSpec("action", (self.action_dim,))}
+
+
+def own_key(name: str, own: OwnSensorConfig | None) -> str:
+    """Return the key of the stream of a further sensor."""
+    if own is not None and own.key:
+        return own.key
+    return name if name.startswith(OBSERVATION_PREFIX) else OBSERVATION_PREFIX + name

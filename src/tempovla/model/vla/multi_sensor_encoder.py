@@ -1,0 +1,254 @@
+"""Readings of many sensors at one control step as a bird's eye view and as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tempovla.model.fusion.bev import BEVFusion
+from tempovla.model.fusion.bev_config import BEVFusionConfig
+from tempovla.model.fusion.lift_splat import build_lift
+from tempovla.model.fusion.modality_dropout import keep_modalities
+from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.layers.mlp import mlp
+from tempovla.model.sensor.calibrations import view_cameras
+from tempovla.model.sensor.camera_backbone import CameraBackbone, Residual
+from tempovla.model.sensor.imu_encoder import IMUEncoder
+from tempovla.model.sensor.pillars import PillarEncoder
+from tempovla.model.sensor.radar_encoder import RadarPillars
+from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, MultiSensorVLAConfig, own_key
+from tempovla.timeline import Context, Track
+from tempovla.timeline.driving import LIDAR_NAMES, STATE_NAMES
+from tempovla.timeline.keys import STATE_KEY
+from tempovla.timeline.noise import mix_seed, row_uniform
+
+_MODALITY_STREAM, _STATE_STREAM = 0x4D4F, 0x5354
+STATE_SCALES = (10.0, 3.0, 0.5, 0.3)
+"""By what the ego status is divided: speed [m/s], acceleration [m/s2], yaw rate [rad/s] and steering angle [rad]."""
+FRONT, IMU, STATE = "front", "imu", "state"
+"""Groups of tokens beside the bird's eye view, and further sensors by their names."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is made of single frames.
+
+    Attributes:
+        bev: (B, C, rows, columns); None where the policy reads no sensor that is seen in it.
+        tokens: (B, L, D) of everything else.
+    """
+
+    bev: Tensor | None
+    tokens: Tensor
+
+
+class FrontTokens(nn.Module):
+    """A camera's features as tokens of their own, for what has no place on the ground, such as traffic lights.
+
+    Args:
+        dim: channels C of the features.
+        width: width D of a token.
+        size: rows and columns of the tokens.
+    """
+
+    def __init__(self, dim: int, width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size, self.count = size, size[0] * size[1]
+        self.block = Residual(dim)
+        self.project = nn.Linear(dim, width)
+        self.position = nn.Parameter(0.02 * torch.randn(self.count, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return tokens (B, rows * columns, D) of features (B, C, h, w)."""
+        pooled = F.adaptive_max_pool2d(self.block(in_dtype_of(self.block, features)), self.size)
+        return self.project(pooled.flatten(2).transpose(1, 2)) + self.position
+
+
+class MultiSensorEncoder(nn.Module):
+    """All sensors of one frame. What is absent is replaced by learned vectors, and never by what its values hold.
+
+    Args:
+        config: sensors and sizes.
+        own: encoders of further sensors, by the sensors' names; each has an `output_dim`.
+        width: width D of a token.
+    """
+
+    def __init__(self, config: MultiSensorVLAConfig, own: Mapping[str, nn.Module], width: int) -> None:
+        super().__init__()
+        self.config, self.width, dim = config, width, config.bev_dim
+        self.state_scales: Tensor
+        self.maps = nn.ModuleDict()
+        if config.uses("cameras"):
+            self.backbone = CameraBackbone(dim)
+            self.maps["cameras"] = build_lift(config.grid, dim, config.lift, CameraBackbone.STRIDE)
+        if config.uses("lidar"):
+            self.maps["lidar"] = PillarEncoder(config.grid, dim, len(LIDAR_NAMES))
+        if config.uses("radar"):
+            self.maps["radar"] = RadarPillars(config.grid, dim)
+        self.fusion = None
+        if config.mapped:
+            widths = {sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in config.mapped}
+            self.fusion = BEVFusion(widths, BEVFusionConfig(dim, config.bev_blocks))
+        self.own = nn.ModuleDict(own)
+        self.counts: dict[str, int] = {}
+        self.groups = nn.ModuleDict()
+        if config.uses("cameras") and config.front_camera is not None:
+            front = FrontTokens(dim, width, config.front_tokens)
+            self._add(FRONT, front, front.count)
+        if config.uses("imu"):
+            self._add(IMU, nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)))
+            self.imu = IMUEncoder(width, num_layers=1)
+        for name, encoder in own.items():
+            self._add(name, nn.Linear(_output_dim(name, encoder), width))
+        if config.reads_state:
+            self._add(STATE, mlp((len(STATE_NAMES), width, width)))
+            self.register_buffer("state_scales", torch.tensor(STATE_SCALES), persistent=False)
+        absent = {name: nn.Parameter(0.02 * torch.randn(count, width)) for name, count in self.counts.items()}
+        self.absent = nn.ParameterDict(absent)
+
+    def _add(self, name: str, module: nn.Module, count: int = 1) -> None:
+        self.groups[name], self.counts[name] = module, count
+
+    @property
+    def num_tokens(self) -> int:
+        """Number L of tokens beside the bird's eye view."""
+        return sum(self.counts.values())
+
+    def forward(self, context: Context, seed: Tensor | None = None) -> Seen:
+        """Return the view and the tokens of the present frames.
+
+        Args:
+            context: of B rows, the present of each.
+            seed: (B,) int64 seeds of the rows in training, from which it follows what is dropped; None drops nothing.
+        """
+        there = self._dropped(self._present(context), seed)
+        maps: dict[str, Tensor | None] = {}
+        groups: dict[str, tuple[Tensor, Tensor]] = {}
+        if self.config.uses("cameras"):
+            self._see_cameras(context, there["cameras"], maps, groups)
+        for sensor in ("lidar", "radar"):
+            key = POINT_STREAMS[sensor][0]
+            if sensor in self.maps and key in context.now:
+                points, valid = _points(context.now[key], there[sensor])
+                maps[sensor] = self.maps[sensor](points, valid).features
+        if self.config.uses("imu") and POINT_STREAMS["imu"][0] in context.now:
+            readings, valid = _points(context.now[POINT_STREAMS["imu"][0]], there["imu"])
+            felt = self.imu(readings[..., 1:], readings[..., 0], valid)
+            groups[IMU] = felt[:, None], there["imu"]
+        for name, encoder in self.own.items():
+            track = context.now.get(own_key(name, self.config.own_sensors.get(name)))
+            if track is not None:
+                groups[name] = _encoded(encoder, track, there[name])[:, None], there[name]
+        if self.config.reads_state and STATE_KEY in context.now:
+            status = torch.where(there[STATE][:, None], context.now[STATE_KEY].at(0)[0].float(), 0.0)
+            groups[STATE] = (status / self.state_scales)[:, None], there[STATE]
+        return Seen(self._fused(context, maps, there), self._tokens(context, groups))
+
+    def _present(self, context: Context) -> dict[str, Tensor]:
+        """Which rows (B,) have each sensor, and the ego status."""
+        keys: dict[str, tuple[str, ...]] = {"cameras": self.config.cameras}
+        keys |= {sensor: (POINT_STREAMS[sensor][0],) for sensor in POINT_STREAMS}
+        keys = {sensor: named for sensor, named in keys.items() if sensor in self.config.sensors}
+        keys |= {name: (own_key(name, self.config.own_sensors.get(name)),) for name in self.own}
+        if self.config.reads_state:
+            keys[STATE] = (STATE_KEY,)
+        nowhere = torch.zeros(context.batch_size, dtype=torch.bool, device=context.device)
+        found = {}
+        for sensor, named in keys.items():
+            seen = [context.now[key].at(0)[1] for key in named if key in context.now]
+            found[sensor] = torch.stack(seen).any(dim=0) if seen else nowhere
+        return found
+
+    def _dropped(self, there: dict[str, Tensor], seed: Tensor | None) -> dict[str, Tensor]:
+        """The same without what is left out of this sample in training."""
+        if seed is None or not self.training:
+            return there
+        kept, sensors = dict(there), [name for name in there if name != STATE]
+        if self.config.modality_dropout and sensors:
+            present = torch.stack([there[name] for name in sensors], dim=1)
+            left = keep_modalities(present, self.config.modality_dropout, mix_seed(seed, _MODALITY_STREAM))
+            kept |= dict(zip(sensors, left.unbind(dim=1), strict=True))
+        if self.config.state_dropout and STATE in there:
+            kept[STATE] = there[STATE] & (row_uniform(mix_seed(seed, _STATE_STREAM)) >= self.config.state_dropout)
+        return kept
+
+    def _see_cameras(
+        self,
+        context: Context,
+        there: Tensor,
+        maps: dict[str, Tensor | None],
+        groups: dict[str, tuple[Tensor, Tensor]],
+    ) -> None:
+        """Add the map of the cameras, and the tokens of the front one."""
+        given = [camera for camera in self.config.cameras if camera in context.now]
+        if not given:
+            return
+        pictures, seen = zip(*(context.now[camera].at(0) for camera in given), strict=True)
+        valid = torch.stack(seen, dim=1) & there[:, None]
+        images = torch.stack(pictures, dim=1)
+        features = self.backbone(images.float() / 255.0, valid)
+        size = (images.shape[-2], images.shape[-1])
+        cameras = view_cameras(
+            context.task, given, size, needs_intrinsics=True, needs_extrinsics=True, device=context.device
+        )
+        assert cameras.intrinsics is not None
+        assert cameras.extrinsics is not None
+        maps["cameras"] = self.maps["cameras"](features, cameras.intrinsics, cameras.extrinsics, valid).features
+        if self.config.front_camera in given and FRONT in self.groups:
+            place = given.index(self.config.front_camera)
+            groups[FRONT] = features[:, place], valid[:, place]
+
+    def _fused(self, context: Context, maps: dict[str, Tensor | None], there: Mapping[str, Tensor]) -> Tensor | None:
+        """The view of all sensors that are seen in it."""
+        if self.fusion is None:
+            return None
+        if not maps:  # none of them is given: what stands for absent sensors is all that there is
+            grid, like = self.config.grid, self.fusion.absent
+            first = self.config.mapped[0]
+            width = self.config.lift.output_dim if first == "cameras" else self.config.bev_dim
+            shape = (context.batch_size, width, grid.rows, grid.columns)
+            maps = {first: like.new_zeros(()).expand(shape)}
+        return self.fusion(maps, {sensor: there[sensor] for sensor in maps})
+
+    def _tokens(self, context: Context, groups: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+        """All groups of tokens (B, L, D) in order, with learned ones for those that are absent."""
+        rows, parts = context.batch_size, []
+        for name, module in self.groups.items():
+            absent = self.absent[name].expand(rows, -1, -1)
+            if name in groups:
+                value, valid = groups[name]
+                token = module(in_dtype_of(module, value))
+                absent = torch.where(valid[:, None, None], token, absent.to(token.dtype))
+            parts.append(absent)
+        return torch.cat(parts, dim=1) if parts else torch.zeros(rows, 0, self.width, device=context.device)
+
+
+def _points(track: Track, there: Tensor) -> tuple[Tensor, Tensor]:
+    """The points (B, N, F) of now, zero where absent, and which are there (B, N)."""
+    value, valid = track.at(0)
+    step = track.offset.tolist().index(0)
+    assert track.element_valid is not None
+    present = track.element_valid[:, step] & (valid & there)[:, None]
+    return torch.where(present[..., None], value.float(), 0.0), present
+
+
+def _encoded(encoder: nn.Module, track: Track, there: Tensor) -> Tensor:
+    """Features (B, output_dim) of a further sensor; rows without it are encoded as zeros."""
+    if track.element_valid is not None:
+        return encoder(*_points(track, there))
+    value = track.at(0)[0]
+    return encoder(torch.where(there.view(-1, *[1] * (value.dim() - 1)), value, torch.zeros_like(value)))
+
+
+def _output_dim(name: str, encoder: nn.Module) -> int:
+    width = getattr(encoder, "output_dim", None)
+    if not isinstance(width, int):
+        raise ValueError(
+            f"sensor_encoders[{name!r}]: {type(encoder).__name__} has no attribute output_dim; set it to the number of "
+            "features that it gives"
+        )
+    return width

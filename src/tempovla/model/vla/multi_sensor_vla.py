@@ -1,0 +1,292 @@
+"""A policy that drives: surround cameras, LiDAR, radar, IMU, ego status and words to a trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tempovla.model.action_head.modes_action_head import ModesActionHead
+from tempovla.model.action_head.registry import build_action_head
+from tempovla.model.fusion.bev import BEVTokens
+from tempovla.model.fusion.state_encoder import AllTokensReadout
+from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.layers.stacks import outermost_layers
+from tempovla.model.vla.bev_history import BEVHistory, BEVMemory
+from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig, own_key
+from tempovla.model.vla.multi_sensor_encoder import MultiSensorEncoder, Seen
+from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.saved_policy import SavedPolicy
+from tempovla.model.vla.sensor_encoders import build_sensor_encoders
+from tempovla.model.vla.waypoint_controller import WaypointController
+from tempovla.model.vlm.language_model import LLMBackbone
+from tempovla.model.vlm.vlm_model import mean_of_valid
+from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Track, Window
+from tempovla.timeline.frames import FrameIndex, frame_actions, frame_context, frames_observed
+from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY, TOKENS_KEY, WORDS_KEY
+from tempovla.timeline.noise import mix_seed
+from tempovla.timeline.trajectory import (
+    metric_waypoints,
+    normalized_waypoints,
+    steps_of,
+    valid_waypoints,
+    waypoint_scaling,
+)
+
+_FRAME_STREAM = 0x4456
+
+
+@dataclass(frozen=True)
+class MultiSensorState:
+    """The source of the noise, and the bird's eye views of the last frames; None without temporal encoder."""
+
+    noise: NoiseState
+    memory: BEVMemory | None
+
+
+class Trajectories(NamedTuple):
+    """What a policy takes for possible.
+
+    Attributes:
+        waypoints: (B, K, H, 3) poses after 1 to H control steps in the vehicle's frame of now: x [m], y [m] and heading
+            [rad].
+        probability: (B, K).
+    """
+
+    waypoints: Tensor
+    probability: Tensor
+
+
+class MultiSensorVLA(SavedPolicy):
+    """The policy. Its actions are normalised waypoints; the transform `Waypoints` makes steps of them.
+
+    Args:
+        config: sensors, sizes and parts.
+        sensor_encoders: encoders of further sensors by name. Each maps the values (B, *F) of its stream, which is
+            called `observation.` and the name, to (B, output_dim); of points it also gets (B, N) bool. They are not
+            saved with the config: register an encoder in `SENSOR_ENCODER_REGISTRY` to train one from the command line.
+        fields: of the config, instead or beside, such as `sensors`.
+
+    Attributes:
+        encoder: from readings to a bird's eye view and tokens.
+        history: what earlier views add; None without temporal encoder.
+        action_head: the action head.
+
+    Raises:
+        ValueError: if a part does not load, or the parts do not fit.
+    """
+
+    kind = "driving"
+    config_class = MultiSensorVLAConfig
+    config: MultiSensorVLAConfig
+
+    def __init__(
+        self,
+        config: MultiSensorVLAConfig | None = None,
+        *,
+        sensor_encoders: Mapping[str, nn.Module] | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__()
+        config = replace(config or MultiSensorVLAConfig(), **fields)
+        self.language = None if config.language is None else LLMBackbone(config.language)
+        width = config.width if self.language is None else self.language.hidden_dim
+        self.config = config if self.language is None else replace(config, language=self.language.resolved_config)
+        own = {**build_sensor_encoders(config.own_sensors), **(sensor_encoders or {})}
+        self._own_names = tuple(own)
+        self.encoder = MultiSensorEncoder(config, own, width)
+        self.bev_tokens = BEVTokens(config.bev_dim, width, config.bev_tokens) if config.mapped else None
+        self.history = None if config.temporal is None else BEVHistory(config.temporal, config.grid, config.bev_dim)
+        words = config.max_instruction_tokens
+        if self.language is None:
+            self.words, words = nn.Embedding(config.vocabulary, width), 1
+        self.norm = nn.Identity() if self.language is None else nn.LayerNorm(width)
+        number = self.encoder.num_tokens + (config.bev_tokens**2 if config.mapped else 0) + words
+        self.readout = AllTokensReadout(width, config.feature_dim, number, config.token_dim)
+        options = dict(config.action_head_options.get(config.head, {}))
+        options |= {"num_modes": config.num_modes} if config.num_modes > 1 else {}
+        self.action_head = build_action_head(
+            config.head, config.feature_dim, config.action_dim, config.action_horizon, options
+        )
+        self.controller = WaypointController(rate_hz=config.rate_hz)
+
+    @property
+    def horizon(self) -> int:
+        """Number of waypoints of a trajectory."""
+        return self.config.action_horizon
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.parameters()).device
+
+    @property
+    def frame_stride(self) -> int:
+        """A trajectory is made anew at every control step, of which the first step is executed."""
+        return 1
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids that are told apart."""
+        return self.config.vocabulary if self.language is None else self.language.vocab_size
+
+    def observation_keys(self) -> tuple[str, ...]:
+        """Return the streams that are read; the policy acts without any of them, too."""
+        own = [own_key(name, self.config.own_sensors.get(name)) for name in self._own_names]
+        return tuple(dict.fromkeys([*(key for key in self.config.streams() if key != ACTION_KEY), *own]))
+
+    def windows(self) -> tuple[Window, ...]:
+        """Return observations now, each of which may be missing, and the actions from now on."""
+        seen = (Window(key, (0,), optional=True) for key in self.observation_keys())
+        return (*seen, Window(ACTION_KEY, tuple(range(self.horizon))))
+
+    def training_windows(self) -> tuple[Window, ...]:
+        """Return the windows for training: with a temporal encoder, those of a sequence of frames."""
+        if self.config.temporal is None:
+            return self.windows()
+        offsets = self.config.temporal.offsets
+        seen = [Window(key, offsets, optional=True) for key in self.observation_keys()]
+        words = [Window(WORDS_KEY, offsets[:-1])] if len(offsets) > 1 else []
+        return (*seen, *words, Window(ACTION_KEY, tuple(range(offsets[0], self.horizon))))
+
+    def window_ends(self, length: int) -> list[int]:
+        """Return every control step, so that frames are learned from with pasts of all lengths."""
+        return list(range(length))
+
+    def initial_state(self, batch_size: int) -> MultiSensorState:
+        """Return the state of rows that have seen nothing and drawn no noise."""
+        memory = None if self.history is None else self.history.initial_state(batch_size)
+        return MultiSensorState(NoiseState.initial(batch_size, self.device), memory)
+
+    def with_seeds(self, state: MultiSensorState, seed: Tensor) -> MultiSensorState:
+        """Return the state with every row's noise drawn from its seed (B,)."""
+        return replace(state, noise=state.noise.with_seeds(seed))
+
+    def forward(self, sample: TimelineSample) -> LossTerms:
+        """Return the loss terms of the action head, at all frames of a sequence if there is a temporal encoder."""
+        if self.history is None or self.config.temporal is None:
+            seen = self.encoder(sample.context, sample.seed)
+            plan = sample.future[ACTION_KEY]
+            return self._terms(self._features(seen, seen.bev, sample.context), plan, sample.seed)
+        offsets, batch = self.config.temporal.offsets, sample.batch_size
+        keys = [key for key in self.observation_keys() if key in sample.context.now]
+        observed = frames_observed(sample.context, keys, offsets) if keys else _nothing(batch, offsets, self.device)
+        index = FrameIndex.where(_at_least_one(observed), offsets)
+        context = frame_context(sample.context, index)
+        seed = mix_seed(sample.seed[index.row], _FRAME_STREAM + index.place)
+        seen = self.encoder(context, seed)
+        assert seen.bev is not None
+        pose, known = self._pose(context)
+        views, poses, poses_known = (index.scatter(value, batch) for value in (seen.bev, pose, known))
+        bev = self.history.sequence(views, poses, poses_known, index)
+        return self._terms(self._features(seen, bev, context), self._plans(sample, index), seed)
+
+    def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:
+        """Return a trajectory as a chunk of normalised waypoints (B, H, 3)."""
+        seed, noise = state.noise.decide(context.first)
+        features, memory = self._decided(context, state.memory)
+        numbers = self.action_head.random_numbers(seed)
+        chunk = self.action_head.sample_with(features, numbers).view(context.batch_size, self.horizon, -1)
+        if self.config.smooth_plan:
+            chunk = self._smooth(chunk, context)
+        return ActionChunk.of(chunk, range(self.horizon)), MultiSensorState(noise, memory)
+
+    @torch.no_grad()
+    def trajectories(self, context: Context, state: MultiSensorState) -> tuple[Trajectories, MultiSensorState]:
+        """Return what the policy takes for possible, most of it never driven, and the state that `act` returns.
+
+        A head that tells no modes gives one trajectory, that of `act`.
+        """
+        if not isinstance(self.action_head, ModesActionHead):
+            chunk, after = self.act(context, state)
+            waypoints = metric_waypoints(chunk.value, self.config.rate_hz)[:, None]
+            return Trajectories(waypoints, torch.ones_like(waypoints[:, :, 0, 0])), after
+        _, noise = state.noise.decide(context.first)
+        features, memory = self._decided(context, state.memory)
+        chunks, probability = self.action_head.modes(features)
+        waypoints = metric_waypoints(chunks, self.config.rate_hz)
+        return Trajectories(waypoints, probability), MultiSensorState(noise, memory)
+
+    def after_step(self, train_step: int) -> None:
+        """Nothing moves between steps."""
+
+    def shard_units(self) -> list[nn.Module]:
+        """Return the layers of the language model, whose weights FSDP puts together one at a time."""
+        return [] if self.language is None else list(outermost_layers(self.language))
+
+    def _decided(self, context: Context, memory: BEVMemory | None) -> tuple[Tensor, BEVMemory | None]:
+        """Features (B, F) of now, and the memory with the present view in it."""
+        context = replace(context, past={})
+        seen = self.encoder(context)
+        if self.history is None or memory is None or seen.bev is None:
+            return self._features(seen, seen.bev, context), None
+        pose, known = self._pose(context)
+        memory = memory.reset(context.first)
+        bev = self.history(seen.bev, pose, known, memory)
+        return self._features(seen, bev, context), memory.pushed(seen.bev, pose, known)
+
+    def _features(self, seen: Seen, bev: Tensor | None, context: Context) -> Tensor:
+        """The features (B, F) of frames, from their tokens and their words."""
+        parts = [] if bev is None or self.bev_tokens is None else [self.bev_tokens(bev)]
+        tokens = torch.cat([*parts, seen.tokens.to(parts[0].dtype)] if parts else [seen.tokens], dim=1)
+        ids, told = context.now[TOKENS_KEY].at(0)
+        there = told[:, None] & (ids >= 0)
+        if self.language is None:
+            words = mean_of_valid(self.words(torch.where(there, ids, 0)), there)[:, None]
+            tokens = torch.cat([tokens.to(words.dtype), words], dim=1)
+        else:
+            output = self.language(torch.where(there, ids, 0), there, tokens)
+            hidden = self.norm(in_dtype_of(self.norm, output.hidden))
+            tokens = torch.where(output.valid[..., None], hidden, 0.0)
+        features: Tensor = self.readout(in_dtype_of(self.readout, tokens))
+        return features
+
+    def _terms(self, features: Tensor, plan: Track, seed: Tensor) -> LossTerms:
+        return self.action_head.loss_terms(features, plan.value, plan.valid, seed)
+
+    def _pose(self, context: Context) -> tuple[Tensor, Tensor]:
+        """The poses (B, 3) of now, and which (B,) are known; where not, 0."""
+        if POSE_KEY not in context.now:
+            rows = context.batch_size
+            return torch.zeros(rows, 3, device=context.device), _nothing(rows, (0,), context.device)[:, 0]
+        pose, known = context.now[POSE_KEY].at(0)
+        return torch.where(known[:, None], pose.float(), 0.0), known
+
+    def _plans(self, sample: TimelineSample, index: FrameIndex) -> Track:
+        """The normalised waypoints (N, H, 3) from each frame on; those of now were made of steps by the transform."""
+        rate, future = self.config.rate_hz, sample.future[ACTION_KEY]
+        waypoints = torch.where(future.valid[..., None], metric_waypoints(future.value, rate), 0.0)
+        raw = replace(future, value=steps_of(waypoints))
+        whole = replace(sample, future={**sample.future, ACTION_KEY: raw})
+        steps = frame_actions(whole, index, self.horizon)
+        valid = valid_waypoints(steps.valid)
+        clean = torch.where(valid[..., None], steps.value, 0.0)
+        return Track.of(normalized_waypoints(clean, rate), range(self.horizon), valid)
+
+    def _smooth(self, chunk: Tensor, context: Context) -> Tensor:
+        """The trajectory with the first step that the vehicle takes when it follows the whole."""
+        rate = self.config.rate_hz
+        waypoints = metric_waypoints(chunk, rate)
+        speed = waypoints[:, 0, :2].norm(dim=-1) * rate
+        if self.config.reads_state and STATE_KEY in context.now:
+            status, known = context.now[STATE_KEY].at(0)
+            speed = torch.where(known, status[:, 0].to(speed.dtype), speed)
+        first = self.controller.first_step(waypoints, speed.clamp(min=0.0))
+        offset, scale = waypoint_scaling(self.horizon, rate, like=chunk)
+        return torch.cat([((first - offset[0]) / scale[0])[:, None], chunk[:, 1:]], dim=1)
+
+
+def _nothing(rows: int, offsets: Sequence[int], device: torch.device) -> Tensor:
+    return torch.zeros(rows, len(offsets), dtype=torch.bool, device=device)
+
+
+def _at_least_one(chosen: Tensor) -> Tensor:
+    """Return the frames (B, T) to encode; if no row has any, one frame, from which nothing is learned."""
+    if bool(chosen.any()):
+        return chosen
+    newest = torch.zeros_like(chosen)
+    newest[0, -1] = True
+    return newest

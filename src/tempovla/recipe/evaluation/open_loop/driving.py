@@ -1,0 +1,122 @@
+"""Open-loop figures and pictures of a car's policy, as a part of the offline evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tempovla.control.controller import Actor, Controller
+from tempovla.data.loader import collate
+from tempovla.data.mixture import Mixture
+from tempovla.data.sampler import SampleBatch
+from tempovla.model.vla.context_policy import base_of
+from tempovla.recipe.evaluation.open_loop.around import around_of
+from tempovla.recipe.evaluation.open_loop.figures import Modes
+from tempovla.recipe.evaluation.open_loop.measure import measure_trajectories
+from tempovla.recipe.evaluation.open_loop.pictures import draw_moments
+from tempovla.recipe.evaluation.open_loop.recorded import Recorded, read_recorded
+from tempovla.recipe.evaluation.open_loop.trajectories import HORIZONS_S, Array
+from tempovla.timeline import Context, Embodiment
+from tempovla.timeline.driving import ACTION_NAMES
+from tempovla.timeline.keys import STATE_KEY
+
+
+class TrajectoriesTold(Protocol):
+    """K trajectories with their probabilities."""
+
+    @property
+    def waypoints(self) -> Tensor: ...  # noqa: D102 - (B, K, H, 3) poses in the ego frame of now [m, rad]
+    @property
+    def probability(self) -> Tensor: ...  # noqa: D102 - (B, K)
+
+
+@runtime_checkable
+class ForeseesTrajectories(Protocol):
+    """A policy that takes several trajectories for possible."""
+
+    def trajectories(self, context: Context, state: Any) -> tuple[TrajectoriesTold, Any]:
+        """Return what may be driven, and the state that `act` returns."""
+
+
+def drives(body: Embodiment) -> bool:
+    """Return whether a body is a car whose actions are its motion until the next control step."""
+    return body.action_names == ACTION_NAMES
+
+
+def measure_driving(
+    actor: Actor,
+    mixture: Mixture,
+    steps: Array,
+    *,
+    batch_size: int = 64,
+    pictures: str | Path | None = None,
+) -> dict[str, Any]:
+    """Return the open-loop figures of a policy, and draw some of its trajectories.
+
+    Args:
+        actor: the policy.
+        mixture: the moments, of one source; scenes of this source that are not among them teach the status MLPs.
+        steps: (N, H, 3) what the policy would have done at each of them: forward [m], left [m] and turn [rad].
+        batch_size: samples predicted at a time, of a policy with several modes.
+        pictures: folder for bird's eye views; None draws none.
+
+    Raises:
+        ValueError: if the dataset has no status of the car, the status or the steps are not known or not finite; or
+            the pictures cannot be written.
+    """
+    source = mixture.sources[0]
+    if STATE_KEY not in source.streams:
+        raise ValueError(f"{source.name}: has no stream {STATE_KEY!r}, from which the baselines predict; record it")
+    horizon = min(steps.shape[1], round(HORIZONS_S[-1] * source.rate_hz))
+    recorded, steps = read_recorded(mixture, horizon), steps[:, :horizon]
+    chosen = np.unique(recorded.scene).tolist()
+    around = around_of(source, chosen)
+    modes = modes_of(actor, mixture, batch_size, horizon)
+    figures = measure_trajectories(
+        recorded, steps, source.rate_hz, around=around, training=_training(mixture, chosen, horizon), modes=modes
+    )
+    if pictures is not None:
+        figures["pictures"] = draw_moments(source, recorded, steps, around, modes, Path(pictures))
+    return figures
+
+
+def _training(mixture: Mixture, chosen: Sequence[int], horizon: int) -> Recorded | None:
+    """The scenes of the source that are not judged; None if all of them are."""
+    source = mixture.sources[0]
+    others = sorted(set(range(len(source))) - set(chosen))
+    return read_recorded(Mixture([source], episodes=[others]), horizon) if others else None
+
+
+@torch.inference_mode()
+def modes_of(actor: Actor, mixture: Mixture, batch_size: int, horizon: int) -> Modes | None:
+    """Return all trajectories that a policy takes for possible at each sample; None of a policy that tells just one.
+
+    Args:
+        actor: the policy.
+        mixture: the samples, of one source.
+        batch_size: samples at a time.
+        horizon: control steps of the trajectories that are kept.
+    """
+    if not isinstance(actor, Controller):  # an exported file tells its chunk alone
+        return None
+    acts: Any = actor.policy
+    policy: Any = base_of(acts)
+    if not isinstance(policy, ForeseesTrajectories):
+        return None
+    poses, probability = [], []
+    for start in range(0, mixture.lengths[0], batch_size):
+        index = np.arange(start, min(start + batch_size, mixture.lengths[0]))
+        sample = collate(mixture, actor.windows, SampleBatch(np.zeros_like(index), index, torch.from_numpy(index)))
+        context, _ = actor.transform.forward(sample.context.to(actor.device), {})
+        state = actor.with_seeds(actor.initial_state(sample.batch_size), sample.seed.tolist())
+        told, _ = policy.trajectories(context, state)
+        if told.probability.shape[1] < 2:
+            return None
+        poses.append(told.waypoints[:, :, :horizon].double().cpu().numpy())
+        probability.append(told.probability.double().cpu().numpy())
+    return Modes(np.concatenate(poses), np.concatenate(probability))

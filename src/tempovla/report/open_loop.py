@@ -1,0 +1,183 @@
+"""Open-loop figures of a car's policy: as text of commands, and as a part of the report."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tempovla.report.fields import Reader, load_json
+from tempovla.report.format_text import dotted, quoted
+from tempovla.report.markup import Markup, element
+from tempovla.storage.paths import inside
+from tempovla.storage.said_by import said_by
+
+FOLDER = "predictions"
+"""Of the pictures, in the folder of a run."""
+INDEX = "bird_views.json"
+CONVENTIONS = {"uniad": "UniAD", "stp3": "ST-P3, VAD"}
+NOTE = (
+    "UniAD's figure is the value at the time, that of ST-P3 and VAD the mean up to it, which is about half of it. "
+    "Intervals are over the scenes. Open loop does not show how a policy drives: it neither meets what its own "
+    "mistakes lead to, nor do the others react."
+)
+_LEGEND = "The recorded trajectory is green, the predicted one red."
+_NO_VALUE = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; the first cell of a row is its name."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def open_loop_tables(driving: Mapping[str, Any]) -> list[Table]:
+    """Return the tables of open-loop figures: distances, collisions, and whole trajectories by event.
+
+    Args:
+        driving: `driving` of offline.json.
+    """
+    rows: Mapping[str, Any] = driving["rows"]
+    times = [f"{time_s:g}" for time_s in driving["horizons_s"]]
+    tables = [_distances(rows, times)] if times else []
+    if times and any("collision" in row for row in rows.values()):
+        tables.append(_collisions(rows, times))
+    return [*tables, _whole(driving, rows)]
+
+
+def _distances(rows: Mapping[str, Any], times: list[str]) -> Table:
+    columns = [(convention, time) for convention in CONVENTIONS for time in (*times, "mean")]
+    head = [f"{CONVENTIONS[convention]} {_time(time)}" for convention, time in columns]
+    cells = [
+        (name, *(_number(row["l2"][convention][time]) for convention, time in columns), _interval(row, times[-1]))
+        for name, row in rows.items()
+    ]
+    last = f"{CONVENTIONS['uniad']} {_time(times[-1])} [95%]"
+    return Table("Distance from the recorded trajectory [m]", ("", *head, last), tuple(cells))
+
+
+def _collisions(rows: Mapping[str, Any], times: list[str]) -> Table:
+    columns = [(convention, time) for convention in CONVENTIONS for time in (times[-1], "mean")]
+    kinds = [("collision", ""), ("collision_new", "new, ")]
+    head = [f"{prefix}{CONVENTIONS[c]} {_time(time)}" for _, prefix in kinds for c, time in columns]
+    cells = []
+    for name, row in rows.items():
+        told = [_percent(row[kind][c][time]) if kind in row else _NO_VALUE for kind, _ in kinds for c, time in columns]
+        off = _percent(row["off_road"]["uniad"][times[-1]]) if "off_road" in row else _NO_VALUE
+        cells.append((name, *told, off))
+    title = "Collisions with others [%]; new ones are those at moments at which the recorded car touches nobody"
+    return Table(title, ("", *head, f"off the road {_time(times[-1])}"), tuple(cells))
+
+
+def _whole(driving: Mapping[str, Any], rows: Mapping[str, Any]) -> Table:
+    events = driving["events"]
+    head = ["ADE", "FDE", "miss [%]", *(f"FDE {event} ({count})" for event, count in events.items())]
+    cells = []
+    for name, row in rows.items():
+        by_event = [_number(row["by_event"][event]["fde"]) for event in events]
+        cells.append((name, _number(row["ade"]), _number(row["fde"]), _percent(row["miss_rate"]), *by_event))
+        for k, modes in row.get("modes", {}).items():
+            best = f"{name}, best of {k}"
+            told = (_number(modes["min_ade"]), _number(modes["min_fde"]), _percent(modes["miss_rate"]))
+            cells.append((best, *told, *[_NO_VALUE] * len(events)))
+    return Table("Whole trajectories [m], and by what the recorded car does", ("", *head), tuple(cells))
+
+
+def _time(time: str) -> str:
+    return time if time == "mean" else f"{time} s"
+
+
+def _number(figure: Mapping[str, Any]) -> str:
+    return _NO_VALUE if figure["mean"] is None else f"{figure['mean']:.2f}"
+
+
+def _percent(figure: Mapping[str, Any]) -> str:
+    return _NO_VALUE if figure["mean"] is None else f"{100 * figure['mean']:.1f}"
+
+
+def _interval(row: Mapping[str, Any], time: str) -> str:
+    ci95 = row["l2"]["uniad"][time]["ci95"]
+    return _NO_VALUE if ci95 is None else f"[{ci95[0]:.2f}, {ci95[1]:.2f}]"
+
+
+def open_loop_lines(driving: Mapping[str, Any]) -> list[str]:
+    """Return the open-loop figures for people.
+
+    Args:
+        driving: `driving` of offline.json.
+    """
+    lines = [f"open loop: {driving['samples']} moments of {driving['scenes']} scenes. {NOTE}"]
+    for table in open_loop_tables(driving):
+        cells = [table.head, *table.rows]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
+        lines += ["", table.title]
+        for row in cells:
+            rest = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append("  ".join([f"{row[0]:<{widths[0]}}", *rest]).rstrip())
+    return lines
+
+
+def open_loop_section(run_dir: Path) -> Markup | None:
+    """Return tables and pictures of RUN_DIR/offline.json and RUN_DIR/predictions; None where no car was judged.
+
+    Raises:
+        ValueError: naming the file, the key and the remedy.
+    """
+    path = run_dir / "offline.json"
+    if not path.is_file():
+        return None
+    driving = load_json(path).get("driving")
+    if driving is None:
+        return None
+    with said_by(path, remedy="run `tempovla eval offline` again"):
+        tables = [_drawn(table) for table in open_loop_tables(driving)]
+        told = f"{driving['samples']:,} moments of {driving['scenes']} scenes. {NOTE}"
+    return element(
+        "section",
+        element("h2", "Trajectories, open loop"),
+        element("p", told, class_="note"),
+        *tables,
+        *_pictures(run_dir),
+    )
+
+
+def _drawn(table: Table) -> Markup:
+    head = element("tr", *(element("th", cell, scope="col") for cell in table.head))
+    rows = [
+        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
+        for row in table.rows
+    ]
+    drawn = element("table", element("thead", head), element("tbody", *rows))
+    return element("div", element("h3", table.title), element("div", drawn, class_="scroll"))
+
+
+def _pictures(run_dir: Path) -> list[Markup]:
+    """The bird's eye views below a heading; nothing where there are none."""
+    path = run_dir / FOLDER / INDEX
+    if not path.is_file():
+        return []
+    inside(run_dir, f"{FOLDER}/{INDEX}", said_by="the run's", remedy="copy the folder again")
+    entries = [Reader(path, f"[{i}]", entry) for i, entry in enumerate(load_json(path, list))]
+    shown = [drawn for entry in entries if (drawn := _picture(entry, path.parent)) is not None]
+    grid = element("div", *shown, class_="grid")
+    return [element("h3", "Seen from above"), element("p", _LEGEND, class_="note"), grid] if shown else []
+
+
+def _picture(entry: Reader, folder: Path) -> Markup | None:
+    name = entry.get("file", str, required=True)
+    remedy = "name a picture in the folder of the index"
+    path = inside(folder, name, said_by=f"{INDEX}: {entry.key}.file", remedy=remedy)
+    if not path.is_file():
+        return None
+    event, scene, step = entry.get("event", str), entry.get("scene", int), entry.get("step", int)
+    label = f"scene {scene}, control step {step}"
+    error = f"{entry.number('final_error_m'):.2f} m off at the end"
+    address = "data:image/png;base64," + b64encode(path.read_bytes()).decode("ascii")
+    picture = element("img", src=address, alt=f"trajectories from above, {quoted(label)}")
+    caption = element("figcaption", element("b", event or ""), element("span", dotted([label, error])))
+    return element("figure", element("div", picture, class_="screen"), caption, class_="film")
