@@ -14,7 +14,6 @@ from tempovla.env.base import TaskEnv
 from tempovla.env.defaults import SimulatorDefaults
 from tempovla.env.driving_scores import with_scores
 from tempovla.env.protocol import Observation
-from tempovla.env.snapshot import Snapshot
 from tempovla.timeline import Embodiment
 from tempovla.timeline.driving import COMMANDS, FIGURES, LIDAR_KEY
 from tempovla.timeline.keys import IMAGE_KEY_PREFIX, STATE_KEY
@@ -114,12 +113,12 @@ class RoadEnv(TaskEnv):
         measured["timeout"] = float(self._x < ROUTE_M)
         return with_scores(measured)
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(
-            pose=np.array([self._x, self._y, 0.0]),
-            ego=np.array([self._x + 1.4, self._y, 0.0, 4.1, 1.8]),
-            boxes=np.array([[15.0, 3.0, 0.0, 4.5, 1.9]]),
-            route=np.array([[self._x, self._y], [ROUTE_M, 0.0]]),
-            lanes=(np.array([[0.0, 1.8], [ROUTE_M, 1.8]]),),
-            lights=((18.0, -3.0, "red"),),
-        )
+    def snapshot(self) -> Mapping[str, Any]:
+        return {
+            "ego": np.array([self._x, self._y, 0.0]),
+            "ego_box": np.array([self._x + 1.4, self._y, 0.0, 4.1, 1.8]),
+            "boxes": np.array([[15.0, 3.0, 0.0, 4.5, 1.9]]),
+            "route": np.array([[0.0, 0.0], [ROUTE_M, 0.0], [ROUTE_M + 500, 0.0]]),
+            "lanes": (np.array([[0.0, 1.8], [ROUTE_M, 1.8]]),),
+            "lights": ((18.0, -3.0, "r"), (19.0, -3.0, "O")),
+        }

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gymnasium.spaces import Box, Dict
 
     from tempovla.env.collect import CollectConfig
-    from tempovla.env.snapshot import Snapshot
     from tempovla.timeline import Embodiment
     from tempovla.timeline.calibration import CameraCalibration
 
@@ -284,8 +283,13 @@ def figures_of(env: SimulatorEnv) -> dict[str, float]:
 class Surveyed(Protocol):
     """An environment of a car that can be seen from above."""
 
-    def snapshot(self) -> Snapshot:
-        """Return what is around the car at the present moment."""
+    def snapshot(self) -> Mapping[str, Any]:
+        """Return what is around the car at the present moment, in the frame of the map [m, rad].
+
+        `ego` (3,) is x, y and heading of the ego frame; `ego_box` (5,) the car's rectangle: x and y of its middle,
+        heading, length and width; `boxes` (N, 5) those of the others; `lanes` the lanes' middles (K, 2); `lights`
+        traffic lights as x, y and a letter: r, y or g, small or capital; and `route` (K, 2).
+        """
 
 
 @runtime_checkable

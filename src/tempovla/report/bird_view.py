@@ -40,9 +40,9 @@ class Frame:
         points: (N, 2 or more) of a LiDAR; rows that are not finite are left out.
         boxes: (M, 5) of others: x, y, heading, length and width.
         ego: (5,) of the car itself.
-        lanes: polylines (L, 2).
+        lanes: middles of lanes, polylines (L, 2).
+        lane_width: of all of them [m].
         route: polyline (L, 2) to be followed; None if there is none.
-        surfaces: polygons (L, 2) that one can drive on.
         lights: places and colours of traffic lights.
         paths: polylines (H, 2) by name, of which those in `COLOURS` have its colour.
         words: a line above the picture.
@@ -52,8 +52,8 @@ class Frame:
     boxes: Array | None = None
     ego: Array | None = None
     lanes: Sequence[Array] = ()
+    lane_width: float = 3.4
     route: Array | None = None
-    surfaces: Sequence[Array] = ()
     lights: Sequence[tuple[float, float, str]] = ()
     paths: Sequence[tuple[str, Array]] = ()
     words: str = ""
@@ -93,10 +93,10 @@ class BirdView:
         size = self.width_px * _OVERSAMPLED, self.height_px * _OVERSAMPLED
         sheet = Image.new("RGB", size, self._colour("background"))
         pen = ImageDraw.Draw(sheet)
-        for surface in frame.surfaces:
-            pen.polygon(self._line(surface), fill=self._colour("surface"))
-        for lane in frame.lanes:
-            pen.line(self._line(lane), fill=self._colour("lane"), width=_OVERSAMPLED)
+        broad = round(frame.lane_width * self.pixels_per_m * _OVERSAMPLED)
+        for colour, width in (("lane", broad + 2 * _OVERSAMPLED), ("surface", broad)):
+            for lane in frame.lanes:
+                pen.line(self._line(lane), fill=self._colour(colour), width=width, joint="curve")
         if frame.route is not None and len(frame.route) > 1:
             pen.line(self._line(frame.route), fill=self._colour("route"), width=4 * _OVERSAMPLED)
         if frame.points is not None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
 from tempovla.env.protocol import SimulatorConfig, Surveyed
+from tempovla.env.snapshot import Snapshot
 from tempovla.env.worker import Worker
 from tempovla.rollout.runner import EpisodeResult
-
-if TYPE_CHECKING:
-    from tempovla.env.snapshot import Snapshot
 
 
 def survey(result: EpisodeResult, env_config: SimulatorConfig) -> list[Snapshot] | None:
@@ -54,6 +51,6 @@ class _Surveyor:
         env.reset_state(seed=seed, init_state=init_state)
         found = []
         for action in actions:
-            found.append(env.snapshot())
+            found.append(Snapshot.of(env.snapshot()))
             env.advance(action)
         return found

@@ -323,3 +323,20 @@ def test_clouds_of_different_sizes_become_one_track_of_points():
     assert found.element_valid.sum(dim=-1).tolist() == [[1, 2], [3, 0]]
     assert found.value[0, 1, :, 0].tolist() == [7.0, 7.0, 0.0]
     assert found.valid.all()
+
+
+def test_a_stream_that_the_policy_can_do_without_may_stay_away_and_come_back():
+    key = "observation.points.lidar"
+    builder = ContextBuilder((Window(STATE, (-1, 0)), Window(key, (-1, 0), optional=True)), BODY, num_rows=1)
+    state, cloud = {STATE: np.zeros(STATE_DIM, np.float32)}, np.ones((3, 4), np.float32)
+    builder.reset(0, "drive", {**state, key: cloud})
+    action = np.zeros((1, ACTION_DIM), np.float32)
+    validity = []
+    for seen in ({}, {}, {key: 2 * cloud}):
+        builder.add(0, action, {**state, **seen})
+        track = builder.context().track(key)
+        validity.append(track.valid[0].tolist())
+    assert validity == [[True, False], [False, False], [False, True]]
+    assert (track.value[0, 1] == 2).all()
+    with pytest.raises(ValueError, match="lacks streams"):
+        builder.add(0, action, {key: cloud})

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests import drives
 from tests.recordings import ACTION, FEATURES, FRONT, STATE, WRIST, record
 
 from tempovla.data.errors import DatasetError, UnknownStreamError
 from tempovla.data.layout import Feature
 from tempovla.data.lerobot import open_dataset
-from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.loader import LoaderConfig, SampleLoader, read_windows
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.data.mixture import Mixture
 from tempovla.timeline import Embodiment, StreamInfo, TimelineSample, Window
+from tempovla.timeline.keys import WORDS_KEY
 
 WINDOWS = (Window(STATE, (-2, 0)), Window(FRONT, (0, 3)), Window(WRIST, (-1,)), Window(ACTION, (-1, 0, 1, 2)))
 ON_DEMAND = LoaderConfig(batch_size=5, preload_bytes=0)
@@ -228,3 +230,24 @@ def test_points_of_a_source_become_tracks_that_know_which_are_absent():
     assert track.value.isfinite().all()
     first, present = track.value[:, 1, 0, 0].tolist(), track.element_valid[:, 1].sum(-1).tolist()
     assert dict(zip(first, present, strict=True)) == {0: 4, 8: 2, 16: 4}
+
+
+def test_past_words_are_those_of_their_own_steps() -> None:
+    source = drives.drives(1, 6)
+    told = source.instructions(0)
+    windows = (Window(WORDS_KEY, (-3, -1)), Window(STATE, (0,)))
+    context, _ = read_windows(source, windows, np.zeros(2, np.int64), np.array([1, 5]))
+    track = context.past[WORDS_KEY]
+    assert track.valid.tolist() == [[False, True], [True, True]]
+    words = [[bytes(step.tolist()).rstrip(b"\0").decode() for step in row] for row in track.value]
+    assert words == [[told[0], told[0]], [told[2], told[4]]]
+    assert [task.instruction for task in context.task] == [told[1], told[5]]
+
+
+def test_a_window_that_is_optional_is_left_out_where_the_source_lacks_its_stream() -> None:
+    source = drives.drives(1, 6)
+    windows = (Window(STATE, (0,)), Window("observation.points.sonar", (0,), optional=True))
+    loader = SampleLoader(Mixture([source]), windows, LoaderConfig(batch_size=2), seed=0)
+    assert set(next(iter(loader)).context.now) == {STATE}
+    with pytest.raises(UnknownStreamError, match=r"observation\.points\.sonar"):
+        SampleLoader(Mixture([source]), [Window(w.key, w.offsets) for w in windows], LoaderConfig(), seed=0)

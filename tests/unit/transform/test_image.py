@@ -20,6 +20,19 @@ def test_a_whole_number_reduction_is_the_rounded_mean_of_each_box(height, width)
     assert np.array_equal(resize_frames(pictures, 8).numpy(), np.rint(boxes.mean(axis=(3, 5))).astype(np.uint8))
 
 
+def test_pictures_keep_their_aspect_ratio_where_both_sides_are_given():
+    pictures = frames(16, 40)
+    boxes = pictures.double().numpy().reshape(3, 3, 8, 2, 10, 4)
+    resized = resize_frames(pictures, (8, 10))
+    assert np.array_equal(resized.numpy(), np.rint(boxes.mean(axis=(3, 5))).astype(np.uint8))
+    assert resize_frames(pictures, (16, 40)) is pictures
+    assert resize_frames(pictures, (7, 11)).shape == (3, 3, 7, 11)
+    read = ResizeImages.from_json(ResizeImages((8, 10)).to_json())
+    assert read.size == (8, 10)
+    with pytest.raises(ValueError, match="size=0 of pictures"):
+        ResizeImages((8, 0))
+
+
 def test_memory_layout_does_not_matter():
     pictures = frames(16, 16)
     interleaved = pictures.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)

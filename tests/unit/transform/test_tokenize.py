@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.tiny_models import WORDS, save_tokenizer
 
-from tempovla.timeline import Context, Embodiment, Task
-from tempovla.timeline.keys import TOKENS_KEY
+from tempovla.timeline import Context, Embodiment, Task, Track
+from tempovla.timeline.keys import TOKENS_KEY, WORDS_KEY
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
 
@@ -50,6 +51,21 @@ def test_instructions_become_a_padded_track_at_offset_0():
     assert track.valid.tolist() == [[True], [True]]
     (push,) = WordTokenizer(512).encode("push")
     assert track.value.tolist() == [[[247, 46, 259, -1, -1]], [[push, -1, -1, -1, -1]]]
+
+
+def test_words_of_past_steps_become_tokens_of_the_past():
+    told = [b"go", b"open the drawer", b""]
+    words = torch.zeros(1, 3, 20, dtype=torch.uint8)
+    for step, text in enumerate(told):
+        words[0, step, : len(text)] = torch.tensor(list(text), dtype=torch.uint8)
+    past = {WORDS_KEY: Track.of(words, (-3, -2, -1), torch.tensor([[True, True, False]]))}
+    tokenize = TokenizeInstruction(WordTokenizer(1024), 4)
+    found, _ = tokenize.forward(replace(context("push"), past=past), {})
+    assert WORDS_KEY not in found.past
+    track = found.past[TOKENS_KEY]
+    assert track.valid.tolist() == [[True, True, False]]
+    assert torch.equal(track.value[0, :2], torch.stack([tokenize.tokens("go"), tokenize.tokens("open the drawer")]))
+    assert found.track(TOKENS_KEY).offset.tolist() == [-3, -2, -1, 0]
 
 
 def test_a_transformers_tokenizer_is_used_as_it_is(tmp_path):

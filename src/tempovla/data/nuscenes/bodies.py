@@ -71,4 +71,4 @@ def shared_body(table: SceneTable, streams: Mapping[str, StreamInfo], rate_hz: f
                 cameras.setdefault(camera.stream, camera)
         if all(key in cameras for key, stream in streams.items() if stream.is_picture):
             break
-    return Embodiment("nuscenes_car", 4, 3, rate_hz, STATE_NAMES, ACTION_NAMES, tuple(cameras.values()))
+    return Embodiment("nuscenes-car", 4, 3, rate_hz, STATE_NAMES, ACTION_NAMES, tuple(cameras.values()))

@@ -11,7 +11,6 @@ import numpy as np
 
 from tempovla.data.nuscenes.layout import CAN_MESSAGES, SIDECAR_MARK
 from tempovla.storage.json_files import to_json_text
-from tempovla.storage.whole import write_text
 
 ROUTE = "route"
 PER_KEY_FRAME = ("commands", "perturbed")
@@ -72,7 +71,7 @@ class CanFiles:
                 files["meta"][name] = {"message_count": len(rows), "message_freq": rate_hz, "timespan": span_s}
         files |= {SIDECAR_MARK + name: value for name, value in self._sidecars.items()}
         for name, content in files.items():
-            write_text(folder / f"{scene}_{name}.json", to_json_text(content))
+            (folder / f"{scene}_{name}.json").write_text(to_json_text(content), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -171,7 +171,9 @@ class SceneWriter:
             raise ValueError(f"{self.name}: has no key frame; add one, or discard the scene")
         self._can.check_sidecars(len(self._key_frames), self.name)
         records = self._records()
-        self._can.write(self._root / "can_bus", self.name)
+        messages = self._folder / "can_bus"
+        messages.mkdir(exist_ok=True)  # it is there if an earlier attempt failed
+        self._can.write(messages, self.name)
         for path in sorted(self._folder.rglob("*.*")):
             place = self._root / path.relative_to(self._folder)
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,7 @@ class NuScenesSource:
     @cached_property
     def statistics(self) -> NuScenesStatistics:
         """Exact statistics of the streams of numbers, which are kept for the next time."""
-        return NuScenesStatistics(self, lambda: self.identity(MOTION_KEYS))
+        return NuScenesStatistics(self)
 
     def __len__(self) -> int:
         return len(self._table)

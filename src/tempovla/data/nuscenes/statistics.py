@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tempovla.data.dataset_statistics import LazyStatistics
+from tempovla.data.dataset_statistics import LazyStatistics, number_streams
 from tempovla.data.fingerprint import hash_json
-from tempovla.data.identity import DataIdentity
+from tempovla.data.identity import identity_of
 from tempovla.data.statistics import NAMES, Progress, Statistic, unwatched
 from tempovla.storage.cache import cache_folder
 from tempovla.storage.json_files import read_json, to_json_text
@@ -29,12 +29,10 @@ class NuScenesStatistics(LazyStatistics):
 
     Args:
         source: where to read.
-        identity: returns the identity of these files.
     """
 
-    def __init__(self, source: EpisodeSource, identity: Callable[[], DataIdentity]) -> None:
+    def __init__(self, source: EpisodeSource) -> None:
         super().__init__(source)
-        self._identity = identity
         self._place: Path | None = None
 
     def compute(self, keys: Collection[str], progress: Progress = unwatched) -> None:
@@ -48,7 +46,7 @@ class NuScenesStatistics(LazyStatistics):
 
     def _path(self) -> Path:
         if self._place is None:
-            identity = self._identity()
+            identity = identity_of(self._source, number_streams(self._source))
             digest = hash_json([dict(identity.facts), dict(identity.files)])[:32]
             self._place = cache_folder() / "statistics" / f"nuscenes-{digest}.json"
         return self._place

@@ -19,6 +19,7 @@ from tempovla.env.driving.infractions import Judge
 from tempovla.env.driving.route import Route
 from tempovla.env.driving.town import load_town
 from tempovla.env.driving.traffic import Traffic, TrafficConfig
+from tempovla.env.driving_scores import with_scores
 from tempovla.env.protocol import Observation
 from tempovla.env.worker import Worker
 from tempovla.timeline.calibration import CameraCalibration
@@ -261,8 +262,8 @@ class DrivingEnv(TaskEnv):
         return RuleDriver(self._episode.driven, self.config.top_speed, boxes_of(self._episode.parked))
 
     def figures(self) -> dict[str, float]:
-        """Return the measures of the episode until now, named as `timeline.driving.FIGURES` says."""
-        return self._judge.figures()
+        """Return the scores and the measures of the episode until now, named as `timeline.driving.FIGURES` says."""
+        return with_scores(self._judge.figures())
 
     def snapshot(self) -> dict[str, Any]:
         """Return what lies around the car now, for pictures from above.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tempovla.model.sensor.encoder_config import Sampling
+from tempovla.model.sensor.farthest import sample
 from tempovla.storage.extras import install_command
 
 
@@ -59,7 +60,7 @@ def farthest_point_sampling(
         count: number of samples, at least 1.
         valid: (B, N) bool, which points are there; None where all are.
         backend: `torch`, or `quickfps`, a package that sorts points into buckets (Han et al., 2023). It makes the same
-            choices in a small part of the time, except that between points whose distances are equal it chooses by a
+            choices in a third of the time, except that between points whose distances are equal it chooses by a
             rule of its own. Batches in which a row has fewer valid points than `count` are left to `torch`.
 
     Raises:
@@ -74,34 +75,10 @@ def farthest_point_sampling(
     order = canonical_order(points, valid)
     points = points[..., :3].gather(1, order[..., None].expand(-1, -1, 3))
     points = points if points.dtype == torch.float64 else points.float()
-    if valid is not None:
-        valid = valid.gather(1, order)
-        points = torch.where(valid[..., None], points, 0.0)
-    chosen = _farthest(points, count, valid)
-    chosen = order.gather(1, chosen)
-    return chosen if valid is None else torch.where(valid.any(dim=1, keepdim=True), chosen, 0)
-
-
-def _farthest(points: Tensor, count: int, valid: Tensor | None) -> Tensor:
-    """Samples (B, count) of points (B, N, 3) that are in their canonical order and 0 where not valid."""
-    axes = points.transpose(1, 2).contiguous()
-    start = axes.square().sum(dim=1)
-    nearest = torch.full_like(start, torch.inf)
-    if valid is not None:
-        start.masked_fill_(~valid, -1.0)
-        nearest.masked_fill_(~valid, -1.0)  # the minimum with any distance stays -1
-    chosen = torch.empty(points.shape[0], count, dtype=torch.int64, device=points.device)
-    difference, distance = torch.empty_like(axes), start
-    for index in range(count):
-        torch.argmax(distance, dim=1, out=chosen[:, index])
-        if index == count - 1:
-            break
-        at = chosen[:, index, None, None].expand(-1, 3, 1)
-        torch.sub(axes, axes.gather(2, at), out=difference)
-        difference.square_()
-        distance = difference[:, 0].add_(difference[:, 1]).add_(difference[:, 2])
-        distance = torch.minimum(nearest, distance, out=nearest)
-    return chosen
+    number = torch.full_like(points[:, 0, 0], points.shape[1]).long() if valid is None else valid.sum(dim=1)
+    there = torch.arange(points.shape[1], device=points.device) < number[:, None]
+    chosen = order.gather(1, sample(torch.where(there[..., None], points, 0.0), number, count))
+    return torch.where(number[:, None] > 0, chosen, 0)
 
 
 def quickfps_module() -> Any:

@@ -125,7 +125,7 @@ class WaypointController:
         """The angle (B,) of the arc from the rear axle to a point (B, 2), within the limits."""
         config, square = self.config, target.square().sum(dim=-1)
         curvature = 2.0 * target[:, 1] / square.clamp(min=_SHORT_M**2)
-        curvature = torch.where((square > _SHORT_M**2) & (target[:, 0] > 0), curvature, 0.0)
+        curvature = torch.where(square > _SHORT_M**2, curvature, 0.0)
         limit = config.max_lateral_acceleration / speed.square().clamp(min=1.0)
         steering = torch.atan(config.wheelbase_m * curvature.clamp(-limit, limit))
         return steering.clamp(-config.max_steering_rad, config.max_steering_rad)
@@ -138,6 +138,7 @@ class WaypointController:
         wanted = 2.0 * (way - speed * time) / time**2
         at_rest = 2.0 * way < speed * time  # the vehicle has to stand before the time is over
         stopping = -0.5 * speed.square() / way.clamp(min=_SHORT_M)
+        stopping = torch.where(way < _SHORT_M, torch.minimum(stopping, -speed * self.rate_hz), stopping)
         wanted = torch.where(at_rest, stopping, wanted)
         return wanted.clamp(-self.config.max_deceleration, self.config.max_acceleration)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tempovla.data.declared import parse_unit
 from tempovla.data.libero_layout import LiberoImages
+from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.stream_keys import StreamKeys
 from tempovla.data.words import default_problem
 from tempovla.transform.scaling import NormalizationMode
@@ -83,7 +84,8 @@ class DataConfig:
     """The demonstrations of a training.
 
     Attributes:
-        data_directory: root of a LeRobot dataset (v2.1 or v3.0), or a folder of LIBERO's HDF5 files.
+        data_directory: root of a LeRobot dataset (v2.1 or v3.0), a folder of LIBERO's HDF5 files, or one of nuScenes'
+            format.
         mixture: several datasets on which one policy is trained, instead of `data_directory`. The other keys apply to
             each of them.
         demos_per_task: number of episodes of each task that are used, from the first on; None uses all.
@@ -104,6 +106,7 @@ class DataConfig:
             these, which are joined in this order; None is `observation.state`. In control, observations may use the
             same names.
         action_key: name of the action in the dataset, in the same form; None is `action`.
+        nuscenes: how a folder of nuScenes' format is read.
     """
 
     data_directory: str = ""
@@ -121,6 +124,7 @@ class DataConfig:
     libero_images: LiberoImages = "auto"
     state_key: tuple[str, ...] | str | None = None
     action_key: tuple[str, ...] | str | None = None
+    nuscenes: NuScenesOptions = field(default_factory=NuScenesOptions)
 
     def __post_init__(self) -> None:
         if self.mixture and (self.state_key is not None or self.action_key is not None):

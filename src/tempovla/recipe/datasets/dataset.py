@@ -149,6 +149,7 @@ def load_dataset(recipe: Recipe, *, decode: bool = True) -> EpisodeSource:
         depth_unit=data.depth_unit,
         default_instruction=data.default_instruction,
         libero_images=data.libero_images,
+        nuscenes=data.nuscenes,
     )
     check_fits(recipe.model, source)
     settle(source, recipe)

@@ -192,7 +192,6 @@ def _frame(driven: DrivenEpisode, step: int, words: str, points: NDArray | None)
         ego=_rectangles(now.ego[None], pose)[0],
         lanes=[_places(lane, pose) for lane in now.lanes],
         route=_places(now.route, pose),
-        surfaces=[_places(surface, pose) for surface in now.surfaces],
         lights=[(*_places(np.array([[x, y]]), pose)[0].tolist(), state) for x, y, state in now.lights],
         paths=[("true", driven_path[:, :2]), ("predicted", planned[:, :2])],
         words=words,

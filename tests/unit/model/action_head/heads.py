@@ -28,6 +28,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "flow": ("flow_matching", {"draws": 2, **ATTENDING}),
     "flow-mamba": ("flow_matching", {"network": "mamba", **SMALL}),
     "flow-cross-attention": ("flow_matching", {"network": "cross_attention", "draws": 2, **ATTENDING}),
+    "modes": ("modes", {"num_modes": 3, **SMALL}),
     "transformer": ("transformer", ATTENDING),
     "transformer-noise": ("transformer", {"input_noise": 0.5, **ATTENDING}),
     "transformer-bins": ("transformer", {"num_bins": 16, **ATTENDING}),

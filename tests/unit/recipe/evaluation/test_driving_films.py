@@ -47,7 +47,8 @@ class Driver:
     read: list[list[str]] = field(default_factory=list)
 
     def windows(self) -> tuple[Window, ...]:
-        return (*(Window(key, (0,)) for key in (STATE_KEY, *self.sensors)), Window(ACTION_KEY, tuple(range(6))))
+        seen = (Window(key, (0,), optional=key != STATE_KEY) for key in (STATE_KEY, *self.sensors))
+        return *seen, Window(ACTION_KEY, tuple(range(6)))
 
     def initial_state(self, batch_size: int) -> Tensor:
         return torch.zeros(batch_size)
