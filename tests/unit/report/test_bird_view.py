@@ -11,11 +11,12 @@ VIEW = BirdView(height_px=120, width_px=100, ahead_m=40.0, behind_m=20.0)
 """Two pixels a metre."""
 
 
-def where(picture: np.ndarray, name: str) -> tuple[float, float]:
-    """Middle of what has a colour, as row below the words and column."""
-    rows, columns = np.nonzero((picture[BAND_PX:] == COLOURS[name]).all(axis=2))
-    assert len(rows)
-    return rows.mean(), columns.mean()
+def middle(frame: Frame) -> tuple[float, float]:
+    """Middle of what is drawn, as row below the words and column."""
+    picture = VIEW.draw(frame)
+    assert picture.shape == (120 + BAND_PX, 100, 3)
+    rows, columns = np.nonzero((picture[BAND_PX:] != COLOURS["background"]).any(axis=2))
+    return (rows.min() + rows.max() + 1) / 2, (columns.min() + columns.max() + 1) / 2
 
 
 def test_ahead_is_up_and_left_is_left():
@@ -26,19 +27,19 @@ def test_ahead_is_up_and_left_is_left():
     np.testing.assert_allclose(VIEW.pixels(places)[7, 3], [3.5, 7.5])
 
 
-def test_boxes_paths_and_points_lie_where_they_are():
-    frame = Frame(
-        points=np.array([[30.0, -20.0, 1.0], [np.nan] * 3, [30.5, -20.0, 1.0]]),
-        boxes=np.array([[20.0, 10.0, np.pi / 2, 8.0, 8.0]]),
-        ego=np.array([1.0, 0.0, 0.0, 10.0, 6.0]),
-        paths=[("predicted", np.array([[0.0, 15.0], [10.0, 15.0]])), ("true", np.array([[30.0, -5.0]]))],
-    )
-    picture = VIEW.draw(frame)
-    assert picture.shape == (120 + BAND_PX, 100, 3)
-    assert where(picture, "ego") == pytest.approx((78, 50), abs=5)  # its lines are thinner than a pixel
-    assert where(picture, "box") == pytest.approx((40, 30), abs=2)
-    assert where(picture, "predicted") == pytest.approx((70, 20), abs=1)
-    assert where(picture, "true") == pytest.approx((20, 60), abs=1)
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (Frame(points=np.array([[30.0, -20.0, 1.0], [np.nan] * 3])), (20, 90)),
+        (Frame(boxes=np.array([[20.0, 10.0, np.pi / 2, 8.0, 8.0]])), (40, 30)),
+        (Frame(ego=np.array([1.0, 0.0, 0.0, 10.0, 6.0])), (78, 50)),
+        (Frame(paths=[("predicted", np.array([[0.0, 15.0], [10.0, 15.0]]))]), (70, 20)),
+        (Frame(paths=[("true", np.array([[30.0, -5.0]]))]), (20, 60)),
+        (Frame(route=np.array([[0.0, -10.0], [20.0, -10.0]])), (60, 70)),
+    ],
+)
+def test_everything_lies_where_it_is(frame, expected):
+    assert middle(frame) == pytest.approx(expected, abs=1.5)
 
 
 def test_the_surface_and_the_words_are_drawn():
