@@ -3,7 +3,8 @@
     python benchmarks/sensors.py [--json FILE] [--points 16384] [--samples 1024] [--runs 5]
 
 CPU milliseconds on one thread, the best of a few runs taken in turns. `fpsample` and `torch-quickfps` are compared if
-they are installed. What learns is measured forward alone and with its backward pass, for one sample.
+they are installed. What learns is measured forward alone and with its backward pass, for one sample. The loader reads
+files in nuScenes' format that are written first.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from importlib import import_module, metadata
@@ -22,7 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor, nn
 
+from driving_scenes import record, sweep_of
 from selective_scan import cpu_model
+from tempovla.data.loader import LoaderConfig, SampleLoader
+from tempovla.data.mixture import Mixture
+from tempovla.data.nuscenes.source import open_nuscenes
 from tempovla.model.fusion import BEVFusion, LiftConfig, align_bev, build_lift, projected_depth
 from tempovla.model.sensor import (
     BEVGridConfig,
@@ -36,6 +42,9 @@ from tempovla.model.sensor import (
     farthest_point_sampling,
     gather_points,
 )
+from tempovla.timeline import Window
+from tempovla.timeline.driving import CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY
+from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 
 GRID = BEVGridConfig()
 PICTURE = (112, 200)
@@ -46,13 +55,8 @@ Run = Callable[[], Any]
 
 
 def sweep(points: int) -> Tensor:
-    """Points (1, N, 4) of a street: ground and walls, dense near the vehicle, and an intensity."""
-    generator = torch.Generator().manual_seed(0)
-    angle = torch.rand(points, generator=generator) * 2 * math.pi
-    reach = 3.0 + 27.0 * torch.rand(points, generator=generator) ** 2
-    x, y = reach * angle.cos(), (reach * angle.sin()).clamp(-9.0, 9.0)
-    height = torch.where(y.abs() == 9.0, 4.0 * torch.rand(points, generator=generator), 0.0)
-    return torch.stack([x, y, height, torch.rand(points, generator=generator)], dim=1)[None]
+    """Points (1, N, 4) of a street, and an intensity from 0 to 1."""
+    return torch.from_numpy(sweep_of(points)[None, :, :4]) / torch.tensor([1.0, 1.0, 1.0, 255.0])
 
 
 def rig() -> tuple[Tensor, Tensor]:
@@ -167,6 +171,26 @@ def geometry_runs(points: Tensor, count: int) -> dict[str, Run]:
     }
 
 
+def loaded_per_s(key_frames: int = 40, repeats: int = 3) -> dict[str, float]:
+    """Samples that the loader makes in a CPU second out of files in nuScenes' format, the best of a few epochs."""
+    now = {"state": [Window(STATE_KEY, (0,)), Window(ACTION_KEY, tuple(range(6)))]}
+    now["state, LiDAR"] = [*now["state"], Window(LIDAR_KEY, (0,))]
+    now["state, six cameras"] = [*now["state"], *(Window(camera, (0,)) for camera in CAMERA_KEYS)]
+    others = (LIDAR_KEY, RADAR_KEY, IMU_KEY)
+    now["state, six cameras, LiDAR, radar, IMU"] = [*now["state, six cameras"], *(Window(key, (0,)) for key in others)]
+    found = dict.fromkeys(now, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        record(Path(folder), key_frames, SWEEP[0] * SWEEP[1], PICTURE)
+        for name, windows in now.items():
+            mixture = Mixture([open_nuscenes(folder)])
+            batches = iter(SampleLoader(mixture, windows, LoaderConfig(8, preload_bytes=0), seed=0))
+            for _ in range(repeats):
+                start = time.process_time()
+                made = sum(next(batches).seed.numel() for _ in range(key_frames // 8))
+                found[name] = max(found[name], made / (time.process_time() - start))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=16384)
@@ -182,6 +206,7 @@ def main() -> None:
         "sampling": best_ms(sampling_runs(cloud, args.samples), args.runs),
         "geometry": best_ms(geometry_runs(cloud, args.samples), args.runs),
         "encoders": best_ms(learning_runs(encoders()), args.runs),
+        "loader": loaded_per_s(),
     }
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -209,6 +234,9 @@ def print_report(report: dict[str, Any], args: argparse.Namespace) -> None:
     print(f"\none sample: {SWEEP[0] * SWEEP[1]} points, six pictures of {PICTURE[0]} x {PICTURE[1]}")
     for name, milliseconds in report["encoders"].items():
         print(f"{name:40}{milliseconds:9.2f} ms")
+    print("\nsamples a CPU second, read and decoded from files in nuScenes' format")
+    for name, rate in report["loader"].items():
+        print(f"{name:40}{rate:9.0f} /s")
 
 
 if __name__ == "__main__":

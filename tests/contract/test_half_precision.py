@@ -14,6 +14,7 @@ import pytest
 import torch
 from tests.contract.registry import MEMORIES, POLICIES, PolicyCase, random_sequence, seeded
 from tests.contract.samples import random_contexts, random_sample
+from tests.half_precision import HALVES, ROUNDINGS, assert_close
 from tests.unit.model.action_head.heads import ACTION, CASES, FEATURES, HORIZON, build, random
 from torch import Tensor, nn
 
@@ -21,8 +22,6 @@ from tempovla.model.world_model.temporal_predictor import InverseDynamics, Tempo
 from tempovla.objective import Objective
 from tempovla.timeline import training_windows
 
-HALVES = (torch.bfloat16, torch.float16)
-ROUNDINGS = 16
 DRAWS_WORDS = {
     *("openvla", "vla-gaussian", "vla-transformer", "gaussian-mixture"),
     *("world-model-tdmpc", "world-model-dreamer", "world-model-dreamer-plans"),
@@ -33,13 +32,6 @@ CHOSEN_ROUNDINGS = 4 * ROUNDINGS
 """Of a memory whose slots are chosen by content, so that small differences grow."""
 
 SEEDS = torch.tensor([3, 1, 4, 15])
-
-
-def assert_close(low: Tensor, full: Tensor, dtype: torch.dtype, roundings: int = ROUNDINGS, scale: float = 0.0) -> None:
-    """Within roundings of the largest number; `scale` is that of numbers on the way, such as noise, if larger."""
-    assert low.isfinite().all()
-    bound = roundings * torch.finfo(dtype).eps * max(scale, float(full.detach().abs().max()))
-    assert float((low.float() - full).detach().abs().max()) <= bound
 
 
 def excited(module: nn.Module) -> nn.Module:

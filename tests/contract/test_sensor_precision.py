@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.test_half_precision import HALVES, assert_close
+from tests.half_precision import HALVES, assert_close
 from torch import Tensor, nn
 
 from tempovla.model.fusion import (

@@ -53,6 +53,8 @@ class IMUEncoder(nn.Module):
         there = readings.isfinite().all(dim=-1)
         there = there if valid is None else there & valid
         there = there if times is None else there & times.isfinite()
+        if not shape[1]:
+            return readings.new_zeros(shape[0], self.output_dim)
         order = (~there).to(torch.uint8).argsort(dim=1, stable=True)  # those that are there come first
         number = there.sum(dim=1)
         seen = torch.cat([readings / self.scales, self._late(times, readings)[..., None]], dim=-1)

@@ -56,6 +56,8 @@ class PointNet(nn.Module):
 def present(points: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return points in float32 or better with 0 where they are not there, and where (B, N) bool they are.
 
+    Without any place for a point, there is one that no point is in.
+
     Args:
         points: (B, N, F); a point with a number that is not finite is not there.
         valid: (B, N) bool; None where all are valid.
@@ -69,4 +71,6 @@ def present(points: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     points = points.to(sums_dtype(points.dtype))
     there = points.isfinite().all(dim=-1)
     there = there if valid is None else there & valid
+    if not points.shape[1]:  # one place at least, so that there is a largest value
+        points, there = nn.functional.pad(points, (0, 0, 0, 1)), nn.functional.pad(there, (0, 1))
     return torch.where(there[..., None], points, 0.0), there

@@ -60,6 +60,27 @@ def test_a_static_point_stays_in_its_cell_over_several_motions(mode):
         assert known[0, row, column]
 
 
+def middle(bev: torch.Tensor) -> tuple[float, float]:
+    """Row and column coordinates of the centre of mass of a map (1, 1, H, W)."""
+    rows, columns = torch.arange(48, dtype=bev.dtype) + 0.5, torch.arange(48, dtype=bev.dtype) + 0.5
+    return float(bev[0, 0].sum(dim=1) @ rows / bev.sum()), float(bev[0, 0].sum(dim=0) @ columns / bev.sum())
+
+
+def test_the_middle_of_a_static_thing_stays_within_a_hundredth_of_a_cell_step_by_step_and_at_once():
+    place = torch.tensor([14.0, 2.0], dtype=torch.float64)
+    poses = [torch.tensor([1.7 * k, 0.1 * k * k, 0.06 * k], dtype=torch.float64) for k in range(5)]
+    row, column = GRID.to_grid(*in_frame(poses[0], place).tolist())
+    rows, columns = torch.meshgrid(*[torch.arange(48, dtype=torch.float64) + 0.5] * 2, indexing="ij")
+    oldest = torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 8)[None, None]
+    step_by_step = oldest
+    for past, now in itertools.pairwise(poses):
+        step_by_step, _ = align_bev(step_by_step, relative_motion(past, now)[None], GRID)
+        expected = GRID.to_grid(*in_frame(now, place).tolist())
+        assert middle(step_by_step) == pytest.approx(expected, abs=0.01)
+        at_once, _ = align_bev(oldest, relative_motion(poses[0], now)[None], GRID)
+        assert middle(at_once) == pytest.approx(expected, abs=0.01)
+
+
 def test_motions_one_after_the_other_are_their_composition():
     poses = [torch.tensor([2.0 * k, 1.0 * k, 0.0], dtype=torch.float64) for k in range(4)]
     place = torch.tensor([15.5, 6.5], dtype=torch.float64)

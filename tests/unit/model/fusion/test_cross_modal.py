@@ -86,6 +86,18 @@ def test_rows_without_any_modality_give_zeros_and_finite_gradients(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_set_without_tokens_is_an_absent_modality(kind):
+    fusion, sets = built(kind), tokens()
+    expected = fusion(vision=sets["vision"], lidar=sets["lidar"])
+    found = fusion(sets | {"radar": sets["radar"][:, :0]})
+    assert torch.allclose(found.pooled, expected.pooled, rtol=0, atol=1e-12)
+    found = fusion(vision=sets["vision"], lidar=sets["lidar"][:, :0])
+    assert torch.allclose(found.pooled, fusion(vision=sets["vision"]).pooled, rtol=0, atol=1e-12)
+    found.pooled.sum().backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in fusion.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_modality_alone_is_enough(kind):
     assert built(kind)(lidar=tokens()["lidar"]).pooled.any()
 

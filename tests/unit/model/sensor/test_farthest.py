@@ -20,7 +20,7 @@ def test_looking_at_few_points_chooses_what_looking_at_all_of_them_does():
 
 
 def test_rows_of_different_numbers_are_sampled_alike_by_both():
-    points = torch.stack([row(), row()]).where(torch.arange(500)[:, None] < 500, 0.0)
+    points = torch.stack([row(), row()])
     points[1, 30:] = 0.0
     number = torch.tensor([500, 30])
     found = sample(points, number, 50)

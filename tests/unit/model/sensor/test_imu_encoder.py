@@ -49,6 +49,7 @@ def test_no_reading_gives_zeros_and_finite_gradients():
     out = net(readings(), valid=valid)
     assert out[0].any()
     assert not out[1].any()
+    assert torch.equal(net(readings()[:, :0]), out[1:].detach().expand(2, -1))
     out.sum().backward()
     assert all(weight.grad.isfinite().all() for weight in net.parameters())
 

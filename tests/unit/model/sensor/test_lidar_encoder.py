@@ -56,6 +56,7 @@ def test_an_empty_cloud_gives_the_bias_and_finite_gradients(config):
 def test_an_empty_batch_of_clouds_alone_has_finite_gradients():
     net = encoder(SINGLE)
     net(cloud(), torch.zeros(2, 40, dtype=torch.bool)).sum().backward()
+    assert torch.equal(net(cloud()[:, :0]), net.fc.bias.expand(2, -1))
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in net.parameters())
 
 

@@ -55,6 +55,7 @@ def test_an_empty_cloud_is_an_empty_map_with_finite_gradients():
     found = net(torch.full((2, 5, 4), torch.nan, dtype=torch.float64))
     assert not found.features.any()
     assert not found.occupied.any()
+    assert torch.equal(net(points()[:, :0]).features, found.features)
     found.features.sum().backward()
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in net.parameters())
 

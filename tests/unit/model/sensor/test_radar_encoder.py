@@ -35,6 +35,7 @@ def test_no_target_gives_the_bias_and_finite_gradients():
     net = encoder()
     out = net(torch.full((2, 4, 5), torch.nan, dtype=torch.float64))
     assert torch.equal(out, net.fc.bias.expand(2, -1))
+    assert torch.equal(net(targets()[:, :0]), out)
     out.sum().backward()
     assert all(weight.grad.isfinite().all() for weight in net.parameters())
 
