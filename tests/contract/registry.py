@@ -227,6 +227,7 @@ METAWORLD = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning
 POLICIES: dict[str, PolicyCase] = {
     "openvla": openvla(),
     "driving": driving(),
+    "driving-depth": driving(sensors=("cameras",), depth_weight=0.5),
     "driving-blind": driving(sensors=(), reads_state=False),
     "driving-language": driving(language=drives.LANGUAGE),
     "driving-modes": driving(num_modes=3, smooth_plan=True),
