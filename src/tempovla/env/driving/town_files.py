@@ -149,7 +149,8 @@ def sumo_home() -> Path:
     """
     found = find_spec("sumo")
     if found is None or not found.submodule_search_locations:
-        raise ModuleNotFoundError(f"the driving simulator needs SUMO; run: {install_command('driving')}")
+        told = f"the driving simulator needs SUMO; run: {install_command('driving')}"
+        raise ModuleNotFoundError(told, name="sumo")
     return Path(next(iter(found.submodule_search_locations)))
 
 

@@ -88,9 +88,9 @@ def collect_driving(folder: str | Path, collection: Collection, *, workers: int 
                 write_json(folder / RECORD, record)
                 write_scene(writer, name, scene, config)
                 progress.advance(now=scene.task)
-    tried = {
-        task: [one["attempts"] for one in record["scenes"].values() if one["task"] == task] for task in collection.tasks
-    }
+    tried: dict[str, list[int]] = {}
+    for one in record["scenes"].values():
+        tried.setdefault(one["task"], []).append(one["attempts"])
     steps = round(config.seconds * config.embodiment.rate_hz)
     return expert_results(
         {task: SuccessRate(len(attempts), sum(attempts)) for task, attempts in tried.items()},
