@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import math
+import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -206,6 +208,14 @@ def _geoms_of(model: mujoco.MjModel, body: int, materials: dict[str, int]) -> di
     return {name: [geom for geom in own if model.geom_matid[geom] == number] for name, number in materials.items()}
 
 
+_EYES: weakref.WeakSet[_Eye] = weakref.WeakSet()
+
+
+def _close_eyes() -> None:
+    for eye in list(_EYES):
+        eye.close()
+
+
 class _Eye:
     """Draws a stage; must be used from the thread that made it."""
 
@@ -213,6 +223,10 @@ class _Eye:
         self._stage, setting = stage, stage.setting
         # Fog is part of OpenGL's state, which MuJoCo sets but once: stages in one context would share their fog.
         self._gl = importlib.import_module(f"mujoco.{select_backend()}").GLContext(64, 64)
+        if not _EYES:
+            # Before OpenGL's display is closed, which is registered when its first context is made.
+            atexit.register(_close_eyes)
+        _EYES.add(self)
         self._gl.make_current()
         self._context = mujoco.MjrContext(stage.model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
@@ -230,6 +244,12 @@ class _Eye:
         self._pixels = np.empty((self._large.height, self._large.width, 3), np.uint8)
         self._ground = stage.model.geom("ground").id
         self._slopes = {name: _slopes(name, setting) for name in MOUNTINGS}
+
+    def close(self) -> None:
+        """Free the graphics memory."""
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
 
     def draw(self, camera: str) -> np.ndarray:
         self._render(camera, self._large)
