@@ -19,7 +19,8 @@ from torch.distributed.tensor import DTensor
 from tempovla.objective import Objective
 from tempovla.timeline import laws, training_windows
 from tempovla.training.backward import LossGraph, backward
-from tempovla.training.optimizer import trainable_parameters
+from tempovla.training.config import TrainConfig
+from tempovla.training.optimizer import build_optimizer, trainable_parameters
 from tempovla.training.parallel import local, shard
 
 
@@ -41,7 +42,7 @@ def two_steps(name: str, sharded: bool) -> tuple[list[float], list[dict[str, tor
     ]
     learning = trainable_parameters(policy)
     held = {key: nn.Parameter(local(weight)) for key, weight in learning.items()}  # in the same memory
-    optimizer = torch.optim.AdamW(held.values(), lr=1e-2, fused=True)
+    optimizer = build_optimizer(nn.ParameterList(held.values()), TrainConfig(learning_rate=1e-2))
     figures, tensors = [], []
     for step, batches in enumerate([samples[:2], samples[2:]], start=1):
         graph.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, ce
 from tempovla.model.sensor.project import project
 
 
-class Lift(nn.Module):
+class Lift(nn.Module, ABC):
     """Base of what brings features of pictures into a bird's eye view.
 
     Args:
@@ -72,11 +73,11 @@ class Lift(nn.Module):
         poses = torch.where(there, poses, torch.eye(4, device=poses.device, dtype=poses.dtype))
         return self.lift(features, intrinsics, poses, camera_valid, depth)
 
+    @abstractmethod
     def lift(
         self, features: Tensor, intrinsics: Tensor, poses: Tensor, camera_valid: Tensor, depth: Tensor | None
     ) -> BEVFeatures:
         """Return the map from checked tensors; see `forward`."""
-        raise NotImplementedError
 
 
 class LiftSplat(Lift):
