@@ -37,6 +37,15 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def kept_parsers() -> Iterator[None]:
+    """Parsers of trainings are built once."""
+    from tests.parsers import parsers_kept
+
+    with parsers_kept():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_log_levels() -> Iterator[None]:
     """What a command of one test lets through to its log, and where to, does not reach the next test."""

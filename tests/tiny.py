@@ -119,10 +119,10 @@ SMALL_PROJECTORS: dict[str, dict[str, Any]] = {
 
 
 def tiny_vla_config(
-    head: str, readout: str = "queries", projector: str = "mlp", vision: str = "conv", **options: Any
+    head: str, readout: str = "queries", projector: str = "mlp", vision: str = "conv", layers: int = 2, **options: Any
 ) -> VLAConfig:
-    """Two cameras of 16 px, a Qwen2 of two layers; a head is as small as `SMALL_HEADS` says where nothing else does."""
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
+    """Two cameras of 16 px and a small Qwen2; a head is as small as `SMALL_HEADS` says where nothing else does."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": layers, "vocab_size": VOCABULARY}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
     vlm = VLMConfig(
         VisionEncoderConfig(vision, image_size=16, patch_size=8, output_dim=8),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pkgutil
 import re
 import subprocess
@@ -45,43 +46,62 @@ def test_simulator_workers_load_no_torch():
     assert done.stdout.strip() == "False"
 
 
-def test_what_only_several_processes_need_is_not_loaded_for_one():
-    heavy = "{'torch.distributed.tensor', 'torch.distributed.fsdp'}"
-    modules = "tempovla.cli.train, tempovla.recipe.systems.vla, tempovla.recipe.systems.vlm"
-    script = f"import sys, {modules}; print(*{heavy} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
-
-
 HELP = "from tempovla.cli.main import main\ntry: main({arguments!r})\nexcept SystemExit: pass"
-OWN = "import sys; print('loaded', *(name for name in sys.modules if name.partition('.')[0] in ('tempovla', 'torch')))"
-
-
-def loaded_by(script: str) -> set[str]:
-    """The modules of TempoVLA and of torch that are loaded after a script."""
-    command = [sys.executable, "-c", f"{script}\n{OWN}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return set(done.stdout.splitlines()[-1].split()[1:])
-
-
-@pytest.mark.parametrize("system", SYSTEM_REGISTRY)
-def test_the_help_of_a_training_loads_neither_torch_nor_a_simulator(system):
-    names = loaded_by(HELP.format(arguments=["train", system, "--help"]))
-    assert "torch" not in names
-    assert rooms_of(names).isdisjoint({"env", "rollout", "report", "export", "control"})
-    assert len(names) < 120
-
-
-def test_trainings_load_no_simulator_and_nothing_that_evaluates_or_deploys():
-    script = """from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system
+SEVERAL = "import tempovla.cli.train, tempovla.recipe.systems.vla, tempovla.recipe.systems.vlm"
+ALL_TRAININGS = """from tempovla.recipe.systems.registry import SYSTEM_REGISTRY, find_system
 from tempovla.timeline.lazy import loaded
 import tempovla.cli.train
 for name in SYSTEM_REGISTRY: loaded(find_system(name).train)"""
-    assert rooms_of(loaded_by(script)).isdisjoint({"env", "rollout", "report", "export", "control"})
+ONE_TRAINING = "import tempovla.cli.train, tempovla.recipe.systems.statevla_phases"
+IN_FORKS = """
+import json, os, sys, {first}
+for script in json.loads(sys.stdin.read()):
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    exec(script, {{}})
+    print("loaded", *(name for name in sys.modules if name.partition(".")[0] in ("tempovla", "torch")), flush=True)
+    os._exit(0)
+"""
 
 
-def test_the_training_of_one_system_loads_few_modules():
-    names = loaded_by("import tempovla.cli.train, tempovla.recipe.systems.statevla_phases")
+def loaded_by(scripts: list[str], first: str) -> list[set[str]]:
+    """The modules of TempoVLA and of torch that are loaded after each script, beginning with the import of `first`."""
+    command = [sys.executable, "-c", IN_FORKS.format(first=first)]
+    given = json.dumps(scripts)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    return [set(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("loaded")]
+
+
+@pytest.fixture(scope="module")
+def loaded_by_trainings() -> dict[str, set[str]]:
+    scripts = [SEVERAL, ALL_TRAININGS, ONE_TRAINING]
+    return dict(zip(scripts, loaded_by(scripts, "torch"), strict=True))
+
+
+def test_what_only_several_processes_need_is_not_loaded_for_one(loaded_by_trainings):
+    assert loaded_by_trainings[SEVERAL].isdisjoint({"torch.distributed.tensor", "torch.distributed.fsdp"})
+
+
+def test_the_help_of_a_training_loads_neither_torch_nor_a_simulator():
+    scripts = [HELP.format(arguments=["train", system, "--help"]) for system in SYSTEM_REGISTRY]
+    for names in loaded_by(scripts, "tempovla"):
+        assert "tempovla.cli.train" in names
+        assert "torch" not in names
+        assert rooms_of(names).isdisjoint({"env", "rollout", "report", "export", "control"})
+        assert len(names) < 120
+
+
+def test_trainings_load_no_simulator_and_nothing_that_evaluates_or_deploys(loaded_by_trainings):
+    found = rooms_of(loaded_by_trainings[ALL_TRAININGS])
+    assert "recipe" in found
+    assert found.isdisjoint({"env", "rollout", "report", "export", "control"})
+
+
+def test_the_training_of_one_system_loads_few_modules(loaded_by_trainings):
+    names = loaded_by_trainings[ONE_TRAINING]
     own = {name for name in names if name.startswith("tempovla.")}
     assert rooms_of(own).isdisjoint({"env", "rollout", "report", "export", "control"})
     assert len(own) < 200

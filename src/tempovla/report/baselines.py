@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,11 @@ from tempovla.report.run import BaselineName, Rate, Results, TaskResult, plain_m
 
 _SAYS_WRONG = "wrong_commands"
 """The setting of a simulator that says the instructions itself."""
+_EXPECTED: Mapping[BaselineName, Sequence[str]] = {
+    "blind": ("cameras", "render", "depth", "lidar", "radar", "imu"),
+    "wrong_instruction": (_SAYS_WRONG,),
+}
+"""Settings in which a baseline differs by its nature: what is seen changes no episode."""
 _WHOSE = {"blind": "blind policy", "wrong_instruction": "policy with the wrong instruction"}
 
 
@@ -69,7 +74,7 @@ def _unlike(results: Results, name: BaselineName, other: Results) -> list[str]:
         unlike = [
             (key, ours.get(key), theirs.get(key))
             for key in {**ours, **theirs}
-            if ours.get(key) != theirs.get(key) and (key, name) != (_SAYS_WRONG, "wrong_instruction")
+            if ours.get(key) != theirs.get(key) and key not in _EXPECTED[name]
         ]
     if None not in (results.seed, other.seed) and results.seed != other.seed:
         unlike.append(("seed", results.seed, other.seed))

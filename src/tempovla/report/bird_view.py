@@ -40,6 +40,8 @@ class Frame:
         points: (N, 2 or more) of a LiDAR; rows that are not finite are left out.
         boxes: (M, 5) of others: x, y, heading, length and width.
         ego: (5,) of the car itself.
+        surface: bool for each pixel of the picture (height_px, width_px), whether one can drive there; see
+            `BirdView.places`.
         lanes: middles of lanes, polylines (L, 2).
         lane_width: of all of them [m].
         route: polyline (L, 2) to be followed; None if there is none.
@@ -51,6 +53,7 @@ class Frame:
     points: Array | None = None
     boxes: Array | None = None
     ego: Array | None = None
+    surface: NDArray[np.bool_] | None = None
     lanes: Sequence[Array] = ()
     lane_width: float = 3.4
     route: Array | None = None
@@ -88,11 +91,21 @@ class BirdView:
         row = (self.ahead_m - np.asarray(places)[..., 0]) * self.pixels_per_m
         return np.stack([column, row], axis=-1)
 
+    def places(self) -> NDArray[np.float64]:
+        """Return the places (height_px, width_px, 2) of the middles of all pixels in the ego frame [m]."""
+        rows, columns = np.arange(self.height_px) + 0.5, np.arange(self.width_px) + 0.5
+        x = self.ahead_m - rows / self.pixels_per_m
+        y = (self.width_px / 2 - columns) / self.pixels_per_m
+        return np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
+
     def draw(self, frame: Frame) -> NDArray[np.uint8]:
         """Return the picture (height_px + a line of words, width_px, 3)."""
         size = self.width_px * _OVERSAMPLED, self.height_px * _OVERSAMPLED
         sheet = Image.new("RGB", size, self._colour("background"))
         pen = ImageDraw.Draw(sheet)
+        if frame.surface is not None:
+            mask = Image.fromarray(frame.surface.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
+            sheet.paste(self._colour("surface"), mask=mask)
         broad = round(frame.lane_width * self.pixels_per_m * _OVERSAMPLED)
         for colour, width in (("lane", broad + 2 * _OVERSAMPLED), ("surface", broad)):
             for lane in frame.lanes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +15,15 @@ from tempovla.data.outcomes import outcomes_lacking, without
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features, is_unwritten
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Embodiment
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, POINTS_KEY_PREFIX, STATE_KEY
+
+LOGGER = logging.getLogger(__name__)
 
 
 class RolloutRecorder:
     """Writes episodes to a LeRobot v3.0 dataset as they end; each is on the disk when `add` returns.
+
+    Streams of points, such as those of a LiDAR, are left out: that format has no sets of varying number.
 
     Args:
         root: folder of the dataset.
@@ -70,7 +75,12 @@ class RolloutRecorder:
             DatasetError: if the disk is full; the episodes written before are safe.
         """
         assert result.recording is not None, "the episode was not recorded"
-        steps = without(result.recording, self._lacking)
+        points = frozenset(key for key in result.recording if key.startswith(POINTS_KEY_PREFIX))
+        if points and self._writer is None:
+            LOGGER.warning(
+                "%s: recordings hold no sets of points; %s are left out", self.root, ", ".join(sorted(points))
+            )
+        steps = without(result.recording, self._lacking | points)
         if self._writer is None:
             names = {STATE_KEY: self.embodiment.state_names, ACTION_KEY: self.embodiment.action_names}
             self._writer = self._opened(infer_features(steps, names))

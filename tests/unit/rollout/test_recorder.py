@@ -109,6 +109,16 @@ def test_a_recorder_without_episodes_leaves_no_dataset(tmp_path):
     assert not (tmp_path / "rollouts").exists()
 
 
+def test_sets_of_points_are_left_out_and_said_to_be(tmp_path, caplog):
+    played = result(0, 3)
+    points = {"observation.points.lidar": np.full((3, 5, 4), np.nan, np.float32)}
+    with RolloutRecorder(tmp_path / "data", BODY) as recorder:
+        recorder.add(replace(played, recording={**played.recording, **points}))
+        recorder.add(played)
+    assert "observation.points.lidar" not in open_dataset(tmp_path / "data").streams
+    assert caplog.text.count("recordings hold no sets of points; observation.points.lidar are left out") == 1
+
+
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "rollouts").mkdir()
     (tmp_path / "rollouts" / "notes.txt").write_text("mine")

@@ -9,7 +9,6 @@ import numpy as np
 from tempovla.data.errors import DatasetError
 from tempovla.data.nuscenes.layout import CAMERA_CHANNELS
 from tempovla.data.nuscenes.scenes import Scene, SceneTable
-from tempovla.data.nuscenes.sensors import rate_of
 from tempovla.storage.said_by import said_by
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.driving import ACTION_NAMES, STATE_NAMES
@@ -50,7 +49,7 @@ def scene_cameras(table: SceneTable, scene: Scene) -> tuple[CameraCalibration, .
                     float(matrix[1, 2]),
                     pose=tuple(tuple(line) for line in channel.mount.tolist()),
                     frame="base",
-                    rate_hz=round(rate_of(channel.times_us, 1.0), 2) if len(channel.rows) > 1 else None,
+                    rate_hz=None if channel.rate_hz is None else round(channel.rate_hz, 2),
                 )
             )
     return tuple(found)

@@ -25,12 +25,14 @@ class Channel:
         times_us: (N,) increasing [us].
         calibration: record of `calibrated_sensor`.
         mount: (4, 4) pose from the sensor's frame to the ego frame.
+        rate_hz: rate of the readings, by the median of what lies between them [Hz]; None of a single one.
     """
 
     rows: NDArray[np.int64]
     times_us: NDArray[np.int64]
     calibration: int
     mount: NDArray[np.float64]
+    rate_hz: float | None
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class SceneTable:
             )
         row = int(calibrations[0])
         mount = pose_matrices(sensors["translation"][row], sensors["rotation"][row])
-        return Channel(rows, times_us, row, mount)
+        rate_hz = float(1 / (np.median(np.diff(times_us)) * US)) if len(rows) > 1 else None
+        return Channel(rows, times_us, row, mount, rate_hz)
 
     def ego_poses(self, readings: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return poses (N, 4, 4) of the car at readings (N,), from its frame to the global one."""

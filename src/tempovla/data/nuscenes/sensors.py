@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.nuscenes.files import read_lidar, read_picture, read_radar
+from tempovla.data.nuscenes.files import POINT_BYTES, REMEDY, read_lidar, read_picture, read_radar
 from tempovla.data.nuscenes.options import Missing
 from tempovla.data.nuscenes.poses import Array, inverse, move_points
-from tempovla.data.nuscenes.scenes import US, Channel, Scene, SceneTable
+from tempovla.data.nuscenes.scenes import Channel, Scene, SceneTable
 from tempovla.storage.paths import Inside
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.points import pad_points
@@ -44,7 +44,7 @@ class SensorReader:
         """Return which reading (T,) of a channel counts at times (T,) [us], and whether it is fresh (T,): it is the
         newest one that is not later, and at most `TOLERATED_PERIODS` old.
         """
-        tolerance_s = TOLERATED_PERIODS / rate_of(channel.times_us, self._default_rate_hz)
+        tolerance_s = TOLERATED_PERIODS / (channel.rate_hz or self._default_rate_hz)
         places, fresh = latest_at(scene.seconds(channel.times_us), scene.seconds(steps_us), tolerance_s)
         return channel.rows[places], fresh
 
@@ -68,6 +68,23 @@ class SensorReader:
             DatasetError: if it leads out of the folder.
         """
         return self._inside.path(name, said_by=said_by, remedy="copy the tables again")
+
+    def check(self, reading: int) -> None:
+        """Refuse a reading whose file is missing, where that is not allowed, or empty or cut short as its size tells.
+
+        Raises:
+            DatasetError: naming the token and the file.
+        """
+        path, (name, told) = self.path(reading), self._table.path(reading)
+        try:
+            size = path.stat().st_size
+        except OSError:
+            if self._missing == "error":
+                raise DatasetError(f"{told}: {path}: no such file; {REMEDY}") from None
+            return
+        is_cloud = name.endswith(".bin")
+        if (is_cloud and size % POINT_BYTES) or (not is_cloud and size == 0):
+            raise DatasetError(f"{told}: {path}: has {size} bytes, so that it is cut short; {REMEDY}")
 
     def picture(self, reading: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         """Return a picture (H, W, 3); None where its file is missing and that is allowed.
@@ -95,10 +112,11 @@ class SensorReader:
         points = self._read(reading, read_lidar)
         if points is None:
             return None
-        points = points[np.isfinite(points[:, :4]).all(axis=1), :4]
-        points = _thinned(points, count)
-        moved = move_points(self._to_step(reading, channel, step), points[:, :3])
-        return pad_points(np.concatenate([moved, points[:, 3:]], axis=1), count)
+        points = _thinned(points[np.isfinite(points[:, :4]).all(axis=1)], count)
+        padded = np.full((count, 4), np.nan, np.float32)
+        padded[: len(points), :3] = move_points(self._to_step(reading, channel, inverse(step)), points[:, :3])
+        padded[: len(points), 3] = points[:, 3]
+        return padded
 
     def radar(
         self, readings: Sequence[int], channels: Sequence[Channel], step: Array, count: int
@@ -109,11 +127,12 @@ class SensorReader:
         arguments are those of `lidar`.
         """
         found = []
+        to_ego = inverse(step)
         for reading, channel in zip(readings, channels, strict=True):
             targets = self._read(reading, read_radar)
             if targets is None:
                 continue
-            pose = self._to_step(reading, channel, step)
+            pose = self._to_step(reading, channel, to_ego)
             places, speeds = _columns(targets, "x", "y", "z"), _columns(targets, "vx_comp", "vy_comp")
             moved = move_points(pose, places)
             turned = speeds @ pose[:2, :2].T
@@ -121,9 +140,15 @@ class SensorReader:
             found.append(features[np.isfinite(features).all(axis=1)])
         return pad_points(_thinned(np.concatenate(found), count), count) if found else None
 
-    def _to_step(self, reading: int, channel: Channel, step: Array) -> Array:
-        """Pose (4, 4) from the sensor's frame at its own time to the ego frame of the control step."""
-        return inverse(step) @ self._table.ego_poses(np.array([reading]))[0] @ channel.mount
+    def _to_step(self, reading: int, channel: Channel, to_ego: Array) -> Array:
+        """Pose (4, 4) from the sensor's frame at its own time to the ego frame of the control step.
+
+        Args:
+            reading: which.
+            channel: of the sensor.
+            to_ego: (4, 4) from the global frame to the ego frame of the step.
+        """
+        return to_ego @ self._table.ego_poses(np.array([reading]))[0] @ channel.mount
 
     def _read(self, reading: int, read: Callable[[Path], Any]) -> Any:
         path, (_, told) = self.path(reading), self._table.path(reading)
@@ -133,11 +158,6 @@ class SensorReader:
             return read(path)
         except DatasetError as problem:
             raise DatasetError(f"{told}: {problem}") from None
-
-
-def rate_of(times_us: NDArray[np.int64], default_hz: float) -> float:
-    """Return the rate of readings at these times [Hz], by the median of what lies between them."""
-    return float(1 / (np.median(np.diff(times_us)) * US)) if len(times_us) > 1 else default_hz
 
 
 def _thinned(points: NDArray[Any], count: int) -> NDArray[Any]:

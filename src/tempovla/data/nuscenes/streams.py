@@ -13,7 +13,6 @@ from tempovla.data.nuscenes.imu import RATE_HZ as IMU_RATE_HZ
 from tempovla.data.nuscenes.layout import CAMERA_CHANNELS, LIDAR_CHANNEL, LIDAR_FIELDS, RADAR_CHANNELS
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.scenes import SceneTable
-from tempovla.data.nuscenes.sensors import rate_of
 from tempovla.timeline.driving import (
     ACTION_NAMES,
     IMU_KEY,
@@ -79,7 +78,7 @@ def _rates(table: SceneTable, default_hz: float) -> Mapping[str, float]:
     found: dict[str, list[float]] = {str(channel): [] for channel in np.unique(table.channel_of.astype(str))}
     for row in np.unique(np.linspace(0, len(table) - 1, _LOOKED_AT).astype(int)).tolist():
         for name, channel in table.scene(row).channels.items():
-            found[name].append(rate_of(channel.times_us, default_hz))
+            found[name].append(channel.rate_hz or default_hz)
     return {name: round(float(np.median(rates)), 2) if rates else default_hz for name, rates in found.items()}
 
 

@@ -255,12 +255,11 @@ class DrivingEnv(TaskEnv):
         if self.config.visible_only:
             seen = self.senses().visible(now)[:moving]
             agents, turning = agents[seen], turning[seen]
-        boxes = boxes_of(self._episode.parked) if parked else np.zeros((0, 5))
-        return Scene(now.car, self._judge.progress_m, agents, turning, boxes, now.lights)
+        return Scene(now.car, self._judge.progress_m, agents, turning, now.lights)
 
     def driver(self) -> RuleDriver:
         """Return the rules that drive the episode's route."""
-        return RuleDriver(self._episode.driven, self.config.top_speed)
+        return RuleDriver(self._episode.driven, self.config.top_speed, boxes_of(self._episode.parked))
 
     def figures(self) -> dict[str, float]:
         """Return the scores and the measures of the episode until now, named as `timeline.driving.FIGURES` says."""

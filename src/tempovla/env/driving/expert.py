@@ -28,8 +28,9 @@ _HORIZON_S, _PREDICTED_EVERY_S = 4.0, 0.25
 _SEEN_M = 60.0
 _STOPPING_M = 1.0
 """It stops its front so far before a stop line."""
-_BESIDE_M = 0.25
+_BESIDE_M, _BESIDE_PARKED_M = 0.25, 0.1
 _AROUND_M, _AROUND_PEDESTRIAN_M = 0.15, 0.45
+_TOUCHING_M = 6.0
 _STEER_S = 0.02
 _STANDS_M_S, _JAMMED_M_S = 0.2, 1.5
 
@@ -43,7 +44,6 @@ class Scene:
         progress_m: how far along the route its rear axle is.
         agents: (N, `agents.FIELDS`) the others that it sees.
         turning: (N,) their yaw rates [rad/s].
-        parked: (M, 5) boxes that stand beside or on the street.
         lights: the link states of each traffic light.
     """
 
@@ -51,7 +51,6 @@ class Scene:
     progress_m: float
     agents: np.ndarray
     turning: np.ndarray
-    parked: np.ndarray
     lights: dict[str, str]
 
 
@@ -77,11 +76,13 @@ class RuleDriver:
     Args:
         route: to follow, already led around what blocks it.
         top_speed: wanted where nothing is in the way [m/s].
+        parked: (M, 5) boxes that stand beside or on the street.
     """
 
-    def __init__(self, route: Route, top_speed: float) -> None:
-        self._route, self._top_speed = route, top_speed
+    def __init__(self, route: Route, top_speed: float, parked: np.ndarray) -> None:
+        self._route = route
         self._limits = speed_limits(route, top_speed)
+        self._blocked = _blocked_places(route, parked)
 
     def act(self, scene: Scene) -> np.ndarray:
         """Return the action (3,) float32: forward [m], left [m] and turn [rad] until the next control step."""
@@ -101,10 +102,10 @@ class RuleDriver:
 
     def _obstacles(self, scene: Scene) -> list[tuple[float, float]]:
         """Place along the route [m] of the rear of those in the way, and their speed along it [m/s]."""
-        boxes = np.concatenate([boxes_of(scene.agents), scene.parked])
-        speeds = np.concatenate([scene.agents[:, SPEED], np.zeros(len(scene.parked))])
+        boxes, speeds = boxes_of(scene.agents), scene.agents[:, SPEED]
         near = np.hypot(boxes[:, 0] - scene.car.x, boxes[:, 1] - scene.car.y) < _SEEN_M
-        front, found = scene.progress_m + body.FRONT_M, []
+        front = scene.progress_m + body.FRONT_M
+        found = [(place, 0.0) for place in self._blocked if front - body.LENGTH_M < place < front + _SEEN_M]
         for box, speed in zip(boxes[near], speeds[near], strict=True):
             along, left = self._route.project(box[0], box[1], scene.progress_m, 5.0, _SEEN_M)
             turned = wrapped(box[2] - self._route.at(along)[2])
@@ -181,6 +182,22 @@ class RuleDriver:
             )
             place += speed * _STEER_S
         return car
+
+
+def _blocked_places(route: Route, parked: np.ndarray) -> list[float]:
+    """Where the car's front would touch what is parked if it drove over the route [m]."""
+    ahead = np.stack([np.cos(route.yaw), np.sin(route.yaw)], axis=1)
+    size = body.LENGTH_M, body.WIDTH_M + 2 * _BESIDE_PARKED_M
+    cars = np.concatenate(
+        [route.line + body.MIDDLE_M * ahead, route.yaw[:, None], np.tile(size, (len(route.yaw), 1))], axis=1
+    )
+    found = []
+    for box in parked:
+        near = np.flatnonzero(np.hypot(*(cars[:, :2] - box[:2]).T) < _TOUCHING_M)
+        hit = overlaps(np.broadcast_to(box, (len(near), 5)), cars[near])
+        if hit.any():
+            found.append(float(route.along[near[hit][0]]) + body.FRONT_M)
+    return found
 
 
 def _follow(speed: float, limit: float, front: float, leaders: list[tuple[float, float]], time_s: float) -> float:

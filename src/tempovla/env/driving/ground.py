@@ -12,7 +12,9 @@ from tempovla.env.driving.surface import Surface, draw_surface
 from tempovla.env.driving.textures import FACADES
 from tempovla.env.driving.town import load_town
 
-CELLS = 4096
+_CELL_M = 0.12
+_MOST_CELLS, _STEP = 4096, 64
+"""Number of cells along a side: a multiple of the step."""
 _COARSE = 4
 
 
@@ -42,9 +44,11 @@ def ground_of(town: str) -> Ground:
     import cv2
 
     streets = load_town(town)
-    surface = draw_surface(streets, CELLS)
+    steps = round(max(streets.size) / _CELL_M / _STEP)
+    cells = min(_MOST_CELLS, max(steps, 1) * _STEP)
+    surface = draw_surface(streets, cells)
     # A cell counts as drivable if any part of it is: the edge of the road is no reason to stop.
-    parts = surface.drivable.reshape(CELLS // _COARSE, _COARSE, CELLS // _COARSE, _COARSE)
+    parts = surface.drivable.reshape(cells // _COARSE, _COARSE, cells // _COARSE, _COARSE)
     forbidden = (~parts.any(axis=(1, 3))).astype(np.uint8)
     distance = cv2.distanceTransform(forbidden, cv2.DIST_L2, 5) * surface.cell_m * _COARSE
     return Ground(surface, place_scenery(streets, surface, FACADES), distance.astype(np.float32))

@@ -99,7 +99,7 @@ def draw_surface(town: Town, cells: int) -> Surface:
     for outline in town.walking_areas:
         canvas.fill(outline, PAVEMENT)
     for lane in (*town.internal, *town.crossings):
-        canvas.line(lane.shape, lane.width, ASPHALT)
+        canvas.line(lane.shape, lane.width + 2 * _EDGE_M, ASPHALT)
     _draw_kerbs(canvas)
     for street in streets:
         _draw_markings(canvas, street)

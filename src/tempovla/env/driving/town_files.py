@@ -27,7 +27,7 @@ from tempovla.storage.cache import cache_folder
 from tempovla.storage.extras import install_command
 from tempovla.storage.whole import new_file
 
-_RECIPE = 1
+_RECIPE = 4
 """Number of the way in which towns are made; another one makes them anew."""
 MARGIN_M = 50.0
 """Free land around the roads; it also keeps coordinates positive."""
@@ -49,7 +49,8 @@ class Layout:
         dropped: share of the streets that are left out.
         wide: share of the streets with two lanes in each direction.
         parking: share of the streets with a strip to park on, on both sides.
-        lights: share of the junctions of four streets that have traffic lights.
+        lights: share of the junctions of four streets that have traffic lights, and half that of those of three. Those
+            of five have none: each of their streets would wait for minutes.
     """
 
     seed: int
@@ -71,7 +72,7 @@ LAYOUTS: dict[str, Layout] = {
     "riverside": _grid(seed=11),
     "hillcrest": Layout(
         23,
-        ("--spider", "--spider.arm-number", "5", "--spider.circle-number", "3", "--spider.space-radius", "85"),
+        ("--spider", "--spider.arm-number", "5", "--spider.circle-number", "2", "--spider.space-radius", "115"),
         jitter_m=6.0,
         dropped=0.0,
     ),
@@ -172,14 +173,14 @@ def _generate(layout: Layout, folder: Path, target: Path) -> None:
     nodes = {name: place - lowest + MARGIN_M for name, place in nodes.items()}
     streets = _thinned(streets, layout.dropped, generator)
     degree = Counter(name for street in streets for name in street)
-    with_lights = {name for name in names if degree[name] > 3 and generator.random() < layout.lights}
+    with_lights = {name for name in names if degree[name] == 4 and generator.random() < layout.lights}
     with_lights |= {name for name in names if degree[name] == 3 and generator.random() < layout.lights / 2}
     _write_nodes(Path(plain + ".nod.xml"), nodes, with_lights)
     _write_streets(Path(plain + ".edg.xml"), nodes, streets, layout, generator)
     _run(
         "netconvert", "-n", plain + ".nod.xml", "-e", plain + ".edg.xml", "-o", str(target), "--seed", "1",
         "--offset.disable-normalization", "--sidewalks.guess", "--crossings.guess", "--walkingareas",
-        "--default.sidewalk-width", "2.2", "--tls.cycle.time", "34", "--junctions.corner-detail", "8",
+        "--default.sidewalk-width", "2.2", "--tls.green.time", "13", "--tls.left-green.time", "5", "--junctions.corner-detail", "8",
         "--junctions.internal-link-detail", "12", "--default.junctions.radius", "9", "--no-turnarounds", "--default.connection.cont-pos", "0",
     )  # fmt: skip
 
@@ -287,12 +288,31 @@ def _opendrive(town: str) -> bytes:
 def _convert_opendrive(text: bytes, folder: Path, target: Path, town: str) -> None:
     source = folder / "town.xodr"
     source.write_bytes(text)
-    types = sumo_home() / "data" / "typemap" / "opendriveNetconvertPedestrians.typ.xml"
+    folder_of_types = sumo_home() / "data" / "typemap"
+    types = ("opendriveNetconvert.typ.xml", "opendriveNetconvertPedestrians.typ.xml")
+    first = folder / "first.net.xml"
     try:
         _run(
-            "netconvert", "--opendrive", str(source), "-o", str(target), "-t", str(types),
+            "netconvert", "--opendrive", str(source), "-o", str(first),
+            "-t", ",".join(str(folder_of_types / name) for name in types),
             "--walkingareas", "--crossings.guess", "--tls.discard-simple", "--tls.cycle.time", "40",
-            "--offset.x", str(MARGIN_M), "--offset.y", str(MARGIN_M), "--geometry.remove", "--no-turnarounds",
+            "--geometry.remove", "--no-turnarounds",
         )  # fmt: skip
+        left, low = _lowest(first)
+        shift = ("--offset.x", f"{MARGIN_M - left:.2f}", "--offset.y", f"{MARGIN_M - low:.2f}")
+        _run("netconvert", "-s", str(first), "-o", str(target), "--offset.disable-normalization", *shift)
     except ValueError as error:
         raise ValueError(f"town={town!r}: {error}; give an OpenDRIVE map of roads") from None
+
+
+def _lowest(network: Path) -> tuple[float, float]:
+    """The smallest x and y of a network [m].
+
+    Raises:
+        ValueError: if it has no roads.
+    """
+    location = ElementTree.parse(network).getroot().find("location")
+    bounds = [float(value) for value in location.attrib["convBoundary"].split(",")] if location is not None else []
+    if not bounds or bounds[:2] == bounds[2:]:
+        raise ValueError("netconvert cannot make the town: there are no roads")
+    return bounds[0], bounds[1]

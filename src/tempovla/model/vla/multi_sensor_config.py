@@ -126,6 +126,8 @@ class MultiSensorVLAConfig:
             learned without some sensors copes with their failure.
         state_dropout: share of the samples in training in which the ego status is left out, so that the policy does not
             merely go on as it drives.
+        depth_weight: weight of a loss by which `lift.kind=splat` learns the depths that LiDAR measures. It reads the
+            LiDAR in training, also where the policy drives without it. 0 leaves it out.
         action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
         action_head_options: options of action heads, by the name of the head. Only those of `action_head` are used.
         num_modes: number of trajectories, with probabilities, that are predicted; more than 1 takes the head `modes`.
@@ -158,6 +160,7 @@ class MultiSensorVLAConfig:
     temporal: BEVTemporalConfig | None = None
     modality_dropout: float = 0.0
     state_dropout: float = 0.0
+    depth_weight: float = 0.0
     action_head: str = "mlp"
     action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     num_modes: int = 1
@@ -179,6 +182,11 @@ class MultiSensorVLAConfig:
             raise ValueError(
                 f"model.num_modes={self.num_modes} trajectories come from the head modes, not "
                 f"{self.action_head!r}; leave out one of the two settings"
+            )
+        if self.depth_weight < 0 or (self.depth_weight and not (self.uses("cameras") and self.lift.kind == "splat")):
+            raise ValueError(
+                f"model.depth_weight={self.depth_weight} must not be negative, and is of cameras with "
+                "model.lift.kind=splat alone; set it to 0"
             )
         if self.temporal is not None and not self.mapped:
             raise ValueError(
@@ -233,7 +241,7 @@ class MultiSensorVLAConfig:
         """Return the streams that are read and imitated, by key."""
         found = {camera: StreamSpec("image") for camera in self.cameras if self.uses("cameras")}
         for sensor, (key, names) in POINT_STREAMS.items():
-            if self.uses(sensor):
+            if self.uses(sensor) or (sensor == "lidar" and self.depth_weight):
                 found[key] = StreamSpec("points", (len(names),))
         for name, own in self.own_sensors.items():
             found[own_key(name, own)] = StreamSpec(own.kind, own.shape or None, normalized=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from torch.nn import functional as F
 
 from tempovla.model.fusion.bev import BEVFusion
 from tempovla.model.fusion.bev_config import BEVFusionConfig
-from tempovla.model.fusion.lift_splat import build_lift
+from tempovla.model.fusion.lift_splat import LiftSplat, build_lift
 from tempovla.model.fusion.modality_dropout import keep_modalities
+from tempovla.model.fusion.point_depth import projected_depth
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.mlp import mlp
 from tempovla.model.sensor.calibrations import view_cameras
@@ -21,7 +23,7 @@ from tempovla.model.sensor.imu_encoder import IMUEncoder
 from tempovla.model.sensor.pillars import PillarEncoder
 from tempovla.model.sensor.radar_encoder import RadarPillars
 from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, MultiSensorVLAConfig, own_key
-from tempovla.timeline import Context, Track
+from tempovla.timeline import Context, LossTerm, Track
 from tempovla.timeline.driving import LIDAR_NAMES, STATE_NAMES
 from tempovla.timeline.keys import STATE_KEY
 from tempovla.timeline.noise import mix_seed, row_uniform
@@ -40,10 +42,23 @@ class Seen:
     Attributes:
         bev: (B, C, rows, columns); None where the policy reads no sensor that is seen in it.
         tokens: (B, L, D) of everything else.
+        depth: what the depths of the cameras' features learn from; None where nothing.
     """
 
     bev: Tensor | None
     tokens: Tensor
+    depth: LossTerm | None = None
+
+
+class CameraFeatures(NamedTuple):
+    """Features of n cameras (B, n, C, h, w), which of them are valid (B, n), and their calibrations: intrinsics
+    (B, n, 3, 3) and poses (B, n, 4, 4).
+    """
+
+    features: Tensor
+    valid: Tensor
+    intrinsics: Tensor
+    poses: Tensor
 
 
 class FrontTokens(nn.Module):
@@ -91,7 +106,9 @@ class MultiSensorEncoder(nn.Module):
             self.maps["radar"] = RadarPillars(config.grid, dim)
         self.fusion = None
         if config.mapped:
-            widths = {sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in config.mapped}
+            widths: dict[str, int] = {
+                sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in config.mapped
+            }
             self.fusion = BEVFusion(widths, BEVFusionConfig(dim, config.bev_blocks))
         self.own = nn.ModuleDict(own)
         self.counts: dict[str, int] = {}
@@ -128,8 +145,10 @@ class MultiSensorEncoder(nn.Module):
         there = self._dropped(self._present(context), seed)
         maps: dict[str, Tensor | None] = {}
         groups: dict[str, tuple[Tensor, Tensor]] = {}
+        depth = None
         if self.config.uses("cameras"):
-            self._see_cameras(context, there["cameras"], maps, groups)
+            seen = self._see_cameras(context, there["cameras"], maps, groups)
+            depth = None if seed is None else self._depth_term(context, seen)
         for sensor in ("lidar", "radar"):
             key = POINT_STREAMS[sensor][0]
             if sensor in self.maps and key in context.now:
@@ -146,7 +165,7 @@ class MultiSensorEncoder(nn.Module):
         if self.config.reads_state and STATE_KEY in context.now:
             status = torch.where(there[STATE][:, None], context.now[STATE_KEY].at(0)[0].float(), 0.0)
             groups[STATE] = (status / self.state_scales)[:, None], there[STATE]
-        return Seen(self._fused(context, maps, there), self._tokens(context, groups))
+        return Seen(self._fused(context, maps, there), self._tokens(context, groups), depth)
 
     def _present(self, context: Context) -> dict[str, Tensor]:
         """Which rows (B,) have each sensor, and the ego status."""
@@ -182,11 +201,11 @@ class MultiSensorEncoder(nn.Module):
         there: Tensor,
         maps: dict[str, Tensor | None],
         groups: dict[str, tuple[Tensor, Tensor]],
-    ) -> None:
-        """Add the map of the cameras, and the tokens of the front one."""
+    ) -> CameraFeatures | None:
+        """Add the map of the cameras and the tokens of the front one, and return their features, if any is given."""
         given = [camera for camera in self.config.cameras if camera in context.now]
         if not given:
-            return
+            return None
         pictures, seen = zip(*(context.now[camera].at(0) for camera in given), strict=True)
         valid = torch.stack(seen, dim=1) & there[:, None]
         images = torch.stack(pictures, dim=1)
@@ -201,6 +220,19 @@ class MultiSensorEncoder(nn.Module):
         if self.config.front_camera in given and FRONT in self.groups:
             place = given.index(self.config.front_camera)
             groups[FRONT] = features[:, place], valid[:, place]
+        return CameraFeatures(features, valid, cameras.intrinsics, cameras.extrinsics)
+
+    def _depth_term(self, context: Context, seen: CameraFeatures | None) -> LossTerm | None:
+        """What the depths of the cameras' features learn from: the points of the LiDAR that fall into them."""
+        lift, key = self.maps["cameras"], POINT_STREAMS["lidar"][0]
+        if seen is None or not self.config.depth_weight or key not in context.now or not isinstance(lift, LiftSplat):
+            return None
+        points, present = _points(context.now[key], torch.ones_like(context.first))
+        size, stride = seen.features.shape[-2:], CameraBackbone.STRIDE
+        depth = projected_depth(points, present, seen.intrinsics, seen.poses, size, stride, seen.valid)
+        classes, known = lift.depth_classes(depth)
+        logits = lift.depth_logits(seen.features)
+        return LossTerm(logits, classes, known, self.config.depth_weight, "cross_entropy")
 
     def _fused(self, context: Context, maps: dict[str, Tensor | None], there: Mapping[str, Tensor]) -> Tensor | None:
         """The view of all sensors that are seen in it."""

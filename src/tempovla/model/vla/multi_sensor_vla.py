@@ -25,6 +25,7 @@ from tempovla.model.vla.waypoint_controller import WaypointController
 from tempovla.model.vlm.language_model import LLMBackbone
 from tempovla.model.vlm.vlm_model import mean_of_valid
 from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Track, Window
+from tempovla.timeline.driving import LIDAR_KEY
 from tempovla.timeline.frames import FrameIndex, frame_actions, frame_context, frames_observed
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY, TOKENS_KEY, WORDS_KEY
 from tempovla.timeline.noise import mix_seed
@@ -136,7 +137,14 @@ class MultiSensorVLA(SavedPolicy):
     def observation_keys(self) -> tuple[str, ...]:
         """Return the streams that are read; the policy acts without any of them, too."""
         own = [own_key(name, self.config.own_sensors.get(name)) for name in self._own_names]
-        return tuple(dict.fromkeys([*(key for key in self.config.streams() if key != ACTION_KEY), *own]))
+        taught = () if self.config.uses("lidar") else (LIDAR_KEY,)
+        read = [key for key in self.config.streams() if key != ACTION_KEY and key not in taught]
+        return tuple(dict.fromkeys([*read, *own]))
+
+    def taught_keys(self) -> tuple[str, ...]:
+        """Return the streams that are read in training: those of control, and the LiDAR if it teaches depths."""
+        depths = (LIDAR_KEY,) if self.config.depth_weight else ()
+        return tuple(dict.fromkeys([*self.observation_keys(), *depths]))
 
     def windows(self) -> tuple[Window, ...]:
         """Return observations now, each of which may be missing, and the actions from now on."""
@@ -146,9 +154,10 @@ class MultiSensorVLA(SavedPolicy):
     def training_windows(self) -> tuple[Window, ...]:
         """Return the windows for training: with a temporal encoder, those of a sequence of frames."""
         if self.config.temporal is None:
-            return self.windows()
+            seen = [Window(key, (0,), optional=True) for key in self.taught_keys()]
+            return (*seen, Window(ACTION_KEY, tuple(range(self.horizon))))
         offsets = self.config.temporal.offsets
-        seen = [Window(key, offsets, optional=True) for key in self.observation_keys()]
+        seen = [Window(key, offsets, optional=True) for key in self.taught_keys()]
         words = [Window(WORDS_KEY, offsets[:-1])] if len(offsets) > 1 else []
         return (*seen, *words, Window(ACTION_KEY, tuple(range(offsets[0], self.horizon))))
 
@@ -170,7 +179,7 @@ class MultiSensorVLA(SavedPolicy):
         if self.history is None or self.config.temporal is None:
             seen = self.encoder(sample.context, sample.seed)
             plan = sample.future[ACTION_KEY]
-            return self._terms(self._features(seen, seen.bev, sample.context), plan, sample.seed)
+            return self._terms(seen, self._features(seen, seen.bev, sample.context), plan, sample.seed)
         offsets, batch = self.config.temporal.offsets, sample.batch_size
         keys = [key for key in self.observation_keys() if key in sample.context.now]
         observed = frames_observed(sample.context, keys, offsets) if keys else _nothing(batch, offsets, self.device)
@@ -182,7 +191,7 @@ class MultiSensorVLA(SavedPolicy):
         pose, known = self._pose(context)
         views, poses, poses_known = (index.scatter(value, batch) for value in (seen.bev, pose, known))
         bev = self.history.sequence(views, poses, poses_known, index)
-        return self._terms(self._features(seen, bev, context), self._plans(sample, index), seed)
+        return self._terms(seen, self._features(seen, bev, context), self._plans(sample, index), seed)
 
     def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:
         """Return a trajectory as a chunk of normalised waypoints (B, H, 3)."""
@@ -244,8 +253,9 @@ class MultiSensorVLA(SavedPolicy):
         features: Tensor = self.readout(in_dtype_of(self.readout, tokens))
         return features
 
-    def _terms(self, features: Tensor, plan: Track, seed: Tensor) -> LossTerms:
-        return self.action_head.loss_terms(features, plan.value, plan.valid, seed)
+    def _terms(self, seen: Seen, features: Tensor, plan: Track, seed: Tensor) -> LossTerms:
+        terms = self.action_head.loss_terms(features, plan.value, plan.valid, seed)
+        return terms if seen.depth is None else {**terms, "depth_loss": seen.depth}
 
     def _pose(self, context: Context) -> tuple[Tensor, Tensor]:
         """The poses (B, 3) of now, and which (B,) are known; where not, 0."""

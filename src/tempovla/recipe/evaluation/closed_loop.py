@@ -344,7 +344,8 @@ def _summary(
     """The evaluation in one sentence, without its end."""
     start = "the benchmark's fixed initial states" if init_states == "benchmark" else "initial states drawn at random"
     suite = getattr(env_config, "suite", env_config.title)
-    told = ", told to do another task" if wrong_instruction else ""
+    misled = "by a navigator that is wrong" if isinstance(env_config, Navigated) else "to do another task"
+    told = f", told {misled}" if wrong_instruction else ""
     played = "1 episode" if episodes == 1 else f"{episodes} episodes"
     moved = in_words(disturbance_of(env_config))
     return f"{played} of {'one task' if tasks == 1 else f'each of {tasks} tasks'} of {suite}, from {start}{moved}{told}"

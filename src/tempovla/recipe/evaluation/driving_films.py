@@ -28,6 +28,8 @@ LEAST_PX = 112
 GAP_PX = 4
 AHEAD_M, BEHIND_M = 34.0, 10.0
 """How far the view from above reaches."""
+QUALITY = 30
+"""x264's constant rate factor of these large pictures."""
 FASTER = 2.0
 """How much faster than the episode a video plays."""
 

@@ -14,6 +14,7 @@ from tempovla.control.controller import Actor
 from tempovla.env.protocol import Score, SimulatorConfig
 from tempovla.recipe.evaluation.driving_films import (
     FASTER,
+    QUALITY,
     DrivenEpisode,
     DrivingViewer,
     driving_frames,
@@ -157,7 +158,8 @@ def film(
     outcome = f"return_{result.total_reward:.0f}" if by_return else "success" if result.success else "failure"
     name = f"{result.spec.task.replace('/', '_')}_{outcome}_{result.spec.seed}.mp4"
     if driven is not None:
-        encode_mp4(driving_frames(result, driven), folder / name, body.rate_hz * FASTER, scale=1)
+        frames = driving_frames(result, driven)
+        encode_mp4(frames, folder / name, body.rate_hz * FASTER, scale=1, quality=QUALITY)
     elif viewed is not None and viewed.paths:
         drawn = [viewed.drawn(key, pictures, FILM_STRIDE) for key, pictures in cameras.items()]
         encode_mp4(side_by_side(drawn, gap=SCALE), folder / name, body.rate_hz / FILM_STRIDE, scale=1)

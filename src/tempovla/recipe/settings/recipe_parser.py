@@ -95,7 +95,7 @@ def read_recipe(name: str, system: System, config: str | Path | None, settings: 
     Raises:
         ValueError: in one line, for a file that is not there, and a key or a value that does not fit.
     """
-    parser = add_recipe(start_recipe_parser(f"train {name}", "", "", system), system)
+    parser = _parser_of(name, system)
     written = [f"--{key}={_as_yaml(key, value)}" for key, value in settings.items()]
     check_groups(parser, settings, "settings")
     for key in settings:
@@ -103,6 +103,11 @@ def read_recipe(name: str, system: System, config: str | Path | None, settings: 
     arguments = [*([] if config is None else ["--config", str(config)]), *written]
     see = f"the fields of {system.recipe.__name__}"
     return recipe_of_arguments(name, system, parse(parser, arguments, f"train {name}", see))
+
+
+def _parser_of(name: str, system: System) -> ArgumentParser:
+    """Return a parser of a system's recipe, without the options of a command."""
+    return add_recipe(start_recipe_parser(f"train {name}", "", "", system), system)
 
 
 def _check_setting(key: str, parser: ArgumentParser, name: str, system: System) -> None:

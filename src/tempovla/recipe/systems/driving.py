@@ -122,7 +122,7 @@ def sensor_transforms(model: MultiSensorVLAConfig) -> list[Transform]:
     grid, steps = model.grid, list[Transform]()
     if model.uses("cameras"):
         steps.append(ResizeImages(model.image_size))
-    if model.uses("lidar"):
+    if LIDAR_KEY in model.streams():
         low, high = (grid.x_min, grid.y_min, grid.z_min), (grid.x_max, grid.y_max, grid.z_max)
         scale = (*[1.0] * (len(LIDAR_NAMES) - 1), BRIGHTEST)
         steps += [

@@ -219,3 +219,20 @@ def test_settings_that_do_not_fit_are_refused(fields, message):
         MultiSensorVLAConfig(**fields)
     with pytest.raises(ValueError, match="past_frames=0 must be at least 1"):
         BEVTemporalConfig(past_frames=0)
+
+
+def test_lidar_teaches_the_depths_of_pictures_and_is_not_needed_to_drive():
+    policy, sample = sample_of("driving-depth")
+    assert LIDAR_KEY not in {window.key for window in policy.windows()}
+    assert LIDAR_KEY in {window.key for window in training_windows(policy)}
+    ahead = torch.tensor([[[5.0, 0.0, 1.5, 0.0], [7.0, 0.0, 1.5, 0.0]]]).expand(4, 2, 4)
+    cloud = Track.of_points(ahead[:, None], (0,))
+    context = replace(sample.context, now={**sample.context.now, LIDAR_KEY: cloud})
+    term = policy(replace(sample, context=context))["depth_loss"]
+    assert (term.kind, term.weight) == ("cross_entropy", 0.5)
+    # The front camera is 1 m ahead of the axle: both points lie in one feature, 4 m and 6 m away, and the nearest
+    # counts. The bins lie 2 m apart, from 2 m on.
+    assert term.valid[:, 0].sum().item() == 4
+    assert not term.valid[:, 1].any()
+    assert term.target[term.valid].tolist() == [1] * 4
+    assert "depth_loss" not in policy(replace(sample, context=without(sample.context, LIDAR_KEY)))

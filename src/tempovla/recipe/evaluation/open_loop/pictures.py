@@ -13,7 +13,7 @@ from tempovla.recipe.evaluation.open_loop.events import EVENTS, events_of
 from tempovla.recipe.evaluation.open_loop.figures import Modes
 from tempovla.recipe.evaluation.open_loop.measure import Around
 from tempovla.recipe.evaluation.open_loop.recorded import Recorded
-from tempovla.recipe.evaluation.open_loop.trajectories import Array, distances, poses_of
+from tempovla.recipe.evaluation.open_loop.trajectories import Array, Bools, distances, poses_of
 from tempovla.report.bird_view import BirdView, Frame
 from tempovla.storage.json_files import write_json
 from tempovla.storage.problems import problems_of
@@ -50,7 +50,10 @@ def draw_moments(
         (folder / INDEX).unlink(missing_ok=True)
         for name in EVENTS:
             for row in chosen_rows(np.flatnonzero(event == name), errors):
-                frame = _frame(source, recorded, steps, around, modes, row)
+                surface = None
+                if around.drivable_at is not None:
+                    surface = around.drivable_at(int(recorded.scene[row]), int(recorded.step[row]), view.places())
+                frame = _frame(source, recorded, steps, around, modes, row, surface)
                 scene, step = int(recorded.scene[row]), int(recorded.step[row])
                 file = f"scene_{scene:04d}_step_{step:03d}.png"
                 Image.fromarray(view.draw(frame)).save(folder / file)
@@ -74,7 +77,13 @@ def chosen_rows(rows: NDArray[np.int64], errors: Array) -> list[int]:
 
 
 def _frame(
-    source: EpisodeSource, recorded: Recorded, steps: Array, around: Around, modes: Modes | None, row: int
+    source: EpisodeSource,
+    recorded: Recorded,
+    steps: Array,
+    around: Around,
+    modes: Modes | None,
+    row: int,
+    surface: Bools | None,
 ) -> Frame:
     scene, step = int(recorded.scene[row]), int(recorded.step[row])
     origin = np.zeros((1, 2))
@@ -91,6 +100,7 @@ def _frame(
         points=points,
         boxes=None if around.boxes_at is None else around.boxes_at(scene, step),
         ego=around.footprint.rectangles(np.zeros(3)),
+        surface=surface,
         paths=paths,
         words=recorded.words[row],
     )
