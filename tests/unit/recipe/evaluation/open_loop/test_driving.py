@@ -94,7 +94,7 @@ def test_a_policy_is_judged_on_scenes_with_all_that_is_known_of_them(town, tmp_p
         shown = np.asarray(picture)
     assert shown.shape == (316, 240, 3)
     assert ((shown == (235, 90, 80)).all(axis=2)).any()  # the predicted trajectory lies on the true one
-    (tmp_path / "offline.json").write_text(json.dumps({"driving": figures}))
+    (tmp_path / "offline.json").write_text(json.dumps({"open_loop": figures}))
     page = str(open_loop_section(tmp_path))
     assert page.count("data:image/png") == len(index)
     assert "constant velocity" in page
@@ -149,6 +149,6 @@ def test_a_damaged_file_is_told_by_name(tmp_path: Path):
     assert open_loop_section(tmp_path) is None
     (tmp_path / "offline.json").write_text("{}")
     assert open_loop_section(tmp_path) is None
-    (tmp_path / "offline.json").write_text('{"driving": {"rows": {}}}')
+    (tmp_path / "offline.json").write_text('{"open_loop": {"rows": {}}}')
     with pytest.raises(ValueError, match=r"offline\.json.*run `tempovla eval offline` again"):
         open_loop_section(tmp_path)
