@@ -231,7 +231,6 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-blind": driving(sensors=(), reads_state=False),
     "driving-language": driving(language=drives.LANGUAGE),
     "driving-modes": driving(num_modes=3, smooth_plan=True),
-    "driving-points": driving(sensors=("radar", "imu")),
     "driving-sample": driving(
         "flow_matching",
         sensors=("cameras", "lidar"),
