@@ -15,6 +15,7 @@ from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
 from tempovla.model.vla.context_policy import base_of
+from tempovla.recipe.evaluation.carried import carries_memory, state_at
 from tempovla.recipe.evaluation.open_loop.around import around_of
 from tempovla.recipe.evaluation.open_loop.figures import Modes
 from tempovla.recipe.evaluation.open_loop.measure import measure_trajectories
@@ -108,13 +109,15 @@ def modes_of(actor: Actor, mixture: Mixture, batch_size: int, horizon: int) -> M
     policy: Any = base_of(acts)
     if not isinstance(policy, ForeseesTrajectories):
         return None
-    poses, probability = [], []
+    poses, probability, state = [], [], None
+    carries = carries_memory(actor)
+    batch_size = 1 if carries else batch_size
     for start in range(0, mixture.lengths[0], batch_size):
         index = np.arange(start, min(start + batch_size, mixture.lengths[0]))
         sample = collate(mixture, actor.windows, SampleBatch(np.zeros_like(index), index, torch.from_numpy(index)))
         context, _ = actor.transform.forward(sample.context.to(actor.device), {})
-        state = actor.with_seeds(actor.initial_state(sample.batch_size), sample.seed.tolist())
-        told, _ = policy.trajectories(context, state)
+        told, after = policy.trajectories(context, state_at(actor, sample, state))
+        state = after if carries else None
         if told.probability.shape[1] < 2:
             return None
         poses.append(told.waypoints[:, :, :horizon].double().cpu().numpy())
