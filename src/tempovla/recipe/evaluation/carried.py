@@ -15,7 +15,8 @@ def carries_memory(actor: Actor) -> bool:
     A policy that sees one frame in several is asked at every step, and each time as at the beginning of an episode.
     """
     policy: Any = actor.policy if isinstance(actor, Controller) else None
-    if not isinstance(policy, StridedPolicy) or policy.frame_stride != 1:
+    stride = policy.frame_stride if isinstance(policy, StridedPolicy) else None
+    if stride != 1:
         return False
     acting = {window.key: min(window.offsets) for window in policy.windows()}
     return any(min(window.offsets) < acting.get(window.key, 0) for window in training_windows(policy))
