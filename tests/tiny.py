@@ -119,9 +119,9 @@ SMALL_PROJECTORS: dict[str, dict[str, Any]] = {
 
 
 def tiny_vla_config(
-    head: str, readout: str = "queries", projector: str = "mlp", vision: str = "conv", layers: int = 1, **options: Any
+    head: str, readout: str = "queries", projector: str = "mlp", vision: str = "conv", layers: int = 2, **options: Any
 ) -> VLAConfig:
-    """Two cameras of 16 px, a Qwen2 of one layer; a head is as small as `SMALL_HEADS` says where nothing else does."""
+    """Two cameras of 16 px and a small Qwen2; a head is as small as `SMALL_HEADS` says where nothing else does."""
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": layers, "vocab_size": VOCABULARY}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
     vlm = VLMConfig(
@@ -196,7 +196,7 @@ def vla_yaml(model: dict[str, Any] | None = None, **training: Any) -> str:
 def tiny_sagr_config(**options: Any) -> SAGRConfig:
     """An SA-GR of two cameras, one future frame two steps ahead, and chunks of four actions; all of it learns."""
     sizes: dict[str, Any] = {
-        "vlm": replace(tiny_vla_config("mlp", layers=2).vlm, readout="layers"),
+        "vlm": replace(tiny_vla_config("mlp").vlm, readout="layers"),
         "cameras": (FRONT, WRIST),
         "robot_state_dim": 3,
         "action_dim": 4,

@@ -119,7 +119,7 @@ def statevla(phase: int, action_terms: tuple[str, ...], **options: Any) -> Polic
 def vla(head: str, action_terms: tuple[str, ...], model: Mapping[str, Any] | None = None, **options: Any) -> PolicyCase:
     """A tiny VLA with random weights, the head's `options`, and `model` for `tiny_vla_config`."""
     shapes = {STATE: (3,), FRONT: (3, 16, 16), WRIST: (3, 16, 16), ACTION: (4,), TOKENS_KEY: (6,)}
-    config = tiny_vla_config(head, action_head_options={head: options}, **model or {})
+    config = tiny_vla_config(head, action_head_options={head: options}, **{"layers": 1} | dict(model or {}))
     return PolicyCase(lambda: seeded(lambda: in_context(VLAModel(config))), shapes, action_terms)
 
 

@@ -17,6 +17,7 @@ from tempovla.data.gripper_values import gripper_hints
 from tempovla.data.joined import forms_of, recorded, recorded_parts
 from tempovla.data.lerobot import LeRobotSource
 from tempovla.data.libero_layout import CAMERAS, LiberoImages
+from tempovla.data.nuscenes.source import NuScenesSource
 from tempovla.data.open import open_source
 from tempovla.data.plausibility import statistics_problems
 from tempovla.data.stream_keys import StreamKeys, check_vectors, hints
@@ -102,6 +103,8 @@ def inspect_source(source: EpisodeSource) -> dict[str, Any]:
         same = {key for key in files.streams if files.streams[key] == source.streams[key]}
         dtypes |= {key: feature.dtype for key, feature in files.meta.features.items() if key in same}
     else:
+        if isinstance(files, NuScenesSource):
+            files.check()
         if isinstance(files.streams, StreamTable):
             for key in CAMERAS:
                 if key in files.streams.left_out:

@@ -162,7 +162,7 @@ class OffscreenRenderer:
             quality.shadowsize = 0
         if mesh_cell_m:
             simplify_meshes(model, mesh_cell_m)
-        self._gl = gl_context()
+        self._gl = _gl_context()
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + _MAX_MARKERS)
@@ -336,7 +336,7 @@ def _box_average(image: np.ndarray, factor: int) -> np.ndarray:
 _process_gl_context = None
 
 
-def gl_context():
+def _gl_context():
     """The one OpenGL context of this process; MuJoCo draws into framebuffers of its own, so its size doesn't matter."""
     global _process_gl_context
     if _process_gl_context is None:

@@ -18,10 +18,10 @@ FOLDER = "predictions"
 """Of the pictures, in the folder of a run."""
 INDEX = "bird_views.json"
 CONVENTIONS = {"uniad": "UniAD", "stp3": "ST-P3, VAD"}
-NOTE = (
-    "UniAD's figure is the value at the time, that of ST-P3 and VAD the mean up to it, which is about half of it. "
-    "Intervals are over the scenes. Open loop does not show how a policy drives: it neither meets what its own "
-    "mistakes lead to, nor do the others react."
+NOTES = (
+    "UniAD's figure is the value at the time, that of ST-P3 and VAD the mean up to it, which is about half of it.",
+    "Intervals are over the scenes.",
+    "Open loop does not show how a policy drives: it never meets what its own mistakes lead to, and nobody reacts.",
 )
 _LEGEND = "The recorded trajectory is green, the predicted one red."
 _NO_VALUE = "-"
@@ -111,7 +111,7 @@ def open_loop_lines(driving: Mapping[str, Any]) -> list[str]:
     Args:
         driving: `driving` of offline.json.
     """
-    lines = [f"open loop: {driving['samples']} moments of {driving['scenes']} scenes. {NOTE}"]
+    lines = [f"open loop: {driving['samples']} moments of {driving['scenes']} scenes", *NOTES]
     for table in open_loop_tables(driving):
         cells = [table.head, *table.rows]
         widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
@@ -136,7 +136,7 @@ def open_loop_section(run_dir: Path) -> Markup | None:
         return None
     with said_by(path, remedy="run `tempovla eval offline` again"):
         tables = [_drawn(table) for table in open_loop_tables(driving)]
-        told = f"{driving['samples']:,} moments of {driving['scenes']} scenes. {NOTE}"
+        told = " ".join([f"{driving['samples']:,} moments of {driving['scenes']} scenes.", *NOTES])
     return element(
         "section",
         element("h2", "Trajectories, open loop"),

@@ -209,7 +209,7 @@ def learn(policy: VLAModel, steps: int = 3) -> None:
 
 def test_of_the_language_model_lora_alone_learns_and_the_rest_learns_on():
     pytest.importorskip("peft")
-    policy = build(layers=2)
+    policy = build()
     policy.enable_lora(r=2, alpha=4.0)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     learn(policy)

@@ -20,7 +20,8 @@ JPEG_QUALITY = 92
 MOST_CLOUD_BYTES = 256 << 20
 MOST_PICTURE_BYTES = 256 << 20
 
-_POINT_BYTES = 4 * LIDAR_FIELDS
+POINT_BYTES = 4 * LIDAR_FIELDS
+"""Size of a LiDAR point in a file."""
 _NAMES = RADAR_DTYPE.names or ()
 _SIZES = [RADAR_DTYPE[name].itemsize for name in _NAMES]
 _TYPES = ["F" if RADAR_DTYPE[name].kind == "f" else "I" for name in _NAMES]
@@ -38,9 +39,9 @@ def read_lidar(path: Path) -> NDArray[np.float32]:
         DatasetError: if there is no such file, or it is cut short.
     """
     data = read_bytes(path, remedy=REMEDY, error=DatasetError, most_bytes=MOST_CLOUD_BYTES)
-    if len(data) % _POINT_BYTES:
+    if len(data) % POINT_BYTES:
         raise DatasetError(
-            f"{path}: has {len(data)} bytes, not a multiple of the {_POINT_BYTES} bytes of a point, so that it is cut "
+            f"{path}: has {len(data)} bytes, not a multiple of the {POINT_BYTES} bytes of a point, so that it is cut "
             f"short or of another format; {REMEDY}"
         )
     return np.frombuffer(data, "<f4").reshape(-1, LIDAR_FIELDS)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.nuscenes.files import read_lidar, read_picture, read_radar
+from tempovla.data.nuscenes.files import POINT_BYTES, REMEDY, read_lidar, read_picture, read_radar
 from tempovla.data.nuscenes.options import Missing
 from tempovla.data.nuscenes.poses import Array, inverse, move_points
 from tempovla.data.nuscenes.scenes import Channel, Scene, SceneTable
@@ -68,6 +68,23 @@ class SensorReader:
             DatasetError: if it leads out of the folder.
         """
         return self._inside.path(name, said_by=said_by, remedy="copy the tables again")
+
+    def check(self, reading: int) -> None:
+        """Refuse a reading whose file is missing, where that is not allowed, or empty or cut short as its size tells.
+
+        Raises:
+            DatasetError: naming the token and the file.
+        """
+        path, (name, told) = self.path(reading), self._table.path(reading)
+        try:
+            size = path.stat().st_size
+        except OSError:
+            if self._missing == "error":
+                raise DatasetError(f"{told}: {path}: no such file; {REMEDY}") from None
+            return
+        is_cloud = name.endswith(".bin")
+        if (is_cloud and size % POINT_BYTES) or (not is_cloud and size == 0):
+            raise DatasetError(f"{told}: {path}: has {size} bytes, so that it is cut short; {REMEDY}")
 
     def picture(self, reading: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         """Return a picture (H, W, 3); None where its file is missing and that is allowed.

@@ -188,6 +188,20 @@ class NuScenesSource:
         """Return poses (length, 4, 4) of the car at the control steps, from the ego frame to the global frame [m]."""
         return self._motion(episode).poses
 
+    def check(self) -> None:
+        """Refuse a dataset of which a sensor's file is missing or cut short, or a scene contradicts itself.
+
+        Of the files only the sizes are looked at.
+
+        Raises:
+            DatasetError: naming the first.
+        """
+        for episode in range(len(self)):
+            self.episode(episode)
+            self.embodiment_of(episode)
+        for reading in range(len(self._table.channel_of)):
+            self._sensors.check(reading)
+
     def content_hash(self, keys: Collection[str]) -> str:
         """Hash of the tables and of the files of these streams, and of the options; see `ContentHashing`."""
         hashes = hash_files(path for path in self._files(keys) if path.exists())

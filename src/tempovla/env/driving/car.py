@@ -110,8 +110,9 @@ def curvatures_for(left_m: float, turn_rad: float, speed: float, acceleration: f
     weights = np.stack(
         [np.maximum(1 - times / half, 0), 1 - np.abs(times - half) / half, np.maximum(times / half - 1, 0)]
     )
-    turning = (weights * speeds).sum(1) * SUBSTEP_S
-    heading = np.cumsum(weights * speeds, axis=1) * SUBSTEP_S
+    turned = weights * speeds * SUBSTEP_S
+    turning = turned.sum(1)
+    heading = np.cumsum(turned, axis=1) - turned / 2
     sideways = (heading * speeds).sum(1) * SUBSTEP_S
     rows = np.array(
         [
@@ -145,10 +146,12 @@ def drive(state: CarState, action: np.ndarray) -> list[CarState]:
     forward, left, turn = (float(value) for value in action)
     # Of a part of a circle, forward and left are the chord; the car drives the arc.
     chord = math.copysign(math.hypot(forward, left), forward)
-    half = max(min(abs(turn) / 2, math.pi / 2), 1e-6)
+    half = max(min(abs(turn) / 2, math.pi / 2), 1e-4)
     acceleration = acceleration_for(chord * half / math.sin(half), state.speed)
     now = math.tan(state.steering) / WHEEL_BASE_M
-    middle, end = curvatures_for(left, turn, state.speed, acceleration, now)
+    # To first order a circle's sideways motion is a little more than it is.
+    aside = left * (half / math.sin(half)) ** 2
+    middle, end = curvatures_for(aside, turn, state.speed, acceleration, now)
     states, turned = [], STEERING_RATE_RAD_S * SUBSTEP_S
     for number in range(1, SUBSTEPS + 1):
         share = 2 * number / SUBSTEPS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +27,7 @@ from tempovla.env.driving.ground import ground_of
 from tempovla.env.driving.textures import ground_picture
 from tempovla.env.driving.town import Town, load_town
 from tempovla.env.driving.weather import WEATHERS, Weather
-from tempovla.env.rendering import gl_context, select_backend
+from tempovla.env.rendering import select_backend
 
 _HIDDEN = 5
 _OUT_OF_SIGHT_M = (0.0, 0.0, -60.0)
@@ -208,9 +209,9 @@ class _Eye:
     """Draws a stage; must be used from the thread that made it."""
 
     def __init__(self, stage: Stage) -> None:
-        select_backend()
         self._stage, setting = stage, stage.setting
-        self._gl = gl_context()
+        # Fog is part of OpenGL's state, which MuJoCo sets but once: stages in one context would share their fog.
+        self._gl = importlib.import_module(f"mujoco.{select_backend()}").GLContext(64, 64)
         self._gl.make_current()
         self._context = mujoco.MjrContext(stage.model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR

@@ -129,6 +129,8 @@ def load_town(name: str) -> Town:
             if lanes:
                 streets[edge.getID()] = Street(edge.getID(), lanes, opposite=_has_opposite(edge))
     lights = _connect(network, streets)
+    if not streets:
+        raise ValueError(f"town={name!r} has no roads for cars; give another map")
     shapes = [node.getShape() for node in network.getNodes()]
     junctions = tuple(_points(shape) for shape in shapes if len(shape) > 2)
     highest = np.max([lane.shape.max(axis=0) for street in streets.values() for lane in street.lanes], axis=0)

@@ -27,7 +27,7 @@ from tempovla.storage.cache import cache_folder
 from tempovla.storage.extras import install_command
 from tempovla.storage.whole import new_file
 
-_RECIPE = 3
+_RECIPE = 4
 """Number of the way in which towns are made; another one makes them anew."""
 MARGIN_M = 50.0
 """Free land around the roads; it also keeps coordinates positive."""
@@ -288,12 +288,31 @@ def _opendrive(town: str) -> bytes:
 def _convert_opendrive(text: bytes, folder: Path, target: Path, town: str) -> None:
     source = folder / "town.xodr"
     source.write_bytes(text)
-    types = sumo_home() / "data" / "typemap" / "opendriveNetconvertPedestrians.typ.xml"
+    folder_of_types = sumo_home() / "data" / "typemap"
+    types = ("opendriveNetconvert.typ.xml", "opendriveNetconvertPedestrians.typ.xml")
+    first = folder / "first.net.xml"
     try:
         _run(
-            "netconvert", "--opendrive", str(source), "-o", str(target), "-t", str(types),
+            "netconvert", "--opendrive", str(source), "-o", str(first),
+            "-t", ",".join(str(folder_of_types / name) for name in types),
             "--walkingareas", "--crossings.guess", "--tls.discard-simple", "--tls.cycle.time", "40",
-            "--offset.x", str(MARGIN_M), "--offset.y", str(MARGIN_M), "--geometry.remove", "--no-turnarounds",
+            "--geometry.remove", "--no-turnarounds",
         )  # fmt: skip
+        left, low = _lowest(first)
+        shift = ("--offset.x", f"{MARGIN_M - left:.2f}", "--offset.y", f"{MARGIN_M - low:.2f}")
+        _run("netconvert", "-s", str(first), "-o", str(target), "--offset.disable-normalization", *shift)
     except ValueError as error:
         raise ValueError(f"town={town!r}: {error}; give an OpenDRIVE map of roads") from None
+
+
+def _lowest(network: Path) -> tuple[float, float]:
+    """The smallest x and y of a network [m].
+
+    Raises:
+        ValueError: if it has no roads.
+    """
+    location = ElementTree.parse(network).getroot().find("location")
+    bounds = [float(value) for value in location.attrib["convBoundary"].split(",")] if location is not None else []
+    if not bounds or bounds[:2] == bounds[2:]:
+        raise ValueError("netconvert cannot make the town: there are no roads")
+    return bounds[0], bounds[1]

@@ -20,7 +20,6 @@ from tempovla.model.vla.context_policy import base_of
 from tempovla.model.vla.registry import check_body, check_is_policy
 from tempovla.objective.reduce import RunningMean
 from tempovla.recipe.datasets.dataset import Streams
-from tempovla.recipe.evaluation.carried import carries_memory, state_at
 from tempovla.recipe.evaluation.demonstrations import demonstrations, learned_online
 from tempovla.recipe.evaluation.open_loop.driving import drives, measure_driving
 from tempovla.recipe.evaluation.outputs import Outputs
@@ -249,14 +248,11 @@ def _errors(
     batch_size: int,
     keeps: bool = False,
 ) -> ChunkErrors:
-    errors, state = ChunkErrors(), None
-    carries = carries_memory(actor)
-    batch_size = 1 if carries else batch_size
+    errors = ChunkErrors()
     for sample in _watched(_batches(mixture, windows, batch_size), mixture.lengths[0]):
         demonstrated = sample.future[ACTION_KEY]
         if isinstance(actor, Controller):
-            (predicted, as_seen, target), after = _predict(actor, sample, state)
-            state = after if carries else None
+            predicted, as_seen, target = _predict(actor, sample)
         else:
             predicted, as_seen, target = _predict_in_units(actor, transform, sample)
         if keeps:
@@ -285,19 +281,19 @@ def _batches(mixture: Mixture, windows: tuple[Window, ...], batch_size: int) -> 
 
 
 @torch.inference_mode()
-def _predict(controller: Controller, sample: TimelineSample, carried: Any) -> tuple[tuple[Tensor, Tensor, Tensor], Any]:
-    """Chunks (B, H, A) float64 in the robot's units and as the model sees them, and what it should have seen; and the
-    state after these decisions.
+def _predict(controller: Controller, sample: TimelineSample) -> tuple[Tensor, Tensor, Tensor]:
+    """Chunks (B, H, A) float64 in the robot's units and as the model sees them, and what it should have seen.
 
-    All are of the body's own dimensions. `carried` is the state before; None is a new one.
+    All are of the body's own dimensions.
     """
     transform = controller.transform
     context, future = transform.forward(sample.context.to(controller.device), sample.future)
-    chunk, after = controller.decide(context, state_at(controller, sample, carried))
+    state = controller.with_seeds(controller.initial_state(sample.batch_size), sample.seed.tolist())
+    chunk, _ = controller.decide(context, state)
     target = chunk.with_value(future[ACTION_KEY].value[:, : chunk.length])
     unpad = TransformPipeline([step for step in transform.steps if isinstance(step, AlignStreams)]).inverse
     parts = (transform.inverse(chunk), unpad(chunk), unpad(target))
-    return tuple(part.value.cpu().double() for part in parts), after  # type: ignore[return-value]
+    return tuple(part.value.cpu().double() for part in parts)  # type: ignore[return-value]
 
 
 def _predict_in_units(

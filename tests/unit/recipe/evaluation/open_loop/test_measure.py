@@ -130,9 +130,22 @@ def test_without_training_scenes_the_other_parts_of_the_scenes_teach(recorded, m
 def test_what_cannot_be_judged_is_refused(recorded):
     with pytest.raises(ValueError, match=r"steps \(30, 5, 3\) must be finite and of the shape \(30, 6, 3\)"):
         measure_trajectories(recorded, recorded.steps[:, :5], 2.0)
-    blind = replace(recorded, state_valid=recorded.step != 2)
-    with pytest.raises(ValueError, match="scene 0: the car's status at control step 2 is not known"):
+    blind = replace(recorded, state_valid=np.zeros(30, bool))
+    with pytest.raises(ValueError, match="the car's status is not known at any of 30 moments; give scenes that"):
         measure_trajectories(blind, recorded.steps, 2.0)
+
+
+def test_moments_without_the_status_of_the_car_are_left_out(recorded, caplog):
+    one = recorded.chosen(recorded.scene == 2)
+    partly = replace(one, state=np.where(one.step[:, None] == 1, 99.0, one.state), state_valid=one.step != 1)
+    modes = Modes(one.poses[:, None], np.ones((8, 1)))
+    found = measure_trajectories(partly, one.steps, 2.0, modes=modes)
+    expected = one.chosen(one.step != 1)
+    assert found == measure_trajectories(
+        expected, expected.steps, 2.0, modes=Modes(expected.poses[:, None], np.ones((7, 1)))
+    )
+    assert found["samples"] == 7
+    assert "not known at 1 of 8 moments, which are left out" in caplog.text
 
 
 def test_scenes_are_resampled_and_not_samples():
